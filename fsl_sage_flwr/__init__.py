@@ -1,0 +1,1 @@
+"""Federated split learning on Flower."""

@@ -1,0 +1,103 @@
+"""From a run configuration to the task that server and clients train."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from .config import RunConfig
+from .data import ClientData, Distribution, FederatedImages, ImageDataset, load_images
+from .models import CATALOGUE, build_model
+from .seeding import derive_seed
+from .splitting import as_tensors, build_auxiliary, split
+from .task import Batch, ClientIdentity, OptimizerFactory, SplitTask, TrainBatches
+
+EVALUATION_BATCH = 500
+
+
+def build_task(config: RunConfig) -> SplitTask:
+    """Build the task: the same halves everywhere, initialised from the seed.
+
+    Raises
+    ------
+    DatasetError, SplitError
+        The data or the cut that the configuration names cannot be used.
+    """
+    train, _ = load_images(config.dataset)
+    device, entry = config.torch_device(), CATALOGUE[config.model]
+    example = torch.zeros(2, *train.image_shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "model"))
+        whole = build_model(config.model, train.image_shape, train.num_classes)
+        model = split(whole, at=config.cut or entry.cut, example=example)
+    smashed = tuple(t.detach() for t in as_tensors(model.client(example)))
+    kind = entry.auxiliary if config.auxiliary == "auto" else config.auxiliary
+
+    def auxiliary() -> nn.Module:
+        return build_auxiliary(
+            model.server, tuple(t.to(device) for t in smashed), train.num_classes, kind
+        )
+
+    return SplitTask(
+        model=model,
+        example=example,
+        num_classes=train.num_classes,
+        train_batches=_train_batches(config, train),
+        client_optimizer=_optimizer(
+            config.optimizer, config.learning_rate, config.weight_decay, config.momentum
+        ),
+        server_optimizer=_optimizer(
+            config.server_optimizer,
+            config.server_learning_rate,
+            config.server_weight_decay,
+            config.server_momentum,
+        ),
+        auxiliary_optimizer=_optimizer("adam", config.auxiliary_learning_rate, 0.0, 0.0),
+        auxiliary=auxiliary,
+        auxiliary_from_server=config.auxiliary_init == "server",
+        local_epochs=config.local_epochs,
+        device=device,
+        precision=config.precision,
+        seed=config.seed,
+    )
+
+
+def build_test_batches(config: RunConfig) -> Callable[[], Iterable[Batch]]:
+    """Return a function that iterates over the test split, decoded once."""
+    _, test = load_images(config.dataset)
+    images, labels = test.decode()
+    device = config.torch_device()
+    data = ClientData(images.to(device), labels.to(device))
+    return lambda: data.in_order(EVALUATION_BATCH)
+
+
+def _train_batches(config: RunConfig, train: ImageDataset) -> TrainBatches:
+    distribution = Distribution(
+        name=config.distribution,
+        alpha=config.alpha,
+        shards_per_client=config.shards_per_client,
+        seed=derive_seed(config.seed, "partition") % 2**32,
+    )
+    federated = FederatedImages(train, distribution, config.torch_device())
+    colour = train.image_shape[0] == 3
+    augmented = config.augmentation == "crop_flip" or (config.augmentation == "auto" and colour)
+
+    def train_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+        part = federated.part(client.partition_id, client.num_partitions)
+        return part.epoch(config.batch_size, seed, augmented=augmented)
+
+    return train_batches
+
+
+def _optimizer(
+    name: str, learning_rate: float, weight_decay: float, momentum: float
+) -> OptimizerFactory:
+    def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        if name == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=learning_rate, weight_decay=weight_decay, momentum=momentum
+            )
+        kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+        return kind(parameters, lr=learning_rate, weight_decay=weight_decay)
+
+    return make

@@ -1,0 +1,58 @@
+"""Make a ClientApp that speaks every algorithm of the package."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from ..messages import DESCRIBE, PROBE, TRAIN
+from ..task import SplitTask
+from . import fsl_sage
+from .identity import describe
+from .task_cache import TaskCache
+
+Handler = Callable[[Message, Context, SplitTask], Message]
+
+HANDLERS: dict[str, Handler] = {
+    PROBE: fsl_sage.probe,
+    TRAIN: fsl_sage.train,
+}
+
+
+def build_client_app(
+    task: Callable[[Context], SplitTask], mods: list[Any] | None = None
+) -> ClientApp:
+    """Make a ClientApp from a task.
+
+    Parameters
+    ----------
+    task : callable
+        Builds the task from Flower's Context; called once per run in each process.
+    mods : list of callable, optional
+        Flower mods, run around every message.
+
+    Returns
+    -------
+    ClientApp
+        To be named ``app`` in the module that ``pyproject.toml`` points to.
+
+    Examples
+    --------
+    >>> app = build_client_app(lambda context: make_task(context.run_config))
+    """
+    app = ClientApp(mods=mods)
+    tasks = TaskCache(task)
+    category, _, identifier = DESCRIBE.partition(".")
+    getattr(app, category)(identifier)(describe)
+    for message_type, handler in HANDLERS.items():
+        category, _, identifier = message_type.partition(".")
+        getattr(app, category)(identifier)(_with_task(handler, tasks))
+    return app
+
+
+def _with_task(handler: Handler, tasks: TaskCache) -> Callable[[Message, Context], Message]:
+    def handle(message: Message, context: Context) -> Message:
+        return handler(message, context, tasks.get(context))
+
+    return handle

@@ -1,0 +1,80 @@
+"""What a client keeps between messages."""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Context
+from torch import Tensor
+
+LARGEST_IN_CONTEXT = 50 * 1024**2
+KEPT_SECONDS = 7 * 24 * 3600
+CACHE_VARIABLE = "FSL_SAGE_CACHE"
+
+
+class ClientState:
+    """Named groups of tensors of one node, in ``context.state`` or in a file.
+
+    In deployment Flower silently loses a ``context.state`` of 100 MB and more. A group
+    that would take the state over 50 MB is written to a file of this node instead, in
+    ``$FSL_SAGE_CACHE`` or ``~/.cache/fsl-sage-flwr``; the state then says so, and
+    a file that has gone is noticed.
+
+    Parameters
+    ----------
+    context : Context
+        Flower's Context of the message at hand.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._state = context.state
+        root = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fsl-sage-flwr"
+        self._root = Path(root)
+        self._folder = self._root / f"{context.run_id}" / f"{context.node_id}"
+
+    def save(self, name: str, tensors: dict[str, Tensor], version: int = 0) -> None:
+        """Keep tensors under a name, in place of what was there."""
+        self._state.pop(name, None)
+        record = ArrayRecord(dict(tensors))
+        others = sum(r.count_bytes() for r in self._state.array_records.values())
+        in_file = others + record.count_bytes() > LARGEST_IN_CONTEXT
+        if in_file:
+            self._write(name, tensors)
+        else:
+            self._state[name] = record
+        self._state[f"{name}-info"] = ConfigRecord({"version": version, "in-file": in_file})
+
+    def load(self, name: str, version: int = 0) -> dict[str, Tensor] | None:
+        """Return the tensors kept under a name; None when that version is not there."""
+        info = self._state.config_records.get(f"{name}-info")
+        if info is None or info["version"] != version:
+            return None
+        if info["in-file"]:
+            path = self._path(name)
+            return torch.load(path, weights_only=True) if path.is_file() else None
+        return dict(self._state.array_records[name].to_torch_state_dict())
+
+    def drop(self, name: str) -> None:
+        """Forget what is kept under a name."""
+        self._state.pop(name, None)
+        self._state.pop(f"{name}-info", None)
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.pt"
+
+    def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._prune()
+        path = self._path(name)
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
+        torch.save({key: tensor.cpu() for key, tensor in tensors.items()}, unfinished)
+        unfinished.replace(path)
+
+    def _prune(self) -> None:
+        """Remove files that no run has touched for a week."""
+        oldest = time.time() - KEPT_SECONDS
+        for path in self._root.glob("*/*/*"):
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)

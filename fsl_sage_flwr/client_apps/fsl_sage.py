@@ -1,0 +1,115 @@
+"""FSL-SAGE on the client; the strategy is ``fsl_sage_flwr.strategies.FslSage``."""
+
+from collections.abc import Iterator
+
+import torch
+from flwr.app import Context, Message, RecordDict
+from torch import Tensor, nn
+
+from ..messages import MissingPayload, ProbeRequest, SmashedBatches, TrainReply, TrainRequest
+from ..seeding import derive_seed
+from ..splitting import client_forward, estimated_step
+from ..task import Batch, ClientIdentity, SplitTask
+from .client_state import ClientState
+from .identity import identify
+from .optimizer_state import flatten_state, restore_state
+
+CLIENT_HALF = "client-half"
+AUXILIARY = "auxiliary"
+OPTIMIZER = "optimizer"
+
+
+def probe(message: Message, context: Context, task: SplitTask) -> Message:
+    """Answer with the smashed data of the round's first batch; nothing is trained."""
+    request = ProbeRequest.from_records(message.content)
+    client = identify(context)
+    task.model.client.load_state_dict(request.client_half)
+    ClientState(context).save(CLIENT_HALF, dict(request.client_half), version=request.round)
+    inputs, labels = next(_batches(task, client, request.round))
+    with torch.no_grad():
+        smashed = client_forward(task.model.client, inputs, task.autocast)
+    content = RecordDict()
+    SmashedBatches.join([(smashed, labels)]).write_to(content)
+    return Message(content, reply_to=message)
+
+
+def train(message: Message, context: Context, task: SplitTask) -> Message:
+    """Train the client half for one round on the head's estimates.
+
+    Keeps the smashed data of every q-th batch, taken before the batch's step, and
+    replies with them and the client half.
+    """
+    request = TrainRequest.from_records(message.content)
+    client, state = identify(context), ClientState(context)
+    half = task.model.client
+    after_probe = request.client_half is None
+    half.load_state_dict(_client_half(request, state))
+    head = _head(request, state, task)
+    optimizer = task.client_optimizer(half.parameters())
+    lost = request.keep_optimizer_state and not _resume(optimizer, state, request)
+
+    kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
+    examples = 0
+    for k, (inputs, labels) in enumerate(_batches(task, client, request.round)):
+        smashed = estimated_step(
+            half, head, optimizer, (inputs, labels), task.loss, task.autocast
+        )
+        examples += len(labels)
+        uploaded_already = after_probe and k == 0
+        if k % request.server_update_interval == 0 and not uploaded_already:
+            kept.append((smashed, labels))
+
+    if request.keep_optimizer_state:
+        state.save(OPTIMIZER, flatten_state(optimizer))
+    reply = TrainReply(
+        round=request.round,
+        num_examples=examples // task.local_epochs,
+        optimizer_state_lost=lost,
+        client_half=half.state_dict(),
+        smashed=SmashedBatches.join(kept) if kept else None,
+    )
+    return Message(reply.to_records(), reply_to=message)
+
+
+def _batches(task: SplitTask, client: ClientIdentity, round_: int) -> Iterator[Batch]:
+    """Iterate over the round's batches; seeds torch, so that dropout repeats too."""
+    torch.manual_seed(derive_seed(task.seed, "client", round_, client.partition_id))
+    for epoch in range(task.local_epochs):
+        seed = derive_seed(task.seed, "batches", round_, client.partition_id, epoch)
+        yield from task.train_batches(client, seed)
+
+
+def _client_half(request: TrainRequest, state: ClientState) -> dict[str, Tensor]:
+    if request.client_half is not None:
+        return dict(request.client_half)
+    kept = state.load(CLIENT_HALF, version=request.round)
+    if kept is None:
+        raise MissingPayload("the client half that came with the probe is gone from this node")
+    state.drop(CLIENT_HALF)
+    return kept
+
+
+def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Module:
+    tensors = None if request.auxiliary is None else dict(request.auxiliary)
+    if tensors is not None:
+        state.save(AUXILIARY, tensors, version=request.auxiliary_version)
+    else:
+        tensors = state.load(AUXILIARY, version=request.auxiliary_version)
+    if tensors is None:
+        raise MissingPayload(
+            f"auxiliary head {request.auxiliary_version} is gone from this node; "
+            "the server sends it again next round"
+        )
+    task.head.load_state_dict(tensors)
+    return task.head
+
+
+def _resume(
+    optimizer: torch.optim.Optimizer, state: ClientState, request: TrainRequest
+) -> bool:
+    """Restore the optimizer; False when a state that should be there has gone."""
+    kept = state.load(OPTIMIZER)
+    if kept is None:
+        return not request.trained_before
+    restore_state(optimizer, kept)
+    return True

@@ -1,0 +1,33 @@
+"""Which client a node is."""
+
+from flwr.app import Context, Message
+
+from ..messages import MissingPayload, NodeDescription
+from ..task import ClientIdentity
+
+
+def identify(context: Context) -> ClientIdentity:
+    """Return the client that the node's configuration names.
+
+    Raises
+    ------
+    MissingPayload
+        The node was started without ``partition-id`` and ``num-partitions``.
+    """
+    config = context.node_config
+    try:
+        return ClientIdentity(
+            int(config["partition-id"]), int(config["num-partitions"]), dict(config)
+        )
+    except KeyError as error:
+        raise MissingPayload(
+            f"this node's configuration has no {error}: start it with "
+            '--node-config "partition-id=0 num-partitions=2", each node with its own id'
+        ) from error
+
+
+def describe(message: Message, context: Context) -> Message:
+    """Answer ``query.describe``."""
+    client = identify(context)
+    description = NodeDescription(client.partition_id, client.num_partitions)
+    return Message(description.to_records(), reply_to=message)

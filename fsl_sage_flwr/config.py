@@ -1,0 +1,168 @@
+"""The run configuration: the only reader of run-config keys."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+
+from .data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS
+from .models import CATALOGUE
+from .splitting.alignment import SCHEDULES
+from .splitting.precision import PRECISIONS
+
+ALGORITHMS = ("fsl_sage",)
+OPTIMIZERS = ("adam", "adamw", "sgd")
+AUXILIARIES = ("auto", "linear")
+AUXILIARY_INITS = ("server", "random")
+
+
+class ConfigError(ValueError):
+    """The run configuration is wrong; one line says what, what is valid and the fix."""
+
+
+Check = Callable[[Any], str | None]
+
+
+def _one_of(*valid: str) -> Check:
+    def check(value: Any) -> str | None:
+        if value in valid:
+            return None
+        close = get_close_matches(str(value), valid, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"valid are {', '.join(valid)}{hint}"
+
+    return check
+
+
+def _at_least(low: float, *, above: bool = False, below: float = math.inf) -> Check:
+    def check(value: Any) -> str | None:
+        if (value > low if above else value >= low) and value <= below:
+            return None
+        upper = "" if below == math.inf else f" and at most {below:g}"
+        return f"it must be {'above' if above else 'at least'} {low:g}{upper}"
+
+    return check
+
+
+def _dataset(value: Any) -> str | None:
+    if value in DATASETS or str(value).startswith("/"):
+        return None
+    return f"valid are {', '.join(DATASETS)} or the absolute path of a local dataset directory"
+
+
+def _model(value: Any) -> str | None:
+    return _one_of(*CATALOGUE)(value)
+
+
+def _device(value: Any) -> str | None:
+    kind = str(value).partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda"):
+        return "valid are auto, cpu, cuda, cuda:0, …"
+    if kind == "cuda" and not torch.cuda.is_available():
+        return "there is no CUDA device here; use auto or cpu"
+    return None
+
+
+def _key(default: Any, check: Check | None = None) -> Any:
+    return field(default=default, metadata={"check": check})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Resolved run configuration; ``server_update_interval`` is ``server-update-interval``.
+
+    README.md says what each key means.
+    """
+
+    algorithm: str = _key("fsl_sage", _one_of(*ALGORITHMS))
+    model: str = _key("simple_conv", _model)
+    cut: str = _key("")
+    auxiliary: str = _key("auto", _one_of(*AUXILIARIES))
+    dataset: str = _key("digits", _dataset)
+    distribution: str = _key("iid", _one_of(*DISTRIBUTIONS))
+    alpha: float = _key(1.0, _at_least(0, above=True))
+    shards_per_client: int = _key(2, _at_least(1))
+    augmentation: str = _key("auto", _one_of(*AUGMENTATIONS))
+    num_server_rounds: int = _key(20, _at_least(1))
+    local_epochs: int = _key(1, _at_least(1))
+    batch_size: int = _key(32, _at_least(2))
+    optimizer: str = _key("adam", _one_of(*OPTIMIZERS))
+    learning_rate: float = _key(1e-3, _at_least(0, above=True))
+    weight_decay: float = _key(1e-4, _at_least(0))
+    momentum: float = _key(0.9, _at_least(0, below=1))
+    server_optimizer: str = _key("adam", _one_of(*OPTIMIZERS))
+    server_learning_rate: float = _key(1e-3, _at_least(0, above=True))
+    server_weight_decay: float = _key(1e-4, _at_least(0))
+    server_momentum: float = _key(0.9, _at_least(0, below=1))
+    auxiliary_learning_rate: float = _key(1e-3, _at_least(0, above=True))
+    auxiliary_lr_schedule: str = _key("cosine", _one_of(*SCHEDULES))
+    auxiliary_init: str = _key("server", _one_of(*AUXILIARY_INITS))
+    server_update_interval: int = _key(2, _at_least(1))
+    align_interval: int = _key(5, _at_least(1))
+    align_epochs: int = _key(5, _at_least(1))
+    align_batch_size: int = _key(50, _at_least(2))
+    align_dataset_size: int = _key(500, _at_least(4))
+    keep_optimizer_state: bool = _key(True)
+    fraction_train: float = _key(1.0, _at_least(0, above=True, below=1))
+    min_train_nodes: int = _key(1, _at_least(1))
+    round_timeout: float = _key(3600.0, _at_least(0, above=True))
+    checkpoint_interval: int = _key(1, _at_least(0))
+    resume: str = _key("")
+    device: str = _key("auto", _device)
+    precision: str = _key("fp32", _one_of(*PRECISIONS))
+    seed: int = _key(200, _at_least(0))
+    results_dir: str = _key("results")
+    run_name: str = _key("")
+
+    @classmethod
+    def from_run_config(cls, run_config: Mapping[str, Any]) -> "RunConfig":
+        """Check a run configuration and fill in what it does not say.
+
+        Parameters
+        ----------
+        run_config : Mapping
+            Flower's ``context.run_config``, kebab-case keys.
+
+        Raises
+        ------
+        ConfigError
+            A key is unknown, or a value is of the wrong type or not valid.
+        """
+        known = {f.name.replace("_", "-"): f for f in fields(cls)}
+        values = {}
+        for key, value in run_config.items():
+            if key not in known:
+                close = get_close_matches(key, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"valid are {', '.join(known)}"
+                raise ConfigError(f"unknown key {key!r}: {hint}")
+            values[known[key].name] = _converted(key, value, type(known[key].default))
+        config = cls(**values)
+        for key, entry in known.items():
+            check, value = entry.metadata["check"], getattr(config, entry.name)
+            problem = check(value) if check else None
+            if problem:
+                raise ConfigError(f"{key} = {value!r}: {problem}")
+        return config
+
+    def to_run_config(self) -> dict[str, Any]:
+        """Return all keys and values, kebab-case, as in ``config.json``."""
+        return {f.name.replace("_", "-"): getattr(self, f.name) for f in fields(self)}
+
+    def torch_device(self) -> torch.device:
+        """Return the device that ``device`` names; ``auto`` is CUDA where there is one."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+
+def _converted(key: str, value: Any, kind: type) -> Any:
+    """Return the value as the key's type; a whole number is a fine float."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+        raise ConfigError(f"{key} = {value!r}: {names[kind]} is needed")
+    return value

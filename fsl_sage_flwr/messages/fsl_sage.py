@@ -1,0 +1,203 @@
+"""What FSL-SAGE's server and clients say to each other.
+
+A round is one request and one reply per client. A client without a head first answers a
+*probe*: the smashed data of its first batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from torch import Tensor
+
+from .records import (
+    AUXILIARY,
+    CLIENT_HALF,
+    CONFIG,
+    LABELS,
+    METRICS,
+    SMASHED,
+    BadReply,
+    check_like,
+    number,
+    tensors_of,
+    to_arrays,
+)
+from .smashed import SmashedBatches, SmashedSpec
+
+PROBE = "query.fsl_sage_probe"
+TRAIN = "train.fsl_sage"
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """Ask for the smashed data of the round's first batch.
+
+    The client keeps the client half, so that the training request that follows need not
+    carry it again.
+    """
+
+    round: int
+    client_half: Mapping[str, Tensor]
+
+    def to_records(self) -> RecordDict:
+        """Pack for a request."""
+        return RecordDict(
+            {
+                CLIENT_HALF: to_arrays(self.client_half),
+                CONFIG: ConfigRecord({"round": self.round}),
+            }
+        )
+
+    @classmethod
+    def from_records(cls, content: RecordDict) -> "ProbeRequest":
+        """Read on the client."""
+        config = content.config_records[CONFIG]
+        return cls(number(config, "round"), tensors_of(content, CLIENT_HALF))
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Train the client half for one round on the head's estimates.
+
+    Attributes
+    ----------
+    round : int
+        Round ``t``, from 0.
+    server_update_interval : int
+        Batches per upload, ``q``.
+    keep_optimizer_state : bool
+        Go on with the optimizer state of the client's round before.
+    trained_before : bool
+        The node has trained in this run: if it finds no optimizer state, that is a loss.
+    auxiliary_version : int
+        Which head to use; the node keeps the last that it was sent.
+    client_half : Mapping or None
+        The average ``x_c``; None right after a probe, which carried it.
+    auxiliary : Mapping or None
+        The head ``x_a``, when it has changed since the node last got it.
+    """
+
+    round: int
+    server_update_interval: int
+    keep_optimizer_state: bool
+    trained_before: bool
+    auxiliary_version: int
+    client_half: Mapping[str, Tensor] | None
+    auxiliary: Mapping[str, Tensor] | None
+
+    def to_records(self, config: ConfigRecord | None = None) -> RecordDict:
+        """Pack for a request, beside what is already in ``config``."""
+        merged = ConfigRecord(
+            {
+                **(config or {}),
+                "round": self.round,
+                "server-update-interval": self.server_update_interval,
+                "keep-optimizer-state": self.keep_optimizer_state,
+                "trained-before": self.trained_before,
+                "auxiliary-version": self.auxiliary_version,
+            }
+        )
+        content = RecordDict({CONFIG: merged})
+        if self.client_half is not None:
+            content[CLIENT_HALF] = to_arrays(self.client_half)
+        if self.auxiliary is not None:
+            content[AUXILIARY] = to_arrays(self.auxiliary)
+        return content
+
+    @classmethod
+    def from_records(cls, content: RecordDict) -> "TrainRequest":
+        """Read on the client."""
+        config = content.config_records[CONFIG]
+        arrays = content.array_records
+        return cls(
+            round=number(config, "round"),
+            server_update_interval=number(config, "server-update-interval"),
+            keep_optimizer_state=bool(config["keep-optimizer-state"]),
+            trained_before=bool(config["trained-before"]),
+            auxiliary_version=number(config, "auxiliary-version"),
+            client_half=tensors_of(content, CLIENT_HALF) if CLIENT_HALF in arrays else None,
+            auxiliary=tensors_of(content, AUXILIARY) if AUXILIARY in arrays else None,
+        )
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """A client's answer to a :class:`TrainRequest`.
+
+    Attributes
+    ----------
+    round : int
+        The round it belongs to.
+    num_examples : int
+        Weight of the client in the average.
+    optimizer_state_lost : bool
+        The client had to begin its optimizer afresh.
+    client_half : Mapping
+        The client half ``x_{c,i}`` after the last batch.
+    smashed : SmashedBatches or None
+        Batches kept for the server; None when all were uploaded with the probe.
+    """
+
+    round: int
+    num_examples: int
+    optimizer_state_lost: bool
+    client_half: Mapping[str, Tensor]
+    smashed: SmashedBatches | None
+
+    def to_records(self) -> RecordDict:
+        """Pack for a reply."""
+        metrics = {
+            "num-examples": self.num_examples,
+            "round": self.round,
+            "optimizer-state-lost": int(self.optimizer_state_lost),
+        }
+        content = RecordDict(
+            {CLIENT_HALF: to_arrays(self.client_half), METRICS: MetricRecord(metrics)}
+        )
+        if self.smashed is not None:
+            self.smashed.write_to(content)
+        return content
+
+    @classmethod
+    def take_from(
+        cls,
+        content: RecordDict,
+        *,
+        expected_round: int,
+        must_upload: bool,
+        client_half: Mapping[str, Tensor],
+        spec: SmashedSpec,
+        weighted_by_key: str = "num-examples",
+    ) -> "TrainReply":
+        """Read and check on the server, and leave in ``content`` what Flower averages.
+
+        Raises
+        ------
+        BadReply
+            Anything is missing, of another shape or dtype, not finite, out of range, or
+            of another round.
+        """
+        if list(content.metric_records) != [METRICS]:
+            raise BadReply(f"record {METRICS!r} is missing or not the only MetricRecord")
+        metrics = content.metric_records[METRICS]
+        if number(metrics, "round") != expected_round:
+            raise BadReply(f"reply of round {metrics['round']!r} in round {expected_round}")
+        weight = metrics.get(weighted_by_key)
+        if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            raise BadReply(f"{weighted_by_key!r} is {weight!r}; a positive number is needed")
+        half = tensors_of(content, CLIENT_HALF)
+        check_like(half, client_half, CLIENT_HALF)
+        smashed = None
+        if must_upload or SMASHED in content or LABELS in content:
+            smashed = SmashedBatches.take_from(content, spec)
+        unknown = sorted(set(content) - {CLIENT_HALF, METRICS})
+        if unknown:
+            raise BadReply(f"unknown records: {', '.join(unknown)}")
+        return cls(
+            round=expected_round,
+            num_examples=number(metrics, "num-examples"),
+            optimizer_state_lost=bool(metrics.get("optimizer-state-lost", 0)),
+            client_half=half,
+            smashed=smashed,
+        )

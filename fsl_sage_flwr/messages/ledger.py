@@ -1,0 +1,72 @@
+"""Count the bytes of what is really in the messages."""
+
+from collections import Counter
+from collections.abc import Mapping
+from math import prod
+from typing import Literal
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, RecordDict
+
+from .records import KINDS, LABELS, OTHER
+
+Direction = Literal["down", "up"]
+DIRECTIONS: tuple[Direction, ...] = ("down", "up")
+COLUMNS = tuple(
+    f"{direction}_{kind}_bytes" for direction in DIRECTIONS for kind in [*KINDS.values(), OTHER]
+)
+
+
+def _raw_bytes(array: Array) -> int:
+    try:
+        return prod(array.shape) * np.dtype(array.dtype).itemsize
+    except TypeError:  # a dtype that does not exist: the reply is refused later, but it came
+        return len(array.data)
+
+
+class CommunicationLedger:
+    """Bytes that crossed the network, by direction and kind.
+
+    ``down`` is from the server to the clients. A record's bytes are what Flower's own
+    ``count_bytes`` says: serialized arrays with their headers, values, keys. The kinds
+    are client half, auxiliary, smashed, labels, gradients, and other (configuration and
+    metrics).
+
+    Beside it stands the *reference* count of the published figures: the raw elements of
+    all arrays, labels free.
+    """
+
+    def __init__(self) -> None:
+        self._bytes: Counter[str] = Counter({column: 0 for column in COLUMNS})
+        self._reference = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes of everything, both ways."""
+        return sum(self._bytes.values())
+
+    @property
+    def reference_total(self) -> int:
+        """Bytes in the way of counting of the published figures."""
+        return self._reference
+
+    def add(self, direction: Direction, content: RecordDict) -> None:
+        """Count the content of one message."""
+        for name, record in content.items():
+            kind = KINDS.get(name, OTHER) if isinstance(record, ArrayRecord) else OTHER
+            self._bytes[f"{direction}_{kind}_bytes"] += record.count_bytes()
+            if isinstance(record, ArrayRecord) and name != LABELS:
+                self._reference += sum(_raw_bytes(array) for array in record.values())
+
+    def by_kind(self) -> dict[str, int]:
+        """Return bytes by ``{direction}_{kind}_bytes``, every column present."""
+        return {column: self._bytes[column] for column in COLUMNS}
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the counts, for a checkpoint."""
+        return {**self.by_kind(), "reference": self._reference}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from the counts of a checkpoint."""
+        self._bytes = Counter({column: state[column] for column in COLUMNS})
+        self._reference = state["reference"]

@@ -1,0 +1,104 @@
+"""Names of the records in a message, and safe ways to read them."""
+
+from collections.abc import Mapping
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from torch import Tensor
+
+CLIENT_HALF = "arrays"  # Flower's own name: its wrappers and mods look for it
+CONFIG = "config"
+METRICS = "metrics"
+AUXILIARY = "auxiliary"
+SMASHED = "smashed"
+LABELS = "labels"
+GRADIENTS = "gradients"
+
+KINDS = {
+    CLIENT_HALF: "client_half",
+    AUXILIARY: "auxiliary",
+    SMASHED: "smashed",
+    LABELS: "labels",
+    GRADIENTS: "gradients",
+}
+OTHER = "other"
+
+
+class BadReply(ValueError):
+    """A reply that must not be used; the text says what is wrong with it."""
+
+
+class MissingPayload(RuntimeError):
+    """A node was not sent, or has lost, something that it needs."""
+
+
+def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
+    """Return the tensors of an ArrayRecord.
+
+    Raises
+    ------
+    BadReply
+        The record is missing or an array in it cannot be decoded.
+    """
+    if name not in content.array_records:
+        present = ", ".join(sorted(content)) or "none"
+        raise BadReply(f"record {name!r} is missing (records there: {present})")
+    tensors = {}
+    for key, array in content.array_records[name].items():
+        try:
+            tensors[key] = torch.from_numpy(array.numpy())
+        except (TypeError, ValueError, EOFError, OSError) as error:
+            raise BadReply(f"array {key!r} of record {name!r} cannot be read: {error}") from error
+    return tensors
+
+
+def to_arrays(tensors: Mapping[str, Tensor]) -> ArrayRecord:
+    """Pack tensors in an ArrayRecord, as plain NumPy data."""
+    return ArrayRecord(dict(tensors))
+
+
+def number(record: MetricRecord | ConfigRecord, key: str) -> int:
+    """Return a whole number of a record.
+
+    Raises
+    ------
+    BadReply
+        It is missing or no integer.
+    """
+    value = record.get(key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadReply(f"{key!r} is {value!r}; a whole number is needed")
+    return value
+
+
+def check_like(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
+    """Refuse tensors whose names, shapes or dtypes differ, or that are not finite.
+
+    Raises
+    ------
+    BadReply
+        Names the first difference.
+    """
+    if list(tensors) != list(expected):
+        odd = sorted(set(tensors) ^ set(expected))[:3] or ["their order"]
+        raise BadReply(f"record {name!r} holds other tensors than expected: {', '.join(odd)}")
+    for key, tensor in tensors.items():
+        wanted = expected[key]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise BadReply(
+                f"{key!r} of record {name!r} is {tensor.dtype} {tuple(tensor.shape)}; "
+                f"expected {wanted.dtype} {tuple(wanted.shape)}"
+            )
+        check_finite(tensor, key, name)
+
+
+def check_finite(tensor: Tensor, key: str, name: str) -> None:
+    """Refuse NaN and infinities.
+
+    Raises
+    ------
+    BadReply
+        The tensor holds one.
+    """
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise BadReply(f"{key!r} of record {name!r} holds NaN or infinite values")

@@ -1,0 +1,120 @@
+"""Smashed data and labels of one or more batches.
+
+``B`` samples in a batch, ``N`` in all batches together.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from flwr.app import RecordDict
+from torch import Tensor
+
+from .records import LABELS, SMASHED, BadReply, check_finite, tensors_of, to_arrays
+
+_LABELS = "labels"
+_SIZES = "batch-sizes"
+
+
+@dataclass(frozen=True)
+class SmashedSpec:
+    """What smashed data must look like to be used.
+
+    Attributes
+    ----------
+    tensors : tuple of Tensor
+        Examples; shape beyond the first axis and dtype count.
+    num_classes : int
+        Labels are in ``range(num_classes)``.
+    """
+
+    tensors: tuple[Tensor, ...]
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class SmashedBatches:
+    """Batches of smashed data with their labels, in the order they were made.
+
+    Attributes
+    ----------
+    tensors : tuple of Tensor
+        What crosses the cut, each ``(N, …)``.
+    labels : Tensor
+        ``(N,)``, int64.
+    batch_sizes : tuple of int
+        Samples per batch; they add up to ``N``.
+    """
+
+    tensors: tuple[Tensor, ...]
+    labels: Tensor
+    batch_sizes: tuple[int, ...]
+
+    @classmethod
+    def join(cls, batches: Sequence[tuple[tuple[Tensor, ...], Tensor]]) -> "SmashedBatches":
+        """Put batches together, on the CPU; at least one."""
+        columns = zip(*(tensors for tensors, _ in batches), strict=True)
+        return cls(
+            tensors=tuple(torch.cat([t.cpu() for t in column]) for column in columns),
+            labels=torch.cat([labels.cpu() for _, labels in batches]),
+            batch_sizes=tuple(len(labels) for _, labels in batches),
+        )
+
+    def __iter__(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """Iterate over (smashed tensors, labels) of each batch."""
+        start = 0
+        for size in self.batch_sizes:
+            rows = slice(start, start + size)
+            yield tuple(tensor[rows] for tensor in self.tensors), self.labels[rows]
+            start += size
+
+    def write_to(self, content: RecordDict) -> None:
+        """Add the records ``smashed`` and ``labels``."""
+        content[SMASHED] = to_arrays({str(i): t for i, t in enumerate(self.tensors)})
+        sizes = torch.tensor(self.batch_sizes, dtype=torch.int64)
+        content[LABELS] = to_arrays({_LABELS: self.labels, _SIZES: sizes})
+
+    @classmethod
+    def take_from(cls, content: RecordDict, spec: SmashedSpec) -> "SmashedBatches":
+        """Take the two records out of a reply, and check them.
+
+        They are taken out because Flower's own strategies want exactly one ArrayRecord
+        in a reply to train.
+
+        Raises
+        ------
+        BadReply
+            A record is missing, a shape or dtype differs from ``spec``, a value is not
+            finite, a label is out of range, or the sizes do not add up.
+        """
+        smashed, labelling = tensors_of(content, SMASHED), tensors_of(content, LABELS)
+        del content[SMASHED], content[LABELS]
+        labels, sizes = labelling.get(_LABELS), labelling.get(_SIZES)
+        if labels is None or labels.dtype != torch.int64 or labels.dim() != 1:
+            raise BadReply("labels must be one int64 vector")
+        if sizes is None or sizes.dtype != torch.int64 or sizes.dim() != 1:
+            raise BadReply("batch-sizes must be one int64 vector")
+        _check_tensors(smashed, len(labels), spec)
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < spec.num_classes:
+            raise BadReply(
+                f"labels run from {int(labels.min())} to {int(labels.max())}; "
+                f"valid are 0 to {spec.num_classes - 1}"
+            )
+        if int(sizes.sum()) != len(labels) or (len(sizes) and int(sizes.min()) < 1):
+            raise BadReply(f"batch-sizes {sizes.tolist()} do not make {len(labels)} samples")
+        return cls(tuple(smashed.values()), labels, tuple(sizes.tolist()))
+
+
+def _check_tensors(smashed: dict[str, Tensor], count: int, spec: SmashedSpec) -> None:
+    if list(smashed) != [str(i) for i in range(len(spec.tensors))]:
+        raise BadReply(f"{len(spec.tensors)} smashed tensors expected, got {list(smashed)}")
+    for (key, tensor), example in zip(smashed.items(), spec.tensors, strict=True):
+        wanted = (count, *example.shape[1:])
+        if tuple(tensor.shape) != wanted or tensor.dtype != example.dtype:
+            raise BadReply(
+                f"smashed data {key} are {tensor.dtype} {tuple(tensor.shape)}; "
+                f"expected {example.dtype} {wanted}"
+            )
+        check_finite(tensor, key, SMASHED)
+
+

@@ -1,0 +1,197 @@
+"""Evaluate, record and save each round."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from flwr.app import ArrayRecord, MetricRecord
+from typing_extensions import Self
+
+from .config import ConfigError, RunConfig
+from .results import RunDirectory
+from .strategies import SplitStrategy, evaluate_halves
+from .task import Batch
+
+log = logging.getLogger("flwr.fsl_sage")
+
+# What may differ between a checkpoint's configuration and the run that goes on from it.
+FREE_TO_CHANGE = {
+    "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
+    "checkpoint-interval", "min-train-nodes",
+}  # fmt: skip
+
+
+class Recorder:
+    """What happens at the end of a round, as Flower's ``evaluate_fn``.
+
+    Used as a context manager around ``strategy.start``: a run that ends early leaves a
+    summary that says so.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Written to ``config.json`` and into checkpoints.
+    strategy : SplitStrategy
+        Its last round is recorded, its state saved.
+    directory : RunDirectory
+        Where to.
+    test_batches : callable
+        Returns the batches of the test split.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        strategy: SplitStrategy[Any],
+        directory: RunDirectory,
+        test_batches: Callable[[], Iterable[Batch]],
+    ) -> None:
+        self._config = config
+        self._strategy = strategy
+        self._directory = directory
+        self._test_batches = test_batches
+        self._rows: list[dict[str, Any]] = []
+        self._bytes_before = strategy.ledger.by_kind()
+        self._began = time.perf_counter()
+        self._round_began = self._began
+        self._completed = False
+
+    def __enter__(self) -> Self:
+        self._directory.write_config(self._config.to_run_config())
+        self._directory.write_history(self._rows)
+        self._write_summary("running")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._completed:
+            self._write_summary(f"{kind.__name__}: {error}" if kind else "ended early")
+
+    def end_round(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        """Evaluate centrally, write the round's row, and save a checkpoint."""
+        if server_round == 0:
+            self._round_began = time.perf_counter()
+            return None
+        before_test = time.perf_counter()
+        evaluation = evaluate_halves(self._strategy.task, arrays, self._test_batches)
+        now = time.perf_counter()
+        row = self._row(evaluation.accuracy, evaluation.loss)
+        row["evaluation_seconds"] = round(now - before_test, 3)
+        row["seconds"] = round(now - self._round_began, 3)
+        self._round_began = now
+        best = max((r["test_accuracy"] for r in self._rows), default=-1.0)
+        self._rows.append(row)
+        self._directory.append_history(row)
+        self._log(row)
+        self._save(arrays, is_best=row["test_accuracy"] > best)
+        return evaluation.to_record()
+
+    def resume(self, checkpoint: Path) -> ArrayRecord:
+        """Take over a checkpoint; return its client half.
+
+        Raises
+        ------
+        ConfigError
+            The file is missing or unreadable, or was written with another configuration.
+        """
+        if not checkpoint.is_file():
+            raise ConfigError(f"resume = {str(checkpoint)!r}: there is no such checkpoint file")
+        saved = torch.load(checkpoint, weights_only=True)
+        ours = self._config.to_run_config()
+        differences = [
+            f"{key} was {value!r}, now {ours.get(key)!r}"
+            for key, value in saved["config"].items()
+            if key not in FREE_TO_CHANGE and ours.get(key) != value
+        ]
+        if differences:
+            raise ConfigError(f"resume: another configuration: {'; '.join(differences)}")
+        self._strategy.load_state_dict(saved["strategy"])
+        if self._strategy.rounds_done >= self._config.num_server_rounds:
+            raise ConfigError(
+                f"num-server-rounds = {self._config.num_server_rounds}: the checkpoint has "
+                f"finished {self._strategy.rounds_done} rounds already; ask for more"
+            )
+        self._rows = saved["history"]
+        self._bytes_before = self._strategy.ledger.by_kind()
+        log.warning(
+            "resumed after round %d; the clients' optimizer states are not in a checkpoint "
+            "and begin afresh", self._strategy.rounds_done,
+        )  # fmt: skip
+        return ArrayRecord(saved["client_half"])
+
+    def complete(self, arrays: ArrayRecord) -> None:
+        """Write the models and the summary of a run that reached its end."""
+        client = arrays.to_torch_state_dict()
+        self._directory.write_models(client, self._strategy.task.model.server.state_dict())
+        self._completed = True
+        self._write_summary("completed")
+
+    def _row(self, accuracy: float, loss: float) -> dict[str, Any]:
+        summary, ledger = self._strategy.last_round, self._strategy.ledger
+        bytes_now = ledger.by_kind()
+        this_round = {key: bytes_now[key] - self._bytes_before[key] for key in bytes_now}
+        self._bytes_before = bytes_now
+        return {
+            "round": summary.round,
+            "test_accuracy": accuracy,
+            "test_loss": loss,
+            "train_loss": summary.train_loss,
+            "comm_bytes": ledger.total,
+            "comm_bytes_reference": ledger.reference_total,
+            **this_round,
+            "server_seconds": round(summary.server_seconds, 3),
+            "alignment_seconds": round(summary.alignment_seconds, 3),
+            "alignment_cosine": summary.alignment_cosine,
+            "alignment_relative_error": summary.alignment_relative_error,
+            "clients": summary.clients,
+            "failures": len(summary.failures),
+        }
+
+    def _log(self, row: dict[str, Any]) -> None:
+        log.info(
+            "round %d/%d: accuracy %.2f %%, loss %.4f, %.1f MiB so far, %.1f s",
+            row["round"], self._config.num_server_rounds, 100 * row["test_accuracy"],
+            row["test_loss"], row["comm_bytes"] / 2**20, row["seconds"],
+        )  # fmt: skip
+
+    def _save(self, arrays: ArrayRecord, *, is_best: bool) -> None:
+        interval, done = self._config.checkpoint_interval, self._rows[-1]["round"]
+        last = done == self._config.num_server_rounds
+        if interval == 0 or not (is_best or last or done % interval == 0):
+            return
+        state = {
+            "config": self._config.to_run_config(),
+            "strategy": self._strategy.state_dict(),
+            "client_half": dict(arrays.to_torch_state_dict()),
+            "history": self._rows,
+        }
+        if last or done % interval == 0:
+            self._directory.write_checkpoint(self._directory.latest, state)
+        if is_best:
+            self._directory.write_checkpoint(self._directory.best, state)
+
+    def _write_summary(self, status: str) -> None:
+        best = max(self._rows, key=lambda row: row["test_accuracy"], default={})
+        last = self._rows[-1] if self._rows else {}
+        self._directory.write_summary(
+            {
+                "completed": self._completed,
+                "status": status,
+                "rounds": last.get("round", 0),
+                "final_accuracy": last.get("test_accuracy"),
+                "final_loss": last.get("test_loss"),
+                "best_accuracy": best.get("test_accuracy"),
+                "best_round": best.get("round"),
+                "comm_bytes": last.get("comm_bytes", 0),
+                "comm_bytes_reference": last.get("comm_bytes_reference", 0),
+                "seconds": round(time.perf_counter() - self._began, 3),
+            }
+        )

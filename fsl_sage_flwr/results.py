@@ -1,0 +1,123 @@
+"""The directory of one run: the owner of every path in it."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .messages.ledger import COLUMNS as BYTE_COLUMNS
+
+HISTORY_COLUMNS = (
+    "round",
+    "test_accuracy",
+    "test_loss",
+    "train_loss",
+    "comm_bytes",
+    "comm_bytes_reference",
+    *BYTE_COLUMNS,
+    "seconds",
+    "server_seconds",
+    "alignment_seconds",
+    "evaluation_seconds",
+    "alignment_cosine",
+    "alignment_relative_error",
+    "clients",
+    "failures",
+)
+SECONDS_COLUMNS = tuple(column for column in HISTORY_COLUMNS if column.endswith("seconds"))
+
+
+class RunDirectory:
+    """Write what a run leaves.
+
+    Files are replaced whole: a reader, or a process that is killed, never sees half of
+    one. ``history.csv`` grows by one line a round.
+
+    Parameters
+    ----------
+    path : Path
+        The run's own directory; made when missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    @property
+    def history(self) -> Path:
+        """One row per round; ``HISTORY_COLUMNS``."""
+        return self.path / "history.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Final figures, and whether the run completed."""
+        return self.path / "summary.json"
+
+    @property
+    def latest(self) -> Path:
+        """Checkpoint of the last round that wrote one."""
+        return self.path / "checkpoints" / "latest.pt"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the round with the best test accuracy."""
+        return self.path / "checkpoints" / "best.pt"
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write ``config.json``, the resolved configuration."""
+        self._write_json(self.path / "config.json", config)
+
+    def write_history(self, rows: list[dict[str, Any]]) -> None:
+        """Write the whole history, as a resumed run does."""
+        self._replace(self.history, lambda path: self._csv(path, rows))
+
+    def append_history(self, row: dict[str, Any]) -> None:
+        """Add a round's row."""
+        with self.history.open("a", newline="") as file:
+            csv.DictWriter(file, HISTORY_COLUMNS).writerow(row)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``."""
+        self._write_json(self.summary, summary)
+
+    def write_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint that ``torch.load(weights_only=True)`` reads."""
+        self._replace(path, lambda unfinished: torch.save(dict(state), unfinished))
+
+    def write_models(
+        self, client: Mapping[str, torch.Tensor], server: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Write both halves and the merged full model as plain state_dicts."""
+        for name, tensors in (
+            ("client_half", client),
+            ("server_half", server),
+            ("full_model", {**client, **server}),
+        ):
+            on_cpu = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
+            self.write_checkpoint(self.path / f"{name}.pt", on_cpu)
+
+    @staticmethod
+    def _csv(path: Path, rows: list[dict[str, Any]]) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, HISTORY_COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        text = json.dumps(value, indent=2) + "\n"
+        self._replace(path, lambda unfinished: unfinished.write_text(text))
+
+    @staticmethod
+    def _replace(path: Path, write: Any) -> None:
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            write(unfinished)
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)

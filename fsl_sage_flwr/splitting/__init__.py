@@ -1,0 +1,30 @@
+"""Cut a model in two, estimate the server's gradient, align the estimate."""
+
+from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
+from .auxiliary import AuxiliaryHead, build_auxiliary
+from .gradients import Loss, estimated_gradients, true_gradients
+from .precision import autocast, to_device
+from .splitter import SplitError, SplitModel, as_tensors, split
+from .steps import client_forward, client_step, estimated_step, server_step
+
+__all__ = [
+    "AlignmentQuality",
+    "AlignmentRecipe",
+    "AuxiliaryHead",
+    "Loss",
+    "SplitError",
+    "SplitModel",
+    "align",
+    "as_tensors",
+    "autocast",
+    "build_auxiliary",
+    "client_forward",
+    "client_step",
+    "compare_gradients",
+    "estimated_gradients",
+    "estimated_step",
+    "server_step",
+    "split",
+    "to_device",
+    "true_gradients",
+]

@@ -1,0 +1,124 @@
+"""Align an auxiliary head with the server half's true gradients (FSL-SAGE, eq. 7)."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..batching import batches_of
+from .gradients import Loss, estimated_gradients
+
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class AlignmentRecipe:
+    """How the fit is done.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the alignment set.
+    batch_size : int
+        Samples per Adam step.
+    schedule : {"cosine", "constant"}
+        Learning rate over the steps of one alignment: to zero along a cosine, or as it is.
+    """
+
+    epochs: int = 5
+    batch_size: int = 50
+    schedule: str = "cosine"
+
+
+@dataclass(frozen=True)
+class AlignmentQuality:
+    """How well estimated gradients ĝ match true ones g on samples kept out of the fit.
+
+    Attributes
+    ----------
+    cosine : float
+        ``<ĝ, g> / (|ĝ| |g|)`` over the whole batch; 1 is perfect.
+    relative_error : float
+        ``|ĝ - g| / |g|``; 0 is perfect, 1 is what ĝ = 0 gives.
+    """
+
+    cosine: float
+    relative_error: float
+
+
+def align(
+    head: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    smashed: tuple[Tensor, ...],
+    labels: Tensor,
+    gradients: tuple[Tensor, ...],
+    loss: Loss,
+    recipe: AlignmentRecipe,
+    generator: torch.Generator,
+) -> None:
+    """Fit the head's gradient to the true one, by double backward, in place.
+
+    Minimises the sum over the samples of ``|ĝ - g|²`` with the optimizer given, whose
+    learning rate is the same again afterwards.
+
+    Parameters
+    ----------
+    head : nn.Module
+        Auxiliary head in training mode.
+    optimizer : torch.optim.Optimizer
+        Over the head's parameters; its state lasts from one alignment to the next.
+    smashed, labels, gradients
+        Alignment set: ``(N, …)`` each, ``(N,)``, and the true per-sample gradients.
+    loss : callable
+        Mean loss of (scores, labels).
+    recipe : AlignmentRecipe
+        Passes, batch size and schedule.
+    generator : torch.Generator
+        Draws the order of the samples, on the CPU.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    steps = recipe.epochs * len(batches_of(len(labels), recipe.batch_size))
+    minibatches = _minibatches(len(labels), recipe, generator)
+    for step, rows in enumerate(minibatches):
+        if recipe.schedule == "cosine":
+            factor = 0.5 * (1 + math.cos(math.pi * step / steps))
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+        chosen = rows.to(labels.device)
+        estimate = estimated_gradients(
+            head, tuple(t[chosen] for t in smashed), labels[chosen], loss, create_graph=True
+        )
+        distance = sum(
+            ((ours - theirs[chosen]).pow(2).sum() for ours, theirs in zip(estimate, gradients)),
+            torch.zeros((), device=labels.device),
+        )
+        optimizer.zero_grad()
+        distance.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def _minibatches(
+    count: int, recipe: AlignmentRecipe, generator: torch.Generator
+) -> Iterator[Tensor]:
+    for _ in range(recipe.epochs):
+        order = torch.randperm(count, generator=generator)
+        for rows in batches_of(count, recipe.batch_size):
+            yield order[rows]
+
+
+def compare_gradients(
+    estimated: tuple[Tensor, ...], true: tuple[Tensor, ...]
+) -> AlignmentQuality:
+    """Measure the distance between two sets of gradients, all tensors taken as one vector."""
+    ours = torch.cat([tensor.flatten() for tensor in estimated]).double()
+    theirs = torch.cat([tensor.flatten() for tensor in true]).double()
+    norm = theirs.norm().clamp_min(torch.finfo(torch.float64).tiny)
+    return AlignmentQuality(
+        cosine=F.cosine_similarity(ours, theirs, dim=0).item(),
+        relative_error=((ours - theirs).norm() / norm).item(),
+    )

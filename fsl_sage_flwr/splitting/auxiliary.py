@@ -1,0 +1,142 @@
+"""Build a client's auxiliary head from the server half."""
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+
+MAX_SHARE = 0.6
+
+
+class AuxiliaryHead(nn.Module):
+    """Auxiliary head ``x_a``: smashed data to class scores.
+
+    Parameters
+    ----------
+    body : nn.Module or None
+        First blocks of the server half; None for pooling and a linear layer alone.
+    width : int
+        Features after pooling, ``D``.
+    num_classes : int
+        Number of scores per sample.
+    """
+
+    def __init__(self, body: nn.Module | None, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.linear = nn.Linear(width, num_classes)
+
+    def forward(self, *smashed: Tensor) -> Tensor:
+        """Return scores of shape ``(B, num_classes)``."""
+        features = smashed if self.body is None else (self.body(*smashed),)
+        pooled = [_pool(tensor) for tensor in features if tensor.is_floating_point()]
+        return cast(Tensor, self.linear(torch.cat(pooled, dim=1)))
+
+    def copy_from(self, server_half: nn.Module) -> None:
+        """Take over the server half's own values for the copied blocks.
+
+        The linear layer stays as it is. With ``body=None`` nothing is copied.
+        """
+        if self.body is not None:
+            theirs = server_half.state_dict()
+            self.body.load_state_dict({name: theirs[name] for name in self.body.state_dict()})
+
+
+def build_auxiliary(
+    server_half: nn.Module, smashed: tuple[Tensor, ...], num_classes: int, kind: str = "auto"
+) -> AuxiliaryHead:
+    """Build a head from the first blocks of the server half.
+
+    ``"auto"`` takes the blocks up to the last point where a single tensor is live and at
+    most 60 % of the server half's parameters are used, re-initialised, then global
+    pooling and a linear layer. A ``Sequential`` is opened only when it is too large as
+    a whole. Where there is no such point, and with ``"linear"``, the head is pooling and
+    a linear layer alone.
+
+    Parameters
+    ----------
+    server_half : nn.Module
+        The server half; it is not changed and shares nothing with the head.
+    smashed : tuple of Tensor
+        Example smashed data, ``(B, C, H, W)``, ``(B, T, D)`` or ``(B, D)``.
+    num_classes : int
+        Number of classes.
+    kind : {"auto", "linear"}
+        See above.
+
+    Returns
+    -------
+    AuxiliaryHead
+        Randomly initialised from torch's global generator.
+    """
+    body = _first_blocks(server_half) if kind == "auto" else None
+    if body is not None:
+        body = copy.deepcopy(body)
+        for module in body.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    with torch.no_grad():
+        features = smashed if body is None else (copy.deepcopy(body).eval()(*smashed),)
+    width = sum(_pool(tensor).shape[1] for tensor in features if tensor.is_floating_point())
+    return AuxiliaryHead(body, width, num_classes)
+
+
+def _pool(features: Tensor) -> Tensor:
+    """Return ``(B, D)``: the mean over the positions of a map or a sequence."""
+    if features.dim() == 4:
+        return features.mean(dim=(2, 3))
+    if features.dim() == 3:
+        return features.mean(dim=1)
+    return features.flatten(1)
+
+
+class _ChildrenTracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+class _SequentialTracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not isinstance(m, nn.Sequential)
+
+
+def _first_blocks(server_half: nn.Module) -> nn.Module | None:
+    for tracer in (_ChildrenTracer(), _SequentialTracer()):
+        try:
+            graph = tracer.trace(server_half)
+        except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, ValueError):
+            return None
+        end = _last_point(server_half, list(graph.nodes))
+        if end is not None:
+            return fx.GraphModule(server_half, _graph_up_to(graph, end), "AuxiliaryBody")
+    return None
+
+
+def _last_point(server_half: nn.Module, nodes: list[fx.Node]) -> fx.Node | None:
+    total = sum(parameter.numel() for parameter in server_half.parameters())
+    used, found, live = 0, None, set[fx.Node]()
+    for node in nodes:
+        if node.op == "call_module":
+            owned = server_half.get_submodule(str(node.target)).parameters()
+            used += sum(parameter.numel() for parameter in owned)
+        if used > MAX_SHARE * total or node.op == "output":
+            break
+        position = nodes.index(node)
+        live = {n for n in [*live, node] if any(nodes.index(u) > position for u in n.users)}
+        if used and live == {node}:
+            found = node
+    return found
+
+
+def _graph_up_to(graph: fx.Graph, end: fx.Node) -> fx.Graph:
+    front = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        copied[node] = front.node_copy(node, lambda n: copied[n])
+        if node is end:
+            break
+    front.output(copied[end])
+    front.lint()
+    return front

@@ -1,0 +1,104 @@
+"""Gradients of the loss with respect to the smashed data, true and estimated.
+
+Both are *per-sample* gradients: of the sum of the samples' losses, not of their mean.
+A head aligned with one batch size then serves every other (FSL-SAGE, eqs. 5 and 6).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..batching import batches_of
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def differentiable(smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return leaves with the same values; integer tensors get no gradient."""
+    return tuple(
+        tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in smashed
+    )
+
+
+def _smashed_gradients(
+    total_loss: Tensor, leaves: tuple[Tensor, ...], create_graph: bool
+) -> tuple[Tensor, ...]:
+    floating = [leaf for leaf in leaves if leaf.requires_grad]
+    return torch.autograd.grad(total_loss, floating, create_graph=create_graph)
+
+
+def estimated_gradients(
+    head: nn.Module,
+    smashed: tuple[Tensor, ...],
+    labels: Tensor,
+    loss: Loss,
+    *,
+    create_graph: bool = False,
+) -> tuple[Tensor, ...]:
+    """Return ĝ, the gradient that the auxiliary head estimates.
+
+    Parameters
+    ----------
+    head : nn.Module
+        Auxiliary head ``x_a``, in training mode (its running statistics move).
+    smashed : tuple of Tensor
+        Smashed data ``z``, each ``(B, …)``.
+    labels : Tensor
+        Labels ``(B,)``.
+    loss : callable
+        Mean loss of (scores, labels).
+    create_graph : bool
+        True to differentiate ĝ again, as alignment does.
+
+    Returns
+    -------
+    tuple of Tensor
+        One gradient per floating-point smashed tensor, of its shape.
+    """
+    leaves = differentiable(smashed)
+    total_loss = loss(head(*leaves), labels) * len(labels)
+    return _smashed_gradients(total_loss, leaves, create_graph)
+
+
+def true_gradients(
+    server_half: nn.Module,
+    smashed: tuple[Tensor, ...],
+    labels: Tensor,
+    loss: Loss,
+    batch_size: int,
+) -> tuple[Tensor, ...]:
+    """Return g, the gradient that the server half would send back.
+
+    The server half runs in training mode, as it does in a SplitFed round, but on clones
+    of its buffers: asking for a gradient does not move its running statistics. (The
+    reference moves them.)
+
+    Parameters
+    ----------
+    server_half : nn.Module
+        Server half ``x_s`` in training mode.
+    smashed : tuple of Tensor
+        Smashed data of the alignment set, each ``(N, …)``.
+    labels : Tensor
+        Labels ``(N,)``.
+    loss : callable
+        Mean loss of (output, labels).
+    batch_size : int
+        Samples in one forward pass; BatchNorm normalises over them.
+
+    Returns
+    -------
+    tuple of Tensor
+        One gradient per floating-point smashed tensor, of its shape.
+    """
+    parameters = dict(server_half.named_parameters())
+    parts = []
+    for rows in batches_of(len(labels), batch_size):
+        leaves = differentiable(tuple(tensor[rows] for tensor in smashed))
+        buffers = {name: buffer.clone() for name, buffer in server_half.named_buffers()}
+        output = functional_call(server_half, {**parameters, **buffers}, leaves)
+        total_loss = loss(output, labels[rows]) * len(labels[rows])
+        parts.append(_smashed_gradients(total_loss, leaves, create_graph=False))
+    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))

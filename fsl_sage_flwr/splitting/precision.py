@@ -1,0 +1,31 @@
+"""Device, memory format and autocast of the training steps."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Value = TypeVar("Value", Tensor, nn.Module)
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which a forward pass runs.
+
+    ``"bf16"`` autocasts; ``"fp32"`` changes nothing. Smashed data and gradients leave
+    the context as float32, so that messages are the same in both.
+    """
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def to_device(
+    value: Value, device: torch.device, precision: str
+) -> Value:
+    """Move to the device, images and convolutions to channels_last for bf16."""
+    if precision == "bf16" and (isinstance(value, nn.Module) or value.dim() == 4):
+        return value.to(device, memory_format=torch.channels_last)
+    return value.to(device)

@@ -1,0 +1,270 @@
+"""Cut an ``nn.Module`` in two before a named submodule."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+
+class SplitError(ValueError):
+    """The model cannot be cut there; the message says why and what to do."""
+
+
+def as_tensors(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return what crosses the cut as a tuple, however many tensors it is."""
+    return (value,) if isinstance(value, Tensor) else tuple(value)
+
+
+@dataclass(frozen=True)
+class SplitModel:
+    """The two halves of a model.
+
+    Attributes
+    ----------
+    client : nn.Module
+        Client half ``x_c``: the model's inputs to the smashed data (one tensor, or a
+        tuple when several cross the cut).
+    server : nn.Module
+        Server half ``x_s``: the smashed data, each tensor an argument, to the output.
+    cut : str
+        Name of the first submodule of the server half.
+    """
+
+    client: nn.Module
+    server: nn.Module
+    cut: str
+
+    def merged_state_dict(self) -> dict[str, Tensor]:
+        """Return the state_dict of the uncut model; names and tensors are its own."""
+        return {**self.client.state_dict(), **self.server.state_dict()}
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Run both halves, one after the other."""
+        return self.server(*as_tensors(self.client(*inputs)))
+
+
+class _AncestorTracer(fx.Tracer):
+    """Trace through the ancestors of the cut only.
+
+    Every other module stays one opaque call, so that names, hooks and the behaviour of
+    train and eval mode are the original's.
+    """
+
+    def __init__(self, cut: str) -> None:
+        super().__init__()
+        self._ancestors = {cut.rsplit(".", depth)[0] for depth in range(1, cut.count(".") + 1)}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name not in self._ancestors
+
+
+def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> SplitModel:
+    """Cut ``model`` before the submodule named ``at``.
+
+    The halves share the model's own modules and parameters; nothing is copied. The cut
+    is proven on ``example`` before it is returned: outputs and parameter gradients, in
+    train and eval mode, equal the uncut model's bit for bit.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any model that ``torch.fx`` can trace along the ancestors of the cut.
+    at : str
+        Qualified name of the first submodule of the server half, as in
+        ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``.
+    example : Tensor or tuple of Tensor
+        Inputs of the model, a batch of at least two samples.
+
+    Returns
+    -------
+    SplitModel
+        Client half and server half; their state_dicts are disjoint and together the
+        model's.
+
+    Raises
+    ------
+    SplitError
+        The cut does not exist or is never called, a half would be empty, a module or a
+        trainable weight would be on both sides, a raw input would cross the cut, the
+        model cannot be traced, or the halves do not compute what the model computes.
+
+    Examples
+    --------
+    >>> halves = split(resnet18(), at="layer3", example=torch.zeros(2, 3, 32, 32))
+    """
+    modules = dict(model.named_modules())
+    if at not in modules or at == "":
+        named = ", ".join(name for name, _ in model.named_children())
+        close = get_close_matches(at, modules, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise SplitError(
+            f"cut {at!r} is not a submodule of {type(model).__name__}.{hint} "
+            f"Its children are: {named}; any name of named_modules() is valid."
+        )
+    graph = _trace(model, at)
+    nodes = list(graph.nodes)
+    first = next((i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == at), None)
+    if first is None:
+        raise SplitError(f"cut {at!r} is never called in forward; name a module that is.")
+    front, back = nodes[:first], [n for n in nodes[first:] if n.op != "output"]
+    crossing = _crossing(front, nodes[first:])
+    _refuse_shared(model, front, back, at)
+    output = nodes[-1]
+    halves = SplitModel(
+        client=fx.GraphModule(model, _front_graph(front, crossing), "ClientHalf"),
+        server=fx.GraphModule(model, _back_graph(crossing, back, output), "ServerHalf"),
+        cut=at,
+    )
+    _refuse_empty(halves)
+    _prove(model, halves, as_tensors(example))
+    return halves
+
+
+def _trace(model: nn.Module, at: str) -> fx.Graph:
+    try:
+        return _AncestorTracer(at).trace(model)
+    except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, ValueError) as error:
+        raise SplitError(
+            f"{type(model).__name__} cannot be traced to cut it at {at!r} ({error}); "
+            "its forward branches on data. Cut it at a top-level child, or write the "
+            "halves as two modules and use SplitModel(client=…, server=…, cut=…)."
+        ) from error
+
+
+def _crossing(front: list[fx.Node], rest: Iterable[fx.Node]) -> list[fx.Node]:
+    """Return the values made in front of the cut and used behind it, in order."""
+    used = {argument for node in rest for argument in node.all_input_nodes}
+    crossing = [node for node in front if node in used]
+    raw = [node.name for node in crossing if node.op == "placeholder"]
+    if raw:
+        raise SplitError(
+            f"the raw input {raw[0]!r} would cross the cut: the server half uses it. "
+            "Choose a cut after its last use."
+        )
+    return crossing
+
+
+def _owned(model: nn.Module, nodes: list[fx.Node]) -> dict[int, str]:
+    """Return the tensors that the nodes' modules own, as id to name."""
+    owned: dict[int, str] = {}
+    for node in nodes:
+        if node.op == "call_module":
+            module = model.get_submodule(str(node.target))
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+                owned[id(tensor)] = f"{node.target}.{name}"
+        elif node.op == "get_attr":
+            owner, _, attribute = str(node.target).rpartition(".")
+            owned[id(getattr(model.get_submodule(owner), attribute))] = str(node.target)
+    return owned
+
+
+def _refuse_shared(
+    model: nn.Module, front: list[fx.Node], back: list[fx.Node], at: str
+) -> None:
+    called = {n.target for n in front if n.op == "call_module"}
+    both = sorted(str(n.target) for n in back if n.op == "call_module" and n.target in called)
+    if both:
+        raise SplitError(f"module {both[0]!r} is used on both sides of the cut {at!r}.")
+    left, right = _owned(model, front), _owned(model, back)
+    tied = [f"{left[key]} and {right[key]}" for key in left.keys() & right.keys()]
+    if tied:
+        raise SplitError(f"weights are tied across the cut {at!r}: {tied[0]}.")
+
+
+def _front_graph(front: list[fx.Node], crossing: list[fx.Node]) -> fx.Graph:
+    graph = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    for node in front:
+        copied[node] = graph.node_copy(node, lambda n: copied[n])
+    out = [copied[node] for node in crossing]
+    graph.output(out[0] if len(out) == 1 else tuple(out))
+    graph.lint()
+    return graph
+
+
+def _back_graph(crossing: list[fx.Node], back: list[fx.Node], output: fx.Node) -> fx.Graph:
+    graph = fx.Graph()
+    copied = {node: graph.placeholder(f"smashed_{i}") for i, node in enumerate(crossing)}
+    # The server half may begin with an in-place op, which a leaf does not allow.
+    for node in crossing:
+        copied[node] = graph.call_method("clone", (copied[node],))
+    for node in back:
+        copied[node] = graph.node_copy(node, lambda n: copied[n])
+    graph.output(fx.node.map_arg(output.args[0], lambda n: copied[n]))
+    graph.lint()
+    return graph
+
+
+def _refuse_empty(halves: SplitModel) -> None:
+    for side, half in (("client", halves.client), ("server", halves.server)):
+        if next(half.parameters(), None) is None:
+            raise SplitError(
+                f"cut {halves.cut!r} leaves the {side} half without a parameter to train."
+            )
+
+
+def _prove(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
+    """Compare outputs and gradients of the halves with the uncut model's."""
+    was_training = model.training
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    try:
+        for training in (False, True):
+            model.train(training)
+            halves.client.train(training)
+            halves.server.train(training)
+            whole = _run(model, model, example, before, state)
+            parts = _run(model, halves, example, before, state)
+            if not all(_equal(*pair) for pair in zip(whole, parts, strict=True)):
+                mode = "train" if training else "eval"
+                raise SplitError(
+                    f"the halves cut at {halves.cut!r} do not compute what the model "
+                    f"computes in {mode} mode: its forward depends on the mode or on data."
+                )
+    finally:
+        model.load_state_dict(before)
+        torch.set_rng_state(state)
+        for module in (model, halves.client, halves.server):
+            module.train(was_training)
+            module.zero_grad()
+    names = set(before)
+    left, right = set(halves.client.state_dict()), set(halves.server.state_dict())
+    if left & right or left | right != names:
+        missing = sorted(names - left - right)
+        raise SplitError(
+            f"cut {halves.cut!r}: the halves do not hold every tensor of the model once "
+            f"(in neither half: {', '.join(missing[:3]) or 'none'})."
+        )
+
+
+def _run(
+    model: nn.Module,
+    function: nn.Module | SplitModel,
+    example: tuple[Tensor, ...],
+    before: dict[str, Tensor],
+    rng: Tensor,
+) -> list[Tensor | None]:
+    """Return the outputs of one pass, and every parameter's gradient."""
+    model.load_state_dict(before)
+    model.zero_grad()
+    torch.set_rng_state(rng)
+    outputs = _tensors(function(*example))
+    loss = sum((out.float().pow(2).mean() for out in outputs), torch.zeros(()))
+    loss.backward()  # type: ignore[no-untyped-call]
+    return [*outputs, *(parameter.grad for parameter in model.parameters())]
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value
+    return [tensor for item in values for tensor in _tensors(item)]
+
+
+def _equal(left: Tensor | None, right: Tensor | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    return torch.equal(left, right)

@@ -1,0 +1,86 @@
+"""One training step of either half."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from .gradients import Loss, estimated_gradients
+from .splitter import as_tensors
+
+Autocast = Callable[[], AbstractContextManager[object]]
+
+
+def client_forward(client_half: nn.Module, inputs: Tensor, autocast: Autocast) -> tuple[Tensor, ...]:
+    """Return the smashed data with their graph, floating-point tensors as float32."""
+    with autocast():
+        outputs = as_tensors(client_half(inputs))
+    return tuple(t.float() if t.is_floating_point() else t for t in outputs)
+
+
+def client_step(
+    optimizer: torch.optim.Optimizer,
+    smashed: tuple[Tensor, ...],
+    gradients: tuple[Tensor, ...],
+    num_samples: int,
+) -> None:
+    """Step the client half through the smashed data.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Over the client half's parameters.
+    smashed : tuple of Tensor
+        As :func:`client_forward` returned them.
+    gradients : tuple of Tensor
+        Per-sample gradients, one per floating-point smashed tensor.
+    num_samples : int
+        Batch size ``B``: the step follows the gradient of the batch's mean loss.
+    """
+    optimizer.zero_grad()
+    floating = [tensor for tensor in smashed if tensor.requires_grad]
+    torch.autograd.backward(floating, [gradient / num_samples for gradient in gradients])
+    optimizer.step()
+
+
+def estimated_step(
+    client_half: nn.Module,
+    head: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    loss: Loss,
+    autocast: Autocast,
+) -> tuple[Tensor, ...]:
+    """Step the client half on the head's estimate (FSL-SAGE, algorithm 1, lines 5 to 8).
+
+    The head itself is not stepped.
+
+    Returns
+    -------
+    tuple of Tensor
+        The smashed data as they were before the step, detached.
+    """
+    inputs, labels = batch
+    smashed = client_forward(client_half, inputs, autocast)
+    with autocast():
+        gradients = estimated_gradients(head, smashed, labels, loss)
+    client_step(optimizer, smashed, gradients, len(labels))
+    return tuple(tensor.detach() for tensor in smashed)
+
+
+def server_step(
+    server_half: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    smashed: tuple[Tensor, ...],
+    labels: Tensor,
+    loss: Loss,
+    autocast: Autocast,
+) -> float:
+    """Step the server half on one batch of smashed data; return the batch's mean loss."""
+    optimizer.zero_grad()
+    with autocast():
+        value = loss(server_half(*smashed), labels)
+    value.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value.item()

@@ -1,0 +1,16 @@
+"""Split-learning algorithms as Flower strategies."""
+
+from .evaluation import Evaluation, evaluate_halves
+from .fsl_sage import FslSage
+from .split_grid import SplitGrid
+from .split_strategy import RoundSummary, SplitStrategy, TrainingFailed
+
+__all__ = [
+    "Evaluation",
+    "FslSage",
+    "RoundSummary",
+    "SplitGrid",
+    "SplitStrategy",
+    "TrainingFailed",
+    "evaluate_halves",
+]

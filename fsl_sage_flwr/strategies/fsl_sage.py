@@ -1,0 +1,311 @@
+"""FSL-SAGE: clients train on an estimate of the server's gradient."""
+
+import copy
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from torch import Tensor, nn
+
+from ..messages import (
+    PROBE,
+    TRAIN,
+    BadReply,
+    ProbeRequest,
+    SmashedBatches,
+    SmashedSpec,
+    TrainReply,
+    TrainRequest,
+)
+from ..splitting import AlignmentRecipe, server_step
+from ..task import SplitTask
+from .aligning import AlignmentJob, align_heads
+from .alignment_set import AlignmentSet
+from .split_grid import SplitGrid
+from .split_strategy import SplitStrategy
+
+log = logging.getLogger("flwr.fsl_sage")
+
+
+@dataclass
+class _ClientState:
+    """What the server keeps of a client.
+
+    ``aligned_at`` is the round in which the head was last aligned, ``version`` counts
+    alignments, ``holder`` is the node that was last sent the head, with its version.
+    """
+
+    head: nn.Module
+    optimizer: torch.optim.Optimizer
+    samples: AlignmentSet
+    aligned_at: int = -1
+    version: int = 0
+    holder: tuple[int, int] = (0, -1)
+    trained_on: int | None = None
+
+
+class FslSage(SplitStrategy[TrainReply]):
+    """FSL-SAGE (Nair et al., ICML 2025, arXiv 2505.23182, algorithm 1).
+
+    A round ``t`` is one request and one reply per client: the averaged client half down
+    (with the client's auxiliary head, when it was aligned since the client last got it);
+    the trained client half and every q-th batch's smashed data up. The server half is
+    stepped on each uploaded batch, clients in ascending order. Every ``align_interval``
+    rounds each head is aligned with the server half's gradients on the client's newest
+    uploads. A client that has no head yet, in the first round or because it joins late,
+    answers a probe first: the smashed data of its first batch, which it does not upload
+    again.
+
+    Where the code departs from the paper: gradients are per sample, so that an estimate
+    means the same for every batch size; heads begin as copies of the server half's first
+    blocks; a fit is a few short passes with a decaying rate instead of 100 full-batch
+    steps; heads are aligned at the start of the rounds t that ``align_interval`` divides.
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.fsl_sage``.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained.
+    server_update_interval : int
+        q: batches per upload.
+    align_interval : int
+        l: rounds from one alignment to the next.
+    align_dataset_size : int
+        Newest samples per client that a head is fitted on; a tenth more is kept to
+        measure the fit on.
+    recipe : AlignmentRecipe
+        Passes, batch size and schedule of a fit.
+    keep_optimizer_state : bool
+        Clients go on with their optimizer's state from round to round.
+    **strategy
+        Arguments of :class:`SplitStrategy` and of Flower's ``FedAvg``.
+    """
+
+    message_type = TRAIN
+
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        server_update_interval: int = 5,
+        align_interval: int = 10,
+        align_dataset_size: int = 1000,
+        recipe: AlignmentRecipe | None = None,
+        keep_optimizer_state: bool = True,
+        **strategy: Any,
+    ) -> None:
+        super().__init__(task, **strategy)
+        self.server_update_interval = server_update_interval
+        self.align_interval = align_interval
+        self.align_dataset_size = align_dataset_size
+        self.recipe = recipe or AlignmentRecipe()
+        self.keep_optimizer_state = keep_optimizer_state
+        self.server_optimizer = task.server_optimizer(task.model.server.parameters())
+        self._clients: dict[int, _ClientState] = {}
+        self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
+        self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
+        self._probed: set[int] = set()
+        self._losses: list[tuple[float, int]] = []
+
+    # Before training --------------------------------------------------------------------
+
+    def _requests(
+        self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
+    ) -> dict[int, RecordDict]:
+        self._losses = []
+        client_half = arrays.to_torch_state_dict()
+        new = [client for client in clients if client not in self._clients]
+        self._probed = set(self._probe(new, client_half, grid))
+        ready = [client for client in clients if client in self._clients]
+        self._align([client for client in ready if self._is_due(client)])
+        return {client: self._request(client, client_half, config) for client in ready}
+
+    def _probe(
+        self, clients: list[int], client_half: Mapping[str, Tensor], grid: SplitGrid
+    ) -> list[int]:
+        """Get a first batch from clients without a head, and step the server half on it."""
+        request = ProbeRequest(self.rounds_done, client_half).to_records()
+        messages = [self._message(client, request, PROBE) for client in clients]
+        of_node = {self.roster.nodes[client]: client for client in clients}
+        probes: dict[int, SmashedBatches] = {}
+
+        def receive(question: Message, reply: Message) -> None:
+            client = of_node[question.metadata.dst_node_id]
+            if reply.has_error():
+                self._leave_out(client, f"probe, error {reply.error.code}: {reply.error.reason}")
+                return
+            try:
+                probes[client] = SmashedBatches.take_from(reply.content, self._spec)
+            except BadReply as error:
+                self._leave_out(client, f"probe: {error}")
+
+        grid.exchange(messages, receive, timeout=self.round_timeout)
+        for client in clients:
+            if client not in probes and client not in self.last_round.failures:
+                self._leave_out(client, f"no reply to the probe within {self.round_timeout:g} s")
+        began = time.perf_counter()
+        for client in sorted(probes):
+            self._step(probes[client])
+        self.last_round.server_seconds += time.perf_counter() - began
+        for client in sorted(probes):
+            self._clients[client] = self._new_client(client, probes[client])
+        return sorted(probes)
+
+    def _new_client(self, client: int, probe: SmashedBatches) -> _ClientState:
+        head = self.task.new_head(client)
+        copy_from = getattr(head, "copy_from", None)
+        if self.task.auxiliary_from_server and callable(copy_from):
+            copy_from(self.task.model.server)
+        nothing = AlignmentSet(tuple(t[:0] for t in probe.tensors), probe.labels[:0])
+        return _ClientState(
+            head=head,
+            optimizer=self.task.auxiliary_optimizer(head.parameters()),
+            samples=nothing.appended(probe.tensors, probe.labels, self.align_dataset_size),
+        )
+
+    def _is_due(self, client: int) -> bool:
+        """Tell whether a round that ``align_interval`` divides has begun since the last fit."""
+        latest = self.rounds_done // self.align_interval * self.align_interval
+        return self._clients[client].aligned_at < latest
+
+    def _align(self, clients: list[int]) -> None:
+        if not clients:
+            return
+        began = time.perf_counter()
+        jobs = [
+            AlignmentJob(client, state.head, state.optimizer, state.samples)
+            for client in clients
+            for state in [self._clients[client]]
+        ]
+        qualities = align_heads(self.task, jobs, self.recipe, self.rounds_done)
+        for client in clients:
+            state = self._clients[client]
+            state.aligned_at, state.version = self.rounds_done, state.version + 1
+        summary = self.last_round
+        summary.alignment_seconds = time.perf_counter() - began
+        summary.alignment_cosine = sum(q.cosine for q in qualities) / len(qualities)
+        summary.alignment_relative_error = sum(q.relative_error for q in qualities) / len(qualities)
+
+    def _request(
+        self, client: int, client_half: Mapping[str, Tensor], config: ConfigRecord
+    ) -> RecordDict:
+        state, node = self._clients[client], self.roster.nodes[client]
+        changed = state.holder != (node, state.version)
+        state.holder = (node, state.version)
+        request = TrainRequest(
+            round=self.rounds_done,
+            server_update_interval=self.server_update_interval,
+            keep_optimizer_state=self.keep_optimizer_state,
+            trained_before=state.trained_on == node,
+            auxiliary_version=state.version,
+            client_half=None if client in self._probed else client_half,
+            auxiliary=state.head.state_dict() if changed else None,
+        )
+        return request.to_records(config)
+
+    # While replies come in --------------------------------------------------------------
+
+    def _read(self, client: int, content: RecordDict) -> TrainReply:
+        return TrainReply.take_from(
+            content,
+            expected_round=self.rounds_done,
+            must_upload=client not in self._probed,
+            client_half=self._half_like,
+            spec=self._spec,
+            weighted_by_key=self.weighted_by_key,
+        )
+
+    def _serve(self, client: int, reply: TrainReply) -> None:
+        if reply.smashed is not None:
+            self._step(reply.smashed)
+
+    def _step(self, batches: SmashedBatches) -> None:
+        for tensors, labels in batches:
+            loss = server_step(
+                self.task.model.server,
+                self.server_optimizer,
+                self.task.to_device(tensors),
+                labels.to(self.task.device),
+                self.task.loss,
+                self.task.autocast,
+            )
+            self._losses.append((loss, len(labels)))
+
+    def _leave_out(self, client: int, reason: str) -> None:
+        super()._leave_out(client, reason)
+        if client in self._clients:
+            # It may never have got the head: send it again.
+            self._clients[client] = replace(self._clients[client], holder=(0, -1))
+
+    # After the last reply ---------------------------------------------------------------
+
+    def _finish(self, replies: Mapping[int, TrainReply]) -> None:
+        for client, reply in replies.items():
+            state = self._clients[client]
+            state.trained_on = self.roster.nodes[client]
+            if reply.smashed is not None:
+                state.samples = state.samples.appended(
+                    reply.smashed.tensors, reply.smashed.labels, self.align_dataset_size
+                )
+        lost = [client for client, reply in replies.items() if reply.optimizer_state_lost]
+        if lost:
+            log.warning("clients %s had lost their optimizer state and began afresh", lost)
+        samples = sum(count for _, count in self._losses)
+        if samples:
+            total = sum(loss * count for loss, count in self._losses)
+            self.last_round.train_loss = total / samples
+
+    def _save_server(self) -> Any:
+        return copy.deepcopy(
+            (self.task.model.server.state_dict(), self.server_optimizer.state_dict())
+        )
+
+    def _restore_server(self, saved: Any) -> None:
+        weights, optimizer = saved
+        self.task.model.server.load_state_dict(weights)
+        self.server_optimizer.load_state_dict(optimizer)
+
+    # Checkpoints ------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the server half, the heads, their optimizers and the alignment sets."""
+        clients = {
+            client: {
+                "head": state.head.state_dict(),
+                "optimizer": state.optimizer.state_dict(),
+                "tensors": list(state.samples.tensors),
+                "labels": state.samples.labels,
+                "aligned_at": state.aligned_at,
+                "version": state.version,
+            }
+            for client, state in self._clients.items()
+        }
+        return {
+            **super().state_dict(),
+            "server_half": self.task.model.server.state_dict(),
+            "server_optimizer": self.server_optimizer.state_dict(),
+            "clients": clients,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        super().load_state_dict(state)
+        self._restore_server((state["server_half"], state["server_optimizer"]))
+        self._clients = {}
+        for client, saved in state["clients"].items():
+            head = self.task.new_head(client)
+            head.load_state_dict(saved["head"])
+            optimizer = self.task.auxiliary_optimizer(head.parameters())
+            optimizer.load_state_dict(saved["optimizer"])
+            self._clients[client] = _ClientState(
+                head=head,
+                optimizer=optimizer,
+                samples=AlignmentSet(tuple(saved["tensors"]), saved["labels"]),
+                aligned_at=saved["aligned_at"],
+                version=saved["version"],
+            )

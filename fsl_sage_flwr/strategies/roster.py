@@ -1,0 +1,87 @@
+"""Which node runs which client."""
+
+import logging
+import random
+import time
+
+from flwr.app import Message, RecordDict
+
+from ..messages import DESCRIBE, BadReply, NodeDescription
+from ..seeding import derive_seed
+from .split_grid import SplitGrid
+
+log = logging.getLogger("flwr.fsl_sage")
+
+DESCRIBE_TIMEOUT = 300.0
+REGISTRATION_TIMEOUT = 60.0
+
+
+class Roster:
+    """Clients of the federation, by partition id.
+
+    Node ids are drawn anew in every run; a client's partition id is not. Everything that
+    must be the same in two runs goes by partition id, which each node is asked for once.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: dict[int, int] = {}
+        self._known: dict[int, int] = {}
+        self._expected = 0
+
+    def refresh(self, grid: SplitGrid, min_available_nodes: int) -> None:
+        """Ask new nodes who they are and forget those that are gone.
+
+        The first time it waits, for a bounded time, until as many nodes have registered
+        as the nodes themselves say there are.
+        """
+        waiting = self._expected == 0
+        deadline = time.monotonic() + REGISTRATION_TIMEOUT
+        while True:
+            connected = list(grid.get_node_ids())
+            self._describe(grid, [node for node in connected if node not in self._known])
+            self._assign(connected)
+            wanted = max(min_available_nodes, self._expected if waiting else 1)
+            if len(self.nodes) >= wanted:
+                return
+            if time.monotonic() > deadline:
+                log.warning("%d of %d clients are connected; going on", len(self.nodes), wanted)
+                return
+            time.sleep(0.2)
+
+    def sample(self, count: int, seed: int, round_: int) -> list[int]:
+        """Draw clients for a round; partition ids, ascending."""
+        clients = sorted(self.nodes)
+        draw = random.Random(derive_seed(seed, "sample", round_))
+        return sorted(draw.sample(clients, min(count, len(clients))))
+
+    def _describe(self, grid: SplitGrid, nodes: list[int]) -> None:
+        questions = [
+            Message(RecordDict(), node, DESCRIBE, ttl=DESCRIBE_TIMEOUT) for node in nodes
+        ]
+        if not questions:
+            return
+        grid.exchange(questions, self._learn, timeout=DESCRIBE_TIMEOUT)
+
+    def _learn(self, question: Message, reply: Message) -> None:
+        node = question.metadata.dst_node_id
+        if reply.has_error():
+            log.warning("node %d cannot say which client it is: %s", node, reply.error.reason)
+            return
+        try:
+            description = NodeDescription.from_records(reply.content)
+        except BadReply as error:
+            log.warning("node %d does not say which client it is: %s", node, error)
+            return
+        self._known[node] = description.partition_id
+        self._expected = description.num_partitions
+
+    def _assign(self, connected: list[int]) -> None:
+        """Later nodes win: a restarted node may be listed beside its former self."""
+        self.nodes = {}
+        for node, partition_id in self._known.items():
+            if node not in connected:
+                continue
+            if partition_id in self.nodes:
+                former = self.nodes[partition_id]
+                log.info("client %d: node %d replaces %d", partition_id, node, former)
+            self.nodes[partition_id] = node

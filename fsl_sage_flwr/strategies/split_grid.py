@@ -1,0 +1,141 @@
+"""A Grid that counts bytes and hands replies over as they arrive."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from ..messages import CommunicationLedger
+
+SHORTEST_PAUSE = 0.02
+LONGEST_PAUSE = 0.5
+
+OnReply = Callable[[Message, Message], None]
+
+
+class SplitGrid(Grid):
+    """Wrap a Grid for one strategy.
+
+    Flower's ``send_and_receive`` returns when the last reply is there, and looks every
+    three seconds. This one gives each reply to ``on_reply`` as soon as it arrives, so
+    that the server half is trained while other clients are still at work, and counts
+    what is sent and received.
+
+    Parameters
+    ----------
+    grid : Grid
+        The Grid that Flower handed to the ServerApp.
+    ledger : CommunicationLedger
+        Counts every message.
+    on_reply : callable
+        Called with (request, reply) for each reply to :meth:`send_and_receive`, in order
+        of arrival. An error's sender may be the SuperLink: the request says whose it is.
+    """
+
+    def __init__(self, grid: Grid, ledger: CommunicationLedger, on_reply: OnReply) -> None:
+        self._grid = grid
+        self._ledger = ledger
+        self._on_reply = on_reply
+        self._unanswered: dict[str, tuple[int, float]] = {}
+
+    def set_run(self, run: Any) -> None:
+        """Set the run of the wrapped Grid."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """Run of the wrapped Grid."""
+        return self._grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Make a message; Flower asks every Grid for this."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the ids of the connected nodes that owe no answer.
+
+        A node that is still at work on a message whose time ran out would otherwise get
+        a second one, and two messages in flight race for the node's state.
+        """
+        self._drop_late_replies()
+        busy = {node_id for node_id, _ in self._unanswered.values()}
+        return [node_id for node_id in self._grid.get_node_ids() if node_id not in busy]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages, counted."""
+        messages = list(messages)
+        for message in messages:
+            self._ledger.add("down", message.content)
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Receive what has arrived, counted."""
+        replies = list(self._grid.pull_messages(message_ids))
+        for reply in replies:
+            if reply.has_content():
+                self._ledger.add("up", reply.content)
+        return replies
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages and hand over replies until all are there or time is up.
+
+        Parameters
+        ----------
+        messages : iterable of Message
+            At most one per node.
+        timeout : float, optional
+            Seconds to wait for replies; None waits as long as the messages live.
+
+        Returns
+        -------
+        list of Message
+            The replies, errors among them, in order of arrival.
+        """
+        return self.exchange(messages, self._on_reply, timeout=timeout)
+
+    def exchange(
+        self, messages: Iterable[Message], on_reply: OnReply, *, timeout: float | None = None
+    ) -> list[Message]:
+        """Do as :meth:`send_and_receive`, with a receiver of one's own."""
+        messages = list(messages)
+        ids = list(self.push_messages(messages))
+        pending = dict(zip(ids, messages, strict=True))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause, received = SHORTEST_PAUSE, list[Message]()
+        while pending and (deadline is None or time.monotonic() < deadline):
+            replies = list(self.pull_messages(list(pending)))
+            for reply in replies:
+                received.append(reply)
+                on_reply(pending.pop(reply.metadata.reply_to_message_id), reply)
+            if replies:
+                pause = SHORTEST_PAUSE
+            elif pending:
+                time.sleep(pause)
+                pause = min(LONGEST_PAUSE, 1.5 * pause)
+        for message_id, message in pending.items():
+            expires = time.monotonic() + message.metadata.ttl
+            self._unanswered[message_id] = (message.metadata.dst_node_id, expires)
+        return received
+
+    def _drop_late_replies(self) -> None:
+        if not self._unanswered:
+            return
+        for reply in self.pull_messages(list(self._unanswered)):
+            self._unanswered.pop(reply.metadata.reply_to_message_id, None)
+        now = time.monotonic()
+        self._unanswered = {
+            key: (node_id, expires)
+            for key, (node_id, expires) in self._unanswered.items()
+            if expires > now
+        }

@@ -1,0 +1,333 @@
+"""What every split-learning strategy does alike."""
+
+import logging
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Result
+
+from ..messages import BadReply, CommunicationLedger
+from ..task import SplitTask
+from .roster import Roster
+from .split_grid import SplitGrid
+
+log = logging.getLogger("flwr.fsl_sage")
+
+Reply = TypeVar("Reply")
+
+
+class TrainingFailed(RuntimeError):
+    """Too many rounds in a row had too few good replies."""
+
+
+@dataclass
+class RoundSummary:
+    """What happened in one round.
+
+    Attributes
+    ----------
+    round : int
+        Rounds finished when it ended: the first round is 1.
+    clients : int
+        Clients whose replies were used.
+    failures : dict of int to str
+        Clients left out, by partition id, with the reason.
+    train_loss : float or None
+        Mean loss of the server half's steps, weighted by samples.
+    server_seconds : float
+        Time in which the server half was trained.
+    alignment_seconds : float
+        Time in which heads were aligned.
+    alignment_cosine, alignment_relative_error : float or None
+        Means over the clients aligned in this round; None when none was.
+    """
+
+    round: int
+    clients: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+    train_loss: float | None = None
+    server_seconds: float = 0.0
+    alignment_seconds: float = 0.0
+    alignment_cosine: float | None = None
+    alignment_relative_error: float | None = None
+
+
+class SplitStrategy(FedAvg, Generic[Reply]):
+    """Flower's FedAvg over the client half, with a server half trained beside it.
+
+    Flower's round loop and arguments are kept. A subclass says what a client is sent,
+    how its reply is read, and what the server half does with it. Replies are *served* in
+    ascending order of partition id, each as soon as those before it are in, so that two
+    runs train the server half on the same batches in the same order.
+
+    The client's half of the contract: answer ``query.describe`` (see
+    :mod:`fsl_sage_flwr.client_apps`), and weight its reply by ``weighted_by_key``.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained. The server half in it is trained in place.
+    round_timeout : float
+        Seconds after which a client that has not answered is left out of the round.
+    max_failed_rounds : int
+        Rounds in a row with fewer than ``min_train_nodes`` good replies that end the run.
+    **fedavg
+        Flower's arguments of ``FedAvg``: ``fraction_train``, ``min_train_nodes``, …
+        Here ``min_train_nodes`` and ``min_available_nodes`` are 1 and
+        ``fraction_evaluate`` is 0 unless given.
+    """
+
+    message_type: str
+
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        round_timeout: float = 3600.0,
+        max_failed_rounds: int = 3,
+        **fedavg: Any,
+    ) -> None:
+        defaults = {"fraction_evaluate": 0.0, "min_train_nodes": 1, "min_available_nodes": 1}
+        super().__init__(**{**defaults, **fedavg})
+        if self.train_metrics_aggr_fn is not fedavg.get("train_metrics_aggr_fn"):
+            self.train_metrics_aggr_fn = self._train_metrics
+        self.task = task
+        self.round_timeout = round_timeout
+        self.max_failed_rounds = max_failed_rounds
+        self.ledger = CommunicationLedger()
+        self.roster = Roster()
+        self.rounds_done = 0
+        self.last_round = RoundSummary(round=0)
+        self._failed_rounds = 0
+        self._first_round = 0
+        self._asked: dict[int, int] = {}
+        self._queue: list[int] = []
+        self._replies: dict[int, Reply] = {}
+        self._served: set[int] = set()
+
+    # What an algorithm is made of -------------------------------------------------------
+
+    @abstractmethod
+    def _requests(
+        self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
+    ) -> dict[int, RecordDict]:
+        """Return what each client is sent in this round; one left out has failed."""
+
+    @abstractmethod
+    def _read(self, client: int, content: RecordDict) -> Reply:
+        """Check a reply and take out of it what is not for Flower to average.
+
+        Raises
+        ------
+        BadReply
+            The reply is left out of the round.
+        """
+
+    @abstractmethod
+    def _serve(self, client: int, reply: Reply) -> None:
+        """Train the server half on a reply."""
+
+    @abstractmethod
+    def _finish(self, replies: Mapping[int, Reply]) -> None:
+        """Keep what is needed of the replies of a round that counts."""
+
+    @abstractmethod
+    def _save_server(self) -> Any:
+        """Return what :meth:`_serve` changes, copied."""
+
+    @abstractmethod
+    def _restore_server(self, saved: Any) -> None:
+        """Undo :meth:`_serve`."""
+
+    # Flower's hooks ---------------------------------------------------------------------
+
+    def over(self, grid: Grid) -> SplitGrid:
+        """Wrap a Grid for this strategy.
+
+        ``start`` does it by itself. When another strategy wraps this one, give its
+        ``start`` the wrapped Grid: ``wrapper.start(grid=strategy.over(grid), …)``.
+        """
+        return grid if isinstance(grid, SplitGrid) else SplitGrid(grid, self.ledger, self._receive)
+
+    def initial_arrays(self) -> ArrayRecord:
+        """Return the client half as it is, the ``initial_arrays`` of ``start``."""
+        return ArrayRecord(self.task.model.client.state_dict())
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Any = None,
+    ) -> Result:
+        """Run Flower's round loop; see ``flwr.serverapp.strategy.Strategy.start``.
+
+        ``timeout`` is replaced by ``round_timeout`` when that is shorter.
+        """
+        return super().start(
+            grid=self.over(grid),
+            initial_arrays=initial_arrays,
+            num_rounds=num_rounds,
+            timeout=min(timeout, self.round_timeout),
+            train_config=train_config,
+            evaluate_config=evaluate_config,
+            evaluate_fn=evaluate_fn,
+        )
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Sample clients, by the seed, and make each one's request.
+
+        Raises
+        ------
+        TypeError
+            The Grid was not wrapped by :meth:`over`.
+        """
+        if not isinstance(grid, SplitGrid):
+            name = type(self).__name__
+            raise TypeError(
+                f"{name} needs its own Grid: call start(grid=strategy.over(grid), …), "
+                f"where strategy is the {name}"
+            )
+        self.rounds_done = self._first_round + server_round - 1
+        self.last_round = RoundSummary(round=self.rounds_done + 1)
+        self.roster.refresh(grid, self.min_available_nodes)
+        wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
+        clients = self.roster.sample(wanted, self.task.seed, self.rounds_done)
+        log.info("configure_train: clients %s of %d", clients, len(self.roster.nodes))
+        config["server-round"] = server_round
+        requests = self._requests(clients, arrays, config, grid)
+        self._asked = {self.roster.nodes[client]: client for client in requests}
+        self._queue, self._replies, self._served = sorted(requests), {}, set()
+        self._saved = self._save_server()
+        return [self._message(client, content) for client, content in requests.items()]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Average the client halves of the good replies, integer buffers as integers.
+
+        Returns
+        -------
+        tuple
+            The average and the round's metrics; (None, None) when fewer than
+            ``min_train_nodes`` replies are good: then the server half is put back as it
+            was before the round.
+
+        Raises
+        ------
+        TrainingFailed
+            That happened in ``max_failed_rounds`` rounds in a row.
+        """
+        for client in self._asked.values():
+            if client not in self._replies and client not in self.last_round.failures:
+                self._leave_out(client, f"no reply within {self.round_timeout:g} s")
+        self._advance()
+        by_client = {self._asked.get(reply.metadata.src_node_id): reply for reply in replies}
+        good = [by_client[client] for client in sorted(self._served) if client in by_client]
+        self.last_round.clients = len(good)
+        if len(good) < max(1, self.min_train_nodes):
+            self._restore_server(self._saved)
+            self._give_up(len(good))
+            return None, None
+        self._failed_rounds = 0
+        arrays, metrics = super().aggregate_train(server_round, good)
+        self._finish({client: self._replies[client] for client in sorted(self._served)})
+        self._saved, self._replies = None, {}
+        self.rounds_done += 1
+        if arrays is not None:
+            arrays = _integers_again(arrays, good[0].content.array_records[self.arrayrecord_key])
+        return arrays, metrics
+
+    # One round --------------------------------------------------------------------------
+
+    def _message(self, client: int, content: RecordDict, message_type: str = "") -> Message:
+        return Message(
+            content,
+            self.roster.nodes[client],
+            message_type or self.message_type,
+            ttl=self.round_timeout,
+        )
+
+    def _receive(self, request: Message, reply: Message) -> None:
+        """Take a reply as it arrives, and serve all whose turn has come."""
+        client = self._asked.get(request.metadata.dst_node_id)
+        if client is None:
+            return
+        if reply.has_error():
+            self._leave_out(client, f"error {reply.error.code}: {reply.error.reason}")
+        else:
+            try:
+                self._replies[client] = self._read(client, reply.content)
+            except BadReply as error:
+                self._leave_out(client, str(error))
+        self._advance()
+
+    def _advance(self) -> None:
+        while self._queue:
+            client = self._queue[0]
+            if client in self._replies:
+                began = time.perf_counter()
+                self._serve(client, self._replies[client])
+                self.last_round.server_seconds += time.perf_counter() - began
+                self._served.add(client)
+            elif client not in self.last_round.failures:
+                return
+            self._queue.pop(0)
+
+    def _leave_out(self, client: int, reason: str) -> None:
+        self.last_round.failures[client] = reason
+        log.warning("round %d: client %d is left out: %s", self.last_round.round, client, reason)
+
+    def _give_up(self, good: int) -> None:
+        self._failed_rounds += 1
+        self.rounds_done += 1
+        reasons = "; ".join(f"client {c}: {r}" for c, r in self.last_round.failures.items())
+        problem = (
+            f"round {self.last_round.round} is given up: {good} good replies, "
+            f"{max(1, self.min_train_nodes)} needed ({reasons or 'no client is connected'})"
+        )
+        log.warning(problem)
+        if self._failed_rounds >= self.max_failed_rounds:
+            raise TrainingFailed(f"{self._failed_rounds} rounds in a row failed; {problem}")
+
+    def _train_metrics(self, records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
+        metrics = MetricRecord({"clients": len(records), "failures": len(self.last_round.failures)})
+        if self.last_round.train_loss is not None:
+            metrics["train-loss"] = self.last_round.train_loss
+        return metrics
+
+    # Checkpoints ------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on after this round, but the client half."""
+        return {"rounds_done": self.rounds_done, "ledger": self.ledger.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the round of a checkpoint: the next ``start`` continues there."""
+        self._first_round = self.rounds_done = int(state["rounds_done"])
+        self.ledger.load_state_dict(state["ledger"])
+
+
+def _integers_again(average: ArrayRecord, like: ArrayRecord) -> ArrayRecord:
+    """Give every array the dtype it had: FedAvg turns integer buffers into floats."""
+    arrays = {}
+    for name, array in average.items():
+        dtype = np.dtype(like[name].dtype)
+        if np.dtype(array.dtype) != dtype:
+            values = array.numpy()
+            if np.issubdtype(dtype, np.integer):
+                values = np.rint(values)
+            array = Array(np.asarray(values.astype(dtype)))
+        arrays[name] = array
+    return ArrayRecord(arrays)
