@@ -101,7 +101,7 @@ class RunConfig:
     auxiliary_lr_schedule: str = _key("cosine", _one_of(*SCHEDULES))
     auxiliary_init: str = _key("server", _one_of(*AUXILIARY_INITS))
     server_update_interval: int = _key(2, _at_least(1))
-    align_interval: int = _key(5, _at_least(1))
+    align_interval: int = _key(2, _at_least(1))
     align_epochs: int = _key(5, _at_least(1))
     align_batch_size: int = _key(50, _at_least(2))
     align_dataset_size: int = _key(500, _at_least(4))

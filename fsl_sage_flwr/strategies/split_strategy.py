@@ -93,9 +93,10 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         max_failed_rounds: int = 3,
         **fedavg: Any,
     ) -> None:
-        defaults = {"fraction_evaluate": 0.0, "min_train_nodes": 1, "min_available_nodes": 1}
-        super().__init__(**{**defaults, **fedavg})
-        if self.train_metrics_aggr_fn is not fedavg.get("train_metrics_aggr_fn"):
+        super().__init__(**{"min_train_nodes": 1, "min_available_nodes": 1, **fedavg})
+        if "fraction_evaluate" not in fedavg:
+            self.fraction_evaluate, self.min_evaluate_nodes = 0.0, 0
+        if fedavg.get("train_metrics_aggr_fn") is None:
             self.train_metrics_aggr_fn = self._train_metrics
         self.task = task
         self.round_timeout = round_timeout
