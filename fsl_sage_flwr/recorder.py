@@ -4,12 +4,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, MetricRecord
-from typing_extensions import Self
 
 from .config import ConfigError, RunConfig
 from .results import RunDirectory
@@ -27,9 +25,6 @@ FREE_TO_CHANGE = {
 
 class Recorder:
     """What happens at the end of a round, as Flower's ``evaluate_fn``.
-
-    Used as a context manager around ``strategy.start``: a run that ends early leaves a
-    summary that says so.
 
     Parameters
     ----------
@@ -60,20 +55,11 @@ class Recorder:
         self._round_began = self._began
         self._completed = False
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Write the configuration, and the history of a run that is resumed."""
         self._directory.write_config(self._config.to_run_config())
         self._directory.write_history(self._rows)
         self._write_summary("running")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not self._completed:
-            self._write_summary(f"{kind.__name__}: {error}" if kind else "ended early")
 
     def end_round(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Evaluate centrally, write the round's row, and save a checkpoint."""

@@ -3,12 +3,15 @@
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .config import RunConfig
 from .messages.ledger import COLUMNS as BYTE_COLUMNS
 
 HISTORY_COLUMNS = (
@@ -31,6 +34,14 @@ HISTORY_COLUMNS = (
 SECONDS_COLUMNS = tuple(column for column in HISTORY_COLUMNS if column.endswith("seconds"))
 
 
+def run_path(config: RunConfig) -> Path:
+    """Return ``<results-dir>/<algorithm>/<model>/<dataset>-<distribution>/<run name>``."""
+    dataset = Path(config.dataset).name
+    name = config.run_name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{config.seed}"
+    root = Path(config.results_dir).expanduser().absolute()
+    return root / config.algorithm / config.model / f"{dataset}-{config.distribution}" / name
+
+
 class RunDirectory:
     """Write what a run leaves.
 
@@ -47,15 +58,15 @@ class RunDirectory:
         self.path = path
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
 
-    @property
-    def history(self) -> Path:
-        """One row per round; ``HISTORY_COLUMNS``."""
-        return self.path / "history.csv"
+    @staticmethod
+    def history_of(path: Path) -> Path:
+        """Return where a run directory has its history, one row per round."""
+        return path / "history.csv"
 
-    @property
-    def summary(self) -> Path:
-        """Final figures, and whether the run completed."""
-        return self.path / "summary.json"
+    @staticmethod
+    def summary_of(path: Path) -> Path:
+        """Return where a run directory has its final figures."""
+        return path / "summary.json"
 
     @property
     def latest(self) -> Path:
@@ -67,22 +78,32 @@ class RunDirectory:
         """Checkpoint of the round with the best test accuracy."""
         return self.path / "checkpoints" / "best.pt"
 
+    @contextmanager
+    def reporting_failure(self) -> Iterator[None]:
+        """Leave a summary of whatever goes wrong inside, and let it go on."""
+        try:
+            yield
+        except BaseException as error:
+            status = f"{type(error).__name__}: {error}"
+            self.write_summary({"completed": False, "status": status})
+            raise
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``, the resolved configuration."""
         self._write_json(self.path / "config.json", config)
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
         """Write the whole history, as a resumed run does."""
-        self._replace(self.history, lambda path: self._csv(path, rows))
+        self._replace(self.history_of(self.path), lambda path: self._csv(path, rows))
 
     def append_history(self, row: dict[str, Any]) -> None:
         """Add a round's row."""
-        with self.history.open("a", newline="") as file:
+        with self.history_of(self.path).open("a", newline="") as file:
             csv.DictWriter(file, HISTORY_COLUMNS).writerow(row)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``."""
-        self._write_json(self.summary, summary)
+        self._write_json(self.summary_of(self.path), summary)
 
     def write_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
         """Write a checkpoint that ``torch.load(weights_only=True)`` reads."""

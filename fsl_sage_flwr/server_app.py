@@ -1,8 +1,8 @@
 """The ServerApp of this package's own runs: configuration to task to strategy to results."""
 
 import logging
-from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -10,7 +10,7 @@ from flwr.serverapp import Grid, ServerApp
 from .assembly import build_task, build_test_batches
 from .config import RunConfig
 from .recorder import Recorder
-from .results import RunDirectory
+from .results import RunDirectory, run_path
 from .splitting import AlignmentRecipe
 from .strategies import FslSage, SplitStrategy
 from .task import SplitTask
@@ -24,13 +24,15 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train what the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
-    task = build_task(config)
-    strategy = build_strategy(config, task)
     directory = RunDirectory(run_path(config))
-    recorder = Recorder(config, strategy, directory, build_test_batches(config))
-    arrays = recorder.resume(Path(config.resume)) if config.resume else strategy.initial_arrays()
     log.info("results: %s", directory.path)
-    with recorder:
+    with directory.reporting_failure():
+        task = build_task(config)
+        strategy = build_strategy(config, task)
+        recorder = Recorder(config, strategy, directory, build_test_batches(config))
+        resumed = recorder.resume(Path(config.resume)) if config.resume else None
+        arrays = resumed or strategy.initial_arrays()
+        recorder.begin()
         result = strategy.start(
             grid=grid,
             initial_arrays=arrays,
@@ -41,7 +43,7 @@ def main(grid: Grid, context: Context) -> None:
         recorder.complete(result.arrays or arrays)
 
 
-def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy:
+def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy[Any]:
     """Return the strategy of the configured algorithm."""
     return FslSage(
         task,
@@ -58,11 +60,3 @@ def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy:
         min_train_nodes=config.min_train_nodes,
         round_timeout=config.round_timeout,
     )
-
-
-def run_path(config: RunConfig) -> Path:
-    """Return ``<results-dir>/<algorithm>/<model>/<dataset>-<distribution>/<run name>``."""
-    dataset = Path(config.dataset).name
-    name = config.run_name or f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-seed{config.seed}"
-    root = Path(config.results_dir).expanduser().absolute()
-    return root / config.algorithm / config.model / f"{dataset}-{config.distribution}" / name

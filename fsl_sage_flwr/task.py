@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from .seeding import derive_seed
 from .splitting import Loss, SplitModel, as_tensors, autocast, build_auxiliary, to_device
 
+CPU = torch.device("cpu")
+
 Batch = tuple[Tensor, Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -91,7 +93,7 @@ class SplitTask:
     auxiliary_from_server: bool = True
     loss: Loss = F.cross_entropy
     local_epochs: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     precision: str = "fp32"
     seed: int = 0
 

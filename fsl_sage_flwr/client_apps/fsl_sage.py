@@ -6,7 +6,7 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from torch import Tensor, nn
 
-from ..messages import MissingPayload, ProbeRequest, SmashedBatches, TrainReply, TrainRequest
+from ..messages import MissingPayloadError, ProbeRequest, SmashedBatches, TrainReply, TrainRequest
 from ..seeding import derive_seed
 from ..splitting import client_forward, estimated_step
 from ..task import Batch, ClientIdentity, SplitTask
@@ -51,9 +51,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
     examples = 0
     for k, (inputs, labels) in enumerate(_batches(task, client, request.round)):
-        smashed = estimated_step(
-            half, head, optimizer, (inputs, labels), task.loss, task.autocast
-        )
+        smashed = estimated_step(half, head, optimizer, (inputs, labels), task.loss, task.autocast)
         examples += len(labels)
         uploaded_already = after_probe and k == 0
         if k % request.server_update_interval == 0 and not uploaded_already:
@@ -84,7 +82,7 @@ def _client_half(request: TrainRequest, state: ClientState) -> dict[str, Tensor]
         return dict(request.client_half)
     kept = state.load(CLIENT_HALF, version=request.round)
     if kept is None:
-        raise MissingPayload("the client half that came with the probe is gone from this node")
+        raise MissingPayloadError("the client half that came with the probe is gone from this node")
     state.drop(CLIENT_HALF)
     return kept
 
@@ -96,7 +94,7 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
     else:
         tensors = state.load(AUXILIARY, version=request.auxiliary_version)
     if tensors is None:
-        raise MissingPayload(
+        raise MissingPayloadError(
             f"auxiliary head {request.auxiliary_version} is gone from this node; "
             "the server sends it again next round"
         )
@@ -104,9 +102,7 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
     return task.head
 
 
-def _resume(
-    optimizer: torch.optim.Optimizer, state: ClientState, request: TrainRequest
-) -> bool:
+def _resume(optimizer: torch.optim.Optimizer, state: ClientState, request: TrainRequest) -> bool:
     """Restore the optimizer; False when a state that should be there has gone."""
     kept = state.load(OPTIMIZER)
     if kept is None:

@@ -2,7 +2,7 @@
 
 from flwr.app import Context, Message
 
-from ..messages import MissingPayload, NodeDescription
+from ..messages import MissingPayloadError, NodeDescription
 from ..task import ClientIdentity
 
 
@@ -11,7 +11,7 @@ def identify(context: Context) -> ClientIdentity:
 
     Raises
     ------
-    MissingPayload
+    MissingPayloadError
         The node was started without ``partition-id`` and ``num-partitions``.
     """
     config = context.node_config
@@ -20,7 +20,7 @@ def identify(context: Context) -> ClientIdentity:
             int(config["partition-id"]), int(config["num-partitions"]), dict(config)
         )
     except KeyError as error:
-        raise MissingPayload(
+        raise MissingPayloadError(
             f"this node's configuration has no {error}: start it with "
             '--node-config "partition-id=0 num-partitions=2", each node with its own id'
         ) from error

@@ -71,9 +71,7 @@ DISTRIBUTIONS: dict[str, Factory] = {
 }
 
 
-def partition_indices(
-    labels: Tensor, clients: int, distribution: Distribution
-) -> list[list[int]]:
+def partition_indices(labels: Tensor, clients: int, distribution: Distribution) -> list[list[int]]:
     """Return each client's rows.
 
     Only labels and row numbers go through the partitioner, so that no image is decoded.

@@ -3,17 +3,17 @@
 from .describe import DESCRIBE, NodeDescription
 from .fsl_sage import PROBE, TRAIN, ProbeRequest, TrainReply, TrainRequest
 from .ledger import CommunicationLedger, Direction
-from .records import BadReply, MissingPayload
+from .records import BadReplyError, MissingPayloadError
 from .smashed import SmashedBatches, SmashedSpec
 
 __all__ = [
     "DESCRIBE",
     "PROBE",
     "TRAIN",
-    "BadReply",
+    "BadReplyError",
     "CommunicationLedger",
     "Direction",
-    "MissingPayload",
+    "MissingPayloadError",
     "NodeDescription",
     "ProbeRequest",
     "SmashedBatches",

@@ -1,10 +1,10 @@
-"""The first question to a node: which client is it?"""
+"""The first question to a node: which client it is."""
 
 from dataclasses import dataclass
 
-from flwr.app import MetricRecord, RecordDict
+from flwr.app import MetricRecord, MetricRecordValues, RecordDict
 
-from .records import METRICS, BadReply, number
+from .records import METRICS, BadReplyError, number
 
 DESCRIBE = "query.describe"
 
@@ -26,7 +26,10 @@ class NodeDescription:
 
     def to_records(self) -> RecordDict:
         """Pack for a reply."""
-        values = {"partition-id": self.partition_id, "num-partitions": self.num_partitions}
+        values: dict[str, MetricRecordValues] = {
+            "partition-id": self.partition_id,
+            "num-partitions": self.num_partitions,
+        }
         return RecordDict({METRICS: MetricRecord(values)})
 
     @classmethod
@@ -35,15 +38,15 @@ class NodeDescription:
 
         Raises
         ------
-        BadReply
+        BadReplyError
             A number is missing or impossible.
         """
         if METRICS not in content.metric_records:
-            raise BadReply(f"record {METRICS!r} is missing")
+            raise BadReplyError(f"record {METRICS!r} is missing")
         metrics = content.metric_records[METRICS]
         found = cls(number(metrics, "partition-id"), number(metrics, "num-partitions"))
         if not 0 <= found.partition_id < found.num_partitions:
-            raise BadReply(
+            raise BadReplyError(
                 f"partition-id {found.partition_id} is not in 0 to {found.num_partitions - 1}"
             )
         return found

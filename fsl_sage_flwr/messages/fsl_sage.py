@@ -7,7 +7,7 @@ A round is one request and one reply per client. A client without a head first a
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, MetricRecord, MetricRecordValues, RecordDict
 from torch import Tensor
 
 from .records import (
@@ -17,7 +17,7 @@ from .records import (
     LABELS,
     METRICS,
     SMASHED,
-    BadReply,
+    BadReplyError,
     check_like,
     number,
     tensors_of,
@@ -147,7 +147,7 @@ class TrainReply:
 
     def to_records(self) -> RecordDict:
         """Pack for a reply."""
-        metrics = {
+        metrics: dict[str, MetricRecordValues] = {
             "num-examples": self.num_examples,
             "round": self.round,
             "optimizer-state-lost": int(self.optimizer_state_lost),
@@ -174,18 +174,18 @@ class TrainReply:
 
         Raises
         ------
-        BadReply
+        BadReplyError
             Anything is missing, of another shape or dtype, not finite, out of range, or
             of another round.
         """
         if list(content.metric_records) != [METRICS]:
-            raise BadReply(f"record {METRICS!r} is missing or not the only MetricRecord")
+            raise BadReplyError(f"record {METRICS!r} is missing or not the only MetricRecord")
         metrics = content.metric_records[METRICS]
         if number(metrics, "round") != expected_round:
-            raise BadReply(f"reply of round {metrics['round']!r} in round {expected_round}")
+            raise BadReplyError(f"reply of round {metrics['round']!r} in round {expected_round}")
         weight = metrics.get(weighted_by_key)
         if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise BadReply(f"{weighted_by_key!r} is {weight!r}; a positive number is needed")
+            raise BadReplyError(f"{weighted_by_key!r} is {weight!r}; a positive number is needed")
         half = tensors_of(content, CLIENT_HALF)
         check_like(half, client_half, CLIENT_HALF)
         smashed = None
@@ -193,7 +193,7 @@ class TrainReply:
             smashed = SmashedBatches.take_from(content, spec)
         unknown = sorted(set(content) - {CLIENT_HALF, METRICS})
         if unknown:
-            raise BadReply(f"unknown records: {', '.join(unknown)}")
+            raise BadReplyError(f"unknown records: {', '.join(unknown)}")
         return cls(
             round=expected_round,
             num_examples=number(metrics, "num-examples"),

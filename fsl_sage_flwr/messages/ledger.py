@@ -37,7 +37,7 @@ class CommunicationLedger:
     """
 
     def __init__(self) -> None:
-        self._bytes: Counter[str] = Counter({column: 0 for column in COLUMNS})
+        self._bytes: Counter[str] = Counter(dict.fromkeys(COLUMNS, 0))
         self._reference = 0
 
     @property

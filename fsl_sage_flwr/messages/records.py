@@ -24,11 +24,11 @@ KINDS = {
 OTHER = "other"
 
 
-class BadReply(ValueError):
+class BadReplyError(ValueError):
     """A reply that must not be used; the text says what is wrong with it."""
 
 
-class MissingPayload(RuntimeError):
+class MissingPayloadError(RuntimeError):
     """A node was not sent, or has lost, something that it needs."""
 
 
@@ -37,18 +37,20 @@ def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
 
     Raises
     ------
-    BadReply
+    BadReplyError
         The record is missing or an array in it cannot be decoded.
     """
     if name not in content.array_records:
         present = ", ".join(sorted(content)) or "none"
-        raise BadReply(f"record {name!r} is missing (records there: {present})")
+        raise BadReplyError(f"record {name!r} is missing (records there: {present})")
     tensors = {}
     for key, array in content.array_records[name].items():
         try:
             tensors[key] = torch.from_numpy(array.numpy())
         except (TypeError, ValueError, EOFError, OSError) as error:
-            raise BadReply(f"array {key!r} of record {name!r} cannot be read: {error}") from error
+            raise BadReplyError(
+                f"array {key!r} of record {name!r} cannot be read: {error}"
+            ) from error
     return tensors
 
 
@@ -62,12 +64,12 @@ def number(record: MetricRecord | ConfigRecord, key: str) -> int:
 
     Raises
     ------
-    BadReply
+    BadReplyError
         It is missing or no integer.
     """
     value = record.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise BadReply(f"{key!r} is {value!r}; a whole number is needed")
+        raise BadReplyError(f"{key!r} is {value!r}; a whole number is needed")
     return value
 
 
@@ -76,16 +78,16 @@ def check_like(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], na
 
     Raises
     ------
-    BadReply
+    BadReplyError
         Names the first difference.
     """
     if list(tensors) != list(expected):
         odd = sorted(set(tensors) ^ set(expected))[:3] or ["their order"]
-        raise BadReply(f"record {name!r} holds other tensors than expected: {', '.join(odd)}")
+        raise BadReplyError(f"record {name!r} holds other tensors than expected: {', '.join(odd)}")
     for key, tensor in tensors.items():
         wanted = expected[key]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            raise BadReply(
+            raise BadReplyError(
                 f"{key!r} of record {name!r} is {tensor.dtype} {tuple(tensor.shape)}; "
                 f"expected {wanted.dtype} {tuple(wanted.shape)}"
             )
@@ -97,8 +99,8 @@ def check_finite(tensor: Tensor, key: str, name: str) -> None:
 
     Raises
     ------
-    BadReply
+    BadReplyError
         The tensor holds one.
     """
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        raise BadReply(f"{key!r} of record {name!r} holds NaN or infinite values")
+        raise BadReplyError(f"{key!r} of record {name!r} holds NaN or infinite values")

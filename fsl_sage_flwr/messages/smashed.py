@@ -10,7 +10,7 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
-from .records import LABELS, SMASHED, BadReply, check_finite, tensors_of, to_arrays
+from .records import LABELS, SMASHED, BadReplyError, check_finite, tensors_of, to_arrays
 
 _LABELS = "labels"
 _SIZES = "batch-sizes"
@@ -83,7 +83,7 @@ class SmashedBatches:
 
         Raises
         ------
-        BadReply
+        BadReplyError
             A record is missing, a shape or dtype differs from ``spec``, a value is not
             finite, a label is out of range, or the sizes do not add up.
         """
@@ -91,30 +91,28 @@ class SmashedBatches:
         del content[SMASHED], content[LABELS]
         labels, sizes = labelling.get(_LABELS), labelling.get(_SIZES)
         if labels is None or labels.dtype != torch.int64 or labels.dim() != 1:
-            raise BadReply("labels must be one int64 vector")
+            raise BadReplyError("labels must be one int64 vector")
         if sizes is None or sizes.dtype != torch.int64 or sizes.dim() != 1:
-            raise BadReply("batch-sizes must be one int64 vector")
+            raise BadReplyError("batch-sizes must be one int64 vector")
         _check_tensors(smashed, len(labels), spec)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < spec.num_classes:
-            raise BadReply(
+            raise BadReplyError(
                 f"labels run from {int(labels.min())} to {int(labels.max())}; "
                 f"valid are 0 to {spec.num_classes - 1}"
             )
         if int(sizes.sum()) != len(labels) or (len(sizes) and int(sizes.min()) < 1):
-            raise BadReply(f"batch-sizes {sizes.tolist()} do not make {len(labels)} samples")
+            raise BadReplyError(f"batch-sizes {sizes.tolist()} do not make {len(labels)} samples")
         return cls(tuple(smashed.values()), labels, tuple(sizes.tolist()))
 
 
 def _check_tensors(smashed: dict[str, Tensor], count: int, spec: SmashedSpec) -> None:
     if list(smashed) != [str(i) for i in range(len(spec.tensors))]:
-        raise BadReply(f"{len(spec.tensors)} smashed tensors expected, got {list(smashed)}")
+        raise BadReplyError(f"{len(spec.tensors)} smashed tensors expected, got {list(smashed)}")
     for (key, tensor), example in zip(smashed.items(), spec.tensors, strict=True):
         wanted = (count, *example.shape[1:])
         if tuple(tensor.shape) != wanted or tensor.dtype != example.dtype:
-            raise BadReply(
+            raise BadReplyError(
                 f"smashed data {key} are {tensor.dtype} {tuple(tensor.shape)}; "
                 f"expected {example.dtype} {wanted}"
             )
         check_finite(tensor, key, SMASHED)
-
-

@@ -17,7 +17,7 @@ def resnet18(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     num_classes : int
         Number of classes.
     """
-    model = resnet.resnet18(num_classes=num_classes)
+    model: nn.Module = resnet.resnet18(num_classes=num_classes)
     channels = image_shape[0]
     if channels != 3:
         model.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)

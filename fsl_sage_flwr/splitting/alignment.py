@@ -92,7 +92,10 @@ def align(
             head, tuple(t[chosen] for t in smashed), labels[chosen], loss, create_graph=True
         )
         distance = sum(
-            ((ours - theirs[chosen]).pow(2).sum() for ours, theirs in zip(estimate, gradients)),
+            (
+                (ours - theirs[chosen]).pow(2).sum()
+                for ours, theirs in zip(estimate, gradients, strict=True)
+            ),
             torch.zeros((), device=labels.device),
         )
         optimizer.zero_grad()
@@ -111,9 +114,7 @@ def _minibatches(
             yield order[rows]
 
 
-def compare_gradients(
-    estimated: tuple[Tensor, ...], true: tuple[Tensor, ...]
-) -> AlignmentQuality:
+def compare_gradients(estimated: tuple[Tensor, ...], true: tuple[Tensor, ...]) -> AlignmentQuality:
     """Measure the distance between two sets of gradients, all tensors taken as one vector."""
     ours = torch.cat([tensor.flatten() for tensor in estimated]).double()
     theirs = torch.cat([tensor.flatten() for tensor in true]).double()

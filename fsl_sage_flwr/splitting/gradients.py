@@ -17,9 +17,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def differentiable(smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return leaves with the same values; integer tensors get no gradient."""
-    return tuple(
-        tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in smashed
-    )
+    return tuple(tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in smashed)
 
 
 def _smashed_gradients(

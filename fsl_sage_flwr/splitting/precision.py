@@ -22,10 +22,9 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return nullcontext()
 
 
-def to_device(
-    value: Value, device: torch.device, precision: str
-) -> Value:
+def to_device(value: Value, device: torch.device, precision: str) -> Value:
     """Move to the device, images and convolutions to channels_last for bf16."""
-    if precision == "bf16" and (isinstance(value, nn.Module) or value.dim() == 4):
-        return value.to(device, memory_format=torch.channels_last)
-    return value.to(device)
+    moved: Value = value.to(device)
+    if precision == "bf16" and (isinstance(moved, nn.Module) or moved.dim() == 4):
+        return moved.to(memory_format=torch.channels_last)
+    return moved

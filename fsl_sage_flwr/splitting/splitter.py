@@ -161,9 +161,7 @@ def _owned(model: nn.Module, nodes: list[fx.Node]) -> dict[int, str]:
     return owned
 
 
-def _refuse_shared(
-    model: nn.Module, front: list[fx.Node], back: list[fx.Node], at: str
-) -> None:
+def _refuse_shared(model: nn.Module, front: list[fx.Node], back: list[fx.Node], at: str) -> None:
     called = {n.target for n in front if n.op == "call_module"}
     both = sorted(str(n.target) for n in back if n.op == "call_module" and n.target in called)
     if both:

@@ -12,7 +12,9 @@ from .splitter import as_tensors
 Autocast = Callable[[], AbstractContextManager[object]]
 
 
-def client_forward(client_half: nn.Module, inputs: Tensor, autocast: Autocast) -> tuple[Tensor, ...]:
+def client_forward(
+    client_half: nn.Module, inputs: Tensor, autocast: Autocast
+) -> tuple[Tensor, ...]:
     """Return the smashed data with their graph, floating-point tensors as float32."""
     with autocast():
         outputs = as_tensors(client_half(inputs))

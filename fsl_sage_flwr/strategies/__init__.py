@@ -3,7 +3,7 @@
 from .evaluation import Evaluation, evaluate_halves
 from .fsl_sage import FslSage
 from .split_grid import SplitGrid
-from .split_strategy import RoundSummary, SplitStrategy, TrainingFailed
+from .split_strategy import RoundSummary, SplitStrategy, TrainingFailedError
 
 __all__ = [
     "Evaluation",
@@ -11,6 +11,6 @@ __all__ = [
     "RoundSummary",
     "SplitGrid",
     "SplitStrategy",
-    "TrainingFailed",
+    "TrainingFailedError",
     "evaluate_halves",
 ]

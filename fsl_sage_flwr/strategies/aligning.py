@@ -44,7 +44,6 @@ def align_heads(
     Where a head or the server half draws random numbers (dropout), and on a GPU, they
     are fitted one after the other.
     """
-
     random = _draws_random_numbers(task, jobs[0])
 
     def run(job: AlignmentJob) -> AlignmentQuality:
@@ -56,7 +55,10 @@ def align_heads(
     side_by_side = task.device.type == "cpu" and not random
     workers = min(len(jobs), os.cpu_count() or 1) if side_by_side else 1
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]), ThreadPoolExecutor(workers, "align", _one_thread) as pool:
+    with (
+        torch.random.fork_rng(devices=[]),
+        ThreadPoolExecutor(workers, "align", _one_thread) as pool,
+    ):
         qualities = list(pool.map(run, jobs))
     torch.set_num_threads(threads)
     return qualities
@@ -76,9 +78,7 @@ def _align_one(
     # A copy, since asking for gradients swaps the module's buffers for a while.
     server_half = copy.deepcopy(task.model.server)
     gradients = _true(server_half, fit, task)
-    align(
-        job.head, job.optimizer, fit.tensors, fit.labels, gradients, task.loss, recipe, generator
-    )
+    align(job.head, job.optimizer, fit.tensors, fit.labels, gradients, task.loss, recipe, generator)
     estimate = estimated_gradients(job.head, held_out.tensors, held_out.labels, task.loss)
     return compare_gradients(estimate, _true(server_half, held_out, task))
 

@@ -26,9 +26,7 @@ class AlignmentSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def appended(
-        self, tensors: tuple[Tensor, ...], labels: Tensor, size: int
-    ) -> "AlignmentSet":
+    def appended(self, tensors: tuple[Tensor, ...], labels: Tensor, size: int) -> "AlignmentSet":
         """Return the newest samples: ``size`` to fit and a tenth of it to measure on."""
         keep = size + (size + 9) // 10
         return AlignmentSet(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..messages import (
     PROBE,
     TRAIN,
-    BadReply,
+    BadReplyError,
     ProbeRequest,
     SmashedBatches,
     SmashedSpec,
@@ -141,7 +141,7 @@ class FslSage(SplitStrategy[TrainReply]):
                 return
             try:
                 probes[client] = SmashedBatches.take_from(reply.content, self._spec)
-            except BadReply as error:
+            except BadReplyError as error:
                 self._leave_out(client, f"probe: {error}")
 
         grid.exchange(messages, receive, timeout=self.round_timeout)

@@ -6,7 +6,7 @@ import time
 
 from flwr.app import Message, RecordDict
 
-from ..messages import DESCRIBE, BadReply, NodeDescription
+from ..messages import DESCRIBE, BadReplyError, NodeDescription
 from ..seeding import derive_seed
 from .split_grid import SplitGrid
 
@@ -55,9 +55,7 @@ class Roster:
         return sorted(draw.sample(clients, min(count, len(clients))))
 
     def _describe(self, grid: SplitGrid, nodes: list[int]) -> None:
-        questions = [
-            Message(RecordDict(), node, DESCRIBE, ttl=DESCRIBE_TIMEOUT) for node in nodes
-        ]
+        questions = [Message(RecordDict(), node, DESCRIBE, ttl=DESCRIBE_TIMEOUT) for node in nodes]
         if not questions:
             return
         grid.exchange(questions, self._learn, timeout=DESCRIBE_TIMEOUT)
@@ -69,7 +67,7 @@ class Roster:
             return
         try:
             description = NodeDescription.from_records(reply.content)
-        except BadReply as error:
+        except BadReplyError as error:
             log.warning("node %d does not say which client it is: %s", node, error)
             return
         self._known[node] = description.partition_id

@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
 
-from ..messages import BadReply, CommunicationLedger
+from ..messages import BadReplyError, CommunicationLedger
 from ..task import SplitTask
 from .roster import Roster
 from .split_grid import SplitGrid
@@ -22,7 +22,7 @@ log = logging.getLogger("flwr.fsl_sage")
 Reply = TypeVar("Reply")
 
 
-class TrainingFailed(RuntimeError):
+class TrainingFailedError(RuntimeError):
     """Too many rounds in a row had too few good replies."""
 
 
@@ -126,7 +126,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
 
         Raises
         ------
-        BadReply
+        BadReplyError
             The reply is left out of the round.
         """
 
@@ -227,7 +227,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
 
         Raises
         ------
-        TrainingFailed
+        TrainingFailedError
             That happened in ``max_failed_rounds`` rounds in a row.
         """
         for client in self._asked.values():
@@ -270,7 +270,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         else:
             try:
                 self._replies[client] = self._read(client, reply.content)
-            except BadReply as error:
+            except BadReplyError as error:
                 self._leave_out(client, str(error))
         self._advance()
 
@@ -300,7 +300,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         )
         log.warning(problem)
         if self._failed_rounds >= self.max_failed_rounds:
-            raise TrainingFailed(f"{self._failed_rounds} rounds in a row failed; {problem}")
+            raise TrainingFailedError(f"{self._failed_rounds} rounds in a row failed; {problem}")
 
     def _train_metrics(self, records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
         metrics = MetricRecord({"clients": len(records), "failures": len(self.last_round.failures)})

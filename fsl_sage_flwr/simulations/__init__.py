@@ -1,0 +1,1 @@
+"""Run simulations from the command line: the ``fsl-sage`` command."""

@@ -1,0 +1,87 @@
+"""From a command line's presets and ``key=value`` words to a checked configuration."""
+
+import tomllib
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..config import ConfigError, RunConfig
+
+
+def preset_names() -> list[str]:
+    """Return the presets that come with the package."""
+    folder = resources.files("fsl_sage_flwr.simulations") / "presets"
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """Return the keys of a preset of the package, or of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        There is no such preset or file, or it is not TOML.
+    """
+    if name in preset_names():
+        text = (
+            resources.files("fsl_sage_flwr.simulations") / "presets" / f"{name}.toml"
+        ).read_text()
+    elif Path(name).is_file():
+        text = Path(name).read_text()
+    else:
+        raise ConfigError(
+            f"preset {name!r} is neither a TOML file nor one of {', '.join(preset_names())}"
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"preset {name!r} is not valid TOML: {error}") from error
+
+
+def read_words(words: list[str]) -> dict[str, Any]:
+    """Return the keys of ``key=value`` words, values as their keys' types.
+
+    Raises
+    ------
+    ConfigError
+        A word has no ``=``, or a value is not of its key's type.
+    """
+    kinds = {f.name.replace("_", "-"): type(f.default) for f in fields(RunConfig)}
+    values = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r}: settings are given as key=value, e.g. algorithm=fsl_sage")
+        values[key] = _value(key, text, kinds.get(key, str))
+    return values
+
+
+def resolve(preset: str | None, words: list[str]) -> RunConfig:
+    """Return the checked configuration; words win over the preset.
+
+    Relative directories are made absolute: Flower's processes run elsewhere.
+    """
+    values = {**(read_preset(preset) if preset else {}), **read_words(words)}
+    for key in ("results-dir", "resume"):
+        default = RunConfig().results_dir if key == "results-dir" else ""
+        path = values.get(key, default)
+        if isinstance(path, str) and path:
+            values[key] = str(Path(path).expanduser().absolute())
+    return RunConfig.from_run_config(values)
+
+
+def _value(key: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise ConfigError(f"{key} = {text!r}: true or false is needed")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            needed = "a whole number" if kind is int else "a number"
+            raise ConfigError(f"{key} = {text!r}: {needed} is needed") from None
+    return text

@@ -1,0 +1,173 @@
+"""A SuperLink of one's own, ended with the command that needed it."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+CONNECTION = "fsl-sage"
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 15.0
+
+
+class FlowerError(RuntimeError):
+    """Flower did not do what it was asked to; the text is its own last words."""
+
+
+class SuperLink:
+    """Start ``flower-superlink`` for simulations on a free port, and end it.
+
+    Nothing of the user's Flower home is read or written.
+
+    Parameters
+    ----------
+    directory : Path
+        For its home, its log and its state.
+    working_directory : Path
+        Where it runs: the app's directory.
+    """
+
+    def __init__(self, directory: Path, working_directory: Path) -> None:
+        self._home = directory / "flower-home"
+        self._cwd = working_directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = directory / "superlink.log"
+
+    def __enter__(self) -> Self:
+        port = _free_port()
+        self._home.mkdir(parents=True)
+        (self._home / "config.toml").write_text(
+            f'[superlink]\ndefault = "{CONNECTION}"\n\n'
+            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+        )
+        command = [
+            _program("flower-superlink"), "--insecure", "--simulation",
+            "--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port),
+            "--disable-runtime-dependency-installation",
+        ]  # fmt: skip
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self._cwd, env=self._environment(), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_TIMEOUT
+        while not _is_open(port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                last_words = self.log.read_text(errors="replace")[-2000:]
+                self._stop()
+                raise FlowerError(f"flower-superlink did not start:\n{last_words}")
+            time.sleep(0.1)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def run(self, app: Path, run_config: Path, federation: dict[str, float]) -> int:
+        """Start a run; return its id.
+
+        Raises
+        ------
+        FlowerError
+            ``flwr run`` refused.
+        """
+        options = " ".join(f"{key}={value}" for key, value in federation.items())
+        words = ["run", str(app), CONNECTION, "--run-config", str(run_config)]
+        answer = self._flwr(*words, "--federation-config", options)
+        if not answer.get("success") or "run-id" not in answer:
+            raise FlowerError(f"flwr run: {answer.get('error-message', answer)}")
+        return int(answer["run-id"])
+
+    def status(self, run_id: int) -> str:
+        """Return the run's status in Flower's words, e.g. ``finished:failed``."""
+        answer = self._flwr("list", "--run-id", str(run_id))
+        runs = answer.get("runs") or [{}]
+        return str(runs[0].get("status", "unknown"))
+
+    def _flwr(self, *words: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [_program("flwr"), *words, "--format", "json"],
+            cwd=self._cwd, env=self._environment(), stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+        except ValueError:
+            words_ = (done.stdout + done.stderr).strip()[-2000:]
+            raise FlowerError(f"flwr {words[0]} said: {words_}") from None
+        return answer
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            # Flower starts its own programs by name: they are beside this Python.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "FLWR_HOME": str(self._home),
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
+
+    def _stop(self) -> None:
+        """End the SuperLink and everything that it started, Ray's processes among them."""
+        if self._process is None:
+            return
+        family = self._family(self._process.pid)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT)
+        for process in {*alive, *self._family(self._process.pid)}:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+        self._process = None
+
+    def _family(self, pid: int) -> list[psutil.Process]:
+        """Return this SuperLink's descendants, and orphans that have its environment.
+
+        Ray's agents overwrite their environment with their title; its other processes
+        may have lost their parent.
+        """
+        family = set[psutil.Process]()
+        with suppress(psutil.NoSuchProcess):
+            superlink = psutil.Process(pid)
+            family.update([superlink, *superlink.children(recursive=True)])
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("FLWR_HOME") == str(self._home):
+                    family.add(process)
+        return list(family)
+
+
+def _program(name: str) -> str:
+    """Return the path of one of Flower's programs, of this Python's environment first."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise FlowerError(f"{name} is not installed here; pip install 'flwr[simulation]'")
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,100 @@
+"""A Grid in this process: nodes are ClientApps called directly, messages are serialized."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity  # what Flower's runtime sets
+
+RUN_ID = 7
+Tamper = Callable[[int, Message], Message | None]
+
+
+class MemoryGrid(Grid):
+    """Run a ClientApp on ``num_nodes`` nodes, in the order of the messages.
+
+    ``tamper(partition_id, reply)`` may replace a reply, or swallow it by returning None.
+    ``sent`` and ``received`` hold copies of all contents for a byte count of their own.
+    """
+
+    def __init__(
+        self,
+        app: ClientApp,
+        num_nodes: int,
+        *,
+        run_config: dict[str, Any] | None = None,
+        tamper: Tamper | None = None,
+        first_node: int = 1000,
+        backwards: bool = False,
+    ) -> None:
+        TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN_ID, 1, 1
+        self._app = app
+        self._tamper = tamper
+        self._backwards = backwards
+        self._replies: dict[str, Message] = {}
+        self.sent: list[RecordDict] = []
+        self.received: list[RecordDict] = []
+        self.types: list[tuple[str, int]] = []
+        self.partition = {first_node + 37 * i: i for i in range(num_nodes)}
+        self.contexts = {
+            node: Context(
+                run_id=RUN_ID,
+                node_id=node,
+                node_config={"partition-id": i, "num-partitions": num_nodes},
+                state=RecordDict(),
+                run_config=run_config or {},
+            )
+            for node, i in self.partition.items()
+        }
+
+    def set_run(self, run: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def run(self) -> Any:
+        raise NotImplementedError
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        raise NotImplementedError
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        ids = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = f"{id(message)}-{len(self.types)}"
+            node = message.metadata.dst_node_id
+            self.sent.append(_copy(message.content))
+            self.types.append((message.metadata.message_type, self.partition[node]))
+            reply = self._answer(message, node)
+            if reply is not None:
+                if reply.has_content():
+                    self.received.append(_copy(reply.content))
+                self._replies[message.metadata.message_id] = reply
+            ids.append(message.metadata.message_id)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        found = [self._replies.pop(i) for i in list(message_ids) if i in self._replies]
+        return found[::-1] if self._backwards else found
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        return self.pull_messages(self.push_messages(messages))
+
+    def _answer(self, message: Message, node: int) -> Message | None:
+        request = Message(_copy(message.content), node, message.metadata.message_type)
+        request.metadata.__dict__["_message_id"] = message.metadata.message_id
+        try:
+            reply = self._app(request, self.contexts[node])
+        except Exception as error:  # noqa: BLE001 - what Flower's runtime does with any error
+            reply = Message(Error(2, f"{type(error).__name__}: {error}"), reply_to=request)
+        return self._tamper(self.partition[node], reply) if self._tamper else reply
+
+
+def _copy(content: RecordDict) -> RecordDict:
+    return RecordDict({name: type(record)({**record}) for name, record in content.items()})
