@@ -133,6 +133,8 @@ class Recorder:
             "comm_bytes": ledger.total,
             "comm_bytes_reference": ledger.reference_total,
             **this_round,
+            "client_seconds": round(summary.client_seconds, 3),
+            "client_step_seconds": round(summary.client_step_seconds, 3),
             "server_seconds": round(summary.server_seconds, 3),
             "alignment_seconds": round(summary.alignment_seconds, 3),
             "alignment_cosine": summary.alignment_cosine,

@@ -23,6 +23,8 @@ HISTORY_COLUMNS = (
     "comm_bytes_reference",
     *BYTE_COLUMNS,
     "seconds",
+    "client_seconds",
+    "client_step_seconds",
     "server_seconds",
     "alignment_seconds",
     "evaluation_seconds",

@@ -1,5 +1,6 @@
 """FSL-SAGE on the client; the strategy is ``fsl_sage_flwr.strategies.FslSage``."""
 
+import time
 from collections.abc import Iterator
 
 import torch
@@ -39,6 +40,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     Keeps the smashed data of every q-th batch, taken before the batch's step, and
     replies with them and the client half.
     """
+    began, step_seconds = time.perf_counter(), 0.0
     request = TrainRequest.from_records(message.content)
     client, state = identify(context), ClientState(context)
     half = task.model.client
@@ -51,7 +53,9 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
     examples = 0
     for k, (inputs, labels) in enumerate(_batches(task, client, request.round)):
+        step_began = time.perf_counter()
         smashed = estimated_step(half, head, optimizer, (inputs, labels), task.loss, task.autocast)
+        step_seconds += time.perf_counter() - step_began
         examples += len(labels)
         uploaded_already = after_probe and k == 0
         if k % request.server_update_interval == 0 and not uploaded_already:
@@ -63,6 +67,8 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
         round=request.round,
         num_examples=examples // task.local_epochs,
         optimizer_state_lost=lost,
+        seconds=time.perf_counter() - began,
+        step_seconds=step_seconds,
         client_half=half.state_dict(),
         smashed=SmashedBatches.join(kept) if kept else None,
     )

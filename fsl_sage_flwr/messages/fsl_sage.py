@@ -133,6 +133,8 @@ class TrainReply:
         Weight of the client in the average.
     optimizer_state_lost : bool
         The client had to begin its optimizer afresh.
+    seconds, step_seconds : float
+        Time that the client spent on the request, and of it on forward and backward passes.
     client_half : Mapping
         The client half ``x_{c,i}`` after the last batch.
     smashed : SmashedBatches or None
@@ -142,6 +144,8 @@ class TrainReply:
     round: int
     num_examples: int
     optimizer_state_lost: bool
+    seconds: float
+    step_seconds: float
     client_half: Mapping[str, Tensor]
     smashed: SmashedBatches | None
 
@@ -151,6 +155,8 @@ class TrainReply:
             "num-examples": self.num_examples,
             "round": self.round,
             "optimizer-state-lost": int(self.optimizer_state_lost),
+            "seconds": self.seconds,
+            "step-seconds": self.step_seconds,
         }
         content = RecordDict(
             {CLIENT_HALF: to_arrays(self.client_half), METRICS: MetricRecord(metrics)}
@@ -197,7 +203,16 @@ class TrainReply:
         return cls(
             round=expected_round,
             num_examples=number(metrics, "num-examples"),
-            optimizer_state_lost=bool(metrics.get("optimizer-state-lost", 0)),
+            optimizer_state_lost=bool(number(metrics, "optimizer-state-lost")),
+            seconds=_seconds(metrics, "seconds"),
+            step_seconds=_seconds(metrics, "step-seconds"),
             client_half=half,
             smashed=smashed,
         )
+
+
+def _seconds(metrics: MetricRecord, key: str) -> float:
+    value = metrics.get(key)
+    if not isinstance(value, float) or not 0 <= value < float("inf"):
+        raise BadReplyError(f"{key!r} is {value!r}; a time in seconds is needed")
+    return value

@@ -79,7 +79,9 @@ def _align_one(
     server_half = copy.deepcopy(task.model.server)
     gradients = _true(server_half, fit, task)
     align(job.head, job.optimizer, fit.tensors, fit.labels, gradients, task.loss, recipe, generator)
-    estimate = estimated_gradients(job.head, held_out.tensors, held_out.labels, task.loss)
+    # On a copy: measuring must not move the running statistics of what is measured.
+    head = copy.deepcopy(job.head)
+    estimate = estimated_gradients(head, held_out.tensors, held_out.labels, task.loss)
     return compare_gradients(estimate, _true(server_half, held_out, task))
 
 

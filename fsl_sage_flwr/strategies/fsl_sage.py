@@ -21,6 +21,7 @@ from ..messages import (
     TrainReply,
     TrainRequest,
 )
+from ..seeding import derive_seed
 from ..splitting import AlignmentRecipe, server_step
 from ..task import SplitTask
 from .aligning import AlignmentJob, align_heads
@@ -150,7 +151,7 @@ class FslSage(SplitStrategy[TrainReply]):
                 self._leave_out(client, f"no reply to the probe within {self.round_timeout:g} s")
         began = time.perf_counter()
         for client in sorted(probes):
-            self._step(probes[client])
+            self._step(client, probes[client], "probe")
         self.last_round.server_seconds += time.perf_counter() - began
         for client in sorted(probes):
             self._clients[client] = self._new_client(client, probes[client])
@@ -222,9 +223,10 @@ class FslSage(SplitStrategy[TrainReply]):
 
     def _serve(self, client: int, reply: TrainReply) -> None:
         if reply.smashed is not None:
-            self._step(reply.smashed)
+            self._step(client, reply.smashed, "server")
 
-    def _step(self, batches: SmashedBatches) -> None:
+    def _step(self, client: int, batches: SmashedBatches, purpose: str) -> None:
+        torch.manual_seed(derive_seed(self.task.seed, purpose, self.rounds_done, client))
         for tensors, labels in batches:
             loss = server_step(
                 self.task.model.server,
@@ -252,6 +254,8 @@ class FslSage(SplitStrategy[TrainReply]):
                 state.samples = state.samples.appended(
                     reply.smashed.tensors, reply.smashed.labels, self.align_dataset_size
                 )
+        self.last_round.client_seconds = sum(r.seconds for r in replies.values())
+        self.last_round.client_step_seconds = sum(r.step_seconds for r in replies.values())
         lost = [client for client, reply in replies.items() if reply.optimizer_state_lost]
         if lost:
             log.warning("clients %s had lost their optimizer state and began afresh", lost)

@@ -40,6 +40,9 @@ class RoundSummary:
         Clients left out, by partition id, with the reason.
     train_loss : float or None
         Mean loss of the server half's steps, weighted by samples.
+    client_seconds, client_step_seconds : float
+        Time that the clients spent on their requests, and of it on forward and backward
+        passes; sums over the clients.
     server_seconds : float
         Time in which the server half was trained.
     alignment_seconds : float
@@ -52,6 +55,8 @@ class RoundSummary:
     clients: int = 0
     failures: dict[int, str] = field(default_factory=dict)
     train_loss: float | None = None
+    client_seconds: float = 0.0
+    client_step_seconds: float = 0.0
     server_seconds: float = 0.0
     alignment_seconds: float = 0.0
     alignment_cosine: float | None = None
@@ -242,8 +247,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             self._give_up(len(good))
             return None, None
         self._failed_rounds = 0
-        arrays, metrics = super().aggregate_train(server_round, good)
         self._finish({client: self._replies[client] for client in sorted(self._served)})
+        arrays, metrics = super().aggregate_train(server_round, good)
         self._saved, self._replies = None, {}
         self.rounds_done += 1
         if arrays is not None:

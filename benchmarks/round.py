@@ -1,0 +1,222 @@
+"""Time one FSL-SAGE round in the simulation against the same arithmetic in one loop.
+
+    python -m benchmarks.round [--dataset DIR] [--precision fp32 bf16] [--rounds N]
+
+Both do, per round: 10 clients, each its share of 50,000 images of 32×32, ResNet-18 cut at
+layer3, batches of 256, a client step on the head's estimate for each, and a server step on
+every 5th batch. The plain loop does it in one process with all threads, no messages. The
+simulation has one client per core with one thread each; the first round (start-up, probe,
+alignment) is not counted, and the test set is left out of both.
+
+The breakdown compares the core-seconds of a round (cores times wall-clock time) with what
+was spent in the clients' steps, in the rest of their handlers, and in the server half's.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from rich.console import Console
+
+from fsl_sage_flwr.assembly import build_task
+from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.messages.ledger import COLUMNS
+from fsl_sage_flwr.seeding import derive_seed
+from fsl_sage_flwr.simulations.run import Federation, simulate
+from fsl_sage_flwr.splitting import estimated_step, server_step
+from fsl_sage_flwr.task import ClientIdentity
+
+CLIENTS = 10
+EXAMPLES = 50_000
+
+
+def settings(dataset: str, precision: str, rounds: int, results: Path) -> RunConfig:
+    """Return the paper's setting, with alignment in the first round only."""
+    return RunConfig.from_run_config(
+        {
+            "model": "resnet18",
+            "dataset": dataset,
+            "num-server-rounds": rounds,
+            "batch-size": 256,
+            "learning-rate": 1e-3,
+            "server-learning-rate": 1e-3,
+            "server-update-interval": 5,
+            "align-interval": 1000,
+            "align-epochs": 1,
+            "checkpoint-interval": 0,
+            "precision": precision,
+            "results-dir": str(results),
+        }
+    )
+
+
+def random_images(directory: Path) -> None:
+    """Write 50,000 random images, and a test split of two, as a local dataset."""
+    import datasets
+
+    rng = np.random.default_rng(0)
+    features = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+    )
+    for split, count in (("train", EXAMPLES), ("test", 2)):
+        pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        rows = {"img": list(pixels), "label": rng.integers(0, 10, count).tolist()}
+        path = directory / "data" / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))
+
+
+def plain_loop(config: RunConfig) -> None:
+    """Do one round's arithmetic in this process, twice; print the second's figures."""
+    task = build_task(config)
+    clients = [ClientIdentity(i, CLIENTS) for i in range(CLIENTS)]
+    parts: dict[str, float] = {}
+    for round_ in range(2):
+        parts = {"data": 0.0, "client": 0.0, "server": 0.0}
+        began, cpu = time.perf_counter(), time.process_time()
+        server_optimizer = task.server_optimizer(task.model.server.parameters())
+        start = {k: v.clone() for k, v in task.model.client.state_dict().items()}
+        for client in clients:
+            task.model.client.load_state_dict(start)
+            optimizer = task.client_optimizer(task.model.client.parameters())
+            seed = derive_seed(config.seed, "batches", round_, client.partition_id, 0)
+            before = time.perf_counter()
+            for k, batch in enumerate(task.train_batches(client, seed)):
+                ready = time.perf_counter()
+                smashed = estimated_step(
+                    task.model.client, task.head, optimizer, batch, task.loss, task.autocast
+                )
+                stepped = time.perf_counter()
+                if k % config.server_update_interval == 0:
+                    server_step(
+                        task.model.server, server_optimizer, smashed, batch[1],
+                        task.loss, task.autocast,
+                    )  # fmt: skip
+                served = time.perf_counter()
+                parts["data"] += ready - before
+                parts["client"] += stepped - ready
+                parts["server"] += served - stepped
+                before = served
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": wall, "cpu": cpu, "peak": peak, **parts}))
+
+
+class PeakMemory:
+    """Sample the memory of this process's descendants until told to stop."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.cpu: dict[int, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._stop.wait(0.5):
+            total = 0
+            for process in me.children(recursive=True):
+                try:
+                    memory = process.memory_full_info()
+                except psutil.Error:
+                    continue
+                total += memory.pss  # shared pages are counted once
+            self.bytes = max(self.bytes, total)
+
+
+def in_simulation(config: RunConfig, cores: int) -> dict[str, Any]:
+    """Run the simulation; return medians over the rounds after the first."""
+    federation = Federation(clients=CLIENTS, cpus_per_client=1, cpus=cores)
+    with PeakMemory() as memory:
+        summary, path = simulate(config, federation, Console(stderr=True))
+    if not summary["completed"]:
+        sys.exit(f"the simulation failed: {summary}")
+    history = pd.read_csv(path / "history.csv").iloc[1:]
+    kinds = list(COLUMNS)
+    return {
+        "seconds": (history["seconds"] - history["evaluation_seconds"]).median(),
+        "client": history["client_seconds"].median(),
+        "steps": history["client_step_seconds"].median(),
+        "server": history["server_seconds"].median(),
+        "bytes": history[kinds].sum(axis=1).median(),
+        "peak": memory.bytes,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--dataset", help="directory of CIFAR-10; random images when not given")
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--rounds", type=int, default=4, help="with the first, not counted")
+    parser.add_argument("--loop", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.loop:
+        plain_loop(RunConfig.from_run_config(json.loads(options.loop)))
+        return
+    cores = os.cpu_count() or 1
+    print(f"{cores} cores, torch {torch.__version__}, {CLIENTS} clients, one thread each")
+    with tempfile.TemporaryDirectory() as name:
+        dataset = options.dataset
+        if dataset is None:
+            dataset = str(Path(name) / "random")
+            random_images(Path(dataset))
+        for precision in options.precision:
+            config = settings(dataset, precision, options.rounds, Path(name) / "results")
+            report(precision, run_loop(config, cores), in_simulation(config, cores), cores)
+
+
+def run_loop(config: RunConfig, threads: int) -> dict[str, float]:
+    """Run the plain loop in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.round", "--loop", json.dumps(config.to_run_config())],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def report(precision: str, loop: dict[str, float], simulation: dict[str, Any], cores: int) -> None:
+    """Print both and their ratio."""
+    print(f"\n{precision}")
+    print(
+        f"  plain loop, {cores} threads: {loop['seconds']:.1f} s wall, {loop['cpu']:.1f} CPU-s "
+        f"(data {loop['data']:.1f}, clients {loop['client']:.1f}, server {loop['server']:.1f}); "
+        f"peak {loop['peak'] / 2**30:.2f} GiB"
+    )
+    wall, steps, client = simulation["seconds"], simulation["steps"], simulation["client"]
+    print(
+        f"  simulation, {cores} actors: {wall:.1f} s wall; {simulation['bytes'] / 2**20:.1f} MiB "
+        f"a round; peak {simulation['peak'] / 2**30:.2f} GiB in all its processes"
+    )
+    outside = 1 - (steps + simulation["server"]) / (cores * wall)
+    print(
+        f"    of its {cores * wall:.1f} core-seconds: clients' steps {steps:.1f}, the rest of "
+        f"their handlers {client - steps:.1f}, server half {simulation['server']:.1f}; "
+        f"outside arithmetic {outside:.1%}"
+    )
+    print(f"  simulation / loop: {simulation['seconds'] / loop['seconds']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""A task small enough for unit tests, with everything that makes parity hard."""
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from flwr.clientapp import ClientApp
+from torch import Tensor, nn
+
+from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.splitting import split
+from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
+
+CLASSES = 3
+CLIENTS = 3
+BATCHES = 5
+
+
+class SmallNet(nn.Module):
+    """Convolution, BatchNorm (integer buffers) and dropout (random numbers) on both sides."""
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(dropout)
+        self.block = nn.Sequential(nn.Conv2d(4, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU())
+        self.last = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(6 * 16, CLASSES))
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.drop(torch.relu(self.norm(self.stem(images))))
+        return self.last(self.block(hidden))
+
+
+def small_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    """Every client has ``BATCHES`` batches but the last, who has two; the last batch is short."""
+    generator = torch.Generator().manual_seed(seed)
+    last = client.partition_id == client.num_partitions - 1
+    count = 2 if last else BATCHES
+    for k in range(count):
+        size = 3 if k == count - 1 else 6
+        labels = torch.randint(CLASSES, (size,), generator=generator)
+        noise = torch.randn(size, 1, 6, 6, generator=generator)
+        yield noise + labels.view(-1, 1, 1, 1), labels
+
+
+def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> SplitTask:
+    """Build the task; every call gives the same initial values."""
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        example = torch.randn(4, 1, 6, 6)
+        model = split(SmallNet(dropout), at="block", example=example)
+    settings: dict[str, object] = {
+        "model": model,
+        "example": example,
+        "num_classes": CLASSES,
+        "train_batches": small_batches,
+        "client_optimizer": partial(torch.optim.Adam, lr=1e-2),
+        "server_optimizer": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
+        "auxiliary_optimizer": partial(torch.optim.Adam, lr=1e-2),
+        "seed": seed,
+    }
+    return SplitTask(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def small_app(**changes: object) -> ClientApp:
+    """Return a ClientApp on its own copy of the task."""
+    return build_client_app(lambda context: small_task(**changes))

@@ -1,0 +1,240 @@
+"""What every strategy must keep, in one table."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import ArrayRecord, Error, Message
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
+
+from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
+
+from ...memory_grid import MemoryGrid, Tamper
+from ...runs import assert_same, fsl_sage, grid, train
+
+STRATEGIES: dict[str, Callable[..., SplitStrategy[Any]]] = {"fsl_sage": fsl_sage}
+ROUNDS = 4
+
+every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES.keys())
+
+
+def server_state(strategy: SplitStrategy[Any]) -> dict[str, Any]:
+    state = strategy.state_dict()
+    del state["ledger"]
+    return state
+
+
+def in_round(number: int, client: int, change: Callable[[Message], Message | None]) -> Tamper:
+    """Change one client's reply to training in one round, counted from 0."""
+    seen = 0
+
+    def tamper(partition: int, reply: Message) -> Message | None:
+        nonlocal seen
+        if partition != client or not reply.metadata.message_type.startswith("train"):
+            return reply
+        seen += 1
+        return change(reply) if seen == number + 1 else reply
+
+    return tamper
+
+
+def fail(reply: Message) -> Message:
+    return Message(Error(2, "the client broke"), reply_to=_request(reply))
+
+
+def swallow(reply: Message) -> None:
+    return None
+
+
+def with_nan(reply: Message) -> Message:
+    arrays = dict(reply.content.array_records["arrays"].to_torch_state_dict())
+    name = next(iter(arrays))
+    arrays[name] = torch.full_like(arrays[name], torch.nan)
+    reply.content["arrays"] = ArrayRecord(arrays)
+    return reply
+
+
+def without_smashed(reply: Message) -> Message:
+    del reply.content["smashed"]
+    return reply
+
+
+def with_bad_label(reply: Message) -> Message:
+    tensors = dict(reply.content.array_records["labels"].to_torch_state_dict())
+    tensors["labels"] = tensors["labels"] + 100
+    reply.content["labels"] = ArrayRecord(tensors)
+    return reply
+
+
+def with_other_shape(reply: Message) -> Message:
+    smashed = dict(reply.content.array_records["smashed"].to_torch_state_dict())
+    reply.content["smashed"] = ArrayRecord({k: v[..., :-1] for k, v in smashed.items()})
+    return reply
+
+
+def of_another_round(reply: Message) -> Message:
+    reply.content.metric_records["metrics"]["round"] = 77
+    return reply
+
+
+def empty(reply: Message) -> Message:
+    for name in list(reply.content):
+        del reply.content[name]
+    return reply
+
+
+BAD_REPLIES = {
+    "error": (fail, "error 2: the client broke"),
+    "NaN": (with_nan, "NaN or infinite"),
+    "missing record": (without_smashed, "record 'smashed' is missing"),
+    "label out of range": (with_bad_label, "valid are 0 to 2"),
+    "wrong shape": (with_other_shape, "expected torch.float32"),
+    "another round": (of_another_round, "reply of round 77"),
+    "empty": (empty, "is missing"),
+}
+
+
+def _request(reply: Message) -> Message:
+    request = Message(reply.content, reply.metadata.src_node_id, reply.metadata.message_type)
+    request.metadata.__dict__["_message_id"] = reply.metadata.reply_to_message_id
+    return request
+
+
+@every_strategy
+def test_bytes_counted_are_the_bytes_in_the_messages(make: Callable[..., Any]) -> None:
+    strategy, nodes = make(), grid()
+    train(strategy, nodes, ROUNDS)
+    sent = sum(r.count_bytes() for content in nodes.sent for r in content.values())
+    received = sum(r.count_bytes() for content in nodes.received for r in content.values())
+    by_kind = strategy.ledger.by_kind()
+    assert sum(v for k, v in by_kind.items() if k.startswith("down")) == sent
+    assert sum(v for k, v in by_kind.items() if k.startswith("up")) == received
+    assert strategy.ledger.total == sent + received
+
+
+@every_strategy
+def test_same_config_same_bits_whatever_the_nodes_and_the_order(make: Callable[..., Any]) -> None:
+    first, second = make(), make()
+    ours = train(first, grid(), ROUNDS)
+    theirs = train(second, grid(first_node=5, backwards=True), ROUNDS)
+    assert_same(ours, theirs)
+    assert_same(first.state_dict(), second.state_dict())
+
+
+@every_strategy
+def test_another_seed_gives_other_bits(make: Callable[..., Any]) -> None:
+    ours = train(make(), grid(), 1).to_torch_state_dict()
+    theirs = train(make({"seed": 4}), MemoryGridWithSeed(4), 1).to_torch_state_dict()
+    assert not torch.equal(ours["stem.weight"], theirs["stem.weight"])
+
+
+def MemoryGridWithSeed(seed: int) -> MemoryGrid:
+    from ...tasks import CLIENTS, small_app
+
+    return MemoryGrid(small_app(seed=seed), CLIENTS)
+
+
+@every_strategy
+@pytest.mark.parametrize("name", BAD_REPLIES)
+def test_bad_reply_is_left_out_with_its_reason(make: Callable[..., Any], name: str) -> None:
+    """It must change nothing: the round goes as if that client had never answered."""
+    change, reason = BAD_REPLIES[name]
+    bad, silent = make(round_timeout=0.2), make(round_timeout=0.2)
+    ours = train(bad, grid(tamper=in_round(1, 1, change)), 2)
+    assert reason in bad.last_round.failures[1]
+    assert bad.last_round.clients == 2
+    theirs = train(silent, grid(tamper=in_round(1, 1, swallow)), 2)
+    assert silent.last_round.failures == {1: "no reply within 0.2 s"}
+    assert_same(ours, theirs)
+    assert_same(server_state(bad), server_state(silent))
+
+
+@every_strategy
+def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]) -> None:
+    strategy = make()
+    train(strategy, grid(tamper=in_round(1, 1, fail)), 3)
+    assert strategy.last_round.clients == 3
+    assert strategy.last_round.failures == {}
+
+
+@every_strategy
+def test_round_with_too_few_replies_is_given_up(make: Callable[..., Any]) -> None:
+    """The average and the server half are as they were before the round."""
+    strategy, shorter = make(min_train_nodes=3), make(min_train_nodes=3)
+    ours = train(strategy, grid(tamper=in_round(1, 2, with_nan)), 2)
+    theirs = train(shorter, grid(), 1)
+    assert strategy.last_round.clients == 2
+    assert_same(ours, theirs)
+    assert_same(strategy.state_dict()["server_half"], shorter.state_dict()["server_half"])
+    assert_same(strategy.state_dict()["server_optimizer"], shorter.state_dict()["server_optimizer"])
+
+
+@every_strategy
+def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
+    def broken(partition: int, reply: Message) -> Message | None:
+        return fail(reply) if reply.metadata.message_type.startswith("train") else reply
+
+    strategy = make()
+    with pytest.raises(TrainingFailedError, match="3 rounds in a row.*client 0: error 2"):
+        train(strategy, grid(tamper=broken), 10)
+    assert strategy.rounds_done == 3
+
+
+@every_strategy
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop: int) -> None:
+    """With the clients' optimizers fresh each round: those are not in a checkpoint."""
+    whole = make(keep_optimizer_state=False)
+    ours = train(whole, grid(), ROUNDS)
+
+    first = make(keep_optimizer_state=False)
+    arrays = train(first, grid(), stop)
+    saved = first.state_dict()
+    second = make(keep_optimizer_state=False)
+    second.load_state_dict(saved)
+    theirs = train(second, grid(first_node=9), ROUNDS - stop, arrays)
+
+    assert_same(ours, theirs)
+    assert_same(server_state(whole), server_state(second))
+    assert second.last_round.round == ROUNDS
+
+
+@every_strategy
+def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
+    arrays = train(make(), grid(), 2).to_torch_state_dict()
+    assert arrays["norm.num_batches_tracked"].dtype == torch.int64
+    strategy = make()
+    strategy.task.model.client.load_state_dict(arrays)
+
+
+@every_strategy
+def test_grid_must_be_wrapped_in_a_wrapper_strategy(make: Callable[..., Any]) -> None:
+    strategy = make()
+    private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
+    with pytest.raises(TypeError, match=r"start\(grid=strategy.over\(grid\)"):
+        private.start(grid(), strategy.initial_arrays(), num_rounds=1)
+
+
+@every_strategy
+def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> None:
+    """With no noise and a clip that clips nothing, it changes only what rounding changes."""
+    plain, wrapped = make(), make()
+    private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
+    ours = train(plain, grid(), 1).to_torch_state_dict()
+    result = private.start(wrapped.over(grid()), wrapped.initial_arrays(), num_rounds=1)
+    theirs = result.arrays.to_torch_state_dict()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-6)
+
+
+@every_strategy
+def test_sampling_follows_the_seed(make: Callable[..., Any]) -> None:
+    first, second = make(fraction_train=0.7), make(fraction_train=0.7)
+    ours, theirs = grid(), grid(first_node=50)
+    train(first, ours, ROUNDS)
+    train(second, theirs, ROUNDS)
+    sampled = [pair for pair in ours.types if pair[0].startswith("train")]
+    assert sampled == [pair for pair in theirs.types if pair[0].startswith("train")]
+    assert len(sampled) == 2 * ROUNDS
+    assert len({client for _, client in sampled}) == 3
