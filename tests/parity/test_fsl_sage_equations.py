@@ -127,7 +127,9 @@ class ByHand:
                 for (half, _, _), weight in zip(results, weights, strict=True)
             )
             value = torch.as_tensor(total)
-            average[name] = value.round().to(tensor.dtype) if not tensor.is_floating_point() else value
+            average[name] = (
+                value.round().to(tensor.dtype) if not tensor.is_floating_point() else value
+            )
         self.x_c = average
 
 

@@ -57,9 +57,10 @@ def test_an_exact_copy_is_perfect_and_stays_so(alignment_set):
     server, smashed, labels, true = alignment_set
     head = copy.deepcopy(server)
     parameters = copy.deepcopy(dict(head.named_parameters()))
-    fit(head, alignment_set, AlignmentRecipe(epochs=2, batch_size=60))
+    optimizer = torch.optim.SGD(head.parameters(), lr=1.0)
+    fit(head, alignment_set, AlignmentRecipe(epochs=2, batch_size=60), optimizer=optimizer)
     for name, parameter in head.named_parameters():
-        torch.testing.assert_close(parameter, parameters[name], rtol=0, atol=1e-1)
+        torch.testing.assert_close(parameter, parameters[name], rtol=0, atol=1e-4)
     estimate = estimated_gradients(copy.deepcopy(server), smashed, labels, F.cross_entropy)
     quality = compare_gradients(estimate, true)
     assert quality.cosine == pytest.approx(1.0, abs=1e-6)
@@ -130,8 +131,8 @@ def test_each_epoch_takes_every_sample_once(alignment_set):
 def test_same_seed_same_bits_and_another_seed_another_order(alignment_set):
     heads = [half(2) for _ in range(3)]
     recipe = AlignmentRecipe(epochs=2, batch_size=20)
-    for head, seed in zip(heads, (5, 5, 6), strict=True):
-        torch.manual_seed(seed * 100 + id(head) % 7)  # the global generator does not matter
+    for number, (head, seed) in enumerate(zip(heads, (5, 5, 6), strict=True)):
+        torch.manual_seed(number)  # the global generator does not matter
         fit(head, alignment_set, recipe, seed=seed)
     first, same, other = (head.state_dict() for head in heads)
     assert all(torch.equal(first[name], same[name]) for name in first)

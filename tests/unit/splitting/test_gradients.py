@@ -90,7 +90,9 @@ def test_true_gradients_leave_the_server_half_untouched(resnet):
     assert all(parameter.grad is None for parameter in server.parameters())
     # The same forward pass would have moved the statistics.
     server(*smashed)
-    assert not torch.equal(server.state_dict()["layer3.0.bn1.running_mean"], before["layer3.0.bn1.running_mean"])
+    assert not torch.equal(
+        server.state_dict()["layer3.0.bn1.running_mean"], before["layer3.0.bn1.running_mean"]
+    )
     server.load_state_dict(before)
 
 

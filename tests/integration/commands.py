@@ -1,0 +1,55 @@
+"""Run the commands that a user runs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from fsl_sage_flwr.results import SECONDS_COLUMNS
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def fsl_sage(
+    *words: str, cwd: Path, environment: Mapping[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Run ``fsl-sage`` as an installed command."""
+    return subprocess.run(
+        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
+        cwd=cwd, env={**os.environ, **(environment or {})},
+        capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def run_directory(results: Path) -> Path:
+    """Return the only run under a results directory."""
+    (summary,) = results.rglob("summary.json")
+    return summary.parent
+
+
+def summary_of(run: Path) -> dict[str, object]:
+    return json.loads((run / "summary.json").read_text())
+
+
+def history_of(run: Path) -> pd.DataFrame:
+    """Return the history without what no two runs share."""
+    return pd.read_csv(run / "history.csv").drop(columns=list(SECONDS_COLUMNS))
+
+
+def started_by(mark: str) -> list[psutil.Process]:
+    """Return the processes that were handed an environment with this text in it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            handed_down = any(mark in value for value in process.environ().values())
+        except psutil.Error:
+            continue
+        if handed_down and process.pid != os.getpid():
+            found.append(process)
+    return found

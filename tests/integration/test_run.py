@@ -1,0 +1,175 @@
+"""``fsl-sage run``, as a user types it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsl_sage_flwr.models import build_model
+
+from .commands import BIN, ROOT, fsl_sage, history_of, run_directory, started_by, summary_of
+
+pytestmark = pytest.mark.integration
+
+
+def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -> None:
+    done = fsl_sage("run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = run_directory(tmp_path / "results")
+    assert f"results: {run}" in done.stdout
+    summary = summary_of(run)
+    assert summary["completed"] is True
+    assert summary["final_accuracy"] >= 0.95  # type: ignore[operator]
+    history = history_of(run)
+    assert list(history["round"]) == list(range(1, 31))
+    assert history["alignment_cosine"].notna().sum() == 15
+    assert done.stdout.count("/30 ") == 30
+
+    merged = torch.load(run / "full_model.pt", weights_only=True)
+    build_model("simple_conv", (1, 8, 8), 10).load_state_dict(merged, strict=True)
+    for name in ("config.json", "checkpoints/latest.pt", "checkpoints/best.pt",
+                 "client_half.pt", "server_half.pt"):  # fmt: skip
+        assert (run / name).is_file(), name
+    assert not list(run.rglob("*.part"))
+
+
+def test_one_actor_and_two_give_the_same_history(tmp_path: Path) -> None:
+    for cpus in (1, 2):
+        results = f"results-dir={tmp_path / str(cpus)}"
+        done = fsl_sage("run", "--cpus", str(cpus), results, "num-server-rounds=4", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    one, two = (run_directory(tmp_path / str(cpus)) for cpus in (1, 2))
+    assert history_of(one).equals(history_of(two))
+    ours = torch.load(one / "full_model.pt", weights_only=True)
+    theirs = torch.load(two / "full_model.pt", weights_only=True)
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_run_resumed_from_its_checkpoint_continues(tmp_path: Path) -> None:
+    fixed = ("keep-optimizer-state=false", "align-interval=2")
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    fsl_sage("run", *fixed, "num-server-rounds=4", f"results-dir={whole}", cwd=tmp_path)
+    fsl_sage("run", *fixed, "num-server-rounds=2", f"results-dir={part}", cwd=tmp_path)
+    checkpoint = run_directory(part) / "checkpoints" / "latest.pt"
+    resumed = tmp_path / "resumed"
+    done = fsl_sage(
+        "run", *fixed, "num-server-rounds=4", f"resume={checkpoint}",
+        f"results-dir={resumed}", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ours, theirs = history_of(run_directory(whole)), history_of(run_directory(resumed))
+    # Heads are sent again after a restart, and nodes asked again who they are.
+    same = [column for column in ours if "bytes" not in column]
+    assert ours[same].equals(theirs[same])
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("cut=nowhere", "SplitError: cut 'nowhere' is not a submodule of SimpleConv"),
+        ("dataset=/no/such/place", "DatasetError: dataset directory '/no/such/place' does not"),
+    ],
+)
+def test_failed_run_says_why_in_a_line_and_exits_with_1(
+    tmp_path: Path, setting: str, says: str
+) -> None:
+    done = fsl_sage("run", setting, cwd=tmp_path)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (run_directory(tmp_path / "results") / "superlink.log").is_file()
+
+
+def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> None:
+    done = fsl_sage("run", "learning-rate=fast", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "fsl-sage: learning-rate = 'fast': a number is needed"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
+    mark = f"fsl-sage-test-{tmp_path.name}-{number}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", "run", "num-server-rounds=500"],
+        cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not _rounds(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert _rounds(tmp_path) > 0
+    assert len(started_by(mark)) > 3
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert started_by(mark) == []
+
+
+def _rounds(directory: Path) -> int:
+    histories = list(directory.rglob("history.csv"))
+    return len(histories[0].read_text().splitlines()) - 1 if histories else 0
+
+
+def test_wheel_runs_anywhere(tmp_path: Path) -> None:
+    """Installed from the wheel, away from the checkout, without a pyproject.toml beside it."""
+    wheels, site, work = (tmp_path / name for name in ("wheels", "site", "work"))
+    work.mkdir()
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = wheels.glob("*.whl")
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True)
+    environment = {"PYTHONPATH": str(site)}
+    where = "import fsl_sage_flwr; print(fsl_sage_flwr.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", where], cwd=work, env={**os.environ, **environment},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.startswith(str(site))
+    done = fsl_sage("run", "num-server-rounds=2", cwd=work, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert summary_of(run_directory(work / "results"))["completed"] is True
+
+
+def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:
+    """``flwr build``, then ``flwr run`` with Flower's own local SuperLink."""
+    home = tmp_path / "home"
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(home),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": "39517",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    }
+    flwr = str(BIN / "flwr")
+    subprocess.run(
+        [flwr, "build", "--app", str(ROOT)], cwd=tmp_path, env=environment, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    (fab,) = tmp_path.glob("*.fab")
+    assert fab.stat().st_size < 1_000_000
+    try:
+        done = subprocess.run(
+            [
+                flwr, "run", str(ROOT), "--stream",
+                "--federation-config", "num-supernodes=3 client-resources-num-cpus=1",
+                "--run-config", f"num-server-rounds=2 results-dir='{tmp_path / 'results'}'",
+            ],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240,
+            check=True,
+        )  # fmt: skip
+        assert "round 2/2: accuracy" in done.stdout + done.stderr
+        summary = summary_of(run_directory(tmp_path / "results"))
+        assert summary["completed"] is True
+        assert summary["rounds"] == 2
+    finally:
+        for process in started_by(str(home)):
+            process.kill()

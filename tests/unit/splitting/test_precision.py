@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch import nn
+
+from fsl_sage_flwr.splitting import autocast, to_device
+from fsl_sage_flwr.splitting.precision import PRECISIONS
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_autocast_of_a_product(precision, dtype):
+    assert precision in PRECISIONS
+    left, right = torch.randn(4, 4), torch.randn(4, 4)
+    with autocast(CPU, precision):
+        assert (left @ right).dtype == dtype
+    assert (left @ right).dtype == torch.float32
+
+
+def is_channels_last(tensor):
+    return tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_images_and_convolutions_are_channels_last_for_bf16_only(precision):
+    images = torch.randn(2, 3, 4, 5)
+    moved = to_device(images, CPU, precision)
+    assert is_channels_last(moved) == (precision == "bf16")
+    assert torch.equal(moved, images)
+    convolution = to_device(nn.Conv2d(3, 4, 3), CPU, precision)
+    assert is_channels_last(convolution.weight) == (precision == "bf16")
+    assert convolution.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 3, 4), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_other_tensors_keep_their_layout(shape, precision):
+    tensor = torch.randn(*shape)
+    moved = to_device(tensor, CPU, precision)
+    assert torch.equal(moved, tensor)
+    assert moved.is_contiguous()
+
+
+def test_to_device_moves():
+    assert to_device(torch.zeros(2, 3, 4, 4), torch.device("meta"), "bf16").device.type == "meta"
+    moved = to_device(nn.Linear(2, 2), torch.device("meta"), "fp32")
+    assert moved.weight.device.type == "meta"
