@@ -13,7 +13,6 @@ from .split_grid import SplitGrid
 log = logging.getLogger("flwr.fsl_sage")
 
 DESCRIBE_TIMEOUT = 300.0
-REGISTRATION_TIMEOUT = 60.0
 
 
 class Roster:
@@ -21,9 +20,17 @@ class Roster:
 
     Node ids are drawn anew in every run; a client's partition id is not. Everything that
     must be the same in two runs goes by partition id, which each node is asked for once.
+
+    Attributes
+    ----------
+    nodes : dict of int to int
+        Node ids of the connected clients, by partition id.
+    registration_timeout : float
+        Seconds to wait, at first, for all clients to connect.
     """
 
     def __init__(self) -> None:
+        self.registration_timeout = 60.0
         self.nodes: dict[int, int] = {}
         self._known: dict[int, int] = {}
         self._expected = 0
@@ -35,7 +42,7 @@ class Roster:
         as the nodes themselves say there are.
         """
         waiting = self._expected == 0
-        deadline = time.monotonic() + REGISTRATION_TIMEOUT
+        deadline = time.monotonic() + self.registration_timeout
         while True:
             connected = list(grid.get_node_ids())
             self._describe(grid, [node for node in connected if node not in self._known])

@@ -136,8 +136,7 @@ def test_linear_head_of_simple_conv():
     ],
 )
 def test_body_uses_at_most_sixty_percent(widths, body):
-    server = nn.ModuleDict({"x": blocks(*widths)})["x"]
-    head = build_auxiliary(server, (torch.zeros(2, widths[0]),), 3)
+    head = build_auxiliary(blocks(*widths), (torch.zeros(2, widths[0]),), 3)
     assert (None if head.body is None else set(head.body.state_dict())) == body
 
 

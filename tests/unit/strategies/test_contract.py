@@ -176,7 +176,7 @@ def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
         return fail(reply) if reply.metadata.message_type.startswith("train") else reply
 
     strategy = make()
-    with pytest.raises(TrainingFailedError, match="3 rounds in a row.*client 0: error 2"):
+    with pytest.raises(TrainingFailedError, match=r"3 rounds in a row.*client 0: error 2"):
         train(strategy, grid(tamper=broken), 10)
     assert strategy.rounds_done == 3
 

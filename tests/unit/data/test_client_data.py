@@ -1,0 +1,121 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsl_sage_flwr.data import (
+    ClientData,
+    Distribution,
+    FederatedImages,
+    ImageDataset,
+    augment,
+    normalize,
+)
+
+CPU = torch.device("cpu")
+
+
+def numbered(count):
+    """Images that are all of their number's shade, labelled with it."""
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 3, 8, 8)
+    return ClientData(images.contiguous(), torch.arange(count))
+
+
+class CountingDataset(ImageDataset):
+    """Remembers what it was asked to decode."""
+
+    def decode(self, indices=None):
+        self.__dict__.setdefault("decoded", []).append(indices)
+        return super().decode(indices)
+
+
+def dataset(count=40):
+    data = numbered(count)
+    return CountingDataset(data.labels % 4, 4, (3, 8, 8), data.images)
+
+
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(1, 60), batch_size=st.integers(2, 20), seed=st.integers(0, 2**62))
+def test_an_epoch_takes_every_example_once(count, batch_size, seed):
+    data = numbered(count)
+    batches = list(data.epoch(batch_size, seed, augmented=False))
+    assert sorted(torch.cat([labels for _, labels in batches]).tolist()) == list(range(count))
+    for images, labels in batches:
+        assert torch.equal(images, normalize(data.images[labels]))
+    sizes = [len(labels) for _, labels in batches]
+    assert all(size == batch_size for size in sizes[:-1])
+    assert count == 1 or sizes[-1] > 1
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(9, [4, 5]), (8, [4, 4]), (10, [4, 4, 2]), (1, [1]), (5, [5]), (3, [3])]
+)
+def test_a_last_single_example_joins_the_batch_before(count, sizes):
+    batches = numbered(count).epoch(4, 0, augmented=False)
+    assert [len(labels) for _, labels in batches] == sizes
+
+
+def test_the_seed_draws_order_and_augmentation():
+    data = numbered(30)
+    first, same, other = (list(data.epoch(8, s, augmented=True)) for s in (5, 5, 6))
+    for (ours, our_labels), (theirs, their_labels) in zip(first, same, strict=True):
+        assert torch.equal(ours, theirs)
+        assert torch.equal(our_labels, their_labels)
+    assert not torch.equal(torch.cat([b[1] for b in first]), torch.cat([b[1] for b in other]))
+    assert not torch.equal(torch.cat([b[1] for b in first]), torch.arange(30))
+
+
+def test_an_epoch_does_not_touch_the_global_generator():
+    state = torch.get_rng_state()
+    list(numbered(30).epoch(8, 5, augmented=True))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_augmented_batches_are_augmented_before_they_are_normalised():
+    data = numbered(10)
+    generator = torch.Generator().manual_seed(5)
+    order = torch.randperm(10, generator=generator)
+    for (images, labels), rows in zip(
+        data.epoch(5, 5, augmented=True), (order[:5], order[5:]), strict=True
+    ):
+        assert torch.equal(labels, rows)
+        assert torch.equal(images, normalize(augment(data.images[rows], generator)))
+        assert not torch.equal(images, normalize(data.images[rows]))
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(9, [4, 4, 1]), (8, [4, 4]), (3, [3])])
+def test_in_order_takes_every_example_as_it_is(count, sizes):
+    data = numbered(count)
+    batches = list(data.in_order(4))
+    assert [len(labels) for _, labels in batches] == sizes
+    assert torch.equal(torch.cat([labels for _, labels in batches]), data.labels)
+    assert torch.equal(torch.cat([images for images, _ in batches]), normalize(data.images))
+
+
+def test_parts_are_the_partitions_rows():
+    source = dataset()
+    federated = FederatedImages(source, Distribution(seed=1), CPU)
+    parts = [federated.part(i, 4) for i in range(4)]
+    rows = torch.cat([part.images[:, 0, 0, 0] for part in parts]).long()
+    assert sorted(rows.tolist()) == list(range(40))
+    assert torch.equal(torch.cat([part.labels for part in parts]), rows % 4)
+
+
+def test_each_part_is_decoded_once_and_only_when_asked_for():
+    source = dataset()
+    federated = FederatedImages(source, Distribution(), CPU)
+    assert not hasattr(source, "decoded")
+    first = federated.part(2, 4)
+    assert len(source.decoded) == 1
+    assert len(source.decoded[0]) == 10
+    assert federated.part(2, 4) is first
+    assert len(source.decoded) == 1
+    federated.part(1, 4)
+    assert len(source.decoded) == 2
+
+
+def test_another_number_of_clients_is_another_division():
+    federated = FederatedImages(dataset(), Distribution(), CPU)
+    assert len(federated.part(0, 4).labels) == 10
+    assert len(federated.part(0, 8).labels) == 5
+    assert len(federated.part(0, 4).labels) == 10

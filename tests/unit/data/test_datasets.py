@@ -1,0 +1,198 @@
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fsl_sage_flwr.data import DATASETS, DatasetError, load_images
+
+CLASSES = datasets.ClassLabel(names=["cat", "dog", "owl"])
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+    load_images.cache_clear()
+    yield
+    load_images.cache_clear()
+
+
+def pixels(count, shape=(5, 6, 3), seed=0):
+    generator = np.random.default_rng(seed)
+    return [generator.integers(0, 256, shape, dtype=np.uint8) for _ in range(count)]
+
+
+def write(folder, splits, *, image="img", label="label", feature=CLASSES):
+    """Write splits, each (arrays, labels), as parquet files in a folder; return its name."""
+    folder.mkdir(exist_ok=True)
+    for split, (arrays, labels) in splits.items():
+        columns = {image: [Image.fromarray(array) for array in arrays], label: labels}
+        features = datasets.Features({image: datasets.Image(), label: feature})
+        table = datasets.Dataset.from_dict(columns, features=features)
+        table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    return str(folder)
+
+
+def test_digits():
+    train, test = load_images("digits")
+    assert (len(train.labels), len(test.labels)) == (1437, 360)
+    for split in (train, test):
+        images, labels = split.decode()
+        assert images.shape == (len(labels), 1, 8, 8)
+        assert images.dtype == torch.uint8
+        assert labels.dtype == torch.int64
+        assert split.image_shape == (1, 8, 8)
+        assert split.num_classes == 10
+        assert labels.unique().tolist() == list(range(10))
+        assert (images.min(), images.max()) == (0, 255)
+
+
+def test_digits_are_split_evenly_and_without_overlap():
+    (train, train_y), (test, test_y) = (split.decode() for split in load_images("digits"))
+    both = torch.cat([train, test]).flatten(1)
+    from sklearn.datasets import load_digits
+
+    everything = torch.from_numpy(load_digits().data) * (255 / 16)
+    expected = sorted(map(tuple, everything.round().long().tolist()))
+    assert sorted(map(tuple, both.long().tolist())) == expected
+    share = test_y.bincount() / (train_y.bincount() + test_y.bincount())
+    assert (share - 0.2).abs().max() < 0.01
+
+
+def test_a_split_is_decoded_in_part():
+    train, _ = load_images("digits")
+    images, labels = train.decode()
+    some, some_labels = train.decode([7, 3, 7])
+    assert torch.equal(some, images[[7, 3, 7]])
+    assert torch.equal(some_labels, labels[[7, 3, 7]])
+
+
+def test_local_directory(tmp_path):
+    train, test = pixels(4), pixels(2, seed=1)
+    name = write(tmp_path / "d", {"train": (train, [2, 0, 1, 2]), "test": (test, [1, 0])})
+    loaded_train, loaded_test = load_images(name)
+    images, labels = loaded_train.decode()
+    assert torch.equal(images, torch.from_numpy(np.stack(train)).permute(0, 3, 1, 2))
+    assert images.dtype == torch.uint8
+    assert images.is_contiguous()
+    assert labels.tolist() == [2, 0, 1, 2]
+    assert loaded_train.num_classes == 3
+    assert loaded_train.image_shape == (3, 5, 6)
+    assert loaded_test.labels.tolist() == [1, 0]
+    some, some_labels = loaded_train.decode([3, 1])
+    assert torch.equal(some, images[[3, 1]])
+    assert some_labels.tolist() == [2, 0]
+
+
+def test_columns_of_any_name(tmp_path):
+    splits = {"train": (pixels(2), [1, 2]), "test": (pixels(2), [0, 1])}
+    name = write(tmp_path / "d", splits, image="picture", label="kind")
+    train, _ = load_images(name)
+    assert train.labels.tolist() == [1, 2]
+    assert train.decode()[0].shape == (2, 3, 5, 6)
+
+
+def test_whole_numbers_as_labels(tmp_path):
+    splits = {"train": (pixels(3), [4, 0, 2]), "test": (pixels(1), [0])}
+    name = write(tmp_path / "d", splits, feature=datasets.Value("int32"))
+    train, _ = load_images(name)
+    assert train.labels.tolist() == [4, 0, 2]
+    assert train.labels.dtype == torch.int64
+    assert train.num_classes == 5
+
+
+def test_grey_images(tmp_path):
+    grey = pixels(3, shape=(5, 6))
+    name = write(tmp_path / "d", {"train": (grey, [0, 1, 2]), "test": (grey, [0, 1, 2])})
+    train, _ = load_images(name)
+    assert train.image_shape == (1, 5, 6)
+    images, _ = train.decode()
+    assert torch.equal(images, torch.from_numpy(np.stack(grey))[:, None])
+
+
+def test_a_grey_image_among_colour_ones_becomes_colour(tmp_path):
+    colour, grey = pixels(1)[0], pixels(1, shape=(5, 6))[0]
+    splits = {"train": ([colour, grey], [0, 1]), "test": ([colour], [0])}
+    images, _ = load_images(write(tmp_path / "d", splits))[0].decode()
+    assert torch.equal(images[1], torch.from_numpy(grey).expand(3, 5, 6))
+
+
+def test_transparent_images_become_colour(tmp_path):
+    arrays = pixels(2, shape=(5, 6, 4))
+    splits = {"train": (arrays, [0, 1]), "test": (arrays, [0, 1])}
+    train, _ = load_images(write(tmp_path / "d", splits))
+    images, _ = train.decode()
+    assert torch.equal(images, torch.from_numpy(np.stack(arrays))[..., :3].permute(0, 3, 1, 2))
+
+
+def test_refuses_images_of_several_sizes(tmp_path):
+    arrays = [*pixels(1), *pixels(1, shape=(7, 6, 3))]
+    splits = {"train": (arrays, [0, 1]), "test": (arrays[:1], [0])}
+    train, _ = load_images(write(tmp_path / "d", splits))
+    with pytest.raises(DatasetError, match=r"images of one size are needed; found .*5, 6.*7, 6"):
+        train.decode()
+
+
+def test_refuses_a_directory_that_is_not_there(tmp_path):
+    message = rf"'{tmp_path}/nowhere' does not exist; give {', '.join(DATASETS)} or the absolute"
+    with pytest.raises(DatasetError, match=message):
+        load_images(f"{tmp_path}/nowhere")
+
+
+def test_refuses_a_directory_without_data(tmp_path):
+    with pytest.raises(DatasetError, match=rf"dataset '{tmp_path}' cannot be loaded"):
+        load_images(str(tmp_path))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_refuses_a_missing_split(tmp_path, split):
+    name = write(tmp_path / "d", {split: (pixels(2), [0, 1])})
+    missing = "test" if split == "train" else "train"
+    message = rf"has no split '{missing}'; its splits are {split}"
+    with pytest.raises(DatasetError, match=message):
+        load_images(name)
+
+
+def test_refuses_a_missing_label_column(tmp_path):
+    splits = {"train": (pixels(2), [0, 1]), "test": (pixels(2), [0, 1])}
+    name = write(tmp_path / "d", splits, label="weight", feature=datasets.Value("int64"))
+    message = r"needs an image column and a label column; its columns are img, weight"
+    with pytest.raises(DatasetError, match=message):
+        load_images(name)
+
+
+def test_refuses_a_missing_image_column(tmp_path):
+    for split in ("train", "test"):
+        table = datasets.Dataset.from_dict({"x": [1.0, 2.0], "label": [0, 1]})
+        table.to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    with pytest.raises(DatasetError, match=r"needs an image column and a label column"):
+        load_images(str(tmp_path))
+
+
+def test_refuses_labels_that_are_text(tmp_path):
+    splits = {"train": (pixels(2), ["cat", "dog"]), "test": (pixels(2), ["cat", "dog"])}
+    name = write(tmp_path / "d", splits, feature=datasets.Value("string"))
+    with pytest.raises(DatasetError, match=r"label"):
+        load_images(name)
+
+
+@pytest.mark.parametrize("broken", ["train", "test"])
+def test_refuses_labels_out_of_range(tmp_path, broken):
+    splits = {"train": (pixels(2), [0, 1]), "test": (pixels(2), [0, 1])}
+    splits[broken] = (pixels(2), [0, -1])  # what the hub's unlabelled splits hold
+    name = write(tmp_path / "d", splits)
+    with pytest.raises(DatasetError, match=r"label"):
+        load_images(name)
+
+
+def test_refuses_an_empty_split(tmp_path):
+    name = write(tmp_path / "d", {"train": (pixels(2), [0, 1]), "test": ([], [])})
+    with pytest.raises(DatasetError, match=r"test|empty|no example"):
+        load_images(name)
+
+
+def test_a_dataset_is_loaded_once():
+    assert load_images("digits")[0] is load_images("digits")[0]

@@ -1,0 +1,124 @@
+import warnings
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsl_sage_flwr.data import DISTRIBUTIONS, DatasetError, Distribution, partition_indices
+
+
+def labels_of(count, classes, seed=0):
+    """Labels in random order, with every class among them."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.arange(count) % classes)[torch.randperm(count, generator=generator)]
+
+
+def parts_of(labels, clients, name, **how):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
+        return partition_indices(labels, clients, Distribution(name=name, **how))
+
+
+@st.composite
+def cases(draw):
+    clients = draw(st.integers(1, 8))
+    count = draw(st.integers(2 * clients, 90))
+    labels = labels_of(count, draw(st.integers(1, min(6, count))), draw(st.integers(0, 99)))
+    return labels, clients, draw(st.integers(0, 2**40))
+
+
+def check_disjoint_rows(parts, count):
+    rows = [row for part in parts for row in part]
+    assert len(rows) == len(set(rows))
+    assert all(type(row) is int and 0 <= row < count for row in rows)
+    assert min(map(len, parts)) >= 2
+    return rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(cases())
+def test_iid_parts_cover_everything_evenly(case):
+    labels, clients, seed = case
+    parts = parts_of(labels, clients, "iid", seed=seed)
+    assert sorted(check_disjoint_rows(parts, len(labels))) == list(range(len(labels)))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(cases(), st.floats(0.1, 100))
+def test_dirichlet_parts_are_equal_and_disjoint(case, alpha):
+    labels, clients, seed = case
+    parts = parts_of(labels, clients, "noniid_dirichlet", seed=seed, alpha=alpha)
+    check_disjoint_rows(parts, len(labels))
+    assert {len(part) for part in parts} == {len(labels) // clients}
+
+
+@settings(max_examples=25, deadline=None)
+@given(cases(), st.integers(1, 3))
+def test_shard_parts_are_equal_and_disjoint(case, shards):
+    labels, clients, seed = case
+    if len(labels) < shards * clients:
+        with pytest.raises(DatasetError, match=r"shards"):
+            parts_of(labels, clients, "noniid", seed=seed, shards_per_client=shards)
+        return
+    parts = [sorted(p) for p in parts_of(labels, clients, "noniid", shards_per_client=shards)]
+    check_disjoint_rows(parts, len(labels))
+    size = len(labels) // (shards * clients)
+    assert {len(part) for part in parts} == {shards * size}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_the_seed_draws_the_division(name):
+    labels = labels_of(100, 5)
+    state = torch.get_rng_state()
+    first, same, other = (parts_of(labels, 4, name, seed=seed) for seed in (1, 1, 2))
+    assert first == same
+    assert first != other
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_shards_hold_few_labels():
+    labels = labels_of(1000, 10)
+    for part in parts_of(labels, 10, "noniid", shards_per_client=2):
+        assert len(set(labels[part].tolist())) <= 4  # a shard may lie across two labels
+    (whole,) = Counter(
+        len(set(labels[part].tolist()))
+        for part in parts_of(labels, 10, "noniid", shards_per_client=1)
+    )
+    assert whole == 1
+
+
+def largest_share(alpha):
+    labels = labels_of(2000, 10)
+    parts = parts_of(labels, 10, "noniid_dirichlet", alpha=alpha, seed=3)
+    counts = [max(Counter(labels[part].tolist()).values()) for part in parts]
+    return sum(counts) / 2000
+
+
+def test_small_alpha_is_unequal():
+    assert largest_share(0.1) > 0.5
+    assert largest_share(1000.0) < 0.2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_very_small_alpha_still_divides(seed):
+    parts = parts_of(labels_of(100, 10), 10, "noniid_dirichlet", alpha=0.001, seed=seed)
+    check_disjoint_rows(parts, 100)
+    assert {len(part) for part in parts} == {10}
+
+
+def test_dirichlet_with_a_label_that_does_not_occur():
+    labels = torch.tensor([0, 3] * 10)
+    parts = parts_of(labels, 2, "noniid_dirichlet", alpha=1.0)
+    assert sorted(check_disjoint_rows(parts, 20)) == list(range(20))
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_refuses_too_few_examples(name):
+    message = r"^7 training examples are too few for 4 clients; every client needs at least two$"
+    with pytest.raises(DatasetError, match=message):
+        parts_of(labels_of(7, 2), 4, name)
+    assert [len(part) for part in parts_of(labels_of(8, 2), 4, name)] == [2, 2, 2, 2]

@@ -1,0 +1,130 @@
+"""What only FSL-SAGE does: probes, heads and their alignment."""
+
+import logging
+
+import pytest
+from flwr.app import Message
+
+from fsl_sage_flwr.messages import PROBE, TRAIN
+
+from ...memory_grid import MemoryGrid
+from ...runs import assert_same, fsl_sage, grid, train
+from ...tasks import BATCHES, CLIENTS
+
+
+def heads_sent(nodes: MemoryGrid) -> list[tuple[str, int, bool]]:
+    """Return (message type, client, carries a head) of every message but the descriptions."""
+    return [
+        (kind, client, "auxiliary" in content)
+        for (kind, client), content in zip(nodes.types, nodes.sent, strict=True)
+        if not kind.endswith("describe")
+    ]
+
+
+def test_probe_first_then_heads_only_when_they_changed() -> None:
+    nodes = grid()
+    train(fsl_sage(align_interval=2), nodes, 4)
+    everyone = range(CLIENTS)
+    assert heads_sent(nodes) == [
+        *[(PROBE, client, False) for client in everyone],
+        *[(TRAIN, client, True) for client in everyone],
+        *[(TRAIN, client, False) for client in everyone],
+        *[(TRAIN, client, True) for client in everyone],
+        *[(TRAIN, client, False) for client in everyone],
+    ]
+
+
+def test_first_batch_is_not_uploaded_twice_nor_the_client_half_sent_twice() -> None:
+    nodes = grid()
+    train(fsl_sage(server_update_interval=2), nodes, 2)
+    uploads: dict[bool, list[list[int]]] = {}
+    for content in nodes.received:
+        if "labels" in content:
+            sizes = content["labels"]["batch-sizes"].numpy().tolist()  # type: ignore[index]
+            uploads.setdefault("arrays" in content, []).append(sizes)
+    probes, rounds = uploads[False], uploads[True]
+    assert probes == [[6], [6], [6]]
+    # Clients 0 and 1 have batches 0 to 4 and upload 0, 2, 4; client 2 has two and uploads 0.
+    assert BATCHES == 5
+    assert rounds == [[6, 3], [6, 3], [6, 6, 3], [6, 6, 3], [6]]
+    carried = [k for (k, _), c in zip(nodes.types, nodes.sent, strict=True) if "arrays" in c]
+    assert carried == [PROBE] * CLIENTS + [TRAIN] * CLIENTS
+
+
+def test_only_rounds_with_an_alignment_report_its_quality() -> None:
+    strategy = fsl_sage(align_interval=2)
+    qualities = []
+
+    def end_of_round(server_round: int, arrays: object) -> None:
+        if server_round:
+            qualities.append(strategy.last_round.alignment_cosine)
+
+    strategy.start(grid(), strategy.initial_arrays(), 4, evaluate_fn=end_of_round)
+    assert [quality is not None for quality in qualities] == [True, False, True, False]
+    assert all(-1 <= quality <= 1 for quality in qualities if quality is not None)
+
+
+def test_client_that_joins_late_is_probed_and_gets_a_head() -> None:
+    strategy, nodes = fsl_sage(align_interval=4), grid()
+    hidden = {list(nodes.contexts)[-1]}
+    nodes.get_node_ids = lambda: [n for n in nodes.contexts if n not in hidden]  # type: ignore[method-assign]
+    strategy.roster.registration_timeout = 0.1
+
+    def end_of_round(server_round: int, arrays: object) -> None:
+        if server_round == 2:
+            hidden.clear()
+
+    strategy.start(nodes, strategy.initial_arrays(), 4, evaluate_fn=end_of_round)
+    last = CLIENTS - 1
+    of_late = [pair[0] for pair in nodes.types if pair[1] == last]
+    assert of_late == ["query.describe", PROBE, TRAIN, TRAIN]
+    assert strategy.last_round.clients == CLIENTS
+
+
+def test_node_that_lost_its_state_is_left_out_once_and_gets_its_head_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    strategy, nodes = fsl_sage(align_interval=10), grid()
+    node = next(iter(nodes.contexts))
+    failures = []
+
+    def end_of_round(server_round: int, arrays: object) -> None:
+        failures.append(dict(strategy.last_round.failures))
+        if server_round == 2:
+            for name in list(nodes.contexts[node].state):
+                del nodes.contexts[node].state[name]
+
+    with caplog.at_level(logging.WARNING, logger="flwr.fsl_sage"):
+        strategy.start(nodes, strategy.initial_arrays(), 4, evaluate_fn=end_of_round)
+    assert list(failures[3]) == [0]
+    assert "auxiliary head 1 is gone from this node" in failures[3][0]
+    assert failures[4] == {}
+    assert "clients [0] had lost their optimizer state" in caplog.text
+
+
+def test_client_whose_probe_fails_is_left_out_and_probed_again() -> None:
+    first = True
+
+    def break_first_probe(partition: int, reply: Message) -> Message | None:
+        nonlocal first
+        if partition == 1 and reply.metadata.message_type == PROBE and first:
+            first = False
+            del reply.content["labels"]
+        return reply
+
+    strategy, nodes = fsl_sage(), grid(tamper=break_first_probe)
+    train(strategy, nodes, 2)
+    assert [kind for kind, client in nodes.types if client == 1] == [
+        "query.describe", PROBE, PROBE, TRAIN,
+    ]  # fmt: skip
+
+
+def test_fresh_optimizers_each_round_when_asked() -> None:
+    """Without kept state a second round equals one that starts on nodes without any."""
+    kept, fresh = (fsl_sage(keep_optimizer_state=keep) for keep in (True, False))
+    nodes = grid()
+    arrays = train(fresh, nodes, 2)
+    assert not any("optimizer" in c.state for c in nodes.contexts.values())
+    other = train(kept, grid(), 2)
+    with pytest.raises(AssertionError):
+        assert_same(arrays, other)
