@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from fsl_sage_flwr.data import DATASETS, DatasetError, load_images
 
@@ -53,8 +54,6 @@ def test_digits():
 def test_digits_are_split_evenly_and_without_overlap():
     (train, train_y), (test, test_y) = (split.decode() for split in load_images("digits"))
     both = torch.cat([train, test]).flatten(1)
-    from sklearn.datasets import load_digits
-
     everything = torch.from_numpy(load_digits().data) * (255 / 16)
     expected = sorted(map(tuple, everything.round().long().tolist()))
     assert sorted(map(tuple, both.long().tolist())) == expected

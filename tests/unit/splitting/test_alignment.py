@@ -68,7 +68,7 @@ def test_an_exact_copy_is_perfect_and_stays_so(alignment_set):
 
 
 def test_one_step_is_the_gradient_of_the_summed_distance(alignment_set):
-    server, smashed, labels, true = alignment_set
+    _, smashed, labels, true = alignment_set
     head = half(2)
     expected = copy.deepcopy(head)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,5 @@
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def storages(module):
 
 def blocks(*widths):
     """A server half of linear layers, each a child with a known number of parameters."""
-    return nn.Sequential(*[nn.Linear(a, b, bias=False) for a, b in zip(widths, widths[1:])])
+    return nn.Sequential(*[nn.Linear(a, b, bias=False) for a, b in pairwise(widths)])
 
 
 def test_resnet_head_is_layer3_pool_and_linear(resnet):
@@ -64,11 +65,12 @@ def test_head_shares_nothing_with_the_server_half(resnet):
 
 
 def test_head_is_reinitialised_and_its_statistics_fresh(resnet):
-    halves, smashed = resnet
+    halves, _ = resnet
+    halves.server.train()
     for buffer in halves.server.buffers():
         if buffer.is_floating_point():
             buffer.fill_(5.0)
-    head = build_auxiliary(halves.server, smashed, 10)
+    head = build_auxiliary(halves.server, (torch.randn(2, 128, 4, 4),), 10)
     theirs = halves.server.state_dict()
     for name, tensor in head.body.state_dict().items():
         if tensor.dim() == 4:
@@ -140,25 +142,33 @@ def test_body_uses_at_most_sixty_percent(widths, body):
     assert (None if head.body is None else set(head.body.state_dict())) == body
 
 
-def test_body_ends_where_one_tensor_is_live():
-    class Residual(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b, self.c = (nn.Linear(4, 4) for _ in range(3))
-            self.d = nn.Linear(4, 12)
+class Residual(nn.Module):
+    """a, b and c of 20 parameters each, and d of five for each output."""
 
-        def forward(self, z):
-            h = self.a(z)
-            return self.d(self.b(h) + h + self.c(h))
+    def __init__(self, outputs):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(4, 4) for _ in range(3))
+        self.d = nn.Linear(4, outputs)
 
-    server = Residual()  # a: 20, b: 20, c: 20, d: 60 parameters
+    def forward(self, z):
+        h = self.a(z)
+        return self.d(self.b(h) + h + self.c(h))
+
+
+def test_body_goes_on_to_where_branches_meet():
+    server = Residual(12)  # up to the sum 60 of 120
     head = build_auxiliary(server, (torch.zeros(2, 4),), 3)
-    # After b and c two tensors are live, after the sum (60 of 120) one again.
     assert {name.split(".")[0] for name in head.body.state_dict()} == {"a", "b", "c"}
     head.copy_from(server)
     z = torch.randn(5, 4)
     h = server.a(z)
     assert torch.equal(head(z), head.linear(server.b(h) + h + server.c(h)))
+
+
+def test_body_does_not_end_between_branches():
+    server = Residual(4)  # up to b 40 of 80, to c 60: but after b two tensors are live
+    head = build_auxiliary(server, (torch.zeros(2, 4),), 3)
+    assert set(head.body.state_dict()) == {"a.weight", "a.bias"}
 
 
 def test_a_sequential_too_large_as_a_whole_is_opened():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.splitting import SplitError, SplitModel, as_tensors, split
 
-CUTS = {"resnet18": ("layer3", "layer2.1", "fc"), "simple_conv": ("classifier", "features.4")}
+CUTS = {"resnet18": ("layer3", "layer2.1"), "simple_conv": ("classifier", "features.4")}
 
 
 def outputs_gradients_state(model, function, x, training, seed=7):

@@ -1,0 +1,135 @@
+import pytest
+
+from fsl_sage_flwr.config import ConfigError, RunConfig
+from fsl_sage_flwr.simulations.settings import preset_names, read_preset, read_words, resolve
+
+
+def test_paper_is_a_preset():
+    assert "paper" in preset_names()
+    assert preset_names() == sorted(preset_names())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_valid(name):
+    config = resolve(name, [])
+    for key, value in read_preset(name).items():
+        assert config.to_run_config()[key] == value
+
+
+def test_paper_is_the_papers_setting():
+    wanted = {
+        "dataset": "cifar10",
+        "model": "resnet18",
+        "num-server-rounds": 200,
+        "batch-size": 256,
+        "optimizer": "adam",
+        "learning-rate": 1e-3,
+        "weight-decay": 1e-4,
+        "server-optimizer": "adam",
+        "server-learning-rate": 1e-3,
+        "server-weight-decay": 1e-4,
+        "server-update-interval": 5,
+        "align-interval": 10,
+        "auxiliary-learning-rate": 1e-3,
+        "auxiliary-lr-schedule": "constant",
+        "auxiliary-init": "random",
+        "align-epochs": 100,
+        "align-batch-size": 1000,
+        "align-dataset-size": 1000,
+        "seed": 200,
+    }
+    assert resolve("paper", []).to_run_config().items() >= wanted.items()
+
+
+def test_words_take_their_keys_types():
+    words = ["seed=7", "alpha=2", "keep-optimizer-state=False", "cut=a=b", "run-name=", "seed=8"]
+    values = read_words(words)
+    assert values == {
+        "seed": 8,
+        "alpha": 2.0,
+        "keep-optimizer-state": False,
+        "cut": "a=b",
+        "run-name": "",
+    }
+    assert [type(value) for value in values.values()] == [int, float, bool, str, str]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("seed", "'seed': settings are given as key=value"),
+        ("seed=x", "seed = 'x': a whole number is needed"),
+        ("seed=1.5", "seed = '1.5': a whole number is needed"),
+        ("alpha=x", "alpha = 'x': a number is needed"),
+        ("keep-optimizer-state=1", "keep-optimizer-state = '1': true or false is needed"),
+    ],
+)
+def test_a_word_that_is_wrong_is_refused(word, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        read_words([word])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("sed=1", "unknown key 'sed': did you mean 'seed'"),
+        ("=1", "unknown key ''"),
+        ("seed=-1", "seed = -1: it must be at least 0"),
+        ("model=resnet", "model = 'resnet': valid are"),
+    ],
+)
+def test_what_is_resolved_is_checked(word, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        resolve(None, [word])
+
+
+def test_words_win_over_the_preset():
+    config = resolve("paper", ["batch-size=64"])
+    assert config.batch_size == 64
+    assert config.num_server_rounds == 200
+
+
+def test_nothing_said_is_the_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = resolve(None, [])
+    assert config.results_dir == str(tmp_path / "results")
+    assert config.resume == ""
+    assert {**config.to_run_config(), "results-dir": "results"} == RunConfig().to_run_config()
+
+
+def test_directories_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = resolve(None, ["results-dir=out", "resume=~/latest.pt"])
+    assert config.results_dir == str(tmp_path / "out")
+    assert config.resume == "/home/somebody/latest.pt"
+    assert resolve(None, ["results-dir=/out"]).results_dir == "/out"
+
+
+def test_a_file_is_a_preset(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('seed = 3\nmodel = "resnet18"\n')
+    config = resolve(str(path), ["seed=4"])
+    assert (config.seed, config.model) == (4, "resnet18")
+
+
+def test_an_unknown_preset_is_answered_with_the_names(tmp_path):
+    with pytest.raises(ConfigError, match=r"preset 'papr' is neither a TOML file nor .*paper"):
+        read_preset("papr")
+    with pytest.raises(ConfigError, match=r"is neither a TOML file"):
+        read_preset(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"seed = = 3", b"seed = 1\nseed = 2", b"\xff\xfe\x00"])
+def test_a_file_that_is_not_toml_is_refused(tmp_path, content):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"preset '{path}' is not valid TOML"):
+        read_preset(str(path))
+
+
+def test_a_preset_with_a_table_is_refused(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[seed]\nvalue = 3\n")
+    with pytest.raises(ConfigError, match=r"^seed = .*: a whole number is needed"):
+        resolve(str(path), [])

@@ -1,0 +1,189 @@
+import math
+import tomllib
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsl_sage_flwr.config import ALGORITHMS, ConfigError, RunConfig
+from fsl_sage_flwr.data import DATASETS
+from fsl_sage_flwr.models import CATALOGUE
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+DEFAULTS = RunConfig().to_run_config()
+CHECKED = {f.name.replace("_", "-") for f in fields(RunConfig) if f.metadata["check"]}
+
+ABOVE_ZERO, AT_LEAST = "must be above 0", "must be at least {}"
+# key: (values that are refused, a part of the message, values at the edge that are fine)
+CHECKS = {
+    "algorithm": (
+        ["", "fslsage", "FSL_SAGE"],
+        f"valid are {', '.join(ALGORITHMS)}",
+        list(ALGORITHMS),
+    ),
+    "model": (["", "resnet"], f"valid are {', '.join(CATALOGUE)}", list(CATALOGUE)),
+    "auxiliary": (["none"], "valid are auto, linear", ["auto", "linear"]),
+    "dataset": (
+        ["mnist", "data/cifar", "~/cifar", ""],
+        f"valid are {', '.join(DATASETS)} or the absolute path of a local dataset directory",
+        [*DATASETS, "/data/x"],
+    ),
+    "distribution": (
+        ["dirichlet"],
+        "valid are iid, noniid_dirichlet, noniid",
+        ["iid", "noniid_dirichlet", "noniid"],
+    ),
+    "alpha": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-3, 1e6]),
+    "shards-per-client": ([0, -1], AT_LEAST.format(1), [1]),
+    "augmentation": (["flip"], "valid are auto, crop_flip, none", ["auto", "crop_flip", "none"]),
+    "num-server-rounds": ([0, -1], AT_LEAST.format(1), [1]),
+    "local-epochs": ([0], AT_LEAST.format(1), [1]),
+    "batch-size": ([1, 0, -2], AT_LEAST.format(2), [2]),
+    "optimizer": (["SGD", "lamb"], "valid are adam, adamw, sgd", ["adam", "adamw", "sgd"]),
+    "learning-rate": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-9, 10.0]),
+    "weight-decay": ([-1e-9, math.nan], AT_LEAST.format(0), [0.0, 1.0]),
+    "momentum": ([-0.1, 1.1, math.nan], "must be at least 0 and at most 1", [0.0, 0.99]),
+    "server-optimizer": (["SGD"], "valid are adam, adamw, sgd", ["adam", "adamw", "sgd"]),
+    "server-learning-rate": ([0.0, math.nan], ABOVE_ZERO, [1e-9]),
+    "server-weight-decay": ([-1e-9, math.nan], AT_LEAST.format(0), [0.0]),
+    "server-momentum": ([-0.1, 1.1, math.nan], "must be at least 0 and at most 1", [0.0]),
+    "auxiliary-learning-rate": ([0.0, math.nan], ABOVE_ZERO, [1e-9]),
+    "auxiliary-lr-schedule": (["linear"], "valid are cosine, constant", ["cosine", "constant"]),
+    "auxiliary-init": (["zero"], "valid are server, random", ["server", "random"]),
+    "server-update-interval": ([0], AT_LEAST.format(1), [1]),
+    "align-interval": ([0], AT_LEAST.format(1), [1]),
+    "align-epochs": ([0], AT_LEAST.format(1), [1]),
+    "align-batch-size": ([1], AT_LEAST.format(2), [2]),
+    "align-dataset-size": ([3], AT_LEAST.format(4), [4]),
+    "fraction-train": (
+        [0.0, -0.5, 1.01, math.nan],
+        "must be above 0 and at most 1",
+        [0.01, 1.0],
+    ),
+    "min-train-nodes": ([0], AT_LEAST.format(1), [1]),
+    "round-timeout": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
+    "checkpoint-interval": ([-1], AT_LEAST.format(0), [0]),
+    "device": (
+        ["gpu", "", "cuda", "cuda:0", "auto:1", "cpu:", "cpu:x", "cuda:x"],
+        "",
+        ["auto", "cpu", "cpu:0"],
+    ),
+    "precision": (["fp16", "bfloat16"], "valid are fp32, bf16", ["fp32", "bf16"]),
+    "seed": ([-1], AT_LEAST.format(0), [0, 2**62]),
+}
+REFUSED = [(key, value) for key, (values, _, _) in CHECKS.items() for value in values]
+FINE = [(key, value) for key, (_, _, values) in CHECKS.items() for value in values]
+OF_ANOTHER_TYPE = {
+    str: [1, True, 1.0],
+    int: [1.0, "1", True],
+    float: ["1.0", True],
+    bool: [1, "true", 0.0],
+}
+
+
+@pytest.fixture(autouse=True)
+def without_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def refusal(run_config):
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_run_config(run_config)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_this_table_has_every_check():
+    assert set(CHECKS) == CHECKED
+
+
+def test_keys_without_a_check_are_these():
+    unchecked = {"cut", "keep-optimizer-state", "resume", "results-dir", "run-name"}
+    assert set(DEFAULTS) - CHECKED == unchecked
+
+
+@pytest.mark.parametrize(("key", "value"), REFUSED)
+def test_a_value_out_of_range_is_refused_by_name(key, value):
+    message = refusal({key: value})
+    assert message.startswith(f"{key} = {value!r}: ")
+    assert CHECKS[key][1] in message
+
+
+@pytest.mark.parametrize(
+    "key", [key for key, value in DEFAULTS.items() if type(value) is float and key in CHECKED]
+)
+def test_infinity_is_refused(key):
+    if key != "round-timeout":  # no limit at all is a choice
+        assert refusal({key: math.inf}).startswith(f"{key} = inf: ")
+
+
+@pytest.mark.parametrize(("key", "value"), FINE)
+def test_a_value_at_the_edge_is_fine(key, value):
+    config = RunConfig.from_run_config({key: value})
+    assert getattr(config, key.replace("-", "_")) == value
+    if key == "device":
+        assert config.torch_device().type == "cpu"
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_a_value_of_another_type_is_refused(key):
+    kind = type(DEFAULTS[key])
+    needed = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
+    for value in OF_ANOTHER_TYPE[kind]:
+        assert refusal({key: value}) == f"{key} = {value!r}: {needed} is needed"
+
+
+def test_a_whole_number_is_a_fine_float():
+    alpha = RunConfig.from_run_config({"alpha": 3}).alpha
+    assert (alpha, type(alpha)) == (3.0, float)
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [("learning-rte", "did you mean 'learning-rate'?"), ("zzz", "valid are algorithm, model, cut")],
+)
+def test_an_unknown_key_is_refused(key, hint):
+    message = refusal({key: 1})
+    assert message.startswith(f"unknown key {key!r}: ")
+    assert hint in message
+
+
+def test_a_near_miss_is_answered_with_the_nearest_value():
+    assert refusal({"model": "resnet19"}).endswith("did you mean 'resnet18'?")
+    assert "did you mean" not in refusal({"model": "zzz"})
+
+
+def test_cuda_is_refused_only_where_there_is_none(monkeypatch):
+    assert "there is no CUDA device here" in refusal({"device": "cuda:1"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert RunConfig.from_run_config({"device": "cuda:1"}).torch_device() == torch.device("cuda:1")
+    assert RunConfig().torch_device().type == "cuda"
+
+
+def test_auto_is_the_cpu_without_cuda():
+    assert RunConfig().torch_device() == torch.device("cpu")
+
+
+def test_defaults_are_those_of_the_flower_app():
+    app = tomllib.loads(PYPROJECT.read_text())["tool"]["flwr"]["app"]["config"]
+    assert list(DEFAULTS.items()) == list(app.items())
+    assert [type(value) for value in DEFAULTS.values()] == [type(value) for value in app.values()]
+
+
+def test_an_empty_run_config_is_the_defaults_and_they_are_valid():
+    assert RunConfig.from_run_config({}) == RunConfig()
+    assert RunConfig.from_run_config(DEFAULTS) == RunConfig()
+
+
+def test_to_run_config_and_back():
+    given = {"seed": 7, "cut": "layer2", "keep-optimizer-state": False, "alpha": 0.5}
+    config = RunConfig.from_run_config(given)
+    assert config.to_run_config() == {**DEFAULTS, **given}
+    assert RunConfig.from_run_config(config.to_run_config()) == config
+
+
+def test_a_config_does_not_change():
+    with pytest.raises(FrozenInstanceError):
+        RunConfig().seed = 1

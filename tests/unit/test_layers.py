@@ -1,0 +1,200 @@
+"""A room imports only what is below it, and Flower only by its public modules."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import fsl_sage_flwr
+
+ROOT = Path(fsl_sage_flwr.__file__).parent
+PACKAGE = "fsl_sage_flwr"
+FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
+
+# Every module and subpackage directly in the package, and what else of it it may import.
+# From bottom to top: an entry names only entries above it in this table.
+BELOW = {
+    "seeding": set(),
+    "batching": set(),
+    "splitting": {"seeding", "batching"},
+    "models": {"seeding", "batching", "splitting"},
+    "data": {"batching"},
+    "messages": set(),
+    "task": {"seeding", "splitting"},
+    "strategies": {"messages", "task", "splitting", "seeding"},
+    "client_apps": {"messages", "task", "splitting", "seeding"},
+    # The public surface: what another project imports.
+    "__init__": {"client_apps", "messages", "splitting", "strategies", "task"},
+    "config": {"data", "models", "splitting"},
+    "assembly": {"config", "data", "models", "task", "splitting", "seeding", "batching"},
+    "results": {"config", "messages"},
+    "recorder": {"config", "results", "strategies", "task"},
+    "client_app": {"assembly", "client_apps", "config", "task"},
+    "server_app": {
+        *("assembly", "config", "recorder", "results", "splitting", "strategies", "task"),
+    },
+    # On top: anything but the two apps, which Flower starts.
+    "simulations": {
+        *("__init__", "assembly", "config", "data", "messages", "models", "recorder"),
+        *("results", "seeding", "splitting", "strategies", "task"),
+    },
+}
+# Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
+WITHOUT_FLOWER = {"seeding", "batching", "splitting", "models", "data", "task", "config"}
+WITHOUT_FLOWER |= {"assembly", "results"}
+# Rooms whose third-party imports are these alone.
+ONLY = {
+    "__init__": set(),
+    "seeding": set(),
+    "batching": set(),
+    "splitting": {"torch"},
+    "models": {"torch", "torchvision"},
+    "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn"},
+    "messages": {"flwr", "torch", "numpy"},
+    "task": {"torch"},
+    "strategies": {"flwr", "torch", "numpy"},
+    "client_apps": {"flwr", "torch", "numpy"},
+}
+
+
+def room_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+def imported(source, path):
+    """Return the absolute names of all that a file imports, wherever in it."""
+    folder = [PACKAGE, *path.relative_to(ROOT).parent.parts]
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = folder[: len(folder) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names += [f"{module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def rooms(names):
+    """Return which parts of the package are among imported names."""
+    found = set()
+    for name in names:
+        top, _, rest = name.partition(".")
+        if top == PACKAGE:
+            room = rest.partition(".")[0]
+            found.add(room if room in BELOW else "__init__")
+    return found
+
+
+def upward(room, names):
+    return rooms(names) - BELOW[room] - {room}
+
+
+def wrong_flower(names):
+    """Return the imported names that are Flower's, but not of its public modules."""
+    flower = [name for name in names if name.partition(".")[0] == "flwr"]
+    return [
+        name
+        for name in flower
+        if not any(f"{name}.".startswith(f"{public}.") for public in FLOWER)
+        or any(part.startswith("_") for part in name.split("."))
+    ]
+
+
+def third_party(names):
+    tops = {name.partition(".")[0] for name in names}
+    return tops - set(sys.stdlib_module_names) - {PACKAGE}
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+IMPORTS = {path: imported(path.read_text(), path) for path in FILES}
+
+
+def each_file(function):
+    return pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))(function)
+
+
+def test_the_table_has_every_room_and_no_other():
+    assert {room_of(path) for path in FILES} == set(BELOW)
+
+
+def test_the_table_points_down():
+    order = list(BELOW)
+    for room, below in BELOW.items():
+        assert below <= set(order[: order.index(room)]), room
+
+
+@each_file
+def test_imports_point_down(path):
+    room = room_of(path)
+    assert upward(room, IMPORTS[path]) == set(), f"{room} may import {sorted(BELOW[room])}"
+
+
+@each_file
+def test_only_public_modules_of_flower(path):
+    assert wrong_flower(IMPORTS[path]) == []
+
+
+@each_file
+def test_third_party_imports_of_a_room(path):
+    found, room = third_party(IMPORTS[path]), room_of(path)
+    assert found <= ONLY.get(room, found)
+    assert not (room in WITHOUT_FLOWER and "flwr" in found)
+
+
+def test_no_import_is_hidden_in_text():
+    hidden = ("__import__", "import_module")
+    calls = [
+        path
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Name) and node.id in hidden)
+        or (isinstance(node, ast.Attribute) and node.attr in hidden)
+    ]
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "wrong"),
+    [
+        ("strategies/fsl_sage.py", "from ..models import CATALOGUE", {"models"}),
+        ("strategies/fsl_sage.py", "from .. import config", {"config"}),
+        ("strategies/fsl_sage.py", "def f():\n    import fsl_sage_flwr.data.partitions", {"data"}),
+        ("client_apps/builder.py", "from ..strategies.roster import Roster", {"strategies"}),
+        ("client_apps/builder.py", "from . import fsl_sage\nfrom .identity import x", set()),
+        ("messages/deep/er.py", "from ...task import SplitTask", {"task"}),
+        ("config.py", "from .assembly import build_task\nfrom .data import DATASETS", {"assembly"}),
+        ("seeding.py", "from fsl_sage_flwr.batching import batches_of", {"batching"}),
+        ("task.py", "import fsl_sage_flwr", {"__init__"}),
+        ("simulations/run.py", "from ..server_app import app", {"server_app"}),
+        ("simulations/run.py", "from ..results import run_path\nimport fsl_sage_flwr", set()),
+    ],
+)
+def test_an_import_upwards_is_seen(file, source, wrong):
+    path = ROOT / file
+    assert upward(room_of(path), imported(source, path)) == wrong
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("from flwr.app import Message", False),
+        ("from flwr.serverapp.strategy import FedAvg", False),
+        ("import flwr.clientapp.mod", False),
+        ("from flwr_datasets import FederatedDataset", False),
+        ("import flwr", True),
+        ("from flwr import app", False),
+        ("from flwr import client", True),
+        ("from flwr.client import NumPyClient", True),
+        ("from flwr.server.strategy import FedAvg", True),
+        ("from flwr.common import Message", True),
+        ("from flwr.simulation import run_simulation", True),
+        ("from flwr.application import x", True),
+        ("from flwr.app._private import x", True),
+        ("from flwr.serverapp import _hidden", True),
+    ],
+)
+def test_a_wrong_import_of_flower_is_seen(source, seen):
+    assert bool(wrong_flower(imported(source, ROOT / "task.py"))) == seen

@@ -1,0 +1,175 @@
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.messages.ledger import COLUMNS
+from fsl_sage_flwr.results import HISTORY_COLUMNS, RunDirectory, run_path
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory(tmp_path / "a" / "run")
+
+
+def row(number, **values):
+    return {**dict.fromkeys(HISTORY_COLUMNS, 0), "round": number, **values}
+
+
+def rows_of(run):
+    with RunDirectory.history_of(run.path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def files_in(run):
+    return sorted(str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file())
+
+
+def test_run_path_names_what_was_run():
+    config = RunConfig(results_dir="/r", model="resnet18", dataset="/data/birds/", run_name="first")
+    assert run_path(config) == Path("/r/fsl_sage/resnet18/birds-iid/first")
+
+
+def test_run_path_without_a_name_is_the_time_and_the_seed():
+    path = run_path(RunConfig(results_dir="/r", seed=5))
+    assert path.parent == Path("/r/fsl_sage/simple_conv/digits-iid")
+    assert re.fullmatch(r"\d{8}-\d{6}-seed5", path.name)
+
+
+def test_run_path_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert run_path(RunConfig(results_dir="out")).is_relative_to(tmp_path / "out")
+    assert run_path(RunConfig(results_dir="~/out")).is_relative_to("/home/somebody/out")
+
+
+def test_the_directory_is_made_and_may_exist(run):
+    assert run.latest.parent.is_dir()
+    assert run.best.parent.is_dir()
+    assert run.latest != run.best
+    RunDirectory(run.path)
+
+
+def test_config_and_summary_are_json(run):
+    run.write_config({"seed": 1, "alpha": 0.5})
+    run.write_summary({"completed": True})
+    assert json.loads((run.path / "config.json").read_text()) == {"seed": 1, "alpha": 0.5}
+    assert json.loads(RunDirectory.summary_of(run.path).read_text()) == {"completed": True}
+    run.write_summary({"completed": False})
+    assert json.loads((run.path / "summary.json").read_text()) == {"completed": False}
+    assert files_in(run) == ["config.json", "summary.json"]
+
+
+def test_history_has_the_columns_of_the_ledger():
+    assert set(COLUMNS) < set(HISTORY_COLUMNS)
+    assert len(set(HISTORY_COLUMNS)) == len(HISTORY_COLUMNS)
+
+
+def test_history_grows_by_a_row(run):
+    run.write_history([])
+    run.append_history(row(1, test_accuracy=0.5))
+    after_one = RunDirectory.history_of(run.path).read_bytes()
+    run.append_history(row(2, test_accuracy=0.75))
+    assert RunDirectory.history_of(run.path).read_bytes().startswith(after_one)
+    assert [(r["round"], r["test_accuracy"]) for r in rows_of(run)] == [("1", "0.5"), ("2", "0.75")]
+    assert list(rows_of(run)[0]) == list(HISTORY_COLUMNS)
+
+
+def test_a_resumed_history_is_written_whole_and_goes_on(run):
+    run.write_history([row(1), row(2), row(3)])
+    run.write_history([row(1), row(2)])
+    run.append_history(row(3))
+    assert [r["round"] for r in rows_of(run)] == ["1", "2", "3"]
+    assert files_in(run) == ["history.csv"]
+
+
+def test_history_refuses_an_unknown_column(run):
+    run.write_history([row(1)])
+    before = RunDirectory.history_of(run.path).read_bytes()
+    with pytest.raises(ValueError, match="surprise"):
+        run.append_history(row(2, surprise=1))
+    with pytest.raises(ValueError, match="surprise"):
+        run.write_history([row(1), row(2, surprise=1)])
+    assert RunDirectory.history_of(run.path).read_bytes() == before
+    assert files_in(run) == ["history.csv"]
+
+
+def test_a_checkpoint_is_read_with_weights_only(run):
+    run.write_checkpoint(run.latest, {"round": 3, "client": {"w": torch.arange(3)}})
+    state = torch.load(run.latest, weights_only=True)
+    assert state["round"] == 3
+    assert torch.equal(state["client"]["w"], torch.arange(3))
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file(run, monkeypatch, error):
+    run.write_checkpoint(run.latest, {"round": 1})
+    before = run.latest.read_bytes()
+
+    def half_a_write(state, path):
+        Path(path).write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", half_a_write)
+    with pytest.raises(type(error)):
+        run.write_checkpoint(run.latest, {"round": 2})
+    assert run.latest.read_bytes() == before
+    assert files_in(run) == ["checkpoints/latest.pt"]
+
+
+def test_the_old_file_is_whole_until_the_new_one_is(run, monkeypatch):
+    run.write_checkpoint(run.latest, {"round": 1})
+    save, seen = torch.save, []
+
+    def spy(state, path):
+        save(state, path)
+        seen.append(torch.load(run.latest, weights_only=True)["round"])
+
+    monkeypatch.setattr(torch, "save", spy)
+    run.write_checkpoint(run.latest, {"round": 2})
+    assert seen == [1]
+    assert torch.load(run.latest, weights_only=True)["round"] == 2
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(run):
+    run.write_summary({"completed": True})
+    with pytest.raises(TypeError):
+        run.write_summary({"completed": object()})
+    assert json.loads((run.path / "summary.json").read_text()) == {"completed": True}
+
+
+def test_models_are_plain_state_dicts_and_one_of_both(run):
+    client = {"a.weight": torch.ones(2, requires_grad=True)}
+    server = {"b.weight": torch.zeros(3)}
+    run.write_models(client, server)
+    assert files_in(run) == ["client_half.pt", "full_model.pt", "server_half.pt"]
+    loaded = {
+        name: torch.load(run.path / f"{name}.pt", weights_only=True)
+        for name in ("client_half", "server_half", "full_model")
+    }
+    assert [list(state) for state in loaded.values()] == [
+        ["a.weight"],
+        ["b.weight"],
+        ["a.weight", "b.weight"],
+    ]
+    assert torch.equal(loaded["full_model"]["a.weight"], torch.ones(2))
+    assert not loaded["full_model"]["a.weight"].requires_grad
+
+
+@pytest.mark.parametrize("error", [ValueError("no such cut"), KeyboardInterrupt()])
+def test_a_failure_leaves_a_summary_and_goes_on(run, error):
+    with pytest.raises(type(error)), run.reporting_failure():
+        raise error
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["completed"] is False
+    assert summary["status"] == f"{type(error).__name__}: {error}"
+
+
+def test_success_leaves_no_summary(run):
+    with run.reporting_failure():
+        pass
+    assert files_in(run) == []
