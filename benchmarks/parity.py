@@ -19,16 +19,16 @@ from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.simulations.run import Federation, simulate
 
 ROUNDS = (1, 5, 10)
-COMMON = {
+COMMON: dict[str, object] = {
     "model": "resnet18", "num-server-rounds": 10, "batch-size": 50, "learning-rate": 1e-3,
     "server-learning-rate": 1e-3, "server-update-interval": 2, "align-interval": 2,
     "checkpoint-interval": 0,
 }  # fmt: skip
-SCRIPT_RECIPE = {
+SCRIPT_RECIPE: dict[str, object] = {
     "align-epochs": 10, "align-batch-size": 100, "align-dataset-size": 200,
     "auxiliary-init": "random", "auxiliary-lr-schedule": "constant",
 }  # fmt: skip
-VARIANTS = {
+VARIANTS: dict[str, dict[str, object]] = {
     "fsl_sage, the script's recipe": {"algorithm": "fsl_sage", **SCRIPT_RECIPE},
     "fsl_sage, default recipe": {"algorithm": "fsl_sage"},
 }
@@ -64,7 +64,7 @@ def main() -> None:
         print(f"| {algorithm}, research script | {cells} | {count:,} |", flush=True)
     for name in options.variants:
         dataset = str(options.dataset.absolute())
-        histories = measure(dict(VARIANTS[name]), options.seeds, dataset)
+        histories = measure(VARIANTS[name], options.seeds, dataset)
         accuracy = 100 * pd.DataFrame([h.set_index("round")["test_accuracy"] for h in histories])
         means, deviations = accuracy.mean(), accuracy.std()
         cells = " | ".join(f"{means[r]:.1f} ± {deviations[r]:.1f}" for r in ROUNDS)

@@ -1,6 +1,7 @@
 """The run configuration: the only reader of run-config keys."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -39,7 +40,7 @@ def _one_of(*valid: str) -> Check:
 
 def _at_least(low: float, *, above: bool = False, below: float = math.inf) -> Check:
     def check(value: Any) -> str | None:
-        if (value > low if above else value >= low) and value <= below:
+        if (value > low if above else value >= low) and value <= below and value < math.inf:
             return None
         upper = "" if below == math.inf else f" and at most {below:g}"
         return f"it must be {'above' if above else 'at least'} {low:g}{upper}"
@@ -58,10 +59,9 @@ def _model(value: Any) -> str | None:
 
 
 def _device(value: Any) -> str | None:
-    kind = str(value).partition(":")[0]
-    if kind not in ("auto", "cpu", "cuda"):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
         return "valid are auto, cpu, cuda, cuda:0, …"
-    if kind == "cuda" and not torch.cuda.is_available():
+    if str(value).startswith("cuda") and not torch.cuda.is_available():
         return "there is no CUDA device here; use auto or cpu"
     return None
 

@@ -126,9 +126,22 @@ def _image_dataset(table: datasets.Dataset, name: str) -> ImageDataset:
             f"dataset {name!r} needs an image column and a label column; "
             f"its columns are {', '.join(table.column_names)}"
         )
-    labels = torch.tensor(np.asarray(table.with_format("numpy")[label[0]]), dtype=torch.int64)
+    if len(table) == 0:
+        raise DatasetError(f"dataset {name!r} has a split without examples")
+    values = np.asarray(table.with_format("numpy")[label[0]])
+    if not np.issubdtype(values.dtype, np.integer):
+        raise DatasetError(
+            f"the label column {label[0]!r} of dataset {name!r} holds {values.dtype}; whole "
+            "numbers are needed: cast it to ClassLabel"
+        )
+    labels = torch.from_numpy(values.astype(np.int64))
     feature = table.features[label[0]]
     classes = getattr(feature, "num_classes", None) or int(labels.max()) + 1
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise DatasetError(
+            f"the labels of dataset {name!r} run from {int(labels.min())} to "
+            f"{int(labels.max())}; valid are 0 to {classes - 1}"
+        )
     first = table[0][image[0]]
     channels = 1 if first.mode in ("L", "1") else 3
     return ImageDataset(labels, classes, (channels, first.height, first.width), table, image[0])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import datasets
+import torch
 from flwr_datasets.partitioner import (
     IidPartitioner,
     InnerDirichletPartitioner,
@@ -95,9 +96,22 @@ def partition_indices(labels: Tensor, clients: int, distribution: Distribution) 
             f"{len(labels)} training examples are too few for {clients} clients; "
             "every client needs at least two"
         )
-    table = datasets.Dataset.from_dict({"row": range(len(labels)), "label": labels.tolist()})
+    shards = clients * distribution.shards_per_client
+    if distribution.name == "noniid" and shards > len(labels):
+        raise DatasetError(
+            f"{len(labels)} training examples do not make {shards} shards; lower shards-per-client"
+        )
+    # The Dirichlet partitioner wants every label up to the highest to occur.
+    _, occurring = torch.unique(labels, return_inverse=True)
+    table = datasets.Dataset.from_dict({"row": range(len(labels)), "label": occurring.tolist()})
     if distribution.name == "iid":
         table = table.shuffle(seed=distribution.seed % 2**32)
     partitioner = DISTRIBUTIONS[distribution.name](distribution, clients, len(labels))
     partitioner.dataset = table
-    return [list(partitioner.load_partition(i)["row"]) for i in range(clients)]
+    try:
+        return [list(partitioner.load_partition(i)["row"]) for i in range(clients)]
+    except ValueError as error:
+        raise DatasetError(
+            f"{distribution.name} cannot divide the examples ({error}); "
+            f"alpha = {distribution.alpha:g} may be too small"
+        ) from error

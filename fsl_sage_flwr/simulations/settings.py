@@ -26,18 +26,17 @@ def read_preset(name: str) -> dict[str, Any]:
         There is no such preset or file, or it is not TOML.
     """
     if name in preset_names():
-        text = (
-            resources.files("fsl_sage_flwr.simulations") / "presets" / f"{name}.toml"
-        ).read_text()
+        folder = resources.files("fsl_sage_flwr.simulations") / "presets"
+        content = (folder / f"{name}.toml").read_bytes()
     elif Path(name).is_file():
-        text = Path(name).read_text()
+        content = Path(name).read_bytes()
     else:
         raise ConfigError(
             f"preset {name!r} is neither a TOML file nor one of {', '.join(preset_names())}"
         )
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(content.decode())
+    except ValueError as error:  # not TOML, or not text
         raise ConfigError(f"preset {name!r} is not valid TOML: {error}") from error
 
 

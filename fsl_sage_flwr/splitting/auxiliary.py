@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 MAX_SHARE = 0.6
+RESET_METHODS = ("reset_parameters", "_reset_parameters")  # the latter: attention
 
 
 class AuxiliaryHead(nn.Module):
@@ -74,9 +75,10 @@ def build_auxiliary(
     if body is not None:
         body = copy.deepcopy(body)
         for module in body.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
+            for name in RESET_METHODS:
+                reset = getattr(module, name, None)
+                if callable(reset):
+                    reset()
     with torch.no_grad():
         features = smashed if body is None else (copy.deepcopy(body).eval()(*smashed),)
     width = sum(_pool(tensor).shape[1] for tensor in features if tensor.is_floating_point())

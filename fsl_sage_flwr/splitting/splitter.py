@@ -1,5 +1,6 @@
 """Cut an ``nn.Module`` in two before a named submodule."""
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -110,8 +111,9 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
     if first is None:
         raise SplitError(f"cut {at!r} is never called in forward; name a module that is.")
     front, back = nodes[:first], [n for n in nodes[first:] if n.op != "output"]
-    crossing = _crossing(front, nodes[first:])
+    front, back = _attributes_where_used(front, back)
     _refuse_shared(model, front, back, at)
+    crossing = _crossing(front, [*back, nodes[-1]])
     output = nodes[-1]
     halves = SplitModel(
         client=fx.GraphModule(model, _front_graph(front, crossing), "ClientHalf"),
@@ -119,6 +121,7 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
         cut=at,
     )
     _refuse_empty(halves)
+    _refuse_numbers(halves.client, as_tensors(example), crossing)
     _prove(model, halves, as_tensors(example))
     return halves
 
@@ -134,10 +137,35 @@ def _trace(model: nn.Module, at: str) -> fx.Graph:
         ) from error
 
 
+def _attributes_where_used(
+    front: list[fx.Node], back: list[fx.Node]
+) -> tuple[list[fx.Node], list[fx.Node]]:
+    """Read a tensor of the model itself on the side that uses it; both, if both do."""
+    used_in_front = {argument for node in front for argument in node.all_input_nodes}
+    used_behind = {argument for node in back for argument in node.all_input_nodes}
+    attributes = [node for node in front if node.op == "get_attr"]
+    behind = [node for node in attributes if node in used_behind]
+    moved = [node for node in behind if node not in used_in_front]
+    return [node for node in front if node not in moved], [*behind, *back]
+
+
+def _refuse_numbers(
+    client_half: nn.Module, example: tuple[Tensor, ...], crossing: list[fx.Node]
+) -> None:
+    with torch.no_grad():
+        values = copy.deepcopy(client_half)(*example)
+    for node, value in zip(crossing, (values,) if len(crossing) == 1 else values, strict=True):
+        if not isinstance(value, Tensor):
+            raise SplitError(
+                f"{node.name!r}, a {type(value).__name__}, would cross the cut; only tensors "
+                "can. Compute it behind the cut, from what crosses."
+            )
+
+
 def _crossing(front: list[fx.Node], rest: Iterable[fx.Node]) -> list[fx.Node]:
     """Return the values made in front of the cut and used behind it, in order."""
     used = {argument for node in rest for argument in node.all_input_nodes}
-    crossing = [node for node in front if node in used]
+    crossing = [node for node in front if node in used and node.op != "get_attr"]
     raw = [node.name for node in crossing if node.op == "placeholder"]
     if raw:
         raise SplitError(

@@ -41,8 +41,10 @@ def client_step(
         Batch size ``B``: the step follows the gradient of the batch's mean loss.
     """
     optimizer.zero_grad()
-    floating = [tensor for tensor in smashed if tensor.requires_grad]
-    torch.autograd.backward(floating, [gradient / num_samples for gradient in gradients])
+    floating = [tensor for tensor in smashed if tensor.is_floating_point()]
+    # A constant may cross the cut: there is nothing behind it to train.
+    pairs = [(t, g) for t, g in zip(floating, gradients, strict=True) if t.requires_grad]
+    torch.autograd.backward([t for t, _ in pairs], [g / num_samples for _, g in pairs])
     optimizer.step()
 
 
