@@ -99,14 +99,17 @@ def test_halves_share_the_models_parameters():
     assert halves.server.c.bias is model.c.bias
 
 
-def test_split_leaves_the_model_as_it_was():
+@pytest.mark.parametrize("training", [False, True])
+def test_split_leaves_the_model_as_it_was(training):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2)).eval()
+    layers = (nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 4), nn.Linear(4, 2))
+    model = nn.Sequential(*layers).train(training)
     before = copy.deepcopy(model.state_dict())
     rng = torch.get_rng_state()
-    halves = split(model, "1", torch.randn(8, 4, generator=torch.Generator().manual_seed(1)))
+    halves = split(model, "3", torch.randn(8, 4, generator=torch.Generator().manual_seed(1)))
     assert torch.equal(torch.get_rng_state(), rng)
-    assert not any(m.training for m in (*model.modules(), halves.client, halves.server))
+    for module in (*model.modules(), halves.client, halves.server):
+        assert module.training == training
     assert all(parameter.grad is None for parameter in model.parameters())
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
