@@ -58,6 +58,12 @@ def _model(value: Any) -> str | None:
     return _one_of(*CATALOGUE)(value)
 
 
+def _folder_name(value: Any) -> str | None:
+    if re.fullmatch(r"[\w.-]*", str(value)) and value not in (".", ".."):
+        return None
+    return "it names a folder: letters, digits, '.', '_' and '-'"
+
+
 def _device(value: Any) -> str | None:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
         return "valid are auto, cpu, cuda, cuda:0, …"
@@ -115,7 +121,7 @@ class RunConfig:
     precision: str = _key("fp32", _one_of(*PRECISIONS))
     seed: int = _key(200, _at_least(0))
     results_dir: str = _key("results")
-    run_name: str = _key("")
+    run_name: str = _key("", _folder_name)
 
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Any]) -> "RunConfig":

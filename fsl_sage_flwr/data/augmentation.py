@@ -56,4 +56,4 @@ def normalize(images: Tensor) -> Tensor:
     shift = torch.tensor(
         [m / s for m, s in zip(mean, std, strict=True)], device=images.device
     ).view(1, -1, 1, 1)
-    return images.float().mul_(scale).sub_(shift)
+    return images.to(torch.float32, copy=True).mul_(scale).sub_(shift)

@@ -111,7 +111,8 @@ def partition_indices(labels: Tensor, clients: int, distribution: Distribution) 
     try:
         return [list(partitioner.load_partition(i)["row"]) for i in range(clients)]
     except ValueError as error:
+        hint = f"; alpha = {distribution.alpha:g} is too small"
         raise DatasetError(
-            f"{distribution.name} cannot divide the examples ({error}); "
-            f"alpha = {distribution.alpha:g} may be too small"
+            f"{distribution.name} cannot divide the examples: {error}"
+            f"{hint if distribution.name == 'noniid_dirichlet' else ''}"
         ) from error

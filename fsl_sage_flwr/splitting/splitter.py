@@ -153,12 +153,13 @@ def _refuse_numbers(
     client_half: nn.Module, example: tuple[Tensor, ...], crossing: list[fx.Node]
 ) -> None:
     with torch.no_grad():
-        values = copy.deepcopy(client_half)(*example)
+        values = copy.deepcopy(client_half).eval()(*example)
     for node, value in zip(crossing, (values,) if len(crossing) == 1 else values, strict=True):
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or value.shape[:1] != example[0].shape[:1]:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise SplitError(
-                f"{node.name!r}, a {type(value).__name__}, would cross the cut; only tensors "
-                "can. Compute it behind the cut, from what crosses."
+                f"{node.name!r} ({shape}) would cross the cut; only tensors with a row per "
+                "sample can. Compute it behind the cut, from what crosses."
             )
 
 
@@ -226,7 +227,7 @@ def _back_graph(crossing: list[fx.Node], back: list[fx.Node], output: fx.Node) -
 
 def _refuse_empty(halves: SplitModel) -> None:
     for side, half in (("client", halves.client), ("server", halves.server)):
-        if next(half.parameters(), None) is None:
+        if not any(parameter.requires_grad for parameter in half.parameters()):
             raise SplitError(
                 f"cut {halves.cut!r} leaves the {side} half without a parameter to train."
             )
@@ -234,7 +235,8 @@ def _refuse_empty(halves: SplitModel) -> None:
 
 def _prove(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
     """Compare outputs and gradients of the halves with the uncut model's."""
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
+    gradients = [parameter.grad for parameter in model.parameters()]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
     try:
@@ -253,9 +255,12 @@ def _prove(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) ->
     finally:
         model.load_state_dict(before)
         torch.set_rng_state(state)
-        for module in (model, halves.client, halves.server):
-            module.train(was_training)
-            module.zero_grad()
+        halves.client.train(modes[model])
+        halves.server.train(modes[model])
+        for module, training in modes.items():
+            module.training = training
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
     names = set(before)
     left, right = set(halves.client.state_dict()), set(halves.server.state_dict())
     if left & right or left | right != names:
@@ -275,7 +280,8 @@ def _run(
 ) -> list[Tensor | None]:
     """Return the outputs of one pass, and every parameter's gradient."""
     model.load_state_dict(before)
-    model.zero_grad()
+    for parameter in model.parameters():
+        parameter.grad = None  # the caller's own gradients are kept aside, not zeroed
     torch.set_rng_state(rng)
     outputs = _tensors(function(*example))
     loss = sum((out.float().pow(2).mean() for out in outputs), torch.zeros(()))

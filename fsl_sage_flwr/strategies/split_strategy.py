@@ -116,6 +116,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self._queue: list[int] = []
         self._replies: dict[int, Reply] = {}
         self._served: set[int] = set()
+        self._saved: Any = None
 
     # What an algorithm is made of -------------------------------------------------------
 
@@ -205,6 +206,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
                 f"{name} needs its own Grid: call start(grid=strategy.over(grid), …), "
                 f"where strategy is the {name}"
             )
+        self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
         self.last_round = RoundSummary(round=self.rounds_done + 1)
         self.roster.refresh(grid, self.min_available_nodes)
@@ -244,6 +246,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self.last_round.clients = len(good)
         if len(good) < max(1, self.min_train_nodes):
             self._restore_server(self._saved)
+            self._saved = None
             self._give_up(len(good))
             return None, None
         self._failed_rounds = 0
@@ -256,6 +259,13 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         return arrays, metrics
 
     # One round --------------------------------------------------------------------------
+
+    def _undo_unfinished(self) -> None:
+        """Put the server half back when a wrapper gave a round up without asking us."""
+        if self._saved is not None:
+            log.warning("round %d was never aggregated; it is undone", self.last_round.round)
+            self._restore_server(self._saved)
+            self._saved = None
 
     def _message(self, client: int, content: RecordDict, message_type: str = "") -> Message:
         return Message(

@@ -70,6 +70,7 @@ CHECKS = {
         ["auto", "cpu"],
     ),
     "precision": (["fp16", "bfloat16"], "valid are fp32, bf16", ["fp32", "bf16"]),
+    "run-name": (["a/b", "..", ".", "/abs"], "it names a folder", ["", "seed-1_b.2"]),
     "seed": ([-1], AT_LEAST.format(0), [0, 2**62]),
 }
 REFUSED = [(key, value) for key, (values, _, _) in CHECKS.items() for value in values]
@@ -100,7 +101,7 @@ def test_this_table_has_every_check():
 
 
 def test_keys_without_a_check_are_these():
-    unchecked = {"cut", "keep-optimizer-state", "resume", "results-dir", "run-name"}
+    unchecked = {"cut", "keep-optimizer-state", "resume", "results-dir"}
     assert set(DEFAULTS) - CHECKED == unchecked
 
 

@@ -229,6 +229,18 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
 
 
 @every_strategy
+def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
+    """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
+    wrapped, shorter = make(), make()
+    private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
+    nodes = grid(tamper=in_round(1, 1, fail))
+    private.start(wrapped.over(nodes), wrapped.initial_arrays(), num_rounds=2)
+    train(shorter, grid(), 1)
+    wrapped._undo_unfinished()
+    assert_same(wrapped.state_dict()["server_half"], shorter.state_dict()["server_half"])
+
+
+@every_strategy
 def test_sampling_follows_the_seed(make: Callable[..., Any]) -> None:
     first, second = make(fraction_train=0.7), make(fraction_train=0.7)
     ours, theirs = grid(), grid(first_node=50)
