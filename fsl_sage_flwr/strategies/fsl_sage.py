@@ -1,7 +1,5 @@
 """FSL-SAGE: clients train on an estimate of the server's gradient."""
 
-import copy
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,19 +15,15 @@ from ..messages import (
     BadReplyError,
     ProbeRequest,
     SmashedBatches,
-    SmashedSpec,
     TrainReply,
     TrainRequest,
 )
-from ..seeding import derive_seed
-from ..splitting import AlignmentRecipe, server_step
+from ..splitting import AlignmentRecipe
 from ..task import SplitTask
 from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet
 from .split_grid import SplitGrid
-from .split_strategy import SplitStrategy
-
-log = logging.getLogger("flwr.fsl_sage")
+from .upload_strategy import UploadStrategy
 
 
 @dataclass
@@ -46,10 +40,9 @@ class _ClientState:
     aligned_at: int = -1
     version: int = 0
     holder: tuple[int, int] = (0, -1)
-    trained_on: int | None = None
 
 
-class FslSage(SplitStrategy[TrainReply]):
+class FslSage(UploadStrategy):
     """FSL-SAGE (Nair et al., ICML 2025, arXiv 2505.23182, algorithm 1).
 
     A round ``t`` is one request and one reply per client: the averaged client half down
@@ -72,8 +65,6 @@ class FslSage(SplitStrategy[TrainReply]):
     ----------
     task : SplitTask
         What is trained.
-    server_update_interval : int
-        q: batches per upload.
     align_interval : int
         l: rounds from one alignment to the next.
     align_dataset_size : int
@@ -81,10 +72,9 @@ class FslSage(SplitStrategy[TrainReply]):
         measure the fit on.
     recipe : AlignmentRecipe
         Passes, batch size and schedule of a fit.
-    keep_optimizer_state : bool
-        Clients go on with their optimizer's state from round to round.
     **strategy
-        Arguments of :class:`SplitStrategy` and of Flower's ``FedAvg``.
+        ``server_update_interval`` and ``keep_optimizer_state`` (:class:`UploadStrategy`),
+        arguments of :class:`SplitStrategy` and of Flower's ``FedAvg``.
     """
 
     message_type = TRAIN
@@ -93,25 +83,17 @@ class FslSage(SplitStrategy[TrainReply]):
         self,
         task: SplitTask,
         *,
-        server_update_interval: int = 5,
         align_interval: int = 10,
         align_dataset_size: int = 1000,
         recipe: AlignmentRecipe | None = None,
-        keep_optimizer_state: bool = True,
         **strategy: Any,
     ) -> None:
         super().__init__(task, **strategy)
-        self.server_update_interval = server_update_interval
         self.align_interval = align_interval
         self.align_dataset_size = align_dataset_size
         self.recipe = recipe or AlignmentRecipe()
-        self.keep_optimizer_state = keep_optimizer_state
-        self.server_optimizer = task.server_optimizer(task.model.server.parameters())
         self._clients: dict[int, _ClientState] = {}
-        self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
-        self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
         self._probed: set[int] = set()
-        self._losses: list[tuple[float, int]] = []
 
     # Before training --------------------------------------------------------------------
 
@@ -202,7 +184,7 @@ class FslSage(SplitStrategy[TrainReply]):
             round=self.rounds_done,
             server_update_interval=self.server_update_interval,
             keep_optimizer_state=self.keep_optimizer_state,
-            trained_before=state.trained_on == node,
+            trained_before=self._trained_before(client),
             auxiliary_version=state.version,
             client_half=None if client in self._probed else client_half,
             auxiliary=state.head.state_dict() if changed else None,
@@ -212,31 +194,7 @@ class FslSage(SplitStrategy[TrainReply]):
     # While replies come in --------------------------------------------------------------
 
     def _read(self, client: int, content: RecordDict) -> TrainReply:
-        return TrainReply.take_from(
-            content,
-            expected_round=self.rounds_done,
-            must_upload=client not in self._probed,
-            client_half=self._half_like,
-            spec=self._spec,
-            weighted_by_key=self.weighted_by_key,
-        )
-
-    def _serve(self, client: int, reply: TrainReply) -> None:
-        if reply.smashed is not None:
-            self._step(client, reply.smashed, "server")
-
-    def _step(self, client: int, batches: SmashedBatches, purpose: str) -> None:
-        torch.manual_seed(derive_seed(self.task.seed, purpose, self.rounds_done, client))
-        for tensors, labels in batches:
-            loss = server_step(
-                self.task.model.server,
-                self.server_optimizer,
-                self.task.to_device(tensors),
-                labels.to(self.task.device),
-                self.task.loss,
-                self.task.autocast,
-            )
-            self._losses.append((loss, len(labels)))
+        return self._read_with(content, must_upload=client not in self._probed)
 
     def _leave_out(self, client: int, reason: str) -> None:
         super()._leave_out(client, reason)
@@ -247,37 +205,18 @@ class FslSage(SplitStrategy[TrainReply]):
     # After the last reply ---------------------------------------------------------------
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
+        super()._finish(replies)
         for client, reply in replies.items():
-            state = self._clients[client]
-            state.trained_on = self.roster.nodes[client]
             if reply.smashed is not None:
+                state = self._clients[client]
                 state.samples = state.samples.appended(
                     reply.smashed.tensors, reply.smashed.labels, self.align_dataset_size
                 )
-        self.last_round.client_seconds = sum(r.seconds for r in replies.values())
-        self.last_round.client_step_seconds = sum(r.step_seconds for r in replies.values())
-        lost = [client for client, reply in replies.items() if reply.optimizer_state_lost]
-        if lost:
-            log.warning("clients %s had lost their optimizer state and began afresh", lost)
-        samples = sum(count for _, count in self._losses)
-        if samples:
-            total = sum(loss * count for loss, count in self._losses)
-            self.last_round.train_loss = total / samples
-
-    def _save_server(self) -> Any:
-        return copy.deepcopy(
-            (self.task.model.server.state_dict(), self.server_optimizer.state_dict())
-        )
-
-    def _restore_server(self, saved: Any) -> None:
-        weights, optimizer = saved
-        self.task.model.server.load_state_dict(weights)
-        self.server_optimizer.load_state_dict(optimizer)
 
     # Checkpoints ------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the server half, the heads, their optimizers and the alignment sets."""
+        """Return the heads, their optimizers and the alignment sets beside the rest."""
         clients = {
             client: {
                 "head": state.head.state_dict(),
@@ -289,17 +228,11 @@ class FslSage(SplitStrategy[TrainReply]):
             }
             for client, state in self._clients.items()
         }
-        return {
-            **super().state_dict(),
-            "server_half": self.task.model.server.state_dict(),
-            "server_optimizer": self.server_optimizer.state_dict(),
-            "clients": clients,
-        }
+        return {**super().state_dict(), "clients": clients}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         super().load_state_dict(state)
-        self._restore_server((state["server_half"], state["server_optimizer"]))
         self._clients = {}
         for client, saved in state["clients"].items():
             head = self.task.new_head(client)

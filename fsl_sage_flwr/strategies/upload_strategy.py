@@ -1,0 +1,119 @@
+"""What strategies with uploads every q batches do alike."""
+
+import copy
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from flwr.app import RecordDict
+
+from ..messages import SmashedBatches, SmashedSpec, TrainReply
+from ..seeding import derive_seed
+from ..splitting import server_step
+from ..task import SplitTask
+from .split_strategy import SplitStrategy
+
+log = logging.getLogger("flwr.fsl_sage")
+
+
+class UploadStrategy(SplitStrategy[TrainReply]):
+    """One server half, stepped on every batch of smashed data that clients upload.
+
+    Clients upload every q-th batch with their reply; the server half is stepped on each,
+    clients in ascending order, batches in theirs.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained.
+    server_update_interval : int
+        q: batches per upload.
+    keep_optimizer_state : bool
+        Clients go on with their optimizer's state from round to round.
+    **strategy
+        Arguments of :class:`SplitStrategy` and of Flower's ``FedAvg``.
+    """
+
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        server_update_interval: int = 5,
+        keep_optimizer_state: bool = True,
+        **strategy: Any,
+    ) -> None:
+        super().__init__(task, **strategy)
+        self.server_update_interval = server_update_interval
+        self.keep_optimizer_state = keep_optimizer_state
+        self.server_optimizer = task.server_optimizer(task.model.server.parameters())
+        self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
+        self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
+        self._trained_on: dict[int, int] = {}
+        self._losses: list[tuple[float, int]] = []
+
+    def _trained_before(self, client: int) -> bool:
+        """Tell whether the client's node of now has trained in this run."""
+        return self._trained_on.get(client) == self.roster.nodes[client]
+
+    def _read_with(self, content: RecordDict, **expected: Any) -> TrainReply:
+        return TrainReply.take_from(
+            content,
+            expected_round=self.rounds_done,
+            client_half=self._half_like,
+            spec=self._spec,
+            weighted_by_key=self.weighted_by_key,
+            **expected,
+        )
+
+    def _serve(self, client: int, reply: TrainReply) -> None:
+        if reply.smashed is not None:
+            self._step(client, reply.smashed, "server")
+
+    def _step(self, client: int, batches: SmashedBatches, purpose: str) -> None:
+        torch.manual_seed(derive_seed(self.task.seed, purpose, self.rounds_done, client))
+        for tensors, labels in batches:
+            loss = server_step(
+                self.task.model.server,
+                self.server_optimizer,
+                self.task.to_device(tensors),
+                labels.to(self.task.device),
+                self.task.loss,
+                self.task.autocast,
+            )
+            self._losses.append((loss, len(labels)))
+
+    def _finish(self, replies: Mapping[int, TrainReply]) -> None:
+        self._trained_on.update({client: self.roster.nodes[client] for client in replies})
+        summary = self.last_round
+        summary.client_seconds = sum(reply.seconds for reply in replies.values())
+        summary.client_step_seconds = sum(reply.step_seconds for reply in replies.values())
+        lost = [client for client, reply in replies.items() if reply.optimizer_state_lost]
+        if lost:
+            log.warning("clients %s had lost their optimizer state and began afresh", lost)
+        samples = sum(count for _, count in self._losses)
+        if samples:
+            summary.train_loss = sum(loss * count for loss, count in self._losses) / samples
+
+    def _save_server(self) -> Any:
+        return copy.deepcopy(
+            (self.task.model.server.state_dict(), self.server_optimizer.state_dict())
+        )
+
+    def _restore_server(self, saved: Any) -> None:
+        weights, optimizer = saved
+        self.task.model.server.load_state_dict(weights)
+        self.server_optimizer.load_state_dict(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the server half and its optimizer, beside what every strategy saves."""
+        return {
+            **super().state_dict(),
+            "server_half": self.task.model.server.state_dict(),
+            "server_optimizer": self.server_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        super().load_state_dict(state)
+        self._restore_server((state["server_half"], state["server_optimizer"]))
