@@ -14,7 +14,8 @@ from .models import CATALOGUE
 from .splitting.alignment import SCHEDULES
 from .splitting.precision import PRECISIONS
 
-ALGORITHMS = ("fsl_sage",)
+ALGORITHMS = ("fed_avg", "sl_multi_server", "sl_single_server", "cse_fsl", "fsl_sage")
+SERVER_ORDERS = ("batch", "client")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 AUXILIARIES = ("auto", "linear")
 AUXILIARY_INITS = ("server", "random")
@@ -111,8 +112,11 @@ class RunConfig:
     align_epochs: int = _key(5, _at_least(1))
     align_batch_size: int = _key(50, _at_least(2))
     align_dataset_size: int = _key(500, _at_least(4))
+    batches_per_exchange: int = _key(1, _at_least(1))
+    server_order: str = _key("batch", _one_of(*SERVER_ORDERS))
     keep_optimizer_state: bool = _key(True)
     fraction_train: float = _key(1.0, _at_least(0, above=True, below=1))
+    comm_threshold_mb: float = _key(0.0, _at_least(0))
     min_train_nodes: int = _key(1, _at_least(1))
     round_timeout: float = _key(3600.0, _at_least(0, above=True))
     checkpoint_interval: int = _key(1, _at_least(0))

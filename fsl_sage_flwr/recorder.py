@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, MetricRecord
 
 from .config import ConfigError, RunConfig
 from .results import RunDirectory
-from .strategies import SplitStrategy, evaluate_halves
+from .strategies import SplitStrategy
 from .task import Batch
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -19,8 +19,19 @@ log = logging.getLogger("flwr.fsl_sage")
 # What may differ between a checkpoint's configuration and the run that goes on from it.
 FREE_TO_CHANGE = {
     "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
-    "checkpoint-interval", "min-train-nodes",
+    "checkpoint-interval", "min-train-nodes", "comm-threshold-mb",
 }  # fmt: skip
+
+
+class EnoughCommunicationError(Exception):
+    """The communication has reached ``comm-threshold-mb``: the run is complete.
+
+    Flower's round loop has no other way out. ``arrays`` is the last round's average.
+    """
+
+    def __init__(self, arrays: ArrayRecord) -> None:
+        super().__init__("comm-threshold-mb is reached")
+        self.arrays = arrays
 
 
 class Recorder:
@@ -62,12 +73,18 @@ class Recorder:
         self._write_summary("running")
 
     def end_round(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        """Evaluate centrally, write the round's row, and save a checkpoint."""
+        """Evaluate centrally, write the round's row, and save a checkpoint.
+
+        Raises
+        ------
+        EnoughCommunicationError
+            After the round that reaches ``comm-threshold-mb``.
+        """
         if server_round == 0:
             self._round_began = time.perf_counter()
             return None
         before_test = time.perf_counter()
-        evaluation = evaluate_halves(self._strategy.task, arrays, self._test_batches)
+        evaluation = self._strategy.evaluate(arrays, self._test_batches)
         now = time.perf_counter()
         row = self._row(evaluation.accuracy, evaluation.loss)
         row["evaluation_seconds"] = round(now - before_test, 3)
@@ -78,6 +95,10 @@ class Recorder:
         self._directory.append_history(row)
         self._log(row)
         self._save(arrays, is_best=row["test_accuracy"] > best)
+        threshold = self._config.comm_threshold_mb * 2**20
+        if threshold and self._strategy.ledger.total >= threshold:
+            log.info("%.1f MiB reach comm-threshold-mb", self._strategy.ledger.total / 2**20)
+            raise EnoughCommunicationError(arrays)
         return evaluation.to_record()
 
     def resume(self, checkpoint: Path) -> ArrayRecord:
@@ -115,8 +136,7 @@ class Recorder:
 
     def complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""
-        client = arrays.to_torch_state_dict()
-        self._directory.write_models(client, self._strategy.task.model.server.state_dict())
+        self._directory.write_models(*self._strategy.model_state(arrays))
         self._completed = True
         self._write_summary("completed")
 

@@ -7,7 +7,14 @@ from flwr.app import ArrayRecord
 from torch import Tensor
 
 from fsl_sage_flwr.splitting import AlignmentRecipe
-from fsl_sage_flwr.strategies import FslSage, SplitStrategy
+from fsl_sage_flwr.strategies import (
+    CseFsl,
+    FslSage,
+    FullModelFedAvg,
+    SplitFedV1,
+    SplitFedV2,
+    SplitStrategy,
+)
 
 from .memory_grid import MemoryGrid
 from .tasks import CLIENTS, small_app, small_task
@@ -23,6 +30,22 @@ def fsl_sage(task_changes: dict[str, Any] | None = None, **changes: Any) -> FslS
         "recipe": RECIPE,
     }
     return FslSage(small_task(**(task_changes or {})), **{**settings, **changes})
+
+
+def cse_fsl(task_changes: dict[str, Any] | None = None, **changes: Any) -> CseFsl:
+    return CseFsl(small_task(**(task_changes or {})), **{"server_update_interval": 2, **changes})
+
+
+def fed_avg(task_changes: dict[str, Any] | None = None, **changes: Any) -> FullModelFedAvg:
+    return FullModelFedAvg(small_task(**(task_changes or {})), **changes)
+
+
+def split_fed_v1(task_changes: dict[str, Any] | None = None, **changes: Any) -> SplitFedV1:
+    return SplitFedV1(small_task(**(task_changes or {})), **changes)
+
+
+def split_fed_v2(task_changes: dict[str, Any] | None = None, **changes: Any) -> SplitFedV2:
+    return SplitFedV2(small_task(**(task_changes or {})), **changes)
 
 
 def grid(num_nodes: int = CLIENTS, *, dropout: float = 0.2, **changes: Any) -> MemoryGrid:

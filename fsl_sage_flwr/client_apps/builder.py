@@ -6,17 +6,29 @@ from typing import Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from ..messages import DESCRIBE, PROBE, TRAIN
+from ..messages import (
+    CSE_FSL_TRAIN,
+    DESCRIBE,
+    FED_AVG_TRAIN,
+    FSL_SAGE_PROBE,
+    FSL_SAGE_TRAIN,
+    SPLIT_FED_EXCHANGE,
+    SPLIT_FED_FLUSH,
+)
 from ..task import SplitTask
-from . import fsl_sage
+from . import cse_fsl, fed_avg, fsl_sage, split_fed
 from .identity import describe
 from .task_cache import TaskCache
 
 Handler = Callable[[Message, Context, SplitTask], Message]
 
 HANDLERS: dict[str, Handler] = {
-    PROBE: fsl_sage.probe,
-    TRAIN: fsl_sage.train,
+    FSL_SAGE_PROBE: fsl_sage.probe,
+    FSL_SAGE_TRAIN: fsl_sage.train,
+    CSE_FSL_TRAIN: cse_fsl.train,
+    FED_AVG_TRAIN: fed_avg.train,
+    SPLIT_FED_EXCHANGE: split_fed.exchange,
+    SPLIT_FED_FLUSH: split_fed.flush,
 }
 
 

@@ -1,23 +1,20 @@
 """FSL-SAGE on the client; the strategy is ``fsl_sage_flwr.strategies.FslSage``."""
 
 import time
-from collections.abc import Iterator
 
 import torch
 from flwr.app import Context, Message, RecordDict
 from torch import Tensor, nn
 
 from ..messages import MissingPayloadError, ProbeRequest, SmashedBatches, TrainReply, TrainRequest
-from ..seeding import derive_seed
 from ..splitting import client_forward, estimated_step
-from ..task import Batch, ClientIdentity, SplitTask
+from ..task import SplitTask
 from .client_state import ClientState
 from .identity import identify
-from .optimizer_state import flatten_state, restore_state
+from .local_training import OPTIMIZER, KeptOptimizer, round_batches
 
 CLIENT_HALF = "client-half"
 AUXILIARY = "auxiliary"
-OPTIMIZER = "optimizer"
 
 
 def probe(message: Message, context: Context, task: SplitTask) -> Message:
@@ -26,7 +23,7 @@ def probe(message: Message, context: Context, task: SplitTask) -> Message:
     client = identify(context)
     task.model.client.load_state_dict(request.client_half)
     ClientState(context).save(CLIENT_HALF, dict(request.client_half), version=request.round)
-    inputs, labels = next(_batches(task, client, request.round))
+    inputs, labels = next(round_batches(task, client, request.round))
     with torch.no_grad():
         smashed = client_forward(task.model.client, inputs, task.autocast)
     content = RecordDict()
@@ -47,40 +44,38 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     after_probe = request.client_half is None
     half.load_state_dict(_client_half(request, state))
     head = _head(request, state, task)
-    optimizer = task.client_optimizer(half.parameters())
-    lost = request.keep_optimizer_state and not _resume(optimizer, state, request)
+    optimizer = KeptOptimizer(
+        task.client_optimizer(half.parameters()),
+        state,
+        OPTIMIZER,
+        keep=request.keep_optimizer_state,
+        trained_before=request.trained_before,
+    )
 
     kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
     examples = 0
-    for k, (inputs, labels) in enumerate(_batches(task, client, request.round)):
+    for k, (inputs, labels) in enumerate(round_batches(task, client, request.round)):
         step_began = time.perf_counter()
-        smashed = estimated_step(half, head, optimizer, (inputs, labels), task.loss, task.autocast)
+        smashed = estimated_step(
+            half, head, optimizer.optimizer, (inputs, labels), task.loss, task.autocast
+        )
         step_seconds += time.perf_counter() - step_began
         examples += len(labels)
         uploaded_already = after_probe and k == 0
         if k % request.server_update_interval == 0 and not uploaded_already:
             kept.append((smashed, labels))
 
-    if request.keep_optimizer_state:
-        state.save(OPTIMIZER, flatten_state(optimizer))
+    optimizer.save()
     reply = TrainReply(
         round=request.round,
         num_examples=examples // task.local_epochs,
-        optimizer_state_lost=lost,
+        optimizer_state_lost=optimizer.lost,
         seconds=time.perf_counter() - began,
         step_seconds=step_seconds,
         client_half=half.state_dict(),
         smashed=SmashedBatches.join(kept) if kept else None,
     )
     return Message(reply.to_records(), reply_to=message)
-
-
-def _batches(task: SplitTask, client: ClientIdentity, round_: int) -> Iterator[Batch]:
-    """Iterate over the round's batches; seeds torch, so that dropout repeats too."""
-    torch.manual_seed(derive_seed(task.seed, "client", round_, client.partition_id))
-    for epoch in range(task.local_epochs):
-        seed = derive_seed(task.seed, "batches", round_, client.partition_id, epoch)
-        yield from task.train_batches(client, seed)
 
 
 def _client_half(request: TrainRequest, state: ClientState) -> dict[str, Tensor]:
@@ -106,12 +101,3 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
         )
     task.head.load_state_dict(tensors)
     return task.head
-
-
-def _resume(optimizer: torch.optim.Optimizer, state: ClientState, request: TrainRequest) -> bool:
-    """Restore the optimizer; False when a state that should be there has gone."""
-    kept = state.load(OPTIMIZER)
-    if kept is None:
-        return not request.trained_before
-    restore_state(optimizer, kept)
-    return True

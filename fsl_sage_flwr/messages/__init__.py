@@ -1,18 +1,40 @@
 """Everything that crosses the network, and how many bytes it is."""
 
 from .describe import DESCRIBE, NodeDescription
-from .fsl_sage import PROBE, TRAIN, ProbeRequest, TrainReply, TrainRequest
 from .ledger import CommunicationLedger, Direction
 from .records import BadReplyError, MissingPayloadError
 from .smashed import SmashedBatches, SmashedSpec
+from .split_fed import (
+    SPLIT_FED_EXCHANGE,
+    SPLIT_FED_FLUSH,
+    ExchangeReply,
+    ExchangeRequest,
+    join_gradients,
+)
+from .training import (
+    CSE_FSL_TRAIN,
+    FED_AVG_TRAIN,
+    FSL_SAGE_PROBE,
+    FSL_SAGE_TRAIN,
+    ProbeRequest,
+    TrainReply,
+    TrainRequest,
+    Upload,
+)
 
 __all__ = [
+    "CSE_FSL_TRAIN",
     "DESCRIBE",
-    "PROBE",
-    "TRAIN",
+    "FED_AVG_TRAIN",
+    "FSL_SAGE_PROBE",
+    "FSL_SAGE_TRAIN",
+    "SPLIT_FED_EXCHANGE",
+    "SPLIT_FED_FLUSH",
     "BadReplyError",
     "CommunicationLedger",
     "Direction",
+    "ExchangeReply",
+    "ExchangeRequest",
     "MissingPayloadError",
     "NodeDescription",
     "ProbeRequest",
@@ -20,4 +42,6 @@ __all__ = [
     "SmashedSpec",
     "TrainReply",
     "TrainRequest",
+    "Upload",
+    "join_gradients",
 ]

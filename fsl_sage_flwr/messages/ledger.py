@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from .records import KINDS, LABELS, OTHER
+from .records import CLIENT_HALF, FULL_MODEL, KINDS, LABELS, OTHER
 
 Direction = Literal["down", "up"]
 DIRECTIONS: tuple[Direction, ...] = ("down", "up")
 COLUMNS = tuple(
-    f"{direction}_{kind}_bytes" for direction in DIRECTIONS for kind in [*KINDS.values(), OTHER]
+    f"{direction}_{kind}_bytes"
+    for direction in DIRECTIONS
+    for kind in [*KINDS.values(), FULL_MODEL, OTHER]
 )
 
 
@@ -32,11 +34,19 @@ class CommunicationLedger:
     are client half, auxiliary, smashed, labels, gradients, and other (configuration and
     metrics).
 
+    Parameters
+    ----------
+    arrays_kind : str
+        What the record that Flower averages holds: ``client_half``, or ``full_model``.
+
+    Notes
+    -----
     Beside it stands the *reference* count of the published figures: the raw elements of
     all arrays, labels free.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arrays_kind: str = KINDS[CLIENT_HALF]) -> None:
+        self._kinds = {**KINDS, CLIENT_HALF: arrays_kind}
         self._bytes: Counter[str] = Counter(dict.fromkeys(COLUMNS, 0))
         self._reference = 0
 
@@ -53,7 +63,7 @@ class CommunicationLedger:
     def add(self, direction: Direction, content: RecordDict) -> None:
         """Count the content of one message."""
         for name, record in content.items():
-            kind = KINDS.get(name, OTHER) if isinstance(record, ArrayRecord) else OTHER
+            kind = self._kinds.get(name, OTHER) if isinstance(record, ArrayRecord) else OTHER
             self._bytes[f"{direction}_{kind}_bytes"] += record.count_bytes()
             if isinstance(record, ArrayRecord) and name != LABELS:
                 self._reference += sum(_raw_bytes(array) for array in record.values())

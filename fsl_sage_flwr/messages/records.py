@@ -21,6 +21,7 @@ KINDS = {
     LABELS: "labels",
     GRADIENTS: "gradients",
 }
+FULL_MODEL = "full_model"
 OTHER = "other"
 
 

@@ -5,7 +5,14 @@ from .auxiliary import AuxiliaryHead, build_auxiliary
 from .gradients import Loss, estimated_gradients, true_gradients
 from .precision import autocast, to_device
 from .splitter import SplitError, SplitModel, as_tensors, split
-from .steps import client_forward, client_step, estimated_step, server_step
+from .steps import (
+    answer_step,
+    auxiliary_step,
+    client_forward,
+    client_step,
+    estimated_step,
+    server_step,
+)
 
 __all__ = [
     "AlignmentQuality",
@@ -15,8 +22,10 @@ __all__ = [
     "SplitError",
     "SplitModel",
     "align",
+    "answer_step",
     "as_tensors",
     "autocast",
+    "auxiliary_step",
     "build_auxiliary",
     "client_forward",
     "client_step",

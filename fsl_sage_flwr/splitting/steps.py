@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from .gradients import Loss, estimated_gradients
+from .gradients import Loss, differentiable, estimated_gradients
 from .splitter import as_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -88,3 +88,56 @@ def server_step(
     value.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return value.item()
+
+
+def answer_step(
+    server_half: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    smashed: tuple[Tensor, ...],
+    labels: Tensor,
+    loss: Loss,
+    autocast: Autocast,
+) -> tuple[float, tuple[Tensor, ...]]:
+    """Step the server half on one batch, and return the gradient that answers it.
+
+    Returns
+    -------
+    tuple
+        The batch's mean loss, and its gradients with respect to the floating-point
+        smashed tensors (SplitFed's, of the mean and not per sample).
+    """
+    leaves = differentiable(smashed)
+    value = server_step(server_half, optimizer, leaves, labels, loss, autocast)
+    zero = (torch.zeros_like(leaf) for leaf in leaves)  # a tensor that the half ignores
+    return value, tuple(
+        nothing if leaf.grad is None else leaf.grad
+        for leaf, nothing in zip(leaves, zero, strict=True)
+        if leaf.requires_grad
+    )
+
+
+def auxiliary_step(
+    client_half: nn.Module,
+    head: nn.Module,
+    optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
+    batch: tuple[Tensor, Tensor],
+    loss: Loss,
+    autocast: Autocast,
+) -> tuple[Tensor, ...]:
+    """Step the client half and the head on the head's own loss (CSE-FSL).
+
+    Returns
+    -------
+    tuple of Tensor
+        The smashed data as they were before the step, detached.
+    """
+    inputs, labels = batch
+    smashed = client_forward(client_half, inputs, autocast)
+    with autocast():
+        value = loss(head(*smashed), labels)
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    value.backward()  # type: ignore[no-untyped-call]
+    for optimizer in optimizers:
+        optimizer.step()
+    return tuple(tensor.detach() for tensor in smashed)

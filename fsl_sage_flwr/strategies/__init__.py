@@ -1,14 +1,21 @@
 """Split-learning algorithms as Flower strategies."""
 
+from .cse_fsl import CseFsl
 from .evaluation import Evaluation, evaluate_halves
 from .fsl_sage import FslSage
+from .full_model_fed_avg import FullModelFedAvg
+from .split_fed import SplitFedV1, SplitFedV2
 from .split_grid import SplitGrid
 from .split_strategy import RoundSummary, SplitStrategy, TrainingFailedError
 
 __all__ = [
+    "CseFsl",
     "Evaluation",
     "FslSage",
+    "FullModelFedAvg",
     "RoundSummary",
+    "SplitFedV1",
+    "SplitFedV2",
     "SplitGrid",
     "SplitStrategy",
     "TrainingFailedError",

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor, nn
 
 from ..messages import (
-    PROBE,
-    TRAIN,
-    BadReplyError,
+    FSL_SAGE_PROBE,
+    FSL_SAGE_TRAIN,
     ProbeRequest,
     SmashedBatches,
     TrainReply,
@@ -73,11 +72,10 @@ class FslSage(UploadStrategy):
     recipe : AlignmentRecipe
         Passes, batch size and schedule of a fit.
     **strategy
-        ``server_update_interval`` and ``keep_optimizer_state`` (:class:`UploadStrategy`),
-        arguments of :class:`SplitStrategy` and of Flower's ``FedAvg``.
+        Arguments of :class:`UploadStrategy`, :class:`SplitStrategy` and Flower's ``FedAvg``.
     """
 
-    message_type = TRAIN
+    message_type = FSL_SAGE_TRAIN
 
     def __init__(
         self,
@@ -113,24 +111,12 @@ class FslSage(UploadStrategy):
     ) -> list[int]:
         """Get a first batch from clients without a head, and step the server half on it."""
         request = ProbeRequest(self.rounds_done, client_half).to_records()
-        messages = [self._message(client, request, PROBE) for client in clients]
-        of_node = {self.roster.nodes[client]: client for client in clients}
-        probes: dict[int, SmashedBatches] = {}
-
-        def receive(question: Message, reply: Message) -> None:
-            client = of_node[question.metadata.dst_node_id]
-            if reply.has_error():
-                self._leave_out(client, f"probe, error {reply.error.code}: {reply.error.reason}")
-                return
-            try:
-                probes[client] = SmashedBatches.take_from(reply.content, self._spec)
-            except BadReplyError as error:
-                self._leave_out(client, f"probe: {error}")
-
-        grid.exchange(messages, receive, timeout=self.round_timeout)
-        for client in clients:
-            if client not in probes and client not in self.last_round.failures:
-                self._leave_out(client, f"no reply to the probe within {self.round_timeout:g} s")
+        probes: dict[int, SmashedBatches] = self._exchange(
+            grid,
+            dict.fromkeys(clients, request),
+            FSL_SAGE_PROBE,
+            lambda _, content: SmashedBatches.take_from(content, self._spec),
+        )
         began = time.perf_counter()
         for client in sorted(probes):
             self._step(client, probes[client], "probe")
@@ -194,7 +180,7 @@ class FslSage(UploadStrategy):
     # While replies come in --------------------------------------------------------------
 
     def _read(self, client: int, content: RecordDict) -> TrainReply:
-        return self._read_with(content, must_upload=client not in self._probed)
+        return self._read_with(content, upload="optional" if client in self._probed else "required")
 
     def _leave_out(self, client: int, reason: str) -> None:
         super()._leave_out(client, reason)

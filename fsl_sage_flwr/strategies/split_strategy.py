@@ -3,17 +3,19 @@
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
+from torch import Tensor
 
-from ..messages import BadReplyError, CommunicationLedger
-from ..task import SplitTask
+from ..messages import BadReplyError, CommunicationLedger, TrainReply
+from ..task import Batch, SplitTask
+from .averaging import with_dtypes_of
+from .evaluation import Evaluation, evaluate_halves
 from .roster import Roster
 from .split_grid import SplitGrid
 
@@ -78,6 +80,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
     ----------
     task : SplitTask
         What is trained. The server half in it is trained in place.
+    keep_optimizer_state : bool
+        Clients go on with their optimizers' state from round to round.
     round_timeout : float
         Seconds after which a client that has not answered is left out of the round.
     max_failed_rounds : int
@@ -94,6 +98,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self,
         task: SplitTask,
         *,
+        keep_optimizer_state: bool = True,
         round_timeout: float = 3600.0,
         max_failed_rounds: int = 3,
         **fedavg: Any,
@@ -104,6 +109,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         if fedavg.get("train_metrics_aggr_fn") is None:
             self.train_metrics_aggr_fn = self._train_metrics
         self.task = task
+        self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
         self.max_failed_rounds = max_failed_rounds
         self.ledger = CommunicationLedger()
@@ -112,6 +118,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self.last_round = RoundSummary(round=0)
         self._failed_rounds = 0
         self._first_round = 0
+        self._trained_on: dict[int, int] = {}
         self._asked: dict[int, int] = {}
         self._queue: list[int] = []
         self._replies: dict[int, Reply] = {}
@@ -144,6 +151,37 @@ class SplitStrategy(FedAvg, Generic[Reply]):
     def _finish(self, replies: Mapping[int, Reply]) -> None:
         """Keep what is needed of the replies of a round that counts."""
 
+    def _exchange(
+        self,
+        grid: SplitGrid,
+        requests: Mapping[int, RecordDict],
+        message_type: str,
+        read: Callable[[int, RecordDict], Any],
+    ) -> dict[int, Any]:
+        """Ask clients something within a round; return the good answers, by client.
+
+        A client whose answer is missing or bad is left out of the round.
+        """
+        of_node = {self.roster.nodes[client]: client for client in requests}
+        answers: dict[int, Any] = {}
+
+        def receive(request: Message, reply: Message) -> None:
+            client = of_node[request.metadata.dst_node_id]
+            if reply.has_error():
+                self._leave_out(client, f"error {reply.error.code}: {reply.error.reason}")
+                return
+            try:
+                answers[client] = read(client, reply.content)
+            except BadReplyError as error:
+                self._leave_out(client, str(error))
+
+        messages = [self._message(client, c, message_type) for client, c in requests.items()]
+        grid.exchange(messages, receive, timeout=self.round_timeout)
+        for client in requests:
+            if client not in answers and client not in self.last_round.failures:
+                self._leave_out(client, f"no reply within {self.round_timeout:g} s")
+        return {client: answers[client] for client in sorted(answers)}
+
     @abstractmethod
     def _save_server(self) -> Any:
         """Return what :meth:`_serve` changes, copied."""
@@ -165,6 +203,14 @@ class SplitStrategy(FedAvg, Generic[Reply]):
     def initial_arrays(self) -> ArrayRecord:
         """Return the client half as it is, the ``initial_arrays`` of ``start``."""
         return ArrayRecord(self.task.model.client.state_dict())
+
+    def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
+        """Evaluate an average on the server; for an ``evaluate_fn`` of ``start``."""
+        return evaluate_halves(self.task, arrays, batches)
+
+    def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the state_dicts of the client half and the server half as they are now."""
+        return dict(arrays.to_torch_state_dict()), dict(self.task.model.server.state_dict())
 
     def start(
         self,
@@ -214,10 +260,10 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done)
         log.info("configure_train: clients %s of %d", clients, len(self.roster.nodes))
         config["server-round"] = server_round
+        self._saved = self._save_server()
         requests = self._requests(clients, arrays, config, grid)
         self._asked = {self.roster.nodes[client]: client for client in requests}
         self._queue, self._replies, self._served = sorted(requests), {}, set()
-        self._saved = self._save_server()
         return [self._message(client, content) for client, content in requests.items()]
 
     def aggregate_train(
@@ -255,7 +301,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self._saved, self._replies = None, {}
         self.rounds_done += 1
         if arrays is not None:
-            arrays = _integers_again(arrays, good[0].content.array_records[self.arrayrecord_key])
+            arrays = with_dtypes_of(arrays, good[0].content.array_records[self.arrayrecord_key])
         return arrays, metrics
 
     # One round --------------------------------------------------------------------------
@@ -301,6 +347,20 @@ class SplitStrategy(FedAvg, Generic[Reply]):
                 return
             self._queue.pop(0)
 
+    def _trained_before(self, client: int) -> bool:
+        """Tell whether the client's node of now has trained in this run."""
+        return self._trained_on.get(client) == self.roster.nodes[client]
+
+    def _note(self, replies: Mapping[int, TrainReply]) -> None:
+        """Put the replies' own figures into the round's summary."""
+        self._trained_on.update({client: self.roster.nodes[client] for client in replies})
+        summary = self.last_round
+        summary.client_seconds += sum(reply.seconds for reply in replies.values())
+        summary.client_step_seconds += sum(reply.step_seconds for reply in replies.values())
+        lost = [client for client, reply in replies.items() if reply.optimizer_state_lost]
+        if lost:
+            log.warning("clients %s had lost their optimizer state and began afresh", lost)
+
     def _leave_out(self, client: int, reason: str) -> None:
         self.last_round.failures[client] = reason
         log.warning("round %d: client %d is left out: %s", self.last_round.round, client, reason)
@@ -333,17 +393,3 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         """Go on after the round of a checkpoint: the next ``start`` continues there."""
         self._first_round = self.rounds_done = int(state["rounds_done"])
         self.ledger.load_state_dict(state["ledger"])
-
-
-def _integers_again(average: ArrayRecord, like: ArrayRecord) -> ArrayRecord:
-    """Give every array the dtype it had: FedAvg turns integer buffers into floats."""
-    arrays = {}
-    for name, array in average.items():
-        dtype = np.dtype(like[name].dtype)
-        if np.dtype(array.dtype) != dtype:
-            values = array.numpy()
-            if np.issubdtype(dtype, np.integer):
-                values = np.rint(values)
-            array = Array(np.asarray(values.astype(dtype)))
-        arrays[name] = array
-    return ArrayRecord(arrays)

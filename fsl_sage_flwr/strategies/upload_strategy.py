@@ -1,7 +1,6 @@
 """What strategies with uploads every q batches do alike."""
 
 import copy
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,6 @@ from ..seeding import derive_seed
 from ..splitting import server_step
 from ..task import SplitTask
 from .split_strategy import SplitStrategy
-
-log = logging.getLogger("flwr.fsl_sage")
 
 
 class UploadStrategy(SplitStrategy[TrainReply]):
@@ -29,8 +26,6 @@ class UploadStrategy(SplitStrategy[TrainReply]):
         What is trained.
     server_update_interval : int
         q: batches per upload.
-    keep_optimizer_state : bool
-        Clients go on with their optimizer's state from round to round.
     **strategy
         Arguments of :class:`SplitStrategy` and of Flower's ``FedAvg``.
     """
@@ -40,21 +35,14 @@ class UploadStrategy(SplitStrategy[TrainReply]):
         task: SplitTask,
         *,
         server_update_interval: int = 5,
-        keep_optimizer_state: bool = True,
         **strategy: Any,
     ) -> None:
         super().__init__(task, **strategy)
         self.server_update_interval = server_update_interval
-        self.keep_optimizer_state = keep_optimizer_state
         self.server_optimizer = task.server_optimizer(task.model.server.parameters())
         self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
         self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
-        self._trained_on: dict[int, int] = {}
         self._losses: list[tuple[float, int]] = []
-
-    def _trained_before(self, client: int) -> bool:
-        """Tell whether the client's node of now has trained in this run."""
-        return self._trained_on.get(client) == self.roster.nodes[client]
 
     def _read_with(self, content: RecordDict, **expected: Any) -> TrainReply:
         return TrainReply.take_from(
@@ -84,16 +72,10 @@ class UploadStrategy(SplitStrategy[TrainReply]):
             self._losses.append((loss, len(labels)))
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
-        self._trained_on.update({client: self.roster.nodes[client] for client in replies})
-        summary = self.last_round
-        summary.client_seconds = sum(reply.seconds for reply in replies.values())
-        summary.client_step_seconds = sum(reply.step_seconds for reply in replies.values())
-        lost = [client for client, reply in replies.items() if reply.optimizer_state_lost]
-        if lost:
-            log.warning("clients %s had lost their optimizer state and began afresh", lost)
+        self._note(replies)
         samples = sum(count for _, count in self._losses)
         if samples:
-            summary.train_loss = sum(loss * count for loss, count in self._losses) / samples
+            self.last_round.train_loss = sum(loss * count for loss, count in self._losses) / samples
 
     def _save_server(self) -> Any:
         return copy.deepcopy(

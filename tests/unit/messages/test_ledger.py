@@ -5,6 +5,8 @@ from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
 from fsl_sage_flwr.messages import (
     CommunicationLedger,
+    ExchangeReply,
+    ExchangeRequest,
     SmashedBatches,
     TrainReply,
     TrainRequest,
@@ -37,6 +39,42 @@ def paper_round(*, aligned: bool) -> CommunicationLedger:
         reply = TrainReply(1, 5000, False, 0.0, 0.0, client_half, upload)
         ledger.add("up", reply.to_records())
     return ledger
+
+
+def test_the_other_algorithms_cost_what_the_reference_counts() -> None:
+    example = torch.zeros(2, 3, 32, 32)
+    halves = split(build_model("resnet18", (3, 32, 32), 10), CATALOGUE["resnet18"].cut, example)
+    half, whole = halves.client.state_dict(), halves.merged_state_dict()
+    smashed = as_tensors(halves.client(example))
+    head = build_auxiliary(halves.server, smashed, 10).state_dict()
+
+    def payload(size: int) -> SmashedBatches:
+        return SmashedBatches.join([((torch.zeros(size, 128, 4, 4),), torch.zeros(size).long())])
+
+    fed_avg, split_fed, cse_fsl = (CommunicationLedger() for _ in range(3))
+    fed_avg.add("down", TrainRequest(1, 0, True, True, 0, whole, None).to_records())
+    fed_avg.add("up", TrainReply(1, 5000, False, 0.0, 0.0, whole).to_records())
+
+    uploads = SmashedBatches.join(
+        [((torch.zeros(n, 128, 4, 4),), torch.zeros(n).long()) for n in BATCH_SIZES[::5]]
+    )
+    cse_fsl.add("down", TrainRequest(1, 5, True, True, 1, half, head).to_records())
+    reply = TrainReply(1, 5000, False, 0.0, 0.0, half, uploads, head)
+    cse_fsl.add("up", reply.to_records())
+
+    gradients: tuple[torch.Tensor, ...] = ()
+    for k, size in enumerate(BATCH_SIZES):
+        down = ExchangeRequest(1, k, 1, True, True, half if k == 0 else None, gradients)
+        split_fed.add("down", down.to_records())
+        split_fed.add("up", ExchangeReply(1, k, k == 19, payload(size)).to_records())
+        gradients = (torch.zeros(size, 128, 4, 4),)
+    flush = ExchangeRequest(1, 20, 1, True, True, None, gradients)
+    split_fed.add("down", flush.to_records())
+    split_fed.add("up", TrainReply(1, 5000, False, 0.0, 0.0, half).to_records())
+
+    assert CLIENTS * fed_avg.reference_total == 895_302_560
+    assert CLIENTS * split_fed.reference_total == 874_000_960
+    assert CLIENTS * cse_fsl.reference_total == 307_075_200
 
 
 def test_plain_round_costs_what_the_reference_counts() -> None:

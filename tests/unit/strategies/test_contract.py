@@ -11,9 +11,25 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 
 from ...memory_grid import MemoryGrid, Tamper
-from ...runs import assert_same, fsl_sage, grid, train
+from ...runs import (
+    assert_same,
+    cse_fsl,
+    fed_avg,
+    fsl_sage,
+    grid,
+    split_fed_v1,
+    split_fed_v2,
+    train,
+)
+from ...tasks import BATCHES
 
-STRATEGIES: dict[str, Callable[..., SplitStrategy[Any]]] = {"fsl_sage": fsl_sage}
+STRATEGIES: dict[str, Callable[..., SplitStrategy[Any]]] = {
+    "fed_avg": fed_avg,
+    "sl_multi_server": split_fed_v1,
+    "sl_single_server": split_fed_v2,
+    "cse_fsl": cse_fsl,
+    "fsl_sage": fsl_sage,
+}
 ROUNDS = 4
 
 every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES.keys())
@@ -25,13 +41,15 @@ def server_state(strategy: SplitStrategy[Any]) -> dict[str, Any]:
     return state
 
 
-def in_round(number: int, client: int, change: Callable[[Message], Message | None]) -> Tamper:
-    """Change one client's reply to training in one round, counted from 0."""
+def in_round(
+    number: int, client: int, change: Callable[[Message], Message | None], kind: str = "train"
+) -> Tamper:
+    """Change one client's n-th reply of a kind, counted from 0."""
     seen = 0
 
     def tamper(partition: int, reply: Message) -> Message | None:
         nonlocal seen
-        if partition != client or not reply.metadata.message_type.startswith("train"):
+        if partition != client or not reply.metadata.message_type.startswith(kind):
             return reply
         seen += 1
         return change(reply) if seen == number + 1 else reply
@@ -84,15 +102,32 @@ def empty(reply: Message) -> Message:
     return reply
 
 
-BAD_REPLIES = {
+ANY_REPLY = {
     "error": (fail, "error 2: the client broke"),
-    "NaN": (with_nan, "NaN or infinite"),
-    "missing record": (without_smashed, "record 'smashed' is missing"),
-    "label out of range": (with_bad_label, "valid are 0 to 2"),
-    "wrong shape": (with_other_shape, "expected torch.float32"),
     "another round": (of_another_round, "reply of round 77"),
     "empty": (empty, "is missing"),
 }
+AVERAGED_REPLY = {"NaN": (with_nan, "NaN or infinite"), **ANY_REPLY}
+UPLOAD = {
+    "missing record": (without_smashed, "record 'smashed' is missing"),
+    "label out of range": (with_bad_label, "valid are 0 to 2"),
+    "wrong shape": (with_other_shape, "expected torch.float32"),
+}
+EXCHANGE = "query.split_fed_exchange"
+# Which replies a strategy has, by message type, and how they go bad.
+BAD_REPLIES = {
+    "fed_avg": {"train": AVERAGED_REPLY},
+    "sl_multi_server": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
+    "sl_single_server": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
+    "cse_fsl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
+    "fsl_sage": {"train": {**AVERAGED_REPLY, **UPLOAD}},
+}
+BAD_REPLY_CASES = [
+    pytest.param(STRATEGIES[name], kind, change, reason, id=f"{name}-{kind}-{case}")
+    for name, kinds in BAD_REPLIES.items()
+    for kind, cases in kinds.items()
+    for case, (change, reason) in cases.items()
+]
 
 
 def _request(reply: Message) -> Message:
@@ -135,16 +170,17 @@ def MemoryGridWithSeed(seed: int) -> MemoryGrid:
     return MemoryGrid(small_app(seed=seed), CLIENTS)
 
 
-@every_strategy
-@pytest.mark.parametrize("name", BAD_REPLIES)
-def test_bad_reply_is_left_out_with_its_reason(make: Callable[..., Any], name: str) -> None:
+@pytest.mark.parametrize(("make", "kind", "change", "reason"), BAD_REPLY_CASES)
+def test_bad_reply_is_left_out_with_its_reason(
+    make: Callable[..., Any], kind: str, change: Callable[..., Any], reason: str
+) -> None:
     """It must change nothing: the round goes as if that client had never answered."""
-    change, reason = BAD_REPLIES[name]
+    number = 1 if kind == "train" else BATCHES + 1
     bad, silent = make(round_timeout=0.2), make(round_timeout=0.2)
-    ours = train(bad, grid(tamper=in_round(1, 1, change)), 2)
+    ours = train(bad, grid(tamper=in_round(number, 1, change, kind)), 2)
     assert reason in bad.last_round.failures[1]
     assert bad.last_round.clients == 2
-    theirs = train(silent, grid(tamper=in_round(1, 1, swallow)), 2)
+    theirs = train(silent, grid(tamper=in_round(number, 1, swallow, kind)), 2)
     assert silent.last_round.failures == {1: "no reply within 0.2 s"}
     assert_same(ours, theirs)
     assert_same(server_state(bad), server_state(silent))
@@ -166,8 +202,9 @@ def test_round_with_too_few_replies_is_given_up(make: Callable[..., Any]) -> Non
     theirs = train(shorter, grid(), 1)
     assert strategy.last_round.clients == 2
     assert_same(ours, theirs)
-    assert_same(strategy.state_dict()["server_half"], shorter.state_dict()["server_half"])
-    assert_same(strategy.state_dict()["server_optimizer"], shorter.state_dict()["server_optimizer"])
+    ours_left, theirs_left = server_state(strategy), server_state(shorter)
+    assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (2, 1)
+    assert_same(ours_left, theirs_left)
 
 
 @every_strategy
@@ -202,10 +239,12 @@ def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop:
 
 @every_strategy
 def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
-    arrays = train(make(), grid(), 2).to_torch_state_dict()
-    assert arrays["norm.num_batches_tracked"].dtype == torch.int64
     strategy = make()
-    strategy.task.model.client.load_state_dict(arrays)
+    arrays = train(strategy, grid(), 2).to_torch_state_dict()
+    assert arrays["norm.num_batches_tracked"].dtype == torch.int64
+    client, server = strategy.model_state(ArrayRecord(arrays))
+    strategy.task.model.client.load_state_dict(client)
+    strategy.task.model.server.load_state_dict(server)
 
 
 @every_strategy
@@ -237,7 +276,9 @@ def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> No
     private.start(wrapped.over(nodes), wrapped.initial_arrays(), num_rounds=2)
     train(shorter, grid(), 1)
     wrapped._undo_unfinished()
-    assert_same(wrapped.state_dict()["server_half"], shorter.state_dict()["server_half"])
+    ours_left, theirs_left = server_state(wrapped), server_state(shorter)
+    assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (1, 1)
+    assert_same(ours_left, theirs_left)
 
 
 @every_strategy

@@ -5,7 +5,8 @@ import logging
 import pytest
 from flwr.app import Message
 
-from fsl_sage_flwr.messages import PROBE, TRAIN
+from fsl_sage_flwr.messages import FSL_SAGE_PROBE as PROBE
+from fsl_sage_flwr.messages import FSL_SAGE_TRAIN as TRAIN
 
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, fsl_sage, grid, train

@@ -27,9 +27,9 @@ def reply(**changes: object) -> RecordDict:
     return TrainReply(**{**values, **changes}).to_records()  # type: ignore[arg-type]
 
 
-def take(content: RecordDict, *, must_upload: bool = True) -> TrainReply:
+def take(content: RecordDict, *, upload: str = "required") -> TrainReply:
     return TrainReply.take_from(
-        content, expected_round=5, must_upload=must_upload, client_half=HALF, spec=SPEC
+        content, expected_round=5, upload=upload, client_half=HALF, spec=SPEC
     )
 
 
@@ -65,7 +65,7 @@ def test_reply_leaves_what_flower_averages() -> None:
 
 
 def test_no_upload_is_fine_only_after_a_probe() -> None:
-    assert take(reply(smashed=None), must_upload=False).smashed is None
+    assert take(reply(smashed=None), upload="optional").smashed is None
     with pytest.raises(BadReplyError, match="record 'smashed' is missing"):
         take(reply(smashed=None))
 
@@ -108,7 +108,7 @@ BAD = {
     "no weight": (with_metric("num-examples", 0), "positive number"),
     "infinite weight": (with_metric("num-examples", float("inf")), "positive number"),
     "weight a list": (with_metric("num-examples", [1]), "positive number"),
-    "NaN seconds": (with_metric("seconds", float("nan")), "time in seconds"),
+    "NaN seconds": (with_metric("seconds", float("nan")), "finite number"),
     "other shape": (with_half(weight=torch.ones(3, 3)), r"expected torch.float32 \(2, 3\)"),
     "other dtype": (with_half(weight=torch.ones(2, 3).half()), "torch.float16"),
     "missing weight": (reply(client_half={"count": HALF["count"]}), "other tensors than expected"),

@@ -1,11 +1,13 @@
-"""What FSL-SAGE's server and clients say to each other.
+"""A round of local training: one request and one reply per client.
 
-A round is one request and one reply per client. A client without a head first answers a
-*probe*: the smashed data of its first batch.
+FSL-SAGE, CSE-FSL and FedAvg train so; SplitFed's last message of a round is answered so too.
+In FSL-SAGE a client without a head first answers a *probe*: the smashed data of its first
+batch.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from flwr.app import ConfigRecord, MetricRecord, MetricRecordValues, RecordDict
 from torch import Tensor
@@ -25,8 +27,12 @@ from .records import (
 )
 from .smashed import SmashedBatches, SmashedSpec
 
-PROBE = "query.fsl_sage_probe"
-TRAIN = "train.fsl_sage"
+FSL_SAGE_PROBE = "query.fsl_sage_probe"
+FSL_SAGE_TRAIN = "train.fsl_sage"
+CSE_FSL_TRAIN = "train.cse_fsl"
+FED_AVG_TRAIN = "train.fed_avg"
+
+Upload = Literal["required", "optional", "none"]
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,14 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """Train the client half for one round on the head's estimates.
+    """Train for one round on the client's own data.
 
     Attributes
     ----------
     round : int
         Round ``t``, from 0.
     server_update_interval : int
-        Batches per upload, ``q``.
+        Batches per upload, ``q``; 0 uploads none.
     keep_optimizer_state : bool
         Go on with the optimizer state of the client's round before.
     trained_before : bool
@@ -73,7 +79,8 @@ class TrainRequest:
     auxiliary_version : int
         Which head to use; the node keeps the last that it was sent.
     client_half : Mapping or None
-        The average ``x_c``; None right after a probe, which carried it.
+        The average ``x_c`` (FedAvg: of full models); None right after a probe, which
+        carried it.
     auxiliary : Mapping or None
         The head ``x_a``, when it has changed since the node last got it.
     """
@@ -138,7 +145,11 @@ class TrainReply:
     client_half : Mapping
         The client half ``x_{c,i}`` after the last batch.
     smashed : SmashedBatches or None
-        Batches kept for the server; None when all were uploaded with the probe.
+        Batches kept for the server; None when there are none, or all went with the probe.
+    auxiliary : Mapping or None
+        The head ``x_{a,i}``, where clients train it.
+    train_loss : float or None
+        Mean loss of the client's steps, where the client knows it.
     """
 
     round: int
@@ -147,7 +158,9 @@ class TrainReply:
     seconds: float
     step_seconds: float
     client_half: Mapping[str, Tensor]
-    smashed: SmashedBatches | None
+    smashed: SmashedBatches | None = None
+    auxiliary: Mapping[str, Tensor] | None = None
+    train_loss: float | None = None
 
     def to_records(self) -> RecordDict:
         """Pack for a reply."""
@@ -158,11 +171,15 @@ class TrainReply:
             "seconds": self.seconds,
             "step-seconds": self.step_seconds,
         }
+        if self.train_loss is not None:
+            metrics["train-loss"] = self.train_loss
         content = RecordDict(
             {CLIENT_HALF: to_arrays(self.client_half), METRICS: MetricRecord(metrics)}
         )
         if self.smashed is not None:
             self.smashed.write_to(content)
+        if self.auxiliary is not None:
+            content[AUXILIARY] = to_arrays(self.auxiliary)
         return content
 
     @classmethod
@@ -171,12 +188,16 @@ class TrainReply:
         content: RecordDict,
         *,
         expected_round: int,
-        must_upload: bool,
         client_half: Mapping[str, Tensor],
         spec: SmashedSpec,
+        upload: Upload = "none",
+        auxiliary: Mapping[str, Tensor] | None = None,
         weighted_by_key: str = "num-examples",
     ) -> "TrainReply":
         """Read and check on the server, and leave in ``content`` what Flower averages.
+
+        ``client_half`` and ``auxiliary`` are what the reply's must look like; no
+        ``auxiliary``, and one in the reply is refused.
 
         Raises
         ------
@@ -194,9 +215,14 @@ class TrainReply:
             raise BadReplyError(f"{weighted_by_key!r} is {weight!r}; a positive number is needed")
         half = tensors_of(content, CLIENT_HALF)
         check_like(half, client_half, CLIENT_HALF)
-        smashed = None
-        if must_upload or SMASHED in content or LABELS in content:
+        smashed = head = None
+        there = SMASHED in content or LABELS in content
+        if upload == "required" or (upload == "optional" and there):
             smashed = SmashedBatches.take_from(content, spec)
+        if auxiliary is not None:
+            head = tensors_of(content, AUXILIARY)
+            check_like(head, auxiliary, AUXILIARY)
+            del content[AUXILIARY]
         unknown = sorted(set(content) - {CLIENT_HALF, METRICS})
         if unknown:
             raise BadReplyError(f"unknown records: {', '.join(unknown)}")
@@ -204,15 +230,17 @@ class TrainReply:
             round=expected_round,
             num_examples=number(metrics, "num-examples"),
             optimizer_state_lost=bool(number(metrics, "optimizer-state-lost")),
-            seconds=_seconds(metrics, "seconds"),
-            step_seconds=_seconds(metrics, "step-seconds"),
+            seconds=_not_negative(metrics, "seconds"),
+            step_seconds=_not_negative(metrics, "step-seconds"),
             client_half=half,
             smashed=smashed,
+            auxiliary=head,
+            train_loss=_not_negative(metrics, "train-loss") if "train-loss" in metrics else None,
         )
 
 
-def _seconds(metrics: MetricRecord, key: str) -> float:
+def _not_negative(metrics: MetricRecord, key: str) -> float:
     value = metrics.get(key)
     if not isinstance(value, float) or not 0 <= value < float("inf"):
-        raise BadReplyError(f"{key!r} is {value!r}; a time in seconds is needed")
+        raise BadReplyError(f"{key!r} is {value!r}; a finite number from 0 on is needed")
     return value

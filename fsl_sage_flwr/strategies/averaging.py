@@ -1,0 +1,52 @@
+"""Weighted averages of state_dicts, as Flower's FedAvg computes them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord
+from torch import Tensor
+
+
+def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
+    """Return the weighted average, integer buffers rounded to integers.
+
+    Summed in the order given, in NumPy, as Flower's FedAvg does: the same states and
+    weights give the same bits there and here.
+
+    Parameters
+    ----------
+    states : sequence of Mapping
+        At least one; all with the same names, shapes and dtypes.
+    weights : sequence of float
+        Positive; they need not add up to one.
+    """
+    total = sum(weights)
+    result = {}
+    for name, like in states[0].items():
+        parts = [
+            state[name].detach().cpu().numpy() * (weight / total)
+            for state, weight in zip(states, weights, strict=True)
+        ]
+        values = parts[0]
+        for part in parts[1:]:
+            values = values + part
+        result[name] = torch.from_numpy(np.asarray(_as_dtype(values, like.cpu().numpy().dtype)))
+    return result
+
+
+def with_dtypes_of(record: ArrayRecord, like: ArrayRecord) -> ArrayRecord:
+    """Give every array the dtype it had: FedAvg turns integer buffers into floats."""
+    arrays = {}
+    for name, array in record.items():
+        dtype = np.dtype(like[name].dtype)
+        if np.dtype(array.dtype) != dtype:
+            array = Array(np.asarray(_as_dtype(array.numpy(), dtype)))
+        arrays[name] = array
+    return ArrayRecord(arrays)
+
+
+def _as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if np.issubdtype(dtype, np.integer):
+        values = np.rint(values)
+    return np.asarray(values).astype(dtype)

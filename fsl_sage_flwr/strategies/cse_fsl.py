@@ -1,0 +1,73 @@
+"""CSE-FSL: clients train on an auxiliary head's own loss."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+
+from ..messages import CSE_FSL_TRAIN, TrainReply, TrainRequest
+from ..task import SplitTask
+from .averaging import average
+from .split_grid import SplitGrid
+from .upload_strategy import UploadStrategy
+
+
+class CseFsl(UploadStrategy):
+    """CSE-FSL (arXiv 2507.15816): the head's loss trains head and client half.
+
+    A round is one request and one reply per client: the averaged client half and the
+    averaged auxiliary head down, both up again with every q-th batch's smashed data. The
+    server half is stepped on the uploads; nothing ever comes back through the cut.
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.cse_fsl``.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained. ``auxiliary_from_server`` has no meaning here: heads begin at
+        random, all alike.
+    **strategy
+        Arguments of :class:`UploadStrategy`, :class:`SplitStrategy` and Flower's ``FedAvg``.
+    """
+
+    message_type = CSE_FSL_TRAIN
+
+    def __init__(self, task: SplitTask, **strategy: Any) -> None:
+        super().__init__(task, **strategy)
+        head = task.new_head("shared").state_dict()
+        self.head = {name: tensor.cpu() for name, tensor in head.items()}
+
+    def _requests(
+        self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
+    ) -> dict[int, RecordDict]:
+        self._losses = []
+        client_half = arrays.to_torch_state_dict()
+        return {
+            client: TrainRequest(
+                round=self.rounds_done,
+                server_update_interval=self.server_update_interval,
+                keep_optimizer_state=self.keep_optimizer_state,
+                trained_before=self._trained_before(client),
+                auxiliary_version=self.rounds_done,
+                client_half=client_half,
+                auxiliary=self.head,
+            ).to_records(config)
+            for client in clients
+        }
+
+    def _read(self, client: int, content: RecordDict) -> TrainReply:
+        return self._read_with(content, upload="required", auxiliary=self.head)
+
+    def _finish(self, replies: Mapping[int, TrainReply]) -> None:
+        super()._finish(replies)
+        heads = [reply.auxiliary for reply in replies.values() if reply.auxiliary is not None]
+        self.head = average(heads, [float(reply.num_examples) for reply in replies.values()])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averaged head beside the rest."""
+        return {**super().state_dict(), "head": self.head}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        super().load_state_dict(state)
+        self.head = dict(state["head"])
