@@ -1,6 +1,12 @@
 """Integration tests run only when asked for: ``pytest -m integration``."""
 
+from pathlib import Path
+
 import pytest
+
+from fsl_sage_flwr.client_apps.client_state import CACHE_VARIABLE
+from fsl_sage_flwr.client_apps.split_fed import live_forwards
+from fsl_sage_flwr.client_apps.task_cache import forget_tasks
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -10,3 +16,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "integration" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def no_memory_of_other_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test its own cache directory, and no task or graph of another's."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    forget_tasks()
+    live_forwards.clear()

@@ -1,5 +1,6 @@
 """A Grid in this process: nodes are ClientApps called directly, messages are serialized."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,7 +9,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity  # what Flower's runtime sets
 
-RUN_ID = 7
+_run_ids = itertools.count(7)
 Tamper = Callable[[int, Message], Message | None]
 
 
@@ -29,7 +30,8 @@ class MemoryGrid(Grid):
         first_node: int = 1000,
         backwards: bool = False,
     ) -> None:
-        TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN_ID, 1, 1
+        run_id = next(_run_ids)  # a grid is a run of its own
+        TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, 1
         self._app = app
         self._tamper = tamper
         self._backwards = backwards
@@ -40,7 +42,7 @@ class MemoryGrid(Grid):
         self.partition = {first_node + 37 * i: i for i in range(num_nodes)}
         self.contexts = {
             node: Context(
-                run_id=RUN_ID,
+                run_id=run_id,
                 node_id=node,
                 node_config={"partition-id": i, "num-partitions": num_nodes},
                 state=RecordDict(),

@@ -18,7 +18,7 @@ from ..messages import (
 from ..task import SplitTask
 from . import cse_fsl, fed_avg, fsl_sage, split_fed
 from .identity import describe
-from .task_cache import TaskCache
+from .task_cache import BuildTask, task_of
 
 Handler = Callable[[Message, Context, SplitTask], Message]
 
@@ -32,9 +32,7 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def build_client_app(
-    task: Callable[[Context], SplitTask], mods: list[Any] | None = None
-) -> ClientApp:
+def build_client_app(task: BuildTask, mods: list[Any] | None = None) -> ClientApp:
     """Make a ClientApp from a task.
 
     Parameters
@@ -54,17 +52,16 @@ def build_client_app(
     >>> app = build_client_app(lambda context: make_task(context.run_config))
     """
     app = ClientApp(mods=mods)
-    tasks = TaskCache(task)
     category, _, identifier = DESCRIBE.partition(".")
     getattr(app, category)(identifier)(describe)
     for message_type, handler in HANDLERS.items():
         category, _, identifier = message_type.partition(".")
-        getattr(app, category)(identifier)(_with_task(handler, tasks))
+        getattr(app, category)(identifier)(_with_task(handler, task))
     return app
 
 
-def _with_task(handler: Handler, tasks: TaskCache) -> Callable[[Message, Context], Message]:
+def _with_task(handler: Handler, build: BuildTask) -> Callable[[Message, Context], Message]:
     def handle(message: Message, context: Context) -> Message:
-        return handler(message, context, tasks.get(context))
+        return handler(message, context, task_of(build, context))
 
     return handle

@@ -6,9 +6,16 @@ from flwr.app import Context
 
 from ..task import SplitTask
 
+BuildTask = Callable[[Context], SplitTask]
+Key = tuple[int, str, str]
 
-class TaskCache:
-    """The task of the run that a message belongs to.
+# At module level: the simulation pickles the ClientApp into its actors anew with every
+# message, and what hangs on it; modules stay.
+_last: dict[Key, SplitTask] = {}
+
+
+def task_of(build: BuildTask, context: Context) -> SplitTask:
+    """Return the task of the run that a message belongs to.
 
     A process serves any node, and several runs one after the other; the last run's task
     is kept. Everything of a client that matters is loaded into it for each message.
@@ -17,16 +24,17 @@ class TaskCache:
     ----------
     build : callable
         From Flower's Context to the task; only the run's own configuration may matter.
+        Told apart by module and name.
+    context : Context
+        Flower's Context of the message at hand.
     """
+    key = (context.run_id, build.__module__, build.__qualname__)
+    if key not in _last:
+        _last.clear()
+        _last[key] = build(context)
+    return _last[key]
 
-    def __init__(self, build: Callable[[Context], SplitTask]) -> None:
-        self._build = build
-        self._run_id: int | None = None
-        self._task: SplitTask | None = None
 
-    def get(self, context: Context) -> SplitTask:
-        """Return the run's task, built when it is not the last one."""
-        if self._task is None or self._run_id != context.run_id:
-            self._task = self._build(context)
-            self._run_id = context.run_id
-        return self._task
+def forget_tasks() -> None:
+    """Forget the kept task."""
+    _last.clear()

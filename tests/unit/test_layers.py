@@ -19,7 +19,7 @@ BELOW = {
     "batching": set(),
     "splitting": {"seeding", "batching"},
     "models": {"seeding", "batching", "splitting"},
-    "data": {"batching"},
+    "data": {"batching", "seeding"},
     "messages": set(),
     "task": {"seeding", "splitting"},
     "strategies": {"messages", "task", "splitting", "seeding"},

@@ -11,6 +11,7 @@ from fsl_sage_flwr.data import (
     augment,
     normalize,
 )
+from fsl_sage_flwr.seeding import derive_seed
 
 CPU = torch.device("cpu")
 
@@ -75,10 +76,11 @@ def test_augmented_batches_are_augmented_before_they_are_normalised():
     data = numbered(10)
     generator = torch.Generator().manual_seed(5)
     order = torch.randperm(10, generator=generator)
-    for (images, labels), rows in zip(
-        data.epoch(5, 5, augmented=True), (order[:5], order[5:]), strict=True
-    ):
+    epoch = data.epoch(5, 5, augmented=True)
+    for k, rows in enumerate((order[:5], order[5:])):
+        images, labels = epoch[k]
         assert torch.equal(labels, rows)
+        generator = torch.Generator().manual_seed(derive_seed(5, "augmentation", k))
         assert torch.equal(images, normalize(augment(data.images[rows], generator)))
         assert not torch.equal(images, normalize(data.images[rows]))
 
@@ -119,3 +121,12 @@ def test_another_number_of_clients_is_another_division():
     assert len(federated.part(0, 4).labels) == 10
     assert len(federated.part(0, 8).labels) == 5
     assert len(federated.part(0, 4).labels) == 10
+
+
+def test_a_batch_is_the_same_whether_or_not_those_before_it_were_made():
+    data = numbered(20)
+    whole = list(data.epoch(4, 3, augmented=True))
+    alone = data.epoch(4, 3, augmented=True)[3]
+    assert torch.equal(whole[3][0], alone[0])
+    (sliced,) = data.epoch(4, 3, augmented=True)[3:4]
+    assert torch.equal(whole[3][0], sliced[0])

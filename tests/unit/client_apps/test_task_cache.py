@@ -1,0 +1,42 @@
+import pickle
+
+from flwr.app import Context, RecordDict
+from ray import cloudpickle
+
+from fsl_sage_flwr.client_apps import task_cache
+from fsl_sage_flwr.client_apps.task_cache import task_of
+
+from ...tasks import small_task
+
+built = []
+
+
+def build(context: Context) -> object:
+    built.append(context.run_id)
+    return small_task()
+
+
+def context(run_id: int) -> Context:
+    return Context(run_id, 1, {}, RecordDict(), {})
+
+
+def test_a_task_is_built_once_per_run() -> None:
+    built.clear()
+    first = task_of(build, context(1))  # type: ignore[arg-type]
+    assert task_of(build, context(1)) is first  # type: ignore[arg-type]
+    assert task_of(build, context(2)) is not first  # type: ignore[arg-type]
+    assert built == [1, 2]
+
+
+def test_a_task_outlives_the_pickling_that_ray_does_with_every_message() -> None:
+    """The simulation sends the ClientApp itself along: a cache on it would be empty."""
+    built.clear()
+    run = 5
+
+    def handle() -> object:
+        return task_of(build, context(run))  # type: ignore[arg-type]
+
+    blob = cloudpickle.dumps(handle)
+    first, second = pickle.loads(blob)(), pickle.loads(blob)()
+    assert first is second
+    assert len(task_cache._last) == 1
