@@ -70,7 +70,7 @@ def simulate(
         run_config = directory / "run-config.toml"
         values = config.to_run_config().items()
         run_config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values))
-        with SuperLink(directory, app) as superlink:
+        with SuperLink(directory, app, federation.cpus_per_client) as superlink:
             run_id = superlink.run(app, run_config, federation.options())
             summary = follow(
                 path, config.num_server_rounds, lambda: superlink.status(run_id), console

@@ -34,9 +34,12 @@ class SuperLink:
         For its home, its log and its state.
     working_directory : Path
         Where it runs: the app's directory.
+    threads : int
+        With how many each of its processes computes, server and clients alike.
     """
 
-    def __init__(self, directory: Path, working_directory: Path) -> None:
+    def __init__(self, directory: Path, working_directory: Path, threads: int) -> None:
+        self._threads = threads
         self._home = directory / "flower-home"
         self._cwd = working_directory
         self._process: subprocess.Popen[bytes] | None = None
@@ -119,7 +122,9 @@ class SuperLink:
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-            # Server and clients share the cores: a thread that waits must not spin.
+            # Server and clients share the cores: no more threads than those, and one that
+            # waits must not spin.
+            "OMP_NUM_THREADS": str(self._threads),
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
 

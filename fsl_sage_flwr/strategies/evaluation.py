@@ -1,5 +1,6 @@
 """Evaluate the two halves on the server."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -52,12 +53,15 @@ def evaluate_halves(
     client.eval()
     server.eval()
     total_loss, correct, count = 0.0, 0, 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or threads)  # the clients are at rest
     with torch.no_grad(), task.autocast():
         for inputs, labels in batches():
             output = server(*as_tensors(client(inputs)))
             total_loss += task.loss(output.float(), labels).item() * len(labels)
             correct += int((output.argmax(dim=1) == labels).sum())
             count += len(labels)
+    torch.set_num_threads(threads)
     client.train()
     server.train()
     return Evaluation(total_loss / max(count, 1), correct / max(count, 1), count)

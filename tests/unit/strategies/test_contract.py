@@ -30,7 +30,7 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy[Any]]] = {
     "cse_fsl": cse_fsl,
     "fsl_sage": fsl_sage,
 }
-ROUNDS = 4
+ROUNDS = 3
 
 every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES.keys())
 
@@ -219,7 +219,7 @@ def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
 
 
 @every_strategy
-@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("stop", [1, 2])
 def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop: int) -> None:
     """With the clients' optimizers fresh each round: those are not in a checkpoint."""
     whole = make(keep_optimizer_state=False)
