@@ -1,21 +1,26 @@
 """Federated split learning on Flower.
 
 The public surface: cut a model with :func:`split`, describe what is trained with a
-:class:`SplitTask`, train it with a strategy (:class:`FslSage`) on the server and a ClientApp
+:class:`SplitTask`, train it with a strategy (:class:`FslSage`, :class:`CseFsl`,
+:class:`SplitFedV1`, :class:`SplitFedV2`, :class:`FullModelFedAvg`) on the server and a ClientApp
 from :func:`build_client_app` on the nodes; :class:`CommunicationLedger` counts the bytes.
 """
 
 from .client_apps import build_client_app
 from .messages import CommunicationLedger
 from .splitting import SplitError, SplitModel, split
-from .strategies import FslSage
+from .strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
 from .task import ClientIdentity, SplitTask
 
 __all__ = [
     "ClientIdentity",
     "CommunicationLedger",
+    "CseFsl",
     "FslSage",
+    "FullModelFedAvg",
     "SplitError",
+    "SplitFedV1",
+    "SplitFedV2",
     "SplitModel",
     "SplitTask",
     "build_client_app",
