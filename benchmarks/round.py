@@ -209,11 +209,11 @@ def report(precision: str, loop: dict[str, float], simulation: dict[str, Any], c
         f"  simulation, {cores} actors: {wall:.1f} s wall; {simulation['bytes'] / 2**20:.1f} MiB "
         f"a round; peak {simulation['peak'] / 2**30:.2f} GiB in all its processes"
     )
-    outside = 1 - (steps + simulation["server"]) / (cores * wall)
+    share = (steps + simulation["server"]) / (cores * wall)
     print(
         f"    of its {cores * wall:.1f} core-seconds: clients' steps {steps:.1f}, the rest of "
         f"their handlers {client - steps:.1f}, server half {simulation['server']:.1f}; "
-        f"outside arithmetic {outside:.1%}"
+        f"arithmetic is {share:.0%} of it (above 100 % where processes take turns on a core)"
     )
     print(f"  simulation / loop: {simulation['seconds'] / loop['seconds']:.2f}")
 

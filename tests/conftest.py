@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from fsl_sage_flwr.client_apps.client_state import CACHE_VARIABLE
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
 from fsl_sage_flwr.client_apps.task_cache import forget_tasks
+
+torch.set_num_threads(1)  # the tensors of unit tests are too small for two
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
