@@ -1,6 +1,6 @@
-"""Integration tests run only when asked for: ``pytest -m integration``."""
+"""Integration tests run only when asked for: ``pytest -n 0 -m integration``."""
 
-from pathlib import Path
+import os
 
 import pytest
 import torch
@@ -15,15 +15,20 @@ torch.set_num_threads(1)  # the tensors of unit tests are too small for two
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("-m"):
         return
-    skip = pytest.mark.skip(reason="minutes long: pytest -m integration")
+    skip = pytest.mark.skip(reason="minutes long: pytest -n 0 -m integration")
     for item in items:
         if "integration" in item.keywords:
             item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep files of nodes out of the user's cache."""
+    os.environ[CACHE_VARIABLE] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
-def no_memory_of_other_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every test its own cache directory, and no task or graph of another's."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+def no_memory_of_other_tests() -> None:
+    """Start with no task and no live graph of another test's."""
     forget_tasks()
     live_forwards.clear()

@@ -1,6 +1,8 @@
 """What every strategy must keep, in one table."""
 
+import copy
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -21,7 +23,6 @@ from ...runs import (
     split_fed_v2,
     train,
 )
-from ...tasks import BATCHES
 
 STRATEGIES: dict[str, Callable[..., SplitStrategy[Any]]] = {
     "fed_avg": fed_avg,
@@ -170,20 +171,29 @@ def MemoryGridWithSeed(seed: int) -> MemoryGrid:
     return MemoryGrid(small_app(seed=seed), CLIENTS)
 
 
+@lru_cache
+def without_an_answer(make: Callable[..., Any], kind: str, number: int, rounds: int) -> Any:
+    """Return what a run leaves in which a client's n-th reply never came."""
+    strategy = make(round_timeout=0.2)
+    arrays = train(strategy, grid(tamper=in_round(number, 1, swallow, kind)), rounds)
+    assert strategy.last_round.failures == {1: "no reply within 0.2 s"}
+    return copy.deepcopy((arrays.to_torch_state_dict(), server_state(strategy)))
+
+
 @pytest.mark.parametrize(("make", "kind", "change", "reason"), BAD_REPLY_CASES)
 def test_bad_reply_is_left_out_with_its_reason(
     make: Callable[..., Any], kind: str, change: Callable[..., Any], reason: str
 ) -> None:
     """It must change nothing: the round goes as if that client had never answered."""
-    number = 1 if kind == "train" else BATCHES + 1
-    bad, silent = make(round_timeout=0.2), make(round_timeout=0.2)
-    ours = train(bad, grid(tamper=in_round(number, 1, change, kind)), 2)
-    assert reason in bad.last_round.failures[1]
-    assert bad.last_round.clients == 2
-    theirs = train(silent, grid(tamper=in_round(number, 1, swallow, kind)), 2)
-    assert silent.last_round.failures == {1: "no reply within 0.2 s"}
-    assert_same(ours, theirs)
-    assert_same(server_state(bad), server_state(silent))
+    # In FSL-SAGE's first round an upload may be missing: the probe brought it.
+    number, rounds = (1, 2) if make is fsl_sage else (1 if kind == EXCHANGE else 0, 1)
+    strategy = make(round_timeout=0.2)
+    arrays = train(strategy, grid(tamper=in_round(number, 1, change, kind)), rounds)
+    assert reason in strategy.last_round.failures[1]
+    assert strategy.last_round.clients == 2
+    theirs, their_server = without_an_answer(make, kind, number, rounds)
+    assert_same(arrays, dict(theirs))
+    assert_same(server_state(strategy), their_server)
 
 
 @every_strategy
@@ -219,7 +229,7 @@ def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
 
 
 @every_strategy
-@pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.parametrize("stop", [2])
 def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop: int) -> None:
     """With the clients' optimizers fresh each round: those are not in a checkpoint."""
     whole = make(keep_optimizer_state=False)
