@@ -1,0 +1,94 @@
+"""The ServerApp from configuration to results, on digits, over a Grid in this process."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from flwr.app import Context, RecordDict
+
+from fsl_sage_flwr.client_app import app
+from fsl_sage_flwr.config import ALGORITHMS, ConfigError
+from fsl_sage_flwr.models import build_model
+from fsl_sage_flwr.results import HISTORY_COLUMNS
+from fsl_sage_flwr.server_app import main
+
+from ..integration.commands import history_of, run_directory, summary_of
+from ..memory_grid import MemoryGrid
+
+QUICK = {"batch-size": 256, "num-server-rounds": 2, "align-epochs": 1}
+
+
+def run(results: Path, **settings: Any) -> Path:
+    config = {**QUICK, **settings, "results-dir": str(results)}
+    nodes = MemoryGrid(app, 2, run_config=config)
+    main(nodes, Context(1, 0, {}, RecordDict(), config))
+    return run_directory(results)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str) -> None:
+    directory = run(tmp_path, algorithm=algorithm)
+    summary = summary_of(directory)
+    assert (summary["completed"], summary["rounds"]) == (True, 2)
+    history = pd.read_csv(directory / "history.csv")
+    assert list(history) == list(HISTORY_COLUMNS)
+    assert list(history["round"]) == [1, 2]
+    assert history["train_loss"].notna().all()
+    kinds = [
+        c for c in HISTORY_COLUMNS if c.endswith("_bytes") and c.split("_")[0] in ("up", "down")
+    ]
+    assert history[kinds].to_numpy().sum() == history["comm_bytes"].iloc[-1]
+    merged = torch.load(directory / "full_model.pt", weights_only=True)
+    build_model("simple_conv", (1, 8, 8), 10).load_state_dict(merged, strict=True)
+    checkpoint = torch.load(directory / "checkpoints" / "latest.pt", weights_only=True)
+    assert checkpoint["strategy"]["rounds_done"] == 2
+
+
+def test_run_ends_after_the_round_that_reaches_the_threshold(tmp_path: Path) -> None:
+    directory = run(tmp_path, **{"num-server-rounds": 9, "comm-threshold-mb": 3.0})
+    bytes_so_far = history_of(directory)["comm_bytes"]
+    assert bytes_so_far.iloc[-1] >= 3 * 2**20 > bytes_so_far.iloc[-2]
+    assert summary_of(directory)["completed"] is True
+    assert (directory / "full_model.pt").is_file()
+
+
+@pytest.mark.parametrize("algorithm", ["fsl_sage", "sl_multi_server"])
+def test_resumed_run_has_the_history_of_an_uninterrupted_one(
+    tmp_path: Path, algorithm: str
+) -> None:
+    fixed = {"algorithm": algorithm, "keep-optimizer-state": False}
+    whole = run(tmp_path / "whole", **fixed, **{"num-server-rounds": 3})
+    part = run(tmp_path / "part", **fixed, **{"num-server-rounds": 2})
+    checkpoint = str(part / "checkpoints" / "latest.pt")
+    resumed = run(tmp_path / "on", **fixed, **{"num-server-rounds": 3, "resume": checkpoint})
+    ours, theirs = history_of(whole), history_of(resumed)
+    same = [column for column in ours if "bytes" not in column]  # nodes are asked again
+    pd.testing.assert_frame_equal(ours[same], theirs[same], check_exact=True)
+
+
+def test_checkpoint_of_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
+    part = run(tmp_path / "part")
+    checkpoint = str(part / "checkpoints" / "latest.pt")
+    with pytest.raises(ConfigError, match="another configuration: batch-size was 256, now 128"):
+        run(tmp_path / "on", **{"num-server-rounds": 3, "batch-size": 128, "resume": checkpoint})
+    summary = summary_of(run_directory(tmp_path / "on"))
+    assert summary["completed"] is False
+    assert "batch-size was 256" in str(summary["status"])
+
+
+def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path) -> None:
+    part = run(tmp_path / "part")
+    checkpoint = str(part / "checkpoints" / "latest.pt")
+    with pytest.raises(ConfigError, match="has finished 2 rounds already"):
+        run(tmp_path / "on", resume=checkpoint)
+    with pytest.raises(ConfigError, match="there is no such checkpoint file"):
+        run(tmp_path / "off", resume=str(tmp_path / "nothing.pt"))
+
+
+def test_bf16_trains_and_its_messages_are_float32(tmp_path: Path) -> None:
+    directory = run(tmp_path, precision="bf16")
+    merged = torch.load(directory / "full_model.pt", weights_only=True)
+    assert {tensor.dtype for tensor in merged.values()} == {torch.float32}
+    assert history_of(directory)["test_loss"].notna().all()
