@@ -111,10 +111,11 @@ def _digits() -> tuple[ImageDataset, ImageDataset]:
     train_x, test_x, train_y, test_y = train_test_split(
         images, bunch.target, test_size=0.2, random_state=0, stratify=bunch.target
     )
-    return tuple(  # type: ignore[return-value]
+    train, test = (
         ImageDataset(torch.from_numpy(y).long(), 10, (1, 8, 8), torch.from_numpy(x))
         for x, y in ((train_x, train_y), (test_x, test_y))
     )
+    return train, test
 
 
 def _image_dataset(table: datasets.Dataset, name: str) -> ImageDataset:

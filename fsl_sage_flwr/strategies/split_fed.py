@@ -5,6 +5,7 @@ import random
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from ..seeding import derive_seed
 from ..splitting import answer_step
 from ..task import SplitTask
 from .averaging import average
+from .one_server_half import OneServerHalf
 from .split_grid import SplitGrid
 from .split_strategy import SplitStrategy
 
@@ -107,9 +109,7 @@ class SplitFed(SplitStrategy[TrainReply]):
                 grid,
                 requests,
                 SPLIT_FED_EXCHANGE,
-                lambda _, content, k=exchange: ExchangeReply.take_from(  # type: ignore[misc]
-                    content, round_=self.rounds_done, exchange=k, spec=self._spec
-                ),
+                partial(self._read_exchange, exchange),
             )
             for client in set(active) - set(replies):
                 del exchanges[client]
@@ -140,6 +140,11 @@ class SplitFed(SplitStrategy[TrainReply]):
             trained_before=self._trained_before(client),
             client_half=client_half,
             gradients=gradients.get(client, ()),
+        )
+
+    def _read_exchange(self, exchange: int, client: int, content: RecordDict) -> ExchangeReply:
+        return ExchangeReply.take_from(
+            content, round_=self.rounds_done, exchange=exchange, spec=self._spec
         )
 
     def _answer(self, client: int, exchange: int, reply: ExchangeReply) -> Gradients:
@@ -243,7 +248,7 @@ class SplitFedV1(SplitFed):
         self._restore_server(state["server_optimizers"])
 
 
-class SplitFedV2(SplitFed):
+class SplitFedV2(OneServerHalf, SplitFed):
     """SplitFed V2 (``sl_single_server``): one server half, stepped by every batch.
 
     The clients' batches of the same exchange are taken one after the other, their order
@@ -258,7 +263,6 @@ class SplitFedV2(SplitFed):
     def __init__(self, task: SplitTask, *, server_order: str = "batch", **strategy: Any) -> None:
         super().__init__(task, **strategy)
         self.server_order = server_order
-        self.server_optimizer = task.server_optimizer(task.model.server.parameters())
 
     def _groups(self, clients: list[int]) -> list[list[int]]:
         if self.server_order == "batch":
@@ -274,26 +278,3 @@ class SplitFedV2(SplitFed):
 
     def _half_of(self, client: int) -> Half:
         return self.task.model.server, self.server_optimizer
-
-    def _save_server(self) -> Any:
-        return copy.deepcopy(
-            (self.task.model.server.state_dict(), self.server_optimizer.state_dict())
-        )
-
-    def _restore_server(self, saved: Any) -> None:
-        weights, optimizer = saved
-        self.task.model.server.load_state_dict(weights)
-        self.server_optimizer.load_state_dict(optimizer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the server half and its optimizer."""
-        return {
-            **super().state_dict(),
-            "server_half": self.task.model.server.state_dict(),
-            "server_optimizer": self.server_optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        super().load_state_dict(state)
-        self._restore_server((state["server_half"], state["server_optimizer"]))

@@ -1,6 +1,5 @@
 """What strategies with uploads every q batches do alike."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +10,10 @@ from ..messages import SmashedBatches, SmashedSpec, TrainReply
 from ..seeding import derive_seed
 from ..splitting import server_step
 from ..task import SplitTask
-from .split_strategy import SplitStrategy
+from .one_server_half import OneServerHalf
 
 
-class UploadStrategy(SplitStrategy[TrainReply]):
+class UploadStrategy(OneServerHalf):
     """One server half, stepped on every batch of smashed data that clients upload.
 
     Clients upload every q-th batch with their reply; the server half is stepped on each,
@@ -39,7 +38,6 @@ class UploadStrategy(SplitStrategy[TrainReply]):
     ) -> None:
         super().__init__(task, **strategy)
         self.server_update_interval = server_update_interval
-        self.server_optimizer = task.server_optimizer(task.model.server.parameters())
         self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
         self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
         self._losses: list[tuple[float, int]] = []
@@ -76,26 +74,3 @@ class UploadStrategy(SplitStrategy[TrainReply]):
         samples = sum(count for _, count in self._losses)
         if samples:
             self.last_round.train_loss = sum(loss * count for loss, count in self._losses) / samples
-
-    def _save_server(self) -> Any:
-        return copy.deepcopy(
-            (self.task.model.server.state_dict(), self.server_optimizer.state_dict())
-        )
-
-    def _restore_server(self, saved: Any) -> None:
-        weights, optimizer = saved
-        self.task.model.server.load_state_dict(weights)
-        self.server_optimizer.load_state_dict(optimizer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the server half and its optimizer, beside what every strategy saves."""
-        return {
-            **super().state_dict(),
-            "server_half": self.task.model.server.state_dict(),
-            "server_optimizer": self.server_optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        super().load_state_dict(state)
-        self._restore_server((state["server_half"], state["server_optimizer"]))
