@@ -26,7 +26,7 @@ COMMON: dict[str, object] = {
 }  # fmt: skip
 SCRIPT_RECIPE: dict[str, object] = {
     "align-epochs": 10, "align-batch-size": 100, "align-dataset-size": 200,
-    "auxiliary-init": "random", "auxiliary-lr-schedule": "constant",
+    "auxiliary-init": "random", "align-lr-schedule": "constant",
 }  # fmt: skip
 # The script's "FedAvg" shares one server half among its clients; ours is FedAvg.
 VARIANTS: dict[str, dict[str, object]] = {

@@ -11,6 +11,7 @@ import torch
 
 from .data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS
 from .models import CATALOGUE
+from .schedules import LearningRateSchedule, parse_schedule
 from .splitting.alignment import SCHEDULES
 from .splitting.precision import PRECISIONS
 
@@ -18,6 +19,7 @@ ALGORITHMS = ("fed_avg", "sl_multi_server", "sl_single_server", "cse_fsl", "fsl_
 SERVER_ORDERS = ("batch", "client")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 AUXILIARIES = ("auto", "linear")
+SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary-lr-schedule")
 AUXILIARY_INITS = ("server", "random")
 
 
@@ -57,6 +59,14 @@ def _dataset(value: Any) -> str | None:
 
 def _model(value: Any) -> str | None:
     return _one_of(*CATALOGUE)(value)
+
+
+def _schedule(value: Any) -> str | None:
+    try:
+        parse_schedule(str(value), rounds=2**31)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _folder_name(value: Any) -> str | None:
@@ -100,18 +110,21 @@ class RunConfig:
     learning_rate: float = _key(1e-3, _at_least(0, above=True))
     weight_decay: float = _key(1e-4, _at_least(0))
     momentum: float = _key(0.9, _at_least(0, below=1))
+    lr_schedule: str = _key("constant", _schedule)
     server_optimizer: str = _key("adam", _one_of(*OPTIMIZERS))
     server_learning_rate: float = _key(1e-3, _at_least(0, above=True))
     server_weight_decay: float = _key(1e-4, _at_least(0))
     server_momentum: float = _key(0.9, _at_least(0, below=1))
+    server_lr_schedule: str = _key("constant", _schedule)
     auxiliary_learning_rate: float = _key(1e-3, _at_least(0, above=True))
-    auxiliary_lr_schedule: str = _key("cosine", _one_of(*SCHEDULES))
+    auxiliary_lr_schedule: str = _key("constant", _schedule)
     auxiliary_init: str = _key("server", _one_of(*AUXILIARY_INITS))
     server_update_interval: int = _key(2, _at_least(1))
     align_interval: int = _key(2, _at_least(1))
     align_epochs: int = _key(5, _at_least(1))
     align_batch_size: int = _key(50, _at_least(2))
     align_dataset_size: int = _key(500, _at_least(4))
+    align_lr_schedule: str = _key("cosine", _one_of(*SCHEDULES))
     batches_per_exchange: int = _key(1, _at_least(1))
     server_order: str = _key("batch", _one_of(*SERVER_ORDERS))
     keep_optimizer_state: bool = _key(True)
@@ -155,7 +168,23 @@ class RunConfig:
             problem = check(value) if check else None
             if problem:
                 raise ConfigError(f"{key} = {value!r}: {problem}")
+        for key in SCHEDULE_KEYS:
+            config.schedule(key)
         return config
+
+    def schedule(self, key: str) -> LearningRateSchedule:
+        """Return the learning-rate schedule of a key of ``SCHEDULE_KEYS``.
+
+        Raises
+        ------
+        ConfigError
+            It does not fit the number of rounds.
+        """
+        text = str(getattr(self, key.replace("-", "_")))
+        try:
+            return parse_schedule(text, self.num_server_rounds)
+        except ValueError as error:
+            raise ConfigError(f"{key} = {text!r}: {error}") from error
 
     def to_run_config(self) -> dict[str, Any]:
         """Return all keys and values, kebab-case, as in ``config.json``."""

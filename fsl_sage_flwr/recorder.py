@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from flwr.app import ArrayRecord, MetricRecord
 
-from .config import ConfigError, RunConfig
+from .config import SCHEDULE_KEYS, ConfigError, RunConfig
 from .results import RunDirectory
 from .strategies import SplitStrategy
 from .task import Batch
@@ -113,10 +113,11 @@ class Recorder:
             raise ConfigError(f"resume = {str(checkpoint)!r}: there is no such checkpoint file")
         saved = torch.load(checkpoint, weights_only=True)
         ours = self._config.to_run_config()
+        free = FREE_TO_CHANGE - self._what_schedules_fix()
         differences = [
             f"{key} was {value!r}, now {ours.get(key)!r}"
             for key, value in saved["config"].items()
-            if key not in FREE_TO_CHANGE and ours.get(key) != value
+            if key not in free and ours.get(key) != value
         ]
         if differences:
             raise ConfigError(f"resume: another configuration: {'; '.join(differences)}")
@@ -133,6 +134,12 @@ class Recorder:
             "and begin afresh", self._strategy.rounds_done,
         )  # fmt: skip
         return ArrayRecord(saved["client_half"])
+
+    def _what_schedules_fix(self) -> set[str]:
+        """Return the key that moves the end of a cosine, unless it has an end of its own."""
+        texts = [str(self._config.to_run_config()[key]) for key in SCHEDULE_KEYS]
+        open_ended = any(t.startswith("cosine") and "over=" not in t for t in texts)
+        return {"num-server-rounds"} if open_ended else set()
 
     def complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""

@@ -81,7 +81,7 @@ def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy[Any]:
         recipe=AlignmentRecipe(
             epochs=config.align_epochs,
             batch_size=config.align_batch_size,
-            schedule=config.auxiliary_lr_schedule,
+            schedule=config.align_lr_schedule,
         ),
         **common,
     )

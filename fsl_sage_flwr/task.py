@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .schedules import Schedule, constant
 from .seeding import derive_seed
 from .splitting import Loss, SplitModel, as_tensors, autocast, build_auxiliary, to_device
 
@@ -65,6 +66,10 @@ class SplitTask:
         on ``device``. All randomness (order, augmentation) must come from ``seed``.
     client_optimizer, server_optimizer, auxiliary_optimizer : callable
         From parameters to a ``torch.optim.Optimizer``.
+    client_schedule, server_schedule, auxiliary_schedule : callable
+        From rounds done to a factor of the optimizer's learning rate; 2.5 is in the middle
+        of the third round. Within a round it advances with every batch if ``train_batches``
+        returns something that has a length. An alignment has the rate of its round.
     auxiliary : callable, optional
         Builds an untrained auxiliary head; by default the first blocks of the server half.
     auxiliary_from_server : bool
@@ -89,6 +94,9 @@ class SplitTask:
     client_optimizer: OptimizerFactory = adam
     server_optimizer: OptimizerFactory = adam
     auxiliary_optimizer: OptimizerFactory = adam
+    client_schedule: Schedule = constant
+    server_schedule: Schedule = constant
+    auxiliary_schedule: Schedule = constant
     auxiliary: Callable[[], nn.Module] | None = None
     auxiliary_from_server: bool = True
     loss: Loss = F.cross_entropy

@@ -7,7 +7,7 @@ the node keeps as they were before it.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,14 @@ class Forward:
         Over its parameters.
     smashed : list of tuple of Tensor
         Each batch's smashed data, with their graph.
+    progress : list of float
+        Rounds done when each batch's step comes, for the learning rate.
     """
 
     half: nn.Module
     optimizer: torch.optim.Optimizer
-    smashed: list[tuple[Tensor, ...]]
+    smashed: list[tuple[Tensor, ...]] = field(default_factory=list)
+    progress: list[float] = field(default_factory=list)
 
 
 Key = tuple[int, int, int, int]

@@ -2,8 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 
 import torch
 from flwr.app import Context, Message
@@ -16,6 +15,7 @@ from ..messages import (
     SmashedBatches,
     TrainReply,
 )
+from ..schedules import set_rate
 from ..seeding import derive_seed
 from ..splitting import client_forward
 from ..task import Batch, ClientIdentity, SplitTask
@@ -38,12 +38,13 @@ def exchange(message: Message, context: Context, task: SplitTask) -> Message:
     request = ExchangeRequest.from_records(message.content)
     node = _Node(request, context, task)
     forward = node.begin() if request.exchange == 0 else node.step()
-    smashed, labels, last = node.forward(forward)
+    labels, batches = node.forward(forward)
     node.count(labels, time.perf_counter() - began)
+    smashed = [tuple(tensor.detach() for tensor in tensors) for tensors in forward.smashed]
     reply = ExchangeReply(
         round=request.round,
         exchange=request.exchange,
-        last=last,
+        batches=batches,
         smashed=SmashedBatches.join(list(zip(smashed, labels, strict=True))),
     )
     return Message(reply.to_records(), reply_to=message)
@@ -92,7 +93,7 @@ class _Node:
             trained_before=request.trained_before,
         )
         self._save_totals(torch.tensor([0.0, float(kept.lost), 0.0], dtype=torch.float64))
-        return Forward(half, kept.optimizer, [])
+        return Forward(half, kept.optimizer)
 
     def step(self) -> Forward:
         """Step on each batch's gradient, all of them taken at the weights of the pass."""
@@ -110,27 +111,26 @@ class _Node:
                 )
             )
             start = rows.stop
-        for gradients in steps:
+        for gradients, progress in zip(steps, forward.progress, strict=True):
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
+            set_rate(forward.optimizer, self.task.client_schedule, progress)
             forward.optimizer.step()
         return forward
 
-    def forward(self, forward: Forward) -> tuple[list[tuple[Tensor, ...]], list[Tensor], bool]:
+    def forward(self, forward: Forward) -> tuple[list[Tensor], int]:
         """Send the next batches forward; keep the pass, and what it takes to repeat it.
 
         Returns
         -------
         tuple
-            Each batch's smashed data, its labels, and whether there are no more.
+            Each batch's labels, and how many batches the round has.
         """
         self.state.save_file(HALF_BEFORE, forward.half.state_dict(), self._version())
         self.state.save_file(OPTIMIZER_BEFORE, flatten_state(forward.optimizer), self._version())
-        batches, last = self._batches(self.request.exchange)
-        forward.smashed = self._pass(forward, batches, self.request.exchange)
+        labels, total = self._pass(forward, self.request.exchange)
         live_forwards.put(self._key(self.request.exchange), forward)
-        detached = [tuple(t.detach() for t in smashed) for smashed in forward.smashed]
-        return detached, [labels for _, labels in batches], last
+        return labels, total
 
     def count(self, labels: list[Tensor], seconds: float) -> None:
         """Add to the round's examples and time."""
@@ -155,25 +155,20 @@ class _Node:
         half.load_state_dict(half_before)
         optimizer = self.task.client_optimizer(half.parameters())
         restore_state(optimizer, optimizer_before)
-        forward = Forward(half, optimizer, [])
-        forward.smashed = self._pass(forward, self._batches(before)[0], before)
+        forward = Forward(half, optimizer)
+        self._pass(forward, before)
         return forward
 
-    def _pass(
-        self, forward: Forward, batches: list[Batch], exchange: int
-    ) -> list[tuple[Tensor, ...]]:
-        seed = derive_seed(
-            self.task.seed, "client", self.request.round, self.client.partition_id, exchange
+    def _pass(self, forward: Forward, exchange: int) -> tuple[list[Tensor], int]:
+        task, round_, width = self.task, self.request.round, self.request.batches_per_exchange
+        first = exchange * width
+        batches, total = _rows(task, self.client, round_, first, first + width)
+        torch.manual_seed(
+            derive_seed(task.seed, "client", round_, self.client.partition_id, exchange)
         )
-        torch.manual_seed(seed)
-        return [client_forward(forward.half, inputs, self.task.autocast) for inputs, _ in batches]
-
-    def _batches(self, exchange: int) -> tuple[list[Batch], bool]:
-        """Return an exchange's batches, and whether they are the round's last."""
-        width = self.request.batches_per_exchange
-        start = exchange * width
-        found = list(_rows(self.task, self.client, self.request.round, start, start + width + 1))
-        return found[:width], len(found) <= width
+        forward.smashed = [client_forward(forward.half, x, task.autocast) for x, _ in batches]
+        forward.progress = [round_ + (first + k) / total for k in range(len(batches))]
+        return [labels for _, labels in batches], total
 
     def _key(self, exchange: int) -> tuple[int, int, int, int]:
         return (*self._node, self.request.round, exchange)
@@ -194,17 +189,14 @@ class _Node:
 
 def _rows(
     task: SplitTask, client: ClientIdentity, round_: int, start: int, stop: int
-) -> Iterator[Batch]:
-    """Iterate over batches ``start`` to ``stop`` of a round, epochs one after the other."""
+) -> tuple[list[Batch], int]:
+    """Return batches ``start`` to ``stop`` of a round, epoch after epoch, and their number."""
+    found: list[Batch] = []
+    passed = 0
     for epoch in range(task.local_epochs):
         batches: Iterable[Batch] = epoch_batches(task, client, round_, epoch)
-        if isinstance(batches, Sequence):
-            yield from batches[start:stop]
-            passed = len(batches)
-        else:
-            everything = list(batches)
-            yield from islice(everything, start, stop)
-            passed = len(everything)
-        start, stop = max(0, start - passed), stop - passed
-        if stop <= 0:
-            return
+        if not isinstance(batches, Sequence):
+            batches = list(batches)
+        found += batches[max(0, start - passed) : max(0, stop - passed)]
+        passed += len(batches)
+    return found, passed

@@ -98,21 +98,21 @@ class ExchangeReply:
     ----------
     round, exchange : int
         What it answers.
-    last : bool
-        The client has no batch after these.
+    batches : int
+        How many the client's round has in all.
     smashed : SmashedBatches
         One batch, or up to ``batches_per_exchange``.
     """
 
     round: int
     exchange: int
-    last: bool
+    batches: int
     smashed: SmashedBatches
 
     def to_records(self) -> RecordDict:
         """Pack for a reply."""
         metrics = MetricRecord(
-            {"round": self.round, "exchange": self.exchange, "last": int(self.last)}
+            {"round": self.round, "exchange": self.exchange, "batches": self.batches}
         )
         content = RecordDict({METRICS: metrics})
         self.smashed.write_to(content)
@@ -120,9 +120,9 @@ class ExchangeReply:
 
     @classmethod
     def take_from(
-        cls, content: RecordDict, *, round_: int, exchange: int, spec: SmashedSpec
+        cls, content: RecordDict, *, round_: int, exchange: int, width: int, spec: SmashedSpec
     ) -> "ExchangeReply":
-        """Read and check on the server.
+        """Read and check on the server; ``width`` is the request's ``batches_per_exchange``.
 
         Raises
         ------
@@ -139,8 +139,14 @@ class ExchangeReply:
                 f"reply of round {found[0]}, exchange {found[1]} in round {round_}, "
                 f"exchange {exchange}"
             )
-        last = bool(number(metrics, "last"))
-        return cls(round_, exchange, last, SmashedBatches.take_from(content, spec))
+        batches, smashed = number(metrics, "batches"), SmashedBatches.take_from(content, spec)
+        sent = min(width, batches - exchange * width)
+        if len(smashed.batch_sizes) != sent:
+            raise BadReplyError(
+                f"{len(smashed.batch_sizes)} batches in exchange {exchange}, but {batches} in the "
+                f"round: {sent} expected"
+            )
+        return cls(round_, exchange, batches, smashed)
 
 
 def join_gradients(batches: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -81,28 +81,29 @@ def align(
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = recipe.epochs * len(batches_of(len(labels), recipe.batch_size))
-    minibatches = _minibatches(len(labels), recipe, generator)
-    for step, rows in enumerate(minibatches):
-        if recipe.schedule == "cosine":
-            factor = 0.5 * (1 + math.cos(math.pi * step / steps))
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
-        chosen = rows.to(labels.device)
-        estimate = estimated_gradients(
-            head, tuple(t[chosen] for t in smashed), labels[chosen], loss, create_graph=True
-        )
-        distance = sum(
-            (
-                (ours - theirs[chosen]).pow(2).sum()
-                for ours, theirs in zip(estimate, gradients, strict=True)
-            ),
-            torch.zeros((), device=labels.device),
-        )
-        optimizer.zero_grad()
-        distance.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
+    try:
+        for step, rows in enumerate(_minibatches(len(labels), recipe, generator)):
+            if recipe.schedule == "cosine":
+                factor = 0.5 * (1 + math.cos(math.pi * step / steps))
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * factor
+            chosen = rows.to(labels.device)
+            estimate = estimated_gradients(
+                head, tuple(t[chosen] for t in smashed), labels[chosen], loss, create_graph=True
+            )
+            distance = sum(
+                (
+                    (ours - theirs[chosen]).pow(2).sum()
+                    for ours, theirs in zip(estimate, gradients, strict=True)
+                ),
+                torch.zeros((), device=labels.device),
+            )
+            optimizer.zero_grad()
+            distance.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def _minibatches(

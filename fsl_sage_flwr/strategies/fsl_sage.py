@@ -17,6 +17,7 @@ from ..messages import (
     TrainReply,
     TrainRequest,
 )
+from ..schedules import set_rate
 from ..splitting import AlignmentRecipe
 from ..task import SplitTask
 from .aligning import AlignmentJob, align_heads
@@ -119,7 +120,7 @@ class FslSage(UploadStrategy):
         )
         began = time.perf_counter()
         for client in sorted(probes):
-            self._step(client, probes[client], "probe")
+            self._step(client, probes[client], "probe", (0.0, 0.0))
         self.last_round.server_seconds += time.perf_counter() - began
         for client in sorted(probes):
             self._clients[client] = self._new_client(client, probes[client])
@@ -146,6 +147,9 @@ class FslSage(UploadStrategy):
         if not clients:
             return
         began = time.perf_counter()
+        for client in clients:
+            optimizer = self._clients[client].optimizer
+            set_rate(optimizer, self.task.auxiliary_schedule, self.rounds_done)
         jobs = [
             AlignmentJob(client, state.head, state.optimizer, state.samples)
             for client in clients

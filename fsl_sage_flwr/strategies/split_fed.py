@@ -21,6 +21,7 @@ from ..messages import (
     TrainReply,
     join_gradients,
 )
+from ..schedules import set_rate
 from ..seeding import derive_seed
 from ..splitting import answer_step
 from ..task import SplitTask
@@ -83,18 +84,24 @@ class SplitFed(SplitStrategy[TrainReply]):
         self._losses = []
         client_half = arrays.to_torch_state_dict()
         flushes = {}
-        for group in self._groups(clients):
-            flushes.update(self._exchanges(group, client_half, config, grid))
+        groups = self._groups(clients)
+        for i, group in enumerate(groups):
+            part = (i / len(groups), 1 / len(groups))
+            flushes.update(self._exchanges(group, part, client_half, config, grid))
         return dict(sorted(flushes.items()))
 
     def _exchanges(
         self,
         clients: list[int],
+        part: tuple[float, float],
         client_half: Mapping[str, Tensor],
         config: ConfigRecord,
         grid: SplitGrid,
     ) -> dict[int, RecordDict]:
-        """Do all exchanges of a round with some clients; return their flushes."""
+        """Do all exchanges of a round with some clients; return their flushes.
+
+        ``part`` says where in the round they are, and how much of it they make.
+        """
         active, gradients = list(clients), dict[int, Gradients]()
         exchanges = dict.fromkeys(clients, 0)
         exchange = 0
@@ -115,11 +122,12 @@ class SplitFed(SplitStrategy[TrainReply]):
                 del exchanges[client]
             began = time.perf_counter()
             for client in self._order(sorted(replies), exchange):
-                gradients[client] = self._answer(client, exchange, replies[client])
+                gradients[client] = self._answer(client, exchange, replies[client], part)
                 exchanges[client] = exchange + 1
             self.last_round.server_seconds += time.perf_counter() - began
-            active = [client for client in replies if not replies[client].last]
             exchange += 1
+            sent = exchange * self.batches_per_exchange
+            active = [client for client, reply in replies.items() if sent < reply.batches]
         return {
             client: self._request(client, count, None, gradients).to_records(config)
             for client, count in exchanges.items()
@@ -144,15 +152,24 @@ class SplitFed(SplitStrategy[TrainReply]):
 
     def _read_exchange(self, exchange: int, client: int, content: RecordDict) -> ExchangeReply:
         return ExchangeReply.take_from(
-            content, round_=self.rounds_done, exchange=exchange, spec=self._spec
+            content,
+            round_=self.rounds_done,
+            exchange=exchange,
+            width=self.batches_per_exchange,
+            spec=self._spec,
         )
 
-    def _answer(self, client: int, exchange: int, reply: ExchangeReply) -> Gradients:
+    def _answer(
+        self, client: int, exchange: int, reply: ExchangeReply, part: tuple[float, float]
+    ) -> Gradients:
         """Step the server half on an exchange; return the gradients for the client."""
         half, optimizer = self._half_of(client)
         torch.manual_seed(derive_seed(self.task.seed, "server", self.rounds_done, client, exchange))
         answers = []
-        for tensors, labels in reply.smashed:
+        for k, (tensors, labels) in enumerate(reply.smashed, exchange * self.batches_per_exchange):
+            start, length = part
+            progress = self.rounds_done + start + length * k / reply.batches
+            set_rate(optimizer, self.task.server_schedule, progress)
             loss, gradients = answer_step(
                 half,
                 optimizer,

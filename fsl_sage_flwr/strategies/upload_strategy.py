@@ -7,6 +7,7 @@ import torch
 from flwr.app import RecordDict
 
 from ..messages import SmashedBatches, SmashedSpec, TrainReply
+from ..schedules import set_rate
 from ..seeding import derive_seed
 from ..splitting import server_step
 from ..task import SplitTask
@@ -54,11 +55,19 @@ class UploadStrategy(OneServerHalf):
 
     def _serve(self, client: int, reply: TrainReply) -> None:
         if reply.smashed is not None:
-            self._step(client, reply.smashed, "server")
+            clients = sorted(self._asked.values())
+            part = (clients.index(client) / len(clients), 1 / len(clients))
+            self._step(client, reply.smashed, "server", part)
 
-    def _step(self, client: int, batches: SmashedBatches, purpose: str) -> None:
+    def _step(
+        self, client: int, batches: SmashedBatches, purpose: str, part: tuple[float, float]
+    ) -> None:
+        """Step on a client's batches; ``part``: where in the round, and how much of it."""
         torch.manual_seed(derive_seed(self.task.seed, purpose, self.rounds_done, client))
-        for tensors, labels in batches:
+        start, length = part
+        for k, (tensors, labels) in enumerate(batches):
+            progress = self.rounds_done + start + length * k / len(batches.batch_sizes)
+            set_rate(self.server_optimizer, self.task.server_schedule, progress)
             loss = server_step(
                 self.task.model.server,
                 self.server_optimizer,

@@ -1,5 +1,6 @@
 """SplitFed equals training without a split, bit for bit."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,9 +8,12 @@ import pytest
 import torch
 from flwr.app import Message
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
 from fsl_sage_flwr.data import ClientData
+from fsl_sage_flwr.schedules import parse_schedule
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.splitting import answer_step, client_forward, client_step, estimated_step
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
@@ -43,6 +47,10 @@ def changes(optimizer: str, batches: Any = small_batches, epochs: int = 1) -> di
     }
 
 
+def unscheduled(optimizer: Optimizer) -> LRScheduler:
+    return MultiStepLR(optimizer, [])
+
+
 def nodes_for(task_changes: dict[str, Any], clients: int, **options: Any) -> MemoryGrid:
     from fsl_sage_flwr.client_apps import build_client_app
 
@@ -50,13 +58,16 @@ def nodes_for(task_changes: dict[str, Any], clients: int, **options: Any) -> Mem
     return MemoryGrid(app, clients, **options)
 
 
-def plain_loop(task: SplitTask, rounds: int) -> dict[str, Tensor]:
+def plain_loop(
+    task: SplitTask, rounds: int, schedule: Callable[[Optimizer], LRScheduler] = unscheduled
+) -> dict[str, Tensor]:
     """Train the whole model as anybody would; dropout draws what the halves draw."""
     client, server = task.model.client, task.model.server
     optimizers = [
         task.client_optimizer(client.parameters()),
         task.server_optimizer(server.parameters()),
     ]
+    schedulers = [schedule(optimizer) for optimizer in optimizers]
     for t in range(rounds):
         k = 0
         for epoch in range(task.local_epochs):
@@ -68,8 +79,9 @@ def plain_loop(task: SplitTask, rounds: int) -> dict[str, Tensor]:
                 for optimizer in optimizers:
                     optimizer.zero_grad()
                 task.loss(server(z), y).backward()
-                for optimizer in optimizers:
+                for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
                     optimizer.step()
+                    scheduler.step()
                 k += 1
     return task.model.merged_state_dict()
 
@@ -86,9 +98,37 @@ def test_one_client_equals_the_plain_loop(make: Any, optimizer: str, batches: An
     assert_same({**client, **server}, whole)
 
 
+@V1_AND_V2
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:
+    """Four batches a round: the rate is halved after the 2nd, and after the 7th."""
+    halving = parse_schedule("multi_step at=0.5,1.75 gamma=0.5 by=batch", ROUNDS)
+    setting = {
+        **changes("sgd", epochs=2),
+        "client_schedule": halving,
+        "server_schedule": halving,
+        "train_batches": lambda client, seed: list(small_batches(client, seed)),
+    }
+
+    def torchs(optimizer: Optimizer) -> LRScheduler:
+        return MultiStepLR(optimizer, [2, 7], 0.5)
+
+    def rates(optimizer: Optimizer) -> list[float]:
+        return [group["lr"] for group in optimizer.param_groups]
+
+    strategy = make(setting, batches_per_exchange=width)
+    arrays = train(strategy, nodes_for({**setting, "local_epochs": 2}, 1), ROUNDS)
+    assert rates(strategy._half_of(0)[1]) == [1e-2 / 4]
+    if width == 1:
+        client, server = strategy.model_state(arrays)
+        assert_same({**client, **server}, plain_loop(small_task(**setting), ROUNDS, torchs))
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_v1_with_several_clients_equals_fed_avg(optimizer: str) -> None:
-    setting = changes(optimizer)
+@pytest.mark.parametrize("schedule", ["constant", "cosine by=batch warmup=1"])
+def test_v1_with_several_clients_equals_fed_avg(optimizer: str, schedule: str) -> None:
+    setting = changes(optimizer, lambda client, seed: list(small_batches(client, seed)))
+    setting["client_schedule"] = setting["server_schedule"] = parse_schedule(schedule, ROUNDS)
     split, whole = split_fed_v1(setting), fed_avg(setting)
     client, server = split.model_state(train(split, nodes_for(setting, CLIENTS), ROUNDS))
     arrays = train(whole, nodes_for(setting, CLIENTS), ROUNDS)

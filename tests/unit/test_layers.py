@@ -17,16 +17,17 @@ FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
 BELOW = {
     "seeding": set(),
     "batching": set(),
+    "schedules": set(),
     "splitting": {"seeding", "batching"},
     "models": {"seeding", "batching", "splitting"},
     "data": {"batching", "seeding"},
     "messages": set(),
-    "task": {"seeding", "splitting"},
-    "strategies": {"messages", "task", "splitting", "seeding"},
-    "client_apps": {"messages", "task", "splitting", "seeding"},
+    "task": {"schedules", "seeding", "splitting"},
+    "strategies": {"messages", "task", "splitting", "schedules", "seeding"},
+    "client_apps": {"messages", "task", "splitting", "schedules", "seeding"},
     # The public surface: what another project imports.
     "__init__": {"client_apps", "messages", "splitting", "strategies", "task"},
-    "config": {"data", "models", "splitting"},
+    "config": {"data", "models", "schedules", "splitting"},
     "assembly": {"config", "data", "models", "task", "splitting", "seeding", "batching"},
     "results": {"config", "messages"},
     "recorder": {"config", "results", "strategies", "task"},
@@ -41,13 +42,23 @@ BELOW = {
     },
 }
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
-WITHOUT_FLOWER = {"seeding", "batching", "splitting", "models", "data", "task", "config"}
+WITHOUT_FLOWER = {
+    "seeding",
+    "batching",
+    "schedules",
+    "splitting",
+    "models",
+    "data",
+    "task",
+    "config",
+}
 WITHOUT_FLOWER |= {"assembly", "results"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
     "__init__": set(),
     "seeding": set(),
     "batching": set(),
+    "schedules": {"torch"},
     "splitting": {"torch"},
     "models": {"torch", "torchvision"},
     "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn"},

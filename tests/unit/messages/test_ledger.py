@@ -66,7 +66,7 @@ def test_the_other_algorithms_cost_what_the_reference_counts() -> None:
     for k, size in enumerate(BATCH_SIZES):
         down = ExchangeRequest(1, k, 1, True, True, half if k == 0 else None, gradients)
         split_fed.add("down", down.to_records())
-        split_fed.add("up", ExchangeReply(1, k, k == 19, payload(size)).to_records())
+        split_fed.add("up", ExchangeReply(1, k, 20, payload(size)).to_records())
         gradients = (torch.zeros(size, 128, 4, 4),)
     flush = ExchangeRequest(1, 20, 1, True, True, None, gradients)
     split_fed.add("down", flush.to_records())

@@ -31,7 +31,7 @@ def test_paper_is_the_papers_setting():
         "server-update-interval": 5,
         "align-interval": 10,
         "auxiliary-learning-rate": 1e-3,
-        "auxiliary-lr-schedule": "constant",
+        "align-lr-schedule": "constant",
         "auxiliary-init": "random",
         "align-epochs": 100,
         "align-batch-size": 1000,
