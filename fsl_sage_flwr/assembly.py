@@ -10,7 +10,14 @@ from .data import ClientData, Distribution, FederatedImages, ImageDataset, load_
 from .models import CATALOGUE, build_model
 from .seeding import derive_seed
 from .splitting import as_tensors, build_auxiliary, split
-from .task import Batch, ClientIdentity, OptimizerFactory, SplitTask, TrainBatches
+from .task import (
+    Batch,
+    ClientIdentity,
+    OptimizerFactory,
+    SplitTask,
+    TrainBatches,
+    ValidationBatches,
+)
 
 EVALUATION_BATCH = 500
 
@@ -38,11 +45,13 @@ def build_task(config: RunConfig) -> SplitTask:
             model.server, tuple(t.to(device) for t in smashed), train.num_classes, kind
         )
 
+    train_batches, validation_batches = _client_batches(config, train)
     return SplitTask(
         model=model,
         example=example,
         num_classes=train.num_classes,
-        train_batches=_train_batches(config, train),
+        train_batches=train_batches,
+        validation_batches=validation_batches,
         client_optimizer=_optimizer(
             config.optimizer, config.learning_rate, config.weight_decay, config.momentum
         ),
@@ -74,14 +83,17 @@ def build_test_batches(config: RunConfig) -> Callable[[], Iterable[Batch]]:
     return lambda: data.in_order(EVALUATION_BATCH)
 
 
-def _train_batches(config: RunConfig, train: ImageDataset) -> TrainBatches:
+def _client_batches(
+    config: RunConfig, train: ImageDataset
+) -> tuple[TrainBatches, ValidationBatches | None]:
     distribution = Distribution(
         name=config.distribution,
         alpha=config.alpha,
         shards_per_client=config.shards_per_client,
         seed=derive_seed(config.seed, "partition") % 2**32,
     )
-    federated = FederatedImages(train, distribution, config.torch_device())
+    kept_out = config.validation_fraction if config.fraction_evaluate else 0.0
+    federated = FederatedImages(train, distribution, config.torch_device(), kept_out)
     colour = train.image_shape[0] == 3
     augmented = config.augmentation == "crop_flip" or (config.augmentation == "auto" and colour)
 
@@ -89,7 +101,11 @@ def _train_batches(config: RunConfig, train: ImageDataset) -> TrainBatches:
         part = federated.part(client.partition_id, client.num_partitions)
         return part.epoch(config.batch_size, seed, augmented=augmented)
 
-    return train_batches
+    def validation_batches(client: ClientIdentity) -> Iterable[Batch]:
+        part = federated.validation_part(client.partition_id, client.num_partitions)
+        return part.in_order(EVALUATION_BATCH)
+
+    return train_batches, validation_batches if kept_out else None
 
 
 def _optimizer(

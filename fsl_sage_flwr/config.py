@@ -129,6 +129,8 @@ class RunConfig:
     server_order: str = _key("batch", _one_of(*SERVER_ORDERS))
     keep_optimizer_state: bool = _key(True)
     fraction_train: float = _key(1.0, _at_least(0, above=True, below=1))
+    fraction_evaluate: float = _key(0.0, _at_least(0, below=1))
+    validation_fraction: float = _key(0.1, _at_least(0, above=True, below=0.9))
     comm_threshold_mb: float = _key(0.0, _at_least(0))
     min_train_nodes: int = _key(1, _at_least(1))
     round_timeout: float = _key(3600.0, _at_least(0, above=True))

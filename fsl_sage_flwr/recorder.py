@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, MetricRecord
 
 from .config import SCHEDULE_KEYS, ConfigError, RunConfig
 from .results import RunDirectory
-from .strategies import SplitStrategy
+from .strategies import SplitStrategy, to_record
 from .task import Batch
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -99,7 +99,7 @@ class Recorder:
         if threshold and self._strategy.ledger.total >= threshold:
             log.info("%.1f MiB reach comm-threshold-mb", self._strategy.ledger.total / 2**20)
             raise EnoughCommunicationError(arrays)
-        return evaluation.to_record()
+        return to_record(evaluation, "test")
 
     def resume(self, checkpoint: Path) -> ArrayRecord:
         """Take over a checkpoint; return its client half.
@@ -149,13 +149,15 @@ class Recorder:
 
     def _row(self, accuracy: float, loss: float) -> dict[str, Any]:
         summary, ledger = self._strategy.last_round, self._strategy.ledger
-        bytes_now = ledger.by_kind()
+        bytes_now, validation = ledger.by_kind(), summary.validation
         this_round = {key: bytes_now[key] - self._bytes_before[key] for key in bytes_now}
         self._bytes_before = bytes_now
         return {
             "round": summary.round,
             "test_accuracy": accuracy,
             "test_loss": loss,
+            "validation_accuracy": validation.accuracy if validation else None,
+            "validation_loss": validation.loss if validation else None,
             "train_loss": summary.train_loss,
             "comm_bytes": ledger.total,
             "comm_bytes_reference": ledger.reference_total,

@@ -18,6 +18,8 @@ HISTORY_COLUMNS = (
     "round",
     "test_accuracy",
     "test_loss",
+    "validation_accuracy",
+    "validation_loss",
     "train_loss",
     "comm_bytes",
     "comm_bytes_reference",

@@ -59,6 +59,7 @@ def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy[Any]:
     common: dict[str, Any] = {
         "keep_optimizer_state": config.keep_optimizer_state,
         "fraction_train": config.fraction_train,
+        "fraction_evaluate": config.fraction_evaluate,
         "min_train_nodes": config.min_train_nodes,
         "round_timeout": config.round_timeout,
     }

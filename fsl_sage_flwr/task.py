@@ -39,6 +39,7 @@ class ClientIdentity:
 
 
 TrainBatches = Callable[[ClientIdentity, int], Iterable[Batch]]
+ValidationBatches = Callable[[ClientIdentity], Iterable[Batch]]
 
 
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -64,6 +65,9 @@ class SplitTask:
     train_batches : callable
         ``(client, seed) -> (inputs, labels)`` batches of one local epoch on that client,
         on ``device``. All randomness (order, augmentation) must come from ``seed``.
+    validation_batches : callable, optional
+        ``client -> (inputs, labels)`` batches of that client's validation part, for
+        federated evaluation.
     client_optimizer, server_optimizer, auxiliary_optimizer : callable
         From parameters to a ``torch.optim.Optimizer``.
     client_schedule, server_schedule, auxiliary_schedule : callable
@@ -91,6 +95,7 @@ class SplitTask:
     example: Tensor
     num_classes: int
     train_batches: TrainBatches
+    validation_batches: ValidationBatches | None = None
     client_optimizer: OptimizerFactory = adam
     server_optimizer: OptimizerFactory = adam
     auxiliary_optimizer: OptimizerFactory = adam

@@ -9,6 +9,8 @@ from flwr.clientapp import ClientApp
 from ..messages import (
     CSE_FSL_TRAIN,
     DESCRIBE,
+    EVALUATE_FULL_MODEL,
+    EVALUATE_SPLIT,
     FED_AVG_TRAIN,
     FSL_SAGE_PROBE,
     FSL_SAGE_TRAIN,
@@ -17,6 +19,7 @@ from ..messages import (
 )
 from ..task import SplitTask
 from . import cse_fsl, fed_avg, fsl_sage, split_fed
+from .evaluation import evaluate_full_model, evaluate_split
 from .identity import describe
 from .task_cache import BuildTask, task_of
 
@@ -29,6 +32,8 @@ HANDLERS: dict[str, Handler] = {
     FED_AVG_TRAIN: fed_avg.train,
     SPLIT_FED_EXCHANGE: split_fed.exchange,
     SPLIT_FED_FLUSH: split_fed.flush,
+    EVALUATE_SPLIT: evaluate_split,
+    EVALUATE_FULL_MODEL: evaluate_full_model,
 }
 
 

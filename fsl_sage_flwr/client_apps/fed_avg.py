@@ -6,6 +6,7 @@ from flwr.app import Context, Message
 from ..seeding import derive_seed
 from ..splitting import as_tensors
 from ..task import SplitTask
+from .evaluation import load_half
 from .local_training import OPTIMIZER, SERVER_OPTIMIZER, LocalRound, need
 
 
@@ -13,8 +14,8 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     """Train both halves for one round as the whole model that they are."""
     round_ = LocalRound(message, context, task)
     model, whole = task.model, need(round_.request.client_half, "model")
-    model.client.load_state_dict({name: whole[name] for name in model.client.state_dict()})
-    model.server.load_state_dict({name: whole[name] for name in model.server.state_dict()})
+    load_half(model.client, whole)
+    load_half(model.server, whole)
     optimizers = (
         round_.optimizer(OPTIMIZER, task.client_optimizer, model.client, task.client_schedule),
         round_.optimizer(

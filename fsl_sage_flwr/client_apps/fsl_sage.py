@@ -4,7 +4,7 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from torch import Tensor, nn
 
-from ..messages import MissingPayloadError, ProbeRequest, SmashedBatches, TrainRequest
+from ..messages import MissingPayloadError, SmashedBatches, TrainRequest, WeightsRequest
 from ..splitting import client_forward, estimated_step
 from ..task import SplitTask
 from .client_state import ClientState
@@ -17,10 +17,10 @@ AUXILIARY = "auxiliary"
 
 def probe(message: Message, context: Context, task: SplitTask) -> Message:
     """Answer with the smashed data of the round's first batch; nothing is trained."""
-    request = ProbeRequest.from_records(message.content)
+    request = WeightsRequest.from_records(message.content)
     client = identify(context)
-    task.model.client.load_state_dict(request.client_half)
-    ClientState(context).save(CLIENT_HALF, dict(request.client_half), version=request.round)
+    task.model.client.load_state_dict(request.weights)
+    ClientState(context).save(CLIENT_HALF, dict(request.weights), version=request.round)
     seed_round(task, client, request.round)
     inputs, labels = next(iter(epoch_batches(task, client, request.round, 0)))
     with torch.no_grad():

@@ -39,6 +39,22 @@ class ClientData:
             rows = slice(start, start + batch_size)
             yield normalize(self.images[rows]), self.labels[rows]
 
+    def divided(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
+        """Divide in a training and a validation part, which the seed draws.
+
+        The validation part has ``fraction`` of the examples, at least one; two at least
+        are left to train on.
+        """
+        count = len(self.labels)
+        kept_out = min(max(1, round(fraction * count)), count - 2)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        rows = order.to(self.labels.device)
+        validation, training = rows[:kept_out], rows[kept_out:]
+        return (
+            ClientData(self.images[training], self.labels[training]),
+            ClientData(self.images[validation], self.labels[validation]),
+        )
+
 
 class Epoch(Sequence[tuple[Tensor, Tensor]]):
     """Batches of one pass over a client's examples.
@@ -98,19 +114,33 @@ class FederatedImages:
         How it is divided.
     device : torch.device
         Where the decoded parts lie.
+    validation_fraction : float
+        Share of each client's examples that is kept out of training; 0 is none.
     """
 
     def __init__(
-        self, dataset: ImageDataset, distribution: Distribution, device: torch.device
+        self,
+        dataset: ImageDataset,
+        distribution: Distribution,
+        device: torch.device,
+        validation_fraction: float = 0.0,
     ) -> None:
+        self._validation_fraction = validation_fraction
         self._dataset = dataset
         self._distribution = distribution
         self._device = device
         self._rows: dict[int, list[list[int]]] = {}
-        self._parts: dict[tuple[int, int], ClientData] = {}
+        self._parts: dict[tuple[int, int], tuple[ClientData, ClientData]] = {}
 
     def part(self, partition_id: int, num_partitions: int) -> ClientData:
-        """Return a client's examples."""
+        """Return a client's training examples."""
+        return self._both(partition_id, num_partitions)[0]
+
+    def validation_part(self, partition_id: int, num_partitions: int) -> ClientData:
+        """Return those of a client's examples that are kept out of training."""
+        return self._both(partition_id, num_partitions)[1]
+
+    def _both(self, partition_id: int, num_partitions: int) -> tuple[ClientData, ClientData]:
         key = (partition_id, num_partitions)
         if key not in self._parts:
             if num_partitions not in self._rows:
@@ -118,5 +148,10 @@ class FederatedImages:
                     self._dataset.labels, num_partitions, self._distribution
                 )
             images, labels = self._dataset.decode(self._rows[num_partitions][partition_id])
-            self._parts[key] = ClientData(images.to(self._device), labels.to(self._device))
+            whole = ClientData(images.to(self._device), labels.to(self._device))
+            if self._validation_fraction:
+                seed = derive_seed(self._distribution.seed, "validation", *key)
+                self._parts[key] = whole.divided(self._validation_fraction, seed)
+            else:
+                self._parts[key] = whole, ClientData(whole.images[:0], whole.labels[:0])
         return self._parts[key]

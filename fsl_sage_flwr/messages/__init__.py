@@ -1,6 +1,7 @@
 """Everything that crosses the network, and how many bytes it is."""
 
 from .describe import DESCRIBE, NodeDescription
+from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .ledger import CommunicationLedger, Direction
 from .records import BadReplyError, MissingPayloadError
 from .smashed import SmashedBatches, SmashedSpec
@@ -14,17 +15,18 @@ from .split_fed import (
 from .training import (
     CSE_FSL_TRAIN,
     FED_AVG_TRAIN,
-    FSL_SAGE_PROBE,
     FSL_SAGE_TRAIN,
-    ProbeRequest,
     TrainReply,
     TrainRequest,
     Upload,
 )
+from .weights import FSL_SAGE_PROBE, WeightsRequest
 
 __all__ = [
     "CSE_FSL_TRAIN",
     "DESCRIBE",
+    "EVALUATE_FULL_MODEL",
+    "EVALUATE_SPLIT",
     "FED_AVG_TRAIN",
     "FSL_SAGE_PROBE",
     "FSL_SAGE_TRAIN",
@@ -33,15 +35,16 @@ __all__ = [
     "BadReplyError",
     "CommunicationLedger",
     "Direction",
+    "EvaluateReply",
     "ExchangeReply",
     "ExchangeRequest",
     "MissingPayloadError",
     "NodeDescription",
-    "ProbeRequest",
     "SmashedBatches",
     "SmashedSpec",
     "TrainReply",
     "TrainRequest",
     "Upload",
+    "WeightsRequest",
     "join_gradients",
 ]

@@ -74,6 +74,20 @@ def number(record: MetricRecord | ConfigRecord, key: str) -> int:
     return value
 
 
+def not_negative(record: MetricRecord, key: str) -> float:
+    """Return a finite number from 0 on of a record.
+
+    Raises
+    ------
+    BadReplyError
+        It is missing or something else.
+    """
+    value = record.get(key)
+    if not isinstance(value, float) or not 0 <= value < float("inf"):
+        raise BadReplyError(f"{key!r} is {value!r}; a finite number from 0 on is needed")
+    return value
+
+
 def check_like(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
     """Refuse tensors whose names, shapes or dtypes differ, or that are not finite.
 

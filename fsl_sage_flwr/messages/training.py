@@ -1,8 +1,6 @@
 """A round of local training: one request and one reply per client.
 
 FSL-SAGE, CSE-FSL and FedAvg train so; SplitFed's last message of a round is answered so too.
-In FSL-SAGE a client without a head first answers a *probe*: the smashed data of its first
-batch.
 """
 
 from collections.abc import Mapping
@@ -21,45 +19,18 @@ from .records import (
     SMASHED,
     BadReplyError,
     check_like,
+    not_negative,
     number,
     tensors_of,
     to_arrays,
 )
 from .smashed import SmashedBatches, SmashedSpec
 
-FSL_SAGE_PROBE = "query.fsl_sage_probe"
 FSL_SAGE_TRAIN = "train.fsl_sage"
 CSE_FSL_TRAIN = "train.cse_fsl"
 FED_AVG_TRAIN = "train.fed_avg"
 
 Upload = Literal["required", "optional", "none"]
-
-
-@dataclass(frozen=True)
-class ProbeRequest:
-    """Ask for the smashed data of the round's first batch.
-
-    The client keeps the client half, so that the training request that follows need not
-    carry it again.
-    """
-
-    round: int
-    client_half: Mapping[str, Tensor]
-
-    def to_records(self) -> RecordDict:
-        """Pack for a request."""
-        return RecordDict(
-            {
-                CLIENT_HALF: to_arrays(self.client_half),
-                CONFIG: ConfigRecord({"round": self.round}),
-            }
-        )
-
-    @classmethod
-    def from_records(cls, content: RecordDict) -> "ProbeRequest":
-        """Read on the client."""
-        config = content.config_records[CONFIG]
-        return cls(number(config, "round"), tensors_of(content, CLIENT_HALF))
 
 
 @dataclass(frozen=True)
@@ -230,17 +201,10 @@ class TrainReply:
             round=expected_round,
             num_examples=number(metrics, "num-examples"),
             optimizer_state_lost=bool(number(metrics, "optimizer-state-lost")),
-            seconds=_not_negative(metrics, "seconds"),
-            step_seconds=_not_negative(metrics, "step-seconds"),
+            seconds=not_negative(metrics, "seconds"),
+            step_seconds=not_negative(metrics, "step-seconds"),
             client_half=half,
             smashed=smashed,
             auxiliary=head,
-            train_loss=_not_negative(metrics, "train-loss") if "train-loss" in metrics else None,
+            train_loss=not_negative(metrics, "train-loss") if "train-loss" in metrics else None,
         )
-
-
-def _not_negative(metrics: MetricRecord, key: str) -> float:
-    value = metrics.get(key)
-    if not isinstance(value, float) or not 0 <= value < float("inf"):
-        raise BadReplyError(f"{key!r} is {value!r}; a finite number from 0 on is needed")
-    return value

@@ -2,6 +2,7 @@
 
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
+from .evaluation import Evaluation, evaluate
 from .gradients import Loss, estimated_gradients, true_gradients
 from .precision import autocast, to_device
 from .splitter import SplitError, SplitModel, as_tensors, split
@@ -18,6 +19,7 @@ __all__ = [
     "AlignmentQuality",
     "AlignmentRecipe",
     "AuxiliaryHead",
+    "Evaluation",
     "Loss",
     "SplitError",
     "SplitModel",
@@ -32,6 +34,7 @@ __all__ = [
     "compare_gradients",
     "estimated_gradients",
     "estimated_step",
+    "evaluate",
     "server_step",
     "split",
     "to_device",

@@ -1,7 +1,7 @@
 """Split-learning algorithms as Flower strategies."""
 
 from .cse_fsl import CseFsl
-from .evaluation import Evaluation, evaluate_halves
+from .evaluation import evaluate_halves, to_record
 from .fsl_sage import FslSage
 from .full_model_fed_avg import FullModelFedAvg
 from .split_fed import SplitFedV1, SplitFedV2
@@ -10,7 +10,6 @@ from .split_strategy import RoundSummary, SplitStrategy, TrainingFailedError
 
 __all__ = [
     "CseFsl",
-    "Evaluation",
     "FslSage",
     "FullModelFedAvg",
     "RoundSummary",
@@ -20,4 +19,5 @@ __all__ = [
     "SplitStrategy",
     "TrainingFailedError",
     "evaluate_halves",
+    "to_record",
 ]

@@ -35,6 +35,12 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) ->
     return result
 
 
+def weighted_mean(pairs: Sequence[tuple[float, int]]) -> float | None:
+    """Return the mean of (value, weight) pairs; None of nothing."""
+    total = sum(weight for _, weight in pairs)
+    return sum(value * weight for value, weight in pairs) / total if total else None
+
+
 def with_dtypes_of(record: ArrayRecord, like: ArrayRecord) -> ArrayRecord:
     """Give every array the dtype it had: FedAvg turns integer buffers into floats."""
     arrays = {}

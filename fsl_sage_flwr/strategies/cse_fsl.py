@@ -40,7 +40,6 @@ class CseFsl(UploadStrategy):
     def _requests(
         self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
     ) -> dict[int, RecordDict]:
-        self._losses = []
         client_half = arrays.to_torch_state_dict()
         return {
             client: TrainRequest(

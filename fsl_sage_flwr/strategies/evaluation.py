@@ -2,36 +2,20 @@
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from flwr.app import ArrayRecord, MetricRecord
+from torch import Tensor
 
-from ..splitting import as_tensors
+from ..splitting import Evaluation, as_tensors, evaluate
 from ..task import Batch, SplitTask
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Test results, means over examples.
-
-    Attributes
-    ----------
-    loss : float
-        Mean loss.
-    accuracy : float
-        Share of examples whose highest score is their label's, 0 to 1.
-    num_examples : int
-        How many there were.
-    """
-
-    loss: float
-    accuracy: float
-    num_examples: int
-
-    def to_record(self) -> MetricRecord:
-        """Return what Flower's ``evaluate_fn`` returns."""
-        return MetricRecord({"test-loss": self.loss, "test-accuracy": self.accuracy})
+def to_record(evaluation: Evaluation, split: str) -> MetricRecord:
+    """Return metrics ``{split}-loss`` and ``{split}-accuracy``, as Flower's ``Result`` has them."""
+    return MetricRecord(
+        {f"{split}-loss": evaluation.loss, f"{split}-accuracy": evaluation.accuracy}
+    )
 
 
 def evaluate_halves(
@@ -52,16 +36,34 @@ def evaluate_halves(
     client.load_state_dict(client_half.to_torch_state_dict())
     client.eval()
     server.eval()
-    total_loss, correct, count = 0.0, 0, 0
     threads = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or threads)  # the clients are at rest
-    with torch.no_grad(), task.autocast():
-        for inputs, labels in batches():
-            output = server(*as_tensors(client(inputs)))
-            total_loss += task.loss(output.float(), labels).item() * len(labels)
-            correct += int((output.argmax(dim=1) == labels).sum())
-            count += len(labels)
+
+    def model(inputs: tuple[Tensor, ...]) -> Tensor:
+        with task.autocast():
+            scores: Tensor = server(*as_tensors(client(*inputs)))
+        return scores
+
+    found = evaluate(model, (((inputs,), labels) for inputs, labels in batches()), task.loss)
     torch.set_num_threads(threads)
     client.train()
     server.train()
-    return Evaluation(total_loss / max(count, 1), correct / max(count, 1), count)
+    return found
+
+
+def evaluate_server_half(
+    task: SplitTask, batches: Iterable[tuple[tuple[Tensor, ...], Tensor]]
+) -> Evaluation:
+    """Evaluate the server half, in eval mode, on smashed data that clients sent."""
+    server = task.model.server
+    server.eval()
+
+    def model(smashed: tuple[Tensor, ...]) -> Tensor:
+        with task.autocast():
+            scores: Tensor = server(*smashed)
+        return scores
+
+    there = ((task.to_device(tensors), labels.to(task.device)) for tensors, labels in batches)
+    found = evaluate(model, there, task.loss)
+    server.train()
+    return found

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..messages import (
     FSL_SAGE_PROBE,
     FSL_SAGE_TRAIN,
-    ProbeRequest,
     SmashedBatches,
     TrainReply,
     TrainRequest,
+    WeightsRequest,
 )
 from ..schedules import set_rate
 from ..splitting import AlignmentRecipe
@@ -99,7 +99,6 @@ class FslSage(UploadStrategy):
     def _requests(
         self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
     ) -> dict[int, RecordDict]:
-        self._losses = []
         client_half = arrays.to_torch_state_dict()
         new = [client for client in clients if client not in self._clients]
         self._probed = set(self._probe(new, client_half, grid))
@@ -111,7 +110,7 @@ class FslSage(UploadStrategy):
         self, clients: list[int], client_half: Mapping[str, Tensor], grid: SplitGrid
     ) -> list[int]:
         """Get a first batch from clients without a head, and step the server half on it."""
-        request = ProbeRequest(self.rounds_done, client_half).to_records()
+        request = WeightsRequest(self.rounds_done, client_half).to_records()
         probes: dict[int, SmashedBatches] = self._exchange(
             grid,
             dict.fromkeys(clients, request),

@@ -6,9 +6,17 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from ..messages import FED_AVG_TRAIN, CommunicationLedger, SmashedSpec, TrainReply, TrainRequest
+from ..messages import (
+    EVALUATE_FULL_MODEL,
+    FED_AVG_TRAIN,
+    CommunicationLedger,
+    EvaluateReply,
+    TrainReply,
+    TrainRequest,
+)
+from ..splitting import Evaluation
 from ..task import Batch, SplitTask
-from .evaluation import Evaluation, evaluate_halves
+from .evaluation import evaluate_halves
 from .split_grid import SplitGrid
 from .split_strategy import SplitStrategy
 
@@ -32,12 +40,12 @@ class FullModelFedAvg(SplitStrategy[TrainReply]):
     """
 
     message_type = FED_AVG_TRAIN
+    evaluation_type = EVALUATE_FULL_MODEL
 
     def __init__(self, task: SplitTask, **strategy: Any) -> None:
         super().__init__(task, **strategy)
         self.ledger = CommunicationLedger(arrays_kind="full_model")
         self._like = {name: t.cpu() for name, t in task.model.merged_state_dict().items()}
-        self._spec = SmashedSpec((), task.num_classes)
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the whole model as it is, the ``initial_arrays`` of ``start``."""
@@ -82,16 +90,21 @@ class FullModelFedAvg(SplitStrategy[TrainReply]):
             weighted_by_key=self.weighted_by_key,
         )
 
+    def _score(self, content: RecordDict) -> Evaluation:
+        """Take the results that a client found by itself: it holds the whole model."""
+        reply = EvaluateReply.from_records(content, self.rounds_done)
+        return Evaluation(reply.loss, reply.accuracy, reply.num_examples)
+
     def _serve(self, client: int, reply: TrainReply) -> None:
         """Do nothing: there is no server half to train."""
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
+        self._losses = [
+            (reply.train_loss, reply.num_examples)
+            for reply in replies.values()
+            if reply.train_loss is not None
+        ]
         self._note(replies)
-        known = [r for r in replies.values() if r.train_loss is not None]
-        examples = sum(reply.num_examples for reply in known)
-        if examples:
-            total = sum((reply.train_loss or 0.0) * reply.num_examples for reply in known)
-            self.last_round.train_loss = total / examples
 
     def _save_server(self) -> Any:
         return ()

@@ -55,10 +55,10 @@ class Roster:
                 return
             time.sleep(0.2)
 
-    def sample(self, count: int, seed: int, round_: int) -> list[int]:
+    def sample(self, count: int, seed: int, round_: int, purpose: str = "sample") -> list[int]:
         """Draw clients for a round; partition ids, ascending."""
         clients = sorted(self.nodes)
-        draw = random.Random(derive_seed(seed, "sample", round_))
+        draw = random.Random(derive_seed(seed, purpose, round_))
         return sorted(draw.sample(clients, min(count, len(clients))))
 
     def _describe(self, grid: SplitGrid, nodes: list[int]) -> None:

@@ -17,7 +17,6 @@ from ..messages import (
     SPLIT_FED_FLUSH,
     ExchangeReply,
     ExchangeRequest,
-    SmashedSpec,
     TrainReply,
     join_gradients,
 )
@@ -62,9 +61,7 @@ class SplitFed(SplitStrategy[TrainReply]):
     def __init__(self, task: SplitTask, *, batches_per_exchange: int = 1, **strategy: Any) -> None:
         super().__init__(task, **strategy)
         self.batches_per_exchange = batches_per_exchange
-        self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
         self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
-        self._losses: list[tuple[float, int]] = []
 
     @abstractmethod
     def _half_of(self, client: int) -> Half:
@@ -81,7 +78,6 @@ class SplitFed(SplitStrategy[TrainReply]):
     def _requests(
         self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
     ) -> dict[int, RecordDict]:
-        self._losses = []
         client_half = arrays.to_torch_state_dict()
         flushes = {}
         groups = self._groups(clients)
@@ -196,8 +192,6 @@ class SplitFed(SplitStrategy[TrainReply]):
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
         self._note(replies)
-        samples = sum(count for _, count in self._losses)
-        self.last_round.train_loss = sum(loss * n for loss, n in self._losses) / samples
 
 
 class SplitFedV1(SplitFed):

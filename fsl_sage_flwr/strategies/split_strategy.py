@@ -12,10 +12,20 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
 from torch import Tensor
 
-from ..messages import BadReplyError, CommunicationLedger, TrainReply
+from ..messages import (
+    EVALUATE_SPLIT,
+    BadReplyError,
+    CommunicationLedger,
+    SmashedBatches,
+    SmashedSpec,
+    TrainReply,
+    WeightsRequest,
+)
+from ..splitting import Evaluation
 from ..task import Batch, SplitTask
-from .averaging import with_dtypes_of
-from .evaluation import Evaluation, evaluate_halves
+from .averaging import weighted_mean, with_dtypes_of
+from .evaluation import evaluate_halves, evaluate_server_half, to_record
+from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
 from .split_grid import SplitGrid
 
@@ -39,9 +49,11 @@ class RoundSummary:
     clients : int
         Clients whose replies were used.
     failures : dict of int to str
-        Clients left out, by partition id, with the reason.
+        Clients left out, of training or of evaluation, by partition id, with the reason.
     train_loss : float or None
         Mean loss of the server half's steps, weighted by samples.
+    validation : Evaluation or None
+        Federated evaluation after the round, weighted by examples; None when there was none.
     client_seconds, client_step_seconds : float
         Time that the clients spent on their requests, and of it on forward and backward
         passes; sums over the clients.
@@ -57,6 +69,7 @@ class RoundSummary:
     clients: int = 0
     failures: dict[int, str] = field(default_factory=dict)
     train_loss: float | None = None
+    validation: Evaluation | None = None
     client_seconds: float = 0.0
     client_step_seconds: float = 0.0
     server_seconds: float = 0.0
@@ -88,11 +101,17 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         Rounds in a row with fewer than ``min_train_nodes`` good replies that end the run.
     **fedavg
         Flower's arguments of ``FedAvg``: ``fraction_train``, ``min_train_nodes``, …
-        Here ``min_train_nodes`` and ``min_available_nodes`` are 1 and
-        ``fraction_evaluate`` is 0 unless given.
+        Here the ``min_…_nodes`` are 1 and ``fraction_evaluate`` is 0 unless given; more
+        needs a task with ``validation_batches``.
+
+    Raises
+    ------
+    ValueError
+        ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``.
     """
 
     message_type: str
+    evaluation_type = EVALUATE_SPLIT
 
     def __init__(
         self,
@@ -103,11 +122,17 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         max_failed_rounds: int = 3,
         **fedavg: Any,
     ) -> None:
-        super().__init__(**{"min_train_nodes": 1, "min_available_nodes": 1, **fedavg})
+        ones = dict.fromkeys(("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), 1)
+        super().__init__(**{**ones, **fedavg})
         if "fraction_evaluate" not in fedavg:
             self.fraction_evaluate, self.min_evaluate_nodes = 0.0, 0
         if fedavg.get("train_metrics_aggr_fn") is None:
             self.train_metrics_aggr_fn = self._train_metrics
+        if self.fraction_evaluate > 0 and task.validation_batches is None:
+            raise ValueError(
+                f"fraction_evaluate = {self.fraction_evaluate:g} needs a task whose clients have "
+                "a validation part: give SplitTask validation_batches, or set it to 0"
+            )
         self.task = task
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
@@ -124,6 +149,9 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self._replies: dict[int, Reply] = {}
         self._served: set[int] = set()
         self._saved: Any = None
+        self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
+        self._losses: list[tuple[float, int]] = []
+        self._evaluation: FederatedEvaluation | None = None
 
     # What an algorithm is made of -------------------------------------------------------
 
@@ -260,7 +288,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done)
         log.info("configure_train: clients %s of %d", clients, len(self.roster.nodes))
         config["server-round"] = server_round
-        self._saved = self._save_server()
+        self._saved, self._losses = self._save_server(), []
         requests = self._requests(clients, arrays, config, grid)
         self._asked = {self.roster.nodes[client]: client for client in requests}
         self._queue, self._replies, self._served = sorted(requests), {}, set()
@@ -304,7 +332,36 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             arrays = with_dtypes_of(arrays, good[0].content.array_records[self.arrayrecord_key])
         return arrays, metrics
 
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Sample clients, by the seed, and ask each to evaluate on its validation part."""
+        if self.fraction_evaluate == 0:
+            return []
+        self.roster.refresh(self.over(grid), self.min_available_nodes)
+        wanted = max(int(len(self.roster.nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
+        clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
+        asked = {self.roster.nodes[client]: client for client in clients}
+        self._evaluation = FederatedEvaluation(asked, self._score)
+        content = WeightsRequest(self.rounds_done, arrays.to_torch_state_dict()).to_records()
+        return [self._message(client, content, self.evaluation_type) for client in clients]
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Return ``validation-loss`` and ``validation-accuracy``, weighted by examples."""
+        evaluation, self._evaluation = self._evaluation, None
+        if evaluation is None:
+            return None
+        found = self.last_round.validation = evaluation.finish()
+        self.last_round.failures = {**evaluation.failures, **self.last_round.failures}
+        return None if found is None else to_record(found, "validation")
+
     # One round --------------------------------------------------------------------------
+
+    def _score(self, content: RecordDict) -> Evaluation:
+        """Return the results of a reply to an evaluation."""
+        return evaluate_server_half(self.task, SmashedBatches.take_from(content, self._spec))
 
     def _undo_unfinished(self) -> None:
         """Put the server half back when a wrapper gave a round up without asking us."""
@@ -323,6 +380,9 @@ class SplitStrategy(FedAvg, Generic[Reply]):
 
     def _receive(self, request: Message, reply: Message) -> None:
         """Take a reply as it arrives, and serve all whose turn has come."""
+        if self._evaluation is not None:
+            self._evaluation.receive(request, reply)
+            return
         client = self._asked.get(request.metadata.dst_node_id)
         if client is None:
             return
@@ -352,7 +412,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         return self._trained_on.get(client) == self.roster.nodes[client]
 
     def _note(self, replies: Mapping[int, TrainReply]) -> None:
-        """Put the replies' own figures into the round's summary."""
+        """Put the replies' own figures, and the mean loss, into the round's summary."""
+        self.last_round.train_loss = weighted_mean(self._losses)
         self._trained_on.update({client: self.roster.nodes[client] for client in replies})
         summary = self.last_round
         summary.client_seconds += sum(reply.seconds for reply in replies.values())

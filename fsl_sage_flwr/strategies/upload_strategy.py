@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from flwr.app import RecordDict
 
-from ..messages import SmashedBatches, SmashedSpec, TrainReply
+from ..messages import SmashedBatches, TrainReply
 from ..schedules import set_rate
 from ..seeding import derive_seed
 from ..splitting import server_step
@@ -39,9 +39,7 @@ class UploadStrategy(OneServerHalf):
     ) -> None:
         super().__init__(task, **strategy)
         self.server_update_interval = server_update_interval
-        self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
         self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
-        self._losses: list[tuple[float, int]] = []
 
     def _read_with(self, content: RecordDict, **expected: Any) -> TrainReply:
         return TrainReply.take_from(
@@ -80,6 +78,3 @@ class UploadStrategy(OneServerHalf):
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
         self._note(replies)
-        samples = sum(count for _, count in self._losses)
-        if samples:
-            self.last_round.train_loss = sum(loss * count for loss, count in self._losses) / samples

@@ -68,6 +68,12 @@ CHECKS = {
         "must be above 0 and at most 1",
         [0.01, 1.0],
     ),
+    "fraction-evaluate": (
+        [-0.1, 1.01, math.nan],
+        "must be at least 0 and at most 1",
+        [0.0, 1.0],
+    ),
+    "validation-fraction": ([0.0, 0.91], "must be above 0 and at most 0.9", [0.01, 0.9]),
     "batches-per-exchange": ([0], AT_LEAST.format(1), [1]),
     "server-order": (["random"], "valid are batch, client", ["batch", "client"]),
     "comm-threshold-mb": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),

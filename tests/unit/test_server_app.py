@@ -46,6 +46,13 @@ def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str)
     assert checkpoint["strategy"]["rounds_done"] == 2
 
 
+@pytest.mark.parametrize("algorithm", ["fed_avg", "fsl_sage"])
+def test_federated_evaluation_is_in_the_history(tmp_path: Path, algorithm: str) -> None:
+    history = history_of(run(tmp_path, algorithm=algorithm, **{"fraction-evaluate": 1.0}))
+    assert history["validation_accuracy"].between(0, 1).all()
+    assert (history["validation_loss"] > 0).all()
+
+
 def test_run_ends_after_the_round_that_reaches_the_threshold(tmp_path: Path) -> None:
     directory = run(tmp_path, **{"num-server-rounds": 9, "comm-threshold-mb": 3.0})
     bytes_so_far = history_of(directory)["comm_bytes"]

@@ -130,3 +130,27 @@ def test_a_batch_is_the_same_whether_or_not_those_before_it_were_made():
     assert torch.equal(whole[3][0], alone[0])
     (sliced,) = data.epoch(4, 3, augmented=True)[3:4]
     assert torch.equal(whole[3][0], sliced[0])
+
+
+@pytest.mark.parametrize(("count", "kept_out"), [(10, 3), (3, 1), (2, 0), (40, 10)])
+def test_a_validation_part_is_kept_out_of_training(count, kept_out):
+    source = ClientData(
+        torch.arange(count, dtype=torch.uint8).reshape(count, 1, 1, 1), torch.arange(count)
+    )
+    training, validation = source.divided(0.26, 7)
+    assert len(validation.labels) == kept_out
+    rows = torch.cat([training.labels, validation.labels])
+    assert rows.sort().values.tolist() == list(range(count))
+    for part in (training, validation):
+        assert torch.equal(part.images.flatten().long(), part.labels)
+    assert torch.equal(source.divided(0.26, 7)[1].labels, validation.labels)
+
+
+def test_every_client_keeps_out_examples_of_its_own():
+    federated = FederatedImages(dataset(), Distribution(seed=1), CPU, validation_fraction=0.2)
+    sizes = [
+        (len(federated.part(i, 4).labels), len(federated.validation_part(i, 4).labels))
+        for i in range(4)
+    ]
+    assert sizes == [(8, 2)] * 4
+    assert len(FederatedImages(dataset(), Distribution(), CPU).validation_part(0, 4).labels) == 0

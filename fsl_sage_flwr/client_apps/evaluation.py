@@ -1,0 +1,65 @@
+"""Federated evaluation on the client's own validation part."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from flwr.app import Context, Message, RecordDict
+from torch import Tensor, nn
+
+from ..messages import EvaluateReply, MissingPayloadError, SmashedBatches, WeightsRequest
+from ..splitting import as_tensors, client_forward, evaluate
+from ..task import Batch, SplitTask
+from .identity import identify
+
+
+def evaluate_split(message: Message, context: Context, task: SplitTask) -> Message:
+    """Answer with the smashed data and labels of the validation part; the server scores them."""
+    request = WeightsRequest.from_records(message.content)
+    half = task.model.client
+    half.load_state_dict(request.weights)
+    half.eval()
+    with torch.no_grad():
+        smashed = [
+            (client_forward(half, inputs, task.autocast), labels)
+            for inputs, labels in _validation_batches(task, context)
+        ]
+    half.train()
+    content = RecordDict()
+    SmashedBatches.join(smashed).write_to(content)
+    return Message(content, reply_to=message)
+
+
+def evaluate_full_model(message: Message, context: Context, task: SplitTask) -> Message:
+    """Evaluate the whole model, which FedAvg's clients hold."""
+    request = WeightsRequest.from_records(message.content)
+    client, server = task.model.client, task.model.server
+    for half in (client, server):
+        load_half(half, request.weights)
+        half.eval()
+
+    def model(inputs: tuple[Tensor, ...]) -> Tensor:
+        with task.autocast():
+            scores: Tensor = server(*as_tensors(client(*inputs)))
+        return scores
+
+    batches = (((inputs,), labels) for inputs, labels in _validation_batches(task, context))
+    found = evaluate(model, batches, task.loss)
+    client.train()
+    server.train()
+    reply = EvaluateReply(request.round, found.loss, found.accuracy, found.num_examples)
+    return Message(reply.to_records(), reply_to=message)
+
+
+def load_half(half: nn.Module, whole: Mapping[str, Tensor]) -> None:
+    """Load a half's own values out of a whole model's."""
+    half.load_state_dict({name: whole[name] for name in half.state_dict()})
+
+
+def _validation_batches(task: SplitTask, context: Context) -> Iterable[Batch]:
+    client = identify(context)
+    if task.validation_batches is None:
+        raise MissingPayloadError("this node's task has no validation_batches to evaluate on")
+    batches = list(task.validation_batches(client))
+    if not batches:
+        raise MissingPayloadError(f"client {client.partition_id} has no validation examples")
+    return batches

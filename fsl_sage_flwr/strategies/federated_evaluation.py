@@ -1,0 +1,59 @@
+"""One round's evaluation on the clients' own validation parts."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from flwr.app import Message, RecordDict
+
+from ..messages import BadReplyError
+from ..splitting import Evaluation
+
+log = logging.getLogger("flwr.fsl_sage")
+
+
+class FederatedEvaluation:
+    """Who was asked, and what they answered.
+
+    Parameters
+    ----------
+    clients : mapping of int to int
+        Partition ids of those asked, by node id.
+    score : callable
+        From a reply's content to its results.
+
+    Attributes
+    ----------
+    failures : dict of int to str
+        Clients without a good answer, with the reason.
+    """
+
+    def __init__(
+        self, clients: Mapping[int, int], score: Callable[[RecordDict], Evaluation]
+    ) -> None:
+        self._clients, self._score = dict(clients), score
+        self._found: dict[int, Evaluation] = {}
+        self.failures: dict[int, str] = {}
+
+    def receive(self, request: Message, reply: Message) -> None:
+        """Take a reply as it arrives."""
+        client = self._clients[request.metadata.dst_node_id]
+        if reply.has_error():
+            self._leave_out(client, f"error {reply.error.code}: {reply.error.reason}")
+            return
+        try:
+            self._found[client] = self._score(reply.content)
+        except BadReplyError as error:
+            self._leave_out(client, str(error))
+
+    def finish(self) -> Evaluation | None:
+        """Return the results weighted by examples; None when no client gave any."""
+        for client in self._clients.values():
+            if client not in self._found and client not in self.failures:
+                self._leave_out(client, "no reply in time")
+        if not self._found:
+            return None
+        return Evaluation.mean([self._found[client] for client in sorted(self._found)])
+
+    def _leave_out(self, client: int, reason: str) -> None:
+        self.failures[client] = f"evaluation: {reason}"
+        log.warning("client %d is left out of the evaluation: %s", client, reason)
