@@ -58,7 +58,10 @@ def measure(settings: dict[str, object], seeds: list[int], dataset: str) -> list
             summary, path = simulate(config, Federation(clients=4), Console(stderr=True))
             if not summary["completed"]:
                 raise SystemExit(f"the run failed: {summary}")
-            histories.append(pd.read_csv(path / "history.csv"))
+            history = pd.read_csv(path / "history.csv")
+            if history["failures"].any():
+                raise SystemExit(f"clients were left out of rounds: {path}/history.csv")
+            histories.append(history)
     return histories
 
 

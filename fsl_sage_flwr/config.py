@@ -125,6 +125,7 @@ class RunConfig:
     align_batch_size: int = _key(50, _at_least(2))
     align_dataset_size: int = _key(500, _at_least(4))
     align_lr_schedule: str = _key("cosine", _one_of(*SCHEDULES))
+    warm_start: bool = _key(False)
     batches_per_exchange: int = _key(1, _at_least(1))
     server_order: str = _key("batch", _one_of(*SERVER_ORDERS))
     keep_optimizer_state: bool = _key(True)

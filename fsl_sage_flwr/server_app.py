@@ -79,6 +79,7 @@ def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy[Any]:
         server_update_interval=interval,
         align_interval=config.align_interval,
         align_dataset_size=config.align_dataset_size,
+        warm_start=config.warm_start,
         recipe=AlignmentRecipe(
             epochs=config.align_epochs,
             batch_size=config.align_batch_size,

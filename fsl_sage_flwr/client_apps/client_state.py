@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -73,8 +74,9 @@ class ClientState:
         return self._folder / f"{name}.pt"
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._prune()
+        if not self._folder.is_dir():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._prune()
         path = self._path(name)
         unfinished = path.with_suffix(f".{os.getpid()}.part")
         torch.save({key: tensor.cpu() for key, tensor in tensors.items()}, unfinished)
@@ -84,5 +86,7 @@ class ClientState:
         """Remove files that no run has touched for a week."""
         oldest = time.time() - KEPT_SECONDS
         for path in self._root.glob("*/*/*"):
-            if path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+            # Other processes write here too: what was listed may have been renamed since.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()

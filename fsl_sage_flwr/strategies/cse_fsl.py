@@ -5,9 +5,9 @@ from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from ..messages import CSE_FSL_TRAIN, TrainReply, TrainRequest
+from ..messages import CSE_FSL_TRAIN, TrainReply
 from ..task import SplitTask
-from .averaging import average
+from .shared_head import SharedHead
 from .split_grid import SplitGrid
 from .upload_strategy import UploadStrategy
 
@@ -34,39 +34,25 @@ class CseFsl(UploadStrategy):
 
     def __init__(self, task: SplitTask, **strategy: Any) -> None:
         super().__init__(task, **strategy)
-        head = task.new_head("shared").state_dict()
-        self.head = {name: tensor.cpu() for name, tensor in head.items()}
+        self.head = SharedHead(task)
 
     def _requests(
         self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
     ) -> dict[int, RecordDict]:
-        client_half = arrays.to_torch_state_dict()
-        return {
-            client: TrainRequest(
-                round=self.rounds_done,
-                server_update_interval=self.server_update_interval,
-                keep_optimizer_state=self.keep_optimizer_state,
-                trained_before=self._trained_before(client),
-                auxiliary_version=self.rounds_done,
-                client_half=client_half,
-                auxiliary=self.head,
-            ).to_records(config)
-            for client in clients
-        }
+        return self._shared_head_requests(self.head, clients, arrays, config)
 
     def _read(self, client: int, content: RecordDict) -> TrainReply:
-        return self._read_with(content, upload="required", auxiliary=self.head)
+        return self._read_with(content, upload="required", auxiliary=self.head.state)
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
         super()._finish(replies)
-        heads = [reply.auxiliary for reply in replies.values() if reply.auxiliary is not None]
-        self.head = average(heads, [float(reply.num_examples) for reply in replies.values()])
+        self.head.finish(replies)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged head beside the rest."""
-        return {**super().state_dict(), "head": self.head}
+        return {**super().state_dict(), "head": self.head.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         super().load_state_dict(state)
-        self.head = dict(state["head"])
+        self.head.state = dict(state["head"])

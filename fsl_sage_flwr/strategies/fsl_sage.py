@@ -1,5 +1,6 @@
 """FSL-SAGE: clients train on an estimate of the server's gradient."""
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor, nn
 
 from ..messages import (
+    CSE_FSL_TRAIN,
     FSL_SAGE_PROBE,
     FSL_SAGE_TRAIN,
     SmashedBatches,
@@ -22,6 +24,7 @@ from ..splitting import AlignmentRecipe
 from ..task import SplitTask
 from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet
+from .shared_head import SharedHead
 from .split_grid import SplitGrid
 from .upload_strategy import UploadStrategy
 
@@ -52,7 +55,7 @@ class FslSage(UploadStrategy):
     rounds each head is aligned with the server half's gradients on the client's newest
     uploads. A client that has no head yet, in the first round or because it joins late,
     answers a probe first: the smashed data of its first batch, which it does not upload
-    again.
+    again. With ``warm_start`` the first round is one of CSE-FSL instead.
 
     Where the code departs from the paper: gradients are per sample, so that an estimate
     means the same for every batch size; heads begin as copies of the server half's first
@@ -72,6 +75,9 @@ class FslSage(UploadStrategy):
         measure the fit on.
     recipe : AlignmentRecipe
         Passes, batch size and schedule of a fit.
+    warm_start : bool
+        The first round is one of CSE-FSL, instead of the probe: every client's head goes
+        on from the average of those that were trained in it.
     **strategy
         Arguments of :class:`UploadStrategy`, :class:`SplitStrategy` and Flower's ``FedAvg``.
     """
@@ -85,6 +91,7 @@ class FslSage(UploadStrategy):
         align_interval: int = 10,
         align_dataset_size: int = 1000,
         recipe: AlignmentRecipe | None = None,
+        warm_start: bool = False,
         **strategy: Any,
     ) -> None:
         super().__init__(task, **strategy)
@@ -93,12 +100,17 @@ class FslSage(UploadStrategy):
         self.recipe = recipe or AlignmentRecipe()
         self._clients: dict[int, _ClientState] = {}
         self._probed: set[int] = set()
+        self._shared = SharedHead(task) if warm_start else None  # until it has been trained
 
     # Before training --------------------------------------------------------------------
 
     def _requests(
         self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
     ) -> dict[int, RecordDict]:
+        self._probed = set()
+        self.message_type = FSL_SAGE_TRAIN if self._shared is None else CSE_FSL_TRAIN
+        if self._shared is not None:
+            return self._shared_head_requests(self._shared, clients, arrays, config)
         client_half = arrays.to_torch_state_dict()
         new = [client for client in clients if client not in self._clients]
         self._probed = set(self._probe(new, client_half, grid))
@@ -122,19 +134,19 @@ class FslSage(UploadStrategy):
             self._step(client, probes[client], "probe", (0.0, 0.0))
         self.last_round.server_seconds += time.perf_counter() - began
         for client in sorted(probes):
-            self._clients[client] = self._new_client(client, probes[client])
+            head = self.task.new_head(client)
+            copy_from = getattr(head, "copy_from", None)
+            if self.task.auxiliary_from_server and callable(copy_from):
+                copy_from(self.task.model.server)
+            self._clients[client] = self._new_client(head, probes[client])
         return sorted(probes)
 
-    def _new_client(self, client: int, probe: SmashedBatches) -> _ClientState:
-        head = self.task.new_head(client)
-        copy_from = getattr(head, "copy_from", None)
-        if self.task.auxiliary_from_server and callable(copy_from):
-            copy_from(self.task.model.server)
-        nothing = AlignmentSet(tuple(t[:0] for t in probe.tensors), probe.labels[:0])
+    def _new_client(self, head: nn.Module, batches: SmashedBatches) -> _ClientState:
+        nothing = AlignmentSet(tuple(t[:0] for t in batches.tensors), batches.labels[:0])
         return _ClientState(
             head=head,
             optimizer=self.task.auxiliary_optimizer(head.parameters()),
-            samples=nothing.appended(probe.tensors, probe.labels, self.align_dataset_size),
+            samples=nothing.appended(batches.tensors, batches.labels, self.align_dataset_size),
         )
 
     def _is_due(self, client: int) -> bool:
@@ -147,8 +159,10 @@ class FslSage(UploadStrategy):
             return
         began = time.perf_counter()
         for client in clients:
-            optimizer = self._clients[client].optimizer
-            set_rate(optimizer, self.task.auxiliary_schedule, self.rounds_done)
+            state = self._clients[client]
+            # On copies: a round that is given up goes back to the heads of before.
+            state.head, state.optimizer = copy.deepcopy((state.head, state.optimizer))
+            set_rate(state.optimizer, self.task.auxiliary_schedule, self.rounds_done)
         jobs = [
             AlignmentJob(client, state.head, state.optimizer, state.samples)
             for client in clients
@@ -183,18 +197,26 @@ class FslSage(UploadStrategy):
     # While replies come in --------------------------------------------------------------
 
     def _read(self, client: int, content: RecordDict) -> TrainReply:
+        if self._shared is not None:
+            return self._read_with(content, upload="required", auxiliary=self._shared.state)
         return self._read_with(content, upload="optional" if client in self._probed else "required")
 
     def _leave_out(self, client: int, reason: str) -> None:
         super()._leave_out(client, reason)
+        self._forget_holder(client)
+
+    def _forget_holder(self, client: int) -> None:
+        """Send the head again: the client may never have got it, or have lost it."""
         if client in self._clients:
-            # It may never have got the head: send it again.
-            self._clients[client] = replace(self._clients[client], holder=(0, -1))
+            self._clients[client].holder = (0, -1)
 
     # After the last reply ---------------------------------------------------------------
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
         super()._finish(replies)
+        if self._shared is not None:
+            self._begin_from(self._shared, replies)
+            return
         for client, reply in replies.items():
             if reply.smashed is not None:
                 state = self._clients[client]
@@ -202,10 +224,33 @@ class FslSage(UploadStrategy):
                     reply.smashed.tensors, reply.smashed.labels, self.align_dataset_size
                 )
 
+    def _begin_from(self, shared: SharedHead, replies: Mapping[int, TrainReply]) -> None:
+        """End the warm start: every client's head goes on from the average."""
+        shared.finish(replies)
+        for client, reply in replies.items():
+            if reply.smashed is not None:
+                head = self.task.new_head(client)
+                head.load_state_dict(shared.state)
+                self._clients[client] = self._new_client(head, reply.smashed)
+        self._shared = None
+
+    def _save_server(self) -> Any:
+        clients = {client: replace(state) for client, state in self._clients.items()}
+        return super()._save_server(), clients
+
+    def _restore_server(self, saved: Any) -> None:
+        server_half, self._clients = saved
+        super()._restore_server(server_half)
+        for client in self.last_round.failures:
+            self._forget_holder(client)
+
     # Checkpoints ------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the heads, their optimizers and the alignment sets beside the rest."""
+        """Return the heads, their optimizers and the alignment sets beside the rest.
+
+        Before a warm start has ended there is a shared head, as it was initialised.
+        """
         clients = {
             client: {
                 "head": state.head.state_dict(),
@@ -217,11 +262,13 @@ class FslSage(UploadStrategy):
             }
             for client, state in self._clients.items()
         }
-        return {**super().state_dict(), "clients": clients}
+        return {**super().state_dict(), "clients": clients, "warm": self._shared is None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         super().load_state_dict(state)
+        if state["warm"]:
+            self._shared = None
         self._clients = {}
         for client, saved in state["clients"].items():
             head = self.task.new_head(client)

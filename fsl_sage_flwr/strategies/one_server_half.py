@@ -30,7 +30,9 @@ class OneServerHalf(SplitStrategy[TrainReply]):
         )
 
     def _restore_server(self, saved: Any) -> None:
-        weights, optimizer = saved
+        self._load_server(*saved)
+
+    def _load_server(self, weights: Mapping[str, Any], optimizer: dict[str, Any]) -> None:
         self.task.model.server.load_state_dict(weights)
         self.server_optimizer.load_state_dict(optimizer)
 
@@ -45,4 +47,4 @@ class OneServerHalf(SplitStrategy[TrainReply]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         super().load_state_dict(state)
-        self._restore_server((state["server_half"], state["server_optimizer"]))
+        self._load_server(state["server_half"], state["server_optimizer"])

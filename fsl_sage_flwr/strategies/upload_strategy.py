@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from ..messages import SmashedBatches, TrainReply
+from ..messages import SmashedBatches, TrainReply, TrainRequest
 from ..schedules import set_rate
 from ..seeding import derive_seed
 from ..splitting import server_step
 from ..task import SplitTask
 from .one_server_half import OneServerHalf
+from .shared_head import SharedHead
 
 
 class UploadStrategy(OneServerHalf):
@@ -40,6 +41,24 @@ class UploadStrategy(OneServerHalf):
         super().__init__(task, **strategy)
         self.server_update_interval = server_update_interval
         self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
+
+    def _shared_head_requests(
+        self, head: SharedHead, clients: list[int], arrays: ArrayRecord, config: ConfigRecord
+    ) -> dict[int, RecordDict]:
+        """Return the requests of a CSE-FSL round, which carry client half and head."""
+        client_half = arrays.to_torch_state_dict()
+        return {
+            client: TrainRequest(
+                round=self.rounds_done,
+                server_update_interval=self.server_update_interval,
+                keep_optimizer_state=self.keep_optimizer_state,
+                trained_before=self._trained_before(client),
+                auxiliary_version=self.rounds_done,
+                client_half=client_half,
+                auxiliary=head.state,
+            ).to_records(config)
+            for client in clients
+        }
 
     def _read_with(self, content: RecordDict, **expected: Any) -> TrainReply:
         return TrainReply.take_from(

@@ -117,7 +117,7 @@ def test_this_table_has_every_check():
 
 
 def test_keys_without_a_check_are_these():
-    unchecked = {"cut", "keep-optimizer-state", "resume", "results-dir"}
+    unchecked = {"cut", "keep-optimizer-state", "resume", "results-dir", "warm-start"}
     assert set(DEFAULTS) - CHECKED == unchecked
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy[Any]]] = {
     "sl_single_server": split_fed_v2,
     "cse_fsl": cse_fsl,
     "fsl_sage": fsl_sage,
+    "fsl_sage, warm start": partial(fsl_sage, warm_start=True),
 }
 ROUNDS = 3
 
@@ -122,6 +123,7 @@ BAD_REPLIES = {
     "sl_single_server": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
     "cse_fsl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage": {"train": {**AVERAGED_REPLY, **UPLOAD}},
+    "fsl_sage, warm start": {"train": {**AVERAGED_REPLY, **UPLOAD}},
 }
 BAD_REPLY_CASES = [
     pytest.param(STRATEGIES[name], kind, change, reason, id=f"{name}-{kind}-{case}")

@@ -3,14 +3,21 @@
 import logging
 
 import pytest
-from flwr.app import Message
+from flwr.app import Error, Message
 
+from fsl_sage_flwr.messages import CSE_FSL_TRAIN as CSE_FSL
 from fsl_sage_flwr.messages import FSL_SAGE_PROBE as PROBE
 from fsl_sage_flwr.messages import FSL_SAGE_TRAIN as TRAIN
 
 from ...memory_grid import MemoryGrid
-from ...runs import assert_same, fsl_sage, grid, train
+from ...runs import assert_same, cse_fsl, fsl_sage, grid, train
 from ...tasks import BATCHES, CLIENTS
+
+
+def request_of(reply: Message) -> Message:
+    request = Message(reply.content, reply.metadata.src_node_id, reply.metadata.message_type)
+    request.metadata.__dict__["_message_id"] = reply.metadata.reply_to_message_id
+    return request
 
 
 def heads_sent(nodes: MemoryGrid) -> list[tuple[str, int, bool]]:
@@ -129,3 +136,54 @@ def test_fresh_optimizers_each_round_when_asked() -> None:
     other = train(kept, grid(), 2)
     with pytest.raises(AssertionError):
         assert_same(arrays, other)
+
+
+def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
+    nodes = grid()
+    strategy, cse = fsl_sage(warm_start=True, align_interval=4), cse_fsl()
+    assert_same(train(strategy, nodes, 1), train(cse, grid(), 1))
+    assert_same(strategy.state_dict()["server_half"], cse.state_dict()["server_half"])
+    for state in strategy.state_dict()["clients"].values():
+        assert_same(state["head"], cse.head.state)
+
+    nodes = grid()
+    train(fsl_sage(warm_start=True, align_interval=4), nodes, 3)
+    everyone = range(CLIENTS)
+    assert heads_sent(nodes) == [
+        *[(CSE_FSL, client, True) for client in everyone],
+        *[(TRAIN, client, True) for client in everyone],
+        *[(TRAIN, client, False) for client in everyone],
+    ]
+
+
+def test_a_warm_start_that_is_given_up_is_done_again() -> None:
+    def broken(partition: int, reply: Message) -> Message:
+        if partition != 1 or reply.metadata.message_type != CSE_FSL or failed:
+            return reply
+        failed.append(True)
+        return Message(Error(2, "broke"), reply_to=request_of(reply))
+
+    failed: list[bool] = []
+    nodes = grid(tamper=broken)
+    strategy = fsl_sage(warm_start=True, min_train_nodes=CLIENTS)
+    train(strategy, nodes, 3)
+    kinds = [kind for kind, client in nodes.types if client == 0 and kind.startswith("train")]
+    assert kinds == [CSE_FSL, CSE_FSL, TRAIN]
+
+
+def test_a_client_that_was_not_in_the_warm_start_answers_a_probe() -> None:
+    strategy, nodes = fsl_sage(warm_start=True, fraction_train=0.7), grid()
+    train(strategy, nodes, 4)
+    warm = [client for kind, client in nodes.types if kind == CSE_FSL]
+    probed = [client for kind, client in nodes.types if kind == PROBE]
+    assert sorted(warm + probed) == list(range(CLIENTS))
+
+
+def test_a_head_that_a_client_lost_comes_again_even_if_the_round_was_given_up() -> None:
+    """The client cannot train without it: it must not be asked in vain for ever."""
+    nodes = grid()
+    strategy = fsl_sage(min_train_nodes=CLIENTS, align_interval=10)
+    arrays = train(strategy, nodes, 1)
+    next(iter(nodes.contexts.values())).state.pop("auxiliary")
+    train(strategy, nodes, 2, arrays)
+    assert strategy.last_round.clients == CLIENTS
