@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from flwr.clientapp import ClientApp
@@ -63,6 +64,8 @@ def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> Spl
     return SplitTask(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def small_app(**changes: object) -> ClientApp:
+def small_app(
+    mods: list[Any] | None = None, train_mods: list[Any] | None = None, **changes: object
+) -> ClientApp:
     """Return a ClientApp on its own copy of the task."""
-    return build_client_app(lambda context: small_task(**changes))
+    return build_client_app(lambda context: small_task(**changes), mods, train_mods)

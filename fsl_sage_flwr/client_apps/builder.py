@@ -37,7 +37,9 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def build_client_app(task: BuildTask, mods: list[Any] | None = None) -> ClientApp:
+def build_client_app(
+    task: BuildTask, mods: list[Any] | None = None, train_mods: list[Any] | None = None
+) -> ClientApp:
     """Make a ClientApp from a task.
 
     Parameters
@@ -45,7 +47,11 @@ def build_client_app(task: BuildTask, mods: list[Any] | None = None) -> ClientAp
     task : callable
         Builds the task from Flower's Context; called once per run in each process.
     mods : list of callable, optional
-        Flower mods, run around every message.
+        Flower mods, run around every message: ``arrays_size_mod``, ``message_size_mod``.
+    train_mods : list of callable, optional
+        Flower mods, run around the messages that bring the trained weights. Those that want
+        a single ArrayRecord, ``fixedclipping_mod`` and its like, work with FedAvg alone: the
+        others' messages carry heads, smashed data or gradients beside the client half.
 
     Returns
     -------
@@ -61,7 +67,8 @@ def build_client_app(task: BuildTask, mods: list[Any] | None = None) -> ClientAp
     getattr(app, category)(identifier)(describe)
     for message_type, handler in HANDLERS.items():
         category, _, identifier = message_type.partition(".")
-        getattr(app, category)(identifier)(_with_task(handler, task))
+        around = train_mods if category == "train" else None
+        getattr(app, category)(identifier, mods=around)(_with_task(handler, task))
     return app
 
 

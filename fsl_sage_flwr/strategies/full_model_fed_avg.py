@@ -41,6 +41,7 @@ class FullModelFedAvg(SplitStrategy[TrainReply]):
 
     message_type = FED_AVG_TRAIN
     evaluation_type = EVALUATE_FULL_MODEL
+    sends_weights_alone = True
 
     def __init__(self, task: SplitTask, **strategy: Any) -> None:
         super().__init__(task, **strategy)

@@ -25,6 +25,8 @@ class Roster:
     ----------
     nodes : dict of int to int
         Node ids of the connected clients, by partition id.
+    strangers : dict of int to str
+        Connected nodes that did not say which client they are, with the reason.
     registration_timeout : float
         Seconds to wait, at first, for all clients to connect.
     """
@@ -32,6 +34,7 @@ class Roster:
     def __init__(self) -> None:
         self.registration_timeout = 60.0
         self.nodes: dict[int, int] = {}
+        self.strangers: dict[int, str] = {}
         self._known: dict[int, int] = {}
         self._expected = 0
 
@@ -70,15 +73,21 @@ class Roster:
     def _learn(self, question: Message, reply: Message) -> None:
         node = question.metadata.dst_node_id
         if reply.has_error():
-            log.warning("node %d cannot say which client it is: %s", node, reply.error.reason)
+            self._refuse(node, str(reply.error.reason))
             return
         try:
             description = NodeDescription.from_records(reply.content)
         except BadReplyError as error:
-            log.warning("node %d does not say which client it is: %s", node, error)
+            self._refuse(node, str(error))
             return
+        self.strangers.pop(node, None)
         self._known[node] = description.partition_id
         self._expected = description.num_partitions
+
+    def _refuse(self, node: int, reason: str) -> None:
+        if self.strangers.get(node) != reason:
+            log.warning("node %d does not say which client it is: %s", node, reason)
+        self.strangers[node] = reason
 
     def _assign(self, connected: list[int]) -> None:
         """Later nodes win: a restarted node may be listed beside its former self."""

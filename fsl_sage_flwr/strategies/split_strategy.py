@@ -31,6 +31,9 @@ from .split_grid import SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
 
+# What Flower's wrappers for clipping on the clients put in a request's config.
+CLIENT_CLIPPING = "clipping_norm"
+
 Reply = TypeVar("Reply")
 
 
@@ -112,6 +115,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
 
     message_type: str
     evaluation_type = EVALUATE_SPLIT
+    sends_weights_alone = False
 
     def __init__(
         self,
@@ -272,13 +276,22 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         Raises
         ------
         TypeError
-            The Grid was not wrapped by :meth:`over`.
+            The Grid was not wrapped by :meth:`over`; or clients are to clip messages that
+            hold more than weights.
+        TrainingFailedError
+            A strategy around this one dropped ``max_failed_rounds`` rounds in a row.
         """
         if not isinstance(grid, SplitGrid):
             name = type(self).__name__
             raise TypeError(
                 f"{name} needs its own Grid: call start(grid=strategy.over(grid), …), "
                 f"where strategy is the {name}"
+            )
+        if CLIENT_CLIPPING in config and not self.sends_weights_alone:
+            raise TypeError(
+                f"Flower's clipping on the clients wants messages with weights alone, and "
+                f"{type(self).__name__}'s carry more; "
+                "use DifferentialPrivacyServerSideFixedClipping around it"
             )
         self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
@@ -321,7 +334,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         if len(good) < max(1, self.min_train_nodes):
             self._restore_server(self._saved)
             self._saved = None
-            self._give_up(len(good))
+            wanted = max(1, self.min_train_nodes)
+            self._give_up(f"{len(good)} good replies, {wanted} needed")
             return None, None
         self._failed_rounds = 0
         self._finish({client: self._replies[client] for client in sorted(self._served)})
@@ -366,9 +380,9 @@ class SplitStrategy(FedAvg, Generic[Reply]):
     def _undo_unfinished(self) -> None:
         """Put the server half back when a wrapper gave a round up without asking us."""
         if self._saved is not None:
-            log.warning("round %d was never aggregated; it is undone", self.last_round.round)
             self._restore_server(self._saved)
             self._saved = None
+            self._give_up("the strategy around this one dropped it")
 
     def _message(self, client: int, content: RecordDict, message_type: str = "") -> Message:
         return Message(
@@ -426,13 +440,16 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self.last_round.failures[client] = reason
         log.warning("round %d: client %d is left out: %s", self.last_round.round, client, reason)
 
-    def _give_up(self, good: int) -> None:
+    def _give_up(self, why: str) -> None:
         self._failed_rounds += 1
         self.rounds_done += 1
-        reasons = "; ".join(f"client {c}: {r}" for c, r in self.last_round.failures.items())
+        reasons = "; ".join(
+            [f"client {client}: {reason}" for client, reason in self.last_round.failures.items()]
+            + [f"node {node}: {reason}" for node, reason in self.roster.strangers.items()]
+        )
         problem = (
-            f"round {self.last_round.round} is given up: {good} good replies, "
-            f"{max(1, self.min_train_nodes)} needed ({reasons or 'no client is connected'})"
+            f"round {self.last_round.round} is given up: {why} "
+            f"({reasons or 'no client is connected'})"
         )
         log.warning(problem)
         if self._failed_rounds >= self.max_failed_rounds:

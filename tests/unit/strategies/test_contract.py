@@ -289,8 +289,20 @@ def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> No
     train(shorter, grid(), 1)
     wrapped._undo_unfinished()
     ours_left, theirs_left = server_state(wrapped), server_state(shorter)
-    assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (1, 1)
+    assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (2, 1)
     assert_same(ours_left, theirs_left)
+
+
+@every_strategy
+def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any]) -> None:
+    def broken(partition: int, reply: Message) -> Message:
+        trains = reply.metadata.message_type.startswith("train")
+        return fail(reply) if trains and partition == 1 else reply
+
+    wrapped = make()
+    private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
+    with pytest.raises(TrainingFailedError, match=r"dropped it \(client 1: error 2"):
+        private.start(wrapped.over(grid(tamper=broken)), wrapped.initial_arrays(), num_rounds=9)
 
 
 @every_strategy

@@ -1,0 +1,60 @@
+"""Flower's client mods around each algorithm's messages."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flwr.clientapp.mod import arrays_size_mod, fixedclipping_mod, message_size_mod
+from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
+
+from fsl_sage_flwr.strategies import TrainingFailedError
+
+from ...memory_grid import MemoryGrid
+from ...runs import assert_same, fed_avg, grid, train
+from ...tasks import CLIENTS, small_app
+from .test_contract import STRATEGIES, every_strategy
+
+
+@every_strategy
+@pytest.mark.parametrize("mod", [arrays_size_mod, message_size_mod])
+def test_mods_that_look_on_change_nothing(
+    make: Callable[..., Any], mod: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, watched = make(), make()
+    nodes = MemoryGrid(small_app(mods=[mod]), CLIENTS)
+    with caplog.at_level("INFO", logger="flwr"):
+        theirs = train(watched, nodes, 2)
+    assert_same(train(plain, grid(), 2), theirs)
+    assert_same(plain.state_dict(), watched.state_dict())
+    assert "bytes" in caplog.text
+
+
+def clipped(strategy: Any, nodes: MemoryGrid, norm: float) -> dict[str, Any]:
+    private = DifferentialPrivacyClientSideFixedClipping(strategy, 0.0, norm, CLIENTS)
+    result = private.start(strategy.over(nodes), strategy.initial_arrays(), num_rounds=1)
+    return dict(result.arrays.to_torch_state_dict())
+
+
+def test_clients_of_fed_avg_clip_their_updates() -> None:
+    start = fed_avg().initial_arrays().to_torch_state_dict()
+    moved = {}
+    for norm in (1e6, 1e-3):
+        nodes = MemoryGrid(small_app(train_mods=[fixedclipping_mod]), CLIENTS)
+        found = clipped(fed_avg(), nodes, norm)
+        moved[norm] = max(float((found[n] - start[n]).abs().max()) for n in start if "weight" in n)
+    assert moved[1e-3] <= 1e-3 < moved[1e6]
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "fed_avg"])
+def test_clipping_on_the_clients_is_refused_where_it_cannot_be(name: str) -> None:
+    nodes = MemoryGrid(small_app(train_mods=[fixedclipping_mod]), CLIENTS)
+    with pytest.raises(TypeError, match=r"carry more; use DifferentialPrivacyServerSideFixed"):
+        clipped(STRATEGIES[name](), nodes, 1.0)
+
+
+def test_a_mod_that_keeps_nodes_from_saying_who_they_are_is_named() -> None:
+    strategy = fed_avg()
+    strategy.roster.registration_timeout = 0.1
+    nodes = MemoryGrid(small_app(mods=[fixedclipping_mod]), CLIENTS)
+    with pytest.raises(TrainingFailedError, match="node 1000: fixedclipping_mod expects exactly"):
+        train(strategy, nodes, 5)
