@@ -6,12 +6,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.client_app import app
+from fsl_sage_flwr.config import ALGORITHMS
 from fsl_sage_flwr.models import build_model
+from fsl_sage_flwr.server_app import main
 
+from ..memory_grid import MemoryGrid
 from .commands import BIN, ROOT, fsl_sage, history_of, run_directory, started_by, summary_of
 
 pytestmark = pytest.mark.integration
@@ -49,6 +55,24 @@ def test_one_actor_and_two_give_the_same_history(tmp_path: Path) -> None:
     theirs = torch.load(two / "full_model.pt", weights_only=True)
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "fsl_sage"])
+def test_simulation_on_ray_has_the_history_of_one_process(tmp_path: Path, algorithm: str) -> None:
+    """Every algorithm, with clients that change process between two messages."""
+    settings: dict[str, Any] = {
+        "algorithm": algorithm,
+        "num-server-rounds": 2,
+        "batch-size": 128,
+        "fraction-evaluate": 1.0,
+        "results-dir": str(tmp_path / "ray"),
+    }
+    done = fsl_sage("run", *(f"{k}={v}" for k, v in settings.items()), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    here = {**settings, "results-dir": str(tmp_path / "here")}
+    main(MemoryGrid(app, 4, run_config=here), Context(1, 0, {}, RecordDict(), here))
+    on_ray, in_process = (run_directory(tmp_path / name) for name in ("ray", "here"))
+    assert history_of(on_ray).equals(history_of(in_process))
 
 
 def test_run_resumed_from_its_checkpoint_continues(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""Time a SplitFed exchange in the simulation against the engine's floor and the arithmetic.
+
+    python -m benchmarks.exchange [--clients N] [--rounds N] [--algorithm NAME]
+
+An exchange is one batch of every client: gradients down, smashed data up, the server half's
+step. simple_conv on digits, 10 clients. The *floor* is measured in the same federation: the
+same number of nodes answer an empty question (which client are you?). The *arithmetic* of an
+exchange is measured in this process, on one thread: the clients' part is divided by the cores,
+since so many actors share it; the server half's is not. What is left is overhead.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+from fsl_sage_flwr.assembly import build_task
+from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.seeding import derive_seed
+from fsl_sage_flwr.simulations.app_directory import write_app
+from fsl_sage_flwr.simulations.run import Federation, simulate
+from fsl_sage_flwr.simulations.superlink import SuperLink
+from fsl_sage_flwr.splitting import answer_step, client_forward, client_step
+from fsl_sage_flwr.task import ClientIdentity
+
+EXCHANGES = 40
+FLOOR_APP = """
+import json, time
+from pathlib import Path
+from flwr.app import Message, RecordDict
+from flwr.serverapp import ServerApp
+from fsl_sage_flwr.messages import DESCRIBE, CommunicationLedger
+from fsl_sage_flwr.strategies import SplitGrid
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid, context):
+    wrapped = SplitGrid(grid, CommunicationLedger(), print)
+    while len(list(wrapped.get_node_ids())) < {clients}:
+        time.sleep(0.2)
+    seconds = []
+    for _ in range({exchanges} + 5):
+        began = time.perf_counter()
+        questions = [Message(RecordDict(), n, DESCRIBE, ttl=300.0) for n in wrapped.get_node_ids()]
+        wrapped.exchange(questions, lambda *_: None, timeout=300.0)
+        seconds.append(time.perf_counter() - began)
+    Path(context.run_config["results-dir"]).write_text(json.dumps(seconds[5:]))
+"""
+
+
+def floor(federation: Federation) -> float:
+    """Return the median seconds in which all nodes answer an empty message."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        app, answer = write_app(directory), directory / "seconds.json"
+        table = app / "pyproject.toml"
+        ours, theirs = "fsl_sage_flwr.server_app:app", "floor:app"
+        table.write_text(table.read_text().replace(ours, theirs))
+        (app / "floor.py").write_text(
+            FLOOR_APP.format(clients=federation.clients, exchanges=EXCHANGES)
+        )
+        settings = directory / "run-config.toml"
+        settings.write_text(f"results-dir = {json.dumps(str(answer))}\n")
+        with SuperLink(directory, app, federation.cpus_per_client) as superlink:
+            run_id = superlink.run(app, settings, federation.options())
+            while not superlink.status(run_id).startswith("finished"):
+                time.sleep(1)
+            if not answer.is_file():
+                raise SystemExit(f"the floor's run failed: {superlink.log.read_text()[-3000:]}")
+        return float(pd.Series(json.loads(answer.read_text())).median())
+
+
+def arithmetic(config: RunConfig, clients: int) -> tuple[float, float]:
+    """Return the seconds of one exchange's client and server steps, on one thread."""
+    torch.set_num_threads(1)
+    task = build_task(config)
+    client_optimizer = task.client_optimizer(task.model.client.parameters())
+    server_optimizer = task.server_optimizer(task.model.server.parameters())
+    on_clients = on_server = 0.0
+    exchanges = 0
+    for client in range(clients):
+        seed = derive_seed(config.seed, "batches", 0, client, 0)
+        for inputs, labels in task.train_batches(ClientIdentity(client, clients), seed):
+            began = time.perf_counter()
+            smashed = client_forward(task.model.client, inputs, task.autocast)
+            sent = time.perf_counter()
+            _, gradients = answer_step(
+                task.model.server, server_optimizer, tuple(t.detach() for t in smashed), labels,
+                task.loss, task.autocast,
+            )  # fmt: skip
+            answered = time.perf_counter()
+            client_step(client_optimizer, smashed, gradients, 1)
+            stepped = time.perf_counter()
+            on_clients += sent - began + stepped - answered
+            on_server += answered - sent
+            exchanges += 1
+    per_client = exchanges / clients
+    return on_clients / per_client, on_server / per_client
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time SplitFed's exchanges.")
+    parser.add_argument("--clients", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--algorithm", default="sl_single_server")
+    options = parser.parse_args()
+    cores = os.cpu_count() or 1
+    federation = Federation(clients=options.clients, cpus_per_client=1, cpus=cores)
+    with tempfile.TemporaryDirectory() as results:
+        config = RunConfig.from_run_config(
+            {
+                "algorithm": options.algorithm,
+                "num-server-rounds": options.rounds,
+                "checkpoint-interval": 0,
+                "results-dir": results,
+            }
+        )
+        smallest = floor(federation)
+        summary, path = simulate(config, federation, Console(stderr=True))
+        if not summary["completed"]:
+            raise SystemExit(f"the run failed: {summary}")
+        history = pd.read_csv(path / "history.csv").iloc[2:]
+    task = build_task(config)
+    batches = len(list(task.train_batches(ClientIdentity(0, options.clients), 0)))
+    messages = batches + 1  # the last takes the last gradients down and the client half up
+    exchange = float((history["seconds"] - history["evaluation_seconds"]).median()) / messages
+    on_clients, on_server = arithmetic(config, options.clients)
+    work = (on_clients / cores + on_server) * batches / messages
+    handlers = float(history["client_seconds"].median()) / messages / cores
+    print(
+        f"{options.algorithm}, {options.clients} clients, {batches} batches a round, {cores} cores"
+    )
+    print(f"  an exchange     {exchange:.3f} s (median of {len(history)} rounds / {messages})")
+    print(f"  the floor       {smallest:.3f} s (an empty question to all nodes)")
+    print(f"  the arithmetic  {work:.3f} s")
+    print(f"  overhead        {exchange - smallest - work:.3f} s")
+    print(f"  (the clients' handlers, divided by the cores: {handlers:.3f} s)")
+
+
+if __name__ == "__main__":
+    main()
