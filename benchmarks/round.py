@@ -62,15 +62,15 @@ def settings(dataset: str, precision: str, rounds: int, results: Path) -> RunCon
     )
 
 
-def random_images(directory: Path) -> None:
-    """Write 50,000 random images, and a test split of two, as a local dataset."""
+def random_images(directory: Path, examples: int = EXAMPLES) -> None:
+    """Write random images, and a test split of two, as a local dataset."""
     import datasets
 
     rng = np.random.default_rng(0)
     features = datasets.Features(
         {"img": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
     )
-    for split, count in (("train", EXAMPLES), ("test", 2)):
+    for split, count in (("train", examples), ("test", 2)):
         pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
         rows = {"img": list(pixels), "label": rng.integers(0, 10, count).tolist()}
         path = directory / "data" / f"{split}-00000-of-00001.parquet"

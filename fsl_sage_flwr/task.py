@@ -118,6 +118,18 @@ class SplitTask:
         """Return the context of a forward pass in the task's precision."""
         return autocast(self.device, self.precision)
 
+    def reseed(self, *purpose: int | str) -> None:
+        """Seed torch's global generators from the run's seed and a purpose.
+
+        For the CPU alone it takes a hundredth of ``torch.manual_seed``'s 2 ms, which looks
+        for GPUs each time.
+        """
+        seed = derive_seed(self.seed, *purpose)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
     def to_device(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Move smashed data to where this side computes."""
         return tuple(to_device(tensor, self.device, self.precision) for tensor in tensors)

@@ -1,9 +1,7 @@
 """FedAvg on the client; the strategy is ``fsl_sage_flwr.strategies.FullModelFedAvg``."""
 
-import torch
 from flwr.app import Context, Message
 
-from ..seeding import derive_seed
 from ..splitting import as_tensors
 from ..task import SplitTask
 from .evaluation import load_half
@@ -27,9 +25,9 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
         place = round_.request.round, round_.client.partition_id, k
         with task.autocast():
             # Each half draws what it draws in SplitFed: its V1 is equal to this.
-            torch.manual_seed(derive_seed(task.seed, "client", *place))
+            task.reseed("client", *place)
             smashed = as_tensors(model.client(inputs))
-            torch.manual_seed(derive_seed(task.seed, "server", *place))
+            task.reseed("server", *place)
             loss = task.loss(model.server(*smashed), labels)
         for optimizer in optimizers:
             optimizer.zero_grad()

@@ -30,7 +30,7 @@ def epoch_batches(
 
 def seed_round(task: SplitTask, client: ClientIdentity, round_: int) -> None:
     """Seed torch for a client's round, so that dropout repeats."""
-    torch.manual_seed(derive_seed(task.seed, "client", round_, client.partition_id))
+    task.reseed("client", round_, client.partition_id)
 
 
 def need(tensors: Mapping[str, Tensor] | None, what: str) -> Mapping[str, Tensor]:

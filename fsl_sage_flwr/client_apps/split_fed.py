@@ -1,12 +1,11 @@
 """SplitFed on the client; the strategies are ``SplitFedV1`` and ``SplitFedV2``."""
 
-import copy
 import time
 from collections.abc import Iterable, Sequence
 
 import torch
 from flwr.app import Context, Message
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..messages import (
     ExchangeReply,
@@ -16,20 +15,15 @@ from ..messages import (
     TrainReply,
 )
 from ..schedules import set_rate
-from ..seeding import derive_seed
 from ..splitting import client_forward
 from ..task import Batch, ClientIdentity, SplitTask
 from .client_state import ClientState
-from .exchange_state import Forward, LiveForwards
+from .exchange_state import FILE, Forward, LiveForwards
 from .identity import identify
 from .local_training import OPTIMIZER, KeptOptimizer, epoch_batches, need
-from .optimizer_state import flatten_state, restore_state
+from .optimizer_state import flatten_state
 
 live_forwards = LiveForwards()
-
-HALF_BEFORE = "exchange-client-half"
-OPTIMIZER_BEFORE = "exchange-optimizer"
-TOTALS = "exchange-totals"
 
 
 def exchange(message: Message, context: Context, task: SplitTask) -> Message:
@@ -38,8 +32,10 @@ def exchange(message: Message, context: Context, task: SplitTask) -> Message:
     request = ExchangeRequest.from_records(message.content)
     node = _Node(request, context, task)
     forward = node.begin() if request.exchange == 0 else node.step()
-    labels, batches = node.forward(forward)
-    node.count(labels, time.perf_counter() - began)
+    forward.seconds += time.perf_counter() - began
+    forward.save(node.state, node.version(request.exchange))
+    began = time.perf_counter()
+    labels, batches = node.forward(forward, request.exchange)
     smashed = [tuple(tensor.detach() for tensor in tensors) for tensors in forward.smashed]
     reply = ExchangeReply(
         round=request.round,
@@ -47,6 +43,8 @@ def exchange(message: Message, context: Context, task: SplitTask) -> Message:
         batches=batches,
         smashed=SmashedBatches.join(list(zip(smashed, labels, strict=True))),
     )
+    forward.seconds += time.perf_counter() - began
+    live_forwards.put(node.key(request.exchange), forward)
     return Message(reply.to_records(), reply_to=message)
 
 
@@ -57,18 +55,20 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
     node = _Node(request, context, task)
     forward = node.step()
     if request.keep_optimizer_state:
-        node.state.save(OPTIMIZER, flatten_state(forward.optimizer))
-    examples, lost, seconds = node.end()
-    seconds += time.perf_counter() - began
+        # In a file: it would travel with every message of the next round.
+        node.state.save_file(OPTIMIZER, flatten_state(forward.optimizer))
+    node.state.drop(FILE)
+    seconds = forward.seconds + time.perf_counter() - began
     reply = TrainReply(
         round=request.round,
-        num_examples=examples // task.local_epochs,
-        optimizer_state_lost=lost,
+        num_examples=forward.examples // task.local_epochs,
+        optimizer_state_lost=forward.lost,
         seconds=seconds,
         step_seconds=seconds,
         client_half=forward.half.state_dict(),
-    )
-    return Message(reply.to_records(), reply_to=message)
+    ).to_records()
+    live_forwards.release(forward)
+    return Message(reply, reply_to=message)
 
 
 class _Node:
@@ -82,22 +82,20 @@ class _Node:
 
     def begin(self) -> Forward:
         """Start a round: the average, and the optimizer of the round before."""
-        request = self.request
-        half = copy.deepcopy(self.task.model.client)
-        half.load_state_dict(need(request.client_half, "client half"))
+        half = self._half()
+        half.load_state_dict(need(self.request.client_half, "client half"))
         kept = KeptOptimizer(
             self.task.client_optimizer(half.parameters()),
             self.state,
             OPTIMIZER,
-            keep=request.keep_optimizer_state,
-            trained_before=request.trained_before,
+            keep=self.request.keep_optimizer_state,
+            trained_before=self.request.trained_before,
         )
-        self._save_totals(torch.tensor([0.0, float(kept.lost), 0.0], dtype=torch.float64))
-        return Forward(half, kept.optimizer)
+        return Forward(half, kept.optimizer, lost=kept.lost)
 
     def step(self) -> Forward:
         """Step on each batch's gradient, all of them taken at the weights of the pass."""
-        forward = live_forwards.take(self._key(self.request.exchange - 1)) or self._replay()
+        forward = live_forwards.take(self.key(self.request.exchange - 1)) or self._replay()
         parameters = [p for p in forward.half.parameters() if p.requires_grad]
         start, steps = 0, []
         for smashed in forward.smashed:
@@ -118,73 +116,42 @@ class _Node:
             forward.optimizer.step()
         return forward
 
-    def forward(self, forward: Forward) -> tuple[list[Tensor], int]:
-        """Send the next batches forward; keep the pass, and what it takes to repeat it.
+    def forward(self, forward: Forward, exchange: int) -> tuple[list[Tensor], int]:
+        """Send an exchange's batches forward.
 
         Returns
         -------
         tuple
             Each batch's labels, and how many batches the round has.
         """
-        self.state.save_file(HALF_BEFORE, forward.half.state_dict(), self._version())
-        self.state.save_file(OPTIMIZER_BEFORE, flatten_state(forward.optimizer), self._version())
-        labels, total = self._pass(forward, self.request.exchange)
-        live_forwards.put(self._key(self.request.exchange), forward)
-        return labels, total
-
-    def count(self, labels: list[Tensor], seconds: float) -> None:
-        """Add to the round's examples and time."""
-        totals = self._totals()
-        totals += torch.tensor([float(sum(map(len, labels))), 0.0, seconds], dtype=torch.float64)
-        self._save_totals(totals)
-
-    def end(self) -> tuple[int, bool, float]:
-        """End the round; return its examples, whether a state was lost, and its time."""
-        examples, lost, seconds = self._totals().tolist()
-        for name in (HALF_BEFORE, OPTIMIZER_BEFORE, TOTALS):
-            self.state.drop(name)
-        return int(examples), bool(lost), seconds
-
-    def _replay(self) -> Forward:
-        before = self.request.exchange - 1
-        half_before = self.state.load(HALF_BEFORE, self._version(before))
-        optimizer_before = self.state.load(OPTIMIZER_BEFORE, self._version(before))
-        if half_before is None or optimizer_before is None:
-            raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
-        half = copy.deepcopy(self.task.model.client)
-        half.load_state_dict(half_before)
-        optimizer = self.task.client_optimizer(half.parameters())
-        restore_state(optimizer, optimizer_before)
-        forward = Forward(half, optimizer)
-        self._pass(forward, before)
-        return forward
-
-    def _pass(self, forward: Forward, exchange: int) -> tuple[list[Tensor], int]:
         task, round_, width = self.task, self.request.round, self.request.batches_per_exchange
         first = exchange * width
         batches, total = _rows(task, self.client, round_, first, first + width)
-        torch.manual_seed(
-            derive_seed(task.seed, "client", round_, self.client.partition_id, exchange)
-        )
-        forward.smashed = [client_forward(forward.half, x, task.autocast) for x, _ in batches]
+        task.reseed("client", round_, self.client.partition_id, exchange)
+        with forward.counting_graph():
+            forward.smashed = [client_forward(forward.half, x, task.autocast) for x, _ in batches]
         forward.progress = [round_ + (first + k) / total for k in range(len(batches))]
+        forward.examples += sum(len(labels) for _, labels in batches)
         return [labels for _, labels in batches], total
 
-    def _key(self, exchange: int) -> tuple[int, int, int, int]:
+    def _replay(self) -> Forward:
+        half, before = self._half(), self.request.exchange - 1
+        forward = Forward(half, self.task.client_optimizer(half.parameters()))
+        if not forward.load(self.state, self.version(before)):
+            raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
+        self.forward(forward, before)
+        return forward
+
+    def _half(self) -> nn.Module:
+        return live_forwards.half(self._node[0], self.task.model.client)
+
+    def key(self, exchange: int) -> tuple[int, int, int, int]:
+        """Return where an exchange's live pass is kept."""
         return (*self._node, self.request.round, exchange)
 
-    def _version(self, exchange: int | None = None) -> int:
-        number = self.request.exchange if exchange is None else exchange
-        return self.request.round * 1_000_000 + number
-
-    def _totals(self) -> Tensor:
-        kept = self.state.load(TOTALS, version=self.request.round)
-        if kept is None:
-            raise MissingPayloadError("the round that this message belongs to is gone here")
-        return kept["totals"]
-
-    def _save_totals(self, totals: Tensor) -> None:
-        self.state.save(TOTALS, {"totals": totals}, version=self.request.round)
+    def version(self, exchange: int) -> int:
+        """Return which file belongs to an exchange."""
+        return self.request.round * 1_000_000 + exchange
 
 
 def _rows(

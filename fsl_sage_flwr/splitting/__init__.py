@@ -2,10 +2,11 @@
 
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
+from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import Loss, estimated_gradients, true_gradients
 from .precision import autocast, to_device
-from .splitter import SplitError, SplitModel, as_tensors, split
+from .splitter import SplitModel, as_tensors, split, split_pair
 from .steps import (
     answer_step,
     auxiliary_step,
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate",
     "server_step",
     "split",
+    "split_pair",
     "to_device",
     "true_gradients",
 ]

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-
-class SplitError(ValueError):
-    """The model cannot be cut there; the message says why and what to do."""
+from .errors import SplitError
+from .replay import by_replay, holds_tensors
 
 
 def as_tensors(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -72,7 +71,11 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
     Parameters
     ----------
     model : nn.Module
-        Any model that ``torch.fx`` can trace along the ancestors of the cut.
+        Any model. Where ``torch.fx`` can trace its forward along the ancestors of the cut,
+        the graph is divided: whatever the server half needs crosses. Where it cannot, or
+        the forward depends on train or eval mode, the forward is replayed on both sides;
+        then only what the cut module is called with crosses, and batches must have the
+        example's shape beyond their first axis.
     at : str
         Qualified name of the first submodule of the server half, as in
         ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``.
@@ -89,8 +92,8 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
     ------
     SplitError
         The cut does not exist or is never called, a half would be empty, a module or a
-        trainable weight would be on both sides, a raw input would cross the cut, the
-        model cannot be traced, or the halves do not compute what the model computes.
+        trainable weight would be on both sides, a raw input would cross the cut, or the
+        halves do not compute what the model computes.
 
     Examples
     --------
@@ -105,6 +108,56 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
             f"cut {at!r} is not a submodule of {type(model).__name__}.{hint} "
             f"Its children are: {named}; any name of named_modules() is valid."
         )
+    inputs = as_tensors(example)
+    try:
+        halves = _by_graph(model, at, inputs)
+        _refuse_empty(halves)
+        _prove(model, halves, inputs)
+    except _GraphError as reason:
+        return _by_replay(model, at, inputs, reason)
+    return halves
+
+
+def split_pair(
+    client: nn.Module, server: nn.Module, example: Tensor | tuple[Tensor, ...]
+) -> SplitModel:
+    """Make a split model of two modules that are halves already, proven on ``example``.
+
+    Parameters
+    ----------
+    client, server : nn.Module
+        The server half takes each tensor that the client half returns as an argument.
+    example : Tensor or tuple of Tensor
+        Inputs of the client half, a batch of at least two samples.
+
+    Returns
+    -------
+    SplitModel
+        Names in the state_dicts begin with ``client.`` and ``server.``.
+
+    Raises
+    ------
+    SplitError
+        As :func:`split`.
+    """
+    return split(_Pair(client, server), "server", example)
+
+
+class _Pair(nn.Module):
+    def __init__(self, client: nn.Module, server: nn.Module) -> None:
+        super().__init__()
+        self.client, self.server = client, server
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.server(*as_tensors(self.client(*inputs)))
+
+
+class _GraphError(SplitError):
+    """The graph of the forward is not there, or not all of it: the replay may still do."""
+
+
+def _by_graph(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> SplitModel:
+    """Cut the graph of the ancestors' forward passes; several tensors may cross."""
     graph = _trace(model, at)
     nodes = list(graph.nodes)
     first = next((i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == at), None)
@@ -113,27 +166,59 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
     front, back = nodes[:first], [n for n in nodes[first:] if n.op != "output"]
     front, back = _attributes_where_used(front, back)
     _refuse_shared(model, front, back, at)
-    crossing = _crossing(front, [*back, nodes[-1]])
     output = nodes[-1]
+    crossing = _crossing(front, [*back, output])
     halves = SplitModel(
         client=fx.GraphModule(model, _front_graph(front, crossing), "ClientHalf"),
         server=fx.GraphModule(model, _back_graph(crossing, back, output), "ServerHalf"),
         cut=at,
     )
-    _refuse_empty(halves)
-    _refuse_numbers(halves.client, as_tensors(example), crossing)
-    _prove(model, halves, as_tensors(example))
+    _refuse_numbers(halves.client, example, crossing)
     return halves
+
+
+def _by_replay(
+    model: nn.Module, at: str, example: tuple[Tensor, ...], reason: SplitError
+) -> SplitModel:
+    """Cut by replaying the forward, proven on other inputs too: it sees no data flow."""
+    try:
+        halves = SplitModel(*by_replay(model, at, example), cut=at)
+        _refuse_empty(halves)
+        for inputs in (example, *_others_like(model, example)):
+            _prove(model, halves, inputs)
+    except (SplitError, TypeError, RuntimeError, AttributeError, ValueError, IndexError) as error:
+        raise SplitError(
+            f"{reason} Nor can its forward be replayed: {error} Cut it elsewhere, or give the "
+            "halves as two modules to split_pair."
+        ) from error
+    return halves
+
+
+def _others_like(model: nn.Module, example: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Return inputs with other values, if the model takes them: what depends on them shows."""
+    generator = torch.Generator().manual_seed(0)
+
+    def like(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+        top = 2 if tensor.dtype == torch.bool else max(2, int(tensor.max()) + 1)
+        return torch.randint(top, tensor.shape, generator=generator).to(tensor.dtype)
+
+    other = tuple(like(tensor).to(tensor.device) for tensor in example)
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).eval()(*other)
+    except (RuntimeError, IndexError, ValueError):  # values that it does not know
+        return []
+    return [other]
 
 
 def _trace(model: nn.Module, at: str) -> fx.Graph:
     try:
         return _AncestorTracer(at).trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, ValueError) as error:
-        raise SplitError(
-            f"{type(model).__name__} cannot be traced to cut it at {at!r} ({error}); "
-            "its forward branches on data. Cut it at a top-level child, or write the "
-            "halves as two modules and use SplitModel(client=…, server=…, cut=…)."
+        raise _GraphError(
+            f"{type(model).__name__} cannot be traced to cut it at {at!r} ({error})."
         ) from error
 
 
@@ -192,7 +277,9 @@ def _owned(model: nn.Module, nodes: list[fx.Node]) -> dict[int, str]:
 
 def _refuse_shared(model: nn.Module, front: list[fx.Node], back: list[fx.Node], at: str) -> None:
     called = {n.target for n in front if n.op == "call_module"}
-    both = sorted(str(n.target) for n in back if n.op == "call_module" and n.target in called)
+    again = {str(n.target) for n in back if n.op == "call_module" and n.target in called}
+    # One ReLU for a whole block is nobody's: it holds nothing that could be trained apart.
+    both = sorted(name for name in again if holds_tensors(model.get_submodule(name)))
     if both:
         raise SplitError(f"module {both[0]!r} is used on both sides of the cut {at!r}.")
     left, right = _owned(model, front), _owned(model, back)
@@ -248,7 +335,7 @@ def _prove(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) ->
             parts = _run(model, halves, example, before, state)
             if not all(_equal(*pair) for pair in zip(whole, parts, strict=True)):
                 mode = "train" if training else "eval"
-                raise SplitError(
+                raise _GraphError(
                     f"the halves cut at {halves.cut!r} do not compute what the model "
                     f"computes in {mode} mode: its forward depends on the mode or on data."
                 )

@@ -160,7 +160,7 @@ class SplitFed(SplitStrategy[TrainReply]):
     ) -> Gradients:
         """Step the server half on an exchange; return the gradients for the client."""
         half, optimizer = self._half_of(client)
-        torch.manual_seed(derive_seed(self.task.seed, "server", self.rounds_done, client, exchange))
+        self.task.reseed("server", self.rounds_done, client, exchange)
         answers = []
         for k, (tensors, labels) in enumerate(reply.smashed, exchange * self.batches_per_exchange):
             start, length = part

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from ..messages import SmashedBatches, TrainReply, TrainRequest
 from ..schedules import set_rate
-from ..seeding import derive_seed
 from ..splitting import server_step
 from ..task import SplitTask
 from .one_server_half import OneServerHalf
@@ -80,7 +78,7 @@ class UploadStrategy(OneServerHalf):
         self, client: int, batches: SmashedBatches, purpose: str, part: tuple[float, float]
     ) -> None:
         """Step on a client's batches; ``part``: where in the round, and how much of it."""
-        torch.manual_seed(derive_seed(self.task.seed, purpose, self.rounds_done, client))
+        self.task.reseed(purpose, self.rounds_done, client)
         start, length = part
         for k, (tensors, labels) in enumerate(batches):
             progress = self.rounds_done + start + length * k / len(batches.batch_sizes)

@@ -1,0 +1,89 @@
+"""Measure what a client holds in memory, algorithm by algorithm.
+
+    python -m benchmarks.memory
+
+One client with 5,000 images of 32×32, ResNet-18 cut at layer3, batches of 256, q = 5, two
+rounds in the simulation: the peak of the process that the client runs in, above the peak of
+the same process that trains simple_conv on digits (Python, torch, Ray and Flower).
+"""
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+
+from fsl_sage_flwr.config import ALGORITHMS, RunConfig
+from fsl_sage_flwr.simulations.run import Federation, simulate
+
+from .round import random_images
+
+
+class ClientPeak:
+    """Watch the actors of a simulation that this process starts; remember their peak."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "ClientPeak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._stop.wait(0.2):
+            for process in me.children(recursive=True):
+                try:
+                    if "ClientAppActor" in " ".join(process.cmdline()):
+                        status = Path(f"/proc/{process.pid}/status").read_text()
+                        peak = status.split("VmHWM:")[1].split()[0]
+                        self.bytes = max(self.bytes, int(peak) * 1024)
+                except (psutil.Error, OSError, IndexError):  # it has ended
+                    continue
+
+
+def peak_of(settings: dict[str, object]) -> int:
+    """Return the peak of a client's process, in bytes."""
+    with tempfile.TemporaryDirectory() as results, ClientPeak() as peak:
+        config = RunConfig.from_run_config(
+            {
+                "num-server-rounds": 2,
+                "align-epochs": 1,
+                "checkpoint-interval": 0,
+                "results-dir": results,
+                **settings,
+            }
+        )
+        summary, _ = simulate(config, Federation(clients=1, cpus=1), Console(stderr=True))
+        if not summary["completed"]:
+            raise SystemExit(f"the run failed: {summary}")
+    return peak.bytes
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        dataset = Path(name) / "random"
+        random_images(dataset, 5000)
+        setting: dict[str, object] = {
+            "model": "resnet18",
+            "dataset": str(dataset),
+            "batch-size": 256,
+            "server-update-interval": 5,
+        }
+        empty = peak_of({"algorithm": "fed_avg"})
+        print(f"without a model of any size: {empty / 2**20:.0f} MiB ({os.cpu_count()} cores)")
+        for algorithm in ALGORITHMS:
+            peak = peak_of({"algorithm": algorithm, **setting})
+            print(f"{algorithm}: {(peak - empty) / 2**20:.0f} MiB above that", flush=True)
+
+
+if __name__ == "__main__":
+    main()

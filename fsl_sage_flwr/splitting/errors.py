@@ -1,0 +1,5 @@
+"""What can be wrong with a cut."""
+
+
+class SplitError(ValueError):
+    """The model cannot be cut there; the message says why and what to do."""

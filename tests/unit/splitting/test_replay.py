@@ -1,0 +1,228 @@
+"""Models that cannot be traced are cut by replaying their forward."""
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fsl_sage_flwr.splitting import SplitError, as_tensors, split, split_pair
+
+from .test_splitter import Forward, assert_computes_the_same, chain, cut_of
+
+WIDTH, TOKENS, WORDS = 8, 5, 11
+
+
+@dataclass
+class Output:
+    """What models of the Hugging Face kind return: an object, not a tensor."""
+
+    hidden: Tensor
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, hidden: Tensor, *, mask: Tensor | None = None, scale: Tensor) -> Output:
+        attended, _ = self.attention(hidden, hidden, hidden, key_padding_mask=mask)
+        return Output(self.norm(hidden + F.dropout(attended, 0.1, self.training)) * scale)
+
+
+class Angles(nn.Module):
+    """Holds nothing: its work is done on both sides."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.arange(hidden.shape[1], dtype=hidden.dtype).cos()[None, :, None]
+
+
+class TextModel(nn.Module):
+    """Branches on data, keyword arguments, a list of layers, parameters of its own, a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, WIDTH)
+        self.positions = nn.Parameter(torch.randn(1, TOKENS, WIDTH))
+        self.register_buffer("shift", torch.randn(WIDTH))
+        self.angles = Angles()
+        self.layers = nn.ModuleList([Layer() for _ in range(4)])
+        self.scores = nn.Linear(WIDTH, 3)
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if int(tokens.max()) >= WORDS:  # what no tracer can follow
+            raise IndexError("no such word")
+        hidden = self.words(tokens) + self.positions + self.shift
+        hidden = F.dropout(hidden, 0.1, self.training)
+        scale = 1 + 0.1 * self.angles(hidden)
+        for layer in self.layers:
+            hidden = layer(hidden, mask=None, scale=scale).hidden
+        return self.scores(hidden.mean(dim=1)) * self.temperature
+
+
+def tokens(count: int) -> Tensor:
+    return torch.randint(WORDS, (count, TOKENS))
+
+
+def text_model(at: str = "layers.2"):
+    torch.manual_seed(0)
+    model = TextModel()
+    return model, split(model, at, tokens(3))
+
+
+@pytest.mark.parametrize("at", ["layers.1", "layers.2", "scores"])
+def test_halves_compute_what_the_model_computes(at: str) -> None:
+    model, halves = text_model(at)
+    assert_computes_the_same(model, halves, tokens(4))
+
+
+def test_each_tensor_is_in_one_half_under_its_name() -> None:
+    model, halves = text_model()
+    client, server = halves.client.state_dict(), halves.server.state_dict()
+    assert not client.keys() & server.keys()
+    assert {"words.weight", "positions", "shift", "layers.1.norm.bias"} <= client.keys()
+    assert {"layers.2.norm.bias", "scores.weight", "temperature"} <= server.keys()
+    fresh = TextModel()
+    fresh.load_state_dict(halves.merged_state_dict(), strict=True)
+    found = tokens(2)
+    assert torch.equal(fresh.eval()(found), model.eval()(found))
+
+
+def test_only_the_hidden_states_cross() -> None:
+    """The angles have no row per sample: the server half makes them itself."""
+    _, halves = text_model()
+    (smashed,) = as_tensors(halves.client(tokens(4)))
+    assert smashed.shape == (4, TOKENS, WIDTH)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = TextModel()
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    split(model, "layers.2", tokens(3).zero_())
+    assert type(model) is TextModel
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model(tokens(2)).shape == (2, 3)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert state.shape == torch.get_rng_state().shape
+
+
+def test_copies_of_the_halves_stand_alone() -> None:
+    """Strategies and clients copy halves: a copy has weights of its own."""
+    _, halves = text_model()
+    twin = copy.deepcopy(halves.server)
+    smashed = as_tensors(halves.client.eval()(tokens(4)))
+    assert torch.equal(twin.eval()(*smashed), halves.server.eval()(*smashed))
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(1.0)
+    assert not torch.equal(twin(*smashed), halves.server(*smashed))
+
+
+def test_halves_in_threads_do_not_mix_up_what_crosses() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    _, halves = text_model()
+    halves.client.eval()
+    halves.server.eval()
+    inputs = [tokens(2 + i % 3) for i in range(24)]
+    alone = [halves(found) for found in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(halves, inputs))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_a_forward_that_depends_on_the_mode_is_replayed() -> None:
+    def forward(self: Forward, x: Tensor) -> Tensor:
+        h = self.b(self.a(x))
+        return self.c(h) if self.training else self.c(2 * h)
+
+    model, halves = cut_of(forward)
+    assert_computes_the_same(model, halves, torch.randn(5, 4))
+
+
+def test_a_branch_on_data_in_front_of_the_cut_is_replayed() -> None:
+    def forward(self: Forward, x: Tensor) -> Tensor:
+        return chain(self, x) if x.sum() > 0 else chain(self, -x)
+
+    model, halves = cut_of(forward)
+    for x in (torch.ones(3, 4), -torch.ones(3, 4)):
+        assert_computes_the_same(model, halves, x)
+
+
+@pytest.mark.parametrize(
+    ("forward", "problem"),
+    [
+        (lambda self, x: self.c(self.b(self.a(x))) * float(x.sum()), "do not compute"),
+        (lambda self, x: self.a(self.b(self.a(x))) * float(x.abs().sum() > 0), "both sides"),
+        (lambda self, x: self.c(self.a(x)) * float(x.abs().sum() > 0), "never called"),
+    ],
+)
+def test_what_a_replay_cannot_do_is_refused(forward, problem: str) -> None:
+    with pytest.raises(SplitError, match=problem):
+        cut_of(forward)
+
+
+def test_weights_tied_across_the_cut_are_refused() -> None:
+    model = TextModel()
+    model.layers[3].norm.weight = model.layers[0].norm.weight
+    with pytest.raises(SplitError, match=r"tied across the cut 'layers\.2'"):
+        split(model, "layers.2", tokens(3))
+
+
+def test_an_example_of_zeros_does_not_hide_what_depends_on_the_input() -> None:
+    """The server half is replayed on zeros: only other values show the difference."""
+
+    def forward(self: Forward, x: Tensor) -> Tensor:
+        h = self.b(self.a(x))
+        return self.c(h) * (1 + float(x.abs().max()))
+
+    model = Forward(forward)
+    with pytest.raises(SplitError, match="do not compute"):
+        split(model, "b", torch.zeros(4, 4))
+
+
+def test_a_pair_of_modules_is_a_split_model() -> None:
+    client = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU())
+    server = nn.Sequential(nn.Linear(6, 3))
+    halves = split_pair(client, server, torch.randn(4, 4))
+    assert set(halves.server.state_dict()) == {"server.0.weight", "server.0.bias"}
+    x = torch.randn(5, 4)
+    client.eval()
+    halves.client.eval()
+    assert torch.equal(halves(x), server(client(x)))
+    merged = halves.merged_state_dict()
+    assert len(merged) == len(client.state_dict()) + len(server.state_dict())
+
+
+def test_a_pair_may_have_several_tensors_between() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.a(x), (x > 0).long()
+
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.b = nn.Linear(4, 2)
+
+        def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+            return self.b(hidden * mask)
+
+    client, server = Two(), Gate()
+    halves = split_pair(client, server, torch.randn(4, 4))
+    x = torch.randn(3, 4)
+    assert [t.dtype for t in as_tensors(halves.client(x))] == [torch.float32, torch.int64]
+    assert torch.equal(halves(x), server(*client(x)))
+
+
+def test_a_pair_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(SplitError, match="mat1 and mat2"):
+        split_pair(nn.Linear(4, 6), nn.Linear(5, 2), torch.randn(4, 4))
