@@ -1,0 +1,193 @@
+"""Where a model can be cut, and what each cut costs."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .auxiliary import build_auxiliary
+from .errors import SplitError
+from .splitter import SplitModel, as_tensors, split
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut of a model, and its sizes.
+
+    Attributes
+    ----------
+    name : str
+        First submodule of the server half, to be given to ``split``.
+    smashed_shapes : tuple of tuple of int
+        Shape of one sample of each tensor that crosses.
+    smashed_bytes : int
+        Bytes of one sample's smashed data.
+    client_parameters, server_parameters, head_parameters : int
+        Numbers in the halves and in the default auxiliary head.
+    client_bytes, server_bytes, head_bytes : int
+        Bytes of their state_dicts, buffers included.
+    client_flops, server_flops : int
+        Floating-point operations of one sample's forward pass: matrix products and
+        convolutions, a multiplication and an addition each.
+    """
+
+    name: str
+    smashed_shapes: tuple[tuple[int, ...], ...]
+    smashed_bytes: int
+    client_parameters: int
+    server_parameters: int
+    head_parameters: int
+    client_bytes: int
+    server_bytes: int
+    head_bytes: int
+    client_flops: int
+    server_flops: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One client's round, as far as its traffic goes.
+
+    Attributes
+    ----------
+    examples : int
+        Examples of the client.
+    batch_size : int
+        Examples per batch.
+    local_epochs : int
+        Passes over them.
+    server_update_interval, align_interval : int
+        q and l.
+    """
+
+    examples: int = 5000
+    batch_size: int = 256
+    local_epochs: int = 1
+    server_update_interval: int = 5
+    align_interval: int = 10
+
+
+def round_bytes(cut: Cut, work: Workload) -> dict[str, int]:
+    """Return the bytes of one client's round, both ways, by algorithm.
+
+    As the published figures count them: raw tensors, labels free. FSL-SAGE's head is spread
+    over the rounds from one alignment to the next.
+    """
+    seen = work.examples * work.local_epochs
+    batches = ceil(work.examples / work.batch_size) * work.local_epochs
+    uploads = min(seen, ceil(batches / work.server_update_interval) * work.batch_size)
+    exchanged = 2 * cut.client_bytes + 2 * seen * cut.smashed_bytes
+    uploaded = uploads * cut.smashed_bytes
+    return {
+        "fed_avg": 2 * (cut.client_bytes + cut.server_bytes),
+        "sl_multi_server": exchanged,
+        "sl_single_server": exchanged,
+        "cse_fsl": 2 * (cut.client_bytes + cut.head_bytes) + uploaded,
+        "fsl_sage": 2 * cut.client_bytes + uploaded + cut.head_bytes // work.align_interval,
+    }
+
+
+def list_cuts(
+    model: nn.Module, example: Tensor | tuple[Tensor, ...], *, depth: int = 2
+) -> list[Cut]:
+    """Return every cut that :func:`split` accepts, in the order of ``named_modules``.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any model that returns scores ``(B, num_classes)``; it is left as it was.
+    example : Tensor or tuple of Tensor
+        Inputs of the model, a batch of at least two samples.
+    depth : int
+        How deep submodules are looked for: 2 takes ``layer3`` and ``layer3.0``.
+    """
+    found = []
+    for name, _ in model.named_modules():
+        if name and name.count(".") < depth:
+            try:
+                halves = split(model, name, example)
+            except SplitError:
+                continue
+            found.append(_measure(halves, as_tensors(example)))
+    return found
+
+
+def choose_cut(
+    cuts: Sequence[Cut],
+    algorithm: str,
+    work: Workload,
+    *,
+    max_parameters: int = 0,
+    max_flops: int = 0,
+) -> Cut:
+    """Return the cut with the fewest bytes a round among those that a client can bear.
+
+    Parameters
+    ----------
+    cuts : sequence of Cut
+        As :func:`list_cuts` returns them; of equals the first is taken.
+    algorithm : str
+        Whose bytes count, a key of :func:`round_bytes`.
+    work : Workload
+        A client's round.
+    max_parameters, max_flops : int
+        What the client half may have, and may cost per sample; 0 is no limit.
+
+    Raises
+    ------
+    SplitError
+        No cut is within the limits; says what the smallest would need.
+    """
+    fit = [
+        cut
+        for cut in cuts
+        if (not max_parameters or cut.client_parameters <= max_parameters)
+        and (not max_flops or cut.client_flops <= max_flops)
+    ]
+    if not fit:
+        smallest = min(cuts, key=lambda cut: cut.client_parameters, default=None)
+        needed = (
+            f"the smallest client half, cut at {smallest.name!r}, has "
+            f"{smallest.client_parameters:,} parameters and {smallest.client_flops:,} FLOPs a "
+            "sample: raise client-max-params or client-max-flops"
+            if smallest
+            else "the model cannot be cut anywhere"
+        )
+        raise SplitError(f"no cut is within the client's budget; {needed}.")
+    return min(fit, key=lambda cut: round_bytes(cut, work)[algorithm])
+
+
+def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
+    client, server = copy.deepcopy(halves.client).eval(), copy.deepcopy(halves.server).eval()
+    count = len(example[0])
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as on_client:
+            smashed = as_tensors(client(*example))
+        with FlopCounterMode(display=False) as on_server:
+            scores = server(*smashed)
+    head = build_auxiliary(server, smashed, scores.shape[-1])
+    return Cut(
+        name=halves.cut,
+        smashed_shapes=tuple(tuple(tensor.shape[1:]) for tensor in smashed),
+        smashed_bytes=sum(tensor[0].numel() * tensor.element_size() for tensor in smashed),
+        client_parameters=_parameters(client),
+        server_parameters=_parameters(server),
+        head_parameters=_parameters(head),
+        client_bytes=_bytes(client),
+        server_bytes=_bytes(server),
+        head_bytes=_bytes(head),
+        client_flops=on_client.get_total_flops() // count,
+        server_flops=on_server.get_total_flops() // count,
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
