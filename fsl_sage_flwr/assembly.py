@@ -36,14 +36,18 @@ def build_task(config: RunConfig) -> SplitTask:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "model"))
         whole = build_model(config.model, train.image_shape, train.num_classes)
-        model = split(whole, at=config.cut or entry.cut, example=example)
+        cut = config.cut or entry.cut
+        model = split(whole, at=cut, example=example)
     smashed = tuple(t.detach() for t in as_tensors(model.client(example)))
     kind = entry.auxiliary if config.auxiliary == "auto" else config.auxiliary
+    if not isinstance(kind, str) and cut != entry.cut:
+        kind = "auto"
 
     def auxiliary() -> nn.Module:
-        return build_auxiliary(
-            model.server, tuple(t.to(device) for t in smashed), train.num_classes, kind
-        )
+        there = tuple(t.to(device) for t in smashed)
+        if not isinstance(kind, str):
+            return kind(there, train.num_classes)
+        return build_auxiliary(model.server, there, train.num_classes, kind)
 
     train_batches, validation_batches = _client_batches(config, train)
     return SplitTask(

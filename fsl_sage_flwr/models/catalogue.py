@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
-from .resnet import resnet18
+from .basic_head import basic_head
+from .cifar_resnet import cifar_resnet
+from .resnet import resnet18, resnet50, resnet152
 from .simple_conv import SimpleConv
 
 Builder = Callable[[tuple[int, int, int], int], nn.Module]
+AuxiliaryBuilder = Callable[[tuple[Tensor, ...], int], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -21,18 +25,29 @@ class ModelEntry:
         From an image's shape ``(C, H, W)`` and the number of classes to the model.
     cut : str
         First submodule of the server half, unless the user names another.
-    auxiliary : str
-        Kind of auxiliary head that ``auxiliary = "auto"`` stands for.
+    auxiliary : {"auto", "linear"} or callable
+        Auxiliary head that ``auxiliary = "auto"`` stands for: a kind of
+        :func:`~fsl_sage_flwr.splitting.build_auxiliary`, or a function from example
+        smashed data (a tuple of tensors) and the number of classes to a head that is
+        initialised from torch's global generator. A function's head is that of ``cut``;
+        at another cut ``"auto"`` is built.
     """
 
     build: Builder
     cut: str
-    auxiliary: str = "auto"
+    auxiliary: str | AuxiliaryBuilder = "auto"
 
 
 CATALOGUE: dict[str, ModelEntry] = {
     "simple_conv": ModelEntry(SimpleConv, cut="classifier", auxiliary="linear"),
     "resnet18": ModelEntry(resnet18, cut="layer3"),
+    # FSL-SAGE's heads for these are of basic blocks; their server halves have none.
+    "resnet50": ModelEntry(resnet50, cut="layer3", auxiliary=partial(basic_head, blocks=6)),
+    "resnet152": ModelEntry(resnet152, cut="layer3", auxiliary=partial(basic_head, blocks=36)),
+    "resnet56": ModelEntry(partial(cifar_resnet, depth=56), cut="layer2"),
+    # FSL-SAGE's is four times as wide as that of He et al.
+    "resnet110": ModelEntry(partial(cifar_resnet, depth=110, planes=64), cut="layer2"),
+    "resnet1202": ModelEntry(partial(cifar_resnet, depth=1202), cut="layer2"),
 }
 
 

@@ -386,4 +386,8 @@ def _tensors(value: Any) -> list[Tensor]:
 def _equal(left: Tensor | None, right: Tensor | None) -> bool:
     if left is None or right is None:
         return left is right
-    return torch.equal(left, right)
+    # In eval mode a very deep network overflows until its running statistics know the data
+    # (ResNet-1202 does): the halves must then be NaN where the model is, too.
+    return torch.equal(left, right) or (
+        left.shape == right.shape and bool(((left == right) | (left.isnan() & right.isnan())).all())
+    )

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from fsl_sage_flwr.config import ConfigError, RunConfig
@@ -39,6 +41,45 @@ def test_paper_is_the_papers_setting():
         "seed": 200,
     }
     assert resolve("paper", []).to_run_config().items() >= wanted.items()
+
+
+ADAM, SGD = ("adam", 1e-3, 1e-4), ("sgd", 0.01, 1e-4)
+FALLING = "multi_step at=100,150 gamma=0.1"
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "batch", "recipe", "schedule"),
+    [
+        ("paper", "resnet18", 256, ADAM, "constant"),
+        ("paper-dirichlet", "resnet18", 256, ADAM, "constant"),
+        ("paper-resnet50", "resnet50", 128, ADAM, "constant"),
+        ("paper-resnet56", "resnet56", 256, ADAM, "constant"),
+        ("paper-resnet110", "resnet110", 256, ADAM, FALLING),
+        ("paper-resnet152", "resnet152", 128, ("adam", 1e-3, 0.0), FALLING),
+        ("paper-resnet1202", "resnet1202", 128, SGD, FALLING),
+    ],
+)
+def test_presets_train_as_the_research_script_does(preset, model, batch, recipe, schedule):
+    config = resolve(preset, [])
+    assert (config.model, config.batch_size) == (model, batch)
+    client = (config.optimizer, config.learning_rate, config.weight_decay)
+    server = config.server_optimizer, config.server_learning_rate, config.server_weight_decay
+    assert client == server == recipe
+    assert config.momentum == config.server_momentum == 0.9
+    assert config.lr_schedule == config.server_lr_schedule == schedule
+    assert config.auxiliary_lr_schedule == "constant"
+
+
+def test_presets_differ_from_the_papers_only_where_models_and_data_do():
+    may = re.compile("(server-)?(optimizer|learning-rate|weight-decay|momentum|lr-schedule)")
+    paper = resolve("paper", []).to_run_config()
+    for name in preset_names():
+        config = resolve(name, []).to_run_config()
+        different = {key for key in config if config[key] != paper[key] and not may.fullmatch(key)}
+        allowed = {"model", "batch-size"}
+        if name == "paper-dirichlet":
+            allowed = {"distribution", "comm-threshold-mb"}
+        assert different <= allowed, name
 
 
 def test_words_take_their_keys_types():

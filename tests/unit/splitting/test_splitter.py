@@ -1,4 +1,5 @@
 import copy
+import math
 from itertools import pairwise
 
 import pytest
@@ -275,6 +276,28 @@ def test_refuses_weights_that_neither_graph_nor_replay_can_divide():
         return self.c(h) if x.sum() > 0 else self.c(-h)
 
     with pytest.raises(SplitError, match=r"cannot be traced.*Nor can its forward be replayed"):
+        cut_of(forward)
+
+
+def overflowing(self, x):
+    """Return infinities of both signs in one column, and what they add up to in the other."""
+    h = self.c(self.b(self.a(x)))[:, :1] * math.inf
+    return torch.cat([h, h - h], dim=1)
+
+
+def test_not_a_number_in_the_same_places_is_the_same():
+    model = Forward(overflowing)
+    output = split(model, "b", torch.randn(3, 4))(torch.randn(3, 4))
+    assert output[:, 0].isinf().all()
+    assert output[:, 1].isnan().all()
+
+
+def test_not_a_number_hides_no_difference_beside_it():
+    def forward(self, x):
+        h = self.b(self.a(x))
+        return torch.cat([h * float(x.abs().sum()), h * math.inf - h * math.inf], dim=1)
+
+    with pytest.raises(SplitError, match=r"do not compute what the model computes in eval mode"):
         cut_of(forward)
 
 

@@ -1,0 +1,68 @@
+"""Stages of basic blocks (He et al., 2015), as torchvision has them, and their shortcuts."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import resnet
+
+
+class PaddedShortcut(nn.Module):
+    """Shortcut without parameters (He et al., section 3.3, option A).
+
+    Every ``stride``-th position is kept, and channels of zeros are added behind.
+
+    Parameters
+    ----------
+    added_channels : int
+        Channels that the output has more than the input.
+    stride : int
+        Step between the positions that are kept.
+    """
+
+    def __init__(self, added_channels: int, stride: int) -> None:
+        super().__init__()
+        self.added_channels = added_channels
+        self.stride = stride
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ``(B, C + added_channels, H / stride, W / stride)`` from ``(B, C, H, W)``."""
+        kept = features[:, :, :: self.stride, :: self.stride]
+        return F.pad(kept, (0, 0, 0, 0, 0, self.added_channels))
+
+
+def projection(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """Return the shortcut of a 1×1 convolution and BatchNorm (section 3.3, option B)."""
+    return nn.Sequential(
+        resnet.conv1x1(channels_in, channels_out, stride), nn.BatchNorm2d(channels_out)
+    )
+
+
+def basic_stage(
+    channels_in: int,
+    channels_out: int,
+    blocks: int,
+    stride: int = 1,
+    shortcut: nn.Module | None = None,
+) -> nn.Sequential:
+    """Return ``blocks`` basic blocks of two 3×3 convolutions each.
+
+    Parameters
+    ----------
+    channels_in, channels_out : int
+        Channels of the input, and of every block's output.
+    blocks : int
+        Number of blocks.
+    stride : int
+        Of the first block.
+    shortcut : nn.Module, optional
+        Of the first block, needed where the stride or the channels change its shape.
+    """
+    first = resnet.BasicBlock(channels_in, channels_out, stride, shortcut)
+    others = (resnet.BasicBlock(channels_out, channels_out) for _ in range(blocks - 1))
+    return nn.Sequential(first, *others)
+
+
+def initialise(model: nn.Module) -> None:
+    """Draw the convolutions' weights as torchvision's ResNets do (normal, by fan-out)."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
