@@ -178,8 +178,9 @@ class _Absent(nn.Module):
 class _Record:
     """What is called on either side of the cut, of the modules that hold tensors.
 
-    ``front`` has the outputs of those before it, ``behind`` the names of those after. The
-    others, such as one that makes position angles, do their work on both sides.
+    ``front`` has the outputs of those before it, ``behind`` the names of all others: what is
+    never called goes with the server half. A module that holds nothing, such as one that
+    makes position angles, does its work on both sides.
     """
 
     arguments: Any
@@ -230,14 +231,20 @@ def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
     both = sorted(front.keys() & set(behind) & held)
     if both:
         raise SplitError(f"module {both[0]!r} is used on both sides of the cut {at!r}")
+    outputs = {
+        name: _compared(front[name][-1], front[name][0])
+        for name in _outermost(front)
+        if name in held
+    }
+    elsewhere = [
+        name
+        for name in held - ancestors
+        if not any(f"{name}.".startswith(f"{f}.") or f.startswith(f"{name}.") for f in outputs)
+    ]
     return _Record(
         arguments=_compared(calls[-1], calls[-2]),
-        front={
-            name: _compared(front[name][-1], front[name][0])
-            for name in _outermost(front)
-            if name in held
-        },
-        behind=[name for name in _outermost(behind) if name != at and name in held],
+        front=outputs,
+        behind=[name for name in _outermost(elsewhere) if name != at],
     )
 
 
