@@ -8,7 +8,7 @@ from :func:`build_client_app` on the nodes; :class:`CommunicationLedger` counts 
 
 from .client_apps import build_client_app
 from .messages import CommunicationLedger
-from .splitting import SplitError, SplitModel, split, split_pair
+from .splitting import SplitError, SplitModel, list_cuts, split, split_pair
 from .strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
 from .task import ClientIdentity, SplitTask
 
@@ -24,6 +24,7 @@ __all__ = [
     "SplitModel",
     "SplitTask",
     "build_client_app",
+    "list_cuts",
     "split",
     "split_pair",
 ]

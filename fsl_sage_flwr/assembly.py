@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .config import RunConfig
 from .data import ClientData, Distribution, FederatedImages, ImageDataset, load_images
 from .models import CATALOGUE, build_model
 from .seeding import derive_seed
-from .splitting import as_tensors, build_auxiliary, split
+from .splitting import as_tensors, build_auxiliary, choose_cut, list_cuts, split
 from .task import (
     Batch,
     ClientIdentity,
@@ -36,7 +36,7 @@ def build_task(config: RunConfig) -> SplitTask:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "model"))
         whole = build_model(config.model, train.image_shape, train.num_classes)
-        cut = config.cut or entry.cut
+        cut = _cut(config, whole, example)
         model = split(whole, at=cut, example=example)
     smashed = tuple(t.detach() for t in as_tensors(model.client(example)))
     kind = entry.auxiliary if config.auxiliary == "auto" else config.auxiliary
@@ -76,6 +76,22 @@ def build_task(config: RunConfig) -> SplitTask:
         precision=config.precision,
         seed=config.seed,
     )
+
+
+def _cut(config: RunConfig, model: nn.Module, example: Tensor) -> str:
+    """Return the cut that the configuration names, or stands for.
+
+    The same on the server and on every node: ``auto`` looks at nothing of a node's own.
+    """
+    if config.cut != "auto":
+        return config.cut or CATALOGUE[config.model].cut
+    return choose_cut(
+        list_cuts(model, example),
+        config.algorithm,
+        config.workload(),
+        max_parameters=config.client_max_params,
+        max_flops=config.client_max_flops,
+    ).name
 
 
 def build_test_batches(config: RunConfig) -> Callable[[], Iterable[Batch]]:

@@ -12,6 +12,7 @@ import torch
 from .data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS
 from .models import CATALOGUE
 from .schedules import LearningRateSchedule, parse_schedule
+from .splitting import Workload
 from .splitting.alignment import SCHEDULES
 from .splitting.precision import PRECISIONS
 
@@ -97,6 +98,8 @@ class RunConfig:
     algorithm: str = _key("fsl_sage", _one_of(*ALGORITHMS))
     model: str = _key("simple_conv", _model)
     cut: str = _key("")
+    client_max_params: int = _key(0, _at_least(0))
+    client_max_flops: int = _key(0, _at_least(0))
     auxiliary: str = _key("auto", _one_of(*AUXILIARIES))
     dataset: str = _key("digits", _dataset)
     distribution: str = _key("iid", _one_of(*DISTRIBUTIONS))
@@ -173,7 +176,20 @@ class RunConfig:
                 raise ConfigError(f"{key} = {value!r}: {problem}")
         for key in SCHEDULE_KEYS:
             config.schedule(key)
+        for key in ("client-max-params", "client-max-flops"):
+            value = getattr(config, key.replace("-", "_"))
+            if value and config.cut != "auto":
+                raise ConfigError(f"{key} = {value}: it chooses a cut; set cut = 'auto'")
         return config
+
+    def workload(self) -> Workload:
+        """Return a client's round as far as traffic goes, with 5,000 examples a client."""
+        return Workload(
+            batch_size=self.batch_size,
+            local_epochs=self.local_epochs,
+            server_update_interval=self.server_update_interval,
+            align_interval=self.align_interval,
+        )
 
     def schedule(self, key: str) -> LearningRateSchedule:
         """Return the learning-rate schedule of a key of ``SCHEDULE_KEYS``.

@@ -9,6 +9,7 @@ from types import FrameType
 from rich.console import Console
 
 from ..config import ConfigError, RunConfig
+from .cut_table import cut_table
 from .progress import table
 from .run import Federation, simulate
 from .settings import preset_names, resolve
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     errors = Console(stderr=True)
     try:
+        if options.command == "cuts":
+            return _cuts(options, Console())
         config = resolve(options.preset, options.settings)
     except ConfigError as error:
         errors.print(f"fsl-sage: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -61,13 +64,22 @@ def _run(config: RunConfig, federation: Federation, console: Console, errors: Co
     return 0
 
 
+def _cuts(options: argparse.Namespace, console: Console) -> int:
+    config = resolve(options.preset, [f"model={options.model}", *options.settings])
+    found = cut_table(config, tuple(options.image), options.classes, options.depth)
+    # A pipe has no width: nothing may be cut off there.
+    wide = console if console.is_terminal else Console(width=200)
+    wide.print(found)
+    return 0
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fsl-sage", description="Federated split learning.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     run = commands.add_parser(
         "run",
         help="train in a simulation on this machine",
@@ -88,6 +100,21 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--preset", help=f"settings by name ({', '.join(preset_names())}) or a TOML file"
     )
+    cuts = commands.add_parser(
+        "cuts",
+        help="where a model can be cut, and what each cut costs",
+        description="List a model's cuts: smashed data, sizes, FLOPs, bytes of a round.",
+        epilog="key=value: batch-size, server-update-interval, align-interval, local-epochs",
+    )
+    cuts.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
+    cuts.add_argument("--model", default="resnet18", help="a model of the catalogue (resnet18)")
+    cuts.add_argument(
+        "--image", type=_positive, nargs=3, default=(3, 32, 32), metavar=("C", "H", "W"),
+        help="shape of an image (3 32 32)",
+    )  # fmt: skip
+    cuts.add_argument("--classes", type=_positive, default=10, help="number of classes (10)")
+    cuts.add_argument("--depth", type=_positive, default=2, help="of the submodules (2)")
+    cuts.add_argument("--preset", help="settings by name or a TOML file")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
+from .cuts import Cut, Workload, choose_cut, list_cuts, round_bytes
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import Loss, estimated_gradients, true_gradients
@@ -20,22 +21,27 @@ __all__ = [
     "AlignmentQuality",
     "AlignmentRecipe",
     "AuxiliaryHead",
+    "Cut",
     "Evaluation",
     "Loss",
     "SplitError",
     "SplitModel",
+    "Workload",
     "align",
     "answer_step",
     "as_tensors",
     "autocast",
     "auxiliary_step",
     "build_auxiliary",
+    "choose_cut",
     "client_forward",
     "client_step",
     "compare_gradients",
     "estimated_gradients",
     "estimated_step",
     "evaluate",
+    "list_cuts",
+    "round_bytes",
     "server_step",
     "split",
     "split_pair",

@@ -23,6 +23,8 @@ CHECKS = {
         list(ALGORITHMS),
     ),
     "model": (["", "resnet"], f"valid are {', '.join(CATALOGUE)}", list(CATALOGUE)),
+    "client-max-params": ([-1], AT_LEAST.format(0), [0]),
+    "client-max-flops": ([-1], AT_LEAST.format(0), [0]),
     "auxiliary": (["none"], "valid are auto, linear", ["auto", "linear"]),
     "dataset": (
         ["mnist", "data/cifar", "~/cifar", ""],
