@@ -3,6 +3,7 @@
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
 from .cuts import Cut, Workload, choose_cut, list_cuts, round_bytes
+from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import Loss, estimated_gradients, true_gradients
@@ -33,6 +34,7 @@ __all__ = [
     "autocast",
     "auxiliary_step",
     "build_auxiliary",
+    "check_twice_differentiable",
     "choose_cut",
     "client_forward",
     "client_step",
@@ -41,6 +43,7 @@ __all__ = [
     "estimated_step",
     "evaluate",
     "list_cuts",
+    "plain_attention",
     "round_bytes",
     "server_step",
     "split",

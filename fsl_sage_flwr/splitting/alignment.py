@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batching import batches_of
+from .double_backward import plain_attention
 from .gradients import Loss, estimated_gradients
 
 SCHEDULES = ("cosine", "constant")
@@ -82,25 +83,26 @@ def align(
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = recipe.epochs * len(batches_of(len(labels), recipe.batch_size))
     try:
-        for step, rows in enumerate(_minibatches(len(labels), recipe, generator)):
-            if recipe.schedule == "cosine":
-                factor = 0.5 * (1 + math.cos(math.pi * step / steps))
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
-            chosen = rows.to(labels.device)
-            estimate = estimated_gradients(
-                head, tuple(t[chosen] for t in smashed), labels[chosen], loss, create_graph=True
-            )
-            distance = sum(
-                (
-                    (ours - theirs[chosen]).pow(2).sum()
-                    for ours, theirs in zip(estimate, gradients, strict=True)
-                ),
-                torch.zeros((), device=labels.device),
-            )
-            optimizer.zero_grad()
-            distance.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+        with plain_attention():
+            for step, rows in enumerate(_minibatches(len(labels), recipe, generator)):
+                if recipe.schedule == "cosine":
+                    factor = 0.5 * (1 + math.cos(math.pi * step / steps))
+                    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                        group["lr"] = rate * factor
+                chosen = rows.to(labels.device)
+                estimate = estimated_gradients(
+                    head, tuple(t[chosen] for t in smashed), labels[chosen], loss, create_graph=True
+                )
+                distance = sum(
+                    (
+                        (ours - theirs[chosen]).pow(2).sum()
+                        for ours, theirs in zip(estimate, gradients, strict=True)
+                    ),
+                    torch.zeros((), device=labels.device),
+                )
+                optimizer.zero_grad()
+                distance.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
     finally:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate

@@ -6,6 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
+from .double_backward import twice_differentiable
+
 MAX_SHARE = 0.6
 RESET_METHODS = ("reset_parameters", "_reset_parameters")  # the latter: attention
 
@@ -73,7 +75,7 @@ def build_auxiliary(
     """
     body = _first_blocks(server_half) if kind == "auto" else None
     if body is not None:
-        body = copy.deepcopy(body)
+        body = twice_differentiable(copy.deepcopy(body))
         for module in body.modules():
             for name in RESET_METHODS:
                 reset = getattr(module, name, None)

@@ -16,6 +16,7 @@ from ..splitting import (
     align,
     compare_gradients,
     estimated_gradients,
+    plain_attention,
     true_gradients,
 )
 from ..task import SplitTask
@@ -56,6 +57,7 @@ def align_heads(
     workers = min(len(jobs), os.cpu_count() or 1) if side_by_side else 1
     threads = torch.get_num_threads()
     with (
+        plain_attention(),
         torch.random.fork_rng(devices=[]),
         ThreadPoolExecutor(workers, "align", _one_thread) as pool,
     ):

@@ -20,7 +20,7 @@ from ..messages import (
     WeightsRequest,
 )
 from ..schedules import set_rate
-from ..splitting import AlignmentRecipe
+from ..splitting import AlignmentRecipe, check_twice_differentiable
 from ..task import SplitTask
 from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet
@@ -80,6 +80,11 @@ class FslSage(UploadStrategy):
         on from the average of those that were trained in it.
     **strategy
         Arguments of :class:`UploadStrategy`, :class:`SplitStrategy` and Flower's ``FedAvg``.
+
+    Raises
+    ------
+    SplitError
+        The task's head has an operation, named, that cannot be differentiated twice.
     """
 
     message_type = FSL_SAGE_TRAIN
@@ -95,6 +100,9 @@ class FslSage(UploadStrategy):
         **strategy: Any,
     ) -> None:
         super().__init__(task, **strategy)
+        check_twice_differentiable(
+            task.new_head("check"), task.to_device(task.smashed_example()), task.loss
+        )
         self.align_interval = align_interval
         self.align_dataset_size = align_dataset_size
         self.recipe = recipe or AlignmentRecipe()

@@ -1,0 +1,76 @@
+"""An alignment differentiates a head twice: what cannot be is replaced, or refused by name."""
+
+import copy
+import re
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .errors import SplitError
+from .gradients import Loss, estimated_gradients
+
+
+class PlainHardsigmoid(nn.Module):
+    """``nn.Hardsigmoid``, which has no double backward, by its definition."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``relu6(x + 3) / 6``."""
+        return F.relu6(x + 3) / 6
+
+
+def twice_differentiable(module: nn.Module) -> nn.Module:
+    """Replace, in place, the modules in it that have no double backward by their plain form."""
+    if isinstance(module, nn.Hardsigmoid):
+        return PlainHardsigmoid()
+    for name, child in module.named_children():
+        plain = twice_differentiable(child)
+        if plain is not child:
+            setattr(module, name, plain)
+    return module
+
+
+def plain_attention() -> AbstractContextManager[None]:
+    """Return a context in which attention is computed by the form that has a double backward.
+
+    It is the process's setting, not a thread's: enter it around all threads.
+    """
+    context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return context
+
+
+def check_twice_differentiable(head: nn.Module, smashed: tuple[Tensor, ...], loss: Loss) -> None:
+    """Differentiate a copy of a head twice.
+
+    Parameters
+    ----------
+    head : nn.Module
+        Auxiliary head.
+    smashed : tuple of Tensor
+        Example smashed data, ``(B, …)`` each.
+    loss : callable
+        Mean loss of (scores, labels).
+
+    Raises
+    ------
+    SplitError
+        An operation in it, named, has no double backward.
+    """
+    labels = torch.zeros(len(smashed[0]), dtype=torch.int64, device=smashed[0].device)
+    try:
+        with torch.random.fork_rng(devices=[]), plain_attention():
+            estimate = estimated_gradients(
+                copy.deepcopy(head), smashed, labels, loss, create_graph=True
+            )
+            sum(g.pow(2).sum() for g in estimate).backward()  # type: ignore[union-attr]
+    except RuntimeError as error:
+        missing = re.search(r"derivative for aten::(\w+) is not implemented", str(error))
+        if missing is None:
+            raise
+        operation = missing[1].removesuffix("_backward")
+        raise SplitError(
+            f"the auxiliary head cannot be aligned: {operation!r} in it cannot be differentiated "
+            "twice. Use auxiliary = 'linear', or a head of your own without it."
+        ) from error
