@@ -22,6 +22,7 @@ from ..task import Batch, ClientIdentity, SplitTask
 from .client_state import ClientState
 from .exchange_state import Forward, LiveForwards
 from .identity import identify
+from .loading import load_weights
 from .local_training import OPTIMIZER, KeptOptimizer, epoch_batches, need
 from .optimizer_state import flatten_state, restore_state
 
@@ -84,7 +85,8 @@ class _Node:
         """Start a round: the average, and the optimizer of the round before."""
         request = self.request
         half = copy.deepcopy(self.task.model.client)
-        half.load_state_dict(need(request.client_half, "client half"))
+        weights = need(request.client_half, "client half")
+        load_weights(half, weights, "client half", self.task)
         kept = KeptOptimizer(
             self.task.client_optimizer(half.parameters()),
             self.state,
