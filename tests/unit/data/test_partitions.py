@@ -1,4 +1,3 @@
-import warnings
 from collections import Counter
 
 import pytest
@@ -25,9 +24,7 @@ def labels_of(count, classes, seed=0):
 def parts_of(labels, clients, name, ids=None, **how):
     """Divide; every two examples are one person's, unless said otherwise."""
     ids = torch.arange(len(labels)) // 2 if ids is None else ids
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
-        return partition_indices(labels, clients, Distribution(name=name, **how), ids)
+    return partition_indices(labels, clients, Distribution(name=name, **how), ids)
 
 
 @st.composite

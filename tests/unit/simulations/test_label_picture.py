@@ -29,7 +29,6 @@ def test_counts_add_up(labels, clients):
 
 
 @pytest.mark.parametrize("distribution", ["iid", "noniid_dirichlet", "noniid"])
-@pytest.mark.filterwarnings("ignore:The sum of the partition_sizes")
 def test_counts_are_those_of_the_runs_partition(distribution):
     config = RunConfig(distribution=distribution, alpha=0.5, seed=7)
     train, _ = load_images("digits")
