@@ -6,7 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from .config import RunConfig
-from .data import ClientData, Distribution, FederatedImages, ImageDataset, load_images
+from .data import (
+    ClientData,
+    Distribution,
+    FederatedImages,
+    ImageDataset,
+    NodeImages,
+    load_images,
+    load_own_images,
+)
 from .models import CATALOGUE, build_model
 from .seeding import derive_seed
 from .splitting import as_tensors, build_auxiliary, choose_cut, list_cuts, split
@@ -22,15 +30,23 @@ from .task import (
 EVALUATION_BATCH = 500
 
 
-def build_task(config: RunConfig) -> SplitTask:
+def build_task(config: RunConfig, data_path: str | None = None) -> SplitTask:
     """Build the task: the same halves everywhere, initialised from the seed.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What to train.
+    data_path : str, optional
+        Directory of the node's own data. Image shape and classes are then those of these
+        data, and the run's dataset need not be on the node.
 
     Raises
     ------
     DatasetError, SplitError
         The data or the cut that the configuration names cannot be used.
     """
-    train, _ = load_images(config.dataset)
+    train = _training_split(config, data_path)
     device, entry = config.torch_device(), CATALOGUE[config.model]
     example = torch.zeros(2, *train.image_shape)
     with torch.random.fork_rng(devices=[]):
@@ -49,13 +65,16 @@ def build_task(config: RunConfig) -> SplitTask:
             return kind(there, train.num_classes)
         return build_auxiliary(model.server, there, train.num_classes, kind)
 
-    train_batches, validation_batches = _client_batches(config, train)
+    parts = NodeImages if data_path is not None else FederatedImages
+    kept_out = config.validation_fraction if config.fraction_evaluate else 0.0
+    federated = parts(train, distribution_of(config), device, kept_out)
+    train_batches, validation_batches = _client_batches(config, federated, train.image_shape[0])
     return SplitTask(
         model=model,
         example=example,
         num_classes=train.num_classes,
         train_batches=train_batches,
-        validation_batches=validation_batches,
+        validation_batches=validation_batches if kept_out else None,
         client_optimizer=_optimizer(
             config.optimizer, config.learning_rate, config.weight_decay, config.momentum
         ),
@@ -103,18 +122,26 @@ def build_test_batches(config: RunConfig) -> Callable[[], Iterable[Batch]]:
     return lambda: data.in_order(EVALUATION_BATCH)
 
 
-def _client_batches(
-    config: RunConfig, train: ImageDataset
-) -> tuple[TrainBatches, ValidationBatches | None]:
-    distribution = Distribution(
+def distribution_of(config: RunConfig) -> Distribution:
+    """Return how the training split is divided among the clients, with the seed to draw it."""
+    return Distribution(
         name=config.distribution,
         alpha=config.alpha,
         shards_per_client=config.shards_per_client,
         seed=derive_seed(config.seed, "partition") % 2**32,
     )
-    kept_out = config.validation_fraction if config.fraction_evaluate else 0.0
-    federated = FederatedImages(train, distribution, config.torch_device(), kept_out)
-    colour = train.image_shape[0] == 3
+
+
+def _training_split(config: RunConfig, data_path: str | None) -> ImageDataset:
+    if data_path is not None:
+        return load_own_images(data_path, config.dataset)
+    return load_images(config.dataset)[0]
+
+
+def _client_batches(
+    config: RunConfig, federated: FederatedImages, channels: int
+) -> tuple[TrainBatches, ValidationBatches]:
+    colour = channels == 3
     augmented = config.augmentation == "crop_flip" or (config.augmentation == "auto" and colour)
 
     def train_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
@@ -125,7 +152,7 @@ def _client_batches(
         part = federated.validation_part(client.partition_id, client.num_partitions)
         return part.in_order(EVALUATION_BATCH)
 
-    return train_batches, validation_batches if kept_out else None
+    return train_batches, validation_batches
 
 
 def _optimizer(

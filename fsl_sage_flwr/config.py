@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS
+from .data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS, local_copy
 from .models import CATALOGUE
 from .schedules import LearningRateSchedule, parse_schedule
 from .splitting import Workload
@@ -53,9 +53,13 @@ def _at_least(low: float, *, above: bool = False, below: float = math.inf) -> Ch
 
 
 def _dataset(value: Any) -> str | None:
-    if value in DATASETS or str(value).startswith("/"):
+    _, directory = local_copy(str(value)) or (None, str(value))
+    if value in DATASETS or directory.startswith("/"):
         return None
-    return f"valid are {', '.join(DATASETS)} or the absolute path of a local dataset directory"
+    return (
+        f"valid are {', '.join(DATASETS)}, the absolute path of a local dataset directory, or "
+        "NAME:PATH for a local copy of a named dataset"
+    )
 
 
 def _model(value: Any) -> str | None:

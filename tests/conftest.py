@@ -1,13 +1,16 @@
 """Integration tests run only when asked for: ``pytest -n 0 -m integration``."""
 
 import os
+from collections.abc import Iterator
 
+import datasets
 import pytest
 import torch
 
 from fsl_sage_flwr.client_apps.client_state import CACHE_VARIABLE
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
 from fsl_sage_flwr.client_apps.task_cache import forget_tasks
+from fsl_sage_flwr.data import load_images, load_own_images
 
 torch.set_num_threads(1)  # the tensors of unit tests are too small for two
 
@@ -32,3 +35,19 @@ def no_memory_of_other_tests() -> None:
     """Start with no task and no live graph of another test's."""
     forget_tasks()
     live_forwards.clear()
+
+
+@pytest.fixture
+def own_datasets(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Read datasets into a cache of this test's, and nothing from the hub."""
+    cache = tmp_path_factory.mktemp("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+    load_images.cache_clear()
+    load_own_images.cache_clear()
+    yield
+    load_images.cache_clear()
+    load_own_images.cache_clear()

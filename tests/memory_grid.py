@@ -17,6 +17,7 @@ class MemoryGrid(Grid):
     """Run a ClientApp on ``num_nodes`` nodes, in the order of the messages.
 
     ``tamper(partition_id, reply)`` may replace a reply, or swallow it by returning None.
+    ``node_config`` is what a node's configuration says more, by partition id.
     ``sent`` and ``received`` hold copies of all contents for a byte count of their own.
     """
 
@@ -27,6 +28,7 @@ class MemoryGrid(Grid):
         *,
         run_config: dict[str, Any] | None = None,
         tamper: Tamper | None = None,
+        node_config: dict[int, dict[str, Any]] | None = None,
         first_node: int = 1000,
         backwards: bool = False,
     ) -> None:
@@ -44,7 +46,11 @@ class MemoryGrid(Grid):
             node: Context(
                 run_id=run_id,
                 node_id=node,
-                node_config={"partition-id": i, "num-partitions": num_nodes},
+                node_config={
+                    "partition-id": i,
+                    "num-partitions": num_nodes,
+                    **(node_config or {}).get(i, {}),
+                },
                 state=RecordDict(),
                 run_config=run_config or {},
             )

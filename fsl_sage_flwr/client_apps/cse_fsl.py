@@ -4,6 +4,7 @@ from flwr.app import Context, Message
 
 from ..splitting import auxiliary_step
 from ..task import SplitTask
+from .loading import load_weights
 from .local_training import AUXILIARY_OPTIMIZER, OPTIMIZER, LocalRound, need
 
 
@@ -15,8 +16,9 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     """
     round_ = LocalRound(message, context, task)
     half, head = task.model.client, task.head
-    half.load_state_dict(need(round_.request.client_half, "client half"))
-    head.load_state_dict(need(round_.request.auxiliary, "auxiliary head"))
+    request = round_.request
+    load_weights(half, need(request.client_half, "client half"), "client half", task)
+    load_weights(head, need(request.auxiliary, "auxiliary head"), "auxiliary head", task)
     optimizers = (
         round_.optimizer(OPTIMIZER, task.client_optimizer, half, task.client_schedule),
         round_.optimizer(

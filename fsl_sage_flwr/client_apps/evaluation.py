@@ -10,13 +10,14 @@ from ..messages import EvaluateReply, MissingPayloadError, SmashedBatches, Weigh
 from ..splitting import as_tensors, client_forward, evaluate
 from ..task import Batch, SplitTask
 from .identity import identify
+from .loading import load_weights
 
 
 def evaluate_split(message: Message, context: Context, task: SplitTask) -> Message:
     """Answer with the smashed data and labels of the validation part; the server scores them."""
     request = WeightsRequest.from_records(message.content)
     half = task.model.client
-    half.load_state_dict(request.weights)
+    load_weights(half, request.weights, "client half", task)
     half.eval()
     with torch.no_grad():
         smashed = [
@@ -34,7 +35,7 @@ def evaluate_full_model(message: Message, context: Context, task: SplitTask) -> 
     request = WeightsRequest.from_records(message.content)
     client, server = task.model.client, task.model.server
     for half in (client, server):
-        load_half(half, request.weights)
+        load_half(half, request.weights, task)
         half.eval()
 
     def model(inputs: tuple[Tensor, ...]) -> Tensor:
@@ -50,9 +51,10 @@ def evaluate_full_model(message: Message, context: Context, task: SplitTask) -> 
     return Message(reply.to_records(), reply_to=message)
 
 
-def load_half(half: nn.Module, whole: Mapping[str, Tensor]) -> None:
+def load_half(half: nn.Module, whole: Mapping[str, Tensor], task: SplitTask) -> None:
     """Load a half's own values out of a whole model's."""
-    half.load_state_dict({name: whole[name] for name in half.state_dict()})
+    own = {name: whole[name] for name in half.state_dict() if name in whole}
+    load_weights(half, own, "model", task)
 
 
 def _validation_batches(task: SplitTask, context: Context) -> Iterable[Batch]:

@@ -12,8 +12,8 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     """Train both halves for one round as the whole model that they are."""
     round_ = LocalRound(message, context, task)
     model, whole = task.model, need(round_.request.client_half, "model")
-    load_half(model.client, whole)
-    load_half(model.server, whole)
+    load_half(model.client, whole, task)
+    load_half(model.server, whole, task)
     optimizers = (
         round_.optimizer(OPTIMIZER, task.client_optimizer, model.client, task.client_schedule),
         round_.optimizer(

@@ -9,6 +9,7 @@ from ..splitting import client_forward, estimated_step
 from ..task import SplitTask
 from .client_state import ClientState
 from .identity import identify
+from .loading import load_weights
 from .local_training import OPTIMIZER, LocalRound, epoch_batches, seed_round
 
 CLIENT_HALF = "client-half"
@@ -19,7 +20,7 @@ def probe(message: Message, context: Context, task: SplitTask) -> Message:
     """Answer with the smashed data of the round's first batch; nothing is trained."""
     request = WeightsRequest.from_records(message.content)
     client = identify(context)
-    task.model.client.load_state_dict(request.weights)
+    load_weights(task.model.client, request.weights, "client half", task)
     ClientState(context).save(CLIENT_HALF, dict(request.weights), version=request.round)
     seed_round(task, client, request.round)
     inputs, labels = next(iter(epoch_batches(task, client, request.round, 0)))
@@ -39,7 +40,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     round_ = LocalRound(message, context, task)
     request, half = round_.request, task.model.client
     after_probe = request.client_half is None
-    half.load_state_dict(_client_half(request, round_.state))
+    load_weights(half, _client_half(request, round_.state), "client half", task)
     head = _head(request, round_.state, task)
     optimizer = round_.optimizer(OPTIMIZER, task.client_optimizer, half, task.client_schedule)
     for inputs, labels in round_.batches():
@@ -69,5 +70,5 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
             f"auxiliary head {request.auxiliary_version} is gone from this node; "
             "the server sends it again next round"
         )
-    task.head.load_state_dict(tensors)
+    load_weights(task.head, tensors, "auxiliary head", task)
     return task.head

@@ -20,6 +20,7 @@ from ..task import Batch, ClientIdentity, SplitTask
 from .client_state import ClientState
 from .exchange_state import FILE, Forward, LiveForwards
 from .identity import identify
+from .loading import load_weights
 from .local_training import OPTIMIZER, KeptOptimizer, epoch_batches, need
 from .optimizer_state import flatten_state
 
@@ -83,7 +84,8 @@ class _Node:
     def begin(self) -> Forward:
         """Start a round: the average, and the optimizer of the round before."""
         half = self._half()
-        half.load_state_dict(need(self.request.client_half, "client half"))
+        weights = need(self.request.client_half, "client half")
+        load_weights(half, weights, "client half", self.task)
         kept = KeptOptimizer(
             self.task.client_optimizer(half.parameters()),
             self.state,

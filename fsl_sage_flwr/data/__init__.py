@@ -1,21 +1,29 @@
 """Datasets, their division among clients, and batches."""
 
 from .augmentation import AUGMENTATIONS, augment, normalize
-from .client_data import ClientData, FederatedImages
-from .datasets import DATASETS, DatasetError, ImageDataset, load_images
-from .partitions import DISTRIBUTIONS, Distribution, partition_indices
+from .client_data import ClientData, FederatedImages, NodeImages
+from .datasets import load_images, load_own_images
+from .image_dataset import DatasetError, ImageDataset
+from .partitions import DISTRIBUTIONS, Distribution, partition_indices, register_distribution
+from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "DISTRIBUTIONS",
     "ClientData",
+    "DatasetEntry",
     "DatasetError",
     "Distribution",
     "FederatedImages",
     "ImageDataset",
+    "NodeImages",
     "augment",
     "load_images",
+    "load_own_images",
+    "local_copy",
     "normalize",
     "partition_indices",
+    "register_dataset",
+    "register_distribution",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..batching import batches_of
 from ..seeding import derive_seed
 from .augmentation import augment, normalize
-from .datasets import ImageDataset
+from .image_dataset import ImageDataset
 from .partitions import Distribution, partition_indices
 
 
@@ -125,10 +125,10 @@ class FederatedImages:
         device: torch.device,
         validation_fraction: float = 0.0,
     ) -> None:
-        self._validation_fraction = validation_fraction
         self._dataset = dataset
         self._distribution = distribution
         self._device = device
+        self._validation_fraction = validation_fraction
         self._rows: dict[int, list[list[int]]] = {}
         self._parts: dict[tuple[int, int], tuple[ClientData, ClientData]] = {}
 
@@ -140,14 +140,21 @@ class FederatedImages:
         """Return those of a client's examples that are kept out of training."""
         return self._both(partition_id, num_partitions)[1]
 
+    def rows(self, partition_id: int, num_partitions: int) -> list[int] | None:
+        """Return which rows are a client's; None is all of them."""
+        if num_partitions not in self._rows:
+            self._rows[num_partitions] = partition_indices(
+                self._dataset.labels,
+                num_partitions,
+                self._distribution,
+                self._dataset.natural_ids(),
+            )
+        return self._rows[num_partitions][partition_id]
+
     def _both(self, partition_id: int, num_partitions: int) -> tuple[ClientData, ClientData]:
         key = (partition_id, num_partitions)
         if key not in self._parts:
-            if num_partitions not in self._rows:
-                self._rows[num_partitions] = partition_indices(
-                    self._dataset.labels, num_partitions, self._distribution
-                )
-            images, labels = self._dataset.decode(self._rows[num_partitions][partition_id])
+            images, labels = self._dataset.decode(self.rows(*key))
             whole = ClientData(images.to(self._device), labels.to(self._device))
             if self._validation_fraction:
                 seed = derive_seed(self._distribution.seed, "validation", *key)
@@ -155,3 +162,11 @@ class FederatedImages:
             else:
                 self._parts[key] = whole, ClientData(whole.images[:0], whole.labels[:0])
         return self._parts[key]
+
+
+class NodeImages(FederatedImages):
+    """A node's own data: all of the dataset is the part of the client that it runs."""
+
+    def rows(self, partition_id: int, num_partitions: int) -> None:
+        """Return None: all rows."""
+        return

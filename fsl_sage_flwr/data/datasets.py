@@ -1,68 +1,23 @@
-"""Image classification datasets, by name or from a local directory."""
+"""Read image classification datasets, by name or from a local directory."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-HUB_NAMES = {"cifar10": "uoft-cs/cifar10"}
-DATASETS = ("digits", *HUB_NAMES)
+from .image_dataset import GREY_MODES, DatasetError, ImageDataset
+from .registry import DATASETS, DatasetEntry, local_copy
 
-
-class DatasetError(ValueError):
-    """The dataset cannot be used; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class ImageDataset:
-    """One split of a dataset, decoded when asked for.
-
-    Attributes
-    ----------
-    labels : Tensor
-        ``(N,)``, int64.
-    num_classes : int
-        Labels are in ``range(num_classes)``.
-    image_shape : tuple of int
-        ``(C, H, W)``.
-    images : Tensor or datasets.Dataset
-        uint8 of shape ``(N, C, H, W)``, or a table with a column of images.
-    column : str
-        That column's name.
-    """
-
-    labels: Tensor
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    images: Tensor | datasets.Dataset
-    column: str = ""
-
-    def decode(self, indices: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Return (uint8 images ``(n, C, H, W)``, labels ``(n,)``) of some or all rows."""
-        rows = torch.arange(len(self.labels)) if indices is None else torch.tensor(indices)
-        if isinstance(self.images, Tensor):
-            return self.images[rows], self.labels[rows]
-        table = self.images if indices is None else self.images.select(indices)
-        mode = "L" if self.image_shape[0] == 1 else "RGB"
-        decoded = [np.asarray(image.convert(mode)) for image in table[self.column]]
-        shapes = {image.shape for image in decoded}
-        if len(shapes) > 1:
-            raise DatasetError(f"images of one size are needed; found {sorted(shapes)[:3]}")
-        images = torch.from_numpy(np.stack(decoded)).reshape(len(rows), *self._pixels())
-        if mode == "RGB":
-            images = images.permute(0, 3, 1, 2).contiguous()
-        return images, self.labels[rows]
-
-    def _pixels(self) -> tuple[int, int, int]:
-        channels, height, width = self.image_shape
-        return (height, width, channels) if channels == 3 else (1, height, width)
+ID_COLUMNS = ("writer_id", "user_id", "client_id")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+# What the hub calls valid, datasets calls validation where it finds local files of that name.
+VALIDATION = ("validation", "valid", "val")
+TEST_SHARE = 0.1
+LOOKED_AT = 100
 
 
 @lru_cache(maxsize=4)
@@ -72,77 +27,207 @@ def load_images(name: str) -> tuple[ImageDataset, ImageDataset]:
     Parameters
     ----------
     name : str
-        A name in ``DATASETS``, or the absolute path of a directory that
+        A name in ``DATASETS``; or the absolute path of a directory that
         ``datasets.load_dataset`` reads, with an image and a label column and the splits
-        ``train`` and ``test``.
+        ``train`` and ``test``; or ``name:path``, a local copy of a named dataset.
 
     Raises
     ------
     DatasetError
-        The directory or a split or column of it is missing, or the hub cannot be reached.
+        The directory or a split or column of it is missing, the splits do not fit each
+        other, or the hub cannot be reached.
     """
-    if name == "digits":
-        return _digits()
-    source = HUB_NAMES.get(name, name)
-    if name not in HUB_NAMES and not Path(name).is_dir():
-        raise DatasetError(
-            f"dataset directory {name!r} does not exist; give {', '.join(DATASETS)} or the "
-            "absolute path of a directory"
-        )
-    try:
-        splits = datasets.load_dataset(source)
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"dataset {name!r} cannot be loaded ({error}); without a network give the "
-            "absolute path of a local copy"
-        ) from error
-    missing = [split for split in ("train", "test") if split not in splits]
+    entry, directory = _entry(name)
+    if entry.load is not None and not directory:
+        return entry.load()
+    splits = _load(directory or entry.hub_name, name)
+    wanted = [entry.train, _called(entry.test, splits)] if entry.test else [entry.train]
+    missing = [split for split in wanted if split not in splits]
     if missing:
         raise DatasetError(
             f"dataset {name!r} has no split {missing[0]!r}; its splits are {', '.join(splits)}"
         )
-    return _image_dataset(splits["train"], name), _image_dataset(splits["test"], name)
-
-
-def _digits() -> tuple[ImageDataset, ImageDataset]:
-    """Return scikit-learn's 1,797 digits, one fifth of them as the test split."""
-    bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
-    train_x, test_x, train_y, test_y = train_test_split(
-        images, bunch.target, test_size=0.2, random_state=0, stratify=bunch.target
-    )
-    train, test = (
-        ImageDataset(torch.from_numpy(y).long(), 10, (1, 8, 8), torch.from_numpy(x))
-        for x, y in ((train_x, train_y), (test_x, test_y))
-    )
+    tables = [splits[split] for split in wanted]
+    if not entry.test:
+        tables = _divided(tables[0], name)
+    train, test = _read(tables, entry, name)
     return train, test
 
 
-def _image_dataset(table: datasets.Dataset, name: str) -> ImageDataset:
+@lru_cache(maxsize=4)
+def load_own_images(path: str, name: str) -> ImageDataset:
+    """Return all of a node's own data, read as the run's dataset is.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path of a directory that ``datasets.load_dataset`` reads: its ``train``
+        split, or its only one.
+    name : str
+        The run's dataset: the label column and the image size are those of its entry.
+
+    Raises
+    ------
+    DatasetError
+        The data cannot be used. Labels must be a ClassLabel column: from numbers alone a
+        node cannot tell how many classes there are when it lacks some.
+    """
+    known, _ = _entry(name, must_exist=False)
+    what = f"{path} (data-path)"
+    if not Path(path).is_absolute() or not Path(path).is_dir():
+        raise DatasetError(
+            f"data-path = {path!r} is no directory; give the absolute path of this node's data"
+        )
+    splits = _load(path, what)
+    if known.train not in splits and len(splits) > 1:
+        raise DatasetError(
+            f"dataset {what!r} has no split {known.train!r}; its splits are {', '.join(splits)}"
+        )
+    table = splits[known.train] if known.train in splits else next(iter(splits.values()))
+    label = known.label if known.label in table.column_names else ""
+    entry = DatasetEntry(label=label, image_shape=known.image_shape)
+    (own,) = _read([table], entry, what, counted=True)
+    if len(own.labels) < 2:
+        raise DatasetError(f"dataset {what!r} has 1 example; every client needs at least two")
+    return own
+
+
+def _entry(name: str, *, must_exist: bool = True) -> tuple[DatasetEntry, str]:
+    """Return how a dataset is read, and the local directory where it lies, if in one."""
+    if name in DATASETS:
+        return DATASETS[name], ""
+    entry, directory = local_copy(name) or (DatasetEntry(), name)
+    if must_exist and not Path(directory).is_dir():
+        raise DatasetError(
+            f"dataset directory {directory!r} does not exist; give {', '.join(DATASETS)} or the "
+            "absolute path of a directory"
+        )
+    return entry, directory
+
+
+def _load(source: str, name: str) -> dict[str, datasets.Dataset]:
+    try:
+        return dict(datasets.load_dataset(source))
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        why = " ".join(str(error).split())
+        raise DatasetError(
+            f"dataset {name!r} cannot be loaded ({why}); without a network give the "
+            "absolute path of a local copy"
+        ) from error
+
+
+def _called(split: str, splits: Container[str]) -> str:
+    """Return the name that a split has here."""
+    if split in splits or split not in VALIDATION:
+        return split
+    return next((other for other in VALIDATION if other in splits), split)
+
+
+def _divided(table: datasets.Dataset, name: str) -> list[datasets.Dataset]:
+    """Divide a test split off, by rows; every run has the same."""
+    kept_out = max(1, round(TEST_SHARE * len(table)))
+    if len(table) <= kept_out:
+        raise DatasetError(f"dataset {name!r} has {len(table)} examples: too few to divide")
+    order = np.random.default_rng(0).permutation(len(table))
+    return [table.select(np.sort(rows)) for rows in (order[kept_out:], order[:kept_out])]
+
+
+def _read(
+    tables: Sequence[datasets.Dataset], entry: DatasetEntry, name: str, *, counted: bool = False
+) -> list[ImageDataset]:
+    """Read splits of one dataset, which have classes and image shape in common.
+
+    ``counted``: the label column must itself say how many classes there are.
+    """
+    if not all(len(table) for table in tables):
+        raise DatasetError(f"dataset {name!r} has a split without examples")
+    # Splits that were loaded together have the same columns, of the same types.
+    image, label = _columns(tables[0], entry, name)
+    labels = [_labels(table, label, name) for table in tables]
+    classes = _classes(tables[0].features[label], labels, name, counted=counted)
+    shape = entry.image_shape or _shape(tables, image, name)
+    return [
+        ImageDataset(
+            labels=own_labels,
+            num_classes=classes,
+            image_shape=shape,
+            images=table,
+            column=image,
+            id_column=_id_column(table, entry),
+            fitted=entry.image_shape is not None,
+        )
+        for table, own_labels in zip(tables, labels, strict=True)
+    ]
+
+
+def _columns(table: datasets.Dataset, entry: DatasetEntry, name: str) -> tuple[str, str]:
+    """Return the names of the image and the label column."""
     image = [c for c, f in table.features.items() if isinstance(f, datasets.Image)]
     label = [c for c, f in table.features.items() if isinstance(f, datasets.ClassLabel)]
-    label += [c for c in ("label", "labels", "fine_label") if c in table.features]
+    label += [c for c in LABEL_COLUMNS if c in table.features]
+    if entry.label:
+        label = [entry.label] if entry.label in table.features else []
     if not image or not label:
+        called = f" {entry.label!r}" if entry.label else ""
         raise DatasetError(
-            f"dataset {name!r} needs an image column and a label column; "
+            f"dataset {name!r} needs an image column and a label column{called}; "
             f"its columns are {', '.join(table.column_names)}"
         )
-    if len(table) == 0:
-        raise DatasetError(f"dataset {name!r} has a split without examples")
-    values = np.asarray(table.with_format("numpy")[label[0]])
+    return image[0], label[0]
+
+
+def _id_column(table: datasets.Dataset, entry: DatasetEntry) -> str:
+    candidates = (entry.id_column,) if entry.id_column else ID_COLUMNS
+    return next((column for column in candidates if column in table.features), "")
+
+
+def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
+    values = np.asarray(table.with_format("numpy")[column])
     if not np.issubdtype(values.dtype, np.integer):
         raise DatasetError(
-            f"the label column {label[0]!r} of dataset {name!r} holds {values.dtype}; whole "
+            f"the label column {column!r} of dataset {name!r} holds {values.dtype}; whole "
             "numbers are needed: cast it to ClassLabel"
         )
-    labels = torch.from_numpy(values.astype(np.int64))
-    feature = table.features[label[0]]
-    classes = getattr(feature, "num_classes", None) or int(labels.max()) + 1
-    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: bool) -> int:
+    """Return how many classes the splits have between them."""
+    named = feature.num_classes if isinstance(feature, datasets.ClassLabel) else None
+    if counted and named is None:
         raise DatasetError(
-            f"the labels of dataset {name!r} run from {int(labels.min())} to "
-            f"{int(labels.max())}; valid are 0 to {classes - 1}"
+            f"the labels of dataset {name!r} are plain numbers, which do not tell how many classes "
+            "there are: cast the column to datasets.ClassLabel with the run's classes"
         )
-    first = table[0][image[0]]
-    channels = 1 if first.mode in ("L", "1") else 3
-    return ImageDataset(labels, classes, (channels, first.height, first.width), table, image[0])
+    lowest = min(int(own.min()) for own in labels)
+    highest = max(int(own.max()) for own in labels)
+    classes = highest + 1 if named is None else int(named)
+    if not 0 <= lowest <= highest < classes:
+        raise DatasetError(
+            f"the labels of dataset {name!r} run from {lowest} to {highest}; valid are 0 to "
+            f"{max(classes - 1, 0)}"
+        )
+    return classes
+
+
+def _shape(tables: Sequence[datasets.Dataset], column: str, name: str) -> tuple[int, int, int]:
+    """Return the images' shape; colour if any of those looked at is, in any split."""
+    firsts = [table[0][column].size for table in tables]
+    if len(set(firsts)) > 1:
+        sizes = " and ".join(f"{height}x{width}" for width, height in firsts)
+        raise DatasetError(
+            f"the splits of dataset {name!r} have images of {sizes} pixels (height x width); "
+            "one size is needed"
+        )
+    grey = all(
+        image.mode in GREY_MODES
+        for table in tables
+        for image in table.select(_spread(len(table)))[column]
+    )
+    width, height = firsts[0]
+    return (1 if grey else 3, height, width)
+
+
+def _spread(count: int) -> list[int]:
+    """Return some rows from all over a table."""
+    return sorted({int(row) for row in np.linspace(0, count - 1, LOOKED_AT)})

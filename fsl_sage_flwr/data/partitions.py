@@ -1,19 +1,22 @@
 """Divide a dataset among clients, by flwr-datasets' partitioners."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import datasets
+import numpy as np
 import torch
 from flwr_datasets.partitioner import (
     IidPartitioner,
     InnerDirichletPartitioner,
+    NaturalIdPartitioner,
     Partitioner,
     ShardPartitioner,
 )
 from torch import Tensor
 
-from .datasets import DatasetError
+from .image_dataset import DatasetError
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,12 @@ class Distribution:
     Attributes
     ----------
     name : str
-        ``iid``; ``noniid_dirichlet``: every client the same number of examples, with
-        class proportions drawn from a Dirichlet distribution (Hsu et al., 2019);
-        ``noniid``: shards of one label each.
+        ``iid``; ``noniid_dirichlet``: every client the same number of examples (a
+        remainder is nobody's), with class proportions drawn from a Dirichlet distribution
+        (Hsu et al., 2019);
+        ``noniid``: shards of one label each; ``natural``: the people whose examples they
+        are (FEMNIST's writers) are dealt to the clients, each one whole; or what
+        :func:`register_distribution` added.
     alpha : float
         Concentration of the Dirichlet distribution; small means unequal.
     shards_per_client : int
@@ -40,23 +46,36 @@ class Distribution:
     seed: int = 0
 
 
-Factory = Callable[[Distribution, int, int], Partitioner]
+Factory = Callable[[Distribution, int, datasets.Dataset], Partitioner]
+"""From a distribution, the number of clients and the table of examples to a partitioner.
+
+The table has the columns ``row``, ``label`` (the occurring labels, numbered from 0) and, where it
+is known, ``id`` (whose the example is). The partitioner is to make one partition per client; it
+is given the table unless the factory has set its ``dataset``.
+"""
 
 
-def _iid(distribution: Distribution, clients: int, examples: int) -> Partitioner:
-    return IidPartitioner(num_partitions=clients)
+def _iid(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
+    partitioner = IidPartitioner(num_partitions=clients)
+    partitioner.dataset = table.shuffle(seed=distribution.seed % 2**32)
+    return partitioner
 
 
-def _dirichlet(distribution: Distribution, clients: int, examples: int) -> Partitioner:
+def _dirichlet(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
     return InnerDirichletPartitioner(
-        partition_sizes=[examples // clients] * clients,
+        partition_sizes=[len(table) // clients] * clients,
         partition_by="label",
         alpha=distribution.alpha,
         seed=distribution.seed,
     )
 
 
-def _shards(distribution: Distribution, clients: int, examples: int) -> Partitioner:
+def _shards(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
+    shards = clients * distribution.shards_per_client
+    if shards > len(table):
+        raise DatasetError(
+            f"{len(table)} training examples do not make {shards} shards; lower shards-per-client"
+        )
     return ShardPartitioner(
         num_partitions=clients,
         partition_by="label",
@@ -65,54 +84,102 @@ def _shards(distribution: Distribution, clients: int, examples: int) -> Partitio
     )
 
 
-DISTRIBUTIONS: dict[str, Factory] = {
-    "iid": _iid,
-    "noniid_dirichlet": _dirichlet,
-    "noniid": _shards,
-}
+def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
+    if "id" not in table.column_names:
+        raise DatasetError(
+            "distribution 'natural' needs to know whose each example is: use femnist, or a "
+            "local directory with a column writer_id, user_id or client_id"
+        )
+    people, person = np.unique(np.asarray(table["id"]), return_inverse=True)
+    if len(people) < clients:
+        raise DatasetError(
+            f"distribution 'natural' cannot deal {len(people)} people to {clients} clients; "
+            f"give at most {len(people)} clients"
+        )
+    # NaturalIdPartitioner makes a partition of each id: the id it sees is the client's.
+    order = np.random.default_rng(distribution.seed).permutation(len(people))
+    partitioner = NaturalIdPartitioner(partition_by="client")
+    partitioner.dataset = table.add_column("client", order[person] % clients)
+    return partitioner
 
 
-def partition_indices(labels: Tensor, clients: int, distribution: Distribution) -> list[list[int]]:
+DISTRIBUTIONS: dict[str, Factory] = {}
+
+
+def register_distribution(name: str, factory: Factory) -> None:
+    """Add a way to divide, so that ``distribution = "name"`` means it.
+
+    The module that does so must be imported by server and clients alike.
+
+    Raises
+    ------
+    ValueError
+        The name is taken.
+    """
+    if name in DISTRIBUTIONS:
+        raise ValueError(f"distribution {name!r} is registered already; choose another name")
+    DISTRIBUTIONS[name] = factory
+
+
+register_distribution("iid", _iid)
+register_distribution("noniid_dirichlet", _dirichlet)
+register_distribution("noniid", _shards)
+register_distribution("natural", _natural)
+
+
+def partition_indices(
+    labels: Tensor, clients: int, distribution: Distribution, ids: Tensor | None = None
+) -> list[list[int]]:
     """Return each client's rows.
 
-    Only labels and row numbers go through the partitioner, so that no image is decoded.
+    Only labels, ids and row numbers go through the partitioner, so that no image is decoded.
 
     Parameters
     ----------
     labels : Tensor
-        ``(N,)``.
+        ``(N,)``, int64.
     clients : int
         Number of parts.
     distribution : Distribution
         How to divide.
+    ids : Tensor, optional
+        ``(N,)``, int64: whose each example is; ``natural`` needs it.
 
     Raises
     ------
     DatasetError
-        There are fewer than two examples per client.
+        There are fewer than two examples per client, or the distribution cannot divide
+        them.
     """
     if len(labels) < 2 * clients:
         raise DatasetError(
             f"{len(labels)} training examples are too few for {clients} clients; "
             "every client needs at least two"
         )
-    shards = clients * distribution.shards_per_client
-    if distribution.name == "noniid" and shards > len(labels):
-        raise DatasetError(
-            f"{len(labels)} training examples do not make {shards} shards; lower shards-per-client"
-        )
     # The Dirichlet partitioner wants every label up to the highest to occur.
     _, occurring = torch.unique(labels, return_inverse=True)
-    table = datasets.Dataset.from_dict({"row": range(len(labels)), "label": occurring.tolist()})
-    if distribution.name == "iid":
-        table = table.shuffle(seed=distribution.seed % 2**32)
-    partitioner = DISTRIBUTIONS[distribution.name](distribution, clients, len(labels))
-    partitioner.dataset = table
+    columns = {"row": list(range(len(labels))), "label": occurring.tolist()}
+    if ids is not None:
+        columns["id"] = ids.tolist()
+    table = datasets.Dataset.from_dict(columns)
+    partitioner = DISTRIBUTIONS[distribution.name](distribution, clients, table)
+    if not partitioner.is_dataset_assigned():
+        partitioner.dataset = table
     try:
-        return [list(partitioner.load_partition(i)["row"]) for i in range(clients)]
+        with warnings.catch_warnings():
+            # Parts of one size leave a remainder out: that is meant.
+            warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
+            parts = [list(partitioner.load_partition(i)["row"]) for i in range(clients)]
     except ValueError as error:
         hint = f"; alpha = {distribution.alpha:g} is too small"
         raise DatasetError(
             f"{distribution.name} cannot divide the examples: {error}"
             f"{hint if distribution.name == 'noniid_dirichlet' else ''}"
         ) from error
+    smallest = min(range(clients), key=lambda i: len(parts[i]))
+    if len(parts[smallest]) < 2:
+        raise DatasetError(
+            f"distribution {distribution.name!r} leaves client {smallest} {len(parts[smallest])} "
+            "example(s); every client needs at least two: try fewer clients or another seed"
+        )
+    return parts

@@ -4,11 +4,13 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
 from ..config import ConfigError, RunConfig
+from ..data import DATASETS, DISTRIBUTIONS, DatasetError
 from .cut_table import cut_table
 from .progress import table
 from .run import Federation, simulate
@@ -19,33 +21,32 @@ from .superlink import FlowerError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status.
 
-    0: done. 1: the run failed. 2: the command line is wrong. 130: interrupted.
+    0: done. 1: the run failed, or the data cannot be drawn. 2: the command line is wrong.
+    130: interrupted.
     """
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     errors = Console(stderr=True)
+    problem: Exception
     try:
-        if options.command == "cuts":
-            return _cuts(options, Console())
-        config = resolve(options.preset, options.settings)
+        return int(options.command(options, Console(), errors))
     except ConfigError as error:
-        errors.print(f"fsl-sage: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 2
+        status, problem = 2, error
+    except (FlowerError, DatasetError) as error:
+        status, problem = 1, error
+    except KeyboardInterrupt:
+        errors.print("fsl-sage: interrupted; everything it started has been ended")
+        return 130
+    errors.print(f"fsl-sage: {problem}", markup=False, highlight=False, soft_wrap=True)
+    return status
+
+
+def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    config = resolve(options.preset, options.settings)
     federation = Federation(
         options.clients, options.cpus_per_client, options.gpus_per_client,
         options.cpus, options.gpus,
     )  # fmt: skip
-    try:
-        return _run(config, federation, Console(), errors)
-    except KeyboardInterrupt:
-        errors.print("fsl-sage: interrupted; everything it started has been ended")
-        return 130
-    except FlowerError as error:
-        errors.print(f"fsl-sage: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 1
-
-
-def _run(config: RunConfig, federation: Federation, console: Console, errors: Console) -> int:
     console.print(
         f"{config.algorithm}: {config.model} on {config.dataset}, {config.distribution}, "
         f"{federation.clients} clients, {config.num_server_rounds} rounds",
@@ -64,12 +65,36 @@ def _run(config: RunConfig, federation: Federation, console: Console, errors: Co
     return 0
 
 
-def _cuts(options: argparse.Namespace, console: Console) -> int:
+def _cuts(options: argparse.Namespace, console: Console, errors: Console) -> int:
     config = resolve(options.preset, [f"model={options.model}", *options.settings])
     found = cut_table(config, tuple(options.image), options.classes, options.depth)
     # A pipe has no width: nothing may be cut off there.
     wide = console if console.is_terminal else Console(width=200)
     wide.print(found)
+    return 0
+
+
+def _data(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    # Here and not above: matplotlib takes a second that a run need not wait for.
+    from .label_picture import counts_of, draw, summary
+
+    keys = ("dataset", "distribution", "alpha", "shards-per-client", "seed")
+    given = {key: getattr(options, key.replace("-", "_")) for key in keys}
+    config = RunConfig.from_run_config({k: v for k, v in given.items() if v is not None})
+    path = options.out or Path(
+        f"{Path(config.dataset).name}-{config.distribution}-{options.clients}-clients.png"
+    )
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
+    counts = counts_of(config, options.clients)
+    settings = {"noniid_dirichlet": f", alpha {config.alpha:g}"}
+    settings["noniid"] = f", {config.shards_per_client} shards per client"
+    how = f"{config.distribution}{settings.get(config.distribution, '')}"
+    try:
+        draw(counts, f"{Path(config.dataset).name}: {how}, seed {config.seed}", path)
+    except OSError as error:
+        raise ConfigError(f"--out {str(path)!r} cannot be written: {error.strerror}") from error
+    console.print(f"{path}: {summary(counts)}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -79,7 +104,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fsl-sage", description="Federated split learning.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
         help="train in a simulation on this machine",
@@ -100,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--preset", help=f"settings by name ({', '.join(preset_names())}) or a TOML file"
     )
+    run.set_defaults(command=_run)
     cuts = commands.add_parser(
         "cuts",
         help="where a model can be cut, and what each cut costs",
@@ -115,6 +141,20 @@ def _parser() -> argparse.ArgumentParser:
     cuts.add_argument("--classes", type=_positive, default=10, help="number of classes (10)")
     cuts.add_argument("--depth", type=_positive, default=2, help="of the submodules (2)")
     cuts.add_argument("--preset", help="settings by name or a TOML file")
+    cuts.set_defaults(command=_cuts)
+    data = commands.add_parser(
+        "data",
+        help="draw how many examples of each label each client has",
+        description="Draw how a dataset is divided, as a run of the same settings divides it.",
+    )
+    data.add_argument("--dataset", help=f"{', '.join(DATASETS)} or a path (digits)")
+    data.add_argument("--distribution", help=f"{', '.join(DISTRIBUTIONS)} (iid)")
+    data.add_argument("--alpha", type=float, help="of noniid_dirichlet (1.0)")
+    data.add_argument("--shards-per-client", type=int, help="of noniid (2)")
+    data.add_argument("--clients", type=_positive, default=4, help="clients (4)")
+    data.add_argument("--seed", type=int, help="the run's seed (200)")
+    data.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")
+    data.set_defaults(command=_data)
     return parser
 
 

@@ -9,8 +9,9 @@ from flwr.serverapp import Grid
 
 from ..messages import CommunicationLedger
 
-SHORTEST_PAUSE = 0.02
+SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
+PAUSE_SHARE = 0.1  # of the time since something last came: a wait is lengthened by so much
 
 OnReply = Callable[[Message, Message], None]
 
@@ -112,17 +113,17 @@ class SplitGrid(Grid):
         ids = list(self.push_messages(messages))
         pending = dict(zip(ids, messages, strict=True))
         deadline = None if timeout is None else time.monotonic() + timeout
-        pause, received = SHORTEST_PAUSE, list[Message]()
+        last, received = time.monotonic(), list[Message]()
         while pending and (deadline is None or time.monotonic() < deadline):
             replies = list(self.pull_messages(list(pending)))
             for reply in replies:
                 received.append(reply)
                 on_reply(pending.pop(reply.metadata.reply_to_message_id), reply)
             if replies:
-                pause = SHORTEST_PAUSE
+                last = time.monotonic()
             elif pending:
-                time.sleep(pause)
-                pause = min(LONGEST_PAUSE, 1.5 * pause)
+                waited = time.monotonic() - last
+                time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * waited)))
         for message_id, message in pending.items():
             expires = time.monotonic() + message.metadata.ttl
             self._unanswered[message_id] = (message.metadata.dst_node_id, expires)

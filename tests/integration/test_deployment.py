@@ -6,8 +6,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
+from ..tables import write_split
 from .commands import BIN, ROOT, fsl_sage, history_of, run_directory, started_by, summary_of
 
 pytestmark = pytest.mark.integration
@@ -21,7 +24,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_deployment_gives_the_history_of_the_simulation(tmp_path: Path) -> None:
+def deploy(tmp_path: Path, more: dict[int, str]) -> Path:
+    """Run on two SuperNodes, with more in their configurations; return the run's directory."""
     home, port = tmp_path / "home", free_port()
     home.mkdir()
     (home / "config.toml").write_text(
@@ -40,7 +44,7 @@ def test_deployment_gives_the_history_of_the_simulation(tmp_path: Path) -> None:
     ]
     commands += [
         f"flower-supernode --insecure --superlink {link} --host 127.0.0.1 --port {free_port()} "
-        f'--node-config "partition-id={i} num-partitions=2"'
+        f'--node-config "partition-id={i} num-partitions=2 {more.get(i, "")}"'
         for i in range(2)
     ]
     try:
@@ -62,9 +66,12 @@ def test_deployment_gives_the_history_of_the_simulation(tmp_path: Path) -> None:
     finally:
         for process in started_by(str(home)):
             process.kill()
-    deployed = run_directory(tmp_path / "deployed")
-    assert summary_of(deployed)["completed"] is True
+    return run_directory(tmp_path / "deployed")
 
+
+def test_deployment_gives_the_history_of_the_simulation(tmp_path: Path) -> None:
+    deployed = deploy(tmp_path, {})
+    assert summary_of(deployed)["completed"] is True
     done = fsl_sage(
         "run", "--clients", "2", f"num-server-rounds={ROUNDS}",
         f"results-dir={tmp_path / 'simulated'}", cwd=tmp_path,
@@ -72,3 +79,16 @@ def test_deployment_gives_the_history_of_the_simulation(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert history_of(deployed).equals(history_of(run_directory(tmp_path / "simulated")))
+
+
+def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:
+    """Two of its directories that the server has no access to; the second does not fit."""
+    images = [np.rint(image * (255 / 16)).astype(np.uint8) for image in load_digits().images[:60]]
+    labels = load_digits().target[:60].tolist()
+    own = write_split(tmp_path / "my own data", "train", images, labels, classes=10)
+    other = write_split(tmp_path / "other", "train", images, labels, classes=11)
+    deployed = deploy(tmp_path, {0: f"data-path='{own}'", 1: f"data-path='{other}'"})
+    assert summary_of(deployed)["completed"] is True
+    history = history_of(deployed)
+    assert history["clients"].tolist() == [1, 1]
+    assert history["failures"].tolist() == [1, 1]

@@ -27,9 +27,10 @@ CHECKS = {
     "client-max-flops": ([-1], AT_LEAST.format(0), [0]),
     "auxiliary": (["none"], "valid are auto, linear", ["auto", "linear"]),
     "dataset": (
-        ["mnist", "data/cifar", "~/cifar", ""],
-        f"valid are {', '.join(DATASETS)} or the absolute path of a local dataset directory",
-        [*DATASETS, "/data/x"],
+        ["mnist", "data/cifar", "~/cifar", "", "femnist:copy", "mnist:/data/x", "digits:/data/x"],
+        f"valid are {', '.join(DATASETS)}, the absolute path of a local dataset directory, or "
+        "NAME:PATH for a local copy of a named dataset",
+        [*DATASETS, "/data/x", "femnist:/data/x"],
     ),
     "distribution": (
         ["dirichlet"],

@@ -61,7 +61,7 @@ ONLY = {
     "schedules": {"torch"},
     "splitting": {"torch"},
     "models": {"torch", "torchvision"},
-    "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn"},
+    "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},

@@ -16,8 +16,9 @@ def build(context: Context) -> object:
     return small_task()
 
 
-def context(run_id: int) -> Context:
-    return Context(run_id, 1, {}, RecordDict(), {})
+def context(run_id: int, **node_config: str | int) -> Context:
+    config = {key.replace("_", "-"): value for key, value in node_config.items()}
+    return Context(run_id, 1, config, RecordDict(), {})
 
 
 def test_a_task_is_built_once_per_run() -> None:
@@ -39,4 +40,19 @@ def test_a_task_outlives_the_pickling_that_ray_does_with_every_message() -> None
     blob = cloudpickle.dumps(handle)
     first, second = pickle.loads(blob)(), pickle.loads(blob)()
     assert first is second
+    assert len(task_cache._last) == 1
+
+
+def test_nodes_share_a_task_unless_more_than_their_place_differs() -> None:
+    built.clear()
+
+    def of(**node_config: str | int) -> object:
+        return task_of(build, context(3, num_partitions=2, **node_config))  # type: ignore[arg-type]
+
+    first, own = of(partition_id=0), of(partition_id=1, data_path="/own")
+    assert of(partition_id=1) is first
+    assert of(partition_id=0, data_path="/own") is own
+    assert own is not first
+    assert built == [3, 3]
+    task_of(build, context(4))  # type: ignore[arg-type]
     assert len(task_cache._last) == 1

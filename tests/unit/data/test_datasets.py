@@ -10,15 +10,7 @@ from fsl_sage_flwr.data import DATASETS, DatasetError, load_images
 CLASSES = datasets.ClassLabel(names=["cat", "dog", "owl"])
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    datasets.disable_progress_bars()
-    load_images.cache_clear()
-    yield
-    load_images.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_datasets")
 
 
 def pixels(count, shape=(5, 6, 3), seed=0):
@@ -117,6 +109,39 @@ def test_a_grey_image_among_colour_ones_becomes_colour(tmp_path):
     splits = {"train": ([colour, grey], [0, 1]), "test": ([colour], [0])}
     images, _ = load_images(write(tmp_path / "d", splits))[0].decode()
     assert torch.equal(images[1], torch.from_numpy(grey).expand(3, 5, 6))
+
+
+@pytest.mark.parametrize("colour_split", ["train", "test"])
+def test_a_first_image_that_is_grey_does_not_make_a_dataset_grey(tmp_path, colour_split):
+    grey, colour = pixels(3, shape=(5, 6)), pixels(1)[0]
+    splits = {"train": (grey, [0, 1, 2]), "test": (grey, [0, 1, 2])}
+    splits[colour_split] = ([*grey[:2], colour], [0, 1, 2])
+    for split in load_images(write(tmp_path / "d", splits)):
+        assert split.image_shape == (3, 5, 6)
+        assert split.decode()[0].shape == (3, 3, 5, 6)
+
+
+def test_refuses_a_colour_image_that_was_not_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("fsl_sage_flwr.data.datasets.LOOKED_AT", 2)
+    arrays = [pixels(1, shape=(5, 6))[0], *pixels(1), pixels(1, shape=(5, 6))[0]]
+    splits = {"train": (arrays, [0, 1, 2]), "test": (arrays[:1], [0])}
+    train, _ = load_images(write(tmp_path / "d", splits))
+    assert train.image_shape == (1, 5, 6)
+    with pytest.raises(DatasetError, match=r"a colour image \(mode RGB\) is among grey ones"):
+        train.decode()
+
+
+def test_splits_of_plain_numbers_have_their_classes_in_common(tmp_path):
+    splits = {"train": (pixels(3), [1, 0, 2]), "test": (pixels(2), [0, 6])}
+    name = write(tmp_path / "d", splits, feature=datasets.Value("int32"))
+    assert [split.num_classes for split in load_images(name)] == [7, 7]
+
+
+def test_refuses_splits_of_different_sizes(tmp_path):
+    splits = {"train": (pixels(2), [0, 1]), "test": (pixels(2, shape=(7, 6, 3)), [0, 1])}
+    message = r"images of 5x6 and 7x6 pixels \(height x width\); one size is needed"
+    with pytest.raises(DatasetError, match=message):
+        load_images(write(tmp_path / "d", splits))
 
 
 def test_transparent_images_become_colour(tmp_path):

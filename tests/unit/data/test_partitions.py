@@ -1,12 +1,18 @@
-import warnings
 from collections import Counter
 
 import pytest
 import torch
+from flwr_datasets.partitioner import LinearPartitioner, SizePartitioner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fsl_sage_flwr.data import DISTRIBUTIONS, DatasetError, Distribution, partition_indices
+from fsl_sage_flwr.data import (
+    DISTRIBUTIONS,
+    DatasetError,
+    Distribution,
+    partition_indices,
+    register_distribution,
+)
 
 
 def labels_of(count, classes, seed=0):
@@ -15,10 +21,10 @@ def labels_of(count, classes, seed=0):
     return (torch.arange(count) % classes)[torch.randperm(count, generator=generator)]
 
 
-def parts_of(labels, clients, name, **how):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
-        return partition_indices(labels, clients, Distribution(name=name, **how))
+def parts_of(labels, clients, name, ids=None, **how):
+    """Divide; every two examples are one person's, unless said otherwise."""
+    ids = torch.arange(len(labels)) // 2 if ids is None else ids
+    return partition_indices(labels, clients, Distribution(name=name, **how), ids)
 
 
 @st.composite
@@ -130,3 +136,51 @@ def test_refuses_too_few_examples(name):
     with pytest.raises(DatasetError, match=message):
         parts_of(labels_of(7, 2), 4, name)
     assert [len(part) for part in parts_of(labels_of(8, 2), 4, name)] == [2, 2, 2, 2]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    people=st.integers(1, 20), clients=st.integers(1, 8), seed=st.integers(0, 2**40),
+    draw=st.integers(0, 99),
+)  # fmt: skip
+def test_natural_parts_are_whole_people_dealt_evenly(people, clients, seed, draw):
+    assume(clients <= people)
+    generator = torch.Generator().manual_seed(draw)
+    extra = torch.randint(people, (40,), generator=generator)
+    ids = torch.cat([torch.arange(people), torch.arange(people), extra])
+    ids = 10 * ids[torch.randperm(len(ids), generator=generator)]
+    parts = parts_of(labels_of(len(ids), 3), clients, "natural", ids, seed=seed)
+    assert sorted(check_disjoint_rows(parts, len(ids))) == list(range(len(ids)))
+    owned = [set(ids[part].tolist()) for part in parts]
+    assert sum(map(len, owned)) == people
+    assert max(map(len, owned)) - min(map(len, owned)) <= 1
+
+
+def test_natural_refuses_more_clients_than_people():
+    ids = torch.arange(20) // 10
+    message = r"cannot deal 2 people to 3 clients; give at most 2 clients"
+    with pytest.raises(DatasetError, match=message):
+        parts_of(labels_of(20, 2), 3, "natural", ids)
+
+
+def test_natural_refuses_examples_that_are_nobodys():
+    message = r"'natural' needs to know whose each example is: use femnist, or .* writer_id"
+    with pytest.raises(DatasetError, match=message):
+        partition_indices(labels_of(20, 2), 2, Distribution("natural"))
+
+
+def test_refuses_a_division_that_leaves_a_client_a_single_example():
+    message = r"'natural' leaves client \d 1 example\(s\); every client needs at least two"
+    with pytest.raises(DatasetError, match=message):
+        parts_of(labels_of(9, 2), 2, "natural", torch.tensor([0] * 8 + [1]))
+
+
+def test_a_registered_distribution_divides():
+    register_distribution("linear", lambda how, clients, table: LinearPartitioner(clients))
+    try:
+        parts = parts_of(labels_of(60, 3), 3, "linear")
+        assert [len(part) for part in parts] == [10, 20, 30]
+        with pytest.raises(ValueError, match="'linear' is registered already"):
+            register_distribution("linear", lambda how, clients, table: SizePartitioner([1]))
+    finally:
+        del DISTRIBUTIONS["linear"]

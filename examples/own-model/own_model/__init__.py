@@ -1,0 +1,1 @@
+"""FSL-SAGE with a model and data of one's own."""

@@ -1,0 +1,109 @@
+"""One split of an image dataset, decoded when asked for."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+from torch import Tensor
+
+GREY_MODES = ("1", "L")
+
+
+class DatasetError(ValueError):
+    """The dataset cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """One split of a dataset.
+
+    Attributes
+    ----------
+    labels : Tensor
+        ``(N,)``, int64.
+    num_classes : int
+        Labels are in ``range(num_classes)``.
+    image_shape : tuple of int
+        ``(C, H, W)``; ``C`` is 1 or 3.
+    images : Tensor or datasets.Dataset
+        uint8 of shape ``(N, C, H, W)``, or a table with a column of images.
+    column : str
+        That column's name.
+    id_column : str
+        Column that says whose each example is; empty: there is none.
+    fitted : bool
+        True: every image of the table is resized, centre-cropped and made grey or colour to
+        have ``image_shape``. False: one that has another size, or is colour among grey
+        ones, is refused.
+    """
+
+    labels: Tensor
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    images: Tensor | datasets.Dataset
+    column: str = ""
+    id_column: str = ""
+    fitted: bool = False
+
+    def decode(self, indices: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Return (uint8 images ``(n, C, H, W)``, labels ``(n,)``) of some or all rows.
+
+        Raises
+        ------
+        DatasetError
+            The images are not of one size, or one is colour among grey ones.
+        """
+        rows = torch.arange(len(self.labels)) if indices is None else torch.tensor(indices)
+        if isinstance(self.images, Tensor):
+            return self.images[rows], self.labels[rows]
+        table = self.images if indices is None else self.images.select(indices)
+        pixels = [self._pixels(image) for image in table[self.column]]
+        sizes = {found.shape[:2] for found in pixels}
+        if len(sizes) > 1 or sizes - {self.image_shape[1:]}:
+            expected = {self.image_shape[1:]}
+            raise DatasetError(
+                f"images of one size are needed; found {sorted(sizes | expected)[:3]} (height, "
+                "width): resize them, or use a dataset that resizes (README: Datasets)"
+            )
+        images = torch.from_numpy(np.stack(pixels))
+        images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
+        return images.contiguous(), self.labels[rows]
+
+    def natural_ids(self) -> Tensor | None:
+        """Return whose each example is, numbered in the order of the names; None: unknown.
+
+        Returns
+        -------
+        Tensor or None
+            ``(N,)``, int64. Examples without a name count as one person's.
+        """
+        if not self.id_column or isinstance(self.images, Tensor):
+            return None
+        names: Iterable[object] = self.images.select_columns([self.id_column])[self.id_column]
+        texts = [str(name) for name in names]
+        numbers = {text: number for number, text in enumerate(sorted(set(texts)))}
+        return torch.tensor([numbers[text] for text in texts])
+
+    def _pixels(self, image: Image) -> NDArray[np.uint8]:
+        """Return ``(H, W)`` or ``(H, W, 3)``, as the dataset has it."""
+        grey, size = self.image_shape[0] == 1, self.image_shape[:0:-1]
+        if self.fitted and image.size != size:
+            image = image.resize(size, box=_centre(image.size, size))
+        elif grey and not self.fitted and image.mode not in GREY_MODES:
+            raise DatasetError(
+                f"a colour image (mode {image.mode}) is among grey ones; make them all grey or all "
+                "colour"
+            )
+        return np.asarray(image.convert("L" if grey else "RGB"))
+
+
+def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the largest central box of an image that has the wanted proportions."""
+    scale = min(size[0] / wanted[0], size[1] / wanted[1])
+    width, height = scale * wanted[0], scale * wanted[1]
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, left + width, top + height

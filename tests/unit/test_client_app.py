@@ -1,0 +1,126 @@
+"""This package's own ClientApp, on data of its node's own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from fsl_sage_flwr.assembly import build_task
+from fsl_sage_flwr.client_app import app
+from fsl_sage_flwr.client_apps import task_cache
+from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.server_app import build_strategy
+from fsl_sage_flwr.strategies import SplitStrategy
+from fsl_sage_flwr.task import ClientIdentity
+
+from ..memory_grid import MemoryGrid
+from ..tables import pictures, write_split
+
+pytestmark = pytest.mark.usefixtures("own_datasets")
+
+ALGORITHMS = ("fed_avg", "sl_multi_server", "sl_single_server", "cse_fsl", "fsl_sage")
+
+
+def own_digits(folder: Path, rows: slice = slice(0, 40), **changes: object) -> str:
+    bunch = load_digits()
+    images = [np.rint(i * (255 / 16)).astype(np.uint8) for i in bunch.images[rows]]
+    labels = bunch.target[rows].tolist()
+    return write_split(folder, "train", images, labels, **{"classes": 10, **changes})
+
+
+def trained(
+    own: dict[int, object], algorithm: str = "fsl_sage", nodes: int = 2, **settings: object
+) -> SplitStrategy:
+    """Train a round with these data paths, by partition id."""
+    run_config = {
+        "algorithm": algorithm, "num-server-rounds": 1, "batch-size": 360, "device": "cpu",
+        "align-dataset-size": 20, "align-batch-size": 10, "align-epochs": 1, **settings,
+    }  # fmt: skip
+    node_config = {client: {"data-path": path} for client, path in own.items()}
+    grid = MemoryGrid(app, nodes, run_config=run_config, node_config=node_config)
+    config = RunConfig.from_run_config(run_config)
+    strategy = build_strategy(config, build_task(config))
+    strategy.max_failed_rounds = 2
+    strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
+    return strategy
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_client_trains_on_its_own_directory(tmp_path: Path, algorithm: str) -> None:
+    own = own_digits(tmp_path / "own")
+    strategy = trained({1: own}, algorithm, **{"fraction-evaluate": 1.0})
+    assert strategy.last_round.failures == {}
+    assert strategy.last_round.clients == 2
+    assert strategy.last_round.validation is not None
+    # A tenth of the 719 and of the 40 examples is kept out for validation.
+    assert strategy.last_round.validation.num_examples == 72 + 4
+
+
+def test_its_batches_are_its_own_and_the_servers_data_are_not_touched(tmp_path: Path) -> None:
+    own = own_digits(tmp_path / "own", slice(100, 130))
+    config = RunConfig.from_run_config({"dataset": "/only/on/the/server", "device": "cpu"})
+    task = build_task(config, own)
+    (batch,) = task.train_batches(ClientIdentity(3, 7), seed=1)
+    assert sorted(batch[1].tolist()) == sorted(load_digits().target[100:130].tolist())
+    assert batch[0].shape == (30, 1, 8, 8)
+    assert task.num_classes == 10
+
+
+def test_all_clients_on_data_of_their_own_have_a_task_each(tmp_path: Path) -> None:
+    own = {i: own_digits(tmp_path / f"{i}", slice(30 * i, 30 * i + 30)) for i in range(3)}
+    strategy = trained(dict(own), nodes=3)
+    assert strategy.last_round.clients == 3
+    assert len(task_cache._last) == 3
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "changes", "shape"),
+    [
+        ("fsl_sage", {"classes": 12}, (8, 8)),
+        ("fsl_sage", {"classes": 5}, (8, 8)),
+        ("fsl_sage", {}, (8, 8, 3)),
+        ("fsl_sage", {}, (12, 12)),
+        ("cse_fsl", {"classes": 5}, (8, 8)),
+        ("cse_fsl", {}, (8, 8, 3)),
+        ("fed_avg", {"classes": 12}, (8, 8)),
+        ("fed_avg", {}, (12, 12)),
+        ("sl_multi_server", {"classes": 12}, (8, 8)),
+        ("sl_multi_server", {"classes": 5}, (8, 8)),
+        ("sl_multi_server", {}, (8, 8, 3)),
+        ("sl_single_server", {}, (12, 12)),
+    ],
+)
+def test_data_that_do_not_fit_leave_the_client_out_with_one_line(
+    tmp_path: Path, algorithm: str, changes: dict[str, int], shape: tuple[int, ...]
+) -> None:
+    labels = [i % changes.get("classes", 10) for i in range(24)]
+    images = pictures(24, shape)
+    own = write_split(tmp_path / "own", "train", images, labels, **{"classes": 10, **changes})
+    strategy = trained({0: own}, algorithm, nodes=1)
+    if algorithm.startswith("sl_") and changes == {"classes": 5}:
+        # Its half is the same, and so are its labels' numbers: SplitFed has no use for more.
+        assert strategy.last_round.clients == 1
+        return
+    assert strategy.last_round.clients == 0
+    reason = strategy.last_round.failures[0]
+    assert "\n" not in reason
+    if algorithm == "fsl_sage" and changes == {"classes": 12}:
+        assert reason == "labels run from 0 to 11; valid are 0 to 9"
+    elif "does not fit" in reason:
+        assert "classes (ClassLabel) and the image shape of the run's dataset" in reason
+    else:
+        assert reason.startswith(("labels run", "smashed data"))
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/no/such/place", "DatasetError: data-path = '/no/such/place' is no directory; give the"),
+        (7, "ConfigError: data-path = 7 in the node's configuration: the absolute path"),
+    ],
+)
+def test_a_wrong_path_leaves_the_client_out_with_the_reason(path: object, says: str) -> None:
+    strategy = trained({0: path})
+    assert strategy.last_round.clients == 1
+    assert says in strategy.last_round.failures[0]
