@@ -1,7 +1,8 @@
 """A task small enough for unit tests, with everything that makes parity hard."""
 
+import copy
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.splitting import split
+from fsl_sage_flwr.splitting import SplitModel, split
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 CLASSES = 3
@@ -45,12 +46,18 @@ def small_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
         yield noise + labels.view(-1, 1, 1, 1), labels
 
 
-def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> SplitTask:
-    """Build the task; every call gives the same initial values."""
+@lru_cache
+def _small_model(dropout: float) -> tuple[SplitModel, Tensor]:
+    """Cut and prove it once: every test needs a few."""
     with torch.random.fork_rng():
         torch.manual_seed(11)
         example = torch.randn(4, 1, 6, 6)
-        model = split(SmallNet(dropout), at="block", example=example)
+        return split(SmallNet(dropout), at="block", example=example), example
+
+
+def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> SplitTask:
+    """Build the task; every call gives the same initial values."""
+    model, example = copy.deepcopy(_small_model(dropout))
     settings: dict[str, object] = {
         "model": model,
         "example": example,

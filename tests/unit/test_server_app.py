@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pandas as pd
 import pytest
 import torch
@@ -10,6 +11,7 @@ from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.config import ALGORITHMS, ConfigError
+from fsl_sage_flwr.data import load_images
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.results import HISTORY_COLUMNS
 from fsl_sage_flwr.server_app import main
@@ -17,7 +19,23 @@ from fsl_sage_flwr.server_app import main
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
 
-QUICK = {"batch-size": 256, "num-server-rounds": 2, "align-epochs": 1}
+QUICK: dict[str, Any] = {"batch-size": 50, "num-server-rounds": 2, "align-epochs": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Write 240 of the digits as a local dataset: what is tested here is not how they train."""
+    directory = tmp_path_factory.mktemp("few") / "digits"
+    (directory / "data").mkdir(parents=True)
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+    )
+    images, labels = load_images("digits")[0].decode(list(range(240)))
+    for split, rows in (("train", slice(0, 200)), ("test", slice(200, 240))):
+        table = {"image": list(images[rows, 0].numpy()), "label": labels[rows].tolist()}
+        path = directory / "data" / f"{split}-00000-of-00001.parquet"
+        datasets.Dataset.from_dict(table, features=features).to_parquet(str(path))
+    QUICK["dataset"] = str(directory)
 
 
 def run(results: Path, **settings: Any) -> Path:
@@ -78,7 +96,7 @@ def test_resumed_run_has_the_history_of_an_uninterrupted_one(
 def test_checkpoint_of_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
     part = run(tmp_path / "part")
     checkpoint = str(part / "checkpoints" / "latest.pt")
-    with pytest.raises(ConfigError, match="another configuration: batch-size was 256, now 128"):
+    with pytest.raises(ConfigError, match="another configuration: batch-size was 50, now 128"):
         run(tmp_path / "on", **{"num-server-rounds": 3, "batch-size": 128, "resume": checkpoint})
     summary = summary_of(run_directory(tmp_path / "on"))
     assert summary["completed"] is False

@@ -12,6 +12,14 @@ from fsl_sage_flwr.splitting import as_tensors, build_auxiliary, estimated_step,
 SHAPE = (3, 32, 32)
 # The same classes as resnet50 and resnet56, but seconds to prove.
 LIGHT = [name for name in CATALOGUE if name not in ("resnet152", "resnet1202")]
+
+
+def slow_ones_later(names, slow):
+    """Leave the slow ones to the integration tests."""
+    later = pytest.mark.integration
+    return [pytest.param(name, marks=later) if name in slow else name for name in names]
+
+
 # client half, server half, head: parameters and bytes of the state_dict, 10 classes
 SIZES = {
     "resnet18": ((683_072, 2_740_048), (10_498_570, 42_025_080), (2_102_282, 8_419_408)),
@@ -110,7 +118,7 @@ def small_image_resnet(depth, planes, classes):
     )
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", slow_ones_later(CATALOGUE, ["resnet1202"]))
 def test_every_model_has_its_sizes_written_down(name):
     assert name in SIZES, f"add the sizes of {name} to this test"
     assert sizes_of(name, 10)[0] == SIZES[name]
@@ -137,7 +145,12 @@ def test_bottleneck_resnets_are_those_of_table_1(name, blocks, imagenet):
 
 
 @pytest.mark.parametrize(
-    ("depth", "planes", "table_6"), [(56, 16, "0.85"), (110, 64, "1.73"), (1202, 16, "19.42")]
+    ("depth", "planes", "table_6"),
+    [
+        (56, 16, "0.85"),
+        (110, 64, "1.73"),
+        pytest.param(1202, 16, "19.42", marks=pytest.mark.integration),
+    ],
 )
 def test_small_image_resnets_are_those_of_section_4_2(depth, planes, table_6):
     # The paper prints 0.85, 1.7 and 19.4 million for 16 planes.
@@ -146,7 +159,7 @@ def test_small_image_resnets_are_those_of_section_4_2(depth, planes, table_6):
     assert tuple(number for number, _ in sizes) == small_image_resnet(depth, planes, 10)
 
 
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("name", slow_ones_later(LIGHT, ["resnet50", "resnet110"]))
 def test_halves_are_proven_and_the_client_steps_on_its_heads_estimate(name):
     torch.manual_seed(0)
     side = 8 if CATALOGUE[name].cut == "layer2" else 32  # a stem without pooling is slower

@@ -123,7 +123,7 @@ BAD_REPLIES = {
     "sl_single_server": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
     "cse_fsl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage": {"train": {**AVERAGED_REPLY, **UPLOAD}},
-    "fsl_sage, warm start": {"train": {**AVERAGED_REPLY, **UPLOAD}},
+    "fsl_sage, warm start": {"train": {"NaN": (with_nan, "NaN or infinite")}},
 }
 BAD_REPLY_CASES = [
     pytest.param(STRATEGIES[name], kind, change, reason, id=f"{name}-{kind}-{case}")

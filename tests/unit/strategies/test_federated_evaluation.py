@@ -25,6 +25,8 @@ from ...runs import (
 from ...tasks import CLASSES, CLIENTS, small_app, small_task
 
 SPLIT = [split_fed_v1, split_fed_v2, cse_fsl, fsl_sage]
+# What they share in one base, tried with one of either kind.
+TWO_KINDS = pytest.mark.parametrize("make", [fed_avg, cse_fsl])
 every_strategy = pytest.mark.parametrize("make", [fed_avg, *SPLIT])
 
 
@@ -77,7 +79,7 @@ def test_it_is_the_whole_models_evaluation_weighted_by_examples(make: Callable[.
     assert found.num_examples == 5 + 6 + 7
 
 
-@every_strategy
+@TWO_KINDS
 def test_flower_gets_the_results_of_every_round(make: Callable[..., Any]) -> None:
     strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
     result = strategy.start(nodes(), strategy.initial_arrays(), num_rounds=2)
@@ -118,7 +120,7 @@ def test_clients_of_fed_avg_score_themselves() -> None:
     assert [set(content) for content in found.received[-CLIENTS:]] == [{"metrics"}] * CLIENTS
 
 
-@every_strategy
+@TWO_KINDS
 def test_its_bytes_are_counted(make: Callable[..., Any]) -> None:
     strategy, found = make(WITH_VALIDATION, fraction_evaluate=1.0), nodes()
     train(strategy, found, 2)
@@ -128,7 +130,7 @@ def test_its_bytes_are_counted(make: Callable[..., Any]) -> None:
     )
 
 
-@every_strategy
+@TWO_KINDS
 def test_a_fraction_is_drawn_by_the_seed(make: Callable[..., Any]) -> None:
     asked = []
     for first_node in (1, 500):
@@ -164,7 +166,7 @@ def with_nan(reply: Message) -> Message:
     return reply
 
 
-@every_strategy
+@TWO_KINDS
 @pytest.mark.parametrize("change", [broken, emptied, with_nan, lambda reply: None])
 def test_a_bad_answer_is_left_out_and_said(make: Callable[..., Any], change: Any) -> None:
     def tamper(partition: int, reply: Message) -> Message | None:
@@ -181,7 +183,7 @@ def test_a_bad_answer_is_left_out_and_said(make: Callable[..., Any], change: Any
     assert (found.loss, found.accuracy) == pytest.approx((loss, accuracy), rel=1e-6)
 
 
-@every_strategy
+@TWO_KINDS
 def test_without_a_good_answer_there_is_no_result(make: Callable[..., Any]) -> None:
     def tamper(partition: int, reply: Message) -> Message:
         return broken(reply) if reply.metadata.message_type.startswith("evaluate") else reply
