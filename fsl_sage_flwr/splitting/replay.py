@@ -77,7 +77,9 @@ def by_replay(
     crossing = _Crossing(record.arguments, tuple(_shape(x, x, batched=True) for x in example))
     if not any(shape.batched for shape in _leaves(crossing.arguments, _Shape)):
         raise SplitError(f"no tensor with a row per sample reaches the cut {at!r}")
-    absent = {name: _Absent(outputs) for name, outputs in record.front.items()}
+    absent = {
+        name: _Absent(outputs, model.get_submodule(name)) for name, outputs in record.front.items()
+    }
     unreached: dict[str, nn.Module] = {name: _Unreached(name) for name in record.behind}
     client = _without(model, {**unreached, at: _Stop()}, lambda name: name in client_owned)
     server = _without(model, absent, lambda name: name not in client_owned)
@@ -158,11 +160,24 @@ class _Unreached(nn.Module):
 
 
 class _Absent(nn.Module):
-    """Stands in the server half for a module of the client half; answers with zeros."""
+    """Stands in the server half for a module of the client half; answers with zeros.
 
-    def __init__(self, outputs: Any) -> None:
+    A forward may look at such a module (``self.embeddings.weight.dtype``): it then sees the
+    original's attributes, without its values.
+    """
+
+    def __init__(self, outputs: Any, original: nn.Module) -> None:
         super().__init__()
         self.outputs = outputs
+        self.looks = (copy.deepcopy(original).to("meta"),)  # in a tuple: no submodule
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__") or "looks" not in vars(self):
+                raise
+            return getattr(self.looks[0], name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if _delivery.smashed is None:

@@ -100,7 +100,7 @@ def test_checkpoint_of_another_configuration_is_refused_by_name(tmp_path: Path) 
         run(tmp_path / "on", **{"num-server-rounds": 3, "batch-size": 128, "resume": checkpoint})
     summary = summary_of(run_directory(tmp_path / "on"))
     assert summary["completed"] is False
-    assert "batch-size was 256" in str(summary["status"])
+    assert "batch-size was 50" in str(summary["status"])
 
 
 def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path) -> None:
