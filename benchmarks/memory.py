@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from fsl_sage_flwr.config import ALGORITHMS, RunConfig
+from fsl_sage_flwr.algorithms import ALGORITHMS
+from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.simulations.run import Federation, simulate
 
 from .round import random_images

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .algorithms import ALGORITHMS
 from .data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS, local_copy
 from .models import CATALOGUE
 from .schedules import LearningRateSchedule, parse_schedule
@@ -16,7 +17,6 @@ from .splitting import Workload
 from .splitting.alignment import SCHEDULES
 from .splitting.precision import PRECISIONS
 
-ALGORITHMS = ("fed_avg", "sl_multi_server", "sl_single_server", "cse_fsl", "fsl_sage")
 SERVER_ORDERS = ("batch", "client")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 AUXILIARIES = ("auto", "linear")
@@ -62,8 +62,9 @@ def _dataset(value: Any) -> str | None:
     )
 
 
-def _model(value: Any) -> str | None:
-    return _one_of(*CATALOGUE)(value)
+def _registered(registry: Mapping[str, Any]) -> Check:
+    """Look when asked: more may have been registered since."""
+    return lambda value: _one_of(*registry)(value)
 
 
 def _schedule(value: Any) -> str | None:
@@ -99,14 +100,14 @@ class RunConfig:
     README.md says what each key means.
     """
 
-    algorithm: str = _key("fsl_sage", _one_of(*ALGORITHMS))
-    model: str = _key("simple_conv", _model)
+    algorithm: str = _key("fsl_sage", _registered(ALGORITHMS))
+    model: str = _key("simple_conv", _registered(CATALOGUE))
     cut: str = _key("")
     client_max_params: int = _key(0, _at_least(0))
     client_max_flops: int = _key(0, _at_least(0))
     auxiliary: str = _key("auto", _one_of(*AUXILIARIES))
     dataset: str = _key("digits", _dataset)
-    distribution: str = _key("iid", _one_of(*DISTRIBUTIONS))
+    distribution: str = _key("iid", _registered(DISTRIBUTIONS))
     alpha: float = _key(1.0, _at_least(0, above=True))
     shards_per_client: int = _key(2, _at_least(1))
     augmentation: str = _key("auto", _one_of(*AUGMENTATIONS))

@@ -1,6 +1,6 @@
 """Make a ClientApp that speaks every algorithm of the package."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flwr.app import Context, Message
@@ -35,6 +35,26 @@ HANDLERS: dict[str, Handler] = {
     EVALUATE_SPLIT: evaluate_split,
     EVALUATE_FULL_MODEL: evaluate_full_model,
 }
+
+
+def register_handlers(handlers: Mapping[str, Handler]) -> None:
+    """Add what clients do with messages of new types, in ClientApps built from now on.
+
+    Raises
+    ------
+    ValueError
+        A message type is taken, or is not ``category.identifier`` as Flower wants it.
+    """
+    for message_type in handlers:
+        category, _, identifier = message_type.partition(".")
+        if category not in ("train", "evaluate", "query") or not identifier.isidentifier():
+            raise ValueError(
+                f"message type {message_type!r}: 'train', 'evaluate' or 'query', a dot, and a "
+                "name of letters, digits and '_' are needed"
+            )
+        if message_type in HANDLERS:
+            raise ValueError(f"message type {message_type!r} has a handler; choose another name")
+    HANDLERS.update(handlers)
 
 
 def build_client_app(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsl_sage_flwr.config import ALGORITHMS, ConfigError, RunConfig
+from fsl_sage_flwr.algorithms import ALGORITHMS
+from fsl_sage_flwr.config import ConfigError, RunConfig
 from fsl_sage_flwr.data import DATASETS
 from fsl_sage_flwr.models import CATALOGUE
 

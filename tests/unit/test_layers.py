@@ -27,13 +27,14 @@ BELOW = {
     "client_apps": {"messages", "task", "splitting", "schedules", "seeding"},
     # The public surface: what another project imports.
     "__init__": {"client_apps", "messages", "splitting", "strategies", "task"},
-    "config": {"data", "models", "schedules", "splitting"},
+    "algorithms": {"client_apps", "splitting", "strategies", "task"},
+    "config": {"algorithms", "data", "models", "schedules", "splitting"},
     "assembly": {"config", "data", "models", "task", "splitting", "seeding", "batching"},
     "results": {"config", "messages"},
     "recorder": {"config", "results", "strategies", "task"},
     "client_app": {"assembly", "client_apps", "config", "task"},
     "server_app": {
-        *("assembly", "config", "recorder", "results", "splitting", "strategies", "task"),
+        *("algorithms", "assembly", "config", "recorder", "results"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {

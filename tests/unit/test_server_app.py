@@ -9,8 +9,9 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.config import ALGORITHMS, ConfigError
+from fsl_sage_flwr.config import ConfigError
 from fsl_sage_flwr.data import load_images
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.results import HISTORY_COLUMNS
