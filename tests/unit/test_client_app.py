@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.assembly import build_task
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.client_apps import task_cache
 from fsl_sage_flwr.config import RunConfig
-from fsl_sage_flwr.server_app import build_strategy
 from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.task import ClientIdentity
 
@@ -18,8 +18,6 @@ from ..memory_grid import MemoryGrid
 from ..tables import pictures, write_split
 
 pytestmark = pytest.mark.usefixtures("own_datasets")
-
-ALGORITHMS = ("fed_avg", "sl_multi_server", "sl_single_server", "cse_fsl", "fsl_sage")
 
 
 def own_digits(folder: Path, rows: slice = slice(0, 40), **changes: object) -> str:
@@ -40,7 +38,7 @@ def trained(
     node_config = {client: {"data-path": path} for client, path in own.items()}
     grid = MemoryGrid(app, nodes, run_config=run_config, node_config=node_config)
     config = RunConfig.from_run_config(run_config)
-    strategy = build_strategy(config, build_task(config))
+    strategy = ALGORITHMS[config.algorithm](build_task(config), config)
     strategy.max_failed_rounds = 2
     strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
     return strategy
