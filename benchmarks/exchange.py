@@ -1,6 +1,6 @@
 """Time a SplitFed exchange in the simulation against the engine's floor and the arithmetic.
 
-    python -m benchmarks.exchange [--clients N] [--rounds N] [--algorithm NAME]
+    python -m benchmarks.exchange [--clients N] [--rounds N] [--batch-size B] [--algorithm NAME]
 
 An exchange is one batch of every client: gradients down, smashed data up, the server half's
 step. simple_conv on digits, 10 clients. The *floor* is measured in the same federation: the
@@ -110,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time SplitFed's exchanges.")
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--algorithm", default="sl_single_server")
     options = parser.parse_args()
     cores = os.cpu_count() or 1
@@ -119,6 +120,7 @@ def main() -> None:
             {
                 "algorithm": options.algorithm,
                 "num-server-rounds": options.rounds,
+                "batch-size": options.batch_size,
                 "checkpoint-interval": 0,
                 "results-dir": results,
             }
