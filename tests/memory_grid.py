@@ -104,5 +104,12 @@ class MemoryGrid(Grid):
         return self._tamper(self.partition[node], reply) if self._tamper else reply
 
 
+def error_instead(reply: Message, reason: str = "the client broke") -> Message:
+    """Return what Flower's runtime sends when a ClientApp raises."""
+    request = Message(reply.content, reply.metadata.src_node_id, reply.metadata.message_type)
+    request.metadata.__dict__["_message_id"] = reply.metadata.reply_to_message_id
+    return Message(Error(2, reason), reply_to=request)
+
+
 def _copy(content: RecordDict) -> RecordDict:
     return RecordDict({name: type(record)({**record}) for name, record in content.items()})

@@ -1,16 +1,16 @@
 """Federated evaluation on the client's own validation part."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from flwr.app import Context, Message, RecordDict
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..messages import EvaluateReply, MissingPayloadError, SmashedBatches, WeightsRequest
 from ..splitting import as_tensors, client_forward, evaluate
 from ..task import Batch, SplitTask
 from .identity import identify
-from .loading import load_weights
+from .loading import load_half, load_weights
 
 
 def evaluate_split(message: Message, context: Context, task: SplitTask) -> Message:
@@ -49,12 +49,6 @@ def evaluate_full_model(message: Message, context: Context, task: SplitTask) -> 
     server.train()
     reply = EvaluateReply(request.round, found.loss, found.accuracy, found.num_examples)
     return Message(reply.to_records(), reply_to=message)
-
-
-def load_half(half: nn.Module, whole: Mapping[str, Tensor], task: SplitTask) -> None:
-    """Load a half's own values out of a whole model's."""
-    own = {name: whole[name] for name in half.state_dict() if name in whole}
-    load_weights(half, own, "model", task)
 
 
 def _validation_batches(task: SplitTask, context: Context) -> Iterable[Batch]:

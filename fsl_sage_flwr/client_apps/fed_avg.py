@@ -4,7 +4,7 @@ from flwr.app import Context, Message
 
 from ..splitting import as_tensors
 from ..task import SplitTask
-from .evaluation import load_half
+from .loading import load_half
 from .local_training import OPTIMIZER, SERVER_OPTIMIZER, LocalRound, need
 
 

@@ -50,3 +50,9 @@ def load_weights(
             "and the image shape of the run's dataset, and the run's version of the package"
         )
     module.load_state_dict(tensors)
+
+
+def load_half(half: nn.Module, whole: Mapping[str, Tensor], task: SplitTask) -> None:
+    """Load a half's own values out of a whole model's."""
+    own = {name: whole[name] for name in half.state_dict() if name in whole}
+    load_weights(half, own, "model", task)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import ArrayRecord, Error, Message
+from flwr.app import ArrayRecord, Message
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 
-from ...memory_grid import MemoryGrid, Tamper
+from ...memory_grid import MemoryGrid, Tamper, error_instead
 from ...runs import (
     assert_same,
     cse_fsl,
@@ -60,7 +60,7 @@ def in_round(
 
 
 def fail(reply: Message) -> Message:
-    return Message(Error(2, "the client broke"), reply_to=_request(reply))
+    return error_instead(reply)
 
 
 def swallow(reply: Message) -> None:
@@ -131,12 +131,6 @@ BAD_REPLY_CASES = [
     for kind, cases in kinds.items()
     for case, (change, reason) in cases.items()
 ]
-
-
-def _request(reply: Message) -> Message:
-    request = Message(reply.content, reply.metadata.src_node_id, reply.metadata.message_type)
-    request.metadata.__dict__["_message_id"] = reply.metadata.reply_to_message_id
-    return request
 
 
 @every_strategy

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import Error, Message
+from flwr.app import ArrayRecord, Message
 
 from fsl_sage_flwr.messages import EVALUATE_FULL_MODEL, EVALUATE_SPLIT
 from fsl_sage_flwr.task import Batch, ClientIdentity
 
-from ...memory_grid import MemoryGrid
+from ...memory_grid import MemoryGrid, error_instead
 from ...runs import (
     assert_same,
     cse_fsl,
@@ -142,12 +142,6 @@ def test_a_fraction_is_drawn_by_the_seed(make: Callable[..., Any]) -> None:
     assert len({client for _, client in asked[0]}) == CLIENTS
 
 
-def broken(reply: Message) -> Message:
-    request = Message(reply.content, reply.metadata.src_node_id, reply.metadata.message_type)
-    request.metadata.__dict__["_message_id"] = reply.metadata.reply_to_message_id
-    return Message(Error(2, "the client broke"), reply_to=request)
-
-
 def emptied(reply: Message) -> Message:
     for name in list(reply.content):
         del reply.content[name]
@@ -159,15 +153,13 @@ def with_nan(reply: Message) -> Message:
         reply.content.metric_records["metrics"]["loss"] = math.nan
     else:
         arrays = reply.content.array_records["smashed"].to_torch_state_dict()
-        from flwr.app import ArrayRecord
-
         spoilt = {key: torch.full_like(tensor, math.nan) for key, tensor in arrays.items()}
         reply.content["smashed"] = ArrayRecord(spoilt)
     return reply
 
 
 @TWO_KINDS
-@pytest.mark.parametrize("change", [broken, emptied, with_nan, lambda reply: None])
+@pytest.mark.parametrize("change", [error_instead, emptied, with_nan, lambda reply: None])
 def test_a_bad_answer_is_left_out_and_said(make: Callable[..., Any], change: Any) -> None:
     def tamper(partition: int, reply: Message) -> Message | None:
         evaluating = reply.metadata.message_type.startswith("evaluate")
@@ -186,7 +178,7 @@ def test_a_bad_answer_is_left_out_and_said(make: Callable[..., Any], change: Any
 @TWO_KINDS
 def test_without_a_good_answer_there_is_no_result(make: Callable[..., Any]) -> None:
     def tamper(partition: int, reply: Message) -> Message:
-        return broken(reply) if reply.metadata.message_type.startswith("evaluate") else reply
+        return error_instead(reply) if reply.metadata.message_type.startswith("evaluate") else reply
 
     strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
     result = strategy.start(nodes(tamper=tamper), strategy.initial_arrays(), num_rounds=1)

@@ -3,21 +3,15 @@
 import logging
 
 import pytest
-from flwr.app import Error, Message
+from flwr.app import Message
 
 from fsl_sage_flwr.messages import CSE_FSL_TRAIN as CSE_FSL
 from fsl_sage_flwr.messages import FSL_SAGE_PROBE as PROBE
 from fsl_sage_flwr.messages import FSL_SAGE_TRAIN as TRAIN
 
-from ...memory_grid import MemoryGrid
+from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, cse_fsl, fsl_sage, grid, train
 from ...tasks import BATCHES, CLIENTS
-
-
-def request_of(reply: Message) -> Message:
-    request = Message(reply.content, reply.metadata.src_node_id, reply.metadata.message_type)
-    request.metadata.__dict__["_message_id"] = reply.metadata.reply_to_message_id
-    return request
 
 
 def heads_sent(nodes: MemoryGrid) -> list[tuple[str, int, bool]]:
@@ -161,7 +155,7 @@ def test_a_warm_start_that_is_given_up_is_done_again() -> None:
         if partition != 1 or reply.metadata.message_type != CSE_FSL or failed:
             return reply
         failed.append(True)
-        return Message(Error(2, "broke"), reply_to=request_of(reply))
+        return error_instead(reply)
 
     failed: list[bool] = []
     nodes = grid(tamper=broken)
