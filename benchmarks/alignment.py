@@ -20,6 +20,7 @@ from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.splitting import (
     AlignmentQuality,
     AlignmentRecipe,
+    AuxiliaryHead,
     align,
     as_tensors,
     compare_gradients,
@@ -54,7 +55,7 @@ class Training:
         for _ in range(count):
             inputs, labels = next(self.batches)
             self.optimizer.zero_grad()
-            self.task.loss(self.whole(inputs), labels).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(self.task.loss(self.whole(inputs), labels))
             self.optimizer.step()
 
     def smashed(self) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -122,8 +123,8 @@ def main() -> None:
         samples, held_out = training.smashed(), training.smashed()
         for name, (initial, recipe) in RECIPES.items():
             head = task.new_head(seed)
-            if initial == "server":
-                head.copy_from(task.model.server)  # type: ignore[operator]
+            if initial == "server" and isinstance(head, AuxiliaryHead):
+                head.copy_from(task.model.server)
             heads[name] = head, torch.optim.Adam(head.parameters(), lr=1e-3)
             show(name, "first", *fit(task, head, recipe, heads[name][1], samples, held_out))
         training.steps(20)

@@ -9,7 +9,6 @@ the same process that trains simple_conv on digits (Python, torch, Ray and Flowe
 
 import os
 import tempfile
-import threading
 from pathlib import Path
 
 import psutil
@@ -20,40 +19,25 @@ from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.simulations.run import Federation, simulate
 
 from .round import random_images
+from .watch import ProcessWatch
 
 
-class ClientPeak:
-    """Watch the actors of a simulation that this process starts; remember their peak."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "ClientPeak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        me = psutil.Process()
-        while not self._stop.wait(0.2):
-            for process in me.children(recursive=True):
-                try:
-                    if "ClientAppActor" in " ".join(process.cmdline()):
-                        status = Path(f"/proc/{process.pid}/status").read_text()
-                        peak = status.split("VmHWM:")[1].split()[0]
-                        self.bytes = max(self.bytes, int(peak) * 1024)
-                except (psutil.Error, OSError, IndexError):  # it has ended
-                    continue
+def client_peak(processes: list[psutil.Process]) -> int:
+    """Return the highest peak of the actors among processes, in bytes."""
+    peaks = [0]
+    for process in processes:
+        try:
+            if "ClientAppActor" in " ".join(process.cmdline()):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                peaks.append(int(status.split("VmHWM:")[1].split()[0]) * 1024)
+        except (psutil.Error, OSError, IndexError):  # it has ended
+            continue
+    return max(peaks)
 
 
 def peak_of(settings: dict[str, object]) -> int:
     """Return the peak of a client's process, in bytes."""
-    with tempfile.TemporaryDirectory() as results, ClientPeak() as peak:
+    with tempfile.TemporaryDirectory() as results, ProcessWatch(client_peak) as watch:
         config = RunConfig.from_run_config(
             {
                 "num-server-rounds": 2,
@@ -66,7 +50,7 @@ def peak_of(settings: dict[str, object]) -> int:
         summary, _ = simulate(config, Federation(clients=1, cpus=1), Console(stderr=True))
         if not summary["completed"]:
             raise SystemExit(f"the run failed: {summary}")
-    return peak.bytes
+    return watch.peak
 
 
 def main() -> None:

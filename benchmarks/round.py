@@ -19,14 +19,12 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from rich.console import Console
 
@@ -37,6 +35,8 @@ from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.simulations.run import Federation, simulate
 from fsl_sage_flwr.splitting import estimated_step, server_step
 from fsl_sage_flwr.task import ClientIdentity
+
+from .watch import ProcessWatch, all_memory
 
 CLIENTS = 10
 EXAMPLES = 50_000
@@ -114,40 +114,10 @@ def plain_loop(config: RunConfig) -> None:
     print(json.dumps({"seconds": wall, "cpu": cpu, "peak": peak, **parts}))
 
 
-class PeakMemory:
-    """Sample the memory of this process's descendants until told to stop."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.cpu: dict[int, float] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "PeakMemory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        me = psutil.Process()
-        while not self._stop.wait(0.5):
-            total = 0
-            for process in me.children(recursive=True):
-                try:
-                    memory = process.memory_full_info()
-                except psutil.Error:
-                    continue
-                total += memory.pss  # shared pages are counted once
-            self.bytes = max(self.bytes, total)
-
-
 def in_simulation(config: RunConfig, cores: int) -> dict[str, Any]:
     """Run the simulation; return medians over the rounds after the second."""
     federation = Federation(clients=CLIENTS, cpus_per_client=1, cpus=cores)
-    with PeakMemory() as memory:
+    with ProcessWatch(all_memory) as memory:
         summary, path = simulate(config, federation, Console(stderr=True))
     if not summary["completed"]:
         sys.exit(f"the simulation failed: {summary}")
@@ -159,7 +129,7 @@ def in_simulation(config: RunConfig, cores: int) -> dict[str, Any]:
         "steps": history["client_step_seconds"].median(),
         "server": history["server_seconds"].median(),
         "bytes": history[kinds].sum(axis=1).median(),
-        "peak": memory.bytes,
+        "peak": memory.peak,
     }
 
 

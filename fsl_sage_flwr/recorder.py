@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,9 @@ class Recorder:
             raise ConfigError(f"resume = {str(checkpoint)!r}: there is no such checkpoint file")
         saved = torch.load(checkpoint, weights_only=True)
         ours = self._config.to_run_config()
-        free = FREE_TO_CHANGE - self._what_schedules_fix()
+        free = set(FREE_TO_CHANGE)
+        if self._schedules_end_elsewhere(saved["config"]["num-server-rounds"]):
+            free.remove("num-server-rounds")
         differences = [
             f"{key} was {value!r}, now {ours.get(key)!r}"
             for key, value in saved["config"].items()
@@ -135,11 +138,10 @@ class Recorder:
         )  # fmt: skip
         return ArrayRecord(saved["client_half"])
 
-    def _what_schedules_fix(self) -> set[str]:
-        """Return the key that moves the end of a cosine, unless it has an end of its own."""
-        texts = [str(self._config.to_run_config()[key]) for key in SCHEDULE_KEYS]
-        open_ended = any(t.startswith("cosine") and "over=" not in t for t in texts)
-        return {"num-server-rounds"} if open_ended else set()
+    def _schedules_end_elsewhere(self, rounds: int) -> bool:
+        """Tell whether a learning rate would have been another in a run of so many rounds."""
+        then = replace(self._config, num_server_rounds=rounds)
+        return any(then.schedule(key) != self._config.schedule(key) for key in SCHEDULE_KEYS)
 
     def complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 
 import torch
 from flwr.app import Context, Message, RecordDict
-from torch import Tensor
 
 from ..messages import EvaluateReply, MissingPayloadError, SmashedBatches, WeightsRequest
-from ..splitting import as_tensors, client_forward, evaluate
+from ..splitting import client_forward, evaluate
 from ..task import Batch, SplitTask
 from .identity import identify
 from .loading import load_half, load_weights
@@ -33,20 +32,10 @@ def evaluate_split(message: Message, context: Context, task: SplitTask) -> Messa
 def evaluate_full_model(message: Message, context: Context, task: SplitTask) -> Message:
     """Evaluate the whole model, which FedAvg's clients hold."""
     request = WeightsRequest.from_records(message.content)
-    client, server = task.model.client, task.model.server
-    for half in (client, server):
+    halves = (task.model.client, task.model.server)
+    for half in halves:
         load_half(half, request.weights, task)
-        half.eval()
-
-    def model(inputs: tuple[Tensor, ...]) -> Tensor:
-        with task.autocast():
-            scores: Tensor = server(*as_tensors(client(*inputs)))
-        return scores
-
-    batches = (((inputs,), labels) for inputs, labels in _validation_batches(task, context))
-    found = evaluate(model, batches, task.loss)
-    client.train()
-    server.train()
+    found = evaluate(halves, _validation_batches(task, context), task.loss, task.autocast)
     reply = EvaluateReply(request.round, found.loss, found.accuracy, found.num_examples)
     return Message(reply.to_records(), reply_to=message)
 

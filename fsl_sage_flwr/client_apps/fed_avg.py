@@ -1,5 +1,6 @@
 """FedAvg on the client; the strategy is ``fsl_sage_flwr.strategies.FullModelFedAvg``."""
 
+import torch
 from flwr.app import Context, Message
 
 from ..splitting import as_tensors
@@ -31,7 +32,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
             loss = task.loss(model.server(*smashed), labels)
         for optimizer in optimizers:
             optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         for optimizer in optimizers:
             optimizer.step()
         total_loss += loss.item() * len(labels)

@@ -8,7 +8,8 @@ from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import Loss, estimated_gradients, true_gradients
 from .precision import autocast, to_device
-from .splitter import SplitModel, as_tensors, split, split_pair
+from .split_model import SplitModel, as_tensors
+from .splitter import split, split_pair
 from .steps import (
     answer_step,
     auxiliary_step,

@@ -101,7 +101,7 @@ def align(
                     torch.zeros((), device=labels.device),
                 )
                 optimizer.zero_grad()
-                distance.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(distance)
                 optimizer.step()
     finally:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .auxiliary import build_auxiliary
 from .errors import SplitError
-from .splitter import SplitModel, as_tensors, divide
+from .split_model import SplitModel, as_tensors
+from .splitter import divide
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,14 @@ def choose_cut(
     Raises
     ------
     SplitError
-        No cut is within the limits; says what the smallest would need.
+        No cut is within the limits; says what the smallest would need. Or the algorithm's
+        bytes are not known.
     """
+    if cuts and algorithm not in round_bytes(cuts[0], work):
+        raise SplitError(
+            f"cut = 'auto' does not know the bytes of {algorithm!r}, only of "
+            f"{', '.join(round_bytes(cuts[0], work))}; name a cut."
+        )
     fit = [
         cut
         for cut in cuts

@@ -1,12 +1,14 @@
 """Loss and accuracy of a model, or of the half that ends one."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .gradients import Loss
+from .split_model import as_tensors
+from .steps import Autocast
 
 
 @dataclass(frozen=True)
@@ -39,26 +41,38 @@ class Evaluation:
 
 
 def evaluate(
-    model: Callable[[tuple[Tensor, ...]], Tensor],
-    batches: Iterable[tuple[tuple[Tensor, ...], Tensor]],
+    parts: Sequence[nn.Module],
+    batches: Iterable[tuple[Tensor | tuple[Tensor, ...], Tensor]],
     loss: Loss,
+    autocast: Autocast,
 ) -> Evaluation:
-    """Evaluate on batches, without gradients; the caller sets the model's mode.
+    """Evaluate modules, one after the other, in eval mode and without gradients.
 
     Parameters
     ----------
-    model : callable
-        From inputs, or from smashed data, to scores ``(B, num_classes)``.
+    parts : sequence of nn.Module
+        Client half and server half; or the server half alone, on smashed data. They are in
+        training mode afterwards.
     batches : iterable
-        ``(tensors, labels)``.
+        ``(inputs, labels)``, the inputs one tensor or several.
     loss : callable
-        Mean loss of (scores, labels).
+        Mean loss of (scores, labels), scores ``(B, num_classes)``.
+    autocast : callable
+        Context of a forward pass.
     """
+    for part in parts:
+        part.eval()
     total_loss, correct, count = 0.0, 0, 0
     with torch.no_grad():
-        for tensors, labels in batches:
-            scores = model(tensors).float()
+        for inputs, labels in batches:
+            tensors = as_tensors(inputs)
+            with autocast():
+                for part in parts:
+                    tensors = as_tensors(part(*tensors))
+            scores = tensors[0].float()
             total_loss += loss(scores, labels).item() * len(labels)
             correct += int((scores.argmax(dim=1) == labels).sum())
             count += len(labels)
+    for part in parts:
+        part.train()
     return Evaluation(total_loss / max(count, 1), correct / max(count, 1), count)

@@ -9,13 +9,14 @@ model computes is for the caller to prove.
 import copy
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .errors import SplitError
+from .structures import leaves_of, map_leaves
 
 
 class _CutReachedError(BaseException):
@@ -75,7 +76,7 @@ def by_replay(
     record = _record(model, at, example)
     client_owned = _owned_by_client(model, at, example, record)
     crossing = _Crossing(record.arguments, tuple(_shape(x, x, batched=True) for x in example))
-    if not any(shape.batched for shape in _leaves(crossing.arguments, _Shape)):
+    if not any(shape.batched for shape in leaves_of(crossing.arguments, _Shape)):
         raise SplitError(f"no tensor with a row per sample reaches the cut {at!r}")
     absent = {
         name: _Absent(outputs, model.get_submodule(name)) for name, outputs in record.front.items()
@@ -96,10 +97,10 @@ def _client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
     try:
         self.whole.forward(self, *inputs)
     except _CutReachedError as reached:
-        found = _leaves(reached.arguments, Tensor)
+        found = leaves_of(reached.arguments, Tensor)
     else:
         raise SplitError("the forward ended before it reached the cut")
-    shapes = _leaves(self.crossing.arguments, _Shape)
+    shapes = leaves_of(self.crossing.arguments, _Shape)
     if len(found) != len(shapes):
         raise SplitError(f"{len(found)} tensors reach the cut, {len(shapes)} when it was made")
     smashed = tuple(t for t, shape in zip(found, shapes, strict=True) if shape.batched)
@@ -125,10 +126,10 @@ def _deliver(module: nn.Module, args: Any, kwargs: Any) -> Any:
     """Put what crossed in place of what the replay has computed; a pre-hook of the cut."""
     if _delivery.smashed is None or _delivery.crossing is None:
         return None  # called again: only the first call is the cut
-    shapes = iter(_leaves(_delivery.crossing.arguments, _Shape))
+    shapes = iter(leaves_of(_delivery.crossing.arguments, _Shape))
     arrived = iter(_delivery.smashed)
     # The server half may begin with an in-place op, which a leaf does not allow.
-    delivered = _map(
+    delivered = map_leaves(
         (args, kwargs), Tensor, lambda own: next(arrived).clone() if next(shapes).batched else own
     )
     arrived_on, _delivery.smashed = _delivery.smashed[0].device, None
@@ -183,7 +184,7 @@ class _Absent(nn.Module):
         if _delivery.smashed is None:
             raise SplitError("a module of the client half is called behind the cut")
         batch, device = len(_delivery.smashed[0]), _delivery.smashed[0].device
-        return _map(self.outputs, _Shape, lambda shape: shape.zeros(batch, device))
+        return map_leaves(self.outputs, _Shape, lambda shape: shape.zeros(batch, device))
 
 
 # Find out -------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ class _Record:
 
 def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
     """Run the model in both modes and with two sizes of batch, and note what is called."""
-    watched, ancestors = copy.deepcopy(model), _ancestors(at)
+    watched, ancestors = copy.deepcopy(model), ancestors_of(at)
     larger = tuple(torch.cat([x, x[:1]]) for x in example)
     front: dict[str, list[Any]] = {}
     behind: list[str] = []
@@ -285,7 +286,7 @@ def _owned_by_client(
     try:
         watched(*example)
     except _CutReachedError as reached:
-        crossing = [t for t in _leaves(reached.arguments, Tensor) if t.requires_grad]
+        crossing = [t for t in leaves_of(reached.arguments, Tensor) if t.requires_grad]
     torch.set_rng_state(state)
     parameters = {n: p for n, p in watched.named_parameters() if n in loose and p.requires_grad}
     if parameters and crossing:
@@ -295,7 +296,7 @@ def _owned_by_client(
         pairs = zip(parameters, found, strict=True)
         owned |= {name for name, gradient in pairs if gradient is not None}
     buffers = {name for name, _ in watched.named_buffers()}
-    direct = {name for name in loose & buffers if name.rpartition(".")[0] in _ancestors(at)}
+    direct = {name for name in loose & buffers if name.rpartition(".")[0] in ancestors_of(at)}
     return owned | direct
 
 
@@ -308,7 +309,8 @@ def _leave(module: nn.Module, args: Any, kwargs: Any) -> None:
     raise _CutReachedError((args, kwargs))
 
 
-def _ancestors(at: str) -> set[str]:
+def ancestors_of(at: str) -> set[str]:
+    """Return the names of the modules that a module is in; the model's own is empty."""
     return {at.rsplit(".", depth)[0] for depth in range(1, at.count(".") + 1)} | {""}
 
 
@@ -334,11 +336,12 @@ def _without(
     """
     shell = copy.copy(module)
     inside = vars(shell)
-    for table in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
+    for table in (
+        "_modules", "_parameters", "_buffers", "_non_persistent_buffers_set",
+        "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+    ):  # fmt: skip
         inside[table] = copy.copy(inside[table])
-    for table in ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"):
-        inside[table] = copy.copy(inside[table])
-    for name, tensor in [*module.named_parameters(recurse=False)]:
+    for name, tensor in module.named_parameters(recurse=False):
         if not keeps(prefix + name):
             del shell._parameters[name]
             shell.register_buffer(name, torch.zeros_like(tensor.data), persistent=False)
@@ -365,43 +368,10 @@ def _refuse_tied(client: nn.Module, server: nn.Module, at: str) -> None:
 def _set_cut(server: nn.Module, at: str) -> None:
     """Let the cut of the server half, and of no other model that shares it, take deliveries."""
     path, owner = at.split("."), server
-    for depth, name in enumerate(path):
-        child = owner.get_submodule(name)
-        shell = _without(child, {}, lambda name: True)
-        owner._modules[name] = shell
-        owner = shell
-        if depth == len(path) - 1:
-            shell.register_forward_pre_hook(_deliver, with_kwargs=True)
-
-
-# Structures of tensors ------------------------------------------------------------------
-
-
-def _map(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """Return a copy of tuples, lists, dicts and dataclasses with what is of a kind changed."""
-    if isinstance(value, kind):
-        return change(value)
-    if isinstance(value, dict):  # before dataclasses: Hugging Face's outputs are both
-        changed = {key: _map(item, kind, change) for key, item in value.items()}
-        return changed if type(value) is dict else type(value)(**changed)
-    if isinstance(value, tuple | list):
-        items = [_map(item, kind, change) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [entry.name for entry in fields(value) if entry.init]
-        return replace(value, **{n: _map(getattr(value, n), kind, change) for n in names})
-    return value
-
-
-def _leaves(value: Any, kind: type) -> list[Any]:
-    found: list[Any] = []
-
-    def note(leaf: Any) -> Any:
-        found.append(leaf)
-        return leaf
-
-    _map(value, kind, note)
-    return found
+    for name in path:
+        owner._modules[name] = _without(owner.get_submodule(name), {}, lambda name: True)
+        owner = owner.get_submodule(name)
+    owner.register_forward_pre_hook(_deliver, with_kwargs=True)
 
 
 def _shape(tensor: Tensor, larger: Tensor, *, batched: bool | None = None) -> _Shape:
@@ -411,5 +381,5 @@ def _shape(tensor: Tensor, larger: Tensor, *, batched: bool | None = None) -> _S
 
 def _compared(value: Any, larger: Any) -> Any:
     """Describe the tensors of a structure, given the same with a larger batch."""
-    others = iter(_leaves(larger, Tensor))
-    return _map(value, Tensor, lambda tensor: _shape(tensor, next(others, tensor)))
+    others = iter(leaves_of(larger, Tensor))
+    return map_leaves(value, Tensor, lambda tensor: _shape(tensor, next(others, tensor)))

@@ -2,48 +2,16 @@
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from .errors import SplitError
-from .replay import by_replay, holds_tensors
-
-
-def as_tensors(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return what crosses the cut as a tuple, however many tensors it is."""
-    return (value,) if isinstance(value, Tensor) else tuple(value)
-
-
-@dataclass(frozen=True)
-class SplitModel:
-    """The two halves of a model.
-
-    Attributes
-    ----------
-    client : nn.Module
-        Client half ``x_c``: the model's inputs to the smashed data (one tensor, or a
-        tuple when several cross the cut).
-    server : nn.Module
-        Server half ``x_s``: the smashed data, each tensor an argument, to the output.
-    cut : str
-        Name of the first submodule of the server half.
-    """
-
-    client: nn.Module
-    server: nn.Module
-    cut: str
-
-    def merged_state_dict(self) -> dict[str, Tensor]:
-        """Return the state_dict of the uncut model; names and tensors are its own."""
-        return {**self.client.state_dict(), **self.server.state_dict()}
-
-    def __call__(self, *inputs: Tensor) -> Any:
-        """Run both halves, one after the other."""
-        return self.server(*as_tensors(self.client(*inputs)))
+from .errors import SplitError, UnfaithfulError
+from .proof import prove_halves
+from .replay import ancestors_of, by_replay, holds_tensors
+from .split_model import SplitModel, as_tensors
 
 
 class _AncestorTracer(fx.Tracer):
@@ -55,7 +23,7 @@ class _AncestorTracer(fx.Tracer):
 
     def __init__(self, cut: str) -> None:
         super().__init__()
-        self._ancestors = {cut.rsplit(".", depth)[0] for depth in range(1, cut.count(".") + 1)}
+        self._ancestors = ancestors_of(cut)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name not in self._ancestors
@@ -120,8 +88,8 @@ def divide(
         halves = _by_graph(model, at, inputs)
         _refuse_empty(halves)
         if prove:
-            _prove(model, halves, inputs)
-    except _GraphError as reason:
+            prove_halves(model, halves, inputs)
+    except UnfaithfulError as reason:
         return _by_replay(model, at, inputs, reason)
     return halves
 
@@ -160,10 +128,6 @@ class _Pair(nn.Module):
         return self.server(*as_tensors(self.client(*inputs)))
 
 
-class _GraphError(SplitError):
-    """The graph of the forward is not there, or not all of it: the replay may still do."""
-
-
 def _by_graph(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> SplitModel:
     """Cut the graph of the ancestors' forward passes; several tensors may cross."""
     graph = _trace(model, at)
@@ -193,7 +157,7 @@ def _by_replay(
         halves = SplitModel(*by_replay(model, at, example), cut=at)
         _refuse_empty(halves)
         for inputs in (example, *_others_like(model, example)):
-            _prove(model, halves, inputs)
+            prove_halves(model, halves, inputs)
     except (SplitError, TypeError, RuntimeError, AttributeError, ValueError, IndexError) as error:
         raise SplitError(
             f"{reason} Nor can its forward be replayed: {error} Cut it elsewhere, or give the "
@@ -225,7 +189,7 @@ def _trace(model: nn.Module, at: str) -> fx.Graph:
     try:
         return _AncestorTracer(at).trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, ValueError) as error:
-        raise _GraphError(
+        raise UnfaithfulError(
             f"{type(model).__name__} cannot be traced to cut it at {at!r} ({error})."
         ) from error
 
@@ -326,76 +290,3 @@ def _refuse_empty(halves: SplitModel) -> None:
             raise SplitError(
                 f"cut {halves.cut!r} leaves the {side} half without a parameter to train."
             )
-
-
-def _prove(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
-    """Compare outputs and gradients of the halves with the uncut model's."""
-    modes = {module: module.training for module in model.modules()}
-    gradients = [parameter.grad for parameter in model.parameters()]
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = torch.get_rng_state()
-    try:
-        for training in (False, True):
-            model.train(training)
-            halves.client.train(training)
-            halves.server.train(training)
-            whole = _run(model, model, example, before, state)
-            parts = _run(model, halves, example, before, state)
-            if not all(_equal(*pair) for pair in zip(whole, parts, strict=True)):
-                mode = "train" if training else "eval"
-                raise _GraphError(
-                    f"the halves cut at {halves.cut!r} do not compute what the model "
-                    f"computes in {mode} mode: its forward depends on the mode or on data."
-                )
-    finally:
-        model.load_state_dict(before)
-        torch.set_rng_state(state)
-        halves.client.train(modes[model])
-        halves.server.train(modes[model])
-        for module, training in modes.items():
-            module.training = training
-        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-            parameter.grad = gradient
-    names = set(before)
-    left, right = set(halves.client.state_dict()), set(halves.server.state_dict())
-    if left & right or left | right != names:
-        missing = sorted(names - left - right)
-        raise SplitError(
-            f"cut {halves.cut!r}: the halves do not hold every tensor of the model once "
-            f"(in neither half: {', '.join(missing[:3]) or 'none'})."
-        )
-
-
-def _run(
-    model: nn.Module,
-    function: nn.Module | SplitModel,
-    example: tuple[Tensor, ...],
-    before: dict[str, Tensor],
-    rng: Tensor,
-) -> list[Tensor | None]:
-    """Return the outputs of one pass, and every parameter's gradient."""
-    model.load_state_dict(before)
-    for parameter in model.parameters():
-        parameter.grad = None  # the caller's own gradients are kept aside, not zeroed
-    torch.set_rng_state(rng)
-    outputs = _tensors(function(*example))
-    loss = sum((out.float().pow(2).mean() for out in outputs), torch.zeros(()))
-    loss.backward()  # type: ignore[no-untyped-call]
-    return [*outputs, *(parameter.grad for parameter in model.parameters())]
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    values = value.values() if isinstance(value, dict) else value
-    return [tensor for item in values for tensor in _tensors(item)]
-
-
-def _equal(left: Tensor | None, right: Tensor | None) -> bool:
-    if left is None or right is None:
-        return left is right
-    # In eval mode a very deep network overflows until its running statistics know the data
-    # (ResNet-1202 does): the halves must then be NaN where the model is, too.
-    return torch.equal(left, right) or (
-        left.shape == right.shape and bool(((left == right) | (left.isnan() & right.isnan())).all())
-    )

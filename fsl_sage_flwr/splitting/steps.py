@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .gradients import Loss, differentiable, estimated_gradients
-from .splitter import as_tensors
+from .split_model import as_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
 
@@ -85,7 +85,7 @@ def server_step(
     optimizer.zero_grad()
     with autocast():
         value = loss(server_half(*smashed), labels)
-    value.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(value)
     optimizer.step()
     return value.item()
 
@@ -137,7 +137,7 @@ def auxiliary_step(
         value = loss(head(*smashed), labels)
     for optimizer in optimizers:
         optimizer.zero_grad()
-    value.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(value)
     for optimizer in optimizers:
         optimizer.step()
     return tuple(tensor.detach() for tensor in smashed)

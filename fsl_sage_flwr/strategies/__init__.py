@@ -4,9 +4,10 @@ from .cse_fsl import CseFsl
 from .evaluation import evaluate_halves, to_record
 from .fsl_sage import FslSage
 from .full_model_fed_avg import FullModelFedAvg
+from .round_summary import RoundSummary
 from .split_fed import SplitFedV1, SplitFedV2
 from .split_grid import SplitGrid
-from .split_strategy import RoundSummary, SplitStrategy, TrainingFailedError
+from .split_strategy import SplitStrategy, TrainingFailedError
 
 __all__ = [
     "CseFsl",

@@ -7,7 +7,7 @@ import torch
 from flwr.app import ArrayRecord, MetricRecord
 from torch import Tensor
 
-from ..splitting import Evaluation, as_tensors, evaluate
+from ..splitting import Evaluation, evaluate
 from ..task import Batch, SplitTask
 
 
@@ -34,20 +34,10 @@ def evaluate_halves(
     """
     client, server = task.model.client, task.model.server
     client.load_state_dict(client_half.to_torch_state_dict())
-    client.eval()
-    server.eval()
     threads = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or threads)  # the clients are at rest
-
-    def model(inputs: tuple[Tensor, ...]) -> Tensor:
-        with task.autocast():
-            scores: Tensor = server(*as_tensors(client(*inputs)))
-        return scores
-
-    found = evaluate(model, (((inputs,), labels) for inputs, labels in batches()), task.loss)
+    found = evaluate((client, server), batches(), task.loss, task.autocast)
     torch.set_num_threads(threads)
-    client.train()
-    server.train()
     return found
 
 
@@ -55,15 +45,5 @@ def evaluate_server_half(
     task: SplitTask, batches: Iterable[tuple[tuple[Tensor, ...], Tensor]]
 ) -> Evaluation:
     """Evaluate the server half, in eval mode, on smashed data that clients sent."""
-    server = task.model.server
-    server.eval()
-
-    def model(smashed: tuple[Tensor, ...]) -> Tensor:
-        with task.autocast():
-            scores: Tensor = server(*smashed)
-        return scores
-
     there = ((task.to_device(tensors), labels.to(task.device)) for tensors, labels in batches)
-    found = evaluate(model, there, task.loss)
-    server.train()
-    return found
+    return evaluate((task.model.server,), there, task.loss, task.autocast)

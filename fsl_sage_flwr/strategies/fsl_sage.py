@@ -101,7 +101,7 @@ class FslSage(UploadStrategy):
     ) -> None:
         super().__init__(task, **strategy)
         check_twice_differentiable(
-            task.new_head("check"), task.to_device(task.smashed_example()), task.loss
+            task.new_head("check"), task.to_device(self._spec.tensors), task.loss
         )
         self.align_interval = align_interval
         self.align_dataset_size = align_dataset_size

@@ -4,7 +4,6 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -27,6 +26,7 @@ from .averaging import weighted_mean, with_dtypes_of
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
+from .round_summary import RoundSummary
 from .split_grid import SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -39,46 +39,6 @@ Reply = TypeVar("Reply")
 
 class TrainingFailedError(RuntimeError):
     """Too many rounds in a row had too few good replies."""
-
-
-@dataclass
-class RoundSummary:
-    """What happened in one round.
-
-    Attributes
-    ----------
-    round : int
-        Rounds finished when it ended: the first round is 1.
-    clients : int
-        Clients whose replies were used.
-    failures : dict of int to str
-        Clients left out, of training or of evaluation, by partition id, with the reason.
-    train_loss : float or None
-        Mean loss of the server half's steps, weighted by samples.
-    validation : Evaluation or None
-        Federated evaluation after the round, weighted by examples; None when there was none.
-    client_seconds, client_step_seconds : float
-        Time that the clients spent on their requests, and of it on forward and backward
-        passes; sums over the clients.
-    server_seconds : float
-        Time in which the server half was trained.
-    alignment_seconds : float
-        Time in which heads were aligned.
-    alignment_cosine, alignment_relative_error : float or None
-        Means over the clients aligned in this round; None when none was.
-    """
-
-    round: int
-    clients: int = 0
-    failures: dict[int, str] = field(default_factory=dict)
-    train_loss: float | None = None
-    validation: Evaluation | None = None
-    client_seconds: float = 0.0
-    client_step_seconds: float = 0.0
-    server_seconds: float = 0.0
-    alignment_seconds: float = 0.0
-    alignment_cosine: float | None = None
-    alignment_relative_error: float | None = None
 
 
 class SplitStrategy(FedAvg, Generic[Reply]):
@@ -294,6 +254,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
                 "use DifferentialPrivacyServerSideFixedClipping around it"
             )
         self._undo_unfinished()
+        self._evaluation = None
         self.rounds_done = self._first_round + server_round - 1
         self.last_round = RoundSummary(round=self.rounds_done + 1)
         self.roster.refresh(grid, self.min_available_nodes)

@@ -118,3 +118,20 @@ def test_bf16_trains_and_its_messages_are_float32(tmp_path: Path) -> None:
     merged = torch.load(directory / "full_model.pt", weights_only=True)
     assert {tensor.dtype for tensor in merged.values()} == {torch.float32}
     assert history_of(directory)["test_loss"].notna().all()
+
+
+@pytest.mark.parametrize(("schedule", "goes_on"), [("cosine", False), ("cosine over=9", True)])
+def test_a_cosine_that_ends_with_the_run_cannot_be_lengthened(
+    tmp_path: Path, schedule: str, goes_on: bool
+) -> None:
+    first = run(tmp_path / "first", **{"lr-schedule": schedule})
+    longer: dict[str, Any] = {
+        "lr-schedule": schedule,
+        "num-server-rounds": 3,
+        "resume": str(first / "checkpoints" / "latest.pt"),
+    }
+    if goes_on:
+        assert summary_of(run(tmp_path / "more", **longer))["rounds"] == 3
+    else:
+        with pytest.raises(ConfigError, match="num-server-rounds was 2, now 3"):
+            run(tmp_path / "more", **longer)

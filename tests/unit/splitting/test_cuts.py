@@ -92,5 +92,7 @@ def test_a_budget_that_nothing_fits_is_refused_with_what_is_needed() -> None:
     cuts = list_cuts(Small(), EXAMPLE)
     with pytest.raises(SplitError, match=r"cut at 'block', has 36 parameters and 4,608 FLOPs"):
         choose_cut(cuts, "fsl_sage", PAPER, max_parameters=35)
+    with pytest.raises(SplitError, match=r"does not know the bytes of 'mine', only of fed_avg, "):
+        choose_cut(cuts, "mine", PAPER)
     with pytest.raises(SplitError, match="cannot be cut anywhere"):
         choose_cut([], "fsl_sage", PAPER)

@@ -1,0 +1,92 @@
+"""Prove that two halves compute what their model computes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import SplitError, UnfaithfulError
+from .split_model import SplitModel
+
+
+def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
+    """Compare outputs and gradients of the halves with the uncut model's, in both modes.
+
+    The model is left as it was.
+
+    Raises
+    ------
+    UnfaithfulError
+        They differ: another way to cut may do.
+    SplitError
+        A tensor of the model is in neither half, or in both.
+    """
+    modes = {module: module.training for module in model.modules()}
+    gradients = [parameter.grad for parameter in model.parameters()]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    try:
+        for training in (False, True):
+            model.train(training)
+            halves.client.train(training)
+            halves.server.train(training)
+            whole = _run(model, model, example, before, state)
+            parts = _run(model, halves, example, before, state)
+            if not all(_equal(*pair) for pair in zip(whole, parts, strict=True)):
+                mode = "train" if training else "eval"
+                raise UnfaithfulError(
+                    f"the halves cut at {halves.cut!r} do not compute what the model "
+                    f"computes in {mode} mode: its forward depends on the mode or on data."
+                )
+    finally:
+        model.load_state_dict(before)
+        torch.set_rng_state(state)
+        halves.client.train(modes[model])
+        halves.server.train(modes[model])
+        for module, training in modes.items():
+            module.training = training
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+    names = set(before)
+    left, right = set(halves.client.state_dict()), set(halves.server.state_dict())
+    if left & right or left | right != names:
+        missing = sorted(names - left - right)
+        raise SplitError(
+            f"cut {halves.cut!r}: the halves do not hold every tensor of the model once "
+            f"(in neither half: {', '.join(missing[:3]) or 'none'})."
+        )
+
+
+def _run(
+    model: nn.Module,
+    function: nn.Module | SplitModel,
+    example: tuple[Tensor, ...],
+    before: dict[str, Tensor],
+    rng: Tensor,
+) -> list[Tensor | None]:
+    """Return the outputs of one pass, and every parameter's gradient."""
+    model.load_state_dict(before)
+    for parameter in model.parameters():
+        parameter.grad = None  # the caller's own gradients are kept aside, not zeroed
+    torch.set_rng_state(rng)
+    outputs = _tensors(function(*example))
+    loss = sum((out.float().pow(2).mean() for out in outputs), torch.zeros(()))
+    torch.autograd.backward(loss)
+    return [*outputs, *(parameter.grad for parameter in model.parameters())]
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value
+    return [tensor for item in values for tensor in _tensors(item)]
+
+
+def _equal(left: Tensor | None, right: Tensor | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    # In eval mode a very deep network overflows until its running statistics know the data
+    # (ResNet-1202 does): the halves must then be NaN where the model is, too.
+    return torch.equal(left, right) or (
+        left.shape == right.shape and bool(((left == right) | (left.isnan() & right.isnan())).all())
+    )

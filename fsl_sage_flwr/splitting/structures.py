@@ -1,0 +1,33 @@
+"""Structures of tensors: what a module is called with, and what it returns."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+
+def map_leaves(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """Return a copy of tuples, lists, dicts and dataclasses with what is of a kind changed."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, dict):  # before dataclasses: Hugging Face's outputs are both
+        changed = {key: map_leaves(item, kind, change) for key, item in value.items()}
+        return changed if type(value) is dict else type(value)(**changed)
+    if isinstance(value, tuple | list):
+        items = [map_leaves(item, kind, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [entry.name for entry in fields(value) if entry.init]
+        return replace(value, **{n: map_leaves(getattr(value, n), kind, change) for n in names})
+    return value
+
+
+def leaves_of(value: Any, kind: type) -> list[Any]:
+    """Return what is of a kind in such a structure, in order."""
+    found: list[Any] = []
+
+    def note(leaf: Any) -> Any:
+        found.append(leaf)
+        return leaf
+
+    map_leaves(value, kind, note)
+    return found

@@ -1,0 +1,45 @@
+"""What happened in one round."""
+
+from dataclasses import dataclass, field
+
+from ..splitting import Evaluation
+
+
+@dataclass
+class RoundSummary:
+    """What happened in one round.
+
+    Attributes
+    ----------
+    round : int
+        Rounds finished when it ended: the first round is 1.
+    clients : int
+        Clients whose replies were used.
+    failures : dict of int to str
+        Clients left out, of training or of evaluation, by partition id, with the reason.
+    train_loss : float or None
+        Mean loss of the server half's steps, weighted by samples.
+    validation : Evaluation or None
+        Federated evaluation after the round, weighted by examples; None when there was none.
+    client_seconds, client_step_seconds : float
+        Time that the clients spent on their requests, and of it on forward and backward
+        passes; sums over the clients.
+    server_seconds : float
+        Time in which the server half was trained.
+    alignment_seconds : float
+        Time in which heads were aligned.
+    alignment_cosine, alignment_relative_error : float or None
+        Means over the clients aligned in this round; None when none was.
+    """
+
+    round: int
+    clients: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+    train_loss: float | None = None
+    validation: Evaluation | None = None
+    client_seconds: float = 0.0
+    client_step_seconds: float = 0.0
+    server_seconds: float = 0.0
+    alignment_seconds: float = 0.0
+    alignment_cosine: float | None = None
+    alignment_relative_error: float | None = None
