@@ -1,7 +1,7 @@
 """Run many simulations, several at a time."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -102,8 +102,10 @@ def sweep(
         return outcome
 
     with ThreadPoolExecutor(len(shares)) as pool:
-        runs = [pool.submit(one, combination) for combination in combinations]
+        runs = list[Future[Outcome]]()
         try:
+            for combination in combinations:
+                runs.append(pool.submit(one, combination))
             wait(runs, return_when=FIRST_EXCEPTION)
             return [run.result() for run in runs]
         finally:  # an interrupt, or a mistake of ours in a thread: nothing may go on behind it
