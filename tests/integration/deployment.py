@@ -1,0 +1,187 @@
+"""A real SuperLink with SuperNodes on loopback, with or without TLS and authentication."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .commands import BIN, ROOT, started_by
+
+CONNECTION = "loopback"
+CERTIFICATES = """
+openssl req -x509 -newkey rsa:2048 -sha256 -days 2 -nodes -keyout ca.key -out ca.crt -subj "/CN=CA"
+openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj "/CN=localhost"
+printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' > san.ext
+openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -sha256 \
+    -extfile san.ext -out server.pem
+ssh-keygen -q -t ecdsa -b 384 -N "" -f node0
+ssh-keygen -q -t ecdsa -b 384 -N "" -f node1
+ssh-keygen -q -t ecdsa -b 384 -N "" -f node2
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, happened: Callable[[], Any], seconds: float = 300) -> Any:
+    """Wait until something is true; return it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = happened()
+        if found:
+            return found
+        time.sleep(0.5)
+    raise TimeoutError(f"{what} did not happen within {seconds:g} s")
+
+
+class Deployment:
+    """A SuperLink, and SuperNodes that are started one by one.
+
+    Parameters
+    ----------
+    directory : Path
+        For its home, logs, keys and certificates.
+    secure : bool
+        With TLS, and SuperNodes that prove who they are.
+    environment : dict, optional
+        More environment variables of every process.
+    """
+
+    def __init__(
+        self, directory: Path, *, secure: bool = False, environment: dict[str, str] | None = None
+    ) -> None:
+        self._directory, self._secure = directory, secure
+        self._home, self._port = directory / "home", free_port()
+        self._environment = {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "FLWR_HOME": str(self._home),
+            "OMP_NUM_THREADS": "1",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            **(environment or {}),
+        }
+        self._logs = 0
+        self.link: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._home.mkdir(parents=True)
+        trust = "insecure = true"
+        if self._secure:
+            subprocess.run(
+                ["bash", "-euc", CERTIFICATES], cwd=self._directory, check=True,
+                capture_output=True,
+            )  # fmt: skip
+            trust = f'root-certificates = "{self._directory}/ca.crt"'
+        (self._home / "config.toml").write_text(
+            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self._port}"\n{trust}\n'
+        )
+        self.start_link()
+        if self._secure:
+            for key in ("node0", "node1", "node2"):
+                self.flwr("supernode", "register", f"{key}.pub", CONNECTION)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in started_by(str(self._home)):
+            process.kill()
+
+    def start_link(self, *options: str) -> None:
+        """Start the SuperLink, and wait until it listens."""
+        security = (
+            ["--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.pem",
+             "--ssl-keyfile", "server.key", "--enable-supernode-auth"]
+            if self._secure
+            else ["--insecure"]
+        )  # fmt: skip
+        self.link = self._start(
+            "flower-superlink", *security, "--host", "127.0.0.1", "--port", str(self._port),
+            "--disable-runtime-dependency-installation", *options,
+        )  # fmt: skip
+        wait_for("the SuperLink", self._listens)
+
+    def start_node(
+        self, partition: int, of: int = 2, *, key: int | None = None, more: str = ""
+    ) -> subprocess.Popen[bytes]:
+        """Start a SuperNode."""
+        security = (
+            ["--root-certificates", "ca.crt",
+             "--auth-supernode-private-key", f"node{partition if key is None else key}"]
+            if self._secure
+            else ["--insecure"]
+        )  # fmt: skip
+        return self._start(
+            "flower-supernode", *security, "--superlink", f"127.0.0.1:{self._port}",
+            "--host", "127.0.0.1", "--port", str(free_port()),
+            "--node-config", f"partition-id={partition} num-partitions={of} {more}",
+        )  # fmt: skip
+
+    def run(self, app: Path = ROOT, **config: Any) -> int:
+        """Start a run; return its id."""
+        words = " ".join(
+            f"{key.replace('_', '-')}={json.dumps(value)}".replace('"', "'")
+            for key, value in config.items()
+        )
+        done = self.flwr("run", str(app), CONNECTION, "--run-config", words, "--format", "json")
+        return int(json.loads(done[done.index("{") :])["run-id"])
+
+    def status(self, run: int) -> str:
+        answer = self.flwr("list", "--run-id", str(run), CONNECTION, "--format", "json")
+        return str(json.loads(answer[answer.index("{") :])["runs"][0]["status"])
+
+    def finish(self, run: int, seconds: float = 500) -> str:
+        """Wait until a run has ended; return its status."""
+        return str(
+            wait_for(
+                f"the end of run {run}",
+                lambda: (s := self.status(run)).startswith("finished") and s,
+                seconds,
+            )
+        )
+
+    def flwr(self, *words: str) -> str:
+        done = subprocess.run(
+            ["flwr", *words], cwd=self._directory, env=self._environment, text=True,
+            capture_output=True, timeout=120, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"flwr {words[0]}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process and its children as a power cut would."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def logs(self) -> str:
+        """Return what all processes have said."""
+        return "\n".join(
+            path.read_text(errors="replace") for path in sorted(self._directory.glob("*.log"))
+        )
+
+    def _start(self, *command: str) -> subprocess.Popen[bytes]:
+        self._logs += 1
+        name = f"{self._logs}-{command[0]}.log"
+        with (self._directory / name).open("w") as log:
+            return subprocess.Popen(
+                command, cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
