@@ -28,12 +28,12 @@ def place(algorithm: str) -> tuple[int, float, str]:
 
 
 def value_place(value: Any) -> tuple[int, float, str]:
-    """Return a key that sorts a setting's values: none, numbers, text."""
+    """Return a key that sorts a setting's values: none, numbers, text; iid behind any alpha."""
     if is_missing(value):
         return (0, 0.0, "")
     if isinstance(value, int | float):
         return (1, float(value), "")
-    return (2, 0.0, str(value))
+    return (3 if value == "iid" else 2, 0.0, str(value))
 
 
 def value_text(value: Any) -> str:

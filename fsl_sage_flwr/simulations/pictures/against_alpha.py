@@ -6,7 +6,7 @@ from ..comparison import Comparison, mib, run_figures
 from ..differences import is_missing
 from ..names import value_text
 from .panels import NothingToDrawError, panels_of
-from .style import Picture, grid_of_axes, legend_below, picture_style, styles
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 ALONG = ("distribution", "alpha", "shards-per-client")
 IID = "iid"
@@ -66,9 +66,8 @@ def accuracy_against_alpha(comparison: Comparison) -> Picture:
                 )  # fmt: skip
             ax.set_xticks(range(len(ticks)), ticks)
             ax.set_xlim(-0.3, len(ticks) - 0.7)
-            ax.set_xlabel("Dirichlet α")
-            ax.set_ylabel(f"accuracy at {mib(comparison.budget)} MiB (%)")
             ax.set_title(panel.title)
+        label_axes(axes, "Dirichlet α", f"accuracy at {mib(comparison.budget)} MiB (%)")
         legend_below(figure, look)
     return Picture(
         name="accuracy-alpha",

@@ -10,7 +10,7 @@ from ..differences import is_missing
 from ..load_results import HEAD_SIZE
 from .against_alpha import spread_text
 from .panels import NothingToDrawError, panels_of
-from .style import Picture, grid_of_axes, legend_below, picture_style, styles
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 
 def accuracy_against_align_interval(comparison: Comparison) -> Picture:
@@ -74,9 +74,9 @@ def _draw(
                     line = {**style.line(), "marker": ""}
                     ax.axhline(100 * own["final_accuracy"].mean(), **line, alpha=0.8)
             _axis(ax, ticks)
-            ax.set_xlabel(label)
-            ax.set_ylabel("final test accuracy (%)")
             ax.set_title(panel.title)
+            ax.margins(x=0.08)
+        label_axes(axes, label, "final test accuracy (%)")
         shown = {key: style for key, style in look.items() if key in set(figures["algorithm"])}
         legend_below(figure, shown)
     return Picture(

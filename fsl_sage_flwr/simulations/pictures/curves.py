@@ -14,6 +14,7 @@ from .style import (
     Picture,
     byte_unit,
     grid_of_axes,
+    label_axes,
     legend_below,
     picture_style,
     styles,
@@ -78,19 +79,24 @@ def _draw(comparison: Comparison, y: str, x: str) -> Picture:
         for panel, ax in zip(panels, axes, strict=True):
             for name, runs in panel.by_algorithm(look):
                 _line(ax, mean_curve(runs, y), x, unit, scale, look[name])
+            ax.set_title(panel.title)
+        label_axes(
+            axes,
+            f"communication ({unit_name})" if x == "bytes" else "round",
+            "test accuracy (%)" if accuracy else "test loss",
+        )
+        if x == "round":
+            axes[0].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        elif _spread(comparison.rounds.groupby("run")["bytes"].max()) > LOGARITHMIC_FROM:
+            axes[0].set_xscale("log")
+        else:
+            axes[0].set_xlim(left=0)
+        if not accuracy and _spread(comparison.rounds[y]) > LOGARITHMIC_FROM:
+            axes[0].set_yscale("log")
+        axes[0].set_ylim(axes[0].get_ylim())  # the marks' lines begin at the axis
+        for panel, ax in zip(panels, axes, strict=True):
             if accuracy:
                 _mark(ax, comparison, panel, figures, x, unit, look)
-            ax.set_title(panel.title)
-            ax.set_xlabel(f"communication ({unit_name})" if x == "bytes" else "round")
-            ax.set_ylabel("test accuracy (%)" if accuracy else "test loss")
-            if x == "round":
-                ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            elif _far_apart(panel.rounds):
-                ax.set_xscale("log")
-            else:
-                ax.set_xlim(left=0)
-            if not accuracy and _spread(panel.rounds[y]) > LOGARITHMIC_FROM:
-                ax.set_yscale("log")
         labels = {}
         if accuracy and len(panels) == 1:
             labels = _labels(figures, x, unit, unit_name)
@@ -128,10 +134,10 @@ def _mark(
         if reached.empty:
             continue
         style, at = look[str(name)], float(reached.mean()) / unit
-        ax.plot([at, at], [0, height], color=style.colour, linewidth=0.7, zorder=1.5,
-                scaley=False)  # fmt: skip
-        ax.plot([at], [height], marker=style.marker, markersize=7.5, markerfacecolor="white",
-                markeredgecolor=style.colour, markeredgewidth=1.2, zorder=3)  # fmt: skip
+        ax.plot([at, at], [ax.get_ylim()[0], height], color=style.colour, linewidth=0.7, zorder=1.5)
+        ax.plot([at], [height], marker=style.marker, markersize=1.4 * style.size,
+                markerfacecolor="white", markeredgecolor=style.colour, markeredgewidth=1.0,
+                zorder=3)  # fmt: skip
 
 
 def _labels(figures: pd.DataFrame, x: str, unit: float, unit_name: str) -> dict[str, str]:
@@ -161,10 +167,6 @@ def _caption(comparison: Comparison, accuracy: bool, x: str) -> str:
             "in the legend where there is one panel."
         )
     return " ".join(parts)
-
-
-def _far_apart(rounds: pd.DataFrame) -> bool:
-    return _spread(rounds.groupby("run")["bytes"].max()) > LOGARITHMIC_FROM
 
 
 def _spread(values: "pd.Series[float]") -> float:

@@ -37,7 +37,6 @@ _RC: dict[str, Any] = {
     "grid.color": "#d9d9d9",
     "grid.linewidth": 0.5,
     "lines.linewidth": 1.4,
-    "lines.markersize": 4.0,
     "hatch.linewidth": 0.6,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "fsl-sage",  # the same picture is the same file
@@ -51,10 +50,12 @@ class LineStyle:
     colour: str
     marker: str
     dashes: str | tuple[int, tuple[float, ...]]
+    size: float = 4.0  # points; a star needs more to look as large
 
     def line(self) -> dict[str, Any]:
         """Return the arguments of ``Axes.plot``."""
-        return {"color": self.colour, "marker": self.marker, "linestyle": self.dashes}
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.dashes,
+                "markersize": self.size}  # fmt: skip
 
 
 # Okabe and Ito's colours, which colour-blind people tell apart; their yellow is too light
@@ -64,7 +65,7 @@ _KNOWN = {
     "sl_multi_server": LineStyle("#E69F00", "s", "--"),
     "sl_single_server": LineStyle("#56B4E9", "^", "-."),
     "cse_fsl": LineStyle("#009E73", "D", ":"),
-    "fsl_sage": LineStyle("#D55E00", "*", (0, (6.0, 1.0))),
+    "fsl_sage": LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
 }
 _OTHERS = (
     LineStyle("#0072B2", "v", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
@@ -117,6 +118,8 @@ def picture_style() -> Iterator[None]:
 def grid_of_axes(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
     """Return a figure of one column, or of a page with up to three panels side by side.
 
+    Panels share both axes, so that they can be compared.
+
     Parameters
     ----------
     count : int
@@ -129,10 +132,20 @@ def grid_of_axes(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
     width = COLUMN if count == 1 else PAGE
     high = rows * (height if count == 1 else 0.85 * height) + 0.3
     figure = Figure(figsize=(width, high), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten().tolist()
     for empty in axes[count:]:
         empty.remove()
     return figure, axes[:count]
+
+
+def label_axes(axes: list[Axes], across: str, up: str) -> None:
+    """Label both axes, at the left and at the lowest panel of each column."""
+    columns = min(len(axes), 3)
+    for place_of, ax in enumerate(axes):
+        lowest = place_of + columns >= len(axes)
+        ax.tick_params(labelbottom=lowest)
+        ax.set_xlabel(across if lowest else "")
+        ax.set_ylabel(up if place_of % columns == 0 else "")
 
 
 def legend_below(figure: Figure, algorithms: dict[str, LineStyle], **labels: str) -> None:
@@ -141,7 +154,7 @@ def legend_below(figure: Figure, algorithms: dict[str, LineStyle], **labels: str
         Line2D([], [], **style.line(), label=labels.get(name, algorithm_name(name)))
         for name, style in algorithms.items()
     ]
-    columns = 3 if figure.get_figwidth() <= COLUMN else 5
+    columns = (2 if labels else 3) if figure.get_figwidth() <= COLUMN else 5
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns),
                   handlelength=3.2, columnspacing=1.2)  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Compute and communication time, as stacked bars, at a given bandwidth."""
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ..comparison import Comparison, percent
 from ..names import algorithm_name, place, settings_text, value_place
@@ -83,23 +84,22 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
     )  # fmt: skip
     bars = bars.loc[order].reset_index(drop=True)
     labels = [_label(bars.loc[i], keys) for i in range(len(bars))]
+    rows = _rows(bars, keys)
     with picture_style():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(COLUMN, 0.9 + 0.24 * len(bars)), layout="constrained")
+        figure = Figure(figsize=(COLUMN, 0.9 + 0.22 * (rows[-1] + 1)), layout="constrained")
         ax = figure.add_subplot()
         left = pd.Series(0.0, index=bars.index)
         for part, (colour, hatch) in _LOOK.items():
-            ax.barh(bars.index, bars[part], left=left, label=part, color=colour, hatch=hatch,
+            ax.barh(rows, bars[part], left=left, label=part, color=colour, hatch=hatch,
                     edgecolor="white", linewidth=0.4, height=0.7)  # fmt: skip
             left = left + bars[part]
-        for row, total in left.items():
-            ax.annotate(_seconds(float(total)), (float(total), float(str(row))), xytext=(3, 0),
+        for row, total in zip(rows, left, strict=True):
+            ax.annotate(_seconds(float(total)), (float(total), row), xytext=(3, 0),
                         textcoords="offset points", va="center", fontsize=6.5)  # fmt: skip
-        ax.set_yticks(range(len(labels)), labels)
-        ax.invert_yaxis()
+        ax.set_yticks(rows, labels)
+        ax.set_ylim(rows[-1] + 0.6, -0.6)
         ax.grid(visible=False, axis="y")
-        ax.margins(x=0.14)
+        ax.set_xlim(0, 1.17 * float(left.max()))
         ax.set_xlabel(f"seconds to {percent(comparison.target)} at {bandwidth:g} Mbit/s")
         figure.legend(loc="outside lower center", ncols=4, handlelength=1.2, columnspacing=1.0)
     star = "" if bars["reached"].all() else " *: not every seed reached it; there, all its rounds."
@@ -116,6 +116,17 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
         ),
         figure=figure,
     )
+
+
+def _rows(bars: pd.DataFrame, keys: list[str]) -> list[float]:
+    """Return where each bar is: a gap parts what differs in more than the algorithm."""
+    rows: list[float] = []
+    before: list[str] = []
+    for i in range(len(bars)):
+        group = [repr(bars[key][i]) for key in keys[1:]]
+        rows.append(0.0 if not rows else rows[-1] + (1.0 if group == before else 1.6))
+        before = group
+    return rows
 
 
 def _label(bar: "pd.Series[float]", keys: list[str]) -> str:
