@@ -1,45 +1,19 @@
 """Which settings differ between runs, and matter to them."""
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
 from ..config import RunConfig
 from .load_results import CLIENTS
+from .sweeps.effect import idle_keys
 
 # Keys that say where and for how long, not what is trained.
 NOT_A_SETTING = frozenset(
     {"seed", "run-name", "results-dir", "resume", "device", "round-timeout", "checkpoint-interval"}
 )
-
-_HEADS = ("cse_fsl", "fsl_sage")
-_SPLIT_FED = ("sl_multi_server", "sl_single_server")
-# Keys that only some of the package's own algorithms look at. Another project's algorithm may
-# look at any.
-_ONLY_FOR = {
-    "server-update-interval": _HEADS,
-    "auxiliary": _HEADS,
-    "auxiliary-learning-rate": _HEADS,
-    "auxiliary-lr-schedule": _HEADS,
-    "auxiliary-init": ("fsl_sage",),
-    "align-interval": ("fsl_sage",),
-    "align-epochs": ("fsl_sage",),
-    "align-batch-size": ("fsl_sage",),
-    "align-dataset-size": ("fsl_sage",),
-    "align-lr-schedule": ("fsl_sage",),
-    "warm-start": ("fsl_sage",),
-    "batches-per-exchange": _SPLIT_FED,
-    "server-order": ("sl_single_server",),
-}
-_OWN = frozenset({"fed_avg", *_SPLIT_FED, *_HEADS})
-# Keys that only one value of another key looks at.
-_ONLY_WITH = {
-    "alpha": ("distribution", "noniid_dirichlet"),
-    "shards-per-client": ("distribution", "noniid"),
-    "client-max-params": ("cut", "auto"),
-    "client-max-flops": ("cut", "auto"),
-}
 
 
 def is_missing(value: Any) -> bool:
@@ -48,22 +22,27 @@ def is_missing(value: Any) -> bool:
 
 
 def without_what_has_no_effect(rounds: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with a key's value missing where the run does not look at the key."""
-    rounds = rounds.copy()
-    for key, (other, value) in _ONLY_WITH.items():
-        if key in rounds and other in rounds:
-            rounds[key] = rounds[key].astype(object).where(rounds[other] == value, None)
-    for key, algorithms in _ONLY_FOR.items():
-        if key in rounds:
-            looks = rounds["algorithm"].isin(algorithms) | ~rounds["algorithm"].isin(_OWN)
-            rounds[key] = rounds[key].astype(object).where(looks, None)
-    return rounds
+    """Return the rows with a key's value missing where it changes nothing in the run."""
+    known = {f.name: f.name.replace("_", "-") for f in fields(RunConfig)}
+    known = {name: key for name, key in known.items() if key in rounds}
+    idle: dict[str, list[str]] = {}
+    for _, run in rounds.drop_duplicates("run").iterrows():
+        values = {name: run[key] for name, key in known.items() if not is_missing(run[key])}
+        # Not checked: what another machine or another project registered is no mistake here.
+        for key in idle_keys(RunConfig(**values)):
+            idle.setdefault(key, []).append(str(run["run"]))
+    changed = {
+        key: rounds[key].astype(object).mask(rounds["run"].isin(runs), None)
+        for key, runs in idle.items()
+        if key in rounds
+    }
+    return rounds.assign(**changed)
 
 
 def differing_settings(rounds: pd.DataFrame) -> list[str]:
     """Return the settings with more than one value among the runs that they matter to."""
     known = list(RunConfig().to_run_config())
-    other = set(rounds) - set(known) - {"bytes"}
+    other = {str(key) for key in rounds} - set(known) - {"bytes"}
     keys = [key for key in [*known, CLIENTS] if key in rounds and key not in NOT_A_SETTING]
     # Keys of another project's algorithm, or of a later version, are kebab-case too.
     keys += sorted(key for key in other if "-" in key and key != CLIENTS)

@@ -104,7 +104,11 @@ def load_results(directory: Path | str) -> pd.DataFrame:
     ResultsError
         There is no run, or a file of a run is broken.
     """
-    runs = read_runs(directory)
+    return rows_of(read_runs(directory))
+
+
+def rows_of(runs: list[Run]) -> pd.DataFrame:
+    """Return :func:`load_results` of runs that are read already."""
     rounds = pd.concat([_rounds(run) for run in runs], ignore_index=True)
     constants = [
         {
@@ -118,9 +122,11 @@ def load_results(directory: Path | str) -> pd.DataFrame:
         for run in runs
     ]
     keys = list(dict.fromkeys(key for row in constants for key in row))
-    # Objects first: a key that one run lacks must not make floats of the others' integers.
     values = [[row.get(key) for key in keys] for row in constants]
-    per_run = pd.DataFrame(values, columns=keys, dtype=object).infer_objects()
+    per_run = pd.DataFrame(values, columns=keys, dtype=object)
+    # A key that one run lacks stays an object: it must not make floats of the others' integers.
+    whole = [key for key in keys if all(row.get(key) is not None for row in constants)]
+    per_run[whole] = per_run[whole].infer_objects()
     per_run = per_run.astype({CLIENTS: "Int64", HEAD_SIZE: "Int64"})
     return rounds.merge(per_run, on="run", how="left")
 
@@ -142,8 +148,8 @@ def _run(path: Path, root: Path) -> Run:
     return Run(
         name=path.resolve().name if path == root else path.relative_to(root).as_posix(),
         path=path,
-        config=_json(path / "config.json"),
-        federation=_json(path / "federation.json"),
+        config=_json(RunDirectory.config_of(path)),
+        federation=_json(RunDirectory.federation_of(path)),
         summary=summary,
         history=_history(RunDirectory.history_of(path), finished=summary.get("completed") is True),
     )

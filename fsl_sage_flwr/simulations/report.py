@@ -29,6 +29,7 @@ class _Image:
     title: str
     caption: str
     source: str
+    is_wide: bool
 
 
 def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwidth: float) -> str:
@@ -69,6 +70,7 @@ def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwi
                 picture.title,
                 picture.caption,
                 "data:image/svg+xml;base64," + base64.b64encode(encoded(picture, "svg")).decode(),
+                picture.is_wide,
             )
             for picture in pictures
         ],

@@ -36,7 +36,7 @@ def accuracy_against_head_size(comparison: Comparison) -> Picture:
         The results have no heads of two sizes, or were written before sizes were recorded.
     """
     return _draw(
-        comparison, HEAD_SIZE, ("auxiliary",), "head-size",
+        comparison, HEAD_SIZE, ("auxiliary", "auxiliary-max-share"), "head-size",
         "parameters of one auxiliary head", "Accuracy against head size",
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ def _draw(
     }
     ticks = sorted(set(numbers.values()))
     if len(ticks) < 2:
-        found = f"{ticks[0]:g}" if ticks else "none"
+        found = f"{ticks[0]:,.0f}" if ticks else "none"
         raise NothingToDrawError(f"no two values of {column} in the results: {found}")
     figures = run_figures(comparison)
     panels = [p for p in panels_of(comparison, along) if p.rounds["run"].isin(numbers).any()]

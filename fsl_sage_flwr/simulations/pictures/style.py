@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -95,6 +95,11 @@ class Picture:
     caption: str
     figure: Figure
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether it wants both columns of a page."""
+        return bool(self.figure.get_figwidth() > COLUMN)
+
 
 def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
     """Return each algorithm's style, in the order of legends.
@@ -111,7 +116,7 @@ def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
 @contextmanager
 def picture_style() -> Iterator[None]:
     """Make everything drawn inside look like the other pictures."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(cast(Any, _RC)):  # typed as literal keys, which a table cannot be
         yield
 
 
@@ -132,7 +137,8 @@ def grid_of_axes(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
     width = COLUMN if count == 1 else PAGE
     high = rows * (height if count == 1 else 0.85 * height) + 0.3
     figure = Figure(figsize=(width, high), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten().tolist()
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes: list[Axes] = grid.flatten().tolist()
     for empty in axes[count:]:
         empty.remove()
     return figure, axes[:count]

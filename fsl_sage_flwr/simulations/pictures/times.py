@@ -1,5 +1,7 @@
 """Compute and communication time, as stacked bars, at a given bandwidth."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -83,7 +85,7 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
                        place(bars["algorithm"][i])],
     )  # fmt: skip
     bars = bars.loc[order].reset_index(drop=True)
-    labels = [_label(bars.loc[i], keys) for i in range(len(bars))]
+    labels = [_label(bar, keys) for _, bar in bars.iterrows()]
     rows = _rows(bars, keys)
     with picture_style():
         figure = Figure(figsize=(COLUMN, 0.9 + 0.22 * (rows[-1] + 1)), layout="constrained")
@@ -129,7 +131,7 @@ def _rows(bars: pd.DataFrame, keys: list[str]) -> list[float]:
     return rows
 
 
-def _label(bar: "pd.Series[float]", keys: list[str]) -> str:
+def _label(bar: "pd.Series[Any]", keys: list[str]) -> str:
     others = settings_text({key: bar[key] for key in keys if key != "algorithm"})
     name = algorithm_name(str(bar["algorithm"]))
     return f"{name}{f' ({others})' if others else ''}{'' if bar['reached'] else ' *'}"
