@@ -1,6 +1,7 @@
 """What algorithms and settings are called in tables and pictures, and in which order."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from .differences import is_missing
@@ -52,7 +53,9 @@ def settings_text(settings: Mapping[str, Any]) -> str:
         if key == "distribution":
             parts.append("label shards" if value == "noniid" else str(value))
         else:
-            parts.append(f"{_SYMBOLS.get(key, key)} = {value_text(value)}")
+            # Of a path its last part tells two apart, and has room.
+            short = PurePath(value).name if key == "dataset" else value_text(value)
+            parts.append(f"{_SYMBOLS.get(key, key)} = {short}")
     return ", ".join(parts)
 
 

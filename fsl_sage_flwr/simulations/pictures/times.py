@@ -7,9 +7,11 @@ from matplotlib.figure import Figure
 
 from ..comparison import Comparison, percent
 from ..names import algorithm_name, place, settings_text, value_place
-from .style import COLUMN, Picture, picture_style
+from .style import COLUMN, PAGE, Picture, picture_style
 
 PARTS = ("clients", "server", "alignment", "communication")
+LONGEST_LABEL = 28  # characters that leave room for bars in one column
+
 # Light to dark, so that a grey copy still has four tones; the hatches tell them apart as well.
 _LOOK = {
     "clients": ("#56B4E9", ""),
@@ -88,7 +90,8 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
     labels = [_label(bar, keys) for _, bar in bars.iterrows()]
     rows = _rows(bars, keys)
     with picture_style():
-        figure = Figure(figsize=(COLUMN, 0.9 + 0.22 * (rows[-1] + 1)), layout="constrained")
+        width = COLUMN if max(map(len, labels)) <= LONGEST_LABEL else PAGE
+        figure = Figure(figsize=(width, 0.9 + 0.22 * (rows[-1] + 1)), layout="constrained")
         ax = figure.add_subplot()
         left = pd.Series(0.0, index=bars.index)
         for part, (colour, hatch) in _LOOK.items():
