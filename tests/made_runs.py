@@ -30,7 +30,7 @@ def make_run(
     """
     config = RunConfig(results_dir=str(root), num_server_rounds=len(accuracies), **settings)
     if not config.run_name:
-        values = [f"{value}" for key, value in settings.items() if key != "algorithm"]
+        values = [f"{v}".replace("/", "") for key, v in settings.items() if key != "algorithm"]
         config = RunConfig(**{**vars(config), "run_name": "-".join(values) or "run"})
     run = RunDirectory(run_path(config))
     run.write_config(config.to_run_config())

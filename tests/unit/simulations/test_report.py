@@ -27,10 +27,10 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     root = tmp_path_factory.mktemp("my & results")
-    make_run(root, [0.5, 0.75], seed=1, learning_rate=0.01)
-    make_run(root, [0.5, 0.7], algorithm="fed_avg", seed=1, dataset=f"/data/{NASTY}")
+    make_run(root, [0.5, 0.75], seed=1, learning_rate=0.01, cut=NASTY)
+    make_run(root, [0.5, 0.7], algorithm="fed_avg", seed=1, learning_rate=0.01, cut=NASTY)
     make_run(root, [0.5], seed=2, completed=False, status=f"OSError: {NASTY}")
-    make_run(root, [0.5], seed=3, clients=None)
+    make_run(root, [0.5, 0.6], seed=3, clients=None, learning_rate=0.01, cut=NASTY)
     runs = read_runs(root)
     return report_page(root, runs, compare(rows_of(runs), target=0.6), 100.0)
 
@@ -38,7 +38,7 @@ def page(tmp_path_factory):
 def test_it_says_what_every_run_was_and_how_to_repeat_it(page):
     repeats = re.findall(r'<pre class="repeat">(.*?)</pre>', page)
     assert len(repeats) == 4
-    assert sum("--clients 4" in line and "learning-rate=0.01" in line for line in repeats) == 1
+    assert sum("--clients 4" in line and "learning-rate=0.01" in line for line in repeats) == 2
     assert "add <code>--clients N</code>" in page
     assert "4 runs, 3 completed" in page
     assert "align-epochs = 5" in page
@@ -47,7 +47,7 @@ def test_it_says_what_every_run_was_and_how_to_repeat_it(page):
 
 def test_the_table_has_a_row_per_setting(page):
     body = page.split("<tbody>")[1].split("</tbody>")[0]
-    assert body.count("<tr>") == 3
+    assert body.count("<tr>") == 2
     assert "MiB to 60 %" in page
 
 
@@ -69,6 +69,7 @@ def test_it_asks_for_nothing_outside_itself(page):
 def test_what_others_wrote_is_text(page):
     assert NASTY not in page
     assert "OSError: &lt;script&gt;" in page
+    assert "cut = &lt;script&gt;" in page
     assert "my &amp; results" in page
 
 

@@ -18,18 +18,21 @@ from fsl_sage_flwr.simulations.pictures.times import time_parts
 
 from ....made_runs import MIB, make_run
 
+ALPHAS = [{"distribution": "noniid_dirichlet", "alpha": alpha} for alpha in (10.0, 0.5)]
+# What a kind needs beside two algorithms and two seeds.
+NEEDS = {
+    "accuracy-alpha": ALPHAS,
+    "scatter-alpha": ALPHAS,
+    "align-interval": [{"align_interval": 5}],
+    "head-size": [{"auxiliary": "linear", "head": 10}],
+}
 
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory):
-    """Runs that every kind has something to draw of."""
-    root = tmp_path_factory.mktemp("results")
+
+def comparison_for(root, kind):
     for seed in (1, 2):
-        for alpha in (10.0, 0.5):
-            make_run(root, [0.2, 0.8 - seed / 100], seed=seed, alpha=alpha,
-                     distribution="noniid_dirichlet")  # fmt: skip
-        make_run(root, [0.3, 0.9], seed=seed)
-        make_run(root, [0.3, 0.8], seed=seed, align_interval=5)
-        make_run(root, [0.3, 0.7], seed=seed, auxiliary="linear", head=10)
+        make_run(root, [0.4, 0.6], seed=seed, algorithm="fed_avg", head=0, mib_a_round=3)
+        for changes in ({}, *NEEDS.get(kind, [])):
+            make_run(root, [0.2, 0.8 - seed / 100], seed=seed, **changes)
     return compare(load_results(root), target=0.6)
 
 
@@ -42,8 +45,8 @@ def test_the_command_knows_every_kind():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_drawn_with_text_as_text(everything, kind):
-    picture = draw(kind, everything, 100.0)
+def test_every_kind_is_drawn_with_text_as_text(tmp_path, kind):
+    picture = draw(kind, comparison_for(tmp_path, kind), 100.0)
     assert picture.name == kind
     assert picture.caption.endswith(".")
     svg = encoded(picture, "svg")
@@ -124,9 +127,10 @@ def test_algorithms_look_the_same_everywhere_and_unlike_each_other():
         assert len({getattr(style, part) for style in look.values()}) == len(look)
 
 
-def test_alphas_are_in_order_and_iid_is_behind_them(everything):
-    assert list(dict.fromkeys(skew_of(everything).values())) == ["0.5", "10", "iid"]
-    (ax,) = draw("scatter-alpha", everything, 100.0).figure.get_axes()[:1]
+def test_alphas_are_in_order_and_iid_is_behind_them(tmp_path):
+    comparison = comparison_for(tmp_path, "scatter-alpha")
+    assert list(dict.fromkeys(skew_of(comparison).values())) == ["0.5", "10", "iid"]
+    (ax,) = draw("scatter-alpha", comparison, 100.0).figure.get_axes()[:1]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["α = 0.5", "α = 10", "iid"]
 
 
