@@ -34,7 +34,7 @@ BELOW = {
     "recorder": {"config", "results", "strategies", "task"},
     "client_app": {"assembly", "client_apps", "config", "task"},
     "server_app": {
-        *("algorithms", "assembly", "config", "recorder", "results"),
+        *("algorithms", "assembly", "config", "recorder", "results", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
