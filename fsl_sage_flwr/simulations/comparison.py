@@ -89,8 +89,8 @@ def compare(
         best = rounds.groupby([*settings], dropna=False, sort=False)["test_accuracy"].max()
         target = math.floor(100 * float(best.min()) + 1e-9) / 100
         notes.append(
-            f"target accuracy: {percent(target)}, the highest whole percent that every setting "
-            "reached"
+            f"target accuracy: {percent(target)}, the highest whole percent that each setting "
+            "reached with some seed"
         )
     if budget is None:
         budget = float(rounds.groupby("run")["bytes"].max().min())

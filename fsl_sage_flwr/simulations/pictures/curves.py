@@ -147,6 +147,8 @@ def _labels(figures: pd.DataFrame, x: str, unit: float, unit_name: str) -> dict[
         mean = float(runs[column].mean()) / unit
         cost = f"{mean:.3g}" if mean < 1000 else f"{mean:,.0f}"
         cost = "–" if math.isnan(mean) else f"{cost} {unit_name or 'rounds'}"
+        if 0 < (reached := runs[column].count()) < len(runs):
+            cost += f" ({reached} of {len(runs)})"
         labels[str(name)] = f"{algorithm_name(str(name))}: {cost}"
     return labels
 

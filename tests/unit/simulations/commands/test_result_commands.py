@@ -27,7 +27,7 @@ def test_results_prints_the_table_and_on_the_side_what_it_assumed(results, capsy
     assert printed.err.splitlines() == [
         "left out, not completed: fsl_sage/simple_conv/digits-iid/3 (running)",
         "communication: bytes of all messages, all clients, since the run began",
-        "target accuracy: 80 %, the highest whole percent that every setting reached",
+        "target accuracy: 80 %, the highest whole percent that each setting reached with some seed",
         "budget: 2 MiB, the smallest total of the compared runs",
     ]
 

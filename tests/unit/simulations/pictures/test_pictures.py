@@ -36,6 +36,10 @@ def comparison_for(root, kind):
     return compare(load_results(root), target=0.6)
 
 
+def legend(picture):
+    return [text.get_text() for text in picture.figure.legends[0].get_texts()]
+
+
 def lines_of(ax, marker):
     return [line for line in ax.get_lines() if line.get_marker() == marker]
 
@@ -102,6 +106,12 @@ def test_the_bytes_at_the_target_are_marked(tmp_path):
     assert mark.get_markerfacecolor() == "white"
     assert figure.legends[0].get_texts()[0].get_text() == "FSL-SAGE: 2.5 MiB"
     assert ax.get_xlabel() == "communication (MiB)"
+
+    seldom = compare(load_results(tmp_path), target=0.95)
+    assert legend(draw("accuracy-communication", seldom, 100.0)) == ["FSL-SAGE: –"]
+    make_run(tmp_path, [0.2, 0.3, 0.97], seed=3)
+    seldom = compare(load_results(tmp_path), target=0.95)
+    assert legend(draw("accuracy-rounds", seldom, 100.0)) == ["FSL-SAGE: 3 rounds (1 of 3)"]
 
 
 def test_panels_are_what_differs_and_idle_keys_are_in_all_of_them(tmp_path):
