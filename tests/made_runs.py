@@ -41,7 +41,7 @@ def make_run(
             "client-resources-num-gpus": 0.0,
         }
         (run.path / "federation.json").write_text(json.dumps(federation))
-    run.write_history([])
+    run.write_history([], [])
     for number, accuracy in enumerate(accuracies, start=1):
         count = int(number * mib_a_round * MIB)
         run.append_history(
@@ -60,7 +60,8 @@ def make_run(
                 "alignment_seconds": 0.125,
                 "clients": clients or 4,
                 **(row or {}),
-            }
+            },
+            [],
         )
     summary: dict[str, Any] = {"completed": completed, "status": status}
     if head is not None:

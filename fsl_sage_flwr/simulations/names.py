@@ -1,6 +1,7 @@
 """What algorithms and settings are called in tables and pictures, and in which order."""
 
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import PurePath
 from typing import Any
 
@@ -32,7 +33,7 @@ def value_place(value: Any) -> tuple[int, float, str]:
     """Return a key that sorts a setting's values: none, numbers, text; iid behind any alpha."""
     if is_missing(value):
         return (0, 0.0, "")
-    if isinstance(value, int | float):
+    if isinstance(value, Real):  # numpy's whole numbers are no int
         return (1, float(value), "")
     return (3 if value == "iid" else 2, 0.0, str(value))
 

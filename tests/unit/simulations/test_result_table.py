@@ -82,3 +82,10 @@ def test_rows_are_in_the_order_of_the_algorithms_and_of_numbers(tmp_path):
     table = readable_table(compare(load_results(tmp_path)))
     assert table["algorithm"].tolist() == ["CSE-FSL", "FSL-SAGE", "FSL-SAGE", "FSL-SAGE"]
     assert table["alpha"].tolist() == ["–", "0.1", "2", "10"]
+
+
+def test_whole_numbers_are_in_their_order(tmp_path):
+    for size in (8, 100, 16):
+        make_run(tmp_path, [0.5], batch_size=size)
+    table = readable_table(compare(load_results(tmp_path)))
+    assert table["batch-size"].tolist() == ["8", "16", "100"]
