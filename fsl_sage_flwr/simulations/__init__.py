@@ -1,1 +1,5 @@
-"""Run simulations from the command line: the ``fsl-sage`` command."""
+"""Run simulations from the command line, and compare what they leave: ``fsl-sage``."""
+
+from .load_results import ResultsError, load_results
+
+__all__ = ["ResultsError", "load_results"]

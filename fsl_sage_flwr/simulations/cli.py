@@ -12,9 +12,11 @@ from rich.console import Console
 
 from ..config import ConfigError, RunConfig
 from ..data import DATASETS, DISTRIBUTIONS, DatasetError
+from .commands import add_result_commands
 from .cut_table import cut_table
 from .federation_options import AUTO, add_federation_options, federation_of, positive, usable_gpus
 from .gpu_share import automatic_share
+from .load_results import ResultsError
 from .progress import RoundLines, table
 from .run import simulate
 from .settings import preset_names, resolve
@@ -25,8 +27,8 @@ from .sweeps.command import add_sweep_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status.
 
-    0: done. 1: the run failed, or the data cannot be drawn. 2: the command line is wrong.
-    130: interrupted.
+    0: done. 1: the run failed, or the data or the results cannot be read or drawn.
+    2: the command line is wrong. 130: interrupted.
     """
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options, Console(), errors))
     except ConfigError as error:
         status, problem = 2, error
-    except (FlowerError, DatasetError) as error:
+    except (FlowerError, DatasetError, ResultsError) as error:
         status, problem = 1, error
     except KeyboardInterrupt:
         errors.print("fsl-sage: interrupted; everything it started has been ended")
@@ -125,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
     add_sweep_command(commands)
+    add_result_commands(commands)
     cuts = commands.add_parser(
         "cuts",
         help="where a model can be cut, and what each cut costs",

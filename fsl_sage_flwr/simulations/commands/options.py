@@ -1,0 +1,80 @@
+"""What the commands on results share: their options, and how they write a file."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+from rich.console import Console
+
+from ...config import ConfigError
+from ..comparison import MIB, Comparison, Count, compare
+
+BANDWIDTH = 100.0
+
+
+def add_comparison_options(parser: argparse.ArgumentParser) -> None:
+    """Add the directory, the target, the budget, and which bytes count."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
+    parser.add_argument(
+        "--target", type=_share, metavar="ACC",
+        help="accuracy whose cost is looked for, 0 to 1 (the highest whole percent that every "
+        "setting reached)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget-mib", type=_above_zero, metavar="MIB",
+        help="communication at which accuracies are compared (the smallest total of the runs)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--count", choices=get_args(Count), default="measured",
+        help="bytes of all messages, or as published figures count them (measured)",
+    )  # fmt: skip
+
+
+def add_bandwidth_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--bandwidth``."""
+    parser.add_argument(
+        "--bandwidth", type=_above_zero, default=BANDWIDTH, metavar="MBIT",
+        help=f"of each client's link, Mbit/s, in the picture of times ({BANDWIDTH:g})",
+    )  # fmt: skip
+
+
+def comparison_of(options: argparse.Namespace, results: pd.DataFrame) -> Comparison:
+    """Return what the options compare."""
+    budget = None if options.budget_mib is None else options.budget_mib * MIB
+    return compare(results, target=options.target, budget=budget, count=options.count)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(f"--out {str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def say(console: Console, text: str, end: str = "\n") -> None:
+    """Print text as it is: no colours in it, no line broken."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True, end=end)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no accuracy between 0 and 1, such as 0.9")
+    return value
+
+
+def _above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value

@@ -1,0 +1,157 @@
+"""What is compared: the completed runs, what differs between them, target and budget."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from .differences import differing_settings, without_what_has_no_effect
+from .load_results import HEAD_SIZE, ResultsError
+
+Count = Literal["measured", "reference"]
+COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Completed runs, ready to be tabled and drawn.
+
+    Attributes
+    ----------
+    rounds : DataFrame
+        One row per run and round, as :func:`load_results` returns them, of the completed
+        runs. A key without effect in a run (``align-interval`` in FedAvg's, ``alpha`` of an
+        iid one) is missing there. ``bytes`` is the count that was asked for, since the run
+        began.
+    settings : tuple of str
+        The keys that differ between the runs, ``algorithm`` first and always.
+    target : float
+        Test accuracy, between 0 and 1, whose cost is looked for.
+    budget : float
+        Bytes at which accuracies are compared.
+    count : str
+        ``measured``, the bytes of all messages, or ``reference``, the published figures'
+        way of counting.
+    notes : tuple of str
+        A line each on what was left out, and on the target and the budget.
+    """
+
+    rounds: pd.DataFrame
+    settings: tuple[str, ...]
+    target: float
+    budget: float
+    count: Count
+    notes: tuple[str, ...]
+
+
+def compare(
+    results: pd.DataFrame,
+    *,
+    target: float | None = None,
+    budget: float | None = None,
+    count: Count = "measured",
+) -> Comparison:
+    """Return what is compared, with a target and a budget for what was not said.
+
+    Parameters
+    ----------
+    results : DataFrame
+        What :func:`load_results` returned, or some of its rows.
+    target : float, optional
+        Test accuracy, between 0 and 1. By default the highest whole percent that every
+        setting has reached, in the best of its runs.
+    budget : float, optional
+        Bytes. By default the smallest total of the runs.
+    count : {"measured", "reference"}
+        Which bytes.
+
+    Raises
+    ------
+    ResultsError
+        No run is completed.
+    """
+    unfinished = results[~results["completed"].astype(bool)]
+    rounds = results[results["completed"].astype(bool) & (results["round"] > 0)]
+    notes = [_left_out(unfinished)] if len(unfinished) else []
+    if rounds.empty:
+        raise ResultsError(f"no completed run to compare; {'; '.join(notes) or 'no rounds'}")
+    rounds = rounds.assign(bytes=rounds[COUNTS[count]].astype("float64"))
+    rounds = without_what_has_no_effect(rounds.sort_values(["run", "round"], kind="stable"))
+    settings = differing_settings(rounds)
+    what = "bytes of all messages"
+    if count == "reference":
+        what = "bytes as published figures count them: raw tensors, labels free"
+    notes.append(f"communication: {what}, all clients, since the run began")
+    if target is None:
+        best = rounds.groupby([*settings], dropna=False, sort=False)["test_accuracy"].max()
+        target = math.floor(100 * float(best.min()) + 1e-9) / 100
+        notes.append(
+            f"target accuracy: {percent(target)}, the highest whole percent that each setting "
+            "reached with some seed"
+        )
+    if budget is None:
+        budget = float(rounds.groupby("run")["bytes"].max().min())
+        notes.append(f"budget: {mib(budget)} MiB, the smallest total of the compared runs")
+    return Comparison(rounds, tuple(settings), target, budget, count, tuple(notes))
+
+
+def percent(share: float) -> str:
+    """Return an accuracy as text, ``97.5 %``."""
+    return f"{round(100 * share, 2):g} %"
+
+
+def mib(count: float) -> str:
+    """Return bytes in MiB as text, with so many digits that small runs are not 0."""
+    return f"{count / MIB:,.1f}" if count >= 10 * MIB else f"{count / MIB:.3g}"
+
+
+def run_figures(comparison: Comparison) -> pd.DataFrame:
+    """Return what each run comes to, one row per run.
+
+    Returns
+    -------
+    DataFrame
+        The settings, ``seed``, ``run`` and: ``final_accuracy``; ``best_accuracy``;
+        ``bytes_to_target``, the bytes at the end of the first round whose test accuracy
+        reaches the target, and ``rounds_to_target``, NaN where none does;
+        ``accuracy_at_budget``, that of the last round whose bytes are within the budget, NaN
+        where the first is already above it; ``bytes``, ``rounds`` and ``seconds`` in all.
+    """
+    rows = []
+    for name, run in comparison.rounds.groupby("run", sort=False):
+        first, last = run.iloc[0], run.iloc[-1]
+        reached = run[run["test_accuracy"] >= comparison.target]
+        within = run[run["bytes"] <= comparison.budget]
+        rows.append(
+            {
+                **{key: first[key] for key in comparison.settings},
+                "seed": first.get("seed"),
+                "run": name,
+                HEAD_SIZE: first[HEAD_SIZE],
+                "final_accuracy": last["test_accuracy"],
+                "best_accuracy": run["test_accuracy"].max(),
+                "bytes_to_target": reached["bytes"].iloc[0] if len(reached) else math.nan,
+                "rounds_to_target": float(reached["round"].iloc[0]) if len(reached) else math.nan,
+                "accuracy_at_budget": within["test_accuracy"].iloc[-1] if len(within) else math.nan,
+                "bytes": last["bytes"],
+                "rounds": float(last["round"]),
+                "seconds": run["seconds"].sum(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def one_line(text: str) -> str:
+    """Return the first line of a status, and of that what a terminal shows."""
+    first = text.strip().splitlines()[0] if text.strip() else text
+    return first if len(first) <= 120 else f"{first[:119]}…"
+
+
+def _left_out(unfinished: pd.DataFrame) -> str:
+    reasons = unfinished.drop_duplicates("run")
+    each = [f"{run} ({one_line(str(status))})" for run, status in
+            zip(reasons["run"], reasons["status"], strict=True)]  # fmt: skip
+    return f"left out, not completed: {', '.join(each)}"

@@ -1,0 +1,205 @@
+"""Read what runs have left: every run under a directory, as tidy data."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..results import HISTORY_COLUMNS, RunDirectory
+
+CLIENTS = "num-supernodes"
+HEAD_SIZE = "auxiliary_parameters"
+
+
+class ResultsError(ValueError):
+    """The results cannot be read or compared; one line says why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run has left.
+
+    Attributes
+    ----------
+    name : str
+        Its directory, relative to the one that was read.
+    path : Path
+        Its directory.
+    config : dict
+        The resolved run configuration, kebab-case; empty when the run ended before it was
+        written.
+    federation : dict
+        The keys of ``flwr run --federation-config``; empty in deployment.
+    summary : dict
+        ``summary.json``.
+    history : DataFrame
+        A row per finished round, the columns of ``history.csv``; empty when there is none.
+    """
+
+    name: str
+    path: Path
+    config: dict[str, Any]
+    federation: dict[str, Any]
+    summary: dict[str, Any]
+    history: pd.DataFrame = field(repr=False)
+
+    @property
+    def completed(self) -> bool:
+        """Whether it came to its end."""
+        return self.summary.get("completed") is True
+
+    @property
+    def status(self) -> str:
+        """``completed``, ``running`` (or killed while it was), or the error that ended it."""
+        return str(self.summary.get("status", "no summary.json"))
+
+
+def read_runs(directory: Path | str) -> list[Run]:
+    """Return every run under a directory, or the run that it is, by name.
+
+    A run is a directory with ``history.csv`` or ``summary.json`` in it.
+
+    Raises
+    ------
+    ResultsError
+        There is no such directory, no run in it, or a file of a run is broken.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ResultsError(f"{str(directory)!r} is not a directory; name a results directory")
+    found = {path.parent for path in directory.rglob("history.csv")}
+    found |= {path.parent for path in directory.rglob("summary.json")}
+    if not found:
+        raise ResultsError(
+            f"{str(directory)!r}: no run is under it (no history.csv and no summary.json); "
+            "name the results-dir of `fsl-sage run`"
+        )
+    return [_run(path, directory) for path in sorted(found)]
+
+
+def load_results(directory: Path | str) -> pd.DataFrame:
+    """Return the results of every run under a directory, one row per run and round.
+
+    Parameters
+    ----------
+    directory : Path or str
+        A results directory, any directory in it, or a run's own.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``history.csv`` (bytes and seconds as counted), every key of the run
+        configuration by its name, ``num-supernodes`` (clients; missing in deployment),
+        ``auxiliary_parameters`` (of one head, 0 without one), ``run`` (its directory, relative
+        to this one), ``completed`` and ``status``. Unfinished and failed runs are there too,
+        with ``completed`` False; one that ended before its first round has one row, round 0,
+        without figures.
+
+    Raises
+    ------
+    ResultsError
+        There is no run, or a file of a run is broken.
+    """
+    return rows_of(read_runs(directory))
+
+
+def rows_of(runs: list[Run]) -> pd.DataFrame:
+    """Return :func:`load_results` of runs that are read already."""
+    rounds = pd.concat([_rounds(run) for run in runs], ignore_index=True)
+    constants = [
+        {
+            "run": run.name,
+            **run.config,
+            CLIENTS: run.federation.get(CLIENTS),
+            HEAD_SIZE: run.summary.get(HEAD_SIZE),
+            "completed": run.completed,
+            "status": run.status,
+        }
+        for run in runs
+    ]
+    keys = list(dict.fromkeys(key for row in constants for key in row))
+    values = [[row.get(key) for key in keys] for row in constants]
+    per_run = pd.DataFrame(values, columns=keys, dtype=object)
+    # A key that one run lacks stays an object: it must not make floats of the others' integers.
+    whole = [key for key in keys if all(row.get(key) is not None for row in constants)]
+    per_run[whole] = per_run[whole].infer_objects()
+    per_run = per_run.astype({CLIENTS: "Int64", HEAD_SIZE: "Int64"})
+    return rounds.merge(per_run, on="run", how="left")
+
+
+def _rounds(run: Run) -> pd.DataFrame:
+    rows = run.history
+    if rows.empty:
+        rows = pd.DataFrame([{**dict.fromkeys(HISTORY_COLUMNS), "round": 0}])
+    kinds = {name: "Int64" if _is_whole(name) else "float64" for name in rows.columns}
+    return rows.astype(kinds).assign(run=run.name)
+
+
+def _is_whole(column: str) -> bool:
+    return "bytes" in column or column in ("round", "clients", "failures")
+
+
+def _run(path: Path, root: Path) -> Run:
+    summary = _json(RunDirectory.summary_of(path))
+    return Run(
+        name=path.resolve().name if path == root else path.relative_to(root).as_posix(),
+        path=path,
+        config=_json(RunDirectory.config_of(path)),
+        federation=_json(RunDirectory.federation_of(path)),
+        summary=summary,
+        history=_history(RunDirectory.history_of(path), finished=summary.get("completed") is True),
+    )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_text())
+    except ValueError as error:  # not JSON, or not text
+        raise ResultsError(f"{file}: not valid JSON ({error}); remove the run or the file") from (
+            error
+        )
+    if not isinstance(value, dict):
+        raise ResultsError(f"{file}: a JSON object is needed, not {type(value).__name__}")
+    return value
+
+
+def _history(file: Path, *, finished: bool) -> pd.DataFrame:
+    """Read a history; the half of a line that a running or killed run has written is no round."""
+    if not file.is_file():
+        return pd.DataFrame(columns=list(HISTORY_COLUMNS))
+    try:
+        text = file.read_text()
+    except ValueError as error:
+        raise ResultsError(f"{file}: not text: {error}") from error
+    whole, _, rest = text.rpartition("\n")
+    if rest and finished:
+        raise ResultsError(f"{file}: its last line is cut off, though the run completed")
+    lines = list(csv.reader(io.StringIO(whole)))
+    if not lines:
+        return pd.DataFrame(columns=list(HISTORY_COLUMNS))
+    header = lines[0]
+    missing = {"round", "test_accuracy", "test_loss", "comm_bytes", "seconds"} - set(header)
+    if missing:
+        raise ResultsError(f"{file}: not a history: its header has no {', '.join(sorted(missing))}")
+    return pd.DataFrame([_row(file, number, header, line) for number, line in
+                         enumerate(lines[1:], start=2)], columns=header)  # fmt: skip
+
+
+def _row(file: Path, number: int, header: list[str], line: list[str]) -> dict[str, float | None]:
+    if len(line) != len(header):
+        raise ResultsError(f"{file}, line {number}: {len(line)} values in {len(header)} columns")
+    row: dict[str, float | None] = {}
+    for name, text in zip(header, line, strict=True):
+        try:
+            row[name] = float(text) if text else None
+        except ValueError:
+            raise ResultsError(
+                f"{file}, line {number}: {name} = {text!r}: a number is needed"
+            ) from None
+    return row

@@ -1,0 +1,15 @@
+"""The kinds of pictures that results are drawn as."""
+
+from .kinds import KINDS, draw, draw_all
+from .panels import NothingToDrawError
+from .style import Picture, PictureFormat, encoded
+
+__all__ = [
+    "KINDS",
+    "NothingToDrawError",
+    "Picture",
+    "PictureFormat",
+    "draw",
+    "draw_all",
+    "encoded",
+]

@@ -1,0 +1,88 @@
+"""Accuracy at a communication budget against the Dirichlet alpha of the clients' labels."""
+
+import pandas as pd
+
+from ..comparison import Comparison, mib, run_figures
+from ..differences import is_missing
+from ..names import value_text
+from .panels import NothingToDrawError, panels_of
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
+
+ALONG = ("distribution", "alpha", "shards-per-client")
+IID = "iid"
+
+
+def skew_of(comparison: Comparison) -> dict[str, str]:
+    """Return each run's place on the axis, in order: its alpha as text, or ``iid``.
+
+    Runs of another distribution are not in it.
+
+    Raises
+    ------
+    NothingToDrawError
+        There are not two places.
+    """
+    runs = comparison.rounds.drop_duplicates("run")
+    dirichlet = runs[[not is_missing(alpha) for alpha in runs["alpha"]]]
+    dirichlet = dirichlet.sort_values("alpha", key=lambda column: column.astype(float))
+    places = {str(row["run"]): value_text(row["alpha"]) for _, row in dirichlet.iterrows()}
+    places |= {str(run): IID for run in runs[runs["distribution"] == IID]["run"]}
+    if len(set(places.values())) < 2:
+        found = ", ".join(dict.fromkeys(places.values())) or "none"
+        raise NothingToDrawError(f"no two Dirichlet alphas (or iid) in the results: {found}")
+    return places
+
+
+def accuracy_against_alpha(comparison: Comparison) -> Picture:
+    """Draw the accuracy that the budget buys, by the heterogeneity of the clients.
+
+    The ticks are evenly spaced: what differs is the alpha's size, and iid has none. Clients
+    are more alike to the right.
+
+    Raises
+    ------
+    NothingToDrawError
+        The results have no two alphas.
+    """
+    skew = skew_of(comparison)
+    ticks = list(dict.fromkeys(skew.values()))
+    figures = run_figures(comparison)
+    figures = figures[figures["run"].isin(skew)]
+    panels = [p for p in panels_of(comparison, ALONG) if p.rounds["run"].isin(skew).any()]
+    look = styles(figures["algorithm"].tolist())
+    with picture_style():
+        figure, axes = grid_of_axes(len(panels))
+        for panel, ax in zip(panels, axes, strict=True):
+            here = figures[figures["run"].isin(panel.rounds["run"])]
+            for name, style in look.items():
+                runs = here[here["algorithm"] == name]
+                values = runs.groupby(runs["run"].map(skew))["accuracy_at_budget"]
+                means, spread = values.mean().reindex(ticks), values.std().reindex(ticks)
+                known = means.notna()
+                ax.errorbar(
+                    [i for i, there in enumerate(known) if there], 100 * means[known],
+                    yerr=100 * spread[known].fillna(0.0), capsize=2.0, elinewidth=0.8,
+                    **style.line(),
+                )  # fmt: skip
+            ax.set_xticks(range(len(ticks)), ticks)
+            ax.set_xlim(-0.3, len(ticks) - 0.7)
+            ax.set_title(panel.title)
+        label_axes(axes, "Dirichlet α", f"accuracy at {mib(comparison.budget)} MiB (%)")
+        legend_below(figure, look)
+    return Picture(
+        name="accuracy-alpha",
+        title="Accuracy at a communication budget against Dirichlet α",
+        caption=(
+            "Test accuracy after the last round whose communication is within "
+            f"{mib(comparison.budget)} MiB (all clients). Small α: each client has few of the "
+            f"labels. {spread_text(figures)}"
+        ),
+        figure=figure,
+    )
+
+
+def spread_text(figures: pd.DataFrame) -> str:
+    """Return the caption's sentence on seeds."""
+    if figures["seed"].nunique() < 2:
+        return "One seed."
+    return "Means over the seeds; the bars are one standard deviation."

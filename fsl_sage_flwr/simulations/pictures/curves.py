@@ -1,0 +1,176 @@
+"""Accuracy and loss against communication and against rounds."""
+
+import math
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ..comparison import Comparison, percent, run_figures
+from ..names import algorithm_name
+from .panels import Panel, panels_of
+from .style import (
+    LineStyle,
+    Picture,
+    byte_unit,
+    grid_of_axes,
+    label_axes,
+    legend_below,
+    picture_style,
+    styles,
+)
+
+LOGARITHMIC_FROM = 15.0  # times as large as the smallest: a linear axis would hide the small
+
+
+def accuracy_against_communication(comparison: Comparison) -> Picture:
+    """Draw test accuracy over bytes, with the bytes at the target accuracy marked."""
+    return _draw(comparison, "test_accuracy", "bytes")
+
+
+def accuracy_against_rounds(comparison: Comparison) -> Picture:
+    """Draw test accuracy over rounds, with the round that reaches the target marked."""
+    return _draw(comparison, "test_accuracy", "round")
+
+
+def loss_against_communication(comparison: Comparison) -> Picture:
+    """Draw test loss over bytes."""
+    return _draw(comparison, "test_loss", "bytes")
+
+
+def loss_against_rounds(comparison: Comparison) -> Picture:
+    """Draw test loss over rounds."""
+    return _draw(comparison, "test_loss", "round")
+
+
+def mean_curve(runs: pd.DataFrame, y: str) -> pd.DataFrame:
+    """Return a curve over the rounds that all of some runs have, averaged over them.
+
+    Returns
+    -------
+    DataFrame
+        ``round``, ``bytes`` (mean), ``mean``, ``low`` and ``high`` of ``y``.
+    """
+    count = runs["run"].nunique()
+    by_round = runs.groupby("round")
+    whole = by_round["run"].nunique() == count
+    curve = pd.DataFrame(
+        {
+            "bytes": by_round["bytes"].mean(),
+            "mean": by_round[y].mean(),
+            "low": by_round[y].min(),
+            "high": by_round[y].max(),
+        }
+    )
+    return curve[whole].reset_index()
+
+
+def _draw(comparison: Comparison, y: str, x: str) -> Picture:
+    panels = panels_of(comparison)
+    look = styles(comparison.rounds["algorithm"].tolist())
+    accuracy = y == "test_accuracy"
+    unit, unit_name = 1.0, ""
+    if x == "bytes":
+        unit, unit_name = byte_unit(float(comparison.rounds["bytes"].max()))
+    scale = 100.0 if accuracy else 1.0
+    figures = run_figures(comparison)
+    with picture_style():
+        figure, axes = grid_of_axes(len(panels))
+        for panel, ax in zip(panels, axes, strict=True):
+            for name, runs in panel.by_algorithm(look):
+                _line(ax, mean_curve(runs, y), x, unit, scale, look[name])
+            ax.set_title(panel.title)
+        label_axes(
+            axes,
+            f"communication ({unit_name})" if x == "bytes" else "round",
+            "test accuracy (%)" if accuracy else "test loss",
+        )
+        if x == "round":
+            axes[0].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        elif _spread(comparison.rounds.groupby("run")["bytes"].max()) > LOGARITHMIC_FROM:
+            axes[0].set_xscale("log")
+        else:
+            axes[0].set_xlim(left=0)
+        if not accuracy and _spread(comparison.rounds[y]) > LOGARITHMIC_FROM:
+            axes[0].set_yscale("log")
+        axes[0].set_ylim(axes[0].get_ylim())  # the marks' lines begin at the axis
+        for panel, ax in zip(panels, axes, strict=True):
+            if accuracy:
+                _mark(ax, comparison, panel, figures, x, unit, look)
+        labels = {}
+        if accuracy and len(panels) == 1:
+            labels = _labels(figures, x, unit, unit_name)
+        legend_below(figure, look, **labels)
+    what, over = ("accuracy", "loss")[not accuracy], ("rounds", "communication")[x == "bytes"]
+    return Picture(
+        name=f"{what}-{over}",
+        title=f"Test {what} against {over}",
+        caption=_caption(comparison, accuracy, x),
+        figure=figure,
+    )
+
+
+def _line(
+    ax: Axes, curve: pd.DataFrame, x: str, unit: float, scale: float, style: LineStyle
+) -> None:
+    across = curve[x].astype(float) / unit
+    ax.plot(
+        across, scale * curve["mean"], **style.line(), markevery=max(1, math.ceil(len(curve) / 8))
+    )
+    ax.fill_between(across, scale * curve["low"], scale * curve["high"], color=style.colour,
+                    alpha=0.18, linewidth=0)  # fmt: skip
+
+
+def _mark(
+    ax: Axes, comparison: Comparison, panel: Panel, figures: pd.DataFrame, x: str, unit: float,
+    look: dict[str, LineStyle],
+) -> None:  # fmt: skip
+    column = "bytes_to_target" if x == "bytes" else "rounds_to_target"
+    height = 100 * comparison.target
+    ax.axhline(height, color="#555555", linewidth=0.7, linestyle=(0, (1.0, 2.0)), zorder=1)
+    here = figures[figures["run"].isin(panel.rounds["run"])]
+    for name, runs in here.groupby("algorithm", sort=False):
+        reached = runs[column].dropna()
+        if reached.empty:
+            continue
+        style, at = look[str(name)], float(reached.mean()) / unit
+        ax.plot([at, at], [ax.get_ylim()[0], height], color=style.colour, linewidth=0.7, zorder=1.5)
+        ax.plot([at], [height], marker=style.marker, markersize=1.4 * style.size,
+                markerfacecolor="white", markeredgecolor=style.colour, markeredgewidth=1.0,
+                zorder=3)  # fmt: skip
+
+
+def _labels(figures: pd.DataFrame, x: str, unit: float, unit_name: str) -> dict[str, str]:
+    column = "bytes_to_target" if x == "bytes" else "rounds_to_target"
+    labels = {}
+    for name, runs in figures.groupby("algorithm", sort=False):
+        mean = float(runs[column].mean()) / unit
+        cost = f"{mean:.3g}" if mean < 1000 else f"{mean:,.0f}"
+        cost = "–" if math.isnan(mean) else f"{cost} {unit_name or 'rounds'}"
+        if 0 < (reached := runs[column].count()) < len(runs):
+            cost += f" ({reached} of {len(runs)})"
+        labels[str(name)] = f"{algorithm_name(str(name))}: {cost}"
+    return labels
+
+
+def _caption(comparison: Comparison, accuracy: bool, x: str) -> str:
+    seeds = comparison.rounds["seed"].nunique()
+    parts = ["Test split, after each round."]
+    if seeds > 1:
+        parts.append("Lines are means over the seeds, bands go from the lowest to the highest.")
+    if x == "bytes":
+        how = "all messages" if comparison.count == "measured" else "published figures' count"
+        parts.append(f"Communication: bytes of all clients, both ways, since the start ({how}).")
+    if accuracy:
+        cost = "communication" if x == "bytes" else "rounds"
+        parts.append(
+            f"Hollow marks: {cost} at the end of the first round that reaches "
+            f"{percent(comparison.target)} (dotted), mean over the seeds that reach it; the same "
+            "in the legend where there is one panel."
+        )
+    return " ".join(parts)
+
+
+def _spread(values: "pd.Series[float]") -> float:
+    positive = values[values > 0]
+    return float(positive.max() / positive.min()) if len(positive) else 1.0

@@ -1,0 +1,81 @@
+"""A picture's panels: what differs besides the algorithm and the picture's own axis."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..comparison import Comparison
+from ..differences import is_missing
+from ..load_results import ResultsError
+from ..names import settings_text, value_place
+
+MOST_PANELS = 30
+
+
+class NothingToDrawError(ResultsError):
+    """The results lack what a kind of picture is about; one line says what."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel's title (empty for the only one) and its rows of ``Comparison.rounds``."""
+
+    title: str
+    rounds: pd.DataFrame
+
+    def by_algorithm(self, order: Collection[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Yield each algorithm that is there, with its rows."""
+        for name in order:
+            rows = self.rounds[self.rounds["algorithm"] == name]
+            if len(rows):
+                yield name, rows
+
+
+def panels_of(comparison: Comparison, along: Collection[str] = ()) -> list[Panel]:
+    """Divide the runs by every setting that differs, but for the algorithm and some others.
+
+    A run in which a setting has no effect (FedAvg where ``align-interval`` differs) is in
+    every panel that it can be compared in.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        The runs.
+    along : collection of str
+        Settings that the picture shows within a panel.
+
+    Raises
+    ------
+    NothingToDrawError
+        There are more panels than anyone would look at.
+    """
+    keys = [key for key in comparison.settings if key != "algorithm" and key not in along]
+    runs = comparison.rounds.drop_duplicates("run")
+    values = {run: _values(row, keys) for run, row in runs.set_index("run").iterrows()}
+    distinct = list(dict.fromkeys(values.values()))
+    kept = [one for one in distinct if not any(_covers(one, other) for other in distinct)]
+    if len(kept) > MOST_PANELS:
+        raise NothingToDrawError(
+            f"{len(kept)} panels, one for each combination of {', '.join(keys)}; draw fewer runs "
+            f"(at most {MOST_PANELS} panels)"
+        )
+    kept.sort(key=lambda combination: [value_place(value) for value in combination])
+    panels = []
+    for combination in kept:
+        names = [run for run, own in values.items() if own == combination
+                 or _covers(own, combination)]  # fmt: skip
+        rounds = comparison.rounds[comparison.rounds["run"].isin(names)]
+        panels.append(Panel(settings_text(dict(zip(keys, combination, strict=True))), rounds))
+    return panels
+
+
+def _values(row: "pd.Series[Any]", keys: list[str]) -> tuple[Any, ...]:
+    return tuple(None if is_missing(row[key]) else row[key] for key in keys)
+
+
+def _covers(general: tuple[Any, ...], special: tuple[Any, ...]) -> bool:
+    """Tell whether one combination is another with some settings left open."""
+    pairs = list(zip(general, special, strict=True))
+    return general != special and all(a is None or a == b for a, b in pairs)

@@ -1,0 +1,94 @@
+"""Accuracy against communication, a point per algorithm and Dirichlet alpha."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from ..comparison import Comparison
+from .against_alpha import ALONG, IID, skew_of
+from .panels import panels_of
+from .style import (
+    LineStyle,
+    Picture,
+    byte_unit,
+    grid_of_axes,
+    label_axes,
+    legend_below,
+    picture_style,
+    styles,
+)
+
+
+def best_points(comparison: Comparison) -> pd.DataFrame:
+    """Return each run's best test accuracy, and the bytes when it was first reached.
+
+    Returns
+    -------
+    DataFrame
+        ``run``, ``algorithm``, ``test_accuracy``, ``bytes``.
+    """
+    best = comparison.rounds.groupby("run", sort=False)["test_accuracy"].idxmax()
+    return comparison.rounds.loc[best, ["run", "algorithm", "test_accuracy", "bytes"]]
+
+
+def _point(tick: str, ticks: list[str], style: LineStyle) -> dict[str, Any]:
+    """Return a mark: its size is the place of its alpha among all, iid is hollow."""
+    share = ticks.index(tick) / max(1, len(ticks) - 1)
+    return {
+        "linestyle": "",
+        "marker": style.marker,
+        "markersize": (0.7 + 1.1 * share) * style.size,
+        "markeredgecolor": style.colour,
+        "markerfacecolor": "white" if tick == IID else style.colour,
+    }
+
+
+def scatter_over_alpha(comparison: Comparison) -> Picture:
+    """Draw the best accuracy over the communication that it took, for every alpha.
+
+    Raises
+    ------
+    NothingToDrawError
+        The results have no two alphas.
+    """
+    skew = skew_of(comparison)
+    ticks = list(dict.fromkeys(skew.values()))
+    points = best_points(comparison)
+    points = points[points["run"].isin(skew)]
+    unit, unit_name = byte_unit(float(points["bytes"].max()))
+    panels = [p for p in panels_of(comparison, ALONG) if p.rounds["run"].isin(skew).any()]
+    look = styles(points["algorithm"].tolist())
+    with picture_style():
+        figure, axes = grid_of_axes(len(panels), height=2.9)
+        for panel, ax in zip(panels, axes, strict=True):
+            here = points[points["run"].isin(panel.rounds["run"])]
+            for name, style in look.items():
+                runs = here[here["algorithm"] == name]
+                means = runs.groupby(runs["run"].map(skew))[["bytes", "test_accuracy"]].mean()
+                means = means.reindex([tick for tick in ticks if tick in means.index])
+                x, y = means["bytes"] / unit, 100 * means["test_accuracy"]
+                ax.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=0.5, alpha=0.6)
+                for tick, across, up in zip(means.index, x, y, strict=True):
+                    ax.plot([across], [up], **_point(tick, ticks, style))
+            ax.margins(x=0.1, y=0.1)
+            ax.set_title(panel.title)
+        label_axes(axes, f"communication ({unit_name})", "best test accuracy (%)")
+        sizes = [
+            Line2D([], [], **_point(tick, ticks, LineStyle("#555555", "o", "-")),
+                   label=tick if tick == IID else f"α = {tick}")
+            for tick in ticks
+        ]  # fmt: skip
+        axes[0].legend(handles=sizes, loc="best", fontsize=6.0, handletextpad=0.2)
+        legend_below(figure, look)
+    return Picture(
+        name="scatter-alpha",
+        title="Accuracy against communication over Dirichlet α",
+        caption=(
+            "Each point: the best test accuracy, and the communication of all clients until it "
+            "was reached, means over the seeds; the larger the mark, the larger α; hollow: iid. "
+            "Lines join an algorithm's points in that order. "
+            "Up and to the left is better."
+        ),
+        figure=figure,
+    )

@@ -1,0 +1,182 @@
+"""How every picture looks: for a column of a paper, in print, and for colour-blind people."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..names import algorithm_name, place
+
+PictureFormat = Literal["png", "svg"]
+
+COLUMN = 3.5  # inches, as wide as a column of a two-column paper
+PAGE = 7.16  # inches, as wide as both
+DOTS_PER_INCH = 300
+
+_RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#d9d9d9",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.4,
+    "hatch.linewidth": 0.6,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "fsl-sage",  # the same picture is the same file
+}
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """Colour, marker and dashes of one algorithm: each of them alone tells it apart."""
+
+    colour: str
+    marker: str
+    dashes: str | tuple[int, tuple[float, ...]]
+    size: float = 4.0  # points; a star needs more to look as large
+
+    def line(self) -> dict[str, Any]:
+        """Return the arguments of ``Axes.plot``."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.dashes,
+                "markersize": self.size}  # fmt: skip
+
+
+# Okabe and Ito's colours, which colour-blind people tell apart; their yellow is too light
+# for a line on white.
+_KNOWN = {
+    "fed_avg": LineStyle("#000000", "o", "-"),
+    "sl_multi_server": LineStyle("#E69F00", "s", "--"),
+    "sl_single_server": LineStyle("#56B4E9", "^", "-."),
+    "cse_fsl": LineStyle("#009E73", "D", ":"),
+    "fsl_sage": LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
+}
+_OTHERS = (
+    LineStyle("#0072B2", "v", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
+    LineStyle("#CC79A7", "P", (0, (1.0, 2.5))),
+    LineStyle("#7F7F7F", "X", (0, (8.0, 3.0))),
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and what is to be said under it.
+
+    Attributes
+    ----------
+    name : str
+        Its kind, and the file's name without suffix.
+    title : str
+        What it shows, in a few words.
+    caption : str
+        What is on the axes, what is averaged, and how its figures are defined.
+    figure : Figure
+        Ready to be written.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it wants both columns of a page."""
+        return bool(self.figure.get_figwidth() > COLUMN)
+
+
+def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
+    """Return each algorithm's style, in the order of legends.
+
+    The package's own algorithms look the same in every picture; others take what is left, by
+    name.
+    """
+    ordered = sorted(dict.fromkeys(algorithms), key=place)
+    others = [name for name in ordered if name not in _KNOWN]
+    spare = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
+    return {name: _KNOWN.get(name) or spare[name] for name in ordered}
+
+
+@contextmanager
+def picture_style() -> Iterator[None]:
+    """Make everything drawn inside look like the other pictures."""
+    with mpl.rc_context(cast(Any, _RC)):  # typed as literal keys, which a table cannot be
+        yield
+
+
+def grid_of_axes(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
+    """Return a figure of one column, or of a page with up to three panels side by side.
+
+    Panels share both axes, so that they can be compared.
+
+    Parameters
+    ----------
+    count : int
+        Panels.
+    height : float
+        Inches of a row.
+    """
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    width = COLUMN if count == 1 else PAGE
+    high = rows * (height if count == 1 else 0.85 * height) + 0.3
+    figure = Figure(figsize=(width, high), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes: list[Axes] = grid.flatten().tolist()
+    for empty in axes[count:]:
+        empty.remove()
+    return figure, axes[:count]
+
+
+def label_axes(axes: list[Axes], across: str, up: str) -> None:
+    """Label both axes, at the left and at the lowest panel of each column."""
+    columns = min(len(axes), 3)
+    for place_of, ax in enumerate(axes):
+        lowest = place_of + columns >= len(axes)
+        ax.tick_params(labelbottom=lowest)
+        ax.set_xlabel(across if lowest else "")
+        ax.set_ylabel(up if place_of % columns == 0 else "")
+
+
+def legend_below(figure: Figure, algorithms: dict[str, LineStyle], **labels: str) -> None:
+    """Put one legend for all panels under them; ``labels`` replaces names."""
+    handles = [
+        Line2D([], [], **style.line(), label=labels.get(name, algorithm_name(name)))
+        for name, style in algorithms.items()
+    ]
+    columns = (2 if labels else 3) if figure.get_figwidth() <= COLUMN else 5
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns),
+                  handlelength=3.2, columnspacing=1.2)  # fmt: skip
+
+
+def encoded(picture: Picture, how: PictureFormat) -> bytes:
+    """Return a picture as the content of a file, the same bytes for the same picture."""
+    buffer = io.BytesIO()
+    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[how]
+    with picture_style():
+        picture.figure.savefig(buffer, format=how, dpi=DOTS_PER_INCH, metadata=metadata)
+    return buffer.getvalue()
+
+
+def byte_unit(largest: float) -> tuple[float, str]:
+    """Return the unit in which so many bytes are read, and its name."""
+    for power, name in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if largest >= 1024**power:
+            return float(1024**power), name
+    return 1.0, "bytes"

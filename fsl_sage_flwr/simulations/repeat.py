@@ -1,0 +1,34 @@
+"""The command that repeats a run."""
+
+import shlex
+
+from ..config import RunConfig
+from .load_results import CLIENTS, Run
+
+# Where a repetition leaves its results is for whoever repeats it to say.
+_LEFT_OUT = ("results-dir", "run-name")
+_FEDERATION = {
+    CLIENTS: "--clients",
+    "client-resources-num-cpus": "--cpus-per-client",
+    "client-resources-num-gpus": "--gpus-per-client",
+    "init-args-num-cpus": "--cpus",
+    "init-args-num-gpus": "--gpus",
+}
+
+
+def command_line(run: Run) -> str:
+    """Return the ``fsl-sage run`` line that does a run again.
+
+    Every key that differs from its default is in it, but for ``results-dir`` and
+    ``run-name``: nobody wants to write over the run. The federation's options are those that
+    were recorded; a deployment recorded none.
+    """
+    words = ["fsl-sage", "run"]
+    for key, option in _FEDERATION.items():
+        if key in run.federation:
+            words += [option, f"{run.federation[key]:g}"]
+    defaults = RunConfig().to_run_config()
+    for key, value in run.config.items():
+        if key not in _LEFT_OUT and (key not in defaults or defaults[key] != value):
+            words.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
+    return shlex.join(words)

@@ -1,0 +1,133 @@
+"""One self-contained HTML page: settings, tables, pictures, and every run."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..config import RunConfig
+from .comparison import Comparison
+from .differences import differing_settings, is_missing
+from .load_results import Run
+from .names import algorithm_name, settings_text, value_place, value_text
+from .pictures import draw_all, encoded
+from .repeat import command_line
+from .result_table import readable_table
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A picture on the page.
+
+    Its SVG travels as an image of its own: ids inside one are then not those of another.
+    """
+
+    title: str
+    caption: str
+    source: str
+    is_wide: bool
+
+
+def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwidth: float) -> str:
+    """Return the page.
+
+    It is readable without a network and without JavaScript, on a dark screen and on paper.
+
+    Parameters
+    ----------
+    directory : Path
+        What was read; the page's title.
+    runs : list of Run
+        All runs, with those that are not compared.
+    comparison : Comparison
+        The completed ones.
+    bandwidth : float
+        Of a client's link, Mbit/s.
+    """
+    pictures, not_drawn = draw_all(comparison, bandwidth)
+    table = readable_table(comparison)
+    environment = Environment(
+        loader=PackageLoader("fsl_sage_flwr.simulations", "templates"),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("report.html").render(
+        title=directory.resolve().name,
+        version=metadata.version("fsl-sage-flwr"),
+        runs=runs,
+        completed=sum(run.completed for run in runs),
+        notes=[*comparison.notes, *not_drawn],
+        differing=_differing(comparison),
+        common=_common(comparison),
+        columns=list(table.columns),
+        rows=table.to_numpy().tolist(),
+        left=len(comparison.settings),
+        images=[
+            _Image(
+                picture.title,
+                picture.caption,
+                "data:image/svg+xml;base64," + base64.b64encode(encoded(picture, "svg")).decode(),
+                picture.is_wide,
+            )
+            for picture in pictures
+        ],
+        command_line=command_line,
+        is_default=_is_default,
+        figures=_figures,
+        label=_label,
+    )
+
+
+def _differing(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return each setting that differs, with its values in words."""
+    runs = comparison.rounds.drop_duplicates("run")
+    settings = []
+    for key in [*comparison.settings, "seed"]:
+        values = sorted((v for v in set(runs[key]) if not is_missing(v)), key=value_place)
+        name = algorithm_name if key == "algorithm" else value_text
+        settings.append((key, ", ".join(name(value) for value in values)))
+    return settings
+
+
+def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
+    """Return each key that all compared runs share: its value, and whether it is the default."""
+    runs = comparison.rounds.drop_duplicates("run")
+    differing = {*differing_settings(comparison.rounds), "seed"}
+    common = []
+    for key in RunConfig().to_run_config():
+        values = [value for value in runs.get(key, []) if not is_missing(value)]
+        if key not in differing and len(set(values)) == 1:
+            common.append((key, value_text(values[0]), _is_default(key, values[0])))
+    return common
+
+
+def _is_default(key: str, value: Any) -> bool:
+    return bool(RunConfig().to_run_config().get(key) == value)
+
+
+def _figures(run: Run) -> Mapping[str, str]:
+    """Return what a run came to, as text; empty when no round was finished."""
+    if run.history.empty:
+        return {}
+    history = run.history
+    return {
+        "rounds": f"{len(history)}",
+        "final accuracy (%)": f"{100 * history['test_accuracy'].iloc[-1]:.2f}",
+        "best accuracy (%)": f"{100 * history['test_accuracy'].max():.2f}",
+        "MiB in all": f"{history['comm_bytes'].iloc[-1] / 2**20:,.1f}",
+        "seconds": f"{history['seconds'].sum():,.1f}",
+    }
+
+
+def _label(run: Run) -> str:
+    config = run.config
+    if not config:
+        return run.name
+    data = {"distribution": config.get("distribution")}
+    if config.get("distribution") == "noniid_dirichlet":
+        data["alpha"] = config.get("alpha")
+    name = algorithm_name(str(config.get("algorithm")))
+    return f"{name}, {settings_text(data)}, seed {config.get('seed')}"

@@ -1,0 +1,153 @@
+"""Tables of results: one row per setting, mean and deviation over the seeds."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from .comparison import MIB, Comparison, mib, percent, run_figures
+from .names import algorithm_name, place, value_place, value_text
+
+TableFormat = Literal["markdown", "csv", "latex"]
+
+FIGURES = (
+    "final_accuracy",
+    "best_accuracy",
+    "bytes_to_target",
+    "rounds_to_target",
+    "accuracy_at_budget",
+    "bytes",
+    "rounds",
+    "seconds",
+)
+
+
+def results_table(comparison: Comparison) -> pd.DataFrame:
+    """Return one row per setting, numbers as they are.
+
+    Returns
+    -------
+    DataFrame
+        The settings; ``seeds``, their number; for each figure of :func:`run_figures` its
+        ``…_mean`` and ``…_std`` over the seeds (the sample's, NaN for one seed), accuracies
+        between 0 and 1, communication in bytes; ``reached``, the number of seeds that reached
+        the target. Runs of the same setting and seed are averaged first: they are one draw.
+    """
+    runs = run_figures(comparison)
+    keys = list(comparison.settings)
+    by_seed = runs.groupby([*keys, "seed"], dropna=False, sort=False)[list(FIGURES)]
+    seeds = by_seed.mean().reset_index()
+    groups = seeds.groupby(keys, dropna=False, sort=False)
+    table = groups.size().rename("seeds").reset_index()
+    for figure in FIGURES:
+        column = groups[figure]
+        table[f"{figure}_mean"] = column.mean().to_numpy()
+        table[f"{figure}_std"] = column.std().to_numpy()
+    table["reached"] = groups["bytes_to_target"].count().to_numpy()
+    return _sorted(table, keys)
+
+
+def readable_table(comparison: Comparison) -> pd.DataFrame:
+    """Return :func:`results_table` as text: ``mean ± deviation``, percent and MiB."""
+    table = results_table(comparison)
+    text = pd.DataFrame(index=table.index)
+    for key in comparison.settings:
+        name = algorithm_name if key == "algorithm" else value_text
+        text[key] = [name(value) for value in table[key]]
+    text["seeds"] = table["seeds"].astype(str)
+    for column in _columns(comparison):
+        pairs = zip(table[f"{column.figure}_mean"], table[f"{column.figure}_std"], strict=True)
+        text[column.heading] = [column.cell(mean, std) for mean, std in pairs]
+        if column.figure.endswith("to_target"):
+            text[column.heading] = [
+                cell if reached in (0, seeds) else f"{cell} ({reached} of {seeds})"
+                for cell, reached, seeds in
+                zip(text[column.heading], table["reached"], table["seeds"], strict=True)
+            ]  # fmt: skip
+    return text
+
+
+def format_table(comparison: Comparison, how: TableFormat) -> str:
+    """Return the table as Markdown, as LaTeX (it needs ``booktabs``), or as CSV.
+
+    CSV has the numbers of :func:`results_table`, for programs; the two others are read.
+    """
+    if how == "csv":
+        return results_table(comparison).to_csv(index=False)
+    text = readable_table(comparison)
+    if how == "markdown":
+        right = ["left"] * len(comparison.settings)
+        right += ["right"] * (text.shape[1] - len(right))
+        return f"{text.to_markdown(index=False, colalign=right, disable_numparse=True)}\n"
+    layout = "l" * len(comparison.settings)
+    layout += "r" * (text.shape[1] - len(layout))
+    latex = _latex_escaped(text).to_latex(index=False, escape=False, column_format=layout)
+    return "% \\usepackage{booktabs}\n" + latex
+
+
+@dataclass(frozen=True)
+class _Column:
+    figure: str
+    heading: str
+    number: Callable[[float], str]
+
+    def cell(self, mean: float, std: float) -> str:
+        if math.isnan(mean):
+            return "–"
+        return self.number(mean) if math.isnan(std) else f"{self.number(mean)} ± {self.number(std)}"
+
+
+def _columns(comparison: Comparison) -> list[_Column]:
+    target, budget = percent(comparison.target), f"{mib(comparison.budget)} MiB"
+    return [
+        _Column("final_accuracy", "final accuracy (%)", _percents),
+        _Column("best_accuracy", "best accuracy (%)", _percents),
+        _Column("bytes_to_target", f"MiB to {target}", _mibs),
+        _Column("rounds_to_target", f"rounds to {target}", _plain),
+        _Column("accuracy_at_budget", f"accuracy at {budget} (%)", _percents),
+        _Column("bytes", "MiB in all", _mibs),
+        _Column("rounds", "rounds", _plain),
+        _Column("seconds", "seconds", _seconds),
+    ]
+
+
+def _percents(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _mibs(value: float) -> str:
+    return f"{value / MIB:,.1f}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f}"
+
+
+def _sorted(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Sort by algorithm, as they are listed everywhere, then by the other settings."""
+    first, *others = keys
+    order = sorted(
+        range(len(table)),
+        key=lambda i: [place(table[first][i]), *(value_place(table[key][i]) for key in others)],
+    )
+    return table.loc[order].reset_index(drop=True)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "–": "--",
+}  # fmt: skip
+
+
+def _latex_escaped(text: pd.DataFrame) -> pd.DataFrame:
+    escapes = str.maketrans(_LATEX)
+    escaped = text.map(lambda cell: cell.translate(escapes))
+    escaped.columns = [str(name).translate(escapes) for name in escaped.columns]
+    return escaped

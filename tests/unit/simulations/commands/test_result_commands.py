@@ -1,0 +1,113 @@
+"""``fsl-sage results``, ``plot`` and ``report`` as commands."""
+
+import csv
+import io
+
+import pytest
+
+from fsl_sage_flwr.results import HISTORY_COLUMNS
+from fsl_sage_flwr.simulations.cli import main
+
+from ....made_runs import make_run
+
+
+@pytest.fixture
+def results(tmp_path):
+    make_run(tmp_path / "results", [0.5, 0.75], seed=1)
+    make_run(tmp_path / "results", [0.5, 0.8], seed=2)
+    make_run(tmp_path / "results", [0.5], seed=3, completed=False, status="running")
+    return tmp_path / "results"
+
+
+def test_results_prints_the_table_and_on_the_side_what_it_assumed(results, capsys):
+    assert main(["results", str(results)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == 3
+    assert "77.50 ± 3.54" in printed.out
+    assert printed.err.splitlines() == [
+        "left out, not completed: fsl_sage/simple_conv/digits-iid/3 (running)",
+        "communication: bytes of all messages, all clients, since the run began",
+        "target accuracy: 80 %, the highest whole percent that each setting reached with some seed",
+        "budget: 2 MiB, the smallest total of the compared runs",
+    ]
+
+
+def test_results_to_a_file_with_everything_said(results, tmp_path, capsys):
+    words = ["--target", "0.7", "--budget-mib", "0.5", "--count", "reference", "--format", "csv"]
+    assert main(["results", str(results), *words, "--out", str(tmp_path / "t.csv")]) == 0
+    (row,) = csv.DictReader((tmp_path / "t.csv").open())
+    assert float(row["bytes_to_target_mean"]) == 2**20
+    assert float(row["accuracy_at_budget_mean"]) == 0.5
+    assert capsys.readouterr().out.strip() == str(tmp_path / "t.csv")
+
+
+def test_rounds_is_the_tidy_data(results, capsys):
+    assert main(["results", str(results), "--rounds"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 5
+    assert set(HISTORY_COLUMNS) < set(rows[0])
+    assert [row["completed"] for row in rows] == ["True"] * 4 + ["False"]
+
+
+def test_plot_writes_what_there_is_and_says_what_there_is_not(results, capsys):
+    assert main(["plot", str(results), "--format", "svg"]) == 0
+    printed = capsys.readouterr()
+    names = ["accuracy-communication", "accuracy-rounds", "loss-communication", "loss-rounds"]
+    written = sorted(path.name for path in (results / "pictures").iterdir())
+    assert written == sorted(f"{name}.svg" for name in [*names, "time"])
+    assert "not drawn, head-size: no two values of auxiliary_parameters" in printed.err
+
+
+def test_a_kind_by_name_is_drawn_or_refused(results, tmp_path, capsys):
+    out = tmp_path / "new" / "folder"
+    assert (
+        main(["plot", str(results), "--kind", "time", "--out", str(out), "--bandwidth", "5"]) == 0
+    )
+    assert sorted(path.name for path in out.iterdir()) == ["time.png", "time.svg"]
+    assert "5 Mbit/s" in capsys.readouterr().out
+    assert main(["plot", str(results), "--kind", "align-interval"]) == 1
+    assert capsys.readouterr().err == (
+        "fsl-sage: align-interval: no two values of align-interval in the results: 2\n"
+    )
+
+
+def test_report_writes_a_page(results, capsys):
+    assert main(["report", str(results)]) == 0
+    assert "3 runs, 2 completed" in (results / "report.html").read_text()
+    assert capsys.readouterr().out.strip() == str(results / "report.html")
+
+
+@pytest.mark.parametrize("command", ["results", "plot", "report"])
+def test_no_runs_is_one_line(tmp_path, capsys, command):
+    assert main([command, str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"fsl-sage: '{tmp_path}': no run is under it")
+    assert error.count("\n") == 1
+
+
+def test_an_output_that_cannot_be_written_is_one_line(results, tmp_path, capsys):
+    missing = tmp_path / "no" / "such"
+    assert main(["results", str(results), "--out", str(missing / "t.md")]) == 2
+    assert capsys.readouterr().err.startswith(f"fsl-sage: --out '{missing / 't.md'}': there is no")
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["plot", str(results), "--out", str(file)]) == 2
+    assert "cannot be made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["results", "x", "--target", "90"],
+        ["results", "x", "--budget-mib", "0"],
+        ["results", "x", "--count", "all"],
+        ["plot", "x", "--bandwidth", "-1"],
+        ["plot", "x", "--kind", "pie"],
+        ["plot", "x", "--format", "pdf"],
+    ],
+)
+def test_a_wrong_option_exits_with_2(words, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(words)
+    assert error.value.code == 2
+    assert words[3].lstrip("-") in capsys.readouterr().err

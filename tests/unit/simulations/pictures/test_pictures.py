@@ -1,0 +1,169 @@
+import xml.etree.ElementTree as ElementTree
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsl_sage_flwr.simulations import load_results
+from fsl_sage_flwr.simulations.commands.plot import KIND_NAMES
+from fsl_sage_flwr.simulations.comparison import compare
+from fsl_sage_flwr.simulations.pictures import KINDS, NothingToDrawError, draw, draw_all, encoded
+from fsl_sage_flwr.simulations.pictures.against_alpha import skew_of
+from fsl_sage_flwr.simulations.pictures.curves import mean_curve
+from fsl_sage_flwr.simulations.pictures.panels import panels_of
+from fsl_sage_flwr.simulations.pictures.scatter import best_points
+from fsl_sage_flwr.simulations.pictures.style import byte_unit, styles
+from fsl_sage_flwr.simulations.pictures.times import time_parts
+
+from ....made_runs import MIB, make_run
+
+ALPHAS = [{"distribution": "noniid_dirichlet", "alpha": alpha} for alpha in (10.0, 0.5)]
+# What a kind needs beside two algorithms and two seeds.
+NEEDS = {
+    "accuracy-alpha": ALPHAS,
+    "scatter-alpha": ALPHAS,
+    "align-interval": [{"align_interval": 5}],
+    "head-size": [{"auxiliary": "linear", "head": 10}],
+}
+
+
+def comparison_for(root, kind):
+    for seed in (1, 2):
+        make_run(root, [0.4, 0.6], seed=seed, algorithm="fed_avg", head=0, mib_a_round=3)
+        for changes in ({}, *NEEDS.get(kind, [])):
+            make_run(root, [0.2, 0.8 - seed / 100], seed=seed, **changes)
+    return compare(load_results(root), target=0.6)
+
+
+def legend(picture):
+    return [text.get_text() for text in picture.figure.legends[0].get_texts()]
+
+
+def lines_of(ax, marker):
+    return [line for line in ax.get_lines() if line.get_marker() == marker]
+
+
+def test_the_command_knows_every_kind():
+    assert tuple(KINDS) == KIND_NAMES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_drawn_with_text_as_text(tmp_path, kind):
+    picture = draw(kind, comparison_for(tmp_path, kind), 100.0)
+    assert picture.name == kind
+    assert picture.caption.endswith(".")
+    svg = encoded(picture, "svg")
+    texts = [element.text for element in ElementTree.fromstring(svg).iter() if element.text]
+    assert any("FSL-SAGE" in text for text in texts)
+
+
+@pytest.mark.parametrize("how", ["svg", "png"])
+def test_the_same_picture_is_the_same_file(tmp_path, how):
+    make_run(tmp_path, [0.5, 0.75])
+    comparison = compare(load_results(tmp_path))
+    once, again = (encoded(draw("time", comparison, 100.0), how) for _ in range(2))
+    assert once == again
+    if how == "png":
+        grey = np.asarray(Image.open(BytesIO(once)).convert("L"))
+        assert grey.shape[1] == 1050  # 3.5 inches at 300 dots
+        assert grey.std() > 20
+
+
+def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
+    make_run(tmp_path, [0.5])
+    comparison = compare(load_results(tmp_path))
+    with pytest.raises(NothingToDrawError, match=r"^accuracy-alpha: no two Dirichlet alphas"):
+        draw("accuracy-alpha", comparison, 100.0)
+    pictures, left_out = draw_all(comparison, 100.0)
+    assert [picture.name for picture in pictures] == [*KIND_NAMES[:4], "time"]
+    assert len(left_out) == 4
+    assert left_out[2] == "not drawn, align-interval: no two values of align-interval in the " \
+        "results: 2"  # fmt: skip
+
+
+def test_a_curve_is_the_mean_over_the_rounds_that_all_seeds_have(tmp_path):
+    make_run(tmp_path, [0.2, 0.4, 0.9], seed=1)
+    make_run(tmp_path, [0.4, 0.8], seed=2)
+    curve = mean_curve(compare(load_results(tmp_path)).rounds, "test_accuracy")
+    assert curve["round"].tolist() == [1, 2]
+    assert curve["bytes"].tolist() == [MIB, 2 * MIB]
+    assert curve["mean"].tolist() == pytest.approx([0.3, 0.6])
+    assert curve["low"].tolist() == [0.2, 0.4]
+    assert curve["high"].tolist() == [0.4, 0.8]
+
+
+def test_the_bytes_at_the_target_are_marked(tmp_path):
+    make_run(tmp_path, [0.2, 0.7, 0.9], seed=1)
+    make_run(tmp_path, [0.2, 0.3, 0.9], seed=2)
+    comparison = compare(load_results(tmp_path), target=0.6)
+    figure = draw("accuracy-communication", comparison, 100.0).figure
+    (ax,) = figure.get_axes()
+    curve, mark = lines_of(ax, "*")
+    assert list(curve.get_xdata()) == [1, 2, 3]
+    assert list(curve.get_ydata()) == pytest.approx([20, 50, 90])
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([2.5], [60])
+    assert mark.get_markerfacecolor() == "white"
+    assert figure.legends[0].get_texts()[0].get_text() == "FSL-SAGE: 2.5 MiB"
+    assert ax.get_xlabel() == "communication (MiB)"
+
+    seldom = compare(load_results(tmp_path), target=0.95)
+    assert legend(draw("accuracy-communication", seldom, 100.0)) == ["FSL-SAGE: –"]
+    make_run(tmp_path, [0.2, 0.3, 0.97], seed=3)
+    seldom = compare(load_results(tmp_path), target=0.95)
+    assert legend(draw("accuracy-rounds", seldom, 100.0)) == ["FSL-SAGE: 3 rounds (1 of 3)"]
+
+
+def test_panels_are_what_differs_and_idle_keys_are_in_all_of_them(tmp_path):
+    make_run(tmp_path, [0.5], distribution="noniid_dirichlet", alpha=0.5)
+    make_run(tmp_path, [0.5])
+    make_run(tmp_path, [0.5], align_interval=5)
+    make_run(tmp_path, [0.5], algorithm="fed_avg", align_interval=7)
+    panels = panels_of(compare(load_results(tmp_path)))
+    found = {panel.title: sorted(set(panel.rounds["algorithm"])) for panel in panels}
+    assert found == {
+        "l = 2": ["fsl_sage"],
+        "iid, l = 2": ["fed_avg", "fsl_sage"],
+        "iid, l = 5": ["fed_avg", "fsl_sage"],
+    }
+
+
+def test_algorithms_look_the_same_everywhere_and_unlike_each_other():
+    own = ["fed_avg", "sl_multi_server", "sl_single_server", "cse_fsl", "fsl_sage"]
+    look = styles(["mine", *reversed(own), "another"])
+    assert list(look) == [*own, "another", "mine"]
+    assert look["fsl_sage"] == styles(["fsl_sage"])["fsl_sage"]
+    for part in ("colour", "marker", "dashes"):
+        assert len({getattr(style, part) for style in look.values()}) == len(look)
+
+
+def test_alphas_are_in_order_and_iid_is_behind_them(tmp_path):
+    comparison = comparison_for(tmp_path, "scatter-alpha")
+    assert list(dict.fromkeys(skew_of(comparison).values())) == ["0.5", "10", "iid"]
+    (ax,) = draw("scatter-alpha", comparison, 100.0).figure.get_axes()[:1]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["α = 0.5", "α = 10", "iid"]
+
+
+def test_a_point_is_where_the_best_accuracy_was_first_reached(tmp_path):
+    make_run(tmp_path, [0.2, 0.9, 0.9, 0.5])
+    (point,) = best_points(compare(load_results(tmp_path))).to_dict("records")
+    assert (point["test_accuracy"], point["bytes"]) == (0.9, 2 * MIB)
+
+
+def test_times_are_those_of_the_definition(tmp_path):
+    make_run(tmp_path, [0.2, 0.7, 0.9], clients=4, mib_a_round=2)
+    comparison = compare(load_results(tmp_path), target=0.7)
+    (parts,) = time_parts(comparison, bandwidth=8.0).to_dict("records")
+    assert parts["reached"]
+    assert (parts["clients"], parts["server"], parts["alignment"]) == (1.0, 0.5, 0.25)
+    assert parts["communication"] == pytest.approx(2 * 2 * MIB / 4 / 1e6)
+    never = compare(load_results(tmp_path), target=0.95)
+    (parts,) = time_parts(never, bandwidth=8.0).to_dict("records")
+    assert not parts["reached"]
+    assert parts["server"] == 0.75
+
+
+def test_bytes_have_the_unit_that_is_read():
+    assert byte_unit(3 * 2**30) == (2**30, "GiB")
+    assert byte_unit(3 * 2**20) == (2**20, "MiB")
+    assert byte_unit(10) == (1.0, "bytes")
