@@ -16,6 +16,7 @@ from .schedules import LearningRateSchedule, parse_schedule
 from .splitting import Workload
 from .splitting.alignment import SCHEDULES
 from .splitting.precision import PRECISIONS
+from .trackers import TRACKERS
 
 SERVER_ORDERS = ("batch", "client")
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -89,6 +90,10 @@ def _device(value: Any) -> str | None:
     return None
 
 
+def _tracker(value: Any) -> str | None:
+    return None if value == "" else _one_of(*TRACKERS)(value)
+
+
 def _key(default: Any, check: Check | None = None) -> Any:
     return field(default=default, metadata={"check": check})
 
@@ -150,6 +155,7 @@ class RunConfig:
     seed: int = _key(200, _at_least(0))
     results_dir: str = _key("results")
     run_name: str = _key("", _folder_name)
+    tracker: str = _key("", _tracker)
 
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Any]) -> "RunConfig":

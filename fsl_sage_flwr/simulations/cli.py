@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..config import ConfigError, RunConfig
 from ..data import DATASETS, DISTRIBUTIONS, DatasetError
+from ..trackers import TrackerError
 from .cut_table import cut_table
 from .progress import table
 from .run import Federation, simulate
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem: Exception
     try:
         return int(options.command(options, Console(), errors))
-    except ConfigError as error:
+    except (ConfigError, TrackerError) as error:
         status, problem = 2, error
     except (FlowerError, DatasetError) as error:
         status, problem = 1, error

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ..config import RunConfig
 from ..results import run_path
+from ..trackers import require
 from .app_directory import write_app
 from .progress import follow
 from .superlink import SuperLink
@@ -61,7 +62,13 @@ def simulate(
     tuple
         The run's summary, with the log's end under ``log`` when it did not complete, and
         its directory.
+
+    Raises
+    ------
+    TrackerError
+        The package of the tracker that is asked for is not installed.
     """
+    require(config.tracker)
     path = run_path(config)
     config = replace(config, run_name=path.name)
     with tempfile.TemporaryDirectory(prefix="fsl-sage-") as name:
