@@ -142,6 +142,9 @@ class RunConfig:
     batches_per_exchange: int = _key(1, _at_least(1))
     server_order: str = _key("batch", _one_of(*SERVER_ORDERS))
     keep_optimizer_state: bool = _key(True)
+    smashed_clip_norm: float = _key(0.0, _at_least(0))
+    smashed_noise_multiplier: float = _key(0.0, _at_least(0))
+    smashed_noise_seed: int = _key(0, _at_least(0))
     fraction_train: float = _key(1.0, _at_least(0, above=True, below=1))
     fraction_evaluate: float = _key(0.0, _at_least(0, below=1))
     validation_fraction: float = _key(0.1, _at_least(0, above=True, below=0.9))
@@ -191,7 +194,33 @@ class RunConfig:
             value = getattr(config, key.replace("-", "_"))
             if value and config.cut != "auto":
                 raise ConfigError(f"{key} = {value}: it chooses a cut; set cut = 'auto'")
+        config.check_smashed_noise()
         return config
+
+    def check_smashed_noise(self) -> None:
+        """Refuse keys of the smashed data's noise that would do nothing.
+
+        Raises
+        ------
+        ConfigError
+            One of them is set without another that it needs, or with ``fed_avg``.
+        """
+        clip, multiplier = self.smashed_clip_norm, self.smashed_noise_multiplier
+        if multiplier and not clip:
+            raise ConfigError(
+                f"smashed-noise-multiplier = {multiplier:g}: the noise is measured in clipping "
+                "norms; set smashed-clip-norm above 0"
+            )
+        if self.smashed_noise_seed and not multiplier:
+            raise ConfigError(
+                f"smashed-noise-seed = {self.smashed_noise_seed}: there is no noise to draw; set "
+                "smashed-noise-multiplier above 0"
+            )
+        if clip and self.algorithm == "fed_avg":
+            raise ConfigError(
+                f"smashed-clip-norm = {clip:g}: clients of fed_avg send no smashed data; choose "
+                "another algorithm, or leave it out"
+            )
 
     def workload(self) -> Workload:
         """Return a client's round as far as traffic goes, with 5,000 examples a client."""

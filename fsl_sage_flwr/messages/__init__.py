@@ -3,8 +3,8 @@
 from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .ledger import CommunicationLedger, Direction
-from .records import BadReplyError, MissingPayloadError
-from .smashed import SmashedBatches, SmashedSpec
+from .records import BadReplyError, MissingPayloadError, place_of
+from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .split_fed import (
     SPLIT_FED_EXCHANGE,
     SPLIT_FED_FLUSH,
@@ -46,5 +46,7 @@ __all__ = [
     "TrainRequest",
     "Upload",
     "WeightsRequest",
+    "change_smashed",
     "join_gradients",
+    "place_of",
 ]
