@@ -72,6 +72,16 @@ class RunDirectory:
         """Return where a run directory has its final figures."""
         return path / "summary.json"
 
+    @staticmethod
+    def config_of(path: Path) -> Path:
+        """Return where a run directory has its resolved configuration."""
+        return path / "config.json"
+
+    @staticmethod
+    def client_half_of(path: Path) -> Path:
+        """Return where the directory of a completed run has its client half."""
+        return path / "client_half.pt"
+
     @property
     def latest(self) -> Path:
         """Checkpoint of the last round that wrote one."""
@@ -94,7 +104,7 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``, the resolved configuration."""
-        self._write_json(self.path / "config.json", config)
+        self._write_json(self.config_of(self.path), config)
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
         """Write the whole history, as a resumed run does."""

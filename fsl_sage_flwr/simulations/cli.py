@@ -13,6 +13,7 @@ from ..config import ConfigError, RunConfig
 from ..data import DATASETS, DISTRIBUTIONS, DatasetError
 from ..trackers import TrackerError
 from .cut_table import cut_table
+from .leakage.command import add_leakage
 from .progress import table
 from .run import Federation, simulate
 from .settings import preset_names, resolve
@@ -156,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--seed", type=int, help="the run's seed (200)")
     data.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")
     data.set_defaults(command=_data)
+    add_leakage(commands)
     return parser
 
 

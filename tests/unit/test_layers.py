@@ -39,7 +39,7 @@ BELOW = {
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
-        *("__init__", "assembly", "config", "data", "messages", "models", "recorder"),
+        *("__init__", "assembly", "batching", "config", "data", "messages", "models", "recorder"),
         *("results", "seeding", "splitting", "strategies", "task", "trackers"),
     },
 }
