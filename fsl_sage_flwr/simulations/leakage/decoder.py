@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTH = 64
+WIDTH, NARROWEST = 64, 16
 HIDDEN = 512
 
 
@@ -38,6 +38,9 @@ class Decoder(nn.Module):
         else:
             width = sum(math.prod(shape) for shape in shapes)
             self.body = _perceptron(width, mean_image.numel())
+        last = self.body[-1]
+        nn.init.zeros_(last.get_parameter("weight"))
+        nn.init.zeros_(last.get_parameter("bias"))
 
     def forward(self, *smashed: Tensor) -> Tensor:
         """Return images ``(B, C, H, W)``."""
@@ -94,10 +97,10 @@ def _upsampling(shape: torch.Size, image: torch.Size) -> nn.Sequential:
     layers += _convolution(shape[0], WIDTH)
     width = WIDTH
     for _ in range(doublings):
-        layers += [nn.Upsample(scale_factor=2), *_convolution(width, max(width // 2, 32))]
-        width = max(width // 2, 32)
+        layers += [nn.Upsample(scale_factor=2), *_convolution(width, max(width // 2, NARROWEST))]
+        width = max(width // 2, NARROWEST)
     layers += [nn.Upsample(size=tuple(image[1:]), mode="bilinear")]
-    layers += [*_convolution(width, width), nn.Conv2d(width, image[0], 3, padding=1)]
+    layers += [nn.Conv2d(width, image[0], 3, padding=1)]
     return nn.Sequential(*layers)
 
 

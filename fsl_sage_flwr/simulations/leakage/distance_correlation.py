@@ -1,5 +1,7 @@
 """Distance correlation of two random vectors, of whatever dimensions."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -40,8 +42,8 @@ def distance_correlation(first: Tensor, second: Tensor) -> float:
     variances = float((a * a).sum()) * float((b * b).sum())
     if variances == 0:
         return 0.0
-    square = float((a * b).sum()) / variances**0.5
-    return max(square, 0.0) ** 0.5
+    square = float((a * b).sum()) / math.sqrt(variances)
+    return math.sqrt(max(square, 0.0))
 
 
 def _centred_distances(samples: Tensor) -> Tensor:
