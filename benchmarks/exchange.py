@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rich.console import Console
 
 from fsl_sage_flwr.assembly import build_task
 from fsl_sage_flwr.config import RunConfig
@@ -126,7 +125,7 @@ def main() -> None:
             }
         )
         smallest = floor(federation)
-        summary, path = simulate(config, federation, Console(stderr=True))
+        summary, path = simulate(config, federation)
         if not summary["completed"]:
             raise SystemExit(f"the run failed: {summary}")
         history = pd.read_csv(path / "history.csv").iloc[2:]

@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import psutil
-from rich.console import Console
 
 from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.config import RunConfig
@@ -47,7 +46,7 @@ def peak_of(settings: dict[str, object]) -> int:
                 **settings,
             }
         )
-        summary, _ = simulate(config, Federation(clients=1, cpus=1), Console(stderr=True))
+        summary, _ = simulate(config, Federation(clients=1, cpus=1))
         if not summary["completed"]:
             raise SystemExit(f"the run failed: {summary}")
     return watch.peak

@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
 from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.simulations.run import Federation, simulate
@@ -55,7 +54,7 @@ def measure(settings: dict[str, object], seeds: list[int], dataset: str) -> list
             config = RunConfig.from_run_config(
                 {**COMMON, **settings, "dataset": dataset, "seed": seed, "results-dir": results}
             )
-            summary, path = simulate(config, Federation(clients=4), Console(stderr=True))
+            summary, path = simulate(config, Federation(clients=4))
             if not summary["completed"]:
                 raise SystemExit(f"the run failed: {summary}")
             history = pd.read_csv(path / "history.csv")

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 
 from fsl_sage_flwr.assembly import build_task
 from fsl_sage_flwr.config import RunConfig
@@ -118,7 +117,7 @@ def in_simulation(config: RunConfig, cores: int) -> dict[str, Any]:
     """Run the simulation; return medians over the rounds after the second."""
     federation = Federation(clients=CLIENTS, cpus_per_client=1, cpus=cores)
     with ProcessWatch(all_memory) as memory:
-        summary, path = simulate(config, federation, Console(stderr=True))
+        summary, path = simulate(config, federation)
     if not summary["completed"]:
         sys.exit(f"the simulation failed: {summary}")
     history = pd.read_csv(path / "history.csv").iloc[2:]

@@ -55,15 +55,16 @@ def build_task(config: RunConfig, data_path: str | None = None) -> SplitTask:
         cut = _cut(config, whole, example)
         model = split(whole, at=cut, example=example)
     smashed = tuple(t.detach() for t in as_tensors(model.client(example)))
-    kind = entry.auxiliary if config.auxiliary == "auto" else config.auxiliary
-    if not isinstance(kind, str) and cut != entry.cut:
-        kind = "auto"
+    own_head = entry.auxiliary if cut == entry.cut or isinstance(entry.auxiliary, str) else "auto"
+    kind = {"auto": own_head, "blocks": "auto", "linear": "linear"}[config.auxiliary]
 
     def auxiliary() -> nn.Module:
         there = tuple(t.to(device) for t in smashed)
         if not isinstance(kind, str):
             return kind(there, train.num_classes)
-        return build_auxiliary(model.server, there, train.num_classes, kind)
+        return build_auxiliary(
+            model.server, there, train.num_classes, kind, config.auxiliary_max_share
+        )
 
     parts = NodeImages if data_path is not None else FederatedImages
     kept_out = config.validation_fraction if config.fraction_evaluate else 0.0

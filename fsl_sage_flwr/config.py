@@ -15,12 +15,13 @@ from .models import CATALOGUE
 from .schedules import LearningRateSchedule, parse_schedule
 from .splitting import Workload
 from .splitting.alignment import SCHEDULES
+from .splitting.auxiliary import MAX_SHARE
 from .splitting.precision import PRECISIONS
 from .trackers import TRACKERS
 
 SERVER_ORDERS = ("batch", "client")
 OPTIMIZERS = ("adam", "adamw", "sgd")
-AUXILIARIES = ("auto", "linear")
+AUXILIARIES = ("auto", "blocks", "linear")
 SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary-lr-schedule")
 AUXILIARY_INITS = ("server", "random")
 
@@ -111,6 +112,7 @@ class RunConfig:
     client_max_params: int = _key(0, _at_least(0))
     client_max_flops: int = _key(0, _at_least(0))
     auxiliary: str = _key("auto", _one_of(*AUXILIARIES))
+    auxiliary_max_share: float = _key(MAX_SHARE, _at_least(0, below=1))
     dataset: str = _key("digits", _dataset)
     distribution: str = _key("iid", _registered(DISTRIBUTIONS))
     alpha: float = _key(1.0, _at_least(0, above=True))
@@ -194,10 +196,15 @@ class RunConfig:
             value = getattr(config, key.replace("-", "_"))
             if value and config.cut != "auto":
                 raise ConfigError(f"{key} = {value}: it chooses a cut; set cut = 'auto'")
-        config.check_smashed_noise()
+        config._check_smashed_noise()
+        if config.auxiliary_max_share != MAX_SHARE and config.auxiliary != "blocks":
+            raise ConfigError(
+                f"auxiliary-max-share = {config.auxiliary_max_share}: it is the share of the "
+                "server half's blocks that a head is made of; set auxiliary = 'blocks'"
+            )
         return config
 
-    def check_smashed_noise(self) -> None:
+    def _check_smashed_noise(self) -> None:
         """Refuse keys of the smashed data's noise that would do nothing.
 
         Raises

@@ -221,6 +221,7 @@ class Recorder:
                 "best_round": best.get("round"),
                 "comm_bytes": last.get("comm_bytes", 0),
                 "comm_bytes_reference": last.get("comm_bytes_reference", 0),
+                "auxiliary_parameters": self._strategy.auxiliary_parameters,
                 "seconds": round(time.perf_counter() - self._began, 3),
             }
         )

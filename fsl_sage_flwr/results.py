@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .config import RunConfig
+from .config import ConfigError, RunConfig
 from .messages.ledger import COLUMNS as BYTE_COLUMNS
 
 HISTORY_COLUMNS = (
@@ -44,6 +44,23 @@ def run_path(config: RunConfig) -> Path:
     name = config.run_name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{config.seed}"
     root = Path(config.results_dir).expanduser().absolute()
     return root / config.algorithm / config.model / f"{dataset}-{config.distribution}" / name
+
+
+def refuse_completed(config: RunConfig) -> None:
+    """Refuse to write over a completed run, unless it is to be resumed there.
+
+    Raises
+    ------
+    ConfigError
+        The run's directory holds one.
+    """
+    path = run_path(config)
+    summary = RunDirectory.summary_of(path)
+    if not config.resume and summary.is_file() and json.loads(summary.read_text())["completed"]:
+        raise ConfigError(
+            f"run-name = {config.run_name!r}: {path} holds a completed run already; choose "
+            "another name, or remove it"
+        )
 
 
 class RunDirectory:
@@ -82,6 +99,11 @@ class RunDirectory:
         """Return where the directory of a completed run has its client half."""
         return path / "client_half.pt"
 
+    @staticmethod
+    def federation_of(path: Path) -> Path:
+        """Return where a simulation's directory has Flower's federation options."""
+        return path / "federation.json"
+
     @property
     def latest(self) -> Path:
         """Checkpoint of the last round that wrote one."""
@@ -105,6 +127,13 @@ class RunDirectory:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``, the resolved configuration."""
         self._write_json(self.config_of(self.path), config)
+
+    def begin_simulation(self, federation: Mapping[str, float], *, resumed: bool) -> None:
+        """Write ``federation.json``, and clear away what an unfinished run has left here."""
+        if not resumed:
+            self.history_of(self.path).unlink(missing_ok=True)
+        self.write_summary({"completed": False, "status": "running"})
+        self._write_json(self.federation_of(self.path), federation)
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
         """Write the whole history, as a resumed run does."""

@@ -10,7 +10,7 @@ from .algorithms import ALGORITHMS
 from .assembly import build_task, build_test_batches
 from .config import RunConfig
 from .recorder import EnoughCommunicationError, Recorder
-from .results import RunDirectory, run_path
+from .results import RunDirectory, refuse_completed, run_path
 from .trackers import open_tracker
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -22,6 +22,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train what the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
+    refuse_completed(config)
     directory = RunDirectory(run_path(config))
     log.info("results: %s", directory.path)
     with (

@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -13,11 +14,14 @@ from ..config import ConfigError, RunConfig
 from ..data import DATASETS, DISTRIBUTIONS, DatasetError
 from ..trackers import TrackerError
 from .cut_table import cut_table
+from .federation_options import AUTO, add_federation_options, federation_of, positive, usable_gpus
+from .gpu_share import automatic_share
 from .leakage.command import add_leakage
-from .progress import table
-from .run import Federation, simulate
+from .progress import RoundLines, table
+from .run import simulate
 from .settings import preset_names, resolve
 from .superlink import FlowerError
+from .sweeps.command import add_sweep_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,16 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     config = resolve(options.preset, options.settings)
-    federation = Federation(
-        options.clients, options.cpus_per_client, options.gpus_per_client,
-        options.cpus, options.gpus,
-    )  # fmt: skip
+    federation = federation_of(options)
+    if options.gpus_per_client == AUTO:
+        chosen = automatic_share(config, options.clients, usable_gpus(options))
+        federation = replace(federation, gpus_per_client=chosen.share)
+        console.print(chosen.text, highlight=False, soft_wrap=True)
     console.print(
         f"{config.algorithm}: {config.model} on {config.dataset}, {config.distribution}, "
         f"{federation.clients} clients, {config.num_server_rounds} rounds",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    summary, path = simulate(config, federation, console)
+    with RoundLines(console, config.num_server_rounds) as lines:
+        summary, path = simulate(config, federation, lines)
     if not summary["completed"]:
         errors.print(
             f"fsl-sage: the run failed: {summary['status']}\nits log: {summary['log']}",
@@ -115,19 +121,12 @@ def _parser() -> argparse.ArgumentParser:
         "fsl-sage run --clients 10 model=resnet18 dataset=cifar10 distribution=iid",
     )
     run.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
-    run.add_argument("--clients", type=_positive, default=4, help="virtual clients (4)")
-    run.add_argument(
-        "--cpus-per-client", type=_positive, default=1, help="CPU threads per client (1)"
-    )
-    run.add_argument(
-        "--gpus-per-client", type=float, default=0.0, help="share of a GPU per client (0)"
-    )
-    run.add_argument("--cpus", type=_positive, help="CPUs to use in all (every one)")
-    run.add_argument("--gpus", type=int, help="GPUs to use in all (every one)")
+    add_federation_options(run)
     run.add_argument(
         "--preset", help=f"settings by name ({', '.join(preset_names())}) or a TOML file"
     )
     run.set_defaults(command=_run)
+    add_sweep_command(commands)
     cuts = commands.add_parser(
         "cuts",
         help="where a model can be cut, and what each cut costs",
@@ -137,11 +136,11 @@ def _parser() -> argparse.ArgumentParser:
     cuts.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
     cuts.add_argument("--model", default="resnet18", help="a model of the catalogue (resnet18)")
     cuts.add_argument(
-        "--image", type=_positive, nargs=3, default=(3, 32, 32), metavar=("C", "H", "W"),
+        "--image", type=positive, nargs=3, default=(3, 32, 32), metavar=("C", "H", "W"),
         help="shape of an image (3 32 32)",
     )  # fmt: skip
-    cuts.add_argument("--classes", type=_positive, default=10, help="number of classes (10)")
-    cuts.add_argument("--depth", type=_positive, default=2, help="of the submodules (2)")
+    cuts.add_argument("--classes", type=positive, default=10, help="number of classes (10)")
+    cuts.add_argument("--depth", type=positive, default=2, help="of the submodules (2)")
     cuts.add_argument("--preset", help="settings by name or a TOML file")
     cuts.set_defaults(command=_cuts)
     data = commands.add_parser(
@@ -153,19 +152,12 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--distribution", help=f"{', '.join(DISTRIBUTIONS)} (iid)")
     data.add_argument("--alpha", type=float, help="of noniid_dirichlet (1.0)")
     data.add_argument("--shards-per-client", type=int, help="of noniid (2)")
-    data.add_argument("--clients", type=_positive, default=4, help="clients (4)")
+    data.add_argument("--clients", type=positive, default=4, help="clients (4)")
     data.add_argument("--seed", type=int, help="the run's seed (200)")
     data.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")
     data.set_defaults(command=_data)
     add_leakage(commands)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, Self
 
 import pandas as pd
 from rich.console import Console
@@ -20,45 +21,84 @@ HEADER = (
 )
 
 
+Rows = list[dict[str, Any]]
+
+
 def follow(
-    path: Path, num_rounds: int, status: Callable[[], str], console: Console
+    path: Path,
+    status: Callable[[], str],
+    each_round: Callable[[Rows], None],
+    stop: Event | None = None,
 ) -> dict[str, Any]:
-    """Print a line per round until the run has ended; return its summary.
+    """Watch a run until it has ended; return its summary.
 
     Parameters
     ----------
     path : Path
         The run's directory; it need not exist yet.
-    num_rounds : int
-        Rounds in all.
     status : callable
         Asks Flower for the run's status, which ends with ``failed`` when it broke without
         a word to us.
-    console : Console
-        Where to.
+    each_round : callable
+        Called after every round with the rows of the history so far.
+    stop : Event, optional
+        Set from another thread: watch no longer.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        ``stop`` was set.
     """
     shown, asked = 0, time.monotonic()
-    with console.status("starting Flower and Ray …") as spinner:
-        while True:
-            summary = _read_summary(path)
-            rows = _read_rows(path)
-            for row in rows[shown:]:
-                if shown == 0:
-                    console.print(HEADER, style="bold", highlight=False)
-                shown += 1
-                console.print(_line(row, num_rounds, rows[:shown]), highlight=False)
-                spinner.update(f"round {row['round'] + 1} of {num_rounds} …")
-            if summary.get("status", "running") != "running":
-                return summary
-            if time.monotonic() - asked > ASK_FLOWER_EVERY:
-                asked = time.monotonic()
-                answer = status()
-                if answer.startswith("finished"):
-                    time.sleep(1.0)
-                    late = _read_summary(path)
-                    if late.get("status", "running") == "running":
-                        return {**late, "completed": False, "status": f"Flower says {answer}"}
-            time.sleep(LOOK_EVERY)
+    while True:
+        summary = _read_summary(path)
+        rows = _read_rows(path)
+        while shown < len(rows):
+            shown += 1
+            each_round(rows[:shown])
+        if summary.get("status", "running") != "running":
+            return summary
+        if stop is not None and stop.is_set():
+            raise KeyboardInterrupt
+        if time.monotonic() - asked > ASK_FLOWER_EVERY:
+            asked = time.monotonic()
+            answer = status()
+            if answer.startswith("finished"):
+                time.sleep(1.0)
+                late = _read_summary(path)
+                if late.get("status", "running") == "running":
+                    return {**late, "completed": False, "status": f"Flower says {answer}"}
+        time.sleep(LOOK_EVERY)
+
+
+class RoundLines:
+    """A line per round in the terminal, and below them what is being waited for.
+
+    Parameters
+    ----------
+    console : Console
+        Where to.
+    num_rounds : int
+        Rounds in all.
+    """
+
+    def __init__(self, console: Console, num_rounds: int) -> None:
+        self._console, self._num_rounds = console, num_rounds
+        self._spinner = console.status("starting Flower and Ray …")
+
+    def __enter__(self) -> Self:
+        self._spinner.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._spinner.__exit__(*error)
+
+    def __call__(self, rows: Rows) -> None:
+        """Print the last row's line."""
+        if len(rows) == 1:
+            self._console.print(HEADER, style="bold", highlight=False)
+        self._console.print(_line(rows[-1], self._num_rounds, rows), highlight=False)
+        self._spinner.update(f"round {rows[-1]['round'] + 1} of {self._num_rounds} …")
 
 
 def table(summary: dict[str, Any]) -> Table:
@@ -80,7 +120,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> Rows:
     file = RunDirectory.history_of(path)
     if not file.is_file():
         return []
@@ -91,7 +131,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _line(row: dict[str, Any], num_rounds: int, so_far: list[dict[str, Any]]) -> str:
+def _line(row: dict[str, Any], num_rounds: int, so_far: Rows) -> str:
     recent = [r["seconds"] for r in so_far[1:][-10:]] or [row["seconds"]]
     left = (num_rounds - row["round"]) * sum(recent) / len(recent)
     line = (

@@ -2,17 +2,17 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from rich.console import Console
-
 from ..config import RunConfig
-from ..results import run_path
+from ..results import RunDirectory, refuse_completed, run_path
 from ..trackers import require
 from .app_directory import write_app
-from .progress import follow
+from .progress import Rows, follow
 from .superlink import SuperLink
 
 
@@ -28,8 +28,10 @@ class Federation:
         CPU threads of each client at work.
     gpus_per_client : float
         Share of a GPU of each client at work.
-    cpus, gpus : float or None
+    cpus, gpus : int or None
         What Ray may use in all; None is everything there is.
+    visible_gpus : str or None
+        Which GPUs these are, as in ``CUDA_VISIBLE_DEVICES``; None is every one.
     """
 
     clients: int = 4
@@ -37,6 +39,7 @@ class Federation:
     gpus_per_client: float = 0.0
     cpus: int | None = None
     gpus: int | None = None
+    visible_gpus: str | None = None
 
     def options(self) -> dict[str, float]:
         """Return the keys of ``flwr run --federation-config``."""
@@ -53,9 +56,21 @@ class Federation:
 
 
 def simulate(
-    config: RunConfig, federation: Federation, console: Console
+    config: RunConfig,
+    federation: Federation,
+    each_round: Callable[[Rows], None] = lambda rows: None,
+    stop: Event | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Run one simulation on a SuperLink of its own.
+
+    Parameters
+    ----------
+    config, federation : RunConfig, Federation
+        What to train, and where.
+    each_round : callable, optional
+        Called after every round with the rows of the history so far.
+    stop : Event, optional
+        Set from another thread: end everything and raise ``KeyboardInterrupt``.
 
     Returns
     -------
@@ -65,27 +80,33 @@ def simulate(
 
     Raises
     ------
+    ConfigError
+        The directory holds a completed run.
+    FlowerError
+        Flower did not start, or refused the run.
     TrackerError
         The package of the tracker that is asked for is not installed.
     """
     require(config.tracker)
     path = run_path(config)
     config = replace(config, run_name=path.name)
-    with tempfile.TemporaryDirectory(prefix="fsl-sage-") as name:
+    refuse_completed(config)
+    run = RunDirectory(path)
+    run.begin_simulation(federation.options(), resumed=bool(config.resume))
+    with tempfile.TemporaryDirectory(prefix="fsl-sage-") as name, run.reporting_failure():
         directory = Path(name)
         app = write_app(directory)
         run_config = directory / "run-config.toml"
         values = config.to_run_config().items()
         run_config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values))
-        with SuperLink(directory, app, federation.cpus_per_client) as superlink:
+        with SuperLink(
+            directory, app, federation.cpus_per_client, federation.visible_gpus
+        ) as superlink:
             run_id = superlink.run(app, run_config, federation.options())
-            summary = follow(
-                path, config.num_server_rounds, lambda: superlink.status(run_id), console
-            )
+            summary = follow(path, lambda: superlink.status(run_id), each_round, stop)
         if not summary["completed"]:
-            log = superlink.log.read_text(errors="replace")
+            run.write_summary(summary)
             kept = path / "superlink.log"
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(log)
+            kept.write_text(superlink.log.read_text(errors="replace"))
             summary = {**summary, "log": str(kept)}
     return summary, path

@@ -8,32 +8,32 @@ from typing import Any
 
 from ..config import ConfigError, RunConfig
 
+PRESETS, EXPERIMENTS = "presets", "experiments"
 
-def preset_names() -> list[str]:
-    """Return the presets that come with the package."""
-    folder = resources.files("fsl_sage_flwr.simulations") / "presets"
-    return sorted(
-        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
-    )
+
+def preset_names(folder: str = PRESETS) -> list[str]:
+    """Return the presets of one run that come with the package, or its ``EXPERIMENTS``."""
+    found = (resources.files("fsl_sage_flwr.simulations") / folder).iterdir()
+    return sorted(p.name.removesuffix(".toml") for p in found if p.name.endswith(".toml"))
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Return the keys of a preset of the package, or of a TOML file.
+    """Return the keys of a preset or an experiment of the package, or of a TOML file.
 
     Raises
     ------
     ConfigError
         There is no such preset or file, or it is not TOML.
     """
-    if name in preset_names():
-        folder = resources.files("fsl_sage_flwr.simulations") / "presets"
-        content = (folder / f"{name}.toml").read_bytes()
+    folders = [folder for folder in (PRESETS, EXPERIMENTS) if name in preset_names(folder)]
+    if folders:
+        file = resources.files("fsl_sage_flwr.simulations") / folders[0] / f"{name}.toml"
+        content = file.read_bytes()
     elif Path(name).is_file():
         content = Path(name).read_bytes()
     else:
-        raise ConfigError(
-            f"preset {name!r} is neither a TOML file nor one of {', '.join(preset_names())}"
-        )
+        names = [*preset_names(), *preset_names(EXPERIMENTS)]
+        raise ConfigError(f"preset {name!r} is neither a TOML file nor one of {', '.join(names)}")
     try:
         return tomllib.loads(content.decode())
     except ValueError as error:  # not TOML, or not text
@@ -64,12 +64,19 @@ def resolve(preset: str | None, words: list[str]) -> RunConfig:
     Relative directories are made absolute: Flower's processes run elsewhere.
     """
     values = {**(read_preset(preset) if preset else {}), **read_words(words)}
+    if any(isinstance(value, list) for value in values.values()):
+        raise ConfigError(f"preset {preset!r} is of many runs: fsl-sage sweep --preset {preset}")
+    return RunConfig.from_run_config(absolute_paths(values))
+
+
+def absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys with absolute directories, that of the results always there."""
+    found = {"results-dir": RunConfig().results_dir, **values}
     for key in ("results-dir", "resume"):
-        default = RunConfig().results_dir if key == "results-dir" else ""
-        path = values.get(key, default)
+        path = found.get(key)
         if isinstance(path, str) and path:
-            values[key] = str(Path(path).expanduser().absolute())
-    return RunConfig.from_run_config(values)
+            found[key] = str(Path(path).expanduser().absolute())
+    return found
 
 
 def _value(key: str, text: str, kind: type) -> Any:

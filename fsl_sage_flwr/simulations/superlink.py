@@ -36,10 +36,18 @@ class SuperLink:
         Where it runs: the app's directory.
     threads : int
         With how many each of its processes computes, server and clients alike.
+    visible_gpus : str, optional
+        The GPUs that its processes see, as in ``CUDA_VISIBLE_DEVICES``.
     """
 
-    def __init__(self, directory: Path, working_directory: Path, threads: int) -> None:
-        self._threads = threads
+    def __init__(
+        self,
+        directory: Path,
+        working_directory: Path,
+        threads: int,
+        visible_gpus: str | None = None,
+    ) -> None:
+        self._threads, self._visible_gpus = threads, visible_gpus
         self._home = directory / "flower-home"
         self._cwd = working_directory
         self._process: subprocess.Popen[bytes] | None = None
@@ -122,6 +130,7 @@ class SuperLink:
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            **({} if self._visible_gpus is None else {"CUDA_VISIBLE_DEVICES": self._visible_gpus}),
             # Server and clients share the cores: no more threads than those, and one that
             # waits must not spin.
             "OMP_NUM_THREADS": str(self._threads),

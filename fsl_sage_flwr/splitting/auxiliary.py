@@ -47,12 +47,16 @@ class AuxiliaryHead(nn.Module):
 
 
 def build_auxiliary(
-    server_half: nn.Module, smashed: tuple[Tensor, ...], num_classes: int, kind: str = "auto"
+    server_half: nn.Module,
+    smashed: tuple[Tensor, ...],
+    num_classes: int,
+    kind: str = "auto",
+    max_share: float = MAX_SHARE,
 ) -> AuxiliaryHead:
     """Build a head from the first blocks of the server half.
 
     ``"auto"`` takes the blocks up to the last point where a single tensor is live and at
-    most 60 % of the server half's parameters are used, re-initialised, then global
+    most ``max_share`` of the server half's parameters are used, re-initialised, then global
     pooling and a linear layer. A ``Sequential`` is opened only when it is too large as
     a whole. Where there is no such point, and with ``"linear"``, the head is pooling and
     a linear layer alone.
@@ -67,13 +71,15 @@ def build_auxiliary(
         Number of classes.
     kind : {"auto", "linear"}
         See above.
+    max_share : float
+        0 to 1.
 
     Returns
     -------
     AuxiliaryHead
         Randomly initialised from torch's global generator.
     """
-    body = _first_blocks(server_half) if kind == "auto" else None
+    body = _first_blocks(server_half, max_share) if kind == "auto" else None
     if body is not None:
         body = twice_differentiable(copy.deepcopy(body))
         for module in body.modules():
@@ -106,26 +112,26 @@ class _SequentialTracer(fx.Tracer):
         return not isinstance(m, nn.Sequential)
 
 
-def _first_blocks(server_half: nn.Module) -> nn.Module | None:
+def _first_blocks(server_half: nn.Module, max_share: float) -> nn.Module | None:
     for tracer in (_ChildrenTracer(), _SequentialTracer()):
         try:
             graph = tracer.trace(server_half)
         except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, ValueError):
             return None
-        end = _last_point(server_half, list(graph.nodes))
+        end = _last_point(server_half, list(graph.nodes), max_share)
         if end is not None:
             return fx.GraphModule(server_half, _graph_up_to(graph, end), "AuxiliaryBody")
     return None
 
 
-def _last_point(server_half: nn.Module, nodes: list[fx.Node]) -> fx.Node | None:
+def _last_point(server_half: nn.Module, nodes: list[fx.Node], max_share: float) -> fx.Node | None:
     total = sum(parameter.numel() for parameter in server_half.parameters())
     used, found, live = 0, None, set[fx.Node]()
     for node in nodes:
         if node.op == "call_module":
             owned = server_half.get_submodule(str(node.target)).parameters()
             used += sum(parameter.numel() for parameter in owned)
-        if used > MAX_SHARE * total or node.op == "output":
+        if used > max_share * total or node.op == "output":
             break
         position = nodes.index(node)
         live = {n for n in [*live, node] if any(nodes.index(u) > position for u in n.users)}

@@ -192,6 +192,11 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         """
         return grid if isinstance(grid, SplitGrid) else SplitGrid(grid, self.ledger, self._receive)
 
+    @property
+    def auxiliary_parameters(self) -> int:
+        """Number of parameters of a client's auxiliary head; 0 where there is none."""
+        return 0
+
     def initial_arrays(self) -> ArrayRecord:
         """Return the client half as it is, the ``initial_arrays`` of ``start``."""
         return ArrayRecord(self.task.model.client.state_dict())

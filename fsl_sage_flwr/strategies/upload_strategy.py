@@ -40,6 +40,11 @@ class UploadStrategy(OneServerHalf):
         self.server_update_interval = server_update_interval
         self._half_like = {k: v.cpu() for k, v in task.model.client.state_dict().items()}
 
+    @property
+    def auxiliary_parameters(self) -> int:
+        """Number of parameters of a client's auxiliary head."""
+        return sum(parameter.numel() for parameter in self.task.head.parameters())
+
     def _shared_head_requests(
         self, head: SharedHead, clients: list[int], arrays: ArrayRecord, config: ConfigRecord
     ) -> dict[int, RecordDict]:

@@ -11,6 +11,7 @@ from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.config import ConfigError, RunConfig
 from fsl_sage_flwr.data import DATASETS
 from fsl_sage_flwr.models import CATALOGUE
+from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 DEFAULTS = RunConfig().to_run_config()
@@ -27,7 +28,8 @@ CHECKS = {
     "model": (["", "resnet"], f"valid are {', '.join(CATALOGUE)}", list(CATALOGUE)),
     "client-max-params": ([-1], AT_LEAST.format(0), [0]),
     "client-max-flops": ([-1], AT_LEAST.format(0), [0]),
-    "auxiliary": (["none"], "valid are auto, linear", ["auto", "linear"]),
+    "auxiliary": (["none"], "valid are auto, blocks, linear", ["auto", "blocks", "linear"]),
+    "auxiliary-max-share": ([-0.1, 1.1], "at least 0 and at most 1", [MAX_SHARE]),
     "dataset": (
         ["mnist", "data/cifar", "~/cifar", "", "femnist:copy", "mnist:/data/x", "digits:/data/x"],
         f"valid are {', '.join(DATASETS)}, the absolute path of a local dataset directory, or "

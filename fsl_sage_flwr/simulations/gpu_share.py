@@ -1,0 +1,115 @@
+"""Choose how much of a GPU each virtual client has."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..config import ConfigError, RunConfig
+from .gpu_memory import GpuMemory
+from .superlink import FlowerError
+
+# Fragmentation, and libraries that take more as they are used.
+MARGIN = 0.9
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class GpuShare:
+    """A client's share of a GPU.
+
+    Attributes
+    ----------
+    share : float
+        0 to 1; 0 is none.
+    text : str
+        Why so much, in a line.
+    """
+
+    share: float
+    text: str
+
+
+def automatic_share(
+    config: RunConfig, clients: int, gpus: Sequence[str], jobs: int = 1
+) -> GpuShare:
+    """Measure one client's peak, and fit as many clients as memory allows.
+
+    Without a GPU the share is 0.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What the clients train.
+    clients : int
+        How many there are.
+    gpus : sequence of str
+        The GPUs that may be used, as in ``CUDA_VISIBLE_DEVICES``.
+    jobs : int
+        Runs at the same time.
+
+    Raises
+    ------
+    ConfigError
+        A GPU's free memory does not hold a single client.
+    FlowerError
+        The measurement failed.
+    """
+    if config.device == "cpu":
+        return GpuShare(0.0, "GPU share: 0, the clients compute on the CPU (device = cpu)")
+    if not gpus or not torch.cuda.is_available():
+        return GpuShare(0.0, "GPU share: 0, there is no GPU here; the clients compute on the CPU")
+    return fit(_measure(config, clients, gpus), clients, jobs)
+
+
+def fit(memory: GpuMemory, clients: int, jobs: int = 1) -> GpuShare:
+    """Return the share with which as many clients as possible fit on every GPU.
+
+    The server's part is kept free on each of them, a tenth of the rest as well. Clients
+    that are fewer than would fit are spread over all GPUs of their run; where runs are more
+    than GPUs, each has its part of the memory.
+
+    Raises
+    ------
+    ConfigError
+        Not one fits.
+    """
+    gpus = len(memory.free)
+    mine, together = max(1, gpus // jobs), -(-jobs // gpus)
+    free = min(memory.free) / together
+    fitting = math.floor(MARGIN * (free - memory.server) / memory.client)
+    sizes = (
+        f"a client takes {memory.client / MIB:,.0f} MiB, the server {memory.server / MIB:,.0f} "
+        f"MiB, and {free / MIB:,.0f} MiB are free on a GPU"
+    )
+    if together > 1:
+        sizes += f" for each of {together} runs"
+    if fitting < 1:
+        raise ConfigError(
+            f"--gpus-per-client auto: {sizes}: not one client fits; choose a smaller batch-size, "
+            "an earlier cut, precision=bf16 or fewer jobs"
+        )
+    at_once = min(fitting, math.ceil(clients / mine))
+    share = math.floor(10_000 / at_once) / 10_000
+    return GpuShare(
+        share,
+        f"GPU share: {share:g}; {sizes}: {min(fitting * mine, clients)} of {clients} clients at "
+        f"a time on {mine} GPU{'s' * (mine > 1)}",
+    )
+
+
+def _measure(config: RunConfig, clients: int, gpus: Sequence[str]) -> GpuMemory:
+    done = subprocess.run(
+        [sys.executable, "-m", "fsl_sage_flwr.simulations.gpu_memory", str(clients)],
+        input=json.dumps(config.to_run_config()), capture_output=True, text=True, check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(gpus)},
+    )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise FlowerError(f"--gpus-per-client auto: the measurement failed: {last}")
+    return GpuMemory(**json.loads(done.stdout.splitlines()[-1]))

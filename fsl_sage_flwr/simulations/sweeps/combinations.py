@@ -1,0 +1,112 @@
+"""From lists of settings to one configuration per run."""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...config import ConfigError, RunConfig
+from .effect import idle_keys
+
+# Where and how a run is done, and not what it is.
+NOT_PART_OF_A_RUN = {
+    "results-dir", "run-name", "tracker", "resume", "checkpoint-interval", "device",
+    "round-timeout",
+}  # fmt: skip
+OF_THE_SWEEP = {
+    "run-name": "a sweep names its runs itself",
+    "resume": "a sweep begins its runs afresh; resume one with fsl-sage run",
+}
+IN_THE_PATH = ("algorithm", "model", "dataset", "distribution")
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One run of a sweep.
+
+    Attributes
+    ----------
+    config : RunConfig
+        With a run name of its own.
+    label : str
+        The swept keys and values, for people.
+    """
+
+    config: RunConfig
+    label: str
+
+
+def combinations(blocks: Sequence[Mapping[str, Any]]) -> list[Combination]:
+    """Return every combination of every block, each run once.
+
+    Parameters
+    ----------
+    blocks : sequence of mapping
+        Kebab-case keys of the run configuration; a list's values are combined with those
+        of all others in its block.
+
+    Returns
+    -------
+    list of Combination
+        In the order of the lists, the last one varying fastest. Combinations that differ
+        only in keys without an effect, such as ``align-interval`` with FedAvg, are one run:
+        the first.
+
+    Raises
+    ------
+    ConfigError
+        A combination is not valid, or a swept key never has an effect.
+    """
+    swept = _swept_keys(blocks)
+    found: dict[str, Combination] = {}
+    effective = set[str]()
+    for block in blocks:
+        lists = {key: value for key, value in block.items() if isinstance(value, list)}
+        for values in itertools.product(*lists.values()):
+            chosen = {**block, **dict(zip(lists, values, strict=True))}
+            config = _checked(chosen)
+            shown = [key for key in swept if key not in idle_keys(config)]
+            effective.update(shown)
+            found.setdefault(identity(config), _combination(config, shown))
+    for key in swept:
+        if key not in effective:
+            config = next(iter(found.values())).config
+            why = idle_keys(config)[key]
+            raise ConfigError(
+                f"{key} changes nothing in any of these runs with "
+                f"{why} = {config.to_run_config()[why]}; leave it out, or change {why}"
+            )
+    return list(found.values())
+
+
+def identity(config: RunConfig) -> str:
+    """Return the same text for configurations that are the same experiment."""
+    apart = NOT_PART_OF_A_RUN | set(idle_keys(config))
+    keys = {key: value for key, value in config.to_run_config().items() if key not in apart}
+    return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
+
+
+def _swept_keys(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys that have several values, of a list or of different blocks."""
+    keys = dict.fromkeys(key for block in blocks for key in block)
+    return [key for key in keys if len({str(block.get(key)) for block in blocks}) > 1
+            or any(isinstance(block.get(key), list) for block in blocks)]  # fmt: skip
+
+
+def _checked(values: Mapping[str, Any]) -> RunConfig:
+    for key, reason in OF_THE_SWEEP.items():
+        if values.get(key):
+            raise ConfigError(f"{key} = {values[key]!r}: {reason}")
+    return RunConfig.from_run_config(values)
+
+
+def _combination(config: RunConfig, shown: list[str]) -> Combination:
+    values = config.to_run_config()
+    label = " ".join(f"{key}={values[key]}" for key in shown)
+    parts = [f"{key}-{values[key]}" for key in shown if key not in IN_THE_PATH]
+    parts.append(identity(config)[:8])
+    name = re.sub(r"[^\w.-]+", "_", "-".join(parts))[-100:].lstrip("-._")
+    return Combination(replace(config, run_name=name), label or config.algorithm)

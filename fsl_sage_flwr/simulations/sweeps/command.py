@@ -1,0 +1,100 @@
+"""``fsl-sage sweep``: the command."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..federation_options import (
+    AUTO,
+    add_federation_options,
+    federation_of,
+    positive,
+    usable_cpus,
+    usable_gpus,
+)
+from ..gpu_share import GpuShare, automatic_share
+from ..run import Federation
+from ..settings import EXPERIMENTS, preset_names
+from .combinations import Combination, combinations, identity
+from .finished import finished_runs
+from .progress import SweepProgress
+from .read import read_sweep
+from .shares import share_out
+from .sweep import sweep
+
+# What a client's memory does not depend on.
+SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}
+
+
+def add_sweep_command(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "sweep",
+        help="run every combination of lists of settings",
+        description="Run every combination of lists of settings, several at a time. Runs that "
+        "are completed already are not run again.",
+        epilog="key=v1,v2: any key of the run configuration, e.g. fsl-sage sweep --jobs 2 "
+        "algorithm=fed_avg,fsl_sage distribution=noniid_dirichlet alpha=0.1,1 seed=200,201",
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=v1,v2,…", help="run configuration")
+    parser.add_argument("--jobs", type=positive, default=1, help="runs at the same time (1)")
+    add_federation_options(parser)
+    parser.add_argument(
+        "--preset",
+        help=f"an experiment ({', '.join(preset_names(EXPERIMENTS))}), a run's preset, or a TOML "
+        "file whose values may be lists",
+    )
+    parser.set_defaults(command=_sweep)
+
+
+def _sweep(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    runs = combinations(read_sweep(options.preset, options.settings))
+    results = Path(runs[0].config.results_dir)
+    done = finished_runs(results, options.clients)
+    left = [run for run in runs if identity(run.config) not in done]
+    federation, jobs = federation_of(options), min(options.jobs, max(1, len(left)))
+    automatic = options.gpus_per_client == AUTO
+    gpus = usable_gpus(options) if automatic or federation.gpus_per_client else []
+    shares = share_out(federation, jobs, usable_cpus(options), gpus)
+    _say(
+        console,
+        f"{len(runs)} runs, {len(runs) - len(left)} of them completed before; {jobs} at a time "
+        f"with {shares[0].cpus} CPUs each; results: {results}",
+    )
+    measured = _measured_shares(left, options.clients, gpus, jobs, console) if automatic else {}
+
+    def with_gpus(run: Combination, share: Federation) -> Federation:
+        return replace(share, gpus_per_client=measured[run.label]) if automatic else share
+
+    with SweepProgress(console, len(runs), len(runs) - len(left)) as progress:
+        outcomes = sweep(left, shares, progress, with_gpus)
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    for outcome in failed:
+        summary = outcome.summary
+        log = f"\n  its log: {summary['log']}" if "log" in summary else ""
+        _say(errors, f"fsl-sage: {outcome.combination.label} failed: {summary['status']}{log}")
+    _say(console, f"{len(left) - len(failed)} runs completed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def _measured_shares(
+    runs: Sequence[Combination], clients: int, gpus: Sequence[str], jobs: int, console: Console
+) -> dict[str, float]:
+    """Measure once for runs whose clients take the same memory; say what was chosen."""
+    shares = dict[str, GpuShare]()
+    found = {}
+    for run in runs:
+        alike = identity(replace(run.config, **SAME_MEMORY))
+        if alike not in shares:
+            shares[alike] = automatic_share(run.config, clients, gpus, jobs)
+            _say(console, f"{run.label}: {shares[alike].text}")
+        found[run.label] = shares[alike].share
+    return found
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,42 @@
+"""Find the runs that are done already."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...config import ConfigError, RunConfig
+from ...results import RunDirectory
+from .combinations import identity
+
+
+def finished_runs(results: Path, clients: int) -> dict[str, Path]:
+    """Return the completed simulations below a directory, by what they are.
+
+    Parameters
+    ----------
+    results : Path
+        Directory of results; it need not exist.
+    clients : int
+        Only those with so many virtual clients.
+
+    Returns
+    -------
+    dict
+        From :func:`identity` to the run's directory.
+    """
+    found = {}
+    for file in sorted(results.rglob("federation.json")):
+        path = file.parent
+        summary = _read(RunDirectory.summary_of(path))
+        here = _read(file).get("num-supernodes")
+        if summary.get("completed") and here == clients:
+            try:
+                config = RunConfig.from_run_config(_read(RunDirectory.config_of(path)))
+            except ConfigError:  # of another version, or with an algorithm registered elsewhere
+                continue
+            found[identity(config)] = path
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}

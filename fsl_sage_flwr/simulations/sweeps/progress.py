@@ -1,0 +1,75 @@
+"""Show a sweep in the terminal: all runs, and the rounds of those at work."""
+
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import TimeElapsedColumn as Elapsed
+
+from ..progress import Rows
+from .combinations import Combination
+from .sweep import Outcome
+
+
+class SweepProgress:
+    """A bar over the runs, one over the rounds of each run at work, a line for each that ended.
+
+    Parameters
+    ----------
+    console : Console
+        Where to.
+    total : int
+        Runs in all.
+    done : int
+        How many of them are finished already.
+    """
+
+    def __init__(self, console: Console, total: int, done: int) -> None:
+        self._console, self._total, self._done = console, total, done
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            Elapsed(),
+            console=console,
+        )
+        self._all = self._progress.add_task("runs", total=total, completed=done, note="")
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress.stop()
+
+    def started(self, combination: Combination) -> None:
+        """Add a bar."""
+        self._tasks[combination.label] = self._progress.add_task(
+            combination.label, total=combination.config.num_server_rounds, note="starting …"
+        )
+
+    def round_done(self, combination: Combination, rows: Rows) -> None:
+        """Move the run's bar."""
+        last = rows[-1]
+        note = f"{last['test_accuracy']:.2%}, {last['comm_bytes'] / 2**20:,.1f} MiB"
+        self._progress.update(self._tasks[combination.label], completed=last["round"], note=note)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take the run's bar away, and leave a line."""
+        label, summary = outcome.combination.label, outcome.summary
+        self._progress.remove_task(self._tasks.pop(label))
+        self._progress.advance(self._all)
+        self._done += 1
+        if outcome.failed:
+            text = f"failed: {summary['status']}"
+        else:
+            text = (
+                f"{summary['final_accuracy']:.2%} after {summary['rounds']} rounds, "
+                f"{summary['comm_bytes'] / 2**20:,.1f} MiB, {summary['seconds']:.0f} s"
+            )
+        self._console.print(
+            f"{self._done}/{self._total}  {label}: {text}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip

@@ -1,0 +1,57 @@
+"""From a sweep's TOML file and words to lists of settings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...config import ConfigError
+from ..settings import absolute_paths, read_preset, read_words
+
+BLOCKS, BASE = "runs", "preset"
+COMMA = (
+    "in a sweep a comma stands between two values: one that has a comma itself goes into a list "
+    "in a TOML file"
+)
+
+
+def read_sweep(preset: str | None, words: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the blocks of a sweep, for :func:`combinations`.
+
+    A file's values may be lists. Its tables ``[[runs]]`` are sweeps of their own, each on
+    top of the keys above them; ``preset = "name"`` takes over another preset's keys.
+
+    Parameters
+    ----------
+    preset : str or None
+        A preset's name, or a TOML file.
+    words : sequence of str
+        ``key=value`` or ``key=v1,v2,…``; they win over the file, in all of its tables.
+
+    Raises
+    ------
+    ConfigError
+        The file or a word cannot be read.
+    """
+    file = read_preset(preset) if preset else {}
+    blocks = file.pop(BLOCKS, [{}])
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise ConfigError(f"preset {preset!r}: {BLOCKS} must be tables, [[{BLOCKS}]]")
+    base = file.pop(BASE, None)
+    below = read_preset(base) if isinstance(base, str) else {}
+    given = _lists(words)
+    return [absolute_paths({**below, **file, **block, **given}) for block in blocks]
+
+
+def _lists(words: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, texts = word.partition("=")
+        if not equals:
+            read_words([word])  # says what a word must look like
+        try:
+            values = [read_words([f"{key}={text}"])[key] for text in texts.split(",")]
+        except ConfigError as error:
+            raise ConfigError(f"{error}; {COMMA}" if "," in texts else str(error)) from error
+        if len(values) != len(set(values)):
+            raise ConfigError(f"{word!r}: a value is given twice")
+        found[key] = values if len(values) > 1 else values[0]
+    return found

@@ -1,0 +1,62 @@
+"""A key that is called idle must be: two runs that differ in all idle keys are bit for bit one."""
+
+import pytest
+import torch
+from flwr.app import Context, RecordDict
+
+from fsl_sage_flwr.algorithms import ALGORITHMS
+from fsl_sage_flwr.client_app import app
+from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.server_app import main
+from fsl_sage_flwr.simulations.sweeps.effect import idle_keys
+
+from ....memory_grid import MemoryGrid
+
+OTHER = {
+    "alpha": 0.1, "shards-per-client": 5, "momentum": 0.5, "server-momentum": 0.5,
+    "auxiliary": "linear", "auxiliary-init": "random", "auxiliary-learning-rate": 0.1,
+    "auxiliary-lr-schedule": "step every=1", "server-update-interval": 3, "align-interval": 1,
+    "align-epochs": 1, "align-batch-size": 9, "align-dataset-size": 20,
+    "align-lr-schedule": "constant", "warm-start": True, "batches-per-exchange": 2,
+    "server-order": "client", "validation-fraction": 0.5,
+}  # fmt: skip
+# Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
+BY_CONFIG = {"auxiliary-max-share"}
+
+
+def trained(config, tmp_path, name):
+    values = {**config, "results-dir": str(tmp_path / name), "run-name": "x"}
+    main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))
+    (model,) = (tmp_path / name).rglob("full_model.pt")
+    return torch.load(model, weights_only=True)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_idle_keys_change_no_bit(tmp_path, algorithm):
+    config = {"algorithm": algorithm, "num-server-rounds": 2, "batch-size": 360}
+    idle = set(idle_keys(RunConfig.from_run_config(config))) - BY_CONFIG
+    assert idle <= set(OTHER)
+    ours = trained(config, tmp_path, "ours")
+    theirs = trained({**config, **{key: OTHER[key] for key in idle}}, tmp_path, "theirs")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"distribution": "noniid_dirichlet"}, "alpha"),
+        ({"distribution": "noniid"}, "shards-per-client"),
+        ({"optimizer": "sgd"}, "momentum"),
+        ({"server_optimizer": "sgd"}, "server-momentum"),
+        ({"algorithm": "cse_fsl"}, "auxiliary-init"),
+        ({"algorithm": "cse_fsl", "auxiliary": "blocks"}, "auxiliary-max-share"),
+        ({"algorithm": "sl_single_server"}, "server-order"),
+        ({"algorithm": "sl_multi_server"}, "batches-per-exchange"),
+        ({"algorithm": "fed_avg", "cut": "auto"}, "align-interval"),
+        ({"fraction_evaluate": 0.5}, "validation-fraction"),
+        ({"algorithm": "somebodys_own"}, "align-epochs"),
+        ({"distribution": "somebodys_own"}, "alpha"),
+    ],
+)
+def test_a_key_that_matters_is_not_idle(config, key):
+    assert key not in idle_keys(RunConfig(**config))
