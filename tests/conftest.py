@@ -37,6 +37,22 @@ def no_memory_of_other_tests() -> None:
     live_forwards.clear()
 
 
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Write 240 of the digits as a local dataset, where it is not tested how they train."""
+    directory = tmp_path_factory.mktemp("few") / "digits"
+    (directory / "data").mkdir(parents=True)
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
+    )
+    images, labels = load_images("digits")[0].decode(list(range(240)))
+    for split, rows in (("train", slice(0, 200)), ("test", slice(200, 240))):
+        table = {"image": list(images[rows, 0].numpy()), "label": labels[rows].tolist()}
+        path = directory / "data" / f"{split}-00000-of-00001.parquet"
+        datasets.Dataset.from_dict(table, features=features).to_parquet(str(path))
+    return str(directory)
+
+
 @pytest.fixture
 def own_datasets(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch

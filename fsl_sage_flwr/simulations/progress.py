@@ -14,7 +14,9 @@ from rich.table import Table
 from ..results import RunDirectory
 
 LOOK_EVERY = 0.2
-ASK_FLOWER_EVERY = 15.0
+# Seconds of silence before Flower is asked whether the run has died, twice as long each time:
+# asking takes some CPU-seconds of a new process.
+ASK_FLOWER_AFTER, ASK_FLOWER_AT_MOST_AFTER = 15.0, 240.0
 
 HEADER = (
     f"{'round':>9}  {'accuracy':>8}  {'loss':>7}  {'MiB so far':>10}  {'seconds':>7}  time left"
@@ -49,19 +51,20 @@ def follow(
     KeyboardInterrupt
         ``stop`` was set.
     """
-    shown, asked = 0, time.monotonic()
+    shown, heard, patience = 0, time.monotonic(), ASK_FLOWER_AFTER
     while True:
         summary = _read_summary(path)
         rows = _read_rows(path)
         while shown < len(rows):
             shown += 1
             each_round(rows[:shown])
+            heard, patience = time.monotonic(), ASK_FLOWER_AFTER
         if summary.get("status", "running") != "running":
             return summary
         if stop is not None and stop.is_set():
             raise KeyboardInterrupt
-        if time.monotonic() - asked > ASK_FLOWER_EVERY:
-            asked = time.monotonic()
+        if time.monotonic() - heard > patience:
+            heard, patience = time.monotonic(), min(2 * patience, ASK_FLOWER_AT_MOST_AFTER)
             answer = status()
             if answer.startswith("finished"):
                 time.sleep(1.0)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pandas as pd
 import pytest
 import torch
@@ -12,7 +11,6 @@ from flwr.app import Context, RecordDict
 from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.config import ConfigError
-from fsl_sage_flwr.data import load_images
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.results import HISTORY_COLUMNS
 from fsl_sage_flwr.server_app import main
@@ -23,20 +21,9 @@ from ..memory_grid import MemoryGrid
 QUICK: dict[str, Any] = {"batch-size": 50, "num-server-rounds": 2, "align-epochs": 1}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_digits(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Write 240 of the digits as a local dataset: what is tested here is not how they train."""
-    directory = tmp_path_factory.mktemp("few") / "digits"
-    (directory / "data").mkdir(parents=True)
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
-    )
-    images, labels = load_images("digits")[0].decode(list(range(240)))
-    for split, rows in (("train", slice(0, 200)), ("test", slice(200, 240))):
-        table = {"image": list(images[rows, 0].numpy()), "label": labels[rows].tolist()}
-        path = directory / "data" / f"{split}-00000-of-00001.parquet"
-        datasets.Dataset.from_dict(table, features=features).to_parquet(str(path))
-    QUICK["dataset"] = str(directory)
+@pytest.fixture(autouse=True)
+def on_few_digits(few_digits: str) -> None:
+    QUICK["dataset"] = few_digits
 
 
 def run(results: Path, **settings: Any) -> Path:

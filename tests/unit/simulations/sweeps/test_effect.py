@@ -32,8 +32,10 @@ def trained(config, tmp_path, name):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_idle_keys_change_no_bit(tmp_path, algorithm):
-    config = {"algorithm": algorithm, "num-server-rounds": 2, "batch-size": 360}
+def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
+    config = {
+        "algorithm": algorithm, "dataset": few_digits, "num-server-rounds": 1, "batch-size": 50,
+    }  # fmt: skip
     idle = set(idle_keys(RunConfig.from_run_config(config))) - BY_CONFIG
     assert idle <= set(OTHER)
     ours = trained(config, tmp_path, "ours")

@@ -1,4 +1,5 @@
 import signal
+import sys
 import threading
 import time
 
@@ -7,7 +8,6 @@ import pytest
 from fsl_sage_flwr.simulations.run import Federation
 from fsl_sage_flwr.simulations.superlink import FlowerError
 from fsl_sage_flwr.simulations.sweeps import combinations, sweep
-from fsl_sage_flwr.simulations.sweeps import sweep as package_sweep
 
 RUNS = combinations([{"seed": [1, 2, 3, 4, 5]}])
 ONE, TWO = Federation(cpus=1), Federation(cpus=2)
@@ -33,8 +33,7 @@ class Log:
 @pytest.fixture
 def simulate(monkeypatch):
     """Put a function in the place of a real simulation."""
-    module = __import__(package_sweep.__module__, fromlist=["simulate"])
-    return lambda function: monkeypatch.setattr(module, "simulate", function)
+    return lambda function: monkeypatch.setattr(sys.modules[sweep.__module__], "simulate", function)
 
 
 def test_all_run_in_order_each_on_a_share(simulate, tmp_path):

@@ -1,0 +1,69 @@
+"""``fsl-sage sweep``, as a user types it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .commands import fsl_sage, started_by, summary_of
+
+pytestmark = pytest.mark.integration
+
+WORDS = ("--jobs", "2", "num-server-rounds=2", "batch-size=128", "results-dir=out")
+
+
+def runs_of(directory: Path) -> dict[str, Path]:
+    """Return the runs' directories by dataset."""
+    return {path.parents[1].name: path.parent for path in directory.rglob("summary.json")}
+
+
+def test_failed_runs_stop_nobody_and_finished_ones_are_skipped(tmp_path: Path) -> None:
+    words = ("sweep", *WORDS, "dataset=digits,/no/such/place", "--gpus-per-client", "auto")
+    done = fsl_sage(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "2 runs, 0 of them completed before; 2 at a time with 1 CPUs each" in done.stdout
+    assert "GPU share: " in done.stdout
+    assert "1 runs completed, 1 failed" in done.stdout
+    reason = "dataset=/no/such/place failed: DatasetError: dataset directory '/no/such/place'"
+    assert reason in done.stderr
+    states = {path.parent.parent.name: summary_of(path.parent)["completed"]
+              for path in (tmp_path / "out").rglob("summary.json")}  # fmt: skip
+    assert states == {"digits-iid": True, "place-iid": False}
+
+    again = fsl_sage("sweep", *WORDS, "dataset=digits", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "1 runs, 1 of them completed before" in again.stdout
+    assert "0 runs completed, 0 failed" in again.stdout
+
+
+def test_a_completed_run_is_not_written_over(tmp_path: Path) -> None:
+    words = ("run", "run-name=mine", "num-server-rounds=1", "results-dir=out")
+    assert fsl_sage(*words, cwd=tmp_path).returncode == 0
+    again = fsl_sage(*words, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "holds a completed run already" in again.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> None:
+    mark = f"fsl-sage-test-{tmp_path.name}-{number}"
+    words = ["sweep", "--jobs", "2", "num-server-rounds=500", "seed=1,2,3", "results-dir=out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
+        cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.rglob("history.csv"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert len(started_by(mark)) > 6
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert started_by(mark) == []
+    assert len(list(tmp_path.rglob("history.csv"))) == 2
