@@ -11,9 +11,9 @@ from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.trackers import TrackerError
 
 from ..integration.commands import history_of, run_directory, summary_of
-from .test_server_app import few_digits, run
+from .test_server_app import on_few_digits, run
 
-__all__ = ["few_digits"]  # a fixture
+__all__ = ["on_few_digits"]  # a fixture
 
 TRACKED = {"algorithm": "cse_fsl", "keep-optimizer-state": False}
 
