@@ -104,7 +104,7 @@ def _table(found: Leakage, treatment: str, path: Path) -> Table:
     shapes = " + ".join("×".join(map(str, shape)) for shape in found.smashed_shapes)
     pixels = math.prod(found.originals.shape[1:])
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("smashed data", f"{shapes} = {sum(sizes):,} values for {pixels:,} of the input")
+    table.add_row("smashed data", f"{shapes}: {sum(sizes):,} values for {pixels:,} of the input")
     table.add_row("sent", treatment.removeprefix("smashed data "))
     table.add_row(
         "distance correlation", f"{found.distance_correlation:.3f} ({found.samples} test images)"

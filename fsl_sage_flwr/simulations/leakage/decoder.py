@@ -92,8 +92,9 @@ def train_decoder(
 
 def _upsampling(shape: torch.Size, image: torch.Size) -> nn.Sequential:
     doublings = max(0, round(math.log2(image[1] / shape[1])))
-    # No affine: it only brings smashed data of any scale, clipped ones too, to one.
-    layers: list[nn.Module] = [nn.BatchNorm2d(shape[0], affine=False)]
+    # It only brings smashed data of any scale, clipped ones too, to one; no momentum: its
+    # statistics are those of all steps, however few.
+    layers: list[nn.Module] = [nn.BatchNorm2d(shape[0], affine=False, momentum=None)]
     layers += _convolution(shape[0], WIDTH)
     width = WIDTH
     for _ in range(doublings):
@@ -111,7 +112,7 @@ def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
 
 def _perceptron(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.BatchNorm1d(width, affine=False),
+        nn.BatchNorm1d(width, affine=False, momentum=None),
         nn.Linear(width, HIDDEN),
         nn.ReLU(),
         nn.Linear(HIDDEN, HIDDEN),
