@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ class Recorder:
         self._test_batches = test_batches
         self._tracker = tracker or Tracker()
         self._rows: list[dict[str, Any]] = []
+        self._client_rows: list[dict[str, Any]] = []
+        self._arrays: ArrayRecord | None = None
         self._bytes_before = strategy.ledger.by_kind()
         self._began = time.perf_counter()
         self._round_began = self._began
@@ -75,7 +77,7 @@ class Recorder:
     def begin(self) -> None:
         """Write the configuration, and the history of a run that is resumed."""
         self._directory.write_config(self._config.to_run_config())
-        self._directory.write_history(self._rows)
+        self._directory.write_history(self._rows, self._client_rows)
         for row in self._rows:
             self._tracker.log(row)
         self._write_summary("running")
@@ -88,6 +90,7 @@ class Recorder:
         EnoughCommunicationError
             After the round that reaches ``comm-threshold-mb``.
         """
+        self._arrays = arrays
         if server_round == 0:
             self._round_began = time.perf_counter()
             return None
@@ -100,7 +103,9 @@ class Recorder:
         self._round_began = now
         best = max((r["test_accuracy"] for r in self._rows), default=-1.0)
         self._rows.append(row)
-        self._directory.append_history(row)
+        clients = [asdict(client) for client in self._strategy.client_rounds()]
+        self._client_rows += clients
+        self._directory.append_history(row, clients)
         self._tracker.log(row)
         self._log(row)
         self._save(arrays, is_best=row["test_accuracy"] > best)
@@ -138,7 +143,7 @@ class Recorder:
                 f"num-server-rounds = {self._config.num_server_rounds}: the checkpoint has "
                 f"finished {self._strategy.rounds_done} rounds already; ask for more"
             )
-        self._rows = saved["history"]
+        self._rows, self._client_rows = saved["history"], saved["clients"]
         self._bytes_before = self._strategy.ledger.by_kind()
         log.warning(
             "resumed after round %d; the clients' optimizer states are not in a checkpoint "
@@ -196,16 +201,25 @@ class Recorder:
         last = done == self._config.num_server_rounds
         if interval == 0 or not (is_best or last or done % interval == 0):
             return
-        state = {
-            "config": self._config.to_run_config(),
-            "strategy": self._strategy.state_dict(),
-            "client_half": dict(arrays.to_torch_state_dict()),
-            "history": self._rows,
-        }
+        state = self._state(arrays)
         if last or done % interval == 0:
             self._directory.write_checkpoint(self._directory.latest, state)
         if is_best:
             self._directory.write_checkpoint(self._directory.best, state)
+
+    def _state(self, arrays: ArrayRecord) -> dict[str, Any]:
+        return {
+            "config": self._config.to_run_config(),
+            "strategy": self._strategy.state_dict(),
+            "client_half": dict(arrays.to_torch_state_dict()),
+            "history": self._rows,
+            "clients": self._client_rows,
+        }
+
+    def save_last_good(self) -> None:
+        """Save the state after the last round that counts, when training cannot go on."""
+        if self._arrays is not None:
+            self._directory.write_checkpoint(self._directory.latest, self._state(self._arrays))
 
     def _write_summary(self, status: str) -> None:
         best = max(self._rows, key=lambda row: row["test_accuracy"], default={})

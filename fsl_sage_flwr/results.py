@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,10 @@ HISTORY_COLUMNS = (
     "clients",
     "failures",
 )
+CLIENT_COLUMNS = (
+    "round", "client", "node_id", "examples", "update_norm", "seconds", "down_bytes", "up_bytes",
+    "failure",
+)  # fmt: skip
 SECONDS_COLUMNS = tuple(column for column in HISTORY_COLUMNS if column.endswith("seconds"))
 
 
@@ -90,6 +94,11 @@ class RunDirectory:
         return path / "summary.json"
 
     @staticmethod
+    def clients_of(path: Path) -> Path:
+        """Return where a run directory has one row per client and round."""
+        return path / "clients.csv"
+
+    @staticmethod
     def config_of(path: Path) -> Path:
         """Return where a run directory has its resolved configuration."""
         return path / "config.json"
@@ -132,15 +141,20 @@ class RunDirectory:
         """Write ``federation.json``, and clear away what an unfinished run has left here."""
         if not resumed:
             self.history_of(self.path).unlink(missing_ok=True)
+            self.clients_of(self.path).unlink(missing_ok=True)
         self.write_summary({"completed": False, "status": "running"})
         self._write_json(self.federation_of(self.path), federation)
 
-    def write_history(self, rows: list[dict[str, Any]]) -> None:
-        """Write the whole history, as a resumed run does."""
-        self._replace(self.history_of(self.path), lambda path: self._csv(path, rows))
+    def write_history(self, rows: list[dict[str, Any]], clients: list[dict[str, Any]]) -> None:
+        """Write the whole history of rounds and of clients, as a resumed run does."""
+        history, of_clients = self.history_of(self.path), self.clients_of(self.path)
+        self._replace(history, lambda path: self._csv(path, rows, HISTORY_COLUMNS))
+        self._replace(of_clients, lambda path: self._csv(path, clients, CLIENT_COLUMNS))
 
-    def append_history(self, row: dict[str, Any]) -> None:
-        """Add a round's row."""
+    def append_history(self, row: dict[str, Any], clients: list[dict[str, Any]]) -> None:
+        """Add a round's row, and those of its clients."""
+        with self.clients_of(self.path).open("a", newline="") as file:
+            csv.DictWriter(file, CLIENT_COLUMNS).writerows(clients)
         with self.history_of(self.path).open("a", newline="") as file:
             csv.DictWriter(file, HISTORY_COLUMNS).writerow(row)
 
@@ -165,9 +179,9 @@ class RunDirectory:
             self.write_checkpoint(self.path / f"{name}.pt", on_cpu)
 
     @staticmethod
-    def _csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    def _csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, HISTORY_COLUMNS)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
 

@@ -11,6 +11,7 @@ from .assembly import build_task, build_test_batches
 from .config import RunConfig
 from .recorder import EnoughCommunicationError, Recorder
 from .results import RunDirectory, refuse_completed, run_path
+from .strategies import DivergedError
 from .trackers import open_tracker
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -45,5 +46,8 @@ def main(grid: Grid, context: Context) -> None:
             )
         except EnoughCommunicationError as enough:
             recorder.complete(enough.arrays)
+        except DivergedError:
+            recorder.save_last_good()
+            raise
         else:
             recorder.complete(result.arrays or arrays)

@@ -82,14 +82,17 @@ class Forward:
     @contextmanager
     def counting_graph(self) -> Iterator[None]:
         """Add up the bytes that the graph of the passes inside keeps."""
-        self.graph_bytes = 0
+        sizes = list[int]()
 
+        # The graph keeps this function, and what it returns: neither may hang on the graph, or
+        # it stays for good where no backward pass comes, as in a process that the node has left.
         def count(tensor: Tensor) -> Tensor:
-            self.graph_bytes += tensor.numel() * tensor.element_size()
-            return tensor
+            sizes.append(tensor.numel() * tensor.element_size())
+            return tensor.detach()
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             yield
+        self.graph_bytes = sum(sizes)
 
 
 Key = tuple[int, int, int, int]

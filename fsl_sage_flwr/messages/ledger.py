@@ -60,13 +60,15 @@ class CommunicationLedger:
         """Bytes in the way of counting of the published figures."""
         return self._reference
 
-    def add(self, direction: Direction, content: RecordDict) -> None:
-        """Count the content of one message."""
+    def add(self, direction: Direction, content: RecordDict) -> int:
+        """Count the content of one message; return its bytes."""
+        before = self.total
         for name, record in content.items():
             kind = self._kinds.get(name, OTHER) if isinstance(record, ArrayRecord) else OTHER
             self._bytes[f"{direction}_{kind}_bytes"] += record.count_bytes()
             if isinstance(record, ArrayRecord) and name != LABELS:
                 self._reference += sum(_raw_bytes(array) for array in record.values())
+        return self.total - before
 
     def by_kind(self) -> dict[str, int]:
         """Return bytes by ``{direction}_{kind}_bytes``, every column present."""

@@ -1,5 +1,6 @@
 """Split-learning algorithms as Flower strategies."""
 
+from .client_round import ClientRound
 from .cse_fsl import CseFsl
 from .evaluation import evaluate_halves, to_record
 from .fsl_sage import FslSage
@@ -7,10 +8,12 @@ from .full_model_fed_avg import FullModelFedAvg
 from .round_summary import RoundSummary
 from .split_fed import SplitFedV1, SplitFedV2
 from .split_grid import SplitGrid
-from .split_strategy import SplitStrategy, TrainingFailedError
+from .split_strategy import DivergedError, SplitStrategy, TrainingFailedError
 
 __all__ = [
+    "ClientRound",
     "CseFsl",
+    "DivergedError",
     "FslSage",
     "FullModelFedAvg",
     "RoundSummary",

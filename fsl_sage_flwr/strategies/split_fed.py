@@ -174,7 +174,7 @@ class SplitFed(SplitStrategy[TrainReply]):
                 self.task.loss,
                 self.task.autocast,
             )
-            self._losses.append((loss, len(labels)))
+            self._note_loss(client, loss, len(labels))
             answers.append(gradients)
         return join_gradients(answers)
 

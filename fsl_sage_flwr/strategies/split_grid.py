@@ -1,13 +1,15 @@
 """A Grid that counts bytes and hands replies over as they arrive."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from ..messages import CommunicationLedger
+from .client_round import NodeTraffic
 
 SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
@@ -40,6 +42,12 @@ class SplitGrid(Grid):
         self._ledger = ledger
         self._on_reply = on_reply
         self._unanswered: dict[str, tuple[int, float]] = {}
+        self._traffic: defaultdict[int, NodeTraffic] = defaultdict(NodeTraffic)
+
+    def new_round(self) -> Mapping[int, NodeTraffic]:
+        """Return the traffic by node from here to the next call; it grows as it happens."""
+        self._traffic = defaultdict(NodeTraffic)
+        return self._traffic
 
     def set_run(self, run: Any) -> None:
         """Set the run of the wrapped Grid."""
@@ -75,7 +83,8 @@ class SplitGrid(Grid):
         """Send messages, counted."""
         messages = list(messages)
         for message in messages:
-            self._ledger.add("down", message.content)
+            size = self._ledger.add("down", message.content)
+            self._traffic[message.metadata.dst_node_id].down_bytes += size
         return self._grid.push_messages(messages)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -83,7 +92,8 @@ class SplitGrid(Grid):
         replies = list(self._grid.pull_messages(message_ids))
         for reply in replies:
             if reply.has_content():
-                self._ledger.add("up", reply.content)
+                size = self._ledger.add("up", reply.content)
+                self._traffic[reply.metadata.src_node_id].up_bytes += size
         return replies
 
     def send_and_receive(
@@ -113,18 +123,22 @@ class SplitGrid(Grid):
         ids = list(self.push_messages(messages))
         pending = dict(zip(ids, messages, strict=True))
         deadline = None if timeout is None else time.monotonic() + timeout
-        last, received = time.monotonic(), list[Message]()
+        began = last = time.monotonic()
+        received = list[Message]()
         while pending and (deadline is None or time.monotonic() < deadline):
             replies = list(self.pull_messages(list(pending)))
             for reply in replies:
                 received.append(reply)
-                on_reply(pending.pop(reply.metadata.reply_to_message_id), reply)
+                request = pending.pop(reply.metadata.reply_to_message_id)
+                self._traffic[request.metadata.dst_node_id].seconds += time.monotonic() - began
+                on_reply(request, reply)
             if replies:
                 last = time.monotonic()
             elif pending:
                 waited = time.monotonic() - last
                 time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * waited)))
         for message_id, message in pending.items():
+            self._traffic[message.metadata.dst_node_id].seconds += time.monotonic() - began
             expires = time.monotonic() + message.metadata.ttl
             self._unanswered[message_id] = (message.metadata.dst_node_id, expires)
         return received

@@ -1,10 +1,11 @@
 """What every split-learning strategy does alike."""
 
 import logging
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -23,6 +24,7 @@ from ..messages import (
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
 from .averaging import weighted_mean, with_dtypes_of
+from .client_round import ClientRound, NodeTraffic, update_norm
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
@@ -39,6 +41,10 @@ Reply = TypeVar("Reply")
 
 class TrainingFailedError(RuntimeError):
     """Too many rounds in a row had too few good replies."""
+
+
+class DivergedError(RuntimeError):
+    """The server half's loss is not finite: there is nothing left to train."""
 
 
 class SplitStrategy(FedAvg, Generic[Reply]):
@@ -116,6 +122,9 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
         self._losses: list[tuple[float, int]] = []
         self._evaluation: FederatedEvaluation | None = None
+        self._traffic: Mapping[int, NodeTraffic] = {}
+        self._sent = ArrayRecord()
+        self._updates: dict[int, tuple[int, float]] = {}
 
     # What an algorithm is made of -------------------------------------------------------
 
@@ -197,6 +206,21 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         """Number of parameters of a client's auxiliary head; 0 where there is none."""
         return 0
 
+    def client_rounds(self) -> list[ClientRound]:
+        """Return what each client did in the last round, by partition id."""
+        summary, rows = self.last_round, []
+        for client in sorted({*self._asked.values(), *summary.failures}):
+            node = self.roster.nodes.get(client, 0)
+            examples, norm = self._updates.get(client, (None, None))
+            traffic = self._traffic.get(node, NodeTraffic())
+            rows.append(
+                ClientRound(
+                    summary.round, client, node, examples, norm, round(traffic.seconds, 3),
+                    traffic.down_bytes, traffic.up_bytes, summary.failures.get(client, ""),
+                )
+            )  # fmt: skip
+        return rows
+
     def initial_arrays(self) -> ArrayRecord:
         """Return the client half as it is, the ``initial_arrays`` of ``start``."""
         return ArrayRecord(self.task.model.client.state_dict())
@@ -259,10 +283,11 @@ class SplitStrategy(FedAvg, Generic[Reply]):
                 "use DifferentialPrivacyServerSideFixedClipping around it"
             )
         self._undo_unfinished()
-        self._evaluation = None
+        self._evaluation, self._sent, self._updates = None, arrays, {}
         self.rounds_done = self._first_round + server_round - 1
         self.last_round = RoundSummary(round=self.rounds_done + 1)
         self.roster.refresh(grid, self.min_available_nodes)
+        self._traffic = grid.new_round()
         wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done)
         log.info("configure_train: clients %s of %d", clients, len(self.roster.nodes))
@@ -304,6 +329,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             self._give_up(f"{len(good)} good replies, {wanted} needed")
             return None, None
         self._failed_rounds = 0
+        self._updates = {self._asked[r.metadata.src_node_id]: self._update(r) for r in good}
         self._finish({client: self._replies[client] for client in sorted(self._served)})
         arrays, metrics = super().aggregate_train(server_round, good)
         self._saved, self._replies = None, {}
@@ -401,6 +427,30 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         lost = [client for client, reply in replies.items() if reply.optimizer_state_lost]
         if lost:
             log.warning("clients %s had lost their optimizer state and began afresh", lost)
+
+    def _update(self, reply: Message) -> tuple[int, float]:
+        """Return the examples and the norm of the update of a good reply."""
+        (metrics,) = reply.content.metric_records.values()
+        norm = update_norm(self._sent, reply.content.array_records[self.arrayrecord_key])
+        return int(cast(int, metrics[self.weighted_by_key])), norm
+
+    def _note_loss(self, client: int, loss: float, samples: int) -> None:
+        """Note the loss of a step of the server half.
+
+        Raises
+        ------
+        DivergedError
+            It is not finite; the server half is as it was before the round.
+        """
+        if not math.isfinite(loss):
+            self._restore_server(self._saved)
+            self._saved = None
+            raise DivergedError(
+                f"the server half's loss is {loss} in round {self.last_round.round}, on a batch of "
+                f"client {client}; this round is undone. Lower server-learning-rate or "
+                "learning-rate, or look at that client in clients.csv"
+            )
+        self._losses.append((loss, samples))
 
     def _leave_out(self, client: int, reason: str) -> None:
         self.last_round.failures[client] = reason

@@ -96,7 +96,7 @@ class UploadStrategy(OneServerHalf):
                 self.task.loss,
                 self.task.autocast,
             )
-            self._losses.append((loss, len(labels)))
+            self._note_loss(client, loss, len(labels))
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
         self._note(replies)

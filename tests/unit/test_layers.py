@@ -35,7 +35,7 @@ BELOW = {
     "recorder": {"config", "results", "strategies", "task", "trackers"},
     "client_app": {"assembly", "client_apps", "config", "task"},
     "server_app": {
-        *("algorithms", "assembly", "config", "recorder", "results", "trackers"),
+        *("algorithms", "assembly", "config", "recorder", "results", "strategies", "trackers"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {

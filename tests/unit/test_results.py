@@ -1,14 +1,22 @@
 import csv
 import json
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.config import ConfigError, RunConfig
 from fsl_sage_flwr.messages.ledger import COLUMNS
-from fsl_sage_flwr.results import HISTORY_COLUMNS, RunDirectory, run_path
+from fsl_sage_flwr.results import (
+    CLIENT_COLUMNS,
+    HISTORY_COLUMNS,
+    RunDirectory,
+    refuse_completed,
+    run_path,
+)
+from fsl_sage_flwr.strategies import ClientRound
 
 
 @pytest.fixture
@@ -70,32 +78,66 @@ def test_history_has_the_columns_of_the_ledger():
 
 
 def test_history_grows_by_a_row(run):
-    run.write_history([])
-    run.append_history(row(1, test_accuracy=0.5))
+    run.write_history([], [])
+    run.append_history(row(1, test_accuracy=0.5), [])
     after_one = RunDirectory.history_of(run.path).read_bytes()
-    run.append_history(row(2, test_accuracy=0.75))
+    run.append_history(row(2, test_accuracy=0.75), [])
     assert RunDirectory.history_of(run.path).read_bytes().startswith(after_one)
     assert [(r["round"], r["test_accuracy"]) for r in rows_of(run)] == [("1", "0.5"), ("2", "0.75")]
     assert list(rows_of(run)[0]) == list(HISTORY_COLUMNS)
 
 
 def test_a_resumed_history_is_written_whole_and_goes_on(run):
-    run.write_history([row(1), row(2), row(3)])
-    run.write_history([row(1), row(2)])
-    run.append_history(row(3))
+    run.write_history([row(1), row(2), row(3)], [])
+    run.write_history([row(1), row(2)], [])
+    run.append_history(row(3), [])
     assert [r["round"] for r in rows_of(run)] == ["1", "2", "3"]
-    assert files_in(run) == ["history.csv"]
+    assert files_in(run) == ["clients.csv", "history.csv"]
 
 
 def test_history_refuses_an_unknown_column(run):
-    run.write_history([row(1)])
+    run.write_history([row(1)], [])
     before = RunDirectory.history_of(run.path).read_bytes()
     with pytest.raises(ValueError, match="surprise"):
-        run.append_history(row(2, surprise=1))
+        run.append_history(row(2, surprise=1), [])
     with pytest.raises(ValueError, match="surprise"):
-        run.write_history([row(1), row(2, surprise=1)])
+        run.write_history([row(1), row(2, surprise=1)], [])
     assert RunDirectory.history_of(run.path).read_bytes() == before
-    assert files_in(run) == ["history.csv"]
+    assert files_in(run) == ["clients.csv", "history.csv"]
+
+
+def test_clients_have_a_row_each_round(run):
+    client = dict.fromkeys(CLIENT_COLUMNS, 0)
+    run.write_history([], [])
+    run.append_history(
+        row(1), [{**client, "client": 0}, {**client, "client": 3, "failure": "a, b"}]
+    )
+    with RunDirectory.clients_of(run.path).open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(r["client"], r["failure"]) for r in found] == [("0", "0"), ("3", "a, b")]
+    assert tuple(found[0]) == CLIENT_COLUMNS == tuple(f.name for f in fields(ClientRound))
+
+
+def test_a_simulation_begins_where_an_unfinished_one_was(run):
+    run.write_history([row(1)], [])
+    run.begin_simulation({"num-supernodes": 4}, resumed=True)
+    assert len(rows_of(run)) == 1
+    run.begin_simulation({"num-supernodes": 4}, resumed=False)
+    assert files_in(run) == ["federation.json", "summary.json"]
+    assert json.loads(RunDirectory.federation_of(run.path).read_text()) == {"num-supernodes": 4}
+    assert json.loads(RunDirectory.summary_of(run.path).read_text())["completed"] is False
+
+
+def test_a_completed_run_is_not_written_over_unless_it_is_resumed(tmp_path):
+    config = RunConfig(results_dir=str(tmp_path), run_name="mine")
+    refuse_completed(config)
+    run = RunDirectory(run_path(config))
+    run.write_summary({"completed": False})
+    refuse_completed(config)
+    run.write_summary({"completed": True})
+    refuse_completed(replace(config, resume=str(run.latest)))
+    with pytest.raises(ConfigError, match=r"run-name = 'mine': .* holds a completed run already"):
+        refuse_completed(config)
 
 
 def test_a_checkpoint_is_read_with_weights_only(run):

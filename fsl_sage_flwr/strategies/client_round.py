@@ -1,0 +1,71 @@
+"""What one client did in one round, for whoever looks for a bad one."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import ArrayRecord
+
+
+@dataclass
+class NodeTraffic:
+    """What went to and came from one node.
+
+    Attributes
+    ----------
+    down_bytes, up_bytes : int
+        To the node and from it, as the ledger counts.
+    seconds : float
+        From sending a message to having its reply, added up over the messages; a message
+        without a reply counts until it was given up.
+    """
+
+    down_bytes: int = 0
+    up_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class ClientRound:
+    """What one client did in one round.
+
+    Attributes
+    ----------
+    round : int
+        Counted from 1.
+    client : int
+        Partition id.
+    node_id : int
+        Flower's id of the node.
+    examples : int or None
+        That its reply weighs in the average; None when it was left out.
+    update_norm : float or None
+        Euclidean distance between the weights that it was sent and those it sent back,
+        over all floating-point values of the record that is averaged.
+    seconds : float
+        Latency: waiting for its replies, of all its messages.
+    down_bytes, up_bytes : int
+        To the client and from it.
+    failure : str
+        Why it was left out; empty when it was not.
+    """
+
+    round: int
+    client: int
+    node_id: int
+    examples: int | None
+    update_norm: float | None
+    seconds: float
+    down_bytes: int
+    up_bytes: int
+    failure: str
+
+
+def update_norm(sent: ArrayRecord, returned: ArrayRecord) -> float:
+    """Return the Euclidean norm of an update, floating-point arrays alone."""
+    total = 0.0
+    for name, array in returned.items():
+        if np.issubdtype(np.dtype(array.dtype), np.floating):
+            change = array.numpy().astype(np.float64) - sent[name].numpy()
+            total += float(np.vdot(change, change))
+    return math.sqrt(total)

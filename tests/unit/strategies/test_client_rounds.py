@@ -1,0 +1,104 @@
+"""What an operator sees of each client."""
+
+import copy
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from flwr.app import ArrayRecord
+
+from fsl_sage_flwr.strategies import DivergedError, SplitStrategy
+
+from ...runs import assert_same, cse_fsl, fed_avg, fsl_sage, grid, split_fed_v1, split_fed_v2, train
+from ...tasks import CLIENTS
+from .test_contract import every_strategy, in_round, server_state, swallow, with_nan
+from .test_federated_evaluation import WITH_VALIDATION, nodes
+
+
+@every_strategy
+def test_bytes_of_the_clients_are_those_of_the_ledger(make):
+    strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
+    totals, rows = [], []
+
+    def each_round(server_round, arrays):
+        totals.append(strategy.ledger.total)
+        rows.append(strategy.client_rounds())
+
+    there = nodes()
+    strategy.start(there, strategy.initial_arrays(), num_rounds=3, evaluate_fn=each_round)
+    assert [row.client for row in rows[1]] == list(range(CLIENTS))
+    assert {row.node_id: row.client for row in rows[1]} == there.partition
+    for (before, after), of_round in list(zip(pairwise(totals), rows[1:], strict=True))[1:]:
+        assert sum(row.down_bytes + row.up_bytes for row in of_round) == after - before
+        assert all(row.failure == "" and row.examples > 0 for row in of_round)
+
+
+@every_strategy
+def test_a_bad_client_is_seen(make):
+    strategy = make()
+    train(strategy, grid(tamper=in_round(0, 1, with_nan)), 1)
+    good, bad = strategy.client_rounds()[0], strategy.client_rounds()[1]
+    assert (bad.client, bad.examples, bad.update_norm) == (1, None, None)
+    assert "holds NaN or infinite" in bad.failure
+    assert bad.up_bytes > 0
+    assert (good.failure, good.round) == ("", 1)
+    assert good.update_norm > 0
+
+
+def test_a_client_that_is_silent_has_sent_nothing_and_waited():
+    strategy = fed_avg(round_timeout=0.2)
+    train(strategy, grid(tamper=in_round(0, 2, swallow)), 1)
+    row = strategy.client_rounds()[2]
+    assert (row.up_bytes, row.failure) == (0, "no reply within 0.2 s")
+    assert row.seconds >= 0.2
+
+
+@pytest.mark.parametrize("make", [fed_avg, split_fed_v2, fsl_sage])
+def test_the_norm_is_of_the_floating_values(make):
+    strategy = make()
+    returned = {}
+
+    def keep(partition, reply):
+        if "arrays" in reply.content:
+            returned[partition] = reply.content["arrays"].to_torch_state_dict()
+        return reply
+
+    initial = strategy.initial_arrays()
+    before = {k: v.clone() for k, v in initial.to_torch_state_dict().items()}
+    train(strategy, grid(tamper=keep), 1, initial)
+    for row in strategy.client_rounds():
+        change = torch.cat(
+            [
+                (tensor.double() - before[name].double()).flatten()
+                for name, tensor in returned[row.client].items()
+                if tensor.is_floating_point()
+            ]
+        )
+        assert math.isclose(row.update_norm, change.norm().item(), rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2, cse_fsl, fsl_sage])
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_state_of_before(make):
+    def too_large(partition, reply):
+        """Finite smashed data, and a loss that is not."""
+        if server_rounds and partition == 1 and "smashed" in reply.content:
+            tensors = reply.content["smashed"].to_torch_state_dict()
+            huge = {name: torch.full_like(tensor, 3e38) for name, tensor in tensors.items()}
+            reply.content["smashed"] = ArrayRecord(huge)
+        return reply
+
+    strategy: SplitStrategy = make()
+    states, server_rounds = [], []
+
+    def each_round(server_round, arrays):
+        states.append(copy.deepcopy(server_state(strategy)))
+        if server_round:
+            server_rounds.append(server_round)
+
+    with pytest.raises(DivergedError, match=r"loss is (nan|inf) in round 2, on a batch of client"):
+        strategy.start(
+            grid(tamper=too_large), strategy.initial_arrays(), num_rounds=3, evaluate_fn=each_round
+        )
+    assert server_rounds == [1]
+    assert_same(server_state(strategy), states[-1])
