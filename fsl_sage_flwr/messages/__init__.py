@@ -4,6 +4,7 @@ from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .ledger import CommunicationLedger, Direction
 from .records import BadReplyError, MissingPayloadError
+from .reply import content_of, discard
 from .smashed import SmashedBatches, SmashedSpec
 from .split_fed import (
     SPLIT_FED_EXCHANGE,
@@ -46,5 +47,7 @@ __all__ = [
     "TrainRequest",
     "Upload",
     "WeightsRequest",
+    "content_of",
+    "discard",
     "join_gradients",
 ]
