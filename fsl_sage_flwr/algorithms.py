@@ -56,6 +56,7 @@ def common_arguments(config: Any) -> dict[str, Any]:
         "fraction_evaluate": config.fraction_evaluate,
         "min_train_nodes": config.min_train_nodes,
         "round_timeout": config.round_timeout,
+        "max_reply_bytes": int(config.max_reply_mb * 2**20),
     }
 
 

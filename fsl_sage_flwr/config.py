@@ -153,6 +153,7 @@ class RunConfig:
     comm_threshold_mb: float = _key(0.0, _at_least(0))
     min_train_nodes: int = _key(1, _at_least(1))
     round_timeout: float = _key(3600.0, _at_least(0, above=True))
+    max_reply_mb: float = _key(1024.0, _at_least(0, above=True))
     checkpoint_interval: int = _key(1, _at_least(0))
     resume: str = _key("")
     device: str = _key("auto", _device)

@@ -21,7 +21,7 @@ log = logging.getLogger("flwr.fsl_sage")
 # What may differ between a checkpoint's configuration and the run that goes on from it.
 FREE_TO_CHANGE = {
     "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
-    "checkpoint-interval", "min-train-nodes", "comm-threshold-mb", "tracker",
+    "checkpoint-interval", "min-train-nodes", "max-reply-mb", "comm-threshold-mb", "tracker",
 }  # fmt: skip
 
 

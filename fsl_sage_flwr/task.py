@@ -1,5 +1,6 @@
 """What is trained: the one thing that strategies and client apps are handed."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -143,6 +144,20 @@ class SplitTask:
             smashed = as_tensors(client(self.example.to(self.device)))
         client.train(training)
         return tuple(tensor.cpu() for tensor in smashed)
+
+    def takes_single_samples(self) -> bool:
+        """Tell whether the server half can be trained on a batch of one sample.
+
+        BatchNorm refuses one where there is nothing but the batch to normalise over.
+        """
+        half = copy.deepcopy(self.model.server).train()
+        one = tuple(tensor[:1] for tensor in self._example_there())
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            try:
+                half(*one)
+            except ValueError:
+                return False
+        return True
 
     @cached_property
     def head(self) -> nn.Module:

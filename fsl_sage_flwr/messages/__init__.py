@@ -4,6 +4,7 @@ from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .ledger import CommunicationLedger, Direction
 from .records import BadReplyError, MissingPayloadError, place_of
+from .reply import content_of, discard
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .split_fed import (
     SPLIT_FED_EXCHANGE,
@@ -47,6 +48,8 @@ __all__ = [
     "Upload",
     "WeightsRequest",
     "change_smashed",
+    "content_of",
+    "discard",
     "join_gradients",
     "place_of",
 ]

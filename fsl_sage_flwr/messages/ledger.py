@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from .records import CLIENT_HALF, FULL_MODEL, KINDS, LABELS, OTHER
+from .reply import count_bytes
 
 Direction = Literal["down", "up"]
 DIRECTIONS: tuple[Direction, ...] = ("down", "up")
@@ -63,9 +64,10 @@ class CommunicationLedger:
     def add(self, direction: Direction, content: RecordDict) -> int:
         """Count the content of one message; return its bytes."""
         before = self.total
+        sizes = count_bytes(content)
         for name, record in content.items():
             kind = self._kinds.get(name, OTHER) if isinstance(record, ArrayRecord) else OTHER
-            self._bytes[f"{direction}_{kind}_bytes"] += record.count_bytes()
+            self._bytes[f"{direction}_{kind}_bytes"] += sizes[name]
             if isinstance(record, ArrayRecord) and name != LABELS:
                 self._reference += sum(_raw_bytes(array) for array in record.values())
         return self.total - before

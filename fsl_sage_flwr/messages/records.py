@@ -1,9 +1,12 @@
 """Names of the records in a message, and safe ways to read them."""
 
 from collections.abc import Mapping
+from io import BytesIO
+from math import prod
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from torch import Tensor
 
 CLIENT_HALF = "arrays"  # Flower's own name: its wrappers and mods look for it
@@ -47,12 +50,32 @@ def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
     tensors = {}
     for key, array in content.array_records[name].items():
         try:
+            _check_header(array.data)
             tensors[key] = torch.from_numpy(array.numpy())
         except (TypeError, ValueError, EOFError, OSError) as error:
             raise BadReplyError(
                 f"array {key!r} of record {name!r} cannot be read: {error}"
             ) from error
     return tensors
+
+
+def _check_header(data: bytes) -> None:
+    """Refuse data that are not as many as their header says: numpy makes room first.
+
+    Raises
+    ------
+    ValueError
+        They are not, or are Python objects.
+    """
+    file = BytesIO(data)
+    version = read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of numpy's format")
+    read_header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    there = len(data) - file.tell()
+    if dtype.hasobject or prod(shape) * dtype.itemsize != there:
+        raise ValueError(f"{there} bytes for {dtype} {shape}")
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> ArrayRecord:
@@ -80,6 +103,35 @@ def place_of(content: RecordDict) -> tuple[int, int]:
     values = (config.get("round", 0), config.get("exchange", 0))
     round_, exchange = (value if isinstance(value, int) else 0 for value in values)
     return round_, exchange
+
+
+def check_keys(record: MetricRecord, keys: set[str]) -> None:
+    """Refuse a record that has other keys than these.
+
+    Flower drops a round whose replies differ in the keys of their metrics.
+
+    Raises
+    ------
+    BadReplyError
+        Names the first.
+    """
+    odd = sorted(keys ^ set(record))
+    if odd:
+        wrong = "missing" if odd[0] in keys else "unknown"
+        raise BadReplyError(f"{odd[0]!r} is {wrong} among the metrics")
+
+
+def check_records(content: RecordDict, names: set[str]) -> None:
+    """Refuse a content with other records than these.
+
+    Raises
+    ------
+    BadReplyError
+        Names them.
+    """
+    unknown = sorted(set(content) - names)
+    if unknown:
+        raise BadReplyError(f"unknown records: {', '.join(unknown[:3])}")
 
 
 def not_negative(record: MetricRecord, key: str) -> float:

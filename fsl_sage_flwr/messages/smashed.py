@@ -10,7 +10,15 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
-from .records import LABELS, SMASHED, BadReplyError, check_finite, tensors_of, to_arrays
+from .records import (
+    LABELS,
+    SMASHED,
+    BadReplyError,
+    check_finite,
+    check_records,
+    tensors_of,
+    to_arrays,
+)
 
 _LABELS = "labels"
 _SIZES = "batch-sizes"
@@ -26,10 +34,14 @@ class SmashedSpec:
         Examples; shape beyond the first axis and dtype count.
     num_classes : int
         Labels are in ``range(num_classes)``.
+    smallest_batch : int
+        Samples that a batch must have at least: 2 where the server half normalises over
+        the batch alone.
     """
 
     tensors: tuple[Tensor, ...]
     num_classes: int
+    smallest_batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,15 +106,30 @@ class SmashedBatches:
             raise BadReplyError("labels must be one int64 vector")
         if sizes is None or sizes.dtype != torch.int64 or sizes.dim() != 1:
             raise BadReplyError("batch-sizes must be one int64 vector")
+        _check_sizes(sizes.tolist(), len(labels), spec.smallest_batch)
         _check_tensors(smashed, len(labels), spec)
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < spec.num_classes:
+        if not 0 <= int(labels.min()) <= int(labels.max()) < spec.num_classes:
             raise BadReplyError(
                 f"labels run from {int(labels.min())} to {int(labels.max())}; "
                 f"valid are 0 to {spec.num_classes - 1}"
             )
-        if int(sizes.sum()) != len(labels) or (len(sizes) and int(sizes.min()) < 1):
-            raise BadReplyError(f"batch-sizes {sizes.tolist()} do not make {len(labels)} samples")
         return cls(tuple(smashed.values()), labels, tuple(sizes.tolist()))
+
+    @classmethod
+    def take_alone_from(cls, content: RecordDict, spec: SmashedSpec) -> "SmashedBatches":
+        """Do as :meth:`take_from` with a reply that must hold nothing else."""
+        batches = cls.take_from(content, spec)
+        check_records(content, set())
+        return batches
+
+
+def _check_sizes(sizes: list[int], count: int, smallest: int) -> None:
+    """Refuse sizes of batches; in Python's integers, which do not overflow."""
+    if sum(sizes) != count or any(size < smallest for size in sizes) or not sizes:
+        shown = f"{sizes[:5]} …" if len(sizes) > 5 else f"{sizes}"
+        raise BadReplyError(
+            f"batch-sizes {shown} do not make {count} samples in batches of at least {smallest}"
+        )
 
 
 def change_smashed(

@@ -18,6 +18,7 @@ from .records import (
     GRADIENTS,
     METRICS,
     BadReplyError,
+    check_records,
     number,
     tensors_of,
     to_arrays,
@@ -120,9 +121,19 @@ class ExchangeReply:
 
     @classmethod
     def take_from(
-        cls, content: RecordDict, *, round_: int, exchange: int, width: int, spec: SmashedSpec
+        cls,
+        content: RecordDict,
+        *,
+        round_: int,
+        exchange: int,
+        width: int,
+        spec: SmashedSpec,
+        promised: int | None = None,
     ) -> "ExchangeReply":
-        """Read and check on the server; ``width`` is the request's ``batches_per_exchange``.
+        """Read and check on the server.
+
+        ``width`` is the request's ``batches_per_exchange``; ``promised`` is how many batches
+        the client's earlier replies said that its round has.
 
         Raises
         ------
@@ -139,7 +150,11 @@ class ExchangeReply:
                 f"reply of round {found[0]}, exchange {found[1]} in round {round_}, "
                 f"exchange {exchange}"
             )
-        batches, smashed = number(metrics, "batches"), SmashedBatches.take_from(content, spec)
+        batches = number(metrics, "batches")
+        if promised is not None and batches != promised:
+            raise BadReplyError(f"{batches} batches in the round, but {promised} were promised")
+        smashed = SmashedBatches.take_from(content, spec)
+        check_records(content, {METRICS})
         sent = min(width, batches - exchange * width)
         if len(smashed.batch_sizes) != sent:
             raise BadReplyError(

@@ -18,7 +18,9 @@ from .records import (
     METRICS,
     SMASHED,
     BadReplyError,
+    check_keys,
     check_like,
+    check_records,
     not_negative,
     number,
     tensors_of,
@@ -29,6 +31,8 @@ from .smashed import SmashedBatches, SmashedSpec
 FSL_SAGE_TRAIN = "train.fsl_sage"
 CSE_FSL_TRAIN = "train.cse_fsl"
 FED_AVG_TRAIN = "train.fed_avg"
+
+_METRICS = ("num-examples", "round", "optimizer-state-lost", "seconds", "step-seconds")
 
 Upload = Literal["required", "optional", "none"]
 
@@ -163,12 +167,13 @@ class TrainReply:
         spec: SmashedSpec,
         upload: Upload = "none",
         auxiliary: Mapping[str, Tensor] | None = None,
+        train_loss: bool = False,
         weighted_by_key: str = "num-examples",
     ) -> "TrainReply":
         """Read and check on the server, and leave in ``content`` what Flower averages.
 
         ``client_half`` and ``auxiliary`` are what the reply's must look like; no
-        ``auxiliary``, and one in the reply is refused.
+        ``auxiliary``, and one in the reply is refused. With ``train_loss`` there must be one.
 
         Raises
         ------
@@ -179,6 +184,8 @@ class TrainReply:
         if list(content.metric_records) != [METRICS]:
             raise BadReplyError(f"record {METRICS!r} is missing or not the only MetricRecord")
         metrics = content.metric_records[METRICS]
+        loss = {"train-loss"} if train_loss else set[str]()
+        check_keys(metrics, {*_METRICS, weighted_by_key, *loss})
         if number(metrics, "round") != expected_round:
             raise BadReplyError(f"reply of round {metrics['round']!r} in round {expected_round}")
         weight = metrics.get(weighted_by_key)
@@ -194,9 +201,11 @@ class TrainReply:
             head = tensors_of(content, AUXILIARY)
             check_like(head, auxiliary, AUXILIARY)
             del content[AUXILIARY]
-        unknown = sorted(set(content) - {CLIENT_HALF, METRICS})
-        if unknown:
-            raise BadReplyError(f"unknown records: {', '.join(unknown)}")
+        if number(metrics, "num-examples") < 1:
+            raise BadReplyError(
+                f"'num-examples' is {metrics['num-examples']!r}; 1 or more is needed"
+            )
+        check_records(content, {CLIENT_HALF, METRICS})
         return cls(
             round=expected_round,
             num_examples=number(metrics, "num-examples"),
@@ -206,5 +215,5 @@ class TrainReply:
             client_half=half,
             smashed=smashed,
             auxiliary=head,
-            train_loss=not_negative(metrics, "train-loss") if "train-loss" in metrics else None,
+            train_loss=not_negative(metrics, "train-loss") if train_loss else None,
         )

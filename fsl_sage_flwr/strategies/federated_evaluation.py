@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from flwr.app import Message, RecordDict
 
-from ..messages import BadReplyError
+from ..messages import BadReplyError, content_of, discard
 from ..splitting import Evaluation
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -20,6 +20,8 @@ class FederatedEvaluation:
         Partition ids of those asked, by node id.
     score : callable
         From a reply's content to its results.
+    max_bytes : int
+        Of a reply's content.
 
     Attributes
     ----------
@@ -28,21 +30,22 @@ class FederatedEvaluation:
     """
 
     def __init__(
-        self, clients: Mapping[int, int], score: Callable[[RecordDict], Evaluation]
+        self,
+        clients: Mapping[int, int],
+        score: Callable[[RecordDict], Evaluation],
+        max_bytes: int,
     ) -> None:
-        self._clients, self._score = dict(clients), score
+        self._clients, self._score, self._max_bytes = dict(clients), score, max_bytes
         self._found: dict[int, Evaluation] = {}
         self.failures: dict[int, str] = {}
 
     def receive(self, request: Message, reply: Message) -> None:
         """Take a reply as it arrives."""
         client = self._clients[request.metadata.dst_node_id]
-        if reply.has_error():
-            self._leave_out(client, f"error {reply.error.code}: {reply.error.reason}")
-            return
         try:
-            self._found[client] = self._score(reply.content)
+            self._found[client] = self._score(content_of(reply, self._max_bytes))
         except BadReplyError as error:
+            discard(reply)
             self._leave_out(client, str(error))
 
     def finish(self) -> Evaluation | None:

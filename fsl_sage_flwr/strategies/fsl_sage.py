@@ -135,7 +135,7 @@ class FslSage(UploadStrategy):
             grid,
             dict.fromkeys(clients, request),
             FSL_SAGE_PROBE,
-            lambda _, content: SmashedBatches.take_from(content, self._spec),
+            lambda _, content: SmashedBatches.take_alone_from(content, self._spec),
         )
         began = time.perf_counter()
         for client in sorted(probes):

@@ -88,6 +88,7 @@ class FullModelFedAvg(SplitStrategy[TrainReply]):
             expected_round=self.rounds_done,
             client_half=self._like,
             spec=self._spec,
+            train_loss=True,
             weighted_by_key=self.weighted_by_key,
         )
 

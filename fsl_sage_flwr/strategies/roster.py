@@ -6,11 +6,13 @@ import time
 
 from flwr.app import Message, RecordDict
 
-from ..messages import DESCRIBE, BadReplyError, NodeDescription
+from ..messages import DESCRIBE, BadReplyError, NodeDescription, content_of
 from ..seeding import derive_seed
 from .split_grid import SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
+
+LARGEST_DESCRIPTION = 2**16
 
 DESCRIBE_TIMEOUT = 300.0
 
@@ -72,11 +74,8 @@ class Roster:
 
     def _learn(self, question: Message, reply: Message) -> None:
         node = question.metadata.dst_node_id
-        if reply.has_error():
-            self._refuse(node, str(reply.error.reason))
-            return
         try:
-            description = NodeDescription.from_records(reply.content)
+            description = NodeDescription.from_records(content_of(reply, LARGEST_DESCRIPTION))
         except BadReplyError as error:
             self._refuse(node, str(error))
             return

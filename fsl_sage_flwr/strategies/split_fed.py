@@ -99,6 +99,7 @@ class SplitFed(SplitStrategy[TrainReply]):
         ``part`` says where in the round they are, and how much of it they make.
         """
         active, gradients = list(clients), dict[int, Gradients]()
+        promised = dict[int, int]()
         exchanges = dict.fromkeys(clients, 0)
         exchange = 0
         while active:
@@ -112,7 +113,7 @@ class SplitFed(SplitStrategy[TrainReply]):
                 grid,
                 requests,
                 SPLIT_FED_EXCHANGE,
-                partial(self._read_exchange, exchange),
+                partial(self._read_exchange, exchange, promised),
             )
             for client in set(active) - set(replies):
                 del exchanges[client]
@@ -121,13 +122,23 @@ class SplitFed(SplitStrategy[TrainReply]):
                 gradients[client] = self._answer(client, exchange, replies[client], part)
                 exchanges[client] = exchange + 1
             self.last_round.server_seconds += time.perf_counter() - began
+            promised = {client: reply.batches for client, reply in replies.items()}
             exchange += 1
             sent = exchange * self.batches_per_exchange
             active = [client for client, reply in replies.items() if sent < reply.batches]
+            for client in self._too_slow(active):
+                self._leave_out(client, f"its exchanges took longer than {self.round_timeout:g} s")
+                del exchanges[client]
+                active.remove(client)
         return {
             client: self._request(client, count, None, gradients).to_records(config)
             for client, count in exchanges.items()
         }
+
+    def _too_slow(self, clients: list[int]) -> list[int]:
+        """Return the clients that have had a round's time: how many batches is their word."""
+        nodes = self.roster.nodes
+        return [c for c in clients if self._traffic[nodes[c]].seconds > self.round_timeout]
 
     def _request(
         self,
@@ -146,13 +157,16 @@ class SplitFed(SplitStrategy[TrainReply]):
             gradients=gradients.get(client, ()),
         )
 
-    def _read_exchange(self, exchange: int, client: int, content: RecordDict) -> ExchangeReply:
+    def _read_exchange(
+        self, exchange: int, promised: Mapping[int, int], client: int, content: RecordDict
+    ) -> ExchangeReply:
         return ExchangeReply.take_from(
             content,
             round_=self.rounds_done,
             exchange=exchange,
             width=self.batches_per_exchange,
             spec=self._spec,
+            promised=promised.get(client),
         )
 
     def _answer(

@@ -128,8 +128,10 @@ class SplitGrid(Grid):
         while pending and (deadline is None or time.monotonic() < deadline):
             replies = list(self.pull_messages(list(pending)))
             for reply in replies:
+                request = pending.pop(reply.metadata.reply_to_message_id, None)
+                if request is None:  # a second answer to the same message
+                    continue
                 received.append(reply)
-                request = pending.pop(reply.metadata.reply_to_message_id)
                 self._traffic[request.metadata.dst_node_id].seconds += time.monotonic() - began
                 on_reply(request, reply)
             if replies:

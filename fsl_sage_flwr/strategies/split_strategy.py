@@ -5,6 +5,7 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, cast
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -20,6 +21,8 @@ from ..messages import (
     SmashedSpec,
     TrainReply,
     WeightsRequest,
+    content_of,
+    discard,
 )
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
@@ -68,6 +71,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         Seconds after which a client that has not answered is left out of the round.
     max_failed_rounds : int
         Rounds in a row with fewer than ``min_train_nodes`` good replies that end the run.
+    max_reply_bytes : int
+        Bytes of a reply that are taken; a larger one is refused unread, and let go.
     **fedavg
         Flower's arguments of ``FedAvg``: ``fraction_train``, ``min_train_nodes``, …
         Here the ``min_…_nodes`` are 1 and ``fraction_evaluate`` is 0 unless given; more
@@ -90,6 +95,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         keep_optimizer_state: bool = True,
         round_timeout: float = 3600.0,
         max_failed_rounds: int = 3,
+        max_reply_bytes: int = 2**30,
         **fedavg: Any,
     ) -> None:
         ones = dict.fromkeys(("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), 1)
@@ -107,6 +113,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
         self.max_failed_rounds = max_failed_rounds
+        self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
         self.roster = Roster()
         self.rounds_done = 0
@@ -116,10 +123,13 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self._trained_on: dict[int, int] = {}
         self._asked: dict[int, int] = {}
         self._queue: list[int] = []
+        self._answers: dict[str, int] = {}
         self._replies: dict[int, Reply] = {}
         self._served: set[int] = set()
         self._saved: Any = None
-        self._spec = SmashedSpec(task.smashed_example(), task.num_classes)
+        self._spec = SmashedSpec(
+            task.smashed_example(), task.num_classes, 1 if task.takes_single_samples() else 2
+        )
         self._losses: list[tuple[float, int]] = []
         self._evaluation: FederatedEvaluation | None = None
         self._traffic: Mapping[int, NodeTraffic] = {}
@@ -168,12 +178,10 @@ class SplitStrategy(FedAvg, Generic[Reply]):
 
         def receive(request: Message, reply: Message) -> None:
             client = of_node[request.metadata.dst_node_id]
-            if reply.has_error():
-                self._leave_out(client, f"error {reply.error.code}: {reply.error.reason}")
-                return
             try:
-                answers[client] = read(client, reply.content)
+                answers[client] = read(client, content_of(reply, self.max_reply_bytes))
             except BadReplyError as error:
+                discard(reply)
                 self._leave_out(client, str(error))
 
         messages = [self._message(client, c, message_type) for client, c in requests.items()]
@@ -296,6 +304,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         requests = self._requests(clients, arrays, config, grid)
         self._asked = {self.roster.nodes[client]: client for client in requests}
         self._queue, self._replies, self._served = sorted(requests), {}, set()
+        self._answers = {}
         return [self._message(client, content) for client, content in requests.items()]
 
     def aggregate_train(
@@ -319,7 +328,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             if client not in self._replies and client not in self.last_round.failures:
                 self._leave_out(client, f"no reply within {self.round_timeout:g} s")
         self._advance()
-        by_client = {self._asked.get(reply.metadata.src_node_id): reply for reply in replies}
+        # By what each reply answers: whom it says it is from is the sender's word.
+        by_client = {self._answers.get(r.metadata.reply_to_message_id): r for r in replies}
         good = [by_client[client] for client in sorted(self._served) if client in by_client]
         self.last_round.clients = len(good)
         if len(good) < max(1, self.min_train_nodes):
@@ -329,7 +339,11 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             self._give_up(f"{len(good)} good replies, {wanted} needed")
             return None, None
         self._failed_rounds = 0
-        self._updates = {self._asked[r.metadata.src_node_id]: self._update(r) for r in good}
+        self._updates = {
+            client: self._update(by_client[client])
+            for client in sorted(self._served)
+            if client in by_client
+        }
         self._finish({client: self._replies[client] for client in sorted(self._served)})
         arrays, metrics = super().aggregate_train(server_round, good)
         self._saved, self._replies = None, {}
@@ -348,7 +362,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         wanted = max(int(len(self.roster.nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {self.roster.nodes[client]: client for client in clients}
-        self._evaluation = FederatedEvaluation(asked, self._score)
+        self._evaluation = FederatedEvaluation(asked, self._score, self.max_reply_bytes)
         content = WeightsRequest(self.rounds_done, arrays.to_torch_state_dict()).to_records()
         return [self._message(client, content, self.evaluation_type) for client in clients]
 
@@ -367,7 +381,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
 
     def _score(self, content: RecordDict) -> Evaluation:
         """Return the results of a reply to an evaluation."""
-        return evaluate_server_half(self.task, SmashedBatches.take_from(content, self._spec))
+        spec = replace(self._spec, smallest_batch=1)  # nothing normalises over a batch here
+        return evaluate_server_half(self.task, SmashedBatches.take_from(content, spec))
 
     def _undo_unfinished(self) -> None:
         """Put the server half back when a wrapper gave a round up without asking us."""
@@ -392,13 +407,12 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         client = self._asked.get(request.metadata.dst_node_id)
         if client is None:
             return
-        if reply.has_error():
-            self._leave_out(client, f"error {reply.error.code}: {reply.error.reason}")
-        else:
-            try:
-                self._replies[client] = self._read(client, reply.content)
-            except BadReplyError as error:
-                self._leave_out(client, str(error))
+        try:
+            self._replies[client] = self._read(client, content_of(reply, self.max_reply_bytes))
+            self._answers[reply.metadata.reply_to_message_id] = client
+        except BadReplyError as error:
+            discard(reply)
+            self._leave_out(client, str(error))
         self._advance()
 
     def _advance(self) -> None:

@@ -1,0 +1,209 @@
+"""Thousands of malformed and adversarial replies, against every strategy.
+
+None crashes the server; none changes the server half, the heads or the average: what comes out
+is what comes out when that client says nothing but an error.
+"""
+
+import copy
+import random
+import tracemalloc
+from collections import Counter
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Message, RecordDict
+
+from fsl_sage_flwr.messages import BadReplyError, content_of
+
+from ...memory_grid import MemoryGrid, error_instead
+from ...runs import assert_same, grid, train
+from .mutations import mutate
+from .test_contract import STRATEGIES, server_state
+from .test_federated_evaluation import WITH_VALIDATION, nodes
+
+HOSTILE = 1
+FEW, MANY = 30, 1000  # mutants of each reply
+ROUNDS = 4
+
+every_strategy = pytest.mark.parametrize("name", STRATEGIES)
+
+
+def copied(content: RecordDict) -> RecordDict:
+    return RecordDict({name: copy.deepcopy(record) for name, record in content.items()})
+
+
+def refusal(reader: Any, client: int, reply: Message) -> str:
+    """Return why a reply is refused; nothing when it is not."""
+    try:
+        reader(client, content_of(reply, 2**20))
+    except BadReplyError as error:
+        return str(error)
+    return ""
+
+
+def try_mutants(strategy: Any, draw: random.Random, count: int) -> Counter[str]:
+    """Train a round in which every reply is first read in so many wrong forms."""
+    refused = Counter[str]()
+    read, exchange = strategy._read, strategy._exchange
+
+    def after_mutants(reader: Any, client: int, content: RecordDict) -> Any:
+        for _ in range(count):
+            mutant = copied(content)
+            how = mutate(draw, mutant)
+            said = refusal(reader, client, Message(mutant, 1, "train"))
+            assert said, (how, {key: dict(record) for key, record in mutant.items()})
+            assert "\n" not in said
+            assert len(said) < 400
+            refused[how] += 1
+        return reader(client, content)
+
+    def exchanging(grid: Any, requests: Any, kind: str, reader: Any) -> Any:
+        return exchange(grid, requests, kind, partial(after_mutants, reader))
+
+    strategy._read, strategy._exchange = partial(after_mutants, read), exchanging
+    train(strategy, grid(), 1)
+    return refused
+
+
+@every_strategy
+def test_every_wrong_reply_is_refused_in_words(name: str) -> None:
+    """No other error but a refusal, in one line."""
+    assert len(try_mutants(STRATEGIES[name](), random.Random(5), FEW)) >= 12
+
+
+@pytest.mark.integration
+@every_strategy
+def test_thousands_of_wrong_replies_are_refused(name: str) -> None:
+    assert sum(try_mutants(STRATEGIES[name](), random.Random(6), MANY).values()) >= 3000
+
+
+@lru_cache
+def without_it(name: str, kind: str) -> tuple[Any, Any]:
+    """Return the outcome of two rounds in the first of which the client is broken."""
+    return outcome(name, lambda reply: error_instead(reply), kind)[:2]
+
+
+def outcome(name: str, change: Any, kind: str) -> tuple[Any, Any, Any]:
+    seen = 0
+
+    def tamper(partition: int, reply: Message) -> Message:
+        nonlocal seen
+        if partition == HOSTILE and reply.metadata.message_type == kind:
+            seen += 1
+            if seen == 1:
+                return change(reply)
+        return reply
+
+    strategy = STRATEGIES[name](max_reply_bytes=2**20)
+    arrays = train(strategy, grid(tamper=tamper), 2)
+    return arrays.to_torch_state_dict(), server_state(strategy), strategy
+
+
+def kinds_of(name: str) -> list[str]:
+    """Return the types of the messages that clients of a strategy answer with payloads."""
+    strategy = STRATEGIES[name]()
+    there = grid()
+    train(strategy, there, 1)
+    return sorted({kind for kind, _ in there.types} - {"query.describe"})
+
+
+@every_strategy
+def test_nothing_of_a_wrong_reply_is_used(name: str) -> None:
+    use_nothing(name, random.Random(11), ROUNDS)
+
+
+@pytest.mark.integration
+@every_strategy
+def test_nothing_of_hundreds_of_wrong_replies_is_used(name: str) -> None:
+    use_nothing(name, random.Random(12), 100)
+
+
+def use_nothing(name: str, draw: random.Random, rounds: int) -> None:
+    for kind in kinds_of(name):
+        for _ in range(rounds // len(kinds_of(name))):
+
+            def spoil(reply: Message) -> Message:
+                spoil.how = mutate(draw, reply.content)  # type: ignore[attr-defined]
+                return reply
+
+            arrays, state, _ = outcome(name, spoil, kind)
+            expected_arrays, expected_state = without_it(name, kind)
+            assert_same(arrays, expected_arrays)
+            assert_same(state, expected_state)
+
+
+class Doubling(MemoryGrid):
+    """Deliver every reply twice, and once more with the next."""
+
+    def pull_messages(self, message_ids: Any) -> Any:
+        before = getattr(self, "_before", [])
+        found = list(super().pull_messages(message_ids))
+        self._before = found
+        return [*found, *found, *before]
+
+
+@every_strategy
+def test_a_duplicate_is_not_counted_twice(name: str) -> None:
+    one, other = STRATEGIES[name](), STRATEGIES[name]()
+    plain = grid()
+    doubling = Doubling(plain._app, 3)
+    ours, theirs = train(one, doubling, 2), train(other, plain, 2)
+    assert_same(ours.to_torch_state_dict(), theirs.to_torch_state_dict())
+    assert_same(server_state(one), server_state(other))
+
+
+@every_strategy
+def test_a_reply_in_anothers_name_is_its_senders(name: str) -> None:
+    def lie(partition: int, reply: Message) -> Message:
+        if partition == HOSTILE:
+            reply.metadata.__dict__["_src_node_id"] = 1000  # client 0's
+        return reply
+
+    one, other = STRATEGIES[name](), STRATEGIES[name]()
+    ours, theirs = train(one, grid(tamper=lie), 2), train(other, grid(), 2)
+    assert_same(ours.to_torch_state_dict(), theirs.to_torch_state_dict())
+    assert_same(server_state(one), server_state(other))
+
+
+@pytest.mark.parametrize("name", ["fed_avg", "cse_fsl"])
+def test_wrong_replies_to_an_evaluation_are_left_out(name: str) -> None:
+    draw, change = random.Random(3), True
+
+    def tamper(partition: int, reply: Message) -> Message:
+        if change and partition == HOSTILE and reply.metadata.message_type.startswith("evaluate"):
+            how = mutate(draw, reply.content)
+            if how in ("add_a_record", "add_a_metric", "blow_up"):  # read past
+                return error_instead(reply)
+        return reply
+
+    strategy = STRATEGIES[name](WITH_VALIDATION, fraction_evaluate=1.0, max_reply_bytes=2**20)
+    there = nodes(tamper=tamper)
+    for _ in range(10):
+        strategy.start(there, strategy.initial_arrays(), num_rounds=1)
+        assert list(strategy.last_round.failures) == [HOSTILE]
+        assert strategy.last_round.validation is not None
+
+
+def test_a_reply_beyond_the_limit_is_let_go_of_unread() -> None:
+    large = 30 * 2**20
+
+    def tamper(partition: int, reply: Message) -> Message:
+        if partition == HOSTILE and reply.metadata.message_type.startswith("train"):
+            reply.content["smashed"] = ArrayRecord({"0": Array(np.zeros(large, dtype=np.uint8))})
+        return reply
+
+    strategy = STRATEGIES["cse_fsl"](max_reply_bytes=2**20)
+    there = grid(tamper=tamper)
+    tracemalloc.start()
+    try:
+        train(strategy, there, 1)
+        there.received.clear()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert strategy.last_round.failures == {
+        HOSTILE: "a reply of 30.0 MiB; at most 1.0 are taken (max-reply-mb)"
+    }
+    assert held < 10 * 2**20
