@@ -1,9 +1,10 @@
 """The ClientApp of this package's own runs."""
 
-from flwr.app import Context
+from flwr.app import Context, Message
+from flwr.clientapp.typing import ClientAppCallable
 
 from .assembly import build_task
-from .client_apps import build_client_app
+from .client_apps import build_client_app, smashed_noise_mod
 from .config import ConfigError, RunConfig
 from .task import SplitTask
 
@@ -20,4 +21,16 @@ def _task(context: Context) -> SplitTask:
     return build_task(RunConfig.from_run_config(context.run_config), own)
 
 
-app = build_client_app(_task)
+def _smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    config = RunConfig.from_run_config(context.run_config)
+    if not config.smashed_clip_norm:
+        return call_next(message, context)
+    mod = smashed_noise_mod(
+        clip_norm=config.smashed_clip_norm,
+        noise_multiplier=config.smashed_noise_multiplier,
+        seed=config.smashed_noise_seed or None,
+    )
+    return mod(message, context, call_next)
+
+
+app = build_client_app(_task, mods=[_smashed_noise])

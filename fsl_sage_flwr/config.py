@@ -17,6 +17,7 @@ from .splitting import Workload
 from .splitting.alignment import SCHEDULES
 from .splitting.auxiliary import MAX_SHARE
 from .splitting.precision import PRECISIONS
+from .trackers import TRACKERS
 
 SERVER_ORDERS = ("batch", "client")
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -90,6 +91,10 @@ def _device(value: Any) -> str | None:
     return None
 
 
+def _tracker(value: Any) -> str | None:
+    return None if value == "" else _one_of(*TRACKERS)(value)
+
+
 def _key(default: Any, check: Check | None = None) -> Any:
     return field(default=default, metadata={"check": check})
 
@@ -139,6 +144,9 @@ class RunConfig:
     batches_per_exchange: int = _key(1, _at_least(1))
     server_order: str = _key("batch", _one_of(*SERVER_ORDERS))
     keep_optimizer_state: bool = _key(True)
+    smashed_clip_norm: float = _key(0.0, _at_least(0))
+    smashed_noise_multiplier: float = _key(0.0, _at_least(0))
+    smashed_noise_seed: int = _key(0, _at_least(0))
     fraction_train: float = _key(1.0, _at_least(0, above=True, below=1))
     fraction_evaluate: float = _key(0.0, _at_least(0, below=1))
     validation_fraction: float = _key(0.1, _at_least(0, above=True, below=0.9))
@@ -153,6 +161,7 @@ class RunConfig:
     seed: int = _key(200, _at_least(0))
     results_dir: str = _key("results")
     run_name: str = _key("", _folder_name)
+    tracker: str = _key("", _tracker)
 
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Any]) -> "RunConfig":
@@ -188,12 +197,38 @@ class RunConfig:
             value = getattr(config, key.replace("-", "_"))
             if value and config.cut != "auto":
                 raise ConfigError(f"{key} = {value}: it chooses a cut; set cut = 'auto'")
+        config._check_smashed_noise()
         if config.auxiliary_max_share != MAX_SHARE and config.auxiliary != "blocks":
             raise ConfigError(
                 f"auxiliary-max-share = {config.auxiliary_max_share}: it is the share of the "
                 "server half's blocks that a head is made of; set auxiliary = 'blocks'"
             )
         return config
+
+    def _check_smashed_noise(self) -> None:
+        """Refuse keys of the smashed data's noise that would do nothing.
+
+        Raises
+        ------
+        ConfigError
+            One of them is set without another that it needs, or with ``fed_avg``.
+        """
+        clip, multiplier = self.smashed_clip_norm, self.smashed_noise_multiplier
+        if multiplier and not clip:
+            raise ConfigError(
+                f"smashed-noise-multiplier = {multiplier:g}: the noise is measured in clipping "
+                "norms; set smashed-clip-norm above 0"
+            )
+        if self.smashed_noise_seed and not multiplier:
+            raise ConfigError(
+                f"smashed-noise-seed = {self.smashed_noise_seed}: there is no noise to draw; set "
+                "smashed-noise-multiplier above 0"
+            )
+        if clip and self.algorithm == "fed_avg":
+            raise ConfigError(
+                f"smashed-clip-norm = {clip:g}: clients of fed_avg send no smashed data; choose "
+                "another algorithm, or leave it out"
+            )
 
     def workload(self) -> Workload:
         """Return a client's round as far as traffic goes, with 5,000 examples a client."""

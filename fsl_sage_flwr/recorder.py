@@ -14,13 +14,14 @@ from .config import SCHEDULE_KEYS, ConfigError, RunConfig
 from .results import RunDirectory
 from .strategies import SplitStrategy, to_record
 from .task import Batch
+from .trackers import Tracker
 
 log = logging.getLogger("flwr.fsl_sage")
 
 # What may differ between a checkpoint's configuration and the run that goes on from it.
 FREE_TO_CHANGE = {
     "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
-    "checkpoint-interval", "min-train-nodes", "max-reply-mb", "comm-threshold-mb",
+    "checkpoint-interval", "min-train-nodes", "max-reply-mb", "comm-threshold-mb", "tracker",
 }  # fmt: skip
 
 
@@ -48,6 +49,8 @@ class Recorder:
         Where to.
     test_batches : callable
         Returns the batches of the test split.
+    tracker : Tracker, optional
+        Shown every row of the history.
     """
 
     def __init__(
@@ -56,11 +59,13 @@ class Recorder:
         strategy: SplitStrategy[Any],
         directory: RunDirectory,
         test_batches: Callable[[], Iterable[Batch]],
+        tracker: Tracker | None = None,
     ) -> None:
         self._config = config
         self._strategy = strategy
         self._directory = directory
         self._test_batches = test_batches
+        self._tracker = tracker or Tracker()
         self._rows: list[dict[str, Any]] = []
         self._client_rows: list[dict[str, Any]] = []
         self._arrays: ArrayRecord | None = None
@@ -73,6 +78,8 @@ class Recorder:
         """Write the configuration, and the history of a run that is resumed."""
         self._directory.write_config(self._config.to_run_config())
         self._directory.write_history(self._rows, self._client_rows)
+        for row in self._rows:
+            self._tracker.log(row)
         self._write_summary("running")
 
     def end_round(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
@@ -99,6 +106,7 @@ class Recorder:
         clients = [asdict(client) for client in self._strategy.client_rounds()]
         self._client_rows += clients
         self._directory.append_history(row, clients)
+        self._tracker.log(row)
         self._log(row)
         self._save(arrays, is_best=row["test_accuracy"] > best)
         threshold = self._config.comm_threshold_mb * 2**20
@@ -151,6 +159,8 @@ class Recorder:
     def complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""
         self._directory.write_models(*self._strategy.model_state(arrays))
+        # Before the summary: who waits for that may end this process.
+        self._tracker.close(completed=True)
         self._completed = True
         self._write_summary("completed")
 

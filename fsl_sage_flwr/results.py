@@ -104,6 +104,11 @@ class RunDirectory:
         return path / "config.json"
 
     @staticmethod
+    def client_half_of(path: Path) -> Path:
+        """Return where the directory of a completed run has its client half."""
+        return path / "client_half.pt"
+
+    @staticmethod
     def federation_of(path: Path) -> Path:
         """Return where a simulation's directory has Flower's federation options."""
         return path / "federation.json"

@@ -12,6 +12,7 @@ from .config import RunConfig
 from .recorder import EnoughCommunicationError, Recorder
 from .results import RunDirectory, refuse_completed, run_path
 from .strategies import DivergedError
+from .trackers import open_tracker
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -25,10 +26,13 @@ def main(grid: Grid, context: Context) -> None:
     refuse_completed(config)
     directory = RunDirectory(run_path(config))
     log.info("results: %s", directory.path)
-    with directory.reporting_failure():
+    with (
+        directory.reporting_failure(),
+        open_tracker(config.tracker, directory.path, config.to_run_config()) as tracker,
+    ):
         task = build_task(config)
         strategy = ALGORITHMS[config.algorithm](task, config)
-        recorder = Recorder(config, strategy, directory, build_test_batches(config))
+        recorder = Recorder(config, strategy, directory, build_test_batches(config), tracker)
         resumed = recorder.resume(Path(config.resume)) if config.resume else None
         arrays = resumed or strategy.initial_arrays()
         recorder.begin()

@@ -3,9 +3,9 @@
 from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .ledger import CommunicationLedger, Direction
-from .records import BadReplyError, MissingPayloadError
+from .records import BadReplyError, MissingPayloadError, place_of
 from .reply import content_of, discard
-from .smashed import SmashedBatches, SmashedSpec
+from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .split_fed import (
     SPLIT_FED_EXCHANGE,
     SPLIT_FED_FLUSH,
@@ -47,7 +47,9 @@ __all__ = [
     "TrainRequest",
     "Upload",
     "WeightsRequest",
+    "change_smashed",
     "content_of",
     "discard",
     "join_gradients",
+    "place_of",
 ]

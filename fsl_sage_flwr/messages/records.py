@@ -97,6 +97,14 @@ def number(record: MetricRecord | ConfigRecord, key: str) -> int:
     return value
 
 
+def place_of(content: RecordDict) -> tuple[int, int]:
+    """Return the round and the exchange that a request is of; 0 where it does not say."""
+    config = content.config_records.get(CONFIG, ConfigRecord())
+    values = (config.get("round", 0), config.get("exchange", 0))
+    round_, exchange = (value if isinstance(value, int) else 0 for value in values)
+    return round_, exchange
+
+
 def check_keys(record: MetricRecord, keys: set[str]) -> None:
     """Refuse a record that has other keys than these.
 

@@ -3,7 +3,7 @@
 ``B`` samples in a batch, ``N`` in all batches together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -130,6 +130,15 @@ def _check_sizes(sizes: list[int], count: int, smallest: int) -> None:
         raise BadReplyError(
             f"batch-sizes {shown} do not make {count} samples in batches of at least {smallest}"
         )
+
+
+def change_smashed(
+    content: RecordDict, change: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+) -> None:
+    """Replace the smashed data of a reply, each tensor ``(N, …)``; a reply may have none."""
+    if SMASHED in content.array_records:
+        changed = change(tuple(tensors_of(content, SMASHED).values()))
+        content[SMASHED] = to_arrays({str(i): t for i, t in enumerate(changed)})
 
 
 def _check_tensors(smashed: dict[str, Tensor], count: int, spec: SmashedSpec) -> None:

@@ -12,10 +12,12 @@ from rich.console import Console
 
 from ..config import ConfigError, RunConfig
 from ..data import DATASETS, DISTRIBUTIONS, DatasetError
+from ..trackers import TrackerError
 from .commands import add_result_commands
 from .cut_table import cut_table
 from .federation_options import AUTO, add_federation_options, federation_of, positive, usable_gpus
 from .gpu_share import automatic_share
+from .leakage.command import add_leakage
 from .load_results import ResultsError
 from .progress import RoundLines, table
 from .run import simulate
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem: Exception
     try:
         return int(options.command(options, Console(), errors))
-    except ConfigError as error:
+    except (ConfigError, TrackerError) as error:
         status, problem = 2, error
     except (FlowerError, DatasetError, ResultsError) as error:
         status, problem = 1, error
@@ -157,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--seed", type=int, help="the run's seed (200)")
     data.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")
     data.set_defaults(command=_data)
+    add_leakage(commands)
     return parser
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config import RunConfig
 from ..results import RunDirectory, refuse_completed, run_path
+from ..trackers import require
 from .app_directory import write_app
 from .progress import Rows, follow
 from .superlink import SuperLink
@@ -83,7 +84,10 @@ def simulate(
         The directory holds a completed run.
     FlowerError
         Flower did not start, or refused the run.
+    TrackerError
+        The package of the tracker that is asked for is not installed.
     """
+    require(config.tracker)
     path = run_path(config)
     config = replace(config, run_name=path.name)
     refuse_completed(config)

@@ -8,6 +8,7 @@ from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import Loss, estimated_gradients, true_gradients
 from .precision import autocast, to_device
+from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel, as_tensors
 from .splitter import split, split_pair
 from .steps import (
@@ -26,9 +27,11 @@ __all__ = [
     "Cut",
     "Evaluation",
     "Loss",
+    "Normal",
     "SplitError",
     "SplitModel",
     "Workload",
+    "add_noise",
     "align",
     "answer_step",
     "as_tensors",
@@ -39,6 +42,7 @@ __all__ = [
     "choose_cut",
     "client_forward",
     "client_step",
+    "clip_samples",
     "compare_gradients",
     "estimated_gradients",
     "estimated_step",
@@ -46,9 +50,11 @@ __all__ = [
     "list_cuts",
     "plain_attention",
     "round_bytes",
+    "seeded_normal",
     "server_step",
     "split",
     "split_pair",
     "to_device",
     "true_gradients",
+    "unpredictable_normal",
 ]

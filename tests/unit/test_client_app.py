@@ -122,3 +122,25 @@ def test_a_wrong_path_leaves_the_client_out_with_the_reason(path: object, says: 
     strategy = trained({0: path})
     assert strategy.last_round.clients == 1
     assert says in strategy.last_round.failures[0]
+
+
+def test_the_run_configuration_clips_and_noises_what_is_sent() -> None:
+    norms: dict[int, list[float]] = {}
+    for given in (
+        {},
+        {"smashed-clip-norm": 0.5},
+        {"smashed-clip-norm": 0.5, "smashed-noise-multiplier": 2.0, "smashed-noise-seed": 4},
+    ):
+        settings = {"algorithm": "cse_fsl", "batch-size": 360, "device": "cpu", **given}
+        nodes = MemoryGrid(app, 2, run_config=settings)
+        config = RunConfig.from_run_config(settings)
+        strategy = ALGORITHMS["cse_fsl"](build_task(config), config)
+        strategy.start(nodes, strategy.initial_arrays(), num_rounds=1)
+        assert strategy.last_round.failures == {}
+        found = [c.array_records["smashed"] for c in nodes.received if "smashed" in c]
+        arrays = [array.numpy() for record in found for array in record.values()]
+        norms[len(given)] = [float(np.linalg.norm(z, axis=1).max()) for z in arrays]
+    assert min(norms[0]) > 0.5
+    assert max(norms[1]) <= 0.5 * (1 + 1e-6)
+    # 256 values with noise of deviation 1: a norm of about 16.
+    assert all(12 < norm < 22 for norm in norms[3])

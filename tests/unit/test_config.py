@@ -1,4 +1,5 @@
 import math
+import re
 import tomllib
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
@@ -82,6 +83,9 @@ CHECKS = {
     "validation-fraction": ([0.0, 0.91], "must be above 0 and at most 0.9", [0.01, 0.9]),
     "batches-per-exchange": ([0], AT_LEAST.format(1), [1]),
     "server-order": (["random"], "valid are batch, client", ["batch", "client"]),
+    "smashed-clip-norm": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 1e-3]),
+    "smashed-noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
+    "smashed-noise-seed": ([-1], AT_LEAST.format(0), [0]),
     "comm-threshold-mb": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),
     "min-train-nodes": ([0], AT_LEAST.format(1), [1]),
     "round-timeout": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
@@ -94,6 +98,7 @@ CHECKS = {
     ),
     "precision": (["fp16", "bfloat16"], "valid are fp32, bf16", ["fp32", "bf16"]),
     "run-name": (["a/b", "..", ".", "/abs"], "it names a folder", ["", "seed-1_b.2"]),
+    "tracker": (["mlflow", "WandB"], "valid are tensorboard, wandb", ["", "tensorboard", "wandb"]),
     "seed": ([-1], AT_LEAST.format(0), [0, 2**62]),
 }
 REFUSED = [(key, value) for key, (values, _, _) in CHECKS.items() for value in values]
@@ -205,6 +210,33 @@ def test_to_run_config_and_back():
     config = RunConfig.from_run_config(given)
     assert config.to_run_config() == {**DEFAULTS, **given}
     assert RunConfig.from_run_config(config.to_run_config()) == config
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"smashed-noise-multiplier": 0.5}, "noise-multiplier = 0.5: .* set smashed-clip-norm"),
+        ({"smashed-noise-seed": 3}, "noise-seed = 3: .* set smashed-noise-multiplier"),
+        (
+            {"smashed-clip-norm": 1.0, "smashed-noise-seed": 3},
+            "noise-seed = 3: .* set smashed-noise-multiplier",
+        ),
+        (
+            {"smashed-clip-norm": 1.5, "algorithm": "fed_avg"},
+            "clip-norm = 1.5: clients of fed_avg send no smashed data",
+        ),
+    ],
+)
+def test_noise_that_would_do_nothing_is_refused(given, message):
+    assert re.search(message, refusal(given))
+
+
+def test_noise_is_fine_with_its_norm():
+    for given in (
+        {"smashed-clip-norm": 1},
+        {"smashed-clip-norm": 1, "smashed-noise-multiplier": 2},
+    ):
+        RunConfig.from_run_config(given)
 
 
 def test_a_config_does_not_change():

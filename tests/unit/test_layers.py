@@ -22,24 +22,25 @@ BELOW = {
     "models": {"seeding", "batching", "splitting"},
     "data": {"batching", "seeding"},
     "messages": set(),
+    "trackers": set(),
     "task": {"schedules", "seeding", "splitting"},
     "strategies": {"messages", "task", "splitting", "schedules", "seeding"},
     "client_apps": {"messages", "task", "splitting", "schedules", "seeding"},
     # The public surface: what another project imports.
     "__init__": {"client_apps", "messages", "splitting", "strategies", "task"},
     "algorithms": {"client_apps", "splitting", "strategies", "task"},
-    "config": {"algorithms", "data", "models", "schedules", "splitting"},
+    "config": {"algorithms", "data", "models", "schedules", "splitting", "trackers"},
     "assembly": {"config", "data", "models", "task", "splitting", "seeding", "batching"},
     "results": {"config", "messages"},
-    "recorder": {"config", "results", "strategies", "task"},
+    "recorder": {"config", "results", "strategies", "task", "trackers"},
     "client_app": {"assembly", "client_apps", "config", "task"},
     "server_app": {
-        *("algorithms", "assembly", "config", "recorder", "results", "strategies"),
+        *("algorithms", "assembly", "config", "recorder", "results", "strategies", "trackers"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
-        *("__init__", "assembly", "config", "data", "messages", "models", "recorder"),
-        *("results", "seeding", "splitting", "strategies", "task"),
+        *("__init__", "assembly", "batching", "config", "data", "messages", "models", "recorder"),
+        *("results", "seeding", "splitting", "strategies", "task", "trackers"),
     },
 }
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
@@ -53,7 +54,7 @@ WITHOUT_FLOWER = {
     "task",
     "config",
 }
-WITHOUT_FLOWER |= {"assembly", "results"}
+WITHOUT_FLOWER |= {"assembly", "results", "trackers"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
     "__init__": set(),
@@ -64,6 +65,7 @@ ONLY = {
     "models": {"torch", "torchvision"},
     "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},
+    "trackers": {"torch", "wandb"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},
     "client_apps": {"flwr", "torch", "numpy"},

@@ -13,8 +13,8 @@ from .effect import idle_keys
 
 # Where and how a run is done, and not what it is.
 NOT_PART_OF_A_RUN = {
-    "results-dir", "run-name", "resume", "checkpoint-interval", "device", "round-timeout",
-    "max-reply-mb",
+    "results-dir", "run-name", "tracker", "resume", "checkpoint-interval", "device",
+    "round-timeout", "max-reply-mb",
 }  # fmt: skip
 OF_THE_SWEEP = {
     "run-name": "a sweep names its runs itself",

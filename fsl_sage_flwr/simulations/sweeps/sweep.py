@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any, Protocol
 
 from ...config import ConfigError
+from ...trackers import TrackerError
 from ..progress import Rows
 from ..run import Federation, simulate
 from ..superlink import FlowerError
@@ -124,6 +125,6 @@ def _simulate(
             lambda rows: watcher.round_done(combination, rows),
             stop,
         )
-    except (FlowerError, ConfigError, OSError) as error:
+    except (FlowerError, ConfigError, TrackerError, OSError) as error:
         return None, {"completed": False, "status": str(error)}
     return path, summary

@@ -56,7 +56,5 @@ def test_a_mod_that_keeps_nodes_from_saying_who_they_are_is_named() -> None:
     strategy = fed_avg()
     strategy.roster.registration_timeout = 0.1
     nodes = MemoryGrid(small_app(mods=[fixedclipping_mod]), CLIENTS)
-    with pytest.raises(
-        TrainingFailedError, match="node 1000: error 6: fixedclipping_mod expects"
-    ):
+    with pytest.raises(TrainingFailedError, match="node 1000: error 6: fixedclipping_mod expects"):
         train(strategy, nodes, 5)

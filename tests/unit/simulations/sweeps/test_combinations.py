@@ -88,8 +88,9 @@ def test_a_mistake_is_told_before_anything_runs(block, says):
 def test_identity_is_what_is_trained_not_where():
     config = RunConfig()
     same = RunConfig(
-        results_dir="/elsewhere", run_name="x", checkpoint_interval=0, alpha=3.0, momentum=0.5
-    )
+        results_dir="/elsewhere", run_name="x", checkpoint_interval=0, alpha=3.0, momentum=0.5,
+        tracker="wandb",
+    )  # fmt: skip
     assert identity(same) == identity(config)
     for other in (RunConfig(seed=1), RunConfig(align_interval=9), RunConfig(precision="bf16")):
         assert identity(other) != identity(config)

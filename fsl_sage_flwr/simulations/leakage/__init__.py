@@ -1,0 +1,6 @@
+"""``fsl-sage leakage``: how much of the inputs the smashed data at a cut give away."""
+
+from .distance_correlation import distance_correlation
+from .measurement import Leakage, measure
+
+__all__ = ["Leakage", "distance_correlation", "measure"]

@@ -1,0 +1,125 @@
+"""The command ``fsl-sage leakage``."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ...config import ConfigError, RunConfig
+from ...results import RunDirectory
+from ..settings import read_words, resolve
+from .measurement import Effort, Leakage, measure, psnr
+
+
+def add_leakage(commands: Any) -> None:
+    """Add the command to the ``fsl-sage`` command's."""
+    default = Effort()
+    parser = commands.add_parser(
+        "leakage",
+        help="measure what the smashed data at a cut give away of the inputs",
+        description="Measure the distance correlation between inputs and smashed data, and train "
+        "a decoder that reconstructs the inputs; draw both side by side.",
+        epilog="fsl-sage leakage model=resnet18 dataset=cifar10 cut=layer2; fsl-sage leakage "
+        "results/…/my-run smashed-clip-norm=1 smashed-noise-multiplier=0.5",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="RUN_DIR | key=value",
+        help="a completed run's directory: its configuration and its client half; and keys of "
+        "the run configuration, which win (no directory: a client half as it is initialised)",
+    )  # fmt: skip
+    parser.add_argument("--preset", help="settings by name or a TOML file, without a directory")
+    for name, what in (
+        ("steps", "training steps of the decoder"),
+        ("images", "training images for the decoder, at most"),
+        ("samples", "test images to measure on, at most"),
+    ):
+        value = getattr(default, name)
+        parser.add_argument(f"--{name}", type=_whole, default=value, help=f"{what} ({value})")
+    parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")
+    parser.set_defaults(command=leakage)
+
+
+def leakage(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    """Measure, print, draw."""
+    # Here and not above: matplotlib takes a second that other commands need not wait for.
+    from .picture import draw
+
+    directories = [word for word in options.words if "=" not in word]
+    words = [word for word in options.words if "=" in word]
+    config, weights, source = _chosen(directories, words, options.preset)
+    path = options.out or Path(f"leakage-{config.model}.png")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
+    with console.status("measuring …"):
+        found = measure(config, weights, Effort(options.steps, options.images, options.samples))
+    title = f"{config.model} cut before {found.cut}, {Path(config.dataset).name}, {source}"
+    treatment = _treatment(config)
+    try:
+        draw(found.originals, found.reconstructions, f"{title}\n{treatment}", path)
+    except OSError as error:
+        raise ConfigError(f"--out {str(path)!r} cannot be written: {error.strerror}") from error
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    console.print(_table(found, treatment, path))
+    return 0
+
+
+def _chosen(
+    directories: list[str], words: list[str], preset: str | None
+) -> tuple[RunConfig, dict[str, torch.Tensor] | None, str]:
+    """Return the configuration, the weights if a run has them, and whose they are."""
+    if not directories:
+        return resolve(preset, words), None, "client half as initialised"
+    if len(directories) > 1 or preset:
+        raise ConfigError(
+            f"{' and '.join([*directories, *([f'--preset {preset}'] if preset else [])])}: one "
+            "run directory, or a preset, is measured at a time"
+        )
+    run = Path(directories[0])
+    half = RunDirectory.client_half_of(run)
+    settings = RunDirectory.config_of(run)
+    for file in (settings, half):
+        if not file.is_file():
+            raise ConfigError(
+                f"{directories[0]!r} is not the directory of a completed run: it has no "
+                f"{file.name}; settings are given as key=value"
+            )
+    config = RunConfig.from_run_config({**json.loads(settings.read_text()), **read_words(words)})
+    return config, torch.load(half, weights_only=True), f"client half of {run.resolve().name}"
+
+
+def _treatment(config: RunConfig) -> str:
+    clip, multiplier = config.smashed_clip_norm, config.smashed_noise_multiplier
+    if not clip:
+        return "smashed data as they are"
+    return f"smashed data clipped to {clip:g}, noise of {multiplier * clip:g}"
+
+
+def _table(found: Leakage, treatment: str, path: Path) -> Table:
+    sizes = [math.prod(shape) for shape in found.smashed_shapes]
+    shapes = " + ".join("×".join(map(str, shape)) for shape in found.smashed_shapes)
+    pixels = math.prod(found.originals.shape[1:])
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("smashed data", f"{shapes}: {sum(sizes):,} values for {pixels:,} of the input")
+    table.add_row("sent", treatment.removeprefix("smashed data "))
+    table.add_row(
+        "distance correlation", f"{found.distance_correlation:.3f} ({found.samples} test images)"
+    )
+    for name, error in (
+        ("decoder's error", found.decoder_error),
+        ("the mean image's", found.mean_image_error),
+    ):
+        table.add_row(name, f"MSE {error:.4f}, PSNR {psnr(error):.2f} dB")
+    table.add_row("picture", str(path))
+    return table
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 4:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 4")
+    return value

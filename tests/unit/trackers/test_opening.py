@@ -1,0 +1,131 @@
+"""The real packages, and what is said where they are missing."""
+
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.proto.wandb_internal_pb2 import Record
+
+from fsl_sage_flwr.trackers import TRACKERS, TrackerError, open_tracker, require
+
+BLOCK = 32 * 1024
+ROWS = [{"round": k, "test_accuracy": k / 4, "train_loss": None} for k in (1, 2, 3)]
+
+
+def curve(directory: Path) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(directory / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["scalars"] == ["test_accuracy"]
+    return [(event.step, event.value) for event in events.Scalars("test_accuracy")]
+
+
+def test_tensorboard_has_the_curve_after_each_round(tmp_path: Path) -> None:
+    with open_tracker("tensorboard", tmp_path, {}) as tracker:
+        for row in ROWS:
+            tracker.log(row)
+            assert curve(tmp_path)[-1] == (row["round"], row["test_accuracy"])
+    assert curve(tmp_path) == [(1, 0.25), (2, 0.5), (3, 0.75)]
+
+
+def test_tensorboard_in_the_same_directory_again_has_each_round_once(tmp_path: Path) -> None:
+    for count in (3, 2):
+        with open_tracker("tensorboard", tmp_path, {}) as tracker:
+            for row in ROWS[:count]:
+                tracker.log(row)
+    assert curve(tmp_path) == [(1, 0.25), (2, 0.5)]
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    wandb.teardown()
+
+
+def records(directory: Path) -> Iterator[Any]:
+    """Read wandb's own file: LevelDB's log format, behind a header of seven bytes."""
+    (file,) = (directory / "wandb").rglob("*.wandb")
+    data, at, message = file.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if BLOCK - at % BLOCK < 7:  # a block's end that no record's header fits into
+            at += BLOCK - at % BLOCK
+        _, size, kind = struct.unpack_from("<IHB", data, at)
+        message += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # the whole record, or its last part
+            yield Record.FromString(message)
+            message = b""
+
+
+@pytest.mark.usefixtures("offline")
+def test_wandb_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> None:
+    directory = tmp_path / "my-run"
+    directory.mkdir()
+    with open_tracker("wandb", directory, {"batch-size": 32}) as tracker:
+        for row in ROWS:
+            tracker.log(row)
+    found = list(records(directory))
+    (run,) = [r.run for r in found if r.HasField("run")]
+    assert (run.project, run.display_name) == ("fsl-sage", "my-run")
+    assert {"batch-size": "32"}.items() <= {c.key: c.value_json for c in run.config.update}.items()
+    logged = [
+        (r.history.step.num, i.value_json)
+        for r in found
+        for i in r.history.item
+        if "test_accuracy" in (i.key, *i.nested_key)
+    ]
+    assert logged == [(1, "0.25"), (2, "0.5"), (3, "0.75")]
+    assert [r.exit.exit_code for r in found if r.HasField("exit")] == [0]
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_package_that_is_missing_is_named_with_its_command(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    for ask in (lambda: require(name), lambda: open_tracker(name, tmp_path, {})):
+        with pytest.raises(TrackerError) as caught:
+            ask()
+        assert str(caught.value) == (
+            f"tracker = {name!r}: {name} is not installed where the server runs; "
+            f"pip install 'fsl-sage-flwr[{name}]'"
+        )
+
+
+def test_a_package_that_cannot_be_loaded_is_one_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "fsl_sage_flwr.trackers.tensorboard", raising=False)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrackerError, match="tensorboard is installed but cannot be loaded"):
+        open_tracker("tensorboard", tmp_path, {})
+
+
+def test_wandb_that_cannot_start_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**settings: object) -> None:
+        raise wandb.errors.UsageError("api_key not configured\n(no-tty)")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(TrackerError) as caught:
+        open_tracker("wandb", tmp_path, {})
+    assert str(caught.value) == (
+        "tracker = 'wandb' cannot start: api_key not configured (no-tty); log in with wandb login, "
+        "or set WANDB_MODE=offline"
+    )
+
+
+def test_no_tracker_needs_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in TRACKERS:
+        monkeypatch.setitem(sys.modules, name, None)
+    require("")
+    with open_tracker("", tmp_path, {}) as tracker:
+        tracker.log(ROWS[0])
+    assert list(tmp_path.iterdir()) == []
