@@ -1,5 +1,6 @@
 """The README says what is."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,37 @@ def test_the_section_for_own_projects_is_the_example(name: str) -> None:
     assert f"```python\n# own_model/{name}.py\n{source}```" in README
 
 
-@pytest.mark.parametrize("key", RunConfig().to_run_config())
-def test_every_key_is_in_the_table(key: str) -> None:
-    form = key.removeprefix("server-")  # "server-optimizer, server-learning-rate, …"
-    assert f"`{key}`" in README or f"`{form}`" in README
+def documented() -> dict[str, str]:
+    """Return the defaults of the table in docs/configuration.md, as they stand there."""
+    table = (ROOT / "docs" / "configuration.md").read_text().split("\n## ")[0]
+    found: dict[str, str] = {}
+    for row in re.findall(r"^\| (`.*?) \| (.*?)\| ", table, flags=re.M):
+        keys = re.findall(r"`([\w-]+)`", row[0])
+        defaults = [text.strip(" `") for text in row[1].split(",")]
+        if len(defaults) == 1:
+            defaults *= len(keys)
+        found |= dict(zip(keys, defaults, strict=True))
+    return found
+
+
+def test_the_configuration_reference_has_every_key_and_no_other() -> None:
+    assert set(documented()) == set(RunConfig().to_run_config())
+
+
+@pytest.mark.parametrize(("key", "default"), RunConfig().to_run_config().items())
+def test_the_configuration_reference_has_the_defaults(key: str, default: object) -> None:
+    text = documented()[key]
+    assert type(default)(text == "true" if isinstance(default, bool) else text) == default
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), flags=re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
