@@ -8,12 +8,10 @@ import pandas as pd
 
 from ..config import RunConfig
 from .load_results import CLIENTS
+from .sweeps.combinations import NOT_PART_OF_A_RUN
 from .sweeps.effect import idle_keys
 
-# Keys that say where and for how long, not what is trained.
-NOT_A_SETTING = frozenset(
-    {"seed", "run-name", "results-dir", "resume", "device", "round-timeout", "checkpoint-interval"}
-)
+NOT_A_SETTING = NOT_PART_OF_A_RUN | {"seed"}
 
 
 def is_missing(value: Any) -> bool:
