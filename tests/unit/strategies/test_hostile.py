@@ -24,7 +24,7 @@ from .test_contract import STRATEGIES, server_state
 from .test_federated_evaluation import WITH_VALIDATION, nodes
 
 HOSTILE = 1
-FEW, MANY = 30, 1000  # mutants of each reply
+FEW, MANY = 30, 400  # mutants of each reply
 ROUNDS = 4
 
 every_strategy = pytest.mark.parametrize("name", STRATEGIES)
@@ -76,7 +76,7 @@ def test_every_wrong_reply_is_refused_in_words(name: str) -> None:
 @pytest.mark.integration
 @every_strategy
 def test_thousands_of_wrong_replies_are_refused(name: str) -> None:
-    assert sum(try_mutants(STRATEGIES[name](), random.Random(6), MANY).values()) >= 3000
+    assert sum(try_mutants(STRATEGIES[name](), random.Random(6), MANY).values()) >= 1200
 
 
 @lru_cache
@@ -117,7 +117,7 @@ def test_nothing_of_a_wrong_reply_is_used(name: str) -> None:
 @pytest.mark.integration
 @every_strategy
 def test_nothing_of_hundreds_of_wrong_replies_is_used(name: str) -> None:
-    use_nothing(name, random.Random(12), 100)
+    use_nothing(name, random.Random(12), 40)
 
 
 def use_nothing(name: str, draw: random.Random, rounds: int) -> None:

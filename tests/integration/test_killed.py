@@ -1,0 +1,75 @@
+"""A ServerApp that is killed, again and again, and resumed: the same run."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from .commands import ROOT, history_of, run_directory
+
+pytestmark = pytest.mark.integration
+
+KILLS = 3
+
+
+def start(directory: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+    file = directory / "config.json"
+    file.write_text(json.dumps(config))
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.killable", str(file)], cwd=ROOT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+# One server half with heads, and a server half per client: what there is to lose.
+@pytest.mark.parametrize("algorithm", ["fsl_sage", "sl_multi_server"])
+def test_killed_at_random_points_and_resumed_it_is_the_same_run(
+    tmp_path: Path, few_digits: str, algorithm: str
+) -> None:
+    config: dict[str, Any] = {
+        "algorithm": algorithm, "dataset": few_digits, "batch-size": 20, "align-interval": 2,
+        "num-server-rounds": 15, "keep-optimizer-state": False, "run-name": "it",
+    }  # fmt: skip
+    whole = {**config, "results-dir": str(tmp_path / "whole")}
+    assert start(tmp_path, whole).wait(300) == 0
+
+    draw, latest, killed = random.Random(algorithm), None, 0
+    for attempt in range(KILLS + 1):
+        results = tmp_path / f"part{attempt}"
+        process = start(
+            tmp_path, {**config, "results-dir": str(results), "resume": str(latest or "")}
+        )
+        if attempt == KILLS:
+            assert process.wait(300) == 0
+            break
+        # Anywhere in the next few rounds: between two, in one, in a write.
+        while process.poll() is None and not (results.exists() and _rounds(results)):
+            time.sleep(0.01)
+        time.sleep(draw.random())
+        process.kill()
+        killed += process.wait() != 0
+        checkpoint = run_directory(results) / "checkpoints" / "latest.pt"
+        if checkpoint.exists():
+            torch.load(checkpoint, weights_only=True)  # whole, whenever it was
+            latest = checkpoint
+            if json.loads((run_directory(results) / "summary.json").read_text())["completed"]:
+                break
+    assert killed > 0
+    one, other = run_directory(tmp_path / "whole"), run_directory(results)
+    ours, theirs = history_of(one), history_of(other)
+    # Heads are sent again after a restart, and nodes asked again who they are.
+    same = [column for column in ours if "bytes" not in column]
+    assert ours[same].equals(theirs[same])
+    left, right = (torch.load(run / "full_model.pt", weights_only=True) for run in (one, other))
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def _rounds(results: Path) -> int:
+    files = list(results.rglob("history.csv"))
+    return len(files[0].read_text().splitlines()) - 1 if files else 0
