@@ -1,17 +1,24 @@
-"""``fsl-sage results``, ``plot`` and ``report``: what is made of finished runs."""
+"""The commands of ``fsl-sage``, one a file."""
 
-from typing import Any
-
+from .cuts import add_cuts_command
+from .data import add_data_command
+from .leakage import add_leakage_command
 from .plot import add_plot_command
 from .report import add_report_command
 from .results import add_results_command
+from .run import add_run_command
+from .sweep import add_sweep_command
 
+# In the order of the help text.
+COMMANDS = (
+    add_run_command,
+    add_sweep_command,
+    add_results_command,
+    add_plot_command,
+    add_report_command,
+    add_cuts_command,
+    add_data_command,
+    add_leakage_command,
+)
 
-def add_result_commands(commands: Any) -> None:
-    """Add the three commands to the parser's."""
-    add_results_command(commands)
-    add_plot_command(commands)
-    add_report_command(commands)
-
-
-__all__ = ["add_result_commands"]
+__all__ = ["COMMANDS"]

@@ -29,7 +29,7 @@ def add_plot_command(commands: Any) -> None:
     add_comparison_options(parser)
     add_bandwidth_option(parser)
     parser.add_argument(
-        "--kind", choices=(*KIND_NAMES, ALL), nargs="+", default=[ALL], metavar="KIND",
+        "--kind", choices=(*KIND_NAMES, ALL), nargs="+", action="extend", metavar="KIND",
         help=f"{', '.join(KIND_NAMES)}, or all that the results have something for (all)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to (DIR/pictures)")
@@ -43,10 +43,11 @@ def _plot(options: argparse.Namespace, console: Console, errors: Console) -> int
     from ..pictures import draw, draw_all, encoded
 
     comparison = comparison_of(options, load_results(options.directory))
-    if ALL in options.kind:
+    chosen = options.kind or [ALL]
+    if ALL in chosen:
         pictures, not_drawn = draw_all(comparison, options.bandwidth)
     else:
-        kinds = dict.fromkeys(options.kind)
+        kinds = dict.fromkeys(chosen)
         pictures, not_drawn = [draw(kind, comparison, options.bandwidth) for kind in kinds], []
     folder = options.out or options.directory / "pictures"
     try:

@@ -3,7 +3,7 @@ import shlex
 import pytest
 
 from fsl_sage_flwr.simulations.cli import _parser
-from fsl_sage_flwr.simulations.federation_options import federation_of
+from fsl_sage_flwr.simulations.commands.federation_options import federation_of
 from fsl_sage_flwr.simulations.load_results import read_runs
 from fsl_sage_flwr.simulations.repeat import command_line
 from fsl_sage_flwr.simulations.run import Federation

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from ...config import ConfigError, RunConfig
 from ...results import RunDirectory
+from ..leakage.measurement import Effort, Leakage, measure, psnr
 from ..settings import read_words, resolve
-from .measurement import Effort, Leakage, measure, psnr
 
 
-def add_leakage(commands: Any) -> None:
-    """Add the command to the ``fsl-sage`` command's."""
+def add_leakage_command(commands: Any) -> None:
+    """Add the command to the parser's."""
     default = Effort()
     parser = commands.add_parser(
         "leakage",
@@ -47,7 +47,7 @@ def add_leakage(commands: Any) -> None:
 def leakage(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Measure, print, draw."""
     # Here and not above: matplotlib takes a second that other commands need not wait for.
-    from .picture import draw
+    from ..leakage.picture import draw
 
     directories = [word for word in options.words if "=" not in word]
     words = [word for word in options.words if "=" in word]

@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from .run import Federation
+from ..run import Federation
 
 AUTO = "auto"
 

@@ -8,7 +8,16 @@ from typing import Any
 
 from rich.console import Console
 
-from ..federation_options import (
+from ..gpu_share import GpuShare, automatic_share
+from ..run import Federation
+from ..settings import EXPERIMENTS, preset_names
+from ..sweeps.combinations import Combination, combinations, identity
+from ..sweeps.finished import finished_runs
+from ..sweeps.progress import SweepProgress
+from ..sweeps.read import read_sweep
+from ..sweeps.shares import share_out
+from ..sweeps.sweep import sweep
+from .federation_options import (
     AUTO,
     add_federation_options,
     federation_of,
@@ -16,15 +25,6 @@ from ..federation_options import (
     usable_cpus,
     usable_gpus,
 )
-from ..gpu_share import GpuShare, automatic_share
-from ..run import Federation
-from ..settings import EXPERIMENTS, preset_names
-from .combinations import Combination, combinations, identity
-from .finished import finished_runs
-from .progress import SweepProgress
-from .read import read_sweep
-from .shares import share_out
-from .sweep import sweep
 
 # What a client's memory does not depend on.
 SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}
