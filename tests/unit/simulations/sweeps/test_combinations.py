@@ -102,7 +102,7 @@ def test_identity_is_what_is_trained_not_where():
         ("align-interval", 8),
         ("comparison-cifar10", 30),
         ("comparison-cifar100", 30),
-        ("comparison-reduced", 20),
+        ("comparison-reduced", 10),
         ("head-size", 8),
     ],
 )
