@@ -64,10 +64,9 @@ class CommunicationLedger:
     def add(self, direction: Direction, content: RecordDict) -> int:
         """Count the content of one message; return its bytes."""
         before = self.total
-        sizes = count_bytes(content)
         for name, record in content.items():
             kind = self._kinds.get(name, OTHER) if isinstance(record, ArrayRecord) else OTHER
-            self._bytes[f"{direction}_{kind}_bytes"] += sizes[name]
+            self._bytes[f"{direction}_{kind}_bytes"] += count_bytes(record)
             if isinstance(record, ArrayRecord) and name != LABELS:
                 self._reference += sum(_raw_bytes(array) for array in record.values())
         return self.total - before

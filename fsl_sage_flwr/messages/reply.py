@@ -1,26 +1,22 @@
 """Open a reply, whoever sent it."""
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from .records import BadReplyError
 
 LONGEST_REASON = 300
+EMPTY: tuple[object, ...] = ("", b"", [])
 
 
-def count_bytes(content: RecordDict) -> dict[str, int]:
-    """Return the bytes of each record, by Flower's own count.
+def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
+    """Return the bytes of a record, by Flower's own count.
 
     Flower's refuses a ConfigRecord with an empty value, which a sender may well choose.
     """
-    sizes = {}
-    for name, record in content.items():
-        try:
-            sizes[name] = record.count_bytes()
-        except (ValueError, IndexError):
-            full = {key: value for key, value in record.items() if value not in ("", b"", [])}
-            empty = sum(len(key) for key in record if key not in full)
-            sizes[name] = ConfigRecord(full).count_bytes() + empty  # type: ignore[arg-type]
-    return sizes
+    if not isinstance(record, ConfigRecord):
+        return record.count_bytes()
+    full = ConfigRecord({key: value for key, value in record.items() if value not in EMPTY})
+    return full.count_bytes() + sum(len(key) for key in record if key not in full)
 
 
 def content_of(reply: Message, max_bytes: int) -> RecordDict:
@@ -38,7 +34,7 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
         raise BadReplyError(f"error {reply.error.code}: {reason}")
     if not reply.has_content():
         raise BadReplyError("a reply without content")
-    size = sum(count_bytes(reply.content).values())
+    size = sum(count_bytes(record) for record in reply.content.values())
     if size > max_bytes:
         raise BadReplyError(
             f"a reply of {size / 2**20:,.1f} MiB; at most {max_bytes / 2**20:,.1f} are taken "
