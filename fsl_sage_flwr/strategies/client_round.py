@@ -1,10 +1,13 @@
 """What one client did in one round, for whoever looks for a bad one."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord
+from numpy.typing import NDArray
 
 
 @dataclass
@@ -61,11 +64,14 @@ class ClientRound:
     failure: str
 
 
-def update_norm(sent: ArrayRecord, returned: ArrayRecord) -> float:
-    """Return the Euclidean norm of an update, floating-point arrays alone."""
+def update_norm(sent: Mapping[str, NDArray[Any]], returned: ArrayRecord) -> float:
+    """Return the Euclidean norm of an update, floating-point arrays alone.
+
+    ``sent`` is decoded already: it is the same for all clients of a round.
+    """
     total = 0.0
     for name, array in returned.items():
         if np.issubdtype(np.dtype(array.dtype), np.floating):
-            change = array.numpy().astype(np.float64) - sent[name].numpy()
+            change = array.numpy().astype(np.float64) - sent[name]
             total += float(np.vdot(change, change))
     return math.sqrt(total)

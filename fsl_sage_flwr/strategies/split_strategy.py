@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..messages import (
@@ -339,8 +340,9 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             self._give_up(f"{len(good)} good replies, {wanted} needed")
             return None, None
         self._failed_rounds = 0
+        sent = {name: array.numpy() for name, array in self._sent.items()}
         self._updates = {
-            client: self._update(by_client[client])
+            client: self._update(sent, by_client[client])
             for client in sorted(self._served)
             if client in by_client
         }
@@ -442,10 +444,10 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         if lost:
             log.warning("clients %s had lost their optimizer state and began afresh", lost)
 
-    def _update(self, reply: Message) -> tuple[int, float]:
+    def _update(self, sent: Mapping[str, NDArray[Any]], reply: Message) -> tuple[int, float]:
         """Return the examples and the norm of the update of a good reply."""
         (metrics,) = reply.content.metric_records.values()
-        norm = update_norm(self._sent, reply.content.array_records[self.arrayrecord_key])
+        norm = update_norm(sent, reply.content.array_records[self.arrayrecord_key])
         return int(cast(int, metrics[self.weighted_by_key])), norm
 
     def _note_loss(self, client: int, loss: float, samples: int) -> None:
