@@ -54,3 +54,6 @@ class WandbBackend:
     def close(self, *, completed: bool) -> None:
         """Send what is left, and mark the run as finished or failed."""
         self._run.finish(exit_code=0 if completed else 1)
+        # Its service still writes when the run says that it is over; who reads the summary may
+        # end this process, and the service with it.
+        wandb.teardown()
