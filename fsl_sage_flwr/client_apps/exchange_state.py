@@ -95,11 +95,11 @@ class Forward:
         self.graph_bytes = sum(sizes)
 
 
-Key = tuple[int, int, int, int]
+Key = tuple[int, int, int]
 
 
 class LiveForwards:
-    """The forward passes that are alive in this process, by (run, node, round, exchange).
+    """The forward passes that are alive in this process, by (run, node, version).
 
     Halves of passes that have ended serve the same run again: copying a module costs more
     than loading its values.

@@ -24,6 +24,9 @@ from .loading import load_weights
 from .local_training import OPTIMIZER, KeptOptimizer, epoch_batches, need
 from .optimizer_state import flatten_state
 
+# More than any round has; what makes a version of a round, an attempt and an exchange.
+ATTEMPTS = EXCHANGES = 1_000_000
+
 live_forwards = LiveForwards()
 
 
@@ -147,13 +150,14 @@ class _Node:
     def _half(self) -> nn.Module:
         return live_forwards.half(self._node[0], self.task.model.client)
 
-    def key(self, exchange: int) -> tuple[int, int, int, int]:
+    def key(self, exchange: int) -> tuple[int, int, int]:
         """Return where an exchange's live pass is kept."""
-        return (*self._node, self.request.round, exchange)
+        return (*self._node, self.version(exchange))
 
     def version(self, exchange: int) -> int:
-        """Return which file belongs to an exchange."""
-        return self.request.round * 1_000_000 + exchange
+        """Return which file, and which live pass, belongs to an exchange of this attempt."""
+        begun = self.request.round * ATTEMPTS + self.request.attempt
+        return begun * EXCHANGES + exchange
 
 
 def _rows(

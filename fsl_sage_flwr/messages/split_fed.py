@@ -35,8 +35,8 @@ class ExchangeRequest:
 
     Attributes
     ----------
-    round, exchange : int
-        Round ``t`` and exchange ``k`` in it, from 0.
+    round, attempt, exchange : int
+        Round ``t``, how often it has begun again, and exchange ``k`` in it, from 0.
     batches_per_exchange : int
         Batches sent forward with the same weights.
     keep_optimizer_state, trained_before : bool
@@ -49,6 +49,7 @@ class ExchangeRequest:
     """
 
     round: int
+    attempt: int
     exchange: int
     batches_per_exchange: int
     keep_optimizer_state: bool
@@ -62,6 +63,7 @@ class ExchangeRequest:
             {
                 **(config or {}),
                 "round": self.round,
+                "attempt": self.attempt,
                 "exchange": self.exchange,
                 "batches-per-exchange": self.batches_per_exchange,
                 "keep-optimizer-state": self.keep_optimizer_state,
@@ -82,6 +84,7 @@ class ExchangeRequest:
         gradients = tensors_of(content, GRADIENTS) if GRADIENTS in arrays else {}
         return cls(
             round=number(config, "round"),
+            attempt=number(config, "attempt"),
             exchange=number(config, "exchange"),
             batches_per_exchange=number(config, "batches-per-exchange"),
             keep_optimizer_state=bool(config["keep-optimizer-state"]),

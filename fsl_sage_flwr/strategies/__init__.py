@@ -6,7 +6,8 @@ from .evaluation import evaluate_halves, to_record
 from .fsl_sage import FslSage
 from .full_model_fed_avg import FullModelFedAvg
 from .round_summary import RoundSummary
-from .split_fed import SplitFedV1, SplitFedV2
+from .split_fed_v1 import SplitFedV1
+from .split_fed_v2 import SplitFedV2
 from .split_grid import SplitGrid
 from .split_strategy import DivergedError, SplitStrategy, TrainingFailedError
 

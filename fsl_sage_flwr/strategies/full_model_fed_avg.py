@@ -17,6 +17,7 @@ from ..messages import (
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
 from .evaluation import evaluate_halves
+from .round_summary import StepLoss
 from .split_grid import SplitGrid
 from .split_strategy import SplitStrategy
 
@@ -102,8 +103,8 @@ class FullModelFedAvg(SplitStrategy[TrainReply]):
 
     def _finish(self, replies: Mapping[int, TrainReply]) -> None:
         self._losses = [
-            (reply.train_loss, reply.num_examples)
-            for reply in replies.values()
+            StepLoss(client, reply.train_loss, reply.num_examples)
+            for client, reply in replies.items()
             if reply.train_loss is not None
         ]
         self._note(replies)

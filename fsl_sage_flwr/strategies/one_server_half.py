@@ -30,7 +30,8 @@ class OneServerHalf(SplitStrategy[TrainReply]):
         )
 
     def _restore_server(self, saved: Any) -> None:
-        self._load_server(*saved)
+        # A copy: an optimizer steps on the very tensors that it is given.
+        self._load_server(*copy.deepcopy(saved))
 
     def _load_server(self, weights: Mapping[str, Any], optimizer: dict[str, Any]) -> None:
         self.task.model.server.load_state_dict(weights)

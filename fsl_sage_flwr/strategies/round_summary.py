@@ -43,3 +43,12 @@ class RoundSummary:
     alignment_seconds: float = 0.0
     alignment_cosine: float | None = None
     alignment_relative_error: float | None = None
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Mean loss over the samples of one of a client's batches, or of all of them."""
+
+    client: int
+    loss: float
+    samples: int

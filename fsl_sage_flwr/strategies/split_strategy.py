@@ -32,7 +32,7 @@ from .client_round import ClientRound, NodeTraffic, update_norm
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
-from .round_summary import RoundSummary
+from .round_summary import RoundSummary, StepLoss
 from .split_grid import SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -131,7 +131,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self._spec = SmashedSpec(
             task.smashed_example(), task.num_classes, 1 if task.takes_single_samples() else 2
         )
-        self._losses: list[tuple[float, int]] = []
+        self._losses: list[StepLoss] = []
         self._evaluation: FederatedEvaluation | None = None
         self._traffic: Mapping[int, NodeTraffic] = {}
         self._sent = ArrayRecord()
@@ -435,7 +435,9 @@ class SplitStrategy(FedAvg, Generic[Reply]):
 
     def _note(self, replies: Mapping[int, TrainReply]) -> None:
         """Put the replies' own figures, and the mean loss, into the round's summary."""
-        self.last_round.train_loss = weighted_mean(self._losses)
+        self.last_round.train_loss = weighted_mean(
+            [(step.loss, step.samples) for step in self._losses]
+        )
         self._trained_on.update({client: self.roster.nodes[client] for client in replies})
         summary = self.last_round
         summary.client_seconds += sum(reply.seconds for reply in replies.values())
@@ -466,7 +468,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
                 f"client {client}; this round is undone. Lower server-learning-rate or "
                 "learning-rate, or look at that client in clients.csv"
             )
-        self._losses.append((loss, samples))
+        self._losses.append(StepLoss(client, loss, samples))
 
     def _leave_out(self, client: int, reason: str) -> None:
         self.last_round.failures[client] = reason

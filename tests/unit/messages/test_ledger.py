@@ -64,11 +64,11 @@ def test_the_other_algorithms_cost_what_the_reference_counts() -> None:
 
     gradients: tuple[torch.Tensor, ...] = ()
     for k, size in enumerate(BATCH_SIZES):
-        down = ExchangeRequest(1, k, 1, True, True, half if k == 0 else None, gradients)
+        down = ExchangeRequest(1, 0, k, 1, True, True, half if k == 0 else None, gradients)
         split_fed.add("down", down.to_records())
         split_fed.add("up", ExchangeReply(1, k, 20, payload(size)).to_records())
         gradients = (torch.zeros(size, 128, 4, 4),)
-    flush = ExchangeRequest(1, 20, 1, True, True, None, gradients)
+    flush = ExchangeRequest(1, 0, 20, 1, True, True, None, gradients)
     split_fed.add("down", flush.to_records())
     split_fed.add("up", TrainReply(1, 5000, False, 0.0, 0.0, half).to_records())
 

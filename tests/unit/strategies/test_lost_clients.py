@@ -1,0 +1,111 @@
+"""SplitFed: a client that is lost in a round leaves all of its batches there, or none."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from flwr.app import Context, Message
+
+from fsl_sage_flwr.client_apps import split_fed
+from fsl_sage_flwr.client_apps.exchange_state import LiveForwards
+from fsl_sage_flwr.strategies import SplitFedV2
+
+from ...memory_grid import MemoryGrid, Tamper
+from ...runs import assert_same, split_fed_v1, split_fed_v2, train
+from ...tasks import CLIENTS, small_app
+from .test_contract import EXCHANGE, fail, in_round, server_state
+
+BATCHES = 5  # of clients 0 and 1; client 2 has two
+
+each_way = pytest.mark.parametrize(
+    "make",
+    [split_fed_v1, split_fed_v2, partial(split_fed_v2, server_order="client"),
+     partial(split_fed_v2, batches_per_exchange=2)],
+    ids=["V1", "V2", "V2, client by client", "V2, two batches an exchange"],
+)  # fmt: skip
+
+
+def lost(client: int, exchange: int) -> Tamper:
+    """Lose a client once, at an exchange counted over the whole run."""
+    return in_round(exchange, client, fail, EXCHANGE)
+
+
+def each(*tampers: Tamper) -> Tamper:
+    def tamper(client: int, reply: Message) -> Message | None:
+        for one in tampers:
+            changed = one(client, reply)
+            if changed is not reply:
+                return changed
+        return reply
+
+    return tamper
+
+
+def left_by(
+    make: Callable[..., Any], tamper: Tamper, rounds: int = 3, mods: list[Any] | None = None
+) -> Any:
+    """Return what a run leaves, and in how many attempts its exchanges were done."""
+    strategy, nodes = make(), MemoryGrid(small_app(mods, dropout=0.2), CLIENTS, tamper=tamper)
+    arrays = train(strategy, nodes, rounds)
+    attempts = {r.config_records["config"].get("attempt", 0) for r in nodes.sent if "config" in r}
+    state = server_state(strategy)
+    # A copy: the task's modules are trained in place.
+    return {
+        "client half": arrays,
+        "server": state,
+        "loss": strategy.last_round.train_loss,
+    }, attempts
+
+
+@each_way
+@pytest.mark.parametrize("client", [0, 1])
+@pytest.mark.parametrize("rounds", [2, 3], ids=["in the last round", "and back in the next"])
+def test_lost_in_mid_round_is_as_if_it_had_never_answered(
+    make: Callable[..., Any], client: int, rounds: int
+) -> None:
+    per_round = 3 if getattr(make, "keywords", {}).get("batches_per_exchange") == 2 else BATCHES
+    ours, attempts = left_by(make, lost(client, per_round + 2), rounds)
+    theirs, of_silent = left_by(make, lost(client, per_round), rounds)
+    assert_same(ours, theirs)
+    in_step = isinstance(make(), SplitFedV2) and make().server_order == "batch"
+    assert attempts == ({0, 1} if in_step else {0})
+    assert of_silent == {0}
+
+
+def test_two_lost_one_after_the_other() -> None:
+    """Client 1 in the first attempt, client 0 in the second; its optimizer was stepped twice."""
+    again = BATCHES + 3  # three exchanges before the others begin again
+    ours, attempts = left_by(split_fed_v2, each(lost(1, BATCHES + 2), lost(0, again + 1)))
+    theirs, _ = left_by(split_fed_v2, each(lost(1, BATCHES), lost(0, BATCHES)))
+    assert_same(ours, theirs)
+    assert attempts == {0, 1, 2}
+
+
+def test_a_pass_of_another_attempt_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is alive in a process which the second attempt reaches later."""
+    processes = LiveForwards(), LiveForwards()
+
+    def placed(message: Message, context: Context, call_next: Callable[..., Any]) -> Message:
+        config = message.content.config_records.get("config", {})
+        place = (config.get("attempt"), config.get("exchange"))
+        monkeypatch.setattr(split_fed, "live_forwards", processes[place in ((0, 1), (1, 2))])
+        return call_next(message, context)
+
+    ours, attempts = left_by(split_fed_v2, lost(1, 1), 1, mods=[placed])
+    theirs, _ = left_by(split_fed_v2, lost(1, 0), 1)
+    assert attempts == {0, 1}
+    assert_same(ours, theirs)
+
+
+def test_v2_keeps_all_batches_of_a_client_lost_after_its_last() -> None:
+    ours, attempts = left_by(split_fed_v2, in_round(0, 1, fail), 1)
+    theirs, _ = left_by(split_fed_v2, lambda client, reply: reply, 1)
+    assert_same(ours["server"], theirs["server"])
+    assert attempts == {0}
+
+
+def test_v1_drops_all_batches_of_a_client_lost_after_its_last() -> None:
+    ours, _ = left_by(split_fed_v1, in_round(0, 1, fail), 1)
+    theirs, _ = left_by(split_fed_v1, lost(1, 0), 1)
+    assert_same(ours["server"], theirs["server"])
