@@ -217,8 +217,13 @@ class Recorder:
         }
 
     def save_last_good(self) -> None:
-        """Save the state after the last round that counts, when training cannot go on."""
-        if self._arrays is not None:
+        """Save the state after the last round, when training cannot go on.
+
+        Nothing is saved while a round has been trained and is not recorded yet: the last
+        checkpoint stands.
+        """
+        recorded = self._rows[-1]["round"] if self._rows else 0
+        if self._arrays is not None and self._strategy.rounds_done == recorded:
             self._directory.write_checkpoint(self._directory.latest, self._state(self._arrays))
 
     def _write_summary(self, status: str) -> None:

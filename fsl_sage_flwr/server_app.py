@@ -9,6 +9,7 @@ from flwr.serverapp import Grid, ServerApp
 from .algorithms import ALGORITHMS
 from .assembly import build_task, build_test_batches
 from .config import RunConfig
+from .messages import DeadActorError
 from .recorder import EnoughCommunicationError, Recorder
 from .results import RunDirectory, refuse_completed, run_path
 from .strategies import DivergedError
@@ -46,7 +47,7 @@ def main(grid: Grid, context: Context) -> None:
             )
         except EnoughCommunicationError as enough:
             recorder.complete(enough.arrays)
-        except DivergedError:
+        except (DivergedError, DeadActorError):
             recorder.save_last_good()
             raise
         else:

@@ -57,6 +57,20 @@ class MemoryGrid(Grid):
             for node, i in self.partition.items()
         }
 
+    def replace_node(self, partition: int) -> None:
+        """End a client's node; a new one, which knows nothing, runs the client from now on."""
+        old = next(node for node, i in self.partition.items() if i == partition)
+        context = self.contexts.pop(old)
+        new = max(self.partition) + 1
+        self.partition[new] = self.partition.pop(old)
+        self.contexts[new] = Context(
+            run_id=context.run_id,
+            node_id=new,
+            node_config=context.node_config,
+            state=RecordDict(),
+            run_config=context.run_config,
+        )
+
     def set_run(self, run: Any) -> None:
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .ledger import CommunicationLedger, Direction
 from .records import BadReplyError, MissingPayloadError, place_of
-from .reply import content_of, discard
+from .reply import DeadActorError, content_of, discard
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .split_fed import (
     SPLIT_FED_EXCHANGE,
@@ -35,6 +35,7 @@ __all__ = [
     "SPLIT_FED_FLUSH",
     "BadReplyError",
     "CommunicationLedger",
+    "DeadActorError",
     "Direction",
     "EvaluateReply",
     "ExchangeReply",

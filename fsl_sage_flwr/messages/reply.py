@@ -1,11 +1,19 @@
 """Open a reply, whoever sent it."""
 
+import sys
+
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from .records import BadReplyError
 
 LONGEST_REASON = 300
+# How Flower's simulation names an error that no ClientApp raised.
+UNKNOWN, OF_RAY = 0, "ray.exceptions."
 EMPTY: tuple[object, ...] = ("", b"", [])
+
+
+class DeadActorError(RuntimeError):
+    """A process of the simulation has died, and Flower goes on giving it messages."""
 
 
 def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
@@ -26,11 +34,20 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     ------
     BadReplyError
         The reply is an error, has no content, or more than ``max_bytes`` of it.
+    DeadActorError
+        The error says that a Ray actor has died. The simulation would give it the next
+        messages too, and every one of them fails.
     """
     if reply.has_error():
         reason = " ".join(str(reply.error.reason).split())
         if len(reason) > LONGEST_REASON:
             reason = f"{reason[:LONGEST_REASON]} …"
+        if _in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
+            raise DeadActorError(
+                "a Ray actor has died, and Flower goes on giving it clients. Was it memory? Then "
+                "let fewer clients work at once (fsl-sage run --cpus), or lower batch-size. Go on "
+                f"with resume=…/checkpoints/latest.pt. Ray says: {reason}"
+            )
         raise BadReplyError(f"error {reply.error.code}: {reason}")
     if not reply.has_content():
         raise BadReplyError("a reply without content")
@@ -41,6 +58,11 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
             "(max-reply-mb)"
         )
     return reply.content
+
+
+def _in_simulation() -> bool:
+    """Tell whether Ray runs in this process: on a SuperLink anybody could say that it died."""
+    return "ray" in sys.modules
 
 
 def discard(reply: Message) -> None:

@@ -18,6 +18,7 @@ from ..messages import (
     EVALUATE_SPLIT,
     BadReplyError,
     CommunicationLedger,
+    DeadActorError,
     SmashedBatches,
     SmashedSpec,
     TrainReply,
@@ -180,7 +181,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         def receive(request: Message, reply: Message) -> None:
             client = of_node[request.metadata.dst_node_id]
             try:
-                answers[client] = read(client, content_of(reply, self.max_reply_bytes))
+                answers[client] = read(client, self._content_of(reply))
             except BadReplyError as error:
                 discard(reply)
                 self._leave_out(client, str(error))
@@ -334,8 +335,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         good = [by_client[client] for client in sorted(self._served) if client in by_client]
         self.last_round.clients = len(good)
         if len(good) < max(1, self.min_train_nodes):
-            self._restore_server(self._saved)
-            self._saved = None
+            self._undo_round()
             wanted = max(1, self.min_train_nodes)
             self._give_up(f"{len(good)} good replies, {wanted} needed")
             return None, None
@@ -389,9 +389,12 @@ class SplitStrategy(FedAvg, Generic[Reply]):
     def _undo_unfinished(self) -> None:
         """Put the server half back when a wrapper gave a round up without asking us."""
         if self._saved is not None:
-            self._restore_server(self._saved)
-            self._saved = None
+            self._undo_round()
             self._give_up("the strategy around this one dropped it")
+
+    def _undo_round(self) -> None:
+        self._restore_server(self._saved)
+        self._saved = None
 
     def _message(self, client: int, content: RecordDict, message_type: str = "") -> Message:
         return Message(
@@ -400,6 +403,13 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             message_type or self.message_type,
             ttl=self.round_timeout,
         )
+
+    def _content_of(self, reply: Message) -> RecordDict:
+        try:
+            return content_of(reply, self.max_reply_bytes)
+        except DeadActorError:
+            self._undo_round()
+            raise
 
     def _receive(self, request: Message, reply: Message) -> None:
         """Take a reply as it arrives, and serve all whose turn has come."""
@@ -410,7 +420,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         if client is None:
             return
         try:
-            self._replies[client] = self._read(client, content_of(reply, self.max_reply_bytes))
+            self._replies[client] = self._read(client, self._content_of(reply))
             self._answers[reply.metadata.reply_to_message_id] = client
         except BadReplyError as error:
             discard(reply)
@@ -438,13 +448,17 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self.last_round.train_loss = weighted_mean(
             [(step.loss, step.samples) for step in self._losses]
         )
-        self._trained_on.update({client: self.roster.nodes[client] for client in replies})
         summary = self.last_round
         summary.client_seconds += sum(reply.seconds for reply in replies.values())
         summary.client_step_seconds += sum(reply.step_seconds for reply in replies.values())
-        lost = [client for client, reply in replies.items() if reply.optimizer_state_lost]
+        nodes = {client: self.roster.nodes[client] for client in replies}
+        lost = {client for client, reply in replies.items() if reply.optimizer_state_lost}
+        if self.keep_optimizer_state:
+            # A new node cannot know that its client has trained before on another.
+            lost |= {c for c, node in nodes.items() if self._trained_on.get(c, node) != node}
         if lost:
-            log.warning("clients %s had lost their optimizer state and began afresh", lost)
+            log.warning("clients %s had lost their optimizer state; it began afresh", sorted(lost))
+        self._trained_on.update(nodes)
 
     def _update(self, sent: Mapping[str, NDArray[Any]], reply: Message) -> tuple[int, float]:
         """Return the examples and the norm of the update of a good reply."""
@@ -461,8 +475,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             It is not finite; the server half is as it was before the round.
         """
         if not math.isfinite(loss):
-            self._restore_server(self._saved)
-            self._saved = None
+            self._undo_round()
             raise DivergedError(
                 f"the server half's loss is {loss} in round {self.last_round.round}, on a batch of "
                 f"client {client}; this round is undone. Lower server-learning-rate or "

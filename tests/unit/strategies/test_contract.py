@@ -1,6 +1,7 @@
 """What every strategy must keep, in one table."""
 
 import copy
+import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -198,6 +199,26 @@ def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]
     train(strategy, grid(tamper=in_round(1, 1, fail)), 3)
     assert strategy.last_round.clients == 3
     assert strategy.last_round.failures == {}
+
+
+@every_strategy
+@pytest.mark.parametrize("keep", [True, False])
+def test_client_that_comes_back_as_another_node_goes_on(
+    make: Callable[..., Any], keep: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A SuperNode that was restarted; its optimizer's state has gone, and that is said."""
+    strategy, nodes = make(keep_optimizer_state=keep), grid()
+
+    def each_round(server_round: int, arrays: object) -> None:
+        assert strategy.last_round.failures == {}
+        if server_round == 1:
+            nodes.replace_node(1)
+
+    with caplog.at_level(logging.WARNING, logger="flwr.fsl_sage"):
+        strategy.start(nodes, strategy.initial_arrays(), num_rounds=3, evaluate_fn=each_round)
+    assert strategy.last_round.clients == 3
+    said = [text for text in caplog.messages if "optimizer state" in text]
+    assert said == (["clients [1] had lost their optimizer state; it began afresh"] * keep)
 
 
 @every_strategy

@@ -101,7 +101,7 @@ def test_node_that_lost_its_state_is_left_out_once_and_gets_its_head_again(
     assert list(failures[3]) == [0]
     assert "auxiliary head 1 is gone from this node" in failures[3][0]
     assert failures[4] == {}
-    assert "clients [0] had lost their optimizer state" in caplog.text
+    assert "clients [0] had lost their optimizer state; it began afresh" in caplog.text
 
 
 def test_client_whose_probe_fails_is_left_out_and_probed_again() -> None:

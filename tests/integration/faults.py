@@ -1,0 +1,49 @@
+"""Flower apps whose clients break, and what is left of their runs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from flwr.app import Context, RecordDict
+
+from fsl_sage_flwr.server_app import main
+from fsl_sage_flwr.simulations.app_directory import write_app
+
+from ..memory_grid import MemoryGrid
+from . import faulty_client_app
+from .faulty_client_app import FAULTS, MARKS, app
+
+Faults = dict[int, dict[int, str]]
+
+
+def faulty_app(directory: Path) -> Path:
+    """Write this package's app, with the ClientApp that has faults; return its directory."""
+    written = write_app(directory)
+    shutil.copyfile(faulty_client_app.__file__, written / "faulty_client_app.py")
+    table = (written / "pyproject.toml").read_text()
+    assert "fsl_sage_flwr.client_app:app" in table
+    table = table.replace("fsl_sage_flwr.client_app:app", "faulty_client_app:app")
+    (written / "pyproject.toml").write_text(table)
+    return written
+
+
+def environment(faults: Faults, marks: Path) -> dict[str, str]:
+    """Return what tells the ClientApps which client has which fault in which round."""
+    return {FAULTS: json.dumps(faults), MARKS: str(marks)}
+
+
+def simulated_with(
+    faults: Faults, clients: int, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Do a run in this process with faults that say "raise" or "late"."""
+    monkeypatch.setenv(FAULTS, json.dumps(faults))
+    main(MemoryGrid(app, clients, run_config=config), Context(1, 0, {}, RecordDict(), config))
+
+
+def clients_of(run: Path) -> pd.DataFrame:
+    """Return what each client did, by round and client."""
+    table = pd.read_csv(run / "clients.csv", keep_default_na=False)
+    return table.set_index(["round", "client"])

@@ -1,0 +1,61 @@
+"""This package's ClientApp with faults: where and when an environment variable says.
+
+``faults.faulty_app`` copies this file into a Flower app.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp.typing import ClientAppCallable
+
+from fsl_sage_flwr.assembly import build_task
+from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.task import SplitTask
+
+FAULTS, MARKS = "FSL_SAGE_TEST_FAULTS", "FSL_SAGE_TEST_MARKS"
+
+
+def fault_of(message: Message, context: Context) -> str:
+    """Return the fault that is due: ``{"partition": {"round": fault}}``, rounds from 1.
+
+    In SplitFed it comes with the second exchange, when the first batch is trained on.
+    """
+    config = message.content.config_records.get("config", {})
+    if config.get("exchange", 1) != 1 or "round" not in config:
+        return ""
+    faults = json.loads(os.environ.get(FAULTS, "{}"))
+    mine = faults.get(str(context.node_config["partition-id"]), {})
+    return str(mine.get(str(int(config["round"]) + 1), ""))
+
+
+def break_down(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Raise, die, or wait instead of, or before, doing what the message asks for.
+
+    "late" does it and has its answer lost, as it is when it comes after the deadline. That a
+    client has got to its fault is marked by a file.
+    """
+    kind, _, argument = fault_of(message, context).partition(" ")
+    if kind and MARKS in os.environ:
+        (Path(os.environ[MARKS]) / f"client{context.node_config['partition-id']}").touch()
+    if kind == "raise":
+        raise RuntimeError("an injected fault")
+    if kind == "die":
+        os._exit(1)  # as the kernel does to a process that takes too much memory
+    if kind == "wait":
+        time.sleep(float(argument))
+    reply = call_next(message, context)
+    if kind == "late":
+        raise RuntimeError("its answer came too late")
+    return reply
+
+
+def task(context: Context) -> SplitTask:
+    """Build this package's own task."""
+    return build_task(RunConfig.from_run_config(context.run_config))
+
+
+app = build_client_app(task, mods=[break_down])

@@ -1,0 +1,44 @@
+"""A Ray actor that dies in mid-round, as one does that the kernel takes for its memory."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.results import run_path
+from fsl_sage_flwr.simulations.run import Federation, simulate
+
+from .commands import history_of
+from .faults import environment, faulty_app, simulated_with
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_run_ends_with_the_state_before_that_round_and_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its second exchange: the server half has been trained on the first by then."""
+    config = RunConfig(
+        algorithm="sl_single_server", num_server_rounds=4, batch_size=128,
+        keep_optimizer_state=False, run_name="whole", results_dir=str(tmp_path),
+    )  # fmt: skip
+    simulated_with({}, Federation().clients, config.to_run_config(), monkeypatch)
+
+    for name, value in environment({1: {3: "die"}}, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patch:
+        patch.setattr("fsl_sage_flwr.simulations.run.write_app", faulty_app)
+        summary, broken = simulate(replace(config, run_name="broken"), Federation())
+    assert "a Ray actor has died" in summary["status"]
+    assert list(history_of(broken)["round"]) == [1, 2]
+
+    latest = broken / "checkpoints" / "latest.pt"
+    summary, resumed = simulate(
+        replace(config, run_name="resumed", resume=str(latest)), Federation()
+    )
+    assert summary["completed"], summary
+    ours, theirs = history_of(run_path(config)), history_of(resumed)
+    # Nodes are asked again who they are.
+    same = [column for column in ours if "bytes" not in column]
+    assert ours[same].equals(theirs[same])

@@ -1,0 +1,51 @@
+"""What Flower's simulation answers for a process that has died, and what anybody may answer."""
+
+import copy
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flwr.app import Error, Message
+
+from fsl_sage_flwr.messages import DeadActorError
+
+from ...memory_grid import error_instead
+from ...runs import assert_same, grid, train
+from .test_contract import every_strategy, in_round, server_state
+
+
+def died(reply: Message) -> Message:
+    answer = error_instead(reply)
+    reason = "<class 'ray.exceptions.ActorDiedError'>:<'The actor died unexpectedly'>"
+    answer.error = Error(0, reason)
+    return answer
+
+
+@every_strategy
+def test_a_simulation_ends_with_the_round_undone(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", sys)  # what a simulation runs beside
+    strategy, states = make(), []
+
+    def each_round(server_round: int, arrays: object) -> None:
+        states.append(copy.deepcopy(server_state(strategy)))
+
+    with pytest.raises(DeadActorError, match="a Ray actor has died"):
+        strategy.start(
+            grid(tamper=in_round(1, 2, died)), strategy.initial_arrays(), num_rounds=3,
+            evaluate_fn=each_round,
+        )  # fmt: skip
+    assert len(states) == 2
+    assert_same(server_state(strategy), states[-1])
+
+
+@every_strategy
+def test_on_a_superlink_it_is_one_clients_word(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    strategy = make()
+    train(strategy, grid(tamper=in_round(1, 2, died)), 2)
+    assert list(strategy.last_round.failures) == [2]
