@@ -57,18 +57,20 @@ class MemoryGrid(Grid):
             for node, i in self.partition.items()
         }
 
-    def replace_node(self, partition: int) -> None:
-        """End a client's node; a new one, which knows nothing, runs the client from now on."""
-        old = next(node for node, i in self.partition.items() if i == partition)
-        context = self.contexts.pop(old)
-        new = max(self.partition) + 1
-        self.partition[new] = self.partition.pop(old)
-        self.contexts[new] = Context(
-            run_id=context.run_id,
-            node_id=new,
-            node_config=context.node_config,
+    def restart_node(self, partition: int, *, new_id: bool) -> None:
+        """Start a client's node again: it has forgotten what it knew, and perhaps its id."""
+        node = next(node for node, i in self.partition.items() if i == partition)
+        old = self.contexts.pop(node)
+        if new_id:
+            del self.partition[node]
+            node = max(self.partition) + 1
+            self.partition[node] = partition
+        self.contexts[node] = Context(
+            run_id=old.run_id,
+            node_id=node,
+            node_config=old.node_config,
             state=RecordDict(),
-            run_config=context.run_config,
+            run_config=old.run_config,
         )
 
     def set_run(self, run: Any) -> None:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,12 +54,19 @@ class Deployment:
         With TLS, and SuperNodes that prove who they are.
     environment : dict, optional
         More environment variables of every process.
+    link_options : sequence of str
+        More options of the SuperLink.
     """
 
     def __init__(
-        self, directory: Path, *, secure: bool = False, environment: dict[str, str] | None = None
+        self,
+        directory: Path,
+        *,
+        secure: bool = False,
+        environment: dict[str, str] | None = None,
+        link_options: Sequence[str] = (),
     ) -> None:
-        self._directory, self._secure = directory, secure
+        self._directory, self._secure, self._link_options = directory, secure, link_options
         self._home, self._port = directory / "home", free_port()
         self._environment = {
             **os.environ,
@@ -70,7 +77,7 @@ class Deployment:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             **(environment or {}),
         }
-        self._logs = 0
+        self._logs: dict[int, Path] = {}
         self.link: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -100,7 +107,7 @@ class Deployment:
         for process in started_by(str(self._home)):
             process.kill()
 
-    def start_link(self, *options: str) -> None:
+    def start_link(self) -> None:
         """Start the SuperLink, and wait until it listens."""
         security = (
             ["--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.pem",
@@ -110,7 +117,7 @@ class Deployment:
         )  # fmt: skip
         self.link = self._start(
             "flower-superlink", *security, "--host", "127.0.0.1", "--port", str(self._port),
-            "--disable-runtime-dependency-installation", *options,
+            "--disable-runtime-dependency-installation", *self._link_options,
         )  # fmt: skip
         wait_for("the SuperLink", self._listens)
 
@@ -167,20 +174,23 @@ class Deployment:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def log_of(self, process: subprocess.Popen[bytes]) -> str:
+        """Return what a process has said."""
+        return self._logs[process.pid].read_text(errors="replace")
+
     def logs(self) -> str:
         """Return what all processes have said."""
-        return "\n".join(
-            path.read_text(errors="replace") for path in sorted(self._directory.glob("*.log"))
-        )
+        return "\n".join(path.read_text(errors="replace") for path in self._logs.values())
 
     def _start(self, *command: str) -> subprocess.Popen[bytes]:
-        self._logs += 1
-        name = f"{self._logs}-{command[0]}.log"
-        with (self._directory / name).open("w") as log:
-            return subprocess.Popen(
+        path = self._directory / f"{len(self._logs)}-{command[0]}.log"
+        with path.open("w") as log:
+            process = subprocess.Popen(
                 command, cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        self._logs[process.pid] = path
+        return process
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

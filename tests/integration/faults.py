@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from flwr.app import Context, RecordDict
+from flwr.app import Context, Message, RecordDict
 
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.app_directory import write_app
@@ -36,11 +37,25 @@ def environment(faults: Faults, marks: Path) -> dict[str, str]:
 
 
 def simulated_with(
-    faults: Faults, clients: int, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    faults: Faults,
+    clients: int,
+    config: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    after: Callable[[MemoryGrid, int, str], None] = lambda grid, client, reason: None,
 ) -> None:
-    """Do a run in this process with faults that say "raise" or "late"."""
+    """Do a run in this process with faults that say "raise" or "late".
+
+    ``after`` is called with the grid, the client and the reason after each error.
+    """
     monkeypatch.setenv(FAULTS, json.dumps(faults))
-    main(MemoryGrid(app, clients, run_config=config), Context(1, 0, {}, RecordDict(), config))
+
+    def tamper(client: int, reply: Message) -> Message:
+        if reply.has_error():
+            after(grid, client, reply.error.reason)
+        return reply
+
+    grid = MemoryGrid(app, clients, run_config=config, tamper=tamper)
+    main(grid, Context(1, 0, {}, RecordDict(), config))
 
 
 def clients_of(run: Path) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def fault_of(message: Message, context: Context) -> str:
 
 
 def break_down(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Raise, die, or wait instead of, or before, doing what the message asks for.
+    """Raise, die, or wait (also until a file is there) instead of what the message asks for.
 
     "late" does it and has its answer lost, as it is when it comes after the deadline. That a
     client has got to its fault is marked by a file.
@@ -47,6 +47,8 @@ def break_down(message: Message, context: Context, call_next: ClientAppCallable)
         os._exit(1)  # as the kernel does to a process that takes too much memory
     if kind == "wait":
         time.sleep(float(argument))
+    while kind == "until" and not (Path(os.environ[MARKS]) / argument).exists():
+        time.sleep(0.5)
     reply = call_next(message, context)
     if kind == "late":
         raise RuntimeError("its answer came too late")

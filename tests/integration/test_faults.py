@@ -19,21 +19,28 @@ TIMEOUT = 100.0
 def test_clients_that_raise_die_or_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
-    """Each in the second round, all back in the third; as if they had raised at once."""
-    faults: Faults = {1: {2: "raise"}, 2: {2: "die"}, 3: {2: f"wait {TIMEOUT + 20}"}}
+    """Each in the second round, all back in the third: the history of a simulation of just that."""
+    faults: Faults = {1: {2: "raise"}, 2: {2: "die"}, 3: {2: f"wait {TIMEOUT + 10}"}}
     config: dict[str, Any] = {
         "algorithm": algorithm, "num-server-rounds": 3, "batch-size": 180,
         "round-timeout": TIMEOUT, "results-dir": str(tmp_path / "deployed"),
     }  # fmt: skip
-    with Deployment(tmp_path, environment=environment(faults)) as deployment:
+    told = environment(faults, tmp_path)
+    with Deployment(tmp_path, environment=told) as deployment:
         for partition in range(4):
             deployment.start_node(partition, of=4)
         app = faulty_app(tmp_path)
         run = deployment.run(app, **{k.replace("-", "_"): v for k, v in config.items()})
         assert deployment.finish(run) == "finished:completed", deployment.logs()
     deployed = run_directory(tmp_path / "deployed")
-    print(clients_of(deployed).to_string())
-    simulated_with(faults, 4, {**config, "results-dir": str(tmp_path / "here")}, monkeypatch)
-    print(history_of(deployed).T.to_string())
-    print(history_of(run_directory(tmp_path / "here")).T.to_string())
+    clients = clients_of(deployed)
+    print(clients[["seconds", "failure"]])
+    reasons = clients.failure[2].tolist()
+    for reason, expected in zip(reasons, ("", "error 2", "error 8", "error 3"), strict=True):
+        assert reason.startswith(expected), reasons
+    assert clients.failure[3].tolist() == [""] * 4
+
+    at_once: Faults = {1: {2: "raise"}, 2: {2: "raise"}, 3: {2: "late"}}
+    here = {**config, "results-dir": str(tmp_path / "here")}
+    simulated_with(at_once, 4, here, monkeypatch)
     assert history_of(deployed).equals(history_of(run_directory(tmp_path / "here")))

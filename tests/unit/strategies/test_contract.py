@@ -212,7 +212,7 @@ def test_client_that_comes_back_as_another_node_goes_on(
     def each_round(server_round: int, arrays: object) -> None:
         assert strategy.last_round.failures == {}
         if server_round == 1:
-            nodes.replace_node(1)
+            nodes.restart_node(1, new_id=True)
 
     with caplog.at_level(logging.WARNING, logger="flwr.fsl_sage"):
         strategy.start(nodes, strategy.initial_arrays(), num_rounds=3, evaluate_fn=each_round)

@@ -1,0 +1,104 @@
+"""Processes of a deployment that are killed and started again, while a run goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..memory_grid import MemoryGrid
+from .commands import history_of, run_directory
+from .deployment import CONNECTION, Deployment, wait_for
+from .faults import clients_of, environment, faulty_app, simulated_with
+
+pytestmark = pytest.mark.integration
+
+CONFIG: dict[str, Any] = {
+    "algorithm": "fsl_sage", "batch-size": 180, "round-timeout": 200.0, "align-interval": 10,
+}  # fmt: skip
+
+
+def start(deployment: Deployment, app: Path, config: dict[str, Any]) -> int:
+    return deployment.run(app, **{key.replace("-", "_"): v for key, v in config.items()})
+
+
+def start_again(deployment: Deployment, partition: int) -> None:
+    """Start a SuperNode; one that proves who it is is refused while its former self counts."""
+
+    def let_in() -> bool:
+        node = deployment.start_node(partition)
+        registered = lambda: "SuperNode ID" in deployment.log_of(node)  # noqa: E731
+        wait_for("the SuperNode's answer", lambda: registered() or node.poll() is not None)
+        return registered()
+
+    wait_for("the SuperNode", let_in)
+
+
+def rounds(results: Path) -> int:
+    files = list(results.rglob("history.csv"))
+    return len(files[0].read_text().splitlines()) - 1 if files else 0
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["as a new node", "as the same node"])
+def test_supernode_killed_in_mid_message_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secure: bool
+) -> None:
+    """It is left out of that round, and sent what it has lost: the head, with the next message.
+
+    Its optimizer's state is nowhere else, which the log says.
+    """
+    config = {**CONFIG, "num-server-rounds": 4, "results-dir": str(tmp_path / "deployed")}
+    # The other client keeps the round open until it is back.
+    faults = {0: {2: "until back"}, 1: {2: "wait 1000"}}
+    told = environment(faults, tmp_path)
+    with Deployment(tmp_path, secure=secure, environment=told) as deployment:
+        deployment.start_node(0)
+        node = deployment.start_node(1)
+        run = start(deployment, faulty_app(tmp_path), config)
+        wait_for("the fault", (tmp_path / "client1").exists)
+        deployment.kill(node)
+        start_again(deployment, 1)
+        (tmp_path / "back").touch()
+        assert deployment.finish(run) == "finished:completed", deployment.logs()
+        log = deployment.flwr("log", str(run), CONNECTION, "--show")
+    deployed = run_directory(tmp_path / "deployed")
+    clients = clients_of(deployed)
+    print(clients[["seconds", "failure"]])
+    assert clients.failure[2, 1].startswith("error 5")
+    assert clients.failure[3, 1] == clients.failure[4, 1] == ""
+    assert "clients [1] had lost their optimizer state; it began afresh" in log
+
+    def restarted(grid: MemoryGrid, client: int, reason: str) -> None:
+        if "injected" in reason:
+            grid.restart_node(client, new_id=not secure)
+
+    here = {**config, "results-dir": str(tmp_path / "here")}
+    simulated_with({1: {2: "raise"}}, 2, here, monkeypatch, restarted)
+    assert history_of(deployed).equals(history_of(run_directory(tmp_path / "here")))
+
+
+def test_superlink_killed_and_started_again_with_the_run_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a database it knows its SuperNodes again: they come back by themselves."""
+    config = {**CONFIG, "num-server-rounds": 4, "keep-optimizer-state": False}
+    parts = [tmp_path / name for name in ("first", "second", "whole")]
+    first, second, whole = ({**config, "results-dir": str(part)} for part in parts)
+    with Deployment(
+        tmp_path, link_options=["--database", str(tmp_path / "state.db")]
+    ) as deployment:
+        nodes = [deployment.start_node(partition) for partition in range(2)]
+        app = faulty_app(tmp_path)
+        broken = start(deployment, app, first)
+        wait_for("two rounds", lambda: rounds(parts[0]) >= 2)
+        deployment.kill(deployment.link)
+        deployment.start_link()
+        latest = run_directory(parts[0]) / "checkpoints" / "latest.pt"
+        run = start(deployment, app, {**second, "resume": str(latest)})
+        assert deployment.finish(run) == "finished:completed", deployment.logs()
+        assert deployment.status(broken) == "finished:failed"
+        assert [node.poll() for node in nodes] == [None, None]
+    simulated_with({}, 2, whole, monkeypatch)
+    ours, theirs = (history_of(run_directory(part)) for part in parts[1:])
+    # Heads are sent again after a restart, and nodes asked again who they are.
+    same = [column for column in ours if "bytes" not in column]
+    assert ours[same].equals(theirs[same])
