@@ -1,0 +1,74 @@
+"""Time what a message costs on a real SuperLink with two SuperNodes, algorithm by algorithm.
+
+    python -m benchmarks.deployment [--rounds N]
+
+simple_conv on digits, cut in batches of which a client has two: little arithmetic, so that what
+is left is the price of messages. The first round is left out: nodes are asked there who they are.
+The same rounds in the simulation stand beside it.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.simulations.run import Federation, simulate
+from tests.integration.commands import run_directory
+from tests.integration.deployment import Deployment
+
+NODES = 2
+BATCH_SIZE = 360
+# Algorithm, batches in an exchange, and the messages of a client in a round of two batches.
+CASES = (
+    ("fed_avg", 1, 1),
+    ("cse_fsl", 1, 1),
+    ("fsl_sage", 1, 1),
+    ("sl_multi_server", 1, 3),
+    ("sl_single_server", 1, 3),
+    ("sl_single_server", 2, 2),
+)
+
+
+def seconds_of(run: Path) -> float:
+    """Return the mean seconds of a round after the first."""
+    return float(pd.read_csv(run / "history.csv")["seconds"][1:].mean())
+
+
+def deployed(deployment: Deployment, results: Path, settings: dict[str, Any]) -> float:
+    run = deployment.run(**settings, results_dir=str(results))
+    status = deployment.finish(run, 1800)
+    if status != "finished:completed":
+        raise SystemExit(f"{settings}: {status}\n{deployment.logs()[-3000:]}")
+    return seconds_of(run_directory(results))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=4)
+    options = parser.parse_args()
+    print(
+        "algorithm         batches  messages    a round  a message  simulated: a round  a message"
+    )
+    with tempfile.TemporaryDirectory() as name, Deployment(Path(name)) as deployment:
+        for partition in range(NODES):
+            deployment.start_node(partition, of=NODES)
+        for k, (algorithm, width, messages) in enumerate(CASES):
+            settings: dict[str, Any] = {
+                "algorithm": algorithm, "batches_per_exchange": width, "batch_size": BATCH_SIZE,
+                "num_server_rounds": options.rounds,
+            }  # fmt: skip
+            real = deployed(deployment, Path(name) / f"deployed{k}", settings)
+            config = RunConfig(**settings, results_dir=f"{name}/simulated{k}")
+            here = seconds_of(simulate(config, Federation(clients=NODES))[1])
+            print(
+                f"{algorithm:<16}  {width:>7}  {messages:>8}  {real:>15.1f} s  "
+                f"{real / messages:>7.1f} s  {here:>16.2f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
