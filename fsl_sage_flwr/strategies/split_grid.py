@@ -42,11 +42,13 @@ class SplitGrid(Grid):
         self._ledger = ledger
         self._on_reply = on_reply
         self._unanswered: dict[str, tuple[int, float]] = {}
+        self._asked: dict[str, int] = {}
         self._traffic: defaultdict[int, NodeTraffic] = defaultdict(NodeTraffic)
 
     def new_round(self) -> Mapping[int, NodeTraffic]:
         """Return the traffic by node from here to the next call; it grows as it happens."""
         self._traffic = defaultdict(NodeTraffic)
+        self._asked = {key: node for key, node in self._asked.items() if key in self._unanswered}
         return self._traffic
 
     def set_run(self, run: Any) -> None:
@@ -85,7 +87,9 @@ class SplitGrid(Grid):
         for message in messages:
             size = self._ledger.add("down", message.content)
             self._traffic[message.metadata.dst_node_id].down_bytes += size
-        return self._grid.push_messages(messages)
+        ids = list(self._grid.push_messages(messages))
+        self._asked.update(zip(ids, (m.metadata.dst_node_id for m in messages), strict=True))
+        return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Receive what has arrived, counted."""
@@ -93,7 +97,10 @@ class SplitGrid(Grid):
         for reply in replies:
             if reply.has_content():
                 size = self._ledger.add("up", reply.content)
-                self._traffic[reply.metadata.src_node_id].up_bytes += size
+                # Whom a reply says it is from is the sender's word; what it answers is not.
+                node = self._asked.get(reply.metadata.reply_to_message_id)
+                if node is not None:
+                    self._traffic[node].up_bytes += size
         return replies
 
     def send_and_receive(

@@ -102,3 +102,20 @@ def test_superlink_killed_and_started_again_with_the_run_resumed(
     # Heads are sent again after a restart, and nodes asked again who they are.
     same = [column for column in ours if "bytes" not in column]
     assert ours[same].equals(theirs[same])
+
+
+def test_supernode_that_joins_late_takes_part_from_the_next_round_on(tmp_path: Path) -> None:
+    config = {**CONFIG, "num-server-rounds": 3, "results-dir": str(tmp_path / "deployed")}
+    told = environment({0: {2: "until joined"}}, tmp_path)
+    with Deployment(tmp_path, environment=told) as deployment:
+        deployment.start_node(0)
+        run = start(deployment, faulty_app(tmp_path), config)
+        wait_for("the second round", (tmp_path / "client0").exists)
+        start_again(deployment, 1)
+        (tmp_path / "joined").touch()
+        assert deployment.finish(run) == "finished:completed", deployment.logs()
+    history = history_of(run_directory(tmp_path / "deployed"))
+    assert history["clients"].tolist() == [1, 1, 2]
+    assert history["failures"].tolist() == [0, 0, 0]
+    # It answers the probe first, and its head is aligned on that.
+    assert history["down_auxiliary_bytes"].gt(0).tolist() == [True, False, True]

@@ -46,6 +46,22 @@ def test_a_bad_client_is_seen(make):
     assert good.update_norm > 0
 
 
+@every_strategy
+def test_bytes_are_of_the_client_that_was_asked_whoever_the_reply_says_it_is_from(make):
+    there = grid()
+    first = next(iter(there.contexts))
+
+    def as_the_first(client, reply):
+        reply.metadata.__dict__["_src_node_id"] = first
+        return reply
+
+    honest, deceived = make(), make()
+    train(honest, there, 1)
+    train(deceived, grid(tamper=as_the_first), 1)
+    ours, theirs = honest.client_rounds(), deceived.client_rounds()
+    assert [row.up_bytes for row in ours] == [row.up_bytes for row in theirs]
+
+
 def test_a_client_that_is_silent_has_sent_nothing_and_waited():
     strategy = fed_avg(round_timeout=0.2)
     train(strategy, grid(tamper=in_round(0, 2, swallow)), 1)
