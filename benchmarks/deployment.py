@@ -49,9 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
-    print(
-        "algorithm         batches  messages    a round  a message  simulated: a round  a message"
-    )
+    print("algorithm         batches  messages  deployed: a round  a message  simulated: a round")
     with tempfile.TemporaryDirectory() as name, Deployment(Path(name)) as deployment:
         for partition in range(NODES):
             deployment.start_node(partition, of=NODES)
