@@ -9,10 +9,9 @@ from flwr.serverapp import Grid, ServerApp
 from .algorithms import ALGORITHMS
 from .assembly import build_task, build_test_batches
 from .config import RunConfig
-from .messages import DeadActorError
 from .recorder import EnoughCommunicationError, Recorder
 from .results import RunDirectory, refuse_completed, run_path
-from .strategies import DivergedError
+from .strategies import DeadActorError, DivergedError
 from .trackers import open_tracker
 
 log = logging.getLogger("flwr.fsl_sage")

@@ -1,5 +1,6 @@
 """Split-learning algorithms as Flower strategies."""
 
+from ..messages import DeadActorError
 from .client_round import ClientRound
 from .cse_fsl import CseFsl
 from .evaluation import evaluate_halves, to_record
@@ -14,6 +15,7 @@ from .split_strategy import DivergedError, SplitStrategy, TrainingFailedError
 __all__ = [
     "ClientRound",
     "CseFsl",
+    "DeadActorError",
     "DivergedError",
     "FslSage",
     "FullModelFedAvg",
