@@ -90,10 +90,11 @@ def test_failures_are_kept_and_stop_nobody(simulate, tmp_path):
 
 def test_an_interrupt_stops_what_runs_and_starts_no_more(simulate, tmp_path):
     started, main_thread = [], threading.main_thread().ident
+    both_run = threading.Barrier(2)
 
     def run(config, federation, each_round, stop):
         started.append(config.seed)
-        if len(started) == 2:
+        if both_run.wait(10) == 0:  # one of them alone: a second interrupt would hit the clean-up
             signal.pthread_kill(main_thread, signal.SIGINT)
         assert stop.wait(10)
         raise KeyboardInterrupt
