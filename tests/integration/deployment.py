@@ -32,14 +32,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(what: str, happened: Callable[[], Any], seconds: float = 300) -> Any:
+def wait_for(
+    what: str, happened: Callable[[], Any], seconds: float = 300, pause: float = 0.5
+) -> Any:
     """Wait until something is true; return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = happened()
         if found:
             return found
-        time.sleep(0.5)
+        time.sleep(pause)
     raise TimeoutError(f"{what} did not happen within {seconds:g} s")
 
 
@@ -157,6 +159,7 @@ class Deployment:
                 f"the end of run {run}",
                 lambda: (s := self.status(run)).startswith("finished") and s,
                 seconds,
+                pause=8,  # to ask takes some CPU-seconds of a new process
             )
         )
 
