@@ -152,6 +152,10 @@ class Deployment:
         answer = self.flwr("list", "--run-id", str(run), CONNECTION, "--format", "json")
         return str(json.loads(answer[answer.index("{") :])["runs"][0]["status"])
 
+    def log(self, run: int) -> str:
+        """Return what a run's ServerApp has said."""
+        return self.flwr("log", str(run), CONNECTION, "--show")
+
     def finish(self, run: int, seconds: float = 500) -> str:
         """Wait until a run has ended; return its status."""
         return str(

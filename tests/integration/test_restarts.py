@@ -7,7 +7,7 @@ import pytest
 
 from ..memory_grid import MemoryGrid
 from .commands import history_of, run_directory
-from .deployment import CONNECTION, Deployment, wait_for
+from .deployment import Deployment, wait_for
 from .faults import clients_of, environment, faulty_app, simulated_with
 
 pytestmark = pytest.mark.integration
@@ -22,15 +22,9 @@ def start(deployment: Deployment, app: Path, config: dict[str, Any]) -> int:
 
 
 def start_again(deployment: Deployment, partition: int) -> None:
-    """Start a SuperNode; one that proves who it is is refused while its former self counts."""
-
-    def let_in() -> bool:
-        node = deployment.start_node(partition)
-        registered = lambda: "SuperNode ID" in deployment.log_of(node)  # noqa: E731
-        wait_for("the SuperNode's answer", lambda: registered() or node.poll() is not None)
-        return registered()
-
-    wait_for("the SuperNode", let_in)
+    """Start a SuperNode, and wait until the SuperLink has let it in."""
+    node = deployment.start_node(partition)
+    wait_for("the SuperNode", lambda: "SuperNode ID" in deployment.log_of(node))
 
 
 def rounds(results: Path) -> int:
@@ -56,10 +50,15 @@ def test_supernode_killed_in_mid_message_comes_back(
         run = start(deployment, faulty_app(tmp_path), config)
         wait_for("the fault", (tmp_path / "client1").exists)
         deployment.kill(node)
+        if secure:
+            refused = deployment.start_node(1)
+            wait_for("Flower's refusal", lambda: refused.poll() is not None)
+        # If it is back before the ServerApp asks, nobody learns that its message is lost.
+        wait_for("the loss", lambda: "client 1 is left out" in deployment.log(run), pause=8)
         start_again(deployment, 1)
         (tmp_path / "back").touch()
         assert deployment.finish(run) == "finished:completed", deployment.logs()
-        log = deployment.flwr("log", str(run), CONNECTION, "--show")
+        log = deployment.log(run)
     deployed = run_directory(tmp_path / "deployed")
     clients = clients_of(deployed)
     print(clients[["seconds", "failure"]])
