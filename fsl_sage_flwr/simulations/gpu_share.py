@@ -16,6 +16,7 @@ from .superlink import FlowerError
 
 # Fragmentation, and libraries that take more as they are used.
 MARGIN = 0.9
+RAY_UNITS = 10_000  # of a GPU; Ray counts in whole ones
 MIB = 2**20
 
 
@@ -94,11 +95,13 @@ def fit(memory: GpuMemory, clients: int, jobs: int = 1) -> GpuShare:
             f"--gpus-per-client auto: {sizes}: not one client fits; choose a smaller batch-size, "
             "an earlier cut, precision=bf16 or fewer jobs"
         )
-    at_once = min(fitting, math.ceil(clients / mine))
-    share = math.floor(10_000 / at_once) / 10_000
+    units = max(1, RAY_UNITS // min(fitting, math.ceil(clients / mine)))
+    if RAY_UNITS // units > fitting:  # for many clients a unit is coarse
+        units += 1
+    at_once, share = RAY_UNITS // units, units / RAY_UNITS
     return GpuShare(
         share,
-        f"GPU share: {share:g}; {sizes}: {min(fitting * mine, clients)} of {clients} clients at "
+        f"GPU share: {share:g}; {sizes}: {min(at_once * mine, clients)} of {clients} clients at "
         f"a time on {mine} GPU{'s' * (mine > 1)}",
     )
 

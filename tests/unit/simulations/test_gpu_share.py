@@ -3,12 +3,12 @@ import subprocess
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsl_sage_flwr.config import ConfigError, RunConfig
 from fsl_sage_flwr.simulations.gpu_memory import GpuMemory
-from fsl_sage_flwr.simulations.gpu_share import MARGIN, automatic_share, fit
+from fsl_sage_flwr.simulations.gpu_share import MARGIN, RAY_UNITS, automatic_share, fit
 from fsl_sage_flwr.simulations.superlink import FlowerError
 
 GIB = 2**30
@@ -21,6 +21,8 @@ GIB = 2**30
     clients=st.integers(1, 200),
     jobs=st.integers(1, 4),
 )
+@example(client=1006, server=0, free=[137454, 136814], clients=122, jobs=2)
+@example(client=1, server=0, free=[80 * GIB], clients=20_000, jobs=1)
 def test_clients_and_server_fit_and_no_more_would(client, server, free, clients, jobs):
     together = -(-jobs // len(free))
     room = MARGIN * (min(free) / together - server)
@@ -29,11 +31,14 @@ def test_clients_and_server_fit_and_no_more_would(client, server, free, clients,
     except ConfigError:
         assert room < client
         return
-    at_once = int(1 / share)
+    units = round(share * RAY_UNITS)
+    assert units / RAY_UNITS == share > 0
+    at_once = RAY_UNITS // units
     assert at_once * client <= room
     mine = max(1, len(free) // jobs)
-    enough = at_once * mine >= clients
-    assert enough or (at_once + 1) * client > room
+    smaller = RAY_UNITS // (at_once + 1)  # the next share with which more are at work at once
+    if at_once * mine < clients and smaller:
+        assert RAY_UNITS // smaller * client > room
 
 
 def test_what_it_chose_is_said():
