@@ -34,7 +34,7 @@ def run_directory(results: Path) -> Path:
 
 
 def summary_of(run: Path) -> dict[str, object]:
-    return json.loads((run / "summary.json").read_text())
+    return dict(json.loads((run / "summary.json").read_text()))
 
 
 def history_of(run: Path) -> pd.DataFrame:
