@@ -35,6 +35,7 @@ from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
 from .split_grid import SplitGrid
+from .turns import Turns
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -56,9 +57,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
     """Flower's FedAvg over the client half, with a server half trained beside it.
 
     Flower's round loop and arguments are kept. A subclass says what a client is sent,
-    how its reply is read, and what the server half does with it. Replies are *served* in
-    ascending order of partition id, each as soon as those before it are in, so that two
-    runs train the server half on the same batches in the same order.
+    how its reply is read, and what the server half does with it: replies are *served* in
+    turn, in ascending order of partition id.
 
     The client's half of the contract: answer ``query.describe`` (see
     :mod:`fsl_sage_flwr.client_apps`), and weight its reply by ``weighted_by_key``.
@@ -124,10 +124,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self._first_round = 0
         self._trained_on: dict[int, int] = {}
         self._asked: dict[int, int] = {}
-        self._queue: list[int] = []
         self._answers: dict[str, int] = {}
-        self._replies: dict[int, Reply] = {}
-        self._served: set[int] = set()
+        self._turns: Turns[Reply] = Turns((), self._serve_timed)
         self._saved: Any = None
         self._spec = SmashedSpec(
             task.smashed_example(), task.num_classes, 1 if task.takes_single_samples() else 2
@@ -305,8 +303,7 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self._saved, self._losses = self._save_server(), []
         requests = self._requests(clients, arrays, config, grid)
         self._asked = {self.roster.nodes[client]: client for client in requests}
-        self._queue, self._replies, self._served = sorted(requests), {}, set()
-        self._answers = {}
+        self._turns, self._answers = Turns(requests, self._serve_timed), {}
         return [self._message(client, content) for client, content in requests.items()]
 
     def aggregate_train(
@@ -326,13 +323,14 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         TrainingFailedError
             That happened in ``max_failed_rounds`` rounds in a row.
         """
-        for client in self._asked.values():
-            if client not in self._replies and client not in self.last_round.failures:
+        for client in self._turns.absent:
+            if client not in self.last_round.failures:
                 self._leave_out(client, f"no reply within {self.round_timeout:g} s")
-        self._advance()
+        self._turns.advance(self.last_round.failures)
         # By what each reply answers: whom it says it is from is the sender's word.
         by_client = {self._answers.get(r.metadata.reply_to_message_id): r for r in replies}
-        good = [by_client[client] for client in sorted(self._served) if client in by_client]
+        counted = {c: by_client[c] for c in self._turns.served if c in by_client}
+        good = list(counted.values())
         self.last_round.clients = len(good)
         if len(good) < max(1, self.min_train_nodes):
             self._undo_round()
@@ -341,14 +339,10 @@ class SplitStrategy(FedAvg, Generic[Reply]):
             return None, None
         self._failed_rounds = 0
         sent = {name: array.numpy() for name, array in self._sent.items()}
-        self._updates = {
-            client: self._update(sent, by_client[client])
-            for client in sorted(self._served)
-            if client in by_client
-        }
-        self._finish({client: self._replies[client] for client in sorted(self._served)})
+        self._updates = {client: self._update(sent, reply) for client, reply in counted.items()}
+        self._finish(self._turns.served)
         arrays, metrics = super().aggregate_train(server_round, good)
-        self._saved, self._replies = None, {}
+        self._saved, self._turns = None, Turns((), self._serve_timed)
         self.rounds_done += 1
         if arrays is not None:
             arrays = with_dtypes_of(arrays, good[0].content.array_records[self.arrayrecord_key])
@@ -420,24 +414,17 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         if client is None:
             return
         try:
-            self._replies[client] = self._read(client, self._content_of(reply))
+            self._turns.take(client, self._read(client, self._content_of(reply)))
             self._answers[reply.metadata.reply_to_message_id] = client
         except BadReplyError as error:
             discard(reply)
             self._leave_out(client, str(error))
-        self._advance()
+        self._turns.advance(self.last_round.failures)
 
-    def _advance(self) -> None:
-        while self._queue:
-            client = self._queue[0]
-            if client in self._replies:
-                began = time.perf_counter()
-                self._serve(client, self._replies[client])
-                self.last_round.server_seconds += time.perf_counter() - began
-                self._served.add(client)
-            elif client not in self.last_round.failures:
-                return
-            self._queue.pop(0)
+    def _serve_timed(self, client: int, reply: Reply) -> None:
+        began = time.perf_counter()
+        self._serve(client, reply)
+        self.last_round.server_seconds += time.perf_counter() - began
 
     def _trained_before(self, client: int) -> bool:
         """Tell whether the client's node of now has trained in this run."""

@@ -1,0 +1,52 @@
+"""The replies of one round, each served when its turn has come."""
+
+from collections.abc import Callable, Container, Iterable
+from typing import Generic, TypeVar
+
+Reply = TypeVar("Reply")
+
+
+class Turns(Generic[Reply]):
+    """Serve replies in ascending order of partition id, each once those before it are in.
+
+    Two runs then train the server half on the same batches in the same order, and it is
+    trained while other clients are still at work.
+
+    Parameters
+    ----------
+    clients : iterable of int
+        Partition ids of those that were asked.
+    serve : callable
+        Called with (client, reply).
+
+    Attributes
+    ----------
+    served : dict of int to Reply
+        Replies that have been served, by partition id in ascending order.
+    """
+
+    def __init__(self, clients: Iterable[int], serve: Callable[[int, Reply], None]) -> None:
+        self._queue = sorted(clients)
+        self._serve = serve
+        self._arrived: dict[int, Reply] = {}
+        self.served: dict[int, Reply] = {}
+
+    @property
+    def absent(self) -> list[int]:
+        """Clients in the queue that have sent no reply to be served."""
+        return [client for client in self._queue if client not in self._arrived]
+
+    def take(self, client: int, reply: Reply) -> None:
+        """Take a good reply; it is served by :meth:`advance`."""
+        self._arrived[client] = reply
+
+    def advance(self, lost: Container[int]) -> None:
+        """Serve all whose turn has come; clients that are lost are waited for no more."""
+        while self._queue:
+            client = self._queue[0]
+            if client in self._arrived:
+                self._serve(client, self._arrived[client])
+                self.served[client] = self._arrived[client]
+            elif client not in lost:
+                return
+            self._queue.pop(0)
