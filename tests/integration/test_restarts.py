@@ -13,7 +13,7 @@ from .faults import clients_of, environment, faulty_app, simulated_with
 pytestmark = pytest.mark.integration
 
 CONFIG: dict[str, Any] = {
-    "algorithm": "fsl_sage", "batch-size": 180, "round-timeout": 200.0, "align-interval": 10,
+    "algorithm": "fsl_sage", "batch-size": 180, "round-timeout": 400.0, "align-interval": 10,
 }  # fmt: skip
 
 
