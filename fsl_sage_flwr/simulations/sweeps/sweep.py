@@ -107,12 +107,24 @@ def sweep(
         try:
             for combination in combinations:
                 runs.append(pool.submit(one, combination))
-            wait(runs, return_when=FIRST_EXCEPTION)
+            _wait(runs)
             return [run.result() for run in runs]
         finally:  # an interrupt, or a mistake of ours in a thread: nothing may go on behind it
             stop.set()
             for run in runs:
                 run.cancel()
+
+
+def _wait(runs: Sequence[Future[Outcome]]) -> None:
+    """Wait until all have ended or one has raised.
+
+    A second at a time: Python notices a signal that comes as it begins to wait for a lock
+    only when it has the lock.
+    """
+    while True:
+        done, others = wait(runs, timeout=1, return_when=FIRST_EXCEPTION)
+        if not others or any(run.exception() for run in done):
+            return
 
 
 def _simulate(
