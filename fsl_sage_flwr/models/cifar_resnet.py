@@ -4,7 +4,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet
 
 from .residual import PaddedShortcut, basic_stage, initialise
 
@@ -30,7 +29,7 @@ class CifarResNet(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, blocks: int, planes: int) -> None:
         super().__init__()
-        self.conv1 = resnet.conv3x3(channels, planes)
+        self.conv1 = nn.Conv2d(channels, planes, kernel_size=3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = basic_stage(planes, planes, blocks)

@@ -2,7 +2,6 @@
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import resnet
 
 
 class PaddedShortcut(nn.Module):
@@ -31,9 +30,8 @@ class PaddedShortcut(nn.Module):
 
 def projection(channels_in: int, channels_out: int, stride: int) -> nn.Module:
     """Return the shortcut of a 1×1 convolution and BatchNorm (section 3.3, option B)."""
-    return nn.Sequential(
-        resnet.conv1x1(channels_in, channels_out, stride), nn.BatchNorm2d(channels_out)
-    )
+    convolution = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels_out))
 
 
 def basic_stage(
@@ -56,8 +54,11 @@ def basic_stage(
     shortcut : nn.Module, optional
         Of the first block, needed where the stride or the channels change its shape.
     """
-    first = resnet.BasicBlock(channels_in, channels_out, stride, shortcut)
-    others = (resnet.BasicBlock(channels_out, channels_out) for _ in range(blocks - 1))
+    # Imported for who has these blocks: see resnet.py.
+    from torchvision.models.resnet import BasicBlock
+
+    first = BasicBlock(channels_in, channels_out, stride, shortcut)
+    others = (BasicBlock(channels_out, channels_out) for _ in range(blocks - 1))
     return nn.Sequential(first, *others)
 
 

@@ -1,7 +1,6 @@
 """Residual networks (He et al., 2015, table 1) with a 7×7 stem."""
 
 from torch import nn
-from torchvision.models import resnet
 
 
 def resnet18(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -17,7 +16,7 @@ def resnet18(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     num_classes : int
         Number of classes.
     """
-    return _for_channels(resnet.resnet18(num_classes=num_classes), image_shape[0])
+    return _build("resnet18", image_shape[0], num_classes)
 
 
 def resnet50(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -26,7 +25,7 @@ def resnet50(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     A 32×32 image is 512×4×4 before ``layer3``; the client half in front of it has
     1,444,928 parameters for colour images.
     """
-    return _for_channels(resnet.resnet50(num_classes=num_classes), image_shape[0])
+    return _build("resnet50", image_shape[0], num_classes)
 
 
 def resnet152(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -35,10 +34,14 @@ def resnet152(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     A 32×32 image is 512×4×4 before ``layer3``; the client half in front of it has
     2,565,184 parameters for colour images.
     """
-    return _for_channels(resnet.resnet152(num_classes=num_classes), image_shape[0])
+    return _build("resnet152", image_shape[0], num_classes)
 
 
-def _for_channels(model: nn.Module, channels: int) -> nn.Module:
+def _build(name: str, channels: int, num_classes: int) -> nn.Module:
+    # Takes two CPU-seconds, and each message's process would take them, whatever its model.
+    from torchvision.models import get_model
+
+    model: nn.Module = get_model(name, num_classes=num_classes)
     if channels != 3:
         model.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
     return model

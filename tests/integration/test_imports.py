@@ -1,0 +1,22 @@
+"""What every message's process and every command would wait for if it were imported at the top."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+# Each takes a CPU-second or more, and is imported by who needs it.
+LATE = ("torchvision", "torch._dynamo", "sklearn", "flwr_datasets", "matplotlib", "ray", "wandb")
+
+
+@pytest.mark.parametrize("module", ["client_app", "server_app", "simulations.cli"])
+def test_what_only_some_need_is_imported_late(module: str) -> None:
+    command = f"import sys, fsl_sage_flwr.{module}; print(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert {"torch", f"fsl_sage_flwr.{module}"} <= loaded
+    assert loaded.isdisjoint(LATE)
