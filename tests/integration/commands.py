@@ -42,14 +42,18 @@ def history_of(run: Path) -> pd.DataFrame:
     return pd.read_csv(run / "history.csv").drop(columns=list(SECONDS_COLUMNS))
 
 
-def started_by(mark: str) -> list[psutil.Process]:
-    """Return the processes that were handed an environment with this text in it."""
+def started_by(mark: str, command: str = "") -> list[psutil.Process]:
+    """Return the processes that were handed an environment with this text in it.
+
+    Only those of a command, if one is named.
+    """
     found = []
     for process in psutil.process_iter():
         try:
             handed_down = any(mark in value for value in process.environ().values())
+            named = not command or any(command in word for word in process.cmdline())
         except psutil.Error:
             continue
-        if handed_down and process.pid != os.getpid():
+        if handed_down and named and process.pid != os.getpid():
             found.append(process)
     return found

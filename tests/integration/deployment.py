@@ -75,7 +75,6 @@ class Deployment:
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "FLWR_HOME": str(self._home),
             "OMP_NUM_THREADS": "1",
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             **(environment or {}),
         }
@@ -156,14 +155,15 @@ class Deployment:
         """Return what a run's ServerApp has said."""
         return self.flwr("log", str(run), CONNECTION, "--show")
 
-    def finish(self, run: int, seconds: float = 500) -> str:
+    def finish(self, run: int, seconds: float = 800) -> str:
         """Wait until a run has ended; return its status."""
+        # To ask takes five CPU-seconds of a new process: only when its ServerApp has come and gone.
+        wait_for(f"the ServerApp of run {run}", self._serves)
+        wait_for(f"the end of run {run}", lambda: not self._serves(), seconds)
         return str(
             wait_for(
                 f"the end of run {run}",
                 lambda: (s := self.status(run)).startswith("finished") and s,
-                seconds,
-                pause=8,  # to ask takes some CPU-seconds of a new process
             )
         )
 
@@ -198,6 +198,9 @@ class Deployment:
             )  # fmt: skip
         self._logs[process.pid] = path
         return process
+
+    def _serves(self) -> bool:
+        return bool(started_by(str(self._home), command="flwr-serverapp"))
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

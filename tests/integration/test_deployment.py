@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.server_app import main
+from fsl_sage_flwr.simulations.app_directory import write_app
 
 from ..memory_grid import MemoryGrid
 from ..tables import write_split
@@ -39,11 +40,12 @@ def test_every_algorithm_has_the_history_of_the_simulation(tmp_path: Path, secur
     with Deployment(tmp_path, secure=secure) as deployment:
         for partition in range(2):
             deployment.start_node(partition)
+        app = write_app(tmp_path)  # without tests and docs, which Flower would pack every time
         for algorithm in ALGORITHMS:
             results = tmp_path / "deployed" / algorithm
             settings = {**SETTINGS, "algorithm": algorithm}
             keys = {key.replace("-", "_"): value for key, value in settings.items()}
-            run = deployment.run(**keys, results_dir=str(results))
+            run = deployment.run(app, **keys, results_dir=str(results))
             assert deployment.finish(run) == "finished:completed", deployment.logs()
             deployed = run_directory(results)
             assert summary_of(deployed)["completed"] is True
