@@ -1,4 +1,4 @@
-"""Integration tests run only when asked for: ``pytest -n 0 -m integration``."""
+"""Integration tests run only when asked for: ``pytest -m integration``."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ torch.set_num_threads(1)  # the tensors of unit tests are too small for two
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("-m"):
         return
-    skip = pytest.mark.skip(reason="minutes long: pytest -n 0 -m integration")
+    skip = pytest.mark.skip(reason="minutes long: pytest -m integration")
     for item in items:
         if "integration" in item.keywords:
             item.add_marker(skip)

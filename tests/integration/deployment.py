@@ -155,6 +155,11 @@ class Deployment:
         """Return what a run's ServerApp has said."""
         return self.flwr("log", str(run), CONNECTION, "--show")
 
+    def follow(self, run: int) -> Path:
+        """Return a file that grows with what a run's ServerApp says."""
+        stream = self._start("flwr", "log", str(run), CONNECTION, "--stream")
+        return self._logs[stream.pid]
+
     def finish(self, run: int, seconds: float = 800) -> str:
         """Wait until a run has ended; return its status."""
         # To ask takes five CPU-seconds of a new process: only when its ServerApp has come and gone.

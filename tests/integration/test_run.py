@@ -65,32 +65,41 @@ def test_simulation_on_ray_has_the_history_of_one_process(tmp_path: Path, algori
         "num-server-rounds": 2,
         "batch-size": 128,
         "fraction-evaluate": 1.0,
-        "results-dir": str(tmp_path / "ray"),
     }
-    done = fsl_sage("run", *(f"{k}={v}" for k, v in settings.items()), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    here = {**settings, "results-dir": str(tmp_path / "here")}
-    main(MemoryGrid(app, 4, run_config=here), Context(1, 0, {}, RecordDict(), here))
-    on_ray, in_process = (run_directory(tmp_path / name) for name in ("ray", "here"))
-    assert history_of(on_ray).equals(history_of(in_process))
+    ours = run_on_ray({**settings, "results-dir": str(tmp_path / "ray")}, tmp_path)
+    theirs = run_in_this_process({**settings, "results-dir": str(tmp_path / "here")})
+    assert history_of(ours).equals(history_of(theirs))
 
 
 def test_run_resumed_from_its_checkpoint_continues(tmp_path: Path) -> None:
-    fixed = ("keep-optimizer-state=false", "align-interval=2")
-    whole, part = tmp_path / "whole", tmp_path / "part"
-    fsl_sage("run", *fixed, "num-server-rounds=4", f"results-dir={whole}", cwd=tmp_path)
-    fsl_sage("run", *fixed, "num-server-rounds=2", f"results-dir={part}", cwd=tmp_path)
-    checkpoint = run_directory(part) / "checkpoints" / "latest.pt"
-    resumed = tmp_path / "resumed"
-    done = fsl_sage(
-        "run", *fixed, "num-server-rounds=4", f"resume={checkpoint}",
-        f"results-dir={resumed}", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    ours, theirs = history_of(run_directory(whole)), history_of(run_directory(resumed))
+    """What it continues is a run in this process, and so is what it must equal."""
+    fixed: dict[str, Any] = {"keep-optimizer-state": False, "align-interval": 2}
+    whole, part = (
+        run_in_this_process(
+            {**fixed, "num-server-rounds": rounds, "results-dir": str(tmp_path / str(rounds))}
+        )
+        for rounds in (4, 2)
+    )
+    rest = {
+        **fixed, "num-server-rounds": 4, "results-dir": str(tmp_path / "resumed"),
+        "resume": str(part / "checkpoints" / "latest.pt"),
+    }  # fmt: skip
+    ours, theirs = history_of(whole), history_of(run_on_ray(rest, tmp_path))
     # Heads are sent again after a restart, and nodes asked again who they are.
     same = [column for column in ours if "bytes" not in column]
     assert ours[same].equals(theirs[same])
+
+
+def run_on_ray(settings: dict[str, Any], directory: Path) -> Path:
+    words = (f"{key}={'false' if value is False else value}" for key, value in settings.items())
+    done = fsl_sage("run", *words, cwd=directory)
+    assert done.returncode == 0, done.stderr
+    return run_directory(Path(settings["results-dir"]))
+
+
+def run_in_this_process(settings: dict[str, Any]) -> Path:
+    main(MemoryGrid(app, 4, run_config=settings), Context(1, 0, {}, RecordDict(), settings))
+    return run_directory(Path(settings["results-dir"]))
 
 
 @pytest.mark.parametrize(
