@@ -52,7 +52,8 @@ def add_sweep_command(commands: Any) -> None:
 
 
 def _sweep(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    runs = combinations(read_sweep(options.preset, options.settings))
+    words = {word.partition("=")[0] for word in options.settings}
+    runs = combinations(read_sweep(options.preset, options.settings), words)
     results = Path(runs[0].config.results_dir)
     done = finished_runs(results, options.clients)
     left = [run for run in runs if identity(run.config) not in done]

@@ -7,6 +7,8 @@ from fsl_sage_flwr.simulations.settings import EXPERIMENTS, preset_names
 from fsl_sage_flwr.simulations.sweeps import combinations, read_sweep
 from fsl_sage_flwr.simulations.sweeps.combinations import identity
 
+ALGORITHM_ORDER = ("fed_avg", "sl_multi_server", "sl_single_server", "cse_fsl", "fsl_sage")
+
 
 def refusal(*blocks):
     with pytest.raises(ConfigError) as error:
@@ -83,6 +85,16 @@ def test_keys_without_effect_make_no_run_of_their_own():
 )  # fmt: skip
 def test_a_mistake_is_told_before_anything_runs(block, says):
     assert says in refusal(block)
+
+
+@pytest.mark.parametrize("experiment", ["comparison-reduced", "comparison-cifar10"])
+def test_words_may_narrow_an_experiment_down(experiment):
+    """The experiment's own ``alpha`` has no effect then, and that is nobody's mistake."""
+    runs = combinations(read_sweep(experiment, ["distribution=iid"]), {"distribution"})
+    assert [run.label for run in runs] == [f"algorithm={name}" for name in ALGORITHM_ORDER]
+    words = ["distribution=iid", "alpha=1,2"]
+    with pytest.raises(ConfigError, match="alpha changes nothing in any of these runs"):
+        combinations(read_sweep(experiment, words), {"distribution", "alpha"})
 
 
 def test_identity_is_what_is_trained_not_where():
