@@ -54,7 +54,7 @@ def basic_stage(
     shortcut : nn.Module, optional
         Of the first block, needed where the stride or the channels change its shape.
     """
-    # Imported for who has these blocks: see resnet.py.
+    # Here and not at the top for the reason in resnet.py.
     from torchvision.models.resnet import BasicBlock
 
     first = BasicBlock(channels_in, channels_out, stride, shortcut)

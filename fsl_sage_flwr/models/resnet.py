@@ -38,7 +38,7 @@ def resnet152(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 
 
 def _build(name: str, channels: int, num_classes: int) -> nn.Module:
-    # Takes two CPU-seconds, and each message's process would take them, whatever its model.
+    # It imports torch._dynamo, two CPU-seconds, which else only a process that trains needs.
     from torchvision.models import get_model
 
     model: nn.Module = get_model(name, num_classes=num_classes)

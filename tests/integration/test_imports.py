@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-# Each takes a CPU-second or more, and is imported by who needs it.
+# Large, and not needed by every process.
 LATE = ("torchvision", "torch._dynamo", "sklearn", "flwr_datasets", "matplotlib", "ray", "wandb")
 
 

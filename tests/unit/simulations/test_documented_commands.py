@@ -1,4 +1,4 @@
-"""Every ``fsl-sage`` command in the documentation is one that starts."""
+"""The ``fsl-sage`` commands in the documentation: ``run`` and ``sweep`` start, the others parse."""
 
 import re
 import shlex
