@@ -1,53 +1,19 @@
 """Two floating-point tensors and an integer mask cross in one payload."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.splitting import AlignmentRecipe, split
+from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
-from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
+from ...masked import masked_task
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, train
 
-CLIENTS, WIDTH = 3, 6
-
-
-class Masked(nn.Module):
-    """A skip connection and a mask, both made in front of ``back``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.front, self.skip = nn.Linear(4, WIDTH), nn.Linear(4, WIDTH)
-        self.back, self.scores = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden, skip = self.front(x), torch.tanh(self.skip(x))
-        mask = (hidden > 0).long()
-        return self.scores(torch.relu(self.back(hidden) * mask) + skip)
-
-
-def batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for _ in range(3):
-        labels = torch.randint(3, (6,), generator=generator)
-        noise = torch.randn(6, 4, generator=generator)
-        made.append((noise + 2 * nn.functional.one_hot(labels, 4), labels))
-    return made
-
-
-def masked_task() -> SplitTask:
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        example = torch.randn(4, 4)
-        model = split(Masked(), "back", example)
-    return SplitTask(model, example, 3, batches)
+CLIENTS = 3
 
 
 def nodes() -> MemoryGrid:
