@@ -7,6 +7,7 @@ from :func:`build_client_app` on the nodes; :class:`CommunicationLedger` counts 
 :func:`smashed_noise_mod` clips and noises what leaves a node.
 """
 
+from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
 from .client_apps import build_client_app, smashed_noise_mod
 from .messages import CommunicationLedger
 from .splitting import SplitError, SplitModel, list_cuts, split, split_pair

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .client_apps.builder import Handler, register_handlers
+from .client_apps import cse_fsl, fed_avg, fsl_sage, split_fed
+from .client_apps.handlers import Handler, register_handlers
 from .splitting import AlignmentRecipe
 from .strategies import (
     CseFsl,
@@ -15,7 +16,7 @@ from .strategies import (
 )
 from .task import SplitTask
 
-BuildStrategy = Callable[[SplitTask, Any], SplitStrategy[Any]]
+BuildStrategy = Callable[[SplitTask, Any], SplitStrategy]
 
 
 def register_algorithm(
@@ -60,16 +61,16 @@ def common_arguments(config: Any) -> dict[str, Any]:
     }
 
 
-def _fed_avg(task: SplitTask, config: Any) -> SplitStrategy[Any]:
+def _fed_avg(task: SplitTask, config: Any) -> SplitStrategy:
     return FullModelFedAvg(task, **common_arguments(config))
 
 
-def _split_fed_v1(task: SplitTask, config: Any) -> SplitStrategy[Any]:
+def _split_fed_v1(task: SplitTask, config: Any) -> SplitStrategy:
     width = config.batches_per_exchange
     return SplitFedV1(task, batches_per_exchange=width, **common_arguments(config))
 
 
-def _split_fed_v2(task: SplitTask, config: Any) -> SplitStrategy[Any]:
+def _split_fed_v2(task: SplitTask, config: Any) -> SplitStrategy:
     return SplitFedV2(
         task,
         batches_per_exchange=config.batches_per_exchange,
@@ -78,12 +79,12 @@ def _split_fed_v2(task: SplitTask, config: Any) -> SplitStrategy[Any]:
     )
 
 
-def _cse_fsl(task: SplitTask, config: Any) -> SplitStrategy[Any]:
+def _cse_fsl(task: SplitTask, config: Any) -> SplitStrategy:
     interval = config.server_update_interval
     return CseFsl(task, server_update_interval=interval, **common_arguments(config))
 
 
-def _fsl_sage(task: SplitTask, config: Any) -> SplitStrategy[Any]:
+def _fsl_sage(task: SplitTask, config: Any) -> SplitStrategy:
     return FslSage(
         task,
         server_update_interval=config.server_update_interval,
@@ -106,3 +107,6 @@ ALGORITHMS: dict[str, BuildStrategy] = {
     "cse_fsl": _cse_fsl,
     "fsl_sage": _fsl_sage,
 }
+
+for _side in (cse_fsl, fed_avg, fsl_sage, split_fed):
+    register_handlers(_side.HANDLERS)

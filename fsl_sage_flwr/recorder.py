@@ -56,7 +56,7 @@ class Recorder:
     def __init__(
         self,
         config: RunConfig,
-        strategy: SplitStrategy[Any],
+        strategy: SplitStrategy,
         directory: RunDirectory,
         test_batches: Callable[[], Iterable[Batch]],
         tracker: Tracker | None = None,

@@ -8,15 +8,17 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .objective import Loss, Objective, classification, logits_of
 from .schedules import Schedule, constant
 from .seeding import derive_seed
-from .splitting import Loss, SplitModel, as_tensors, autocast, build_auxiliary, to_device
+from .splitting import SplitModel, as_tensors, autocast, build_auxiliary, to_device
 
 CPU = torch.device("cpu")
 
-Batch = tuple[Tensor, Tensor]
+Inputs = Tensor | tuple[Tensor, ...]
+Batch = tuple[Inputs, Tensor]
+Weights = Mapping[str, Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -48,9 +50,19 @@ def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=1e-3)
 
 
+def whole_state(module: nn.Module) -> Weights:
+    """Return all parameters and buffers of a module: what travels by default."""
+    return module.state_dict()
+
+
+def load_whole_state(module: nn.Module, weights: Weights) -> None:
+    """Load what :func:`whole_state` returned."""
+    module.load_state_dict(weights)
+
+
 @dataclass(frozen=True)
 class SplitTask:
-    """A split model, its data and its optimizers.
+    """A split model, its data, its optimizers and its objective.
 
     Server and clients each build one, alike. ``model`` and the heads are moved to
     ``device`` as the task is made.
@@ -59,10 +71,11 @@ class SplitTask:
     ----------
     model : SplitModel
         Client half and server half.
-    example : Tensor
-        A batch of inputs, of at least two samples; only its shape matters.
-    num_classes : int
-        Labels are in ``range(num_classes)``.
+    example : Tensor or tuple of Tensor
+        A batch of the model's inputs, of at least two samples; only its shape matters.
+    num_classes : int or None
+        Labels are in ``range(num_classes)``; the width of a default head's output. None for an
+        objective without classes: heads are then as wide as the server half's output.
     train_batches : callable
         ``(client, seed) -> (inputs, labels)`` batches of one local epoch on that client,
         on ``device``. All randomness (order, augmentation) must come from ``seed``.
@@ -80,8 +93,14 @@ class SplitTask:
     auxiliary_from_server : bool
         True: a head begins as a copy of the server half's blocks (when it has
         ``copy_from``); False: as it was initialised.
-    loss : callable
-        Mean loss of (output, labels).
+    loss : callable, optional
+        Mean loss of (output, labels) of a classification; by default the cross-entropy.
+    objective : Objective, optional
+        Loss, scores and valid labels; by default a classification with ``num_classes`` and
+        ``loss``.
+    weights_of, load_weights : callable
+        What of a half or a head travels, by name, and how it is put back: by default the whole
+        ``state_dict``. ``load_weights(module, weights_of(module))`` must change nothing.
     local_epochs : int
         Passes over the client's data in a round.
     device : torch.device
@@ -90,11 +109,17 @@ class SplitTask:
         ``"bf16"`` autocasts the halves' steps.
     seed : int
         Seed of the run.
+
+    Raises
+    ------
+    ValueError
+        There is neither ``num_classes`` nor an objective; or a loss beside an objective, which
+        has its own.
     """
 
     model: SplitModel
-    example: Tensor
-    num_classes: int
+    example: Inputs
+    num_classes: int | None
     train_batches: TrainBatches
     validation_batches: ValidationBatches | None = None
     client_optimizer: OptimizerFactory = adam
@@ -105,15 +130,42 @@ class SplitTask:
     auxiliary_schedule: Schedule = constant
     auxiliary: Callable[[], nn.Module] | None = None
     auxiliary_from_server: bool = True
-    loss: Loss = F.cross_entropy
+    loss: Loss = None  # type: ignore[assignment]  # the objective's, once the task is made
+    objective: Objective = None  # type: ignore[assignment]  # set when the task is made
+    weights_of: Callable[[nn.Module], Weights] = whole_state
+    load_weights: Callable[[nn.Module, Weights], None] = load_whole_state
     local_epochs: int = 1
     device: torch.device = CPU
     precision: str = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "objective", self._objective())
+        object.__setattr__(self, "loss", self.objective.loss)
         to_device(self.model.client, self.device, self.precision).train()
         to_device(self.model.server, self.device, self.precision).train()
+
+    def _objective(self) -> Objective:
+        if self.objective is None:
+            if self.num_classes is None:
+                raise ValueError(
+                    "num_classes = None: a task without classes needs an objective; give SplitTask "
+                    "objective=regression(…) or an Objective of your own"
+                )
+            return classification(self.num_classes, self.loss)
+        if self.loss not in (None, self.objective.loss):
+            raise ValueError("SplitTask has a loss and an objective; the objective has its own")
+        return self.objective
+
+    def made_for(self) -> str:
+        """Return what the model is made for, in words."""
+        shapes = [tuple(tensor.shape[1:]) for tensor in as_tensors(self.example)]
+        classes = "" if self.num_classes is None else f"{self.num_classes} classes and "
+        return f"{classes}inputs of shape {', '.join(map(str, shapes))}"
+
+    def weights_of_both(self) -> Weights:
+        """Return what travels of the whole model."""
+        return {**self.weights_of(self.model.client), **self.weights_of(self.model.server)}
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass in the task's precision."""
@@ -141,7 +193,8 @@ class SplitTask:
         training = client.training
         client.eval()
         with torch.no_grad():
-            smashed = as_tensors(client(self.example.to(self.device)))
+            inputs = [tensor.to(self.device) for tensor in as_tensors(self.example)]
+            smashed = as_tensors(client(*inputs))
         client.train(training)
         return tuple(tensor.cpu() for tensor in smashed)
 
@@ -151,7 +204,7 @@ class SplitTask:
         BatchNorm refuses one where there is nothing but the batch to normalise over.
         """
         half = copy.deepcopy(self.model.server).train()
-        one = tuple(tensor[:1] for tensor in self._example_there())
+        one = tuple(tensor[:1] for tensor in self._smashed_on_device())
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
                 half(*one)
@@ -164,6 +217,10 @@ class SplitTask:
         """The head that a client loads each message's values into; built once."""
         return self.new_head("client")
 
+    def head_parameters(self) -> int:
+        """Return the number of parameters of an auxiliary head."""
+        return sum(parameter.numel() for parameter in self.head.parameters())
+
     def new_head(self, purpose: int | str) -> nn.Module:
         """Build an auxiliary head on ``device``, initialised from the seed and a purpose.
 
@@ -174,8 +231,17 @@ class SplitTask:
             if self.auxiliary is not None:
                 head = self.auxiliary()
             else:
-                head = build_auxiliary(self.model.server, self._example_there(), self.num_classes)
+                head = build_auxiliary(
+                    self.model.server, self._smashed_on_device(), self._output_width()
+                )
         return to_device(head, self.device, self.precision).train()
 
-    def _example_there(self) -> tuple[Tensor, ...]:
+    def _output_width(self) -> int:
+        if self.num_classes is not None:
+            return self.num_classes
+        with torch.no_grad():
+            output = logits_of(copy.deepcopy(self.model.server).eval()(*self._smashed_on_device()))
+        return output.shape[-1] if output.dim() > 1 else 1
+
+    def _smashed_on_device(self) -> tuple[Tensor, ...]:
         return tuple(tensor.to(self.device) for tensor in self.smashed_example())

@@ -53,7 +53,7 @@ def grid(num_nodes: int = CLIENTS, *, dropout: float = 0.2, **changes: Any) -> M
 
 
 def train(
-    strategy: SplitStrategy[Any], grid: MemoryGrid, rounds: int, arrays: ArrayRecord | None = None
+    strategy: SplitStrategy, grid: MemoryGrid, rounds: int, arrays: ArrayRecord | None = None
 ) -> ArrayRecord:
     """Train; return the client half at the end."""
     initial = arrays or strategy.initial_arrays()

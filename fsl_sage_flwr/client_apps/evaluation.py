@@ -3,18 +3,26 @@
 from collections.abc import Iterable
 
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Message
 
-from ..messages import EvaluateReply, MissingPayloadError, SmashedBatches, WeightsRequest
+from ..messages import (
+    EVALUATE_FULL_MODEL,
+    EVALUATE_SPLIT,
+    EvaluateReply,
+    MissingPayloadError,
+    SmashedBatches,
+    SmashedReply,
+    WeightsRequest,
+)
 from ..splitting import client_forward, evaluate
 from ..task import Batch, SplitTask
 from .identity import identify
-from .loading import load_half, load_weights
+from .loading import load_part, load_weights
 
 
 def evaluate_split(message: Message, context: Context, task: SplitTask) -> Message:
     """Answer with the smashed data and labels of the validation part; the server scores them."""
-    request = WeightsRequest.from_records(message.content)
+    request = WeightsRequest.unpack(message.content)
     half = task.model.client
     load_weights(half, request.weights, "client half", task)
     half.eval()
@@ -24,20 +32,25 @@ def evaluate_split(message: Message, context: Context, task: SplitTask) -> Messa
             for inputs, labels in _validation_batches(task, context)
         ]
     half.train()
-    content = RecordDict()
-    SmashedBatches.join(smashed).write_to(content)
-    return Message(content, reply_to=message)
+    reply = SmashedReply(smashed=SmashedBatches.join(smashed))
+    return Message(reply.pack(), reply_to=message)
 
 
 def evaluate_full_model(message: Message, context: Context, task: SplitTask) -> Message:
-    """Evaluate the whole model, which FedAvg's clients hold."""
-    request = WeightsRequest.from_records(message.content)
+    """Evaluate the whole model, where clients hold it."""
+    request = WeightsRequest.unpack(message.content)
     halves = (task.model.client, task.model.server)
     for half in halves:
-        load_half(half, request.weights, task)
-    found = evaluate(halves, _validation_batches(task, context), task.loss, task.autocast)
-    reply = EvaluateReply(request.round, found.loss, found.accuracy, found.num_examples)
-    return Message(reply.to_records(), reply_to=message)
+        load_part(half, request.weights, task)
+    found = evaluate(halves, _validation_batches(task, context), task.objective, task.autocast)
+    scores = {name: score.value for name, score in found.scores.items()}
+    for name, score in found.scores.items():
+        if score.weight != found.num_examples:
+            scores[f"{name}-weight"] = float(score.weight)
+    reply = EvaluateReply(
+        round=request.round, loss=found.loss, num_examples=found.num_examples, scores=scores
+    )
+    return Message(reply.pack(), reply_to=message)
 
 
 def _validation_batches(task: SplitTask, context: Context) -> Iterable[Batch]:
@@ -48,3 +61,6 @@ def _validation_batches(task: SplitTask, context: Context) -> Iterable[Batch]:
     if not batches:
         raise MissingPayloadError(f"client {client.partition_id} has no validation examples")
     return batches
+
+
+HANDLERS = {EVALUATE_SPLIT: evaluate_split, EVALUATE_FULL_MODEL: evaluate_full_model}

@@ -1,33 +1,34 @@
-"""FedAvg on the client; the strategy is ``fsl_sage_flwr.strategies.FullModelFedAvg``."""
+"""FedAvg on the client: the whole model is trained there.
+
+The strategy is ``fsl_sage_flwr.strategies.FullModelFedAvg``.
+"""
 
 import torch
 from flwr.app import Context, Message
 
+from ..messages import TrainRequest
 from ..splitting import as_tensors
 from ..task import SplitTask
-from .loading import load_half
-from .local_training import OPTIMIZER, SERVER_OPTIMIZER, LocalRound, need
+from .loading import load_part
+from .local_training import LocalRound
+
+TRAIN = "train.fed_avg"
 
 
 def train(message: Message, context: Context, task: SplitTask) -> Message:
     """Train both halves for one round as the whole model that they are."""
-    round_ = LocalRound(message, context, task)
-    model, whole = task.model, need(round_.request.client_half, "model")
-    load_half(model.client, whole, task)
-    load_half(model.server, whole, task)
-    optimizers = (
-        round_.optimizer(OPTIMIZER, task.client_optimizer, model.client, task.client_schedule),
-        round_.optimizer(
-            SERVER_OPTIMIZER, task.server_optimizer, model.server, task.server_schedule
-        ),
-    )
+    round_ = LocalRound(message, context, task, TrainRequest)
+    model, whole = task.model, round_.request.client_half
+    load_part(model.client, whole, task)
+    load_part(model.server, whole, task)
+    optimizers = round_.client_optimizer(), round_.server_optimizer()
     total_loss, examples = 0.0, 0
     for k, (inputs, labels) in enumerate(round_.batches()):
         place = round_.request.round, round_.client.partition_id, k
         with task.autocast():
-            # Each half draws what it draws in SplitFed: its V1 is equal to this.
+            # Each half draws what it draws where a server trains it: SplitFed's V1 is equal.
             task.reseed("client", *place)
-            smashed = as_tensors(model.client(inputs))
+            smashed = as_tensors(model.client(*as_tensors(inputs)))
             task.reseed("server", *place)
             loss = task.loss(model.server(*smashed), labels)
         for optimizer in optimizers:
@@ -37,4 +38,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
             optimizer.step()
         total_loss += loss.item() * len(labels)
         examples += len(labels)
-    return round_.reply(model.merged_state_dict(), train_loss=total_loss / examples)
+    return round_.reply(task.weights_of_both(), train_loss=total_loss / examples)
+
+
+HANDLERS = {TRAIN: train}

@@ -1,34 +1,49 @@
-"""FSL-SAGE on the client; the strategy is ``fsl_sage_flwr.strategies.FslSage``."""
+"""FSL-SAGE on the client: a head's estimate of the server's gradient trains the client half.
+
+The strategy is ``fsl_sage_flwr.strategies.FslSage``.
+"""
 
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Message
 from torch import Tensor, nn
 
-from ..messages import MissingPayloadError, SmashedBatches, TrainRequest, WeightsRequest
+from ..messages import (
+    MissingPayloadError,
+    SmashedBatches,
+    SmashedReply,
+    TrainRequest,
+    WeightsRequest,
+)
 from ..splitting import client_forward, estimated_step
 from ..task import SplitTask
 from .client_state import ClientState
 from .identity import identify
 from .loading import load_weights
-from .local_training import OPTIMIZER, LocalRound, epoch_batches, seed_round
+from .local_batches import epoch_batches, seed_round
+from .local_training import LocalRound
+from .shared_head import train_shared_head
 
+PROBE = "query.fsl_sage_probe"
+WARM_START = "train.fsl_sage_warm_start"
+TRAIN = "train.fsl_sage"
+
+# What the node keeps under which name.
 CLIENT_HALF = "client-half"
 AUXILIARY = "auxiliary"
 
 
 def probe(message: Message, context: Context, task: SplitTask) -> Message:
     """Answer with the smashed data of the round's first batch; nothing is trained."""
-    request = WeightsRequest.from_records(message.content)
-    client = identify(context)
-    load_weights(task.model.client, request.weights, "client half", task)
+    request = WeightsRequest.unpack(message.content)
+    client, half = identify(context), task.model.client
+    load_weights(half, request.weights, "client half", task)
     ClientState(context).save(CLIENT_HALF, dict(request.weights), version=request.round)
     seed_round(task, client, request.round)
     inputs, labels = next(iter(epoch_batches(task, client, request.round, 0)))
     with torch.no_grad():
-        smashed = client_forward(task.model.client, inputs, task.autocast)
-    content = RecordDict()
-    SmashedBatches.join([(smashed, labels)]).write_to(content)
-    return Message(content, reply_to=message)
+        smashed = client_forward(half, inputs, task.autocast)
+    reply = SmashedReply(smashed=SmashedBatches.join([(smashed, labels)]))
+    return Message(reply.pack(), reply_to=message)
 
 
 def train(message: Message, context: Context, task: SplitTask) -> Message:
@@ -37,16 +52,16 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     Keeps the smashed data of every q-th batch, taken before the batch's step, and
     replies with them and the client half.
     """
-    round_ = LocalRound(message, context, task)
+    round_ = LocalRound(message, context, task, TrainRequest)
     request, half = round_.request, task.model.client
     after_probe = request.client_half is None
     load_weights(half, _client_half(request, round_.state), "client half", task)
     head = _head(request, round_.state, task)
-    optimizer = round_.optimizer(OPTIMIZER, task.client_optimizer, half, task.client_schedule)
-    for inputs, labels in round_.batches():
-        smashed = estimated_step(half, head, optimizer, (inputs, labels), task.loss, task.autocast)
-        round_.offer(smashed, labels, sent=after_probe)
-    return round_.reply(half.state_dict())
+    optimizer = round_.client_optimizer()
+    for batch in round_.batches():
+        smashed = estimated_step(half, head, optimizer, batch, task.loss, task.autocast)
+        round_.keep_for_upload(smashed, batch[1], sent=after_probe)
+    return round_.reply(task.weights_of(half))
 
 
 def _client_half(request: TrainRequest, state: ClientState) -> dict[str, Tensor]:
@@ -72,3 +87,6 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
         )
     load_weights(task.head, tensors, "auxiliary head", task)
     return task.head
+
+
+HANDLERS = {PROBE: probe, WARM_START: train_shared_head, TRAIN: train}

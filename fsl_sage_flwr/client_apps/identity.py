@@ -29,5 +29,7 @@ def identify(context: Context) -> ClientIdentity:
 def describe(message: Message, context: Context) -> Message:
     """Answer ``query.describe``."""
     client = identify(context)
-    description = NodeDescription(client.partition_id, client.num_partitions)
-    return Message(description.to_records(), reply_to=message)
+    description = NodeDescription(
+        partition_id=client.partition_id, num_partitions=client.num_partitions
+    )
+    return Message(description.pack(), reply_to=message)

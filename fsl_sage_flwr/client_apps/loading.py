@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from ..messages import MissingPayloadError
 from ..task import SplitTask
 
 
@@ -12,7 +13,7 @@ class MisfitError(RuntimeError):
 
 
 def load_weights(
-    module: nn.Module, tensors: Mapping[str, Tensor], what: str, task: SplitTask
+    module: nn.Module, tensors: Mapping[str, Tensor] | None, what: str, task: SplitTask
 ) -> None:
     """Load a message's values into a module of the task.
 
@@ -23,8 +24,8 @@ def load_weights(
     ----------
     module : nn.Module
         The client half, the server half or the head.
-    tensors : Mapping
-        Values by name.
+    tensors : Mapping or None
+        Values by name, as ``task.weights_of`` names them.
     what : str
         Its name in the error.
     task : SplitTask
@@ -32,27 +33,31 @@ def load_weights(
 
     Raises
     ------
+    MissingPayloadError
+        There are none.
     MisfitError
         A tensor is missing, unknown or of another shape.
     """
-    own = module.state_dict()
+    if tensors is None:
+        raise MissingPayloadError(f"the message carries no {what}")
+    own = task.weights_of(module)
     odd = sorted(set(own) ^ set(tensors))
     wrong = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
     if odd or wrong:
         first = (wrong or odd)[0]
-        there, here = (
+        theirs, ours = (
             f"{tuple(side[first].shape)}" if first in side else "missing" for side in (tensors, own)
         )
         raise MisfitError(
-            f"the server's {what} does not fit this node: {first!r} is {there} there and {here} "
-            f"here, made for {task.num_classes} classes and inputs of shape "
-            f"{tuple(task.example.shape[1:])}; give this node data with the classes (ClassLabel) "
+            f"the server's {what} does not fit this node: {first!r} is {theirs} there and {ours} "
+            f"here, made for {task.made_for()}; give this node data with the classes (ClassLabel) "
             "and the image shape of the run's dataset, and the run's version of the package"
         )
-    module.load_state_dict(tensors)
+    task.load_weights(module, tensors)
 
 
-def load_half(half: nn.Module, whole: Mapping[str, Tensor], task: SplitTask) -> None:
+def load_part(part: nn.Module, whole: Mapping[str, Tensor] | None, task: SplitTask) -> None:
     """Load a half's own values out of a whole model's."""
-    own = {name: whole[name] for name in half.state_dict() if name in whole}
-    load_weights(half, own, "model", task)
+    if whole is not None:
+        whole = {name: whole[name] for name in task.weights_of(part) if name in whole}
+    load_weights(part, whole, "model", task)

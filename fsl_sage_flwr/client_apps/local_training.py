@@ -2,95 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from typing import Generic, TypeVar
 
 import torch
 from flwr.app import Context, Message
 from torch import Tensor, nn
 
-from ..messages import MissingPayloadError, SmashedBatches, TrainReply, TrainRequest
+from ..messages import SmashedBatches, TrainReply, TrainRequest
 from ..schedules import Schedule, set_rate
-from ..seeding import derive_seed
-from ..task import Batch, ClientIdentity, SplitTask
+from ..task import Batch, SplitTask
 from .client_state import ClientState
 from .identity import identify
-from .optimizer_state import flatten_state, restore_state
+from .kept_optimizer import AUXILIARY_OPTIMIZER, OPTIMIZER, SERVER_OPTIMIZER, KeptOptimizer
+from .local_batches import epoch_batches, seed_round
 
-OPTIMIZER = "optimizer"
-SERVER_OPTIMIZER = "server-optimizer"
-AUXILIARY_OPTIMIZER = "auxiliary-optimizer"
-
-
-def epoch_batches(
-    task: SplitTask, client: ClientIdentity, round_: int, epoch: int
-) -> Iterable[Batch]:
-    """Return the batches of one local epoch of a round."""
-    seed = derive_seed(task.seed, "batches", round_, client.partition_id, epoch)
-    return task.train_batches(client, seed)
+TrainRequestT = TypeVar("TrainRequestT", bound=TrainRequest)
 
 
-def seed_round(task: SplitTask, client: ClientIdentity, round_: int) -> None:
-    """Seed torch for a client's round, so that dropout repeats."""
-    task.reseed("client", round_, client.partition_id)
-
-
-def need(tensors: Mapping[str, Tensor] | None, what: str) -> Mapping[str, Tensor]:
-    """Return what a message must carry.
-
-    Raises
-    ------
-    MissingPayloadError
-        It does not.
-    """
-    if tensors is None:
-        raise MissingPayloadError(f"the message carries no {what}")
-    return tensors
-
-
-class KeptOptimizer:
-    """An optimizer whose state lasts from round to round.
-
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        Fresh; its state is restored here.
-    state : ClientState
-        Where it is kept.
-    name : str
-        Under which name.
-    keep : bool
-        False starts every round fresh.
-    trained_before : bool
-        There should be a state.
-
-    Attributes
-    ----------
-    lost : bool
-        There should have been one and was not.
-    """
-
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        state: ClientState,
-        name: str,
-        *,
-        keep: bool,
-        trained_before: bool,
-    ) -> None:
-        self.optimizer = optimizer
-        self._state, self._name, self._keep = state, name, keep
-        kept = state.load(name) if keep else None
-        self.lost = keep and trained_before and kept is None
-        if kept is not None:
-            restore_state(optimizer, kept)
-
-    def save(self) -> None:
-        """Keep the state for the next round."""
-        if self._keep:
-            self._state.save(self._name, flatten_state(self.optimizer))
-
-
-class LocalRound:
+class LocalRound(Generic[TrainRequestT]):
     """A client's round of training, from the request to the reply.
 
     Parameters
@@ -99,6 +28,8 @@ class LocalRound:
         As the handler was given them.
     task : SplitTask
         What is trained.
+    kind : type
+        The payload that the message carries, a :class:`TrainRequest` or more than one.
 
     Attributes
     ----------
@@ -110,23 +41,45 @@ class LocalRound:
         What the node keeps.
     """
 
-    def __init__(self, message: Message, context: Context, task: SplitTask) -> None:
+    def __init__(
+        self, message: Message, context: Context, task: SplitTask, kind: type[TrainRequestT]
+    ) -> None:
         self._began = time.perf_counter()
-        self.request = TrainRequest.from_records(message.content)
+        self.request = kind.unpack(message.content)
         self.client, self.state = identify(context), ClientState(context)
         self._message, self._task = message, task
         self._optimizers: list[tuple[KeptOptimizer, Schedule]] = []
         self._kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._batch, self._examples, self._step_seconds = -1, 0, 0.0
 
-    def optimizer(
+    def client_optimizer(self) -> torch.optim.Optimizer:
+        """Return the client half's optimizer, with the state that the node has kept."""
+        task = self._task
+        return self._optimizer(
+            OPTIMIZER, task.client_optimizer, task.model.client, task.client_schedule
+        )
+
+    def server_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer of a server half that the client trains."""
+        task = self._task
+        return self._optimizer(
+            SERVER_OPTIMIZER, task.server_optimizer, task.model.server, task.server_schedule
+        )
+
+    def auxiliary_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer of a head that the client trains."""
+        task = self._task
+        return self._optimizer(
+            AUXILIARY_OPTIMIZER, task.auxiliary_optimizer, task.head, task.auxiliary_schedule
+        )
+
+    def _optimizer(
         self,
         name: str,
         make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         module: nn.Module,
         schedule: Schedule,
     ) -> torch.optim.Optimizer:
-        """Make a module's optimizer, with the state that the node has kept under a name."""
         kept = KeptOptimizer(
             make(module.parameters()),
             self.state,
@@ -154,8 +107,10 @@ class LocalRound:
                 yield inputs, labels
                 self._step_seconds += time.perf_counter() - began
 
-    def offer(self, smashed: tuple[Tensor, ...], labels: Tensor, *, sent: bool = False) -> None:
-        """Keep the smashed data of the batch at hand for upload, when its turn has come.
+    def keep_for_upload(
+        self, smashed: tuple[Tensor, ...], labels: Tensor, *, sent: bool = False
+    ) -> None:
+        """Keep the smashed data of the current batch if it is a q-th one.
 
         ``sent`` says that the round's first batch is on the server already.
         """
@@ -184,4 +139,4 @@ class LocalRound:
             auxiliary=auxiliary,
             train_loss=train_loss,
         )
-        return Message(reply.to_records(), reply_to=self._message)
+        return Message(reply.pack(), reply_to=self._message)

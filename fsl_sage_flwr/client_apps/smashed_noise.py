@@ -6,7 +6,7 @@ from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable, Mod
 from torch import Tensor
 
-from ..messages import change_smashed, place_of
+from ..messages import change_smashed, round_and_exchange
 from ..seeding import derive_seed
 from ..splitting import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .identity import identify
@@ -61,7 +61,7 @@ def smashed_noise_mod(
         raise ValueError(f"noise_multiplier = {noise_multiplier}: it must be at least 0 and finite")
 
     def smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        round_, exchange = place_of(message.content)
+        round_, exchange = round_and_exchange(message.content)
         reply = call_next(message, context)
         normal: Normal = unpredictable_normal
         if seed is not None:

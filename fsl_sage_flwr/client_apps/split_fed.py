@@ -1,28 +1,44 @@
-"""SplitFed on the client; the strategies are ``SplitFedV1`` and ``SplitFedV2``."""
+"""SplitFed on the client: every batch is exchanged for its gradient.
+
+The strategies are ``fsl_sage_flwr.strategies.SplitFedV1`` and ``SplitFedV2``.
+"""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from flwr.app import Context, Message
 from torch import Tensor, nn
 
 from ..messages import (
-    ExchangeReply,
-    ExchangeRequest,
+    CLIENT_HALF,
+    BadReplyError,
+    Expected,
     MissingPayloadError,
+    Reply,
+    Request,
     SmashedBatches,
     TrainReply,
+    figure_field,
+    flag_field,
+    gradients_field,
+    smashed_field,
+    weights_field,
 )
 from ..schedules import set_rate
 from ..splitting import client_forward
-from ..task import Batch, ClientIdentity, SplitTask
+from ..task import SplitTask
 from .client_state import ClientState
 from .exchange_state import FILE, Forward, LiveForwards
 from .identity import identify
+from .kept_optimizer import OPTIMIZER, KeptOptimizer
 from .loading import load_weights
-from .local_training import OPTIMIZER, KeptOptimizer, epoch_batches, need
+from .local_batches import batches_between
 from .optimizer_state import flatten_state
+
+EXCHANGE = "query.split_fed_exchange"
+FLUSH = "train.split_fed"
 
 # More than any round has; what makes a version of a round, an attempt and an exchange.
 ATTEMPTS = EXCHANGES = 1_000_000
@@ -30,38 +46,97 @@ ATTEMPTS = EXCHANGES = 1_000_000
 live_forwards = LiveForwards()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExchangeRequest(Request):
+    """Step on these gradients, and send the next smashed data; or, in a flush, the result.
+
+    Attributes
+    ----------
+    round, attempt, exchange : int
+        Round ``t``, how often it has begun again, and exchange ``k`` in it, from 0.
+    batches_per_exchange : int
+        Batches sent forward with the same weights.
+    keep_optimizer_state, trained_before : bool
+        As in ``TrainRequest``.
+    client_half : Mapping or None
+        The average ``x_c``, in exchange 0.
+    gradients : tuple of Tensor
+        Of the mean loss of each batch of the exchange before, with respect to the
+        floating-point smashed tensors, batches one after the other; empty in exchange 0.
+    """
+
+    round: int = figure_field()
+    attempt: int = figure_field()
+    exchange: int = figure_field()
+    batches_per_exchange: int = figure_field()
+    keep_optimizer_state: bool = flag_field()
+    trained_before: bool = flag_field()
+    client_half: Mapping[str, Tensor] | None = weights_field(CLIENT_HALF, optional=True)
+    gradients: tuple[Tensor, ...] = gradients_field()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeReply(Reply):
+    """Smashed data of the next batch or batches.
+
+    Attributes
+    ----------
+    round, exchange : int
+        What it answers.
+    batches : int
+        How many the client's round has in all.
+    smashed : SmashedBatches
+        One batch, or up to ``batches_per_exchange``.
+    """
+
+    round: int = figure_field()
+    exchange: int = figure_field()
+    batches: int = figure_field(at_least=1)
+    smashed: SmashedBatches = smashed_field()
+
+    def check(self, expected: Expected) -> None:
+        """Refuse fewer or more batches than this exchange of the round has."""
+        width, present = expected.equal["batches_per_exchange"], len(self.smashed.batch_sizes)
+        wanted = min(width, self.batches - self.exchange * width)
+        if present != wanted:
+            raise BadReplyError(
+                f"{present} batches in exchange {self.exchange}, but {self.batches} in the "
+                f"round: {wanted} expected"
+            )
+
+
 def exchange(message: Message, context: Context, task: SplitTask) -> Message:
     """Step on the gradients of the exchange before, and answer with the next smashed data."""
     began = time.perf_counter()
-    request = ExchangeRequest.from_records(message.content)
-    node = _Node(request, context, task)
-    forward = node.begin() if request.exchange == 0 else node.step()
+    request = ExchangeRequest.unpack(message.content)
+    current = _Exchange(request, context, task)
+    forward = current.begin() if request.exchange == 0 else current.step()
     forward.seconds += time.perf_counter() - began
-    forward.save(node.state, node.version(request.exchange))
+    forward.save(current.state, current.version(request.exchange))
     began = time.perf_counter()
-    labels, batches = node.forward(forward, request.exchange)
-    smashed = [tuple(tensor.detach() for tensor in tensors) for tensors in forward.smashed]
+    labels, batches = current.forward(forward, request.exchange)
+    sent = [tuple(tensor.detach() for tensor in tensors) for tensors in forward.smashed]
     reply = ExchangeReply(
         round=request.round,
         exchange=request.exchange,
         batches=batches,
-        smashed=SmashedBatches.join(list(zip(smashed, labels, strict=True))),
+        smashed=SmashedBatches.join(list(zip(sent, labels, strict=True))),
     )
     forward.seconds += time.perf_counter() - began
-    live_forwards.put(node.key(request.exchange), forward)
-    return Message(reply.to_records(), reply_to=message)
+    live_forwards.put(current.key(request.exchange), forward)
+    return Message(reply.pack(), reply_to=message)
 
 
 def flush(message: Message, context: Context, task: SplitTask) -> Message:
     """Step on the round's last gradients, and answer with the client half."""
     began = time.perf_counter()
-    request = ExchangeRequest.from_records(message.content)
-    node = _Node(request, context, task)
-    forward = node.step()
+    request = ExchangeRequest.unpack(message.content)
+    current = _Exchange(request, context, task)
+    forward = current.step()
     if request.keep_optimizer_state:
         # In a file: it would travel with every message of the next round.
-        node.state.save_file(OPTIMIZER, flatten_state(forward.optimizer))
-    node.state.drop(FILE)
+        current.state.save_file(OPTIMIZER, flatten_state(forward.optimizer))
+    current.state.drop(FILE)
     seconds = forward.seconds + time.perf_counter() - began
     reply = TrainReply(
         round=request.round,
@@ -69,14 +144,14 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
         optimizer_state_lost=forward.lost,
         seconds=seconds,
         step_seconds=seconds,
-        client_half=forward.half.state_dict(),
-    ).to_records()
+        client_half=task.weights_of(forward.half),
+    )
     live_forwards.release(forward)
-    return Message(reply, reply_to=message)
+    return Message(reply.pack(), reply_to=message)
 
 
-class _Node:
-    """One node at one exchange."""
+class _Exchange:
+    """What one node does at one exchange of a round."""
 
     def __init__(self, request: ExchangeRequest, context: Context, task: SplitTask) -> None:
         self.request, self.task = request, task
@@ -87,8 +162,7 @@ class _Node:
     def begin(self) -> Forward:
         """Start a round: the average, and the optimizer of the round before."""
         half = self._half()
-        weights = need(self.request.client_half, "client half")
-        load_weights(half, weights, "client half", self.task)
+        load_weights(half, self.request.client_half, "client half", self.task)
         kept = KeptOptimizer(
             self.task.client_optimizer(half.parameters()),
             self.state,
@@ -131,7 +205,7 @@ class _Node:
         """
         task, round_, width = self.task, self.request.round, self.request.batches_per_exchange
         first = exchange * width
-        batches, total = _rows(task, self.client, round_, first, first + width)
+        batches, total = batches_between(task, self.client, round_, first, first + width)
         task.reseed("client", round_, self.client.partition_id, exchange)
         with forward.counting_graph():
             forward.smashed = [client_forward(forward.half, x, task.autocast) for x, _ in batches]
@@ -160,16 +234,4 @@ class _Node:
         return begun * EXCHANGES + exchange
 
 
-def _rows(
-    task: SplitTask, client: ClientIdentity, round_: int, start: int, stop: int
-) -> tuple[list[Batch], int]:
-    """Return batches ``start`` to ``stop`` of a round, epoch after epoch, and their number."""
-    found: list[Batch] = []
-    passed = 0
-    for epoch in range(task.local_epochs):
-        batches: Iterable[Batch] = epoch_batches(task, client, round_, epoch)
-        if not isinstance(batches, Sequence):
-            batches = list(batches)
-        found += batches[max(0, start - passed) : max(0, stop - passed)]
-        passed += len(batches)
-    return found, passed
+HANDLERS = {EXCHANGE: exchange, FLUSH: flush}

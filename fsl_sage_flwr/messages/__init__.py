@@ -2,55 +2,66 @@
 
 from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
+from .kinds import Expected
 from .ledger import CommunicationLedger, Direction
-from .records import BadReplyError, MissingPayloadError, place_of
+from .payload import (
+    Reply,
+    Request,
+    figure_field,
+    flag_field,
+    gradients_field,
+    measure_field,
+    scores_field,
+    smashed_field,
+    weights_field,
+)
+from .records import (
+    AUXILIARY,
+    CLIENT_HALF,
+    BadReplyError,
+    MissingPayloadError,
+    PackedWeights,
+    round_and_exchange,
+    to_arrays,
+)
 from .reply import DeadActorError, content_of, discard
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
-from .split_fed import (
-    SPLIT_FED_EXCHANGE,
-    SPLIT_FED_FLUSH,
-    ExchangeReply,
-    ExchangeRequest,
-    join_gradients,
-)
-from .training import (
-    CSE_FSL_TRAIN,
-    FED_AVG_TRAIN,
-    FSL_SAGE_TRAIN,
-    TrainReply,
-    TrainRequest,
-    Upload,
-)
-from .weights import FSL_SAGE_PROBE, WeightsRequest
+from .training import TrainReply, TrainRequest
+from .weights_request import SmashedReply, WeightsRequest
 
 __all__ = [
-    "CSE_FSL_TRAIN",
+    "AUXILIARY",
+    "CLIENT_HALF",
     "DESCRIBE",
     "EVALUATE_FULL_MODEL",
     "EVALUATE_SPLIT",
-    "FED_AVG_TRAIN",
-    "FSL_SAGE_PROBE",
-    "FSL_SAGE_TRAIN",
-    "SPLIT_FED_EXCHANGE",
-    "SPLIT_FED_FLUSH",
     "BadReplyError",
     "CommunicationLedger",
     "DeadActorError",
     "Direction",
     "EvaluateReply",
-    "ExchangeReply",
-    "ExchangeRequest",
+    "Expected",
     "MissingPayloadError",
     "NodeDescription",
+    "PackedWeights",
+    "Reply",
+    "Request",
     "SmashedBatches",
+    "SmashedReply",
     "SmashedSpec",
     "TrainReply",
     "TrainRequest",
-    "Upload",
     "WeightsRequest",
     "change_smashed",
     "content_of",
     "discard",
-    "join_gradients",
-    "place_of",
+    "figure_field",
+    "flag_field",
+    "gradients_field",
+    "measure_field",
+    "round_and_exchange",
+    "scores_field",
+    "smashed_field",
+    "to_arrays",
+    "weights_field",
 ]

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from flwr.app import MetricRecord, MetricRecordValues, RecordDict
-
-from .records import METRICS, BadReplyError, number
+from .kinds import Expected
+from .payload import Reply, figure_field
+from .records import BadReplyError
 
 DESCRIBE = "query.describe"
 
 
-@dataclass(frozen=True)
-class NodeDescription:
+@dataclass(frozen=True, kw_only=True)
+class NodeDescription(Reply):
     """A node's place in the federation.
 
     Attributes
@@ -21,32 +21,12 @@ class NodeDescription:
         Clients in the federation, as the node was told.
     """
 
-    partition_id: int
-    num_partitions: int
+    partition_id: int = figure_field()
+    num_partitions: int = figure_field()
 
-    def to_records(self) -> RecordDict:
-        """Pack for a reply."""
-        values: dict[str, MetricRecordValues] = {
-            "partition-id": self.partition_id,
-            "num-partitions": self.num_partitions,
-        }
-        return RecordDict({METRICS: MetricRecord(values)})
-
-    @classmethod
-    def from_records(cls, content: RecordDict) -> "NodeDescription":
-        """Read from a reply.
-
-        Raises
-        ------
-        BadReplyError
-            A number is missing or impossible.
-        """
-        if METRICS not in content.metric_records:
-            raise BadReplyError(f"record {METRICS!r} is missing")
-        metrics = content.metric_records[METRICS]
-        found = cls(number(metrics, "partition-id"), number(metrics, "num-partitions"))
-        if not 0 <= found.partition_id < found.num_partitions:
+    def check(self, expected: Expected) -> None:
+        """Refuse a number that no client of so many has."""
+        if not 0 <= self.partition_id < self.num_partitions:
             raise BadReplyError(
-                f"partition-id {found.partition_id} is not in 0 to {found.num_partitions - 1}"
+                f"partition-id {self.partition_id} is not in 0 to {self.num_partitions - 1}"
             )
-        return found

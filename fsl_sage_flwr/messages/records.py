@@ -1,6 +1,7 @@
 """Names of the records in a message, and safe ways to read them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from io import BytesIO
 from math import prod
 
@@ -73,14 +74,23 @@ def _check_header(data: bytes) -> None:
         raise ValueError(f"version {version} of numpy's format")
     read_header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
     shape, _, dtype = read_header(file)
-    there = len(data) - file.tell()
-    if dtype.hasobject or prod(shape) * dtype.itemsize != there:
-        raise ValueError(f"{there} bytes for {dtype} {shape}")
+    present = len(data) - file.tell()
+    if dtype.hasobject or prod(shape) * dtype.itemsize != present:
+        raise ValueError(f"{present} bytes for {dtype} {shape}")
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     """Pack tensors in an ArrayRecord, as plain NumPy data."""
     return ArrayRecord(dict(tensors))
+
+
+class PackedWeights(dict[str, Tensor]):
+    """Named tensors that many messages carry: packed once."""
+
+    @cached_property
+    def record(self) -> ArrayRecord:
+        """The tensors in an ArrayRecord."""
+        return to_arrays(self)
 
 
 def number(record: MetricRecord | ConfigRecord, key: str) -> int:
@@ -97,7 +107,7 @@ def number(record: MetricRecord | ConfigRecord, key: str) -> int:
     return value
 
 
-def place_of(content: RecordDict) -> tuple[int, int]:
+def round_and_exchange(content: RecordDict) -> tuple[int, int]:
     """Return the round and the exchange that a request is of; 0 where it does not say."""
     config = content.config_records.get(CONFIG, ConfigRecord())
     values = (config.get("round", 0), config.get("exchange", 0))
@@ -105,8 +115,8 @@ def place_of(content: RecordDict) -> tuple[int, int]:
     return round_, exchange
 
 
-def check_keys(record: MetricRecord, keys: set[str]) -> None:
-    """Refuse a record that has other keys than these.
+def check_keys(record: MetricRecord, needed: Collection[str], possible: Collection[str]) -> None:
+    """Refuse a record without the keys that it needs, or with others than are possible.
 
     Flower drops a round whose replies differ in the keys of their metrics.
 
@@ -115,10 +125,11 @@ def check_keys(record: MetricRecord, keys: set[str]) -> None:
     BadReplyError
         Names the first.
     """
-    odd = sorted(keys ^ set(record))
-    if odd:
-        wrong = "missing" if odd[0] in keys else "unknown"
-        raise BadReplyError(f"{odd[0]!r} is {wrong} among the metrics")
+    missing = sorted(set(needed) - set(record))
+    unknown = sorted(set(record) - set(needed) - set(possible))
+    if missing or unknown:
+        wrong = "missing" if missing else "unknown"
+        raise BadReplyError(f"{(missing or unknown)[0]!r} is {wrong} among the metrics")
 
 
 def check_records(content: RecordDict, names: set[str]) -> None:
@@ -134,7 +145,7 @@ def check_records(content: RecordDict, names: set[str]) -> None:
         raise BadReplyError(f"unknown records: {', '.join(unknown[:3])}")
 
 
-def not_negative(record: MetricRecord, key: str) -> float:
+def not_negative(record: MetricRecord | ConfigRecord, key: str) -> float:
     """Return a finite number from 0 on of a record.
 
     Raises
@@ -145,6 +156,20 @@ def not_negative(record: MetricRecord, key: str) -> float:
     value = record.get(key)
     if not isinstance(value, float) or not 0 <= value < float("inf"):
         raise BadReplyError(f"{key!r} is {value!r}; a finite number from 0 on is needed")
+    return value
+
+
+def positive(record: MetricRecord, key: str) -> float:
+    """Return a finite number above 0 of a record.
+
+    Raises
+    ------
+    BadReplyError
+        It is missing or something else.
+    """
+    value = record.get(key)
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise BadReplyError(f"{key!r} is {value!r}; a positive number is needed")
     return value
 
 

@@ -15,7 +15,6 @@ from .records import (
     SMASHED,
     BadReplyError,
     check_finite,
-    check_records,
     tensors_of,
     to_arrays,
 )
@@ -32,15 +31,15 @@ class SmashedSpec:
     ----------
     tensors : tuple of Tensor
         Examples; shape beyond the first axis and dtype count.
-    num_classes : int
-        Labels are in ``range(num_classes)``.
+    problem_with_labels : callable
+        From labels to what is wrong with them; None when they are valid.
     smallest_batch : int
         Samples that a batch must have at least: 2 where the server half normalises over
         the batch alone.
     """
 
     tensors: tuple[Tensor, ...]
-    num_classes: int
+    problem_with_labels: Callable[[Tensor], str | None]
     smallest_batch: int = 1
 
 
@@ -53,7 +52,7 @@ class SmashedBatches:
     tensors : tuple of Tensor
         What crosses the cut, each ``(N, …)``.
     labels : Tensor
-        ``(N,)``, int64.
+        ``(N, …)``: whatever the objective's labels are.
     batch_sizes : tuple of int
         Samples per batch; they add up to ``N``.
     """
@@ -97,30 +96,26 @@ class SmashedBatches:
         ------
         BadReplyError
             A record is missing, a shape or dtype differs from ``spec``, a value is not
-            finite, a label is out of range, or the sizes do not add up.
+            finite, labels are not valid, or the sizes do not add up.
         """
         smashed, labelling = tensors_of(content, SMASHED), tensors_of(content, LABELS)
         del content[SMASHED], content[LABELS]
-        labels, sizes = labelling.get(_LABELS), labelling.get(_SIZES)
-        if labels is None or labels.dtype != torch.int64 or labels.dim() != 1:
-            raise BadReplyError("labels must be one int64 vector")
-        if sizes is None or sizes.dtype != torch.int64 or sizes.dim() != 1:
+        if set(labelling) != {_LABELS, _SIZES}:
+            raise BadReplyError(
+                f"record {LABELS!r} must hold {_LABELS!r} and {_SIZES!r}, not "
+                f"{', '.join(sorted(labelling)[:3]) or 'nothing'}"
+            )
+        labels, sizes = labelling[_LABELS], labelling[_SIZES]
+        if sizes.dtype != torch.int64 or sizes.dim() != 1:
             raise BadReplyError("batch-sizes must be one int64 vector")
+        if labels.dim() == 0:
+            raise BadReplyError("labels are a single number; one for each sample is needed")
         _check_sizes(sizes.tolist(), len(labels), spec.smallest_batch)
         _check_tensors(smashed, len(labels), spec)
-        if not 0 <= int(labels.min()) <= int(labels.max()) < spec.num_classes:
-            raise BadReplyError(
-                f"labels run from {int(labels.min())} to {int(labels.max())}; "
-                f"valid are 0 to {spec.num_classes - 1}"
-            )
+        problem = spec.problem_with_labels(labels)
+        if problem is not None:
+            raise BadReplyError(problem)
         return cls(tuple(smashed.values()), labels, tuple(sizes.tolist()))
-
-    @classmethod
-    def take_alone_from(cls, content: RecordDict, spec: SmashedSpec) -> "SmashedBatches":
-        """Do as :meth:`take_from` with a reply that must hold nothing else."""
-        batches = cls.take_from(content, spec)
-        check_records(content, set())
-        return batches
 
 
 def _check_sizes(sizes: list[int], count: int, smallest: int) -> None:

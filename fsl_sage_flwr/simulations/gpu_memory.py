@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,22 +58,22 @@ def train_one_round(task: SplitTask, config: RunConfig, clients: int) -> Tensor:
     """
     half, algorithm = task.model.client, config.algorithm
     optimizer = task.client_optimizer(half.parameters())
-    step: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    step: Callable[[Any, Tensor], tuple[Tensor, ...]]
     if algorithm == "fsl_sage":
 
-        def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        def step(inputs: Any, labels: Tensor) -> tuple[Tensor, ...]:
             batch = (inputs, labels)
             return estimated_step(half, task.head, optimizer, batch, task.loss, task.autocast)
 
     elif algorithm == "cse_fsl":
         both = (optimizer, task.auxiliary_optimizer(task.head.parameters()))
 
-        def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        def step(inputs: Any, labels: Tensor) -> tuple[Tensor, ...]:
             return auxiliary_step(half, task.head, both, (inputs, labels), task.loss, task.autocast)
 
     elif algorithm in ("sl_multi_server", "sl_single_server"):
 
-        def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        def step(inputs: Any, labels: Tensor) -> tuple[Tensor, ...]:
             smashed = client_forward(half, inputs, task.autocast)
             answer = tuple(torch.zeros_like(t) for t in smashed if t.is_floating_point())
             client_step(optimizer, smashed, answer, len(labels))
@@ -82,7 +83,7 @@ def train_one_round(task: SplitTask, config: RunConfig, clients: int) -> Tensor:
         whole = nn.Sequential(half, task.model.server)
         optimizer = task.client_optimizer(whole.parameters())
 
-        def step(inputs: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        def step(inputs: Any, labels: Tensor) -> tuple[Tensor, ...]:
             optimizer.zero_grad()
             with task.autocast():
                 loss = task.loss(task.model.server(*as_tensors(half(inputs))), labels)
@@ -101,7 +102,7 @@ def train_one_round(task: SplitTask, config: RunConfig, clients: int) -> Tensor:
 
 def train_server_half(task: SplitTask, config: RunConfig, clients: int, labels: Tensor) -> None:
     """Do the server's arithmetic: a step, an evaluation, and an alignment's double backward."""
-    inputs = task.example[:1].to(task.device)
+    (inputs,) = (tensor[:1].to(task.device) for tensor in as_tensors(task.example))
     with torch.no_grad():
         one = as_tensors(task.model.client.eval()(inputs))
 

@@ -6,7 +6,7 @@ from .cuts import Cut, Workload, choose_cut, list_cuts, round_bytes
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
-from .gradients import Loss, estimated_gradients, true_gradients
+from .gradients import estimated_gradients, true_gradients
 from .precision import autocast, to_device
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel, as_tensors
@@ -26,7 +26,6 @@ __all__ = [
     "AuxiliaryHead",
     "Cut",
     "Evaluation",
-    "Loss",
     "Normal",
     "SplitError",
     "SplitModel",

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batching import batches_of
+from ..objective import Loss
 from .double_backward import plain_attention
-from .gradients import Loss, estimated_gradients
+from .gradients import estimated_gradients
 
 SCHEDULES = ("cosine", "constant")
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..objective import logits_of
 from .auxiliary import build_auxiliary
 from .errors import SplitError
 from .split_model import SplitModel, as_tensors
@@ -177,7 +178,7 @@ def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
         with FlopCounterMode(display=False) as on_client:
             smashed = as_tensors(client(*example))
         with FlopCounterMode(display=False) as on_server:
-            scores = server(*smashed)
+            scores = logits_of(server(*smashed))
     head = build_auxiliary(server, smashed, scores.shape[-1])
     return Cut(
         name=halves.cut,

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..objective import Loss
 from .errors import SplitError
-from .gradients import Loss, estimated_gradients
+from .gradients import estimated_gradients
 
 
 class PlainHardsigmoid(nn.Module):
@@ -41,7 +42,9 @@ def plain_attention() -> AbstractContextManager[None]:
     return context
 
 
-def check_twice_differentiable(head: nn.Module, smashed: tuple[Tensor, ...], loss: Loss) -> None:
+def check_twice_differentiable(
+    head: nn.Module, smashed: tuple[Tensor, ...], labels: Tensor, loss: Loss
+) -> None:
     """Differentiate a copy of a head twice.
 
     Parameters
@@ -50,6 +53,8 @@ def check_twice_differentiable(head: nn.Module, smashed: tuple[Tensor, ...], los
         Auxiliary head.
     smashed : tuple of Tensor
         Example smashed data, ``(B, …)`` each.
+    labels : Tensor
+        As many valid labels, ``(B, …)``.
     loss : callable
         Mean loss of (scores, labels).
 
@@ -58,7 +63,6 @@ def check_twice_differentiable(head: nn.Module, smashed: tuple[Tensor, ...], los
     SplitError
         An operation in it, named, has no double backward.
     """
-    labels = torch.zeros(len(smashed[0]), dtype=torch.int64, device=smashed[0].device)
     try:
         with torch.random.fork_rng(devices=[]), plain_attention():
             estimate = estimated_gradients(

@@ -1,49 +1,52 @@
-"""Loss and accuracy of a model, or of the half that ends one."""
+"""Loss and scores of a model, or of the half that ends one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .gradients import Loss
+from ..objective import Objective, Score, as_float
 from .split_model import as_tensors
 from .steps import Autocast
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results on examples that were not trained on, means over them.
+    """Results on examples that were not trained on.
 
     Attributes
     ----------
     loss : float
-        Mean loss.
-    accuracy : float
-        Share of examples whose highest score is their label's, 0 to 1.
+        Mean loss over the examples.
     num_examples : int
         How many there were.
+    scores : Mapping
+        The objective's scores, by name.
     """
 
     loss: float
-    accuracy: float
     num_examples: int
+    scores: Mapping[str, Score]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the labels with the highest score, 0 to 1, of an objective that reports it."""
+        return self.scores["accuracy"].value
 
     @classmethod
     def mean(cls, parts: Sequence["Evaluation"]) -> "Evaluation":
         """Return the results on all examples of several evaluations together."""
-        count = sum(part.num_examples for part in parts)
-        return cls(
-            sum(part.loss * part.num_examples for part in parts) / max(count, 1),
-            sum(part.accuracy * part.num_examples for part in parts) / max(count, 1),
-            count,
-        )
+        loss = Score.mean(Score(part.loss, part.num_examples) for part in parts)
+        names = dict.fromkeys(name for part in parts for name in part.scores)
+        scores = {name: Score.mean(part.scores[name] for part in parts) for name in names}
+        return cls(loss.value, sum(part.num_examples for part in parts), scores)
 
 
 def evaluate(
     parts: Sequence[nn.Module],
     batches: Iterable[tuple[Tensor | tuple[Tensor, ...], Tensor]],
-    loss: Loss,
+    objective: Objective,
     autocast: Autocast,
 ) -> Evaluation:
     """Evaluate modules, one after the other, in eval mode and without gradients.
@@ -52,27 +55,34 @@ def evaluate(
     ----------
     parts : sequence of nn.Module
         Client half and server half; or the server half alone, on smashed data. They are in
-        training mode afterwards.
+        training mode afterwards, whatever happens.
     batches : iterable
         ``(inputs, labels)``, the inputs one tensor or several.
-    loss : callable
-        Mean loss of (scores, labels), scores ``(B, num_classes)``.
+    objective : Objective
+        Its loss and its scores.
     autocast : callable
         Context of a forward pass.
     """
     for part in parts:
         part.eval()
-    total_loss, correct, count = 0.0, 0, 0
-    with torch.no_grad():
-        for inputs, labels in batches:
-            tensors = as_tensors(inputs)
-            with autocast():
-                for part in parts:
-                    tensors = as_tensors(part(*tensors))
-            scores = tensors[0].float()
-            total_loss += loss(scores, labels).item() * len(labels)
-            correct += int((scores.argmax(dim=1) == labels).sum())
-            count += len(labels)
-    for part in parts:
-        part.train()
-    return Evaluation(total_loss / max(count, 1), correct / max(count, 1), count)
+    total_loss, count = 0.0, 0
+    totals = dict.fromkeys(objective.score_names, (0.0, 0.0))
+    try:
+        with torch.no_grad():
+            for inputs, labels in batches:
+                output: object = as_tensors(inputs)
+                with autocast():
+                    for part in parts:
+                        output = part(*as_tensors(output))  # type: ignore[arg-type]
+                output = as_float(output)
+                total_loss += objective.loss(output, labels).item() * len(labels)
+                for name, (total, weight) in objective.scores(output, labels).items():
+                    before = totals[name]
+                    totals[name] = before[0] + total, before[1] + weight
+                count += len(labels)
+    finally:
+        for part in parts:
+            part.train()
+    scores = {name: Score(total / max(weight, 1), weight) for name, (total, weight) in
+              totals.items()}  # fmt: skip
+    return Evaluation(total_loss / max(count, 1), count, scores)

@@ -4,15 +4,12 @@ Both are *per-sample* gradients: of the sum of the samples' losses, not of their
 A head aligned with one batch size then serves every other (FSL-SAGE, eqs. 5 and 6).
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..batching import batches_of
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from ..objective import Loss
 
 
 def differentiable(smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -44,7 +41,7 @@ def estimated_gradients(
     smashed : tuple of Tensor
         Smashed data ``z``, each ``(B, …)``.
     labels : Tensor
-        Labels ``(B,)``.
+        Labels ``(B, …)``.
     loss : callable
         Mean loss of (scores, labels).
     create_graph : bool
@@ -80,7 +77,7 @@ def true_gradients(
     smashed : tuple of Tensor
         Smashed data of the alignment set, each ``(N, …)``.
     labels : Tensor
-        Labels ``(N,)``.
+        Labels ``(N, …)``.
     loss : callable
         Mean loss of (output, labels).
     batch_size : int

@@ -6,18 +6,19 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from .gradients import Loss, differentiable, estimated_gradients
+from ..objective import Loss
+from .gradients import differentiable, estimated_gradients
 from .split_model import as_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
 
 
 def client_forward(
-    client_half: nn.Module, inputs: Tensor, autocast: Autocast
+    client_half: nn.Module, inputs: Tensor | tuple[Tensor, ...], autocast: Autocast
 ) -> tuple[Tensor, ...]:
     """Return the smashed data with their graph, floating-point tensors as float32."""
     with autocast():
-        outputs = as_tensors(client_half(inputs))
+        outputs = as_tensors(client_half(*as_tensors(inputs)))
     return tuple(t.float() if t.is_floating_point() else t for t in outputs)
 
 
@@ -52,7 +53,7 @@ def estimated_step(
     client_half: nn.Module,
     head: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Tensor, Tensor],
+    batch: tuple[Tensor | tuple[Tensor, ...], Tensor],
     loss: Loss,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:
@@ -120,7 +121,7 @@ def auxiliary_step(
     client_half: nn.Module,
     head: nn.Module,
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
-    batch: tuple[Tensor, Tensor],
+    batch: tuple[Tensor | tuple[Tensor, ...], Tensor],
     loss: Loss,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:

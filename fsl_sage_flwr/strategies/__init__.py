@@ -4,13 +4,18 @@ from ..messages import DeadActorError
 from .client_round import ClientRound
 from .cse_fsl import CseFsl
 from .evaluation import evaluate_halves, to_record
+from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
-from .full_model_fed_avg import FullModelFedAvg
+from .part import Part
+from .round import DivergedError, Question, Questions, Round
 from .round_summary import RoundSummary
-from .split_fed_v1 import SplitFedV1
-from .split_fed_v2 import SplitFedV2
+from .server_half import OneServerHalf, ServerHalfPerClient
+from .settings import StrategySettings
+from .shared_head import SharedHead
+from .sl_multi_server import SplitFedV1
+from .sl_single_server import SplitFedV2
 from .split_grid import SplitGrid
-from .split_strategy import DivergedError, SplitStrategy, TrainingFailedError
+from .split_strategy import SplitStrategy, TrainingFailedError
 
 __all__ = [
     "ClientRound",
@@ -19,11 +24,19 @@ __all__ = [
     "DivergedError",
     "FslSage",
     "FullModelFedAvg",
+    "OneServerHalf",
+    "Part",
+    "Question",
+    "Questions",
+    "Round",
     "RoundSummary",
+    "ServerHalfPerClient",
+    "SharedHead",
     "SplitFedV1",
     "SplitFedV2",
     "SplitGrid",
     "SplitStrategy",
+    "StrategySettings",
     "TrainingFailedError",
     "evaluate_halves",
     "to_record",

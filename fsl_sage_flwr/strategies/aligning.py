@@ -21,6 +21,7 @@ from ..splitting import (
 )
 from ..task import SplitTask
 from .alignment_set import AlignmentSet
+from .threads import threads_as_before
 
 TRUE_GRADIENT_BATCH = 256
 
@@ -55,15 +56,13 @@ def align_heads(
 
     side_by_side = task.device.type == "cpu" and not random
     workers = min(len(jobs), os.cpu_count() or 1) if side_by_side else 1
-    threads = torch.get_num_threads()
     with (
+        threads_as_before(),
         plain_attention(),
         torch.random.fork_rng(devices=[]),
         ThreadPoolExecutor(workers, "align", _one_thread) as pool,
     ):
-        qualities = list(pool.map(run, jobs))
-    torch.set_num_threads(threads)
-    return qualities
+        return list(pool.map(run, jobs))
 
 
 def _one_thread() -> None:

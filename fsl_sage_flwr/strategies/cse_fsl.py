@@ -1,23 +1,25 @@
 """CSE-FSL: clients train on an auxiliary head's own loss."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Unpack
 
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
-
-from ..messages import CSE_FSL_TRAIN, TrainReply
+from ..client_apps.cse_fsl import TRAIN
+from ..messages import TrainReply
 from ..task import SplitTask
+from .round import Questions, Round
+from .server_half import OneServerHalf
+from .settings import StrategySettings
 from .shared_head import SharedHead
-from .split_grid import SplitGrid
-from .upload_strategy import UploadStrategy
+from .split_strategy import SplitStrategy
 
 
-class CseFsl(UploadStrategy):
+class CseFsl(SplitStrategy):
     """CSE-FSL (arXiv 2507.15816): the head's loss trains head and client half.
 
     A round is one request and one reply per client: the averaged client half and the
     averaged auxiliary head down, both up again with every q-th batch's smashed data. The
-    server half is stepped on the uploads; nothing ever comes back through the cut.
+    server half is stepped on each uploaded batch, clients in ascending order, batches in
+    theirs; nothing ever comes back through the cut.
 
     The client's half of the contract is ``fsl_sage_flwr.client_apps.cse_fsl``.
 
@@ -26,33 +28,39 @@ class CseFsl(UploadStrategy):
     task : SplitTask
         What is trained. ``auxiliary_from_server`` has no meaning here: heads begin at
         random, all alike.
-    **strategy
-        Arguments of :class:`UploadStrategy`, :class:`SplitStrategy` and Flower's ``FedAvg``.
+    server_update_interval : int
+        q: batches per upload.
+    **settings
+        Arguments of :class:`SplitStrategy`.
     """
 
-    message_type = CSE_FSL_TRAIN
+    message_type = TRAIN
 
-    def __init__(self, task: SplitTask, **strategy: Any) -> None:
-        super().__init__(task, **strategy)
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        server_update_interval: int = 5,
+        **settings: Unpack[StrategySettings],
+    ) -> None:
+        self.server = OneServerHalf(task)
         self.head = SharedHead(task)
+        super().__init__(task, {"server": self.server, "head": self.head}, **settings)
+        self.server_update_interval = server_update_interval
 
-    def _requests(
-        self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
-    ) -> dict[int, RecordDict]:
-        return self._shared_head_requests(self.head, clients, arrays, config)
+    def begin(self, round_: Round) -> Questions[TrainReply]:
+        """Send client half and head."""
+        return self.head.questions(round_, self.message_type, self.server_update_interval)
 
-    def _read(self, client: int, content: RecordDict) -> TrainReply:
-        return self._read_with(content, upload="required", auxiliary=self.head.state)
+    def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
+        """Step the server half on the upload."""
+        self.server.step_on_upload(round_, client, reply)
 
-    def _finish(self, replies: Mapping[int, TrainReply]) -> None:
-        super()._finish(replies)
-        self.head.finish(replies)
+    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
+        """Average the heads."""
+        self.head.average(replies, round_.weights)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the averaged head beside the rest."""
-        return {**super().state_dict(), "head": self.head.state}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        super().load_state_dict(state)
-        self.head.state = dict(state["head"])
+    @property
+    def auxiliary_parameters(self) -> int:
+        """Number of parameters of the head."""
+        return self.task.head_parameters()

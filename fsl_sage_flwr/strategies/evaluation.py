@@ -1,21 +1,22 @@
 """Evaluate the two halves on the server."""
 
-import os
 from collections.abc import Callable, Iterable
 
-import torch
 from flwr.app import ArrayRecord, MetricRecord
 from torch import Tensor
 
 from ..splitting import Evaluation, evaluate
 from ..task import Batch, SplitTask
+from .threads import all_threads
 
 
 def to_record(evaluation: Evaluation, split: str) -> MetricRecord:
-    """Return metrics ``{split}-loss`` and ``{split}-accuracy``, as Flower's ``Result`` has them."""
-    return MetricRecord(
-        {f"{split}-loss": evaluation.loss, f"{split}-accuracy": evaluation.accuracy}
-    )
+    """Return the loss and each score, as Flower's ``Result`` has them.
+
+    Of a classification these are ``{split}-loss`` and ``{split}-accuracy``.
+    """
+    scores = {f"{split}-{name}": score.value for name, score in evaluation.scores.items()}
+    return MetricRecord({f"{split}-loss": evaluation.loss, **scores})
 
 
 def evaluate_halves(
@@ -32,18 +33,15 @@ def evaluate_halves(
     batches : callable
         Returns the test batches, on ``task.device``.
     """
-    client, server = task.model.client, task.model.server
-    client.load_state_dict(client_half.to_torch_state_dict())
-    threads = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or threads)  # the clients are at rest
-    found = evaluate((client, server), batches(), task.loss, task.autocast)
-    torch.set_num_threads(threads)
-    return found
+    halves = task.model.client, task.model.server
+    task.load_weights(task.model.client, client_half.to_torch_state_dict())
+    with all_threads():
+        return evaluate(halves, batches(), task.objective, task.autocast)
 
 
 def evaluate_server_half(
     task: SplitTask, batches: Iterable[tuple[tuple[Tensor, ...], Tensor]]
 ) -> Evaluation:
     """Evaluate the server half, in eval mode, on smashed data that clients sent."""
-    there = ((task.to_device(tensors), labels.to(task.device)) for tensors, labels in batches)
-    return evaluate((task.model.server,), there, task.loss, task.autocast)
+    moved = ((task.to_device(tensors), labels.to(task.device)) for tensors, labels in batches)
+    return evaluate((task.model.server,), moved, task.objective, task.autocast)

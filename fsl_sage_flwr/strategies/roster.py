@@ -6,7 +6,7 @@ import time
 
 from flwr.app import Message, RecordDict
 
-from ..messages import DESCRIBE, BadReplyError, NodeDescription, content_of
+from ..messages import DESCRIBE, BadReplyError, Expected, NodeDescription, content_of
 from ..seeding import derive_seed
 from .split_grid import SplitGrid
 
@@ -29,6 +29,8 @@ class Roster:
         Node ids of the connected clients, by partition id.
     strangers : dict of int to str
         Connected nodes that did not say which client they are, with the reason.
+    trained_on : dict of int to int
+        Node on which each client last trained in this run, by partition id.
     registration_timeout : float
         Seconds to wait, at first, for all clients to connect.
     """
@@ -37,6 +39,7 @@ class Roster:
         self.registration_timeout = 60.0
         self.nodes: dict[int, int] = {}
         self.strangers: dict[int, str] = {}
+        self.trained_on: dict[int, int] = {}
         self._known: dict[int, int] = {}
         self._expected = 0
 
@@ -75,7 +78,7 @@ class Roster:
     def _learn(self, question: Message, reply: Message) -> None:
         node = question.metadata.dst_node_id
         try:
-            description = NodeDescription.from_records(content_of(reply, LARGEST_DESCRIPTION))
+            description = NodeDescription.open(content_of(reply, LARGEST_DESCRIPTION), Expected())
         except BadReplyError as error:
             self._refuse(node, str(error))
             return

@@ -1,13 +1,16 @@
-"""The auxiliary head that CSE-FSL's clients train and the server averages."""
+"""An auxiliary head that all clients train and the server averages."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from ..messages import TrainReply
+from ..messages import Expected, TrainReply, TrainRequest
 from ..task import SplitTask
 from .averaging import average
+from .part import Part
+from .round import Question, Questions, Round
 
 
-class SharedHead:
+class SharedHead(Part):
     """One head for all clients, averaged each round as the client half is.
 
     It begins at random, whatever the task's ``auxiliary_from_server`` says: it is trained
@@ -20,19 +23,61 @@ class SharedHead:
 
     Attributes
     ----------
-    state : dict of str to Tensor
+    weights : dict of str to Tensor
         The average, on the CPU.
     """
 
     def __init__(self, task: SplitTask) -> None:
-        head = task.new_head("shared").state_dict()
-        self.state = {name: tensor.cpu() for name, tensor in head.items()}
+        head = task.weights_of(task.new_head("shared"))
+        self.weights = {name: tensor.cpu() for name, tensor in head.items()}
 
-    def finish(self, replies: Mapping[int, TrainReply]) -> None:
-        """Average the heads of the replies, weighted by examples."""
-        trained = [
-            (reply.auxiliary, float(reply.num_examples))
-            for reply in replies.values()
-            if reply.auxiliary is not None
-        ]
-        self.state = average([head for head, _ in trained], [weight for _, weight in trained])
+    def questions(
+        self, round_: Round, message_type: str, server_update_interval: int
+    ) -> Questions[TrainReply]:
+        """Return what clients are sent: client half and head; all of it comes back trained.
+
+        Parameters
+        ----------
+        round_ : Round
+            Whose clients are asked.
+        message_type : str
+            What they do with it.
+        server_update_interval : int
+            q: batches per upload.
+        """
+        expected = Expected(
+            equal={"round": round_.number},
+            weights={"client_half": round_.client_half_like, "auxiliary": self.weights},
+            smashed=round_.smashed,
+            weighted_by=round_.weighted_by,
+        )
+        return {
+            client: Question(
+                message_type,
+                TrainRequest(
+                    round=round_.number,
+                    server_update_interval=server_update_interval,
+                    keep_optimizer_state=round_.keep_optimizer_state,
+                    trained_before=round_.has_trained(client),
+                    auxiliary_version=round_.number,
+                    client_half=round_.client_half,
+                    auxiliary=self.weights,
+                ),
+                TrainReply,
+                expected,
+            )
+            for client in round_.clients
+        }
+
+    def average(self, replies: Mapping[int, TrainReply], weights: Mapping[int, float]) -> None:
+        """Average the heads that came back, each with its client's weight."""
+        heads = {c: reply.auxiliary for c, reply in replies.items() if reply.auxiliary is not None}
+        self.weights = average(list(heads.values()), [weights[client] for client in heads])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average."""
+        return {"head": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.weights = dict(state["head"])

@@ -1,64 +1,57 @@
 """What every split-learning strategy does alike."""
 
 import logging
-import math
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..messages import (
     EVALUATE_SPLIT,
-    BadReplyError,
     CommunicationLedger,
     DeadActorError,
-    SmashedBatches,
+    Expected,
+    SmashedReply,
     SmashedSpec,
     TrainReply,
     WeightsRequest,
-    content_of,
-    discard,
 )
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
-from .averaging import weighted_mean, with_dtypes_of
-from .client_round import ClientRound, NodeTraffic, update_norm
+from .averaging import with_dtypes_of
+from .client_round import ClientRound
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
+from .part import Part
 from .roster import Roster
-from .round_summary import RoundSummary, StepLoss
+from .round import DivergedError, Questions, Round, RoundSettings
+from .round_summary import RoundSummary
 from .split_grid import SplitGrid
-from .turns import Turns
 
 log = logging.getLogger("flwr.fsl_sage")
 
 # What Flower's wrappers for clipping on the clients put in a request's config.
 CLIENT_CLIPPING = "clipping_norm"
 
-Reply = TypeVar("Reply")
-
 
 class TrainingFailedError(RuntimeError):
     """Too many rounds in a row had too few good replies."""
 
 
-class DivergedError(RuntimeError):
-    """The server half's loss is not finite: there is nothing left to train."""
-
-
-class SplitStrategy(FedAvg, Generic[Reply]):
+class SplitStrategy(FedAvg):
     """Flower's FedAvg over the client half, with a server half trained beside it.
 
-    Flower's round loop and arguments are kept. A subclass says what a client is sent,
-    how its reply is read, and what the server half does with it: replies are *served* in
-    turn, in ascending order of partition id.
+    Flower's round loop and arguments are kept. An algorithm is three hooks, each handed the
+    round: :meth:`begin` does what comes before the round's last message and says what that is,
+    :meth:`serve` takes a client's reply in its turn, in ascending order of partition id, and
+    :meth:`end` keeps what outlives the round. What a round changes is held in *parts* (the
+    server half, the heads), which are put back when a round is undone and which a checkpoint has.
 
     The client's half of the contract: answer ``query.describe`` (see
     :mod:`fsl_sage_flwr.client_apps`), and weight its reply by ``weighted_by_key``.
@@ -67,6 +60,8 @@ class SplitStrategy(FedAvg, Generic[Reply]):
     ----------
     task : SplitTask
         What is trained. The server half in it is trained in place.
+    parts : Mapping
+        What the strategy holds that outlives a round, by name.
     keep_optimizer_state : bool
         Clients go on with their optimizers' state from round to round.
     round_timeout : float
@@ -75,10 +70,16 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         Rounds in a row with fewer than ``min_train_nodes`` good replies that end the run.
     max_reply_bytes : int
         Bytes of a reply that are taken; a larger one is refused unread, and let go.
-    **fedavg
-        Flower's arguments of ``FedAvg``: ``fraction_train``, ``min_train_nodes``, …
-        Here the ``min_…_nodes`` are 1 and ``fraction_evaluate`` is 0 unless given; more
-        needs a task with ``validation_batches``.
+    fraction_train, fraction_evaluate : float
+        Share of the clients that train, and that evaluate, in a round. Flower's arguments, but
+        federated evaluation is off unless it is asked for; it needs a task with
+        ``validation_batches``.
+    min_train_nodes, min_evaluate_nodes, min_available_nodes : int
+        Flower's arguments, 1 here unless given.
+    weighted_by_key : str
+        Metric of a reply, a positive number, by which everything that clients train is averaged.
+    train_metrics_aggr_fn : callable, optional
+        Flower's argument; by default the round's clients, failures and training loss.
 
     Raises
     ------
@@ -86,32 +87,42 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``.
     """
 
-    message_type: str
     evaluation_type = EVALUATE_SPLIT
     sends_weights_alone = False
 
     def __init__(
         self,
         task: SplitTask,
+        parts: Mapping[str, Part],
         *,
         keep_optimizer_state: bool = True,
         round_timeout: float = 3600.0,
         max_failed_rounds: int = 3,
         max_reply_bytes: int = 2**30,
-        **fedavg: Any,
+        fraction_train: float = 1.0,
+        fraction_evaluate: float | None = None,
+        min_train_nodes: int = 1,
+        min_evaluate_nodes: int = 1,
+        min_available_nodes: int = 1,
+        weighted_by_key: str = "num-examples",
+        train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None = None,
     ) -> None:
-        ones = dict.fromkeys(("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), 1)
-        super().__init__(**{**ones, **fedavg})
-        if "fraction_evaluate" not in fedavg:
-            self.fraction_evaluate, self.min_evaluate_nodes = 0.0, 0
-        if fedavg.get("train_metrics_aggr_fn") is None:
-            self.train_metrics_aggr_fn = self._train_metrics
+        super().__init__(
+            fraction_train=fraction_train,
+            fraction_evaluate=fraction_evaluate or 0.0,
+            min_train_nodes=min_train_nodes,
+            min_evaluate_nodes=0 if fraction_evaluate is None else min_evaluate_nodes,
+            min_available_nodes=min_available_nodes,
+            weighted_by_key=weighted_by_key,
+            train_metrics_aggr_fn=train_metrics_aggr_fn or self._train_metrics,
+        )
         if self.fraction_evaluate > 0 and task.validation_batches is None:
             raise ValueError(
                 f"fraction_evaluate = {self.fraction_evaluate:g} needs a task whose clients have "
                 "a validation part: give SplitTask validation_batches, or set it to 0"
             )
         self.task = task
+        self.parts = dict(parts)
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
         self.max_failed_rounds = max_failed_rounds
@@ -119,119 +130,65 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         self.ledger = CommunicationLedger()
         self.roster = Roster()
         self.rounds_done = 0
-        self.last_round = RoundSummary(round=0)
-        self._failed_rounds = 0
         self._first_round = 0
-        self._trained_on: dict[int, int] = {}
-        self._asked: dict[int, int] = {}
-        self._answers: dict[str, int] = {}
-        self._turns: Turns[Reply] = Turns((), self._serve_timed)
-        self._saved: Any = None
-        self._spec = SmashedSpec(
-            task.smashed_example(), task.num_classes, 1 if task.takes_single_samples() else 2
-        )
-        self._losses: list[StepLoss] = []
+        self._failed_rounds = 0
+        self._round: Round | None = None
         self._evaluation: FederatedEvaluation | None = None
-        self._traffic: Mapping[int, NodeTraffic] = {}
-        self._sent = ArrayRecord()
-        self._updates: dict[int, tuple[int, float]] = {}
+        self.smashed = SmashedSpec(
+            task.smashed_example(),
+            task.objective.problem_with,
+            1 if task.takes_single_samples() else 2,
+        )
 
     # What an algorithm is made of -------------------------------------------------------
 
     @abstractmethod
-    def _requests(
-        self, clients: list[int], arrays: ArrayRecord, config: ConfigRecord, grid: SplitGrid
-    ) -> dict[int, RecordDict]:
-        """Return what each client is sent in this round; one left out has failed."""
+    def begin(self, round_: Round) -> Questions[TrainReply]:
+        """Do what comes before the round's last message, and return that for each client.
 
-    @abstractmethod
-    def _read(self, client: int, content: RecordDict) -> Reply:
-        """Check a reply and take out of it what is not for Flower to average.
-
-        Raises
-        ------
-        BadReplyError
-            The reply is left out of the round.
+        A client that is left out of the questions takes no further part in the round. Within
+        the round clients are asked with ``round_.ask``.
         """
 
-    @abstractmethod
-    def _serve(self, client: int, reply: Reply) -> None:
-        """Train the server half on a reply."""
+    def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
+        """Take a client's reply, in its turn: train the server half on it."""
 
-    @abstractmethod
-    def _finish(self, replies: Mapping[int, Reply]) -> None:
+    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Keep what is needed of the replies of a round that counts."""
 
-    def _exchange(
-        self,
-        grid: SplitGrid,
-        requests: Mapping[int, RecordDict],
-        message_type: str,
-        read: Callable[[int, RecordDict], Any],
-    ) -> dict[int, Any]:
-        """Ask clients something within a round; return the good answers, by client.
-
-        A client whose answer is missing or bad is left out of the round.
-        """
-        of_node = {self.roster.nodes[client]: client for client in requests}
-        answers: dict[int, Any] = {}
-
-        def receive(request: Message, reply: Message) -> None:
-            client = of_node[request.metadata.dst_node_id]
-            try:
-                answers[client] = read(client, self._content_of(reply))
-            except BadReplyError as error:
-                discard(reply)
-                self._leave_out(client, str(error))
-
-        messages = [self._message(client, c, message_type) for client, c in requests.items()]
-        grid.exchange(messages, receive, timeout=self.round_timeout)
-        for client in requests:
-            if client not in answers and client not in self.last_round.failures:
-                self._leave_out(client, f"no reply within {self.round_timeout:g} s")
-        return {client: answers[client] for client in sorted(answers)}
-
-    @abstractmethod
-    def _save_server(self) -> Any:
-        """Return what :meth:`_serve` changes, copied."""
-
-    @abstractmethod
-    def _restore_server(self, saved: Any) -> None:
-        """Undo :meth:`_serve`."""
-
-    # Flower's hooks ---------------------------------------------------------------------
-
-    def over(self, grid: Grid) -> SplitGrid:
-        """Wrap a Grid for this strategy.
-
-        ``start`` does it by itself. When another strategy wraps this one, give its
-        ``start`` the wrapped Grid: ``wrapper.start(grid=strategy.over(grid), …)``.
-        """
-        return grid if isinstance(grid, SplitGrid) else SplitGrid(grid, self.ledger, self._receive)
+    def averaged_weights(self) -> Mapping[str, Tensor]:
+        """Return the weights of now that clients train and Flower averages: the client half."""
+        return self.task.weights_of(self.task.model.client)
 
     @property
     def auxiliary_parameters(self) -> int:
         """Number of parameters of a client's auxiliary head; 0 where there is none."""
         return 0
 
+    # Views of the last round ------------------------------------------------------------
+
+    @property
+    def last_round(self) -> RoundSummary:
+        """What happened in the round that was opened last."""
+        return RoundSummary(round=0) if self._round is None else self._round.summary
+
     def client_rounds(self) -> list[ClientRound]:
         """Return what each client did in the last round, by partition id."""
-        summary, rows = self.last_round, []
-        for client in sorted({*self._asked.values(), *summary.failures}):
-            node = self.roster.nodes.get(client, 0)
-            examples, norm = self._updates.get(client, (None, None))
-            traffic = self._traffic.get(node, NodeTraffic())
-            rows.append(
-                ClientRound(
-                    summary.round, client, node, examples, norm, round(traffic.seconds, 3),
-                    traffic.down_bytes, traffic.up_bytes, summary.failures.get(client, ""),
-                )
-            )  # fmt: skip
-        return rows
+        return [] if self._round is None else self._round.client_rows()
+
+    # Flower's hooks ---------------------------------------------------------------------
+
+    def wrap_grid(self, grid: Grid) -> SplitGrid:
+        """Wrap a Grid for this strategy.
+
+        ``start`` does it by itself. When another strategy wraps this one, give its
+        ``start`` the wrapped Grid: ``wrapper.start(grid=strategy.wrap_grid(grid), …)``.
+        """
+        return grid if isinstance(grid, SplitGrid) else SplitGrid(grid, self.ledger, self._receive)
 
     def initial_arrays(self) -> ArrayRecord:
-        """Return the client half as it is, the ``initial_arrays`` of ``start``."""
-        return ArrayRecord(self.task.model.client.state_dict())
+        """Return the weights of now, the ``initial_arrays`` of ``start``."""
+        return ArrayRecord(dict(self.averaged_weights()))
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
         """Evaluate an average on the server; for an ``evaluate_fn`` of ``start``."""
@@ -239,27 +196,31 @@ class SplitStrategy(FedAvg, Generic[Reply]):
 
     def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the state_dicts of the client half and the server half as they are now."""
-        return dict(arrays.to_torch_state_dict()), dict(self.task.model.server.state_dict())
+        self.task.load_weights(self.task.model.client, arrays.to_torch_state_dict())
+        return (
+            dict(self.task.model.client.state_dict()),
+            dict(self.task.model.server.state_dict()),
+        )
 
     def start(
         self,
         grid: Grid,
         initial_arrays: ArrayRecord,
         num_rounds: int = 3,
-        timeout: float = 3600,
+        timeout: float | None = None,
         train_config: ConfigRecord | None = None,
         evaluate_config: ConfigRecord | None = None,
-        evaluate_fn: Any = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
         """Run Flower's round loop; see ``flwr.serverapp.strategy.Strategy.start``.
 
-        ``timeout`` is replaced by ``round_timeout`` when that is shorter.
+        ``timeout`` is ``round_timeout`` unless it is given and shorter.
         """
         return super().start(
-            grid=self.over(grid),
+            grid=self.wrap_grid(grid),
             initial_arrays=initial_arrays,
             num_rounds=num_rounds,
-            timeout=min(timeout, self.round_timeout),
+            timeout=self.round_timeout if timeout is None else min(timeout, self.round_timeout),
             train_config=train_config,
             evaluate_config=evaluate_config,
             evaluate_fn=evaluate_fn,
@@ -268,81 +229,83 @@ class SplitStrategy(FedAvg, Generic[Reply]):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sample clients, by the seed, and make each one's request.
+        """Open a round: sample clients, by the seed, and return each one's message.
 
         Raises
         ------
         TypeError
-            The Grid was not wrapped by :meth:`over`; or clients are to clip messages that
+            The Grid was not wrapped by :meth:`wrap_grid`; or clients are to clip messages that
             hold more than weights.
         TrainingFailedError
             A strategy around this one dropped ``max_failed_rounds`` rounds in a row.
         """
+        name = type(self).__name__
         if not isinstance(grid, SplitGrid):
-            name = type(self).__name__
             raise TypeError(
-                f"{name} needs its own Grid: call start(grid=strategy.over(grid), …), "
+                f"{name} needs its own Grid: call start(grid=strategy.wrap_grid(grid), …), "
                 f"where strategy is the {name}"
             )
         if CLIENT_CLIPPING in config and not self.sends_weights_alone:
             raise TypeError(
                 f"Flower's clipping on the clients wants messages with weights alone, and "
-                f"{type(self).__name__}'s carry more; "
-                "use DifferentialPrivacyServerSideFixedClipping around it"
+                f"{name}'s carry more; use DifferentialPrivacyServerSideFixedClipping around it"
             )
         self._undo_unfinished()
-        self._evaluation, self._sent, self._updates = None, arrays, {}
+        self._evaluation = None
         self.rounds_done = self._first_round + server_round - 1
-        self.last_round = RoundSummary(round=self.rounds_done + 1)
         self.roster.refresh(grid, self.min_available_nodes)
-        self._traffic = grid.new_round()
         wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
-        clients = self.roster.sample(wanted, self.task.seed, self.rounds_done)
-        log.info("configure_train: clients %s of %d", clients, len(self.roster.nodes))
-        config["server-round"] = server_round
-        self._saved, self._losses = self._save_server(), []
-        requests = self._requests(clients, arrays, config, grid)
-        self._asked = {self.roster.nodes[client]: client for client in requests}
-        self._turns, self._answers = Turns(requests, self._serve_timed), {}
-        return [self._message(client, content) for client, content in requests.items()]
+        round_ = self._round = Round(
+            self.rounds_done,
+            self.roster.sample(wanted, self.task.seed, self.rounds_done),
+            arrays,
+            ConfigRecord({**config, "server-round": server_round}),
+            grid,
+            self.roster,
+            self._round_settings(),
+            {name: part.snapshot() for name, part in self.parts.items()},
+        )
+        log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
+        with self._undone_on_failure(round_):
+            questions = self.begin(round_)
+        return round_.send(questions, lambda client, reply: self.serve(round_, client, reply))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Average the client halves of the good replies, integer buffers as integers.
+        """End the round: average the good replies, integer buffers as integers.
 
         Returns
         -------
         tuple
             The average and the round's metrics; (None, None) when fewer than
-            ``min_train_nodes`` replies are good: then the server half is put back as it
-            was before the round.
+            ``min_train_nodes`` replies are good: then the round is undone.
 
         Raises
         ------
         TrainingFailedError
             That happened in ``max_failed_rounds`` rounds in a row.
         """
-        for client in self._turns.absent:
-            if client not in self.last_round.failures:
-                self._leave_out(client, f"no reply within {self.round_timeout:g} s")
-        self._turns.advance(self.last_round.failures)
-        # By what each reply answers: whom it says it is from is the sender's word.
-        by_client = {self._answers.get(r.metadata.reply_to_message_id): r for r in replies}
-        counted = {c: by_client[c] for c in self._turns.served if c in by_client}
-        good = list(counted.values())
-        self.last_round.clients = len(good)
-        if len(good) < max(1, self.min_train_nodes):
-            self._undo_round()
-            wanted = max(1, self.min_train_nodes)
-            self._give_up(f"{len(good)} good replies, {wanted} needed")
+        round_ = self._round
+        if round_ is None or not round_.is_open:
+            raise RuntimeError("aggregate_train was called without a round; call configure_train")
+        with self._undone_on_failure(round_):
+            answers = round_.finish_replies()
+        counted = round_.counted({r.metadata.reply_to_message_id: r for r in replies})
+        wanted = max(1, self.min_train_nodes)
+        if len(counted) < wanted:
+            round_.summary.clients = len(counted)
+            self._undo(round_)
+            self._give_up(round_, f"{len(counted)} good replies, {wanted} needed")
             return None, None
         self._failed_rounds = 0
-        sent = {name: array.numpy() for name, array in self._sent.items()}
-        self._updates = {client: self._update(sent, reply) for client, reply in counted.items()}
-        self._finish(self._turns.served)
+        round_.note_updates(counted, self.arrayrecord_key)
+        self.end(round_, answers)
+        round_.note_replies(answers)
+        good = list(counted.values())
         arrays, metrics = super().aggregate_train(server_round, good)
-        self._saved, self._turns = None, Turns((), self._serve_timed)
+        self._forget_lost(round_)
+        round_.close()
         self.rounds_done += 1
         if arrays is not None:
             arrays = with_dtypes_of(arrays, good[0].content.array_records[self.arrayrecord_key])
@@ -354,154 +317,128 @@ class SplitStrategy(FedAvg, Generic[Reply]):
         """Sample clients, by the seed, and ask each to evaluate on its validation part."""
         if self.fraction_evaluate == 0:
             return []
-        self.roster.refresh(self.over(grid), self.min_available_nodes)
-        wanted = max(int(len(self.roster.nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
+        self.roster.refresh(self.wrap_grid(grid), self.min_available_nodes)
+        nodes = self.roster.nodes
+        wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
-        asked = {self.roster.nodes[client]: client for client in clients}
-        self._evaluation = FederatedEvaluation(asked, self._score, self.max_reply_bytes)
-        content = WeightsRequest(self.rounds_done, arrays.to_torch_state_dict()).to_records()
-        return [self._message(client, content, self.evaluation_type) for client in clients]
+        asked = {nodes[client]: client for client in clients}
+        self._evaluation = FederatedEvaluation(asked, self.score, self.max_reply_bytes)
+        content = WeightsRequest(
+            round=self.rounds_done, weights=arrays.to_torch_state_dict()
+        ).pack()
+        return [
+            Message(content, nodes[client], self.evaluation_type, ttl=self.round_timeout)
+            for client in clients
+        ]
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Return ``validation-loss`` and ``validation-accuracy``, weighted by examples."""
+        """Return ``validation-loss`` and the scores, weighted by what they count for."""
         evaluation, self._evaluation = self._evaluation, None
         if evaluation is None:
             return None
-        found = self.last_round.validation = evaluation.finish()
-        self.last_round.failures = {**evaluation.failures, **self.last_round.failures}
+        summary = self.last_round
+        found = summary.validation = evaluation.finish()
+        summary.failures = {**evaluation.failures, **summary.failures}
         return None if found is None else to_record(found, "validation")
 
-    # One round --------------------------------------------------------------------------
-
-    def _score(self, content: RecordDict) -> Evaluation:
-        """Return the results of a reply to an evaluation."""
-        spec = replace(self._spec, smallest_batch=1)  # nothing normalises over a batch here
-        return evaluate_server_half(self.task, SmashedBatches.take_from(content, spec))
-
-    def _undo_unfinished(self) -> None:
-        """Put the server half back when a wrapper gave a round up without asking us."""
-        if self._saved is not None:
-            self._undo_round()
-            self._give_up("the strategy around this one dropped it")
-
-    def _undo_round(self) -> None:
-        self._restore_server(self._saved)
-        self._saved = None
-
-    def _message(self, client: int, content: RecordDict, message_type: str = "") -> Message:
-        return Message(
-            content,
-            self.roster.nodes[client],
-            message_type or self.message_type,
-            ttl=self.round_timeout,
-        )
-
-    def _content_of(self, reply: Message) -> RecordDict:
-        try:
-            return content_of(reply, self.max_reply_bytes)
-        except DeadActorError:
-            self._undo_round()
-            raise
-
-    def _receive(self, request: Message, reply: Message) -> None:
-        """Take a reply as it arrives, and serve all whose turn has come."""
-        if self._evaluation is not None:
-            self._evaluation.receive(request, reply)
-            return
-        client = self._asked.get(request.metadata.dst_node_id)
-        if client is None:
-            return
-        try:
-            self._turns.take(client, self._read(client, self._content_of(reply)))
-            self._answers[reply.metadata.reply_to_message_id] = client
-        except BadReplyError as error:
-            discard(reply)
-            self._leave_out(client, str(error))
-        self._turns.advance(self.last_round.failures)
-
-    def _serve_timed(self, client: int, reply: Reply) -> None:
-        began = time.perf_counter()
-        self._serve(client, reply)
-        self.last_round.server_seconds += time.perf_counter() - began
-
-    def _trained_before(self, client: int) -> bool:
-        """Tell whether the client's node of now has trained in this run."""
-        return self._trained_on.get(client) == self.roster.nodes[client]
-
-    def _note(self, replies: Mapping[int, TrainReply]) -> None:
-        """Put the replies' own figures, and the mean loss, into the round's summary."""
-        self.last_round.train_loss = weighted_mean(
-            [(step.loss, step.samples) for step in self._losses]
-        )
-        summary = self.last_round
-        summary.client_seconds += sum(reply.seconds for reply in replies.values())
-        summary.client_step_seconds += sum(reply.step_seconds for reply in replies.values())
-        nodes = {client: self.roster.nodes[client] for client in replies}
-        lost = {client for client, reply in replies.items() if reply.optimizer_state_lost}
-        if self.keep_optimizer_state:
-            # A new node cannot know that its client has trained before on another.
-            lost |= {c for c, node in nodes.items() if self._trained_on.get(c, node) != node}
-        if lost:
-            log.warning("clients %s had lost their optimizer state; it began afresh", sorted(lost))
-        self._trained_on.update(nodes)
-
-    def _update(self, sent: Mapping[str, NDArray[Any]], reply: Message) -> tuple[int, float]:
-        """Return the examples and the norm of the update of a good reply."""
-        (metrics,) = reply.content.metric_records.values()
-        norm = update_norm(sent, reply.content.array_records[self.arrayrecord_key])
-        return int(cast(int, metrics[self.weighted_by_key])), norm
-
-    def _note_loss(self, client: int, loss: float, samples: int) -> None:
-        """Note the loss of a step of the server half.
+    def score(self, content: RecordDict) -> Evaluation:
+        """Return the results of a reply to an evaluation.
 
         Raises
         ------
-        DivergedError
-            It is not finite; the server half is as it was before the round.
+        BadReplyError
+            It is not what was asked for.
         """
-        if not math.isfinite(loss):
-            self._undo_round()
-            raise DivergedError(
-                f"the server half's loss is {loss} in round {self.last_round.round}, on a batch of "
-                f"client {client}; this round is undone. Lower server-learning-rate or "
-                "learning-rate, or look at that client in clients.csv"
-            )
-        self._losses.append(StepLoss(client, loss, samples))
+        # Nothing normalises over a batch here: one sample will do.
+        expected = Expected(smashed=replace(self.smashed, smallest_batch=1))
+        return evaluate_server_half(self.task, SmashedReply.open(content, expected).smashed)
 
-    def _leave_out(self, client: int, reason: str) -> None:
-        self.last_round.failures[client] = reason
-        log.warning("round %d: client %d is left out: %s", self.last_round.round, client, reason)
+    # One round --------------------------------------------------------------------------
 
-    def _give_up(self, why: str) -> None:
+    def _round_settings(self) -> RoundSettings:
+        like = {name: tensor.cpu() for name, tensor in self.averaged_weights().items()}
+        return RoundSettings(
+            timeout=self.round_timeout,
+            max_reply_bytes=self.max_reply_bytes,
+            keep_optimizer_state=self.keep_optimizer_state,
+            weighted_by=self.weighted_by_key,
+            smashed=self.smashed,
+            client_half_like=like,
+        )
+
+    def _receive(self, request: Message, reply: Message) -> None:
+        """Take a reply as it arrives."""
+        if self._evaluation is not None:
+            self._evaluation.receive(request, reply)
+        elif self._round is not None:
+            with self._undone_on_failure(self._round):
+                self._round.receive(request, reply)
+
+    @contextmanager
+    def _undone_on_failure(self, round_: Round) -> Iterator[None]:
+        """Undo the round when what happens inside ends the run."""
+        try:
+            yield
+        except (DivergedError, DeadActorError):
+            self._undo(round_)
+            raise
+
+    def _undo(self, round_: Round) -> None:
+        """Put everything back as it was before the round."""
+        for name, part in self.parts.items():
+            part.restore(round_.saved[name])
+        self._forget_lost(round_)
+        round_.close()
+
+    def _undo_unfinished(self) -> None:
+        """Undo the round when a wrapper gave it up without asking us."""
+        round_ = self._round
+        if round_ is not None and round_.is_open:
+            self._undo(round_)
+            self._give_up(round_, "the strategy around this one dropped it")
+
+    def _forget_lost(self, round_: Round) -> None:
+        for part in self.parts.values():
+            part.forget(round_.failures)
+
+    def _give_up(self, round_: Round, why: str) -> None:
         self._failed_rounds += 1
         self.rounds_done += 1
         reasons = "; ".join(
-            [f"client {client}: {reason}" for client, reason in self.last_round.failures.items()]
+            [f"client {client}: {reason}" for client, reason in round_.failures.items()]
             + [f"node {node}: {reason}" for node, reason in self.roster.strangers.items()]
         )
         problem = (
-            f"round {self.last_round.round} is given up: {why} "
-            f"({reasons or 'no client is connected'})"
+            f"round {round_.number + 1} is given up: {why} ({reasons or 'no client is connected'})"
         )
         log.warning(problem)
         if self._failed_rounds >= self.max_failed_rounds:
             raise TrainingFailedError(f"{self._failed_rounds} rounds in a row failed; {problem}")
 
     def _train_metrics(self, records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
-        metrics = MetricRecord({"clients": len(records), "failures": len(self.last_round.failures)})
-        if self.last_round.train_loss is not None:
-            metrics["train-loss"] = self.last_round.train_loss
+        summary = self.last_round
+        metrics = MetricRecord({"clients": len(records), "failures": len(summary.failures)})
+        if summary.train_loss is not None:
+            metrics["train-loss"] = summary.train_loss
         return metrics
 
     # Checkpoints ------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on after this round, but the client half."""
-        return {"rounds_done": self.rounds_done, "ledger": self.ledger.state_dict()}
+        state: dict[str, Any] = {
+            "rounds_done": self.rounds_done,
+            "ledger": self.ledger.state_dict(),
+        }
+        for part in self.parts.values():
+            state |= part.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the round of a checkpoint: the next ``start`` continues there."""
         self._first_round = self.rounds_done = int(state["rounds_done"])
         self.ledger.load_state_dict(state["ledger"])
+        for part in self.parts.values():
+            part.load_state_dict(state)

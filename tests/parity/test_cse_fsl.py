@@ -67,5 +67,5 @@ def test_three_rounds_equal_the_loop_by_hand() -> None:
         x_c, x_a = mean(halves, examples), mean(heads, examples)
 
     assert_same(arrays, x_c)
-    assert_same(strategy.head.state, x_a)
+    assert_same(strategy.head.weights, x_a)
     assert_same(strategy.state_dict()["server_half"], x_s.state_dict())

@@ -119,7 +119,7 @@ def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:
 
     strategy = make(setting, batches_per_exchange=width)
     arrays = train(strategy, nodes_for({**setting, "local_epochs": 2}, 1), ROUNDS)
-    assert rates(strategy._half_of(0)[1]) == [1e-2 / 4]
+    assert rates(strategy.server.half_of(0)[1]) == [1e-2 / 4]
     if width == 1:
         client, server = strategy.model_state(arrays)
         assert_same({**client, **server}, plain_loop(small_task(**setting), ROUNDS, torchs))

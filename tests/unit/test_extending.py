@@ -13,8 +13,8 @@ from torch import nn
 from fsl_sage_flwr.algorithms import ALGORITHMS, common_arguments, register_algorithm
 from fsl_sage_flwr.assembly import build_task
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.client_apps.builder import HANDLERS, register_handlers
-from fsl_sage_flwr.client_apps.cse_fsl import train as cse_fsl_train
+from fsl_sage_flwr.client_apps.handlers import HANDLERS, register_handlers
+from fsl_sage_flwr.client_apps.shared_head import train_shared_head
 from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.data import (
     DATASETS,
@@ -44,7 +44,7 @@ class LouderCseFsl(CseFsl):
 
 def louder_train(message: Any, context: Context, task: SplitTask) -> Any:
     heard.append(message.metadata.message_type)
-    return cse_fsl_train(message, context, task)
+    return train_shared_head(message, context, task)
 
 
 def flat_model(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

@@ -13,7 +13,7 @@ from ...config import ConfigError, RunConfig
 from ...data import load_images, normalize
 from ...data.image_dataset import ImageDataset
 from ...seeding import derive_seed
-from ...splitting import add_noise, client_forward, clip_samples, seeded_normal
+from ...splitting import add_noise, as_tensors, client_forward, clip_samples, seeded_normal
 from ...task import SplitTask
 from .decoder import Decoder, train_decoder
 from .distance_correlation import distance_correlation
@@ -108,10 +108,11 @@ def measure(
     half = task.model.client
     if weights is not None:
         own = {name: tensor.shape for name, tensor in half.state_dict().items()}
+        shape = tuple(as_tensors(task.example)[0].shape[1:])
         if own != {name: tensor.shape for name, tensor in weights.items()}:
             raise ConfigError(
                 f"the weights are not those of {config.model} cut before {task.model.cut} for "
-                f"images {tuple(task.example.shape[1:])}; leave model, cut and dataset as the run's"
+                f"images {shape}; leave model, cut and dataset as the run's"
             )
         half.load_state_dict(weights)
     train, test = load_images(config.dataset)

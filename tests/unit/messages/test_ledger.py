@@ -1,12 +1,13 @@
 """Bytes at the paper's setting, from real messages, without training."""
 
+from typing import Any
+
 import torch
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
+from fsl_sage_flwr.client_apps.split_fed import ExchangeReply, ExchangeRequest
 from fsl_sage_flwr.messages import (
     CommunicationLedger,
-    ExchangeReply,
-    ExchangeRequest,
     SmashedBatches,
     TrainReply,
     TrainRequest,
@@ -21,6 +22,44 @@ PLAIN_ROUND = 138_687_040
 ROUND_WITH_ALIGNMENT = 222_881_120
 
 
+def train_request(interval: int, half: Any, head: Any = None) -> RecordDict:
+    return TrainRequest(
+        round=1,
+        server_update_interval=interval,
+        keep_optimizer_state=True,
+        trained_before=True,
+        auxiliary_version=1,
+        client_half=half,
+        auxiliary=head,
+    ).pack()
+
+
+def train_reply(half: Any, upload: Any = None, head: Any = None) -> RecordDict:
+    return TrainReply(
+        round=1,
+        num_examples=5000,
+        optimizer_state_lost=False,
+        seconds=0.0,
+        step_seconds=0.0,
+        client_half=half,
+        smashed=upload,
+        auxiliary=head,
+    ).pack()
+
+
+def exchange_request(exchange: int, half: Any, gradients: Any) -> RecordDict:
+    return ExchangeRequest(
+        round=1,
+        attempt=0,
+        exchange=exchange,
+        batches_per_exchange=1,
+        keep_optimizer_state=True,
+        trained_before=True,
+        client_half=half,
+        gradients=gradients,
+    ).pack()
+
+
 def paper_round(*, aligned: bool) -> CommunicationLedger:
     example = torch.zeros(2, 3, 32, 32)
     halves = split(build_model("resnet18", (3, 32, 32), 10), CATALOGUE["resnet18"].cut, example)
@@ -31,13 +70,11 @@ def paper_round(*, aligned: bool) -> CommunicationLedger:
     interval = read_preset("paper")["server-update-interval"]
     kept = [size for k, size in enumerate(BATCH_SIZES) if k % interval == 0]
     for _ in range(CLIENTS):
-        request = TrainRequest(1, interval, True, True, 1, client_half, head)
-        ledger.add("down", request.to_records())
+        ledger.add("down", train_request(interval, client_half, head))
         upload = SmashedBatches.join(
             [((torch.zeros(n, 128, 4, 4),), torch.zeros(n, dtype=torch.int64)) for n in kept]
         )
-        reply = TrainReply(1, 5000, False, 0.0, 0.0, client_half, upload)
-        ledger.add("up", reply.to_records())
+        ledger.add("up", train_reply(client_half, upload))
     return ledger
 
 
@@ -52,25 +89,23 @@ def test_the_other_algorithms_cost_what_the_reference_counts() -> None:
         return SmashedBatches.join([((torch.zeros(size, 128, 4, 4),), torch.zeros(size).long())])
 
     fed_avg, split_fed, cse_fsl = (CommunicationLedger() for _ in range(3))
-    fed_avg.add("down", TrainRequest(1, 0, True, True, 0, whole, None).to_records())
-    fed_avg.add("up", TrainReply(1, 5000, False, 0.0, 0.0, whole).to_records())
+    fed_avg.add("down", train_request(0, whole))
+    fed_avg.add("up", train_reply(whole))
 
     uploads = SmashedBatches.join(
         [((torch.zeros(n, 128, 4, 4),), torch.zeros(n).long()) for n in BATCH_SIZES[::5]]
     )
-    cse_fsl.add("down", TrainRequest(1, 5, True, True, 1, half, head).to_records())
-    reply = TrainReply(1, 5000, False, 0.0, 0.0, half, uploads, head)
-    cse_fsl.add("up", reply.to_records())
+    cse_fsl.add("down", train_request(5, half, head))
+    cse_fsl.add("up", train_reply(half, uploads, head))
 
     gradients: tuple[torch.Tensor, ...] = ()
     for k, size in enumerate(BATCH_SIZES):
-        down = ExchangeRequest(1, 0, k, 1, True, True, half if k == 0 else None, gradients)
-        split_fed.add("down", down.to_records())
-        split_fed.add("up", ExchangeReply(1, k, 20, payload(size)).to_records())
+        split_fed.add("down", exchange_request(k, half if k == 0 else None, gradients))
+        up = ExchangeReply(round=1, exchange=k, batches=20, smashed=payload(size))
+        split_fed.add("up", up.pack())
         gradients = (torch.zeros(size, 128, 4, 4),)
-    flush = ExchangeRequest(1, 0, 20, 1, True, True, None, gradients)
-    split_fed.add("down", flush.to_records())
-    split_fed.add("up", TrainReply(1, 5000, False, 0.0, 0.0, half).to_records())
+    split_fed.add("down", exchange_request(20, None, gradients))
+    split_fed.add("up", train_reply(half))
 
     assert CLIENTS * fed_avg.reference_total == 895_302_560
     assert CLIENTS * split_fed.reference_total == 874_000_960
@@ -90,9 +125,7 @@ def test_round_with_alignment_costs_what_the_reference_counts() -> None:
 
 
 def test_total_is_what_flower_counts() -> None:
-    content = TrainRequest(
-        1, 5, True, True, 1, {"a": torch.ones(3)}, {"b": torch.ones(2)}
-    ).to_records()
+    content = train_request(5, {"a": torch.ones(3)}, {"b": torch.ones(2)})
     ledger = CommunicationLedger()
     ledger.add("down", content)
     ledger.add("up", content)

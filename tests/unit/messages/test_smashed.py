@@ -5,8 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsl_sage_flwr.messages import BadReplyError, SmashedBatches, SmashedSpec
+from fsl_sage_flwr.objective import classification
 
-SPEC = SmashedSpec((torch.zeros(1, 4, 2), torch.zeros(1, 5, dtype=torch.int64)), num_classes=3)
+SPEC = SmashedSpec(
+    (torch.zeros(1, 4, 2), torch.zeros(1, 5, dtype=torch.int64)), classification(3).problem_with
+)
 
 
 def batch(size: int) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
@@ -61,6 +64,8 @@ BAD = {
     "label too high": (changed("labels", "labels", torch.tensor([0, 1, 2, 3, 0])), "valid are 0"),
     "label negative": (changed("labels", "labels", torch.tensor([0, 1, 2, -1, 0])), "valid are 0"),
     "labels as floats": (changed("labels", "labels", torch.zeros(5)), "one int64 vector"),
+    "more beside the labels": (changed("labels", "more", torch.zeros(5)), "must hold 'labels'"),
+    "labels a number": (changed("labels", "labels", torch.tensor(1)), "a single number"),
     "sizes do not add up": (changed("labels", "batch-sizes", torch.tensor([3, 3])), "do not make"),
     "empty batch": (changed("labels", "batch-sizes", torch.tensor([5, 0])), "do not make"),
     "negative batch": (changed("labels", "batch-sizes", torch.tensor([6, -1])), "do not make"),

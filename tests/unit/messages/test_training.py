@@ -1,17 +1,21 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fsl_sage_flwr.messages import (
     BadReplyError,
+    Expected,
     SmashedBatches,
     SmashedSpec,
     TrainReply,
     TrainRequest,
 )
+from fsl_sage_flwr.objective import classification
 
 HALF = {"weight": torch.ones(2, 3), "count": torch.tensor(4)}
-SPEC = SmashedSpec((torch.zeros(1, 4),), num_classes=2)
+SPEC = SmashedSpec((torch.zeros(1, 4),), classification(2).problem_with)
 
 
 def reply(**changes: object) -> RecordDict:
@@ -24,32 +28,46 @@ def reply(**changes: object) -> RecordDict:
         "client_half": HALF,
         "smashed": SmashedBatches((torch.zeros(3, 4),), torch.tensor([0, 1, 1]), (2, 1)),
     }
-    return TrainReply(**{**values, **changes}).to_records()  # type: ignore[arg-type]
+    return TrainReply(**{**values, **changes}).pack()  # type: ignore[arg-type]
 
 
-def take(content: RecordDict, *, upload: str = "required") -> TrainReply:
-    return TrainReply.take_from(
-        content, expected_round=5, upload=upload, client_half=HALF, spec=SPEC
-    )
+EXPECTED = Expected(
+    equal={"round": 5}, weights={"client_half": HALF}, smashed=SPEC, weighted_by="num-examples"
+)
+
+
+def take(content: RecordDict, expected: Expected = EXPECTED) -> TrainReply:
+    return TrainReply.open(content, expected)
+
+
+def request(**changes: object) -> TrainRequest:
+    values: dict[str, object] = {
+        "round": 3,
+        "server_update_interval": 5,
+        "keep_optimizer_state": True,
+        "trained_before": False,
+        "auxiliary_version": 2,
+    }
+    return TrainRequest(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def test_request_comes_back_as_it_went() -> None:
-    request = TrainRequest(3, 5, True, False, 2, HALF, {"linear.weight": torch.rand(2, 2)})
-    content = request.to_records(ConfigRecord({"server-round": 4}))
+    head = {"linear.weight": torch.rand(2, 2)}
+    content = request(client_half=HALF, auxiliary=head).pack(ConfigRecord({"server-round": 4}))
     assert content.config_records["config"]["server-round"] == 4
-    back = TrainRequest.from_records(content)
+    back = TrainRequest.unpack(content)
     assert back.client_half is not None
     assert back.auxiliary is not None
     assert torch.equal(back.client_half["weight"], HALF["weight"])
-    assert torch.equal(back.auxiliary["linear.weight"], request.auxiliary["linear.weight"])  # type: ignore[index]
+    assert torch.equal(back.auxiliary["linear.weight"], head["linear.weight"])
     assert (back.round, back.server_update_interval, back.auxiliary_version) == (3, 5, 2)
     assert (back.keep_optimizer_state, back.trained_before) == (True, False)
 
 
 def test_request_without_payload_carries_none() -> None:
-    content = TrainRequest(3, 5, True, False, 2, None, None).to_records()
+    content = request().pack()
     assert not content.array_records
-    back = TrainRequest.from_records(content)
+    back = TrainRequest.unpack(content)
     assert back.client_half is None
     assert back.auxiliary is None
 
@@ -65,7 +83,8 @@ def test_reply_leaves_what_flower_averages() -> None:
 
 
 def test_no_upload_is_fine_only_after_a_probe() -> None:
-    assert take(reply(smashed=None), upload="optional").smashed is None
+    after_probe = replace(EXPECTED, smashed_may_be_missing=True)
+    assert take(reply(smashed=None), after_probe).smashed is None
     with pytest.raises(BadReplyError, match="record 'smashed' is missing"):
         take(reply(smashed=None))
 
@@ -103,7 +122,7 @@ def second_metrics() -> RecordDict:
 BAD = {
     "no client half": (without("arrays"), "record 'arrays' is missing"),
     "no metrics": (without("metrics"), "record 'metrics' is missing"),
-    "two metrics": (second_metrics(), "not the only MetricRecord"),
+    "two metrics": (second_metrics(), "unknown records: more"),
     "another round": (reply(round=4), "reply of round 4 in round 5"),
     "no weight": (with_metric("num-examples", 0), "positive number"),
     "infinite weight": (with_metric("num-examples", float("inf")), "positive number"),
@@ -115,6 +134,10 @@ BAD = {
     "extra weight": (with_half(extra=torch.ones(1)), "other tensors than expected: extra"),
     "NaN": (with_half(weight=torch.full((2, 3), torch.nan)), "'weight' of record 'arrays'"),
     "unknown record": (with_record("surprise"), "unknown records: surprise"),
+    "unknown metric": (with_metric("accuracy", 1.0), "'accuracy' is unknown among the metrics"),
+    "no flag": (with_metric("optimizer-state-lost", 2), "0 or 1 is needed"),
+    "a head": (reply(auxiliary=HALF), "record 'auxiliary' was not asked for"),
+    "a loss": (reply(train_loss=1.0), "'train-loss' is unknown among the metrics"),
 }
 
 

@@ -25,7 +25,7 @@ from ...runs import (
     train,
 )
 
-STRATEGIES: dict[str, Callable[..., SplitStrategy[Any]]] = {
+STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fed_avg": fed_avg,
     "sl_multi_server": split_fed_v1,
     "sl_single_server": split_fed_v2,
@@ -38,7 +38,7 @@ ROUNDS = 3
 every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES.keys())
 
 
-def server_state(strategy: SplitStrategy[Any]) -> dict[str, Any]:
+def server_state(strategy: SplitStrategy) -> dict[str, Any]:
     state = strategy.state_dict()
     del state["ledger"]
     return state
@@ -278,7 +278,7 @@ def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
 def test_grid_must_be_wrapped_in_a_wrapper_strategy(make: Callable[..., Any]) -> None:
     strategy = make()
     private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
-    with pytest.raises(TypeError, match=r"start\(grid=strategy.over\(grid\)"):
+    with pytest.raises(TypeError, match=r"start\(grid=strategy.wrap_grid\(grid\)"):
         private.start(grid(), strategy.initial_arrays(), num_rounds=1)
 
 
@@ -288,7 +288,7 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
     plain, wrapped = make(), make()
     private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
     ours = train(plain, grid(), 1).to_torch_state_dict()
-    result = private.start(wrapped.over(grid()), wrapped.initial_arrays(), num_rounds=1)
+    result = private.start(wrapped.wrap_grid(grid()), wrapped.initial_arrays(), num_rounds=1)
     theirs = result.arrays.to_torch_state_dict()
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-6)
@@ -300,7 +300,7 @@ def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> No
     wrapped, shorter = make(), make()
     private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
     nodes = grid(tamper=in_round(1, 1, fail))
-    private.start(wrapped.over(nodes), wrapped.initial_arrays(), num_rounds=2)
+    private.start(wrapped.wrap_grid(nodes), wrapped.initial_arrays(), num_rounds=2)
     train(shorter, grid(), 1)
     wrapped._undo_unfinished()
     ours_left, theirs_left = server_state(wrapped), server_state(shorter)
@@ -317,7 +317,9 @@ def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any])
     wrapped = make()
     private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
     with pytest.raises(TrainingFailedError, match=r"dropped it \(client 1: error 2"):
-        private.start(wrapped.over(grid(tamper=broken)), wrapped.initial_arrays(), num_rounds=9)
+        private.start(
+            wrapped.wrap_grid(grid(tamper=broken)), wrapped.initial_arrays(), num_rounds=9
+        )
 
 
 @every_strategy

@@ -5,9 +5,7 @@ import logging
 import pytest
 from flwr.app import Message
 
-from fsl_sage_flwr.messages import CSE_FSL_TRAIN as CSE_FSL
-from fsl_sage_flwr.messages import FSL_SAGE_PROBE as PROBE
-from fsl_sage_flwr.messages import FSL_SAGE_TRAIN as TRAIN
+from fsl_sage_flwr.client_apps.fsl_sage import PROBE, TRAIN, WARM_START
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, cse_fsl, fsl_sage, grid, train
@@ -144,7 +142,7 @@ def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
     train(fsl_sage(warm_start=True, align_interval=4), nodes, 3)
     everyone = range(CLIENTS)
     assert heads_sent(nodes) == [
-        *[(CSE_FSL, client, True) for client in everyone],
+        *[(WARM_START, client, True) for client in everyone],
         *[(TRAIN, client, True) for client in everyone],
         *[(TRAIN, client, False) for client in everyone],
     ]

@@ -8,14 +8,20 @@ import copy
 import random
 import tracemalloc
 from collections import Counter
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
-from fsl_sage_flwr.messages import BadReplyError, content_of
+from fsl_sage_flwr.messages import (
+    BadReplyError,
+    Expected,
+    NodeDescription,
+    Reply,
+    content_of,
+)
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, grid, train
@@ -34,49 +40,43 @@ def copied(content: RecordDict) -> RecordDict:
     return RecordDict({name: copy.deepcopy(record) for name, record in content.items()})
 
 
-def refusal(reader: Any, client: int, reply: Message) -> str:
-    """Return why a reply is refused; nothing when it is not."""
-    try:
-        reader(client, content_of(reply, 2**20))
-    except BadReplyError as error:
-        return str(error)
-    return ""
-
-
-def try_mutants(strategy: Any, draw: random.Random, count: int) -> Counter[str]:
-    """Train a round in which every reply is first read in so many wrong forms."""
+def try_mutants(
+    strategy: Any, draw: random.Random, count: int, monkeypatch: pytest.MonkeyPatch
+) -> Counter[str]:
+    """Train a round in which every reply is first opened in so many wrong forms."""
     refused = Counter[str]()
-    read, exchange = strategy._read, strategy._exchange
+    opened = Reply.open.__func__  # type: ignore[attr-defined]
 
-    def after_mutants(reader: Any, client: int, content: RecordDict) -> Any:
-        for _ in range(count):
-            mutant = copied(content)
+    def after_mutants(kind: Any, content: RecordDict, expected: Expected) -> Any:
+        for _ in range(0 if kind is NodeDescription else count):
+            mutant, said = copied(content), ""
             how = mutate(draw, mutant)
-            said = refusal(reader, client, Message(mutant, 1, "train"))
+            try:
+                opened(kind, content_of(Message(mutant, 1, "train"), 2**20), expected)
+            except BadReplyError as error:
+                said = str(error)
             assert said, (how, {key: dict(record) for key, record in mutant.items()})
             assert "\n" not in said
             assert len(said) < 400
             refused[how] += 1
-        return reader(client, content)
+        return opened(kind, content, expected)
 
-    def exchanging(grid: Any, requests: Any, kind: str, reader: Any) -> Any:
-        return exchange(grid, requests, kind, partial(after_mutants, reader))
-
-    strategy._read, strategy._exchange = partial(after_mutants, read), exchanging
+    monkeypatch.setattr(Reply, "open", classmethod(after_mutants))
     train(strategy, grid(), 1)
     return refused
 
 
 @every_strategy
-def test_every_wrong_reply_is_refused_in_words(name: str) -> None:
+def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other error but a refusal, in one line."""
-    assert len(try_mutants(STRATEGIES[name](), random.Random(5), FEW)) >= 12
+    assert len(try_mutants(STRATEGIES[name](), random.Random(5), FEW, monkeypatch)) >= 12
 
 
 @pytest.mark.integration
 @every_strategy
-def test_thousands_of_wrong_replies_are_refused(name: str) -> None:
-    assert sum(try_mutants(STRATEGIES[name](), random.Random(6), MANY).values()) >= 1200
+def test_thousands_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = try_mutants(STRATEGIES[name](), random.Random(6), MANY, monkeypatch)
+    assert sum(refused.values()) >= 1200
 
 
 @lru_cache

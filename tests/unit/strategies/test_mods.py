@@ -31,7 +31,7 @@ def test_mods_that_look_on_change_nothing(
 
 def clipped(strategy: Any, nodes: MemoryGrid, norm: float) -> dict[str, Any]:
     private = DifferentialPrivacyClientSideFixedClipping(strategy, 0.0, norm, CLIENTS)
-    result = private.start(strategy.over(nodes), strategy.initial_arrays(), num_rounds=1)
+    result = private.start(strategy.wrap_grid(nodes), strategy.initial_arrays(), num_rounds=1)
     return dict(result.arrays.to_torch_state_dict())
 
 

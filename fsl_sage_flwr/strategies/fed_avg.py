@@ -1,0 +1,117 @@
+"""FedAvg of the whole model: the baseline that splits nothing."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Unpack
+
+from flwr.app import ArrayRecord, RecordDict
+from torch import Tensor
+
+from ..client_apps.fed_avg import TRAIN
+from ..messages import (
+    EVALUATE_FULL_MODEL,
+    CommunicationLedger,
+    EvaluateReply,
+    Expected,
+    TrainReply,
+    TrainRequest,
+)
+from ..objective import Score
+from ..splitting import Evaluation
+from ..task import Batch, SplitTask
+from .evaluation import evaluate_halves
+from .round import Question, Questions, Round
+from .round_summary import StepLoss
+from .settings import StrategySettings
+from .split_strategy import SplitStrategy
+
+
+class FullModelFedAvg(SplitStrategy):
+    """FedAvg (McMahan et al., arXiv 1602.05629): clients train client half and server half.
+
+    Flower's ``FedAvg`` over both halves together, with this package's byte ledger, seeded
+    sampling, checks of replies and checkpoints, so that it compares with the others. Each
+    half has its own optimizer, as in the other algorithms. (The reference's "FedAvg"
+    shares one server half among its clients, and averages only the client half.)
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.fed_avg``.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained; a client holds the server half too.
+    **settings
+        Arguments of :class:`SplitStrategy`.
+    """
+
+    message_type = TRAIN
+    evaluation_type = EVALUATE_FULL_MODEL
+    sends_weights_alone = True
+
+    def __init__(self, task: SplitTask, **settings: Unpack[StrategySettings]) -> None:
+        super().__init__(task, {}, **settings)
+        self.ledger = CommunicationLedger(arrays_kind="full_model")
+
+    def begin(self, round_: Round) -> Questions[TrainReply]:
+        """Send the whole model."""
+        expected = Expected(
+            equal={"round": round_.number},
+            weights={"client_half": round_.client_half_like},
+            figures=("train_loss",),
+            weighted_by=round_.weighted_by,
+        )
+        return {
+            client: Question(
+                self.message_type,
+                TrainRequest(
+                    round=round_.number,
+                    server_update_interval=0,
+                    keep_optimizer_state=round_.keep_optimizer_state,
+                    trained_before=round_.has_trained(client),
+                    auxiliary_version=0,
+                    client_half=round_.client_half,
+                ),
+                TrainReply,
+                expected,
+            )
+            for client in round_.clients
+        }
+
+    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
+        """Note the losses that the clients found: there is no server half to train."""
+        round_.losses = [
+            StepLoss(client, reply.train_loss, reply.num_examples)
+            for client, reply in replies.items()
+            if reply.train_loss is not None
+        ]
+
+    def averaged_weights(self) -> Mapping[str, Tensor]:
+        """Return the weights of the whole model."""
+        return self.task.weights_of_both()
+
+    def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
+        """Evaluate an average of whole models on the server."""
+        client = self._load(arrays)
+        return evaluate_halves(self.task, ArrayRecord(dict(client)), batches)
+
+    def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the state_dicts of both halves in an average."""
+        return super().model_state(ArrayRecord(dict(self._load(arrays))))
+
+    def score(self, content: RecordDict) -> Evaluation:
+        """Take the results that a client found by itself: it holds the whole model."""
+        expected = Expected(
+            equal={"round": self.rounds_done}, scores=self.task.objective.score_names
+        )
+        reply = EvaluateReply.open(content, expected)
+        scores = {
+            name: Score(reply.scores[name], reply.scores.get(f"{name}-weight", reply.num_examples))
+            for name in self.task.objective.score_names
+        }
+        return Evaluation(reply.loss, reply.num_examples, scores)
+
+    def _load(self, arrays: ArrayRecord) -> Mapping[str, Tensor]:
+        """Load the server half of an average, and return the client half's weights in it."""
+        whole, model = arrays.to_torch_state_dict(), self.task.model
+        server = {name: whole[name] for name in self.task.weights_of(model.server)}
+        self.task.load_weights(model.server, server)
+        return {name: whole[name] for name in self.task.weights_of(model.client)}

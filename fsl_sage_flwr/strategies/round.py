@@ -1,0 +1,359 @@
+"""One round, from the sampling of its clients to the average."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from torch import Tensor
+
+from ..messages import (
+    BadReplyError,
+    Expected,
+    PackedWeights,
+    Reply,
+    Request,
+    SmashedSpec,
+    TrainReply,
+    content_of,
+    discard,
+)
+from .averaging import weighted_mean
+from .client_round import ClientRound, NodeTraffic, update_norm
+from .roster import Roster
+from .round_summary import RoundSummary, StepLoss
+from .split_grid import SplitGrid
+from .turns import Turns
+
+log = logging.getLogger("flwr.fsl_sage")
+
+ReplyT = TypeVar("ReplyT", bound=Reply)
+
+
+class DivergedError(RuntimeError):
+    """The server half's loss is not finite: there is nothing left to train."""
+
+
+@dataclass(frozen=True)
+class Question(Generic[ReplyT]):
+    """What a client is sent, and what it is to answer.
+
+    Attributes
+    ----------
+    message_type : str
+        Which of the client's handlers takes it.
+    request : Request
+        What is sent.
+    reply : type
+        The payload that the answer carries.
+    expected : Expected
+        What that must look like.
+    """
+
+    message_type: str
+    request: Request
+    reply: type[ReplyT]
+    expected: Expected
+
+
+Questions = Mapping[int, Question[ReplyT]]
+"""Questions by partition id."""
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """What a strategy wants of all its rounds.
+
+    Attributes
+    ----------
+    timeout : float
+        Seconds after which a client that has not answered is left out.
+    max_reply_bytes : int
+        Bytes of a reply that are taken.
+    keep_optimizer_state : bool
+        Clients go on with their optimizers' state.
+    weighted_by : str
+        Key of the metric that replies are weighted by.
+    smashed : SmashedSpec
+        What smashed data must look like.
+    client_half_like : Mapping
+        What weights of the record that is averaged must look like.
+    """
+
+    timeout: float
+    max_reply_bytes: int
+    keep_optimizer_state: bool
+    weighted_by: str
+    smashed: SmashedSpec
+    client_half_like: Mapping[str, Tensor]
+
+
+class Round:
+    """All that lives for one round; it is closed when the round has ended or is undone.
+
+    Parameters
+    ----------
+    number : int
+        Round ``t``, from 0.
+    clients : list of int
+        Partition ids of the clients that take part, ascending.
+    arrays : ArrayRecord
+        The average that the round begins with, as Flower hands it over.
+    config : ConfigRecord
+        What Flower and its wrappers want to send along.
+    grid : SplitGrid
+        Through which clients are asked.
+    roster : Roster
+        Which node runs which client.
+    settings : RoundSettings
+        What the strategy wants of all its rounds.
+    saved : Mapping
+        The strategy's parts by name, as they were before the round.
+
+    Attributes
+    ----------
+    client_half : PackedWeights
+        The average, packed once for all messages.
+    losses : list of StepLoss
+        Of the steps that count for the round's training loss.
+    summary : RoundSummary
+        The round's figures.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        clients: list[int],
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: SplitGrid,
+        roster: Roster,
+        settings: RoundSettings,
+        saved: Mapping[str, Any],
+    ) -> None:
+        self.number, self.clients, self.settings = number, clients, settings
+        self.client_half = PackedWeights(arrays.to_torch_state_dict())
+        self.saved = saved
+        self.losses: list[StepLoss] = []
+        self.summary = RoundSummary(round=number + 1)
+        self.is_open = True
+        self._sent, self._config, self._grid, self._roster = arrays, config, grid, roster
+        self._nodes = {client: roster.nodes[client] for client in clients}
+        self._traffic: Mapping[int, NodeTraffic] = grid.new_round()
+        self._questions: dict[int, Question[Any]] = {}
+        self._turns: Turns[Any] = Turns((), lambda client, reply: None)
+        self._sender: dict[str, int] = {}
+        self._weights: dict[int, float] = {}
+        self._updates: dict[int, tuple[int, float]] = {}
+
+    # What a strategy reads --------------------------------------------------------------
+
+    @property
+    def keep_optimizer_state(self) -> bool:
+        """Whether clients go on with their optimizers' state."""
+        return self.settings.keep_optimizer_state
+
+    @property
+    def smashed(self) -> SmashedSpec:
+        """What smashed data must look like."""
+        return self.settings.smashed
+
+    @property
+    def client_half_like(self) -> Mapping[str, Tensor]:
+        """What the weights that are averaged must look like."""
+        return self.settings.client_half_like
+
+    @property
+    def weighted_by(self) -> str:
+        """Key of the metric that replies are weighted by."""
+        return self.settings.weighted_by
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Clients that were left out, with the reason."""
+        return self.summary.failures
+
+    @property
+    def asked(self) -> list[int]:
+        """Clients that were sent the round's last message, ascending."""
+        return sorted(self._questions)
+
+    @property
+    def weights(self) -> dict[int, float]:
+        """What each client whose reply counts weighs in averages, ascending."""
+        return {client: self._weights[client] for client in self._turns.served}
+
+    def node_of(self, client: int) -> int:
+        """Return the node that runs a client in this round."""
+        return self._nodes[client]
+
+    def has_trained(self, client: int) -> bool:
+        """Tell whether the client's node has trained before in this run."""
+        return self._roster.trained_on.get(client) == self._nodes[client]
+
+    def seconds_of(self, client: int) -> float:
+        """Return the seconds of this round in which a client owed an answer."""
+        return self._traffic[self._nodes[client]].seconds
+
+    # Asking -----------------------------------------------------------------------------
+
+    def ask(self, questions: Questions[ReplyT]) -> dict[int, ReplyT]:
+        """Ask clients something within the round; return the good answers, ascending.
+
+        A client whose answer is missing or bad is left out of the round.
+        """
+        of_node = {self._nodes[client]: client for client in questions}
+        answers: dict[int, ReplyT] = {}
+
+        def receive(request: Message, reply: Message) -> None:
+            client = of_node[request.metadata.dst_node_id]
+            answer = self._open(client, questions[client], reply)
+            if answer is not None:
+                answers[client] = answer
+
+        self._grid.exchange(self._messages(questions), receive, timeout=self.settings.timeout)
+        for client in questions:
+            if client not in answers and client not in self.failures:
+                self.leave_out(client, self._too_late())
+        return {client: answers[client] for client in sorted(answers)}
+
+    def send(self, questions: Questions[Any], serve: Callable[[int, Any], None]) -> list[Message]:
+        """Return the round's last messages; :meth:`receive` has their replies served in turn."""
+        self._questions = dict(sorted(questions.items()))
+        self._turns = Turns(questions, serve)
+        return self._messages(self._questions)
+
+    def receive(self, request: Message, reply: Message) -> None:
+        """Take a reply to one of the last messages, and serve all whose turn has come."""
+        node = request.metadata.dst_node_id
+        client = next((c for c in self._questions if self._nodes[c] == node), None)
+        if client is None or not self.is_open:
+            return
+        answer = self._open(client, self._questions[client], reply)
+        if answer is not None:
+            metrics = reply.content.metric_records["metrics"]
+            self._weights[client] = float(cast(float, metrics[self.weighted_by]))
+            self._sender[reply.metadata.reply_to_message_id] = client
+            self._turns.take(client, answer)
+        self._turns.advance(self.failures)
+
+    def _messages(self, questions: Questions[Any]) -> list[Message]:
+        ttl, packed = self.settings.timeout, dict[int, Any]()
+        messages = []
+        for client, question in questions.items():
+            key = id(question.request)  # the same for all: a probe
+            if key not in packed:
+                packed[key] = question.request.pack(self._config)
+            node, kind = self._nodes[client], question.message_type
+            messages.append(Message(packed[key], node, kind, ttl=ttl))
+        return messages
+
+    def _open(self, client: int, question: Question[ReplyT], reply: Message) -> ReplyT | None:
+        """Open a reply; or refuse it and leave its sender out."""
+        try:
+            content = content_of(reply, self.settings.max_reply_bytes)
+            return question.reply.open(content, question.expected)
+        except BadReplyError as error:
+            discard(reply)
+            self.leave_out(client, str(error))
+            return None
+
+    def leave_out(self, client: int, reason: str) -> None:
+        """Leave a client out of the rest of the round, and of its average."""
+        self.failures[client] = reason
+        log.warning("round %d: client %d is left out: %s", self.number + 1, client, reason)
+
+    def _too_late(self) -> str:
+        return f"no reply within {self.settings.timeout:g} s"
+
+    # The end ----------------------------------------------------------------------------
+
+    def finish_replies(self) -> dict[int, Any]:
+        """Serve what has come, wait for nobody else; return the replies that count, ascending."""
+        for client in self._turns.absent:
+            if client not in self.failures:
+                self.leave_out(client, self._too_late())
+        self._turns.advance(self.failures)
+        return dict(self._turns.served)
+
+    def counted(self, replies: Mapping[str, Message]) -> dict[int, Message]:
+        """Return Flower's messages of the replies that count, ascending by client.
+
+        ``replies`` are by the message that each answers: whom a reply says it is from is the
+        sender's word.
+        """
+        by_client = {self._sender.get(key): message for key, message in replies.items()}
+        return {c: by_client[c] for c in self._turns.served if c in by_client}
+
+    def note_updates(self, counted: Mapping[int, Message], arrays_key: str) -> None:
+        """Measure how far each client's weights have moved."""
+        sent = {name: array.numpy() for name, array in self._sent.items()}
+        for client, message in counted.items():
+            norm = update_norm(sent, message.content.array_records[arrays_key])
+            self._updates[client] = int(self._weights[client]), norm
+        self.summary.clients = len(counted)
+
+    def note_replies(self, replies: Mapping[int, TrainReply]) -> None:
+        """Put the replies' own figures, and the mean loss, into the summary."""
+        summary = self.summary
+        summary.train_loss = weighted_mean([(step.loss, step.samples) for step in self.losses])
+        summary.client_seconds += sum(reply.seconds for reply in replies.values())
+        summary.client_step_seconds += sum(reply.step_seconds for reply in replies.values())
+        lost = {client for client, reply in replies.items() if reply.optimizer_state_lost}
+        if self.keep_optimizer_state:
+            # A new node cannot know that its client has trained before on another.
+            before = self._roster.trained_on
+            lost |= {c for c in replies if before.get(c, self._nodes[c]) != self._nodes[c]}
+        if lost:
+            log.warning("clients %s had lost their optimizer state; it began afresh", sorted(lost))
+        self._roster.trained_on.update({client: self._nodes[client] for client in replies})
+
+    def close(self) -> None:
+        """Let go of replies and copies; the figures stay."""
+        self.is_open, self.saved = False, {}
+        self._turns = Turns((), lambda client, reply: None)
+        self._sent, self.client_half = ArrayRecord(), PackedWeights()
+
+    # Figures ----------------------------------------------------------------------------
+
+    @contextmanager
+    def server_time(self) -> Iterator[None]:
+        """Count what happens inside as training of the server half."""
+        began = time.perf_counter()
+        yield
+        self.summary.server_seconds += time.perf_counter() - began
+
+    def note_loss(self, client: int, loss: float, samples: int) -> None:
+        """Note the loss of a step of the server half.
+
+        Raises
+        ------
+        DivergedError
+            It is not finite; the strategy undoes the round.
+        """
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the server half's loss is {loss} in round {self.number + 1}, on a batch of "
+                f"client {client}; this round is undone. Lower server-learning-rate or "
+                "learning-rate, or look at that client in clients.csv"
+            )
+        self.losses.append(StepLoss(client, loss, samples))
+
+    def client_rows(self) -> list[ClientRound]:
+        """Return what each client did, by partition id; it grows with an evaluation."""
+        rows = []
+        for client in sorted({*self._questions, *self.failures}):
+            node = self._nodes.get(client, self._roster.nodes.get(client, 0))
+            examples, norm = self._updates.get(client, (None, None))
+            traffic = self._traffic.get(node, NodeTraffic())
+            rows.append(
+                ClientRound(
+                    self.number + 1, client, node, examples, norm, round(traffic.seconds, 3),
+                    traffic.down_bytes, traffic.up_bytes, self.failures.get(client, ""),
+                )
+            )  # fmt: skip
+        return rows

@@ -1,0 +1,238 @@
+"""Who owns the server half: all clients one, or each client its own."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..messages import SmashedBatches, TrainReply
+from ..schedules import set_rate
+from ..splitting import answer_step, server_step
+from ..task import SplitTask
+from .averaging import average
+from .part import Part
+from .round import Round
+
+Gradients = tuple[Tensor, ...]
+Half = tuple[nn.Module, torch.optim.Optimizer]
+
+
+class ServerHalf(Part, ABC):
+    """The server half, its optimizer, and the two things that are done with them.
+
+    Parameters
+    ----------
+    task : SplitTask
+        The server half in it is trained in place.
+    """
+
+    def __init__(self, task: SplitTask) -> None:
+        self.task = task
+
+    @abstractmethod
+    def half_of(self, client: int) -> Half:
+        """Return the half, and its optimizer, that a client's batches are trained with."""
+
+    def step(
+        self,
+        round_: Round,
+        client: int,
+        batches: SmashedBatches,
+        *,
+        purpose: str = "server",
+        start: float = 0.0,
+        length: float = 0.0,
+    ) -> None:
+        """Step on each of a client's uploaded batches.
+
+        Parameters
+        ----------
+        round_ : Round
+            Notes losses and time.
+        client : int
+            Partition id.
+        batches : SmashedBatches
+            What it uploaded.
+        purpose : str
+            Of the seed: two uploads of one client in a round draw differently.
+        start, length : float
+            Where in the round the learning rate is, and how much of the round it passes.
+        """
+        half, optimizer = self.half_of(client)
+        with round_.server_time():
+            self.task.reseed(purpose, round_.number, client)
+            for k, (tensors, labels) in enumerate(batches):
+                progress = round_.number + start + length * k / len(batches.batch_sizes)
+                set_rate(optimizer, self.task.server_schedule, progress)
+                loss = server_step(
+                    half,
+                    optimizer,
+                    self.task.to_device(tensors),
+                    labels.to(self.task.device),
+                    self.task.loss,
+                    self.task.autocast,
+                )
+                round_.note_loss(client, loss, len(labels))
+
+    def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
+        """Step on what a client uploaded with its reply, in its part of the round."""
+        if reply.smashed is not None:
+            place, share = round_.asked.index(client), 1 / len(round_.asked)
+            start = place / len(round_.asked)
+            self.step(round_, client, reply.smashed, start=start, length=share)
+
+    def answer(
+        self,
+        round_: Round,
+        client: int,
+        batches: SmashedBatches,
+        *,
+        exchange: int,
+        progress: Sequence[float],
+    ) -> Gradients:
+        """Step on the batches of one exchange; return the gradients that answer them.
+
+        Parameters
+        ----------
+        round_ : Round
+            Notes losses and time.
+        client : int
+            Partition id.
+        batches : SmashedBatches
+            What it sent.
+        exchange : int
+            Which exchange of the round it is.
+        progress : sequence of float
+            Rounds done when each batch is stepped on, for the learning rate.
+
+        Returns
+        -------
+        tuple of Tensor
+            Of each batch's mean loss with respect to the floating-point smashed tensors,
+            batches one after the other, on the CPU.
+        """
+        half, optimizer = self.half_of(client)
+        answers = []
+        with round_.server_time():
+            self.task.reseed("server", round_.number, client, exchange)
+            for (tensors, labels), now in zip(batches, progress, strict=True):
+                set_rate(optimizer, self.task.server_schedule, now)
+                loss, gradients = answer_step(
+                    half,
+                    optimizer,
+                    self.task.to_device(tensors),
+                    labels.to(self.task.device),
+                    self.task.loss,
+                    self.task.autocast,
+                )
+                round_.note_loss(client, loss, len(labels))
+                answers.append(gradients)
+        return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
+
+
+class OneServerHalf(ServerHalf):
+    """One server half and one optimizer, whichever client's batch they are stepped on."""
+
+    def __init__(self, task: SplitTask) -> None:
+        super().__init__(task)
+        self._optimizer = task.server_optimizer(task.model.server.parameters())
+
+    def half_of(self, client: int) -> Half:
+        """Return the one there is."""
+        return self.task.model.server, self._optimizer
+
+    def snapshot(self) -> Any:
+        """Return values and optimizer state, copied."""
+        return copy.deepcopy((self.task.model.server.state_dict(), self._optimizer.state_dict()))
+
+    def restore(self, saved: Any) -> None:
+        """Put both back; as a copy, since an optimizer steps on the tensors that it is given."""
+        self._load(*copy.deepcopy(saved))
+
+    def _load(self, weights: Mapping[str, Any], optimizer: dict[str, Any]) -> None:
+        self.task.model.server.load_state_dict(weights)
+        self._optimizer.load_state_dict(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the server half and its optimizer."""
+        return {
+            "server_half": self.task.model.server.state_dict(),
+            "server_optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._load(state["server_half"], state["server_optimizer"])
+
+
+class ServerHalfPerClient(ServerHalf):
+    """A copy of the server half, with an optimizer of its own, for every client.
+
+    Each round begins at the average, which is the task's server half.
+
+    Parameters
+    ----------
+    task : SplitTask
+        Its server half holds the average.
+    keep_optimizer_state : bool
+        Optimizers go on with their state from round to round.
+    """
+
+    def __init__(self, task: SplitTask, *, keep_optimizer_state: bool) -> None:
+        super().__init__(task)
+        self._keep = keep_optimizer_state
+        self._halves: dict[int, Half] = {}
+
+    def begin(self, clients: Iterable[int]) -> None:
+        """Give each client a half that is the average."""
+        for client in clients:
+            if client not in self._halves or not self._keep:
+                half, _ = self._halves.get(client, (copy.deepcopy(self.task.model.server), None))
+                self._halves[client] = half, self.task.server_optimizer(half.parameters())
+            self._halves[client][0].load_state_dict(self.task.model.server.state_dict())
+
+    def half_of(self, client: int) -> Half:
+        """Return the client's own."""
+        return self._halves[client]
+
+    def average(self, weights: Mapping[int, float]) -> None:
+        """Make the average of the halves of these clients, weighted."""
+        states = [self._halves[client][0].state_dict() for client in weights]
+        self.task.model.server.load_state_dict(average(states, list(weights.values())))
+
+    def undo(self, clients: Iterable[int], saved: Any) -> None:
+        """Put clients' optimizers back; one that had none before the round has none again."""
+        for client in clients:
+            if client not in saved:
+                self._halves.pop(client, None)
+                continue
+            if client not in self._halves:
+                half = copy.deepcopy(self.task.model.server)
+                self._halves[client] = half, self.task.server_optimizer(half.parameters())
+            self._halves[client][1].load_state_dict(copy.deepcopy(saved[client]))
+
+    def snapshot(self) -> Any:
+        """Return the optimizers' states, copied; the halves begin each round at the average."""
+        return {
+            client: copy.deepcopy(optimizer.state_dict())
+            for client, (_, optimizer) in self._halves.items()
+        }
+
+    def restore(self, saved: Any) -> None:
+        """Put all optimizers back."""
+        self.undo([*self._halves, *(c for c in saved if c not in self._halves)], saved)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average and every client's optimizer."""
+        return {
+            "server_half": self.task.model.server.state_dict(),
+            "server_optimizers": self.snapshot(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.task.model.server.load_state_dict(state["server_half"])
+        self.restore(state["server_optimizers"])

@@ -1,0 +1,22 @@
+"""The arguments that every strategy takes."""
+
+from collections.abc import Callable
+from typing import TypedDict
+
+from flwr.app import MetricRecord, RecordDict
+
+
+class StrategySettings(TypedDict, total=False):
+    """Arguments that every strategy takes by keyword; ``SplitStrategy`` says what they are."""
+
+    keep_optimizer_state: bool
+    round_timeout: float
+    max_failed_rounds: int
+    max_reply_bytes: int
+    fraction_train: float
+    fraction_evaluate: float | None
+    min_train_nodes: int
+    min_evaluate_nodes: int
+    min_available_nodes: int
+    weighted_by_key: str
+    train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None

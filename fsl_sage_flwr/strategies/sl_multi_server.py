@@ -1,0 +1,73 @@
+"""SplitFed V1: a server half per client, averaged each round."""
+
+from collections.abc import Mapping
+from typing import Unpack
+
+from ..messages import TrainReply
+from ..task import SplitTask
+from .exchanges import Exchanges
+from .round import Questions, Round
+from .server_half import ServerHalfPerClient
+from .settings import StrategySettings
+from .split_strategy import SplitStrategy
+
+
+class SplitFedV1(SplitStrategy):
+    """SplitFed V1 (Thapa et al., AAAI 2022, arXiv 2004.12088): one server half per client.
+
+    Each batch is one exchange with all clients in step: gradients of the batch before
+    down, smashed data of the next up; the last gradients go down in the message that is
+    answered with the client half. A client with fewer batches has none left. The halves are
+    averaged each round: equal to FedAvg of the whole model on the same batches. The server
+    holds a copy of the server half, and its optimizer's state, for every client. Of a client
+    that is lost in a round nothing stays, not the steps of its optimizer either.
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained.
+    batches_per_exchange : int
+        Batches that go forward with the same weights in one exchange; their gradients
+        are stepped through one after the other. 1 is exact. More makes a round of fewer
+        messages, for links on which a message costs seconds, at the price of gradients
+        that are up to that many steps old.
+    **settings
+        Arguments of :class:`SplitStrategy`.
+    """
+
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        batches_per_exchange: int = 1,
+        **settings: Unpack[StrategySettings],
+    ) -> None:
+        keep = settings.get("keep_optimizer_state", True)
+        self.server = ServerHalfPerClient(task, keep_optimizer_state=keep)
+        super().__init__(task, {"server": self.server}, **settings)
+        self.batches_per_exchange = batches_per_exchange
+
+    def begin(self, round_: Round) -> Questions[TrainReply]:
+        """Exchange every batch of the round; ask for the client halves."""
+        self.server.begin(round_.clients)
+        exchanges = Exchanges(round_, round_.clients, self.batches_per_exchange)
+        while replies := exchanges.ask():
+            for client, reply in replies.items():
+                gradients = self.server.answer(
+                    round_,
+                    client,
+                    reply.smashed,
+                    exchange=exchanges.number,
+                    progress=exchanges.progress(reply),
+                )
+                exchanges.answer(client, gradients)
+        return exchanges.flushes()
+
+    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
+        """Average the server halves of the clients whose replies count; undo the others'."""
+        lost = set(round_.clients) - set(replies)
+        self.server.undo(lost, round_.saved["server"])
+        round_.losses = [loss for loss in round_.losses if loss.client in replies]
+        self.server.average(round_.weights)

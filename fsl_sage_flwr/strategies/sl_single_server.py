@@ -1,0 +1,107 @@
+"""SplitFed V2: one server half for all clients."""
+
+import logging
+import random
+from typing import Unpack
+
+from ..messages import TrainReply
+from ..seeding import derive_seed
+from ..task import SplitTask
+from .exchanges import Exchanges
+from .round import Question, Questions, Round
+from .server_half import OneServerHalf
+from .settings import StrategySettings
+from .split_strategy import SplitStrategy
+
+log = logging.getLogger("flwr.fsl_sage")
+
+
+class SplitFedV2(SplitStrategy):
+    """SplitFed V2 (Thapa et al., AAAI 2022, arXiv 2004.12088): one server half for all.
+
+    Batches are exchanged for their gradients as in :class:`SplitFedV1`. The clients' batches
+    of the same exchange are taken one after the other, their order shuffled by the run's seed.
+
+    When a client is lost whose batches the server half has been stepped on, the server half
+    is put back, and the others' exchanges begin again: what was learnt from half a client
+    cannot be told from the rest. A client lost after its last batch leaves all of them.
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained.
+    batches_per_exchange : int
+        As of :class:`SplitFedV1`.
+    server_order : {"batch", "client"}
+        ``"client"`` trains with one whole client after the other, as the reference does.
+    **settings
+        Arguments of :class:`SplitStrategy`.
+    """
+
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        batches_per_exchange: int = 1,
+        server_order: str = "batch",
+        **settings: Unpack[StrategySettings],
+    ) -> None:
+        self.server = OneServerHalf(task)
+        super().__init__(task, {"server": self.server}, **settings)
+        self.batches_per_exchange = batches_per_exchange
+        self.server_order = server_order
+
+    def begin(self, round_: Round) -> Questions[TrainReply]:
+        """Exchange every batch of the round; ask for the client halves."""
+        groups = [round_.clients]
+        if self.server_order == "client":
+            groups = [
+                [client] for client in self._shuffled(round_, round_.clients, "whole clients")
+            ]
+        flushes: dict[int, Question[TrainReply]] = {}
+        for i, clients in enumerate(groups):
+            flushes.update(self._exchange(round_, clients, i / len(groups), 1 / len(groups)))
+        return flushes
+
+    def _exchange(
+        self, round_: Round, clients: list[int], start: float, length: float
+    ) -> Questions[TrainReply]:
+        """Exchange every batch of some clients, again without those that are lost midway.
+
+        ``start`` and ``length`` say which part of the round this is.
+        """
+        before, losses = self.server.snapshot(), len(round_.losses)
+        attempt = 0
+        while True:
+            exchanges = Exchanges(round_, clients, self.batches_per_exchange, attempt)
+            stepped = set[int]()
+            while (replies := exchanges.ask()) and stepped <= set(exchanges.left):
+                for client in self._shuffled(round_, list(replies), exchanges.number):
+                    reply = replies[client]
+                    stepped.add(client)
+                    gradients = self.server.answer(
+                        round_,
+                        client,
+                        reply.smashed,
+                        exchange=exchanges.number,
+                        progress=exchanges.progress(reply, start, length),
+                    )
+                    exchanges.answer(client, gradients)
+                exchanges.leave_out_the_slow()
+                if not stepped <= set(exchanges.left):
+                    break
+            if stepped <= set(exchanges.left):
+                return exchanges.flushes()
+            log.warning(
+                "round %d: clients %s begin again, without the batches of %s",
+                round_.number + 1, exchanges.left, sorted(stepped - set(exchanges.left)),
+            )  # fmt: skip
+            self.server.restore(before)
+            del round_.losses[losses:]
+            clients, attempt = exchanges.left, attempt + 1
+
+    def _shuffled(self, round_: Round, clients: list[int], purpose: int | str) -> list[int]:
+        draw = random.Random(derive_seed(self.task.seed, "order", round_.number, purpose))
+        return draw.sample(clients, len(clients))
