@@ -108,7 +108,9 @@ def test_names_that_are_taken_are_refused() -> None:
     with pytest.raises(ValueError, match="algorithm 'fsl_sage' is registered already"):
         register_algorithm("fsl_sage", lambda task, config: LouderCseFsl(task))
     with pytest.raises(ValueError, match=f"message type '{TYPE}' has a handler"):
-        register_algorithm("other", lambda task, config: LouderCseFsl(task), {TYPE: louder_train})
+        register_algorithm(
+            "other", lambda task, config: LouderCseFsl(task), {TYPE: train_shared_head}
+        )
     assert "other" not in ALGORITHMS
 
 

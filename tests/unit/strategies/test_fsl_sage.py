@@ -150,7 +150,7 @@ def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
 
 def test_a_warm_start_that_is_given_up_is_done_again() -> None:
     def broken(partition: int, reply: Message) -> Message:
-        if partition != 1 or reply.metadata.message_type != CSE_FSL or failed:
+        if partition != 1 or reply.metadata.message_type != WARM_START or failed:
             return reply
         failed.append(True)
         return error_instead(reply)
@@ -160,13 +160,13 @@ def test_a_warm_start_that_is_given_up_is_done_again() -> None:
     strategy = fsl_sage(warm_start=True, min_train_nodes=CLIENTS)
     train(strategy, nodes, 3)
     kinds = [kind for kind, client in nodes.types if client == 0 and kind.startswith("train")]
-    assert kinds == [CSE_FSL, CSE_FSL, TRAIN]
+    assert kinds == [WARM_START, WARM_START, TRAIN]
 
 
 def test_a_client_that_was_not_in_the_warm_start_answers_a_probe() -> None:
     strategy, nodes = fsl_sage(warm_start=True, fraction_train=0.7), grid()
     train(strategy, nodes, 4)
-    warm = [client for kind, client in nodes.types if kind == CSE_FSL]
+    warm = [client for kind, client in nodes.types if kind == WARM_START]
     probed = [client for kind, client in nodes.types if kind == PROBE]
     assert sorted(warm + probed) == list(range(CLIENTS))
 
