@@ -7,12 +7,12 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from .algorithms import ALGORITHMS
-from .assembly import build_task, build_test_batches
-from .config import RunConfig
-from .recorder import EnoughCommunicationError, Recorder
-from .results import RunDirectory, refuse_completed, run_path
+from .app.assembly import build_task, build_test_batches
+from .app.config import RunConfig
+from .app.recorder import EnoughCommunicationError, Recorder
+from .app.results import RunDirectory, refuse_completed, run_path
+from .app.trackers import open_tracker
 from .strategies import DeadActorError, DivergedError
-from .trackers import open_tracker
 
 log = logging.getLogger("flwr.fsl_sage")
 

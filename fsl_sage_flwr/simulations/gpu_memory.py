@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from ..assembly import EVALUATION_BATCH, build_task
-from ..config import RunConfig
+from ..app.assembly import EVALUATION_BATCH, build_task
+from ..app.config import RunConfig
 from ..splitting import (
     as_tensors,
     auxiliary_step,

@@ -8,9 +8,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from ..config import RunConfig
-from ..results import RunDirectory, refuse_completed, run_path
-from ..trackers import require
+from ..app.config import RunConfig
+from ..app.results import RunDirectory, refuse_completed, run_path
+from ..app.trackers import require
 from .app_directory import write_app
 from .progress import Rows, follow
 from .superlink import SuperLink

@@ -9,10 +9,10 @@ import torch
 from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.algorithms import ALGORITHMS
+from fsl_sage_flwr.app.config import ConfigError
+from fsl_sage_flwr.app.results import HISTORY_COLUMNS
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.config import ConfigError
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.results import HISTORY_COLUMNS
 from fsl_sage_flwr.server_app import main
 
 from ..integration.commands import history_of, run_directory, summary_of

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from ..messages.ledger import COLUMNS as BYTE_COLUMNS
 from .config import ConfigError, RunConfig
-from .messages.ledger import COLUMNS as BYTE_COLUMNS
 
 HISTORY_COLUMNS = (
     "round",

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsl_sage_flwr.config import ConfigError, RunConfig
-from fsl_sage_flwr.messages.ledger import COLUMNS
-from fsl_sage_flwr.results import (
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.results import (
     CLIENT_COLUMNS,
     HISTORY_COLUMNS,
     RunDirectory,
     refuse_completed,
     run_path,
 )
+from fsl_sage_flwr.messages.ledger import COLUMNS
 from fsl_sage_flwr.strategies import ClientRound
 
 
