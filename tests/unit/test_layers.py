@@ -50,6 +50,8 @@ BELOW = {
         *("app.trackers", "batching", "data", "messages", "models", "seeding", "splitting"),
         *("strategies", "task"),
     },
+    # Where the command begins.
+    "command": {"simulations"},
 }
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
@@ -64,6 +66,9 @@ WITHOUT_FLOWER = {
     "app.config",
 }
 WITHOUT_FLOWER |= {"app.assembly", "app.results", "app.trackers"}
+# Packages of the extra `command`: where it is not installed only this room is missing.
+OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"}
+WITH_THE_COMMAND = {"simulations"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
     "__init__": set(),
@@ -75,6 +80,7 @@ ONLY = {
     "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},
     "app.__init__": set(),
+    "command": set(),
     "app.trackers": {"torch", "wandb"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},
@@ -171,6 +177,7 @@ def test_third_party_imports_of_a_room(path):
     found, room = third_party(IMPORTS[path]), room_of(path)
     assert found <= ONLY.get(room, found)
     assert not (room in WITHOUT_FLOWER and "flwr" in found)
+    assert room in WITH_THE_COMMAND or found.isdisjoint(OF_THE_COMMAND)
 
 
 def test_no_import_is_hidden_in_text():
