@@ -38,16 +38,26 @@ BELOW = {
     "app.config": {"algorithms", "app.trackers", "data", "models", "schedules", "splitting"},
     "app.assembly": {"app.config", "data", "models", "task", "splitting", "seeding", "batching"},
     "app.results": {"app.config", "messages"},
+    "app.claim": {"app.config", "app.results"},
     "app.recorder": {"app.config", "app.results", "app.trackers", "strategies", "task"},
     "client_app": {"app.assembly", "app.config", "client_apps", "task"},
     "server_app": {
-        *("algorithms", "app.assembly", "app.config", "app.recorder", "app.results"),
-        *("app.trackers", "strategies"),
+        *("algorithms", "app.assembly", "app.claim", "app.config", "app.recorder"),
+        *("app.results", "app.trackers", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
-        *("__init__", "app.assembly", "app.config", "app.recorder", "app.results"),
-        *("app.trackers", "batching", "data", "messages", "models", "seeding", "splitting"),
+        *("__init__", "app.assembly", "app.claim", "app.config", "app.recorder"),
+        *(
+            "app.results",
+            "app.trackers",
+            "batching",
+            "data",
+            "messages",
+            "models",
+            "seeding",
+            "splitting",
+        ),
         *("strategies", "task"),
     },
     # Where the command begins.
@@ -65,7 +75,7 @@ WITHOUT_FLOWER = {
     "app.__init__",
     "app.config",
 }
-WITHOUT_FLOWER |= {"app.assembly", "app.results", "app.trackers"}
+WITHOUT_FLOWER |= {"app.assembly", "app.claim", "app.results", "app.trackers"}
 # Packages of the extra `command`: where it is not installed only this room is missing.
 OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"}
 WITH_THE_COMMAND = {"simulations"}
@@ -81,6 +91,7 @@ ONLY = {
     "messages": {"flwr", "torch", "numpy"},
     "app.__init__": set(),
     "command": set(),
+    "app.claim": {"filelock"},
     "app.trackers": {"torch", "wandb"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},

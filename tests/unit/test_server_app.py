@@ -9,7 +9,8 @@ import torch
 from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.algorithms import ALGORITHMS
-from fsl_sage_flwr.app.config import ConfigError
+from fsl_sage_flwr.app.claim import claim_for_command
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import HISTORY_COLUMNS
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
@@ -122,3 +123,21 @@ def test_a_cosine_that_ends_with_the_run_cannot_be_lengthened(
     else:
         with pytest.raises(ConfigError, match="num-server-rounds was 2, now 3"):
             run(tmp_path / "more", **longer)
+
+
+def test_a_run_is_refused_where_another_is_at_work_and_leaves_it_alone(tmp_path: Path) -> None:
+    config = RunConfig.from_run_config({**QUICK, "run-name": "mine", "results-dir": str(tmp_path)})
+    with claim_for_command(config) as held:
+        with pytest.raises(ConfigError, match="run-name = 'mine': another run is at work in"):
+            run(tmp_path, **{"run-name": "mine"})
+        assert [entry.name for entry in held.path.iterdir()] == [".locks"]
+    assert summary_of(run(tmp_path, **{"run-name": "mine"}))["completed"] is True
+
+
+def test_two_runs_without_a_name_leave_two_directories(tmp_path: Path) -> None:
+    for _ in range(2):
+        config = {**QUICK, "num-server-rounds": 1, "results-dir": str(tmp_path)}
+        nodes = MemoryGrid(app, 2, run_config=config)
+        main(nodes, Context(1, 0, {}, RecordDict(), config))
+    summaries = [summary_of(path.parent) for path in tmp_path.rglob("summary.json")]
+    assert [summary["completed"] for summary in summaries] == [True, True]
