@@ -15,6 +15,7 @@ from fsl_sage_flwr.app.results import HISTORY_COLUMNS
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.server_app import main
+from fsl_sage_flwr.simulations import load_results
 
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
@@ -80,6 +81,28 @@ def test_resumed_run_has_the_history_of_an_uninterrupted_one(
     ours, theirs = history_of(whole), history_of(resumed)
     same = [column for column in ours if "bytes" not in column]  # nodes are asked again
     pd.testing.assert_frame_equal(ours[same], theirs[same], check_exact=True)
+
+
+def test_a_run_of_another_version_goes_on_in_its_own_directory(tmp_path: Path) -> None:
+    """Its rows have a column that is gone, and lack one that has come since."""
+    mine = {"run-name": "mine"}
+    directory = run(tmp_path, **mine)
+    checkpoint = directory / "checkpoints" / "latest.pt"
+    saved = torch.load(checkpoint, weights_only=True)
+    for old in saved["history"]:
+        old["once_known"] = old.pop("client_step_seconds")
+    for old in saved["clients"]:
+        old["battery"] = old.pop("update_norm")
+    torch.save(saved, checkpoint)
+    run(tmp_path, **mine, **{"num-server-rounds": 3, "resume": str(checkpoint)})
+    history = pd.read_csv(directory / "history.csv")
+    assert list(history) == [*HISTORY_COLUMNS, "once_known"]
+    assert list(history["once_known"].notna()) == [True, True, False]
+    assert list(history["client_step_seconds"].notna()) == [False, False, True]
+    clients = pd.read_csv(directory / "clients.csv")
+    assert list(clients["battery"].notna()) == [True] * 4 + [False] * 2
+    loaded = load_results(directory)
+    assert list(loaded["once_known"].notna()) == [True, True, False]
 
 
 def test_checkpoint_of_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
