@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fsl_sage_flwr.assembly import build_task, build_test_batches
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.assembly import build_task, build_test_batches
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.splitting import (
     AlignmentQuality,
     AlignmentRecipe,

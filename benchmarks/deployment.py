@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations.run import Federation, simulate
 from tests.integration.commands import run_directory
 from tests.integration.deployment import Deployment

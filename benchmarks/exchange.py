@@ -19,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from fsl_sage_flwr.assembly import build_task
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.simulations.app_directory import write_app
 from fsl_sage_flwr.simulations.run import Federation, simulate

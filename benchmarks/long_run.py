@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations.run import Federation, simulate
 
 MIB = 2**20

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations.run import Federation, simulate
 
 ROUNDS = (1, 5, 10)

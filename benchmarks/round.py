@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fsl_sage_flwr.assembly import build_task
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.messages.ledger import COLUMNS
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.simulations.run import Federation, simulate

@@ -3,9 +3,9 @@
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
-from .assembly import build_task
+from .app.assembly import build_task
+from .app.config import ConfigError, RunConfig
 from .client_apps import build_client_app, smashed_noise_mod
-from .config import ConfigError, RunConfig
 from .task import SplitTask
 
 DATA_PATH = "data-path"

@@ -7,12 +7,13 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from .algorithms import ALGORITHMS
-from .assembly import build_task, build_test_batches
-from .config import RunConfig
-from .recorder import EnoughCommunicationError, Recorder
-from .results import RunDirectory, refuse_completed, run_path
+from .app.assembly import build_task, build_test_batches
+from .app.claim import claim_for_training
+from .app.config import RunConfig
+from .app.recorder import EnoughCommunicationError, Recorder
+from .app.results import RunDirectory
+from .app.trackers import open_tracker
 from .strategies import DeadActorError, DivergedError
-from .trackers import open_tracker
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -23,9 +24,12 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train what the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
-    refuse_completed(config)
-    directory = RunDirectory(run_path(config))
-    log.info("results: %s", directory.path)
+    with claim_for_training(config) as path:
+        log.info("results: %s", path)
+        _train(grid, config, RunDirectory(path))
+
+
+def _train(grid: Grid, config: RunConfig, directory: RunDirectory) -> None:
     with (
         directory.reporting_failure(),
         open_tracker(config.tracker, directory.path, config.to_run_config()) as tracker,

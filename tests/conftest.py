@@ -1,6 +1,7 @@
 """Integration tests run only when asked for: ``pytest -m integration``."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import datasets
@@ -35,6 +36,18 @@ def no_memory_of_other_tests() -> None:
     """Start with no task and no live graph of another test's."""
     forget_tasks()
     live_forwards.clear()
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt this process and those that it starts.
+
+    A job that a shell without job control starts in the background (``nohup pytest &``) ignores
+    it, and so do its children.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fsl_sage_flwr.config import RunConfig
-from fsl_sage_flwr.results import HISTORY_COLUMNS, RunDirectory, run_path
+from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.app.results import HISTORY_COLUMNS, RunDirectory, run_path
 
 MIB = 2**20
 

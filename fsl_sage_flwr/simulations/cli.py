@@ -8,9 +8,9 @@ from types import FrameType
 
 from rich.console import Console
 
-from ..config import ConfigError
+from ..app.config import ConfigError
+from ..app.trackers import TrackerError
 from ..data import DatasetError
-from ..trackers import TrackerError
 from .commands import COMMANDS
 from .load_results import ResultsError
 from .superlink import FlowerError

@@ -3,7 +3,7 @@
 import torch
 from rich.table import Table
 
-from ..config import RunConfig
+from ..app.config import RunConfig
 from ..models import build_model
 from ..splitting import Cut, list_cuts, round_bytes
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..config import RunConfig
+from ..app.config import RunConfig
 from .load_results import CLIENTS
 from .sweeps.combinations import NOT_PART_OF_A_RUN
 from .sweeps.effect import idle_keys

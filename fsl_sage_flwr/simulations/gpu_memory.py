@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..assembly import EVALUATION_BATCH, build_task
-from ..config import RunConfig
+from ..app.assembly import EVALUATION_BATCH, build_task
+from ..app.config import RunConfig
 from ..splitting import (
     as_tensors,
     auxiliary_step,

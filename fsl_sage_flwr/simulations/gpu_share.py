@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..config import ConfigError, RunConfig
+from ..app.config import ConfigError, RunConfig
 from .gpu_memory import GpuMemory
 from .superlink import FlowerError
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..assembly import distribution_of
-from ..config import RunConfig
+from ..app.assembly import distribution_of
+from ..app.config import RunConfig
 from ..data import load_images, partition_indices
 
 MOST_COLOURS = 20

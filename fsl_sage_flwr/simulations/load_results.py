@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..results import HISTORY_COLUMNS, RunDirectory
+from ..app.results import HISTORY_COLUMNS, RunDirectory
 
 CLIENTS = "num-supernodes"
 HEAD_SIZE = "auxiliary_parameters"

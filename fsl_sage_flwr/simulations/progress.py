@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from ..results import RunDirectory
+from ..app.results import RunDirectory
 
 LOOK_EVERY = 0.2
 # Seconds of silence before Flower is asked whether the run has died, twice as long each time:

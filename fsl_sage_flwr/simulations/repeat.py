@@ -2,7 +2,7 @@
 
 import shlex
 
-from ..config import RunConfig
+from ..app.config import RunConfig
 from .load_results import CLIENTS, Run
 
 # Where a repetition leaves its results is for whoever repeats it to say.

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..config import RunConfig
+from ..app.config import RunConfig
 from .comparison import Comparison
 from .differences import differing_settings, is_missing
 from .load_results import Run

@@ -8,9 +8,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from ..config import RunConfig
-from ..results import RunDirectory, refuse_completed, run_path
-from ..trackers import require
+from ..app.claim import Claim, claim_for_command
+from ..app.config import RunConfig
+from ..app.results import RunDirectory
+from ..app.trackers import require
 from .app_directory import write_app
 from .progress import Rows, follow
 from .superlink import SuperLink
@@ -81,16 +82,26 @@ def simulate(
     Raises
     ------
     ConfigError
-        The directory holds a completed run.
+        The directory holds a completed run, or another run is at work in it.
     FlowerError
         Flower did not start, or refused the run.
     TrackerError
         The package of the tracker that is asked for is not installed.
     """
     require(config.tracker)
-    path = run_path(config)
-    config = replace(config, run_name=path.name)
-    refuse_completed(config)
+    with claim_for_command(config) as claim:
+        config = replace(config, run_name=claim.path.name)
+        return _simulate(config, federation, claim, each_round, stop), claim.path
+
+
+def _simulate(
+    config: RunConfig,
+    federation: Federation,
+    claim: Claim,
+    each_round: Callable[[Rows], None],
+    stop: Event | None,
+) -> dict[str, Any]:
+    path = claim.path
     run = RunDirectory(path)
     run.begin_simulation(federation.options(), resumed=bool(config.resume))
     with tempfile.TemporaryDirectory(prefix="fsl-sage-") as name, run.reporting_failure():
@@ -100,7 +111,11 @@ def simulate(
         values = config.to_run_config().items()
         run_config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values))
         with SuperLink(
-            directory, app, federation.cpus_per_client, federation.visible_gpus
+            directory,
+            app,
+            federation.cpus_per_client,
+            federation.visible_gpus,
+            claim.environment,
         ) as superlink:
             run_id = superlink.run(app, run_config, federation.options())
             summary = follow(path, lambda: superlink.status(run_id), each_round, stop)
@@ -109,4 +124,4 @@ def simulate(
             kept = path / "superlink.log"
             kept.write_text(superlink.log.read_text(errors="replace"))
             summary = {**summary, "log": str(kept)}
-    return summary, path
+    return summary

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError, RunConfig
+from ..app.config import ConfigError, RunConfig
 
 PRESETS, EXPERIMENTS = "presets", "experiments"
 

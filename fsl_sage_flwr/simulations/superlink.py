@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,8 @@ class SuperLink:
         With how many each of its processes computes, server and clients alike.
     visible_gpus : str, optional
         The GPUs that its processes see, as in ``CUDA_VISIBLE_DEVICES``.
+    environment : mapping, optional
+        What its processes find in their environment, beside this process's.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class SuperLink:
         working_directory: Path,
         threads: int,
         visible_gpus: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._threads, self._visible_gpus = threads, visible_gpus
+        self._extra = dict(environment or {})
         self._home = directory / "flower-home"
         self._cwd = working_directory
         self._process: subprocess.Popen[bytes] | None = None
@@ -124,6 +129,7 @@ class SuperLink:
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
+            **self._extra,
             # Flower starts its own programs by name: they are beside this Python.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "FLWR_HOME": str(self._home),

@@ -11,9 +11,9 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
-from fsl_sage_flwr.assembly import build_task
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.task import SplitTask
 
 FAULTS, MARKS = "FSL_SAGE_TEST_FAULTS", "FSL_SAGE_TEST_MARKS"

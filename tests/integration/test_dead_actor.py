@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fsl_sage_flwr.config import RunConfig
-from fsl_sage_flwr.results import run_path
+from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.app.results import run_path
 from fsl_sage_flwr.simulations.run import Federation, simulate
 
 from .commands import history_of

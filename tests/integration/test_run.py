@@ -126,6 +126,7 @@ def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
     mark = f"fsl-sage-test-{tmp_path.name}-{number}"

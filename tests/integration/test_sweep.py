@@ -48,6 +48,7 @@ def test_a_completed_run_is_not_written_over(tmp_path: Path) -> None:
     assert "holds a completed run already" in again.stderr
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> None:
     mark = f"fsl-sage-test-{tmp_path.name}-{number}"

@@ -11,11 +11,11 @@ from flwr_datasets.partitioner import LinearPartitioner
 from torch import nn
 
 from fsl_sage_flwr.algorithms import ALGORITHMS, common_arguments, register_algorithm
-from fsl_sage_flwr.assembly import build_task
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.client_apps.handlers import HANDLERS, register_handlers
 from fsl_sage_flwr.client_apps.shared_head import train_shared_head
-from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.data import (
     DATASETS,
     DISTRIBUTIONS,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.config import RunConfig
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -9,11 +9,13 @@ import torch
 from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.algorithms import ALGORITHMS
+from fsl_sage_flwr.app.claim import claim_for_command
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.results import HISTORY_COLUMNS
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.config import ConfigError
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.results import HISTORY_COLUMNS
 from fsl_sage_flwr.server_app import main
+from fsl_sage_flwr.simulations import load_results
 
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
@@ -81,6 +83,28 @@ def test_resumed_run_has_the_history_of_an_uninterrupted_one(
     pd.testing.assert_frame_equal(ours[same], theirs[same], check_exact=True)
 
 
+def test_a_run_of_another_version_goes_on_in_its_own_directory(tmp_path: Path) -> None:
+    """Its rows have a column that is gone, and lack one that has come since."""
+    mine = {"run-name": "mine"}
+    directory = run(tmp_path, **mine)
+    checkpoint = directory / "checkpoints" / "latest.pt"
+    saved = torch.load(checkpoint, weights_only=True)
+    for old in saved["history"]:
+        old["once_known"] = old.pop("client_step_seconds")
+    for old in saved["clients"]:
+        old["battery"] = old.pop("update_norm")
+    torch.save(saved, checkpoint)
+    run(tmp_path, **mine, **{"num-server-rounds": 3, "resume": str(checkpoint)})
+    history = pd.read_csv(directory / "history.csv")
+    assert list(history) == [*HISTORY_COLUMNS, "once_known"]
+    assert list(history["once_known"].notna()) == [True, True, False]
+    assert list(history["client_step_seconds"].notna()) == [False, False, True]
+    clients = pd.read_csv(directory / "clients.csv")
+    assert list(clients["battery"].notna()) == [True] * 4 + [False] * 2
+    loaded = load_results(directory)
+    assert list(loaded["once_known"].notna()) == [True, True, False]
+
+
 def test_checkpoint_of_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
     part = run(tmp_path / "part")
     checkpoint = str(part / "checkpoints" / "latest.pt")
@@ -122,3 +146,21 @@ def test_a_cosine_that_ends_with_the_run_cannot_be_lengthened(
     else:
         with pytest.raises(ConfigError, match="num-server-rounds was 2, now 3"):
             run(tmp_path / "more", **longer)
+
+
+def test_a_run_is_refused_where_another_is_at_work_and_leaves_it_alone(tmp_path: Path) -> None:
+    config = RunConfig.from_run_config({**QUICK, "run-name": "mine", "results-dir": str(tmp_path)})
+    with claim_for_command(config) as held:
+        with pytest.raises(ConfigError, match="run-name = 'mine': another run is at work in"):
+            run(tmp_path, **{"run-name": "mine"})
+        assert [entry.name for entry in held.path.iterdir()] == [".locks"]
+    assert summary_of(run(tmp_path, **{"run-name": "mine"}))["completed"] is True
+
+
+def test_two_runs_without_a_name_leave_two_directories(tmp_path: Path) -> None:
+    for _ in range(2):
+        config = {**QUICK, "num-server-rounds": 1, "results-dir": str(tmp_path)}
+        nodes = MemoryGrid(app, 2, run_config=config)
+        main(nodes, Context(1, 0, {}, RecordDict(), config))
+    summaries = [summary_of(path.parent) for path in tmp_path.rglob("summary.json")]
+    assert [summary["completed"] for summary in summaries] == [True, True]

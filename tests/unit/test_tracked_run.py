@@ -7,8 +7,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
+from fsl_sage_flwr.app.trackers import TrackerError
 from fsl_sage_flwr.simulations.cli import main
-from fsl_sage_flwr.trackers import TrackerError
 
 from ..integration.commands import history_of, run_directory, summary_of
 from .test_server_app import on_few_digits, run

@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 from flwr.serverapp import ServerApp
 
-from fsl_sage_flwr import FslSage
-from fsl_sage_flwr.strategies import to_record
+from fsl_sage_flwr import FslSage, to_record
 
 from .task import build_task, data
 

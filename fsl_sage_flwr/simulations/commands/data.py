@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ...config import ConfigError, RunConfig
+from ...app.config import ConfigError, RunConfig
 from ...data import DATASETS, DISTRIBUTIONS
 from .federation_options import positive
 

@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ...config import ConfigError, RunConfig
-from ...results import RunDirectory
+from ...app.config import ConfigError, RunConfig
+from ...app.results import RunDirectory
 from ..leakage.measurement import Effort, Leakage, measure, psnr
 from ..settings import read_words, resolve
 

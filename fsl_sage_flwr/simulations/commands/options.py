@@ -7,7 +7,7 @@ from typing import get_args
 import pandas as pd
 from rich.console import Console
 
-from ...config import ConfigError
+from ...app.config import ConfigError
 from ..comparison import MIB, Comparison, Count, compare
 
 BANDWIDTH = 100.0

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ...config import ConfigError
+from ...app.config import ConfigError
 from ..load_results import load_results
 from .options import add_bandwidth_option, add_comparison_options, comparison_of, say, write
 

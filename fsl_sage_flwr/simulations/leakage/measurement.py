@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...assembly import build_task
+from ...app.assembly import build_task
+from ...app.config import ConfigError, RunConfig
 from ...batching import batches_of
-from ...config import ConfigError, RunConfig
 from ...data import load_images, normalize
 from ...data.image_dataset import ImageDataset
 from ...seeding import derive_seed

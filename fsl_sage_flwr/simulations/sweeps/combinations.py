@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...config import ConfigError, RunConfig
+from ...app.config import ConfigError, RunConfig
 from .effect import idle_keys
 
 # Where and how a run is done, and not what it is.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ...config import RunConfig
+from ...app.config import RunConfig
 
 SPLIT_FED = ("sl_multi_server", "sl_single_server")
 WITHOUT_HEAD = ("fed_avg", *SPLIT_FED)

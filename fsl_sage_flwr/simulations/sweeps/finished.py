@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...config import ConfigError, RunConfig
-from ...results import RunDirectory
+from ...app.config import ConfigError, RunConfig
+from ...app.results import RunDirectory
 from .combinations import identity
 
 

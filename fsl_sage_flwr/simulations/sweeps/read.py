@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ...config import ConfigError
+from ...app.config import ConfigError
 from ..settings import absolute_paths, read_preset, read_words
 
 BLOCKS, BASE = "runs", "preset"

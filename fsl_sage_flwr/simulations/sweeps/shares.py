@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ...config import ConfigError
+from ...app.config import ConfigError
 from ..run import Federation
 
 

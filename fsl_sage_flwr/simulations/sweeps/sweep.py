@@ -8,8 +8,8 @@ from queue import SimpleQueue
 from threading import Event
 from typing import Any, Protocol
 
-from ...config import ConfigError
-from ...trackers import TrackerError
+from ...app.config import ConfigError
+from ...app.trackers import TrackerError
 from ..progress import Rows
 from ..run import Federation, simulate
 from ..superlink import FlowerError

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fsl_sage_flwr.algorithms import ALGORITHMS
-from fsl_sage_flwr.assembly import build_task
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations.gpu_memory import train_one_round, train_server_half
 from fsl_sage_flwr.simulations.gpu_share import automatic_share
 

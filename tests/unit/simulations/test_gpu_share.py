@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fsl_sage_flwr.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.simulations.gpu_memory import GpuMemory
 from fsl_sage_flwr.simulations.gpu_share import MARGIN, RAY_UNITS, automatic_share, fit
 from fsl_sage_flwr.simulations.superlink import FlowerError

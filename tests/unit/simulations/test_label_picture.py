@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fsl_sage_flwr.assembly import distribution_of
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.assembly import distribution_of
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.data import ImageDataset, load_images, partition_indices
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.label_picture import counts_of, draw, label_counts, summary

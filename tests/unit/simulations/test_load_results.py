@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from fsl_sage_flwr.config import RunConfig
-from fsl_sage_flwr.results import HISTORY_COLUMNS, RunDirectory
+from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.app.results import HISTORY_COLUMNS, RunDirectory
 from fsl_sage_flwr.simulations import ResultsError, load_results
 
 from ...made_runs import MIB, make_run

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from fsl_sage_flwr.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.simulations.settings import preset_names, read_preset, read_words, resolve
 
 

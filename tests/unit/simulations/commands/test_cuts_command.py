@@ -2,8 +2,8 @@
 
 import pytest
 
-from fsl_sage_flwr.assembly import build_task
-from fsl_sage_flwr.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.splitting import SplitError
 

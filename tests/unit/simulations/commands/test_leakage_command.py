@@ -8,8 +8,8 @@ import matplotlib.image
 import pytest
 import torch
 
-from fsl_sage_flwr.assembly import build_task
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.leakage import Leakage, measure
 from fsl_sage_flwr.simulations.leakage.measurement import Effort, psnr

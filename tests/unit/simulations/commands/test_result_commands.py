@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from fsl_sage_flwr.results import HISTORY_COLUMNS
+from fsl_sage_flwr.app.results import HISTORY_COLUMNS
 from fsl_sage_flwr.simulations.cli import main
 
 from ....made_runs import make_run

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from fsl_sage_flwr.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.simulations.settings import EXPERIMENTS, preset_names
 from fsl_sage_flwr.simulations.sweeps import combinations, read_sweep
 from fsl_sage_flwr.simulations.sweeps.combinations import identity

@@ -5,8 +5,8 @@ import torch
 from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.algorithms import ALGORITHMS
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.config import RunConfig
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.sweeps.effect import idle_keys
 

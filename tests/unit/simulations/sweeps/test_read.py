@@ -1,6 +1,6 @@
 import pytest
 
-from fsl_sage_flwr.config import ConfigError
+from fsl_sage_flwr.app.config import ConfigError
 from fsl_sage_flwr.simulations.settings import resolve
 from fsl_sage_flwr.simulations.sweeps import read_sweep
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsl_sage_flwr.config import ConfigError
+from fsl_sage_flwr.app.config import ConfigError
 from fsl_sage_flwr.simulations.run import Federation
 from fsl_sage_flwr.simulations.sweeps import share_out
 

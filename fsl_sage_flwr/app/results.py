@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from ..messages.ledger import COLUMNS as BYTE_COLUMNS
 from .config import ConfigError, RunConfig
-from .messages.ledger import COLUMNS as BYTE_COLUMNS
 
 HISTORY_COLUMNS = (
     "round",
@@ -146,17 +146,19 @@ class RunDirectory:
         self._write_json(self.federation_of(self.path), federation)
 
     def write_history(self, rows: list[dict[str, Any]], clients: list[dict[str, Any]]) -> None:
-        """Write the whole history of rounds and of clients, as a resumed run does."""
+        """Write the whole history of rounds and of clients, as a resumed run does.
+
+        Rows of another version of this package may lack a column, which stays empty, or
+        have one more, which stands behind ours.
+        """
         history, of_clients = self.history_of(self.path), self.clients_of(self.path)
         self._replace(history, lambda path: self._csv(path, rows, HISTORY_COLUMNS))
         self._replace(of_clients, lambda path: self._csv(path, clients, CLIENT_COLUMNS))
 
     def append_history(self, row: dict[str, Any], clients: list[dict[str, Any]]) -> None:
-        """Add a round's row, and those of its clients."""
-        with self.clients_of(self.path).open("a", newline="") as file:
-            csv.DictWriter(file, CLIENT_COLUMNS).writerows(clients)
-        with self.history_of(self.path).open("a", newline="") as file:
-            csv.DictWriter(file, HISTORY_COLUMNS).writerow(row)
+        """Add a round's row, and those of its clients, under the columns that are there."""
+        self._append(self.clients_of(self.path), clients)
+        self._append(self.history_of(self.path), [row])
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``."""
@@ -180,10 +182,23 @@ class RunDirectory:
 
     @staticmethod
     def _csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+        known = list(dict.fromkeys([*columns, *(column for row in rows for column in row)]))
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
+            writer = csv.DictWriter(file, known)
             writer.writeheader()
             writer.writerows(rows)
+
+    def _append(self, path: Path, rows: list[dict[str, Any]]) -> None:
+        """Add rows in the order of the file's header; a column that it lacks is put behind."""
+        with path.open("r+", newline="") as file:
+            there = csv.DictReader(file)
+            header = list(there.fieldnames or ())
+            if set[str]().union(*rows).issubset(header):
+                file.seek(0, os.SEEK_END)
+                csv.DictWriter(file, header).writerows(rows)
+                return
+            every = [*there, *rows]
+        self._replace(path, lambda unfinished: self._csv(unfinished, every, header))
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, indent=2) + "\n"

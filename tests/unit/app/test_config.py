@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from fsl_sage_flwr.algorithms import ALGORITHMS
-from fsl_sage_flwr.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.data import DATASETS
 from fsl_sage_flwr.models import CATALOGUE
 from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
 
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 DEFAULTS = RunConfig().to_run_config()
 CHECKED = {f.name.replace("_", "-") for f in fields(RunConfig) if f.metadata["check"]}
 

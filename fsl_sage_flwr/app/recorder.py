@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from flwr.app import ArrayRecord, MetricRecord
 
+from ..strategies import SplitStrategy, to_record
+from ..task import Batch
 from .config import SCHEDULE_KEYS, ConfigError, RunConfig
 from .results import RunDirectory
-from .strategies import SplitStrategy, to_record
-from .task import Batch
 from .trackers import Tracker
 
 log = logging.getLogger("flwr.fsl_sage")

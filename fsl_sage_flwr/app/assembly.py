@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from .config import RunConfig
-from .data import (
+from ..data import (
     ClientData,
     Distribution,
     FederatedImages,
@@ -15,10 +14,10 @@ from .data import (
     load_images,
     load_own_images,
 )
-from .models import CATALOGUE, build_model
-from .seeding import derive_seed
-from .splitting import as_tensors, build_auxiliary, choose_cut, list_cuts, split
-from .task import (
+from ..models import CATALOGUE, build_model
+from ..seeding import derive_seed
+from ..splitting import as_tensors, build_auxiliary, choose_cut, list_cuts, split
+from ..task import (
     Batch,
     ClientIdentity,
     OptimizerFactory,
@@ -26,6 +25,7 @@ from .task import (
     TrainBatches,
     ValidationBatches,
 )
+from .config import RunConfig
 
 EVALUATION_BATCH = 500
 

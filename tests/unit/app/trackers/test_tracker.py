@@ -2,8 +2,8 @@
 
 import pytest
 
-from fsl_sage_flwr.results import HISTORY_COLUMNS
-from fsl_sage_flwr.trackers import Tracker
+from fsl_sage_flwr.app.results import HISTORY_COLUMNS
+from fsl_sage_flwr.app.trackers import Tracker
 
 ROW = {**dict.fromkeys(HISTORY_COLUMNS), "round": 3, "test_accuracy": 0.5, "comm_bytes": 7}
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from fsl_sage_flwr.assembly import build_task
-from fsl_sage_flwr.config import RunConfig
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.models import CATALOGUE, ModelEntry
 from fsl_sage_flwr.splitting import AuxiliaryHead
 

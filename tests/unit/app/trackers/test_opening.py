@@ -11,7 +11,7 @@ import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
-from fsl_sage_flwr.trackers import TRACKERS, TrackerError, open_tracker, require
+from fsl_sage_flwr.app.trackers import TRACKERS, TrackerError, open_tracker, require
 
 BLOCK = 32 * 1024
 ROWS = [{"round": k, "test_accuracy": k / 4, "train_loss": None} for k in (1, 2, 3)]
@@ -101,7 +101,7 @@ def test_a_package_that_is_missing_is_named_with_its_command(
 def test_a_package_that_cannot_be_loaded_is_one_line_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "fsl_sage_flwr.trackers.tensorboard", raising=False)
+    monkeypatch.delitem(sys.modules, "fsl_sage_flwr.app.trackers.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrackerError, match="tensorboard is installed but cannot be loaded"):
         open_tracker("tensorboard", tmp_path, {})

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from .algorithms import ALGORITHMS
-from .data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS, local_copy
-from .models import CATALOGUE
-from .schedules import LearningRateSchedule, parse_schedule
-from .splitting import Workload
-from .splitting.alignment import SCHEDULES
-from .splitting.auxiliary import MAX_SHARE
-from .splitting.precision import PRECISIONS
+from ..algorithms import ALGORITHMS
+from ..data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS, local_copy
+from ..models import CATALOGUE
+from ..schedules import LearningRateSchedule, parse_schedule
+from ..splitting import Workload
+from ..splitting.alignment import SCHEDULES
+from ..splitting.auxiliary import MAX_SHARE
+from ..splitting.precision import PRECISIONS
 from .trackers import TRACKERS
 
 SERVER_ORDERS = ("batch", "client")

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsl_sage_flwr.config import ConfigError, RunConfig
-from fsl_sage_flwr.messages.ledger import COLUMNS
-from fsl_sage_flwr.results import (
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.results import (
     CLIENT_COLUMNS,
     HISTORY_COLUMNS,
     RunDirectory,
     refuse_completed,
     run_path,
 )
+from fsl_sage_flwr.messages.ledger import COLUMNS
 from fsl_sage_flwr.strategies import ClientRound
 
 
@@ -95,14 +95,34 @@ def test_a_resumed_history_is_written_whole_and_goes_on(run):
     assert files_in(run) == ["clients.csv", "history.csv"]
 
 
-def test_history_refuses_an_unknown_column(run):
-    run.write_history([row(1)], [])
-    before = RunDirectory.history_of(run.path).read_bytes()
-    with pytest.raises(ValueError, match="surprise"):
-        run.append_history(row(2, surprise=1), [])
-    with pytest.raises(ValueError, match="surprise"):
-        run.write_history([row(1), row(2, surprise=1)], [])
-    assert RunDirectory.history_of(run.path).read_bytes() == before
+def test_rows_of_another_version_keep_what_is_theirs_and_ours_is_empty(run):
+    theirs = {"round": 1, "test_accuracy": 0.5, "test_loss": 1.5, "once_known": 7}
+    client = {"round": 1, "client": 0, "battery": 0.9}
+    run.write_history([theirs], [client])
+    run.append_history(row(2, test_accuracy=0.75), [dict.fromkeys(CLIENT_COLUMNS, 2)])
+    first, second = rows_of(run)
+    assert list(first) == [*HISTORY_COLUMNS, "once_known"]
+    assert (first["test_accuracy"], first["once_known"]) == ("0.5", "7")
+    assert {first[c] for c in HISTORY_COLUMNS if c not in theirs} == {""}
+    assert (second["round"], second["test_accuracy"], second["once_known"]) == ("2", "0.75", "")
+    with RunDirectory.clients_of(run.path).open(newline="") as file:
+        of_first, of_second = csv.DictReader(file)
+    assert list(of_first) == [*CLIENT_COLUMNS, "battery"]
+    assert (of_first["battery"], of_first["examples"]) == ("0.9", "")
+    assert (of_second["battery"], of_second["examples"]) == ("", "2")
+
+
+def test_the_header_of_the_file_says_where_a_value_stands(run):
+    run.write_history([], [])
+    RunDirectory.history_of(run.path).write_text("test_loss,round,gone\r\n1.5,1,x\r\n")
+    run.append_history({"round": 2, "test_loss": 0.5}, [])
+    assert (
+        RunDirectory.history_of(run.path).read_text() == "test_loss,round,gone\n1.5,1,x\n0.5,2,\n"
+    )
+    run.append_history({"round": 3, "surprise": 9}, [])
+    assert RunDirectory.history_of(run.path).read_text().splitlines() == [
+        "test_loss,round,gone,surprise", "1.5,1,x,", "0.5,2,,", ",3,,9",
+    ]  # fmt: skip
     assert files_in(run) == ["clients.csv", "history.csv"]
 
 

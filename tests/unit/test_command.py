@@ -1,0 +1,82 @@
+"""The library needs none of the command's packages, and the command says when they are missing."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fsl_sage_flwr import command
+
+PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+# Flower brings rich along, and imports it itself.
+BLOCKED = sorted({*command.NEEDED} - {"rich"})
+
+NOBODY_MAY = f"""
+import sys
+sys.modules.update(dict.fromkeys({BLOCKED}))  # None: importing it raises ModuleNotFoundError
+"""
+# flwr-datasets and datasets are built on pandas and matplotlib: they may import them, we may not.
+WE_MAY_NOT = f"""
+import builtins
+importing = builtins.__import__
+
+def watched(name, globals=None, locals=None, fromlist=(), level=0):
+    by = (globals or {{}}).get("__name__") or ""
+    if by.startswith("fsl_sage_flwr") and not level and name.partition(".")[0] in {BLOCKED}:
+        raise ModuleNotFoundError(f"{{by}} imports {{name}}")
+    return importing(name, globals, locals, fromlist, level)
+
+builtins.__import__ = watched
+"""
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {requirement.partition(">")[0].partition("[")[0] for requirement in requirements}
+
+
+def test_the_command_looks_for_what_its_extra_has() -> None:
+    assert names(EXTRAS["command"]) == set(command.NEEDED)
+    assert names(PYPROJECT["project"]["dependencies"]).isdisjoint(command.NEEDED)
+    assert "fsl-sage-flwr[command]" in EXTRAS["dev"]
+
+
+def test_the_library_is_imported_where_none_of_them_is() -> None:
+    done = python(f"{NOBODY_MAY}\nimport fsl_sage_flwr")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("app", ["client_app", "server_app"])
+def test_the_apps_ask_for_none_of_them(app: str) -> None:
+    done = python(f"{WE_MAY_NOT}\nimport fsl_sage_flwr.{app}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_import_of_ours_would_be_seen() -> None:
+    done = python(f"{WE_MAY_NOT}\nimport fsl_sage_flwr.simulations")
+    assert "fsl_sage_flwr.simulations.load_results imports pandas" in done.stderr
+
+
+def test_the_command_says_in_one_line_what_to_install() -> None:
+    missing = "import sys; sys.modules.update(psutil=None, tabulate=None)"
+    done = python(f"{missing}\nfrom fsl_sage_flwr.command import main; sys.exit(main())")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "fsl-sage: the command needs psutil, tabulate, not installed here; "
+        "pip install 'fsl-sage-flwr[command]'\n"
+    )
+
+
+def test_the_command_runs_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["fsl-sage", "no-such-command"])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert PYPROJECT["project"]["scripts"]["fsl-sage"] == "fsl_sage_flwr.command:main"
