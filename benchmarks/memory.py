@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.run import Federation, simulate
 
 from .round import random_images

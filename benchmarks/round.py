@@ -98,7 +98,7 @@ def plain_loop(config: RunConfig) -> None:
                     task.model.client, task.head, optimizer, batch, task.loss, task.autocast
                 )
                 stepped = time.perf_counter()
-                if k % config.server_update_interval == 0:
+                if k % config.to_run_config()["server-update-interval"] == 0:
                     server_step(
                         task.model.server, server_optimizer, smashed, batch[1],
                         task.loss, task.autocast,

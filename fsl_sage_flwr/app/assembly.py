@@ -15,8 +15,10 @@ from ..data import (
     load_own_images,
 )
 from ..models import CATALOGUE, build_model
+from ..registry import ALGORITHMS
 from ..seeding import derive_seed
-from ..splitting import as_tensors, build_auxiliary, choose_cut, list_cuts, split
+from ..splitting import SplitError, as_tensors, build_auxiliary, choose_cut, list_cuts, split
+from ..strategies.common_options import HeadOptions
 from ..task import (
     Batch,
     ClientIdentity,
@@ -56,14 +58,15 @@ def build_task(config: RunConfig, data_path: str | None = None) -> SplitTask:
         model = split(whole, at=cut, example=example)
     smashed = tuple(t.detach() for t in as_tensors(model.client(example)))
     own_head = entry.auxiliary if cut == entry.cut or isinstance(entry.auxiliary, str) else "auto"
-    kind = {"auto": own_head, "blocks": "auto", "linear": "linear"}[config.auxiliary]
+    heads = config.options if isinstance(config.options, HeadOptions) else HeadOptions()
+    kind = {"auto": own_head, "blocks": "auto", "linear": "linear"}[heads.auxiliary]
 
     def auxiliary() -> nn.Module:
-        there = tuple(t.to(device) for t in smashed)
+        moved = tuple(t.to(device) for t in smashed)
         if not isinstance(kind, str):
-            return kind(there, train.num_classes)
+            return kind(moved, train.num_classes)
         return build_auxiliary(
-            model.server, there, train.num_classes, kind, config.auxiliary_max_share
+            model.server, moved, train.num_classes, kind, heads.auxiliary_max_share
         )
 
     parts = NodeImages if data_path is not None else FederatedImages
@@ -85,12 +88,12 @@ def build_task(config: RunConfig, data_path: str | None = None) -> SplitTask:
             config.server_weight_decay,
             config.server_momentum,
         ),
-        auxiliary_optimizer=_optimizer("adam", config.auxiliary_learning_rate, 0.0, 0.0),
+        auxiliary_optimizer=_optimizer("adam", heads.auxiliary_learning_rate, 0.0, 0.0),
         client_schedule=config.schedule("lr-schedule"),
         server_schedule=config.schedule("server-lr-schedule"),
         auxiliary_schedule=config.schedule("auxiliary-lr-schedule"),
         auxiliary=auxiliary,
-        auxiliary_from_server=config.auxiliary_init == "server",
+        auxiliary_from_server=heads.auxiliary_init == "server",
         local_epochs=config.local_epochs,
         device=device,
         precision=config.precision,
@@ -105,10 +108,16 @@ def _cut(config: RunConfig, model: nn.Module, example: Tensor) -> str:
     """
     if config.cut != "auto":
         return config.cut or CATALOGUE[config.model].cut
+    algorithm, work = ALGORITHMS[config.algorithm], config.workload()
+    round_bytes = algorithm.round_bytes
+    if round_bytes is None:
+        raise SplitError(
+            f"cut = 'auto' does not know the bytes of {config.algorithm!r}: it was registered "
+            "without round_bytes; name a cut."
+        )
     return choose_cut(
         list_cuts(model, example),
-        config.algorithm,
-        config.workload(),
+        lambda cut: round_bytes(cut, work, config.options),
         max_parameters=config.client_max_params,
         max_flops=config.client_max_flops,
     ).name

@@ -1,57 +1,38 @@
 """The run configuration: the only reader of run-config keys."""
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 import torch
 
-from ..algorithms import ALGORITHMS
+from ..algorithms import DEFAULT
 from ..data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS, local_copy
 from ..models import CATALOGUE
+from ..options import (
+    Options,
+    at_least,
+    declared,
+    one_of,
+    option,
+    registered,
+    schedule,
+)
+from ..registry import ALGORITHMS, option_fields
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
-from ..splitting.alignment import SCHEDULES
-from ..splitting.auxiliary import MAX_SHARE
 from ..splitting.precision import PRECISIONS
+from ..strategies import StrategySettings
 from .trackers import TRACKERS
 
-SERVER_ORDERS = ("batch", "client")
 OPTIMIZERS = ("adam", "adamw", "sgd")
-AUXILIARIES = ("auto", "blocks", "linear")
 SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary-lr-schedule")
-AUXILIARY_INITS = ("server", "random")
 
 
 class ConfigError(ValueError):
     """The run configuration is wrong; one line says what, what is valid and the fix."""
-
-
-Check = Callable[[Any], str | None]
-
-
-def _one_of(*valid: str) -> Check:
-    def check(value: Any) -> str | None:
-        if value in valid:
-            return None
-        close = get_close_matches(str(value), valid, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"valid are {', '.join(valid)}{hint}"
-
-    return check
-
-
-def _at_least(low: float, *, above: bool = False, below: float = math.inf) -> Check:
-    def check(value: Any) -> str | None:
-        if (value > low if above else value >= low) and value <= below and value < math.inf:
-            return None
-        upper = "" if below == math.inf else f" and at most {below:g}"
-        return f"it must be {'above' if above else 'at least'} {low:g}{upper}"
-
-    return check
 
 
 def _dataset(value: Any) -> str | None:
@@ -62,19 +43,6 @@ def _dataset(value: Any) -> str | None:
         f"valid are {', '.join(DATASETS)}, the absolute path of a local dataset directory, or "
         "NAME:PATH for a local copy of a named dataset"
     )
-
-
-def _registered(registry: Mapping[str, Any]) -> Check:
-    """Look when asked: more may have been registered since."""
-    return lambda value: _one_of(*registry)(value)
-
-
-def _schedule(value: Any) -> str | None:
-    try:
-        parse_schedule(str(value), rounds=2**31)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def _folder_name(value: Any) -> str | None:
@@ -92,80 +60,70 @@ def _device(value: Any) -> str | None:
 
 
 def _tracker(value: Any) -> str | None:
-    return None if value == "" else _one_of(*TRACKERS)(value)
-
-
-def _key(default: Any, check: Check | None = None) -> Any:
-    return field(default=default, metadata={"check": check})
+    return None if value == "" else one_of(*TRACKERS)(value)
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Resolved run configuration; ``server_update_interval`` is ``server-update-interval``.
+    """Resolved run configuration: the keys of every run, and the options of its algorithm.
 
-    README.md says what each key means.
+    ``batch_size`` is the key ``batch-size``, ``options.align_interval`` is ``align-interval``;
+    docs/configuration.md says what each means.
     """
 
-    algorithm: str = _key("fsl_sage", _registered(ALGORITHMS))
-    model: str = _key("simple_conv", _registered(CATALOGUE))
-    cut: str = _key("")
-    client_max_params: int = _key(0, _at_least(0))
-    client_max_flops: int = _key(0, _at_least(0))
-    auxiliary: str = _key("auto", _one_of(*AUXILIARIES))
-    auxiliary_max_share: float = _key(MAX_SHARE, _at_least(0, below=1))
-    dataset: str = _key("digits", _dataset)
-    distribution: str = _key("iid", _registered(DISTRIBUTIONS))
-    alpha: float = _key(1.0, _at_least(0, above=True))
-    shards_per_client: int = _key(2, _at_least(1))
-    augmentation: str = _key("auto", _one_of(*AUGMENTATIONS))
-    num_server_rounds: int = _key(40, _at_least(1))
-    local_epochs: int = _key(1, _at_least(1))
-    batch_size: int = _key(32, _at_least(2))
-    optimizer: str = _key("adam", _one_of(*OPTIMIZERS))
-    learning_rate: float = _key(1e-3, _at_least(0, above=True))
-    weight_decay: float = _key(1e-4, _at_least(0))
-    momentum: float = _key(0.9, _at_least(0, below=1))
-    lr_schedule: str = _key("constant", _schedule)
-    server_optimizer: str = _key("adam", _one_of(*OPTIMIZERS))
-    server_learning_rate: float = _key(1e-3, _at_least(0, above=True))
-    server_weight_decay: float = _key(1e-4, _at_least(0))
-    server_momentum: float = _key(0.9, _at_least(0, below=1))
-    server_lr_schedule: str = _key("constant", _schedule)
-    auxiliary_learning_rate: float = _key(1e-3, _at_least(0, above=True))
-    auxiliary_lr_schedule: str = _key("constant", _schedule)
-    auxiliary_init: str = _key("server", _one_of(*AUXILIARY_INITS))
-    server_update_interval: int = _key(2, _at_least(1))
-    align_interval: int = _key(2, _at_least(1))
-    align_epochs: int = _key(5, _at_least(1))
-    align_batch_size: int = _key(50, _at_least(2))
-    align_dataset_size: int = _key(500, _at_least(4))
-    align_lr_schedule: str = _key("cosine", _one_of(*SCHEDULES))
-    warm_start: bool = _key(False)
-    batches_per_exchange: int = _key(1, _at_least(1))
-    server_order: str = _key("batch", _one_of(*SERVER_ORDERS))
-    keep_optimizer_state: bool = _key(True)
-    smashed_clip_norm: float = _key(0.0, _at_least(0))
-    smashed_noise_multiplier: float = _key(0.0, _at_least(0))
-    smashed_noise_seed: int = _key(0, _at_least(0))
-    fraction_train: float = _key(1.0, _at_least(0, above=True, below=1))
-    fraction_evaluate: float = _key(0.0, _at_least(0, below=1))
-    validation_fraction: float = _key(0.1, _at_least(0, above=True, below=0.9))
-    comm_threshold_mb: float = _key(0.0, _at_least(0))
-    min_train_nodes: int = _key(1, _at_least(1))
-    round_timeout: float = _key(3600.0, _at_least(0, above=True))
-    max_reply_mb: float = _key(1024.0, _at_least(0, above=True))
-    checkpoint_interval: int = _key(1, _at_least(0))
-    resume: str = _key("")
-    device: str = _key("auto", _device)
-    precision: str = _key("fp32", _one_of(*PRECISIONS))
-    seed: int = _key(200, _at_least(0))
-    results_dir: str = _key("results")
-    run_name: str = _key("", _folder_name)
-    tracker: str = _key("", _tracker)
+    algorithm: str = option(DEFAULT, registered(ALGORITHMS))
+    model: str = option("simple_conv", registered(CATALOGUE))
+    cut: str = option("")
+    client_max_params: int = option(0, at_least(0))
+    client_max_flops: int = option(0, at_least(0))
+    dataset: str = option("digits", _dataset)
+    distribution: str = option("iid", registered(DISTRIBUTIONS))
+    alpha: float = option(1.0, at_least(0, above=True))
+    shards_per_client: int = option(2, at_least(1))
+    augmentation: str = option("auto", one_of(*AUGMENTATIONS))
+    num_server_rounds: int = option(40, at_least(1))
+    local_epochs: int = option(1, at_least(1))
+    batch_size: int = option(32, at_least(2))
+    optimizer: str = option("adam", one_of(*OPTIMIZERS))
+    learning_rate: float = option(1e-3, at_least(0, above=True))
+    weight_decay: float = option(1e-4, at_least(0))
+    momentum: float = option(0.9, at_least(0, below=1))
+    lr_schedule: str = option("constant", schedule)
+    server_optimizer: str = option("adam", one_of(*OPTIMIZERS))
+    server_learning_rate: float = option(1e-3, at_least(0, above=True))
+    server_weight_decay: float = option(1e-4, at_least(0))
+    server_momentum: float = option(0.9, at_least(0, below=1))
+    server_lr_schedule: str = option("constant", schedule)
+    keep_optimizer_state: bool = option(True)
+    smashed_clip_norm: float = option(0.0, at_least(0))
+    smashed_noise_multiplier: float = option(0.0, at_least(0))
+    smashed_noise_seed: int = option(0, at_least(0))
+    fraction_train: float = option(1.0, at_least(0, above=True, below=1))
+    fraction_evaluate: float = option(0.0, at_least(0, below=1))
+    validation_fraction: float = option(0.1, at_least(0, above=True, below=0.9))
+    comm_threshold_mb: float = option(0.0, at_least(0))
+    min_train_nodes: int = option(1, at_least(1))
+    round_timeout: float = option(3600.0, at_least(0, above=True))
+    max_reply_mb: float = option(1024.0, at_least(0, above=True))
+    checkpoint_interval: int = option(1, at_least(0))
+    resume: str = option("")
+    device: str = option("auto", _device)
+    precision: str = option("fp32", one_of(*PRECISIONS))
+    seed: int = option(200, at_least(0))
+    results_dir: str = option("results")
+    run_name: str = option("", _folder_name)
+    tracker: str = option("", _tracker)
+    options: Options = None  # type: ignore[assignment]  # the algorithm's, set below
+
+    def __post_init__(self) -> None:
+        if self.options is None:
+            object.__setattr__(self, "options", _options_of(self.algorithm)())
 
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Any]) -> "RunConfig":
         """Check a run configuration and fill in what it does not say.
+
+        Keys of other algorithms than the run's are checked, and left out.
 
         Parameters
         ----------
@@ -177,33 +135,53 @@ class RunConfig:
         ConfigError
             A key is unknown, or a value is of the wrong type or not valid.
         """
-        known = {f.name.replace("_", "-"): f for f in fields(cls)}
+        core, of_algorithms = declared(cls), option_fields()
+        known = {**core, **of_algorithms}
         values = {}
         for key, value in run_config.items():
             if key not in known:
                 close = get_close_matches(key, known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"valid are {', '.join(known)}"
                 raise ConfigError(f"unknown key {key!r}: {hint}")
-            values[known[key].name] = _converted(key, value, type(known[key].default))
-        config = cls(**values)
+            values[key] = _converted(key, value, type(known[key].default))
         for key, entry in known.items():
-            check, value = entry.metadata["check"], getattr(config, entry.name)
+            check, value = entry.metadata["check"], values.get(key, entry.default)
             problem = check(value) if check else None
             if problem:
                 raise ConfigError(f"{key} = {value!r}: {problem}")
-        for key in SCHEDULE_KEYS:
-            config.schedule(key)
-        for key in ("client-max-params", "client-max-flops"):
-            value = getattr(config, key.replace("-", "_"))
-            if value and config.cut != "auto":
-                raise ConfigError(f"{key} = {value}: it chooses a cut; set cut = 'auto'")
-        config._check_smashed_noise()
-        if config.auxiliary_max_share != MAX_SHARE and config.auxiliary != "blocks":
-            raise ConfigError(
-                f"auxiliary-max-share = {config.auxiliary_max_share}: it is the share of the "
-                "server half's blocks that a head is made of; set auxiliary = 'blocks'"
-            )
+        config = cls.unchecked(values)
+        config._check_together()
         return config
+
+    @classmethod
+    def unchecked(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Return a configuration of kebab-case keys as they are; unknown ones are left out.
+
+        For runs of the past: what another machine or another project registered is no mistake.
+        """
+        core = {f.name: values[key] for key, f in declared(cls).items() if key in values}
+        kind = _options_of(core.get("algorithm", cls.algorithm))
+        own = {f.name: values[key] for key, f in declared(kind).items() if key in values}
+        return cls(**core, options=kind(**own))
+
+    def _check_together(self) -> None:
+        """Refuse values that do not go together.
+
+        Raises
+        ------
+        ConfigError
+            Names the first.
+        """
+        for key in SCHEDULE_KEYS:
+            self.schedule(key)
+        for key in ("client-max-params", "client-max-flops"):
+            value = getattr(self, key.replace("-", "_"))
+            if value and self.cut != "auto":
+                raise ConfigError(f"{key} = {value}: it chooses a cut; set cut = 'auto'")
+        self._check_smashed_noise()
+        problem = self.options.problem()
+        if problem:
+            raise ConfigError(problem)
 
     def _check_smashed_noise(self) -> None:
         """Refuse keys of the smashed data's noise that would do nothing.
@@ -211,7 +189,7 @@ class RunConfig:
         Raises
         ------
         ConfigError
-            One of them is set without another that it needs, or with ``fed_avg``.
+            One of them is set without another that it needs, or nothing is sent to be noised.
         """
         clip, multiplier = self.smashed_clip_norm, self.smashed_noise_multiplier
         if multiplier and not clip:
@@ -224,44 +202,86 @@ class RunConfig:
                 f"smashed-noise-seed = {self.smashed_noise_seed}: there is no noise to draw; set "
                 "smashed-noise-multiplier above 0"
             )
-        if clip and self.algorithm == "fed_avg":
+        if clip and not ALGORITHMS[self.algorithm].sends_smashed_data:
             raise ConfigError(
-                f"smashed-clip-norm = {clip:g}: clients of fed_avg send no smashed data; choose "
-                "another algorithm, or leave it out"
+                f"smashed-clip-norm = {clip:g}: clients of {self.algorithm} send no smashed data; "
+                "choose another algorithm, or leave it out"
             )
+
+    def strategy_settings(self) -> StrategySettings:
+        """Return the arguments of every strategy that there are keys for."""
+        return {
+            "keep_optimizer_state": self.keep_optimizer_state,
+            "fraction_train": self.fraction_train,
+            "fraction_evaluate": self.fraction_evaluate,
+            "min_train_nodes": self.min_train_nodes,
+            "round_timeout": self.round_timeout,
+            "max_reply_bytes": int(self.max_reply_mb * 2**20),
+        }
 
     def workload(self) -> Workload:
         """Return a client's round as far as traffic goes, with 5,000 examples a client."""
-        return Workload(
-            batch_size=self.batch_size,
-            local_epochs=self.local_epochs,
-            server_update_interval=self.server_update_interval,
-            align_interval=self.align_interval,
-        )
+        return Workload(batch_size=self.batch_size, local_epochs=self.local_epochs)
 
     def schedule(self, key: str) -> LearningRateSchedule:
         """Return the learning-rate schedule of a key of ``SCHEDULE_KEYS``.
+
+        It is constant where the run's algorithm has no such key.
 
         Raises
         ------
         ConfigError
             It does not fit the number of rounds.
         """
-        text = str(getattr(self, key.replace("-", "_")))
+        text = str(self.to_run_config().get(key, "constant"))
         try:
             return parse_schedule(text, self.num_server_rounds)
         except ValueError as error:
             raise ConfigError(f"{key} = {text!r}: {error}") from error
 
     def to_run_config(self) -> dict[str, Any]:
-        """Return all keys and values, kebab-case, as in ``config.json``."""
-        return {f.name.replace("_", "-"): getattr(self, f.name) for f in fields(self)}
+        """Return all keys of the run and their values, kebab-case, as in ``config.json``."""
+        parts = (self, self.options)
+        return {key: getattr(part, f.name) for part in parts for key, f in
+                declared(type(part)).items()}  # fmt: skip
+
+    def idle_keys(self) -> dict[str, str]:
+        """Return the keys that change nothing in this run, each with the key that makes it so.
+
+        All of the keys of other algorithms, unless the run's is not registered here.
+        """
+        own = declared(type(self.options))
+        others = [key for key in option_fields() if key not in own]
+        idle = dict.fromkeys(others if self.algorithm in ALGORITHMS else [], "algorithm")
+        return {**idle, **self.options.idle(), **dict(self._idle_in_the_core())}
+
+    def _idle_in_the_core(self) -> Iterable[tuple[str, str]]:
+        if self.distribution in ("iid", "noniid", "natural"):
+            yield "alpha", "distribution"
+        if self.distribution in ("iid", "noniid_dirichlet", "natural"):
+            yield "shards-per-client", "distribution"
+        if self.optimizer != "sgd":
+            yield "momentum", "optimizer"
+        if self.server_optimizer != "sgd":
+            yield "server-momentum", "server-optimizer"
+        if self.fraction_evaluate == 0:
+            yield "validation-fraction", "fraction-evaluate"
 
     def torch_device(self) -> torch.device:
         """Return the device that ``device`` names; ``auto`` is CUDA where there is one."""
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
+
+
+def all_defaults() -> dict[str, Any]:
+    """Return every key that a run configuration may have, with its default."""
+    return {key: f.default for key, f in {**declared(RunConfig), **option_fields()}.items()}
+
+
+def _options_of(algorithm: str) -> type[Options]:
+    """Return the options of an algorithm; none of one that is not registered here."""
+    return ALGORITHMS[algorithm].options if algorithm in ALGORITHMS else Options
 
 
 def _converted(key: str, value: Any, kind: type) -> Any:

@@ -126,14 +126,16 @@ class Recorder:
         if not checkpoint.is_file():
             raise ConfigError(f"resume = {str(checkpoint)!r}: there is no such checkpoint file")
         saved = torch.load(checkpoint, weights_only=True)
-        ours = self._config.to_run_config()
+        ours, theirs = self._config.to_run_config(), saved["config"]
+        # A checkpoint of an earlier version has keys of other algorithms too.
+        idle = self._config.idle_keys()
         free = set(FREE_TO_CHANGE)
         if self._schedules_end_elsewhere(saved["config"]["num-server-rounds"]):
             free.remove("num-server-rounds")
         differences = [
             f"{key} was {value!r}, now {ours.get(key)!r}"
-            for key, value in saved["config"].items()
-            if key not in free and ours.get(key) != value
+            for key, value in theirs.items()
+            if key not in free and key not in idle and ours.get(key) != value
         ]
         if differences:
             raise ConfigError(f"resume: another configuration: {'; '.join(differences)}")

@@ -7,7 +7,8 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from ..messages import DESCRIBE
-from .handlers import HANDLERS, Handler
+from ..registry import Handler, handlers
+from . import evaluation
 from .identity import describe
 from .task_cache import BuildTask, task_of
 
@@ -40,7 +41,7 @@ def build_client_app(
     app = ClientApp(mods=mods)
     category, _, identifier = DESCRIBE.partition(".")
     getattr(app, category)(identifier)(describe)
-    for message_type, handler in HANDLERS.items():
+    for message_type, handler in {**evaluation.HANDLERS, **handlers()}.items():
         category, _, identifier = message_type.partition(".")
         around = train_mods if category == "train" else None
         getattr(app, category)(identifier, mods=around)(_with_task(handler, task))

@@ -1,20 +1,27 @@
 """``fsl-sage cuts``: where a model can be cut, and what each cut costs."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from rich.table import Table
 
 from ..app.config import RunConfig
 from ..models import build_model
-from ..splitting import Cut, list_cuts, round_bytes
+from ..registry import ALGORITHMS
+from ..splitting import Cut, list_cuts
 
 
-def cut_table(config: RunConfig, image: tuple[int, int, int], classes: int, depth: int) -> Table:
+def cut_table(
+    values: Mapping[str, Any], image: tuple[int, int, int], classes: int, depth: int
+) -> Table:
     """Return a table of the cuts of the configured model.
 
     Parameters
     ----------
-    config : RunConfig
-        Names the model; its batch size and intervals make the bytes of a round.
+    values : Mapping
+        Run configuration, kebab-case: it names the model; its batch size and the options of
+        each algorithm make the bytes of a round.
     image : tuple of int
         ``(C, H, W)``.
     classes : int
@@ -22,35 +29,45 @@ def cut_table(config: RunConfig, image: tuple[int, int, int], classes: int, dept
     depth : int
         How deep submodules are looked for.
     """
+    config = RunConfig.from_run_config(values)
     model = build_model(config.model, image, classes)
     work = config.workload()
+    known = {name: a.round_bytes for name, a in ALGORITHMS.items() if a.round_bytes is not None}
+    options = {name: RunConfig.unchecked({**values, "algorithm": name}).options for name in known}
+    given = ", ".join(
+        dict.fromkeys(
+            f"{key} = {value}"
+            for name in known
+            for key, value in vars(options[name]).items()
+            if key.endswith("interval")
+        )
+    ).replace("_", "-")
     table = Table(
         title=f"cuts of {config.model}, images {image}, {classes} classes; bytes of one client's "
-        f"round with {work.examples:,} examples, batches of {work.batch_size}, "
-        f"q = {work.server_update_interval}, l = {work.align_interval}",
+        f"round with {work.examples:,} examples, batches of {work.batch_size}, {given}",
         caption="parameters in millions; MFLOPs: forward pass of one sample",
     )
     table.add_column("cut", no_wrap=True)
     for heading in (
         "smashed", "B a sample", "client", "server", "head", "client MFLOPs", "server MFLOPs",
-        "fed_avg MiB", "SplitFed MiB", "cse_fsl MiB", "fsl_sage MiB",
+        *(f"{ALGORITHMS[name].label} MiB" for name in known),
     ):  # fmt: skip
         table.add_column(heading, justify="right", no_wrap=True)
     for cut in list_cuts(model, torch.zeros(2, *image), depth=depth):
-        table.add_row(*_row(cut, round_bytes(cut, work)))
+        traffic = [of(cut, work, options[name]) for name, of in known.items()]
+        table.add_row(*_row(cut, traffic))
     return table
 
 
-def _row(cut: Cut, traffic: dict[str, int]) -> list[str]:
+def _row(cut: Cut, traffic: list[int]) -> list[str]:
     shapes = " + ".join("×".join(map(str, shape)) for shape in cut.smashed_shapes)
     sizes = (cut.client_parameters, cut.server_parameters, cut.head_parameters)
     costs = (cut.client_flops, cut.server_flops)
-    algorithms = ("fed_avg", "sl_multi_server", "cse_fsl", "fsl_sage")
     return [
         cut.name,
         shapes,
         f"{cut.smashed_bytes:,}",
         *(f"{size / 1e6:.3f}" for size in sizes),
         *(f"{cost / 1e6:.1f}" for cost in costs),
-        *(f"{traffic[algorithm] / 2**20:.1f}" for algorithm in algorithms),
+        *(f"{size / 2**20:.1f}" for size in traffic),
     ]

@@ -3,30 +3,25 @@
     python -m fsl_sage_flwr.simulations.gpu_memory CLIENTS < config.json
 
 Run in a process of its own, which gives everything back when it ends; prints the figures of
-:class:`GpuMemory` as JSON.
+:class:`GpuMemory` as JSON. The algorithm's own strategy and handlers do a rehearsal, once with
+one client and once with two: what the second adds is what the server holds for each client.
 """
 
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from flwr.app import Message
 
 from ..app.assembly import EVALUATION_BATCH, build_task
 from ..app.config import RunConfig
-from ..splitting import (
-    as_tensors,
-    auxiliary_step,
-    client_forward,
-    client_step,
-    estimated_gradients,
-    estimated_step,
-    server_step,
-)
-from ..task import ClientIdentity, SplitTask
+from ..client_apps import build_client_app
+from ..client_apps.task_cache import forget_tasks
+from ..splitting import as_tensors
+from ..task import Batch, SplitTask
+from .rehearsal import rehearse
 
 
 @dataclass(frozen=True)
@@ -48,100 +43,78 @@ class GpuMemory:
     free: list[int]
 
 
-def train_one_round(task: SplitTask, config: RunConfig, clients: int) -> Tensor:
-    """Do the arithmetic of one client's round, holding what its handlers hold.
+@dataclass
+class Peaks:
+    """Largest allocations on a device, in bytes, of the clients' work and of all the rest.
 
-    Returns
-    -------
-    Tensor
-        The labels of its last batch.
+    Attributes
+    ----------
+    device : int
+        The GPU.
+    client : int
+        Of a client at work: what it has allocated beside what was there before.
+    rest : int
+        Between the clients' work.
     """
-    half, algorithm = task.model.client, config.algorithm
-    optimizer = task.client_optimizer(half.parameters())
-    step: Callable[[Any, Tensor], tuple[Tensor, ...]]
-    if algorithm == "fsl_sage":
 
-        def step(inputs: Any, labels: Tensor) -> tuple[Tensor, ...]:
-            batch = (inputs, labels)
-            return estimated_step(half, task.head, optimizer, batch, task.loss, task.autocast)
+    device: int
+    client: int = 0
+    rest: int = 0
 
-    elif algorithm == "cse_fsl":
-        both = (optimizer, task.auxiliary_optimizer(task.head.parameters()))
+    def around(self, work: Callable[[], Message]) -> Message:
+        """Do a client's work, and note its peak."""
+        self.note_rest()
+        before = torch.cuda.memory_allocated(self.device)
+        reply = work()
+        self.client = max(self.client, torch.cuda.max_memory_allocated(self.device) - before)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return reply
 
-        def step(inputs: Any, labels: Tensor) -> tuple[Tensor, ...]:
-            return auxiliary_step(half, task.head, both, (inputs, labels), task.loss, task.autocast)
-
-    elif algorithm in ("sl_multi_server", "sl_single_server"):
-
-        def step(inputs: Any, labels: Tensor) -> tuple[Tensor, ...]:
-            smashed = client_forward(half, inputs, task.autocast)
-            answer = tuple(torch.zeros_like(t) for t in smashed if t.is_floating_point())
-            client_step(optimizer, smashed, answer, len(labels))
-            return ()
-
-    else:  # FedAvg, and the most that anybody's own algorithm can hold
-        whole = nn.Sequential(half, task.model.server)
-        optimizer = task.client_optimizer(whole.parameters())
-
-        def step(inputs: Any, labels: Tensor) -> tuple[Tensor, ...]:
-            optimizer.zero_grad()
-            with task.autocast():
-                loss = task.loss(task.model.server(*as_tensors(half(inputs))), labels)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            return ()
-
-    kept = []
-    for _ in range(config.local_epochs):
-        for k, (inputs, labels) in enumerate(task.train_batches(ClientIdentity(0, clients), 0)):
-            smashed = step(inputs, labels)
-            if k % config.server_update_interval == 0:
-                kept.append(smashed)
-    return labels
-
-
-def train_server_half(task: SplitTask, config: RunConfig, clients: int, labels: Tensor) -> None:
-    """Do the server's arithmetic: a step, an evaluation, and an alignment's double backward."""
-    (inputs,) = (tensor[:1].to(task.device) for tensor in as_tensors(task.example))
-    with torch.no_grad():
-        one = as_tensors(task.model.client.eval()(inputs))
-
-    def smashed(count: int) -> tuple[Tensor, ...]:
-        return tuple(t.repeat(count, *[1] * (t.dim() - 1)) for t in one)
-
-    half, copies = task.model.server, clients if config.algorithm == "sl_multi_server" else 1
-    # As large as a server half's optimizer state and copy, for each further client.
-    held = [torch.empty_like(p) for _ in range(3 * (copies - 1)) for p in half.parameters()]
-    optimizer = task.server_optimizer(half.parameters())
-    server_step(half, optimizer, smashed(len(labels)), labels, task.loss, task.autocast)
-    optimizer.zero_grad()
-    with torch.no_grad(), task.autocast():
-        half(*as_tensors(task.model.client(inputs.expand(EVALUATION_BATCH, *inputs.shape[1:]))))
-    if config.algorithm == "fsl_sage":
-        head, count = task.head, config.align_batch_size
-        held += [torch.empty_like(p) for _ in range(3 * clients) for p in head.parameters()]
-        sets = [smashed(config.align_dataset_size) for _ in range(clients)]
-        answers = labels[:1].repeat(count)
-        gradients = estimated_gradients(head, smashed(count), answers, task.loss, create_graph=True)
-        torch.autograd.backward(sum((g.pow(2).sum() for g in gradients), answers.new_zeros(())))
-        del sets
-    del held
+    def note_rest(self) -> None:
+        """Note the peak since a client was last at work."""
+        self.rest = max(self.rest, torch.cuda.max_memory_allocated(self.device))
+        torch.cuda.reset_peak_memory_stats(self.device)
 
 
 def measure(config: RunConfig, clients: int) -> GpuMemory:
     """Measure on the GPU that the configuration names."""
     devices = range(torch.cuda.device_count())
     free = [torch.cuda.mem_get_info(device)[0] for device in devices]
-    task = build_task(config)
-    here = task.device.index or 0
-    labels = train_one_round(task, config, clients)
-    client = torch.cuda.max_memory_reserved(here)
+    here = config.torch_device().index or 0
     # What is not torch's: the CUDA context and its libraries.
-    outside = max(0, free[here] - torch.cuda.mem_get_info(here)[0] - client)
+    torch.zeros(1, device=config.torch_device())
+    outside = max(0, free[here] - torch.cuda.mem_get_info(here)[0])
+    one = _peaks(config, 1, clients, here)
+    two = _peaks(config, min(2, clients), clients, here) if clients > 1 else one
+    server = one.rest + (clients - 1) * max(0, two.rest - one.rest)
+    # torch holds more than is allocated: blocks that are split, and kept.
+    held = torch.cuda.max_memory_reserved(here) / max(1, max(one.rest, two.rest, one.client))
+    slack = min(2.0, max(1.0, held))
+    return GpuMemory(int(one.client * slack) + outside, int(server * slack) + outside, free)
+
+
+def _peaks(config: RunConfig, nodes: int, clients: int, here: int) -> Peaks:
+    forget_tasks()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(here)
-    train_server_half(task, config, clients, labels)
-    return GpuMemory(client + outside, torch.cuda.max_memory_reserved(here) + outside, free)
+    peaks = Peaks(here)
+    strategy = rehearse(
+        config, build_task(config), build_client_app(lambda context: build_task(config)),
+        nodes, clients, peaks.around,
+    )  # fmt: skip
+    strategy.evaluate(strategy.initial_arrays(), lambda: [evaluation_batch(strategy.task)])
+    peaks.note_rest()
+    return peaks
+
+
+def evaluation_batch(task: SplitTask) -> Batch:
+    """Return a batch as large as those of the test split."""
+    inputs = [
+        tensor[:1].to(task.device).expand(EVALUATION_BATCH, *tensor.shape[1:])
+        for tensor in as_tensors(task.example)
+    ]
+    labels = task.objective.example_labels(EVALUATION_BATCH).to(task.device)
+    return (inputs[0] if len(inputs) == 1 else tuple(inputs)), labels
 
 
 if __name__ == "__main__":

@@ -5,25 +5,13 @@ from numbers import Real
 from pathlib import PurePath
 from typing import Any
 
+from ..registry import ALGORITHMS
 from .differences import is_missing
-
-ALGORITHM_NAMES = {
-    "fed_avg": "FedAvg",
-    "sl_multi_server": "SplitFed V1",
-    "sl_single_server": "SplitFed V2",
-    "cse_fsl": "CSE-FSL",
-    "fsl_sage": "FSL-SAGE",
-}
-
-
-def algorithm_name(algorithm: str) -> str:
-    """Return an algorithm's name; one of another project is called what it is registered as."""
-    return ALGORITHM_NAMES.get(algorithm, algorithm)
 
 
 def place(algorithm: str) -> tuple[int, float, str]:
-    """Return a key that sorts algorithms as they are listed everywhere, others behind."""
-    known = list(ALGORITHM_NAMES)
+    """Return a key that sorts algorithms as they are registered, others behind."""
+    known = list(ALGORITHMS)
     if algorithm in known:
         return (0, float(known.index(algorithm)), "")
     return (1, 0.0, algorithm)

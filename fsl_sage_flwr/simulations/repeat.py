@@ -2,7 +2,7 @@
 
 import shlex
 
-from ..app.config import RunConfig
+from ..app.config import all_defaults
 from .load_results import CLIENTS, Run
 
 # Where a repetition leaves its results is for whoever repeats it to say.
@@ -27,7 +27,7 @@ def command_line(run: Run) -> str:
     for key, option in _FEDERATION.items():
         if key in run.federation:
             words += [option, f"{run.federation[key]:g}"]
-    defaults = RunConfig().to_run_config()
+    defaults = all_defaults()
     for key, value in run.config.items():
         if key not in _LEFT_OUT and (key not in defaults or defaults[key] != value):
             words.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")

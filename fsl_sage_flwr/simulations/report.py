@@ -9,11 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..app.config import RunConfig
+from ..app.config import all_defaults
+from ..registry import label_of
 from .comparison import Comparison
 from .differences import differing_settings, is_missing
 from .load_results import Run
-from .names import algorithm_name, settings_text, value_place, value_text
+from .names import settings_text, value_place, value_text
 from .pictures import draw_all, encoded
 from .repeat import command_line
 from .result_table import readable_table
@@ -87,7 +88,7 @@ def _differing(comparison: Comparison) -> list[tuple[str, str]]:
     settings = []
     for key in [*comparison.settings, "seed"]:
         values = sorted((v for v in set(runs[key]) if not is_missing(v)), key=value_place)
-        name = algorithm_name if key == "algorithm" else value_text
+        name = label_of if key == "algorithm" else value_text
         settings.append((key, ", ".join(name(value) for value in values)))
     return settings
 
@@ -97,7 +98,7 @@ def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
     runs = comparison.rounds.drop_duplicates("run")
     differing = {*differing_settings(comparison.rounds), "seed"}
     common = []
-    for key in RunConfig().to_run_config():
+    for key in all_defaults():
         values = [value for value in runs.get(key, []) if not is_missing(value)]
         if key not in differing and len(set(values)) == 1:
             common.append((key, value_text(values[0]), _is_default(key, values[0])))
@@ -105,7 +106,7 @@ def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
 
 
 def _is_default(key: str, value: Any) -> bool:
-    return bool(RunConfig().to_run_config().get(key) == value)
+    return bool(all_defaults().get(key) == value)
 
 
 def _figures(run: Run) -> Mapping[str, str]:
@@ -129,5 +130,5 @@ def _label(run: Run) -> str:
     data = {"distribution": config.get("distribution")}
     if config.get("distribution") == "noniid_dirichlet":
         data["alpha"] = config.get("alpha")
-    name = algorithm_name(str(config.get("algorithm")))
+    name = label_of(str(config.get("algorithm")))
     return f"{name}, {settings_text(data)}, seed {config.get('seed')}"

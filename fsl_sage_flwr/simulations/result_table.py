@@ -7,8 +7,9 @@ from typing import Literal
 
 import pandas as pd
 
+from ..registry import label_of
 from .comparison import MIB, Comparison, mib, percent, run_figures
-from .names import algorithm_name, place, value_place, value_text
+from .names import place, value_place, value_text
 
 TableFormat = Literal["markdown", "csv", "latex"]
 
@@ -54,7 +55,7 @@ def readable_table(comparison: Comparison) -> pd.DataFrame:
     table = results_table(comparison)
     text = pd.DataFrame(index=table.index)
     for key in comparison.settings:
-        name = algorithm_name if key == "algorithm" else value_text
+        name = label_of if key == "algorithm" else value_text
         text[key] = [name(value) for value in table[key]]
     text["seeds"] = table["seeds"].astype(str)
     for column in _columns(comparison):

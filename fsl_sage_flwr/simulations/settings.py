@@ -1,12 +1,11 @@
 """From a command line's presets and ``key=value`` words to a checked configuration."""
 
 import tomllib
-from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..app.config import ConfigError, RunConfig
+from ..app.config import ConfigError, RunConfig, all_defaults
 
 PRESETS, EXPERIMENTS = "presets", "experiments"
 
@@ -48,13 +47,21 @@ def read_words(words: list[str]) -> dict[str, Any]:
     ConfigError
         A word has no ``=``, or a value is not of its key's type.
     """
-    kinds = {f.name.replace("_", "-"): type(f.default) for f in fields(RunConfig)}
+    kinds = {key: type(default) for key, default in all_defaults().items()}
     values = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:
-            raise ConfigError(f"{word!r}: settings are given as key=value, e.g. algorithm=fsl_sage")
+            raise ConfigError(f"{word!r}: settings are given as key=value, e.g. batch-size=64")
         values[key] = _value(key, text, kinds.get(key, str))
+    return values
+
+
+def given(preset: str | None, words: list[str]) -> dict[str, Any]:
+    """Return the keys that a preset and words give, unchecked; words win over the preset."""
+    values = {**(read_preset(preset) if preset else {}), **read_words(words)}
+    if any(isinstance(value, list) for value in values.values()):
+        raise ConfigError(f"preset {preset!r} is of many runs: fsl-sage sweep --preset {preset}")
     return values
 
 
@@ -63,10 +70,7 @@ def resolve(preset: str | None, words: list[str]) -> RunConfig:
 
     Relative directories are made absolute: Flower's processes run elsewhere.
     """
-    values = {**(read_preset(preset) if preset else {}), **read_words(words)}
-    if any(isinstance(value, list) for value in values.values()):
-        raise ConfigError(f"preset {preset!r} is of many runs: fsl-sage sweep --preset {preset}")
-    return RunConfig.from_run_config(absolute_paths(values))
+    return RunConfig.from_run_config(absolute_paths(given(preset, words)))
 
 
 def absolute_paths(values: dict[str, Any]) -> dict[str, Any]:

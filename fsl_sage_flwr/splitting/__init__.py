@@ -2,7 +2,7 @@
 
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
-from .cuts import Cut, Workload, choose_cut, list_cuts, round_bytes
+from .cuts import Cut, Workload, choose_cut, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
@@ -48,7 +48,6 @@ __all__ = [
     "evaluate",
     "list_cuts",
     "plain_attention",
-    "round_bytes",
     "seeded_normal",
     "server_step",
     "split",

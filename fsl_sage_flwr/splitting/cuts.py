@@ -1,7 +1,7 @@
 """Where a model can be cut, and what each cut costs."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -62,35 +62,21 @@ class Workload:
         Examples per batch.
     local_epochs : int
         Passes over them.
-    server_update_interval, align_interval : int
-        q and l.
     """
 
     examples: int = 5000
     batch_size: int = 256
     local_epochs: int = 1
-    server_update_interval: int = 5
-    align_interval: int = 10
 
+    @property
+    def seen(self) -> int:
+        """Examples that are trained on, each as often as it is."""
+        return self.examples * self.local_epochs
 
-def round_bytes(cut: Cut, work: Workload) -> dict[str, int]:
-    """Return the bytes of one client's round, both ways, by algorithm.
-
-    As the published figures count them: raw tensors, labels free. FSL-SAGE's head is spread
-    over the rounds from one alignment to the next.
-    """
-    seen = work.examples * work.local_epochs
-    batches = ceil(work.examples / work.batch_size) * work.local_epochs
-    uploads = min(seen, ceil(batches / work.server_update_interval) * work.batch_size)
-    exchanged = 2 * cut.client_bytes + 2 * seen * cut.smashed_bytes
-    uploaded = uploads * cut.smashed_bytes
-    return {
-        "fed_avg": 2 * (cut.client_bytes + cut.server_bytes),
-        "sl_multi_server": exchanged,
-        "sl_single_server": exchanged,
-        "cse_fsl": 2 * (cut.client_bytes + cut.head_bytes) + uploaded,
-        "fsl_sage": 2 * cut.client_bytes + uploaded + cut.head_bytes // work.align_interval,
-    }
+    @property
+    def batches(self) -> int:
+        """Batches that are trained on."""
+        return ceil(self.examples / self.batch_size) * self.local_epochs
 
 
 def list_cuts(
@@ -122,8 +108,7 @@ def list_cuts(
 
 def choose_cut(
     cuts: Sequence[Cut],
-    algorithm: str,
-    work: Workload,
+    round_bytes: Callable[[Cut], int],
     *,
     max_parameters: int = 0,
     max_flops: int = 0,
@@ -134,24 +119,16 @@ def choose_cut(
     ----------
     cuts : sequence of Cut
         As :func:`list_cuts` returns them; of equals the first is taken.
-    algorithm : str
-        Whose bytes count, a key of :func:`round_bytes`.
-    work : Workload
-        A client's round.
+    round_bytes : callable
+        Bytes of a client's round with a cut.
     max_parameters, max_flops : int
         What the client half may have, and may cost per sample; 0 is no limit.
 
     Raises
     ------
     SplitError
-        No cut is within the limits; says what the smallest would need. Or the algorithm's
-        bytes are not known.
+        No cut is within the limits; says what the smallest would need.
     """
-    if cuts and algorithm not in round_bytes(cuts[0], work):
-        raise SplitError(
-            f"cut = 'auto' does not know the bytes of {algorithm!r}, only of "
-            f"{', '.join(round_bytes(cuts[0], work))}; name a cut."
-        )
     fit = [
         cut
         for cut in cuts
@@ -168,7 +145,7 @@ def choose_cut(
             else "the model cannot be cut anywhere"
         )
         raise SplitError(f"no cut is within the client's budget; {needed}.")
-    return min(fit, key=lambda cut: round_bytes(cut, work)[algorithm])
+    return min(fit, key=round_bytes)
 
 
 def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:

@@ -1,11 +1,15 @@
 """CSE-FSL: clients train on an auxiliary head's own loss."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Unpack
 
-from ..client_apps.cse_fsl import TRAIN
+from ..client_apps.cse_fsl import HANDLERS, TRAIN
 from ..messages import TrainReply
+from ..registry import Algorithm, LineStyle
+from ..splitting import Cut, Workload
 from ..task import SplitTask
+from .common_options import HeadOptions, UploadOptions
 from .round import Questions, Round
 from .server_half import OneServerHalf
 from .settings import StrategySettings
@@ -64,3 +68,27 @@ class CseFsl(SplitStrategy):
     def auxiliary_parameters(self) -> int:
         """Number of parameters of the head."""
         return self.task.head_parameters()
+
+
+@dataclass(frozen=True)
+class CseFslOptions(UploadOptions, HeadOptions):
+    """The run configuration's keys of CSE-FSL."""
+
+
+def _strategy(task: SplitTask, options: CseFslOptions, settings: StrategySettings) -> CseFsl:
+    return CseFsl(task, server_update_interval=options.server_update_interval, **settings)
+
+
+def _round_bytes(cut: Cut, work: Workload, options: CseFslOptions) -> int:
+    return 2 * (cut.client_bytes + cut.head_bytes) + options.uploaded_bytes(cut, work)
+
+
+ALGORITHM = Algorithm(
+    name="cse_fsl",
+    label="CSE-FSL",
+    strategy=_strategy,
+    handlers=HANDLERS,
+    options=CseFslOptions,
+    round_bytes=_round_bytes,
+    style=LineStyle("#009E73", "D", ":"),
+)

@@ -6,7 +6,7 @@ from typing import Unpack
 from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
-from ..client_apps.fed_avg import TRAIN
+from ..client_apps.fed_avg import HANDLERS, TRAIN
 from ..messages import (
     EVALUATE_FULL_MODEL,
     CommunicationLedger,
@@ -16,7 +16,9 @@ from ..messages import (
     TrainRequest,
 )
 from ..objective import Score
-from ..splitting import Evaluation
+from ..options import Options
+from ..registry import Algorithm, LineStyle
+from ..splitting import Cut, Evaluation, Workload
 from ..task import Batch, SplitTask
 from .evaluation import evaluate_halves
 from .round import Question, Questions, Round
@@ -115,3 +117,23 @@ class FullModelFedAvg(SplitStrategy):
         server = {name: whole[name] for name in self.task.weights_of(model.server)}
         self.task.load_weights(model.server, server)
         return {name: whole[name] for name in self.task.weights_of(model.client)}
+
+
+def _strategy(task: SplitTask, options: Options, settings: StrategySettings) -> FullModelFedAvg:
+    return FullModelFedAvg(task, **settings)
+
+
+def _round_bytes(cut: Cut, work: Workload, options: Options) -> int:
+    return 2 * (cut.client_bytes + cut.server_bytes)
+
+
+ALGORITHM = Algorithm(
+    name="fed_avg",
+    label="FedAvg",
+    strategy=_strategy,
+    handlers=HANDLERS,
+    options=Options,
+    round_bytes=_round_bytes,
+    style=LineStyle("#000000", "o", "-"),
+    sends_smashed_data=False,
+)

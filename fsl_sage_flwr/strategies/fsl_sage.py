@@ -1,13 +1,18 @@
 """FSL-SAGE: clients train on an estimate of the server's gradient."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
-from ..client_apps.fsl_sage import PROBE, TRAIN, WARM_START
+from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
 from ..messages import Expected, SmashedReply, TrainReply, TrainRequest, WeightsRequest
-from ..splitting import AlignmentRecipe, check_twice_differentiable
+from ..options import at_least, one_of, option
+from ..registry import Algorithm, LineStyle
+from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
+from ..splitting.alignment import SCHEDULES
 from ..task import SplitTask
 from .aligned_heads import AlignedHeads
+from .common_options import HeadOptions, UploadOptions
 from .round import Question, Questions, Round
 from .server_half import OneServerHalf
 from .settings import StrategySettings
@@ -154,3 +159,54 @@ class FslSage(SplitStrategy):
         super().load_state_dict(state)
         if state["warm"]:
             self._shared = None
+
+
+@dataclass(frozen=True)
+class FslSageOptions(UploadOptions, HeadOptions):
+    """The run configuration's keys of FSL-SAGE."""
+
+    align_interval: int = option(2, at_least(1), "l: rounds from one alignment to the next")
+    align_epochs: int = option(5, at_least(1), "passes over the samples of an alignment")
+    align_batch_size: int = option(50, at_least(2), "samples of a step of an alignment")
+    align_dataset_size: int = option(500, at_least(4), "newest samples that a head is fitted on")
+    align_lr_schedule: str = option(
+        "cosine", one_of(*SCHEDULES), "over the steps of one alignment, to zero; or constant"
+    )
+    warm_start: bool = option(
+        default=False, what="the first round trains a shared head, instead of the probe"
+    )
+
+
+def _strategy(task: SplitTask, options: FslSageOptions, settings: StrategySettings) -> FslSage:
+    return FslSage(
+        task,
+        server_update_interval=options.server_update_interval,
+        align_interval=options.align_interval,
+        align_dataset_size=options.align_dataset_size,
+        warm_start=options.warm_start,
+        recipe=AlignmentRecipe(
+            epochs=options.align_epochs,
+            batch_size=options.align_batch_size,
+            schedule=options.align_lr_schedule,
+        ),
+        **settings,
+    )
+
+
+def _round_bytes(cut: Cut, work: Workload, options: FslSageOptions) -> int:
+    """Spread the head over the rounds from one alignment to the next."""
+    head = cut.head_bytes // options.align_interval
+    return 2 * cut.client_bytes + options.uploaded_bytes(cut, work) + head
+
+
+ALGORITHM = Algorithm(
+    name="fsl_sage",
+    label="FSL-SAGE",
+    strategy=_strategy,
+    handlers=HANDLERS,
+    options=FslSageOptions,
+    round_bytes=_round_bytes,
+    style=LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
+    # The second alignment is the first on all that a round uploads.
+    rehearsal=lambda options: (replace(options, align_interval=1), 2),
+)

@@ -70,7 +70,9 @@ class Roster:
         return sorted(draw.sample(clients, min(count, len(clients))))
 
     def _describe(self, grid: SplitGrid, nodes: list[int]) -> None:
-        questions = [Message(RecordDict(), node, DESCRIBE, ttl=DESCRIBE_TIMEOUT) for node in nodes]
+        questions = [
+            grid.new_message(RecordDict(), node, DESCRIBE, DESCRIBE_TIMEOUT) for node in nodes
+        ]
         if not questions:
             return
         grid.exchange(questions, self._learn, timeout=DESCRIBE_TIMEOUT)

@@ -249,7 +249,7 @@ class Round:
             if key not in packed:
                 packed[key] = question.request.pack(self._config)
             node, kind = self._nodes[client], question.message_type
-            messages.append(Message(packed[key], node, kind, ttl=ttl))
+            messages.append(self._grid.new_message(packed[key], node, kind, ttl))
         return messages
 
     def _open(self, client: int, question: Question[ReplyT], reply: Message) -> ReplyT | None:

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Unpack
 
+from ..client_apps.split_fed import HANDLERS
 from ..messages import TrainReply
+from ..registry import Algorithm, LineStyle
 from ..task import SplitTask
+from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
 from .round import Questions, Round
 from .server_half import ServerHalfPerClient
@@ -71,3 +74,18 @@ class SplitFedV1(SplitStrategy):
         self.server.undo(lost, round_.saved["server"])
         round_.losses = [loss for loss in round_.losses if loss.client in replies]
         self.server.average(round_.weights)
+
+
+def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> SplitFedV1:
+    return SplitFedV1(task, batches_per_exchange=options.batches_per_exchange, **settings)
+
+
+ALGORITHM = Algorithm(
+    name="sl_multi_server",
+    label="SplitFed V1",
+    strategy=_strategy,
+    handlers=HANDLERS,
+    options=ExchangeOptions,
+    round_bytes=exchanged_bytes,
+    style=LineStyle("#E69F00", "s", "--"),
+)

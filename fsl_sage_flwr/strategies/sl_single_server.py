@@ -2,11 +2,16 @@
 
 import logging
 import random
+from dataclasses import dataclass
 from typing import Unpack
 
+from ..client_apps.split_fed import HANDLERS
 from ..messages import TrainReply
+from ..options import one_of, option
+from ..registry import Algorithm, LineStyle
 from ..seeding import derive_seed
 from ..task import SplitTask
+from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
 from .round import Question, Questions, Round
 from .server_half import OneServerHalf
@@ -105,3 +110,34 @@ class SplitFedV2(SplitStrategy):
     def _shuffled(self, round_: Round, clients: list[int], purpose: int | str) -> list[int]:
         draw = random.Random(derive_seed(self.task.seed, "order", round_.number, purpose))
         return draw.sample(clients, len(clients))
+
+
+@dataclass(frozen=True)
+class SplitFedV2Options(ExchangeOptions):
+    """The run configuration's keys of SplitFed V2."""
+
+    server_order: str = option(
+        "batch", one_of("batch", "client"), "client takes one whole client after the other"
+    )
+
+
+def _strategy(
+    task: SplitTask, options: SplitFedV2Options, settings: StrategySettings
+) -> SplitFedV2:
+    return SplitFedV2(
+        task,
+        batches_per_exchange=options.batches_per_exchange,
+        server_order=options.server_order,
+        **settings,
+    )
+
+
+ALGORITHM = Algorithm(
+    name="sl_single_server",
+    label="SplitFed V2",
+    strategy=_strategy,
+    handlers=HANDLERS,
+    options=SplitFedV2Options,
+    round_bytes=exchanged_bytes,
+    style=LineStyle("#56B4E9", "^", "-."),
+)

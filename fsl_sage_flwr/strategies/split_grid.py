@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -16,6 +16,14 @@ LONGEST_PAUSE = 0.5
 PAUSE_SHARE = 0.1  # of the time since something last came: a wait is lengthened by so much
 
 OnReply = Callable[[Message, Message], None]
+
+
+@runtime_checkable
+class MakesMessages(Protocol):
+    """A Grid that makes its messages itself: one outside of a run, where Flower cannot."""
+
+    def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
+        """Return a message to a node."""
 
 
 class SplitGrid(Grid):
@@ -59,6 +67,12 @@ class SplitGrid(Grid):
     def run(self) -> Any:
         """Run of the wrapped Grid."""
         return self._grid.run
+
+    def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
+        """Return a message of a type to a node, to be answered within ``ttl`` seconds."""
+        if isinstance(self._grid, MakesMessages):
+            return self._grid.new_message(content, node, kind, ttl)
+        return Message(content, node, kind, ttl=ttl)
 
     def create_message(
         self,

@@ -317,7 +317,8 @@ class SplitStrategy(FedAvg):
         """Sample clients, by the seed, and ask each to evaluate on its validation part."""
         if self.fraction_evaluate == 0:
             return []
-        self.roster.refresh(self.wrap_grid(grid), self.min_available_nodes)
+        wrapped = self.wrap_grid(grid)
+        self.roster.refresh(wrapped, self.min_available_nodes)
         nodes = self.roster.nodes
         wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
@@ -327,7 +328,7 @@ class SplitStrategy(FedAvg):
             round=self.rounds_done, weights=arrays.to_torch_state_dict()
         ).pack()
         return [
-            Message(content, nodes[client], self.evaluation_type, ttl=self.round_timeout)
+            wrapped.new_message(content, nodes[client], self.evaluation_type, self.round_timeout)
             for client in clients
         ]
 

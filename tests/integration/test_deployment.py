@@ -9,8 +9,8 @@ import pytest
 from flwr.app import Context, RecordDict
 from sklearn.datasets import load_digits
 
-from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.client_app import app
+from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.app_directory import write_app
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.client_apps import task_cache
+from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.task import ClientIdentity
 

@@ -1,6 +1,8 @@
 """A model, a dataset, a distribution and an algorithm from outside the package, in one run."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,9 @@ from flwr.app import Context, RecordDict
 from flwr_datasets.partitioner import LinearPartitioner
 from torch import nn
 
-from fsl_sage_flwr.algorithms import ALGORITHMS, common_arguments, register_algorithm
 from fsl_sage_flwr.app.assembly import build_task
-from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.client_apps.handlers import HANDLERS, register_handlers
 from fsl_sage_flwr.client_apps.shared_head import train_shared_head
 from fsl_sage_flwr.data import (
     DATASETS,
@@ -25,8 +25,14 @@ from fsl_sage_flwr.data import (
     register_distribution,
 )
 from fsl_sage_flwr.models import CATALOGUE, ModelEntry, register_model
+from fsl_sage_flwr.options import Options, at_least, option
+from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle, register_algorithm
 from fsl_sage_flwr.server_app import main
-from fsl_sage_flwr.strategies import CseFsl
+from fsl_sage_flwr.simulations.cut_table import cut_table
+from fsl_sage_flwr.simulations.names import place
+from fsl_sage_flwr.simulations.pictures.style import styles
+from fsl_sage_flwr.splitting import Cut, SplitError, Workload
+from fsl_sage_flwr.strategies import CseFsl, StrategySettings
 from fsl_sage_flwr.task import SplitTask
 
 from ..memory_grid import MemoryGrid
@@ -37,14 +43,43 @@ heard: list[str] = []
 
 
 class LouderCseFsl(CseFsl):
-    """CSE-FSL whose clients say so."""
+    """CSE-FSL whose clients say so, as loudly as they are told."""
 
     message_type = TYPE
+
+    def __init__(self, task: SplitTask, loudness: int, settings: StrategySettings) -> None:
+        super().__init__(task, **settings)
+        self.loudness = loudness
+
+
+@dataclass(frozen=True)
+class LouderOptions(Options):
+    loudness: int = option(1, at_least(0), "how loudly")
 
 
 def louder_train(message: Any, context: Context, task: SplitTask) -> Any:
     heard.append(message.metadata.message_type)
     return train_shared_head(message, context, task)
+
+
+def louder_bytes(cut: Cut, work: Workload, options: LouderOptions) -> int:
+    return 1000 * options.loudness
+
+
+def louder(name: str, handlers: dict[str, Any], **changes: Any) -> Algorithm[Any]:
+    settings: dict[str, Any] = {
+        "strategy": lambda task, options, rest: (
+            made.append(LouderCseFsl(task, options.loudness, rest)) or made[-1]
+        ),
+        "options": LouderOptions,
+        "round_bytes": louder_bytes,
+        "style": LineStyle("#123456", "x", "-"),
+    }
+    return Algorithm(name, "Louder", handlers=handlers, **{**settings, **changes})
+
+
+made: list[LouderCseFsl] = []
+LOUDER = louder("louder_cse_fsl", {TYPE: louder_train})
 
 
 def flat_model(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -62,17 +97,13 @@ def stripes() -> tuple[ImageDataset, ImageDataset]:
 @pytest.fixture
 def registered() -> Iterator[None]:
     tables: tuple[dict[str, Any], ...] = (
-        CATALOGUE, DATASETS, DISTRIBUTIONS, ALGORITHMS, HANDLERS
+        CATALOGUE, DATASETS, DISTRIBUTIONS, ALGORITHMS
     )  # fmt: skip
     before = [dict(table) for table in tables]
     register_model("flat", ModelEntry(flat_model, cut="3"))
     register_dataset("stripes", DatasetEntry(load=stripes))
     register_distribution("linear", lambda how, clients, table: LinearPartitioner(clients))
-    register_algorithm(
-        "louder_cse_fsl",
-        lambda task, config: LouderCseFsl(task, **common_arguments(config)),
-        {TYPE: louder_train},
-    )
+    register_algorithm(LOUDER)
     yield
     for table, was in zip(tables, before, strict=True):
         table.clear()
@@ -91,6 +122,7 @@ def test_all_four_are_named_in_a_run_configuration(tmp_path: Path) -> None:
         "dataset": "stripes",
         "distribution": "linear",
         "num-server-rounds": 3,
+        "loudness": 7,
         "learning-rate": 0.05,
         "server-learning-rate": 0.05,
         "results-dir": str(tmp_path),
@@ -101,20 +133,54 @@ def test_all_four_are_named_in_a_run_configuration(tmp_path: Path) -> None:
     assert summary["completed"] is True
     assert summary["final_accuracy"] == 1.0
     assert heard[-9:] == [TYPE] * 9
+    assert made[-1].loudness == 7
+    assert json.loads((run_directory(tmp_path) / "config.json").read_text())["loudness"] == 7
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_rest_of_the_package_knows_what_an_algorithm_declares() -> None:
+    """Its keys with their checks, its formula, its style; nothing else has to be told."""
+    with pytest.raises(ConfigError, match="loudness = -1: it must be at least 0"):
+        RunConfig.from_run_config({"algorithm": "louder_cse_fsl", "loudness": -1})
+    with pytest.raises(ConfigError, match="did you mean 'loudness'"):
+        RunConfig.from_run_config({"algorithm": "louder_cse_fsl", "loudnes": 1})
+    other = RunConfig.from_run_config({"algorithm": "fed_avg", "loudness": 3})
+    assert other.idle_keys()["loudness"] == "algorithm"
+    assert "loudness" not in other.to_run_config()
+    mine = RunConfig.from_run_config({"algorithm": "louder_cse_fsl"})
+    assert "align-interval" in mine.idle_keys()
+    assert styles(["louder_cse_fsl"])["louder_cse_fsl"].colour == "#123456"
+    assert place("louder_cse_fsl") > place("fsl_sage")
+    values = {"model": "simple_conv", "loudness": 2**20}
+    table = cut_table(values, (1, 8, 8), 10, 1)
+    assert [column.header for column in table.columns][-1] == "Louder MiB"
+    assert list(table.columns[-1].cells)[0] == "1000.0"
+
+
+def test_an_algorithm_without_a_formula_cannot_choose_a_cut(registered: None) -> None:
+    register_algorithm(louder("silent", {}, round_bytes=None))
+    config = RunConfig.from_run_config({"algorithm": "silent", "cut": "auto"})
+    with pytest.raises(SplitError, match="does not know the bytes of 'silent'"):
+        build_task(config)
 
 
 @pytest.mark.usefixtures("registered")
 def test_names_that_are_taken_are_refused() -> None:
     with pytest.raises(ValueError, match="algorithm 'fsl_sage' is registered already"):
-        register_algorithm("fsl_sage", lambda task, config: LouderCseFsl(task))
+        register_algorithm(louder("fsl_sage", {}))
     with pytest.raises(ValueError, match=f"message type '{TYPE}' has a handler"):
-        register_algorithm(
-            "other", lambda task, config: LouderCseFsl(task), {TYPE: train_shared_head}
-        )
+        register_algorithm(louder("other", {TYPE: train_shared_head}))
+    with pytest.raises(ValueError, match="key 'loudness' is an option of louder_cse_fsl"):
+        register_algorithm(louder("other", {}, options=Whispering))
     assert "other" not in ALGORITHMS
+
+
+@dataclass(frozen=True)
+class Whispering(Options):
+    loudness: int = option(0, at_least(0), "how loudly")
 
 
 @pytest.mark.parametrize("message_type", ["train", "train.a-b", "learn.this", "train.a.b"])
 def test_a_message_type_that_flower_does_not_know_is_refused(message_type: str) -> None:
     with pytest.raises(ValueError, match="'train', 'evaluate' or 'query', a dot"):
-        register_handlers({message_type: louder_train})
+        register_algorithm(louder("other", {message_type: louder_train}))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.app.config import all_defaults
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -31,10 +31,10 @@ def documented() -> dict[str, str]:
 
 
 def test_the_configuration_reference_has_every_key_and_no_other() -> None:
-    assert set(documented()) == set(RunConfig().to_run_config())
+    assert set(documented()) == set(all_defaults())
 
 
-@pytest.mark.parametrize(("key", "default"), RunConfig().to_run_config().items())
+@pytest.mark.parametrize(("key", "default"), all_defaults().items())
 def test_the_configuration_reference_has_the_defaults(key: str, default: object) -> None:
     text = documented()[key]
     assert type(default)(text == "true" if isinstance(default, bool) else text) == default

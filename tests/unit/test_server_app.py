@@ -8,12 +8,12 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
-from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.app.claim import claim_for_command
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import HISTORY_COLUMNS
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
+from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations import load_results
 

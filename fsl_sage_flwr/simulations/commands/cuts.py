@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from ..cut_table import cut_table
-from ..settings import resolve
+from ..settings import given
 from .federation_options import positive
 
 
@@ -16,7 +16,7 @@ def add_cuts_command(commands: Any) -> None:
         "cuts",
         help="where a model can be cut, and what each cut costs",
         description="List a model's cuts: smashed data, sizes, FLOPs, bytes of a round.",
-        epilog="key=value: batch-size, server-update-interval, align-interval, local-epochs",
+        epilog="key=value: batch-size, local-epochs, and any algorithm's own",
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
     parser.add_argument("--model", default="resnet18", help="a model of the catalogue (resnet18)")
@@ -31,8 +31,8 @@ def add_cuts_command(commands: Any) -> None:
 
 
 def _cuts(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    config = resolve(options.preset, [f"model={options.model}", *options.settings])
-    found = cut_table(config, tuple(options.image), options.classes, options.depth)
+    values = given(options.preset, [f"model={options.model}", *options.settings])
+    found = cut_table(values, tuple(options.image), options.classes, options.depth)
     # A pipe has no width: nothing may be cut off there.
     wide = console if console.is_terminal else Console(width=200)
     wide.print(found)

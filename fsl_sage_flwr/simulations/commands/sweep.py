@@ -38,7 +38,7 @@ def add_sweep_command(commands: Any) -> None:
         description="Run every combination of lists of settings, several at a time. Runs that "
         "are completed already are not run again.",
         epilog="key=v1,v2: any key of the run configuration, e.g. fsl-sage sweep --jobs 2 "
-        "algorithm=fed_avg,fsl_sage distribution=noniid_dirichlet alpha=0.1,1 seed=200,201",
+        "batch-size=32,64 distribution=noniid_dirichlet alpha=0.1,1 seed=200,201",
     )
     parser.add_argument("settings", nargs="*", metavar="key=v1,v2,…", help="run configuration")
     parser.add_argument("--jobs", type=positive, default=1, help="runs at the same time (1)")

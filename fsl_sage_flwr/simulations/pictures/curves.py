@@ -6,11 +6,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from ...registry import LineStyle, label_of
 from ..comparison import Comparison, percent, run_figures
-from ..names import algorithm_name
 from .panels import Panel, panels_of
 from .style import (
-    LineStyle,
     Picture,
     byte_unit,
     grid_of_axes,
@@ -149,7 +148,7 @@ def _labels(figures: pd.DataFrame, x: str, unit: float, unit_name: str) -> dict[
         cost = "–" if math.isnan(mean) else f"{cost} {unit_name or 'rounds'}"
         if 0 < (reached := runs[column].count()) < len(runs):
             cost += f" ({reached} of {len(runs)})"
-        labels[str(name)] = f"{algorithm_name(str(name))}: {cost}"
+        labels[str(name)] = f"{label_of(str(name))}: {cost}"
     return labels
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from ...registry import LineStyle
 from ..comparison import Comparison
 from .against_alpha import ALONG, IID, skew_of
 from .panels import panels_of
 from .style import (
-    LineStyle,
     Picture,
     byte_unit,
     grid_of_axes,

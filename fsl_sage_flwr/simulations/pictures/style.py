@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..names import algorithm_name, place
+from ...registry import ALGORITHMS, LineStyle, label_of
+from ..names import place
 
 PictureFormat = Literal["png", "svg"]
 
@@ -43,30 +44,8 @@ _RC: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class LineStyle:
-    """Colour, marker and dashes of one algorithm: each of them alone tells it apart."""
-
-    colour: str
-    marker: str
-    dashes: str | tuple[int, tuple[float, ...]]
-    size: float = 4.0  # points; a star needs more to look as large
-
-    def line(self) -> dict[str, Any]:
-        """Return the arguments of ``Axes.plot``."""
-        return {"color": self.colour, "marker": self.marker, "linestyle": self.dashes,
-                "markersize": self.size}  # fmt: skip
-
-
-# Okabe and Ito's colours, which colour-blind people tell apart; their yellow is too light
-# for a line on white.
-_KNOWN = {
-    "fed_avg": LineStyle("#000000", "o", "-"),
-    "sl_multi_server": LineStyle("#E69F00", "s", "--"),
-    "sl_single_server": LineStyle("#56B4E9", "^", "-."),
-    "cse_fsl": LineStyle("#009E73", "D", ":"),
-    "fsl_sage": LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
-}
+# For algorithms that say nothing. Okabe and Ito's colours, which colour-blind people tell apart;
+# their yellow is too light for a line on white.
 _OTHERS = (
     LineStyle("#0072B2", "v", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
     LineStyle("#CC79A7", "P", (0, (1.0, 2.5))),
@@ -104,13 +83,14 @@ class Picture:
 def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
     """Return each algorithm's style, in the order of legends.
 
-    The package's own algorithms look the same in every picture; others take what is left, by
-    name.
+    An algorithm that declares a style looks the same in every picture; others take what is
+    left, by name.
     """
     ordered = sorted(dict.fromkeys(algorithms), key=place)
-    others = [name for name in ordered if name not in _KNOWN]
+    known = {name: a.style for name, a in ALGORITHMS.items() if a.style is not None}
+    others = [name for name in ordered if name not in known]
     spare = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
-    return {name: _KNOWN.get(name) or spare[name] for name in ordered}
+    return {name: known.get(name) or spare[name] for name in ordered}
 
 
 @contextmanager
@@ -157,7 +137,7 @@ def label_axes(axes: list[Axes], across: str, up: str) -> None:
 def legend_below(figure: Figure, algorithms: dict[str, LineStyle], **labels: str) -> None:
     """Put one legend for all panels under them; ``labels`` replaces names."""
     handles = [
-        Line2D([], [], **style.line(), label=labels.get(name, algorithm_name(name)))
+        Line2D([], [], **style.line(), label=labels.get(name, label_of(name)))
         for name, style in algorithms.items()
     ]
     columns = (2 if labels else 3) if figure.get_figwidth() <= COLUMN else 5

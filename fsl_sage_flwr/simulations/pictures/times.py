@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ...registry import label_of
 from ..comparison import Comparison, percent
-from ..names import algorithm_name, place, settings_text, value_place
+from ..names import place, settings_text, value_place
 from .style import COLUMN, PAGE, Picture, picture_style
 
 PARTS = ("clients", "server", "alignment", "communication")
@@ -136,7 +137,7 @@ def _rows(bars: pd.DataFrame, keys: list[str]) -> list[float]:
 
 def _label(bar: "pd.Series[Any]", keys: list[str]) -> str:
     others = settings_text({key: bar[key] for key in keys if key != "algorithm"})
-    name = algorithm_name(str(bar["algorithm"]))
+    name = label_of(str(bar["algorithm"]))
     return f"{name}{f' ({others})' if others else ''}{'' if bar['reached'] else ' *'}"
 
 

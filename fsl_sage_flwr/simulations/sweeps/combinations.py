@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...app.config import ConfigError, RunConfig
-from .effect import idle_keys
 
 # Where and how a run is done, and not what it is.
 NOT_PART_OF_A_RUN = {
@@ -57,7 +56,7 @@ def combinations(
     -------
     list of Combination
         In the order of the lists, the last one varying fastest. Combinations that differ
-        only in keys without an effect, such as ``align-interval`` with FedAvg, are one run:
+        only in keys without an effect, such as another algorithm's, are one run:
         the first.
 
     Raises
@@ -74,14 +73,14 @@ def combinations(
         for values in itertools.product(*lists.values()):
             chosen = {**block, **dict(zip(lists, values, strict=True))}
             config = _checked(chosen)
-            shown = [key for key in swept if key not in idle_keys(config)]
+            shown = [key for key in swept if key not in config.idle_keys()]
             effective.update(shown)
             found.setdefault(identity(config), _combination(config, shown))
     for key in swept:
         if key in effective:
             continue
         config = next(iter(found.values())).config
-        why = idle_keys(config)[key]
+        why = config.idle_keys()[key]
         if key in words or why not in words:
             raise ConfigError(
                 f"{key} changes nothing in any of these runs with "
@@ -92,7 +91,7 @@ def combinations(
 
 def identity(config: RunConfig) -> str:
     """Return the same text for configurations that are the same experiment."""
-    apart = NOT_PART_OF_A_RUN | set(idle_keys(config))
+    apart = NOT_PART_OF_A_RUN | set(config.idle_keys())
     keys = {key: value for key, value in config.to_run_config().items() if key not in apart}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 

@@ -1,21 +1,26 @@
 import math
 import re
 import tomllib
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 import torch
 
-from fsl_sage_flwr.algorithms import ALGORITHMS
-from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
 from fsl_sage_flwr.data import DATASETS
 from fsl_sage_flwr.models import CATALOGUE
+from fsl_sage_flwr.options import declared
+from fsl_sage_flwr.registry import ALGORITHMS, option_fields
 from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
-DEFAULTS = RunConfig().to_run_config()
-CHECKED = {f.name.replace("_", "-") for f in fields(RunConfig) if f.metadata["check"]}
+DEFAULTS = all_defaults()
+CHECKED = {
+    key
+    for key, field in {**declared(RunConfig), **option_fields()}.items()
+    if field.metadata["check"]
+}
 
 ABOVE_ZERO, AT_LEAST = "must be above 0", "must be at least {}"
 # key: (values that are refused, a part of the message, values at the edge that are fine)

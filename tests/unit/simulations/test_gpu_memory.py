@@ -7,35 +7,42 @@ import sys
 import pytest
 import torch
 
-from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.simulations.gpu_memory import train_one_round, train_server_half
+from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.simulations.gpu_memory import evaluation_batch
 from fsl_sage_flwr.simulations.gpu_share import automatic_share
+from fsl_sage_flwr.simulations.rehearsal import rehearse
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "somebodys_own"])
-def test_the_arithmetic_trains_both_sides(few_digits, algorithm):
-    config = RunConfig(algorithm=algorithm, dataset=few_digits, batch_size=20, device="cpu")
-    task = build_task(config)
-    client, server = (
-        [p.detach().clone() for p in half.parameters()]
-        for half in (task.model.client, task.model.server)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digits, algorithm):
+    config = RunConfig.from_run_config(
+        {"algorithm": algorithm, "dataset": few_digits, "batch-size": 20, "device": "cpu"}
     )
-    labels = train_one_round(task, config, clients=4)
-    assert len(labels) == 10  # 200 digits, 4 clients: the last batch of 50 in twenties
-    # SplitFed's client gets an answer of zeros: weight decay alone moves it.
-    assert not all(
-        torch.equal(old, new)
-        for old, new in zip(client, task.model.client.parameters(), strict=True)
-    )
-    train_server_half(task, config, 4, labels)
-    assert not all(
-        torch.equal(old, new)
-        for old, new in zip(server, task.model.server.parameters(), strict=True)
-    )
+    task, calls = build_task(config), []
+
+    def around(work):
+        calls.append(work)
+        return work()
+
+    before = {name: t.clone() for name, t in task.model.merged_state_dict().items()}
+    app = build_client_app(lambda context: build_task(config))
+    strategy = rehearse(config, task, app, 2, 4, around)
+    assert strategy.last_round.failures == {}
+    assert strategy.last_round.clients == 2
+    assert len(calls) > 2  # beside the descriptions
+    if algorithm != "fed_avg":  # its average is Flower's, and the server trains nothing
+        server = task.model.server.state_dict()
+        assert not all(torch.equal(before[name], server[name]) for name in server)
+    if strategy.auxiliary_parameters and ALGORITHMS[algorithm].rehearsal is not None:
+        assert strategy.last_round.alignment_cosine is not None
+    inputs, labels = evaluation_batch(task)
+    assert len(inputs) == len(labels) == 500
+    assert strategy.evaluate(strategy.initial_arrays(), lambda: [(inputs, labels)]).loss > 0
 
 
 @needs_gpu

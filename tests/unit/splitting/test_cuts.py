@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.splitting import SplitError, Workload, choose_cut, list_cuts, round_bytes, split
+from fsl_sage_flwr.options import Options
+from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.splitting import Cut, SplitError, Workload, choose_cut, list_cuts, split
 
-PAPER = Workload(examples=5000, batch_size=256, server_update_interval=5, align_interval=10)
+PAPER = Workload(examples=5000, batch_size=256)
 
 
 class Small(nn.Module):
@@ -64,11 +67,20 @@ def test_what_is_listed_can_be_cut() -> None:
         assert cut.client_parameters == sum(p.numel() for p in halves.client.parameters())
 
 
+def options(algorithm: str, values: dict[str, int]) -> Options:
+    return RunConfig.from_run_config({**values, "algorithm": algorithm}).options
+
+
 def test_bytes_of_a_round_are_the_published_ones() -> None:
     """ResNet-18 cut at layer3, at the paper's setting: ten clients' figures, per client."""
     model = build_model("resnet18", (3, 32, 32), 10)
     (cut,) = [c for c in list_cuts(model, torch.zeros(2, 3, 32, 32), depth=1) if c.name == "layer3"]
-    found = round_bytes(cut, PAPER)
+    intervals = {"server-update-interval": 5, "align-interval": 10}
+    found = {
+        name: algorithm.round_bytes(cut, PAPER, options(name, intervals))
+        for name, algorithm in ALGORITHMS.items()
+        if algorithm.round_bytes is not None
+    }
     assert found == {
         "fed_avg": 895_302_560 // 10,
         "sl_multi_server": 874_000_960 // 10,
@@ -80,19 +92,18 @@ def test_bytes_of_a_round_are_the_published_ones() -> None:
 
 def test_a_budget_takes_the_cut_with_the_fewest_bytes() -> None:
     cuts = list_cuts(Small(), EXAMPLE)
-    work = Workload(examples=100, batch_size=10)
-    fewest = min(cuts, key=lambda cut: round_bytes(cut, work)["sl_single_server"])
-    assert choose_cut(cuts, "sl_single_server", work) == fewest
-    small = choose_cut(cuts, "sl_single_server", work, max_parameters=40)
-    assert small.client_parameters <= 40
-    assert choose_cut(cuts, "fsl_sage", work, max_flops=5000).client_flops <= 5000
+
+    def bytes_of(cut: Cut) -> int:
+        return 2 * cut.client_bytes + 200 * cut.smashed_bytes
+
+    assert choose_cut(cuts, bytes_of) == min(cuts, key=bytes_of)
+    assert choose_cut(cuts, bytes_of, max_parameters=40).client_parameters <= 40
+    assert choose_cut(cuts, bytes_of, max_flops=5000).client_flops <= 5000
 
 
 def test_a_budget_that_nothing_fits_is_refused_with_what_is_needed() -> None:
     cuts = list_cuts(Small(), EXAMPLE)
     with pytest.raises(SplitError, match=r"cut at 'block', has 36 parameters and 4,608 FLOPs"):
-        choose_cut(cuts, "fsl_sage", PAPER, max_parameters=35)
-    with pytest.raises(SplitError, match=r"does not know the bytes of 'mine', only of fed_avg, "):
-        choose_cut(cuts, "mine", PAPER)
+        choose_cut(cuts, lambda cut: cut.client_bytes, max_parameters=35)
     with pytest.raises(SplitError, match="cannot be cut anywhere"):
-        choose_cut([], "fsl_sage", PAPER)
+        choose_cut([], lambda cut: cut.client_bytes)

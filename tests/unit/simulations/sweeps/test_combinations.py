@@ -104,7 +104,11 @@ def test_identity_is_what_is_trained_not_where():
         tracker="wandb",
     )  # fmt: skip
     assert identity(same) == identity(config)
-    for other in (RunConfig(seed=1), RunConfig(align_interval=9), RunConfig(precision="bf16")):
+    for other in (
+        RunConfig(seed=1),
+        RunConfig.unchecked({"align-interval": 9}),
+        RunConfig(precision="bf16"),
+    ):
         assert identity(other) != identity(config)
 
 

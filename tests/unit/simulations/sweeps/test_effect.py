@@ -4,11 +4,10 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
-from fsl_sage_flwr.algorithms import ALGORITHMS
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_app import app
+from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
-from fsl_sage_flwr.simulations.sweeps.effect import idle_keys
 
 from ....memory_grid import MemoryGrid
 
@@ -36,7 +35,7 @@ def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
     config = {
         "algorithm": algorithm, "dataset": few_digits, "num-server-rounds": 1, "batch-size": 50,
     }  # fmt: skip
-    idle = set(idle_keys(RunConfig.from_run_config(config))) - BY_CONFIG
+    idle = set(RunConfig.from_run_config(config).idle_keys()) - BY_CONFIG
     assert idle <= set(OTHER)
     ours = trained(config, tmp_path, "ours")
     theirs = trained({**config, **{key: OTHER[key] for key in idle}}, tmp_path, "theirs")
@@ -49,16 +48,16 @@ def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
         ({"distribution": "noniid_dirichlet"}, "alpha"),
         ({"distribution": "noniid"}, "shards-per-client"),
         ({"optimizer": "sgd"}, "momentum"),
-        ({"server_optimizer": "sgd"}, "server-momentum"),
+        ({"server-optimizer": "sgd"}, "server-momentum"),
         ({"algorithm": "cse_fsl"}, "auxiliary-init"),
         ({"algorithm": "cse_fsl", "auxiliary": "blocks"}, "auxiliary-max-share"),
         ({"algorithm": "sl_single_server"}, "server-order"),
         ({"algorithm": "sl_multi_server"}, "batches-per-exchange"),
-        ({"algorithm": "fed_avg", "cut": "auto"}, "align-interval"),
-        ({"fraction_evaluate": 0.5}, "validation-fraction"),
+        ({"algorithm": "fsl_sage", "cut": "auto"}, "align-interval"),
+        ({"fraction-evaluate": 0.5}, "validation-fraction"),
         ({"algorithm": "somebodys_own"}, "align-epochs"),
         ({"distribution": "somebodys_own"}, "alpha"),
     ],
 )
 def test_a_key_that_matters_is_not_idle(config, key):
-    assert key not in idle_keys(RunConfig(**config))
+    assert key not in RunConfig.unchecked(config).idle_keys()
