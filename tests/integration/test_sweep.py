@@ -51,7 +51,7 @@ def test_a_completed_run_is_not_written_over(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> None:
-    mark = f"fsl-sage-test-{tmp_path.name}-{number}"
+    mark = f"fsl-sage-test-{tmp_path}-{number}"
     words = ["sweep", "--jobs", "2", "num-server-rounds=500", "seed=1,2,3", "results-dir=out"]
     process = subprocess.Popen(
         [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
