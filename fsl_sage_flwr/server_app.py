@@ -2,31 +2,21 @@
 
 import logging
 from pathlib import Path
-from typing import cast
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from .app.assembly import build_task, build_test_batches
+from .app.assembly import build_strategy, build_task, build_test_batches
 from .app.claim import claim_for_training
 from .app.config import RunConfig
 from .app.recorder import EnoughCommunicationError, Recorder
 from .app.results import RunDirectory
 from .app.trackers import open_tracker
-from .registry import ALGORITHMS
-from .strategies import DeadActorError, DivergedError, SplitStrategy
-from .task import SplitTask
+from .strategies import DeadActorError, DivergedError
 
 log = logging.getLogger("flwr.fsl_sage")
 
 app = ServerApp()
-
-
-def _strategy(task: SplitTask, config: RunConfig) -> SplitStrategy:
-    strategy = ALGORITHMS[config.algorithm].strategy(
-        task, config.options, config.strategy_settings()
-    )
-    return cast(SplitStrategy, strategy)
 
 
 @app.main()
@@ -44,7 +34,7 @@ def _train(grid: Grid, config: RunConfig, directory: RunDirectory) -> None:
         open_tracker(config.tracker, directory.path, config.to_run_config()) as tracker,
     ):
         task = build_task(config)
-        strategy = _strategy(task, config)
+        strategy = build_strategy(config, task)
         recorder = Recorder(config, strategy, directory, build_test_batches(config), tracker)
         resumed = recorder.resume(Path(config.resume)) if config.resume else None
         arrays = resumed or strategy.initial_arrays()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ def make_run(
     A round takes 2 seconds; of them each client trains 0.5 s, the server 0.25 s, and
     alignment takes 0.125 s. The reference counts half of the bytes.
     """
-    config = RunConfig(results_dir=str(root), num_server_rounds=len(accuracies), **settings)
+    given = {key.replace("_", "-"): value for key, value in settings.items()}
+    own = {"results-dir": str(root), "num-server-rounds": len(accuracies)}
+    config = RunConfig.unchecked({**own, **given})
     if not config.run_name:
         values = [f"{v}".replace("/", "") for key, v in settings.items() if key != "algorithm"]
-        config = RunConfig(**{**vars(config), "run_name": "-".join(values) or "run"})
+        config = replace(config, run_name="-".join(values) or "run")
     run = RunDirectory(run_path(config))
     run.write_config(config.to_run_config())
     if clients is not None:

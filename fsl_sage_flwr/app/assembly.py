@@ -1,4 +1,4 @@
-"""From a run configuration to the task that server and clients train."""
+"""From a run configuration to the task that server and clients train, and its strategy."""
 
 from collections.abc import Callable, Iterable
 
@@ -18,6 +18,7 @@ from ..models import CATALOGUE, build_model
 from ..registry import ALGORITHMS
 from ..seeding import derive_seed
 from ..splitting import SplitError, as_tensors, build_auxiliary, choose_cut, list_cuts, split
+from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
 from ..task import (
     Batch,
@@ -27,7 +28,7 @@ from ..task import (
     TrainBatches,
     ValidationBatches,
 )
-from .config import RunConfig
+from .config import ConfigError, RunConfig
 
 EVALUATION_BATCH = 500
 
@@ -121,6 +122,24 @@ def _cut(config: RunConfig, model: nn.Module, example: Tensor) -> str:
         max_parameters=config.client_max_params,
         max_flops=config.client_max_flops,
     ).name
+
+
+def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy:
+    """Build the strategy of the algorithm that the configuration names.
+
+    Raises
+    ------
+    ConfigError
+        The algorithm was registered with something else than a ``SplitStrategy``.
+    """
+    make = ALGORITHMS[config.algorithm].strategy
+    strategy = make(task, config.options, config.strategy_settings())
+    if not isinstance(strategy, SplitStrategy):
+        raise ConfigError(
+            f"algorithm = {config.algorithm!r}: it was registered with a "
+            f"{type(strategy).__name__}; a SplitStrategy is needed"
+        )
+    return strategy
 
 
 def build_test_batches(config: RunConfig) -> Callable[[], Iterable[Batch]]:

@@ -11,6 +11,7 @@ from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from ..app.assembly import build_strategy
 from ..app.config import RunConfig
 from ..registry import ALGORITHMS
 from ..strategies import SplitStrategy
@@ -137,14 +138,12 @@ def rehearse(
     SplitStrategy
         As it is after the last round.
     """
-    algorithm = ALGORITHMS[config.algorithm]
     options, rounds = config.options, 1
-    if algorithm.rehearsal is not None:
-        options, rounds = algorithm.rehearsal(options)
-    settings = replace(config, fraction_train=1.0, fraction_evaluate=0.0).strategy_settings()
-    strategy = algorithm.strategy(server_task, options, settings)
-    if not isinstance(strategy, SplitStrategy):
-        raise TypeError(f"{config.algorithm}: a rehearsal needs a SplitStrategy")
+    rehearsal = ALGORITHMS[config.algorithm].rehearsal
+    if rehearsal is not None:
+        options, rounds = rehearsal(options)
+    all_train = replace(config, options=options, fraction_train=1.0, fraction_evaluate=0.0)
+    strategy = build_strategy(all_train, server_task)
     strategy.roster.registration_timeout = 0.0  # the other clients will not come
     grid = RehearsalGrid(app, nodes, clients, around)
     strategy.start(grid, strategy.initial_arrays(), num_rounds=rounds)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.assembly import build_strategy, build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.client_apps import task_cache
@@ -38,7 +38,7 @@ def trained(
     node_config = {client: {"data-path": path} for client, path in own.items()}
     grid = MemoryGrid(app, nodes, run_config=run_config, node_config=node_config)
     config = RunConfig.from_run_config(run_config)
-    strategy = ALGORITHMS[config.algorithm](build_task(config), config)
+    strategy = build_strategy(config, build_task(config))
     strategy.max_failed_rounds = 2
     strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
     return strategy
@@ -134,7 +134,7 @@ def test_the_run_configuration_clips_and_noises_what_is_sent() -> None:
         settings = {"algorithm": "cse_fsl", "batch-size": 360, "device": "cpu", **given}
         nodes = MemoryGrid(app, 2, run_config=settings)
         config = RunConfig.from_run_config(settings)
-        strategy = ALGORITHMS["cse_fsl"](build_task(config), config)
+        strategy = build_strategy(config, build_task(config))
         strategy.start(nodes, strategy.initial_arrays(), num_rounds=1)
         assert strategy.last_round.failures == {}
         found = [c.array_records["smashed"] for c in nodes.received if "smashed" in c]

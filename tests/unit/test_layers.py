@@ -28,12 +28,15 @@ BELOW = {
     "data": {"batching", "seeding"},
     "messages": set(),
     "task": {"objective", "schedules", "seeding", "splitting"},
-    "client_apps": {"messages", "task", "splitting", "schedules", "seeding"},
+    "options": {"schedules"},
+    "registry": {"options", "splitting", "task"},
+    "client_apps": {*("messages", "registry", "schedules", "seeding", "splitting", "task")},
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
-        *("client_apps", "messages", "objective", "schedules", "seeding", "splitting", "task"),
+        *("client_apps", "messages", "objective", "options", "registry", "schedules", "seeding"),
+        *("splitting", "task"),
     },
-    "algorithms": {"client_apps", "splitting", "strategies", "task"},
+    "algorithms": {"registry", "strategies"},
     # The public surface: what another project imports.
     "__init__": {
         *("algorithms", "client_apps", "messages", "schedules", "splitting", "strategies", "task"),
@@ -41,30 +44,27 @@ BELOW = {
     # What runs the package's own app.
     "app.__init__": set(),
     "app.trackers": set(),
-    "app.config": {"algorithms", "app.trackers", "data", "models", "schedules", "splitting"},
-    "app.assembly": {"app.config", "data", "models", "task", "splitting", "seeding", "batching"},
+    "app.config": {
+        *("algorithms", "app.trackers", "data", "models", "options", "registry", "schedules"),
+        *("splitting", "strategies"),
+    },
+    "app.assembly": {
+        *("app.config", "batching", "data", "models", "registry", "seeding", "splitting"),
+        *("strategies", "task"),
+    },
     "app.results": {"app.config", "messages"},
     "app.claim": {"app.config", "app.results"},
     "app.recorder": {"app.config", "app.results", "app.trackers", "strategies", "task"},
     "client_app": {"app.assembly", "app.config", "client_apps", "task"},
     "server_app": {
-        *("algorithms", "app.assembly", "app.claim", "app.config", "app.recorder"),
+        *("app.assembly", "app.claim", "app.config", "app.recorder"),
         *("app.results", "app.trackers", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
         *("__init__", "app.assembly", "app.claim", "app.config", "app.recorder"),
-        *(
-            "app.results",
-            "app.trackers",
-            "batching",
-            "data",
-            "messages",
-            "models",
-            "seeding",
-            "splitting",
-        ),
-        *("strategies", "task"),
+        *("app.results", "app.trackers", "batching", "client_apps", "data", "messages", "models"),
+        *("registry", "seeding", "splitting", "strategies", "task"),
     },
     # Where the command begins.
     "command": {"simulations"},
@@ -75,6 +75,7 @@ WITHOUT_FLOWER = {
     "batching",
     "schedules",
     "objective",
+    "options",
     "splitting",
     "models",
     "data",
@@ -92,7 +93,10 @@ ONLY = {
     "seeding": set(),
     "batching": set(),
     "schedules": {"torch"},
+    "options": set(),
     "objective": {"torch"},
+    "registry": {"flwr"},
+    "algorithms": set(),
     "splitting": {"torch"},
     "models": {"torch", "torchvision"},
     "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn", "PIL"},

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fsl_sage_flwr.app.config import all_defaults
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.app.results import HISTORY_COLUMNS, RunDirectory
 from fsl_sage_flwr.simulations import ResultsError, load_results
 
@@ -18,7 +18,7 @@ def test_one_row_per_run_and_round(tmp_path):
         ["fsl_sage/simple_conv/digits-iid/1", 1, 0.5, MIB],
         ["fsl_sage/simple_conv/digits-iid/1", 2, 0.75, 2 * MIB],
     ]
-    assert set(rows) >= {*HISTORY_COLUMNS, *all_defaults()}
+    assert set(rows) >= {*HISTORY_COLUMNS, *RunConfig().to_run_config()}
     assert rows["algorithm"].tolist() == ["fed_avg", "fsl_sage", "fsl_sage"]
     assert rows["seed"].tolist() == [200, 1, 1]
     assert rows["num-supernodes"].tolist() == [4, 4, 4]

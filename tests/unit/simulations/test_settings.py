@@ -67,7 +67,7 @@ def test_presets_train_as_the_research_script_does(preset, model, batch, recipe,
     assert client == server == recipe
     assert config.momentum == config.server_momentum == 0.9
     assert config.lr_schedule == config.server_lr_schedule == schedule
-    assert config.auxiliary_lr_schedule == "constant"
+    assert config.to_run_config()["auxiliary-lr-schedule"] == "constant"
 
 
 def test_presets_differ_from_the_papers_only_where_models_and_data_do():

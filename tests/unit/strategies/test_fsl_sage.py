@@ -136,7 +136,7 @@ def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
     assert_same(train(strategy, nodes, 1), train(cse, grid(), 1))
     assert_same(strategy.state_dict()["server_half"], cse.state_dict()["server_half"])
     for state in strategy.state_dict()["clients"].values():
-        assert_same(state["head"], cse.head.state)
+        assert_same(state["head"], cse.head.weights)
 
     nodes = grid()
     train(fsl_sage(warm_start=True, align_interval=4), nodes, 3)
