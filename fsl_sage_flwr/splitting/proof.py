@@ -1,12 +1,11 @@
 """Prove that two halves compute what their model computes."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from .errors import SplitError, UnfaithfulError
 from .split_model import SplitModel
+from .structures import leaves_of
 
 
 def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
@@ -69,17 +68,10 @@ def _run(
     for parameter in model.parameters():
         parameter.grad = None  # the caller's own gradients are kept aside, not zeroed
     torch.set_rng_state(rng)
-    outputs = _tensors(function(*example))
+    outputs = leaves_of(function(*example), Tensor)
     loss = sum((out.float().pow(2).mean() for out in outputs), torch.zeros(()))
     torch.autograd.backward(loss)
     return [*outputs, *(parameter.grad for parameter in model.parameters())]
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    values = value.values() if isinstance(value, dict) else value
-    return [tensor for item in values for tensor in _tensors(item)]
 
 
 def _equal(left: Tensor | None, right: Tensor | None) -> bool:

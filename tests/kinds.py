@@ -1,0 +1,112 @@
+"""Tasks that are no image classification: numbers, label maps, and a model with two inputs."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsl_sage_flwr.objective import classification, regression
+from fsl_sage_flwr.splitting import split
+from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
+
+
+def generator_of(client: ClientIdentity, seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed + client.partition_id)
+
+
+class Numbers(nn.Module):
+    """Predicts one number of each sample: ``(B, 1)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front, self.back, self.last = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.back(torch.relu(self.front(x)))))
+
+
+def numbers_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    generator = generator_of(client, seed)
+    for _ in range(3):
+        x = torch.randn(5, 4, generator=generator)
+        yield x, x.sum(dim=1)
+
+
+class Maps(nn.Module):
+    """Gives every pixel a class: ``(B, 3, H, W)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front, self.back = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.back(torch.relu(self.front(x)))))
+
+
+def maps_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    generator = generator_of(client, seed)
+    for _ in range(3):
+        maps = torch.randint(3, (4, 5, 5), generator=generator)
+        yield maps[:, None].float() - 1, maps
+
+
+class TwoInputs(nn.Module):
+    """Adds what it makes of two inputs, and returns a mapping, as some libraries' models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 6), nn.Linear(3, 6)
+        self.back = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.back(torch.relu(self.left(x) + self.right(y)))}
+
+
+def pairs_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    generator = generator_of(client, seed)
+    for _ in range(3):
+        labels = torch.randint(3, (5,), generator=generator)
+        one_hot = nn.functional.one_hot(labels, 3).float()
+        yield (torch.randn(5, 4, generator=generator), one_hot), labels
+
+
+def _task(model: nn.Module, cut: str, example: Any, **changes: Any) -> SplitTask:
+    with torch.random.fork_rng():
+        torch.manual_seed(9)
+        for module in model.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+        return SplitTask(split(model, cut, example), example, **changes)
+
+
+def numbers_task() -> SplitTask:
+    return _task(
+        Numbers(), "back", torch.zeros(2, 4), num_classes=None, train_batches=numbers_of,
+        validation_batches=lambda client: list(numbers_of(client, 77)), objective=regression(),
+    )  # fmt: skip
+
+
+def maps_task() -> SplitTask:
+    return _task(
+        Maps(), "back", torch.zeros(2, 1, 5, 5), num_classes=None, train_batches=maps_of,
+        validation_batches=lambda client: list(maps_of(client, 77)),
+        objective=classification(3, label_shape=(5, 5)),
+        auxiliary=lambda: nn.Conv2d(4, 3, 1),
+    )  # fmt: skip
+
+
+def pairs_task() -> SplitTask:
+    example = torch.zeros(2, 4), torch.zeros(2, 3)
+    return _task(
+        TwoInputs(), "back", example, num_classes=3, train_batches=pairs_of,
+        validation_batches=lambda client: list(pairs_of(client, 77)),
+    )  # fmt: skip
+
+
+KINDS: dict[str, tuple[Callable[[], SplitTask], str]] = {
+    "numbers": (numbers_task, "mean_absolute_error"),
+    "label maps": (maps_task, "accuracy"),
+    "two inputs, a mapping out": (pairs_task, "accuracy"),
+}

@@ -1,0 +1,113 @@
+"""Every strategy trains every kind of task: what the contract says does not hang on the labels."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import ArrayRecord, Message
+
+from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.splitting import AlignmentRecipe
+from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
+
+from ...kinds import KINDS
+from ...memory_grid import MemoryGrid, Tamper
+from ...runs import assert_same, train
+
+STRATEGIES: dict[str, Any] = {
+    "fed_avg": FullModelFedAvg,
+    "sl_multi_server": SplitFedV1,
+    "sl_single_server": SplitFedV2,
+    "cse_fsl": CseFsl,
+    "fsl_sage": partial(FslSage, recipe=AlignmentRecipe(2, 6), align_interval=2),
+}
+each = pytest.mark.parametrize("kind", KINDS)
+every_strategy = pytest.mark.parametrize("name", STRATEGIES)
+
+
+def nodes(kind: str, tamper: Tamper | None = None) -> MemoryGrid:
+    return MemoryGrid(build_client_app(lambda context: KINDS[kind][0]()), 3, tamper=tamper)
+
+
+def trained(name: str, kind: str, rounds: int = 3, **changes: Any) -> tuple[Any, Any, MemoryGrid]:
+    strategy, grid = STRATEGIES[name](KINDS[kind][0](), **changes), nodes(kind)
+    return strategy, train(strategy, grid, rounds), grid
+
+
+@each
+@every_strategy
+def test_it_trains_repeats_and_counts_its_bytes(name: str, kind: str) -> None:
+    strategy, arrays, grid = trained(name, kind)
+    again, same, _ = trained(name, kind)
+    assert_same(arrays, same)
+    assert_same(strategy.state_dict(), again.state_dict())
+    assert strategy.last_round.failures == {}
+    start = STRATEGIES[name](KINDS[kind][0]()).initial_arrays().to_torch_state_dict()
+    assert all(not torch.equal(t, start[n]) for n, t in arrays.to_torch_state_dict().items())
+    sent = sum(r.count_bytes() for content in grid.sent for r in content.values())
+    received = sum(r.count_bytes() for content in grid.received for r in content.values())
+    assert strategy.ledger.total == sent + received
+
+
+@each
+@pytest.mark.parametrize("keep", [True, False])
+def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:
+    split_one, arrays, _ = trained("sl_multi_server", kind, keep_optimizer_state=keep)
+    client, server = split_one.model_state(arrays)
+    assert_same({**client, **server}, trained("fed_avg", kind, keep_optimizer_state=keep)[1])
+
+
+@each
+@every_strategy
+def test_the_server_and_the_clients_find_the_same_scores(name: str, kind: str) -> None:
+    make, score = KINDS[kind]
+    strategy, arrays, _ = trained(name, kind, fraction_evaluate=1.0)
+    found = strategy.last_round.validation
+    task = make()
+    assert task.validation_batches is not None
+    clients = list(map(client_of, range(3)))
+    batches = [b for c in clients for b in task.validation_batches(c)]
+    central = strategy.evaluate(arrays, lambda: batches)
+    assert found.num_examples == central.num_examples
+    assert set(found.scores) == {score}
+    assert found.loss == pytest.approx(central.loss, rel=1e-5)
+    assert found.scores[score].value == pytest.approx(central.scores[score].value, rel=1e-5)
+    assert found.scores[score].weight == central.scores[score].weight
+
+
+def client_of(partition: int) -> Any:
+    from fsl_sage_flwr.task import ClientIdentity
+
+    return ClientIdentity(partition, 3)
+
+
+BAD_LABELS = {
+    "numbers": (torch.tensor(float("nan")), "NaN or infinite"),
+    "label maps": (torch.tensor(7), "valid are 0 to 2"),
+    "two inputs, a mapping out": (torch.tensor(-1), "valid are 0 to 2"),
+}
+
+
+@each
+@pytest.mark.parametrize("way", ["value", "dtype", "shape"])
+def test_labels_that_are_not_valid_are_refused(kind: str, way: str) -> None:
+    value, reason = BAD_LABELS[kind]
+
+    def spoil(partition: int, reply: Message) -> Message:
+        if partition == 1 and "labels" in reply.content:
+            tensors = dict(reply.content.array_records["labels"].to_torch_state_dict())
+            labels = tensors["labels"].clone()
+            if way == "value":
+                labels.view(-1)[0] = value
+            tensors["labels"] = {
+                "value": labels, "dtype": labels.double(), "shape": labels[..., None],
+            }[way]  # fmt: skip
+            reply.content["labels"] = ArrayRecord(tensors)
+        return reply
+
+    strategy = STRATEGIES["cse_fsl"](KINDS[kind][0]())
+    train(strategy, nodes(kind, spoil), 1)
+    said = strategy.last_round.failures[1]
+    assert (reason if way == "value" else "labels must be") in said
+    assert "\n" not in said

@@ -1,0 +1,121 @@
+"""Losses, scores and what travels of a half are the task's to say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.objective import Score, classification, logits_of, regression
+from fsl_sage_flwr.splitting import evaluate, list_cuts, split
+from fsl_sage_flwr.splitting.precision import autocast
+from fsl_sage_flwr.strategies import CseFsl, SplitFedV1
+from fsl_sage_flwr.task import SplitTask
+
+from ..memory_grid import MemoryGrid
+from ..runs import train
+from ..tasks import CLASSES, CLIENTS, small_app, small_task
+
+LOGITS = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
+
+
+@dataclass
+class Output:
+    loss: Tensor | None
+    logits: Tensor
+
+
+@pytest.mark.parametrize(
+    "output",
+    [LOGITS, {"logits": LOGITS}, Output(None, LOGITS), (LOGITS, None), {"hidden": LOGITS},
+     Output(torch.tensor(1.0), LOGITS)],
+)  # fmt: skip
+def test_scores_are_found_in_what_models_return(output: object) -> None:
+    assert logits_of(output) is LOGITS
+
+
+@pytest.mark.parametrize("output", [None, 3, {}, "text", ()])
+def test_an_output_without_scores_is_named(output: object) -> None:
+    with pytest.raises(TypeError, match=f"returns {type(output).__name__} without a tensor"):
+        logits_of(output)
+
+
+class Dictionary(nn.Module):
+    """Returns a mapping, or a dataclass, with its scores."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.front, self.back, self.kind = nn.Linear(4, 6), nn.Linear(6, 3), kind
+
+    def forward(self, x: Tensor) -> Output | Mapping[str, Tensor]:
+        logits = self.back(torch.relu(self.front(x)))
+        return Output(None, logits) if self.kind is Output else {"logits": logits}
+
+
+@pytest.mark.parametrize("kind", [Output, dict])
+def test_a_model_that_returns_a_structure_is_evaluated_and_listed(kind: type) -> None:
+    model, example = Dictionary(kind), torch.randn(2, 4)
+    plain = nn.Sequential(model.front, nn.ReLU(), model.back)
+    x, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 1, 0])
+    objective = classification(3)
+
+    def context() -> object:
+        return autocast(torch.device("cpu"), "fp32")
+
+    found = evaluate((model,), [(x, labels)], objective, context)  # type: ignore[arg-type]
+    assert found == evaluate((plain,), [(x, labels)], objective, context)  # type: ignore[arg-type]
+    assert found.loss == pytest.approx(F.cross_entropy(plain(x), labels).item())
+    assert [cut.name for cut in list_cuts(model, example)] == ["back"]
+    assert split(model, "back", example).cut == "back"
+
+
+def test_scores_are_put_together_by_what_they_count_for() -> None:
+    assert Score.mean([Score(1.0, 1), Score(0.0, 3)]) == Score(0.25, 4)
+    assert Score.mean([]) == Score(0.0, 0)
+
+
+def test_a_task_needs_classes_or_an_objective_and_not_two_losses() -> None:
+    task = small_task()
+    with pytest.raises(ValueError, match="num_classes = None: a task without classes needs"):
+        SplitTask(task.model, task.example, None, task.train_batches)
+    with pytest.raises(ValueError, match="has a loss and an objective"):
+        SplitTask(
+            task.model, task.example, CLASSES, task.train_batches,
+            loss=F.cross_entropy, objective=regression(),
+        )  # fmt: skip
+    again = replace(task, seed=4)
+    assert again.objective is task.objective
+    assert again.loss is task.loss is task.objective.loss
+
+
+def only_the_stem(module: nn.Module) -> Mapping[str, Tensor]:
+    """What an adapter would be: a part of the client half travels, the rest stays."""
+    return {name: t for name, t in module.state_dict().items() if not name.startswith("norm")}
+
+
+def load_a_part(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    module.load_state_dict({**module.state_dict(), **weights})
+
+
+@pytest.mark.parametrize("make", [SplitFedV1, CseFsl])
+def test_what_travels_of_a_half_is_asked_of_the_task(make: type) -> None:
+    changes = {"weights_of": only_the_stem, "load_weights": load_a_part}
+    strategy = make(small_task(**changes))
+    nodes = MemoryGrid(build_client_app(lambda context: small_task(**changes)), CLIENTS)
+    arrays = train(strategy, nodes, 2)
+    assert strategy.last_round.failures == {}
+    carried = [c.array_records["arrays"] for c in [*nodes.sent, *nodes.received] if "arrays" in c]
+    assert {tuple(record) for record in carried} == {("stem.weight",)}
+    client, _ = strategy.model_state(arrays)
+    assert "norm.weight" in client
+    assert torch.equal(client["stem.weight"], arrays.to_torch_state_dict()["stem.weight"])
+
+
+def test_by_default_all_of_it_travels() -> None:
+    strategy, nodes = CseFsl(small_task()), MemoryGrid(small_app(), CLIENTS)
+    train(strategy, nodes, 1)
+    carried = next(c.array_records["arrays"] for c in nodes.sent if "arrays" in c)
+    assert list(carried) == list(strategy.task.model.client.state_dict())
