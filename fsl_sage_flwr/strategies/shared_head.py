@@ -1,6 +1,6 @@
 """An auxiliary head that all clients train and the server averages."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..messages import Expected, TrainReply, TrainRequest
@@ -32,7 +32,11 @@ class SharedHead(Part):
         self.weights = {name: tensor.cpu() for name, tensor in head.items()}
 
     def questions(
-        self, round_: Round, message_type: str, server_update_interval: int
+        self,
+        round_: Round,
+        message_type: str,
+        server_update_interval: int,
+        request: Callable[..., TrainRequest] = TrainRequest,
     ) -> Questions[TrainReply]:
         """Return what clients are sent: client half and head; all of it comes back trained.
 
@@ -44,6 +48,9 @@ class SharedHead(Part):
             What they do with it.
         server_update_interval : int
             q: batches per upload.
+        request : callable
+            Makes the request: a payload that says more than ``TrainRequest``, where the
+            algorithm's clients need it.
         """
         expected = Expected(
             equal={"round": round_.number},
@@ -54,7 +61,7 @@ class SharedHead(Part):
         return {
             client: Question(
                 message_type,
-                TrainRequest(
+                request(
                     round=round_.number,
                     server_update_interval=server_update_interval,
                     keep_optimizer_state=round_.keep_optimizer_state,
