@@ -61,6 +61,7 @@ def main() -> None:
             "dataset": str(dataset),
             "batch-size": 256,
             "server-update-interval": 5,
+            "perturbations": 1,
         }
         empty = peak_of({"algorithm": "fed_avg"})
         print(f"without a model of any size: {empty / 2**20:.0f} MiB ({os.cpu_count()} cores)")

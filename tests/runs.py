@@ -11,6 +11,7 @@ from fsl_sage_flwr.strategies import (
     CseFsl,
     FslSage,
     FullModelFedAvg,
+    HeronSfl,
     SplitFedV1,
     SplitFedV2,
     SplitStrategy,
@@ -34,6 +35,10 @@ def fsl_sage(task_changes: dict[str, Any] | None = None, **changes: Any) -> FslS
 
 def cse_fsl(task_changes: dict[str, Any] | None = None, **changes: Any) -> CseFsl:
     return CseFsl(small_task(**(task_changes or {})), **{"server_update_interval": 2, **changes})
+
+
+def heron_sfl(task_changes: dict[str, Any] | None = None, **changes: Any) -> HeronSfl:
+    return HeronSfl(small_task(**(task_changes or {})), **{"server_update_interval": 2, **changes})
 
 
 def fed_avg(task_changes: dict[str, Any] | None = None, **changes: Any) -> FullModelFedAvg:

@@ -6,6 +6,7 @@ from .cse_fsl import CseFsl
 from .evaluation import evaluate_halves, to_record
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
+from .heron_sfl import HeronSfl
 from .part import Part
 from .round import DivergedError, Question, Questions, Round
 from .round_summary import RoundSummary
@@ -24,6 +25,7 @@ __all__ = [
     "DivergedError",
     "FslSage",
     "FullModelFedAvg",
+    "HeronSfl",
     "OneServerHalf",
     "Part",
     "Question",

@@ -20,6 +20,7 @@ from ...runs import (
     fed_avg,
     fsl_sage,
     grid,
+    heron_sfl,
     split_fed_v1,
     split_fed_v2,
     train,
@@ -32,6 +33,7 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "cse_fsl": cse_fsl,
     "fsl_sage": fsl_sage,
     "fsl_sage, warm start": partial(fsl_sage, warm_start=True),
+    "heron_sfl": heron_sfl,
 }
 ROUNDS = 3
 
@@ -124,6 +126,7 @@ BAD_REPLIES = {
     "sl_single_server": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
     "cse_fsl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage": {"train": {**AVERAGED_REPLY, **UPLOAD}},
+    "heron_sfl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage, warm start": {"train": {"NaN": (with_nan, "NaN or infinite")}},
 }
 BAD_REPLY_CASES = [

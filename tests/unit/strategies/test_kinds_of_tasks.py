@@ -9,7 +9,14 @@ from flwr.app import ArrayRecord, Message
 
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.splitting import AlignmentRecipe
-from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
+from fsl_sage_flwr.strategies import (
+    CseFsl,
+    FslSage,
+    FullModelFedAvg,
+    HeronSfl,
+    SplitFedV1,
+    SplitFedV2,
+)
 
 from ...kinds import KINDS
 from ...memory_grid import MemoryGrid, Tamper
@@ -20,6 +27,7 @@ STRATEGIES: dict[str, Any] = {
     "sl_multi_server": SplitFedV1,
     "sl_single_server": SplitFedV2,
     "cse_fsl": CseFsl,
+    "heron_sfl": HeronSfl,
     "fsl_sage": partial(FslSage, recipe=AlignmentRecipe(2, 6), align_interval=2),
 }
 each = pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,130 @@
+"""HERON-SFL: clients train by forward passes alone, the server by gradients."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Unpack
+
+from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
+from ..messages import TrainReply
+from ..options import at_least, option
+from ..registry import Algorithm, LineStyle
+from ..splitting import Cut, Workload
+from ..task import SplitTask
+from .common_options import HeadOptions, UploadOptions
+from .round import Questions, Round
+from .server_half import OneServerHalf
+from .settings import StrategySettings
+from .shared_head import SharedHead
+from .split_strategy import SplitStrategy
+
+
+class HeronSfl(SplitStrategy):
+    """HERON-SFL (Kou et al., 2026, arXiv 2601.09076): zeroth-order clients, first-order server.
+
+    A round is one request and one reply per client: the averaged client half and the averaged
+    auxiliary head down, both up again with every q-th batch's smashed data. Clients estimate the
+    gradient of the head's loss from two forward passes for each perturbation: no backward pass,
+    no activations kept. The server half is stepped on each uploaded batch by its gradient.
+
+    Where the code decides: both sides of a perturbation see the same dropout; running statistics
+    move with a batch's first pass alone; smashed data are those of the unperturbed weights; the
+    estimate goes through the task's optimizers, as a gradient would.
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.heron_sfl``.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained. ``auxiliary_from_server`` has no meaning here: heads begin at
+        random, all alike.
+    server_update_interval : int
+        q: batches per upload.
+    perturbation_scale : float
+        μ: how far parameters are moved.
+    perturbations : int
+        P: directions that an estimate is the mean over.
+    **settings
+        Arguments of :class:`SplitStrategy`.
+
+    Raises
+    ------
+    ValueError
+        ``perturbation_scale`` is not above 0, or ``perturbations`` is less than 1.
+    """
+
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        server_update_interval: int = 5,
+        perturbation_scale: float = 1e-3,
+        perturbations: int = 1,
+        **settings: Unpack[StrategySettings],
+    ) -> None:
+        if not perturbation_scale > 0 or perturbations < 1:
+            raise ValueError(
+                f"perturbation_scale = {perturbation_scale}, perturbations = {perturbations}: "
+                "above 0, and at least 1, are needed"
+            )
+        self.server = OneServerHalf(task)
+        self.head = SharedHead(task)
+        super().__init__(task, {"server": self.server, "head": self.head}, **settings)
+        self.server_update_interval = server_update_interval
+        self.request = partial(
+            HeronRequest, perturbation_scale=perturbation_scale, perturbations=perturbations
+        )
+
+    def begin(self, round_: Round) -> Questions[TrainReply]:
+        """Send client half and head, and how to estimate."""
+        return self.head.questions(round_, TRAIN, self.server_update_interval, self.request)
+
+    def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
+        """Step the server half on the upload."""
+        self.server.step_on_upload(round_, client, reply)
+
+    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
+        """Average the heads."""
+        self.head.average(replies, round_.weights)
+
+    @property
+    def auxiliary_parameters(self) -> int:
+        """Number of parameters of the head."""
+        return self.task.head_parameters()
+
+
+@dataclass(frozen=True)
+class HeronSflOptions(UploadOptions, HeadOptions):
+    """The run configuration's keys of HERON-SFL."""
+
+    perturbation_scale: float = option(
+        1e-3, at_least(0, above=True), "how far parameters are moved for an estimate"
+    )
+    perturbations: int = option(
+        1, at_least(1), "directions that an estimate is the mean over, two passes each"
+    )
+
+
+def _strategy(task: SplitTask, options: HeronSflOptions, settings: StrategySettings) -> HeronSfl:
+    return HeronSfl(
+        task,
+        server_update_interval=options.server_update_interval,
+        perturbation_scale=options.perturbation_scale,
+        perturbations=options.perturbations,
+        **settings,
+    )
+
+
+def _round_bytes(cut: Cut, work: Workload, options: HeronSflOptions) -> int:
+    return 2 * (cut.client_bytes + cut.head_bytes) + options.uploaded_bytes(cut, work)
+
+
+ALGORITHM = Algorithm(
+    name="heron_sfl",
+    label="HERON-SFL",
+    strategy=_strategy,
+    handlers=HANDLERS,
+    options=HeronSflOptions,
+    round_bytes=_round_bytes,
+    style=LineStyle("#0072B2", "v", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
+)
