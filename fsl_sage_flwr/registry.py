@@ -23,7 +23,7 @@ class LineStyle:
     colour: str
     marker: str
     dashes: str | tuple[int, tuple[float, ...]]
-    size: float = 4.0  # points; a star needs more to look as large
+    size: float = 4.0  # points; a star must be larger to look as large
 
     def line(self) -> dict[str, Any]:
         """Return the arguments of matplotlib's ``Axes.plot``."""
@@ -98,7 +98,7 @@ def register_algorithm(algorithm: Algorithm[Any]) -> None:
                 f"message type {message_type!r}: 'train', 'evaluate' or 'query', a dot, and a "
                 "name of letters, digits and '_' are needed"
             )
-        # Two algorithms may speak one protocol.
+        # Two algorithms may share one protocol: then their handlers are the same functions.
         if taken.get(message_type, handler) is not handler:
             raise ValueError(f"message type {message_type!r} has a handler; choose another name")
     for other in ALGORITHMS.values():

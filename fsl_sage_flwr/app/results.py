@@ -191,13 +191,13 @@ class RunDirectory:
     def _append(self, path: Path, rows: list[dict[str, Any]]) -> None:
         """Add rows in the order of the file's header; a column that it lacks is put behind."""
         with path.open("r+", newline="") as file:
-            there = csv.DictReader(file)
-            header = list(there.fieldnames or ())
+            reader = csv.DictReader(file)
+            header = list(reader.fieldnames or ())
             if set[str]().union(*rows).issubset(header):
                 file.seek(0, os.SEEK_END)
                 csv.DictWriter(file, header).writerows(rows)
                 return
-            every = [*there, *rows]
+            every = [*reader, *rows]
         self._replace(path, lambda unfinished: self._csv(unfinished, every, header))
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:

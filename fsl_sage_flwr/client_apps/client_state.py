@@ -35,7 +35,7 @@ class ClientState:
         self._folder = self._root / f"{context.run_id}" / f"{context.node_id}"
 
     def save(self, name: str, tensors: dict[str, Tensor], version: int = 0) -> None:
-        """Keep tensors under a name, in place of what was there."""
+        """Keep tensors under a name; they replace what was kept under it."""
         self._state.pop(name, None)
         record = ArrayRecord(dict(tensors))
         others = sum(r.count_bytes() for r in self._state.array_records.values())
@@ -86,7 +86,7 @@ class ClientState:
         """Remove files that no run has touched for a week."""
         oldest = time.time() - KEPT_SECONDS
         for path in self._root.glob("*/*/*"):
-            # Other processes write here too: what was listed may have been renamed since.
+            # Other processes write here too: a listed file may have been renamed since.
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()

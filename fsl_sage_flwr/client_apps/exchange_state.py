@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from .client_state import ClientState
 from .optimizer_state import flatten_state, restore_state
 
-# A graph holds a batch's activations, and an actor of a simulation sees every node.
+# A graph holds a batch's activations, and an actor of a simulation serves every node in turn.
 LARGEST_LIVE = 256 * 1024**2
 FILE = "exchange"
 
 
 @dataclass
 class Forward:
-    """A node in a round: its half and optimizer, and a pass that waits for its gradients.
+    """A node's client half and optimizer in a round, and a pass that waits for its gradients.
 
     Attributes
     ----------
@@ -84,8 +84,9 @@ class Forward:
         """Add up the bytes that the graph of the passes inside keeps."""
         sizes = list[int]()
 
-        # The graph keeps this function, and what it returns: neither may hang on the graph, or
-        # it stays for good where no backward pass comes, as in a process that the node has left.
+        # The graph keeps a reference to this function and to what it returns. If one of them
+        # referred back to the graph, a graph without a backward pass would never be freed: that
+        # happens when a node goes on in another process.
         def count(tensor: Tensor) -> Tensor:
             sizes.append(tensor.numel() * tensor.element_size())
             return tensor.detach()
@@ -135,7 +136,7 @@ class LiveForwards:
         self._spare.append(forward.half)
 
     def clear(self) -> None:
-        """Forget all: what a change of process does."""
+        """Forget everything, as a change of process does."""
         self._forwards.clear()
         self._spare.clear()
 

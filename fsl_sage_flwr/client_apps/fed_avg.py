@@ -26,7 +26,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     for k, (inputs, labels) in enumerate(round_.batches()):
         place = round_.request.round, round_.client.partition_id, k
         with task.autocast():
-            # Each half draws what it draws where a server trains it: SplitFed's V1 is equal.
+            # Each half draws the same random numbers as in SplitFed V1, which must be equal.
             task.reseed("client", *place)
             smashed = as_tensors(model.client(*as_tensors(inputs)))
             task.reseed("server", *place)

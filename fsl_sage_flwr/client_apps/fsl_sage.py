@@ -27,7 +27,7 @@ PROBE = "query.fsl_sage_probe"
 WARM_START = "train.fsl_sage_warm_start"
 TRAIN = "train.fsl_sage"
 
-# What the node keeps under which name.
+# Names under which the node keeps the client half and the head.
 CLIENT_HALF = "client-half"
 AUXILIARY = "auxiliary"
 

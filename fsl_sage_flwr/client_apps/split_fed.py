@@ -40,7 +40,7 @@ from .optimizer_state import flatten_state
 EXCHANGE = "query.split_fed_exchange"
 FLUSH = "train.split_fed"
 
-# More than any round has; what makes a version of a round, an attempt and an exchange.
+# Larger than any number of attempts or exchanges: they make one version number of all three.
 ATTEMPTS = EXCHANGES = 1_000_000
 
 live_forwards = LiveForwards()
@@ -134,7 +134,7 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
     current = _Exchange(request, context, task)
     forward = current.step()
     if request.keep_optimizer_state:
-        # In a file: it would travel with every message of the next round.
+        # In a file, since context.state travels with every message of the next round.
         current.state.save_file(OPTIMIZER, flatten_state(forward.optimizer))
     current.state.drop(FILE)
     seconds = forward.seconds + time.perf_counter() - began

@@ -9,21 +9,21 @@ from ..task import SplitTask
 BuildTask = Callable[[Context], SplitTask]
 Key = tuple[int, str, str, str]
 
-# What tells a federation's nodes apart, and no task may depend on.
+# These tell the nodes of a federation apart; a task must not depend on them.
 PLACE = ("partition-id", "num-partitions")
 
-# At module level: the simulation pickles the ClientApp into its actors anew with every
-# message, and what hangs on it; modules stay.
+# At module level, since only modules last: with every message the simulation pickles the
+# ClientApp, and all that it refers to, into its actors again.
 _last: dict[Key, SplitTask] = {}
 
 
 def task_of(build: BuildTask, context: Context) -> SplitTask:
     """Return the task of the run that a message belongs to.
 
-    A process serves any node, and several runs one after the other; the last run's task
-    is kept. Everything of a client that matters is loaded into it for each message. Nodes
-    whose configurations say more than their place in the federation (data of their own) have
-    a task each.
+    A process serves any node, and several runs one after the other; it keeps the task of the
+    last run. Each message loads the state of its client into the task. A node whose
+    configuration says more than its place in the federation (such as its own data) has its
+    own task.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def task_of(build: BuildTask, context: Context) -> SplitTask:
         From Flower's Context to the task; only the run's and the node's configuration may
         matter, and not which partition the node is. Told apart by module and name.
     context : Context
-        Flower's Context of the message at hand.
+        Flower's Context of the current message.
     """
     more = sorted((k, v) for k, v in context.node_config.items() if k not in PLACE)
     key = (context.run_id, build.__module__, build.__qualname__, repr(more))

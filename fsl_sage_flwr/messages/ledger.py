@@ -23,7 +23,7 @@ COLUMNS = tuple(
 def _raw_bytes(array: Array) -> int:
     try:
         return prod(array.shape) * np.dtype(array.dtype).itemsize
-    except TypeError:  # a dtype that does not exist: the reply is refused later, but it came
+    except TypeError:  # no such dtype: the reply will be refused, but its bytes were sent
         return len(array.data)
 
 

@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from .records import BadReplyError
 
 LONGEST_REASON = 300
-# How Flower's simulation names an error that no ClientApp raised.
+# Flower's simulation gives this code to an error that no ClientApp raised.
 UNKNOWN, OF_RAY = 0, "ray.exceptions."
 EMPTY: tuple[object, ...] = ("", b"", [])
 

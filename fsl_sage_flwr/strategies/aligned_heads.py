@@ -36,7 +36,7 @@ class AlignedHead:
     version : int
         Counts alignments.
     holder : tuple of int
-        The node that holds the head for certain, and which version.
+        The node that is known to hold the head, and the version that it holds.
     """
 
     head: nn.Module
@@ -120,7 +120,7 @@ class AlignedHeads(Part):
         began = time.perf_counter()
         for client in due:
             of = self._of[client]
-            # On copies: a round that is given up goes back to the heads of before.
+            # Copies are aligned, so that an undone round can go back to the old heads.
             of.head, of.optimizer = copy.deepcopy((of.head, of.optimizer))
             set_rate(of.optimizer, self._task.auxiliary_schedule, round_.number)
         jobs = [

@@ -76,11 +76,11 @@ def _align_one(
         AlignmentSet(task.to_device(part.tensors), part.labels.to(task.device))
         for part in job.samples.divided(generator)
     )
-    # A copy, since asking for gradients swaps the module's buffers for a while.
+    # Work on a copy: computing gradients swaps the module's buffers for a while.
     server_half = copy.deepcopy(task.model.server)
     gradients = _true(server_half, fit, task)
     align(job.head, job.optimizer, fit.tensors, fit.labels, gradients, task.loss, recipe, generator)
-    # On a copy: measuring must not move the running statistics of what is measured.
+    # Measure on a copy: a forward pass in training mode moves the running statistics.
     head = copy.deepcopy(job.head)
     estimate = estimated_gradients(head, held_out.tensors, held_out.labels, task.loss)
     return compare_gradients(estimate, _true(server_half, held_out, task))

@@ -61,7 +61,7 @@ class Exchanges:
         return replies
 
     def leave_out_the_slow(self) -> None:
-        """Leave out clients that took a round's time: how many batches there are is their word."""
+        """Leave out clients that took longer than a round may: only they know their batches."""
         timeout = self._round.settings.timeout
         for client in list(self._active):
             if self._round.seconds_of(client) - self._waited_before[client] > timeout:

@@ -100,7 +100,7 @@ class FullModelFedAvg(SplitStrategy):
         return super().model_state(ArrayRecord(dict(self._load(arrays))))
 
     def score(self, content: RecordDict) -> Evaluation:
-        """Take the results that a client found by itself: it holds the whole model."""
+        """Return the results that a client found itself, as it holds the whole model."""
         expected = Expected(
             equal={"round": self.rounds_done}, scores=self.task.objective.score_names
         )

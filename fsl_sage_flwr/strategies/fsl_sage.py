@@ -79,7 +79,7 @@ class FslSage(SplitStrategy):
         self.heads = AlignedHeads(
             task, align_interval, align_dataset_size, recipe or AlignmentRecipe()
         )
-        # Until it has been trained, in the first round that counts.
+        # There is a shared head until the first round that counts has trained it.
         self._shared = SharedHead(task) if warm_start else None
         super().__init__(task, {"server": self.server, "heads": self.heads}, **settings)
         example = task.to_device(self.smashed.tensors)
@@ -139,7 +139,7 @@ class FslSage(SplitStrategy):
             equal={"round": round_.number},
             weights={"client_half": round_.client_half_like},
             smashed=round_.smashed,
-            # The probe brought the first batch: there may be no other.
+            # The probe already brought the first batch, and there may be no other to upload.
             smashed_may_be_missing=probed,
             weighted_by=round_.weighted_by,
         )
@@ -207,6 +207,6 @@ ALGORITHM = Algorithm(
     options=FslSageOptions,
     round_bytes=_round_bytes,
     style=LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
-    # The second alignment is the first on all that a round uploads.
+    # Only the second alignment has all the samples that a round uploads.
     rehearsal=lambda options: (replace(options, align_interval=1), 2),
 )

@@ -94,7 +94,7 @@ class Roster:
         self.strangers[node] = reason
 
     def _assign(self, connected: list[int]) -> None:
-        """Later nodes win: a restarted node may be listed beside its former self."""
+        """Assign clients to nodes; the newest wins, as a restarted node may be listed twice."""
         self.nodes = {}
         for node, partition_id in self._known.items():
             if node not in connected:

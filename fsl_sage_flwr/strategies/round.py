@@ -245,7 +245,7 @@ class Round:
         ttl, packed = self.settings.timeout, dict[int, Any]()
         messages = []
         for client, question in questions.items():
-            key = id(question.request)  # the same for all: a probe
+            key = id(question.request)  # a probe is the same request for all clients
             if key not in packed:
                 packed[key] = question.request.pack(self._config)
             node, kind = self._nodes[client], question.message_type
@@ -305,7 +305,7 @@ class Round:
         summary.client_step_seconds += sum(reply.step_seconds for reply in replies.values())
         lost = {client for client, reply in replies.items() if reply.optimizer_state_lost}
         if self.keep_optimizer_state:
-            # A new node cannot know that its client has trained before on another.
+            # A new node cannot know that its client has trained before on another node.
             before = self._roster.trained_on
             lost |= {c for c in replies if before.get(c, self._nodes[c]) != self._nodes[c]}
         if lost:

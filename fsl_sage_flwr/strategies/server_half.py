@@ -1,4 +1,4 @@
-"""Who owns the server half: all clients one, or each client its own."""
+"""Who owns the server half: one for all clients, or one for each client."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -149,7 +149,7 @@ class OneServerHalf(ServerHalf):
         return copy.deepcopy((self.task.model.server.state_dict(), self._optimizer.state_dict()))
 
     def restore(self, saved: Any) -> None:
-        """Put both back; as a copy, since an optimizer steps on the tensors that it is given."""
+        """Put both back, as copies: an optimizer steps on the very tensors that it loads."""
         self._load(*copy.deepcopy(saved))
 
     def _load(self, weights: Mapping[str, Any], optimizer: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ class ServerHalfPerClient(ServerHalf):
         return self._halves[client]
 
     def average(self, weights: Mapping[int, float]) -> None:
-        """Make the average of the halves of these clients, weighted."""
+        """Make the server half the weighted average of these clients' halves."""
         states = [self._halves[client][0].state_dict() for client in weights]
         self.task.model.server.load_state_dict(average(states, list(weights.values())))
 

@@ -13,7 +13,7 @@ from .client_round import NodeTraffic
 
 SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
-PAUSE_SHARE = 0.1  # of the time since something last came: a wait is lengthened by so much
+PAUSE_SHARE = 0.1  # the next wait, as a share of the time since the last reply came
 
 OnReply = Callable[[Message, Message], None]
 
@@ -111,7 +111,7 @@ class SplitGrid(Grid):
         for reply in replies:
             if reply.has_content():
                 size = self._ledger.add("up", reply.content)
-                # Whom a reply says it is from is the sender's word; what it answers is not.
+                # The sender could lie about who it is, but not about which message it answers.
                 node = self._asked.get(reply.metadata.reply_to_message_id)
                 if node is not None:
                     self._traffic[node].up_bytes += size

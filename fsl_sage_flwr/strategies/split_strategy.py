@@ -36,7 +36,7 @@ from .split_grid import SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
 
-# What Flower's wrappers for clipping on the clients put in a request's config.
+# Flower's wrappers for clipping on the clients put this key into a request's config.
 CLIENT_CLIPPING = "clipping_norm"
 
 
@@ -157,7 +157,7 @@ class SplitStrategy(FedAvg):
         """Keep what is needed of the replies of a round that counts."""
 
     def averaged_weights(self) -> Mapping[str, Tensor]:
-        """Return the weights of now that clients train and Flower averages: the client half."""
+        """Return the current weights that clients train and Flower averages: the client half."""
         return self.task.weights_of(self.task.model.client)
 
     @property
@@ -187,7 +187,7 @@ class SplitStrategy(FedAvg):
         return grid if isinstance(grid, SplitGrid) else SplitGrid(grid, self.ledger, self._receive)
 
     def initial_arrays(self) -> ArrayRecord:
-        """Return the weights of now, the ``initial_arrays`` of ``start``."""
+        """Return the current weights: the ``initial_arrays`` of ``start``."""
         return ArrayRecord(dict(self.averaged_weights()))
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
@@ -352,7 +352,7 @@ class SplitStrategy(FedAvg):
         BadReplyError
             It is not what was asked for.
         """
-        # Nothing normalises over a batch here: one sample will do.
+        # In eval mode nothing normalises over a batch, so a batch may have one sample.
         expected = Expected(smashed=replace(self.smashed, smallest_batch=1))
         return evaluate_server_half(self.task, SmashedReply.open(content, expected).smashed)
 

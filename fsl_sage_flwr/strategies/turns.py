@@ -7,7 +7,7 @@ Reply = TypeVar("Reply")
 
 
 class Turns(Generic[Reply]):
-    """Serve replies in ascending order of partition id, each once those before it are in.
+    """Serve replies in ascending order of partition id: each waits for those before it.
 
     Two runs then train the server half on the same batches in the same order, and it is
     trained while other clients are still at work.
@@ -33,15 +33,15 @@ class Turns(Generic[Reply]):
 
     @property
     def absent(self) -> list[int]:
-        """Clients in the queue that have sent no reply to be served."""
+        """Clients in the queue that have sent no good reply yet."""
         return [client for client in self._queue if client not in self._arrived]
 
     def take(self, client: int, reply: Reply) -> None:
-        """Take a good reply; it is served by :meth:`advance`."""
+        """Take a good reply; :meth:`advance` serves it."""
         self._arrived[client] = reply
 
     def advance(self, lost: Container[int]) -> None:
-        """Serve all whose turn has come; clients that are lost are waited for no more."""
+        """Serve all whose turn has come; do not wait for clients that are lost."""
         while self._queue:
             client = self._queue[0]
             if client in self._arrived:

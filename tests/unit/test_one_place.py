@@ -101,6 +101,28 @@ def test_an_algorithm_is_one_step_from_what_all_share() -> None:
         assert getattr(strategies, name).__bases__ == (SplitStrategy,), name
 
 
+def private_names(source: str) -> tuple[set[str], set[str]]:
+    """Return the private attributes of self that a file uses, and those that it defines."""
+    used, defined = set[str](), set[str]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            defined.add(node.name)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "self"
+            and node.attr.startswith("_")
+        ):
+            (defined if isinstance(node.ctx, ast.Store) else used).add(node.attr)
+    return used, defined
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_strategy_uses_no_private_state_of_what_it_inherits(name: str) -> None:
+    used, defined = private_names((ROOT / "strategies" / f"{name}.py").read_text())
+    assert used <= defined
+
+
 @pytest.mark.parametrize("key", option_fields())
 def test_every_option_says_what_it_means(key: str) -> None:
     assert option_fields()[key].metadata["what"]
