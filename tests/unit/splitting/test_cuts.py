@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.splitting import SplitError, Workload, choose_cut, list_cuts, round_bytes, split
 
+from ...thin import SHAPE, thin_resnet
+
 PAPER = Workload(examples=5000, batch_size=256, server_update_interval=5, align_interval=10)
 
 
@@ -46,17 +48,16 @@ def test_depth_says_how_deep_it_looks() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    model = build_model("resnet18", (3, 32, 32), 10).eval()
+    model = thin_resnet().eval()
     before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    list_cuts(model, torch.randn(2, 3, 32, 32, generator=torch.Generator()), depth=1)
+    list_cuts(model, torch.randn(2, *SHAPE, generator=torch.Generator()), depth=1)
     assert not model.training
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert rng.shape == torch.get_rng_state().shape
 
 
 def test_what_is_listed_can_be_cut() -> None:
-    model = build_model("simple_conv", (3, 32, 32), 10)
-    example = torch.randn(2, 3, 32, 32)
+    model, example = thin_resnet(), torch.randn(2, *SHAPE)
     cuts = list_cuts(model, example)
     assert len(cuts) > 8
     for cut in cuts:
