@@ -5,12 +5,13 @@ import logging
 import pytest
 from flwr.app import Message
 
+from fsl_sage_flwr.client_apps.client_state import ClientState
 from fsl_sage_flwr.messages import CSE_FSL_TRAIN as CSE_FSL
 from fsl_sage_flwr.messages import FSL_SAGE_PROBE as PROBE
 from fsl_sage_flwr.messages import FSL_SAGE_TRAIN as TRAIN
 
 from ...memory_grid import MemoryGrid, error_instead
-from ...runs import assert_same, cse_fsl, fsl_sage, grid, train
+from ...runs import assert_same, cse_fsl, fsl_sage, grid, plain, server_state, train
 from ...tasks import BATCHES, CLIENTS
 
 
@@ -123,13 +124,23 @@ def test_client_whose_probe_fails_is_left_out_and_probed_again() -> None:
 
 def test_fresh_optimizers_each_round_when_asked() -> None:
     """Without kept state a second round equals one that starts on nodes without any."""
-    kept, fresh = (fsl_sage(keep_optimizer_state=keep) for keep in (True, False))
-    nodes = grid()
+    nodes, fresh = grid(), fsl_sage(keep_optimizer_state=False)
     arrays = train(fresh, nodes, 2)
     assert not any("optimizer" in c.state for c in nodes.contexts.values())
-    other = train(kept, grid(), 2)
+
+    def without_any(server_round: int, arrays: object) -> None:
+        for context in other_nodes.contexts.values():
+            had.append("optimizer" in context.state)
+            ClientState(context).drop("optimizer")
+
+    had: list[bool] = []
+    other_nodes, kept = grid(), fsl_sage()
+    other = kept.start(other_nodes, kept.initial_arrays(), 2, evaluate_fn=without_any)
+    assert had == [False] * CLIENTS + [True] * 2 * CLIENTS
+    assert_same(arrays, other.arrays)
+    assert_same(server_state(fresh), server_state(kept))
     with pytest.raises(AssertionError):
-        assert_same(arrays, other)
+        assert_same(arrays, plain(fsl_sage).after(2).arrays)
 
 
 def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
