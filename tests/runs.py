@@ -19,9 +19,10 @@ from fsl_sage_flwr.strategies import (
     SplitFedV2,
     SplitStrategy,
 )
+from fsl_sage_flwr.task import TrainBatches
 
 from .memory_grid import MemoryGrid
-from .tasks import CLIENTS, small_app, small_task
+from .tasks import CLIENTS, few_batches, small_app, small_task
 
 ROUNDS = 3  # of a plain run
 RECIPE = AlignmentRecipe(epochs=2, batch_size=6)
@@ -53,8 +54,14 @@ def split_fed_v2(task_changes: dict[str, Any] | None = None, **changes: Any) -> 
     return SplitFedV2(small_task(**(task_changes or {})), **changes)
 
 
-def grid(num_nodes: int = CLIENTS, *, dropout: float = 0.2, **changes: Any) -> MemoryGrid:
-    return MemoryGrid(small_app(dropout=dropout), num_nodes, **changes)
+def grid(
+    num_nodes: int = CLIENTS,
+    *,
+    dropout: float = 0.2,
+    batches: TrainBatches = few_batches,
+    **changes: Any,
+) -> MemoryGrid:
+    return MemoryGrid(small_app(dropout=dropout, train_batches=batches), num_nodes, **changes)
 
 
 def train(

@@ -15,7 +15,7 @@ from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 CLASSES = 3
 CLIENTS = 3
-BATCHES = 5
+BATCHES, FEW = 5, 3
 
 
 class SmallNet(nn.Module):
@@ -34,16 +34,21 @@ class SmallNet(nn.Module):
         return self.last(self.block(hidden))
 
 
-def small_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+def small_batches(client: ClientIdentity, seed: int, batches: int = BATCHES) -> Iterable[Batch]:
     """Every client has ``BATCHES`` batches but the last, who has two; the last batch is short."""
     generator = torch.Generator().manual_seed(seed)
     last = client.partition_id == client.num_partitions - 1
-    count = 2 if last else BATCHES
+    count = 2 if last else batches
     for k in range(count):
         size = 3 if k == count - 1 else 6
         labels = torch.randint(CLASSES, (size,), generator=generator)
         noise = torch.randn(size, 1, 6, 6, generator=generator)
         yield noise + labels.view(-1, 1, 1, 1), labels
+
+
+def few_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    """Every client has ``FEW`` batches but the last: where it is not tested how many there are."""
+    return small_batches(client, seed, FEW)
 
 
 class Front(nn.Module):
@@ -93,7 +98,7 @@ def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> Spl
         "model": model,
         "example": example,
         "num_classes": CLASSES,
-        "train_batches": small_batches,
+        "train_batches": few_batches,
         "client_optimizer": partial(torch.optim.Adam, lr=1e-2),
         "server_optimizer": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
         "auxiliary_optimizer": partial(torch.optim.Adam, lr=1e-2),

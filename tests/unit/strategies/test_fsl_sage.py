@@ -12,7 +12,7 @@ from fsl_sage_flwr.messages import FSL_SAGE_TRAIN as TRAIN
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, cse_fsl, fsl_sage, grid, plain, server_state, train
-from ...tasks import BATCHES, CLIENTS
+from ...tasks import BATCHES, CLIENTS, small_batches
 
 
 def heads_sent(nodes: MemoryGrid) -> list[tuple[str, int, bool]]:
@@ -38,7 +38,7 @@ def test_probe_first_then_heads_only_when_they_changed() -> None:
 
 
 def test_first_batch_is_not_uploaded_twice_nor_the_client_half_sent_twice() -> None:
-    nodes = grid()
+    nodes = grid(batches=small_batches)
     train(fsl_sage(server_update_interval=2), nodes, 2)
     uploads: dict[bool, list[list[int]]] = {}
     for content in nodes.received:
@@ -71,7 +71,7 @@ def test_client_that_joins_late_is_probed_and_gets_a_head() -> None:
     strategy, nodes = fsl_sage(align_interval=4), grid()
     hidden = {list(nodes.contexts)[-1]}
     nodes.get_node_ids = lambda: [n for n in nodes.contexts if n not in hidden]  # type: ignore[method-assign]
-    strategy.roster.registration_timeout = 0.1
+    strategy.roster.registration_timeout = 0.0
 
     def end_of_round(server_round: int, arrays: object) -> None:
         if server_round == 2:

@@ -32,7 +32,7 @@ every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 
 def copied(content: RecordDict) -> RecordDict:
     """Copy the records; mutations put other arrays and values into them."""
-    return RecordDict({name: type(record)({**record}) for name, record in content.items()})
+    return RecordDict({name: record.copy() for name, record in content.items()})
 
 
 def refusal(reader: Any, client: int, reply: Message) -> str:
