@@ -1,19 +1,18 @@
-"""Integration tests run only when asked for: ``pytest -m integration``."""
+"""Integration tests run only when asked for: ``pytest -m integration``.
 
+torch, datasets and the package are imported in the fixtures: the process that hands the tests
+out to the workers reads this file too, and has no use for them.
+"""
+
+import gc
+import itertools
+import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import datasets
 import pytest
-import torch
-
-from fsl_sage_flwr.client_apps.client_state import CACHE_VARIABLE
-from fsl_sage_flwr.client_apps.split_fed import live_forwards
-from fsl_sage_flwr.client_apps.task_cache import forget_tasks
-from fsl_sage_flwr.data import load_images, load_own_images
-
-torch.set_num_threads(1)  # the tensors of unit tests are too small for two
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,17 +24,54 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+def _keep_files_in(directory: Path) -> None:
+    from fsl_sage_flwr.client_apps.client_state import CACHE_VARIABLE
+
+    os.environ[CACHE_VARIABLE] = str(directory)
+
+
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep files of nodes out of the user's cache."""
-    os.environ[CACHE_VARIABLE] = str(tmp_path_factory.mktemp("cache"))
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep files of nodes out of the user's cache: a directory for each test.
+
+    In one for all of them each new node would look for old files among more and more.
+    """
+    directory = tmp_path_factory.mktemp("cache")
+    _keep_files_in(directory / "shared")  # fixtures of more than one test
+    return (directory / f"{number}" for number in itertools.count())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def forget() -> Callable[[], None]:
+    """Return what makes this process forget the tasks and the graphs of another test."""
+    import flwr.app  # noqa: F401 - sets the level of its log
+    import torch
+
+    from fsl_sage_flwr.client_apps.split_fed import live_forwards
+    from fsl_sage_flwr.client_apps.task_cache import forget_tasks
+
+    torch.set_num_threads(1)  # the tensors of unit tests are too small for two
+    logging.getLogger("flwr").setLevel(logging.WARNING)  # fifty lines a run
+
+    def forget_all() -> None:
+        forget_tasks()
+        live_forwards.clear()
+
+    return forget_all
 
 
 @pytest.fixture(autouse=True)
-def no_memory_of_other_tests() -> None:
-    """Start with no task and no live graph of another test's."""
-    forget_tasks()
-    live_forwards.clear()
+def no_memory_of_other_tests(forget: Callable[[], None], own_caches: Iterator[Path]) -> None:
+    """Start with no task, no live graph and no file of another test's."""
+    forget()
+    _keep_files_in(next(own_caches))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look less often: it took a fourteenth of all time."""
+    gc.collect()
+    gc.freeze()  # what has been imported stays
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture
@@ -53,6 +89,10 @@ def interruptible() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Write 240 of the digits as a local dataset, where it is not tested how they train."""
+    import datasets
+
+    from fsl_sage_flwr.data import load_images
+
     directory = tmp_path_factory.mktemp("few") / "digits"
     (directory / "data").mkdir(parents=True)
     features = datasets.Features(
@@ -71,6 +111,10 @@ def own_datasets(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Read datasets into a cache of this test's, and nothing from the hub."""
+    import datasets
+
+    from fsl_sage_flwr.data import load_images, load_own_images
+
     cache = tmp_path_factory.mktemp("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)

@@ -128,4 +128,4 @@ def error_instead(reply: Message, reason: str = "the client broke") -> Message:
 
 
 def _copy(content: RecordDict) -> RecordDict:
-    return RecordDict({name: type(record)({**record}) for name, record in content.items()})
+    return RecordDict({name: record.copy() for name, record in content.items()})

@@ -1,5 +1,9 @@
 """Run a strategy on a MemoryGrid, and compare runs bit for bit."""
 
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,10 +20,12 @@ from fsl_sage_flwr.strategies import (
     SplitFedV2,
     SplitStrategy,
 )
+from fsl_sage_flwr.task import TrainBatches
 
 from .memory_grid import MemoryGrid
-from .tasks import CLIENTS, small_app, small_task
+from .tasks import CLIENTS, few_batches, small_app, small_task
 
+ROUNDS = 3  # of a plain run
 RECIPE = AlignmentRecipe(epochs=2, batch_size=6)
 
 
@@ -53,8 +59,14 @@ def split_fed_v2(task_changes: dict[str, Any] | None = None, **changes: Any) -> 
     return SplitFedV2(small_task(**(task_changes or {})), **changes)
 
 
-def grid(num_nodes: int = CLIENTS, *, dropout: float = 0.2, **changes: Any) -> MemoryGrid:
-    return MemoryGrid(small_app(dropout=dropout), num_nodes, **changes)
+def grid(
+    num_nodes: int = CLIENTS,
+    *,
+    dropout: float = 0.2,
+    batches: TrainBatches = few_batches,
+    **changes: Any,
+) -> MemoryGrid:
+    return MemoryGrid(small_app(dropout=dropout, train_batches=batches), num_nodes, **changes)
 
 
 def train(
@@ -64,6 +76,72 @@ def train(
     initial = arrays or strategy.initial_arrays()
     result = strategy.start(grid, initial, num_rounds=rounds)
     return result.arrays or initial
+
+
+@dataclass(frozen=True)
+class Left:
+    """Copies of what a round has left."""
+
+    arrays: dict[str, Tensor]
+    state: dict[str, Any]  # the whole state_dict, with the ledger
+    summary: Any
+    clients: list[Any]  # what an operator sees of each in that round
+    total: int  # bytes so far
+    messages: int  # sent so far
+
+    @property
+    def server(self) -> dict[str, Any]:
+        """What the strategy has on the server; the bytes so far are not of it."""
+        return server_state(self.state)
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run that is over, and what each of its rounds has left."""
+
+    strategy: Any
+    nodes: MemoryGrid
+    rounds: tuple[Left, ...]
+
+    def after(self, number: int) -> Left:
+        """Return copies of what the first so many rounds have left."""
+        return copy.deepcopy(self.rounds[number - 1])
+
+
+def server_state(state: SplitStrategy | dict[str, Any]) -> dict[str, Any]:
+    """Return a strategy's state without the ledger."""
+    found = state if isinstance(state, dict) else state.state_dict()
+    return {key: value for key, value in found.items() if key != "ledger"}
+
+
+def watched(strategy: SplitStrategy, nodes: MemoryGrid, rounds: int) -> Past:
+    """Train, and copy what each round leaves."""
+    found = []
+
+    def each_round(server_round: int, arrays: ArrayRecord) -> None:
+        if server_round:
+            left = Left(
+                dict(arrays.to_torch_state_dict()),
+                strategy.state_dict(),
+                strategy.last_round,
+                strategy.client_rounds(),
+                strategy.ledger.total,
+                len(nodes.types),
+            )
+            found.append(copy.deepcopy(left))
+
+    strategy.start(nodes, strategy.initial_arrays(), num_rounds=rounds, evaluate_fn=each_round)
+    return Past(strategy, nodes, tuple(found))
+
+
+@cache
+def plain(make: Callable[..., SplitStrategy]) -> Past:
+    """Three rounds in which nothing happens: what other runs are compared with.
+
+    Once per process, so look at it and leave it as it is. To be called before a test makes a
+    grid of its own: the last one made is the run that Flower's runtime is in.
+    """
+    return watched(make(), grid(), ROUNDS)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

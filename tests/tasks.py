@@ -10,12 +10,12 @@ from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.splitting import SplitModel, split
+from fsl_sage_flwr.splitting import SplitModel
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 CLASSES = 3
 CLIENTS = 3
-BATCHES = 5
+BATCHES, FEW = 5, 3
 
 
 class SmallNet(nn.Module):
@@ -34,11 +34,11 @@ class SmallNet(nn.Module):
         return self.last(self.block(hidden))
 
 
-def small_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+def small_batches(client: ClientIdentity, seed: int, batches: int = BATCHES) -> Iterable[Batch]:
     """Every client has ``BATCHES`` batches but the last, who has two; the last batch is short."""
     generator = torch.Generator().manual_seed(seed)
     last = client.partition_id == client.num_partitions - 1
-    count = 2 if last else BATCHES
+    count = 2 if last else batches
     for k in range(count):
         size = 3 if k == count - 1 else 6
         labels = torch.randint(CLASSES, (size,), generator=generator)
@@ -46,13 +46,49 @@ def small_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
         yield noise + labels.view(-1, 1, 1, 1), labels
 
 
-@lru_cache
-def _small_model(dropout: float) -> tuple[SplitModel, Tensor]:
-    """Cut and prove it once: every test needs a few."""
+def few_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    """Every client has ``FEW`` batches but the last: where it is not tested how many there are."""
+    return small_batches(client, seed, FEW)
+
+
+class Front(nn.Module):
+    """What ``split`` makes of SmallNet's client half, as a plain module."""
+
+    def __init__(self, net: SmallNet) -> None:
+        super().__init__()
+        self.stem, self.norm, self.drop = net.stem, net.norm, net.drop
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.drop(torch.relu(self.norm(self.stem(images))))
+
+
+class Back(nn.Module):
+    """And of its server half."""
+
+    def __init__(self, net: SmallNet) -> None:
+        super().__init__()
+        self.block, self.last = net.block, net.last
+
+    def forward(self, smashed: Tensor) -> Tensor:
+        return self.last(self.block(smashed))
+
+
+def small_net(dropout: float = 0.2) -> tuple[SmallNet, Tensor]:
+    """Return the whole model and an example; every call gives the same values."""
     with torch.random.fork_rng():
         torch.manual_seed(11)
         example = torch.randn(4, 1, 6, 6)
-        return split(SmallNet(dropout), at="block", example=example), example
+        return SmallNet(dropout), example
+
+
+@lru_cache
+def _small_model(dropout: float) -> tuple[SplitModel, Tensor]:
+    """Write the halves out: torch compiles the ones that ``split`` returns at every copy.
+
+    ``test_small_task.py`` proves that they are the ones that it returns.
+    """
+    net, example = small_net(dropout)
+    return SplitModel(Front(net), Back(net), cut="block"), example
 
 
 def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> SplitTask:
@@ -62,7 +98,7 @@ def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> Spl
         "model": model,
         "example": example,
         "num_classes": CLASSES,
-        "train_batches": small_batches,
+        "train_batches": few_batches,
         "client_optimizer": partial(torch.optim.Adam, lr=1e-2),
         "server_optimizer": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
         "auxiliary_optimizer": partial(torch.optim.Adam, lr=1e-2),

@@ -8,9 +8,8 @@ from torch import Tensor
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.task import ClientIdentity
 
-from ..memory_grid import MemoryGrid
-from ..runs import assert_same, cse_fsl, train
-from ..tasks import CLIENTS, small_app, small_batches, small_task
+from ..runs import assert_same, cse_fsl, grid, train
+from ..tasks import CLIENTS, small_batches, small_task
 
 ROUNDS = 3
 
@@ -27,7 +26,7 @@ def mean(states: list[dict[str, Tensor]], weights: list[int]) -> dict[str, Tenso
 
 def test_three_rounds_equal_the_loop_by_hand() -> None:
     strategy = cse_fsl({"dropout": 0.0}, server_update_interval=1)
-    arrays = train(strategy, MemoryGrid(small_app(dropout=0.0), CLIENTS), ROUNDS)
+    arrays = train(strategy, grid(dropout=0.0, batches=small_batches), ROUNDS)
 
     task = small_task(dropout=0.0)
     x_s, x_c = task.model.server, copy.deepcopy(task.model.client.state_dict())

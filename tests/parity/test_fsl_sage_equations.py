@@ -143,7 +143,7 @@ def chunks(count: int, size: int) -> list[slice]:
 def test_five_rounds_equal_the_loop_by_hand() -> None:
     # No dropout: server and clients share one generator here, and in a real run they do not.
     strategy = fsl_sage({"dropout": 0.0}, align_dataset_size=SIZE)
-    arrays = train(strategy, grid(dropout=0.0), ROUNDS)
+    arrays = train(strategy, grid(dropout=0.0, batches=small_batches), ROUNDS)
 
     by_hand = ByHand(small_task(dropout=0.0))
     for t in range(ROUNDS):
@@ -166,7 +166,7 @@ def test_the_small_task_trains_what_it_should() -> None:
     strategy = fsl_sage({"dropout": 0.0}, align_dataset_size=SIZE)
     before = copy.deepcopy(strategy.state_dict()["server_half"])
     start = strategy.initial_arrays()
-    arrays = train(strategy, grid(dropout=0.0), 1)
+    arrays = train(strategy, grid(dropout=0.0, batches=small_batches), 1)
     for name, tensor in start.to_torch_state_dict().items():
         assert not torch.equal(tensor, arrays.to_torch_state_dict()[name]), name
     for name, tensor in before.items():

@@ -53,7 +53,7 @@ def test_three_rounds_equal_the_loop_by_hand() -> None:
             for optimizer, state in zip(optimizers, kept.get(i, ()), strict=False):
                 optimizer.load_state_dict(state)
             seed = derive_seed(task.seed, "batches", t, i, 0)
-            batches = list(small_batches(ClientIdentity(i, CLIENTS), seed))
+            batches = list(task.train_batches(ClientIdentity(i, CLIENTS), seed))
             for k, (x, y) in enumerate(batches):
                 if k % Q == 0:
                     with torch.no_grad():

@@ -23,7 +23,7 @@ from ..memory_grid import MemoryGrid
 QUICK: dict[str, Any] = {"batch-size": 50, "num-server-rounds": 2, "align-epochs": 1}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def on_few_digits(few_digits: str) -> None:
     QUICK["dataset"] = few_digits
 
@@ -33,6 +33,12 @@ def run(results: Path, **settings: Any) -> Path:
     nodes = MemoryGrid(app, 2, run_config=config)
     main(nodes, Context(1, 0, {}, RecordDict(), config))
     return run_directory(results)
+
+
+@pytest.fixture(scope="module")
+def latest(tmp_path_factory: pytest.TempPathFactory, on_few_digits: None) -> str:
+    """Return the checkpoint of a run that has finished its two rounds."""
+    return str(run(tmp_path_factory.mktemp("finished")) / "checkpoints" / "latest.pt")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -105,21 +111,19 @@ def test_a_run_of_another_version_goes_on_in_its_own_directory(tmp_path: Path) -
     assert list(loaded["once_known"].notna()) == [True, True, False]
 
 
-def test_checkpoint_of_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
-    part = run(tmp_path / "part")
-    checkpoint = str(part / "checkpoints" / "latest.pt")
+def test_checkpoint_of_another_configuration_is_refused_by_name(
+    tmp_path: Path, latest: str
+) -> None:
     with pytest.raises(ConfigError, match="another configuration: batch-size was 50, now 128"):
-        run(tmp_path / "on", **{"num-server-rounds": 3, "batch-size": 128, "resume": checkpoint})
+        run(tmp_path / "on", **{"num-server-rounds": 3, "batch-size": 128, "resume": latest})
     summary = summary_of(run_directory(tmp_path / "on"))
     assert summary["completed"] is False
     assert "batch-size was 50" in str(summary["status"])
 
 
-def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path) -> None:
-    part = run(tmp_path / "part")
-    checkpoint = str(part / "checkpoints" / "latest.pt")
+def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path, latest: str) -> None:
     with pytest.raises(ConfigError, match="has finished 2 rounds already"):
-        run(tmp_path / "on", resume=checkpoint)
+        run(tmp_path / "on", resume=latest)
     with pytest.raises(ConfigError, match="there is no such checkpoint file"):
         run(tmp_path / "off", resume=str(tmp_path / "nothing.pt"))
 

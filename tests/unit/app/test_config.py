@@ -62,6 +62,8 @@ CHECKS = {
     "server-momentum": ([-0.1, 1.1, math.nan], "must be at least 0 and at most 1", [0.0]),
     "auxiliary-learning-rate": ([0.0, math.nan], ABOVE_ZERO, [1e-9]),
     "auxiliary-lr-schedule": ([""], "valid are constant, step, multi_step, cosine", ["cosine"]),
+    "perturbation-scale": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-9]),
+    "perturbations": ([0, -1], AT_LEAST.format(1), [1]),
     "align-lr-schedule": (["linear"], "valid are cosine, constant", ["cosine", "constant"]),
     "lr-schedule": (
         ["linear", "step gamma=0.1 warmup=2 by=batch at=3", "step", "cosine over=2 warmup=2"],

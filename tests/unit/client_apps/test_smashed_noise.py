@@ -15,9 +15,18 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.strategies import SplitFedV2
 
 from ...memory_grid import MemoryGrid
-from ...runs import assert_same, cse_fsl, fed_avg, fsl_sage, split_fed_v1, split_fed_v2, train
+from ...runs import (
+    Past,
+    assert_same,
+    cse_fsl,
+    fed_avg,
+    fsl_sage,
+    split_fed_v1,
+    split_fed_v2,
+    watched,
+)
 from ...tasks import CLIENTS, small_app
-from ..strategies.test_federated_evaluation import WITH_VALIDATION
+from ..strategies.test_federated_evaluation import WITH_VALIDATION, evaluated
 from ..strategies.test_several_tensors import masked_task
 
 SPLIT = {
@@ -30,20 +39,26 @@ every_split = pytest.mark.parametrize("make", SPLIT.values(), ids=SPLIT.keys())
 CLIP = 0.5
 
 
-def trained(
-    make: Callable[..., Any], *mods: Any, rounds: int = 2
-) -> tuple[Any, MemoryGrid, dict[str, Any]]:
-    """Train with federated evaluation; return strategy, grid, and all that came of it."""
+def trained(make: Callable[..., Any], *mods: Any, rounds: int = 2) -> Past:
+    """Train with federated evaluation."""
     strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
     nodes = MemoryGrid(small_app(mods=list(mods), **WITH_VALIDATION), CLIENTS)
-    arrays = train(strategy, nodes, rounds)
+    past = watched(strategy, nodes, rounds)
     assert strategy.last_round.failures == {}
-    found = {"arrays": arrays, "state": strategy.state_dict()}
-    return strategy, nodes, {**found, "validation": vars(strategy.last_round.validation)}
+    return past
 
 
-def uploads(nodes: MemoryGrid) -> list[RecordDict]:
-    return [content for content in nodes.received if "smashed" in content]
+def all_of(past: Past, rounds: int) -> dict[str, Any]:
+    """Return all that came of so many rounds."""
+    left = past.after(rounds)
+    found = {"arrays": left.arrays, "state": left.state}
+    return {**found, "validation": vars(left.summary.validation)}
+
+
+def uploads(past: Past, rounds: int) -> list[RecordDict]:
+    """Return what was uploaded in so many rounds."""
+    received = past.nodes.received[: past.after(rounds).messages]
+    return [content for content in received if "smashed" in content]
 
 
 def smashed(content: RecordDict) -> Tensor:
@@ -65,19 +80,19 @@ def others(content: RecordDict) -> dict[str, Any]:
 
 @every_split
 def test_a_huge_norm_without_noise_changes_no_bit(make: Callable[..., Any]) -> None:
-    _, _, plain = trained(make)
-    _, _, clipped = trained(make, smashed_noise_mod(clip_norm=1e9))
-    assert_same(plain, clipped)
+    clipped = trained(make, smashed_noise_mod(clip_norm=1e9))
+    assert_same(all_of(evaluated(make), 2), all_of(clipped, 2))
 
 
 @every_split
 def test_every_upload_is_clipped_and_only_that(make: Callable[..., Any]) -> None:
-    strategy, plain, _ = trained(make)
-    other, nodes, _ = trained(make, smashed_noise_mod(clip_norm=CLIP))
-    assert strategy.ledger.state_dict() == other.ledger.state_dict()
-    assert plain.types == nodes.types
-    assert {kind.partition(".")[0] for kind, _ in nodes.types} >= {"train", "evaluate"}
-    clean, clipped = uploads(plain), uploads(nodes)
+    plain, other = evaluated(make), trained(make, smashed_noise_mod(clip_norm=CLIP))
+    assert plain.after(2).state["ledger"] == other.after(2).state["ledger"]
+    types = other.nodes.types
+    assert plain.nodes.types[: len(types)] == types
+    assert plain.after(2).messages == len(types)
+    assert {kind.partition(".")[0] for kind, _ in types} >= {"train", "evaluate"}
+    clean, clipped = uploads(plain, 2), uploads(other, 2)
     assert len(clean) == len(clipped) > 2 * CLIENTS
     for before, after in zip(clean, clipped, strict=True):
         norms = smashed(after).flatten(1).norm(dim=1)
@@ -90,16 +105,17 @@ def test_every_upload_is_clipped_and_only_that(make: Callable[..., Any]) -> None
 
 @every_split
 def test_the_noise_has_its_deviation_on_every_upload(make: Callable[..., Any]) -> None:
-    strategy, nodes, _ = trained(make, smashed_noise_mod(clip_norm=CLIP), rounds=1)
+    plain = trained(make, smashed_noise_mod(clip_norm=CLIP), rounds=1)
     noisy = smashed_noise_mod(clip_norm=CLIP, noise_multiplier=40.0, seed=1)
-    other, hidden, _ = trained(make, noisy, rounds=1)
-    assert strategy.ledger.state_dict() == other.ledger.state_dict()
-    first = smashed(uploads(hidden)[0]) - smashed(uploads(nodes)[0])
+    other = trained(make, noisy, rounds=1)
+    assert plain.strategy.ledger.state_dict() == other.strategy.ledger.state_dict()
+    hidden = uploads(other, 1)
+    first = smashed(hidden[0]) - smashed(uploads(plain, 1)[0])
     assert float(first.std()) == pytest.approx(40 * CLIP, rel=6 / math.sqrt(2 * first.numel()))
-    for content in uploads(hidden):  # 40 times the largest norm: all of it is noise
+    for content in hidden:  # 40 times the largest norm: all of it is noise
         values = smashed(content)
         assert float(values.std()) == pytest.approx(40 * CLIP, rel=8 / math.sqrt(values.numel()))
-    draws = [smashed(content).flatten()[:20] for content in uploads(hidden)]
+    draws = [smashed(content).flatten()[:20] for content in hidden]
     for i, one in enumerate(draws):
         assert not any(torch.allclose(one, two, atol=2 * CLIP) for two in draws[:i])
 
@@ -108,7 +124,7 @@ def test_the_noise_has_its_deviation_on_every_upload(make: Callable[..., Any]) -
 def test_a_seed_repeats_the_run_and_none_does_not(make: Callable[..., Any]) -> None:
     def run(seed: int | None) -> dict[str, Any]:
         mod = smashed_noise_mod(clip_norm=CLIP, noise_multiplier=0.1, seed=seed)
-        return trained(make, mod, rounds=1)[2]
+        return all_of(trained(make, mod, rounds=1), 1)
 
     seven = run(7)
     assert_same(seven, run(7))
@@ -121,8 +137,10 @@ def test_masks_cross_as_they_are_and_floats_are_clipped_together() -> None:
     found = []
     for mods in ([], [smashed_noise_mod(clip_norm=CLIP)]):
         nodes = MemoryGrid(build_client_app(lambda context: masked_task(), mods), CLIENTS)
-        train(SplitFedV2(masked_task()), nodes, 1)
-        found.append(list(uploads(nodes)[0].array_records["smashed"].to_torch_state_dict().items()))
+        past = watched(SplitFedV2(masked_task()), nodes, 1)
+        found.append(
+            list(uploads(past, 1)[0].array_records["smashed"].to_torch_state_dict().items())
+        )
     (clean, clipped) = found
     assert [name for name, _ in clean] == [name for name, _ in clipped] == ["0", "1", "2"]
     assert torch.equal(clean[2][1], clipped[2][1])
@@ -136,16 +154,16 @@ def test_it_goes_with_flowers_mods_in_either_order(
     watcher: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     mod = smashed_noise_mod(clip_norm=CLIP, noise_multiplier=0.1, seed=3)
-    _, _, alone = trained(cse_fsl, mod, rounds=1)
+    alone = all_of(trained(cse_fsl, mod, rounds=1), 1)
     with caplog.at_level("INFO", logger="flwr"):
         for mods in ((mod, watcher), (watcher, mod)):
-            assert_same(alone, trained(cse_fsl, *mods, rounds=1)[2])
+            assert_same(alone, all_of(trained(cse_fsl, *mods, rounds=1), 1))
     assert "bytes" in caplog.text
 
 
 def test_fed_avg_has_nothing_to_hide_with_it() -> None:
     mod = smashed_noise_mod(clip_norm=1e-3, noise_multiplier=9.0)
-    assert_same(trained(fed_avg)[2], trained(fed_avg, mod)[2])
+    assert_same(all_of(evaluated(fed_avg), 2), all_of(trained(fed_avg, mod), 2))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from fsl_sage_flwr.options import Options
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload, choose_cut, list_cuts, split
 
+from ...thin import SHAPE, thin_resnet
+
 PAPER = Workload(examples=5000, batch_size=256)
 
 
@@ -49,17 +51,16 @@ def test_depth_says_how_deep_it_looks() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    model = build_model("resnet18", (3, 32, 32), 10).eval()
+    model = thin_resnet().eval()
     before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    list_cuts(model, torch.randn(2, 3, 32, 32, generator=torch.Generator()), depth=1)
+    list_cuts(model, torch.randn(2, *SHAPE, generator=torch.Generator()), depth=1)
     assert not model.training
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert rng.shape == torch.get_rng_state().shape
 
 
 def test_what_is_listed_can_be_cut() -> None:
-    model = build_model("simple_conv", (3, 32, 32), 10)
-    example = torch.randn(2, 3, 32, 32)
+    model, example = thin_resnet(), torch.randn(2, *SHAPE)
     cuts = list_cuts(model, example)
     assert len(cuts) > 8
     for cut in cuts:
@@ -86,6 +87,7 @@ def test_bytes_of_a_round_are_the_published_ones() -> None:
         "sl_multi_server": 874_000_960 // 10,
         "sl_single_server": 874_000_960 // 10,
         "cse_fsl": 307_075_200 // 10,
+        "heron_sfl": 307_075_200 // 10,
         "fsl_sage": 138_687_040 // 10 + 8_419_408 // 10,
     }
 

@@ -1,5 +1,6 @@
 import copy
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,14 @@ from torch import Tensor, nn
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.splitting import SplitError, SplitModel, as_tensors, split
 
-CUTS = {"resnet18": ("layer3", "layer2.1"), "simple_conv": ("classifier", "features.4")}
+from ...thin import SHAPE, thin_resnet
+
+# The catalogue's ResNets are cut in models/test_catalogue.py and in test_architectures.py.
+MODELS = {
+    "thin resnet": (thin_resnet, SHAPE),
+    "simple_conv": (partial(build_model, "simple_conv", (3, 32, 32), 10), (3, 32, 32)),
+}
+CUTS = {"thin resnet": ("layer3", "layer2.0.bn2"), "simple_conv": ("classifier", "features.4")}
 
 
 def outputs_gradients_state(model, function, x, training, seed=7):
@@ -73,24 +81,28 @@ def cut_of(function, at="b", **modules):
 @pytest.mark.parametrize(("name", "cut"), [(n, c) for n, cuts in CUTS.items() for c in cuts])
 def test_halves_compute_what_the_model_computes(name, cut):
     torch.manual_seed(0)
-    model = build_model(name, (3, 32, 32), 10)
-    halves = split(model, cut, torch.randn(2, 3, 32, 32))
-    assert_computes_the_same(model, halves, torch.randn(3, 3, 32, 32))
+    build, shape = MODELS[name]
+    model = build()
+    halves = split(model, cut, torch.randn(2, *shape))
+    assert_computes_the_same(model, halves, torch.randn(3, *shape))
 
 
-@pytest.mark.parametrize(("name", "cut"), [("resnet18", "layer3"), ("simple_conv", "classifier")])
+@pytest.mark.parametrize(
+    ("name", "cut"), [("thin resnet", "layer3"), ("simple_conv", "classifier")]
+)
 def test_state_dicts_are_disjoint_and_load_into_an_uncut_model(name, cut):
     torch.manual_seed(0)
-    model = build_model(name, (3, 32, 32), 10)
-    halves = split(model, cut, torch.randn(2, 3, 32, 32))
+    build, shape = MODELS[name]
+    model = build()
+    halves = split(model, cut, torch.randn(2, *shape))
     client, server = halves.client.state_dict(), halves.server.state_dict()
     assert not client.keys() & server.keys()
     assert all(not key.startswith(cut) for key in client)
     merged = halves.merged_state_dict()
     assert merged.keys() == model.state_dict().keys()
-    fresh = build_model(name, (3, 32, 32), 10)
+    fresh = build()
     fresh.load_state_dict(merged, strict=True)
-    x = torch.randn(2, 3, 32, 32)
+    x = torch.randn(2, *shape)
     assert torch.equal(fresh.eval()(x), model.eval()(x))
 
 

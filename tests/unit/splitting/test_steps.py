@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.splitting import (
     autocast,
     client_forward,
@@ -18,6 +17,8 @@ from fsl_sage_flwr.splitting import (
     split,
     true_gradients,
 )
+
+from ...thin import SHAPE, thin_resnet
 
 bf16 = partial(autocast, torch.device("cpu"), "bf16")
 
@@ -55,12 +56,12 @@ def assert_same_state(left, right):
 
 def test_split_steps_are_the_joined_models_sgd_steps():
     torch.manual_seed(0)
-    model = build_model("resnet18", (3, 32, 32), 10)
+    model = thin_resnet()
     joined = copy.deepcopy(model).train()
-    halves = halves_of(model, "layer3", torch.randn(2, 3, 32, 32))
+    halves = halves_of(model, "layer3", torch.randn(2, *SHAPE))
     client, server, whole = sgd(halves.client), sgd(halves.server), sgd(joined)
     for _ in range(2):
-        x, labels = torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
+        x, labels = torch.randn(4, *SHAPE), torch.randint(10, (4,))
         whole.zero_grad()
         expected = F.cross_entropy(joined(x), labels)
         expected.backward()

@@ -10,28 +10,33 @@ from flwr.app import ArrayRecord
 
 from fsl_sage_flwr.strategies import DivergedError, SplitStrategy
 
-from ...runs import assert_same, cse_fsl, fed_avg, fsl_sage, grid, split_fed_v1, split_fed_v2, train
+from ...runs import (
+    assert_same,
+    cse_fsl,
+    fed_avg,
+    fsl_sage,
+    grid,
+    plain,
+    server_state,
+    split_fed_v1,
+    split_fed_v2,
+    train,
+)
 from ...tasks import CLIENTS
-from .test_contract import every_strategy, in_round, server_state, swallow, with_nan
-from .test_federated_evaluation import WITH_VALIDATION, nodes
+from .test_contract import every_strategy, in_round, swallow, with_nan
+from .test_federated_evaluation import evaluated
 
 
 @every_strategy
 def test_bytes_of_the_clients_are_those_of_the_ledger(make):
-    strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
-    totals, rows = [], []
-
-    def each_round(server_round, arrays):
-        totals.append(strategy.ledger.total)
-        rows.append(strategy.client_rounds())
-
-    there = nodes()
-    strategy.start(there, strategy.initial_arrays(), num_rounds=3, evaluate_fn=each_round)
-    assert [row.client for row in rows[1]] == list(range(CLIENTS))
-    assert {row.node_id: row.client for row in rows[1]} == there.partition
-    for (before, after), of_round in list(zip(pairwise(totals), rows[1:], strict=True))[1:]:
-        assert sum(row.down_bytes + row.up_bytes for row in of_round) == after - before
-        assert all(row.failure == "" and row.examples > 0 for row in of_round)
+    past = evaluated(make)
+    first = past.after(1).clients
+    assert [row.client for row in first] == list(range(CLIENTS))
+    assert {row.node_id: row.client for row in first} == past.nodes.partition
+    for before, after in pairwise(past.rounds):
+        moved = sum(row.down_bytes + row.up_bytes for row in after.clients)
+        assert moved == after.total - before.total
+        assert all(row.failure == "" and row.examples > 0 for row in after.clients)
 
 
 @every_strategy
@@ -48,17 +53,16 @@ def test_a_bad_client_is_seen(make):
 
 @every_strategy
 def test_bytes_are_of_the_client_that_was_asked_whoever_the_reply_says_it_is_from(make):
-    there = grid()
-    first = next(iter(there.contexts))
+    honest = plain(make)
+    first = next(iter(honest.nodes.contexts))
 
     def as_the_first(client, reply):
         reply.metadata.__dict__["_src_node_id"] = first
         return reply
 
-    honest, deceived = make(), make()
-    train(honest, there, 1)
+    deceived = make()
     train(deceived, grid(tamper=as_the_first), 1)
-    ours, theirs = honest.client_rounds(), deceived.client_rounds()
+    ours, theirs = honest.after(1).clients, deceived.client_rounds()
     assert [row.up_bytes for row in ours] == [row.up_bytes for row in theirs]
 
 

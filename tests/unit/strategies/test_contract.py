@@ -15,15 +15,19 @@ from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 
 from ...memory_grid import MemoryGrid, Tamper, error_instead
 from ...runs import (
+    ROUNDS,
     assert_same,
     cse_fsl,
     fed_avg,
     fsl_sage,
     grid,
     heron_sfl,
+    plain,
+    server_state,
     split_fed_v1,
     split_fed_v2,
     train,
+    watched,
 )
 
 STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
@@ -35,15 +39,8 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fsl_sage, warm start": partial(fsl_sage, warm_start=True),
     "heron_sfl": heron_sfl,
 }
-ROUNDS = 3
 
 every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES.keys())
-
-
-def server_state(strategy: SplitStrategy) -> dict[str, Any]:
-    state = strategy.state_dict()
-    del state["ledger"]
-    return state
 
 
 def in_round(
@@ -139,8 +136,7 @@ BAD_REPLY_CASES = [
 
 @every_strategy
 def test_bytes_counted_are_the_bytes_in_the_messages(make: Callable[..., Any]) -> None:
-    strategy, nodes = make(), grid()
-    train(strategy, nodes, ROUNDS)
+    strategy, nodes = plain(make).strategy, plain(make).nodes
     sent = sum(r.count_bytes() for content in nodes.sent for r in content.values())
     received = sum(r.count_bytes() for content in nodes.received for r in content.values())
     by_kind = strategy.ledger.by_kind()
@@ -151,16 +147,15 @@ def test_bytes_counted_are_the_bytes_in_the_messages(make: Callable[..., Any]) -
 
 @every_strategy
 def test_same_config_same_bits_whatever_the_nodes_and_the_order(make: Callable[..., Any]) -> None:
-    first, second = make(), make()
-    ours = train(first, grid(), ROUNDS)
-    theirs = train(second, grid(first_node=5, backwards=True), ROUNDS)
-    assert_same(ours, theirs)
-    assert_same(first.state_dict(), second.state_dict())
+    ours, other = plain(make).after(ROUNDS), make()
+    theirs = train(other, grid(first_node=5, backwards=True), ROUNDS)
+    assert_same(ours.arrays, theirs)
+    assert_same(ours.state, other.state_dict())
 
 
 @every_strategy
 def test_another_seed_gives_other_bits(make: Callable[..., Any]) -> None:
-    ours = train(make(), grid(), 1).to_torch_state_dict()
+    ours = plain(make).after(1).arrays
     theirs = train(make({"seed": 4}), MemoryGridWithSeed(4), 1).to_torch_state_dict()
     assert not torch.equal(ours["stem.weight"], theirs["stem.weight"])
 
@@ -174,9 +169,9 @@ def MemoryGridWithSeed(seed: int) -> MemoryGrid:
 @lru_cache
 def without_an_answer(make: Callable[..., Any], kind: str, number: int, rounds: int) -> Any:
     """Return what a run leaves in which a client's n-th reply never came."""
-    strategy = make(round_timeout=0.5)
+    strategy = make(round_timeout=0.2)
     arrays = train(strategy, grid(tamper=in_round(number, 1, swallow, kind)), rounds)
-    assert strategy.last_round.failures == {1: "no reply within 0.5 s"}
+    assert strategy.last_round.failures == {1: "no reply within 0.2 s"}
     return copy.deepcopy((arrays.to_torch_state_dict(), server_state(strategy)))
 
 
@@ -227,12 +222,11 @@ def test_client_that_comes_back_as_another_node_goes_on(
 @every_strategy
 def test_round_with_too_few_replies_is_given_up(make: Callable[..., Any]) -> None:
     """The average and the server half are as they were before the round."""
-    strategy, shorter = make(min_train_nodes=3), make(min_train_nodes=3)
+    shorter, strategy = plain(make).after(1), make(min_train_nodes=3)
     ours = train(strategy, grid(tamper=in_round(1, 2, with_nan)), 2)
-    theirs = train(shorter, grid(), 1)
     assert strategy.last_round.clients == 2
-    assert_same(ours, theirs)
-    ours_left, theirs_left = server_state(strategy), server_state(shorter)
+    assert_same(ours, shorter.arrays)
+    ours_left, theirs_left = server_state(strategy), shorter.server
     assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (2, 1)
     assert_same(ours_left, theirs_left)
 
@@ -251,26 +245,24 @@ def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
 @every_strategy
 @pytest.mark.parametrize("stop", [2])
 def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop: int) -> None:
-    """With the clients' optimizers fresh each round: those are not in a checkpoint."""
-    whole = make(keep_optimizer_state=False)
-    ours = train(whole, grid(), ROUNDS)
+    """With the clients' optimizers fresh each round: those are not in a checkpoint.
 
-    first = make(keep_optimizer_state=False)
-    arrays = train(first, grid(), stop)
-    saved = first.state_dict()
+    The checkpoint is of the uninterrupted run, made after a round of it as the recorder does.
+    """
+    whole = watched(make(keep_optimizer_state=False), grid(), ROUNDS)
+    saved = whole.after(stop)
     second = make(keep_optimizer_state=False)
-    second.load_state_dict(saved)
-    theirs = train(second, grid(first_node=9), ROUNDS - stop, arrays)
+    second.load_state_dict(saved.state)
+    theirs = train(second, grid(first_node=9), ROUNDS - stop, ArrayRecord(saved.arrays))
 
-    assert_same(ours, theirs)
-    assert_same(server_state(whole), server_state(second))
+    assert_same(whole.after(ROUNDS).arrays, theirs)
+    assert_same(whole.after(ROUNDS).server, server_state(second))
     assert second.last_round.round == ROUNDS
 
 
 @every_strategy
 def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
-    strategy = make()
-    arrays = train(strategy, grid(), 2).to_torch_state_dict()
+    strategy, arrays = make(), plain(make).after(2).arrays
     assert arrays["norm.num_batches_tracked"].dtype == torch.int64
     client, server = strategy.model_state(ArrayRecord(arrays))
     strategy.task.model.client.load_state_dict(client)
@@ -288,9 +280,8 @@ def test_grid_must_be_wrapped_in_a_wrapper_strategy(make: Callable[..., Any]) ->
 @every_strategy
 def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> None:
     """With no noise and a clip that clips nothing, it changes only what rounding changes."""
-    plain, wrapped = make(), make()
+    ours, wrapped = plain(make).after(1).arrays, make()
     private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
-    ours = train(plain, grid(), 1).to_torch_state_dict()
     result = private.start(wrapped.wrap_grid(grid()), wrapped.initial_arrays(), num_rounds=1)
     theirs = result.arrays.to_torch_state_dict()
     for name, tensor in ours.items():
@@ -300,13 +291,12 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
 @every_strategy
 def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
     """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
-    wrapped, shorter = make(), make()
+    shorter, wrapped = plain(make).after(1), make()
     private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
     nodes = grid(tamper=in_round(1, 1, fail))
     private.start(wrapped.wrap_grid(nodes), wrapped.initial_arrays(), num_rounds=2)
-    train(shorter, grid(), 1)
     wrapped._undo_unfinished()
-    ours_left, theirs_left = server_state(wrapped), server_state(shorter)
+    ours_left, theirs_left = server_state(wrapped), shorter.server
     assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (2, 1)
     assert_same(ours_left, theirs_left)
 

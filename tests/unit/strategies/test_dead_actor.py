@@ -11,8 +11,8 @@ from flwr.app import Error, Message
 from fsl_sage_flwr.messages import DeadActorError
 
 from ...memory_grid import error_instead
-from ...runs import assert_same, grid, train
-from .test_contract import every_strategy, in_round, server_state
+from ...runs import assert_same, grid, server_state, train
+from .test_contract import every_strategy, in_round
 
 
 def died(reply: Message) -> Message:

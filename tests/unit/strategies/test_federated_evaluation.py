@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -13,14 +14,18 @@ from fsl_sage_flwr.task import Batch, ClientIdentity
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import (
+    ROUNDS,
+    Past,
     assert_same,
     cse_fsl,
     fed_avg,
     fsl_sage,
     grid,
+    plain,
     split_fed_v1,
     split_fed_v2,
     train,
+    watched,
 )
 from ...tasks import CLASSES, CLIENTS, small_app, small_task
 
@@ -50,6 +55,12 @@ def nodes(**options: Any) -> MemoryGrid:
     return MemoryGrid(small_app(**WITH_VALIDATION), CLIENTS, **options)
 
 
+@cache
+def evaluated(make: Callable[..., Any]) -> Past:
+    """Three rounds with every client's evaluation in each; shared, like ``runs.plain``."""
+    return watched(make(WITH_VALIDATION, fraction_evaluate=1.0), nodes(), ROUNDS)
+
+
 def by_hand(strategy: Any, arrays: Any, clients: list[int]) -> tuple[float, float]:
     """Return mean loss and accuracy of the whole model on some clients' parts together."""
     task = small_task()
@@ -71,10 +82,10 @@ def by_hand(strategy: Any, arrays: Any, clients: list[int]) -> tuple[float, floa
 
 @every_strategy
 def test_it_is_the_whole_models_evaluation_weighted_by_examples(make: Callable[..., Any]) -> None:
-    strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
-    arrays = train(strategy, nodes(), 2)
-    loss, accuracy = by_hand(strategy, arrays, list(range(CLIENTS)))
-    found = strategy.last_round.validation
+    past = evaluated(make)
+    left = past.after(ROUNDS)
+    loss, accuracy = by_hand(past.strategy, ArrayRecord(left.arrays), list(range(CLIENTS)))
+    found = left.summary.validation
     assert (found.loss, found.accuracy) == pytest.approx((loss, accuracy), rel=1e-6)
     assert found.num_examples == 5 + 6 + 7
 
@@ -94,17 +105,14 @@ def test_flower_gets_the_results_of_every_round(make: Callable[..., Any]) -> Non
 
 @every_strategy
 def test_it_changes_nothing_of_the_training(make: Callable[..., Any]) -> None:
-    with_it, without = make(WITH_VALIDATION, fraction_evaluate=1.0), make()
-    assert_same(train(with_it, nodes(), 3), train(without, grid(), 3))
-    ours, theirs = with_it.state_dict(), without.state_dict()
-    del ours["ledger"], theirs["ledger"]
-    assert_same(ours, theirs)
+    with_it, without = evaluated(make).after(ROUNDS), plain(make).after(ROUNDS)
+    assert_same(with_it.arrays, without.arrays)
+    assert_same(with_it.server, without.server)
 
 
 @pytest.mark.parametrize("make", SPLIT)
 def test_clients_never_hold_the_server_half(make: Callable[..., Any]) -> None:
-    strategy, found = make(WITH_VALIDATION, fraction_evaluate=1.0), nodes()
-    train(strategy, found, 2)
+    strategy, found = evaluated(make).strategy, evaluated(make).nodes
     server = set(strategy.task.model.server.state_dict())
     for (kind, _), content in zip(found.types, found.sent, strict=True):
         for name, record in content.array_records.items():
@@ -114,16 +122,14 @@ def test_clients_never_hold_the_server_half(make: Callable[..., Any]) -> None:
 
 
 def test_clients_of_fed_avg_score_themselves() -> None:
-    found = nodes()
-    train(fed_avg(WITH_VALIDATION, fraction_evaluate=1.0), found, 1)
+    found = evaluated(fed_avg).nodes
     assert found.types[-1][0] == EVALUATE_FULL_MODEL
     assert [set(content) for content in found.received[-CLIENTS:]] == [{"metrics"}] * CLIENTS
 
 
 @TWO_KINDS
 def test_its_bytes_are_counted(make: Callable[..., Any]) -> None:
-    strategy, found = make(WITH_VALIDATION, fraction_evaluate=1.0), nodes()
-    train(strategy, found, 2)
+    strategy, found = evaluated(make).strategy, evaluated(make).nodes
     contents = [*found.sent, *found.received]
     assert strategy.ledger.total == sum(
         record.count_bytes() for content in contents for record in content.values()

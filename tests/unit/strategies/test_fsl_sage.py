@@ -5,11 +5,12 @@ import logging
 import pytest
 from flwr.app import Message
 
+from fsl_sage_flwr.client_apps.client_state import ClientState
 from fsl_sage_flwr.client_apps.fsl_sage import PROBE, TRAIN, WARM_START
 
 from ...memory_grid import MemoryGrid, error_instead
-from ...runs import assert_same, cse_fsl, fsl_sage, grid, train
-from ...tasks import BATCHES, CLIENTS
+from ...runs import assert_same, cse_fsl, fsl_sage, grid, plain, server_state, train
+from ...tasks import BATCHES, CLIENTS, small_batches
 
 
 def heads_sent(nodes: MemoryGrid) -> list[tuple[str, int, bool]]:
@@ -35,7 +36,7 @@ def test_probe_first_then_heads_only_when_they_changed() -> None:
 
 
 def test_first_batch_is_not_uploaded_twice_nor_the_client_half_sent_twice() -> None:
-    nodes = grid()
+    nodes = grid(batches=small_batches)
     train(fsl_sage(server_update_interval=2), nodes, 2)
     uploads: dict[bool, list[list[int]]] = {}
     for content in nodes.received:
@@ -68,7 +69,7 @@ def test_client_that_joins_late_is_probed_and_gets_a_head() -> None:
     strategy, nodes = fsl_sage(align_interval=4), grid()
     hidden = {list(nodes.contexts)[-1]}
     nodes.get_node_ids = lambda: [n for n in nodes.contexts if n not in hidden]  # type: ignore[method-assign]
-    strategy.roster.registration_timeout = 0.1
+    strategy.roster.registration_timeout = 0.0
 
     def end_of_round(server_round: int, arrays: object) -> None:
         if server_round == 2:
@@ -121,13 +122,23 @@ def test_client_whose_probe_fails_is_left_out_and_probed_again() -> None:
 
 def test_fresh_optimizers_each_round_when_asked() -> None:
     """Without kept state a second round equals one that starts on nodes without any."""
-    kept, fresh = (fsl_sage(keep_optimizer_state=keep) for keep in (True, False))
-    nodes = grid()
+    nodes, fresh = grid(), fsl_sage(keep_optimizer_state=False)
     arrays = train(fresh, nodes, 2)
     assert not any("optimizer" in c.state for c in nodes.contexts.values())
-    other = train(kept, grid(), 2)
+
+    def without_any(server_round: int, arrays: object) -> None:
+        for context in other_nodes.contexts.values():
+            had.append("optimizer" in context.state)
+            ClientState(context).drop("optimizer")
+
+    had: list[bool] = []
+    other_nodes, kept = grid(), fsl_sage()
+    other = kept.start(other_nodes, kept.initial_arrays(), 2, evaluate_fn=without_any)
+    assert had == [False] * CLIENTS + [True] * 2 * CLIENTS
+    assert_same(arrays, other.arrays)
+    assert_same(server_state(fresh), server_state(kept))
     with pytest.raises(AssertionError):
-        assert_same(arrays, other)
+        assert_same(arrays, plain(fsl_sage).after(2).arrays)
 
 
 def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:

@@ -4,7 +4,6 @@ None crashes the server; none changes the server half, the heads or the average:
 is what comes out when that client says nothing but an error.
 """
 
-import copy
 import random
 import tracemalloc
 from collections import Counter
@@ -24,9 +23,10 @@ from fsl_sage_flwr.messages import (
 )
 
 from ...memory_grid import MemoryGrid, error_instead
-from ...runs import assert_same, grid, train
+from ...runs import assert_same, grid, plain, server_state, train
+from ...tasks import CLIENTS, small_app
 from .mutations import mutate
-from .test_contract import STRATEGIES, server_state
+from .test_contract import STRATEGIES
 from .test_federated_evaluation import WITH_VALIDATION, nodes
 
 HOSTILE = 1
@@ -37,7 +37,8 @@ every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 
 
 def copied(content: RecordDict) -> RecordDict:
-    return RecordDict({name: copy.deepcopy(record) for name, record in content.items()})
+    """Copy the records; mutations put other arrays and values into them."""
+    return RecordDict({name: record.copy() for name, record in content.items()})
 
 
 def try_mutants(
@@ -102,11 +103,10 @@ def outcome(name: str, change: Any, kind: str) -> tuple[Any, Any, Any]:
 
 
 def kinds_of(name: str) -> list[str]:
-    """Return the types of the messages that clients of a strategy answer with payloads."""
-    strategy = STRATEGIES[name]()
-    there = grid()
-    train(strategy, there, 1)
-    return sorted({kind for kind, _ in there.types} - {"query.describe"})
+    """Return the types of the messages that clients answer with payloads in a first round."""
+    past = plain(STRATEGIES[name])
+    there = past.nodes.types[: past.after(1).messages]
+    return sorted({kind for kind, _ in there} - {"query.describe"})
 
 
 @every_strategy
@@ -146,12 +146,10 @@ class Doubling(MemoryGrid):
 
 @every_strategy
 def test_a_duplicate_is_not_counted_twice(name: str) -> None:
-    one, other = STRATEGIES[name](), STRATEGIES[name]()
-    plain = grid()
-    doubling = Doubling(plain._app, 3)
-    ours, theirs = train(one, doubling, 2), train(other, plain, 2)
-    assert_same(ours.to_torch_state_dict(), theirs.to_torch_state_dict())
-    assert_same(server_state(one), server_state(other))
+    theirs, one = plain(STRATEGIES[name]).after(2), STRATEGIES[name]()
+    ours = train(one, Doubling(small_app(), CLIENTS), 2)
+    assert_same(ours.to_torch_state_dict(), theirs.arrays)
+    assert_same(server_state(one), theirs.server)
 
 
 @every_strategy
@@ -161,10 +159,10 @@ def test_a_reply_in_anothers_name_is_its_senders(name: str) -> None:
             reply.metadata.__dict__["_src_node_id"] = 1000  # client 0's
         return reply
 
-    one, other = STRATEGIES[name](), STRATEGIES[name]()
-    ours, theirs = train(one, grid(tamper=lie), 2), train(other, grid(), 2)
-    assert_same(ours.to_torch_state_dict(), theirs.to_torch_state_dict())
-    assert_same(server_state(one), server_state(other))
+    theirs, one = plain(STRATEGIES[name]).after(2), STRATEGIES[name]()
+    ours = train(one, grid(tamper=lie), 2)
+    assert_same(ours.to_torch_state_dict(), theirs.arrays)
+    assert_same(server_state(one), theirs.server)
 
 
 @pytest.mark.parametrize("name", ["fed_avg", "cse_fsl"])

@@ -1,7 +1,7 @@
 """SplitFed: a client that is lost in a round leaves all of its batches there, or none."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -12,11 +12,9 @@ from fsl_sage_flwr.client_apps.exchange_state import LiveForwards
 from fsl_sage_flwr.strategies import SplitFedV2
 
 from ...memory_grid import MemoryGrid, Tamper
-from ...runs import assert_same, split_fed_v1, split_fed_v2, train
-from ...tasks import CLIENTS, small_app
-from .test_contract import EXCHANGE, fail, in_round, server_state
-
-BATCHES = 5  # of clients 0 and 1; client 2 has two
+from ...runs import Left, Past, assert_same, split_fed_v1, split_fed_v2, watched
+from ...tasks import BATCHES, CLIENTS, small_app, small_batches
+from .test_contract import EXCHANGE, fail, in_round
 
 each_way = pytest.mark.parametrize(
     "make",
@@ -42,20 +40,33 @@ def each(*tampers: Tamper) -> Tamper:
     return tamper
 
 
+def nodes(tamper: Tamper, mods: list[Any] | None = None) -> MemoryGrid:
+    app = small_app(mods, train_batches=small_batches)
+    return MemoryGrid(app, CLIENTS, tamper=tamper)
+
+
+def attempts_of(nodes: MemoryGrid) -> set[int]:
+    """Return in how many attempts a run's exchanges were done."""
+    return {r.config_records["config"].get("attempt", 0) for r in nodes.sent if "config" in r}
+
+
+def what_is_left(left: Left) -> dict[str, Any]:
+    loss = left.summary.train_loss
+    return {"client half": left.arrays, "server": left.server, "loss": loss}
+
+
 def left_by(
     make: Callable[..., Any], tamper: Tamper, rounds: int = 3, mods: list[Any] | None = None
 ) -> Any:
     """Return what a run leaves, and in how many attempts its exchanges were done."""
-    strategy, nodes = make(), MemoryGrid(small_app(mods, dropout=0.2), CLIENTS, tamper=tamper)
-    arrays = train(strategy, nodes, rounds)
-    attempts = {r.config_records["config"].get("attempt", 0) for r in nodes.sent if "config" in r}
-    state = server_state(strategy)
-    # A copy: the task's modules are trained in place.
-    return {
-        "client half": arrays,
-        "server": state,
-        "loss": strategy.last_round.train_loss,
-    }, attempts
+    past = watched(make(), nodes(tamper, mods), rounds)
+    return what_is_left(past.after(rounds)), attempts_of(past.nodes)
+
+
+@cache
+def lost_before_its_first(make: Callable[..., Any], client: int, exchange: int) -> Past:
+    """Three rounds in which a client is silent from the beginning of the second."""
+    return watched(make(), nodes(lost(client, exchange)), 3)
 
 
 @each_way
@@ -65,12 +76,13 @@ def test_lost_in_mid_round_is_as_if_it_had_never_answered(
     make: Callable[..., Any], client: int, rounds: int
 ) -> None:
     per_round = 3 if getattr(make, "keywords", {}).get("batches_per_exchange") == 2 else BATCHES
+    silent = lost_before_its_first(make, client, per_round)
     ours, attempts = left_by(make, lost(client, per_round + 2), rounds)
-    theirs, of_silent = left_by(make, lost(client, per_round), rounds)
-    assert_same(ours, theirs)
-    in_step = isinstance(make(), SplitFedV2) and make().server_order == "batch"
+    assert_same(ours, what_is_left(silent.after(rounds)))
+    strategy = silent.strategy
+    in_step = isinstance(strategy, SplitFedV2) and strategy.server_order == "batch"
     assert attempts == ({0, 1} if in_step else {0})
-    assert of_silent == {0}
+    assert attempts_of(silent.nodes) == {0}
 
 
 def test_two_lost_one_after_the_other() -> None:

@@ -10,7 +10,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 from fsl_sage_flwr.strategies import TrainingFailedError
 
 from ...memory_grid import MemoryGrid
-from ...runs import assert_same, fed_avg, grid, train
+from ...runs import assert_same, fed_avg, plain, train
 from ...tasks import CLIENTS, small_app
 from .test_contract import STRATEGIES, every_strategy
 
@@ -20,12 +20,13 @@ from .test_contract import STRATEGIES, every_strategy
 def test_mods_that_look_on_change_nothing(
     make: Callable[..., Any], mod: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain, watched = make(), make()
+    ours, strategy = plain(make).after(2), make()
     nodes = MemoryGrid(small_app(mods=[mod]), CLIENTS)
+    caplog.clear()
     with caplog.at_level("INFO", logger="flwr"):
-        theirs = train(watched, nodes, 2)
-    assert_same(train(plain, grid(), 2), theirs)
-    assert_same(plain.state_dict(), watched.state_dict())
+        theirs = train(strategy, nodes, 2)
+    assert_same(ours.arrays, theirs)
+    assert_same(ours.state, strategy.state_dict())
     assert "bytes" in caplog.text
 
 
@@ -54,7 +55,7 @@ def test_clipping_on_the_clients_is_refused_where_it_cannot_be(name: str) -> Non
 
 def test_a_mod_that_keeps_nodes_from_saying_who_they_are_is_named() -> None:
     strategy = fed_avg()
-    strategy.roster.registration_timeout = 0.1
+    strategy.roster.registration_timeout = 0.0
     nodes = MemoryGrid(small_app(mods=[fixedclipping_mod]), CLIENTS)
     with pytest.raises(TrainingFailedError, match="node 1000: error 6: fixedclipping_mod expects"):
         train(strategy, nodes, 5)

@@ -17,7 +17,8 @@ OTHER = {
     "auxiliary-lr-schedule": "step every=1", "server-update-interval": 3, "align-interval": 1,
     "align-epochs": 1, "align-batch-size": 9, "align-dataset-size": 20,
     "align-lr-schedule": "constant", "warm-start": True, "batches-per-exchange": 2,
-    "server-order": "client", "validation-fraction": 0.5,
+    "perturbation-scale": 0.5, "perturbations": 3, "server-order": "client",
+    "validation-fraction": 0.5,
 }  # fmt: skip
 # Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
 BY_CONFIG = {"auxiliary-max-share"}
