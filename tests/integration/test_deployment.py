@@ -21,8 +21,10 @@ from .deployment import Deployment
 
 pytestmark = pytest.mark.integration
 
-# Two batches a client and round: a message costs seconds here.
-SETTINGS: dict[str, Any] = {"num-server-rounds": 1, "batch-size": 360}
+# A message costs seconds here: two batches a client and round, and one where it is tested how
+# messages travel.
+SETTINGS: dict[str, Any] = {"num-server-rounds": 1}
+BATCH_SIZE = {False: 360, True: 720}
 
 
 def simulated(directory: Path, settings: dict[str, Any]) -> pd.DataFrame:
@@ -43,7 +45,7 @@ def test_every_algorithm_has_the_history_of_the_simulation(tmp_path: Path, secur
         app = write_app(tmp_path)  # without tests and docs, which Flower would pack every time
         for algorithm in ALGORITHMS:
             results = tmp_path / "deployed" / algorithm
-            settings = {**SETTINGS, "algorithm": algorithm}
+            settings = {**SETTINGS, "batch-size": BATCH_SIZE[secure], "algorithm": algorithm}
             keys = {key.replace("-", "_"): value for key, value in settings.items()}
             run = deployment.run(app, **keys, results_dir=str(results))
             assert deployment.finish(run) == "finished:completed", deployment.logs()

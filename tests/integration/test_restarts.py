@@ -80,7 +80,7 @@ def test_superlink_killed_and_started_again_with_the_run_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a database it knows its SuperNodes again: they come back by themselves."""
-    config = {**CONFIG, "num-server-rounds": 4, "keep-optimizer-state": False}
+    config = {**CONFIG, "num-server-rounds": 3, "keep-optimizer-state": False}
     parts = [tmp_path / name for name in ("first", "second", "whole")]
     first, second, whole = ({**config, "results-dir": str(part)} for part in parts)
     with Deployment(
@@ -89,7 +89,7 @@ def test_superlink_killed_and_started_again_with_the_run_resumed(
         nodes = [deployment.start_node(partition) for partition in range(2)]
         app = faulty_app(tmp_path)
         broken = start(deployment, app, first)
-        wait_for("two rounds", lambda: rounds(parts[0]) >= 2)
+        wait_for("a round", lambda: rounds(parts[0]) >= 1)
         deployment.kill(deployment.link)
         deployment.start_link()
         latest = run_directory(parts[0]) / "checkpoints" / "latest.pt"

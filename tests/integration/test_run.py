@@ -47,7 +47,7 @@ def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -
 def test_one_actor_and_two_give_the_same_history(tmp_path: Path) -> None:
     for cpus in (1, 2):
         results = f"results-dir={tmp_path / str(cpus)}"
-        done = fsl_sage("run", "--cpus", str(cpus), results, "num-server-rounds=4", cwd=tmp_path)
+        done = fsl_sage("run", "--cpus", str(cpus), results, "num-server-rounds=3", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     one, two = (run_directory(tmp_path / str(cpus)) for cpus in (1, 2))
     assert history_of(one).equals(history_of(two))
@@ -168,7 +168,7 @@ def test_wheel_runs_anywhere(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert found.stdout.startswith(str(site))
-    done = fsl_sage("run", "num-server-rounds=2", cwd=work, environment=environment)
+    done = fsl_sage("run", "num-server-rounds=1", cwd=work, environment=environment)
     assert done.returncode == 0, done.stderr
     assert summary_of(run_directory(work / "results"))["completed"] is True
 

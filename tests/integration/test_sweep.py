@@ -13,7 +13,7 @@ from .commands import fsl_sage, started_by, summary_of
 
 pytestmark = pytest.mark.integration
 
-WORDS = ("--jobs", "2", "num-server-rounds=2", "batch-size=128", "results-dir=out")
+WORDS = ("--jobs", "2", "num-server-rounds=1", "batch-size=128", "results-dir=out")
 
 
 def runs_of(directory: Path) -> dict[str, Path]:

@@ -28,6 +28,7 @@ OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
 }
 ROUNDS = 3
+TWO = 2  # what is kept from one to the next is in the second
 V1_AND_V2 = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2], ids=["V1", "V2"])
 
 
@@ -93,9 +94,9 @@ def plain_loop(
 def test_one_client_equals_the_plain_loop(make: Any, optimizer: str, batches: Any) -> None:
     setting = changes(optimizer, batches, epochs=2)
     strategy = make(setting)
-    arrays = train(strategy, nodes_for(setting, 1), ROUNDS)
+    arrays = train(strategy, nodes_for(setting, 1), TWO)
     client, server = strategy.model_state(arrays)
-    whole = plain_loop(small_task(**setting), ROUNDS)
+    whole = plain_loop(small_task(**setting), TWO)
     assert_same({**client, **server}, whole)
 
 
@@ -129,10 +130,10 @@ def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:
 @pytest.mark.parametrize("schedule", ["constant", "cosine by=batch warmup=1"])
 def test_v1_with_several_clients_equals_fed_avg(optimizer: str, schedule: str) -> None:
     setting = changes(optimizer, lambda client, seed: list(small_batches(client, seed)))
-    setting["client_schedule"] = setting["server_schedule"] = parse_schedule(schedule, ROUNDS)
+    setting["client_schedule"] = setting["server_schedule"] = parse_schedule(schedule, TWO)
     split, whole = split_fed_v1(setting), fed_avg(setting)
-    client, server = split.model_state(train(split, nodes_for(setting, CLIENTS), ROUNDS))
-    arrays = train(whole, nodes_for(setting, CLIENTS), ROUNDS)
+    client, server = split.model_state(train(split, nodes_for(setting, CLIENTS), TWO))
+    arrays = train(whole, nodes_for(setting, CLIENTS), TWO)
     assert_same({**client, **server}, arrays)
 
 
@@ -151,7 +152,7 @@ def test_replay_equals_the_live_graph(make: Any, width: int) -> None:
         nodes_for(setting, CLIENTS),
         nodes_for(setting, CLIENTS, tamper=change_process),
     )
-    ours, theirs = train(live, alive, ROUNDS), train(replayed, changing, ROUNDS)
+    ours, theirs = train(live, alive, TWO), train(replayed, changing, TWO)
     assert_same(ours, theirs)
     assert_same(live.state_dict(), replayed.state_dict())
     for node, context in alive.contexts.items():
