@@ -24,7 +24,7 @@ from .records import (
     round_and_exchange,
     to_arrays,
 )
-from .reply import DeadActorError, content_of, discard
+from .reply import DeadActorError, open_reply
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .training import TrainReply, TrainRequest
 from .weights_request import SmashedReply, WeightsRequest
@@ -53,12 +53,11 @@ __all__ = [
     "TrainRequest",
     "WeightsRequest",
     "change_smashed",
-    "content_of",
-    "discard",
     "figure_field",
     "flag_field",
     "gradients_field",
     "measure_field",
+    "open_reply",
     "round_and_exchange",
     "scores_field",
     "smashed_field",

@@ -1,10 +1,15 @@
 """Open a reply, whoever sent it."""
 
 import sys
+from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from .kinds import Expected
+from .payload import Reply
 from .records import BadReplyError
+
+ReplyT = TypeVar("ReplyT", bound=Reply)
 
 LONGEST_REASON = 300
 # Flower's simulation gives this code to an error that no ClientApp raised.
@@ -25,6 +30,39 @@ def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
         return record.count_bytes()
     full = ConfigRecord({key: value for key, value in record.items() if value not in EMPTY})
     return full.count_bytes() + sum(len(key) for key in record if key not in full)
+
+
+def open_reply(reply: Message, kind: type[ReplyT], expected: Expected, max_bytes: int) -> ReplyT:
+    """Open a reply, whoever sent it: the one place where a reply is read or refused.
+
+    Parameters
+    ----------
+    reply : Message
+        As it came; what a refused one holds is let go of, as Flower keeps it until the round ends.
+    kind : type
+        The payload that it must carry.
+    expected : Expected
+        What that must look like.
+    max_bytes : int
+        Bytes of content that are taken.
+
+    Returns
+    -------
+    Reply
+        Of that kind; what Flower averages stays in the message.
+
+    Raises
+    ------
+    BadReplyError
+        The reply must not be used; the text says why.
+    DeadActorError
+        The error says that a Ray actor has died.
+    """
+    try:
+        return kind.open(content_of(reply, max_bytes), expected)
+    except BadReplyError:
+        discard(reply)
+        raise
 
 
 def content_of(reply: Message, max_bytes: int) -> RecordDict:

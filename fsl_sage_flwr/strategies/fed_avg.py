@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Unpack
 
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import ArrayRecord, Message
 from torch import Tensor
 
 from ..client_apps.fed_avg import HANDLERS, TRAIN
@@ -14,6 +14,7 @@ from ..messages import (
     Expected,
     TrainReply,
     TrainRequest,
+    open_reply,
 )
 from ..objective import Score
 from ..options import Options
@@ -99,17 +100,19 @@ class FullModelFedAvg(SplitStrategy):
         """Return the state_dicts of both halves in an average."""
         return super().model_state(ArrayRecord(dict(self._load(arrays))))
 
-    def score(self, content: RecordDict) -> Evaluation:
+    def score(self, reply: Message) -> Evaluation:
         """Return the results that a client found itself, as it holds the whole model."""
         expected = Expected(
             equal={"round": self.rounds_done}, scores=self.task.objective.score_names
         )
-        reply = EvaluateReply.open(content, expected)
+        answer = open_reply(reply, EvaluateReply, expected, self.max_reply_bytes)
         scores = {
-            name: Score(reply.scores[name], reply.scores.get(f"{name}-weight", reply.num_examples))
+            name: Score(
+                answer.scores[name], answer.scores.get(f"{name}-weight", answer.num_examples)
+            )
             for name in self.task.objective.score_names
         }
-        return Evaluation(reply.loss, reply.num_examples, scores)
+        return Evaluation(answer.loss, answer.num_examples, scores)
 
     def _load(self, arrays: ArrayRecord) -> Mapping[str, Tensor]:
         """Load the server half of an average, and return the client half's weights in it."""

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Mapping
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 
-from ..messages import BadReplyError, content_of, discard
+from ..messages import BadReplyError
 from ..splitting import Evaluation
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -19,9 +19,7 @@ class FederatedEvaluation:
     clients : mapping of int to int
         Partition ids of those asked, by node id.
     score : callable
-        From a reply's content to its results.
-    max_bytes : int
-        Of a reply's content.
+        From a reply to its results; raises ``BadReplyError``.
 
     Attributes
     ----------
@@ -29,13 +27,8 @@ class FederatedEvaluation:
         Clients without a good answer, with the reason.
     """
 
-    def __init__(
-        self,
-        clients: Mapping[int, int],
-        score: Callable[[RecordDict], Evaluation],
-        max_bytes: int,
-    ) -> None:
-        self._clients, self._score, self._max_bytes = dict(clients), score, max_bytes
+    def __init__(self, clients: Mapping[int, int], score: Callable[[Message], Evaluation]) -> None:
+        self._clients, self._score = dict(clients), score
         self._found: dict[int, Evaluation] = {}
         self.failures: dict[int, str] = {}
 
@@ -43,13 +36,12 @@ class FederatedEvaluation:
         """Take a reply as it arrives."""
         client = self._clients[request.metadata.dst_node_id]
         try:
-            self._found[client] = self._score(content_of(reply, self._max_bytes))
+            self._found[client] = self._score(reply)
         except BadReplyError as error:
-            discard(reply)
             self._leave_out(client, str(error))
 
     def finish(self) -> Evaluation | None:
-        """Return the results weighted by examples; None when no client gave any."""
+        """Return the results of all examples together; None when no client gave any."""
         for client in self._clients.values():
             if client not in self._found and client not in self.failures:
                 self._leave_out(client, "no reply in time")

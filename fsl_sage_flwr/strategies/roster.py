@@ -6,7 +6,7 @@ import time
 
 from flwr.app import Message, RecordDict
 
-from ..messages import DESCRIBE, BadReplyError, Expected, NodeDescription, content_of
+from ..messages import DESCRIBE, BadReplyError, Expected, NodeDescription, open_reply
 from ..seeding import derive_seed
 from .split_grid import SplitGrid
 
@@ -80,7 +80,7 @@ class Roster:
     def _learn(self, question: Message, reply: Message) -> None:
         node = question.metadata.dst_node_id
         try:
-            description = NodeDescription.open(content_of(reply, LARGEST_DESCRIPTION), Expected())
+            description = open_reply(reply, NodeDescription, Expected(), LARGEST_DESCRIPTION)
         except BadReplyError as error:
             self._refuse(node, str(error))
             return

@@ -19,8 +19,7 @@ from ..messages import (
     Request,
     SmashedSpec,
     TrainReply,
-    content_of,
-    discard,
+    open_reply,
 )
 from .averaging import weighted_mean
 from .client_round import ClientRound, NodeTraffic, update_norm
@@ -255,10 +254,9 @@ class Round:
     def _open(self, client: int, question: Question[ReplyT], reply: Message) -> ReplyT | None:
         """Open a reply; or refuse it and leave its sender out."""
         try:
-            content = content_of(reply, self.settings.max_reply_bytes)
-            return question.reply.open(content, question.expected)
+            limit = self.settings.max_reply_bytes
+            return open_reply(reply, question.reply, question.expected, limit)
         except BadReplyError as error:
-            discard(reply)
             self.leave_out(client, str(error))
             return None
 

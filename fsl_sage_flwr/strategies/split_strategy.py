@@ -21,6 +21,7 @@ from ..messages import (
     SmashedSpec,
     TrainReply,
     WeightsRequest,
+    open_reply,
 )
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
@@ -323,7 +324,7 @@ class SplitStrategy(FedAvg):
         wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
-        self._evaluation = FederatedEvaluation(asked, self.score, self.max_reply_bytes)
+        self._evaluation = FederatedEvaluation(asked, self.score)
         content = WeightsRequest(
             round=self.rounds_done, weights=arrays.to_torch_state_dict()
         ).pack()
@@ -344,7 +345,7 @@ class SplitStrategy(FedAvg):
         summary.failures = {**evaluation.failures, **summary.failures}
         return None if found is None else to_record(found, "validation")
 
-    def score(self, content: RecordDict) -> Evaluation:
+    def score(self, reply: Message) -> Evaluation:
         """Return the results of a reply to an evaluation.
 
         Raises
@@ -354,7 +355,8 @@ class SplitStrategy(FedAvg):
         """
         # In eval mode nothing normalises over a batch, so a batch may have one sample.
         expected = Expected(smashed=replace(self.smashed, smallest_batch=1))
-        return evaluate_server_half(self.task, SmashedReply.open(content, expected).smashed)
+        answer = open_reply(reply, SmashedReply, expected, self.max_reply_bytes)
+        return evaluate_server_half(self.task, answer.smashed)
 
     # One round --------------------------------------------------------------------------
 

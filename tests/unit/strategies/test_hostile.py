@@ -19,8 +19,8 @@ from fsl_sage_flwr.messages import (
     Expected,
     NodeDescription,
     Reply,
-    content_of,
 )
+from fsl_sage_flwr.messages.reply import content_of
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, grid, plain, server_state, train
