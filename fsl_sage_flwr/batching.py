@@ -1,10 +1,10 @@
-"""Cut samples in batches."""
+"""Divide samples into batches."""
 
 
 def batches_of(count: int, size: int) -> list[slice]:
-    """Cut ``count`` samples in batches; a last one of a single sample joins its neighbour.
+    """Divide ``count`` samples into batches; a single sample at the end joins the last batch.
 
-    BatchNorm in training mode has no variance to normalise a single sample by.
+    BatchNorm in training mode cannot normalise a batch of one sample: it has no variance.
     """
     starts = list(range(0, count, size))
     if len(starts) > 1 and count - starts[-1] == 1:

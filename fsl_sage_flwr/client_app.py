@@ -12,13 +12,13 @@ DATA_PATH = "data-path"
 
 
 def _task(context: Context) -> SplitTask:
-    own = context.node_config.get(DATA_PATH)
-    if own is not None and not isinstance(own, str):
+    data_path = context.node_config.get(DATA_PATH)
+    if data_path is not None and not isinstance(data_path, str):
         raise ConfigError(
-            f"{DATA_PATH} = {own!r} in the node's configuration: the absolute path of a directory "
-            "is needed, in single quotes"
+            f"{DATA_PATH} = {data_path!r} in the node's configuration: it must be the absolute "
+            "path of a directory, in single quotes"
         )
-    return build_task(RunConfig.from_run_config(context.run_config), own)
+    return build_task(RunConfig.from_run_config(context.run_config), data_path)
 
 
 def _smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:

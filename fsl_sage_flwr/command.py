@@ -1,4 +1,4 @@
-"""Where the ``fsl-sage`` command begins: it needs packages that the library does not."""
+"""Entry point of the ``fsl-sage`` command, which needs more packages than the library."""
 
 import sys
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ NEEDED = ("jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate")
 
 
 def main() -> int:
-    """Run the command; one line and 2 where a package that it needs is not installed."""
+    """Run the command; print one line and return 2 if a package it needs is not installed."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(
@@ -17,7 +17,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    # Here and not above: it imports what was looked for.
+    # Imported only now, because it imports the packages that were checked above.
     from .simulations.cli import main as command
 
     return command()

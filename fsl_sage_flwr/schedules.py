@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as functions of how many rounds are done."""
+"""Learning-rate schedules, as functions of the number of finished rounds."""
 
 import math
 from bisect import bisect_right
@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-# From progress in rounds (2.5 is in the middle of the third) to a factor of the rate.
+# Maps progress in rounds (2.5 is the middle of the third round) to a factor of the learning rate.
 Schedule = Callable[[float], float]
 
-# What a kind must and may be given, beside what any may.
+# The setting that a kind requires, and those it allows in addition to _ANY.
 _NEEDS: dict[str, str] = {"step": "every", "multi_step": "at"}
 _MAY: dict[str, set[str]] = {
     "constant": set(),
@@ -25,25 +25,25 @@ UNITS = ("round", "batch")
 
 
 def constant(progress: float) -> float:
-    """Leave the rate as it is."""
+    """Do not change the rate."""
     return 1.0
 
 
 @dataclass(frozen=True)
 class LearningRateSchedule:
-    """A schedule by name; all its times are in rounds, fractions allowed.
+    """A learning-rate schedule; all times are in rounds and may be fractions.
 
     Attributes
     ----------
     kind : {"constant", "step", "multi_step", "cosine"}
-        ``step`` multiplies the rate by ``gamma`` after ``every`` so many rounds,
-        ``multi_step`` ``at`` these rounds; ``cosine`` goes from the end of the warm-up
-        to zero ``over`` so many rounds of the run.
+        ``step`` multiplies the rate by ``gamma`` each time ``every`` rounds are done,
+        ``multi_step`` when each number of rounds in ``at`` is done. ``cosine`` falls from
+        the full rate at the end of the warm-up to zero when ``over`` rounds are done.
     by : {"round", "batch"}
-        Whether the rate changes between rounds only or with every batch.
+        Whether the rate changes only between rounds or with every batch.
     warmup : float
-        Rounds of linear warm-up. By round the first of n rounds has 1/n of the rate and
-        the last all of it; by batch it rises from zero.
+        Rounds of linear warm-up. By round, the first of n rounds has 1/n of the rate and
+        the last has the full rate; by batch, the rate rises from zero.
     """
 
     kind: str = "constant"
@@ -55,7 +55,7 @@ class LearningRateSchedule:
     by: str = "round"
 
     def __call__(self, progress: float) -> float:
-        """Return the factor of the rate when ``progress`` rounds are done."""
+        """Return the factor of the rate after ``progress`` rounds."""
         now = float(math.floor(progress)) if self.by == "round" else progress
         warm = now + 1 if self.by == "round" else now
         if warm < self.warmup:
@@ -72,19 +72,19 @@ class LearningRateSchedule:
 
 
 def parse_schedule(text: str, rounds: int) -> LearningRateSchedule:
-    """Read a schedule as a run configuration writes it.
+    """Read a schedule from its text in a run configuration.
 
     Parameters
     ----------
     text : str
         A kind and its settings: ``"multi_step at=60,120 gamma=0.2 warmup=5"``.
     rounds : int
-        Rounds of the run: where a cosine ends unless ``over`` says otherwise.
+        Rounds of the run: a cosine ends there unless ``over`` is given.
 
     Raises
     ------
     ValueError
-        Says what is wrong and what is valid.
+        The text is not valid; the message says what is wrong and what is valid.
     """
     kind, *words = text.split() or [""]
     if kind not in KINDS:
@@ -103,7 +103,7 @@ def parse_schedule(text: str, rounds: int) -> LearningRateSchedule:
     schedule = LearningRateSchedule(kind, **values)
     if kind == "cosine" and schedule.over <= schedule.warmup:
         raise ValueError(
-            f"the cosine is over after {schedule.over:g} rounds, within its warm-up of "
+            f"the cosine ends after {schedule.over:g} rounds, but its warm-up takes "
             f"{schedule.warmup:g}"
         )
     return schedule
@@ -133,9 +133,9 @@ def _valid(name: str, number: float) -> bool:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: float) -> None:
-    """Give an optimizer its rate of now.
+    """Set the current learning rate of an optimizer.
 
-    The rate it was made with stays in its groups as ``initial_lr``, torch's own name.
+    The original rate is kept in its groups as ``initial_lr``, the name that torch uses too.
     """
     factor = schedule(progress)
     for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""Seeds for everything random, each drawn from what it is for."""
+"""Seeds for all random draws, each derived from its purpose."""
 
 import hashlib
 
@@ -6,8 +6,8 @@ import hashlib
 def derive_seed(*parts: int | str) -> int:
     """Return a seed that depends on every part and on their order.
 
-    Drawing each random thing from (run seed, round, client, purpose) makes a run
-    independent of which process does the work and of which reply comes first.
+    Each random draw gets a seed from (run seed, round, client, purpose), so the result of a
+    run does not depend on which process does the work or which reply arrives first.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The ServerApp of this package's own runs: configuration to task to strategy to results."""
+"""The ServerApp of this package's own runs: it trains what the configuration describes."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train what the run configuration says, and write the results."""
+    """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
     with claim_for_training(config) as path:
         log.info("results: %s", path)

@@ -15,17 +15,17 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Crop each image at random from its zero-padded self, and flip every other one.
+    """Pad each image with zeros, crop it at random, and flip it with probability 1/2.
 
-    Each image has an offset and a flip of its own, as with torchvision's per-sample
-    ``RandomCrop(padding=4)`` and ``RandomHorizontalFlip``: one gather does all of them.
+    Each image gets a separate offset and flip, as with torchvision's per-sample
+    ``RandomCrop(padding=4)`` and ``RandomHorizontalFlip``; one gather does the whole batch.
 
     Parameters
     ----------
     images : Tensor
         ``(B, C, H, W)``, uint8.
     generator : torch.Generator
-        On the CPU, so that every device draws the same.
+        A CPU generator, so that the draws are the same with every device.
 
     Returns
     -------
@@ -46,9 +46,10 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Return float32 images, with ImageNet's mean and deviation for three channels.
+    """Return normalised float32 images.
 
-    Others are scaled to [-1, 1].
+    Images of three channels use ImageNet's mean and standard deviation; all others are
+    scaled to [-1, 1].
     """
     channels = images.shape[1]
     mean, std = (_IMAGENET_MEAN, _IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))

@@ -16,7 +16,7 @@ from .partitions import Distribution, partition_indices
 
 @dataclass(frozen=True)
 class ClientData:
-    """One client's examples, decoded, on its device.
+    """One client's decoded examples, on the client's device.
 
     Attributes
     ----------
@@ -30,20 +30,20 @@ class ClientData:
     labels: Tensor
 
     def epoch(self, batch_size: int, seed: int, *, augmented: bool) -> "Epoch":
-        """Return all examples once, in an order, and with augmentation, from the seed."""
+        """Return one pass over all examples; the seed draws the order and the augmentation."""
         return Epoch(self, batch_size, seed, augmented=augmented)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Iterate over all examples as they are, for evaluation."""
+        """Iterate over all examples, not shuffled and not augmented, for evaluation."""
         for start in range(0, len(self.labels), batch_size):
             rows = slice(start, start + batch_size)
             yield normalize(self.images[rows]), self.labels[rows]
 
     def divided(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
-        """Divide in a training and a validation part, which the seed draws.
+        """Return a training and a validation part, drawn with the seed.
 
-        The validation part has ``fraction`` of the examples, at least one; two at least
-        are left to train on.
+        The validation part gets ``fraction`` of the examples, at least one. At least two
+        examples remain for training.
         """
         count = len(self.labels)
         kept_out = min(max(1, round(fraction * count)), count - 2)
@@ -59,19 +59,20 @@ class ClientData:
 class Epoch(Sequence[tuple[Tensor, Tensor]]):
     """Batches of one pass over a client's examples.
 
-    Each batch is augmented when it is asked for, from its own seed: the fifth is the
-    same whether or not the first four were made.
+    Each batch is augmented when it is requested, with a separate seed, so the fifth batch
+    is the same whether or not the first four were made.
 
     Parameters
     ----------
     data : ClientData
         The examples.
     batch_size : int
-        A last batch of a single example joins the one before: BatchNorm cannot train on it.
+        Examples per batch. A single example at the end joins the last batch, because
+        BatchNorm cannot train on one example.
     seed : int
         Draws the order and the augmentation.
     augmented : bool
-        Crop and flip.
+        Whether to crop and flip.
     """
 
     def __init__(self, data: ClientData, batch_size: int, seed: int, *, augmented: bool) -> None:
@@ -113,9 +114,9 @@ class FederatedImages:
     distribution : Distribution
         How it is divided.
     device : torch.device
-        Where the decoded parts lie.
+        Where the decoded parts are kept.
     validation_fraction : float
-        Share of each client's examples that is kept out of training; 0 is none.
+        Share of each client's examples that is kept out of training; 0 for none.
     """
 
     def __init__(
@@ -137,11 +138,11 @@ class FederatedImages:
         return self._both(partition_id, num_partitions)[0]
 
     def validation_part(self, partition_id: int, num_partitions: int) -> ClientData:
-        """Return those of a client's examples that are kept out of training."""
+        """Return the client's examples that are kept out of training."""
         return self._both(partition_id, num_partitions)[1]
 
     def rows(self, partition_id: int, num_partitions: int) -> list[int] | None:
-        """Return which rows are a client's; None is all of them."""
+        """Return the row numbers of a client; None means all rows."""
         if num_partitions not in self._rows:
             self._rows[num_partitions] = partition_indices(
                 self._dataset.labels,
@@ -165,8 +166,8 @@ class FederatedImages:
 
 
 class NodeImages(FederatedImages):
-    """A node's own data: all of the dataset is the part of the client that it runs."""
+    """A node's own data: the node's client gets the whole dataset."""
 
     def rows(self, partition_id: int, num_partitions: int) -> None:
-        """Return None: all rows."""
+        """Return None, which means all rows."""
         return

@@ -14,7 +14,7 @@ from .registry import DATASETS, DatasetEntry, local_copy
 
 ID_COLUMNS = ("writer_id", "user_id", "client_id")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-# What the hub calls valid, datasets calls validation where it finds local files of that name.
+# For a local copy, `datasets` gives the name validation to a split that the hub calls valid.
 VALIDATION = ("validation", "valid", "val")
 TEST_SHARE = 0.1
 LOOKED_AT = 100
@@ -28,14 +28,14 @@ def load_images(name: str) -> tuple[ImageDataset, ImageDataset]:
     ----------
     name : str
         A name in ``DATASETS``; or the absolute path of a directory that
-        ``datasets.load_dataset`` reads, with an image and a label column and the splits
-        ``train`` and ``test``; or ``name:path``, a local copy of a named dataset.
+        ``datasets.load_dataset`` can read, with an image column, a label column and the
+        splits ``train`` and ``test``; or ``name:path``, a local copy of a named dataset.
 
     Raises
     ------
     DatasetError
-        The directory or a split or column of it is missing, the splits do not fit each
-        other, or the hub cannot be reached.
+        The directory, a split or a column is missing, the splits do not fit each other, or
+        the hub cannot be reached.
     """
     entry, directory = _entry(name)
     if entry.load is not None and not directory:
@@ -56,21 +56,21 @@ def load_images(name: str) -> tuple[ImageDataset, ImageDataset]:
 
 @lru_cache(maxsize=4)
 def load_own_images(path: str, name: str) -> ImageDataset:
-    """Return all of a node's own data, read as the run's dataset is.
+    """Return all of a node's own data, read in the same way as the run's dataset.
 
     Parameters
     ----------
     path : str
-        Absolute path of a directory that ``datasets.load_dataset`` reads: its ``train``
-        split, or its only one.
+        Absolute path of a directory that ``datasets.load_dataset`` can read. Its ``train``
+        split is used, or its only split.
     name : str
-        The run's dataset: the label column and the image size are those of its entry.
+        The run's dataset. Its entry gives the label column and the image size.
 
     Raises
     ------
     DatasetError
-        The data cannot be used. Labels must be a ClassLabel column: from numbers alone a
-        node cannot tell how many classes there are when it lacks some.
+        The data cannot be used. Labels must be a ClassLabel column: plain numbers do not
+        tell a node how many classes there are if it has no examples of some of them.
     """
     known, _ = _entry(name, must_exist=False)
     what = f"{path} (data-path)"
@@ -93,7 +93,7 @@ def load_own_images(path: str, name: str) -> ImageDataset:
 
 
 def _entry(name: str, *, must_exist: bool = True) -> tuple[DatasetEntry, str]:
-    """Return how a dataset is read, and the local directory where it lies, if in one."""
+    """Return the dataset's entry, and its local directory or ``""``."""
     if name in DATASETS:
         return DATASETS[name], ""
     entry, directory = local_copy(name) or (DatasetEntry(), name)
@@ -117,14 +117,14 @@ def _load(source: str, name: str) -> dict[str, datasets.Dataset]:
 
 
 def _called(split: str, splits: Container[str]) -> str:
-    """Return the name that a split has here."""
+    """Return the name of ``split`` in ``splits``: the validation split has several names."""
     if split in splits or split not in VALIDATION:
         return split
     return next((other for other in VALIDATION if other in splits), split)
 
 
 def _divided(table: datasets.Dataset, name: str) -> list[datasets.Dataset]:
-    """Divide a test split off, by rows; every run has the same."""
+    """Divide a table into training and test rows, in the same way for every run."""
     kept_out = max(1, round(TEST_SHARE * len(table)))
     if len(table) <= kept_out:
         raise DatasetError(f"dataset {name!r} has {len(table)} examples: too few to divide")
@@ -135,13 +135,13 @@ def _divided(table: datasets.Dataset, name: str) -> list[datasets.Dataset]:
 def _read(
     tables: Sequence[datasets.Dataset], entry: DatasetEntry, name: str, *, counted: bool = False
 ) -> list[ImageDataset]:
-    """Read splits of one dataset, which have classes and image shape in common.
+    """Read splits of one dataset; all get the same number of classes and image shape.
 
-    ``counted``: the label column must itself say how many classes there are.
+    ``counted``: the label column must state the number of classes.
     """
     if not all(len(table) for table in tables):
         raise DatasetError(f"dataset {name!r} has a split without examples")
-    # Splits that were loaded together have the same columns, of the same types.
+    # Splits that were loaded together have the same columns and types.
     image, label = _columns(tables[0], entry, name)
     labels = [_labels(table, label, name) for table in tables]
     classes = _classes(tables[0].features[label], labels, name, counted=counted)
@@ -192,7 +192,7 @@ def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
 
 
 def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: bool) -> int:
-    """Return how many classes the splits have between them."""
+    """Return the number of classes of all splits together."""
     named = feature.num_classes if isinstance(feature, datasets.ClassLabel) else None
     if counted and named is None:
         raise DatasetError(
@@ -211,7 +211,7 @@ def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: b
 
 
 def _shape(tables: Sequence[datasets.Dataset], column: str, name: str) -> tuple[int, int, int]:
-    """Return the images' shape; colour if any of those looked at is, in any split."""
+    """Return the images' shape: colour if one of the checked images of any split is colour."""
     firsts = [table[0][column].size for table in tables]
     if len(set(firsts)) > 1:
         sizes = " and ".join(f"{height}x{width}" for width, height in firsts)
@@ -229,5 +229,5 @@ def _shape(tables: Sequence[datasets.Dataset], column: str, name: str) -> tuple[
 
 
 def _spread(count: int) -> list[int]:
-    """Return some rows from all over a table."""
+    """Return up to ``LOOKED_AT`` row numbers, spread evenly over a table."""
     return sorted({int(row) for row in np.linspace(0, count - 1, LOOKED_AT)})

@@ -1,4 +1,4 @@
-"""One split of an image dataset, decoded when asked for."""
+"""One split of an image dataset; its images are decoded on request."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class ImageDataset:
     images : Tensor or datasets.Dataset
         uint8 of shape ``(N, C, H, W)``, or a table with a column of images.
     column : str
-        That column's name.
+        Name of the table's image column.
     id_column : str
-        Column that says whose each example is; empty: there is none.
+        Column that names the person each example comes from; empty if there is none.
     fitted : bool
-        True: every image of the table is resized, centre-cropped and made grey or colour to
-        have ``image_shape``. False: one that has another size, or is colour among grey
-        ones, is refused.
+        True: every image of the table is resized, centre-cropped and made grey or colour, so
+        that it has ``image_shape``. False: an image of another size is refused, and so is a
+        colour image in a grey dataset.
     """
 
     labels: Tensor
@@ -55,7 +55,7 @@ class ImageDataset:
         Raises
         ------
         DatasetError
-            The images are not of one size, or one is colour among grey ones.
+            The images have different sizes, or a grey dataset has a colour image.
         """
         rows = torch.arange(len(self.labels)) if indices is None else torch.tensor(indices)
         if isinstance(self.images, Tensor):
@@ -74,12 +74,13 @@ class ImageDataset:
         return images.contiguous(), self.labels[rows]
 
     def natural_ids(self) -> Tensor | None:
-        """Return whose each example is, numbered in the order of the names; None: unknown.
+        """Return a number for the person each example comes from; None if unknown.
 
         Returns
         -------
         Tensor or None
-            ``(N,)``, int64. Examples without a name count as one person's.
+            ``(N,)``, int64, numbered in the order of the sorted names. All examples without
+            a name count as one person.
         """
         if not self.id_column or isinstance(self.images, Tensor):
             return None
@@ -89,7 +90,7 @@ class ImageDataset:
         return torch.tensor([numbers[text] for text in texts])
 
     def _pixels(self, image: Image) -> NDArray[np.uint8]:
-        """Return ``(H, W)`` or ``(H, W, 3)``, as the dataset has it."""
+        """Return ``(H, W)`` for a grey dataset, ``(H, W, 3)`` for a colour one."""
         grey, size = self.image_shape[0] == 1, self.image_shape[:0:-1]
         if self.fitted and image.size != size:
             image = image.resize(size, box=_centre(image.size, size))
@@ -102,7 +103,7 @@ class ImageDataset:
 
 
 def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return the largest central box of an image that has the wanted proportions."""
+    """Return the largest box in the centre of an image with the proportions of ``wanted``."""
     scale = min(size[0] / wanted[0], size[1] / wanted[1])
     width, height = scale * wanted[0], scale * wanted[1]
     left, top = (size[0] - width) / 2, (size[1] - height) / 2

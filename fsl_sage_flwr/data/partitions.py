@@ -1,7 +1,7 @@
-"""Divide a dataset among clients, by flwr-datasets' partitioners.
+"""Divide a dataset among clients with flwr-datasets' partitioners.
 
-flwr-datasets brings seaborn and matplotlib with it: 1.5 CPU-seconds in every process that a
-deployment starts for a message. It is imported by those that divide something.
+flwr-datasets imports seaborn and matplotlib, which takes 1.5 CPU-seconds in every process that a
+deployment starts for a message. So only the functions that divide a dataset import it.
 """
 
 import warnings
@@ -27,16 +27,16 @@ class Distribution:
     Attributes
     ----------
     name : str
-        ``iid``; ``noniid_dirichlet``: every client the same number of examples (a
-        remainder is nobody's), with class proportions drawn from a Dirichlet distribution
+        ``iid``; ``noniid_dirichlet``: every client gets the same number of examples (a
+        remainder is not used), with class proportions drawn from a Dirichlet distribution
         (Hsu et al., 2019);
-        ``noniid``: shards of one label each; ``natural``: the people whose examples they
-        are (FEMNIST's writers) are dealt to the clients, each one whole; or what
-        :func:`register_distribution` added.
+        ``noniid``: every client gets shards of one label each; ``natural``: all examples of
+        one person (FEMNIST's writers) go to the same client; or a name that was added with
+        :func:`register_distribution`.
     alpha : float
         Concentration of the Dirichlet distribution; small means unequal.
     shards_per_client : int
-        For ``noniid``.
+        Shards of each client, for ``noniid``.
     seed : int
         Draws the division.
     """
@@ -48,11 +48,11 @@ class Distribution:
 
 
 Factory = Callable[[Distribution, int, datasets.Dataset], "Partitioner"]
-"""From a distribution, the number of clients and the table of examples to a partitioner.
+"""Makes a partitioner from a distribution, the number of clients and the table of examples.
 
-The table has the columns ``row``, ``label`` (the occurring labels, numbered from 0) and, where it
-is known, ``id`` (whose the example is). The partitioner is to make one partition per client; it
-is given the table unless the factory has set its ``dataset``.
+The table has the columns ``row``, ``label`` (only labels that occur, numbered from 0) and, if it
+is known, ``id`` (the person the example comes from). The partitioner must make one partition per
+client. It is given the table unless the factory has already set its ``dataset``.
 """
 
 
@@ -105,7 +105,7 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
             f"distribution 'natural' cannot deal {len(people)} people to {clients} clients; "
             f"give at most {len(people)} clients"
         )
-    # NaturalIdPartitioner makes a partition of each id: the id it sees is the client's.
+    # NaturalIdPartitioner makes one partition per id, so it is given client numbers as ids.
     order = np.random.default_rng(distribution.seed).permutation(len(people))
     partitioner = NaturalIdPartitioner(partition_by="client")
     partitioner.dataset = table.add_column("client", order[person] % clients)
@@ -116,14 +116,14 @@ DISTRIBUTIONS: dict[str, Factory] = {}
 
 
 def register_distribution(name: str, factory: Factory) -> None:
-    """Add a way to divide, so that ``distribution = "name"`` means it.
+    """Add a distribution that a run can choose with ``distribution = "name"``.
 
-    The module that does so must be imported by server and clients alike.
+    The server and all clients must import the module that calls this function.
 
     Raises
     ------
     ValueError
-        The name is taken.
+        The name is already taken.
     """
     if name in DISTRIBUTIONS:
         raise ValueError(f"distribution {name!r} is registered already; choose another name")
@@ -141,7 +141,7 @@ def partition_indices(
 ) -> list[list[int]]:
     """Return each client's rows.
 
-    Only labels, ids and row numbers go through the partitioner, so that no image is decoded.
+    The partitioner gets only labels, ids and row numbers, so no image is decoded.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def partition_indices(
     distribution : Distribution
         How to divide.
     ids : Tensor, optional
-        ``(N,)``, int64: whose each example is; ``natural`` needs it.
+        ``(N,)``, int64: the person each example comes from; ``natural`` needs it.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def partition_indices(
             f"{len(labels)} training examples are too few for {clients} clients; "
             "every client needs at least two"
         )
-    # The Dirichlet partitioner wants every label up to the highest to occur.
+    # The Dirichlet partitioner requires that every label from 0 to the highest occurs.
     _, occurring = torch.unique(labels, return_inverse=True)
     columns = {"row": list(range(len(labels))), "label": occurring.tolist()}
     if ids is not None:
@@ -176,7 +176,7 @@ def partition_indices(
         partitioner.dataset = table
     try:
         with warnings.catch_warnings():
-            # Parts of one size leave a remainder out: that is meant.
+            # Parts of equal size leave a remainder out on purpose.
             warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
             parts = [list(partitioner.load_partition(i)["row"]) for i in range(clients)]
     except ValueError as error:
@@ -188,7 +188,8 @@ def partition_indices(
     smallest = min(range(clients), key=lambda i: len(parts[i]))
     if len(parts[smallest]) < 2:
         raise DatasetError(
-            f"distribution {distribution.name!r} leaves client {smallest} {len(parts[smallest])} "
-            "example(s); every client needs at least two: try fewer clients or another seed"
+            f"distribution {distribution.name!r} gives client {smallest} only "
+            f"{len(parts[smallest])} example(s); every client needs at least two: try fewer "
+            "clients or another seed"
         )
     return parts

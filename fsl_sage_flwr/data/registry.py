@@ -1,7 +1,7 @@
 """Datasets by name.
 
-Column and split names of the hub's datasets were taken from their cards and viewers and from
-public code that loads them. None was downloaded where this was written: the tests read
+The column and split names of the hub's datasets come from their cards and viewers and from
+public code that loads them. The datasets were not downloaded to check this: the tests read
 tiny copies with the same columns and splits.
 """
 
@@ -19,23 +19,24 @@ class DatasetEntry:
     Attributes
     ----------
     hub_name : str
-        Name on the Hugging Face hub; empty where ``load`` is given.
+        Name on the Hugging Face hub; empty if ``load`` is given.
     label : str
-        Column of labels; empty: the first ClassLabel column, else one called ``label``,
+        Label column; empty: the first ClassLabel column, or else a column called ``label``,
         ``labels`` or ``fine_label``.
     train : str
         Split to train on.
     test : str
-        Split to test on; empty: there is none, and a tenth of the rows of ``train``, drawn
-        once and for all, is divided off.
+        Split to test on; empty: there is no such split, and a tenth of the rows of ``train``,
+        the same rows in every run, becomes the test split.
     image_shape : tuple of int, optional
-        ``(C, H, W)`` that every image is made to have, by resizing and a centre crop; None:
-        all images have one size already.
+        ``(C, H, W)`` that every image gets by resizing and a centre crop; None: all images
+        already have the same size.
     id_column : str
-        Column that says whose each example is, for ``distribution = "natural"``; empty:
-        the first of ``writer_id``, ``user_id`` and ``client_id`` that is there.
+        Column that names the person each example comes from, for
+        ``distribution = "natural"``; empty: the first of ``writer_id``, ``user_id`` and
+        ``client_id`` that exists.
     load : callable, optional
-        Returns (train, test) by itself; nothing above counts then.
+        Returns (train, test); all other attributes are then ignored.
     """
 
     hub_name: str = ""
@@ -51,14 +52,14 @@ DATASETS: dict[str, DatasetEntry] = {}
 
 
 def register_dataset(name: str, entry: DatasetEntry) -> None:
-    """Add a dataset, so that ``dataset = "name"`` means it.
+    """Add a dataset that a run can choose with ``dataset = "name"``.
 
-    The module that does so must be imported by server and clients alike.
+    The server and all clients must import the module that calls this function.
 
     Raises
     ------
     ValueError
-        The name is taken, or could be mistaken for a path.
+        The name is already taken, or could be mistaken for a path.
     """
     if name in DATASETS:
         raise ValueError(f"dataset {name!r} is registered already; choose another name")
@@ -68,7 +69,7 @@ def register_dataset(name: str, entry: DatasetEntry) -> None:
 
 
 def local_copy(text: str) -> tuple[DatasetEntry, str] | None:
-    """Return the entry and the directory that ``name:directory`` means; None: it is not that."""
+    """Return the entry and the directory of ``name:directory``; None for any other text."""
     name, colon, directory = text.partition(":")
     entry = DATASETS.get(name)
     return (entry, directory) if colon and entry is not None and entry.load is None else None
@@ -77,7 +78,7 @@ def local_copy(text: str) -> tuple[DatasetEntry, str] | None:
 register_dataset("digits", DatasetEntry(load=digits))
 register_dataset("cifar10", DatasetEntry("uoft-cs/cifar10", label="label"))
 register_dataset("cifar100", DatasetEntry("uoft-cs/cifar100", label="fine_label"))
-# One split alone, of 814,000 rows by 3,597 writers.
+# It has only one split: 814,000 rows by 3,597 writers.
 register_dataset(
     "femnist",
     DatasetEntry(
@@ -93,9 +94,10 @@ register_dataset(
     "tinyimagenet",
     DatasetEntry("zh-plus/tiny-imagenet", label="label", test="valid", image_shape=(3, 64, 64)),
 )
-# ILSVRC/imagenet-1k with every image 64 pixels wide and high. The original is gated, 150 GB,
-# and a client's decoded part would not fit in memory; a local copy of it is read, and resized,
-# with dataset = "imagenet:/abs/path". Labels of the hub's test split are all -1.
+# ILSVRC/imagenet-1k with all images resized to 64x64 pixels. The original is gated and takes
+# 150 GB, and a client's decoded part of it would not fit in memory. A local copy of the original
+# can be used with dataset = "imagenet:/abs/path"; its images are resized when they are read.
+# The hub's test split has only -1 as label, so the validation split is used instead.
 register_dataset(
     "imagenet",
     DatasetEntry(

@@ -18,7 +18,7 @@ SCHEDULES = ("cosine", "constant")
 
 @dataclass(frozen=True)
 class AlignmentRecipe:
-    """How the fit is done.
+    """Settings of one alignment.
 
     Attributes
     ----------
@@ -27,7 +27,8 @@ class AlignmentRecipe:
     batch_size : int
         Samples per Adam step.
     schedule : {"cosine", "constant"}
-        Learning rate over the steps of one alignment: to zero along a cosine, or as it is.
+        Learning rate over the steps of one alignment: it falls to zero along a cosine, or
+        stays constant.
     """
 
     epochs: int = 5
@@ -37,14 +38,14 @@ class AlignmentRecipe:
 
 @dataclass(frozen=True)
 class AlignmentQuality:
-    """How well estimated gradients ĝ match true ones g on samples kept out of the fit.
+    """How well estimated gradients ĝ match true gradients g on samples not used for the fit.
 
     Attributes
     ----------
     cosine : float
         ``<ĝ, g> / (|ĝ| |g|)`` over the whole batch; 1 is perfect.
     relative_error : float
-        ``|ĝ - g| / |g|``; 0 is perfect, 1 is what ĝ = 0 gives.
+        ``|ĝ - g| / |g|``; 0 is perfect, and ĝ = 0 gives 1.
     """
 
     cosine: float
@@ -61,25 +62,26 @@ def align(
     recipe: AlignmentRecipe,
     generator: torch.Generator,
 ) -> None:
-    """Fit the head's gradient to the true one, by double backward, in place.
+    """Fit the head's gradient to the true gradient by double backward, in place.
 
-    Minimises the sum over the samples of ``|ĝ - g|²`` with the optimizer given, whose
-    learning rate is the same again afterwards.
+    Minimises the sum over the samples of ``|ĝ - g|²`` with the given optimizer, and restores
+    the optimizer's learning rate at the end.
 
     Parameters
     ----------
     head : nn.Module
         Auxiliary head in training mode.
     optimizer : torch.optim.Optimizer
-        Over the head's parameters; its state lasts from one alignment to the next.
+        Optimizer of the head's parameters; it keeps its state between alignments.
     smashed, labels, gradients
-        Alignment set: ``(N, …)`` each, ``(N,)``, and the true per-sample gradients.
+        Alignment set: smashed data, each ``(N, …)``, labels ``(N,)``, and the true
+        per-sample gradients.
     loss : callable
         Mean loss of (scores, labels).
     recipe : AlignmentRecipe
         Passes, batch size and schedule.
     generator : torch.Generator
-        Draws the order of the samples, on the CPU.
+        A CPU generator that draws the order of the samples.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = recipe.epochs * len(batches_of(len(labels), recipe.batch_size))
@@ -119,7 +121,7 @@ def _minibatches(
 
 
 def compare_gradients(estimated: tuple[Tensor, ...], true: tuple[Tensor, ...]) -> AlignmentQuality:
-    """Measure the distance between two sets of gradients, all tensors taken as one vector."""
+    """Compare two sets of gradients, the tensors of each set flattened to one vector."""
     ours = torch.cat([tensor.flatten() for tensor in estimated]).double()
     theirs = torch.cat([tensor.flatten() for tensor in true]).double()
     norm = theirs.norm().clamp_min(torch.finfo(torch.float64).tiny)

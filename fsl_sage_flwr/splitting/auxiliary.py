@@ -9,18 +9,18 @@ from torch import Tensor, fx, nn
 from .double_backward import twice_differentiable
 
 MAX_SHARE = 0.6
-RESET_METHODS = ("reset_parameters", "_reset_parameters")  # the latter: attention
+RESET_METHODS = ("reset_parameters", "_reset_parameters")  # the second is attention's
 
 
 class AuxiliaryHead(nn.Module):
-    """Auxiliary head ``x_a``: smashed data to class scores.
+    """Auxiliary head ``x_a``: computes class scores from smashed data.
 
     Parameters
     ----------
     body : nn.Module or None
-        First blocks of the server half; None for pooling and a linear layer alone.
+        First blocks of the server half; None for a head of only pooling and a linear layer.
     width : int
-        Features after pooling, ``D``.
+        Number of features after pooling, ``D``.
     num_classes : int
         Number of scores per sample.
     """
@@ -37,9 +37,9 @@ class AuxiliaryHead(nn.Module):
         return cast(Tensor, self.linear(torch.cat(pooled, dim=1)))
 
     def copy_from(self, server_half: nn.Module) -> None:
-        """Take over the server half's own values for the copied blocks.
+        """Copy the server half's current values into the blocks that came from it.
 
-        The linear layer stays as it is. With ``body=None`` nothing is copied.
+        The linear layer does not change. With ``body=None`` nothing is copied.
         """
         if self.body is not None:
             theirs = server_half.state_dict()
@@ -55,16 +55,16 @@ def build_auxiliary(
 ) -> AuxiliaryHead:
     """Build a head from the first blocks of the server half.
 
-    ``"auto"`` takes the blocks up to the last point where a single tensor is live and at
-    most ``max_share`` of the server half's parameters are used, re-initialised, then global
-    pooling and a linear layer. A ``Sequential`` is opened only when it is too large as
-    a whole. Where there is no such point, and with ``"linear"``, the head is pooling and
-    a linear layer alone.
+    ``"auto"`` takes the blocks up to the last point where only one tensor is live and at most
+    ``max_share`` of the server half's parameters are used. It initialises them anew and adds
+    global pooling and a linear layer. A ``Sequential`` is divided only if it is too large as
+    a whole. If there is no such point, and with ``"linear"``, the head is only pooling and a
+    linear layer.
 
     Parameters
     ----------
     server_half : nn.Module
-        The server half; it is not changed and shares nothing with the head.
+        The server half; it is not changed, and the head shares no tensors with it.
     smashed : tuple of Tensor
         Example smashed data, ``(B, C, H, W)``, ``(B, T, D)`` or ``(B, D)``.
     num_classes : int
@@ -72,12 +72,12 @@ def build_auxiliary(
     kind : {"auto", "linear"}
         See above.
     max_share : float
-        0 to 1.
+        Largest share of the server half's parameters that the head takes, 0 to 1.
 
     Returns
     -------
     AuxiliaryHead
-        Randomly initialised from torch's global generator.
+        Initialised at random from torch's global generator.
     """
     body = _first_blocks(server_half, max_share) if kind == "auto" else None
     if body is not None:

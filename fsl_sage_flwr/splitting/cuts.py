@@ -18,23 +18,23 @@ from .splitter import divide
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut of a model, and its sizes.
+    """A possible cut of a model, with its sizes and costs.
 
     Attributes
     ----------
     name : str
-        First submodule of the server half, to be given to ``split``.
+        First submodule of the server half, as :func:`split` expects it.
     smashed_shapes : tuple of tuple of int
-        Shape of one sample of each tensor that crosses.
+        Shape of one sample of each tensor that crosses the cut.
     smashed_bytes : int
         Bytes of one sample's smashed data.
     client_parameters, server_parameters, head_parameters : int
-        Numbers in the halves and in the default auxiliary head.
+        Number of parameters of the halves and of the default auxiliary head.
     client_bytes, server_bytes, head_bytes : int
-        Bytes of their state_dicts, buffers included.
+        Bytes of their state_dicts, including buffers.
     client_flops, server_flops : int
-        Floating-point operations of one sample's forward pass: matrix products and
-        convolutions, a multiplication and an addition each.
+        Floating-point operations of the forward pass of one sample, in matrix products and
+        convolutions; a multiplication and an addition count as two.
     """
 
     name: str
@@ -52,16 +52,16 @@ class Cut:
 
 @dataclass(frozen=True)
 class Workload:
-    """One client's round, as far as its traffic goes.
+    """The work of one client in a round, which determines its traffic.
 
     Attributes
     ----------
     examples : int
-        Examples of the client.
+        Number of the client's examples.
     batch_size : int
         Examples per batch.
     local_epochs : int
-        Passes over them.
+        Passes over the examples.
     """
 
     examples: int = 5000
@@ -70,30 +70,30 @@ class Workload:
 
     @property
     def seen(self) -> int:
-        """Examples that are trained on, each as often as it is."""
+        """Number of examples trained on; each example counts once per epoch."""
         return self.examples * self.local_epochs
 
     @property
     def batches(self) -> int:
-        """Batches that are trained on."""
+        """Number of batches trained on."""
         return ceil(self.examples / self.batch_size) * self.local_epochs
 
 
 def list_cuts(
     model: nn.Module, example: Tensor | tuple[Tensor, ...], *, depth: int = 2
 ) -> list[Cut]:
-    """Return the cuts of a model, in the order of ``named_modules``.
+    """Return the possible cuts of a model, in the order of ``named_modules``.
 
-    ``split`` proves the one that is chosen.
+    They are not proven; :func:`split` proves the cut that is chosen.
 
     Parameters
     ----------
     model : nn.Module
-        Any model that returns scores ``(B, num_classes)``; it is left as it was.
+        Any model that returns scores ``(B, num_classes)``; it is not changed.
     example : Tensor or tuple of Tensor
         Inputs of the model, a batch of at least two samples.
     depth : int
-        How deep submodules are looked for: 2 takes ``layer3`` and ``layer3.0``.
+        How deep to look for submodules: 2 includes ``layer3`` and ``layer3.0``.
     """
     found = []
     for name, _ in model.named_modules():
@@ -113,21 +113,22 @@ def choose_cut(
     max_parameters: int = 0,
     max_flops: int = 0,
 ) -> Cut:
-    """Return the cut with the fewest bytes a round among those that a client can bear.
+    """Return the cut with the fewest bytes per round among those within the client's limits.
 
     Parameters
     ----------
     cuts : sequence of Cut
-        As :func:`list_cuts` returns them; of equals the first is taken.
+        As :func:`list_cuts` returns them; the first of several equal cuts is taken.
     round_bytes : callable
-        Bytes of a client's round with a cut.
+        Returns the bytes of a client's round with a given cut.
     max_parameters, max_flops : int
-        What the client half may have, and may cost per sample; 0 is no limit.
+        Limits for the client half: its parameters, and its FLOPs per sample; 0 means no
+        limit.
 
     Raises
     ------
     SplitError
-        No cut is within the limits; says what the smallest would need.
+        No cut is within the limits; the message says what the smallest client half needs.
     """
     fit = [
         cut

@@ -1,4 +1,7 @@
-"""An alignment differentiates a head twice: what cannot be is replaced, or refused by name."""
+"""Make heads twice differentiable, as alignment needs them.
+
+Some operations without a double backward are replaced; any other is refused by name.
+"""
 
 import copy
 import re
@@ -15,7 +18,7 @@ from .gradients import estimated_gradients
 
 
 class PlainHardsigmoid(nn.Module):
-    """``nn.Hardsigmoid``, which has no double backward, by its definition."""
+    """``nn.Hardsigmoid``, which has no double backward, computed from its definition."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``relu6(x + 3) / 6``."""
@@ -23,7 +26,7 @@ class PlainHardsigmoid(nn.Module):
 
 
 def twice_differentiable(module: nn.Module) -> nn.Module:
-    """Replace, in place, the modules in it that have no double backward by their plain form."""
+    """Replace modules that have no double backward by plain forms, in place; return the result."""
     if isinstance(module, nn.Hardsigmoid):
         return PlainHardsigmoid()
     for name, child in module.named_children():
@@ -34,9 +37,9 @@ def twice_differentiable(module: nn.Module) -> nn.Module:
 
 
 def plain_attention() -> AbstractContextManager[None]:
-    """Return a context in which attention is computed by the form that has a double backward.
+    """Return a context in which attention uses the implementation that has a double backward.
 
-    It is the process's setting, not a thread's: enter it around all threads.
+    The setting holds for the whole process, not for one thread: enter it around all threads.
     """
     context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
     return context
@@ -45,7 +48,7 @@ def plain_attention() -> AbstractContextManager[None]:
 def check_twice_differentiable(
     head: nn.Module, smashed: tuple[Tensor, ...], labels: Tensor, loss: Loss
 ) -> None:
-    """Differentiate a copy of a head twice.
+    """Check that a head can be aligned, by differentiating a copy of it twice.
 
     Parameters
     ----------
@@ -54,14 +57,14 @@ def check_twice_differentiable(
     smashed : tuple of Tensor
         Example smashed data, ``(B, …)`` each.
     labels : Tensor
-        As many valid labels, ``(B, …)``.
+        Valid labels, ``(B, …)``.
     loss : callable
         Mean loss of (scores, labels).
 
     Raises
     ------
     SplitError
-        An operation in it, named, has no double backward.
+        An operation in the head has no double backward; the message names it.
     """
     try:
         with torch.random.fork_rng(devices=[]), plain_attention():

@@ -1,4 +1,4 @@
-"""What can be wrong with a cut."""
+"""Errors of cutting a model."""
 
 
 class SplitError(ValueError):
@@ -6,4 +6,4 @@ class SplitError(ValueError):
 
 
 class UnfaithfulError(SplitError):
-    """One way to cut does not compute what the model computes; another may."""
+    """The halves do not compute what the model computes; another way to cut it may work."""

@@ -1,4 +1,4 @@
-"""Loss and scores of a model, or of the half that ends one."""
+"""Loss and scores of a model or of its server half."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Evaluation:
     loss : float
         Mean loss over the examples.
     num_examples : int
-        How many there were.
+        Number of examples.
     scores : Mapping
         The objective's scores, by name.
     """
@@ -31,12 +31,12 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of the labels with the highest score, 0 to 1, of an objective that reports it."""
+        """Share of labels that got the highest score, 0 to 1, if the objective reports it."""
         return self.scores["accuracy"].value
 
     @classmethod
     def mean(cls, parts: Sequence["Evaluation"]) -> "Evaluation":
-        """Return the results on all examples of several evaluations together."""
+        """Return the results of several evaluations over all their examples together."""
         loss = Score.mean(Score(part.loss, part.num_examples) for part in parts)
         names = dict.fromkeys(name for part in parts for name in part.scores)
         scores = {name: Score.mean(part.scores[name] for part in parts) for name in names}
@@ -54,14 +54,14 @@ def evaluate(
     Parameters
     ----------
     parts : sequence of nn.Module
-        Client half and server half; or the server half alone, on smashed data. They are in
-        training mode afterwards, whatever happens.
+        Client half and server half, or only the server half for smashed data. They are in
+        training mode afterwards, even after an error.
     batches : iterable
-        ``(inputs, labels)``, the inputs one tensor or several.
+        ``(inputs, labels)``; the inputs are one tensor or several.
     objective : Objective
-        Its loss and its scores.
+        Computes the loss and the scores.
     autocast : callable
-        Context of a forward pass.
+        Returns the context of a forward pass.
     """
     for part in parts:
         part.eval()

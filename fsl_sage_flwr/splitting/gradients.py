@@ -1,7 +1,7 @@
 """Gradients of the loss with respect to the smashed data, true and estimated.
 
 Both are *per-sample* gradients: of the sum of the samples' losses, not of their mean.
-A head aligned with one batch size then serves every other (FSL-SAGE, eqs. 5 and 6).
+A head that was aligned with one batch size then fits every other (FSL-SAGE, eqs. 5 and 6).
 """
 
 import torch
@@ -13,7 +13,7 @@ from ..objective import Loss
 
 
 def differentiable(smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return leaves with the same values; integer tensors get no gradient."""
+    """Return leaf tensors with the same values; integer tensors get no gradient."""
     return tuple(tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in smashed)
 
 
@@ -37,7 +37,7 @@ def estimated_gradients(
     Parameters
     ----------
     head : nn.Module
-        Auxiliary head ``x_a``, in training mode (its running statistics move).
+        Auxiliary head ``x_a``, in training mode (its running statistics change).
     smashed : tuple of Tensor
         Smashed data ``z``, each ``(B, …)``.
     labels : Tensor
@@ -66,9 +66,9 @@ def true_gradients(
 ) -> tuple[Tensor, ...]:
     """Return g, the gradient that the server half would send back.
 
-    The server half runs in training mode, as it does in a SplitFed round, but on clones
-    of its buffers: asking for a gradient does not move its running statistics. (The
-    reference moves them.)
+    The server half runs in training mode, as in a SplitFed round, but on clones of its
+    buffers, so that its running statistics do not change. (The reference implementation
+    changes them.)
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def true_gradients(
     loss : callable
         Mean loss of (output, labels).
     batch_size : int
-        Samples in one forward pass; BatchNorm normalises over them.
+        Samples per forward pass; BatchNorm normalises over them.
 
     Returns
     -------

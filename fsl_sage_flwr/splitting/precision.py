@@ -15,7 +15,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     """Return the context in which a forward pass runs.
 
     ``"bf16"`` autocasts; ``"fp32"`` changes nothing. Smashed data and gradients leave
-    the context as float32, so that messages are the same in both.
+    the context as float32, so that messages have the same types with both.
     """
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -23,7 +23,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def to_device(value: Value, device: torch.device, precision: str) -> Value:
-    """Move to the device, images and convolutions to channels_last for bf16."""
+    """Move to the device; for bf16, also change images and modules to channels_last."""
     moved: Value = value.to(device)
     if precision == "bf16" and (isinstance(moved, nn.Module) or moved.dim() == 4):
         return moved.to(memory_format=torch.channels_last)

@@ -9,14 +9,14 @@ from .structures import leaves_of
 
 
 def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
-    """Compare outputs and gradients of the halves with the uncut model's, in both modes.
+    """Compare the halves' outputs and gradients with the uncut model's, in train and eval mode.
 
-    The model is left as it was.
+    The model's state is restored afterwards.
 
     Raises
     ------
     UnfaithfulError
-        They differ: another way to cut may do.
+        They differ; another way to cut the model may work.
     SplitError
         A tensor of the model is in neither half, or in both.
     """
@@ -63,10 +63,10 @@ def _run(
     before: dict[str, Tensor],
     rng: Tensor,
 ) -> list[Tensor | None]:
-    """Return the outputs of one pass, and every parameter's gradient."""
+    """Return the outputs of one pass and the gradient of every parameter."""
     model.load_state_dict(before)
     for parameter in model.parameters():
-        parameter.grad = None  # the caller's own gradients are kept aside, not zeroed
+        parameter.grad = None  # not zeroed in place: the caller's gradients are restored later
     torch.set_rng_state(rng)
     outputs = leaves_of(function(*example), Tensor)
     loss = sum((out.float().pow(2).mean() for out in outputs), torch.zeros(()))
@@ -77,8 +77,8 @@ def _run(
 def _equal(left: Tensor | None, right: Tensor | None) -> bool:
     if left is None or right is None:
         return left is right
-    # In eval mode a very deep network overflows until its running statistics know the data
-    # (ResNet-1202 does): the halves must then be NaN where the model is, too.
+    # In eval mode a very deep network (ResNet-1202) overflows until its running statistics fit
+    # the data. The halves must then give NaN exactly where the model does.
     return torch.equal(left, right) or (
         left.shape == right.shape and bool(((left == right) | (left.isnan() & right.isnan())).all())
     )

@@ -1,9 +1,9 @@
 """Cut a model that cannot be traced, by replaying its own forward on both sides.
 
-The client half runs the model's forward until the cut is reached. The server half runs it
-from the start on zeros, with the client half's modules away, and gets what crossed the cut
-in the cut's place. Neither knows what is in the forward: whether the halves compute what the
-model computes is for the caller to prove.
+The client half runs the model's forward until it reaches the cut. The server half runs the same
+forward from the start on zeros, without the client half's modules; when it reaches the cut, it
+continues with the tensors that crossed. This works without knowing what the forward does, so the
+caller must prove that the halves compute what the model computes.
 """
 
 import copy
@@ -20,7 +20,7 @@ from .structures import leaves_of, map_leaves
 
 
 class _CutReachedError(BaseException):
-    """Leaves the client's forward; no model's own ``except Exception`` may catch it."""
+    """Ends the client's forward; an ``except Exception`` in the model must not catch it."""
 
     def __init__(self, arguments: Any) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _CutReachedError(BaseException):
 
 @dataclass(frozen=True)
 class _Shape:
-    """What is known of a tensor: its first axis is the batch's, if ``batched``."""
+    """Shape of a tensor; ``batched`` says whether its first axis is the batch axis."""
 
     sizes: tuple[int, ...]
     dtype: torch.dtype
@@ -42,9 +42,10 @@ class _Shape:
 
 @dataclass(frozen=True)
 class _Crossing:
-    """The call of the cut: which of its tensors cross, and how the forward is begun.
+    """The arguments of the cut module, and the shapes of the model's inputs.
 
-    ``arguments`` is ``(args, kwargs)`` with a :class:`_Shape` in place of every tensor.
+    ``arguments`` is ``(args, kwargs)`` with a :class:`_Shape` in place of every tensor. The
+    batched tensors cross the cut.
     """
 
     arguments: Any
@@ -52,7 +53,7 @@ class _Crossing:
 
 
 class _Delivery(threading.local):
-    """What crossed, on its way to the cut of the server half at work in this thread."""
+    """The tensors that crossed, until the server half running in this thread uses them."""
 
     smashed: tuple[Tensor, ...] | None = None
     crossing: _Crossing | None = None
@@ -65,12 +66,12 @@ _delivery = _Delivery()
 def by_replay(
     model: nn.Module, at: str, example: tuple[Tensor, ...]
 ) -> tuple[nn.Module, nn.Module]:
-    """Return client half and server half of a model, cut where ``at`` is first called.
+    """Return client half and server half of a model, cut at the first call of ``at``.
 
     Raises
     ------
     SplitError
-        The cut is never called, a module is used on both sides of it, or nothing with a
+        The cut is never called, a module is used on both sides of it, or no tensor with a
         row per sample reaches it.
     """
     record = _record(model, at, example)
@@ -102,7 +103,9 @@ def _client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         raise SplitError("the forward ended before it reached the cut")
     shapes = leaves_of(self.crossing.arguments, _Shape)
     if len(found) != len(shapes):
-        raise SplitError(f"{len(found)} tensors reach the cut, {len(shapes)} when it was made")
+        raise SplitError(
+            f"{len(found)} tensors reach the cut, but there were {len(shapes)} when it was made"
+        )
     smashed = tuple(t for t, shape in zip(found, shapes, strict=True) if shape.batched)
     return smashed[0] if len(smashed) == 1 else smashed
 
@@ -123,17 +126,18 @@ def _server_forward(self: Any, *smashed: Tensor) -> Any:
 
 
 def _deliver(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Put what crossed in place of what the replay has computed; a pre-hook of the cut."""
+    """Replace the replay's tensors by those that crossed; a forward pre-hook of the cut."""
     if _delivery.smashed is None or _delivery.crossing is None:
         return None  # called again: only the first call is the cut
     shapes = iter(leaves_of(_delivery.crossing.arguments, _Shape))
     arrived = iter(_delivery.smashed)
-    # The server half may begin with an in-place op, which a leaf does not allow.
+    # Cloned, because the server half may begin with an in-place operation, and autograd does
+    # not allow that on a leaf.
     delivered = map_leaves(
         (args, kwargs), Tensor, lambda own: next(arrived).clone() if next(shapes).batched else own
     )
     arrived_on, _delivery.smashed = _delivery.smashed[0].device, None
-    if _delivery.random_state is not None:  # what the replay drew, the client has drawn
+    if _delivery.random_state is not None:  # the client has already drawn the replay's numbers
         on_cpu, on_gpu = _delivery.random_state
         torch.set_rng_state(on_cpu)
         if on_gpu is not None:
@@ -161,24 +165,25 @@ class _Unreached(nn.Module):
 
 
 class _Absent(nn.Module):
-    """Stands in the server half for a module of the client half; answers with zeros.
+    """Replaces a module of the client half in the server half; returns zeros.
 
-    A forward may look at such a module (``self.embeddings.weight.dtype``): it then sees the
-    original's attributes, without its values.
+    A forward may read attributes of such a module (``self.embeddings.weight.dtype``), so it
+    has the attributes of the original module, but not its values.
     """
 
     def __init__(self, outputs: Any, original: nn.Module) -> None:
         super().__init__()
         self.outputs = outputs
-        self.looks = (copy.deepcopy(original).to("meta"),)  # in a tuple: no submodule
+        # In a tuple, so that it does not become a submodule.
+        self.without_values = (copy.deepcopy(original).to("meta"),)
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name.startswith("__") or "looks" not in vars(self):
+            if name.startswith("__") or "without_values" not in vars(self):
                 raise
-            return getattr(self.looks[0], name)
+            return getattr(self.without_values[0], name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if _delivery.smashed is None:
@@ -187,16 +192,16 @@ class _Absent(nn.Module):
         return map_leaves(self.outputs, _Shape, lambda shape: shape.zeros(batch, device))
 
 
-# Find out -------------------------------------------------------------------------------
+# Find the modules and tensors of each side ----------------------------------------------
 
 
 @dataclass
 class _Record:
-    """What is called on either side of the cut, of the modules that hold tensors.
+    """The modules with tensors on each side of the cut.
 
-    ``front`` has the outputs of those before it, ``behind`` the names of all others: what is
-    never called goes with the server half. A module that holds nothing, such as one that
-    makes position angles, does its work on both sides.
+    ``front`` maps the modules called before the cut to their outputs. ``behind`` names all
+    others: a module that is never called belongs to the server half. A module without
+    tensors, such as one that computes position angles, runs on both sides.
     """
 
     arguments: Any
@@ -205,7 +210,7 @@ class _Record:
 
 
 def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
-    """Run the model in both modes and with two sizes of batch, and note what is called."""
+    """Run the model in both modes with two batch sizes, and record the calls."""
     watched, ancestors = copy.deepcopy(model), ancestors_of(at)
     larger = tuple(torch.cat([x, x[:1]]) for x in example)
     front: dict[str, list[Any]] = {}
@@ -269,8 +274,9 @@ def _owned_by_client(
 ) -> set[str]:
     """Return the names of the tensors that the client half holds.
 
-    Those of modules called in front; of tensors that an ancestor of the cut holds itself,
-    the parameters that what crosses depends on, and the buffers.
+    These are all tensors of the modules called before the cut. Of the tensors that belong
+    directly to an ancestor of the cut, they are the buffers, and the parameters on which the
+    crossing tensors depend.
     """
     names = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}
     prefixes = tuple(f"{name}." for name in record.front)
@@ -280,7 +286,8 @@ def _owned_by_client(
     watched = copy.deepcopy(model)
     watched.get_submodule(at).register_forward_pre_hook(_leave, with_kwargs=True)
     for parameter in watched.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())  # a frozen one is used too
+        # Frozen parameters need a gradient here too, to show whether they are used.
+        parameter.requires_grad_(parameter.is_floating_point())
     crossing: list[Tensor] = []
     state = torch.get_rng_state()
     try:
@@ -301,7 +308,7 @@ def _owned_by_client(
 
 
 def holds_tensors(module: nn.Module) -> bool:
-    """Tell whether a module has parameters or buffers, its own or of modules in it."""
+    """Return whether a module or one of its submodules has parameters or buffers."""
     return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
 
 
@@ -310,12 +317,12 @@ def _leave(module: nn.Module, args: Any, kwargs: Any) -> None:
 
 
 def ancestors_of(at: str) -> set[str]:
-    """Return the names of the modules that a module is in; the model's own is empty."""
+    """Return the names of the modules that contain a module; the model's name is ``""``."""
     return {at.rsplit(".", depth)[0] for depth in range(1, at.count(".") + 1)} | {""}
 
 
 def _outermost(names: Iterable[str]) -> list[str]:
-    """Return names that are not within another one, in order, each once."""
+    """Return, once each and in order, the names that are not inside another of the names."""
     known = set(names)
     return [
         name
@@ -330,9 +337,10 @@ def _outermost(names: Iterable[str]) -> list[str]:
 def _without(
     module: nn.Module, substitutes: dict[str, Any], keeps: Callable[[str], bool], prefix: str = ""
 ) -> Any:
-    """Copy a module's shell, some of what is in it replaced; the rest is the very same.
+    """Return a shallow copy of a module with some submodules replaced, the rest shared.
 
-    Tensors of the shell that the half does not keep become zeros that no state_dict shows.
+    A parameter that the half does not keep becomes a buffer of zeros. The state_dict contains
+    neither such a buffer nor the other buffers that the half does not keep.
     """
     shell = copy.copy(module)
     inside = vars(shell)
@@ -366,7 +374,11 @@ def _refuse_tied(client: nn.Module, server: nn.Module, at: str) -> None:
 
 
 def _set_cut(server: nn.Module, at: str) -> None:
-    """Let the cut of the server half, and of no other model that shares it, take deliveries."""
+    """Add the delivery hook to the server half's cut.
+
+    The modules on the path to it are copied first, because other models share them and must
+    not get the hook.
+    """
     path, owner = at.split("."), server
     for name in path:
         owner._modules[name] = _without(owner.get_submodule(name), {}, lambda name: True)
@@ -380,6 +392,6 @@ def _shape(tensor: Tensor, larger: Tensor, *, batched: bool | None = None) -> _S
 
 
 def _compared(value: Any, larger: Any) -> Any:
-    """Describe the tensors of a structure, given the same with a larger batch."""
+    """Replace tensors by shapes; ``larger`` is the same structure from a larger batch."""
     others = iter(leaves_of(larger, Tensor))
     return map_leaves(value, Tensor, lambda tensor: _shape(tensor, next(others, tensor)))

@@ -1,4 +1,4 @@
-"""Clip smashed data, and hide them in Gaussian noise."""
+"""Clip smashed data and add Gaussian noise to them."""
 
 import math
 import os
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Normal = Callable[[int], Tensor]
-"""From a number ``n`` to as many standard normal values: ``(n,)``, float64, on the CPU."""
+"""Returns ``n`` standard normal values: ``(n,)``, float64, on the CPU."""
 
 AT_ONCE = 2**20
 
@@ -26,7 +26,7 @@ def sample_norms(tensors: tuple[Tensor, ...]) -> Tensor:
     Tensor
         ``(N,)``, float64.
     """
-    # [:, None]: a tensor may have nothing but its samples' axis.
+    # [:, None], because a tensor may have no other axis than that of the samples.
     flat = [t[:, None].flatten(1).double() for t in tensors if t.is_floating_point()]
     norms: Tensor = torch.linalg.vector_norm(torch.cat(flat, dim=1), dim=1)
     return norms
@@ -35,8 +35,8 @@ def sample_norms(tensors: tuple[Tensor, ...]) -> Tensor:
 def clip_samples(tensors: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor, ...]:
     """Scale down each sample whose norm (:func:`sample_norms`) is above ``clip_norm``.
 
-    A sample below it keeps its bits. Tensors of whole numbers and truth values, masks, are
-    left as they are. What is not finite stays not finite, for the server to refuse.
+    Other samples keep their exact values. Integer and boolean tensors, such as masks, are not
+    changed. Values that are not finite stay so, and the server then refuses them.
     """
     if not any(t.is_floating_point() for t in tensors):
         return tensors
@@ -49,16 +49,16 @@ def clip_samples(tensors: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor,
 
 
 def add_noise(tensors: tuple[Tensor, ...], sigma: float, normal: Normal) -> tuple[Tensor, ...]:
-    """Add independent Gaussian noise of standard deviation ``sigma`` to every float.
+    """Add independent Gaussian noise to every floating-point value.
 
     Parameters
     ----------
     tensors : tuple of Tensor
-        Smashed data; tensors of whole numbers and truth values are left as they are.
+        Smashed data; integer and boolean tensors are not changed.
     sigma : float
-        Standard deviation; 0 draws nothing.
+        Standard deviation of the noise; with 0 nothing is drawn.
     normal : callable
-        :func:`unpredictable_normal`, or what :func:`seeded_normal` returns.
+        :func:`unpredictable_normal`, or a function that :func:`seeded_normal` returned.
     """
 
     def noised(tensor: Tensor) -> Tensor:
@@ -74,10 +74,10 @@ def add_noise(tensors: tuple[Tensor, ...], sigma: float, normal: Normal) -> tupl
 
 
 def unpredictable_normal(count: int) -> Tensor:
-    """Draw from the operating system's entropy, by the transform of Box and Muller.
+    """Draw from the operating system's entropy, with the Box-Muller transform.
 
-    torch's own generator will not do: where the smashed data are zero the noise lies open, and
-    it begins with one of only 2**32 states, which can be tried out.
+    torch's generator is not safe enough: where the smashed data are zero, the noise can be
+    read, and the generator starts from one of only 2**32 states, which an attacker can try.
     """
     pairs = max(1, -(-count // 2))
     bits = torch.frombuffer(bytearray(os.urandom(16 * pairs)), dtype=torch.int64)
@@ -87,6 +87,9 @@ def unpredictable_normal(count: int) -> Tensor:
 
 
 def seeded_normal(seed: int) -> Normal:
-    """Return draws that repeat: for experiments, whoever knows the seed can take them away."""
+    """Return a function with repeatable draws, for experiments only.
+
+    Anyone who knows the seed can remove the noise.
+    """
     generator = torch.Generator().manual_seed(seed)
     return lambda count: torch.randn(count, generator=generator, dtype=torch.float64)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def as_tensors(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return what crosses the cut as a tuple, however many tensors it is."""
+    """Return one tensor or several as a tuple."""
     return (value,) if isinstance(value, Tensor) else tuple(value)
 
 
@@ -18,10 +18,11 @@ class SplitModel:
     Attributes
     ----------
     client : nn.Module
-        Client half ``x_c``: the model's inputs to the smashed data (one tensor, or a
-        tuple when several cross the cut).
+        Client half ``x_c``: computes the smashed data (one tensor, or a tuple if several
+        cross the cut) from the model's inputs.
     server : nn.Module
-        Server half ``x_s``: the smashed data, each tensor an argument, to the output.
+        Server half ``x_s``: computes the output from the smashed data, with each tensor as
+        a separate argument.
     cut : str
         Name of the first submodule of the server half.
     """
@@ -31,7 +32,7 @@ class SplitModel:
     cut: str
 
     def merged_state_dict(self) -> dict[str, Tensor]:
-        """Return the state_dict of the uncut model; names and tensors are its own."""
+        """Return the state_dict of the uncut model, with the same names and tensors."""
         return {**self.client.state_dict(), **self.server.state_dict()}
 
     def __call__(self, *inputs: Tensor) -> Any:

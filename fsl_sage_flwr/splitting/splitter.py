@@ -17,8 +17,8 @@ from .split_model import SplitModel, as_tensors
 class _AncestorTracer(fx.Tracer):
     """Trace through the ancestors of the cut only.
 
-    Every other module stays one opaque call, so that names, hooks and the behaviour of
-    train and eval mode are the original's.
+    Every other module stays one opaque call, so that names, hooks and the behaviour in
+    train and eval mode do not change.
     """
 
     def __init__(self, cut: str) -> None:
@@ -32,18 +32,18 @@ class _AncestorTracer(fx.Tracer):
 def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> SplitModel:
     """Cut ``model`` before the submodule named ``at``.
 
-    The halves share the model's own modules and parameters; nothing is copied. The cut
-    is proven on ``example`` before it is returned: outputs and parameter gradients, in
-    train and eval mode, equal the uncut model's bit for bit.
+    The halves share the model's modules and parameters; nothing is copied. The cut is proven
+    on ``example`` before it is returned: in train and eval mode, outputs and parameter
+    gradients are equal to the uncut model's bit for bit.
 
     Parameters
     ----------
     model : nn.Module
-        Any model. Where ``torch.fx`` can trace its forward along the ancestors of the cut,
-        the graph is divided: whatever the server half needs crosses. Where it cannot, or
-        the forward depends on train or eval mode, the forward is replayed on both sides;
-        then only what the cut module is called with crosses, and batches must have the
-        example's shape beyond their first axis.
+        Any model. If ``torch.fx`` can trace its forward along the ancestors of the cut, the
+        graph is divided, and every tensor that the server half needs crosses. Otherwise, or
+        if the forward depends on train or eval mode, the forward is replayed on both sides;
+        then only the arguments of the cut module cross, and all axes of a batch after the
+        first must have the example's size.
     at : str
         Qualified name of the first submodule of the server half, as in
         ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``.
@@ -53,8 +53,8 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
     Returns
     -------
     SplitModel
-        Client half and server half; their state_dicts are disjoint and together the
-        model's.
+        Client half and server half. Their state_dicts have no tensor in common and together
+        are the model's.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
 def divide(
     model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...], *, prove: bool
 ) -> SplitModel:
-    """Cut as :func:`split` does; ``prove=False`` believes the graph, which is quicker."""
+    """Cut as :func:`split` does; ``prove=False`` skips the proof of a traced cut."""
     modules = dict(model.named_modules())
     if at not in modules or at == "":
         named = ", ".join(name for name, _ in model.named_children())
@@ -97,12 +97,13 @@ def divide(
 def split_pair(
     client: nn.Module, server: nn.Module, example: Tensor | tuple[Tensor, ...]
 ) -> SplitModel:
-    """Make a split model of two modules that are halves already, proven on ``example``.
+    """Make a split model from two modules that are already halves, and prove it on ``example``.
 
     Parameters
     ----------
     client, server : nn.Module
-        The server half takes each tensor that the client half returns as an argument.
+        The two halves. The server half is called with the tensors that the client half
+        returns, each as a separate argument.
     example : Tensor or tuple of Tensor
         Inputs of the client half, a batch of at least two samples.
 
@@ -152,7 +153,10 @@ def _by_graph(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> SplitMo
 def _by_replay(
     model: nn.Module, at: str, example: tuple[Tensor, ...], reason: SplitError
 ) -> SplitModel:
-    """Cut by replaying the forward, proven on other inputs too: it sees no data flow."""
+    """Cut by replaying the forward.
+
+    Replaying does not see the data flow, so the halves are proven on other inputs as well.
+    """
     try:
         halves = SplitModel(*by_replay(model, at, example), cut=at)
         _refuse_empty(halves)
@@ -160,14 +164,17 @@ def _by_replay(
             prove_halves(model, halves, inputs)
     except (SplitError, TypeError, RuntimeError, AttributeError, ValueError, IndexError) as error:
         raise SplitError(
-            f"{reason} Nor can its forward be replayed: {error} Cut it elsewhere, or give the "
-            "halves as two modules to split_pair."
+            f"{reason} Its forward cannot be replayed either: {error} Cut it elsewhere, or give "
+            "the halves as two modules to split_pair."
         ) from error
     return halves
 
 
 def _others_like(model: nn.Module, example: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Return inputs with other values, if the model takes them: what depends on them shows."""
+    """Return inputs with other values, if the model accepts them.
+
+    They reveal a forward that depends on the values of its inputs.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def like(tensor: Tensor) -> Tensor:
@@ -180,7 +187,7 @@ def _others_like(model: nn.Module, example: tuple[Tensor, ...]) -> list[tuple[Te
     try:
         with torch.no_grad():
             copy.deepcopy(model).eval()(*other)
-    except (RuntimeError, IndexError, ValueError):  # values that it does not know
+    except (RuntimeError, IndexError, ValueError):  # the model does not accept these values
         return []
     return [other]
 
@@ -197,7 +204,7 @@ def _trace(model: nn.Module, at: str) -> fx.Graph:
 def _attributes_where_used(
     front: list[fx.Node], back: list[fx.Node]
 ) -> tuple[list[fx.Node], list[fx.Node]]:
-    """Read a tensor of the model itself on the side that uses it; both, if both do."""
+    """Move each read of a tensor of the model itself to the side, or sides, that use it."""
     used_in_front = {argument for node in front for argument in node.all_input_nodes}
     used_behind = {argument for node in back for argument in node.all_input_nodes}
     attributes = [node for node in front if node.op == "get_attr"]
@@ -216,12 +223,12 @@ def _refuse_numbers(
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise SplitError(
                 f"{node.name!r} ({shape}) would cross the cut; only tensors with a row per "
-                "sample can. Compute it behind the cut, from what crosses."
+                "sample can. Compute it behind the cut, from the tensors that cross."
             )
 
 
 def _crossing(front: list[fx.Node], rest: Iterable[fx.Node]) -> list[fx.Node]:
-    """Return the values made in front of the cut and used behind it, in order."""
+    """Return the values computed before the cut and used after it, in order."""
     used = {argument for node in rest for argument in node.all_input_nodes}
     crossing = [node for node in front if node in used and node.op != "get_attr"]
     raw = [node.name for node in crossing if node.op == "placeholder"]
@@ -234,7 +241,7 @@ def _crossing(front: list[fx.Node], rest: Iterable[fx.Node]) -> list[fx.Node]:
 
 
 def _owned(model: nn.Module, nodes: list[fx.Node]) -> dict[int, str]:
-    """Return the tensors that the nodes' modules own, as id to name."""
+    """Return a dict from the id of each tensor of the nodes' modules to its name."""
     owned: dict[int, str] = {}
     for node in nodes:
         if node.op == "call_module":
@@ -250,7 +257,7 @@ def _owned(model: nn.Module, nodes: list[fx.Node]) -> dict[int, str]:
 def _refuse_shared(model: nn.Module, front: list[fx.Node], back: list[fx.Node], at: str) -> None:
     called = {n.target for n in front if n.op == "call_module"}
     again = {str(n.target) for n in back if n.op == "call_module" and n.target in called}
-    # One ReLU for a whole block is nobody's: it holds nothing that could be trained apart.
+    # A module without tensors, such as one ReLU for a whole block, may be on both sides.
     both = sorted(name for name in again if holds_tensors(model.get_submodule(name)))
     if both:
         raise SplitError(f"module {both[0]!r} is used on both sides of the cut {at!r}.")
@@ -274,7 +281,8 @@ def _front_graph(front: list[fx.Node], crossing: list[fx.Node]) -> fx.Graph:
 def _back_graph(crossing: list[fx.Node], back: list[fx.Node], output: fx.Node) -> fx.Graph:
     graph = fx.Graph()
     copied = {node: graph.placeholder(f"smashed_{i}") for i, node in enumerate(crossing)}
-    # The server half may begin with an in-place op, which a leaf does not allow.
+    # Cloned, because the server half may begin with an in-place operation, and autograd does
+    # not allow that on a leaf.
     for node in crossing:
         copied[node] = graph.call_method("clone", (copied[node],))
     for node in back:

@@ -1,4 +1,4 @@
-"""One training step of either half."""
+"""Training steps of the two halves."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ Autocast = Callable[[], AbstractContextManager[object]]
 def client_forward(
     client_half: nn.Module, inputs: Tensor | tuple[Tensor, ...], autocast: Autocast
 ) -> tuple[Tensor, ...]:
-    """Return the smashed data with their graph, floating-point tensors as float32."""
+    """Return the smashed data with their graph; floating-point tensors become float32."""
     with autocast():
         outputs = as_tensors(client_half(*as_tensors(inputs)))
     return tuple(t.float() if t.is_floating_point() else t for t in outputs)
@@ -28,12 +28,12 @@ def client_step(
     gradients: tuple[Tensor, ...],
     num_samples: int,
 ) -> None:
-    """Step the client half through the smashed data.
+    """Update the client half from the gradients of its smashed data.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Over the client half's parameters.
+        Optimizer of the client half's parameters.
     smashed : tuple of Tensor
         As :func:`client_forward` returned them.
     gradients : tuple of Tensor
@@ -43,7 +43,7 @@ def client_step(
     """
     optimizer.zero_grad()
     floating = [tensor for tensor in smashed if tensor.is_floating_point()]
-    # A constant may cross the cut: there is nothing behind it to train.
+    # A constant may cross the cut; no parameter depends on its gradient.
     pairs = [(t, g) for t, g in zip(floating, gradients, strict=True) if t.requires_grad]
     torch.autograd.backward([t for t, _ in pairs], [g / num_samples for _, g in pairs])
     optimizer.step()
@@ -57,14 +57,14 @@ def estimated_step(
     loss: Loss,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:
-    """Step the client half on the head's estimate (FSL-SAGE, algorithm 1, lines 5 to 8).
+    """Update the client half with the head's estimate (FSL-SAGE, algorithm 1, lines 5 to 8).
 
-    The head itself is not stepped.
+    The head is not updated.
 
     Returns
     -------
     tuple of Tensor
-        The smashed data as they were before the step, detached.
+        The smashed data from before the step, detached.
     """
     inputs, labels = batch
     smashed = client_forward(client_half, inputs, autocast)
@@ -82,7 +82,7 @@ def server_step(
     loss: Loss,
     autocast: Autocast,
 ) -> float:
-    """Step the server half on one batch of smashed data; return the batch's mean loss."""
+    """Update the server half with one batch of smashed data; return the batch's mean loss."""
     optimizer.zero_grad()
     with autocast():
         value = loss(server_half(*smashed), labels)
@@ -99,20 +99,20 @@ def answer_step(
     loss: Loss,
     autocast: Autocast,
 ) -> tuple[float, tuple[Tensor, ...]]:
-    """Step the server half on one batch, and return the gradient that answers it.
+    """Update the server half with one batch, and return the gradients to send to the client.
 
     Returns
     -------
     tuple
-        The batch's mean loss, and its gradients with respect to the floating-point
-        smashed tensors (SplitFed's, of the mean and not per sample).
+        The batch's mean loss, and the gradients of this mean (as in SplitFed, not per
+        sample) with respect to the floating-point smashed tensors.
     """
     leaves = differentiable(smashed)
     value = server_step(server_half, optimizer, leaves, labels, loss, autocast)
-    zero = (torch.zeros_like(leaf) for leaf in leaves)  # a tensor that the half ignores
+    zeros = (torch.zeros_like(leaf) for leaf in leaves)  # for tensors that the half ignores
     return value, tuple(
-        nothing if leaf.grad is None else leaf.grad
-        for leaf, nothing in zip(leaves, zero, strict=True)
+        zero if leaf.grad is None else leaf.grad
+        for leaf, zero in zip(leaves, zeros, strict=True)
         if leaf.requires_grad
     )
 
@@ -125,12 +125,12 @@ def auxiliary_step(
     loss: Loss,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:
-    """Step the client half and the head on the head's own loss (CSE-FSL).
+    """Update the client half and the head with the head's loss (CSE-FSL).
 
     Returns
     -------
     tuple of Tensor
-        The smashed data as they were before the step, detached.
+        The smashed data from before the step, detached.
     """
     inputs, labels = batch
     smashed = client_forward(client_half, inputs, autocast)

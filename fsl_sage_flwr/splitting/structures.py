@@ -1,4 +1,4 @@
-"""Structures of tensors: what a module is called with, and what it returns."""
+"""Nested structures of tensors, such as the arguments and outputs of a module."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
@@ -6,7 +6,10 @@ from typing import Any
 
 
 def map_leaves(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """Return a copy of tuples, lists, dicts and dataclasses with what is of a kind changed."""
+    """Return a copy of nested containers in which each leaf of type ``kind`` is changed.
+
+    Containers are tuples, lists, dicts and dataclasses.
+    """
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, dict):  # before dataclasses: Hugging Face's outputs are both
@@ -22,7 +25,7 @@ def map_leaves(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
 
 
 def leaves_of(value: Any, kind: type) -> list[Any]:
-    """Return what is of a kind in such a structure, in order."""
+    """Return the leaves of type ``kind`` in such containers, in order."""
     found: list[Any] = []
 
     def note(leaf: Any) -> Any:

@@ -129,7 +129,7 @@ def test_a_cosine_ends_with_the_run_unless_it_says_otherwise() -> None:
         ("multi_step at=x", "at='x'; a number is needed"),
         ("constant warmup=-1", "warmup='-1'; one finite number 0 or more is needed"),
         ("constant by=epoch", "by='epoch'; valid are round, batch"),
-        ("cosine warmup=40", "the cosine is over after 40 rounds, within its warm-up of 40"),
+        ("cosine warmup=40", "the cosine ends after 40 rounds, but its warm-up takes 40"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_is_valid(text: str, problem: str) -> None:

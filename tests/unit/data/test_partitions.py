@@ -170,7 +170,7 @@ def test_natural_refuses_examples_that_are_nobodys():
 
 
 def test_refuses_a_division_that_leaves_a_client_a_single_example():
-    message = r"'natural' leaves client \d 1 example\(s\); every client needs at least two"
+    message = r"'natural' gives client \d only 1 example\(s\); every client needs at least two"
     with pytest.raises(DatasetError, match=message):
         parts_of(labels_of(9, 2), 2, "natural", torch.tensor([0] * 8 + [1]))
 
