@@ -15,8 +15,8 @@ def _task(context: Context) -> SplitTask:
     data_path = context.node_config.get(DATA_PATH)
     if data_path is not None and not isinstance(data_path, str):
         raise ConfigError(
-            f"{DATA_PATH} = {data_path!r} in the node's configuration: it must be the absolute "
-            "path of a directory, in single quotes"
+            f"{DATA_PATH} = {data_path!r} in the node's configuration: the absolute path of a "
+            "directory is needed, in single quotes"
         )
     return build_task(RunConfig.from_run_config(context.run_config), data_path)
 

@@ -1,1 +1,1 @@
-"""What runs the package's own app: from a run configuration to a task, and to a run's results."""
+"""The package's own app: it builds a task from a run configuration and writes the results."""

@@ -1,4 +1,4 @@
-"""From a run configuration to the task that server and clients train, and its strategy."""
+"""Build the task that server and clients train, and the strategy, from a run configuration."""
 
 from collections.abc import Callable, Iterable
 
@@ -34,20 +34,20 @@ EVALUATION_BATCH = 500
 
 
 def build_task(config: RunConfig, data_path: str | None = None) -> SplitTask:
-    """Build the task: the same halves everywhere, initialised from the seed.
+    """Build the task; its halves are initialised from the seed and are the same everywhere.
 
     Parameters
     ----------
     config : RunConfig
         What to train.
     data_path : str, optional
-        Directory of the node's own data. Image shape and classes are then those of these
-        data, and the run's dataset need not be on the node.
+        Directory of the node's own data. These data then give the image shape and the
+        classes, and the node does not need the run's dataset.
 
     Raises
     ------
     DatasetError, SplitError
-        The data or the cut that the configuration names cannot be used.
+        The data or the cut of the configuration cannot be used.
     """
     train = _training_split(config, data_path)
     device, entry = config.torch_device(), CATALOGUE[config.model]
@@ -103,9 +103,9 @@ def build_task(config: RunConfig, data_path: str | None = None) -> SplitTask:
 
 
 def _cut(config: RunConfig, model: nn.Module, example: Tensor) -> str:
-    """Return the cut that the configuration names, or stands for.
+    """Return the configured cut; ``""`` means the model's usual cut.
 
-    The same on the server and on every node: ``auto`` looks at nothing of a node's own.
+    The server and all nodes must get the same cut, so ``auto`` does not use a node's own data.
     """
     if config.cut != "auto":
         return config.cut or CATALOGUE[config.model].cut
@@ -130,7 +130,7 @@ def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy:
     Raises
     ------
     ConfigError
-        The algorithm was registered with something else than a ``SplitStrategy``.
+        The algorithm's strategy is not a ``SplitStrategy``.
     """
     make = ALGORITHMS[config.algorithm].strategy
     strategy = make(task, config.options, config.strategy_settings())
@@ -143,7 +143,7 @@ def build_strategy(config: RunConfig, task: SplitTask) -> SplitStrategy:
 
 
 def build_test_batches(config: RunConfig) -> Callable[[], Iterable[Batch]]:
-    """Return a function that iterates over the test split, decoded once."""
+    """Return a function that iterates over the test split, which is decoded only once."""
     _, test = load_images(config.dataset)
     images, labels = test.decode()
     device = config.torch_device()
@@ -152,7 +152,7 @@ def build_test_batches(config: RunConfig) -> Callable[[], Iterable[Batch]]:
 
 
 def distribution_of(config: RunConfig) -> Distribution:
-    """Return how the training split is divided among the clients, with the seed to draw it."""
+    """Return the distribution of the training split among the clients, with its seed."""
     return Distribution(
         name=config.distribution,
         alpha=config.alpha,

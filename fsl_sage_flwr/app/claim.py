@@ -1,9 +1,9 @@
-"""One run at a time in a run's directory.
+"""Allow only one run at a time in a run's directory.
 
-Two locks, both the operating system's, so that a process that dies leaves none behind. Who runs
-``fsl-sage run`` holds ``command`` from before anything starts to after everything has ended; the
-ServerApp holds ``training``, and where no command started it (``flwr run``) ``command`` too. The
-second is not spare: a command may be killed, and leave a ServerApp that goes on.
+There are two locks. They belong to the operating system, so a process that dies releases its
+locks. The process of ``fsl-sage run`` holds ``command`` from before it starts anything until
+everything has ended. The ServerApp holds ``training``, and also ``command`` if no command started
+it (``flwr run``). Both locks are needed: if the command is killed, its ServerApp may continue.
 """
 
 import json
@@ -25,22 +25,22 @@ from .results import refuse_completed, run_path
 
 FOLDER = ".locks"
 COMMAND, TRAINING = "command", "training"
-# By this environment variable a ServerApp knows the command that started it.
+# This environment variable tells a ServerApp which command started it.
 TOKEN = "FSL_SAGE_CLAIM"
-# Seconds. Nobody looks for long.
+# Seconds. A process normally needs only a moment to check the locks.
 LOOK_AT_MOST = 60.0
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A run directory that is this process's.
+    """A run directory that this process holds.
 
     Attributes
     ----------
     path : Path
-        The directory; it is there.
+        The directory; it exists.
     environment : Mapping
-        What a ServerApp that is to train there must find in its environment.
+        Environment variables that a ServerApp needs in order to train there.
     """
 
     path: Path
@@ -51,18 +51,19 @@ class Claim:
 def claim_for_command(config: RunConfig) -> Iterator[Claim]:
     """Hold a run's directory while a ServerApp is started, trains there and ends.
 
-    Without ``run-name`` the directory is a new one.
+    Without ``run-name`` a new directory is made.
 
     Raises
     ------
     ConfigError
-        Another run is at work there, or has completed there; or it cannot be made.
+        Another run is active or completed in the directory, or the directory cannot be made.
     """
     path, token = _directory(config), uuid.uuid4().hex
     with ExitStack() as held:
         with _looking(path):
             held.enter_context(_take(path, COMMAND, token))
-            with _lock(path, TRAINING):  # free, unless a killed command's ServerApp goes on
+            # The ServerApp of a killed command may still hold this lock.
+            with _lock(path, TRAINING):
                 pass
         refuse_completed(replace(config, run_name=path.name))
         yield Claim(path, {TOKEN: token})
@@ -70,12 +71,13 @@ def claim_for_command(config: RunConfig) -> Iterator[Claim]:
 
 @contextmanager
 def claim_for_training(config: RunConfig) -> Iterator[Path]:
-    """Hold a run's directory while this process trains there; give its path.
+    """Hold a run's directory while this process trains there; yield its path.
 
     Raises
     ------
     ConfigError
-        As :func:`claim_for_command`; the command that started this process is no other run.
+        As :func:`claim_for_command`, but the command that started this process does not count
+        as another run.
     """
     path = _directory(config)
     with ExitStack() as held:
@@ -88,16 +90,16 @@ def claim_for_training(config: RunConfig) -> Iterator[Path]:
 
 
 def _directory(config: RunConfig) -> Path:
-    """Make the run's directory; without a name one that was not there."""
+    """Make the run's directory; without a run name, make a new one."""
     if config.run_name:
-        refuse_completed(config)  # and leave no lock in it
+        refuse_completed(config)  # before locks are put into the directory
     path = run_path(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if config.run_name:
             path.mkdir(exist_ok=True)
         else:
-            path = next(new for new in _spellings(path) if _is_made(new))
+            path = next(new for new in _numbered(path) if _is_made(new))
         (path / FOLDER).mkdir(exist_ok=True)
     except OSError as error:
         raise ConfigError(
@@ -107,8 +109,8 @@ def _directory(config: RunConfig) -> Path:
     return path
 
 
-def _spellings(path: Path) -> Iterator[Path]:
-    """Return names that stand in order: the second in one second ends with -02."""
+def _numbered(path: Path) -> Iterator[Path]:
+    """Yield names that sort in order: the second run within a second gets the suffix -02."""
     yield path
     yield from (path.with_name(f"{path.name}-{number:02}") for number in count(2))
 
@@ -123,23 +125,24 @@ def _is_made(path: Path) -> bool:
 
 @contextmanager
 def _looking(path: Path) -> Iterator[None]:
-    """Be the only one that looks at the locks, or takes one: who finds one taken must find who.
+    """Prevent other processes from checking or taking locks at the same time.
 
-    A lock and the name of its holder cannot be written at once.
+    Taking a lock and writing the holder's name are two separate steps. A process that finds a
+    lock taken reports the holder, so it must not see the state between these steps.
     """
     try:
         looking = FileLock(path / FOLDER / "looking.lock").acquire(timeout=LOOK_AT_MOST)
     except Timeout as error:
         raise ConfigError(
-            f"run-name = {path.name!r}: {path / FOLDER} has been locked for {LOOK_AT_MOST:g} s; is "
-            "a process stopped there? End it, or choose another run-name"
+            f"run-name = {path.name!r}: {path / FOLDER} has been locked for {LOOK_AT_MOST:g} s; "
+            "perhaps a process that uses it is suspended: end it, or choose another run-name"
         ) from error
     with looking:
         yield
 
 
 def _lock(path: Path, role: str) -> AbstractContextManager[object]:
-    """Take a lock that must be free; it is released when what is returned is left."""
+    """Take a lock that must be free; leaving the returned context releases it."""
     try:
         return FileLock(path / FOLDER / f"{role}.lock").acquire(timeout=0)
     except Timeout:
@@ -152,7 +155,7 @@ def _lock(path: Path, role: str) -> AbstractContextManager[object]:
 
 
 def _take(path: Path, role: str, token: str = "") -> AbstractContextManager[object]:
-    """Take a lock, and write down who has it."""
+    """Take a lock, and write down who holds it."""
     lock = _lock(path, role)
     holder = {
         "process": os.getpid(),
@@ -170,11 +173,11 @@ def _is_held_by_our_command(path: Path) -> bool:
 
 
 def _holder(path: Path, role: str) -> dict[str, Any]:
-    """Return who has a lock, or had it last."""
+    """Return who holds a lock, or who held it last."""
     file = _holder_file(path, role)
     try:
         return dict(json.loads(file.read_text()))
-    except (FileNotFoundError, json.JSONDecodeError):  # killed as it wrote: it has no lock
+    except (FileNotFoundError, json.JSONDecodeError):  # killed while writing: it holds no lock
         return {}
 
 

@@ -1,4 +1,4 @@
-"""The run configuration: the only reader of run-config keys."""
+"""The run configuration; no other module reads run-config keys."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary-lr-schedule")
 
 
 class ConfigError(ValueError):
-    """The run configuration is wrong; one line says what, what is valid and the fix."""
+    """The run configuration is wrong; one line says what is wrong, what is valid and the fix."""
 
 
 def _dataset(value: Any) -> str | None:
@@ -48,7 +48,7 @@ def _dataset(value: Any) -> str | None:
 def _folder_name(value: Any) -> str | None:
     if re.fullmatch(r"[\w.-]*", str(value)) and value not in (".", ".."):
         return None
-    return "it names a folder: letters, digits, '.', '_' and '-'"
+    return "it names a folder: use only letters, digits, '.', '_' and '-'"
 
 
 def _device(value: Any) -> str | None:
@@ -68,7 +68,7 @@ class RunConfig:
     """Resolved run configuration: the keys of every run, and the options of its algorithm.
 
     ``batch_size`` is the key ``batch-size``, ``options.align_interval`` is ``align-interval``;
-    docs/configuration.md says what each means.
+    docs/configuration.md explains each key.
     """
 
     algorithm: str = option(DEFAULT, registered(ALGORITHMS))
@@ -113,7 +113,7 @@ class RunConfig:
     results_dir: str = option("results")
     run_name: str = option("", _folder_name)
     tracker: str = option("", _tracker)
-    options: Options = None  # type: ignore[assignment]  # the algorithm's, set below
+    options: Options = None  # type: ignore[assignment]  # __post_init__ sets the algorithm's
 
     def __post_init__(self) -> None:
         if self.options is None:
@@ -121,9 +121,9 @@ class RunConfig:
 
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Any]) -> "RunConfig":
-        """Check a run configuration and fill in what it does not say.
+        """Check a run configuration and fill in the defaults.
 
-        Keys of other algorithms than the run's are checked, and left out.
+        Keys of other algorithms are checked too, but not kept.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class RunConfig:
         Raises
         ------
         ConfigError
-            A key is unknown, or a value is of the wrong type or not valid.
+            A key is unknown, or a value has the wrong type or is not valid.
         """
         core, of_algorithms = declared(cls), option_fields()
         known = {**core, **of_algorithms}
@@ -155,9 +155,10 @@ class RunConfig:
 
     @classmethod
     def unchecked(cls, values: Mapping[str, Any]) -> "RunConfig":
-        """Return a configuration of kebab-case keys as they are; unknown ones are left out.
+        """Return a configuration from kebab-case keys without checks; ignore unknown keys.
 
-        For runs of the past: what another machine or another project registered is no mistake.
+        This is for past runs: their names may have been registered on another machine or in
+        another project, which is not an error.
         """
         core = {f.name: values[key] for key, f in declared(cls).items() if key in values}
         kind = _options_of(core.get("algorithm", cls.algorithm))
@@ -165,31 +166,33 @@ class RunConfig:
         return cls(**core, options=kind(**own))
 
     def _check_together(self) -> None:
-        """Refuse values that do not go together.
+        """Refuse values that do not fit together.
 
         Raises
         ------
         ConfigError
-            Names the first.
+            The message describes the first problem.
         """
         for key in SCHEDULE_KEYS:
             self.schedule(key)
         for key in ("client-max-params", "client-max-flops"):
             value = getattr(self, key.replace("-", "_"))
             if value and self.cut != "auto":
-                raise ConfigError(f"{key} = {value}: it chooses a cut; set cut = 'auto'")
+                raise ConfigError(
+                    f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
+                )
         self._check_smashed_noise()
         problem = self.options.problem()
         if problem:
             raise ConfigError(problem)
 
     def _check_smashed_noise(self) -> None:
-        """Refuse keys of the smashed data's noise that would do nothing.
+        """Refuse keys for noise on smashed data that would have no effect.
 
         Raises
         ------
         ConfigError
-            One of them is set without another that it needs, or nothing is sent to be noised.
+            A key is set without another that it needs, or clients send no smashed data.
         """
         clip, multiplier = self.smashed_clip_norm, self.smashed_noise_multiplier
         if multiplier and not clip:
@@ -209,7 +212,7 @@ class RunConfig:
             )
 
     def strategy_settings(self) -> StrategySettings:
-        """Return the arguments of every strategy that there are keys for."""
+        """Return the arguments, common to all strategies, that have run-config keys."""
         return {
             "keep_optimizer_state": self.keep_optimizer_state,
             "fraction_train": self.fraction_train,
@@ -220,18 +223,18 @@ class RunConfig:
         }
 
     def workload(self) -> Workload:
-        """Return a client's round as far as traffic goes, with 5,000 examples a client."""
+        """Return the work of one client in a round, with 5,000 examples per client."""
         return Workload(batch_size=self.batch_size, local_epochs=self.local_epochs)
 
     def schedule(self, key: str) -> LearningRateSchedule:
-        """Return the learning-rate schedule of a key of ``SCHEDULE_KEYS``.
+        """Return the learning-rate schedule of a key in ``SCHEDULE_KEYS``.
 
-        It is constant where the run's algorithm has no such key.
+        It is constant if the run's algorithm has no such key.
 
         Raises
         ------
         ConfigError
-            It does not fit the number of rounds.
+            The schedule does not fit the number of rounds.
         """
         text = str(self.to_run_config().get(key, "constant"))
         try:
@@ -240,15 +243,16 @@ class RunConfig:
             raise ConfigError(f"{key} = {text!r}: {error}") from error
 
     def to_run_config(self) -> dict[str, Any]:
-        """Return all keys of the run and their values, kebab-case, as in ``config.json``."""
+        """Return all keys of the run in kebab-case with their values, as in ``config.json``."""
         parts = (self, self.options)
         return {key: getattr(part, f.name) for part in parts for key, f in
                 declared(type(part)).items()}  # fmt: skip
 
     def idle_keys(self) -> dict[str, str]:
-        """Return the keys that change nothing in this run, each with the key that makes it so.
+        """Return the keys that have no effect in this run, each with the key that is the reason.
 
-        All of the keys of other algorithms, unless the run's is not registered here.
+        These include all keys of other algorithms, unless the run's algorithm is not
+        registered here.
         """
         own = declared(type(self.options))
         others = [key for key in option_fields() if key not in own]
@@ -268,24 +272,24 @@ class RunConfig:
             yield "validation-fraction", "fraction-evaluate"
 
     def torch_device(self) -> torch.device:
-        """Return the device that ``device`` names; ``auto`` is CUDA where there is one."""
+        """Return the configured device; ``auto`` means CUDA if it is available, else the CPU."""
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
 
 def all_defaults() -> dict[str, Any]:
-    """Return every key that a run configuration may have, with its default."""
+    """Return all possible keys of a run configuration with their defaults."""
     return {key: f.default for key, f in {**declared(RunConfig), **option_fields()}.items()}
 
 
 def _options_of(algorithm: str) -> type[Options]:
-    """Return the options of an algorithm; none of one that is not registered here."""
+    """Return the options class of an algorithm; an empty one if it is not registered here."""
     return ALGORITHMS[algorithm].options if algorithm in ALGORITHMS else Options
 
 
 def _converted(key: str, value: Any, kind: type) -> Any:
-    """Return the value as the key's type; a whole number is a fine float."""
+    """Return the value as the key's type; a whole number is accepted as a float."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:

@@ -18,7 +18,7 @@ from .trackers import Tracker
 
 log = logging.getLogger("flwr.fsl_sage")
 
-# What may differ between a checkpoint's configuration and the run that goes on from it.
+# Keys that may differ between a checkpoint's configuration and the run that resumes from it.
 FREE_TO_CHANGE = {
     "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
     "checkpoint-interval", "min-train-nodes", "max-reply-mb", "comm-threshold-mb", "tracker",
@@ -26,9 +26,9 @@ FREE_TO_CHANGE = {
 
 
 class EnoughCommunicationError(Exception):
-    """The communication has reached ``comm-threshold-mb``: the run is complete.
+    """The communication has reached ``comm-threshold-mb``, so the run is complete.
 
-    Flower's round loop has no other way out. ``arrays`` is the last round's average.
+    Only an exception can end Flower's round loop early. ``arrays`` is the last round's average.
     """
 
     def __init__(self, arrays: ArrayRecord) -> None:
@@ -37,20 +37,20 @@ class EnoughCommunicationError(Exception):
 
 
 class Recorder:
-    """What happens at the end of a round, as Flower's ``evaluate_fn``.
+    """Evaluates, records and saves a round at its end, as Flower's ``evaluate_fn``.
 
     Parameters
     ----------
     config : RunConfig
         Written to ``config.json`` and into checkpoints.
     strategy : SplitStrategy
-        Its last round is recorded, its state saved.
+        Its last round is recorded and its state is saved.
     directory : RunDirectory
-        Where to.
+        Where the files are written.
     test_batches : callable
         Returns the batches of the test split.
     tracker : Tracker, optional
-        Shown every row of the history.
+        Receives every row of the history.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Recorder:
         self._completed = False
 
     def begin(self) -> None:
-        """Write the configuration, and the history of a run that is resumed."""
+        """Write the configuration, and the earlier history if the run is resumed."""
         self._directory.write_config(self._config.to_run_config())
         self._directory.write_history(self._rows, self._client_rows)
         for row in self._rows:
@@ -88,7 +88,7 @@ class Recorder:
         Raises
         ------
         EnoughCommunicationError
-            After the round that reaches ``comm-threshold-mb``.
+            The communication has reached ``comm-threshold-mb``; the round is recorded.
         """
         self._arrays = arrays
         if server_round == 0:
@@ -116,7 +116,7 @@ class Recorder:
         return to_record(evaluation, "test")
 
     def resume(self, checkpoint: Path) -> ArrayRecord:
-        """Take over a checkpoint; return its client half.
+        """Load a checkpoint; return its client half.
 
         Raises
         ------
@@ -127,10 +127,10 @@ class Recorder:
             raise ConfigError(f"resume = {str(checkpoint)!r}: there is no such checkpoint file")
         saved = torch.load(checkpoint, weights_only=True)
         ours, theirs = self._config.to_run_config(), saved["config"]
-        # A checkpoint of an earlier version has keys of other algorithms too.
+        # A checkpoint of an earlier version also contains keys of other algorithms.
         idle = self._config.idle_keys()
         free = set(FREE_TO_CHANGE)
-        if self._schedules_end_elsewhere(saved["config"]["num-server-rounds"]):
+        if self._schedules_differ(saved["config"]["num-server-rounds"]):
             free.remove("num-server-rounds")
         differences = [
             f"{key} was {value!r}, now {ours.get(key)!r}"
@@ -149,19 +149,19 @@ class Recorder:
         self._bytes_before = self._strategy.ledger.by_kind()
         log.warning(
             "resumed after round %d; the clients' optimizer states are not in a checkpoint "
-            "and begin afresh", self._strategy.rounds_done,
+            "and start anew", self._strategy.rounds_done,
         )  # fmt: skip
         return ArrayRecord(saved["client_half"])
 
-    def _schedules_end_elsewhere(self, rounds: int) -> bool:
-        """Tell whether a learning rate would have been another in a run of so many rounds."""
-        then = replace(self._config, num_server_rounds=rounds)
-        return any(then.schedule(key) != self._config.schedule(key) for key in SCHEDULE_KEYS)
+    def _schedules_differ(self, rounds: int) -> bool:
+        """Return whether a run of ``rounds`` rounds has other learning rates than this run."""
+        other = replace(self._config, num_server_rounds=rounds)
+        return any(other.schedule(key) != self._config.schedule(key) for key in SCHEDULE_KEYS)
 
     def complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""
         self._directory.write_models(*self._strategy.model_state(arrays))
-        # Before the summary: who waits for that may end this process.
+        # Before the summary, because a process that waits for the summary may end this one.
         self._tracker.close(completed=True)
         self._completed = True
         self._write_summary("completed")
@@ -219,10 +219,10 @@ class Recorder:
         }
 
     def save_last_good(self) -> None:
-        """Save the state after the last round, when training cannot go on.
+        """Save the state after the last round, when training cannot continue.
 
-        Nothing is saved while a round has been trained and is not recorded yet: the last
-        checkpoint stands.
+        If a round was trained but not recorded, nothing is saved and the last checkpoint
+        stays valid.
         """
         recorded = self._rows[-1]["round"] if self._rows else 0
         if self._arrays is not None and self._strategy.rounds_done == recorded:

@@ -1,4 +1,4 @@
-"""The directory of one run: the owner of every path in it."""
+"""The directory of one run; this module defines all paths in it."""
 
 import csv
 import json
@@ -51,12 +51,12 @@ def run_path(config: RunConfig) -> Path:
 
 
 def refuse_completed(config: RunConfig) -> None:
-    """Refuse to write over a completed run, unless it is to be resumed there.
+    """Refuse to overwrite a completed run, unless a run is resumed in its directory.
 
     Raises
     ------
     ConfigError
-        The run's directory holds one.
+        The run's directory holds a completed run.
     """
     path = run_path(config)
     summary = RunDirectory.summary_of(path)
@@ -68,15 +68,15 @@ def refuse_completed(config: RunConfig) -> None:
 
 
 class RunDirectory:
-    """Write what a run leaves.
+    """Writes the files of a run.
 
-    Files are replaced whole: a reader, or a process that is killed, never sees half of
-    one. ``history.csv`` grows by one line a round.
+    A file is always replaced as a whole, so that nobody ever reads half a file, even after
+    the process was killed. Only ``history.csv`` and ``clients.csv`` grow in place.
 
     Parameters
     ----------
     path : Path
-        The run's own directory; made when missing.
+        The run's directory; it is made if it is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,32 +85,32 @@ class RunDirectory:
 
     @staticmethod
     def history_of(path: Path) -> Path:
-        """Return where a run directory has its history, one row per round."""
+        """Return the path of a run's history, one row per round."""
         return path / "history.csv"
 
     @staticmethod
     def summary_of(path: Path) -> Path:
-        """Return where a run directory has its final figures."""
+        """Return the path of a run's final figures."""
         return path / "summary.json"
 
     @staticmethod
     def clients_of(path: Path) -> Path:
-        """Return where a run directory has one row per client and round."""
+        """Return the path of a run's table with one row per client and round."""
         return path / "clients.csv"
 
     @staticmethod
     def config_of(path: Path) -> Path:
-        """Return where a run directory has its resolved configuration."""
+        """Return the path of a run's resolved configuration."""
         return path / "config.json"
 
     @staticmethod
     def client_half_of(path: Path) -> Path:
-        """Return where the directory of a completed run has its client half."""
+        """Return the path of a completed run's client half."""
         return path / "client_half.pt"
 
     @staticmethod
     def federation_of(path: Path) -> Path:
-        """Return where a simulation's directory has Flower's federation options."""
+        """Return the path of a simulation's Flower federation options."""
         return path / "federation.json"
 
     @property
@@ -125,7 +125,7 @@ class RunDirectory:
 
     @contextmanager
     def reporting_failure(self) -> Iterator[None]:
-        """Leave a summary of whatever goes wrong inside, and let it go on."""
+        """Write a summary if an exception is raised inside, and raise it again."""
         try:
             yield
         except BaseException as error:
@@ -138,7 +138,7 @@ class RunDirectory:
         self._write_json(self.config_of(self.path), config)
 
     def begin_simulation(self, federation: Mapping[str, float], *, resumed: bool) -> None:
-        """Write ``federation.json``, and clear away what an unfinished run has left here."""
+        """Write ``federation.json``, and remove what an unfinished run has left here."""
         if not resumed:
             self.history_of(self.path).unlink(missing_ok=True)
             self.clients_of(self.path).unlink(missing_ok=True)
@@ -146,17 +146,17 @@ class RunDirectory:
         self._write_json(self.federation_of(self.path), federation)
 
     def write_history(self, rows: list[dict[str, Any]], clients: list[dict[str, Any]]) -> None:
-        """Write the whole history of rounds and of clients, as a resumed run does.
+        """Write the whole history of rounds and clients, as a resumed run does.
 
-        Rows of another version of this package may lack a column, which stays empty, or
-        have one more, which stands behind ours.
+        Rows from another version of this package may lack a column, which then stays empty,
+        or have an additional one, which is put after ours.
         """
         history, of_clients = self.history_of(self.path), self.clients_of(self.path)
         self._replace(history, lambda path: self._csv(path, rows, HISTORY_COLUMNS))
         self._replace(of_clients, lambda path: self._csv(path, clients, CLIENT_COLUMNS))
 
     def append_history(self, row: dict[str, Any], clients: list[dict[str, Any]]) -> None:
-        """Add a round's row, and those of its clients, under the columns that are there."""
+        """Append a round's row and the rows of its clients, in the order of the files' columns."""
         self._append(self.clients_of(self.path), clients)
         self._append(self.history_of(self.path), [row])
 
@@ -165,7 +165,7 @@ class RunDirectory:
         self._write_json(self.summary_of(self.path), summary)
 
     def write_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint that ``torch.load(weights_only=True)`` reads."""
+        """Write a checkpoint that ``torch.load(weights_only=True)`` can read."""
         self._replace(path, lambda unfinished: torch.save(dict(state), unfinished))
 
     def write_models(
@@ -189,7 +189,7 @@ class RunDirectory:
             writer.writerows(rows)
 
     def _append(self, path: Path, rows: list[dict[str, Any]]) -> None:
-        """Add rows in the order of the file's header; a column that it lacks is put behind."""
+        """Append rows in the order of the file's header; put new columns at the end."""
         with path.open("r+", newline="") as file:
             reader = csv.DictReader(file)
             header = list(reader.fieldnames or ())

@@ -1,4 +1,4 @@
-"""The auxiliary head of the models whose server half is made of bottleneck blocks."""
+"""The auxiliary head for models whose server half consists of bottleneck blocks."""
 
 from torch import Tensor, nn
 
@@ -8,9 +8,9 @@ from .residual import basic_stage, initialise, projection
 def basic_head(smashed: tuple[Tensor, ...], num_classes: int, *, blocks: int) -> nn.Module:
     """Return one stage of basic blocks, global average pooling and a linear layer.
 
-    The stage halves both the positions and the channels. It is FSL-SAGE's head for a
-    server half of bottleneck blocks; none of it is the server half's, so that it has no
-    ``copy_from`` and begins at random.
+    The stage halves the height and width and the number of channels. FSL-SAGE uses this head
+    for a server half of bottleneck blocks. No part of it comes from the server half, so it has
+    no ``copy_from`` and starts with random weights.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def basic_head(smashed: tuple[Tensor, ...], num_classes: int, *, blocks: int) ->
     num_classes : int
         Number of classes.
     blocks : int
-        Blocks of the stage: as many as the server half's first stage has.
+        Number of blocks in the stage, the same as in the server half's first stage.
     """
     channels_in = smashed[0].shape[1]
     channels_out = channels_in // 2

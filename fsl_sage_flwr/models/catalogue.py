@@ -1,4 +1,4 @@
-"""Models by name, each with the cut where it is usually split."""
+"""Models by name, each with its usual cut."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ class ModelEntry:
     Attributes
     ----------
     build : callable
-        From an image's shape ``(C, H, W)`` and the number of classes to the model.
+        Makes the model from an image's shape ``(C, H, W)`` and the number of classes.
     cut : str
         First submodule of the server half, unless the user names another.
     auxiliary : {"auto", "linear"} or callable
-        Auxiliary head that ``auxiliary = "auto"`` stands for: a kind of
-        :func:`~fsl_sage_flwr.splitting.build_auxiliary`, or a function from example
-        smashed data (a tuple of tensors) and the number of classes to a head that is
-        initialised from torch's global generator. A function's head is that of ``cut``;
-        at another cut ``"auto"`` is built.
+        Auxiliary head that ``auxiliary = "auto"`` selects: a kind of
+        :func:`~fsl_sage_flwr.splitting.build_auxiliary`, or a function. The function gets
+        example smashed data (a tuple of tensors) and the number of classes, and returns a
+        head initialised from torch's global generator. It is used only at ``cut``; at any
+        other cut the head is of kind ``"auto"``.
     """
 
     build: Builder
@@ -41,18 +41,18 @@ class ModelEntry:
 CATALOGUE: dict[str, ModelEntry] = {
     "simple_conv": ModelEntry(SimpleConv, cut="classifier", auxiliary="linear"),
     "resnet18": ModelEntry(resnet18, cut="layer3"),
-    # FSL-SAGE's heads for these are of basic blocks; their server halves have none.
+    # FSL-SAGE's heads for these models have basic blocks, but their server halves have none.
     "resnet50": ModelEntry(resnet50, cut="layer3", auxiliary=partial(basic_head, blocks=6)),
     "resnet152": ModelEntry(resnet152, cut="layer3", auxiliary=partial(basic_head, blocks=36)),
     "resnet56": ModelEntry(partial(cifar_resnet, depth=56), cut="layer2"),
-    # FSL-SAGE's is four times as wide as that of He et al.
+    # FSL-SAGE's ResNet-110 is four times as wide as that of He et al.
     "resnet110": ModelEntry(partial(cifar_resnet, depth=110, planes=64), cut="layer2"),
     "resnet1202": ModelEntry(partial(cifar_resnet, depth=1202), cut="layer2"),
 }
 
 
 def register_model(name: str, entry: ModelEntry) -> None:
-    """Add a model to the catalogue, so that ``model = "name"`` means it."""
+    """Add a model that a run can choose with ``model = "name"``."""
     if name in CATALOGUE:
         raise ValueError(f"model {name!r} is in the catalogue already; choose another name.")
     CATALOGUE[name] = entry

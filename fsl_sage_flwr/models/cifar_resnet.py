@@ -12,8 +12,8 @@ class CifarResNet(nn.Module):
     """A 3×3 stem without pooling and three stages of basic blocks, 6n + 2 layers deep.
 
     The stages have ``planes``, ``2 × planes`` and ``4 × planes`` channels; the second and
-    third halve the image, and all shortcuts are free of parameters (option A, as in the
-    paper's section 4.2). Global average pooling and a linear layer follow.
+    third halve the image, and no shortcut has parameters (option A, as in the paper's
+    section 4.2). Global average pooling and a linear layer follow.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class CifarResNet(nn.Module):
     num_classes : int
         Number of classes.
     blocks : int
-        Blocks of a stage, ``n``.
+        Number of blocks per stage, ``n``.
     planes : int
         Channels of the first stage.
     """
@@ -49,14 +49,14 @@ class CifarResNet(nn.Module):
 def cifar_resnet(
     image_shape: tuple[int, int, int], num_classes: int, *, depth: int, planes: int = 16
 ) -> nn.Module:
-    """Return the residual network of that many layers for small images.
+    """Return the residual network of ``depth`` layers for small images.
 
-    Cut before ``layer2``, a 32×32 image is ``planes × 32 × 32`` of smashed data.
+    With the cut before ``layer2``, the smashed data of a 32×32 image are ``planes × 32 × 32``.
 
     Parameters
     ----------
     image_shape : tuple of int
-        ``(C, H, W)``; ``C`` may be any number, and so may ``H`` and ``W``.
+        ``(C, H, W)``; all three may be any number.
     num_classes : int
         Number of classes.
     depth : int

@@ -1,4 +1,4 @@
-"""Stages of basic blocks (He et al., 2015), as torchvision has them, and their shortcuts."""
+"""Stages of torchvision's basic blocks (He et al., 2015), and their shortcuts."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,14 +7,14 @@ from torch.nn import functional as F
 class PaddedShortcut(nn.Module):
     """Shortcut without parameters (He et al., section 3.3, option A).
 
-    Every ``stride``-th position is kept, and channels of zeros are added behind.
+    Every ``stride``-th position is kept, and channels of zeros are appended.
 
     Parameters
     ----------
     added_channels : int
-        Channels that the output has more than the input.
+        Number of channels that are appended.
     stride : int
-        Step between the positions that are kept.
+        Distance between the positions that are kept.
     """
 
     def __init__(self, added_channels: int, stride: int) -> None:
@@ -46,15 +46,15 @@ def basic_stage(
     Parameters
     ----------
     channels_in, channels_out : int
-        Channels of the input, and of every block's output.
+        Channels of the input, and of the output of every block.
     blocks : int
         Number of blocks.
     stride : int
-        Of the first block.
+        Stride of the first block.
     shortcut : nn.Module, optional
-        Of the first block, needed where the stride or the channels change its shape.
+        Shortcut of the first block, needed if the stride or the channels change the shape.
     """
-    # Here and not at the top for the reason in resnet.py.
+    # Imported here for the reason given in resnet.py.
     from torchvision.models.resnet import BasicBlock
 
     first = BasicBlock(channels_in, channels_out, stride, shortcut)

@@ -6,8 +6,8 @@ from torch import nn
 def resnet18(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Return ResNet-18 with its 7×7 stem of stride 2 and max-pooling.
 
-    A 32×32 image is 4×4 before ``layer3``; the client half in front of it has 683,072
-    parameters for colour images.
+    Before ``layer3`` a 32×32 image is reduced to 128×4×4. The client half up to there has
+    683,072 parameters for colour images.
 
     Parameters
     ----------
@@ -20,25 +20,26 @@ def resnet18(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 
 
 def resnet50(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Return ResNet-50, of bottleneck blocks; else as :func:`resnet18`.
+    """Return ResNet-50, which has bottleneck blocks; otherwise as :func:`resnet18`.
 
-    A 32×32 image is 512×4×4 before ``layer3``; the client half in front of it has
+    Before ``layer3`` a 32×32 image is reduced to 512×4×4. The client half up to there has
     1,444,928 parameters for colour images.
     """
     return _build("resnet50", image_shape[0], num_classes)
 
 
 def resnet152(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Return ResNet-152, of bottleneck blocks; else as :func:`resnet18`.
+    """Return ResNet-152, which has bottleneck blocks; otherwise as :func:`resnet18`.
 
-    A 32×32 image is 512×4×4 before ``layer3``; the client half in front of it has
+    Before ``layer3`` a 32×32 image is reduced to 512×4×4. The client half up to there has
     2,565,184 parameters for colour images.
     """
     return _build("resnet152", image_shape[0], num_classes)
 
 
 def _build(name: str, channels: int, num_classes: int) -> nn.Module:
-    # It imports torch._dynamo, two CPU-seconds, which else only a process that trains needs.
+    # Imported here, because it imports torch._dynamo, which takes two CPU-seconds; otherwise only
+    # a process that trains needs that.
     from torchvision.models import get_model
 
     model: nn.Module = get_model(name, num_classes=num_classes)

@@ -1,4 +1,4 @@
-"""Where a run's rounds are shown beside its own ``history.csv``: TensorBoard, Weights & Biases."""
+"""Show a run's rounds in TensorBoard or Weights & Biases, in addition to ``history.csv``."""
 
 from .opening import TRACKERS, open_tracker, require
 from .tracker import Tracker, TrackerError

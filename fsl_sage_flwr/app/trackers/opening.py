@@ -1,4 +1,4 @@
-"""From a tracker's name to a tracker."""
+"""Open a tracker by its name."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -11,12 +11,12 @@ TRACKERS = ("tensorboard", "wandb")
 
 
 def require(name: str) -> None:
-    """Look whether a tracker's package is installed, without loading it.
+    """Check that a tracker's package is installed, without importing it.
 
     Raises
     ------
     TrackerError
-        It is not.
+        It is not installed.
     """
     if name and find_spec(name) is None:
         raise TrackerError(
@@ -26,12 +26,12 @@ def require(name: str) -> None:
 
 
 def open_tracker(name: str, directory: Path, config: Mapping[str, Any]) -> Tracker:
-    """Start a tracker of a run.
+    """Start the tracker of a run.
 
     Parameters
     ----------
     name : str
-        One of ``TRACKERS``; empty: a tracker that does nothing.
+        One of ``TRACKERS``; empty for a tracker that does nothing.
     directory : Path
         The run's directory.
     config : Mapping
@@ -40,7 +40,7 @@ def open_tracker(name: str, directory: Path, config: Mapping[str, Any]) -> Track
     Raises
     ------
     TrackerError
-        Its package is missing, or it cannot start.
+        The tracker's package is missing, or the tracker cannot start.
     """
     require(name)
     if not name:
@@ -55,7 +55,7 @@ def open_tracker(name: str, directory: Path, config: Mapping[str, Any]) -> Track
 
 
 def _backend(name: str, directory: Path, config: Mapping[str, Any]) -> Backend:
-    # Here and not above: neither package need be there, and each takes seconds to load.
+    # Imported here, because both packages are optional and each takes seconds to import.
     if name == "tensorboard":
         from .tensorboard import TensorBoardBackend
 

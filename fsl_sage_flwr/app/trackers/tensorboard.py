@@ -13,16 +13,16 @@ class TensorBoardBackend:
     Parameters
     ----------
     directory : Path
-        The run's.
+        The run's directory.
     """
 
     def __init__(self, directory: Path) -> None:
-        # A run that goes on in its own directory writes every round again: those that a
-        # killed process left there are hidden.
+        # A run that resumes in its directory writes all rounds again, so the rounds that a
+        # killed process wrote there are hidden.
         self._writer = SummaryWriter(str(directory / FOLDER), purge_step=0)
 
     def log(self, scalars: dict[str, float], step: int) -> None:
-        """Add a point to each curve; it is on the disk when this returns."""
+        """Add a point to each curve and write it to the disk."""
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()

@@ -1,4 +1,4 @@
-"""A tracker of a run, which may fail without taking the run down."""
+"""A tracker of a run; if it fails, the run continues without it."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -9,28 +9,28 @@ log = logging.getLogger("flwr.fsl_sage")
 
 
 class TrackerError(ValueError):
-    """The tracker that was asked for cannot be used; one line says why and the fix."""
+    """The requested tracker cannot be used; one line says why and how to fix it."""
 
 
 class Backend(Protocol):
-    """What a tracker is made of: it may raise whatever it likes."""
+    """The part of a tracker that talks to a service; it may raise any exception."""
 
     def log(self, scalars: dict[str, float], step: int) -> None:
-        """Show a round's numbers at their place on the x axis."""
+        """Show a round's numbers; ``step`` is their position on the x axis."""
 
     def close(self, *, completed: bool) -> None:
-        """Write out what is left, and say whether the run reached its end."""
+        """Write remaining data, and record whether the run reached its end."""
 
 
 class Tracker:
-    """Hand each round's row to a backend, and switch it off when it fails.
+    """Passes each round's row to a backend, and switches the backend off if it fails.
 
     Parameters
     ----------
     name : str
-        For the log.
+        The tracker's name in log messages.
     backend : Backend, optional
-        None: there is nothing to do.
+        None for a tracker that does nothing.
     """
 
     def __init__(self, name: str = "", backend: Backend | None = None) -> None:
@@ -48,13 +48,13 @@ class Tracker:
         self.close(completed=error is None)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Show a row of ``history.csv`` under its columns' names, the round as x axis."""
+        """Show a row of ``history.csv`` under its column names, with the round as x axis."""
         backend = self._backend
         if backend is not None:
             self._attempt(lambda: backend.log(scalars_of(row), int(row["round"])))
 
     def close(self, *, completed: bool) -> None:
-        """End the tracker; a second time does nothing."""
+        """End the tracker; a second call does nothing."""
         backend = self._backend
         if backend is not None:
             self._attempt(lambda: backend.close(completed=completed))
@@ -63,8 +63,8 @@ class Tracker:
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
             action()
-        # A tracker is other people's code, with disks and servers behind it: whatever it
-        # raises, days of training must not end for a picture of them.
+        # A tracker runs other people's code and depends on disks and servers. Its errors must
+        # not end a training that may have taken days.
         except Exception as error:  # noqa: BLE001
             self._backend = None
             log.warning(
@@ -74,5 +74,5 @@ class Tracker:
 
 
 def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return a row's numbers by column; what the round has no value for is left out."""
+    """Return a row's numbers by column, without the columns that have no value."""
     return {key: float(v) for key, v in row.items() if key != "round" and v is not None}

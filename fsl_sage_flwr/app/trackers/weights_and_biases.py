@@ -13,23 +13,23 @@ PROJECT = "fsl-sage"
 
 
 class WandbBackend:
-    """Start a run of Weights & Biases, and log to it.
+    """Starts a run of Weights & Biases, and logs to it.
 
-    Its own environment variables mean what they always do: ``WANDB_MODE``,
-    ``WANDB_API_KEY``, ``WANDB_ENTITY``, ``WANDB_PROJECT`` and ``WANDB_NAME`` (which win over
-    ours), …
+    The usual environment variables work: ``WANDB_MODE``, ``WANDB_API_KEY``, ``WANDB_ENTITY``, …
+    ``WANDB_PROJECT`` and ``WANDB_NAME`` override this package's project and run name.
 
     Parameters
     ----------
     directory : Path
-        The run's; its name is the run's name, and ``wandb/`` is made in it.
+        The run's directory. Its name becomes the name of the run, and ``wandb/`` is made in it.
     config : Mapping
         The resolved run configuration.
 
     Raises
     ------
     TrackerError
-        The run cannot be started: nobody has logged in, or its server does not answer.
+        The run cannot be started, for example because nobody is logged in or the server does
+        not answer.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
@@ -48,12 +48,12 @@ class WandbBackend:
             ) from error
 
     def log(self, scalars: dict[str, float], step: int) -> None:
-        """Log a round."""
+        """Log the numbers of a round."""
         self._run.log(scalars, step=step)
 
     def close(self, *, completed: bool) -> None:
-        """Send what is left, and mark the run as finished or failed."""
+        """Send remaining data, and mark the run as finished or failed."""
         self._run.finish(exit_code=0 if completed else 1)
-        # Its service still writes when the run says that it is over; who reads the summary may
-        # end this process, and the service with it.
+        # After finish() the service process of wandb still writes. Wait for it here, because a
+        # process that reads the summary may end this process and the service with it.
         wandb.teardown()
