@@ -1,11 +1,11 @@
-"""Compare alignment recipes: how good the estimate gets, for how much CPU time.
+"""Compare alignment recipes: the quality of the estimate and the CPU time.
 
     python -m benchmarks.alignment --dataset DIR [--steps 300] [--seeds 3]
 
 Trains ResNet-18 on CIFAR-10 (the directory DIR) for some steps, cuts it at layer3, and
 aligns heads on 1,000 samples of smashed data by each recipe, on one thread. The cosine and
 the relative error are measured on 1,000 other samples. ``later`` is an alignment 20 training
-steps after the first, from the first one's head.
+steps after the first, which starts from the head of the first.
 """
 
 import argparse
@@ -37,7 +37,7 @@ RECIPES = {
 
 
 class Training:
-    """Plain training of the uncut model, one batch after the other."""
+    """Plain training of the uncut model, one batch after another."""
 
     def __init__(self, task: SplitTask, seed: int) -> None:
         self.task = task
@@ -106,7 +106,7 @@ def accuracy(task: SplitTask, config: RunConfig) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare alignment recipes.")
     parser.add_argument("--dataset", required=True, help="directory of CIFAR-10")
-    parser.add_argument("--steps", type=int, default=300, help="training steps before")
+    parser.add_argument("--steps", type=int, default=300, help="steps before alignment")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)

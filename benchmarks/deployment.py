@@ -1,10 +1,10 @@
-"""Time what a message costs on a real SuperLink with two SuperNodes, algorithm by algorithm.
+"""Measure the time of a message on a real SuperLink with two SuperNodes, for each algorithm.
 
     python -m benchmarks.deployment [--rounds N]
 
-simple_conv on digits, cut in batches of which a client has two: little arithmetic, so that what
-is left is the price of messages. The first round is left out: nodes are asked there who they are.
-The same rounds in the simulation stand beside it.
+simple_conv on digits, two batches per client: there is little arithmetic, so most of the time is
+the cost of messages. The first round is not counted, because there the server also asks the nodes
+which clients they are. The same rounds are run in the simulation for comparison.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.integration.deployment import Deployment
 
 NODES = 2
 BATCH_SIZE = 360
-# Algorithm, batches in an exchange, and the messages of a client in a round of two batches.
+# Algorithm, batches per exchange, and messages per client in a round of two batches.
 CASES = (
     ("fed_avg", 1, 1),
     ("cse_fsl", 1, 1),
@@ -60,10 +60,10 @@ def main() -> None:
             }  # fmt: skip
             real = deployed(deployment, Path(name) / f"deployed{k}", settings)
             config = RunConfig(**settings, results_dir=f"{name}/simulated{k}")
-            here = seconds_of(simulate(config, Federation(clients=NODES))[1])
+            simulated = seconds_of(simulate(config, Federation(clients=NODES))[1])
             print(
                 f"{algorithm:<16}  {width:>7}  {messages:>8}  {real:>15.1f} s  "
-                f"{real / messages:>7.1f} s  {here:>16.2f} s",
+                f"{real / messages:>7.1f} s  {simulated:>16.2f} s",
                 flush=True,
             )
 

@@ -1,10 +1,10 @@
-"""Watch memory and disk of every process of a deployment at the paper's setting.
+"""Measure memory and disk of every process of a deployment at the paper's setting.
 
     python -m benchmarks.deployment_size --dataset DIR [--rounds N]
 
 FSL-SAGE with ResNet-18 on a local CIFAR-10 of 10,000 training images, a SuperLink with two
-SuperNodes: 5,000 images a client, batches of 256, uploads every fifth. Once with the SuperLink's
-state in memory, as it is by default, and once in a database.
+SuperNodes: 5,000 images per client, batches of 256, every fifth batch is uploaded. It runs once
+with the SuperLink's state in memory, which is the default, and once in a database.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def resident() -> dict[str, float]:
     for process in psutil.Process().children(recursive=True):
         try:
             words, size = " ".join(process.cmdline()), process.memory_info().rss / MIB
-        except psutil.Error:  # it has ended
+        except psutil.Error:  # the process has ended
             continue
         for kind in KINDS:
             if kind in words:
@@ -41,10 +41,10 @@ def resident() -> dict[str, float]:
 
 
 def watch(deployment: Deployment, run: int, folder: Path) -> dict[str, float]:
-    """Return the peaks until a run has ended, in MiB, and the database's largest size."""
+    """Return the peak memory until a run has ended and the database's largest size, in MiB."""
     peaks = dict.fromkeys((*KINDS, "database"), 0.0)
     while not deployment.status(run).startswith("finished"):
-        until = time.monotonic() + 10  # to ask for the status takes some CPU-seconds
+        until = time.monotonic() + 10  # asking for the status takes some CPU-seconds
         while time.monotonic() < until:
             now = resident()
             now["database"] = sum(f.stat().st_size for f in folder.glob("state.db*")) / MIB

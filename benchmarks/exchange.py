@@ -1,12 +1,12 @@
-"""Time a SplitFed exchange in the simulation against the engine's floor and the arithmetic.
+"""Compare the time of a SplitFed exchange in the simulation with its floor and its arithmetic.
 
     python -m benchmarks.exchange [--clients N] [--rounds N] [--batch-size B] [--algorithm NAME]
 
 An exchange is one batch of every client: gradients down, smashed data up, the server half's
-step. simple_conv on digits, 10 clients. The *floor* is measured in the same federation: the
-same number of nodes answer an empty question (which client are you?). The *arithmetic* of an
-exchange is measured in this process, on one thread: the clients' part is divided by the cores,
-since so many actors share it; the server half's is not. What is left is overhead.
+step. simple_conv on digits, 10 clients. The *floor* is the time in which all nodes of the same
+federation answer a message without data (which client are you?). The *arithmetic* of an exchange
+is measured in this process, on one thread. The clients' part is divided by the number of cores,
+because one actor per core shares it; the server half's part is not. The rest is overhead.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main(grid, context):
 
 
 def floor(federation: Federation) -> float:
-    """Return the median seconds in which all nodes answer an empty message."""
+    """Return the median seconds until all nodes have answered an empty message."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         app, answer = write_app(directory), directory / "seconds.json"
@@ -131,7 +131,7 @@ def main() -> None:
         history = pd.read_csv(path / "history.csv").iloc[2:]
     task = build_task(config)
     batches = len(list(task.train_batches(ClientIdentity(0, options.clients), 0)))
-    messages = batches + 1  # the last takes the last gradients down and the client half up
+    messages = batches + 1  # the last one sends gradients down and the client half up
     exchange = float((history["seconds"] - history["evaluation_seconds"]).median()) / messages
     on_clients, on_server = arithmetic(config, options.clients)
     work = (on_clients / cores + on_server) * batches / messages

@@ -1,10 +1,10 @@
-"""Watch memory and disk over a long run.
+"""Measure memory and disk during a long run.
 
     python -m benchmarks.long_run --rounds 500
 
-The embedded default (FSL-SAGE, simple_conv, digits, 4 clients) in the simulation. Every 25 rounds:
-resident memory of the ServerApp's process, of the largest actor and of the SuperLink, and what the
-run, the SuperLink and Ray have on the disk.
+The default run (FSL-SAGE, simple_conv, digits, 4 clients) in the simulation. Every 25 rounds it
+prints the resident memory of the ServerApp's process, of the largest actor and of the SuperLink,
+and the disk space of the run, the SuperLink and Ray.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def resident() -> dict[str, float]:
     for process in psutil.Process().children(recursive=True):
         try:
             words, size = " ".join(process.cmdline()), process.memory_info().rss / MIB
-        except psutil.Error:  # it has ended
+        except psutil.Error:  # the process has ended
             continue
         for kind, mark in KINDS.items():
             if mark in words:
@@ -56,7 +56,7 @@ def main() -> None:
         before = on_disk(Path("/tmp/ray"))[0]
         print("round  server  actor  superlink    run  superlink's home    Ray  (MiB)")
 
-        def look(rows: list[dict[str, Any]]) -> None:
+        def show(rows: list[dict[str, Any]]) -> None:
             if len(rows) % 25 and len(rows) not in (1, 5):
                 return
             memory, (run, home, ray) = resident(), on_disk(results, scratch, Path("/tmp/ray"))
@@ -67,7 +67,7 @@ def main() -> None:
             )
 
         config = RunConfig(num_server_rounds=options.rounds, results_dir=str(results))
-        summary, _ = simulate(config, Federation(), look)
+        summary, _ = simulate(config, Federation(), show)
         print({key: summary[key] for key in ("completed", "rounds", "final_accuracy", "seconds")})
 
 

@@ -1,10 +1,10 @@
-"""Measure what a client holds in memory, algorithm by algorithm.
+"""Measure the memory of a client, for each algorithm.
 
     python -m benchmarks.memory
 
 One client with 5,000 images of 32×32, ResNet-18 cut at layer3, batches of 256, q = 5, two
-rounds in the simulation: the peak of the process that the client runs in, above the peak of
-the same process that trains simple_conv on digits (Python, torch, Ray and Flower).
+rounds in the simulation. The result is the peak of the client's process minus the peak of the
+same process when it trains simple_conv on digits (that is Python, torch, Ray and Flower).
 """
 
 import os
@@ -22,20 +22,20 @@ from .watch import ProcessWatch
 
 
 def client_peak(processes: list[psutil.Process]) -> int:
-    """Return the highest peak of the actors among processes, in bytes."""
+    """Return the highest memory peak of the actors among some processes, in bytes."""
     peaks = [0]
     for process in processes:
         try:
             if "ClientAppActor" in " ".join(process.cmdline()):
                 status = Path(f"/proc/{process.pid}/status").read_text()
                 peaks.append(int(status.split("VmHWM:")[1].split()[0]) * 1024)
-        except (psutil.Error, OSError, IndexError):  # it has ended
+        except (psutil.Error, OSError, IndexError):  # the process has ended
             continue
     return max(peaks)
 
 
 def peak_of(settings: dict[str, object]) -> int:
-    """Return the peak of a client's process, in bytes."""
+    """Return the memory peak of a client's process, in bytes."""
     with tempfile.TemporaryDirectory() as results, ProcessWatch(client_peak) as watch:
         config = RunConfig.from_run_config(
             {
@@ -63,11 +63,11 @@ def main() -> None:
             "server-update-interval": 5,
             "perturbations": 1,
         }
-        empty = peak_of({"algorithm": "fed_avg"})
-        print(f"without a model of any size: {empty / 2**20:.0f} MiB ({os.cpu_count()} cores)")
+        base = peak_of({"algorithm": "fed_avg"})
+        print(f"simple_conv on digits: {base / 2**20:.0f} MiB ({os.cpu_count()} cores)")
         for algorithm in ALGORITHMS:
             peak = peak_of({"algorithm": algorithm, **setting})
-            print(f"{algorithm}: {(peak - empty) / 2**20:.0f} MiB above that", flush=True)
+            print(f"{algorithm}: {(peak - base) / 2**20:.0f} MiB more than that", flush=True)
 
 
 if __name__ == "__main__":

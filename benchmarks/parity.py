@@ -3,9 +3,9 @@
     python -m benchmarks.parity --dataset DIR [--seeds 200 201 202] [--algorithms …]
 
 DIR holds the first 2,000 training and 1,000 test images of CIFAR-10. ResNet-18, 4 clients,
-iid, batches of 50, q = 2, l = 2, Adam 1e-3; the script's alignment recipe (10 epochs of
-batches of 100 on 200 samples, random heads, constant rate) and this package's default.
-The script's figures are means and deviations over the same seeds, measured by running it.
+iid, batches of 50, q = 2, l = 2, Adam 1e-3, with the script's alignment recipe (10 epochs of
+batches of 100 on 200 samples, random heads, constant rate) and with this package's default.
+The script's figures are means and deviations over the same seeds, from runs of the script.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SCRIPT_RECIPE: dict[str, object] = {
     "align-epochs": 10, "align-batch-size": 100, "align-dataset-size": 200,
     "auxiliary-init": "random", "align-lr-schedule": "constant",
 }  # fmt: skip
-# The script's "FedAvg" shares one server half among its clients; ours is FedAvg.
+# The script's "FedAvg" shares one server half among its clients; ours is the usual FedAvg.
 VARIANTS: dict[str, dict[str, object]] = {
     "fsl_sage, the script's recipe": {"algorithm": "fsl_sage", **SCRIPT_RECIPE},
     "fsl_sage, default recipe": {"algorithm": "fsl_sage"},

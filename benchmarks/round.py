@@ -1,15 +1,15 @@
-"""Time one FSL-SAGE round in the simulation against the same arithmetic in one loop.
+"""Compare the time of an FSL-SAGE round in the simulation with the same arithmetic in a loop.
 
     python -m benchmarks.round [--dataset DIR] [--precision fp32 bf16] [--rounds N]
 
-Both do, per round: 10 clients, each its share of 50,000 images of 32×32, ResNet-18 cut at
-layer3, batches of 256, a client step on the head's estimate for each, and a server step on
-every 5th batch. The plain loop does it in one process with all threads, no messages. The
-simulation has one client per core with one thread each; the first two rounds (start-up, probe,
-alignment, decoding) are not counted, and the test set is left out of both.
+In each round of both, 10 clients share 50,000 images of 32×32, with ResNet-18 cut at layer3 and
+batches of 256. There is a client step with the head's estimate for every batch, and a server step
+for every 5th batch. The plain loop runs in one process with all threads and no messages. The
+simulation has one client per core with one thread each; its first two rounds (start-up, probe,
+alignment, decoding) are not counted. Evaluation on the test set is not counted in either.
 
-The breakdown compares the core-seconds of a round (cores times wall-clock time) with what
-was spent in the clients' steps, in the rest of their handlers, and in the server half's.
+The breakdown compares the core-seconds of a round (cores times wall-clock time) with the time
+spent in the clients' steps, in the rest of their handlers, and in the server half's steps.
 """
 
 import argparse
@@ -42,7 +42,7 @@ EXAMPLES = 50_000
 
 
 def settings(dataset: str, precision: str, rounds: int, results: Path) -> RunConfig:
-    """Return the paper's setting, with alignment in the first round only."""
+    """Return the paper's setting, with alignment only in the first round."""
     return RunConfig.from_run_config(
         {
             "model": "resnet18",
@@ -62,7 +62,7 @@ def settings(dataset: str, precision: str, rounds: int, results: Path) -> RunCon
 
 
 def random_images(directory: Path, examples: int = EXAMPLES) -> None:
-    """Write random images, and a test split of two, as a local dataset."""
+    """Write a local dataset of random images, with two images in the test split."""
     import datasets
 
     rng = np.random.default_rng(0)
@@ -78,7 +78,7 @@ def random_images(directory: Path, examples: int = EXAMPLES) -> None:
 
 
 def plain_loop(config: RunConfig) -> None:
-    """Do one round's arithmetic in this process, twice; print the second's figures."""
+    """Do the arithmetic of one round twice in this process; print the second time's figures."""
     task = build_task(config)
     clients = [ClientIdentity(i, CLIENTS) for i in range(CLIENTS)]
     parts: dict[str, float] = {}
@@ -114,7 +114,7 @@ def plain_loop(config: RunConfig) -> None:
 
 
 def in_simulation(config: RunConfig, cores: int) -> dict[str, Any]:
-    """Run the simulation; return medians over the rounds after the second."""
+    """Run the simulation; return medians over all rounds after the second."""
     federation = Federation(clients=CLIENTS, cpus_per_client=1, cpus=cores)
     with ProcessWatch(all_memory) as memory:
         summary, path = simulate(config, federation)
@@ -134,9 +134,9 @@ def in_simulation(config: RunConfig, cores: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--dataset", help="directory of CIFAR-10; random images when not given")
+    parser.add_argument("--dataset", help="directory of CIFAR-10 (random images)")
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
-    parser.add_argument("--rounds", type=int, default=5, help="with two not counted")
+    parser.add_argument("--rounds", type=int, default=5, help="two are not counted")
     parser.add_argument("--loop", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.loop:
@@ -155,7 +155,7 @@ def main() -> None:
 
 
 def run_loop(config: RunConfig, threads: int) -> dict[str, float]:
-    """Run the plain loop in a process of its own."""
+    """Run the plain loop in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.round", "--loop", json.dumps(config.to_run_config())],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -166,7 +166,7 @@ def run_loop(config: RunConfig, threads: int) -> dict[str, float]:
 
 
 def report(precision: str, loop: dict[str, float], simulation: dict[str, Any], cores: int) -> None:
-    """Print both and their ratio."""
+    """Print the figures of both, and the ratio of their times."""
     print(f"\n{precision}")
     print(
         f"  plain loop, {cores} threads: {loop['seconds']:.1f} s wall, {loop['cpu']:.1f} CPU-s "

@@ -1,10 +1,11 @@
-"""Time a training step of the split model against the same step of the uncut one.
+"""Compare the time of a training step of the split model with that of the uncut model.
 
     python -m benchmarks.split_overhead [--steps N] [--batch-size B]
 
-ResNet-18 for 32×32 images, cut at layer3, Adam on each half against one Adam on the whole. The
-two take turns, step by step, so that what else the machine does hits both alike; the ratio is
-that of the medians. Fx graphs, and the replay of the forward, each against the uncut model.
+ResNet-18 for 32×32 images, cut at layer3, with one Adam per half; the uncut model has one Adam.
+The models take turns, step by step, so that other load on the machine affects them equally; the
+ratio is that of the medians. Both ways to cut, fx graphs and the replay of the forward, are
+compared with the uncut model.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from fsl_sage_flwr.splitting import (
 
 
 class Untraceable(nn.Module):
-    """The model, with a branch on data in front that no tracer follows."""
+    """The model behind a branch that depends on data, which a tracer cannot follow."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -9,23 +9,23 @@ PAUSE = 0.3
 
 
 def all_memory(processes: list[psutil.Process]) -> int:
-    """Return the memory of processes together, shared pages counted once, in bytes."""
+    """Return the total memory of some processes in bytes, with shared pages counted once."""
     total = 0
     for process in processes:
         try:
             total += process.memory_full_info().pss
-        except psutil.Error:  # it has ended
+        except psutil.Error:  # the process has ended
             continue
     return total
 
 
 class ProcessWatch:
-    """Look at this process's descendants from time to time; remember the highest figure.
+    """Measures this process's descendants repeatedly, and keeps the highest figure.
 
     Parameters
     ----------
     look : callable
-        From the processes to a figure.
+        Returns a figure for a list of processes.
     """
 
     def __init__(self, look: Callable[[list[psutil.Process]], int]) -> None:

@@ -1,4 +1,4 @@
-"""Make a Flower app of this package, from a checkout or from an installed wheel."""
+"""Write this package as a Flower app, from a checkout or from an installed wheel."""
 
 import shutil
 from importlib import resources
@@ -12,13 +12,13 @@ SUFFIXES = {".py", ".toml"}
 def write_app(directory: Path) -> Path:
     """Write ``pyproject.toml`` and the package's source to a directory.
 
-    What runs is what is installed: Ray's workers import from the directory in which the
-    SuperLink was started, and this is that directory.
+    The copy ensures that the installed source runs: Ray's workers import from the directory in
+    which the SuperLink was started, which is this one.
 
     Returns
     -------
     Path
-        The app's directory, to be given to ``flwr run``.
+        The app's directory, for ``flwr run``.
     """
     package = Path(fsl_sage_flwr.__file__).parent
     app = directory / "app"
@@ -34,7 +34,7 @@ def write_app(directory: Path) -> Path:
 
 
 def _app_table(package: Path) -> str:
-    """Return the pyproject.toml: a wheel carries it inside, a checkout beside."""
+    """Return the text of pyproject.toml, which a wheel has inside the package."""
     inside = resources.files("fsl_sage_flwr.simulations") / "app.toml"
     if inside.is_file():
         return inside.read_text()

@@ -19,7 +19,7 @@ from .superlink import FlowerError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status.
 
-    0: done. 1: the run failed, or the data or the results cannot be read or drawn.
+    0: success. 1: the run failed, or the data or the results cannot be read or drawn.
     2: the command line is wrong. 130: interrupted.
     """
     options = _parser().parse_args(arguments)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FlowerError, DatasetError, ResultsError) as error:
         status, problem = 1, error
     except KeyboardInterrupt:
-        errors.print("fsl-sage: interrupted; everything it started has been ended")
+        errors.print("fsl-sage: interrupted; all processes that it started have been ended")
         return 130
     errors.print(f"fsl-sage: {problem}", markup=False, highlight=False, soft_wrap=True)
     return status

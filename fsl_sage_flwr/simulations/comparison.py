@@ -1,4 +1,4 @@
-"""What is compared: the completed runs, what differs between them, target and budget."""
+"""A comparison: the completed runs, the settings that differ, a target and a budget."""
 
 import math
 from dataclasses import dataclass
@@ -17,26 +17,25 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Comparison:
-    """Completed runs, ready to be tabled and drawn.
+    """Completed runs, ready for tables and pictures.
 
     Attributes
     ----------
     rounds : DataFrame
-        One row per run and round, as :func:`load_results` returns them, of the completed
-        runs. A key without effect in a run (``align-interval`` in FedAvg's, ``alpha`` of an
-        iid one) is missing there. ``bytes`` is the count that was asked for, since the run
-        began.
+        One row per round of each completed run, as :func:`load_results` returns them. A key
+        without effect in a run (``align-interval`` with FedAvg, ``alpha`` with iid) has no
+        value there. ``bytes`` is the requested count, since the run began.
     settings : tuple of str
-        The keys that differ between the runs, ``algorithm`` first and always.
+        The keys that differ between the runs; ``algorithm`` is always the first.
     target : float
-        Test accuracy, between 0 and 1, whose cost is looked for.
+        Test accuracy, between 0 and 1, whose cost is reported.
     budget : float
         Bytes at which accuracies are compared.
     count : str
-        ``measured``, the bytes of all messages, or ``reference``, the published figures'
-        way of counting.
+        ``measured``: the bytes of all messages; ``reference``: bytes counted as in published
+        figures.
     notes : tuple of str
-        A line each on what was left out, and on the target and the budget.
+        One line each about the runs left out, the counting, the target and the budget.
     """
 
     rounds: pd.DataFrame
@@ -54,19 +53,19 @@ def compare(
     budget: float | None = None,
     count: Count = "measured",
 ) -> Comparison:
-    """Return what is compared, with a target and a budget for what was not said.
+    """Return a comparison of results, with defaults for the target and the budget.
 
     Parameters
     ----------
     results : DataFrame
-        What :func:`load_results` returned, or some of its rows.
+        The result of :func:`load_results`, or some of its rows.
     target : float, optional
         Test accuracy, between 0 and 1. By default the highest whole percent that every
-        setting has reached, in the best of its runs.
+        setting reached in its best run.
     budget : float, optional
         Bytes. By default the smallest total of the runs.
     count : {"measured", "reference"}
-        Which bytes.
+        Which bytes to count.
 
     Raises
     ------
@@ -104,21 +103,22 @@ def percent(share: float) -> str:
 
 
 def mib(count: float) -> str:
-    """Return bytes in MiB as text, with so many digits that small runs are not 0."""
+    """Return bytes in MiB as text, with enough digits that small runs do not show as 0."""
     return f"{count / MIB:,.1f}" if count >= 10 * MIB else f"{count / MIB:.3g}"
 
 
 def run_figures(comparison: Comparison) -> pd.DataFrame:
-    """Return what each run comes to, one row per run.
+    """Return the figures of each run, one row per run.
 
     Returns
     -------
     DataFrame
         The settings, ``seed``, ``run`` and: ``final_accuracy``; ``best_accuracy``;
-        ``bytes_to_target``, the bytes at the end of the first round whose test accuracy
-        reaches the target, and ``rounds_to_target``, NaN where none does;
-        ``accuracy_at_budget``, that of the last round whose bytes are within the budget, NaN
-        where the first is already above it; ``bytes``, ``rounds`` and ``seconds`` in all.
+        ``bytes_to_target`` and ``rounds_to_target``, the bytes and the round number at the end
+        of the first round whose test accuracy reaches the target, NaN if no round does;
+        ``accuracy_at_budget``, the test accuracy of the last round whose bytes are within the
+        budget, NaN if the first round is already above it; ``bytes``, ``rounds`` and
+        ``seconds`` of the whole run.
     """
     rows = []
     for name, run in comparison.rounds.groupby("run", sort=False):
@@ -145,7 +145,7 @@ def run_figures(comparison: Comparison) -> pd.DataFrame:
 
 
 def one_line(text: str) -> str:
-    """Return the first line of a status, and of that what a terminal shows."""
+    """Return the first line of a status, shortened to 120 characters."""
     first = text.strip().splitlines()[0] if text.strip() else text
     return first if len(first) <= 120 else f"{first[:119]}…"
 

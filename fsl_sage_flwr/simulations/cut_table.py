@@ -20,14 +20,14 @@ def cut_table(
     Parameters
     ----------
     values : Mapping
-        Run configuration, kebab-case: it names the model; its batch size and the options of
-        each algorithm make the bytes of a round.
+        Run configuration in kebab-case. It names the model; its batch size and the options of
+        each algorithm determine the bytes per round.
     image : tuple of int
         ``(C, H, W)``.
     classes : int
         Number of classes.
     depth : int
-        How deep submodules are looked for.
+        How deep to look for submodules.
     """
     config = RunConfig.from_run_config(values)
     model = build_model(config.model, image, classes)
@@ -54,7 +54,7 @@ def cut_table(
     ):  # fmt: skip
         table.add_column(heading, justify="right", no_wrap=True)
     for cut in list_cuts(model, torch.zeros(2, *image), depth=depth):
-        traffic = [of(cut, work, options[name]) for name, of in known.items()]
+        traffic = [round_bytes(cut, work, options[name]) for name, round_bytes in known.items()]
         table.add_row(*_row(cut, traffic))
     return table
 

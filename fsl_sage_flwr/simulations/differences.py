@@ -1,4 +1,4 @@
-"""Which settings differ between runs, and matter to them."""
+"""Find the settings that differ between runs and have an effect on them."""
 
 import math
 from typing import Any
@@ -13,12 +13,12 @@ NOT_A_SETTING = NOT_PART_OF_A_RUN | {"seed"}
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a key has no value (or no effect) in a run."""
+    """Return whether a key has no value (or no effect) in a run."""
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def without_what_has_no_effect(rounds: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with a key's value missing where it changes nothing in the run."""
+    """Return the rows without the values of keys that have no effect in their run."""
     known = [key for key in all_defaults() if key in rounds]
     idle: dict[str, list[str]] = {}
     for _, run in rounds.drop_duplicates("run").iterrows():
@@ -34,11 +34,11 @@ def without_what_has_no_effect(rounds: pd.DataFrame) -> pd.DataFrame:
 
 
 def differing_settings(rounds: pd.DataFrame) -> list[str]:
-    """Return the settings with more than one value among the runs that they matter to."""
+    """Return the settings with several values among the runs in which they have an effect."""
     known = list(all_defaults())
     other = {str(key) for key in rounds} - set(known) - {"bytes"}
     keys = [key for key in [*known, CLIENTS] if key in rounds and key not in NOT_A_SETTING]
-    # Keys of another project's algorithm, or of a later version, are kebab-case too.
+    # Keys of another project's algorithm, or of a later version, are recognised by the hyphen.
     keys += sorted(key for key in other if "-" in key and key != CLIENTS)
     per_run = rounds.drop_duplicates("run")
     differing = []

@@ -1,10 +1,10 @@
-"""Measure what one client, and the server, take of a GPU.
+"""Measure how much GPU memory one client and the server need.
 
     python -m fsl_sage_flwr.simulations.gpu_memory CLIENTS < config.json
 
-Run in a process of its own, which gives everything back when it ends; prints the figures of
-:class:`GpuMemory` as JSON. The algorithm's own strategy and handlers do a rehearsal, once with
-one client and once with two: what the second adds is what the server holds for each client.
+Run this in a separate process, which frees all its memory when it ends. It prints a
+:class:`GpuMemory` as JSON. The algorithm's strategy and handlers run a rehearsal, once with one
+client and once with two; the difference is what the server holds for each client.
 """
 
 import json
@@ -35,7 +35,7 @@ class GpuMemory:
     server : int
         Peak of the server's process.
     free : list of int
-        Of each GPU that can be seen, before anything of ours was on it.
+        Free memory of each visible GPU, before this process used any.
     """
 
     client: int
@@ -45,16 +45,16 @@ class GpuMemory:
 
 @dataclass
 class Peaks:
-    """Largest allocations on a device, in bytes, of the clients' work and of all the rest.
+    """Largest allocations on a device, in bytes, during clients' work and at other times.
 
     Attributes
     ----------
     device : int
-        The GPU.
+        Number of the GPU.
     client : int
-        Of a client at work: what it has allocated beside what was there before.
+        Largest allocation that a client added during its work.
     rest : int
-        Between the clients' work.
+        Largest allocation while no client was working.
     """
 
     device: int
@@ -62,7 +62,7 @@ class Peaks:
     rest: int = 0
 
     def around(self, work: Callable[[], Message]) -> Message:
-        """Do a client's work, and note its peak."""
+        """Do a client's work, and record its peak."""
         self.note_rest()
         before = torch.cuda.memory_allocated(self.device)
         reply = work()
@@ -71,33 +71,33 @@ class Peaks:
         return reply
 
     def note_rest(self) -> None:
-        """Note the peak since a client was last at work."""
+        """Record the peak since the last client's work."""
         self.rest = max(self.rest, torch.cuda.max_memory_allocated(self.device))
         torch.cuda.reset_peak_memory_stats(self.device)
 
 
 def measure(config: RunConfig, clients: int) -> GpuMemory:
-    """Measure on the GPU that the configuration names."""
+    """Measure on the configured GPU."""
     devices = range(torch.cuda.device_count())
     free = [torch.cuda.mem_get_info(device)[0] for device in devices]
-    here = config.torch_device().index or 0
-    # What is not torch's: the CUDA context and its libraries.
+    gpu = config.torch_device().index or 0
+    # Memory that torch does not count: the CUDA context and its libraries.
     torch.zeros(1, device=config.torch_device())
-    outside = max(0, free[here] - torch.cuda.mem_get_info(here)[0])
-    one = _peaks(config, 1, clients, here)
-    two = _peaks(config, min(2, clients), clients, here) if clients > 1 else one
+    outside = max(0, free[gpu] - torch.cuda.mem_get_info(gpu)[0])
+    one = _peaks(config, 1, clients, gpu)
+    two = _peaks(config, min(2, clients), clients, gpu) if clients > 1 else one
     server = one.rest + (clients - 1) * max(0, two.rest - one.rest)
-    # torch holds more than is allocated: blocks that are split, and kept.
-    held = torch.cuda.max_memory_reserved(here) / max(1, max(one.rest, two.rest, one.client))
+    # torch reserves more than it allocates, because it splits blocks and keeps them.
+    held = torch.cuda.max_memory_reserved(gpu) / max(1, max(one.rest, two.rest, one.client))
     slack = min(2.0, max(1.0, held))
     return GpuMemory(int(one.client * slack) + outside, int(server * slack) + outside, free)
 
 
-def _peaks(config: RunConfig, nodes: int, clients: int, here: int) -> Peaks:
+def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:
     forget_tasks()
     torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(here)
-    peaks = Peaks(here)
+    torch.cuda.reset_peak_memory_stats(gpu)
+    peaks = Peaks(gpu)
     strategy = rehearse(
         config, build_task(config), build_client_app(lambda context: build_task(config)),
         nodes, clients, peaks.around,
@@ -108,7 +108,7 @@ def _peaks(config: RunConfig, nodes: int, clients: int, here: int) -> Peaks:
 
 
 def evaluation_batch(task: SplitTask) -> Batch:
-    """Return a batch as large as those of the test split."""
+    """Return a batch of the size in which the test split is evaluated."""
     inputs = [
         tensor[:1].to(task.device).expand(EVALUATION_BATCH, *tensor.shape[1:])
         for tensor in as_tensors(task.example)

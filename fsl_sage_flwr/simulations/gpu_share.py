@@ -1,4 +1,4 @@
-"""Choose how much of a GPU each virtual client has."""
+"""Choose each virtual client's share of a GPU."""
 
 import json
 import math
@@ -14,9 +14,9 @@ from ..app.config import ConfigError, RunConfig
 from .gpu_memory import GpuMemory
 from .superlink import FlowerError
 
-# Fragmentation, and libraries that take more as they are used.
+# Leaves room for fragmentation, and for libraries that allocate more while they run.
 MARGIN = 0.9
-RAY_UNITS = 10_000  # of a GPU; Ray counts in whole ones
+RAY_UNITS = 10_000  # Ray divides a GPU into this many units and counts only whole units
 MIB = 2**20
 
 
@@ -27,9 +27,9 @@ class GpuShare:
     Attributes
     ----------
     share : float
-        0 to 1; 0 is none.
+        0 to 1; 0 means no GPU.
     text : str
-        Why so much, in a line.
+        One line that explains the share.
     """
 
     share: float
@@ -39,7 +39,7 @@ class GpuShare:
 def automatic_share(
     config: RunConfig, clients: int, gpus: Sequence[str], jobs: int = 1
 ) -> GpuShare:
-    """Measure one client's peak, and fit as many clients as memory allows.
+    """Measure one client's peak, and choose the share so that as many clients as possible fit.
 
     Without a GPU the share is 0.
 
@@ -48,7 +48,7 @@ def automatic_share(
     config : RunConfig
         What the clients train.
     clients : int
-        How many there are.
+        Number of clients.
     gpus : sequence of str
         The GPUs that may be used, as in ``CUDA_VISIBLE_DEVICES``.
     jobs : int
@@ -57,7 +57,7 @@ def automatic_share(
     Raises
     ------
     ConfigError
-        A GPU's free memory does not hold a single client.
+        Not even one client fits in a GPU's free memory.
     FlowerError
         The measurement failed.
     """
@@ -71,38 +71,38 @@ def automatic_share(
 def fit(memory: GpuMemory, clients: int, jobs: int = 1) -> GpuShare:
     """Return the share with which as many clients as possible fit on every GPU.
 
-    The server's part is kept free on each of them, a tenth of the rest as well. Clients
-    that are fewer than would fit are spread over all GPUs of their run; where runs are more
-    than GPUs, each has its part of the memory.
+    The server's memory is kept free on each GPU, and a tenth of the rest. If there are fewer
+    clients than would fit, they are spread over all GPUs of their run. If there are more runs
+    than GPUs, each run gets an equal part of a GPU's memory.
 
     Raises
     ------
     ConfigError
-        Not one fits.
+        Not even one client fits.
     """
     gpus = len(memory.free)
-    mine, together = max(1, gpus // jobs), -(-jobs // gpus)
-    free = min(memory.free) / together
+    gpus_per_run, runs_per_gpu = max(1, gpus // jobs), -(-jobs // gpus)
+    free = min(memory.free) / runs_per_gpu
     fitting = math.floor(MARGIN * (free - memory.server) / memory.client)
     sizes = (
         f"a client takes {memory.client / MIB:,.0f} MiB, the server {memory.server / MIB:,.0f} "
         f"MiB, and {free / MIB:,.0f} MiB are free on a GPU"
     )
-    if together > 1:
-        sizes += f" for each of {together} runs"
+    if runs_per_gpu > 1:
+        sizes += f" for each of {runs_per_gpu} runs"
     if fitting < 1:
         raise ConfigError(
             f"--gpus-per-client auto: {sizes}: not one client fits; choose a smaller batch-size, "
             "an earlier cut, precision=bf16 or fewer jobs"
         )
-    units = max(1, RAY_UNITS // min(fitting, math.ceil(clients / mine)))
-    if RAY_UNITS // units > fitting:  # for many clients a unit is coarse
+    units = max(1, RAY_UNITS // min(fitting, math.ceil(clients / gpus_per_run)))
+    if RAY_UNITS // units > fitting:  # rounding down let more clients run than fit
         units += 1
     at_once, share = RAY_UNITS // units, units / RAY_UNITS
     return GpuShare(
         share,
-        f"GPU share: {share:g}; {sizes}: {min(at_once * mine, clients)} of {clients} clients at "
-        f"a time on {mine} GPU{'s' * (mine > 1)}",
+        f"GPU share: {share:g}; {sizes}: {min(at_once * gpus_per_run, clients)} of {clients} "
+        f"clients at a time on {gpus_per_run} GPU{'s' * (gpus_per_run > 1)}",
     )
 
 

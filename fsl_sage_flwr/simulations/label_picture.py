@@ -1,4 +1,4 @@
-"""How many examples of each label each client has: a table, and a picture of it."""
+"""Count and draw how many examples of each label each client has."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,30 +57,30 @@ def counts_of(config: RunConfig, clients: int) -> NDArray[np.int64]:
 
 
 def summary(counts: NDArray[np.int64]) -> str:
-    """Return the clients' numbers of examples in a few words."""
+    """Return a short text about the clients' numbers of examples."""
     sizes = counts.sum(axis=1).tolist()
     return f"examples per client: min {min(sizes)}, median {median(sizes):g}, max {max(sizes)}"
 
 
 def draw(counts: NDArray[np.int64], title: str, path: Path) -> None:
-    """Draw a row per client, as a PNG.
+    """Draw one row per client, as a PNG.
 
-    Stacked bars, a colour per label; a heat map where there are more than 20 labels, which
-    no eye tells apart by colour.
+    Up to 20 labels are drawn as stacked bars with one colour per label. More labels are drawn
+    as a heat map, because so many colours cannot be told apart.
 
     Parameters
     ----------
     counts : array
         ``(clients, labels)``.
     title : str
-        Text above.
+        Text above the picture.
     path : Path
         The file; its directory must exist.
 
     Raises
     ------
     OSError
-        It cannot be written.
+        The file cannot be written.
     """
     clients, classes = counts.shape
     height = min(1.6 + 0.25 * clients, MOST_INCHES)

@@ -1,4 +1,4 @@
-"""Read what runs have left: every run under a directory, as tidy data."""
+"""Read the results of all runs under a directory, as tidy data."""
 
 import csv
 import io
@@ -21,23 +21,23 @@ class ResultsError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """What one run has left.
+    """The files of one run.
 
     Attributes
     ----------
     name : str
-        Its directory, relative to the one that was read.
+        The run's directory, relative to the directory that was read.
     path : Path
-        Its directory.
+        The run's directory.
     config : dict
-        The resolved run configuration, kebab-case; empty when the run ended before it was
+        The resolved run configuration, kebab-case; empty if the run ended before it was
         written.
     federation : dict
-        The keys of ``flwr run --federation-config``; empty in deployment.
+        The keys of ``flwr run --federation-config``; empty for a deployment.
     summary : dict
-        ``summary.json``.
+        The content of ``summary.json``.
     history : DataFrame
-        A row per finished round, the columns of ``history.csv``; empty when there is none.
+        One row per finished round, with the columns of ``history.csv``.
     """
 
     name: str
@@ -49,24 +49,25 @@ class Run:
 
     @property
     def completed(self) -> bool:
-        """Whether it came to its end."""
+        """Whether the run reached its end."""
         return self.summary.get("completed") is True
 
     @property
     def status(self) -> str:
-        """``completed``, ``running`` (or killed while it was), or the error that ended it."""
+        """``completed``, ``running`` (also if it was killed), or the error that ended the run."""
         return str(self.summary.get("status", "no summary.json"))
 
 
 def read_runs(directory: Path | str) -> list[Run]:
-    """Return every run under a directory, or the run that it is, by name.
+    """Return every run under a directory, sorted by path.
 
-    A run is a directory with ``history.csv`` or ``summary.json`` in it.
+    A run is a directory that contains ``history.csv`` or ``summary.json``; the given directory
+    may be a run itself.
 
     Raises
     ------
     ResultsError
-        There is no such directory, no run in it, or a file of a run is broken.
+        The directory does not exist, it has no run, or a file of a run is broken.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -87,17 +88,17 @@ def load_results(directory: Path | str) -> pd.DataFrame:
     Parameters
     ----------
     directory : Path or str
-        A results directory, any directory in it, or a run's own.
+        A results directory, any directory in it, or the directory of a run.
 
     Returns
     -------
     DataFrame
         The columns of ``history.csv`` (bytes and seconds as counted), every key of the run
-        configuration by its name, ``num-supernodes`` (clients; missing in deployment),
-        ``auxiliary_parameters`` (of one head, 0 without one), ``run`` (its directory, relative
-        to this one), ``completed`` and ``status``. Unfinished and failed runs are there too,
-        with ``completed`` False; one that ended before its first round has one row, round 0,
-        without figures.
+        configuration by its name, ``num-supernodes`` (number of clients; missing in a
+        deployment), ``auxiliary_parameters`` (of one head; 0 without a head), ``run`` (the
+        run's directory, relative to the given one), ``completed`` and ``status``. Unfinished
+        and failed runs are included, with ``completed`` False. A run that ended before its
+        first round has one row, round 0, without figures.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def load_results(directory: Path | str) -> pd.DataFrame:
 
 
 def rows_of(runs: list[Run]) -> pd.DataFrame:
-    """Return :func:`load_results` of runs that are read already."""
+    """Return the rows of :func:`load_results` for runs that were already read."""
     rounds = pd.concat([_rounds(run) for run in runs], ignore_index=True)
     constants = [
         {
@@ -124,7 +125,7 @@ def rows_of(runs: list[Run]) -> pd.DataFrame:
     keys = list(dict.fromkeys(key for row in constants for key in row))
     values = [[row.get(key) for key in keys] for row in constants]
     per_run = pd.DataFrame(values, columns=keys, dtype=object)
-    # A key that one run lacks stays an object: it must not make floats of the others' integers.
+    # A key that a run lacks keeps the type object; otherwise its integers would become floats.
     whole = [key for key in keys if all(row.get(key) is not None for row in constants)]
     per_run[whole] = per_run[whole].infer_objects()
     per_run = per_run.astype({CLIENTS: "Int64", HEAD_SIZE: "Int64"})
@@ -170,7 +171,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _history(file: Path, *, finished: bool) -> pd.DataFrame:
-    """Read a history; the half of a line that a running or killed run has written is no round."""
+    """Read a history, without a last line that a running or killed run has written only in part."""
     if not file.is_file():
         return pd.DataFrame(columns=list(HISTORY_COLUMNS))
     try:

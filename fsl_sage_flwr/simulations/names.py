@@ -1,4 +1,4 @@
-"""What algorithms and settings are called in tables and pictures, and in which order."""
+"""Names and order of algorithms and settings in tables and pictures."""
 
 from collections.abc import Mapping
 from numbers import Real
@@ -10,7 +10,7 @@ from .differences import is_missing
 
 
 def place(algorithm: str) -> tuple[int, float, str]:
-    """Return a key that sorts algorithms as they are registered, others behind."""
+    """Return a sort key: algorithms in the order of registration, then unknown ones by name."""
     known = list(ALGORITHMS)
     if algorithm in known:
         return (0, float(known.index(algorithm)), "")
@@ -18,10 +18,10 @@ def place(algorithm: str) -> tuple[int, float, str]:
 
 
 def value_place(value: Any) -> tuple[int, float, str]:
-    """Return a key that sorts a setting's values: none, numbers, text; iid behind any alpha."""
+    """Return a sort key for a setting's values: missing, numbers, text, and last ``iid``."""
     if is_missing(value):
         return (0, 0.0, "")
-    if isinstance(value, Real):  # numpy's whole numbers are no int
+    if isinstance(value, Real):  # Real, because a numpy integer is not an int
         return (1, float(value), "")
     return (3 if value == "iid" else 2, 0.0, str(value))
 
@@ -34,7 +34,7 @@ def value_text(value: Any) -> str:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Return settings in a few words: ``iid``, ``α = 0.1, l = 5``; missing ones are left out."""
+    """Return settings as short text: ``iid``, ``α = 0.1, l = 5``; missing ones are left out."""
     parts = []
     for key, value in settings.items():
         if is_missing(value) or (key == "distribution" and value == "noniid_dirichlet"):
@@ -42,7 +42,7 @@ def settings_text(settings: Mapping[str, Any]) -> str:
         if key == "distribution":
             parts.append("label shards" if value == "noniid" else str(value))
         else:
-            # Of a path its last part tells two apart, and has room.
+            # A dataset may be a long path; its last part is enough to distinguish datasets.
             short = PurePath(value).name if key == "dataset" else value_text(value)
             parts.append(f"{_SYMBOLS.get(key, key)} = {short}")
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""Show a run while it goes on, from what it writes."""
+"""Show the progress of a run, from the files that it writes."""
 
 import json
 import time
@@ -14,8 +14,8 @@ from rich.table import Table
 from ..app.results import RunDirectory
 
 LOOK_EVERY = 0.2
-# Seconds of silence before Flower is asked whether the run has died, twice as long each time:
-# asking takes some CPU-seconds of a new process.
+# Seconds without news before Flower is asked whether the run has died. The time doubles with each
+# question, because a question starts a new process that takes some CPU-seconds.
 ASK_FLOWER_AFTER, ASK_FLOWER_AT_MOST_AFTER = 15.0, 240.0
 
 HEADER = (
@@ -39,12 +39,12 @@ def follow(
     path : Path
         The run's directory; it need not exist yet.
     status : callable
-        Asks Flower for the run's status, which ends with ``failed`` when it broke without
-        a word to us.
+        Asks Flower for the run's status. It ends with ``failed`` if the run failed without
+        writing a summary.
     each_round : callable
         Called after every round with the rows of the history so far.
     stop : Event, optional
-        Set from another thread: watch no longer.
+        Another thread sets this to stop the watching.
 
     Raises
     ------
@@ -75,14 +75,14 @@ def follow(
 
 
 class RoundLines:
-    """A line per round in the terminal, and below them what is being waited for.
+    """Prints one line per round in the terminal, and below them what the run is doing.
 
     Parameters
     ----------
     console : Console
-        Where to.
+        Where to print.
     num_rounds : int
-        Rounds in all.
+        Number of rounds of the run.
     """
 
     def __init__(self, console: Console, num_rounds: int) -> None:
@@ -97,7 +97,7 @@ class RoundLines:
         self._spinner.__exit__(*error)
 
     def __call__(self, rows: Rows) -> None:
-        """Print the last row's line."""
+        """Print the line of the last row."""
         if len(rows) == 1:
             self._console.print(HEADER, style="bold", highlight=False)
         self._console.print(_line(rows[-1], self._num_rounds, rows), highlight=False)
@@ -105,7 +105,7 @@ class RoundLines:
 
 
 def table(summary: dict[str, Any]) -> Table:
-    """Return the short table that a run ends with."""
+    """Return the short table that is printed at the end of a run."""
     result = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     result.add_row("final test accuracy", f"{summary['final_accuracy']:.2%}")
     result.add_row(

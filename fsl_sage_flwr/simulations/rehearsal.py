@@ -1,4 +1,4 @@
-"""A few rounds in this process, with the algorithm's own strategy and handlers."""
+"""Train a few rounds in this process, with the algorithm's own strategy and handlers."""
 
 import time
 import uuid
@@ -18,22 +18,22 @@ from ..strategies import SplitStrategy
 from ..task import SplitTask
 
 AroundClient = Callable[[Callable[[], Message]], Message]
-"""Runs a client on a message, and does something before and after."""
+"""Runs the given client's work, and may do something before and after it."""
 
 
 class RehearsalGrid(Grid):
-    """Run a ClientApp for every message, in this process; no SuperLink is there.
+    """Runs a ClientApp for every message in this process, without a SuperLink.
 
     Parameters
     ----------
     app : ClientApp
-        What clients do.
+        The app of the clients.
     nodes : int
-        Clients that are there: the first of ``clients``.
+        Number of clients that take part; they are the first of ``clients``.
     clients : int
-        Clients of the federation, for how much data each has.
+        Number of clients in the federation, which decides how much data each has.
     around : callable
-        Around each client's work.
+        Called with each client's work.
     """
 
     def __init__(self, app: ClientApp, nodes: int, clients: int, around: AroundClient) -> None:
@@ -51,7 +51,7 @@ class RehearsalGrid(Grid):
         }
 
     def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
-        """Make a message: outside of a run Flower does not know who sends it."""
+        """Make a message with complete metadata, which Flower cannot add outside of a run."""
         metadata = Metadata(
             run_id=1,
             message_id=uuid.uuid4().hex,
@@ -63,7 +63,7 @@ class RehearsalGrid(Grid):
             ttl=ttl,
             message_type=kind,
         )
-        # Flower's types leave this argument out: it is meant for what moves messages, as this does.
+        # Flower's type hints omit this argument, which is for code that transports messages.
         made: Message = Message(content, metadata=metadata)  # type: ignore[call-overload]
         return made
 
@@ -72,7 +72,7 @@ class RehearsalGrid(Grid):
 
     @property
     def run(self) -> Any:
-        """There is none."""
+        """None, because there is no run."""
         return None
 
     def create_message(
@@ -83,15 +83,15 @@ class RehearsalGrid(Grid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """Make a message; Flower asks every Grid for this."""
+        """Make a message; Flower requires this method of every Grid."""
         return self.new_message(content, dst_node_id, message_type, ttl or 3600.0)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes."""
+        """Return the ids of the nodes."""
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Have each message answered at once."""
+        """Run the clients on the messages now, and keep their answers."""
         ids = []
         for message in messages:
             key, context = message.metadata.message_id, self._contexts[message.metadata.dst_node_id]
@@ -118,25 +118,25 @@ def rehearse(
     clients: int,
     around: AroundClient = lambda work: work(),
 ) -> SplitStrategy:
-    """Train the rounds in which an algorithm reaches its largest memory.
+    """Train the rounds in which an algorithm needs the most memory.
 
     Parameters
     ----------
     config : RunConfig
         Names the algorithm.
     server_task : SplitTask
-        The server's.
+        The server's task.
     app : ClientApp
-        The clients'.
+        The app of the clients.
     nodes, clients : int
-        Clients that take part, and clients of the federation.
+        Number of clients that take part, and number of clients in the federation.
     around : callable, optional
-        Around each client's work.
+        Called with each client's work.
 
     Returns
     -------
     SplitStrategy
-        As it is after the last round.
+        The strategy after the last round.
     """
     options, rounds = config.options, 1
     rehearsal = ALGORITHMS[config.algorithm].rehearsal
@@ -144,7 +144,7 @@ def rehearse(
         options, rounds = rehearsal(options)
     all_train = replace(config, options=options, fraction_train=1.0, fraction_evaluate=0.0)
     strategy = build_strategy(all_train, server_task)
-    strategy.roster.registration_timeout = 0.0  # the other clients will not come
+    strategy.roster.registration_timeout = 0.0  # the other clients never register
     grid = RehearsalGrid(app, nodes, clients, around)
     strategy.start(grid, strategy.initial_arrays(), num_rounds=rounds)
     return strategy

@@ -5,7 +5,7 @@ import shlex
 from ..app.config import all_defaults
 from .load_results import CLIENTS, Run
 
-# Where a repetition leaves its results is for whoever repeats it to say.
+# The person who repeats a run decides where the new results go.
 _LEFT_OUT = ("results-dir", "run-name")
 _FEDERATION = {
     CLIENTS: "--clients",
@@ -17,11 +17,11 @@ _FEDERATION = {
 
 
 def command_line(run: Run) -> str:
-    """Return the ``fsl-sage run`` line that does a run again.
+    """Return the ``fsl-sage run`` command that repeats a run.
 
-    Every key that differs from its default is in it, but for ``results-dir`` and
-    ``run-name``: nobody wants to write over the run. The federation's options are those that
-    were recorded; a deployment recorded none.
+    It contains every key that differs from its default, except ``results-dir`` and
+    ``run-name``, so that it does not overwrite the run. It contains the options of the
+    federation that were recorded; a deployment records none.
     """
     words = ["fsl-sage", "run"]
     for key, option in _FEDERATION.items():

@@ -24,7 +24,7 @@ from .result_table import readable_table
 class _Image:
     """A picture on the page.
 
-    Its SVG travels as an image of its own: ids inside one are then not those of another.
+    Each SVG is embedded as a separate image, so that ids in different SVGs cannot clash.
     """
 
     title: str
@@ -36,18 +36,18 @@ class _Image:
 def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwidth: float) -> str:
     """Return the page.
 
-    It is readable without a network and without JavaScript, on a dark screen and on paper.
+    The page can be read without a network and without JavaScript, on a dark screen and on paper.
 
     Parameters
     ----------
     directory : Path
-        What was read; the page's title.
+        The directory that was read; its name is the page's title.
     runs : list of Run
-        All runs, with those that are not compared.
+        All runs, including those that are not compared.
     comparison : Comparison
-        The completed ones.
+        The comparison of the completed runs.
     bandwidth : float
-        Of a client's link, Mbit/s.
+        Bandwidth of a client's link, Mbit/s.
     """
     pictures, not_drawn = draw_all(comparison, bandwidth)
     table = readable_table(comparison)
@@ -83,7 +83,7 @@ def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwi
 
 
 def _differing(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return each setting that differs, with its values in words."""
+    """Return each setting that differs, with its values as text."""
     runs = comparison.rounds.drop_duplicates("run")
     settings = []
     for key in [*comparison.settings, "seed"]:
@@ -94,7 +94,7 @@ def _differing(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
-    """Return each key that all compared runs share: its value, and whether it is the default."""
+    """Return the keys that all compared runs share: value, and whether it is the default."""
     runs = comparison.rounds.drop_duplicates("run")
     differing = {*differing_settings(comparison.rounds), "seed"}
     common = []
@@ -110,7 +110,7 @@ def _is_default(key: str, value: Any) -> bool:
 
 
 def _figures(run: Run) -> Mapping[str, str]:
-    """Return what a run came to, as text; empty when no round was finished."""
+    """Return a run's figures as text; empty if no round was finished."""
     if run.history.empty:
         return {}
     history = run.history

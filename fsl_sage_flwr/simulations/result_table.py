@@ -1,4 +1,4 @@
-"""Tables of results: one row per setting, mean and deviation over the seeds."""
+"""Tables of results: one row per setting, with mean and deviation over the seeds."""
 
 import math
 from collections.abc import Callable
@@ -26,15 +26,16 @@ FIGURES = (
 
 
 def results_table(comparison: Comparison) -> pd.DataFrame:
-    """Return one row per setting, numbers as they are.
+    """Return one row per setting, with unformatted numbers.
 
     Returns
     -------
     DataFrame
-        The settings; ``seeds``, their number; for each figure of :func:`run_figures` its
-        ``…_mean`` and ``…_std`` over the seeds (the sample's, NaN for one seed), accuracies
-        between 0 and 1, communication in bytes; ``reached``, the number of seeds that reached
-        the target. Runs of the same setting and seed are averaged first: they are one draw.
+        The settings; ``seeds``, the number of seeds; for each figure of :func:`run_figures`
+        its ``…_mean`` and ``…_std`` over the seeds (the sample standard deviation, NaN for one
+        seed), with accuracies between 0 and 1 and communication in bytes; ``reached``, the
+        number of seeds that reached the target. Runs of the same setting and seed are averaged
+        first, so that each seed counts once.
     """
     runs = run_figures(comparison)
     keys = list(comparison.settings)
@@ -71,17 +72,18 @@ def readable_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def format_table(comparison: Comparison, how: TableFormat) -> str:
-    """Return the table as Markdown, as LaTeX (it needs ``booktabs``), or as CSV.
+    """Return the table as Markdown, as LaTeX (which needs ``booktabs``), or as CSV.
 
-    CSV has the numbers of :func:`results_table`, for programs; the two others are read.
+    CSV has the unformatted numbers of :func:`results_table`, for programs; Markdown and LaTeX
+    are for people.
     """
     if how == "csv":
         return results_table(comparison).to_csv(index=False)
     text = readable_table(comparison)
     if how == "markdown":
-        right = ["left"] * len(comparison.settings)
-        right += ["right"] * (text.shape[1] - len(right))
-        return f"{text.to_markdown(index=False, colalign=right, disable_numparse=True)}\n"
+        alignment = ["left"] * len(comparison.settings)
+        alignment += ["right"] * (text.shape[1] - len(alignment))
+        return f"{text.to_markdown(index=False, colalign=alignment, disable_numparse=True)}\n"
     layout = "l" * len(comparison.settings)
     layout += "r" * (text.shape[1] - len(layout))
     latex = _latex_escaped(text).to_latex(index=False, escape=False, column_format=layout)
@@ -131,7 +133,7 @@ def _seconds(value: float) -> str:
 
 
 def _sorted(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Sort by algorithm, as they are listed everywhere, then by the other settings."""
+    """Sort by algorithm, in the usual order, then by the other settings."""
     first, *others = keys
     order = sorted(
         range(len(table)),

@@ -19,20 +19,20 @@ from .superlink import SuperLink
 
 @dataclass(frozen=True)
 class Federation:
-    """Size of the simulated federation and of the machine that it may use.
+    """Size of the simulated federation, and what it may use of the machine.
 
     Attributes
     ----------
     clients : int
-        Virtual clients.
+        Number of virtual clients.
     cpus_per_client : int
-        CPU threads of each client at work.
+        CPU threads of each client that is working.
     gpus_per_client : float
-        Share of a GPU of each client at work.
+        Share of a GPU of each client that is working.
     cpus, gpus : int or None
-        What Ray may use in all; None is everything there is.
+        Total number that Ray may use; None for all.
     visible_gpus : str or None
-        Which GPUs these are, as in ``CUDA_VISIBLE_DEVICES``; None is every one.
+        Which GPUs these are, as in ``CUDA_VISIBLE_DEVICES``; None for all.
     """
 
     clients: int = 4
@@ -62,31 +62,31 @@ def simulate(
     each_round: Callable[[Rows], None] = lambda rows: None,
     stop: Event | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Run one simulation on a SuperLink of its own.
+    """Run one simulation on a new SuperLink.
 
     Parameters
     ----------
     config, federation : RunConfig, Federation
-        What to train, and where.
+        What to train, and with which clients and resources.
     each_round : callable, optional
         Called after every round with the rows of the history so far.
     stop : Event, optional
-        Set from another thread: end everything and raise ``KeyboardInterrupt``.
+        Another thread sets this to end everything and to raise ``KeyboardInterrupt``.
 
     Returns
     -------
     tuple
-        The run's summary, with the log's end under ``log`` when it did not complete, and
-        its directory.
+        The run's summary, which has the path of the log under ``log`` if the run did not
+        complete, and the run's directory.
 
     Raises
     ------
     ConfigError
-        The directory holds a completed run, or another run is at work in it.
+        The directory holds a completed run, or another run is active in it.
     FlowerError
         Flower did not start, or refused the run.
     TrackerError
-        The package of the tracker that is asked for is not installed.
+        The package of the requested tracker is not installed.
     """
     require(config.tracker)
     with claim_for_command(config) as claim:

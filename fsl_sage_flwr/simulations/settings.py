@@ -1,4 +1,4 @@
-"""From a command line's presets and ``key=value`` words to a checked configuration."""
+"""Read a command line's presets and ``key=value`` words into a checked configuration."""
 
 import tomllib
 from importlib import resources
@@ -11,13 +11,13 @@ PRESETS, EXPERIMENTS = "presets", "experiments"
 
 
 def preset_names(folder: str = PRESETS) -> list[str]:
-    """Return the presets of one run that come with the package, or its ``EXPERIMENTS``."""
+    """Return the names of the package's presets of one run, or of its ``EXPERIMENTS``."""
     found = (resources.files("fsl_sage_flwr.simulations") / folder).iterdir()
     return sorted(p.name.removesuffix(".toml") for p in found if p.name.endswith(".toml"))
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Return the keys of a preset or an experiment of the package, or of a TOML file.
+    """Return the keys of one of the package's presets or experiments, or of a TOML file.
 
     Raises
     ------
@@ -40,12 +40,12 @@ def read_preset(name: str) -> dict[str, Any]:
 
 
 def read_words(words: list[str]) -> dict[str, Any]:
-    """Return the keys of ``key=value`` words, values as their keys' types.
+    """Return the keys of ``key=value`` words, with values converted to the keys' types.
 
     Raises
     ------
     ConfigError
-        A word has no ``=``, or a value is not of its key's type.
+        A word has no ``=``, or a value does not have its key's type.
     """
     kinds = {key: type(default) for key, default in all_defaults().items()}
     values = {}
@@ -58,23 +58,25 @@ def read_words(words: list[str]) -> dict[str, Any]:
 
 
 def given(preset: str | None, words: list[str]) -> dict[str, Any]:
-    """Return the keys that a preset and words give, unchecked; words win over the preset."""
+    """Return the keys of a preset and of words, unchecked; words override the preset."""
     values = {**(read_preset(preset) if preset else {}), **read_words(words)}
     if any(isinstance(value, list) for value in values.values()):
-        raise ConfigError(f"preset {preset!r} is of many runs: fsl-sage sweep --preset {preset}")
+        raise ConfigError(
+            f"preset {preset!r} describes several runs; use fsl-sage sweep --preset {preset}"
+        )
     return values
 
 
 def resolve(preset: str | None, words: list[str]) -> RunConfig:
-    """Return the checked configuration; words win over the preset.
+    """Return the checked configuration; words override the preset.
 
-    Relative directories are made absolute: Flower's processes run elsewhere.
+    Relative directories are made absolute, because Flower's processes run in another directory.
     """
     return RunConfig.from_run_config(absolute_paths(given(preset, words)))
 
 
 def absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys with absolute directories, that of the results always there."""
+    """Return the keys with absolute directories; ``results-dir`` is always included."""
     found = {"results-dir": RunConfig().results_dir, **values}
     for key in ("results-dir", "resume"):
         path = found.get(key)

@@ -1,4 +1,4 @@
-"""A SuperLink of one's own, ended with the command that needed it."""
+"""A SuperLink that only one command uses, and that ends with this command."""
 
 import json
 import os
@@ -21,26 +21,26 @@ STOP_TIMEOUT = 15.0
 
 
 class FlowerError(RuntimeError):
-    """Flower did not do what it was asked to; the text is its own last words."""
+    """Flower did not do what was requested; the text is the end of Flower's output."""
 
 
 class SuperLink:
-    """Start ``flower-superlink`` for simulations on a free port, and end it.
+    """Starts ``flower-superlink`` for simulations on a free port, and ends it.
 
-    Nothing of the user's Flower home is read or written.
+    The user's Flower home is neither read nor written.
 
     Parameters
     ----------
     directory : Path
-        For its home, its log and its state.
+        Directory for the SuperLink's home, log and state.
     working_directory : Path
-        Where it runs: the app's directory.
+        Directory in which the SuperLink runs: the app's directory.
     threads : int
-        With how many each of its processes computes, server and clients alike.
+        Number of threads of each process, for server and clients alike.
     visible_gpus : str, optional
-        The GPUs that its processes see, as in ``CUDA_VISIBLE_DEVICES``.
+        The GPUs that the processes see, as in ``CUDA_VISIBLE_DEVICES``.
     environment : mapping, optional
-        What its processes find in their environment, beside this process's.
+        Environment variables for the processes, in addition to those of this process.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class SuperLink:
         deadline = time.monotonic() + START_TIMEOUT
         while not _is_open(port):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                last_words = self.log.read_text(errors="replace")[-2000:]
+                log_end = self.log.read_text(errors="replace")[-2000:]
                 self._stop()
-                raise FlowerError(f"flower-superlink did not start:\n{last_words}")
+                raise FlowerError(f"flower-superlink did not start:\n{log_end}")
             time.sleep(0.1)
         return self
 
@@ -98,7 +98,7 @@ class SuperLink:
         Raises
         ------
         FlowerError
-            ``flwr run`` refused.
+            ``flwr run`` refused the run.
         """
         options = " ".join(f"{key}={value}" for key, value in federation.items())
         words = ["run", str(app), CONNECTION, "--run-config", str(run_config)]
@@ -122,29 +122,29 @@ class SuperLink:
         try:
             answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
         except ValueError:
-            words_ = (done.stdout + done.stderr).strip()[-2000:]
-            raise FlowerError(f"flwr {words[0]} said: {words_}") from None
+            output = (done.stdout + done.stderr).strip()[-2000:]
+            raise FlowerError(f"flwr {words[0]} said: {output}") from None
         return answer
 
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
             **self._extra,
-            # Flower starts its own programs by name: they are beside this Python.
+            # Flower starts its own programs by name; they are in the directory of this Python.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "FLWR_HOME": str(self._home),
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             **({} if self._visible_gpus is None else {"CUDA_VISIBLE_DEVICES": self._visible_gpus}),
-            # Server and clients share the cores: no more threads than those, and one that
-            # waits must not spin.
+            # Server and clients share the cores, so each process uses only this many threads, and
+            # a waiting thread must not spin.
             "OMP_NUM_THREADS": str(self._threads),
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
 
     def _stop(self) -> None:
-        """End the SuperLink and everything that it started, Ray's processes among them."""
+        """End the SuperLink and everything that it started, including Ray's processes."""
         if self._process is None:
             return
         family = self._family(self._process.pid)
@@ -161,8 +161,8 @@ class SuperLink:
     def _family(self, pid: int) -> list[psutil.Process]:
         """Return this SuperLink's descendants, and orphans that have its environment.
 
-        Ray's agents overwrite their environment with their title; its other processes
-        may have lost their parent.
+        Both are needed: Ray's agents overwrite their environment with their title, and other
+        processes of Ray may have lost their parent.
         """
         family = set[psutil.Process]()
         with suppress(psutil.NoSuchProcess):
@@ -176,7 +176,7 @@ class SuperLink:
 
 
 def _program(name: str) -> str:
-    """Return the path of one of Flower's programs, of this Python's environment first."""
+    """Return the path of one of Flower's programs; this Python's environment comes first."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:

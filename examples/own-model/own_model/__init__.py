@@ -1,1 +1,1 @@
-"""FSL-SAGE with a model and data of one's own."""
+"""FSL-SAGE with your own model and data."""

@@ -1,4 +1,4 @@
-"""The commands of ``fsl-sage``, one a file."""
+"""The commands of ``fsl-sage``, one per file."""
 
 from .cuts import add_cuts_command
 from .data import add_data_command

@@ -11,12 +11,12 @@ from .federation_options import positive
 
 
 def add_cuts_command(commands: Any) -> None:
-    """Add the command to the parser's."""
+    """Add this command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "cuts",
         help="where a model can be cut, and what each cut costs",
-        description="List a model's cuts: smashed data, sizes, FLOPs, bytes of a round.",
-        epilog="key=value: batch-size, local-epochs, and any algorithm's own",
+        description="List a model's cuts with smashed data, sizes, FLOPs and bytes per round.",
+        epilog="key=value: batch-size, local-epochs, and the options of any algorithm",
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
     parser.add_argument("--model", default="resnet18", help="a model of the catalogue (resnet18)")
@@ -25,7 +25,7 @@ def add_cuts_command(commands: Any) -> None:
         help="shape of an image (3 32 32)",
     )  # fmt: skip
     parser.add_argument("--classes", type=positive, default=10, help="number of classes (10)")
-    parser.add_argument("--depth", type=positive, default=2, help="of the submodules (2)")
+    parser.add_argument("--depth", type=positive, default=2, help="how deep to look (2)")
     parser.add_argument("--preset", help="settings by name or a TOML file")
     parser.set_defaults(command=_cuts)
 
@@ -33,7 +33,7 @@ def add_cuts_command(commands: Any) -> None:
 def _cuts(options: argparse.Namespace, console: Console, errors: Console) -> int:
     values = given(options.preset, [f"model={options.model}", *options.settings])
     found = cut_table(values, tuple(options.image), options.classes, options.depth)
-    # A pipe has no width: nothing may be cut off there.
+    # A pipe has no width, so choose one at which no column is cut off.
     wide = console if console.is_terminal else Console(width=200)
     wide.print(found)
     return 0

@@ -17,11 +17,11 @@ from ..settings import read_words, resolve
 
 
 def add_leakage_command(commands: Any) -> None:
-    """Add the command to the parser's."""
+    """Add this command to the parser."""
     default = Effort()
     parser = commands.add_parser(
         "leakage",
-        help="measure what the smashed data at a cut give away of the inputs",
+        help="measure how much of the inputs the smashed data at a cut reveal",
         description="Measure the distance correlation between inputs and smashed data, and train "
         "a decoder that reconstructs the inputs; draw both side by side.",
         epilog="fsl-sage leakage model=resnet18 dataset=cifar10 cut=layer2; fsl-sage leakage "
@@ -29,14 +29,16 @@ def add_leakage_command(commands: Any) -> None:
     )
     parser.add_argument(
         "words", nargs="*", metavar="RUN_DIR | key=value",
-        help="a completed run's directory: its configuration and its client half; and keys of "
-        "the run configuration, which win (no directory: a client half as it is initialised)",
+        help="directory of a completed run, for its configuration and client half; and keys that "
+        "override its configuration (without a directory: a newly initialised client half)",
     )  # fmt: skip
-    parser.add_argument("--preset", help="settings by name or a TOML file, without a directory")
+    parser.add_argument(
+        "--preset", help="settings by name or a TOML file, if no directory is given"
+    )
     for name, what in (
         ("steps", "training steps of the decoder"),
-        ("images", "training images for the decoder, at most"),
-        ("samples", "test images to measure on, at most"),
+        ("images", "largest number of training images for the decoder"),
+        ("samples", "largest number of test images to measure on"),
     ):
         value = getattr(default, name)
         parser.add_argument(f"--{name}", type=_whole, default=value, help=f"{what} ({value})")
@@ -45,8 +47,8 @@ def add_leakage_command(commands: Any) -> None:
 
 
 def leakage(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Measure, print, draw."""
-    # Here and not above: matplotlib takes a second that other commands need not wait for.
+    """Measure, print a table and draw a picture."""
+    # Imported here, because matplotlib takes a second to import and other commands do not need it.
     from ..leakage.picture import draw
 
     directories = [word for word in options.words if "=" not in word]
@@ -71,7 +73,7 @@ def leakage(options: argparse.Namespace, console: Console, errors: Console) -> i
 def _chosen(
     directories: list[str], words: list[str], preset: str | None
 ) -> tuple[RunConfig, dict[str, torch.Tensor] | None, str]:
-    """Return the configuration, the weights if a run has them, and whose they are."""
+    """Return the configuration, a run's weights or None, and a description of the client half."""
     if not directories:
         return resolve(preset, words), None, "client half as initialised"
     if len(directories) > 1 or preset:

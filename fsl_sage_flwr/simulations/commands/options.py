@@ -1,4 +1,4 @@
-"""What the commands on results share: their options, and how they write a file."""
+"""Options and helpers that the commands for results share."""
 
 import argparse
 from pathlib import Path
@@ -14,12 +14,12 @@ BANDWIDTH = 100.0
 
 
 def add_comparison_options(parser: argparse.ArgumentParser) -> None:
-    """Add the directory, the target, the budget, and which bytes count."""
+    """Add the options for the directory, the target, the budget and the counting of bytes."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
     parser.add_argument(
         "--target", type=_share, metavar="ACC",
-        help="accuracy whose cost is looked for, 0 to 1 (the highest whole percent that every "
-        "setting reached)",
+        help="target accuracy, 0 to 1, whose cost is reported (the highest whole percent that "
+        "every setting reached)",
     )  # fmt: skip
     parser.add_argument(
         "--budget-mib", type=_above_zero, metavar="MIB",
@@ -27,7 +27,7 @@ def add_comparison_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--count", choices=get_args(Count), default="measured",
-        help="bytes of all messages, or as published figures count them (measured)",
+        help="count the bytes of all messages, or count as published figures do (measured)",
     )  # fmt: skip
 
 
@@ -35,12 +35,12 @@ def add_bandwidth_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--bandwidth``."""
     parser.add_argument(
         "--bandwidth", type=_above_zero, default=BANDWIDTH, metavar="MBIT",
-        help=f"of each client's link, Mbit/s, in the picture of times ({BANDWIDTH:g})",
+        help=f"bandwidth of each client's link, Mbit/s, in the picture of times ({BANDWIDTH:g})",
     )  # fmt: skip
 
 
 def comparison_of(options: argparse.Namespace, results: pd.DataFrame) -> Comparison:
-    """Return what the options compare."""
+    """Return the comparison of the results that the options describe."""
     budget = None if options.budget_mib is None else options.budget_mib * MIB
     return compare(results, target=options.target, budget=budget, count=options.count)
 
@@ -51,7 +51,7 @@ def write(path: Path, content: bytes) -> None:
     Raises
     ------
     ConfigError
-        It cannot be written.
+        The file cannot be written.
     """
     if not path.parent.is_dir():
         raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
@@ -62,7 +62,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def say(console: Console, text: str, end: str = "\n") -> None:
-    """Print text as it is: no colours in it, no line broken."""
+    """Print text unchanged, without colours and without breaking lines."""
     console.print(text, markup=False, highlight=False, soft_wrap=True, end=end)
 
 

@@ -1,4 +1,4 @@
-"""``fsl-sage plot``: pictures."""
+"""``fsl-sage plot``: pictures of results."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from ..load_results import load_results
 from .options import add_bandwidth_option, add_comparison_options, comparison_of, say, write
 
 ALL = "all"
-# The names of `pictures.KINDS`, which are not imported here: matplotlib takes a second.
+# The names in `pictures.KINDS`, which is not imported here because matplotlib takes a second.
 KIND_NAMES = (
     "accuracy-communication", "accuracy-rounds", "loss-communication", "loss-rounds",
     "accuracy-alpha", "scatter-alpha", "time", "align-interval", "head-size",
@@ -20,21 +20,21 @@ FORMATS = ("png", "svg")
 
 
 def add_plot_command(commands: Any) -> None:
-    """Add the command to the parser's."""
+    """Add this command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "plot",
         help="pictures of results",
-        description="Draw the completed runs under a directory, PNG and SVG.",
+        description="Draw the completed runs under a directory, as PNG and SVG.",
     )
     add_comparison_options(parser)
     add_bandwidth_option(parser)
     parser.add_argument(
         "--kind", choices=(*KIND_NAMES, ALL), nargs="+", action="extend", metavar="KIND",
-        help=f"{', '.join(KIND_NAMES)}, or all that the results have something for (all)",
+        help=f"{', '.join(KIND_NAMES)}, or all, which draws what the results allow (all)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (DIR/pictures)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output directory (DIR/pictures)")
     parser.add_argument(
-        "--format", type=_formats, default=FORMATS, metavar="png,svg", help="files (png,svg)"
+        "--format", type=_formats, default=FORMATS, metavar="png,svg", help="file formats (png,svg)"
     )
     parser.set_defaults(command=_plot)
 

@@ -11,16 +11,16 @@ from .options import add_bandwidth_option, add_comparison_options, comparison_of
 
 
 def add_report_command(commands: Any) -> None:
-    """Add the command to the parser's."""
+    """Add this command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "report",
         help="one HTML page with tables, pictures and every run",
-        description="Write one self-contained HTML page on the runs under a directory: tables, "
+        description="Write one self-contained HTML page about the runs under a directory: tables, "
         "pictures, settings, each run's configuration and how to repeat it.",
     )
     add_comparison_options(parser)
     add_bandwidth_option(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (DIR/report.html)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="output file (DIR/report.html)")
     parser.set_defaults(command=_report)
 
 

@@ -12,23 +12,23 @@ from .options import add_comparison_options, comparison_of, say, write
 
 
 def add_results_command(commands: Any) -> None:
-    """Add the command to the parser's."""
+    """Add this command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "results",
-        help="a table of results, mean and deviation over the seeds",
+        help="a table of results, with mean and deviation over the seeds",
         description="Print a table of the completed runs under a directory, one row per "
-        "setting, mean and standard deviation over the seeds.",
+        "setting, with mean and standard deviation over the seeds.",
     )
     add_comparison_options(parser)
     parser.add_argument(
         "--format", choices=("markdown", "csv", "latex"), default="markdown",
-        help="of the table (markdown); csv has the plain numbers",
+        help="format of the table (markdown); csv has unformatted numbers",
     )  # fmt: skip
     parser.add_argument(
         "--rounds", action="store_true",
-        help="instead of the table, every round of every run with all its settings, as CSV",
+        help="print every round of every run with all its settings as CSV, instead of the table",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead")
     parser.set_defaults(command=_results)
 
 

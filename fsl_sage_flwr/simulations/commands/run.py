@@ -14,7 +14,7 @@ from .federation_options import AUTO, add_federation_options, federation_of, usa
 
 
 def add_run_command(commands: Any) -> None:
-    """Add the command to the parser's."""
+    """Add this command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "run",
         help="train in a simulation on this machine",

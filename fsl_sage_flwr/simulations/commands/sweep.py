@@ -26,17 +26,17 @@ from .federation_options import (
     usable_gpus,
 )
 
-# What a client's memory does not depend on.
+# Keys that do not affect how much memory a client needs.
 SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}
 
 
 def add_sweep_command(commands: Any) -> None:
-    """Add the command to the parser's."""
+    """Add this command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "sweep",
         help="run every combination of lists of settings",
         description="Run every combination of lists of settings, several at a time. Runs that "
-        "are completed already are not run again.",
+        "are already completed are not run again.",
         epilog="key=v1,v2: any key of the run configuration, e.g. fsl-sage sweep --jobs 2 "
         "batch-size=32,64 distribution=noniid_dirichlet alpha=0.1,1 seed=200,201",
     )
@@ -85,15 +85,15 @@ def _sweep(options: argparse.Namespace, console: Console, errors: Console) -> in
 def _measured_shares(
     runs: Sequence[Combination], clients: int, gpus: Sequence[str], jobs: int, console: Console
 ) -> dict[str, float]:
-    """Measure once for runs whose clients take the same memory; say what was chosen."""
+    """Measure once for all runs whose clients need the same memory; print each choice."""
     shares = dict[str, GpuShare]()
     found = {}
     for run in runs:
-        alike = identity(replace(run.config, **SAME_MEMORY))
-        if alike not in shares:
-            shares[alike] = automatic_share(run.config, clients, gpus, jobs)
-            _say(console, f"{run.label}: {shares[alike].text}")
-        found[run.label] = shares[alike].share
+        group = identity(replace(run.config, **SAME_MEMORY))
+        if group not in shares:
+            shares[group] = automatic_share(run.config, clients, gpus, jobs)
+            _say(console, f"{run.label}: {shares[group].text}")
+        found[run.label] = shares[group].share
     return found
 
 

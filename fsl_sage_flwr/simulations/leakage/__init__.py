@@ -1,4 +1,4 @@
-"""``fsl-sage leakage``: how much of the inputs the smashed data at a cut give away."""
+"""``fsl-sage leakage``: how much of the inputs the smashed data at a cut reveal."""
 
 from .distance_correlation import distance_correlation
 from .measurement import Leakage, measure

@@ -1,6 +1,6 @@
-"""A decoder that tries to get the inputs back from the smashed data.
+"""A decoder that tries to reconstruct the inputs from the smashed data.
 
-``C H W`` the images' shape, ``D h w`` that of smashed data which are maps.
+``C H W`` is the shape of an image, ``D h w`` the shape of smashed data that are maps.
 """
 
 import math
@@ -15,16 +15,16 @@ HIDDEN = 512
 
 
 class Decoder(nn.Module):
-    """Reconstruct images: convolutions and upsampling for maps, else an MLP.
+    """Reconstructs images, with convolutions and upsampling for maps, otherwise with an MLP.
 
-    It adds to the mean image, and so begins where somebody would guess who has seen no
-    smashed data.
+    Its output is added to the mean image. The training therefore starts from the best guess
+    that is possible without smashed data.
 
     Parameters
     ----------
     shapes : list of torch.Size
-        Of each smashed tensor, without the samples' axis. One of three axes is a map;
-        anything else is flattened and joined.
+        Shape of each smashed tensor, without the axis of the samples. A single tensor with
+        three axes is a map; all other tensors are flattened and joined.
     mean_image : Tensor
         ``(C, H, W)``.
     """
@@ -32,8 +32,8 @@ class Decoder(nn.Module):
     def __init__(self, shapes: list[torch.Size], mean_image: Tensor) -> None:
         super().__init__()
         self.mean_image = nn.Parameter(mean_image.clone())
-        maps = len(shapes) == 1 and len(shapes[0]) == 3 and min(shapes[0][1:]) > 1
-        if maps:
+        is_map = len(shapes) == 1 and len(shapes[0]) == 3 and min(shapes[0][1:]) > 1
+        if is_map:
             self.body = _upsampling(shapes[0], mean_image.shape)
         else:
             width = sum(math.prod(shape) for shape in shapes)
@@ -62,20 +62,20 @@ def train_decoder(
     learning_rate: float,
     generator: torch.Generator,
 ) -> None:
-    """Train on the mean squared error, by Adam, its rate falling to zero along a cosine.
+    """Train with Adam on the mean squared error; the rate falls to zero along a cosine.
 
     Parameters
     ----------
     decoder : Decoder
         Trained in place; in eval mode afterwards.
     draw : callable
-        From rows to their smashed data, as the server would get them: with fresh noise.
+        Returns the smashed data of given rows as the server would get them, with new noise.
     images : Tensor
-        ``(N, C, H, W)``, what the rows' smashed data are made of.
+        ``(N, C, H, W)``, the images from which the smashed data were computed.
     steps, batch_size, learning_rate
-        Of the training.
+        Settings of the training.
     generator : torch.Generator
-        Draws the rows, on the CPU.
+        A CPU generator that draws the rows.
     """
     optimizer = torch.optim.Adam(decoder.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
@@ -92,8 +92,8 @@ def train_decoder(
 
 def _upsampling(shape: torch.Size, image: torch.Size) -> nn.Sequential:
     doublings = max(0, round(math.log2(image[1] / shape[1])))
-    # It only brings smashed data of any scale, clipped ones too, to one; no momentum: its
-    # statistics are those of all steps, however few.
+    # This layer only normalises the scale of the smashed data, which may be clipped. Without
+    # momentum its statistics are the mean over all steps, even if there are few.
     layers: list[nn.Module] = [nn.BatchNorm2d(shape[0], affine=False, momentum=None)]
     layers += _convolution(shape[0], WIDTH)
     width = WIDTH

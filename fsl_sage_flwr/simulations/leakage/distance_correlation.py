@@ -1,4 +1,4 @@
-"""Distance correlation of two random vectors, of whatever dimensions."""
+"""Distance correlation of two random vectors of any dimensions."""
 
 import math
 
@@ -9,13 +9,13 @@ from torch import Tensor
 def distance_correlation(first: Tensor, second: Tensor) -> float:
     """Return the bias-corrected distance correlation of paired samples.
 
-    0 for independent vectors, 1 for those that a shift, a rotation and a scale turn into each
-    other (Székely, Rizzo and Bakirov 2007). The plain statistic goes to 1 as the dimension
-    outgrows the sample, whether or not anything depends on anything: pixels and activations
-    have thousands. This is the bias-corrected one of Székely and Rizzo (2013, "The distance
-    correlation t-test of independence in high dimension"), from U-centred distances, and its
-    square root, so that it is on the usual scale; where the corrected square is below zero,
-    0 is returned.
+    It is 0 for independent vectors, and 1 if a shift, a rotation and a scaling turn one vector
+    into the other (Székely, Rizzo and Bakirov 2007). The plain statistic goes to 1 if there are
+    many more dimensions than samples, even for independent vectors, and pixels and activations
+    have thousands of dimensions. Therefore this is the bias-corrected statistic of Székely and
+    Rizzo (2013, "The distance correlation t-test of independence in high dimension"), computed
+    from U-centred distances. Its square root is returned, which is on the usual scale; a
+    negative corrected square gives 0.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def distance_correlation(first: Tensor, second: Tensor) -> float:
     Raises
     ------
     ValueError
-        There are fewer than four samples, or not as many in both.
+        There are fewer than four samples, or the two numbers of samples differ.
     """
     count = len(first)
     if count < 4 or len(second) != count:
         raise ValueError(
-            f"{count} and {len(second)} samples: as many of both are needed, and at least 4"
+            f"{count} and {len(second)} samples: both must have the same number, at least 4"
         )
     a, b = _centred_distances(first), _centred_distances(second)
     # Both sums are divided by N(N - 3) in the definition, which cancels here.
@@ -49,7 +49,7 @@ def distance_correlation(first: Tensor, second: Tensor) -> float:
 def _centred_distances(samples: Tensor) -> Tensor:
     """Return the U-centred distance matrix, ``(N, N)``, float64."""
     flat = samples.reshape(len(samples), -1).double()
-    # Without the quick way by matrix products, which loses digits of small distances.
+    # The faster computation with matrix products loses precision for small distances.
     distances = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
     count = len(flat)
     rows = distances.sum(dim=1) / (count - 2)

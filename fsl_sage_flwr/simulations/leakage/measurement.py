@@ -1,4 +1,4 @@
-"""What the smashed data at a cut give away, measured."""
+"""Measure how much of the inputs the smashed data at a cut reveal."""
 
 import math
 from collections.abc import Mapping
@@ -25,16 +25,16 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured with.
+    """The size of a measurement.
 
     Attributes
     ----------
     steps : int
-        Of the decoder's training, in batches of 64.
+        Training steps of the decoder, in batches of 64.
     images : int
-        Of the training split, for the decoder to train on, at most.
+        Largest number of training images for the decoder.
     samples : int
-        Of the test split, for the distance correlation and the decoder's error, at most; at
+        Largest number of test images for the distance correlation and the decoder's error; at
         least four.
     """
 
@@ -45,23 +45,23 @@ class Effort:
 
 @dataclass(frozen=True)
 class Leakage:
-    """What was found at a cut. Errors are of pixels from 0 to 1.
+    """The results at a cut. Errors are for pixel values from 0 to 1.
 
     Attributes
     ----------
     cut : str
         First submodule of the server half.
     smashed_shapes : tuple of tuple of int
-        Of what crosses the cut, one sample's.
+        Shape of one sample of each tensor that crosses the cut.
     samples : int
-        Test images that it was measured on.
+        Number of test images that were measured.
     distance_correlation : float
         Between these images and their smashed data, bias-corrected, 0 to 1.
     decoder_error, mean_image_error : float
         Mean squared error of the decoder's reconstructions, and of the mean training image
-        in their place.
+        used as reconstruction.
     originals, reconstructions : Tensor
-        ``(10, C, H, W)``, from 0 to 1, of the test split; fewer if that is smaller.
+        ``(10, C, H, W)``, from 0 to 1, from the test split; fewer if the split is smaller.
     """
 
     cut: str
@@ -82,27 +82,28 @@ def psnr(error: float) -> float:
 def measure(
     config: RunConfig, weights: Mapping[str, Tensor] | None, effort: Effort = Effort()
 ) -> Leakage:
-    """Measure what smashed data tell of the inputs, as an upload of training sends them.
+    """Measure how much of the inputs the smashed data reveal, as training uploads them.
 
-    In training mode, in batches of ``batch-size``, without augmentation, clipped and noised
-    as ``smashed-clip-norm`` and ``smashed-noise-multiplier`` say. The decoder is somebody who
-    holds the client half and images like the clients': it is trained on pairs of them from the
-    training split, with fresh noise in every step, and tried on the test split. The same
-    configuration gives the same figures: here the noise is drawn from its seed.
+    The client half runs in training mode, in batches of ``batch-size``, without augmentation.
+    Smashed data are clipped and noised as ``smashed-clip-norm`` and
+    ``smashed-noise-multiplier`` say. The decoder stands for an attacker who has the client half
+    and images like those of the clients: it is trained on images of the training split and
+    their smashed data, with new noise in every step, and tested on the test split. The same
+    configuration gives the same figures, because here the seed draws the noise.
 
     Parameters
     ----------
     config : RunConfig
-        Names model, cut, dataset, and what is done to the smashed data.
+        Names the model, the cut and the dataset, and the treatment of the smashed data.
     weights : Mapping or None
-        The client half's state_dict; None is as a run of this configuration initialises it.
+        The client half's state_dict; None for the initial weights of a run.
     effort : Effort
-        How much to measure with.
+        The size of the measurement.
 
     Raises
     ------
     ConfigError
-        The weights are not those of this model and cut.
+        The weights do not belong to this model and cut.
     """
     task = build_task(config)
     half = task.model.client
@@ -112,7 +113,7 @@ def measure(
         if own != {name: tensor.shape for name, tensor in weights.items()}:
             raise ConfigError(
                 f"the weights are not those of {config.model} cut before {task.model.cut} for "
-                f"images {shape}; leave model, cut and dataset as the run's"
+                f"images {shape}; do not change the run's model, cut and dataset"
             )
         half.load_state_dict(weights)
     train, test = load_images(config.dataset)
@@ -160,7 +161,7 @@ def measure(
 def _pairs(
     task: SplitTask, config: RunConfig, split: ImageDataset, most: int, purpose: str
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return images of a split, from 0 to 1, and their clean smashed data."""
+    """Return images of a split, from 0 to 1, and their smashed data, not clipped or noised."""
     seed = derive_seed(config.seed, "leakage", purpose)
     order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(seed))
     images = split.decode(order[:most].tolist())[0].to(task.device)

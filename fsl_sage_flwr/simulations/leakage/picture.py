@@ -1,4 +1,4 @@
-"""Inputs above what a decoder makes of their smashed data."""
+"""Draw inputs, and below them what a decoder reconstructs from their smashed data."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ def draw(originals: Tensor, reconstructions: Tensor, title: str, path: Path) -> 
     originals, reconstructions : Tensor
         ``(N, C, H, W)``, from 0 to 1; ``C`` is 1 or 3.
     title : str
-        Text above.
+        Text above the picture.
     path : Path
         The file; its directory must exist.
 
     Raises
     ------
     OSError
-        It cannot be written.
+        The file cannot be written.
     """
     count = len(originals)
     figure = Figure(figsize=(1.0 + 0.9 * count, 2.5), layout="constrained")

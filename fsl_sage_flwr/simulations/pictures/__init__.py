@@ -1,4 +1,4 @@
-"""The kinds of pictures that results are drawn as."""
+"""The kinds of pictures of results."""
 
 from .kinds import KINDS, draw, draw_all
 from .panels import NothingToDrawError

@@ -13,31 +13,31 @@ IID = "iid"
 
 
 def skew_of(comparison: Comparison) -> dict[str, str]:
-    """Return each run's place on the axis, in order: its alpha as text, or ``iid``.
+    """Return each run's position on the axis, in order: its alpha as text, or ``iid``.
 
-    Runs of another distribution are not in it.
+    Runs with another distribution are left out.
 
     Raises
     ------
     NothingToDrawError
-        There are not two places.
+        There are fewer than two different positions.
     """
     runs = comparison.rounds.drop_duplicates("run")
     dirichlet = runs[[not is_missing(alpha) for alpha in runs["alpha"]]]
     dirichlet = dirichlet.sort_values("alpha", key=lambda column: column.astype(float))
-    places = {str(row["run"]): value_text(row["alpha"]) for _, row in dirichlet.iterrows()}
-    places |= {str(run): IID for run in runs[runs["distribution"] == IID]["run"]}
-    if len(set(places.values())) < 2:
-        found = ", ".join(dict.fromkeys(places.values())) or "none"
+    positions = {str(row["run"]): value_text(row["alpha"]) for _, row in dirichlet.iterrows()}
+    positions |= {str(run): IID for run in runs[runs["distribution"] == IID]["run"]}
+    if len(set(positions.values())) < 2:
+        found = ", ".join(dict.fromkeys(positions.values())) or "none"
         raise NothingToDrawError(f"no two Dirichlet alphas (or iid) in the results: {found}")
-    return places
+    return positions
 
 
 def accuracy_against_alpha(comparison: Comparison) -> Picture:
-    """Draw the accuracy that the budget buys, by the heterogeneity of the clients.
+    """Draw the accuracy at the budget against the heterogeneity of the clients.
 
-    The ticks are evenly spaced: what differs is the alpha's size, and iid has none. Clients
-    are more alike to the right.
+    The ticks are evenly spaced, because alphas differ by orders of magnitude and iid has no
+    alpha. Clients are more alike to the right.
 
     Raises
     ------
@@ -53,14 +53,14 @@ def accuracy_against_alpha(comparison: Comparison) -> Picture:
     with picture_style():
         figure, axes = grid_of_axes(len(panels))
         for panel, ax in zip(panels, axes, strict=True):
-            here = figures[figures["run"].isin(panel.rounds["run"])]
+            in_panel = figures[figures["run"].isin(panel.rounds["run"])]
             for name, style in look.items():
-                runs = here[here["algorithm"] == name]
+                runs = in_panel[in_panel["algorithm"] == name]
                 values = runs.groupby(runs["run"].map(skew))["accuracy_at_budget"]
                 means, spread = values.mean().reindex(ticks), values.std().reindex(ticks)
                 known = means.notna()
                 ax.errorbar(
-                    [i for i, there in enumerate(known) if there], 100 * means[known],
+                    [i for i, is_known in enumerate(known) if is_known], 100 * means[known],
                     yerr=100 * spread[known].fillna(0.0), capsize=2.0, elinewidth=0.8,
                     **style.line(),
                 )  # fmt: skip
@@ -82,7 +82,7 @@ def accuracy_against_alpha(comparison: Comparison) -> Picture:
 
 
 def spread_text(figures: pd.DataFrame) -> str:
-    """Return the caption's sentence on seeds."""
+    """Return the caption's sentence about the seeds."""
     if figures["seed"].nunique() < 2:
         return "One seed."
     return "Means over the seeds; the bars are one standard deviation."

@@ -1,4 +1,4 @@
-"""Final accuracy against a number: the alignment interval, or the size of a head."""
+"""Final accuracy against a number: the alignment interval or the size of the auxiliary head."""
 
 from collections.abc import Collection
 
@@ -14,12 +14,12 @@ from .style import Picture, grid_of_axes, label_axes, legend_below, picture_styl
 
 
 def accuracy_against_align_interval(comparison: Comparison) -> Picture:
-    """Draw the final accuracy over l, the rounds between two alignments.
+    """Draw the final accuracy against l, the number of rounds between two alignments.
 
     Raises
     ------
     NothingToDrawError
-        The results have no two alignment intervals.
+        The results have fewer than two alignment intervals.
     """
     return _draw(
         comparison, "align-interval", ("align-interval",), "align-interval",
@@ -28,12 +28,13 @@ def accuracy_against_align_interval(comparison: Comparison) -> Picture:
 
 
 def accuracy_against_head_size(comparison: Comparison) -> Picture:
-    """Draw the final accuracy over the parameters of one auxiliary head.
+    """Draw the final accuracy against the number of parameters of one auxiliary head.
 
     Raises
     ------
     NothingToDrawError
-        The results have no heads of two sizes, or were written before sizes were recorded.
+        The results have fewer than two head sizes, or are from a version that did not record
+        sizes.
     """
     return _draw(
         comparison, HEAD_SIZE, ("auxiliary", "auxiliary-max-share"), "head-size",
@@ -45,7 +46,7 @@ def _draw(
     comparison: Comparison, column: str, along: Collection[str], name: str, label: str, title: str
 ) -> Picture:
     runs = comparison.rounds.drop_duplicates("run")
-    # A size of 0 is no head at all: such a run has no place on the axis.
+    # A size of 0 means that the run has no head, so it has no position on the axis.
     numbers = {
         str(run): float(value)
         for run, value in zip(runs["run"], runs[column], strict=True)
@@ -61,9 +62,9 @@ def _draw(
     with picture_style():
         figure, axes = grid_of_axes(len(panels))
         for panel, ax in zip(panels, axes, strict=True):
-            here = figures[figures["run"].isin(panel.rounds["run"])]
+            in_panel = figures[figures["run"].isin(panel.rounds["run"])]
             for algorithm, style in look.items():
-                own = here[here["algorithm"] == algorithm]
+                own = in_panel[in_panel["algorithm"] == algorithm]
                 placed = own[own["run"].isin(numbers)]
                 if len(placed):
                     values = placed.groupby(placed["run"].map(numbers))["final_accuracy"]
@@ -84,7 +85,7 @@ def _draw(
         title=title,
         caption=(
             f"Test accuracy after the last round. {spread_text(figures)} Horizontal lines: "
-            "algorithms on which this has no bearing."
+            "algorithms that this does not affect."
         ),
         figure=figure,
     )

@@ -19,7 +19,7 @@ from .style import (
     styles,
 )
 
-LOGARITHMIC_FROM = 15.0  # times as large as the smallest: a linear axis would hide the small
+LOGARITHMIC_FROM = 15.0  # largest / smallest, from which a linear axis would hide small values
 
 
 def accuracy_against_communication(comparison: Comparison) -> Picture:
@@ -43,7 +43,7 @@ def loss_against_rounds(comparison: Comparison) -> Picture:
 
 
 def mean_curve(runs: pd.DataFrame, y: str) -> pd.DataFrame:
-    """Return a curve over the rounds that all of some runs have, averaged over them.
+    """Return the mean curve of several runs, over the rounds that all of them have.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def _draw(comparison: Comparison, y: str, x: str) -> Picture:
             axes[0].set_xlim(left=0)
         if not accuracy and _spread(comparison.rounds[y]) > LOGARITHMIC_FROM:
             axes[0].set_yscale("log")
-        axes[0].set_ylim(axes[0].get_ylim())  # the marks' lines begin at the axis
+        axes[0].set_ylim(axes[0].get_ylim())  # fixed, because the marks' lines begin at the axis
         for panel, ax in zip(panels, axes, strict=True):
             if accuracy:
                 _mark(ax, comparison, panel, figures, x, unit, look)
@@ -127,14 +127,15 @@ def _mark(
     column = "bytes_to_target" if x == "bytes" else "rounds_to_target"
     height = 100 * comparison.target
     ax.axhline(height, color="#555555", linewidth=0.7, linestyle=(0, (1.0, 2.0)), zorder=1)
-    here = figures[figures["run"].isin(panel.rounds["run"])]
-    for name, runs in here.groupby("algorithm", sort=False):
+    in_panel = figures[figures["run"].isin(panel.rounds["run"])]
+    for name, runs in in_panel.groupby("algorithm", sort=False):
         reached = runs[column].dropna()
         if reached.empty:
             continue
-        style, at = look[str(name)], float(reached.mean()) / unit
-        ax.plot([at, at], [ax.get_ylim()[0], height], color=style.colour, linewidth=0.7, zorder=1.5)
-        ax.plot([at], [height], marker=style.marker, markersize=1.4 * style.size,
+        style, cost = look[str(name)], float(reached.mean()) / unit
+        bottom = ax.get_ylim()[0]
+        ax.plot([cost, cost], [bottom, height], color=style.colour, linewidth=0.7, zorder=1.5)
+        ax.plot([cost], [height], marker=style.marker, markersize=1.4 * style.size,
                 markerfacecolor="white", markeredgecolor=style.colour, markeredgewidth=1.0,
                 zorder=3)  # fmt: skip
 

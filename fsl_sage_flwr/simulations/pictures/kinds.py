@@ -1,4 +1,4 @@
-"""The table of kinds."""
+"""The kinds of pictures, by name."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from .scatter import scatter_over_alpha
 from .style import Picture
 from .times import stacked_times
 
-# By name; each takes the comparison and the bandwidth of a client's link in Mbit/s.
+# Each function takes the comparison and the bandwidth of a client's link in Mbit/s.
 KINDS: dict[str, Callable[[Comparison, float], Picture]] = {
     "accuracy-communication": lambda runs, _: accuracy_against_communication(runs),
     "accuracy-rounds": lambda runs, _: accuracy_against_rounds(runs),
@@ -36,7 +36,7 @@ def draw(kind: str, comparison: Comparison, bandwidth: float) -> Picture:
     Raises
     ------
     NothingToDrawError
-        The results lack what it is about.
+        The results lack what this kind of picture shows.
     """
     try:
         return KINDS[kind](comparison, bandwidth)
@@ -45,12 +45,12 @@ def draw(kind: str, comparison: Comparison, bandwidth: float) -> Picture:
 
 
 def draw_all(comparison: Comparison, bandwidth: float) -> tuple[list[Picture], list[str]]:
-    """Draw every kind that the results have the variation for.
+    """Draw every kind of picture for which the results have enough variation.
 
     Returns
     -------
     tuple
-        The pictures, and a line for each kind that was left out.
+        The pictures, and one line for each kind that was left out.
     """
     pictures, left_out = [], []
     for kind in KINDS:

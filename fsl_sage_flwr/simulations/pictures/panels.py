@@ -1,4 +1,4 @@
-"""A picture's panels: what differs besides the algorithm and the picture's own axis."""
+"""Divide a picture into panels, by settings that neither its lines nor its axis show."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ MOST_PANELS = 30
 
 
 class NothingToDrawError(ResultsError):
-    """The results lack what a kind of picture is about; one line says what."""
+    """The results lack what a kind of picture shows; one line says what."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel's title (empty for the only one) and its rows of ``Comparison.rounds``."""
+    """A panel's title (empty if it is the only panel) and its rows of ``Comparison.rounds``."""
 
     title: str
     rounds: pd.DataFrame
 
     def by_algorithm(self, order: Collection[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-        """Yield each algorithm that is there, with its rows."""
+        """Yield each algorithm of the panel with its rows, in the given order."""
         for name in order:
             rows = self.rounds[self.rounds["algorithm"] == name]
             if len(rows):
@@ -34,10 +34,10 @@ class Panel:
 
 
 def panels_of(comparison: Comparison, along: Collection[str] = ()) -> list[Panel]:
-    """Divide the runs by every setting that differs, but for the algorithm and some others.
+    """Divide the runs by every setting that differs, except the algorithm and ``along``.
 
-    A run in which a setting has no effect (FedAvg where ``align-interval`` differs) is in
-    every panel that it can be compared in.
+    A run in which a setting has no effect (FedAvg, if ``align-interval`` differs) is in every
+    panel in which it can be compared.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def panels_of(comparison: Comparison, along: Collection[str] = ()) -> list[Panel
     Raises
     ------
     NothingToDrawError
-        There are more panels than anyone would look at.
+        There are more than ``MOST_PANELS`` panels.
     """
     keys = [key for key in comparison.settings if key != "algorithm" and key not in along]
     runs = comparison.rounds.drop_duplicates("run")
@@ -76,6 +76,6 @@ def _values(row: "pd.Series[Any]", keys: list[str]) -> tuple[Any, ...]:
 
 
 def _covers(general: tuple[Any, ...], special: tuple[Any, ...]) -> bool:
-    """Tell whether one combination is another with some settings left open."""
+    """Return whether ``general`` equals ``special`` with some settings left open."""
     pairs = list(zip(general, special, strict=True))
     return general != special and all(a is None or a == b for a, b in pairs)

@@ -1,4 +1,4 @@
-"""Accuracy against communication, a point per algorithm and Dirichlet alpha."""
+"""Accuracy against communication, one point per algorithm and Dirichlet alpha."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from .style import (
 
 
 def best_points(comparison: Comparison) -> pd.DataFrame:
-    """Return each run's best test accuracy, and the bytes when it was first reached.
+    """Return each run's best test accuracy, and the bytes until it was first reached.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def best_points(comparison: Comparison) -> pd.DataFrame:
 
 
 def _point(tick: str, ticks: list[str], style: LineStyle) -> dict[str, Any]:
-    """Return a mark: its size is the place of its alpha among all, iid is hollow."""
+    """Return the style of a mark: a larger mark for a larger alpha, a hollow one for iid."""
     share = ticks.index(tick) / max(1, len(ticks) - 1)
     return {
         "linestyle": "",
@@ -45,12 +45,12 @@ def _point(tick: str, ticks: list[str], style: LineStyle) -> dict[str, Any]:
 
 
 def scatter_over_alpha(comparison: Comparison) -> Picture:
-    """Draw the best accuracy over the communication that it took, for every alpha.
+    """Draw the best accuracy against the communication that it needed, for every alpha.
 
     Raises
     ------
     NothingToDrawError
-        The results have no two alphas.
+        The results have fewer than two alphas.
     """
     skew = skew_of(comparison)
     ticks = list(dict.fromkeys(skew.values()))
@@ -62,9 +62,9 @@ def scatter_over_alpha(comparison: Comparison) -> Picture:
     with picture_style():
         figure, axes = grid_of_axes(len(panels), height=2.9)
         for panel, ax in zip(panels, axes, strict=True):
-            here = points[points["run"].isin(panel.rounds["run"])]
+            in_panel = points[points["run"].isin(panel.rounds["run"])]
             for name, style in look.items():
-                runs = here[here["algorithm"] == name]
+                runs = in_panel[in_panel["algorithm"] == name]
                 means = runs.groupby(runs["run"].map(skew))[["bytes", "test_accuracy"]].mean()
                 means = means.reindex([tick for tick in ticks if tick in means.index])
                 x, y = means["bytes"] / unit, 100 * means["test_accuracy"]
@@ -86,7 +86,7 @@ def scatter_over_alpha(comparison: Comparison) -> Picture:
         title="Accuracy against communication over Dirichlet α",
         caption=(
             "Each point: the best test accuracy, and the communication of all clients until it "
-            "was reached, means over the seeds; the larger the mark, the larger α; hollow: iid. "
+            "was reached, means over the seeds. A larger mark means a larger α, a hollow mark iid. "
             "Lines join an algorithm's points in that order. "
             "Up and to the left is better."
         ),

@@ -1,4 +1,4 @@
-"""How every picture looks: for a column of a paper, in print, and for colour-blind people."""
+"""The style of all pictures, for a column of a paper, for print, and for colour-blind people."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from ..names import place
 
 PictureFormat = Literal["png", "svg"]
 
-COLUMN = 3.5  # inches, as wide as a column of a two-column paper
-PAGE = 7.16  # inches, as wide as both
+COLUMN = 3.5  # inches, the width of a column of a two-column paper
+PAGE = 7.16  # inches, the width of both columns
 DOTS_PER_INCH = 300
 
 _RC: dict[str, Any] = {
@@ -40,12 +40,12 @@ _RC: dict[str, Any] = {
     "lines.linewidth": 1.4,
     "hatch.linewidth": 0.6,
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "fsl-sage",  # the same picture is the same file
+    "svg.hashsalt": "fsl-sage",  # the same picture gives the same file
 }
 
 
-# For algorithms that say nothing. Okabe and Ito's colours, which colour-blind people tell apart;
-# their yellow is too light for a line on white.
+# Styles for algorithms that declare none. The colours are from Okabe and Ito, because colour-blind
+# people can distinguish them; their yellow is too light for a line on white.
 _OTHERS = (
     LineStyle("#0072B2", "v", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
     LineStyle("#CC79A7", "P", (0, (1.0, 2.5))),
@@ -55,18 +55,18 @@ _OTHERS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture and what is to be said under it.
+    """A picture and its caption.
 
     Attributes
     ----------
     name : str
-        Its kind, and the file's name without suffix.
+        The kind of picture, and the file's name without suffix.
     title : str
-        What it shows, in a few words.
+        What the picture shows, in a few words.
     caption : str
-        What is on the axes, what is averaged, and how its figures are defined.
+        What the axes show, what is averaged, and how the figures are defined.
     figure : Figure
-        Ready to be written.
+        The finished figure.
     """
 
     name: str
@@ -76,15 +76,15 @@ class Picture:
 
     @property
     def is_wide(self) -> bool:
-        """Whether it wants both columns of a page."""
+        """Whether the picture needs both columns of a page."""
         return bool(self.figure.get_figwidth() > COLUMN)
 
 
 def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
     """Return each algorithm's style, in the order of legends.
 
-    An algorithm that declares a style looks the same in every picture; others take what is
-    left, by name.
+    An algorithm that declares a style looks the same in every picture. Other algorithms get
+    spare styles, in the order of their names.
     """
     ordered = sorted(dict.fromkeys(algorithms), key=place)
     known = {name: a.style for name, a in ALGORITHMS.items() if a.style is not None}
@@ -95,22 +95,22 @@ def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
 
 @contextmanager
 def picture_style() -> Iterator[None]:
-    """Make everything drawn inside look like the other pictures."""
-    with mpl.rc_context(cast(Any, _RC)):  # typed as literal keys, which a table cannot be
+    """Apply the common style to everything that is drawn inside."""
+    with mpl.rc_context(cast(Any, _RC)):  # its type accepts only literal keys, not a dict of str
         yield
 
 
 def grid_of_axes(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
-    """Return a figure of one column, or of a page with up to three panels side by side.
+    """Return a figure one column wide, or one page wide with up to three panels side by side.
 
     Panels share both axes, so that they can be compared.
 
     Parameters
     ----------
     count : int
-        Panels.
+        Number of panels.
     height : float
-        Inches of a row.
+        Height of a row, in inches.
     """
     columns = min(count, 3)
     rows = -(-count // columns)
@@ -125,17 +125,17 @@ def grid_of_axes(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
 
 
 def label_axes(axes: list[Axes], across: str, up: str) -> None:
-    """Label both axes, at the left and at the lowest panel of each column."""
+    """Label y in the first column, and x in the lowest panel of each column."""
     columns = min(len(axes), 3)
-    for place_of, ax in enumerate(axes):
-        lowest = place_of + columns >= len(axes)
+    for index, ax in enumerate(axes):
+        lowest = index + columns >= len(axes)
         ax.tick_params(labelbottom=lowest)
         ax.set_xlabel(across if lowest else "")
-        ax.set_ylabel(up if place_of % columns == 0 else "")
+        ax.set_ylabel(up if index % columns == 0 else "")
 
 
 def legend_below(figure: Figure, algorithms: dict[str, LineStyle], **labels: str) -> None:
-    """Put one legend for all panels under them; ``labels`` replaces names."""
+    """Put one legend for all panels below them; ``labels`` replaces names of algorithms."""
     handles = [
         Line2D([], [], **style.line(), label=labels.get(name, label_of(name)))
         for name, style in algorithms.items()
@@ -146,7 +146,7 @@ def legend_below(figure: Figure, algorithms: dict[str, LineStyle], **labels: str
 
 
 def encoded(picture: Picture, how: PictureFormat) -> bytes:
-    """Return a picture as the content of a file, the same bytes for the same picture."""
+    """Return the content of a picture's file; the same picture gives the same bytes."""
     buffer = io.BytesIO()
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[how]
     with picture_style():
@@ -155,7 +155,7 @@ def encoded(picture: Picture, how: PictureFormat) -> bytes:
 
 
 def byte_unit(largest: float) -> tuple[float, str]:
-    """Return the unit in which so many bytes are read, and its name."""
+    """Return a suitable unit for sizes up to ``largest`` bytes, and its name."""
     for power, name in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if largest >= 1024**power:
             return float(1024**power), name

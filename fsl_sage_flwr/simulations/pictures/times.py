@@ -1,4 +1,4 @@
-"""Compute and communication time, as stacked bars, at a given bandwidth."""
+"""Computation and communication time at a given bandwidth, as stacked bars."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from ..names import place, settings_text, value_place
 from .style import COLUMN, PAGE, Picture, picture_style
 
 PARTS = ("clients", "server", "alignment", "communication")
-LONGEST_LABEL = 28  # characters that leave room for bars in one column
+LONGEST_LABEL = 28  # characters; longer labels leave too little room for bars in one column
 
-# Light to dark, so that a grey copy still has four tones; the hatches tell them apart as well.
+# From light to dark, so that a grey copy has four tones; the hatches also distinguish the parts.
 _LOOK = {
     "clients": ("#56B4E9", ""),
     "server": ("#E69F00", "///"),
@@ -23,25 +23,25 @@ _LOOK = {
 
 
 def time_parts(comparison: Comparison, bandwidth: float) -> pd.DataFrame:
-    """Return each run's seconds of compute and communication, to the target accuracy.
+    """Return each run's seconds of computation and communication until the target accuracy.
 
-    Clients work side by side, each on a link of its own; server, alignment, clients and
-    messages come one after the other. A round's seconds are
+    Clients work at the same time, each with a separate link. Clients, server, alignment and
+    messages follow one another. The seconds of a round are
 
     - ``clients``: ``client_step_seconds / clients``, forward and backward passes of one client;
     - ``server``: ``server_seconds``, steps of the server half (alignment is not in it);
     - ``alignment``: ``alignment_seconds``;
     - ``communication``: ``8 · bytes / (clients · bandwidth · 10⁶)``, both directions.
 
-    They are added up over the rounds up to the first that reaches the target, over all rounds
-    in a run that never does. Starting processes, serialization and evaluation are not in it.
+    They are summed over the rounds until the first that reaches the target, or over all rounds
+    if none does. Starting processes, serialization and evaluation are not included.
 
     Parameters
     ----------
     comparison : Comparison
         The runs.
     bandwidth : float
-        Of a client's link, Mbit/s.
+        Bandwidth of a client's link, Mbit/s.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def time_parts(comparison: Comparison, bandwidth: float) -> pd.DataFrame:
 
 
 def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
-    """Draw a bar per setting, means over the seeds."""
+    """Draw one bar per setting, with means over the seeds."""
     keys = list(comparison.settings)
     times = time_parts(comparison, bandwidth)
     groups = times.groupby(keys, dropna=False, sort=False)
@@ -108,7 +108,9 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
         ax.set_xlim(0, 1.17 * float(left.max()))
         ax.set_xlabel(f"seconds to {percent(comparison.target)} at {bandwidth:g} Mbit/s")
         figure.legend(loc="outside lower center", ncols=4, handlelength=1.2, columnspacing=1.0)
-    star = "" if bars["reached"].all() else " *: not every seed reached it; there, all its rounds."
+    star = (
+        "" if bars["reached"].all() else " *: for a seed that did not reach it, all rounds count."
+    )
     return Picture(
         name="time",
         title="Compute and communication time",
@@ -125,7 +127,7 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
 
 
 def _rows(bars: pd.DataFrame, keys: list[str]) -> list[float]:
-    """Return where each bar is: a gap parts what differs in more than the algorithm."""
+    """Return each bar's position; a gap separates bars that differ in more than the algorithm."""
     rows: list[float] = []
     before: list[str] = []
     for i in range(len(bars)):

@@ -1,4 +1,4 @@
-"""From lists of settings to one configuration per run."""
+"""Make one configuration per run from lists of settings."""
 
 import hashlib
 import itertools
@@ -10,7 +10,7 @@ from typing import Any
 
 from ...app.config import ConfigError, RunConfig
 
-# Where and how a run is done, and not what it is.
+# Keys that say where and how a run is done; they do not make it another experiment.
 NOT_PART_OF_A_RUN = {
     "results-dir", "run-name", "tracker", "resume", "checkpoint-interval", "device",
     "round-timeout", "max-reply-mb",
@@ -29,9 +29,9 @@ class Combination:
     Attributes
     ----------
     config : RunConfig
-        With a run name of its own.
+        The configuration, with a unique run name.
     label : str
-        The swept keys and values, for people.
+        The swept keys and their values, as readable text.
     """
 
     config: RunConfig
@@ -41,29 +41,28 @@ class Combination:
 def combinations(
     blocks: Sequence[Mapping[str, Any]], words: Collection[str] = ()
 ) -> list[Combination]:
-    """Return every combination of every block, each run once.
+    """Return every combination of every block; each run occurs only once.
 
     Parameters
     ----------
     blocks : sequence of mapping
-        Kebab-case keys of the run configuration; a list's values are combined with those
-        of all others in its block.
+        Kebab-case keys of the run configuration; the values of a list are combined with the
+        values of all other lists in its block.
     words : collection of str
-        The keys that stand on the command line. What a preset sweeps may lose its effect by
-        them: ``alpha`` does when ``distribution=iid`` narrows a comparison down.
+        The keys given on the command line. Because of them, a key that a preset sweeps may
+        have no effect: ``alpha`` has none if ``distribution=iid`` narrows a comparison down.
 
     Returns
     -------
     list of Combination
-        In the order of the lists, the last one varying fastest. Combinations that differ
-        only in keys without an effect, such as another algorithm's, are one run:
-        the first.
+        In the order of the lists; the last list varies fastest. Combinations that differ only
+        in keys without effect, such as keys of another algorithm, become one run: the first.
 
     Raises
     ------
     ConfigError
-        A combination is not valid, or a swept key never has an effect, and not because a
-        word took it.
+        A combination is not valid, or a swept key has no effect in any run and ``words`` are
+        not the reason.
     """
     swept = _swept_keys(blocks)
     found: dict[str, Combination] = {}
@@ -90,14 +89,14 @@ def combinations(
 
 
 def identity(config: RunConfig) -> str:
-    """Return the same text for configurations that are the same experiment."""
-    apart = NOT_PART_OF_A_RUN | set(config.idle_keys())
-    keys = {key: value for key, value in config.to_run_config().items() if key not in apart}
+    """Return a text that is equal for configurations of the same experiment."""
+    ignored = NOT_PART_OF_A_RUN | set(config.idle_keys())
+    keys = {key: value for key, value in config.to_run_config().items() if key not in ignored}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
 
 def _swept_keys(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys that have several values, of a list or of different blocks."""
+    """Return the keys that have several values, in a list or in different blocks."""
     keys = dict.fromkeys(key for block in blocks for key in block)
     return [key for key in keys if len({str(block.get(key)) for block in blocks}) > 1
             or any(isinstance(block.get(key), list) for block in blocks)]  # fmt: skip

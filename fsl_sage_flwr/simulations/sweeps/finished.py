@@ -1,4 +1,4 @@
-"""Find the runs that are done already."""
+"""Find the runs that are already completed."""
 
 import json
 from pathlib import Path
@@ -10,29 +10,29 @@ from .combinations import identity
 
 
 def finished_runs(results: Path, clients: int) -> dict[str, Path]:
-    """Return the completed simulations below a directory, by what they are.
+    """Return the completed simulations under a directory, by their identity.
 
     Parameters
     ----------
     results : Path
         Directory of results; it need not exist.
     clients : int
-        Only those with so many virtual clients.
+        Only simulations with this number of virtual clients are returned.
 
     Returns
     -------
     dict
-        From :func:`identity` to the run's directory.
+        Maps the run's :func:`identity` to its directory.
     """
     found = {}
     for file in sorted(results.rglob("federation.json")):
         path = file.parent
         summary = _read(RunDirectory.summary_of(path))
-        here = _read(file).get("num-supernodes")
-        if summary.get("completed") and here == clients:
+        recorded_clients = _read(file).get("num-supernodes")
+        if summary.get("completed") and recorded_clients == clients:
             try:
                 config = RunConfig.from_run_config(_read(RunDirectory.config_of(path)))
-            except ConfigError:  # of another version, or with an algorithm registered elsewhere
+            except ConfigError:  # from another version, or with an algorithm registered elsewhere
                 continue
             found[identity(config)] = path
     return found

@@ -1,4 +1,4 @@
-"""Show a sweep in the terminal: all runs, and the rounds of those at work."""
+"""Show a sweep in the terminal: all runs, and the rounds of the active runs."""
 
 from typing import Any, Self
 
@@ -12,16 +12,16 @@ from .sweep import Outcome
 
 
 class SweepProgress:
-    """A bar over the runs, one over the rounds of each run at work, a line for each that ended.
+    """Shows a bar for all runs, a bar for each active run, and a line for each ended run.
 
     Parameters
     ----------
     console : Console
-        Where to.
+        Where to print.
     total : int
-        Runs in all.
+        Number of runs.
     done : int
-        How many of them are finished already.
+        Number of runs that are already completed.
     """
 
     def __init__(self, console: Console, total: int, done: int) -> None:
@@ -45,7 +45,7 @@ class SweepProgress:
         self._progress.stop()
 
     def started(self, combination: Combination) -> None:
-        """Add a bar."""
+        """Add a bar for the run."""
         self._tasks[combination.label] = self._progress.add_task(
             combination.label, total=combination.config.num_server_rounds, note="starting …"
         )
@@ -57,7 +57,7 @@ class SweepProgress:
         self._progress.update(self._tasks[combination.label], completed=last["round"], note=note)
 
     def ended(self, outcome: Outcome) -> None:
-        """Take the run's bar away, and leave a line."""
+        """Remove the run's bar, and print a line."""
         label, summary = outcome.combination.label, outcome.summary
         self._progress.remove_task(self._tasks.pop(label))
         self._progress.advance(self._all)

@@ -1,4 +1,4 @@
-"""From a sweep's TOML file and words to lists of settings."""
+"""Read the lists of settings of a sweep from a TOML file and words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from ..settings import absolute_paths, read_preset, read_words
 
 BLOCKS, BASE = "runs", "preset"
 COMMA = (
-    "in a sweep a comma stands between two values: one that has a comma itself goes into a list "
+    "in a sweep a comma stands between two values: put a value that contains a comma into a list "
     "in a TOML file"
 )
 
@@ -16,15 +16,15 @@ COMMA = (
 def read_sweep(preset: str | None, words: Sequence[str]) -> list[dict[str, Any]]:
     """Return the blocks of a sweep, for :func:`combinations`.
 
-    A file's values may be lists. Its tables ``[[runs]]`` are sweeps of their own, each on
-    top of the keys above them; ``preset = "name"`` takes over another preset's keys.
+    A file's values may be lists. Each of its tables ``[[runs]]`` is a separate sweep, which
+    also has the keys above the tables. ``preset = "name"`` includes another preset's keys.
 
     Parameters
     ----------
     preset : str or None
         A preset's name, or a TOML file.
     words : sequence of str
-        ``key=value`` or ``key=v1,v2,…``; they win over the file, in all of its tables.
+        ``key=value`` or ``key=v1,v2,…``; they override the file, in all of its tables.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def _lists(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, equals, texts = word.partition("=")
         if not equals:
-            read_words([word])  # says what a word must look like
+            read_words([word])  # raises the error that explains the format
         try:
             values = [read_words([f"{key}={text}"])[key] for text in texts.split(",")]
         except ConfigError as error:

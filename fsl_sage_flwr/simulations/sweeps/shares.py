@@ -1,4 +1,4 @@
-"""Share a machine among runs at the same time."""
+"""Divide a machine among runs that run at the same time."""
 
 from dataclasses import replace
 
@@ -7,26 +7,27 @@ from ..run import Federation
 
 
 def share_out(federation: Federation, jobs: int, cpus: int, gpus: list[str]) -> list[Federation]:
-    """Return the federation of each of so many runs at a time.
+    """Return the federation of each of ``jobs`` runs that run at the same time.
 
-    CPUs are divided evenly. With as many GPUs as runs, or more, each run has GPUs of its own;
-    with fewer, several runs share one, and each client's share of it is as much smaller.
+    CPUs are divided evenly. If there are at least as many GPUs as runs, no two runs use the
+    same GPU. If there are fewer, several runs share a GPU, and fewer clients of each run use it
+    at the same time.
 
     Parameters
     ----------
     federation : Federation
-        As each run would have it alone.
+        The federation of a run that has the machine to itself.
     jobs : int
-        Runs at the same time.
+        Number of runs at the same time.
     cpus : int
-        CPUs of the machine that may be used.
+        Number of CPUs that may be used.
     gpus : list of str
         The GPUs that may be used, as in ``CUDA_VISIBLE_DEVICES``.
 
     Raises
     ------
     ConfigError
-        A run's share has no room for a single client.
+        A run's part of the machine is too small for one client.
     """
     each = cpus // jobs
     if each < federation.cpus_per_client:
@@ -38,19 +39,19 @@ def share_out(federation: Federation, jobs: int, cpus: int, gpus: list[str]) -> 
     if not gpus:
         return shares
     if len(gpus) >= jobs:
-        own = [gpus[i::jobs] for i in range(jobs)]
-        together = 1
+        gpus_of_runs = [gpus[i::jobs] for i in range(jobs)]
+        runs_per_gpu = 1
     else:
-        own = [[gpus[i % len(gpus)]] for i in range(jobs)]
-        together = -(-jobs // len(gpus))
-    part = federation.gpus_per_client * together
+        gpus_of_runs = [[gpus[i % len(gpus)]] for i in range(jobs)]
+        runs_per_gpu = -(-jobs // len(gpus))
+    part = federation.gpus_per_client * runs_per_gpu
     if part > 1:
         raise ConfigError(
-            f"--jobs {jobs}: {together} runs share a GPU, and a client takes "
+            f"--jobs {jobs}: {runs_per_gpu} runs share a GPU, and a client takes "
             f"{federation.gpus_per_client:g} of one; at most "
             f"{len(gpus) * int(1 / federation.gpus_per_client)} runs at a time"
         )
     return [
-        replace(share, gpus=len(mine), gpus_per_client=part, visible_gpus=",".join(mine))
-        for share, mine in zip(shares, own, strict=True)
+        replace(share, gpus=len(names), gpus_per_client=part, visible_gpus=",".join(names))
+        for share, names in zip(shares, gpus_of_runs, strict=True)
     ]

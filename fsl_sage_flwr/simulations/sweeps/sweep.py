@@ -23,11 +23,11 @@ class Outcome:
     Attributes
     ----------
     combination : Combination
-        What was run.
+        The run's configuration and label.
     path : Path or None
-        Its directory.
+        The run's directory; None if the simulation raised an error.
     summary : dict
-        Its summary; ``completed`` says whether it did, ``status`` why not.
+        The run's summary; ``completed`` says whether the run completed, ``status`` why not.
     """
 
     combination: Combination
@@ -41,16 +41,16 @@ class Outcome:
 
 
 class Watcher(Protocol):
-    """Is told what happens, from several threads."""
+    """Shows what happens in a sweep; several threads call it."""
 
     def started(self, combination: Combination) -> None:
-        """Take notice that a run begins."""
+        """Show that a run starts."""
 
     def round_done(self, combination: Combination, rows: Rows) -> None:
-        """Take notice of a round's end."""
+        """Show that a round has ended."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Take notice that a run has ended."""
+        """Show that a run has ended."""
 
 
 def sweep(
@@ -59,7 +59,7 @@ def sweep(
     watcher: Watcher,
     federation_of: Callable[[Combination, Federation], Federation] = lambda _, share: share,
 ) -> list[Outcome]:
-    """Run all combinations, as many at a time as there are shares of the machine.
+    """Run all combinations; as many run at a time as there are shares of the machine.
 
     A run that fails does not stop the others.
 
@@ -68,11 +68,11 @@ def sweep(
     combinations : sequence of Combination
         What to run.
     shares : sequence of Federation
-        Of the machine, one for each run at a time.
+        Shares of the machine, one for each run at a time.
     watcher : Watcher
-        Is told how it goes.
+        Shows the progress.
     federation_of : callable, optional
-        What a run makes of its share.
+        Returns the federation of a run from the combination and its share.
 
     Returns
     -------
@@ -82,14 +82,14 @@ def sweep(
     Raises
     ------
     KeyboardInterrupt
-        After every run has been ended.
+        The sweep was interrupted; every run has been ended.
     """
     stop = Event()
     free = SimpleQueue[Federation]()
     for share in shares:
         free.put(share)
 
-    def one(combination: Combination) -> Outcome:
+    def run_one(combination: Combination) -> Outcome:
         if stop.is_set():
             raise KeyboardInterrupt
         share = free.get()
@@ -106,20 +106,20 @@ def sweep(
         runs = list[Future[Outcome]]()
         try:
             for combination in combinations:
-                runs.append(pool.submit(one, combination))
+                runs.append(pool.submit(run_one, combination))
             _wait(runs)
             return [run.result() for run in runs]
-        finally:  # an interrupt, or a mistake of ours in a thread: nothing may go on behind it
+        finally:  # after an interrupt, or an error in a thread, no run may continue
             stop.set()
             for run in runs:
                 run.cancel()
 
 
 def _wait(runs: Sequence[Future[Outcome]]) -> None:
-    """Wait until all have ended or one has raised.
+    """Wait until all runs have ended or one has raised.
 
-    A second at a time: Python notices a signal that comes as it begins to wait for a lock
-    only when it has the lock.
+    It waits one second at a time: if a signal arrives just when Python begins to wait for a
+    lock, Python handles the signal only after it has got the lock.
     """
     while True:
         done, others = wait(runs, timeout=1, return_when=FIRST_EXCEPTION)

@@ -82,5 +82,7 @@ def test_what_never_changes_tells_nothing() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(3, 3), (5, 4)])
 def test_too_few_samples_or_unpaired_ones_are_refused(first: int, second: int) -> None:
-    with pytest.raises(ValueError, match=f"{first} and {second} samples: as many of both"):
+    with pytest.raises(
+        ValueError, match=f"{first} and {second} samples: both must have the same number"
+    ):
         distance_correlation(normal(first, 2), normal(second, 2))
