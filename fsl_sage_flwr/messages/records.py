@@ -4,11 +4,16 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 from io import BytesIO
 from math import prod
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
+from numpy.typing import NDArray
 from torch import Tensor
+
+NUMPY = "numpy.ndarray"  # how Flower says that an array is in numpy's format
 
 CLIENT_HALF = "arrays"  # Flower's own name: its wrappers and mods look for it
 CONFIG = "config"
@@ -51,8 +56,7 @@ def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
     tensors = {}
     for key, array in content.array_records[name].items():
         try:
-            _check_header(array.data)
-            tensors[key] = torch.from_numpy(array.numpy())
+            tensors[key] = torch.from_numpy(_decoded(array))
         except (TypeError, ValueError, EOFError, OSError) as error:
             raise BadReplyError(
                 f"array {key!r} of record {name!r} cannot be read: {error}"
@@ -60,23 +64,34 @@ def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_header(data: bytes) -> None:
-    """Refuse data that are not as many as their header says: numpy makes room first.
+def _decoded(array: Array) -> NDArray[Any]:
+    """Return the values of an array, read once.
+
+    Data that are not as many as their header says are refused before there is any room made for
+    them, as numpy's own reader would.
 
     Raises
     ------
-    ValueError
-        They are not, or are Python objects.
+    TypeError, ValueError
+        They are not, are Python objects, or are not in numpy's format.
     """
-    file = BytesIO(data)
+    if array.stype != NUMPY:
+        raise TypeError(f"it is serialized as {array.stype!r}; {NUMPY!r} is needed")
+    file = BytesIO(array.data)
     version = read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of numpy's format")
     read_header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
-    shape, _, dtype = read_header(file)
-    present = len(data) - file.tell()
+    shape, fortran_order, dtype = read_header(file)
+    start = file.tell()
+    present = len(array.data) - start
     if dtype.hasobject or prod(shape) * dtype.itemsize != present:
         raise ValueError(f"{present} bytes for {dtype} {shape}")
+    order: Literal["F", "C"] = "F" if fortran_order else "C"
+    if present == 0:
+        return np.empty(shape, dtype, order)
+    # A copy, since the message's own bytes cannot be written to.
+    return np.ndarray(shape, dtype, array.data, start, order=order).copy(order)
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> ArrayRecord:
