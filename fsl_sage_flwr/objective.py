@@ -12,6 +12,10 @@ Loss = Callable[[Any, Tensor], Tensor]
 """From (output, labels) of ``B`` samples to their mean loss, a scalar."""
 
 
+# What evaluations report beside the scores.
+RESERVED = ("loss", "round", "num-examples")
+
+
 class Score(NamedTuple):
     """A figure and what it counts for when several are put together.
 
@@ -31,7 +35,8 @@ class Score(NamedTuple):
         """Return the score of all that was scored in several parts."""
         parts = list(scores)
         weight = sum(part.weight for part in parts)
-        return cls(sum(part.value * part.weight for part in parts) / max(weight, 1), weight)
+        total = sum(part.value * part.weight for part in parts)
+        return cls(total / weight if weight else 0.0, weight)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Objective:
     Attributes
     ----------
     loss : callable
-        From the server half's output and labels to the mean loss over the samples.
+        From the server half's output and labels to the mean loss over the samples; at least 0.
     scores : callable
         From output and labels of a batch to what is reported beside the loss: for each name the
         sum over what was scored and how much that was.
@@ -62,6 +67,27 @@ class Objective:
     score_names: tuple[str, ...]
     problem_with: Callable[[Tensor], str | None]
     example_labels: Callable[[int], Tensor]
+
+    def __post_init__(self) -> None:
+        taken = [name for name in self.score_names if name in RESERVED]
+        if taken:
+            raise ValueError(f"score_names has {taken[0]!r}, which is taken; choose another name")
+
+    def scored(self, output: Any, labels: Tensor) -> dict[str, tuple[float, float]]:
+        """Return the scores of a batch as numbers: sums, and what they count for.
+
+        Raises
+        ------
+        ValueError
+            The scores are not those that ``score_names`` lists.
+        """
+        found = self.scores(output, labels)
+        if set(found) != set(self.score_names):
+            raise ValueError(
+                f"the objective's scores are {', '.join(found) or 'none'}, and its score_names "
+                f"{', '.join(self.score_names) or 'none'}; both must be the same"
+            )
+        return {name: (float(total), float(weight)) for name, (total, weight) in found.items()}
 
 
 def classification(
@@ -94,7 +120,7 @@ def classification(
 
     def problem_with(labels: Tensor) -> str | None:
         if labels.dtype != torch.int64 or tuple(labels.shape[1:]) != label_shape:
-            wanted = "one int64 vector" if not label_shape else f"int64 (N, {label_shape})"
+            wanted = "one int64 vector" if not label_shape else f"int64 {('N', *label_shape)}"
             return f"labels must be {wanted}, not {labels.dtype} {tuple(labels.shape)}"
         if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
             return (

@@ -1,12 +1,13 @@
 """What an algorithm declares, and the table of those that are registered."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Generic, TypeVar
 
 from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
+from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT
 from .options import Options, declared
 from .splitting import Cut, Workload
 from .task import SplitTask
@@ -72,6 +73,9 @@ class Algorithm(Generic[OptionsT]):
     rehearsal: Callable[[OptionsT], tuple[OptionsT, int]] | None = None
 
 
+# What every client answers, whatever the algorithm.
+RESERVED = (DESCRIBE, EVALUATE_SPLIT, EVALUATE_FULL_MODEL)
+
 ALGORITHMS: dict[str, Algorithm[Any]] = {}
 
 
@@ -98,13 +102,28 @@ def register_algorithm(algorithm: Algorithm[Any]) -> None:
                 f"message type {message_type!r}: 'train', 'evaluate' or 'query', a dot, and a "
                 "name of letters, digits and '_' are needed"
             )
+        if message_type in RESERVED:
+            raise ValueError(
+                f"message type {message_type!r} is the package's own; choose another name"
+            )
         # Two algorithms may share one protocol: then their handlers are the same functions.
         if taken.get(message_type, handler) is not handler:
             raise ValueError(f"message type {message_type!r} has a handler; choose another name")
+    if not is_dataclass(algorithm.options) or "__dataclass_fields__" not in vars(algorithm.options):
+        raise ValueError(
+            f"options of {algorithm.name!r}: {algorithm.options.__name__} is no dataclass; put "
+            "@dataclass(frozen=True) on it"
+        )
+    for key, entry in declared(algorithm.options).items():
+        if type(entry.default) not in (bool, int, float, str):
+            raise ValueError(
+                f"key {key!r} has the default {entry.default!r}; a truth value, a number or a text "
+                "is needed"
+            )
     for other in ALGORITHMS.values():
         theirs = declared(other.options)
         for key, entry in declared(algorithm.options).items():
-            if key in theirs and theirs[key].default != entry.default:
+            if key in theirs and repr(theirs[key].default) != repr(entry.default):
                 raise ValueError(
                     f"key {key!r} is an option of {other.name} with the default "
                     f"{theirs[key].default!r}; choose another name, or the same default"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .objective import Loss, Objective, classification, logits_of
 from .schedules import Schedule, constant
 from .seeding import derive_seed
-from .splitting import SplitModel, as_tensors, autocast, build_auxiliary, to_device
+from .splitting import SplitError, SplitModel, as_tensors, autocast, build_auxiliary, to_device
 
 CPU = torch.device("cpu")
 
@@ -97,7 +97,7 @@ class SplitTask:
         Mean loss of (output, labels) of a classification; by default the cross-entropy.
     objective : Objective, optional
         Loss, scores and valid labels; by default a classification with ``num_classes`` and
-        ``loss``.
+        ``loss``. ``dataclasses.replace`` keeps it: give a new one with another loss.
     weights_of, load_weights : callable
         What of a half or a head travels, by name, and how it is put back: by default the whole
         ``state_dict``. ``load_weights(module, weights_of(module))`` must change nothing.
@@ -153,6 +153,10 @@ class SplitTask:
                     "objective=regression(…) or an Objective of your own"
                 )
             return classification(self.num_classes, self.loss)
+        if not isinstance(self.objective, Objective):
+            raise ValueError(
+                f"objective = {self.objective!r}: an Objective is needed, e.g. regression()"
+            )
         if self.loss not in (None, self.objective.loss):
             raise ValueError("SplitTask has a loss and an objective; the objective has its own")
         return self.objective
@@ -234,7 +238,21 @@ class SplitTask:
                 head = build_auxiliary(
                     self.model.server, self._smashed_on_device(), self._output_width()
                 )
+                self._check_default_head(head)
         return to_device(head, self.device, self.precision).train()
+
+    def _check_default_head(self, head: nn.Module) -> None:
+        """Refuse a default head whose scores the objective's loss does not take."""
+        smashed = self._smashed_on_device()
+        labels = self.objective.example_labels(len(smashed[0])).to(self.device)
+        try:
+            with torch.no_grad():
+                self.loss(copy.deepcopy(head).to(self.device).eval()(*smashed), labels)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise SplitError(
+                "the default auxiliary head gives one row of scores a sample, which the loss does "
+                f"not take ({' '.join(str(error).split())[:120]}); give SplitTask auxiliary=…"
+            ) from error
 
     def _output_width(self) -> int:
         if self.num_classes is not None:

@@ -136,7 +136,13 @@ class RunConfig:
             A key is unknown, or a value has the wrong type or is not valid.
         """
         core, of_algorithms = declared(cls), option_fields()
-        known = {**core, **of_algorithms}
+        known = {**of_algorithms, **core}
+        both = sorted(set(core) & set(of_algorithms))
+        if both:
+            raise ConfigError(
+                f"key {both[0]!r} belongs to every run, and a registered algorithm declares "
+                "it too; rename the algorithm's option"
+            )
         values = {}
         for key, value in run_config.items():
             if key not in known:

@@ -52,10 +52,8 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     local = LocalModel(half, head)
     for k, batch in enumerate(round_.batches()):
         place = request.round, round_.client.partition_id, k
-        if k % request.server_update_interval == 0:
+        if round_.uploads_this_batch:
             round_.keep_for_upload(smashed_data(half, batch, task), batch[1])
-        else:
-            round_.keep_for_upload((), batch[1])
         estimate(local, batch, task, request, place)
         for optimizer in optimizers:
             optimizer.step()
@@ -109,28 +107,45 @@ def estimate(
     """
     trained = {n: p for n, p in local.named_parameters() if p.requires_grad}
     scale, count = request.perturbation_scale, request.perturbations
-    first = True
     for number in range(count):
         seed = derive_seed(task.seed, "perturbation", *place, number)
-        sides = []
-        for sign in (1, -1):
-            moved = {
-                name: parameter.detach() + sign * scale * direction
-                for (name, parameter), direction in zip(
-                    trained.items(), directions(trained, seed), strict=True
-                )
-            }
-            # The first pass moves the running statistics; the others work on copies.
-            buffers = {} if first else {n: b.clone() for n, b in local.named_buffers()}
-            first = False
+        losses = []
+        for step in (scale, -scale):
             task.reseed("client", *place, number)  # the same dropout on either side
-            with torch.no_grad(), task.autocast():
-                output = functional_call(local, {**moved, **buffers}, as_tensors(batch[0]))
-                sides.append(task.loss(output, batch[1]).item())
-        slope = (sides[0] - sides[1]) / (2 * scale) / count
+            moves_statistics = number == 0 and step > 0
+            losses.append(loss_at(step, local, batch, task, seed, moves_statistics))
+        slope = (losses[0] - losses[1]) / (2 * scale) / count
         for parameter, direction in zip(trained.values(), directions(trained, seed), strict=True):
+            # What a failed batch left in grad does not belong to this estimate.
+            earlier = None if number == 0 else parameter.grad
             part = slope * direction
-            parameter.grad = part if parameter.grad is None else parameter.grad + part
+            parameter.grad = part if earlier is None else earlier + part
+
+
+def loss_at(
+    step: float,
+    local: LocalModel,
+    batch: Batch,
+    task: SplitTask,
+    seed: int,
+    moves_statistics: bool,
+) -> float:
+    """Return f(θ + step · u), with the direction u of a seed; θ itself is left as it is.
+
+    Without ``moves_statistics`` running statistics are left as they are too.
+    """
+    trained = {n: p for n, p in local.named_parameters() if p.requires_grad}
+    state = {
+        name: parameter.detach() + step * direction
+        for (name, parameter), direction in zip(
+            trained.items(), directions(trained, seed), strict=True
+        )
+    }
+    if not moves_statistics:
+        state |= {name: buffer.clone() for name, buffer in local.named_buffers()}
+    with torch.no_grad(), task.autocast():
+        output = functional_call(local, state, as_tensors(batch[0]))
+        return task.loss(output, batch[1]).item()
 
 
 def directions(parameters: Mapping[str, nn.Parameter], seed: int) -> Iterator[Tensor]:

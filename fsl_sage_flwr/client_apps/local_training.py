@@ -107,6 +107,11 @@ class LocalRound(Generic[TrainRequestT]):
                 yield inputs, labels
                 self._step_seconds += time.perf_counter() - began
 
+    @property
+    def uploads_this_batch(self) -> bool:
+        """Whether the current batch is a q-th one."""
+        return self._batch % self.request.server_update_interval == 0
+
     def keep_for_upload(
         self, smashed: tuple[Tensor, ...], labels: Tensor, *, sent: bool = False
     ) -> None:
@@ -114,8 +119,7 @@ class LocalRound(Generic[TrainRequestT]):
 
         ``sent`` says that the round's first batch is on the server already.
         """
-        due = self._batch % self.request.server_update_interval == 0
-        if due and not (sent and self._batch == 0):
+        if self.uploads_this_batch and not (sent and self._batch == 0):
             self._kept.append((smashed, labels))
 
     def reply(

@@ -3,7 +3,7 @@
 from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .kinds import Expected
-from .ledger import CommunicationLedger, Direction
+from .ledger import CommunicationLedger
 from .payload import (
     Reply,
     Request,
@@ -11,7 +11,6 @@ from .payload import (
     flag_field,
     gradients_field,
     measure_field,
-    scores_field,
     smashed_field,
     weights_field,
 )
@@ -22,7 +21,6 @@ from .records import (
     MissingPayloadError,
     PackedWeights,
     round_and_exchange,
-    to_arrays,
 )
 from .reply import DeadActorError, open_reply
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
@@ -38,7 +36,6 @@ __all__ = [
     "BadReplyError",
     "CommunicationLedger",
     "DeadActorError",
-    "Direction",
     "EvaluateReply",
     "Expected",
     "MissingPayloadError",
@@ -59,8 +56,6 @@ __all__ = [
     "measure_field",
     "open_reply",
     "round_and_exchange",
-    "scores_field",
     "smashed_field",
-    "to_arrays",
     "weights_field",
 ]

@@ -24,7 +24,7 @@ class EvaluateReply(Reply):
     round : int
         The request's.
     loss : float
-        Mean over the examples.
+        Mean over the examples, at least 0.
     num_examples : int
         How many there were.
     scores : Mapping
@@ -38,9 +38,9 @@ class EvaluateReply(Reply):
     scores: Mapping[str, float] = scores_field()
 
     def check(self, expected: Expected) -> None:
-        """Refuse a share that is above 1."""
+        """Refuse a share that is not between 0 and 1."""
         accuracy = self.scores.get("accuracy", 0.0)
-        if accuracy > 1:
+        if not 0 <= accuracy <= 1:
             raise BadReplyError(
                 f"accuracy {accuracy} on {self.num_examples} examples is impossible"
             )

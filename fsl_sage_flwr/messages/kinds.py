@@ -16,6 +16,7 @@ from .records import (
     BadReplyError,
     PackedWeights,
     check_like,
+    finite,
     not_negative,
     number,
     tensors_of,
@@ -165,7 +166,7 @@ class Flag(Kind):
 
 
 class Scores(Kind):
-    """The scores of an evaluation, each a finite number from 0 on under its own name.
+    """The scores of an evaluation, each a finite number under its own name.
 
     What a score counts for travels as ``NAME-weight`` where that is not the number of examples.
     """
@@ -182,7 +183,7 @@ class Scores(Kind):
         return True
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
-        found = {score: not_negative(figures, score) for score in expected.scores}
+        found = {score: finite(figures, score) for score in expected.scores}
         weights = [key for key in self.keys(name, expected) if key not in found and key in figures]
         return {**found, **{key: not_negative(figures, key) for key in weights}}
 

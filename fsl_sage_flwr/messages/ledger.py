@@ -2,10 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from math import prod
 from typing import Literal
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from .records import CLIENT_HALF, FULL_MODEL, KINDS, LABELS, OTHER
@@ -21,10 +19,12 @@ COLUMNS = tuple(
 
 
 def _raw_bytes(array: Array) -> int:
-    try:
-        return prod(array.shape) * np.dtype(array.dtype).itemsize
-    except TypeError:  # no such dtype: the reply will be refused, but its bytes were sent
-        return len(array.data)
+    """Return the bytes behind the header; what the sender declares may be wrong."""
+    data = array.data
+    if data[:6] != b"\x93NUMPY":
+        return len(data)
+    start = 10 if data[6:7] == b"\x01" else 12
+    return max(0, len(data) - start - int.from_bytes(data[8:start], "little"))
 
 
 class CommunicationLedger:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 from io import BytesIO
 from math import prod
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 from torch import Tensor
+
+LARGEST_WEIGHT = 2.0**53
 
 NUMPY = "numpy.ndarray"  # how Flower says that an array is in numpy's format
 
@@ -30,6 +33,12 @@ KINDS = {
     LABELS: "labels",
     GRADIENTS: "gradients",
 }
+# What numpy's reader raises on bytes that somebody made up: it evaluates the header as a literal.
+UNREADABLE = (
+    *(TypeError, ValueError, EOFError, OSError, LookupError, SyntaxError, ArithmeticError),
+    *(MemoryError, RecursionError, TokenError),
+)
+
 FULL_MODEL = "full_model"
 OTHER = "other"
 
@@ -57,7 +66,7 @@ def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
     for key, array in content.array_records[name].items():
         try:
             tensors[key] = torch.from_numpy(_decoded(array))
-        except (TypeError, ValueError, EOFError, OSError) as error:
+        except UNREADABLE as error:
             raise BadReplyError(
                 f"array {key!r} of record {name!r} cannot be read: {error}"
             ) from error
@@ -67,8 +76,7 @@ def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
 def _decoded(array: Array) -> NDArray[Any]:
     """Return the values of an array, read once.
 
-    Data that are not as many as their header says are refused before there is any room made for
-    them, as numpy's own reader would.
+    Data that are not as many as their header says are refused before any room is made for them.
 
     Raises
     ------
@@ -87,6 +95,8 @@ def _decoded(array: Array) -> NDArray[Any]:
     present = len(array.data) - start
     if dtype.hasobject or prod(shape) * dtype.itemsize != present:
         raise ValueError(f"{present} bytes for {dtype} {shape}")
+    if array.dtype != str(dtype) or tuple(array.shape) != shape:
+        raise ValueError(f"it is {dtype} {shape}, and says {array.dtype} {tuple(array.shape)}")
     order: Literal["F", "C"] = "F" if fortran_order else "C"
     if present == 0:
         return np.empty(shape, dtype, order)
@@ -175,7 +185,7 @@ def not_negative(record: MetricRecord | ConfigRecord, key: str) -> float:
 
 
 def positive(record: MetricRecord, key: str) -> float:
-    """Return a finite number above 0 of a record.
+    """Return a number above 0 of a record, small enough to be added up.
 
     Raises
     ------
@@ -183,8 +193,22 @@ def positive(record: MetricRecord, key: str) -> float:
         It is missing or something else.
     """
     value = record.get(key)
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if not isinstance(value, int | float) or not 0 < value < LARGEST_WEIGHT:
         raise BadReplyError(f"{key!r} is {value!r}; a positive number is needed")
+    return value
+
+
+def finite(record: MetricRecord | ConfigRecord, key: str) -> float:
+    """Return a finite number of a record.
+
+    Raises
+    ------
+    BadReplyError
+        It is missing or something else.
+    """
+    value = record.get(key)
+    if not isinstance(value, float) or not abs(value) < float("inf"):
+        raise BadReplyError(f"{key!r} is {value!r}; a finite number is needed")
     return value
 
 

@@ -112,7 +112,11 @@ class SmashedBatches:
             raise BadReplyError("labels are a single number; one for each sample is needed")
         _check_sizes(sizes.tolist(), len(labels), spec.smallest_batch)
         _check_tensors(smashed, len(labels), spec)
-        problem = spec.problem_with_labels(labels)
+        try:
+            problem = spec.problem_with_labels(labels)
+        except (RuntimeError, TypeError, ValueError, LookupError) as error:
+            # The objective may be anybody's, and meets whatever a client sent.
+            problem = f"labels cannot be checked: {' '.join(str(error).split())[:200]}"
         if problem is not None:
             raise BadReplyError(problem)
         return cls(tuple(smashed.values()), labels, tuple(sizes.tolist()))

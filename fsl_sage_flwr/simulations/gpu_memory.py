@@ -52,27 +52,35 @@ class Peaks:
     device : int
         Number of the GPU.
     client : int
-        Largest allocation that a client added during its work.
+        Largest allocation of the clients: what they keep between messages, and what one adds
+        during its work.
     rest : int
-        Largest allocation while no client was working.
+        Largest allocation of the server, without what clients keep.
+    kept : int
+        What clients keep now between messages: their task, passes that wait for gradients.
     """
 
     device: int
     client: int = 0
     rest: int = 0
+    kept: int = 0
 
     def around(self, work: Callable[[], Message]) -> Message:
         """Do a client's work, and record its peak."""
         self.note_rest()
         before = torch.cuda.memory_allocated(self.device)
         reply = work()
-        self.client = max(self.client, torch.cuda.max_memory_allocated(self.device) - before)
+        of_the_server = before - self.kept
+        peak = torch.cuda.max_memory_allocated(self.device)
+        self.client = max(self.client, peak - of_the_server)
+        self.kept += torch.cuda.memory_allocated(self.device) - before
         torch.cuda.reset_peak_memory_stats(self.device)
         return reply
 
     def note_rest(self) -> None:
         """Record the peak since the last client's work."""
-        self.rest = max(self.rest, torch.cuda.max_memory_allocated(self.device))
+        peak = torch.cuda.max_memory_allocated(self.device)
+        self.rest = max(self.rest, peak - self.kept)
         torch.cuda.reset_peak_memory_stats(self.device)
 
 

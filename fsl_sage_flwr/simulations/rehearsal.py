@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 from flwr.app import Context, Message, Metadata, RecordDict
@@ -16,6 +17,9 @@ from ..app.config import RunConfig
 from ..registry import ALGORITHMS
 from ..strategies import SplitStrategy
 from ..task import SplitTask
+
+# Clients keep state of a run in this process: each rehearsal is a run of its own.
+_runs = count(1)
 
 AroundClient = Callable[[Callable[[], Message]], Message]
 """Runs the given client's work, and may do something before and after it."""
@@ -38,10 +42,11 @@ class RehearsalGrid(Grid):
 
     def __init__(self, app: ClientApp, nodes: int, clients: int, around: AroundClient) -> None:
         self._app, self._around = app, around
+        self._run = next(_runs)
         self._replies: dict[str, Message] = {}
         self._contexts = {
             node: Context(
-                run_id=1,
+                run_id=self._run,
                 node_id=node,
                 node_config={"partition-id": node - 1, "num-partitions": clients},
                 state=RecordDict(),
@@ -53,7 +58,7 @@ class RehearsalGrid(Grid):
     def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
         """Make a message with complete metadata, which Flower cannot add outside of a run."""
         metadata = Metadata(
-            run_id=1,
+            run_id=self._run,
             message_id=uuid.uuid4().hex,
             src_node_id=0,
             dst_node_id=node,
@@ -142,7 +147,9 @@ def rehearse(
     rehearsal = ALGORITHMS[config.algorithm].rehearsal
     if rehearsal is not None:
         options, rounds = rehearsal(options)
-    all_train = replace(config, options=options, fraction_train=1.0, fraction_evaluate=0.0)
+    all_train = replace(
+        config, options=options, fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=1
+    )
     strategy = build_strategy(all_train, server_task)
     strategy.roster.registration_timeout = 0.0  # the other clients never register
     grid = RehearsalGrid(app, nodes, clients, around)

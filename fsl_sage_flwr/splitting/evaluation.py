@@ -76,13 +76,13 @@ def evaluate(
                         output = part(*as_tensors(output))  # type: ignore[arg-type]
                 output = as_float(output)
                 total_loss += objective.loss(output, labels).item() * len(labels)
-                for name, (total, weight) in objective.scores(output, labels).items():
+                for name, (total, weight) in objective.scored(output, labels).items():
                     before = totals[name]
                     totals[name] = before[0] + total, before[1] + weight
                 count += len(labels)
     finally:
         for part in parts:
             part.train()
-    scores = {name: Score(total / max(weight, 1), weight) for name, (total, weight) in
+    scores = {name: Score(total / weight if weight else 0.0, weight) for name, (total, weight) in
               totals.items()}  # fmt: skip
     return Evaluation(total_loss / max(count, 1), count, scores)

@@ -17,7 +17,7 @@ class AlignmentSet:
     tensors : tuple of Tensor
         Smashed data, each ``(N, …)``.
     labels : Tensor
-        ``(N,)``.
+        ``(N, …)``.
     """
 
     tensors: tuple[Tensor, ...]

@@ -12,7 +12,7 @@ from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
 from .round import Questions, Round
 from .server_half import OneServerHalf
-from .settings import StrategySettings
+from .settings import StrategySettings, check_at_least_one
 from .shared_head import SharedHead
 from .split_strategy import SplitStrategy
 
@@ -36,6 +36,11 @@ class CseFsl(SplitStrategy):
         q: batches per upload.
     **settings
         Arguments of :class:`SplitStrategy`.
+
+    Raises
+    ------
+    ValueError
+        A count is less than 1, or a word is not valid.
     """
 
     message_type = TRAIN
@@ -47,6 +52,7 @@ class CseFsl(SplitStrategy):
         server_update_interval: int = 5,
         **settings: Unpack[StrategySettings],
     ) -> None:
+        check_at_least_one(server_update_interval=server_update_interval)
         self.server = OneServerHalf(task)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)

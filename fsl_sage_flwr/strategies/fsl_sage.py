@@ -15,7 +15,7 @@ from .aligned_heads import AlignedHeads
 from .common_options import HeadOptions, UploadOptions
 from .round import Question, Questions, Round
 from .server_half import OneServerHalf
-from .settings import StrategySettings
+from .settings import StrategySettings, check_at_least_one
 from .shared_head import SharedHead
 from .split_strategy import SplitStrategy
 
@@ -75,6 +75,9 @@ class FslSage(SplitStrategy):
         warm_start: bool = False,
         **settings: Unpack[StrategySettings],
     ) -> None:
+        check_at_least_one(
+            server_update_interval=server_update_interval, align_interval=align_interval
+        )
         self.server = OneServerHalf(task)
         self.heads = AlignedHeads(
             task, align_interval, align_dataset_size, recipe or AlignmentRecipe()

@@ -1,5 +1,6 @@
 """HERON-SFL: clients train by forward passes alone, the server by gradients."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
 from .round import Questions, Round
 from .server_half import OneServerHalf
-from .settings import StrategySettings
+from .settings import StrategySettings, check_at_least_one
 from .shared_head import SharedHead
 from .split_strategy import SplitStrategy
 
@@ -62,17 +63,19 @@ class HeronSfl(SplitStrategy):
         perturbations: int = 1,
         **settings: Unpack[StrategySettings],
     ) -> None:
-        if not perturbation_scale > 0 or perturbations < 1:
+        if not 0 < perturbation_scale < math.inf:
             raise ValueError(
-                f"perturbation_scale = {perturbation_scale}, perturbations = {perturbations}: "
-                "above 0, and at least 1, are needed"
+                f"perturbation_scale = {perturbation_scale}: it must be above 0 and finite"
             )
+        check_at_least_one(
+            server_update_interval=server_update_interval, perturbations=perturbations
+        )
         self.server = OneServerHalf(task)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
         self.server_update_interval = server_update_interval
         self.request = partial(
-            HeronRequest, perturbation_scale=perturbation_scale, perturbations=perturbations
+            HeronRequest, perturbation_scale=float(perturbation_scale), perturbations=perturbations
         )
 
     def begin(self, round_: Round) -> Questions[TrainReply]:

@@ -144,6 +144,7 @@ class Round:
         self._nodes = {client: roster.nodes[client] for client in clients}
         self._traffic: Mapping[int, NodeTraffic] = grid.new_round()
         self._questions: dict[int, Question[Any]] = {}
+        self._asked: list[int] = []
         self._turns: Turns[Any] = Turns((), lambda client, reply: None)
         self._sender: dict[str, int] = {}
         self._weights: dict[int, float] = {}
@@ -179,7 +180,7 @@ class Round:
     @property
     def asked(self) -> list[int]:
         """Clients that were sent the round's last message, ascending."""
-        return sorted(self._questions)
+        return self._asked
 
     @property
     def weights(self) -> dict[int, float]:
@@ -223,6 +224,7 @@ class Round:
     def send(self, questions: Questions[Any], serve: Callable[[int, Any], None]) -> list[Message]:
         """Return the round's last messages; :meth:`receive` has their replies served in turn."""
         self._questions = dict(sorted(questions.items()))
+        self._asked = list(self._questions)
         self._turns = Turns(questions, serve)
         return self._messages(self._questions)
 
@@ -312,7 +314,7 @@ class Round:
 
     def close(self) -> None:
         """Let go of replies and copies; the figures stay."""
-        self.is_open, self.saved = False, {}
+        self.is_open, self.saved, self._questions = False, {}, {}
         self._turns = Turns((), lambda client, reply: None)
         self._sent, self.client_half = ArrayRecord(), PackedWeights()
 
@@ -344,7 +346,7 @@ class Round:
     def client_rows(self) -> list[ClientRound]:
         """Return what each client did, by partition id; it grows with an evaluation."""
         rows = []
-        for client in sorted({*self._questions, *self.failures}):
+        for client in sorted({*self._asked, *self.failures}):
             node = self._nodes.get(client, self._roster.nodes.get(client, 0))
             examples, norm = self._updates.get(client, (None, None))
             traffic = self._traffic.get(node, NodeTraffic())

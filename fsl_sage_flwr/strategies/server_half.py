@@ -190,7 +190,8 @@ class ServerHalfPerClient(ServerHalf):
         """Give each client a half that is the average."""
         for client in clients:
             if client not in self._halves or not self._keep:
-                half, _ = self._halves.get(client, (copy.deepcopy(self.task.model.server), None))
+                known = self._halves.get(client)
+                half = known[0] if known else copy.deepcopy(self.task.model.server)
                 self._halves[client] = half, self.task.server_optimizer(half.parameters())
             self._halves[client][0].load_state_dict(self.task.model.server.state_dict())
 

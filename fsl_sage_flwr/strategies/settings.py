@@ -20,3 +20,16 @@ class StrategySettings(TypedDict, total=False):
     min_available_nodes: int
     weighted_by_key: str
     train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None
+
+
+def check_at_least_one(**counts: int) -> None:
+    """Refuse arguments that count something and are less than 1.
+
+    Raises
+    ------
+    ValueError
+        Names the first.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} = {count}: it must be at least 1")

@@ -11,7 +11,7 @@ from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
 from .round import Questions, Round
 from .server_half import ServerHalfPerClient
-from .settings import StrategySettings
+from .settings import StrategySettings, check_at_least_one
 from .split_strategy import SplitStrategy
 
 
@@ -38,6 +38,11 @@ class SplitFedV1(SplitStrategy):
         that are up to that many steps old.
     **settings
         Arguments of :class:`SplitStrategy`.
+
+    Raises
+    ------
+    ValueError
+        A count is less than 1, or a word is not valid.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class SplitFedV1(SplitStrategy):
         batches_per_exchange: int = 1,
         **settings: Unpack[StrategySettings],
     ) -> None:
+        check_at_least_one(batches_per_exchange=batches_per_exchange)
         keep = settings.get("keep_optimizer_state", True)
         self.server = ServerHalfPerClient(task, keep_optimizer_state=keep)
         super().__init__(task, {"server": self.server}, **settings)

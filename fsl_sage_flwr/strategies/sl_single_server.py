@@ -15,8 +15,10 @@ from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
 from .round import Question, Questions, Round
 from .server_half import OneServerHalf
-from .settings import StrategySettings
+from .settings import StrategySettings, check_at_least_one
 from .split_strategy import SplitStrategy
+
+SERVER_ORDERS = ("batch", "client")
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -43,6 +45,11 @@ class SplitFedV2(SplitStrategy):
         ``"client"`` trains with one whole client after the other, as the reference does.
     **settings
         Arguments of :class:`SplitStrategy`.
+
+    Raises
+    ------
+    ValueError
+        A count is less than 1, or a word is not valid.
     """
 
     def __init__(
@@ -53,6 +60,11 @@ class SplitFedV2(SplitStrategy):
         server_order: str = "batch",
         **settings: Unpack[StrategySettings],
     ) -> None:
+        if server_order not in SERVER_ORDERS:
+            raise ValueError(
+                f"server_order = {server_order!r}: valid are {', '.join(SERVER_ORDERS)}"
+            )
+        check_at_least_one(batches_per_exchange=batches_per_exchange)
         self.server = OneServerHalf(task)
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange
@@ -117,7 +129,7 @@ class SplitFedV2Options(ExchangeOptions):
     """The run configuration's keys of SplitFed V2."""
 
     server_order: str = option(
-        "batch", one_of("batch", "client"), "client takes one whole client after the other"
+        "batch", one_of(*SERVER_ORDERS), "client takes one whole client after the other"
     )
 
 

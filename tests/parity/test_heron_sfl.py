@@ -147,10 +147,36 @@ def test_no_graph_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     assert saved  # what a graph would have kept is seen
 
 
-@pytest.mark.parametrize("wrong", [{"perturbation_scale": 0.0}, {"perturbations": 0}])
-def test_what_cannot_be_estimated_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="above 0, and at least 1, are needed"):
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"perturbation_scale": 0.0}, "it must be above 0 and finite"),
+        ({"perturbation_scale": float("inf")}, "it must be above 0 and finite"),
+        ({"perturbations": 0}, "perturbations = 0: it must be at least 1"),
+        ({"server_update_interval": 0}, "server_update_interval = 0: it must be at least 1"),
+    ],
+)
+def test_what_cannot_be_estimated_is_refused(wrong: dict[str, float], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
         HeronSfl(small_task(), **wrong)  # type: ignore[arg-type]
+
+
+def test_what_a_failed_batch_left_behind_is_not_in_the_next_estimate() -> None:
+    task = small_task(dropout=0.0)
+    local = client.LocalModel(task.model.client, task.head)
+    batch = next(iter(small_batches(ClientIdentity(0, CLIENTS), 4)))
+    request = client.HeronRequest(
+        round=0, server_update_interval=1, keep_optimizer_state=True, trained_before=False,
+        auxiliary_version=0, perturbation_scale=1e-2, perturbations=2,
+    )  # fmt: skip
+    for _ in range(2):  # the second begins with the first's gradients
+        client.estimate(local.eval(), batch, task, request, (0, 0, 0))
+        found = [p.grad.clone() for p in local.parameters() if p.grad is not None]
+    fresh = copy.deepcopy(local)
+    fresh.zero_grad()
+    client.estimate(fresh, batch, task, request, (0, 0, 0))
+    expected = [p.grad for p in fresh.parameters() if p.grad is not None]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_the_request_says_how_to_estimate() -> None:

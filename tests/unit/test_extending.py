@@ -180,6 +180,34 @@ class Whispering(Options):
     loudness: int = option(0, at_least(0), "how loudly")
 
 
+@dataclass(frozen=True)
+class Greedy(Options):
+    learning_rate: float = option(0.5, at_least(0.4), "mine")
+
+
+class Bare(Options):
+    loudness2: int = option(1, at_least(0), "not a dataclass")
+
+
+@dataclass(frozen=True)
+class Nothing(Options):
+    loudness3: Any = option(None, None, "of no type")  # noqa: RUF009
+
+
+@pytest.mark.usefixtures("registered")
+def test_options_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="Bare is no dataclass"):
+        register_algorithm(louder("other", {}, options=Bare))
+    with pytest.raises(ValueError, match="'loudness3' has the default None"):
+        register_algorithm(louder("other", {}, options=Nothing))
+    for message_type in ("query.describe", "evaluate.split"):
+        with pytest.raises(ValueError, match="is the package's own"):
+            register_algorithm(louder("other", {message_type: louder_train}))
+    register_algorithm(louder("greedy", {}, options=Greedy))
+    with pytest.raises(ConfigError, match="'learning-rate' belongs to every run"):
+        RunConfig.from_run_config({})
+
+
 @pytest.mark.parametrize("message_type", ["train", "train.a-b", "learn.this", "train.a.b"])
 def test_a_message_type_that_flower_does_not_know_is_refused(message_type: str) -> None:
     with pytest.raises(ValueError, match="'train', 'evaluate' or 'query', a dot"):

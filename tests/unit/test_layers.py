@@ -29,7 +29,7 @@ BELOW = {
     "messages": set(),
     "task": {"objective", "schedules", "seeding", "splitting"},
     "options": {"schedules"},
-    "registry": {"options", "splitting", "task"},
+    "registry": {"messages", "options", "splitting", "task"},
     "client_apps": {*("messages", "registry", "schedules", "seeding", "splitting", "task")},
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {

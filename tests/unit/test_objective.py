@@ -2,22 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
+from flwr.app import ArrayRecord, Message
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.objective import Score, classification, logits_of, regression
-from fsl_sage_flwr.splitting import evaluate, list_cuts, split
+from fsl_sage_flwr.objective import Objective, Score, classification, logits_of, regression
+from fsl_sage_flwr.splitting import SplitError, evaluate, list_cuts, split
 from fsl_sage_flwr.splitting.precision import autocast
-from fsl_sage_flwr.strategies import CseFsl, SplitFedV1
+from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1
 from fsl_sage_flwr.task import SplitTask
 
+from ..kinds import maps_task
 from ..memory_grid import MemoryGrid
 from ..runs import train
-from ..tasks import CLASSES, CLIENTS, small_app, small_task
+from ..tasks import CLASSES, CLIENTS, small_app, small_batches, small_task
 
 LOGITS = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
 
@@ -119,3 +122,67 @@ def test_by_default_all_of_it_travels() -> None:
     train(strategy, nodes, 1)
     carried = next(c.array_records["arrays"] for c in nodes.sent if "arrays" in c)
     assert list(carried) == list(strategy.task.model.client.state_dict())
+
+
+def own(scores: Any, *names: str, problem: Any = lambda labels: None) -> Objective:
+    return Objective(F.cross_entropy, scores, names, problem, lambda n: torch.zeros(n).long())
+
+
+def test_a_scores_name_that_is_taken_is_refused() -> None:
+    with pytest.raises(ValueError, match="score_names has 'loss', which is taken"):
+        own(lambda output, labels: {"loss": (1.0, 1.0)}, "loss")
+
+
+def test_scores_that_are_not_the_listed_ones_are_named() -> None:
+    objective = own(lambda output, labels: {"f1": (1.0, 1.0)}, "recall")
+    with pytest.raises(ValueError, match="scores are f1, and its score_names recall"):
+        objective.scored(LOGITS, torch.zeros(2).long())
+
+
+def test_scores_may_be_tensors_and_negative_and_weigh_little() -> None:
+    """As R² may be; FedAvg's clients send them, the server finds the others'."""
+    objective = own(lambda output, labels: {"r2": (-torch.ones(()), torch.tensor(0.5))}, "r2")
+    changes: dict[str, Any] = {
+        "objective": objective, "num_classes": CLASSES,
+        "validation_batches": lambda client: list(small_batches(client, 5)),
+    }  # fmt: skip
+    for make in (FullModelFedAvg, CseFsl):
+        strategy = make(small_task(**changes), fraction_evaluate=1.0)
+        nodes = MemoryGrid(build_client_app(lambda context: small_task(**changes)), CLIENTS)
+        train(strategy, nodes, 1)
+        assert strategy.last_round.failures == {}
+        found = strategy.last_round.validation
+        assert found is not None
+        assert found.scores["r2"].value == -2.0
+
+
+def test_an_objective_that_cannot_check_labels_refuses_them() -> None:
+    """Whatever a client sent, the run goes on."""
+
+    def largest(labels: Tensor) -> str | None:
+        return None if int(labels.max()) < CLASSES else "too large"
+
+    def empty(partition: int, reply: Message) -> Message:
+        if partition == 1 and "labels" in reply.content:
+            tensors = dict(reply.content.array_records["labels"].to_torch_state_dict())
+            tensors["labels"] = tensors["labels"][:, None][:, :0]
+            reply.content["labels"] = ArrayRecord(tensors)
+        return reply
+
+    objective = own(lambda output, labels: {}, problem=largest)
+    strategy = CseFsl(small_task(objective=objective))
+    train(strategy, MemoryGrid(small_app(), CLIENTS, tamper=empty), 1)
+    assert "labels cannot be checked: " in strategy.last_round.failures[1]
+    assert strategy.last_round.clients == CLIENTS - 1
+
+
+def test_something_else_than_an_objective_is_named() -> None:
+    with pytest.raises(ValueError, match="an Objective is needed"):
+        small_task(objective=F.mse_loss)
+
+
+def test_a_default_head_that_does_not_fit_the_labels_is_refused() -> None:
+    task = replace(maps_task(), auxiliary=None)
+    for make in (CseFsl, FslSage):
+        with pytest.raises(SplitError, match="give SplitTask auxiliary=…"):
+            make(task)

@@ -107,6 +107,38 @@ def spoil_the_bytes(draw: random.Random, content: RecordDict) -> bool:
     return True
 
 
+HEADERS = [
+    b"{'descr': (), 'fortran_order': False, 'shape': (1,), }",
+    b"{'descr': (",
+    b"(" * 5000,
+    b"-" * 9000 + b"1",
+    b"{'descr': '(1,i4', 'fortran_order': False, 'shape': (1,), }",
+    b"{'descr': 'i4,,', 'fortran_order': False, 'shape': (1,), }",
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (0, 100000000000000000000), }",
+]
+
+
+def make_up_a_header(draw: random.Random, content: RecordDict) -> bool:
+    """A header is Python that numpy evaluates as a literal: there are many ways to go wrong."""
+    record, name, values = _some_array(draw, content)
+    header = draw.choice(HEADERS) + b"\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    record[name] = Array(str(values.dtype), values.shape, "numpy.ndarray", data)
+    return True
+
+
+def declare_something_else(draw: random.Random, content: RecordDict) -> bool:
+    """What an array says that it is need not be what it is."""
+    record, name, values = _some_array(draw, content)
+    other = "int64" if values.dtype != np.int64 else "float32"
+    dtype, shape = draw.choice(
+        [("bogus", values.shape), (other, values.shape), ("i4,,", values.shape),
+         (str(values.dtype), (10**12, 10**12))]
+    )  # fmt: skip
+    record[name] = Array(dtype, shape, "numpy.ndarray", record[name].data)
+    return True
+
+
 def change_the_serialization(draw: random.Random, content: RecordDict) -> bool:
     record, name, values = _some_array(draw, content)
     kind = draw.choice(["pickle", "torch", ""])
@@ -189,6 +221,7 @@ def blow_up(draw: random.Random, content: RecordDict) -> bool:
 MUTATIONS: list[Mutation] = [
     drop_a_record, add_a_record, swap_a_records_kind, empty_a_record, rename_an_array,
     drop_an_array, add_an_array, change_a_shape, change_a_dtype, spoil_the_bytes,
+    make_up_a_header, declare_something_else,
     change_the_serialization, put_in_a_value_that_is_no_number, spoil_the_labels,
     spoil_the_batch_sizes, spoil_a_metric, drop_a_metric, add_a_metric, blow_up,
 ]  # fmt: skip
@@ -196,6 +229,7 @@ MUTATIONS: list[Mutation] = [
 
 OF_ARRAYS = {
     rename_an_array, drop_an_array, add_an_array, change_a_shape, change_a_dtype, spoil_the_bytes,
+    make_up_a_header, declare_something_else,
     change_the_serialization, put_in_a_value_that_is_no_number,
 }  # fmt: skip
 

@@ -8,10 +8,19 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
-from fsl_sage_flwr.strategies import SplitGrid, SplitStrategy, evaluate_halves
+from fsl_sage_flwr.strategies import Question, SplitGrid, SplitStrategy, evaluate_halves
 
 from ...memory_grid import MemoryGrid
-from ...runs import assert_same, fed_avg, fsl_sage, grid, split_fed_v1, train
+from ...runs import (
+    assert_same,
+    cse_fsl,
+    fed_avg,
+    fsl_sage,
+    grid,
+    split_fed_v1,
+    split_fed_v2,
+    train,
+)
 from ...tasks import CLIENTS, small_app, small_task
 from .test_contract import STRATEGIES
 
@@ -142,3 +151,31 @@ def test_flowers_accounting_is_refused_by_flower(make: Callable[..., SplitStrate
             accountant=Accountant(),  # type: ignore[arg-type]
         )
     assert make().aggregate_train.__func__ is not FedAvg.aggregate_train  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "why"),
+    [
+        (split_fed_v2, {"server_order": "clients"}, "server_order = 'clients': valid are batch, "),
+        (split_fed_v1, {"batches_per_exchange": 0}, "batches_per_exchange = 0: it must be at"),
+        (cse_fsl, {"server_update_interval": 0}, "server_update_interval = 0: it must be at least"),
+        (fsl_sage, {"align_interval": 0}, "align_interval = 0: it must be at least 1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_at_once(
+    make: Callable[..., SplitStrategy], wrong: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        make(**wrong)
+
+
+@every_strategy
+def test_a_closed_round_keeps_figures_alone(make: Callable[..., SplitStrategy]) -> None:
+    strategy = make()
+    train(strategy, grid(), 1)
+    round_ = strategy._round
+    assert round_ is not None
+    kept = [value for value in vars(round_).values() if isinstance(value, dict)]
+    assert not any(isinstance(item, Question) for value in kept for item in value.values())
+    assert (round_.saved, len(round_.client_half)) == ({}, 0)
+    assert [row.client for row in strategy.client_rounds()] == [0, 1, 2]
