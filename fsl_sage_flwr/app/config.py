@@ -136,7 +136,7 @@ class RunConfig:
             A key is unknown, or a value has the wrong type or is not valid.
         """
         core, of_algorithms = declared(cls), option_fields()
-        known = {**of_algorithms, **core}
+        known = {**core, **of_algorithms}
         both = sorted(set(core) & set(of_algorithms))
         if both:
             raise ConfigError(

@@ -1,7 +1,7 @@
 """Names of the records in a message, and safe ways to read them."""
 
 from collections.abc import Collection, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import BytesIO
 from math import prod
 from tokenize import TokenError
@@ -10,7 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
-from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
+from numpy.lib.format import (
+    MAGIC_PREFIX,
+    read_array_header_1_0,
+    read_array_header_2_0,
+    read_magic,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -85,13 +90,8 @@ def _decoded(array: Array) -> NDArray[Any]:
     """
     if array.stype != NUMPY:
         raise TypeError(f"it is serialized as {array.stype!r}; {NUMPY!r} is needed")
-    file = BytesIO(array.data)
-    version = read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"version {version} of numpy's format")
-    read_header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
-    shape, fortran_order, dtype = read_header(file)
-    start = file.tell()
+    start = _end_of_header(array.data)
+    shape, fortran_order, dtype = _header(array.data[:start])
     present = len(array.data) - start
     if dtype.hasobject or prod(shape) * dtype.itemsize != present:
         raise ValueError(f"{present} bytes for {dtype} {shape}")
@@ -102,6 +102,23 @@ def _decoded(array: Array) -> NDArray[Any]:
         return np.empty(shape, dtype, order)
     # A copy, since the message's own bytes cannot be written to.
     return np.ndarray(shape, dtype, array.data, start, order=order).copy(order)
+
+
+def _end_of_header(data: bytes) -> int:
+    """Return where the values begin behind a header in numpy's format."""
+    if data[:6] != MAGIC_PREFIX or data[6:8] not in (b"\x01\x00", b"\x02\x00"):
+        raise ValueError(f"it begins with {data[:8]!r}, which is not numpy's format 1.0 or 2.0")
+    length = data[8:10] if data[6] == 1 else data[8:12]
+    return 8 + len(length) + int.from_bytes(length, "little")
+
+
+@lru_cache(maxsize=1024)
+def _header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether the order is Fortran's, and dtype; the same few come in every round."""
+    file = BytesIO(header)
+    read_header = read_array_header_1_0 if read_magic(file) == (1, 0) else read_array_header_2_0
+    shape, fortran_order, dtype = read_header(file)
+    return shape, fortran_order, dtype
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> ArrayRecord:

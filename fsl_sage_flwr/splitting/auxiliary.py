@@ -88,9 +88,10 @@ def build_auxiliary(
                 if callable(reset):
                     reset()
     with torch.no_grad():
-        features = smashed if body is None else (copy.deepcopy(body).eval()(*smashed),)
+        # In eval mode the pass leaves the body's buffers as they are.
+        features = smashed if body is None else (body.eval()(*smashed),)
     width = sum(_pool(tensor).shape[1] for tensor in features if tensor.is_floating_point())
-    return AuxiliaryHead(body, width, num_classes)
+    return AuxiliaryHead(body if body is None else body.train(), width, num_classes)
 
 
 def _pool(features: Tensor) -> Tensor:

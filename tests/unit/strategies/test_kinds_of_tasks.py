@@ -38,7 +38,7 @@ def nodes(kind: str, tamper: Tamper | None = None) -> MemoryGrid:
     return MemoryGrid(build_client_app(lambda context: KINDS[kind][0]()), 3, tamper=tamper)
 
 
-def trained(name: str, kind: str, rounds: int = 3, **changes: Any) -> tuple[Any, Any, MemoryGrid]:
+def trained(name: str, kind: str, rounds: int = 2, **changes: Any) -> tuple[Any, Any, MemoryGrid]:
     strategy, grid = STRATEGIES[name](KINDS[kind][0](), **changes), nodes(kind)
     return strategy, train(strategy, grid, rounds), grid
 
