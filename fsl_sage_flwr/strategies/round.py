@@ -23,6 +23,7 @@ from ..messages import (
 )
 from .averaging import weighted_mean
 from .client_round import ClientRound, NodeTraffic, update_norm
+from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
 from .split_grid import SplitGrid
@@ -121,6 +122,8 @@ class Round:
         Of the steps that count for the round's training loss.
     summary : RoundSummary
         The round's figures.
+    evaluation : FederatedEvaluation or None
+        The clients' evaluation after the round, while it lasts.
     """
 
     def __init__(
@@ -140,6 +143,7 @@ class Round:
         self.losses: list[StepLoss] = []
         self.summary = RoundSummary(round=number + 1)
         self.is_open = True
+        self.evaluation: FederatedEvaluation | None = None
         self._sent, self._config, self._grid, self._roster = arrays, config, grid, roster
         self._nodes = {client: roster.nodes[client] for client in clients}
         self._traffic: Mapping[int, NodeTraffic] = grid.new_round()

@@ -134,7 +134,6 @@ class SplitStrategy(FedAvg):
         self._first_round = 0
         self._failed_rounds = 0
         self._round: Round | None = None
-        self._evaluation: FederatedEvaluation | None = None
         self.smashed = SmashedSpec(
             task.smashed_example(),
             task.objective.problem_with,
@@ -252,7 +251,6 @@ class SplitStrategy(FedAvg):
                 f"{name}'s carry more; use DifferentialPrivacyServerSideFixedClipping around it"
             )
         self._undo_unfinished()
-        self._evaluation = None
         self.rounds_done = self._first_round + server_round - 1
         self.roster.refresh(grid, self.min_available_nodes)
         wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
@@ -316,7 +314,8 @@ class SplitStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Sample clients, by the seed, and ask each to evaluate on its validation part."""
-        if self.fraction_evaluate == 0:
+        round_ = self._round
+        if self.fraction_evaluate == 0 or round_ is None:
             return []
         wrapped = self.wrap_grid(grid)
         self.roster.refresh(wrapped, self.min_available_nodes)
@@ -324,7 +323,7 @@ class SplitStrategy(FedAvg):
         wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
-        self._evaluation = FederatedEvaluation(asked, self.score)
+        round_.evaluation = FederatedEvaluation(asked, self.score)
         content = WeightsRequest(
             round=self.rounds_done, weights=arrays.to_torch_state_dict()
         ).pack()
@@ -337,10 +336,11 @@ class SplitStrategy(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Return ``validation-loss`` and the scores, weighted by what they count for."""
-        evaluation, self._evaluation = self._evaluation, None
-        if evaluation is None:
+        round_ = self._round
+        if round_ is None or round_.evaluation is None:
             return None
-        summary = self.last_round
+        evaluation, round_.evaluation = round_.evaluation, None
+        summary = round_.summary
         found = summary.validation = evaluation.finish()
         summary.failures = {**evaluation.failures, **summary.failures}
         return None if found is None else to_record(found, "validation")
@@ -373,11 +373,14 @@ class SplitStrategy(FedAvg):
 
     def _receive(self, request: Message, reply: Message) -> None:
         """Take a reply as it arrives."""
-        if self._evaluation is not None:
-            self._evaluation.receive(request, reply)
-        elif self._round is not None:
-            with self._undone_on_failure(self._round):
-                self._round.receive(request, reply)
+        round_ = self._round
+        if round_ is None:
+            return
+        if round_.evaluation is not None:
+            round_.evaluation.receive(request, reply)
+            return
+        with self._undone_on_failure(round_):
+            round_.receive(request, reply)
 
     @contextmanager
     def _undone_on_failure(self, round_: Round) -> Iterator[None]:
