@@ -111,6 +111,17 @@ def test_a_run_of_another_version_goes_on_in_its_own_directory(tmp_path: Path) -
     assert list(loaded["once_known"].notna()) == [True, True, False]
 
 
+def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> None:
+    """An earlier version wrote every key; those of other algorithms change nothing."""
+    mine = {"algorithm": "fed_avg", "run-name": "mine"}
+    checkpoint = run(tmp_path, **mine) / "checkpoints" / "latest.pt"
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["config"] |= {"align-interval": 7, "server-order": "client", "warm-start": True}
+    torch.save(saved, checkpoint)
+    on = run(tmp_path, **mine, **{"num-server-rounds": 3, "resume": str(checkpoint)})
+    assert list(history_of(on)["round"]) == [1, 2, 3]
+
+
 def test_checkpoint_of_another_configuration_is_refused_by_name(
     tmp_path: Path, latest: str
 ) -> None:
