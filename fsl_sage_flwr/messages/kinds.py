@@ -80,7 +80,7 @@ class Kind(ABC):
         """Put a value into a message."""
 
     @abstractmethod
-    def is_there(self, name: str, content: RecordDict, figures: Figures) -> bool:
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         """Tell whether a message has it."""
 
     def is_expected(self, name: str, expected: Expected) -> bool:
@@ -125,7 +125,7 @@ class Figure(Kind):
     def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
         figures[key_of(name)] = value
 
-    def is_there(self, name: str, content: RecordDict, figures: Figures) -> bool:
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return key_of(name) in figures
 
     def is_expected(self, name: str, expected: Expected) -> bool:
@@ -155,7 +155,7 @@ class Flag(Kind):
     def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
         figures[key_of(name)] = int(value) if isinstance(figures, MetricRecord) else bool(value)
 
-    def is_there(self, name: str, content: RecordDict, figures: Figures) -> bool:
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return key_of(name) in figures
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
@@ -179,7 +179,7 @@ class Scores(Kind):
     def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
         figures.update(value)
 
-    def is_there(self, name: str, content: RecordDict, figures: Figures) -> bool:
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return True
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
@@ -209,7 +209,7 @@ class Weights(Kind):
             value.record if isinstance(value, PackedWeights) else to_arrays(value)
         )
 
-    def is_there(self, name: str, content: RecordDict, figures: Figures) -> bool:
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return self._record in content
 
     def is_expected(self, name: str, expected: Expected) -> bool:
@@ -235,7 +235,7 @@ class Smashed(Kind):
     def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
         value.write_to(content)
 
-    def is_there(self, name: str, content: RecordDict, figures: Figures) -> bool:
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return SMASHED in content or LABELS in content
 
     def is_expected(self, name: str, expected: Expected) -> bool:
@@ -256,7 +256,7 @@ class Gradients(Kind):
     def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
         content[GRADIENTS] = to_arrays({str(i): tensor for i, tensor in enumerate(value)})
 
-    def is_there(self, name: str, content: RecordDict, figures: Figures) -> bool:
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return GRADIENTS in content
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:

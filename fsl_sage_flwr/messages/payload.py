@@ -89,7 +89,7 @@ class Payload:
             for name, kind, optional in cls._fields()
             if not optional
             or kind.is_expected(name, expected)
-            or kind.is_there(name, content, figures)
+            or kind.is_present(name, content, figures)
         }
         return cls(**found)
 

@@ -236,8 +236,8 @@ OF_ARRAYS = {
 
 def mutate(draw: random.Random, content: RecordDict) -> str:
     """Make a reply's content bad in one way; return which."""
-    there = [m for m in MUTATIONS if content.array_records or m not in OF_ARRAYS]
+    possible = [m for m in MUTATIONS if content.array_records or m not in OF_ARRAYS]
     while True:
-        mutation = draw.choice(there)
+        mutation = draw.choice(possible)
         if mutation(draw, content):
             return mutation.__name__

@@ -105,8 +105,8 @@ def outcome(name: str, change: Any, kind: str) -> tuple[Any, Any, Any]:
 def kinds_of(name: str) -> list[str]:
     """Return the types of the messages that clients answer with payloads in a first round."""
     past = plain(STRATEGIES[name])
-    there = past.nodes.types[: past.after(1).messages]
-    return sorted({kind for kind, _ in there} - {"query.describe"})
+    sent = past.nodes.types[: past.after(1).messages]
+    return sorted({kind for kind, _ in sent} - {"query.describe"})
 
 
 @every_strategy
@@ -177,9 +177,9 @@ def test_wrong_replies_to_an_evaluation_are_left_out(name: str) -> None:
         return reply
 
     strategy = STRATEGIES[name](WITH_VALIDATION, fraction_evaluate=1.0, max_reply_bytes=2**20)
-    there = nodes(tamper=tamper)
+    federation = nodes(tamper=tamper)
     for _ in range(10):
-        strategy.start(there, strategy.initial_arrays(), num_rounds=1)
+        strategy.start(federation, strategy.initial_arrays(), num_rounds=1)
         assert list(strategy.last_round.failures) == [HOSTILE]
         assert strategy.last_round.validation is not None
 
@@ -193,11 +193,11 @@ def test_a_reply_beyond_the_limit_is_let_go_of_unread() -> None:
         return reply
 
     strategy = STRATEGIES["cse_fsl"](max_reply_bytes=2**20)
-    there = grid(tamper=tamper)
+    federation = grid(tamper=tamper)
     tracemalloc.start()
     try:
-        train(strategy, there, 1)
-        there.received.clear()
+        train(strategy, federation, 1)
+        federation.received.clear()
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
