@@ -128,14 +128,14 @@ class Recorder:
         saved = torch.load(checkpoint, weights_only=True)
         ours, theirs = self._config.to_run_config(), saved["config"]
         # A checkpoint of an earlier version also contains keys of other algorithms.
-        idle = self._config.idle_keys()
+        of_others = set(self._config.idle_keys()) - set(ours)
         free = set(FREE_TO_CHANGE)
         if self._schedules_differ(saved["config"]["num-server-rounds"]):
             free.remove("num-server-rounds")
         differences = [
             f"{key} was {value!r}, now {ours.get(key)!r}"
             for key, value in theirs.items()
-            if key not in free and key not in idle and ours.get(key) != value
+            if key not in free | of_others and ours.get(key) != value
         ]
         if differences:
             raise ConfigError(f"resume: another configuration: {'; '.join(differences)}")

@@ -15,7 +15,6 @@ from .payload import (
     weights_field,
 )
 from .records import (
-    AUXILIARY,
     CLIENT_HALF,
     BadReplyError,
     MissingPayloadError,
@@ -28,7 +27,6 @@ from .training import TrainReply, TrainRequest
 from .weights_request import SmashedReply, WeightsRequest
 
 __all__ = [
-    "AUXILIARY",
     "CLIENT_HALF",
     "DESCRIBE",
     "EVALUATE_FULL_MODEL",

@@ -75,6 +75,10 @@ class Kind(ABC):
         """Return the keys that the field has among the figures."""
         return ()
 
+    def possible_keys(self, name: str, expected: Expected) -> tuple[str, ...]:
+        """Return further keys that it may have there."""
+        return ()
+
     @abstractmethod
     def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
         """Put a value into a message."""
@@ -174,7 +178,10 @@ class Scores(Kind):
     in_figures = True
 
     def keys(self, name: str, expected: Expected) -> tuple[str, ...]:
-        return tuple(key for score in expected.scores for key in (score, f"{score}-weight"))
+        return expected.scores
+
+    def possible_keys(self, name: str, expected: Expected) -> tuple[str, ...]:
+        return tuple(f"{score}-weight" for score in expected.scores)
 
     def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
         figures.update(value)
@@ -184,7 +191,7 @@ class Scores(Kind):
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
         found = {score: finite(figures, score) for score in expected.scores}
-        weights = [key for key in self.keys(name, expected) if key not in found and key in figures]
+        weights = [key for key in self.possible_keys(name, expected) if key in figures]
         return {**found, **{key: not_negative(figures, key) for key in weights}}
 
 

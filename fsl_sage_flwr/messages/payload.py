@@ -24,9 +24,9 @@ from .records import CONFIG, METRICS, BadReplyError, check_keys, check_records, 
 _KIND, _OPTIONAL = "kind", "optional"
 
 
-def figure_field(*, at_least: int | None = None, optional: bool = False) -> Any:
+def figure_field(*, at_least: int | None = None) -> Any:
     """Declare a whole number."""
-    return _declared(Figure(whole=True, at_least=at_least), optional)
+    return _declared(Figure(whole=True, at_least=at_least), optional=False)
 
 
 def measure_field(*, optional: bool = False) -> Any:
@@ -141,7 +141,7 @@ class Reply(Payload):
             if METRICS not in content.metric_records:
                 raise BadReplyError(f"record {METRICS!r} is missing")
             metrics = content.metric_records[METRICS]
-            check_keys(metrics, *cls._keys(metrics, expected))
+            check_keys(metrics, *cls._keys(expected))
         known = {METRICS} if cls._has_figures() else set[str]()
         known |= {record for _, kind, _ in cls._fields() for record in kind.records()}
         check_records(content, known)
@@ -165,15 +165,12 @@ class Reply(Payload):
         return any(kind.in_figures for _, kind, _ in cls._fields())
 
     @classmethod
-    def _keys(cls, metrics: MetricRecord, expected: Expected) -> tuple[set[str], set[str]]:
+    def _keys(cls, expected: Expected) -> tuple[set[str], set[str]]:
         """Return the keys that the metrics must have, and those that they may have."""
         needed = {expected.weighted_by} if expected.weighted_by else set[str]()
         possible = set[str]()
         for name, kind, optional in cls._fields():
-            keys = set(kind.keys(name, expected))
-            if isinstance(kind, Scores):
-                needed |= set(expected.scores)
-                possible |= keys
-            elif not optional or kind.is_expected(name, expected):
-                needed |= keys
+            if not optional or kind.is_expected(name, expected):
+                needed |= set(kind.keys(name, expected))
+                possible |= set(kind.possible_keys(name, expected))
         return needed, possible

@@ -149,6 +149,7 @@ class Round:
         self._traffic: Mapping[int, NodeTraffic] = grid.new_round()
         self._questions: dict[int, Question[Any]] = {}
         self._asked: list[int] = []
+        self._client_of = {node: client for client, node in self._nodes.items()}
         self._turns: Turns[Any] = Turns((), lambda client, reply: None)
         self._sender: dict[str, int] = {}
         self._weights: dict[int, float] = {}
@@ -210,11 +211,10 @@ class Round:
 
         A client whose answer is missing or bad is left out of the round.
         """
-        of_node = {self._nodes[client]: client for client in questions}
         answers: dict[int, ReplyT] = {}
 
         def receive(request: Message, reply: Message) -> None:
-            client = of_node[request.metadata.dst_node_id]
+            client = self._client_of[request.metadata.dst_node_id]
             answer = self._open(client, questions[client], reply)
             if answer is not None:
                 answers[client] = answer
@@ -235,8 +235,8 @@ class Round:
     def receive(self, request: Message, reply: Message) -> None:
         """Take a reply to one of the last messages, and serve all whose turn has come."""
         node = request.metadata.dst_node_id
-        client = next((c for c in self._questions if self._nodes[c] == node), None)
-        if client is None or not self.is_open:
+        client = self._client_of.get(node)
+        if client not in self._questions:  # none of this round, or the round is closed
             return
         answer = self._open(client, self._questions[client], reply)
         if answer is not None:

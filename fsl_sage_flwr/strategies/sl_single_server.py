@@ -89,7 +89,9 @@ class SplitFedV2(SplitStrategy):
 
         ``start`` and ``length`` say which part of the round this is.
         """
-        before, losses = self.server.snapshot(), len(round_.losses)
+        # The first group of a round begins where the round does: that copy is there already.
+        before = round_.saved["server"] if start == 0 else self.server.snapshot()
+        losses = len(round_.losses)
         attempt = 0
         while True:
             exchanges = Exchanges(round_, clients, self.batches_per_exchange, attempt)

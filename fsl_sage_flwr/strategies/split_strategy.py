@@ -134,6 +134,9 @@ class SplitStrategy(FedAvg):
         self._first_round = 0
         self._failed_rounds = 0
         self._round: Round | None = None
+        # Only names, shapes and dtypes are compared: tensors on "meta" have no values.
+        weights = self.averaged_weights().items()
+        self._client_half_like = {name: tensor.to("meta") for name, tensor in weights}
         self.smashed = SmashedSpec(
             task.smashed_example(),
             task.objective.problem_with,
@@ -361,14 +364,13 @@ class SplitStrategy(FedAvg):
     # One round --------------------------------------------------------------------------
 
     def _round_settings(self) -> RoundSettings:
-        like = {name: tensor.cpu() for name, tensor in self.averaged_weights().items()}
         return RoundSettings(
             timeout=self.round_timeout,
             max_reply_bytes=self.max_reply_bytes,
             keep_optimizer_state=self.keep_optimizer_state,
             weighted_by=self.weighted_by_key,
             smashed=self.smashed,
-            client_half_like=like,
+            client_half_like=self._client_half_like,
         )
 
     def _receive(self, request: Message, reply: Message) -> None:

@@ -122,6 +122,14 @@ def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> N
     assert list(history_of(on)["round"]) == [1, 2, 3]
 
 
+def test_a_key_of_this_run_is_compared_even_where_it_changes_nothing(tmp_path: Path) -> None:
+    iid = {"distribution": "iid", "alpha": 0.5}
+    checkpoint = run(tmp_path, **iid) / "checkpoints" / "latest.pt"
+    other = iid | {"alpha": 0.7, "num-server-rounds": 3, "resume": str(checkpoint)}
+    with pytest.raises(ConfigError, match=r"another configuration: alpha was 0\.5, now 0\.7"):
+        run(tmp_path / "on", **other)
+
+
 def test_checkpoint_of_another_configuration_is_refused_by_name(
     tmp_path: Path, latest: str
 ) -> None:
