@@ -10,8 +10,16 @@ import torch
 
 from ..algorithms import DEFAULT
 from ..data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS, local_copy
+from ..messages import (
+    AS_COMPRESSION_SAYS,
+    PRESETS,
+    Compression,
+    compression_of,
+    problem_with_codec,
+)
 from ..models import CATALOGUE
 from ..options import (
+    Check,
     Options,
     at_least,
     declared,
@@ -59,6 +67,18 @@ def _device(value: Any) -> str | None:
     return None
 
 
+def _codec(payload: str) -> Check:
+    """Accept the codecs of a field of ``Compression``, and ``auto``."""
+
+    def check(value: Any) -> str | None:
+        if value == AS_COMPRESSION_SAYS:
+            return None
+        problem = problem_with_codec(payload, str(value))
+        return problem and f"{problem}, and {AS_COMPRESSION_SAYS} for what compression says"
+
+    return check
+
+
 def _tracker(value: Any) -> str | None:
     return None if value == "" else one_of(*TRACKERS)(value)
 
@@ -98,6 +118,12 @@ class RunConfig:
     smashed_clip_norm: float = option(0.0, at_least(0))
     smashed_noise_multiplier: float = option(0.0, at_least(0))
     smashed_noise_seed: int = option(0, at_least(0))
+    compression: str = option("none", one_of(*PRESETS))
+    smashed_codec: str = option(AS_COMPRESSION_SAYS, _codec("smashed"))
+    gradients_codec: str = option(AS_COMPRESSION_SAYS, _codec("gradients"))
+    client_half_codec_down: str = option(AS_COMPRESSION_SAYS, _codec("client_half_down"))
+    client_half_codec_up: str = option(AS_COMPRESSION_SAYS, _codec("client_half_up"))
+    auxiliary_codec: str = option(AS_COMPRESSION_SAYS, _codec("auxiliary"))
     fraction_train: float = option(1.0, at_least(0, above=True, below=1))
     fraction_evaluate: float = option(0.0, at_least(0, below=1))
     validation_fraction: float = option(0.1, at_least(0, above=True, below=0.9))
@@ -226,7 +252,19 @@ class RunConfig:
             "min_train_nodes": self.min_train_nodes,
             "round_timeout": self.round_timeout,
             "max_reply_bytes": int(self.max_reply_mb * 2**20),
+            "compression": self.codecs(),
         }
+
+    def codecs(self) -> Compression:
+        """Return the codecs of what travels."""
+        return compression_of(
+            self.compression,
+            smashed=self.smashed_codec,
+            gradients=self.gradients_codec,
+            client_half_down=self.client_half_codec_down,
+            client_half_up=self.client_half_codec_up,
+            auxiliary=self.auxiliary_codec,
+        )
 
     def workload(self) -> Workload:
         """Return the work of one client in a round, with 5,000 examples per client."""

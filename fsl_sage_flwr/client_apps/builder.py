@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 from ..messages import DESCRIBE
 from ..registry import Handler, handlers
 from . import evaluation
+from .coding import coding_mod
 from .identity import describe
 from .task_cache import BuildTask, task_of
 
@@ -38,7 +39,7 @@ def build_client_app(
     --------
     >>> app = build_client_app(lambda context: make_task(context.run_config))
     """
-    app = ClientApp(mods=mods)
+    app = ClientApp(mods=[coding_mod, *(mods or [])])
     category, _, identifier = DESCRIBE.partition(".")
     getattr(app, category)(identifier)(describe)
     for message_type, handler in {**evaluation.HANDLERS, **handlers()}.items():

@@ -1,5 +1,12 @@
 """Everything that crosses the network, and how many bytes it is."""
 
+from .compression import (
+    AS_COMPRESSION_SAYS,
+    PRESETS,
+    Compression,
+    compression_of,
+    problem_with_codec,
+)
 from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .kinds import Expected
@@ -15,6 +22,7 @@ from .payload import (
     weights_field,
 )
 from .records import (
+    AUXILIARY,
     CLIENT_HALF,
     BadReplyError,
     MissingPayloadError,
@@ -24,20 +32,27 @@ from .records import (
 from .reply import DeadActorError, open_reply
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .training import TrainReply, TrainRequest
+from .transport import Incoming, Outgoing
 from .weights_request import SmashedReply, WeightsRequest
 
 __all__ = [
+    "AS_COMPRESSION_SAYS",
+    "AUXILIARY",
     "CLIENT_HALF",
     "DESCRIBE",
     "EVALUATE_FULL_MODEL",
     "EVALUATE_SPLIT",
+    "PRESETS",
     "BadReplyError",
     "CommunicationLedger",
+    "Compression",
     "DeadActorError",
     "EvaluateReply",
     "Expected",
+    "Incoming",
     "MissingPayloadError",
     "NodeDescription",
+    "Outgoing",
     "PackedWeights",
     "Reply",
     "Request",
@@ -48,11 +63,13 @@ __all__ = [
     "TrainRequest",
     "WeightsRequest",
     "change_smashed",
+    "compression_of",
     "figure_field",
     "flag_field",
     "gradients_field",
     "measure_field",
     "open_reply",
+    "problem_with_codec",
     "round_and_exchange",
     "smashed_field",
     "weights_field",

@@ -14,7 +14,6 @@ from .records import (
     LABELS,
     SMASHED,
     BadReplyError,
-    PackedWeights,
     check_like,
     finite,
     not_negative,
@@ -23,6 +22,7 @@ from .records import (
     to_arrays,
 )
 from .smashed import SmashedBatches, SmashedSpec
+from .transport import Incoming, Outgoing
 
 Figures = ConfigRecord | MetricRecord
 
@@ -62,7 +62,8 @@ class Expected:
 class Kind(ABC):
     """How a field of this kind travels.
 
-    ``name`` is the field's; ``figures`` is the record of numbers that the message has.
+    ``name`` is the field's; ``figures`` is the record of numbers that the message has;
+    ``outgoing`` and ``incoming`` say how tensors become bytes and are read.
     """
 
     in_figures = False
@@ -80,7 +81,9 @@ class Kind(ABC):
         return ()
 
     @abstractmethod
-    def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+    ) -> None:
         """Put a value into a message."""
 
     @abstractmethod
@@ -92,7 +95,14 @@ class Kind(ABC):
         return False
 
     @abstractmethod
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(
+        self,
+        name: str,
+        content: RecordDict,
+        figures: Figures,
+        expected: Expected,
+        incoming: Incoming,
+    ) -> Any:
         """Take the value, checked.
 
         Raises
@@ -126,7 +136,9 @@ class Figure(Kind):
     def keys(self, name: str, expected: Expected) -> tuple[str, ...]:
         return (key_of(name),)
 
-    def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+    ) -> None:
         figures[key_of(name)] = value
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
@@ -135,7 +147,14 @@ class Figure(Kind):
     def is_expected(self, name: str, expected: Expected) -> bool:
         return name in expected.figures
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(
+        self,
+        name: str,
+        content: RecordDict,
+        figures: Figures,
+        expected: Expected,
+        incoming: Incoming,
+    ) -> Any:
         key = key_of(name)
         if not self._whole:
             return not_negative(figures, key)
@@ -156,13 +175,22 @@ class Flag(Kind):
     def keys(self, name: str, expected: Expected) -> tuple[str, ...]:
         return (key_of(name),)
 
-    def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+    ) -> None:
         figures[key_of(name)] = int(value) if isinstance(figures, MetricRecord) else bool(value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return key_of(name) in figures
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(
+        self,
+        name: str,
+        content: RecordDict,
+        figures: Figures,
+        expected: Expected,
+        incoming: Incoming,
+    ) -> Any:
         value = figures.get(key_of(name))
         if not isinstance(value, int) or value not in (0, 1):
             raise BadReplyError(f"{key_of(name)!r} is {value!r}; 0 or 1 is needed")
@@ -183,13 +211,22 @@ class Scores(Kind):
     def possible_keys(self, name: str, expected: Expected) -> tuple[str, ...]:
         return tuple(f"{score}-weight" for score in expected.scores)
 
-    def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+    ) -> None:
         figures.update(value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return True
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(
+        self,
+        name: str,
+        content: RecordDict,
+        figures: Figures,
+        expected: Expected,
+        incoming: Incoming,
+    ) -> Any:
         found = {score: finite(figures, score) for score in expected.scores}
         weights = [key for key in self.possible_keys(name, expected) if key in figures]
         return {**found, **{key: not_negative(figures, key) for key in weights}}
@@ -211,10 +248,10 @@ class Weights(Kind):
     def records(self) -> tuple[str, ...]:
         return (self._record,)
 
-    def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
-        content[self._record] = (
-            value.record if isinstance(value, PackedWeights) else to_arrays(value)
-        )
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+    ) -> None:
+        content[self._record] = outgoing.weights(self._record, value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return self._record in content
@@ -222,14 +259,23 @@ class Weights(Kind):
     def is_expected(self, name: str, expected: Expected) -> bool:
         return expected.weights is not None and name in expected.weights
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
-        tensors = tensors_of(content, self._record)
+    def read(
+        self,
+        name: str,
+        content: RecordDict,
+        figures: Figures,
+        expected: Expected,
+        incoming: Incoming,
+    ) -> Any:
+        if expected.weights is not None and name not in expected.weights:
+            raise BadReplyError(f"record {self._record!r} was not asked for")
+        tensors = incoming.weights(content, self._record)
         if expected.weights is not None:
-            if name not in expected.weights:
-                raise BadReplyError(f"record {self._record!r} was not asked for")
             check_like(tensors, expected.weights[name], self._record)
         if self._record != CLIENT_HALF:
             del content[self._record]
+        elif incoming.compression.up(self._record) is not None:
+            content[self._record] = to_arrays(tensors)  # what Flower averages is not coded
         return tensors
 
 
@@ -239,7 +285,9 @@ class Smashed(Kind):
     def records(self) -> tuple[str, ...]:
         return (SMASHED, LABELS)
 
-    def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+    ) -> None:
         value.write_to(content)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
@@ -248,10 +296,17 @@ class Smashed(Kind):
     def is_expected(self, name: str, expected: Expected) -> bool:
         return expected.smashed is not None and not expected.smashed_may_be_missing
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(
+        self,
+        name: str,
+        content: RecordDict,
+        figures: Figures,
+        expected: Expected,
+        incoming: Incoming,
+    ) -> Any:
         if expected.smashed is None:
             raise BadReplyError(f"record {SMASHED!r} was not asked for")
-        return SmashedBatches.take_from(content, expected.smashed)
+        return SmashedBatches.take_from(content, expected.smashed, incoming.smashed_codec)
 
 
 class Gradients(Kind):
@@ -260,11 +315,20 @@ class Gradients(Kind):
     def records(self) -> tuple[str, ...]:
         return (GRADIENTS,)
 
-    def write(self, value: Any, name: str, content: RecordDict, figures: Figures) -> None:
-        content[GRADIENTS] = to_arrays({str(i): tensor for i, tensor in enumerate(value)})
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+    ) -> None:
+        content[GRADIENTS] = outgoing.gradients(value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return GRADIENTS in content
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(
+        self,
+        name: str,
+        content: RecordDict,
+        figures: Figures,
+        expected: Expected,
+        incoming: Incoming,
+    ) -> Any:
         return tuple(tensors_of(content, GRADIENTS).values())

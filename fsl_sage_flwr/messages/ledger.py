@@ -6,6 +6,7 @@ from typing import Literal
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
+from .coding import declared_bytes, is_coded
 from .records import CLIENT_HALF, FULL_MODEL, KINDS, LABELS, OTHER
 from .reply import count_bytes
 
@@ -17,10 +18,18 @@ COLUMNS = tuple(
     for kind in [*KINDS.values(), FULL_MODEL, OTHER]
 )
 
+# No codec needs less than an eighth of a bit for a value of 32.
+MOST_FOR_A_BYTE = 256
+
 
 def _raw_bytes(array: Array) -> int:
-    """Return the bytes behind the header; what the sender declares may be wrong."""
+    """Return the bytes of an array's raw elements; what the sender declares may be wrong."""
     data = array.data
+    if is_coded(array):
+        try:
+            return min(declared_bytes(array), MOST_FOR_A_BYTE * len(data))
+        except ValueError:
+            return len(data)
     if data[:6] != b"\x93NUMPY":
         return len(data)
     start = 10 if data[6:7] == b"\x01" else 12

@@ -20,6 +20,7 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
 from .kinds import Expected, Figure, Flag, Gradients, Kind, Scores, Smashed, Weights
 from .records import CONFIG, METRICS, BadReplyError, check_keys, check_records, positive
+from .transport import AS_THEY_ARE_IN, AS_THEY_ARE_OUT, Incoming, Outgoing
 
 _KIND, _OPTIONAL = "kind", "optional"
 
@@ -74,18 +75,24 @@ class Payload:
         for each in fields(cls):
             yield each.name, each.metadata[_KIND], each.metadata[_OPTIONAL]
 
-    def _write(self, content: RecordDict, figures: ConfigRecord | MetricRecord) -> None:
+    def _write(
+        self, content: RecordDict, figures: ConfigRecord | MetricRecord, outgoing: Outgoing
+    ) -> None:
         for name, kind, optional in self._fields():
             value = getattr(self, name)
             if not (optional and (value is None or value == ())):
-                kind.write(value, name, content, figures)
+                kind.write(value, name, content, figures, outgoing)
 
     @classmethod
     def _read(
-        cls, content: RecordDict, figures: ConfigRecord | MetricRecord, expected: Expected
+        cls,
+        content: RecordDict,
+        figures: ConfigRecord | MetricRecord,
+        expected: Expected,
+        incoming: Incoming,
     ) -> Self:
         found = {
-            name: kind.read(name, content, figures, expected)
+            name: kind.read(name, content, figures, expected, incoming)
             for name, kind, optional in cls._fields()
             if not optional
             or kind.is_expected(name, expected)
@@ -101,17 +108,22 @@ class Request(Payload):
     joins_config: ClassVar[bool] = True
     """Whether what Flower and its wrappers put into the configuration travels too."""
 
-    def pack(self, config: ConfigRecord | None = None) -> RecordDict:
+    def pack(
+        self, config: ConfigRecord | None = None, outgoing: Outgoing = AS_THEY_ARE_OUT
+    ) -> RecordDict:
         """Return the content of a message, beside what is already in ``config``."""
         merged = ConfigRecord({**(config or {})} if self.joins_config else {})
         content = RecordDict({CONFIG: merged})
-        self._write(content, merged)
+        self._write(content, merged, outgoing)
+        outgoing.note(merged)
         return content
 
     @classmethod
     def unpack(cls, content: RecordDict) -> Self:
         """Read on the client; what else is in the message is not looked at."""
-        return cls._read(content, content.config_records[CONFIG], Expected(weights=None))
+        return cls._read(
+            content, content.config_records[CONFIG], Expected(weights=None), AS_THEY_ARE_IN
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,15 +131,17 @@ class Reply(Payload):
     """What a client answers. Figures travel in the MetricRecord that Flower averages."""
 
     def pack(self) -> RecordDict:
-        """Return the content of a message."""
+        """Return the content of a message; the ClientApp codes it if the request says so."""
         content, metrics = RecordDict(), MetricRecord()
-        self._write(content, metrics)
+        self._write(content, metrics, AS_THEY_ARE_OUT)
         if self._has_figures():
             content[METRICS] = metrics
         return content
 
     @classmethod
-    def open(cls, content: RecordDict, expected: Expected) -> Self:
+    def open(
+        cls, content: RecordDict, expected: Expected, incoming: Incoming = AS_THEY_ARE_IN
+    ) -> Self:
         """Read and check on the server, and leave in ``content`` what Flower averages.
 
         Raises
@@ -147,7 +161,7 @@ class Reply(Payload):
         check_records(content, known)
         if expected.weighted_by is not None:
             positive(metrics, expected.weighted_by)
-        found = cls._read(content, metrics, expected)
+        found = cls._read(content, metrics, expected, incoming)
         found.check(expected)
         return found
 

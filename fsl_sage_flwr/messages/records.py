@@ -56,6 +56,20 @@ class MissingPayloadError(RuntimeError):
     """A node was not sent, or has lost, something that it needs."""
 
 
+def record_of(content: RecordDict, name: str) -> ArrayRecord:
+    """Return an ArrayRecord.
+
+    Raises
+    ------
+    BadReplyError
+        It is missing.
+    """
+    if name not in content.array_records:
+        present = ", ".join(sorted(content)) or "none"
+        raise BadReplyError(f"record {name!r} is missing (records there: {present})")
+    return content.array_records[name]
+
+
 def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
     """Return the tensors of an ArrayRecord.
 
@@ -64,11 +78,8 @@ def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:
     BadReplyError
         The record is missing or an array in it cannot be decoded.
     """
-    if name not in content.array_records:
-        present = ", ".join(sorted(content)) or "none"
-        raise BadReplyError(f"record {name!r} is missing (records there: {present})")
     tensors = {}
-    for key, array in content.array_records[name].items():
+    for key, array in record_of(content, name).items():
         try:
             tensors[key] = torch.from_numpy(_decoded(array))
         except UNREADABLE as error:
@@ -229,6 +240,19 @@ def finite(record: MetricRecord | ConfigRecord, key: str) -> float:
     return value
 
 
+def check_names(found: Collection[str], expected: Collection[str], name: str) -> None:
+    """Refuse a record with other tensors than expected, or in another order.
+
+    Raises
+    ------
+    BadReplyError
+        Names the first.
+    """
+    if list(found) != list(expected):
+        odd = sorted(set(found) ^ set(expected))[:3] or ["their order"]
+        raise BadReplyError(f"record {name!r} holds other tensors than expected: {', '.join(odd)}")
+
+
 def check_like(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
     """Refuse tensors whose names, shapes or dtypes differ, or that are not finite.
 
@@ -237,9 +261,7 @@ def check_like(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], na
     BadReplyError
         Names the first difference.
     """
-    if list(tensors) != list(expected):
-        odd = sorted(set(tensors) ^ set(expected))[:3] or ["their order"]
-        raise BadReplyError(f"record {name!r} holds other tensors than expected: {', '.join(odd)}")
+    check_names(tensors, expected, name)
     for key, tensor in tensors.items():
         wanted = expected[key]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:

@@ -5,9 +5,11 @@ from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from .coding import declared_bytes, is_coded
 from .kinds import Expected
 from .payload import Reply
 from .records import BadReplyError
+from .transport import AS_THEY_ARE_IN, Incoming
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
@@ -32,7 +34,13 @@ def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
     return full.count_bytes() + sum(len(key) for key in record if key not in full)
 
 
-def open_reply(reply: Message, kind: type[ReplyT], expected: Expected, max_bytes: int) -> ReplyT:
+def open_reply(
+    reply: Message,
+    kind: type[ReplyT],
+    expected: Expected,
+    max_bytes: int,
+    incoming: Incoming = AS_THEY_ARE_IN,
+) -> ReplyT:
     """Open a reply, whoever sent it: the one place where a reply is read or refused.
 
     Parameters
@@ -44,7 +52,9 @@ def open_reply(reply: Message, kind: type[ReplyT], expected: Expected, max_bytes
     expected : Expected
         What that must look like.
     max_bytes : int
-        Bytes of content that are taken.
+        Bytes of content that are taken, before and after decoding.
+    incoming : Incoming, optional
+        How its tensors must be coded; by default they are not.
 
     Returns
     -------
@@ -59,7 +69,7 @@ def open_reply(reply: Message, kind: type[ReplyT], expected: Expected, max_bytes
         The error says that a Ray actor has died.
     """
     try:
-        return kind.open(content_of(reply, max_bytes), expected)
+        return kind.open(content_of(reply, max_bytes), expected, incoming)
     except BadReplyError:
         discard(reply)
         raise
@@ -90,12 +100,30 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     if not reply.has_content():
         raise BadReplyError("a reply without content")
     size = sum(count_bytes(record) for record in reply.content.values())
+    # Not by array_records, which would keep the arrays of a refused reply alive.
+    records = [record for record in reply.content.values() if isinstance(record, ArrayRecord)]
+    size += sum(_more_when_decoded(record) for record in records)
     if size > max_bytes:
         raise BadReplyError(
             f"a reply of {size / 2**20:,.1f} MiB; at most {max_bytes / 2**20:,.1f} are taken "
             "(max-reply-mb)"
         )
     return reply.content
+
+
+def _more_when_decoded(record: ArrayRecord) -> int:
+    """Return the bytes that a record's coded arrays say they will take beyond their data.
+
+    Raises
+    ------
+    BadReplyError
+        One says what cannot be.
+    """
+    try:
+        coded = [array for array in record.values() if is_coded(array)]
+        return sum(max(0, declared_bytes(array) - len(array.data)) for array in coded)
+    except ValueError as error:
+        raise BadReplyError(f"a coded array: {error}") from error
 
 
 def _in_simulation() -> bool:

@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
+from ..codecs import Codec
+from .coding import Layout, decoded
 from .records import (
     LABELS,
     SMASHED,
     BadReplyError,
     check_finite,
+    check_names,
+    record_of,
     tensors_of,
     to_arrays,
 )
@@ -86,11 +90,15 @@ class SmashedBatches:
         content[LABELS] = to_arrays({_LABELS: self.labels, _SIZES: sizes})
 
     @classmethod
-    def take_from(cls, content: RecordDict, spec: SmashedSpec) -> "SmashedBatches":
+    def take_from(
+        cls, content: RecordDict, spec: SmashedSpec, codec: Codec | None = None
+    ) -> "SmashedBatches":
         """Take the two records out of a reply, and check them.
 
         They are taken out because Flower's own strategies want exactly one ArrayRecord
         in a reply to train.
+
+        ``codec`` is what the smashed data must be coded with; None, and they must not be.
 
         Raises
         ------
@@ -98,7 +106,8 @@ class SmashedBatches:
             A record is missing, a shape or dtype differs from ``spec``, a value is not
             finite, labels are not valid, or the sizes do not add up.
         """
-        smashed, labelling = tensors_of(content, SMASHED), tensors_of(content, LABELS)
+        smashed = tensors_of(content, SMASHED) if codec is None else {}
+        coded, labelling = record_of(content, SMASHED), tensors_of(content, LABELS)
         del content[SMASHED], content[LABELS]
         if set(labelling) != {_LABELS, _SIZES}:
             raise BadReplyError(
@@ -111,6 +120,8 @@ class SmashedBatches:
         if labels.dim() == 0:
             raise BadReplyError("labels are a single number; one for each sample is needed")
         _check_sizes(sizes.tolist(), len(labels), spec.smallest_batch)
+        if codec is not None:
+            smashed = _decoded(coded, len(labels), spec, codec)
         _check_tensors(smashed, len(labels), spec)
         try:
             problem = spec.problem_with_labels(labels)
@@ -129,6 +140,19 @@ def _check_sizes(sizes: list[int], count: int, smallest: int) -> None:
         raise BadReplyError(
             f"batch-sizes {shown} do not make {count} samples in batches of at least {smallest}"
         )
+
+
+def _decoded(coded: ArrayRecord, count: int, spec: SmashedSpec, codec: Codec) -> dict[str, Tensor]:
+    """Decode smashed data that have the expected shapes; whatever they say, no others."""
+    check_names(coded, [str(place) for place in range(len(spec.tensors))], SMASHED)
+    found = {}
+    for (key, array), example in zip(coded.items(), spec.tensors, strict=True):
+        shape = (count, *example.shape[1:])
+        try:
+            found[key] = decoded(array, codec, Layout.SMASHED, shape, example.dtype)
+        except ValueError as error:
+            raise BadReplyError(f"smashed data {key}: {error}") from error
+    return found
 
 
 def change_smashed(

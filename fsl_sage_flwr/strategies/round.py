@@ -23,6 +23,7 @@ from ..messages import (
 )
 from .averaging import weighted_mean
 from .client_round import ClientRound, NodeTraffic, update_norm
+from .downlink import Downlink
 from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
@@ -113,6 +114,8 @@ class Round:
         What the strategy wants of all its rounds.
     saved : Mapping
         The strategy's parts by name, as they were before the round.
+    downlink : Downlink
+        What nodes hold of what they were sent, and how messages are coded.
 
     Attributes
     ----------
@@ -136,6 +139,7 @@ class Round:
         roster: Roster,
         settings: RoundSettings,
         saved: Mapping[str, Any],
+        downlink: Downlink,
     ) -> None:
         self.number, self.clients, self.settings = number, clients, settings
         self.client_half = PackedWeights(arrays.to_torch_state_dict())
@@ -145,6 +149,7 @@ class Round:
         self.is_open = True
         self.evaluation: FederatedEvaluation | None = None
         self._sent, self._config, self._grid, self._roster = arrays, config, grid, roster
+        self._downlink = downlink
         self._nodes = {client: roster.nodes[client] for client in clients}
         self._traffic: Mapping[int, NodeTraffic] = grid.new_round()
         self._questions: dict[int, Question[Any]] = {}
@@ -247,21 +252,19 @@ class Round:
         self._turns.advance(self.failures)
 
     def _messages(self, questions: Questions[Any]) -> list[Message]:
-        ttl, packed = self.settings.timeout, dict[int, Any]()
         messages = []
         for client, question in questions.items():
-            key = id(question.request)  # a probe is the same request for all clients
-            if key not in packed:
-                packed[key] = question.request.pack(self._config)
             node, kind = self._nodes[client], question.message_type
-            messages.append(self._grid.new_message(packed[key], node, kind, ttl))
+            content = question.request.pack(self._config, self._downlink.to(client, node))
+            messages.append(self._grid.new_message(content, node, kind, self.settings.timeout))
         return messages
 
     def _open(self, client: int, question: Question[ReplyT], reply: Message) -> ReplyT | None:
         """Open a reply; or refuse it and leave its sender out."""
         try:
             limit = self.settings.max_reply_bytes
-            return open_reply(reply, question.reply, question.expected, limit)
+            incoming = self._downlink.incoming()
+            return open_reply(reply, question.reply, question.expected, limit, incoming)
         except BadReplyError as error:
             self.leave_out(client, str(error))
             return None

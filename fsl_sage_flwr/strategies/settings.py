@@ -5,6 +5,8 @@ from typing import TypedDict
 
 from flwr.app import MetricRecord, RecordDict
 
+from ..messages import Compression
+
 
 class StrategySettings(TypedDict, total=False):
     """Arguments that every strategy takes by keyword; ``SplitStrategy`` says what they are."""
@@ -20,6 +22,7 @@ class StrategySettings(TypedDict, total=False):
     min_available_nodes: int
     weighted_by_key: str
     train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None
+    compression: Compression | None
 
 
 def check_at_least_one(**counts: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..messages import Expected, TrainReply, TrainRequest
+from ..messages import Expected, PackedWeights, TrainReply, TrainRequest
 from ..task import SplitTask
 from .averaging import average
 from .part import Part
@@ -58,6 +58,7 @@ class SharedHead(Part):
             smashed=round_.smashed,
             weighted_by=round_.weighted_by,
         )
+        head = PackedWeights(self.weights)
         return {
             client: Question(
                 message_type,
@@ -68,7 +69,7 @@ class SharedHead(Part):
                     trained_before=round_.has_trained(client),
                     auxiliary_version=round_.number,
                     client_half=round_.client_half,
-                    auxiliary=self.weights,
+                    auxiliary=head,
                 ),
                 TrainReply,
                 expected,

@@ -15,8 +15,10 @@ from torch import Tensor
 from ..messages import (
     EVALUATE_SPLIT,
     CommunicationLedger,
+    Compression,
     DeadActorError,
     Expected,
+    PackedWeights,
     SmashedReply,
     SmashedSpec,
     TrainReply,
@@ -27,6 +29,7 @@ from ..splitting import Evaluation
 from ..task import Batch, SplitTask
 from .averaging import with_dtypes_of
 from .client_round import ClientRound
+from .downlink import Downlink
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .part import Part
@@ -81,6 +84,8 @@ class SplitStrategy(FedAvg):
         Metric of a reply, a positive number, by which everything that clients train is averaged.
     train_metrics_aggr_fn : callable, optional
         Flower's argument; by default the round's clients, failures and training loss.
+    compression : Compression, optional
+        The codecs of what travels; by default everything travels as it is.
 
     Raises
     ------
@@ -107,6 +112,7 @@ class SplitStrategy(FedAvg):
         min_available_nodes: int = 1,
         weighted_by_key: str = "num-examples",
         train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None = None,
+        compression: Compression | None = None,
     ) -> None:
         super().__init__(
             fraction_train=fraction_train,
@@ -123,7 +129,8 @@ class SplitStrategy(FedAvg):
                 "a validation part: give SplitTask validation_batches, or set it to 0"
             )
         self.task = task
-        self.parts = dict(parts)
+        self.downlink = Downlink(compression or Compression())
+        self.parts = {**parts, "downlink": self.downlink}
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
         self.max_failed_rounds = max_failed_rounds
@@ -266,6 +273,7 @@ class SplitStrategy(FedAvg):
             self.roster,
             self._round_settings(),
             {name: part.snapshot() for name, part in self.parts.items()},
+            self.downlink,
         )
         log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
         with self._undone_on_failure(round_):
@@ -304,6 +312,7 @@ class SplitStrategy(FedAvg):
         round_.note_updates(counted, self.arrayrecord_key)
         self.end(round_, answers)
         round_.note_replies(answers)
+        self.downlink.note_counted([round_.node_of(client) for client in counted], round_.number)
         good = list(counted.values())
         arrays, metrics = super().aggregate_train(server_round, good)
         self._forget_lost(round_)
@@ -327,13 +336,16 @@ class SplitStrategy(FedAvg):
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
         round_.evaluation = FederatedEvaluation(asked, self.score)
-        content = WeightsRequest(
-            round=self.rounds_done, weights=arrays.to_torch_state_dict()
-        ).pack()
-        return [
-            wrapped.new_message(content, nodes[client], self.evaluation_type, self.round_timeout)
-            for client in clients
-        ]
+        weights = PackedWeights(arrays.to_torch_state_dict())
+        request = WeightsRequest(round=self.rounds_done, weights=weights)
+        messages = []
+        for client in clients:
+            node = nodes[client]
+            content = request.pack(outgoing=self.downlink.to(client, node))
+            messages.append(
+                wrapped.new_message(content, node, self.evaluation_type, self.round_timeout)
+            )
+        return messages
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -343,6 +355,7 @@ class SplitStrategy(FedAvg):
         if round_ is None or round_.evaluation is None:
             return None
         evaluation, round_.evaluation = round_.evaluation, None
+        self.downlink.forget(evaluation.failures)
         summary = round_.summary
         found = summary.validation = evaluation.finish()
         summary.failures = {**evaluation.failures, **summary.failures}
@@ -358,7 +371,9 @@ class SplitStrategy(FedAvg):
         """
         # In eval mode nothing normalises over a batch, so a batch may have one sample.
         expected = Expected(smashed=replace(self.smashed, smallest_batch=1))
-        answer = open_reply(reply, SmashedReply, expected, self.max_reply_bytes)
+        answer = open_reply(
+            reply, SmashedReply, expected, self.max_reply_bytes, self.downlink.incoming()
+        )
         return evaluate_server_half(self.task, answer.smashed)
 
     # One round --------------------------------------------------------------------------

@@ -1,0 +1,98 @@
+"""The bytes of a code: a byte of flags, the scales, and the entropy-coded values."""
+
+import zlib
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .codec import group_shape
+
+_RAW_DEFLATE = -15  # no zlib header and no checksum: the transport has its own
+# Huffman codes alone: searching for repetitions takes fifty times longer and finds none.
+_HUFFMAN_LEVEL = 1
+
+
+def deflated(data: bytes) -> bytes:
+    """Entropy-code bytes."""
+    coder = zlib.compressobj(
+        _HUFFMAN_LEVEL, zlib.DEFLATED, _RAW_DEFLATE, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY
+    )
+    return coder.compress(data) + coder.flush()
+
+
+def inflated(data: bytes, size: int) -> bytes:
+    """Return exactly ``size`` bytes; never makes room for more than one byte beyond them.
+
+    Raises
+    ------
+    ValueError
+        There are fewer or more, or what is there is no code.
+    """
+    decoder = zlib.decompressobj(_RAW_DEFLATE)
+    try:
+        found = decoder.decompress(data, size + 1)
+    except zlib.error as error:
+        raise ValueError(f"its values cannot be decoded: {error}") from error
+    if len(found) != size or not decoder.eof:
+        raise ValueError(f"its values are not the {size} bytes that its shape needs")
+    if decoder.unused_data:
+        raise ValueError(f"{len(decoder.unused_data)} bytes follow its values")
+    return found
+
+
+def packed(codes: NDArray[np.uint8], bits: int) -> bytes:
+    """Put whole numbers below ``2**bits`` into as few bytes as they fill evenly."""
+    per_byte = 8 // bits
+    flat = codes.reshape(-1)
+    if per_byte == 1:
+        return flat.tobytes()
+    missing = -len(flat) % per_byte
+    rows = np.pad(flat, (0, missing)).reshape(-1, per_byte)
+    result = rows[:, 0].copy()
+    for place in range(1, per_byte):
+        result |= rows[:, place] << (bits * place)
+    return result.tobytes()
+
+
+def unpacked(data: bytes, count: int, bits: int) -> NDArray[np.uint8]:
+    """Return the whole numbers that :func:`packed` was given."""
+    per_byte = 8 // bits
+    found = np.frombuffer(data, np.uint8)
+    if per_byte == 1:
+        return found
+    mask = np.uint8(2**bits - 1)
+    places = [(found >> (bits * place)) & mask for place in range(per_byte)]
+    return np.stack(places, axis=1).reshape(-1)[:count]
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Return how many bytes :func:`packed` makes of so many numbers."""
+    return -(-count // (8 // bits))
+
+
+def framed(flag: int, scales: Tensor, body: bytes) -> bytes:
+    """Put the parts together."""
+    return bytes([flag]) + scales.contiguous().numpy().astype("<f4").tobytes() + deflated(body)
+
+
+def opened(
+    data: bytes, shape: tuple[int, ...], axes: tuple[int, ...], body_bytes: int
+) -> tuple[int, Tensor, bytes]:
+    """Take the parts apart: flag, scales shaped to be broadcast, and ``body_bytes`` of values.
+
+    Raises
+    ------
+    ValueError
+        The bytes are cut off, hold too much, or a scale is negative or not finite.
+    """
+    scale_shape = group_shape(shape, axes)
+    start = 1 + 4 * prod(scale_shape)
+    if len(data) < start:
+        raise ValueError(f"it ends after {len(data)} bytes, within the {start} of its scales")
+    scales = torch.from_numpy(np.frombuffer(data, "<f4", prod(scale_shape), 1).astype(np.float32))
+    if not bool((torch.isfinite(scales) & (scales >= 0)).all()):
+        raise ValueError("a scale is negative, NaN or infinite")
+    return data[0], scales.view(scale_shape), inflated(data[start:], body_bytes)

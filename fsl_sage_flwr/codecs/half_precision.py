@@ -1,0 +1,55 @@
+"""``f16``: half precision, scaled so that nothing overflows and little vanishes."""
+
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .codec import Bits, Codec, over_groups, register_codec
+from .frame import framed, opened
+
+
+class HalfPrecision(Codec):
+    """IEEE half precision of the values divided by a power of two, the tensor's magnitude.
+
+    Eleven significant bits, whatever the size of the values: gradients of 1e-7 would vanish
+    without the scale.
+    """
+
+    name = "f16"
+    bits = Bits(weights=13.4, activations=10.7, gradients=13.4)
+
+    def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
+        """Return the bytes of a tensor: the high bytes of all values first, which are alike."""
+        scale = power_of_two_above(over_groups(values, (), "max"))
+        halves = (values / scale).to(torch.float16).contiguous().numpy().astype("<f2")
+        planes = np.frombuffer(halves.tobytes(), np.uint8).reshape(-1, 2)
+        return framed(0, scale, planes[:, 1].tobytes() + planes[:, 0].tobytes())
+
+    def decode(self, data: bytes, shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
+        """Return the tensor.
+
+        Raises
+        ------
+        ValueError
+            The bytes are no code of such a tensor.
+        """
+        count = prod(shape)
+        flag, scale, body = opened(data, shape, (), 2 * count)
+        if flag:
+            raise ValueError(f"its first byte is {flag}; 0 is needed")
+        planes = np.frombuffer(body, np.uint8).reshape(2, count)
+        halves = np.stack([planes[1], planes[0]], axis=1).reshape(-1).view("<f2")
+        return torch.from_numpy(halves.astype(np.float32)).view(shape) * scale
+
+
+def power_of_two_above(magnitude: Tensor) -> Tensor:
+    """Return the least power of two that is larger; 1 for zero, as is for NaN and infinity."""
+    _, exponent = torch.frexp(magnitude)
+    power = torch.ldexp(torch.ones_like(magnitude), exponent.clamp(min=-126, max=127))
+    power = torch.where(magnitude == 0, torch.ones_like(power), power)
+    return torch.where(torch.isfinite(magnitude), power, magnitude)
+
+
+register_codec(HalfPrecision())

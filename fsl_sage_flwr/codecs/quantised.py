@@ -1,0 +1,84 @@
+"""``q8``, ``q4``, ``q3``, ``q2``: whole numbers of a few bits, with a scale for each channel."""
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from .codec import Bits, Codec, over_groups, register_codec
+from .frame import framed, opened, packed, packed_bytes, unpacked
+
+SIGNED, SQUARE_ROOT = 0, 1
+
+
+class Quantised(Codec):
+    """Nearest of ``2**bits`` values, or one less, between the extremes of each group.
+
+    A tensor without negative values, such as activations behind a ReLU, is coded on a
+    square-root scale, ``code = round(L √(x / max))``, whose steps are finer where values are
+    dense; any other is coded evenly from ``-max`` to ``max`` with zero among the values.
+
+    Parameters
+    ----------
+    width : int
+        Bits of a code before entropy coding: 2 to 8.
+    measured : Bits
+        Bits of a value after it.
+    """
+
+    def __init__(self, width: int, measured: Bits) -> None:
+        self.name, self.bits = f"q{width}", measured
+        self._width = width
+        # A byte holds an even number of codes: three bits are stored in four, at no cost
+        # once they are entropy-coded.
+        self._stored = {8: 8, 4: 4, 3: 4, 2: 2}[width]
+
+    def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
+        """Return the bytes of a tensor."""
+        flag = SQUARE_ROOT if bool((values >= 0).all()) else SIGNED
+        scales = over_groups(values, axes, "max")
+        # Scales of zero and of NaN give codes of zero; the scale says what there was.
+        relative = torch.nan_to_num(values / scales, nan=0.0, posinf=0.0, neginf=0.0)
+        levels = self._levels(flag)
+        if flag == SQUARE_ROOT:
+            codes = relative.sqrt_().mul_(levels).round_()
+        else:
+            codes = relative.mul_(levels).round_().add_(levels)
+        body = packed(codes.to(torch.uint8).contiguous().numpy(), self._stored)
+        return framed(flag, scales, body)
+
+    def decode(self, data: bytes, shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
+        """Return the tensor.
+
+        Raises
+        ------
+        ValueError
+            The bytes are no code of such a tensor.
+        """
+        count = prod(shape)
+        flag, scales, body = opened(data, shape, axes, packed_bytes(count, self._stored))
+        if flag not in (SIGNED, SQUARE_ROOT):
+            raise ValueError(f"its first byte is {flag}; 0 or 1 is needed")
+        codes = unpacked(body, count, self._stored)
+        levels = self._levels(flag)
+        largest = levels if flag == SQUARE_ROOT else 2 * levels
+        if count and int(codes.max()) > largest:
+            raise ValueError(f"it holds a code above {largest}")
+        # A table of the few values instead of arithmetic on each of the many.
+        steps = torch.arange(largest + 1, dtype=torch.float32)
+        table = (steps / levels).square() if flag == SQUARE_ROOT else (steps - levels) / levels
+        values = torch.from_numpy(table.numpy()[codes]).view(shape)
+        return values.mul_(scales)
+
+    def _levels(self, flag: int) -> int:
+        steps = 1 << (self._width if flag == SQUARE_ROOT else self._width - 1)
+        return steps - 1
+
+
+for _width, _bits in {
+    8: Bits(weights=6.5, activations=5.5, gradients=6.5),
+    4: Bits(weights=3.0, activations=3.1, gradients=3.0),
+    3: Bits(weights=2.1, activations=2.5, gradients=2.1),
+    2: Bits(weights=1.0, activations=1.5, gradients=1.0),
+}.items():
+    register_codec(Quantised(_width, _bits))

@@ -1,0 +1,235 @@
+"""What nodes hold of the weights that they were sent, and how the next ones are coded."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord
+from torch import Tensor
+
+from ..codecs import Codec, codec_named
+from ..messages import (
+    AUXILIARY,
+    CLIENT_HALF,
+    Compression,
+    Incoming,
+    Outgoing,
+    PackedWeights,
+)
+from ..messages.coding import Layout, code_weights
+from ..messages.compression import COMPRESSION, COUNTED, base_key, held_key
+from ..messages.transport import coded_values, numbered
+from .part import Part
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of weights that nodes are sent; the next one is a difference to it.
+
+    Attributes
+    ----------
+    number : int
+        Counts versions, from 0.
+    held : dict of str to Tensor
+        What a node of this version holds: the source, but for the codec's error.
+    source : Mapping or None
+        What was to be sent.
+    steps : tuple of (int, ArrayRecord)
+        The differences that led here, each with the version that it begins at, ascending, as long
+        as all of them together are fewer bytes than the whole.
+    """
+
+    number: int
+    held: dict[str, Tensor]
+    source: Weights | None
+    steps: tuple[tuple[int, ArrayRecord], ...] = ()
+
+    @cached_property
+    def whole(self) -> ArrayRecord:
+        """All of it, for nodes that hold no version that differences could begin at."""
+        return Outgoing().weights("", self.held)
+
+    @classmethod
+    def first(cls, source: Weights, number: int = 0) -> "Version":
+        """Begin with weights as they are."""
+        return cls(number, {name: t.detach().cpu().clone() for name, t in source.items()}, source)
+
+    def next(self, source: Weights, codec: Codec | None) -> "Version":
+        """Return the version after this one; itself, if nothing has changed."""
+        if self.source is not None and _equal(self.source, source):
+            return self
+        if codec is None:
+            return Version.first(source, self.number + 1)
+        coded = code_weights(source, self.held, codec)
+        steps = [*self.steps, (self.number, coded.record)]
+        whole = sum(t.numel() * t.element_size() for t in coded.received.values())
+        while steps and sum(record.count_bytes() for _, record in steps) >= whole:
+            steps.pop(0)
+        return Version(self.number + 1, coded.received, source, tuple(steps))
+
+    def since(self, number: int | None) -> ArrayRecord | None:
+        """Return the differences that lead here from a version; None if the whole must be sent."""
+        if number is None or number > self.number:
+            return None
+        steps = [(begins, record) for begins, record in self.steps if begins >= number]
+        if len(steps) != self.number - number:
+            return None
+        arrays: dict[str, Array] = {}
+        for begins, record in steps:
+            arrays |= {f"{begins}:{name}": array for name, array in record.items()}
+        return ArrayRecord(arrays)
+
+
+class Downlink(Part):
+    """Codes what goes down, and says how what comes up must be coded.
+
+    Weights that all nodes get alike are one sequence of versions. Every node that is up to date
+    holds the same, bit for bit. A node that is a few versions behind gets the differences that it
+    has missed; one that is new, or may have lost what it held, gets the whole.
+
+    Parameters
+    ----------
+    compression : Compression
+        The codecs.
+    """
+
+    def __init__(self, compression: Compression) -> None:
+        self.compression = compression
+        self._versions: dict[str, Version] = {}
+        self._holders: dict[tuple[int, str], int] = {}
+        self._counted: dict[int, int] = {}
+        self._node_of: dict[int, int] = {}
+        self._sent_to = set[int]()
+
+    def to(self, client: int, node: int) -> Outgoing:
+        """Return what packs a request to a client's node."""
+        return Outgoing() if self.compression.is_none else _ToNode(self, client, node)
+
+    def incoming(self) -> Incoming:
+        """Return how replies must be coded."""
+        held = {key: version.held for key, version in self._versions.items()}
+        return Incoming(self.compression, held)
+
+    def send(
+        self, record: str, weights: Weights, client: int, node: int
+    ) -> tuple[ArrayRecord, int, int | None]:
+        """Return a record for a node, the version that it then holds, and the one it starts at.
+
+        No version to start at means that the record is the whole.
+        """
+        key = record if isinstance(weights, PackedWeights) else f"{record}/{client}"
+        before, codec = self._versions.get(key), self.compression.down(record)
+        now = Version.first(weights) if before is None else before.next(weights, codec)
+        self._versions[key] = now
+        base = self._holders.get((node, key))
+        found = now.since(base) if codec is not None else None
+        self._note_sent(client, node, key, now.number)
+        return (now.whole, now.number, None) if found is None else (found, now.number, base)
+
+    def tracks(self, record: str) -> bool:
+        """Tell whether it matters what nodes hold of a record."""
+        compression = self.compression
+        return compression.down(record) is not None or compression.up(record) is not None
+
+    def version_of(self, record: str) -> int | None:
+        """Return the version of what all nodes hold alike; None before it is sent."""
+        version = self._versions.get(record)
+        return None if version is None else version.number
+
+    def counted_on(self, node: int) -> int:
+        """Return the last round in which a node's reply counted; -1 for none."""
+        return self._counted.get(node, -1)
+
+    def note_counted(self, nodes: Iterable[int], number: int) -> None:
+        """Note that these nodes' replies counted in a round."""
+        self._counted.update(dict.fromkeys(nodes, number))
+
+    def _note_sent(self, client: int, node: int, key: str, number: int) -> None:
+        self._node_of[client] = node
+        self._sent_to.add(node)
+        self._holders[node, key] = number
+
+    def _drop(self, nodes: Iterable[int]) -> None:
+        gone = set(nodes)
+        self._holders = {key: n for key, n in self._holders.items() if key[0] not in gone}
+
+    def forget(self, clients: Iterable[int]) -> None:
+        """Send these clients the whole next time: they may have lost what they held."""
+        self._drop(self._node_of[client] for client in clients if client in self._node_of)
+
+    def snapshot(self) -> Any:
+        """Return versions and holders; versions are replaced, never changed."""
+        self._sent_to = set()
+        return dict(self._versions), dict(self._holders)
+
+    def restore(self, saved: Any) -> None:
+        """Put both back; what was sent in between belongs to versions that are gone."""
+        versions, holders = saved
+        self._versions, self._holders = dict(versions), dict(holders)
+        self._drop(self._sent_to)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the versions; nodes of another run hold none of them."""
+        if self.compression.is_none:
+            return {}
+        versions = {
+            key: {
+                "number": version.number,
+                "held": version.held,
+                "source": None if version.source is None else dict(version.source),
+            }
+            for key, version in self._versions.items()
+        }
+        return {"downlink": {"versions": versions, "counted": dict(self._counted)}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        if self.compression.is_none:
+            return
+        saved = state["downlink"]
+        self._counted = dict(saved["counted"])
+        self._versions = {
+            key: Version(version["number"], version["held"], version["source"])
+            for key, version in saved["versions"].items()
+        }
+
+
+class _ToNode(Outgoing):
+    """Packs one request to one node."""
+
+    def __init__(self, downlink: Downlink, client: int, node: int) -> None:
+        self._downlink, self._client, self._node = downlink, client, node
+        self._notes: dict[str, int] = {}
+
+    def weights(self, record: str, weights: Weights) -> ArrayRecord:
+        if not self._downlink.tracks(record):
+            return super().weights(record, weights)
+        found, number, base = self._downlink.send(record, weights, self._client, self._node)
+        self._notes[held_key(record)] = number
+        if base is not None:
+            self._notes[base_key(record)] = base
+        return found
+
+    def gradients(self, gradients: Sequence[Tensor]) -> ArrayRecord:
+        codec = codec_named(self._downlink.compression.gradients)
+        if codec is None:
+            return super().gradients(gradients)
+        return coded_values(numbered(gradients), codec, Layout.GRADIENTS)
+
+    def note(self, config: ConfigRecord) -> None:
+        downlink = self._downlink
+        config[COMPRESSION] = downlink.compression.to_text()
+        config[COUNTED] = downlink.counted_on(self._node)
+        for record in (CLIENT_HALF, AUXILIARY):
+            version = downlink.version_of(record)
+            if version is not None:
+                config[held_key(record)] = version
+        config.update(self._notes)
+
+
+def _equal(left: Weights, right: Weights) -> bool:
+    return left is right or all(torch.equal(left[name], right[name]) for name in left)
