@@ -4,6 +4,7 @@ It is the outermost: what other mods and the handlers see is not coded.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from flwr.app import Array, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..codecs import Codec, codec_named
 from ..messages import AUXILIARY, CLIENT_HALF, Compression, MissingPayloadError
-from ..messages.coding import Layout, code_weights, decode_weights
+from ..messages.coding import Layout, code_weights, decode_weights, decode_whole, is_coded
 from ..messages.compression import COMPRESSION, COUNTED, base_key, held_key
 from ..messages.records import CONFIG, GRADIENTS, SMASHED, tensors_of, to_arrays
 from ..messages.transport import coded_values, decoded_values
@@ -61,20 +62,15 @@ class _Node:
 
     def _decode_weights(self, content: RecordDict, record: str) -> None:
         """Replace differences by the weights that they lead to, and keep those."""
-        codec, version = self._compression.down(record), self._number(held_key(record))
-        if codec is None or base_key(record) not in self._config:
-            weights = tensors_of(content, record)
-        else:
-            weights = self._held_version(record, self._number(base_key(record)))
-            steps = defaultdict[int, dict[str, Array]](dict)
-            for key, array in content.array_records[record].items():
-                begins, _, name = key.partition(":")
-                steps[int(begins)][name] = array
-            for _, step in sorted(steps.items()):
-                weights = decode_weights(step, weights, codec)
-            content[record] = to_arrays(weights)
-        self._held[record] = weights
-        self._state.save_file(f"held-{record}", weights, version)
+        arrays, codec = content.array_records[record], self._compression.down(record)
+        if codec is not None and base_key(record) in self._config:
+            base = self._held_version(record, self._number(base_key(record)))
+            content[record] = to_arrays(_after_steps(arrays, base, codec))
+        elif any(is_coded(array) for array in arrays.values()):
+            content[record] = to_arrays(decode_whole(arrays))
+        self._held[record] = tensors_of(content, record)
+        version = self._number(held_key(record))
+        self._state.save_file(f"held-{record}", self._held[record], version)
 
     def _code_weights(self, content: RecordDict, record: str, codec: Codec) -> None:
         """Replace weights by differences to what the round began with, and keep what is lost."""
@@ -105,3 +101,16 @@ class _Node:
         if not isinstance(value, int):
             raise MissingPayloadError(f"{key!r} is {value!r}; a whole number is needed")
         return value
+
+
+def _after_steps(
+    arrays: Mapping[str, Array], weights: dict[str, Tensor], codec: Codec
+) -> dict[str, Tensor]:
+    """Add the differences of one version after the other."""
+    steps = defaultdict[int, dict[str, Array]](dict)
+    for key, array in arrays.items():
+        begins, _, name = key.partition(":")
+        steps[int(begins)][name] = array
+    for _, step in sorted(steps.items()):
+        weights = decode_weights(step, weights, codec)
+    return weights

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from .codec import group_shape
 
+# The square of a larger value is not finite in float32: nothing can be trained on it.
+LARGEST_SCALE = 1.8e19
+
 _RAW_DEFLATE = -15  # no zlib header and no checksum: the transport has its own
 # Huffman codes alone: searching for repetitions takes fifty times longer and finds none.
 _HUFFMAN_LEVEL = 1
@@ -86,13 +89,13 @@ def opened(
     Raises
     ------
     ValueError
-        The bytes are cut off, hold too much, or a scale is negative or not finite.
+        The bytes are cut off, hold too much, or a scale is negative, too large or not finite.
     """
     scale_shape = group_shape(shape, axes)
     start = 1 + 4 * prod(scale_shape)
     if len(data) < start:
         raise ValueError(f"it ends after {len(data)} bytes, within the {start} of its scales")
     scales = torch.from_numpy(np.frombuffer(data, "<f4", prod(scale_shape), 1).astype(np.float32))
-    if not bool((torch.isfinite(scales) & (scales >= 0)).all()):
-        raise ValueError("a scale is negative, NaN or infinite")
+    if not bool(((scales >= 0) & (scales <= LARGEST_SCALE)).all()):
+        raise ValueError(f"a scale is negative, NaN or above {LARGEST_SCALE:g}")
     return data[0], scales.view(scale_shape), inflated(data[start:], body_bytes)

@@ -68,6 +68,9 @@ class Quantised(Codec):
         steps = torch.arange(largest + 1, dtype=torch.float32)
         table = (steps / levels).square() if flag == SQUARE_ROOT else (steps - levels) / levels
         values = torch.from_numpy(table.numpy()[codes]).view(shape)
+        empty = scales == 0
+        if bool(empty.any()) and bool((over_groups(values, axes, "max") * empty).any()):
+            raise ValueError("a group of scale 0 holds values that are not")
         return values.mul_(scales)
 
     def _levels(self, flag: int) -> int:

@@ -14,12 +14,13 @@ import torch
 from flwr.app import Array, ArrayRecord
 from torch import Tensor
 
-from ..codecs import Codec, Exact
+from ..codecs import CODECS, Codec, Exact
 
 STYPE = "fsl-sage."
 # Fewer values than this share a scale with others: it takes four bytes.
 SMALLEST_GROUP = 64
 
+FINE = CODECS["q8"]
 _EXACT = Exact()
 # By name, and not by asking NumPy: it would read a dtype that a sender made up as a little program.
 _ITEM_BYTES = {
@@ -38,6 +39,8 @@ class Layout(Enum):
 
 def scale_axes(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the axes along which a tensor has scales of its own; it follows from the shape."""
+    if not shape:
+        return ()
     channel = 1 if len(shape) in (2, 4, 5) else len(shape) - 1
     finest = {Layout.WEIGHTS: (0,), Layout.SMASHED: (channel,), Layout.GRADIENTS: (0, channel)}
     for axes in (finest[layout], (0,) if layout is Layout.GRADIENTS else ()):
@@ -165,6 +168,32 @@ def decode_weights(
             raise ValueError(f"array {name!r}: {error}") from error
         exact = is_exact(Layout.WEIGHTS, shape, like.dtype)
         found[name] = tensor if exact else like + tensor
+    return found
+
+
+def code_whole(weights: Mapping[str, Tensor], codec: Codec) -> CodedWeights:
+    """Code weights for receivers that hold nothing yet: against zeros.
+
+    Weights themselves bear less than their differences do, so a coarse codec is not used.
+    """
+    nothing = {name: torch.zeros_like(t, device="cpu") for name, t in weights.items()}
+    finest = FINE if codec.bits.weights < FINE.bits.weights else codec
+    return code_weights(weights, nothing, finest)
+
+
+def decode_whole(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """Return what :func:`code_whole` coded, of a sender that is trusted with the shapes.
+
+    Raises
+    ------
+    ValueError
+        An array is no code.
+    """
+    found = {}
+    for name, array in arrays.items():
+        shape, dtype = tuple(array.shape), dtype_of(array)
+        codec = CODECS.get(array.stype.removeprefix(STYPE), FINE)
+        found[name] = decoded(array, codec, Layout.WEIGHTS, shape, dtype)
     return found
 
 

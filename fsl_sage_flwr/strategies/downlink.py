@@ -18,7 +18,7 @@ from ..messages import (
     Outgoing,
     PackedWeights,
 )
-from ..messages.coding import Layout, code_weights
+from ..messages.coding import Layout, code_weights, code_whole
 from ..messages.compression import COMPRESSION, COUNTED, base_key, held_key
 from ..messages.transport import coded_values, numbered
 from .part import Part
@@ -38,6 +38,9 @@ class Version:
         What a node of this version holds: the source, but for the codec's error.
     source : Mapping or None
         What was to be sent.
+    whole_code : ArrayRecord or None
+        The whole as one code, which only the first version has: what a node gets later must be
+        what the others hold, bit for bit.
     steps : tuple of (int, ArrayRecord)
         The differences that led here, each with the version that it begins at, ascending, as long
         as all of them together are fewer bytes than the whole.
@@ -46,30 +49,35 @@ class Version:
     number: int
     held: dict[str, Tensor]
     source: Weights | None
+    whole_code: ArrayRecord | None = None
     steps: tuple[tuple[int, ArrayRecord], ...] = ()
 
     @cached_property
     def whole(self) -> ArrayRecord:
         """All of it, for nodes that hold no version that differences could begin at."""
-        return Outgoing().weights("", self.held)
+        return self.whole_code or Outgoing().weights("", self.held)
 
     @classmethod
-    def first(cls, source: Weights, number: int = 0) -> "Version":
-        """Begin with weights as they are."""
-        return cls(number, {name: t.detach().cpu().clone() for name, t in source.items()}, source)
+    def first(cls, source: Weights, codec: Codec | None, number: int = 0) -> "Version":
+        """Begin with weights that no node holds."""
+        if codec is None:
+            held = {name: tensor.detach().cpu().clone() for name, tensor in source.items()}
+            return cls(number, held, source)
+        coded = code_whole(source, codec)
+        return cls(number, coded.received, source, coded.record)
 
     def next(self, source: Weights, codec: Codec | None) -> "Version":
         """Return the version after this one; itself, if nothing has changed."""
         if self.source is not None and _equal(self.source, source):
             return self
         if codec is None:
-            return Version.first(source, self.number + 1)
+            return Version.first(source, None, self.number + 1)
         coded = code_weights(source, self.held, codec)
         steps = [*self.steps, (self.number, coded.record)]
         whole = sum(t.numel() * t.element_size() for t in coded.received.values())
         while steps and sum(record.count_bytes() for _, record in steps) >= whole:
             steps.pop(0)
-        return Version(self.number + 1, coded.received, source, tuple(steps))
+        return Version(self.number + 1, coded.received, source, steps=tuple(steps))
 
     def since(self, number: int | None) -> ArrayRecord | None:
         """Return the differences that lead here from a version; None if the whole must be sent."""
@@ -123,7 +131,7 @@ class Downlink(Part):
         """
         key = record if isinstance(weights, PackedWeights) else f"{record}/{client}"
         before, codec = self._versions.get(key), self.compression.down(record)
-        now = Version.first(weights) if before is None else before.next(weights, codec)
+        now = Version.first(weights, codec) if before is None else before.next(weights, codec)
         self._versions[key] = now
         base = self._holders.get((node, key))
         found = now.since(base) if codec is not None else None
@@ -140,13 +148,13 @@ class Downlink(Part):
         version = self._versions.get(record)
         return None if version is None else version.number
 
-    def counted_on(self, node: int) -> int:
-        """Return the last round in which a node's reply counted; -1 for none."""
-        return self._counted.get(node, -1)
+    def last_counted(self, client: int) -> int:
+        """Return the last round in which a client's reply counted; -1 for none."""
+        return self._counted.get(client, -1)
 
-    def note_counted(self, nodes: Iterable[int], number: int) -> None:
-        """Note that these nodes' replies counted in a round."""
-        self._counted.update(dict.fromkeys(nodes, number))
+    def note_counted(self, clients: Iterable[int], number: int) -> None:
+        """Note whose replies counted in a round: what their codes lost is theirs to add."""
+        self._counted.update(dict.fromkeys(clients, number))
 
     def _note_sent(self, client: int, node: int, key: str, number: int) -> None:
         self._node_of[client] = node
@@ -223,7 +231,7 @@ class _ToNode(Outgoing):
     def note(self, config: ConfigRecord) -> None:
         downlink = self._downlink
         config[COMPRESSION] = downlink.compression.to_text()
-        config[COUNTED] = downlink.counted_on(self._node)
+        config[COUNTED] = downlink.last_counted(self._client)
         for record in (CLIENT_HALF, AUXILIARY):
             version = downlink.version_of(record)
             if version is not None:

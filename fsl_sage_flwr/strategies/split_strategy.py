@@ -312,7 +312,7 @@ class SplitStrategy(FedAvg):
         round_.note_updates(counted, self.arrayrecord_key)
         self.end(round_, answers)
         round_.note_replies(answers)
-        self.downlink.note_counted([round_.node_of(client) for client in counted], round_.number)
+        self.downlink.note_counted(counted, round_.number)
         good = list(counted.values())
         arrays, metrics = super().aggregate_train(server_round, good)
         self._forget_lost(round_)

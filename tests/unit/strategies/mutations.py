@@ -1,12 +1,15 @@
 """Ways in which a reply can be wrong, drawn at random."""
 
 import random
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fsl_sage_flwr.messages.coding import is_coded
 
 Mutation = Callable[[random.Random, RecordDict], bool]
 
@@ -20,7 +23,9 @@ def npy(values: Any, **options: Any) -> bytes:
 def _some_array(draw: random.Random, content: RecordDict) -> tuple[ArrayRecord, str, np.ndarray]:
     record = content.array_records[draw.choice(sorted(content.array_records))]
     name = draw.choice(list(record))
-    return record, name, record[name].numpy()
+    array = record[name]
+    # The values of a code do not matter: what is put in its place is not coded.
+    return record, name, np.zeros(array.shape, array.dtype) if is_coded(array) else array.numpy()
 
 
 def drop_a_record(draw: random.Random, content: RecordDict) -> bool:
@@ -103,8 +108,8 @@ def spoil_the_bytes(draw: random.Random, content: RecordDict) -> bool:
             data.replace(b"NUMPY\x01", b"NUMPY\x09", 1),
         ]
     )
-    record[name] = Array(str(values.dtype), values.shape, "numpy.ndarray", spoilt)
-    return True
+    record[name] = Array(str(values.dtype), values.shape, record[name].stype, spoilt)
+    return spoilt != data
 
 
 HEADERS = [
@@ -218,12 +223,57 @@ def blow_up(draw: random.Random, content: RecordDict) -> bool:
     return True
 
 
+def _some_code(draw: random.Random, content: RecordDict) -> tuple[ArrayRecord, str] | None:
+    codes = [
+        (record, name)
+        for record in content.array_records.values()
+        for name, array in record.items()
+        if is_coded(array) and array.stype != "fsl-sage.exact"
+    ]
+    return draw.choice(codes) if codes else None
+
+
+def spoil_a_scale(draw: random.Random, content: RecordDict) -> bool:
+    found = _some_code(draw, content)
+    if found is None:
+        return False
+    record, name = found
+    array, bad = record[name], draw.choice([np.nan, np.inf, -np.inf, -1.0, 1e38])
+    data = array.data[:1] + np.array(bad, "<f4").tobytes() + array.data[5:]
+    record[name] = Array(array.dtype, array.shape, array.stype, data)
+    return True
+
+
+def put_in_a_bomb(draw: random.Random, content: RecordDict) -> bool:
+    """A few kilobytes that say they are many megabytes."""
+    found = _some_code(draw, content)
+    if found is None:
+        return False
+    record, name = found
+    array, coder = record[name], zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = coder.compress(bytes(2**23)) + coder.flush()
+    start = draw.choice([0, 5, len(array.data) // 2])
+    record[name] = Array(array.dtype, array.shape, array.stype, array.data[:start] + bomb)
+    return True
+
+
+def name_another_codec(draw: random.Random, content: RecordDict) -> bool:
+    found = _some_code(draw, content)
+    if found is None:
+        return False
+    record, name = found
+    array, other = record[name], draw.choice(["q8", "f16", "sign", "exact", "none", "", "x" * 300])
+    record[name] = Array(array.dtype, array.shape, f"fsl-sage.{other}", array.data)
+    return True
+
+
 MUTATIONS: list[Mutation] = [
     drop_a_record, add_a_record, swap_a_records_kind, empty_a_record, rename_an_array,
     drop_an_array, add_an_array, change_a_shape, change_a_dtype, spoil_the_bytes,
     make_up_a_header, declare_something_else,
     change_the_serialization, put_in_a_value_that_is_no_number, spoil_the_labels,
     spoil_the_batch_sizes, spoil_a_metric, drop_a_metric, add_a_metric, blow_up,
+    spoil_a_scale, put_in_a_bomb, name_another_codec,
 ]  # fmt: skip
 
 
@@ -231,6 +281,7 @@ OF_ARRAYS = {
     rename_an_array, drop_an_array, add_an_array, change_a_shape, change_a_dtype, spoil_the_bytes,
     make_up_a_header, declare_something_else,
     change_the_serialization, put_in_a_value_that_is_no_number,
+    spoil_a_scale, put_in_a_bomb, name_another_codec,
 }  # fmt: skip
 
 

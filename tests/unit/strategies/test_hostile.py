@@ -27,14 +27,15 @@ from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, grid, plain, server_state, train
 from ...tasks import CLIENTS, small_app
 from .mutations import mutate
-from .test_contract import STRATEGIES
+from .test_contract import CODED, STRATEGIES
 from .test_federated_evaluation import WITH_VALIDATION, nodes
 
 HOSTILE = 1
 FEW, MANY = 30, 400  # mutants of each reply
 ROUNDS = 4
 
-every_strategy = pytest.mark.parametrize("name", STRATEGIES)
+ALL = {**STRATEGIES, **CODED}
+every_strategy = pytest.mark.parametrize("name", ALL)
 
 
 def copied(content: RecordDict) -> RecordDict:
@@ -73,13 +74,13 @@ def try_mutants(
 @every_strategy
 def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other error but a refusal, in one line."""
-    assert len(try_mutants(STRATEGIES[name](), random.Random(5), FEW, monkeypatch)) >= 12
+    assert len(try_mutants(ALL[name](), random.Random(5), FEW, monkeypatch)) >= 12
 
 
 @pytest.mark.integration
 @every_strategy
 def test_thousands_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = try_mutants(STRATEGIES[name](), random.Random(6), MANY, monkeypatch)
+    refused = try_mutants(ALL[name](), random.Random(6), MANY, monkeypatch)
     assert sum(refused.values()) >= 1200
 
 
@@ -100,14 +101,14 @@ def outcome(name: str, change: Any, kind: str) -> tuple[Any, Any, Any]:
                 return change(reply)
         return reply
 
-    strategy = STRATEGIES[name](max_reply_bytes=2**20)
+    strategy = ALL[name](max_reply_bytes=2**20)
     arrays = train(strategy, grid(tamper=tamper), 2)
     return arrays.to_torch_state_dict(), server_state(strategy), strategy
 
 
 def kinds_of(name: str) -> list[str]:
     """Return the types of the messages that clients answer with payloads in a first round."""
-    past = plain(STRATEGIES[name])
+    past = plain(ALL[name])
     sent = past.nodes.types[: past.after(1).messages]
     return sorted({kind for kind, _ in sent} - {"query.describe"})
 
@@ -149,7 +150,7 @@ class Doubling(MemoryGrid):
 
 @every_strategy
 def test_a_duplicate_is_not_counted_twice(name: str) -> None:
-    theirs, one = plain(STRATEGIES[name]).after(2), STRATEGIES[name]()
+    theirs, one = plain(ALL[name]).after(2), ALL[name]()
     ours = train(one, Doubling(small_app(), CLIENTS), 2)
     assert_same(ours.to_torch_state_dict(), theirs.arrays)
     assert_same(server_state(one), theirs.server)
@@ -162,7 +163,7 @@ def test_a_reply_in_anothers_name_is_its_senders(name: str) -> None:
             reply.metadata.__dict__["_src_node_id"] = 1000  # client 0's
         return reply
 
-    theirs, one = plain(STRATEGIES[name]).after(2), STRATEGIES[name]()
+    theirs, one = plain(ALL[name]).after(2), ALL[name]()
     ours = train(one, grid(tamper=lie), 2)
     assert_same(ours.to_torch_state_dict(), theirs.arrays)
     assert_same(server_state(one), theirs.server)
@@ -179,7 +180,7 @@ def test_wrong_replies_to_an_evaluation_are_left_out(name: str) -> None:
                 return error_instead(reply)
         return reply
 
-    strategy = STRATEGIES[name](WITH_VALIDATION, fraction_evaluate=1.0, max_reply_bytes=2**20)
+    strategy = ALL[name](WITH_VALIDATION, fraction_evaluate=1.0, max_reply_bytes=2**20)
     federation = nodes(tamper=tamper)
     for _ in range(10):
         strategy.start(federation, strategy.initial_arrays(), num_rounds=1)

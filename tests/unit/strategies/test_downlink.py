@@ -1,0 +1,183 @@
+"""What nodes hold: who gets differences, who gets the whole, and what a loss costs."""
+
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+
+from fsl_sage_flwr.client_apps.client_state import ClientState
+from fsl_sage_flwr.messages import PRESETS, Compression, PackedWeights
+from fsl_sage_flwr.strategies.downlink import Downlink
+
+from ...memory_grid import MemoryGrid, error_instead
+from ...runs import CLIENTS, assert_same, cse_fsl, fed_avg, fsl_sage, grid, split_fed_v2, train
+from ...tasks import small_app
+
+STRONG = PRESETS["strong"]
+ONE, TWO = (0, 100), (1, 101)  # client and node
+
+
+def weights(seed: int) -> PackedWeights:
+    generator = torch.Generator().manual_seed(seed)
+    return PackedWeights({"w": torch.randn(16, 200, generator=generator), "b": torch.ones(3)})
+
+
+def size(record: ArrayRecord) -> int:
+    return sum(len(array.data) for array in record.values())
+
+
+def test_a_node_that_is_up_to_date_gets_differences_and_another_the_whole() -> None:
+    downlink = Downlink(STRONG)
+    first = [downlink.send("arrays", weights(0), *who) for who in (ONE, TWO)]
+    assert [base for _, _, base in first] == [None, None]
+    record, number, base = downlink.send("arrays", weights(1), *ONE)
+    assert (number, base) == (1, 0)
+    assert size(record) < 16 * 200
+    downlink.forget([1])
+    record, number, base = downlink.send("arrays", weights(1), *TWO)
+    assert (number, base) == (1, None)
+    assert size(record) > 4 * 16 * 200
+    held = downlink.incoming().bases["arrays"]
+    assert torch.equal(record.to_torch_state_dict()["w"], held["w"])
+
+
+def test_a_node_that_is_a_few_versions_behind_gets_what_it_missed() -> None:
+    downlink, sent = Downlink(STRONG), []
+    for number in range(20):
+        sent.append(downlink.send("arrays", weights(number), *ONE))
+        if number == 0:
+            downlink.send("arrays", weights(number), *TWO)
+        if number == 3:
+            record, version, base = downlink.send("arrays", weights(number), *TWO)
+            assert (version, base) == (3, 0)
+            assert len(record) == 3 * 2
+    # By now the whole is fewer bytes than all that was missed.
+    assert downlink.send("arrays", weights(19), *TWO)[2] is None
+
+
+def test_nothing_new_is_nothing_to_send() -> None:
+    downlink = Downlink(STRONG)
+    downlink.send("arrays", weights(0), *ONE)
+    record, number, base = downlink.send("arrays", weights(0), *ONE)
+    assert (len(record), number, base) == (0, 0, 0)
+
+
+def test_an_undone_round_leaves_versions_as_they_were_and_its_nodes_unknown() -> None:
+    downlink = Downlink(STRONG)
+    for who in (ONE, TWO):
+        downlink.send("arrays", weights(0), *who)
+    before, held = downlink.snapshot(), downlink.incoming().bases["arrays"]["w"]
+    downlink.send("arrays", weights(1), *ONE)
+    downlink.restore(before)
+    assert torch.equal(downlink.incoming().bases["arrays"]["w"], held)
+    assert downlink.send("arrays", weights(2), *ONE)[2] is None
+    assert downlink.send("arrays", weights(2), *TWO)[2] == 0
+
+
+def test_heads_of_a_clients_own_are_versions_of_their_own() -> None:
+    downlink = Downlink(STRONG)
+    mine, yours = dict(weights(0)), dict(weights(1))
+    assert downlink.send("auxiliary", mine, *ONE)[1:] == (0, None)
+    assert downlink.send("auxiliary", yours, *TWO)[1:] == (0, None)
+    assert downlink.send("auxiliary", dict(weights(2)), *ONE)[1:] == (1, 0)
+
+
+@pytest.mark.parametrize("make", [fed_avg, split_fed_v2, cse_fsl, fsl_sage])
+def test_a_node_that_lost_its_files_is_left_out_once(make, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """It says so; then it gets the whole, and the others differences as before."""
+    strategy, nodes = make(compression=STRONG), grid()
+
+    def each_round(server_round: int, arrays: object) -> None:
+        if server_round == 1:
+            state = next(c for c in nodes.contexts.values() if c.node_config["partition-id"] == 1)
+            ClientState(state).drop("held-arrays")
+        elif server_round == 2:
+            assert "version 0 of the client half is gone" in strategy.last_round.failures[1]
+        elif server_round == 3:
+            assert strategy.last_round.failures == {}
+
+    strategy.start(nodes, strategy.initial_arrays(), num_rounds=3, evaluate_fn=each_round)
+    assert strategy.last_round.clients == CLIENTS
+
+
+def test_what_a_code_lost_is_added_to_the_next_that_counts() -> None:
+    """A reply that did not count was never added up: what it lost must not be sent again."""
+    seen = list[dict[str, torch.Tensor]]()
+
+    class Watching(ClientState):
+        def load(self, name: str, version: int = 0) -> dict[str, torch.Tensor] | None:
+            found = super().load(name, version)
+            if name.startswith("residual-arrays") and found is not None:
+                seen.append(found)
+            return found
+
+    def fails_in_round_2(partition: int, reply: Message) -> Message:
+        if partition == 0 and reply.has_content() and "metrics" in reply.content:
+            number = reply.content.metric_records["metrics"].get("round")
+            return error_instead(reply) if number == 1 else reply
+        return reply
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("fsl_sage_flwr.client_apps.coding.ClientState", Watching)
+    try:
+        train(cse_fsl(compression=STRONG), grid(1), 2)
+        (after_one,) = seen
+        seen.clear()
+        strategy = cse_fsl(compression=STRONG, max_failed_rounds=5)
+        train(strategy, grid(1, tamper=fails_in_round_2), 3)
+    finally:
+        monkey.undo()
+    assert len(seen) == 2  # in the second round and, as that did not count, in the third
+    for found in seen:
+        assert_same(found, after_one)
+
+
+def test_other_mods_see_what_is_not_coded_and_noise_comes_before_the_code() -> None:
+    found = list[set[str]]()
+
+    def look(message: Message, context: Context, call_next):  # type: ignore[no-untyped-def]
+        reply = call_next(message, context)
+        for content in (message.content, reply.content):
+            found.append({a.stype for r in content.array_records.values() for a in r.values()})
+        return reply
+
+    strategy = cse_fsl(compression=STRONG)
+    nodes = MemoryGrid(small_app(mods=[look]), CLIENTS)
+    train(strategy, nodes, 2)
+    assert set().union(*found) == {"numpy.ndarray"}
+    stypes = {
+        array.stype
+        for content in nodes.received
+        for record in content.array_records.values()
+        for array in record.values()
+    }
+    assert stypes == {"numpy.ndarray", "fsl-sage.exact", "fsl-sage.q4"}  # labels travel as they are
+
+
+def test_a_codec_that_a_node_does_not_know_is_named() -> None:
+    def unknown(message: RecordDict) -> None:
+        message.config_records["config"]["compression"] = "smashed=mine"
+
+    class Told(MemoryGrid):
+        def push_messages(self, messages):  # type: ignore[no-untyped-def]
+            messages = list(messages)
+            for message in messages:
+                if "compression" in message.content.config_records.get("config", ConfigRecord()):
+                    unknown(message.content)
+            return super().push_messages(messages)
+
+    strategy = cse_fsl(compression=Compression(smashed="q4"), max_failed_rounds=9)
+    train(strategy, Told(small_app(), CLIENTS), 1)
+    assert "smashed = 'mine': valid are none, f16, q8" in strategy.last_round.failures[0]
+
+
+def test_an_uncoded_reply_to_a_request_for_codes_is_refused() -> None:
+    def plain(partition: int, reply: Message) -> Message:
+        if partition == 1 and "smashed" in reply.content:
+            array = reply.content.array_records["smashed"]["0"]
+            values = torch.zeros(tuple(array.shape)).numpy()
+            reply.content["smashed"] = ArrayRecord({"0": Array(values)})
+        return reply
+
+    strategy = cse_fsl(compression=STRONG)
+    train(strategy, grid(tamper=plain), 1)
+    assert "'numpy.ndarray'; 'fsl-sage.q4' is needed" in strategy.last_round.failures[1]
