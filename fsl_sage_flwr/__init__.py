@@ -6,13 +6,15 @@ those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and
 :class:`AlignmentRecipe`, :class:`CseFsl`, :class:`HeronSfl`, :class:`SplitFedV1`,
 :class:`SplitFedV2`, :class:`FullModelFedAvg`) on the server and a ClientApp from
 :func:`build_client_app` on the nodes; :func:`to_record` makes Flower's record of an evaluation,
-:class:`CommunicationLedger` counts the bytes, and :func:`smashed_noise_mod` clips and noises what
+:class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them fewer
+(:func:`register_codec` adds a :class:`Codec`), and :func:`smashed_noise_mod` clips and noises what
 leaves a node.
 """
 
 from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
 from .client_apps import build_client_app, smashed_noise_mod
-from .messages import CommunicationLedger
+from .codecs import Codec, register_codec
+from .messages import CommunicationLedger, Compression
 from .objective import Objective, classification, regression
 from .schedules import LearningRateSchedule
 from .splitting import AlignmentRecipe, SplitError, SplitModel, list_cuts, split, split_pair
@@ -30,7 +32,9 @@ from .task import ClientIdentity, SplitTask
 __all__ = [
     "AlignmentRecipe",
     "ClientIdentity",
+    "Codec",
     "CommunicationLedger",
+    "Compression",
     "CseFsl",
     "FslSage",
     "FullModelFedAvg",
@@ -45,6 +49,7 @@ __all__ = [
     "build_client_app",
     "classification",
     "list_cuts",
+    "register_codec",
     "regression",
     "smashed_noise_mod",
     "split",

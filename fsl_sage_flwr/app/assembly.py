@@ -29,6 +29,7 @@ from ..task import (
     ValidationBatches,
 )
 from .config import ConfigError, RunConfig
+from .forecast import coded_cut
 
 EVALUATION_BATCH = 500
 
@@ -109,7 +110,7 @@ def _cut(config: RunConfig, model: nn.Module, example: Tensor) -> str:
     """
     if config.cut != "auto":
         return config.cut or CATALOGUE[config.model].cut
-    algorithm, work = ALGORITHMS[config.algorithm], config.workload()
+    algorithm, work, codecs = ALGORITHMS[config.algorithm], config.workload(), config.codecs()
     round_bytes = algorithm.round_bytes
     if round_bytes is None:
         raise SplitError(
@@ -118,7 +119,7 @@ def _cut(config: RunConfig, model: nn.Module, example: Tensor) -> str:
         )
     return choose_cut(
         list_cuts(model, example),
-        lambda cut: round_bytes(cut, work, config.options),
+        lambda cut: round_bytes(coded_cut(cut, codecs), work, config.options),
         max_parameters=config.client_max_params,
         max_flops=config.client_max_flops,
     ).name

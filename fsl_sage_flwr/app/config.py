@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..algorithms import DEFAULT
+from ..codecs import NONE
 from ..data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS, local_copy
 from ..messages import (
     AS_COMPRESSION_SAYS,
@@ -33,6 +34,7 @@ from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..splitting.precision import PRECISIONS
 from ..strategies import StrategySettings
+from ..strategies.common_options import ExchangeOptions, HeadOptions
 from .trackers import TRACKERS
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -256,14 +258,20 @@ class RunConfig:
         }
 
     def codecs(self) -> Compression:
-        """Return the codecs of what travels."""
+        """Return the codecs of what travels; ``none`` for what the algorithm does not send."""
+        given = {
+            "smashed-codec": self.smashed_codec,
+            "gradients-codec": self.gradients_codec,
+            "auxiliary-codec": self.auxiliary_codec,
+        }
+        given |= dict.fromkeys(dict(self._codecs_of_nothing()), NONE)
         return compression_of(
             self.compression,
-            smashed=self.smashed_codec,
-            gradients=self.gradients_codec,
+            smashed=given["smashed-codec"],
+            gradients=given["gradients-codec"],
             client_half_down=self.client_half_codec_down,
             client_half_up=self.client_half_codec_up,
-            auxiliary=self.auxiliary_codec,
+            auxiliary=given["auxiliary-codec"],
         )
 
     def workload(self) -> Workload:
@@ -314,6 +322,17 @@ class RunConfig:
             yield "server-momentum", "server-optimizer"
         if self.fraction_evaluate == 0:
             yield "validation-fraction", "fraction-evaluate"
+        yield from self._codecs_of_nothing()
+
+    def _codecs_of_nothing(self) -> Iterable[tuple[str, str]]:
+        """Iterate over the codecs of payloads that the algorithm does not have."""
+        algorithm = ALGORITHMS.get(self.algorithm)
+        if algorithm is not None and not algorithm.sends_smashed_data:
+            yield "smashed-codec", "algorithm"
+        if not isinstance(self.options, ExchangeOptions):
+            yield "gradients-codec", "algorithm"
+        if not isinstance(self.options, HeadOptions):
+            yield "auxiliary-codec", "algorithm"
 
     def torch_device(self) -> torch.device:
         """Return the configured device; ``auto`` means CUDA if it is available, else the CPU."""

@@ -7,6 +7,8 @@ import torch
 from rich.table import Table
 
 from ..app.config import RunConfig
+from ..app.forecast import coded_cut
+from ..messages import PRESETS, Compression
 from ..models import build_model
 from ..registry import ALGORITHMS
 from ..splitting import Cut, list_cuts
@@ -31,7 +33,7 @@ def cut_table(
     """
     config = RunConfig.from_run_config(values)
     model = build_model(config.model, image, classes)
-    work = config.workload()
+    work, codecs = config.workload(), config.codecs()
     known = {name: a.round_bytes for name, a in ALGORITHMS.items() if a.round_bytes is not None}
     options = {name: RunConfig.unchecked({**values, "algorithm": name}).options for name in known}
     given = ", ".join(
@@ -44,7 +46,8 @@ def cut_table(
     ).replace("_", "-")
     table = Table(
         title=f"cuts of {config.model}, images {image}, {classes} classes; bytes of one client's "
-        f"round with {work.examples:,} examples, batches of {work.batch_size}, {given}",
+        f"round with {work.examples:,} examples, batches of {work.batch_size}, {given}, "
+        f"{_in_words(codecs)}",
         caption="parameters in millions; MFLOPs: forward pass of one sample",
     )
     table.add_column("cut", no_wrap=True)
@@ -54,9 +57,17 @@ def cut_table(
     ):  # fmt: skip
         table.add_column(heading, justify="right", no_wrap=True)
     for cut in list_cuts(model, torch.zeros(2, *image), depth=depth):
-        traffic = [round_bytes(cut, work, options[name]) for name, round_bytes in known.items()]
+        coded = coded_cut(cut, codecs)
+        traffic = [round_bytes(coded, work, options[name]) for name, round_bytes in known.items()]
         table.add_row(*_row(cut, traffic))
     return table
+
+
+def _in_words(codecs: Compression) -> str:
+    if codecs.is_none:
+        return "uncompressed"
+    named = [name for name, preset in PRESETS.items() if preset == codecs]
+    return f"compression = {named[0]}" if named else codecs.to_text()
 
 
 def _row(cut: Cut, traffic: list[int]) -> list[str]:

@@ -28,10 +28,14 @@ class Cut:
         Shape of one sample of each tensor that crosses the cut.
     smashed_bytes : int
         Bytes of one sample's smashed data.
+    gradient_bytes : int
+        Bytes of the gradient of one sample's smashed data.
     client_parameters, server_parameters, head_parameters : int
         Number of parameters of the halves and of the default auxiliary head.
     client_bytes, server_bytes, head_bytes : int
         Bytes of their state_dicts, including buffers.
+    client_vector_bytes, server_vector_bytes, head_vector_bytes : int
+        Bytes of the vectors and single numbers among them.
     client_flops, server_flops : int
         Floating-point operations of the forward pass of one sample, in matrix products and
         convolutions; a multiplication and an addition count as two.
@@ -48,6 +52,10 @@ class Cut:
     head_bytes: int
     client_flops: int
     server_flops: int
+    gradient_bytes: int
+    client_vector_bytes: int
+    server_vector_bytes: int
+    head_vector_bytes: int
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,7 @@ def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
     return Cut(
         name=halves.cut,
         smashed_shapes=tuple(tuple(tensor.shape[1:]) for tensor in smashed),
-        smashed_bytes=sum(tensor[0].numel() * tensor.element_size() for tensor in smashed),
+        smashed_bytes=sum(_size(tensor[0]) for tensor in smashed),
         client_parameters=_parameters(client),
         server_parameters=_parameters(server),
         head_parameters=_parameters(head),
@@ -170,6 +178,10 @@ def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
         head_bytes=_bytes(head),
         client_flops=on_client.get_total_flops() // count,
         server_flops=on_server.get_total_flops() // count,
+        gradient_bytes=sum(_size(tensor[0]) for tensor in smashed if tensor.is_floating_point()),
+        client_vector_bytes=_vector_bytes(client),
+        server_vector_bytes=_vector_bytes(server),
+        head_vector_bytes=_vector_bytes(head),
     )
 
 
@@ -178,4 +190,13 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _bytes(module: nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    return sum(_size(tensor) for tensor in module.state_dict().values())
+
+
+def _vector_bytes(module: nn.Module) -> int:
+    vectors = (tensor for tensor in module.state_dict().values() if tensor.dim() < 2)
+    return sum(_size(tensor) for tensor in vectors)
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

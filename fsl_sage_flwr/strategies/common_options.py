@@ -67,4 +67,4 @@ class ExchangeOptions(Options):
 
 def exchanged_bytes(cut: Cut, work: Workload, options: Options) -> int:
     """Return the bytes of a round in which every batch is exchanged for its gradient."""
-    return 2 * cut.client_bytes + 2 * work.seen * cut.smashed_bytes
+    return 2 * cut.client_bytes + work.seen * (cut.smashed_bytes + cut.gradient_bytes)

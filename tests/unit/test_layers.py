@@ -26,31 +26,45 @@ BELOW = {
     "splitting": {"batching", "objective"},
     "models": set(),
     "data": {"batching", "seeding"},
-    "messages": set(),
+    "codecs": set(),
+    "messages": {"codecs"},
     "task": {"objective", "schedules", "seeding", "splitting"},
     "options": {"schedules"},
     "registry": {"messages", "options", "splitting", "task"},
-    "client_apps": {*("messages", "registry", "schedules", "seeding", "splitting", "task")},
+    "client_apps": {
+        *("codecs", "messages", "registry", "schedules", "seeding", "splitting", "task")
+    },
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
-        *("client_apps", "messages", "objective", "options", "registry", "schedules", "seeding"),
+        *(
+            "client_apps",
+            "codecs",
+            "messages",
+            "objective",
+            "options",
+            "registry",
+            "schedules",
+            "seeding",
+        ),
         *("splitting", "task"),
     },
     "algorithms": {"registry", "strategies"},
     # The public surface: what another project imports.
     "__init__": {
-        *("algorithms", "client_apps", "messages", "objective", "schedules", "splitting"),
-        *("strategies", "task"),
+        *("algorithms", "client_apps", "codecs", "messages", "objective", "schedules"),
+        *("splitting", "strategies", "task"),
     },
     # What runs the package's own app.
     "app.__init__": set(),
     "app.trackers": set(),
     "app.config": {
-        *("algorithms", "app.trackers", "data", "models", "options", "registry", "schedules"),
+        *("algorithms", "app.trackers", "data", "messages", "models", "options", "registry"),
+        "schedules",
         *("splitting", "strategies"),
     },
+    "app.forecast": {"codecs", "messages", "splitting"},
     "app.assembly": {
-        *("app.config", "data", "models", "registry", "seeding", "splitting"),
+        *("app.config", "app.forecast", "data", "models", "registry", "seeding", "splitting"),
         *("strategies", "task"),
     },
     "app.results": {"app.config", "messages"},
@@ -63,8 +77,8 @@ BELOW = {
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
-        *("__init__", "app.assembly", "app.claim", "app.config", "app.results", "app.trackers"),
-        *("batching", "client_apps", "data", "models"),
+        *("__init__", "app.assembly", "app.claim", "app.config", "app.forecast", "app.results"),
+        *("app.trackers", "batching", "client_apps", "data", "messages", "models"),
         *("registry", "seeding", "splitting", "strategies", "task"),
     },
     # Where the command begins.
@@ -77,6 +91,7 @@ WITHOUT_FLOWER = {
     "schedules",
     "objective",
     "options",
+    "codecs",
     "splitting",
     "models",
     "data",
@@ -102,6 +117,7 @@ ONLY = {
     "models": {"torch", "torchvision"},
     "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},
+    "codecs": {"torch", "numpy"},
     "app.__init__": set(),
     "command": set(),
     "app.claim": {"filelock"},

@@ -103,6 +103,12 @@ CHECKS = {
         "",
         ["auto", "cpu"],
     ),
+    "compression": (["weak", "q4"], "valid are none, light, strong", ["none", "light", "strong"]),
+    **{
+        key: (["q5", "sign", "strong"], "valid are none, f16, q8, q4, q3, q2", ["auto", "q3"])
+        for key in ("smashed-codec", "gradients-codec", "client-half-codec-down", "auxiliary-codec")
+    },
+    "client-half-codec-up": (["q5"], "valid are none, f16, q8, q4, q3, q2, sign", ["sign", "none"]),
     "precision": (["fp16", "bfloat16"], "valid are fp32, bf16", ["fp32", "bf16"]),
     "run-name": (["a/b", "..", ".", "/abs"], "it names a folder", ["", "seed-1_b.2"]),
     "tracker": (["mlflow", "WandB"], "valid are tensorboard, wandb", ["", "tensorboard", "wandb"]),

@@ -18,7 +18,8 @@ OTHER = {
     "align-epochs": 1, "align-batch-size": 9, "align-dataset-size": 20,
     "align-lr-schedule": "constant", "warm-start": True, "batches-per-exchange": 2,
     "perturbation-scale": 0.5, "perturbations": 3, "server-order": "client",
-    "validation-fraction": 0.5,
+    "validation-fraction": 0.5, "smashed-codec": "q2", "gradients-codec": "q2",
+    "auxiliary-codec": "q2",
 }  # fmt: skip
 # Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
 BY_CONFIG = {"auxiliary-max-share"}
@@ -56,6 +57,9 @@ def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
         ({"algorithm": "sl_multi_server"}, "batches-per-exchange"),
         ({"algorithm": "fsl_sage", "cut": "auto"}, "align-interval"),
         ({"fraction-evaluate": 0.5}, "validation-fraction"),
+        ({"algorithm": "cse_fsl"}, "smashed-codec"),
+        ({"algorithm": "cse_fsl"}, "auxiliary-codec"),
+        ({"algorithm": "sl_multi_server"}, "gradients-codec"),
         ({"algorithm": "somebodys_own"}, "align-epochs"),
         ({"distribution": "somebodys_own"}, "alpha"),
     ],

@@ -1,0 +1,48 @@
+"""How many bytes a round will send, with the codecs of a run configuration."""
+
+from dataclasses import replace
+
+from ..codecs import Codec, codec_named
+from ..messages import Compression
+from ..splitting import Cut
+
+FLOAT = 32  # bits of a value as it is
+
+
+def coded_cut(cut: Cut, codecs: Compression) -> Cut:
+    """Return a cut whose bytes are those that its codes will have.
+
+    Client halves and heads count as in a round in the middle of a run, when differences travel;
+    where the two ways have different codecs, the mean of both. Values that are coded take as many
+    bits as ``Codec.bits`` says; vectors travel as they are.
+
+    Parameters
+    ----------
+    cut : Cut
+        With the bytes of raw tensors.
+    codecs : Compression
+        How tensors travel.
+    """
+    down, up = codec_named(codecs.client_half_down), codec_named(codecs.client_half_up)
+    auxiliary, smashed = codec_named(codecs.auxiliary), codec_named(codecs.smashed)
+    gradients = codec_named(codecs.gradients)
+
+    def both_ways(total: int, vectors: int) -> int:
+        return (_weights(total, vectors, down) + _weights(total, vectors, up)) // 2
+
+    return replace(
+        cut,
+        client_bytes=both_ways(cut.client_bytes, cut.client_vector_bytes),
+        server_bytes=both_ways(cut.server_bytes, cut.server_vector_bytes),
+        head_bytes=_weights(cut.head_bytes, cut.head_vector_bytes, auxiliary),
+        smashed_bytes=_share(cut.smashed_bytes, smashed.bits.activations if smashed else FLOAT),
+        gradient_bytes=_share(cut.gradient_bytes, gradients.bits.gradients if gradients else FLOAT),
+    )
+
+
+def _weights(total: int, vectors: int, codec: Codec | None) -> int:
+    return vectors + _share(total - vectors, codec.bits.weights if codec else FLOAT)
+
+
+def _share(size: int, bits: float) -> int:
+    return round(size * bits / FLOAT)
