@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..app.config import RunConfig
 from ..app.forecast import coded_cut
-from ..messages import PRESETS, Compression
+from ..messages import AS_COMPRESSION_SAYS
 from ..models import build_model
 from ..registry import ALGORITHMS
 from ..splitting import Cut, list_cuts
@@ -33,21 +33,21 @@ def cut_table(
     """
     config = RunConfig.from_run_config(values)
     model = build_model(config.model, image, classes)
-    work, codecs = config.workload(), config.codecs()
+    work = config.workload()
     known = {name: a.round_bytes for name, a in ALGORITHMS.items() if a.round_bytes is not None}
-    options = {name: RunConfig.unchecked({**values, "algorithm": name}).options for name in known}
+    configs = {name: RunConfig.unchecked({**values, "algorithm": name}) for name in known}
     given = ", ".join(
         dict.fromkeys(
             f"{key} = {value}"
             for name in known
-            for key, value in vars(options[name]).items()
+            for key, value in vars(configs[name].options).items()
             if key.endswith("interval")
         )
     ).replace("_", "-")
     table = Table(
         title=f"cuts of {config.model}, images {image}, {classes} classes; bytes of one client's "
         f"round with {work.examples:,} examples, batches of {work.batch_size}, {given}, "
-        f"{_in_words(codecs)}",
+        f"{_in_words(config)}",
         caption="parameters in millions; MFLOPs: forward pass of one sample",
     )
     table.add_column("cut", no_wrap=True)
@@ -57,17 +57,18 @@ def cut_table(
     ):  # fmt: skip
         table.add_column(heading, justify="right", no_wrap=True)
     for cut in list_cuts(model, torch.zeros(2, *image), depth=depth):
-        coded = coded_cut(cut, codecs)
-        traffic = [round_bytes(coded, work, options[name]) for name, round_bytes in known.items()]
+        traffic = [
+            round_bytes(coded_cut(cut, configs[name].codecs()), work, configs[name].options)
+            for name, round_bytes in known.items()
+        ]
         table.add_row(*_row(cut, traffic))
     return table
 
 
-def _in_words(codecs: Compression) -> str:
-    if codecs.is_none:
-        return "uncompressed"
-    named = [name for name, preset in PRESETS.items() if preset == codecs]
-    return f"compression = {named[0]}" if named else codecs.to_text()
+def _in_words(config: RunConfig) -> str:
+    given = {key: value for key, value in config.to_run_config().items() if "-codec" in key}
+    codecs = [f"{key} = {value}" for key, value in given.items() if value != AS_COMPRESSION_SAYS]
+    return ", ".join([f"compression = {config.compression}", *codecs])
 
 
 def _row(cut: Cut, traffic: list[int]) -> list[str]:

@@ -58,9 +58,8 @@ BELOW = {
     "app.__init__": set(),
     "app.trackers": set(),
     "app.config": {
-        *("algorithms", "app.trackers", "data", "messages", "models", "options", "registry"),
-        "schedules",
-        *("splitting", "strategies"),
+        *("algorithms", "app.trackers", "codecs", "data", "messages", "models", "options"),
+        *("registry", "schedules", "splitting", "strategies"),
     },
     "app.forecast": {"codecs", "messages", "splitting"},
     "app.assembly": {
