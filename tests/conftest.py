@@ -49,8 +49,13 @@ def forget() -> Callable[[], None]:
 
     from fsl_sage_flwr.client_apps.split_fed import live_forwards
     from fsl_sage_flwr.client_apps.task_cache import forget_tasks
+    from fsl_sage_flwr.strategies import evaluation, threads
 
-    torch.set_num_threads(1)  # the tensors of unit tests are too small for two
+    # The tensors of unit tests are too small for two threads, and there is a worker of pytest on
+    # every core: a thread that waits for another spins, and an evaluation took ten times as long.
+    torch.set_num_threads(1)
+    evaluation.all_threads = threads.threads_as_before
+    os.fsync = lambda descriptor: None  # no test pulls the plug
     logging.getLogger("flwr").setLevel(logging.WARNING)  # fifty lines a run
 
     def forget_all() -> None:

@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.utils.tensorboard import SummaryWriter
 
 from fsl_sage_flwr.app.trackers import TrackerError
 from fsl_sage_flwr.simulations.cli import main
@@ -19,6 +17,8 @@ TRACKED = {"algorithm": "cse_fsl", "keep-optimizer-state": False}
 
 
 def curve(directory: Path, column: str) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(directory / "tensorboard"))
     events.Reload()
     return [(event.step, event.value) for event in events.Scalars(column)]
@@ -38,6 +38,8 @@ def test_a_resumed_run_goes_on_where_the_first_ended(tmp_path: Path) -> None:
 def test_a_tracker_that_breaks_leaves_the_history_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
