@@ -93,7 +93,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Write 240 of the digits as a local dataset, where it is not tested how they train."""
+    """Write 120 of the digits as a local dataset, where it is not tested how they train."""
     import datasets
 
     from fsl_sage_flwr.data import load_images
@@ -103,8 +103,8 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> str:
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
     )
-    images, labels = load_images("digits")[0].decode(list(range(240)))
-    for split, rows in (("train", slice(0, 200)), ("test", slice(200, 240))):
+    images, labels = load_images("digits")[0].decode(list(range(120)))
+    for split, rows in (("train", slice(0, 100)), ("test", slice(100, 120))):
         table = {"image": list(images[rows, 0].numpy()), "label": labels[rows].tolist()}
         path = directory / "data" / f"{split}-00000-of-00001.parquet"
         datasets.Dataset.from_dict(table, features=features).to_parquet(str(path))

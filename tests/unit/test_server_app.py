@@ -21,7 +21,7 @@ from fsl_sage_flwr.simulations import load_results
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
 
-QUICK: dict[str, Any] = {"batch-size": 50, "num-server-rounds": 2, "align-epochs": 1}
+QUICK: dict[str, Any] = {"batch-size": 25, "num-server-rounds": 2, "align-epochs": 1}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -143,11 +143,11 @@ def test_a_key_of_this_run_is_compared_even_where_it_changes_nothing(
 def test_checkpoint_of_another_configuration_is_refused_by_name(
     tmp_path: Path, latest: str
 ) -> None:
-    with pytest.raises(ConfigError, match="another configuration: batch-size was 50, now 128"):
+    with pytest.raises(ConfigError, match="another configuration: batch-size was 25, now 128"):
         run(tmp_path / "on", **{"num-server-rounds": 3, "batch-size": 128, "resume": latest})
     summary = summary_of(run_directory(tmp_path / "on"))
     assert summary["completed"] is False
-    assert "batch-size was 50" in str(summary["status"])
+    assert "batch-size was 25" in str(summary["status"])
 
 
 def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path, latest: str) -> None:
