@@ -29,7 +29,7 @@ from ...runs import (
     train,
     watched,
 )
-from ...tasks import one_batch
+from ...tasks import one_batch, two_batches
 
 STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fed_avg": fed_avg,
@@ -171,7 +171,8 @@ def MemoryGridWithSeed(seed: int) -> MemoryGrid:
 def without_an_answer(make: Callable[..., Any], kind: str, number: int, rounds: int) -> Any:
     """Return what a run leaves in which a client's n-th reply never came."""
     strategy = make(round_timeout=0.1)
-    arrays = train(strategy, grid(tamper=in_round(number, 1, swallow, kind)), rounds)
+    tamper = in_round(number, 1, swallow, kind)
+    arrays = train(strategy, grid(tamper=tamper, batches=two_batches), rounds)
     assert strategy.last_round.failures == {1: "no reply within 0.1 s"}
     return copy.deepcopy((arrays.to_torch_state_dict(), server_state(strategy)))
 
@@ -184,7 +185,8 @@ def test_bad_reply_is_left_out_with_its_reason(
     # In FSL-SAGE's first round an upload may be missing: the probe brought it.
     number, rounds = (1, 2) if make is fsl_sage else (1 if kind == EXCHANGE else 0, 1)
     strategy = make(round_timeout=0.5)
-    arrays = train(strategy, grid(tamper=in_round(number, 1, change, kind)), rounds)
+    tamper = in_round(number, 1, change, kind)
+    arrays = train(strategy, grid(tamper=tamper, batches=two_batches), rounds)
     assert reason in strategy.last_round.failures[1]
     assert strategy.last_round.clients == 2
     theirs, their_server = without_an_answer(make, kind, number, rounds)
