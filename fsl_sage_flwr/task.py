@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -239,10 +239,9 @@ class SplitTask:
         torch's global generator is left as it was.
         """
         with torch.random.fork_rng(devices=[]):
-            default = None if self.auxiliary else self._default_head
+            make = self.auxiliary or partial(self._default_head.another, self.model.server)
             self.reseed("auxiliary", purpose)
-            head = self.auxiliary() if default is None else default.another(self.model.server)
-        return to_device(head, self.device, self.precision).train()
+            return to_device(make(), self.device, self.precision).train()
 
     @cached_property
     def _default_head(self) -> AuxiliaryHead:
