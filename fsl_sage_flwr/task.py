@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from .objective import Loss, Objective, classification, logits_of
 from .schedules import Schedule, constant
 from .seeding import derive_seed
-from .splitting import SplitError, SplitModel, as_tensors, autocast, build_auxiliary, to_device
+from .splitting import (
+    AuxiliaryHead,
+    SplitError,
+    SplitModel,
+    as_tensors,
+    autocast,
+    build_auxiliary,
+    to_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -231,19 +239,20 @@ class SplitTask:
         torch's global generator is left as it was.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, "auxiliary", purpose))
-            if self.auxiliary is not None:
-                head = self.auxiliary()
-            else:
-                head = build_auxiliary(
-                    self.model.server, self._smashed_on_device(), self._output_width()
-                )
-                self._check_default_head(head)
-        return to_device(head, self.device, self.precision).train()
+            make = self.auxiliary or partial(self._default_head.another, self.model.server)
+            self.reseed("auxiliary", purpose)
+            return to_device(make(), self.device, self.precision).train()
 
-    def _check_default_head(self, head: nn.Module) -> None:
-        """Refuse a default head whose scores the objective's loss does not take."""
+    @cached_property
+    def _default_head(self) -> AuxiliaryHead:
+        """What default heads are made from: tracing the server half takes most of the time."""
         smashed = self._smashed_on_device()
+        head = build_auxiliary(self.model.server, smashed, self._output_width())
+        self._check_default_head(head, smashed)
+        return head
+
+    def _check_default_head(self, head: nn.Module, smashed: tuple[Tensor, ...]) -> None:
+        """Refuse a default head whose scores the objective's loss does not take."""
         labels = self.objective.example_labels(len(smashed[0])).to(self.device)
         try:
             with torch.no_grad():

@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,8 +50,13 @@ def forget() -> Callable[[], None]:
 
     from fsl_sage_flwr.client_apps.split_fed import live_forwards
     from fsl_sage_flwr.client_apps.task_cache import forget_tasks
+    from fsl_sage_flwr.strategies import evaluation, threads
 
-    torch.set_num_threads(1)  # the tensors of unit tests are too small for two
+    # The tensors of unit tests are too small for two threads, and there is a worker of pytest on
+    # every core: a thread that waits for another spins, and an evaluation took ten times as long.
+    torch.set_num_threads(1)
+    evaluation.all_threads = threads.threads_as_before
+    os.fsync = lambda descriptor: None  # no test pulls the plug
     logging.getLogger("flwr").setLevel(logging.WARNING)  # fifty lines a run
 
     def forget_all() -> None:
@@ -65,6 +71,22 @@ def no_memory_of_other_tests(forget: Callable[[], None], own_caches: Iterator[Pa
     """Start with no task, no live graph and no file of another test's."""
     forget()
     _keep_files_in(next(own_caches))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import hypothesis as it is.
+
+    Pytest rewrites the asserts of every module of a package that has a plugin, and where
+    ``PYTHONDONTWRITEBYTECODE`` is set, it does so in every worker of every run: for more than a
+    second.
+    """
+    if not hasattr(session.config, "workerinput"):
+        return
+    finders = list(sys.meta_path)
+    sys.meta_path[:] = [f for f in finders if type(f).__name__ != "AssertionRewritingHook"]
+    import hypothesis.strategies  # noqa: F401
+
+    sys.meta_path[:] = finders
 
 
 def pytest_collection_finish() -> None:
@@ -88,7 +110,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Write 240 of the digits as a local dataset, where it is not tested how they train."""
+    """Write 120 of the digits as a local dataset, where it is not tested how they train."""
     import datasets
 
     from fsl_sage_flwr.data import load_images
@@ -98,8 +120,8 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> str:
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)}
     )
-    images, labels = load_images("digits")[0].decode(list(range(240)))
-    for split, rows in (("train", slice(0, 200)), ("test", slice(200, 240))):
+    images, labels = load_images("digits")[0].decode(list(range(120)))
+    for split, rows in (("train", slice(0, 100)), ("test", slice(100, 120))):
         table = {"image": list(images[rows, 0].numpy()), "label": labels[rows].tolist()}
         path = directory / "data" / f"{split}-00000-of-00001.parquet"
         datasets.Dataset.from_dict(table, features=features).to_parquet(str(path))

@@ -1,13 +1,15 @@
 """Tasks that are no image classification: numbers, label maps, and a model with two inputs."""
 
+import copy
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fsl_sage_flwr.objective import classification, regression
-from fsl_sage_flwr.splitting import split
+from fsl_sage_flwr.splitting import SplitModel, split
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 
@@ -72,25 +74,30 @@ def pairs_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
         yield (torch.randn(5, 4, generator=generator), one_hot), labels
 
 
-def _task(model: nn.Module, cut: str, example: Any, **changes: Any) -> SplitTask:
+@cache
+def _halves(make: Callable[[], nn.Module], *shapes: tuple[int, ...]) -> SplitModel:
+    """Cut a model before ``back``; to be copied."""
     with torch.random.fork_rng():
         torch.manual_seed(9)
-        for module in model.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
-        return SplitTask(split(model, cut, example), example, **changes)
+        return split(make(), "back", tuple(map(torch.zeros, shapes)))
+
+
+def _task(make: Callable[[], nn.Module], *shapes: tuple[int, ...], **changes: Any) -> SplitTask:
+    example = tuple(map(torch.zeros, shapes))
+    model = copy.deepcopy(_halves(make, *shapes))
+    return SplitTask(model, example if len(example) > 1 else example[0], **changes)
 
 
 def numbers_task() -> SplitTask:
     return _task(
-        Numbers(), "back", torch.zeros(2, 4), num_classes=None, train_batches=numbers_of,
+        Numbers, (2, 4), num_classes=None, train_batches=numbers_of,
         validation_batches=lambda client: list(numbers_of(client, 77)), objective=regression(),
     )  # fmt: skip
 
 
 def maps_task() -> SplitTask:
     return _task(
-        Maps(), "back", torch.zeros(2, 1, 5, 5), num_classes=None, train_batches=maps_of,
+        Maps, (2, 1, 5, 5), num_classes=None, train_batches=maps_of,
         validation_batches=lambda client: list(maps_of(client, 77)),
         objective=classification(3, label_shape=(5, 5)),
         auxiliary=lambda: nn.Conv2d(4, 3, 1),
@@ -98,9 +105,8 @@ def maps_task() -> SplitTask:
 
 
 def pairs_task() -> SplitTask:
-    example = torch.zeros(2, 4), torch.zeros(2, 3)
     return _task(
-        TwoInputs(), "back", example, num_classes=3, train_batches=pairs_of,
+        TwoInputs, (2, 4), (2, 3), num_classes=3, train_batches=pairs_of,
         validation_batches=lambda client: list(pairs_of(client, 77)),
     )  # fmt: skip
 

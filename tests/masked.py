@@ -1,12 +1,14 @@
 """A task in which two floating-point tensors and an integer mask cross the cut."""
 
+import copy
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fsl_sage_flwr.splitting import split
+from fsl_sage_flwr.splitting import SplitModel, split
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 WIDTH = 6
@@ -38,9 +40,15 @@ def batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     return made
 
 
-def masked_task(dropout: float = 0.0, **changes: Any) -> SplitTask:
+@cache
+def _model(dropout: float) -> tuple[SplitModel, Tensor]:
+    """Cut it once; to be copied."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
         example = torch.randn(4, 4)
-        model = split(Masked(dropout), "back", example)
+        return split(Masked(dropout), "back", example), example
+
+
+def masked_task(dropout: float = 0.0, **changes: Any) -> SplitTask:
+    model, example = copy.deepcopy(_model(dropout))
     return SplitTask(model, example, 3, batches, **changes)

@@ -51,6 +51,16 @@ def few_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     return small_batches(client, seed, FEW)
 
 
+def two_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    """Every client has two batches."""
+    return small_batches(client, seed, 2)
+
+
+def one_batch(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    """Every client has one batch but the last: where it is not tested what they train."""
+    return small_batches(client, seed, 1)
+
+
 class Front(nn.Module):
     """What ``split`` makes of SmallNet's client half, as a plain module."""
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from .double_backward import twice_differentiable
+from .graph import Graph
 
 MAX_SHARE = 0.6
 RESET_METHODS = ("reset_parameters", "_reset_parameters")  # the second is attention's
@@ -35,6 +36,19 @@ class AuxiliaryHead(nn.Module):
         features = smashed if self.body is None else (self.body(*smashed),)
         pooled = [_pool(tensor) for tensor in features if tensor.is_floating_point()]
         return cast(Tensor, self.linear(torch.cat(pooled, dim=1)))
+
+    def another(self, server_half: nn.Module) -> "AuxiliaryHead":
+        """Return what :func:`build_auxiliary` would build now, without tracing again.
+
+        ``server_half`` is the one that this head was built from. What cannot initialise itself
+        has the values that the server half has now.
+        """
+        head = copy.deepcopy(self)
+        head.copy_from(server_half)
+        if head.body is not None:
+            _initialise(head.body)
+        head.linear.reset_parameters()
+        return head
 
     def copy_from(self, server_half: nn.Module) -> None:
         """Copy the server half's current values into the blocks that came from it.
@@ -82,16 +96,20 @@ def build_auxiliary(
     body = _first_blocks(server_half, max_share) if kind == "auto" else None
     if body is not None:
         body = twice_differentiable(copy.deepcopy(body))
-        for module in body.modules():
-            for name in RESET_METHODS:
-                reset = getattr(module, name, None)
-                if callable(reset):
-                    reset()
+        _initialise(body)
     with torch.no_grad():
         # In eval mode the pass leaves the body's buffers as they are.
         features = smashed if body is None else (body.eval()(*smashed),)
     width = sum(_pool(tensor).shape[1] for tensor in features if tensor.is_floating_point())
     return AuxiliaryHead(body if body is None else body.train(), width, num_classes)
+
+
+def _initialise(module: nn.Module) -> None:
+    for part in module.modules():
+        for name in RESET_METHODS:
+            reset = getattr(part, name, None)
+            if callable(reset):
+                reset()
 
 
 def _pool(features: Tensor) -> Tensor:
@@ -121,7 +139,7 @@ def _first_blocks(server_half: nn.Module, max_share: float) -> nn.Module | None:
             return None
         end = _last_point(server_half, list(graph.nodes), max_share)
         if end is not None:
-            return fx.GraphModule(server_half, _graph_up_to(graph, end), "AuxiliaryBody")
+            return Graph(server_half, _graph_up_to(graph, end), "AuxiliaryBody")
     return None
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from .errors import SplitError, UnfaithfulError
+from .graph import Graph
 from .proof import prove_halves
 from .replay import ancestors_of, by_replay, holds_tensors
 from .split_model import SplitModel, as_tensors
@@ -142,8 +143,8 @@ def _by_graph(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> SplitMo
     output = nodes[-1]
     crossing = _crossing(front, [*back, output])
     halves = SplitModel(
-        client=fx.GraphModule(model, _front_graph(front, crossing), "ClientHalf"),
-        server=fx.GraphModule(model, _back_graph(crossing, back, output), "ServerHalf"),
+        client=Graph(model, _front_graph(front, crossing), "ClientHalf"),
+        server=Graph(model, _back_graph(crossing, back, output), "ServerHalf"),
         cut=at,
     )
     _refuse_numbers(halves.client, example, crossing)

@@ -51,7 +51,7 @@ def align_heads(
     def run(job: AlignmentJob) -> AlignmentQuality:
         seed = derive_seed(task.seed, "align", round_, job.client)
         if random:
-            torch.manual_seed(seed)
+            task.reseed("align", round_, job.client)
         return _align_one(task, job, recipe, torch.Generator().manual_seed(seed))
 
     side_by_side = task.device.type == "cpu" and not random

@@ -20,6 +20,17 @@ from ..tables import pictures, write_split
 pytestmark = pytest.mark.usefixtures("own_datasets")
 
 
+RUN: dict[str, object] = {
+    "num-server-rounds": 1, "batch-size": 360, "device": "cpu",
+    "align-dataset-size": 20, "align-batch-size": 10, "align-epochs": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def on_few_digits(few_digits: str) -> None:
+    RUN["dataset"] = few_digits
+
+
 def own_digits(folder: Path, rows: slice = slice(0, 40), **changes: object) -> str:
     bunch = load_digits()
     images = [np.rint(i * (255 / 16)).astype(np.uint8) for i in bunch.images[rows]]
@@ -31,10 +42,7 @@ def trained(
     own: dict[int, object], algorithm: str = "fsl_sage", nodes: int = 2, **settings: object
 ) -> SplitStrategy:
     """Train a round with these data paths, by partition id."""
-    run_config = {
-        "algorithm": algorithm, "num-server-rounds": 1, "batch-size": 360, "device": "cpu",
-        "align-dataset-size": 20, "align-batch-size": 10, "align-epochs": 1, **settings,
-    }  # fmt: skip
+    run_config = {"algorithm": algorithm, **RUN, **settings}
     node_config = {client: {"data-path": path} for client, path in own.items()}
     grid = MemoryGrid(app, nodes, run_config=run_config, node_config=node_config)
     config = RunConfig.from_run_config(run_config)
@@ -51,8 +59,8 @@ def test_a_client_trains_on_its_own_directory(tmp_path: Path, algorithm: str) ->
     assert strategy.last_round.failures == {}
     assert strategy.last_round.clients == 2
     assert strategy.last_round.validation is not None
-    # A tenth of the 719 and of the 40 examples is kept out for validation.
-    assert strategy.last_round.validation.num_examples == 72 + 4
+    # A tenth of the 50 and of the 40 examples is kept out for validation.
+    assert strategy.last_round.validation.num_examples == 5 + 4
 
 
 def test_its_batches_are_its_own_and_the_servers_data_are_not_touched(tmp_path: Path) -> None:
@@ -131,7 +139,7 @@ def test_the_run_configuration_clips_and_noises_what_is_sent() -> None:
         {"smashed-clip-norm": 0.5},
         {"smashed-clip-norm": 0.5, "smashed-noise-multiplier": 2.0, "smashed-noise-seed": 4},
     ):
-        settings = {"algorithm": "cse_fsl", "batch-size": 360, "device": "cpu", **given}
+        settings = {"algorithm": "cse_fsl", **RUN, **given}
         nodes = MemoryGrid(app, 2, run_config=settings)
         config = RunConfig.from_run_config(settings)
         strategy = build_strategy(config, build_task(config))

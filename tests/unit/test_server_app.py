@@ -1,5 +1,6 @@
 """The ServerApp from configuration to results, on digits, over a Grid in this process."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.app.claim import claim_for_command
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import HISTORY_COLUMNS
+from fsl_sage_flwr.app.results import HISTORY_COLUMNS, run_path
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.registry import ALGORITHMS
@@ -20,7 +21,7 @@ from fsl_sage_flwr.simulations import load_results
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
 
-QUICK: dict[str, Any] = {"batch-size": 50, "num-server-rounds": 2, "align-epochs": 1}
+QUICK: dict[str, Any] = {"batch-size": 25, "num-server-rounds": 2, "align-epochs": 1}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,9 +37,15 @@ def run(results: Path, **settings: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def latest(tmp_path_factory: pytest.TempPathFactory, on_few_digits: None) -> str:
-    """Return the checkpoint of a run that has finished its two rounds."""
-    return str(run(tmp_path_factory.mktemp("finished")) / "checkpoints" / "latest.pt")
+def finished(tmp_path_factory: pytest.TempPathFactory, on_few_digits: None) -> Path:
+    """Return the directory of a run that has finished its two rounds; leave it as it is."""
+    return run(tmp_path_factory.mktemp("finished"), **{"run-name": "mine"})
+
+
+@pytest.fixture(scope="module")
+def latest(finished: Path) -> str:
+    """Return its checkpoint."""
+    return str(finished / "checkpoints" / "latest.pt")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -89,10 +96,13 @@ def test_resumed_run_has_the_history_of_an_uninterrupted_one(
     pd.testing.assert_frame_equal(ours[same], theirs[same], check_exact=True)
 
 
-def test_a_run_of_another_version_goes_on_in_its_own_directory(tmp_path: Path) -> None:
+def test_a_run_of_another_version_goes_on_in_its_own_directory(
+    tmp_path: Path, finished: Path
+) -> None:
     """Its rows have a column that is gone, and lack one that has come since."""
     mine = {"run-name": "mine"}
-    directory = run(tmp_path, **mine)
+    directory = run_path(RunConfig.from_run_config({**QUICK, **mine, "results-dir": str(tmp_path)}))
+    shutil.copytree(finished, directory)
     checkpoint = directory / "checkpoints" / "latest.pt"
     saved = torch.load(checkpoint, weights_only=True)
     for old in saved["history"]:
@@ -122,22 +132,22 @@ def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> N
     assert list(history_of(on)["round"]) == [1, 2, 3]
 
 
-def test_a_key_of_this_run_is_compared_even_where_it_changes_nothing(tmp_path: Path) -> None:
-    iid = {"distribution": "iid", "alpha": 0.5}
-    checkpoint = run(tmp_path, **iid) / "checkpoints" / "latest.pt"
-    other = iid | {"alpha": 0.7, "num-server-rounds": 3, "resume": str(checkpoint)}
-    with pytest.raises(ConfigError, match=r"another configuration: alpha was 0\.5, now 0\.7"):
+def test_a_key_of_this_run_is_compared_even_where_it_changes_nothing(
+    tmp_path: Path, latest: str
+) -> None:
+    other = {"distribution": "iid", "alpha": 0.7, "num-server-rounds": 3, "resume": latest}
+    with pytest.raises(ConfigError, match=r"another configuration: alpha was 1\.0, now 0\.7"):
         run(tmp_path / "on", **other)
 
 
 def test_checkpoint_of_another_configuration_is_refused_by_name(
     tmp_path: Path, latest: str
 ) -> None:
-    with pytest.raises(ConfigError, match="another configuration: batch-size was 50, now 128"):
+    with pytest.raises(ConfigError, match="another configuration: batch-size was 25, now 128"):
         run(tmp_path / "on", **{"num-server-rounds": 3, "batch-size": 128, "resume": latest})
     summary = summary_of(run_directory(tmp_path / "on"))
     assert summary["completed"] is False
-    assert "batch-size was 50" in str(summary["status"])
+    assert "batch-size was 25" in str(summary["status"])
 
 
 def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path, latest: str) -> None:
@@ -158,16 +168,16 @@ def test_bf16_trains_and_its_messages_are_float32(tmp_path: Path) -> None:
 def test_a_cosine_that_ends_with_the_run_cannot_be_lengthened(
     tmp_path: Path, schedule: str, goes_on: bool
 ) -> None:
-    first = run(tmp_path / "first", **{"lr-schedule": schedule})
+    first = run(tmp_path / "first", **{"lr-schedule": schedule, "num-server-rounds": 1})
     longer: dict[str, Any] = {
         "lr-schedule": schedule,
-        "num-server-rounds": 3,
+        "num-server-rounds": 2,
         "resume": str(first / "checkpoints" / "latest.pt"),
     }
     if goes_on:
-        assert summary_of(run(tmp_path / "more", **longer))["rounds"] == 3
+        assert summary_of(run(tmp_path / "more", **longer))["rounds"] == 2
     else:
-        with pytest.raises(ConfigError, match="num-server-rounds was 2, now 3"):
+        with pytest.raises(ConfigError, match="num-server-rounds was 1, now 2"):
             run(tmp_path / "more", **longer)
 
 

@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.utils.tensorboard import SummaryWriter
 
 from fsl_sage_flwr.app.trackers import TrackerError
 from fsl_sage_flwr.simulations.cli import main
@@ -18,16 +16,23 @@ __all__ = ["on_few_digits"]  # a fixture
 TRACKED = {"algorithm": "cse_fsl", "keep-optimizer-state": False}
 
 
+@pytest.fixture(scope="module")
+def untracked(tmp_path_factory: pytest.TempPathFactory, on_few_digits: None) -> Path:
+    """Return the directory of a run without a tracker; leave it as it is."""
+    return run(tmp_path_factory.mktemp("untracked"), **TRACKED)
+
+
 def curve(directory: Path, column: str) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(directory / "tensorboard"))
     events.Reload()
     return [(event.step, event.value) for event in events.Scalars(column)]
 
 
-def test_a_resumed_run_goes_on_where_the_first_ended(tmp_path: Path) -> None:
-    first = run(tmp_path / "first", **TRACKED)
-    assert not (first / "tensorboard").exists()
-    resume = {"resume": str(first / "checkpoints" / "latest.pt"), "num-server-rounds": 3}
+def test_a_resumed_run_goes_on_where_the_first_ended(tmp_path: Path, untracked: Path) -> None:
+    assert not (untracked / "tensorboard").exists()
+    resume = {"resume": str(untracked / "checkpoints" / "latest.pt"), "num-server-rounds": 3}
     on = run(tmp_path / "on", **TRACKED, **resume, tracker="tensorboard")
     history = history_of(on)
     assert [step for step, _ in curve(on, "test_accuracy")] == [1, 2, 3]
@@ -36,16 +41,20 @@ def test_a_resumed_run_goes_on_where_the_first_ended(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_breaks_leaves_the_history_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    untracked: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    plain = history_of(run(tmp_path / "plain", **TRACKED))
     monkeypatch.setattr(SummaryWriter, "add_scalar", full)
     broken = run(tmp_path / "broken", **TRACKED, tracker="tensorboard")
     assert summary_of(broken)["completed"] is True
-    assert history_of(broken).equals(plain)
+    assert history_of(broken).equals(history_of(untracked))
     assert caplog.text.count("tracker tensorboard failed and is switched off") == 1
 
 

@@ -21,9 +21,8 @@ from fsl_sage_flwr.app.claim import TOKEN, claim_for_command, claim_for_training
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import RunDirectory, run_path
 
-# One process that has imported everything, and whose forks are cheap.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["fsl_sage_flwr.app.claim"])
+# This process has imported everything: a new one, or a fork server, takes seconds for that.
+PROCESSES = multiprocessing.get_context("fork")
 
 EIGHT = 8
 Claiming = Callable[[RunConfig], AbstractContextManager[Any]]

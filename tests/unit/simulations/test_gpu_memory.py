@@ -21,7 +21,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digits, algorithm):
     config = RunConfig.from_run_config(
-        {"algorithm": algorithm, "dataset": few_digits, "batch-size": 20, "device": "cpu"}
+        {"algorithm": algorithm, "dataset": few_digits, "batch-size": 10, "device": "cpu"}
     )
     task, calls = build_task(config), []
 

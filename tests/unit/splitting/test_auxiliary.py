@@ -103,6 +103,35 @@ def test_same_seed_same_head(resnet):
     assert not torch.equal(heads[0]["linear.weight"], heads[2]["linear.weight"])
 
 
+def test_another_is_what_would_be_built_now():
+    class Scaled(nn.Module):
+        """Its scale cannot initialise itself."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale, self.norm = nn.Parameter(torch.ones(4)), nn.BatchNorm1d(4)
+
+        def forward(self, x):
+            return self.norm(self.scale * x)
+
+    server, smashed = nn.Sequential(Scaled(), nn.Linear(4, 40)), (torch.randn(5, 4),)
+    first = build_auxiliary(server, smashed, 3)
+    for _ in range(2):  # something is trained in between
+        server[0].scale.data += 1
+        server[0].norm.running_mean += 1
+        first.linear.weight.data += 1
+        heads = []
+        for make in (lambda: build_auxiliary(server, smashed, 3), lambda: first.another(server)):
+            torch.manual_seed(7)
+            heads.append(make())
+        built, another = (head.state_dict() for head in heads)
+        assert built.keys() == another.keys()
+        assert all(torch.equal(built[name], another[name]) for name in built)
+        assert torch.equal(another["body.0.scale"], server[0].scale)
+        assert not storages(heads[1]) & (storages(first) | storages(server))
+        assert torch.equal(heads[0](*smashed), heads[1](*smashed))
+
+
 def test_copy_from_takes_the_body_and_leaves_the_linear_layer(resnet):
     halves, smashed = resnet
     head = build_auxiliary(halves.server, smashed, 10)

@@ -53,6 +53,23 @@ def assert_computes_the_same(model, halves, x):
         )
 
 
+def test_a_copy_of_the_halves_holds_its_own_values_and_computes_the_same():
+    model, x = thin_resnet(), torch.randn(2, *SHAPE)
+    halves = split(model, "layer3", x)
+    copied = copy.deepcopy(copy.deepcopy(halves))
+    theirs = {tensor.data_ptr() for tensor in model.state_dict().values()}
+    for half in (copied.client, copied.server):
+        assert not theirs & {tensor.data_ptr() for tensor in half.state_dict().values()}
+    both = outputs_gradients_state(model, halves, x, training=True)
+    for parameter in model.parameters():
+        parameter.data.zero_()  # nothing of it is in the copy
+    twin = nn.ModuleList([copied.client, copied.server])
+    output, gradients, _ = outputs_gradients_state(twin, copied, x, training=True)
+    assert torch.equal(output, both[0])
+    named = {name.partition(".")[2]: gradient for name, gradient in gradients.items()}
+    assert_same_bits((output, named, {}), (both[0], both[1], {}))
+
+
 class Forward(nn.Module):
     """Three linear layers, called as the test says."""
 

@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
 from fsl_sage_flwr.strategies import Question, SplitGrid, SplitStrategy, evaluate_halves
+from fsl_sage_flwr.strategies.threads import all_threads
 
 from ...memory_grid import MemoryGrid
 from ...runs import (
@@ -106,7 +107,8 @@ def breaks(*_: Any) -> Any:
     raise BrokenError
 
 
-def test_threads_are_as_before_when_an_evaluation_breaks() -> None:
+def test_threads_are_as_before_when_an_evaluation_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsl_sage_flwr.strategies.evaluation.all_threads", all_threads)
     task = small_task()
     task.model.server.forward = breaks  # type: ignore[method-assign]
     before = torch.get_num_threads()

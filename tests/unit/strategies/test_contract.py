@@ -30,6 +30,7 @@ from ...runs import (
     train,
     watched,
 )
+from ...tasks import one_batch, two_batches
 
 STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fed_avg": fed_avg,
@@ -191,9 +192,10 @@ def MemoryGridWithSeed(seed: int) -> MemoryGrid:
 @lru_cache
 def without_an_answer(make: Callable[..., Any], kind: str, number: int, rounds: int) -> Any:
     """Return what a run leaves in which a client's n-th reply never came."""
-    strategy = make(round_timeout=0.2)
-    arrays = train(strategy, grid(tamper=in_round(number, 1, swallow, kind)), rounds)
-    assert strategy.last_round.failures == {1: "no reply within 0.2 s"}
+    strategy = make(round_timeout=0.1)
+    tamper = in_round(number, 1, swallow, kind)
+    arrays = train(strategy, grid(tamper=tamper, batches=two_batches), rounds)
+    assert strategy.last_round.failures == {1: "no reply within 0.1 s"}
     return copy.deepcopy((arrays.to_torch_state_dict(), server_state(strategy)))
 
 
@@ -205,7 +207,8 @@ def test_bad_reply_is_left_out_with_its_reason(
     # In FSL-SAGE's first round an upload may be missing: the probe brought it.
     number, rounds = (1, 2) if make is fsl_sage else (1 if kind == EXCHANGE else 0, 1)
     strategy = make(round_timeout=0.5)
-    arrays = train(strategy, grid(tamper=in_round(number, 1, change, kind)), rounds)
+    tamper = in_round(number, 1, change, kind)
+    arrays = train(strategy, grid(tamper=tamper, batches=two_batches), rounds)
     assert reason in strategy.last_round.failures[1]
     assert strategy.last_round.clients == 2
     theirs, their_server = without_an_answer(make, kind, number, rounds)
@@ -216,7 +219,7 @@ def test_bad_reply_is_left_out_with_its_reason(
 @coded_too
 def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]) -> None:
     strategy = make()
-    train(strategy, grid(tamper=in_round(1, 1, fail)), 3)
+    train(strategy, grid(tamper=in_round(1, 1, fail), batches=one_batch), 3)
     assert strategy.last_round.clients == 3
     assert strategy.last_round.failures == {}
 
@@ -227,7 +230,7 @@ def test_client_that_comes_back_as_another_node_goes_on(
     make: Callable[..., Any], keep: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A SuperNode that was restarted; its optimizer's state has gone, and that is said."""
-    strategy, nodes = make(keep_optimizer_state=keep), grid()
+    strategy, nodes = make(keep_optimizer_state=keep), grid(batches=one_batch)
 
     def each_round(server_round: int, arrays: object) -> None:
         assert strategy.last_round.failures == {}
@@ -261,7 +264,7 @@ def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
 
     strategy = make()
     with pytest.raises(TrainingFailedError, match=r"3 rounds in a row.*client 0: error 2"):
-        train(strategy, grid(tamper=broken), 10)
+        train(strategy, grid(tamper=broken, batches=one_batch), 10)
     assert strategy.rounds_done == 3
 
 
@@ -334,16 +337,15 @@ def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any])
 
     wrapped = make()
     private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
+    nodes = wrapped.wrap_grid(grid(tamper=broken, batches=one_batch))
     with pytest.raises(TrainingFailedError, match=r"dropped it \(client 1: error 2"):
-        private.start(
-            wrapped.wrap_grid(grid(tamper=broken)), wrapped.initial_arrays(), num_rounds=9
-        )
+        private.start(nodes, wrapped.initial_arrays(), num_rounds=9)
 
 
 @every_strategy
 def test_sampling_follows_the_seed(make: Callable[..., Any]) -> None:
     first, second = make(fraction_train=0.7), make(fraction_train=0.7)
-    ours, theirs = grid(), grid(first_node=50)
+    ours, theirs = grid(batches=one_batch), grid(first_node=50, batches=one_batch)
     train(first, ours, ROUNDS)
     train(second, theirs, ROUNDS)
     sampled = [pair for pair in ours.types if pair[0].startswith("train")]

@@ -12,6 +12,7 @@ from fsl_sage_flwr.messages import DeadActorError
 
 from ...memory_grid import error_instead
 from ...runs import assert_same, grid, server_state, train
+from ...tasks import one_batch
 from .test_contract import every_strategy, in_round
 
 
@@ -34,8 +35,8 @@ def test_a_simulation_ends_with_the_round_undone(
 
     with pytest.raises(DeadActorError, match="a Ray actor has died"):
         strategy.start(
-            grid(tamper=in_round(1, 2, died)), strategy.initial_arrays(), num_rounds=3,
-            evaluate_fn=each_round,
+            grid(tamper=in_round(1, 2, died), batches=one_batch), strategy.initial_arrays(),
+            num_rounds=3, evaluate_fn=each_round,
         )  # fmt: skip
     assert len(states) == 2
     assert_same(server_state(strategy), states[-1])
@@ -47,5 +48,5 @@ def test_on_a_superlink_it_is_one_clients_word(
 ) -> None:
     monkeypatch.delitem(sys.modules, "ray", raising=False)
     strategy = make()
-    train(strategy, grid(tamper=in_round(1, 2, died)), 2)
+    train(strategy, grid(tamper=in_round(1, 2, died), batches=one_batch), 2)
     assert list(strategy.last_round.failures) == [2]

@@ -10,7 +10,7 @@ import torch
 from flwr.app import ArrayRecord, Message
 
 from fsl_sage_flwr.messages import EVALUATE_FULL_MODEL, EVALUATE_SPLIT
-from fsl_sage_flwr.task import Batch, ClientIdentity
+from fsl_sage_flwr.task import Batch, ClientIdentity, TrainBatches
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import (
@@ -27,7 +27,7 @@ from ...runs import (
     train,
     watched,
 )
-from ...tasks import CLASSES, CLIENTS, small_app, small_task
+from ...tasks import CLASSES, CLIENTS, few_batches, one_batch, small_app, small_task
 
 SPLIT = [split_fed_v1, split_fed_v2, cse_fsl, fsl_sage]
 # What they share in one base, tried with one of either kind.
@@ -51,8 +51,9 @@ def validation(client: ClientIdentity) -> list[Batch]:
 WITH_VALIDATION: dict[str, Any] = {"validation_batches": validation}
 
 
-def nodes(**options: Any) -> MemoryGrid:
-    return MemoryGrid(small_app(**WITH_VALIDATION), CLIENTS, **options)
+def nodes(train_batches: TrainBatches = few_batches, **options: Any) -> MemoryGrid:
+    app = small_app(**WITH_VALIDATION, train_batches=train_batches)
+    return MemoryGrid(app, CLIENTS, **options)
 
 
 @cache
@@ -140,7 +141,7 @@ def test_its_bytes_are_counted(make: Callable[..., Any]) -> None:
 def test_a_fraction_is_drawn_by_the_seed(make: Callable[..., Any]) -> None:
     asked = []
     for first_node in (1, 500):
-        found = nodes(first_node=first_node)
+        found = nodes(first_node=first_node, train_batches=one_batch)
         train(make(WITH_VALIDATION, fraction_evaluate=0.7), found, 4)
         asked.append([pair for pair in found.types if pair[0].startswith("evaluate")])
     assert asked[0] == asked[1]

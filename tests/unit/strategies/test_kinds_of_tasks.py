@@ -1,6 +1,6 @@
 """Every strategy trains every kind of task: what the contract says does not hang on the labels."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -38,15 +38,23 @@ def nodes(kind: str, tamper: Tamper | None = None) -> MemoryGrid:
     return MemoryGrid(build_client_app(lambda context: KINDS[kind][0]()), 3, tamper=tamper)
 
 
-def trained(name: str, kind: str, rounds: int = 2, **changes: Any) -> tuple[Any, Any, MemoryGrid]:
-    strategy, grid = STRATEGIES[name](KINDS[kind][0](), **changes), nodes(kind)
-    return strategy, train(strategy, grid, rounds), grid
+def trained(name: str, kind: str, **changes: Any) -> tuple[Any, ArrayRecord, MemoryGrid]:
+    """Train two rounds with federated evaluation."""
+    strategy = STRATEGIES[name](KINDS[kind][0](), fraction_evaluate=1.0, **changes)
+    grid = nodes(kind)
+    return strategy, train(strategy, grid, 2), grid
+
+
+@cache
+def plain(name: str, kind: str) -> tuple[Any, ArrayRecord, MemoryGrid]:
+    """Look at it and leave it as it is: tests share it."""
+    return trained(name, kind)
 
 
 @each
 @every_strategy
 def test_it_trains_repeats_and_counts_its_bytes(name: str, kind: str) -> None:
-    strategy, arrays, grid = trained(name, kind)
+    strategy, arrays, grid = plain(name, kind)
     again, same, _ = trained(name, kind)
     assert_same(arrays, same)
     assert_same(strategy.state_dict(), again.state_dict())
@@ -61,16 +69,17 @@ def test_it_trains_repeats_and_counts_its_bytes(name: str, kind: str) -> None:
 @each
 @pytest.mark.parametrize("keep", [True, False])
 def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:
-    split_one, arrays, _ = trained("sl_multi_server", kind, keep_optimizer_state=keep)
+    of = plain if keep else partial(trained, keep_optimizer_state=False)
+    split_one, arrays, _ = of("sl_multi_server", kind)
     client, server = split_one.model_state(arrays)
-    assert_same({**client, **server}, trained("fed_avg", kind, keep_optimizer_state=keep)[1])
+    assert_same({**client, **server}, of("fed_avg", kind)[1])
 
 
 @each
 @every_strategy
 def test_the_server_and_the_clients_find_the_same_scores(name: str, kind: str) -> None:
     make, score = KINDS[kind]
-    strategy, arrays, _ = trained(name, kind, fraction_evaluate=1.0)
+    strategy, arrays, _ = plain(name, kind)
     found = strategy.last_round.validation
     task = make()
     assert task.validation_batches is not None

@@ -64,8 +64,8 @@ def left_by(
 
 
 @cache
-def lost_before_its_first(make: Callable[..., Any], client: int, exchange: int) -> Past:
-    """Three rounds in which a client is silent from the beginning of the second."""
+def without(make: Callable[..., Any], client: int, exchange: int) -> Past:
+    """Three rounds in which a client is lost at an exchange of the second."""
     return watched(make(), nodes(lost(client, exchange)), 3)
 
 
@@ -76,10 +76,10 @@ def test_lost_in_mid_round_is_as_if_it_had_never_answered(
     make: Callable[..., Any], client: int, rounds: int
 ) -> None:
     per_round = 3 if getattr(make, "keywords", {}).get("batches_per_exchange") == 2 else BATCHES
-    silent = lost_before_its_first(make, client, per_round)
-    ours, attempts = left_by(make, lost(client, per_round + 2), rounds)
-    assert_same(ours, what_is_left(silent.after(rounds)))
-    strategy = silent.strategy
+    silent = without(make, client, per_round)
+    lost_later = without(make, client, per_round + 2)
+    assert_same(what_is_left(lost_later.after(rounds)), what_is_left(silent.after(rounds)))
+    attempts, strategy = attempts_of(lost_later.nodes), silent.strategy
     in_step = isinstance(strategy, SplitFedV2) and strategy.server_order == "batch"
     assert attempts == ({0, 1} if in_step else {0})
     assert attempts_of(silent.nodes) == {0}

@@ -1,9 +1,11 @@
 """Two floating-point tensors and an integer mask cross in one payload."""
 
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
+from flwr.app import ArrayRecord
 
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.splitting import AlignmentRecipe
@@ -29,14 +31,22 @@ def test_all_of_them_cross_and_only_floats_get_gradients() -> None:
     assert {len(record) for record in down} == {2}
 
 
+def trained(make: Any) -> tuple[Any, ArrayRecord]:
+    recipe = {"recipe": AlignmentRecipe(2, 6), "align_interval": 2} if make is FslSage else {}
+    strategy = make(masked_task(), **recipe)
+    return strategy, train(strategy, nodes(), 3)
+
+
+plain = cache(trained)  # tests share it
+
+
 @pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, CseFsl, FslSage])
 def test_every_split_algorithm_trains_on_them(make: Any) -> None:
-    recipe = {"recipe": AlignmentRecipe(2, 6), "align_interval": 2} if make is FslSage else {}
-    first, second = make(masked_task(), **recipe), make(masked_task(), **recipe)
-    start = first.initial_arrays().to_torch_state_dict()
-    before = [p.clone() for p in first.task.model.server.parameters()]
-    ours = train(first, nodes(), 3)
-    assert_same(ours, train(second, nodes(), 3))
+    first, ours = plain(make)
+    assert_same(ours, trained(make)[1])
+    untrained = make(masked_task())
+    start = untrained.initial_arrays().to_torch_state_dict()
+    before = untrained.task.model.server.parameters()
     for name, tensor in ours.to_torch_state_dict().items():
         assert not torch.equal(tensor, start[name]), name
     for old, new in zip(before, first.task.model.server.parameters(), strict=True):
@@ -45,9 +55,9 @@ def test_every_split_algorithm_trains_on_them(make: Any) -> None:
 
 
 def test_v1_is_fed_avg_with_them_too() -> None:
-    split_one, whole = SplitFedV1(masked_task()), FullModelFedAvg(masked_task())
-    client, server = split_one.model_state(train(split_one, nodes(), 3))
-    assert_same({**client, **server}, train(whole, nodes(), 3))
+    split_one, arrays = plain(SplitFedV1)
+    client, server = split_one.model_state(arrays)
+    assert_same({**client, **server}, trained(FullModelFedAvg)[1])
 
 
 def test_an_alignment_set_keeps_every_tensor() -> None:

@@ -1,4 +1,7 @@
-"""The real packages, and what is said where they are missing."""
+"""The real packages, and what is said where they are missing.
+
+They are imported in the tests that need them: every worker of pytest reads this file.
+"""
 
 import struct
 import sys
@@ -7,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb.proto.wandb_internal_pb2 import Record
 
 from fsl_sage_flwr.app.trackers import TRACKERS, TrackerError, open_tracker, require
 
@@ -18,6 +18,8 @@ ROWS = [{"round": k, "test_accuracy": k / 4, "train_loss": None} for k in (1, 2,
 
 
 def curve(directory: Path) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(directory / "tensorboard"))
     events.Reload()
     assert events.Tags()["scalars"] == ["test_accuracy"]
@@ -42,6 +44,8 @@ def test_tensorboard_in_the_same_directory_again_has_each_round_once(tmp_path: P
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import wandb
+
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     yield
@@ -50,6 +54,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def records(directory: Path) -> Iterator[Any]:
     """Read wandb's own file: LevelDB's log format, behind a header of seven bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
     (file,) = (directory / "wandb").rglob("*.wandb")
     data, at, message = file.read_bytes(), 7, b""
     while at + 7 <= len(data):
@@ -110,6 +116,8 @@ def test_a_package_that_cannot_be_loaded_is_one_line_too(
 def test_wandb_that_cannot_start_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import wandb
+
     def refuse(**settings: object) -> None:
         raise wandb.errors.UsageError("api_key not configured\n(no-tty)")
 

@@ -35,7 +35,7 @@ def trained(config, tmp_path, name):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
     config = {
-        "algorithm": algorithm, "dataset": few_digits, "num-server-rounds": 1, "batch-size": 50,
+        "algorithm": algorithm, "dataset": few_digits, "num-server-rounds": 1, "batch-size": 25,
     }  # fmt: skip
     idle = set(RunConfig.from_run_config(config).idle_keys()) - BY_CONFIG
     assert idle <= set(OTHER)
