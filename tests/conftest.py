@@ -9,7 +9,6 @@ import itertools
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,22 +70,6 @@ def no_memory_of_other_tests(forget: Callable[[], None], own_caches: Iterator[Pa
     """Start with no task, no live graph and no file of another test's."""
     forget()
     _keep_files_in(next(own_caches))
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Import hypothesis as it is.
-
-    Pytest rewrites the asserts of every module of a package that has a plugin, and where
-    ``PYTHONDONTWRITEBYTECODE`` is set, it does so in every worker of every run: for more than a
-    second.
-    """
-    if not hasattr(session.config, "workerinput"):
-        return
-    finders = list(sys.meta_path)
-    sys.meta_path[:] = [f for f in finders if type(f).__name__ != "AssertionRewritingHook"]
-    import hypothesis.strategies  # noqa: F401
-
-    sys.meta_path[:] = finders
 
 
 def pytest_collection_finish() -> None:
