@@ -19,7 +19,7 @@ from ..tables import write_split
 from .commands import history_of, run_directory, summary_of
 from .deployment import Deployment
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 # A message costs seconds here: two batches a client and round, and one where it is tested how
 # messages travel.
