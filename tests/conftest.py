@@ -15,13 +15,25 @@ from pathlib import Path
 import pytest
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("-m"):
+        _deal(config, items)
         return
     skip = pytest.mark.skip(reason="minutes long: pytest -m integration")
     for item in items:
         if "integration" in item.keywords:
             item.add_marker(skip)
+
+
+def _deal(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have every worker begin with slow tests and end with quick ones: they end together.
+
+    Each is given one after another of as many equal parts as there are workers.
+    """
+    order = sorted(items, key=lambda item: "slow" not in item.keywords)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = [item for worker in reversed(range(workers)) for item in order[worker::workers]]
 
 
 def _keep_files_in(directory: Path) -> None:

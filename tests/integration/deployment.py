@@ -5,12 +5,16 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from . import forked_programs
 from .commands import BIN, ROOT, started_by
 
 CONNECTION = "loopback"
@@ -58,6 +62,9 @@ class Deployment:
         More environment variables of every process.
     link_options : sequence of str
         More options of the SuperLink.
+    forked : bool
+        Fork the processes of messages and runs (``forked_programs`` says how and why), instead of
+        having each of them import all libraries.
     """
 
     def __init__(
@@ -67,22 +74,36 @@ class Deployment:
         secure: bool = False,
         environment: dict[str, str] | None = None,
         link_options: Sequence[str] = (),
+        forked: bool = True,
     ) -> None:
         self._directory, self._secure, self._link_options = directory, secure, link_options
+        self._forked = forked and sys.platform == "linux"
         self._home, self._port = directory / "home", free_port()
+        self._programs = directory / "programs"
+        path = [str(self._programs), str(BIN), os.environ["PATH"]]
         self._environment = {
             **os.environ,
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join(path if self._forked else path[1:]),
             "FLWR_HOME": str(self._home),
             "OMP_NUM_THREADS": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "FLWR_TELEMETRY_ENABLED": "0",
+            # Seconds until the process of a message is started, at most; 1 otherwise.
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.3",
+            # Without a thread of Arrow's, which a fork would not have.
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",
+            # Every process of a message would compile the app anew.
+            "PYTHONDONTWRITEBYTECODE": "",
             **(environment or {}),
         }
         self._logs: dict[int, Path] = {}
+        self._until_exit = ExitStack()
         self.link: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self._home.mkdir(parents=True)
+        if self._forked:
+            self._start_forking()
         trust = "insecure = true"
         if self._secure:
             subprocess.run(
@@ -107,6 +128,7 @@ class Deployment:
     ) -> None:
         for process in started_by(str(self._home)):
             process.kill()
+        self._until_exit.close()
 
     def start_link(self) -> None:
         """Start the SuperLink, and wait until it listens."""
@@ -194,12 +216,25 @@ class Deployment:
         """Return what all processes have said."""
         return "\n".join(path.read_text(errors="replace") for path in self._logs.values())
 
-    def _start(self, *command: str) -> subprocess.Popen[bytes]:
-        path = self._directory / f"{len(self._logs)}-{command[0]}.log"
+    def _start_forking(self) -> None:
+        """Start the process whose forks are the processes of messages and runs."""
+        # A socket's address may have a hundred characters; pytest's directories have more.
+        short = Path(self._until_exit.enter_context(tempfile.TemporaryDirectory()))
+        forked_programs.write_stand_ins(self._programs, short / "socket")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(short / "socket"))
+            listener.listen()  # before the first stand-in asks
+            self._start(
+                sys.executable, "-P", forked_programs.__file__, str(listener.fileno()),
+                keep=[listener.fileno()],
+            )  # fmt: skip
+
+    def _start(self, *command: str, keep: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+        path = self._directory / f"{len(self._logs)}-{Path(command[0]).name}.log"
         with path.open("w") as log:
             process = subprocess.Popen(
                 command, cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
+                stdout=log, stderr=log, start_new_session=True, pass_fds=keep,
             )  # fmt: skip
         self._logs[process.pid] = path
         return process

@@ -19,7 +19,7 @@ from ..tables import write_split
 from .commands import history_of, run_directory, summary_of
 from .deployment import Deployment
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 # A message costs seconds here: two batches a client and round, and one where it is tested how
 # messages travel.
@@ -60,7 +60,8 @@ def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:
     labels = load_digits().target[:60].tolist()
     own = write_split(tmp_path / "my own data", "train", images, labels, classes=10)
     other = write_split(tmp_path / "other", "train", images, labels, classes=11)
-    with Deployment(tmp_path) as deployment:
+    # With Flower's own processes, each of which imports everything: the others fork them.
+    with Deployment(tmp_path, forked=False) as deployment:
         deployment.start_node(0, more=f"data-path='{own}'")
         deployment.start_node(1, more=f"data-path='{other}'")
         run = deployment.run(num_server_rounds=2, results_dir=str(tmp_path / "deployed"))

@@ -9,11 +9,11 @@ from .commands import history_of, run_directory
 from .deployment import Deployment
 from .faults import Faults, clients_of, environment, faulty_app, simulated_with
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 # A dead ClientApp must be seen as that, not as a late one: Flower takes 66 s to notice, after
-# the minute in which four processes start on two cores that another test has its share of.
-TIMEOUT = 200.0
+# the seconds in which four processes start on two cores that another test has its share of.
+TIMEOUT = 130.0
 
 
 def deployed_with(faults: Faults, clients: int, config: dict[str, Any], directory: Path) -> Path:

@@ -1,6 +1,7 @@
 """A ServerApp that is killed, again and again, and resumed: the same run."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def start(directory: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
     file.write_text(json.dumps(config))
     return subprocess.Popen(
         [sys.executable, "-m", "tests.integration.killable", str(file)], cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # threads would wait for each other, spinning
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from .commands import history_of, run_directory
 from .deployment import Deployment, wait_for
 from .faults import clients_of, environment, faulty_app, simulated_with
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 CONFIG: dict[str, Any] = {
     "algorithm": "fsl_sage", "batch-size": 180, "round-timeout": 400.0, "align-interval": 10,

@@ -112,7 +112,7 @@ def run_in_this_process(settings: dict[str, Any]) -> Path:
 def test_failed_run_says_why_in_a_line_and_exits_with_1(
     tmp_path: Path, setting: str, says: str
 ) -> None:
-    done = fsl_sage("run", setting, cwd=tmp_path)
+    done = fsl_sage("run", "--cpus", "1", setting, cwd=tmp_path)
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -152,7 +152,7 @@ def _rounds(directory: Path) -> int:
     return len(histories[0].read_text().splitlines()) - 1 if histories else 0
 
 
-def test_wheel_runs_anywhere(tmp_path: Path) -> None:
+def test_wheel_runs_anywhere_and_writes_over_no_completed_run(tmp_path: Path) -> None:
     """Installed from the wheel, away from the checkout, without a pyproject.toml beside it."""
     wheels, site, work = (tmp_path / name for name in ("wheels", "site", "work"))
     work.mkdir()
@@ -168,9 +168,13 @@ def test_wheel_runs_anywhere(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert found.stdout.startswith(str(site))
-    done = fsl_sage("run", "num-server-rounds=1", cwd=work, environment=environment)
+    words = ("run", "--cpus", "1", "run-name=mine", "num-server-rounds=1")
+    done = fsl_sage(*words, cwd=work, environment=environment)
     assert done.returncode == 0, done.stderr
     assert summary_of(run_directory(work / "results"))["completed"] is True
+    again = fsl_sage(*words, cwd=work, environment=environment)
+    assert again.returncode == 2
+    assert "holds a completed run already" in again.stderr
 
 
 def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:

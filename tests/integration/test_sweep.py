@@ -40,14 +40,6 @@ def test_failed_runs_stop_nobody_and_finished_ones_are_skipped(tmp_path: Path) -
     assert "0 runs completed, 0 failed" in again.stdout
 
 
-def test_a_completed_run_is_not_written_over(tmp_path: Path) -> None:
-    words = ("run", "run-name=mine", "num-server-rounds=1", "results-dir=out")
-    assert fsl_sage(*words, cwd=tmp_path).returncode == 0
-    again = fsl_sage(*words, cwd=tmp_path)
-    assert again.returncode == 2
-    assert "holds a completed run already" in again.stderr
-
-
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> None:

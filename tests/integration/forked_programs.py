@@ -1,0 +1,102 @@
+"""Flower's processes, forked from one that has imported what they import: for a ``Deployment``.
+
+A SuperNode starts ``flwr-clientapp`` for every message and a SuperLink ``flwr-serverapp`` for
+every run, by name: the first on the PATH. Five of the six CPU-seconds that each takes are the
+imports of PyTorch, datasets, scikit-learn and Flower. Here they are made once in a deployment;
+everything else is as it was: each process is a new one, runs Flower's own program and imports the
+app from where Flower has put it.
+
+``python forked_programs.py FD`` serves on a listening socket.
+"""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+# What is called under each name, and what the app imports that runs in it. Not the app.
+PROGRAMS = {
+    "flwr-clientapp": ("flwr.supernode.cli", "flwr_clientapp"),
+    "flwr-serverapp": ("flwr.superlink.cli", "flwr_serverapp"),
+}
+LIBRARIES = (
+    "flwr.app", "flwr.clientapp", "flwr.serverapp", "torch", "torch._dynamo", "datasets",
+    "flwr_datasets.partitioner", "sklearn.datasets", "sklearn.model_selection",
+)  # fmt: skip
+
+# It lives as long as the process that it stands for: each sees the other's end of the connection
+# close when that ends, in whatever way.
+STAND_IN = """#!{python} -IS
+import json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+request = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(connection, [len(request).to_bytes(4, "big")], [0, 1, 2])
+connection.sendall(request)
+connection.recv(1)
+"""
+
+
+def write_stand_ins(directory: Path, address: Path) -> None:
+    """Write programs with Flower's names that have it done by who listens at an address."""
+    directory.mkdir()
+    for name in PROGRAMS:
+        program = directory / name
+        program.write_text(STAND_IN.format(python=sys.executable, address=str(address)))
+        program.chmod(0o755)
+
+
+def serve(listener: socket.socket) -> None:
+    """Fork a process for each connection, for ever."""
+    programs = {
+        name: getattr(importlib.import_module(module), function)
+        for name, (module, function) in PROGRAMS.items()
+    }
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    # A thread would be missing in the forked processes, with whatever it holds.
+    assert len(os.listdir("/proc/self/task")) == 1, threading.enumerate()
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _become(programs, connection)
+        connection.close()
+
+
+def _become(programs: dict[str, Callable[[], None]], connection: socket.socket) -> None:
+    """Do what the stand-in at the other end was started for, and end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    length, streams, _, _ = socket.recv_fds(connection, 4, 3)
+    request = b""
+    while len(request) < int.from_bytes(length, "big"):
+        request += connection.recv(1 << 16)
+    sys.argv, directory, environment = json.loads(request)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+    threading.Thread(target=_die_with, args=[connection], daemon=True).start()
+    programs[Path(sys.argv[0]).name]()
+    sys.exit()
+
+
+def _die_with(connection: socket.socket) -> None:
+    """Be killed when the stand-in is: it is in the group of who started it."""
+    connection.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
