@@ -52,6 +52,15 @@ every_strategy = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATE
 coded_too = pytest.mark.parametrize(
     "make", [*STRATEGIES.values(), *CODED.values()], ids=[*STRATEGIES, *CODED]
 )
+# The coded rows of a test that all but repeats another's: CI runs them.
+coded_in_ci = pytest.mark.parametrize(
+    "make",
+    [
+        *STRATEGIES.values(),
+        *(pytest.param(make, marks=pytest.mark.integration) for make in CODED.values()),
+    ],
+    ids=[*STRATEGIES, *CODED],
+)
 
 
 def in_round(
@@ -216,7 +225,7 @@ def test_bad_reply_is_left_out_with_its_reason(
     assert_same(server_state(strategy), their_server)
 
 
-@coded_too
+@coded_in_ci
 def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]) -> None:
     strategy = make()
     train(strategy, grid(tamper=in_round(1, 1, fail), batches=one_batch), 3)
@@ -224,7 +233,7 @@ def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]
     assert strategy.last_round.failures == {}
 
 
-@coded_too
+@coded_in_ci
 @pytest.mark.parametrize("keep", [True, False])
 def test_client_that_comes_back_as_another_node_goes_on(
     make: Callable[..., Any], keep: bool, caplog: pytest.LogCaptureFixture
@@ -316,7 +325,7 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-6)
 
 
-@coded_too
+@coded_in_ci
 def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
     """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
     shorter, wrapped = plain(make).after(1), make()
