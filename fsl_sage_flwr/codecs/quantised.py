@@ -79,8 +79,8 @@ class Quantised(Codec):
 
 
 for _width, _bits in {
-    8: Bits(weights=6.5, activations=5.5, gradients=6.5),
-    4: Bits(weights=3.0, activations=3.1, gradients=3.0),
+    8: Bits(weights=7.2, activations=5.5, gradients=7.2),
+    4: Bits(weights=3.2, activations=3.1, gradients=3.2),
     3: Bits(weights=2.1, activations=2.5, gradients=2.1),
     2: Bits(weights=1.0, activations=1.5, gradients=1.0),
 }.items():

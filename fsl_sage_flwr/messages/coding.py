@@ -15,6 +15,7 @@ from flwr.app import Array, ArrayRecord
 from torch import Tensor
 
 from ..codecs import CODECS, Codec, Exact
+from .records import shown
 
 STYPE = "fsl-sage."
 # Fewer values than this share a scale with others: it takes four bytes.
@@ -85,11 +86,10 @@ def decoded(
     exact = is_exact(layout, shape, dtype)
     wanted = STYPE + (_EXACT.name if exact else codec.name)
     if array.stype != wanted:
-        raise ValueError(f"it is serialized as {array.stype!r}; {wanted!r} is needed")
+        raise ValueError(f"it is serialized as {shown(array.stype)}; {wanted!r} is needed")
     if tuple(array.shape) != shape or array.dtype != _numpy_name(dtype):
-        raise ValueError(
-            f"it says {array.dtype} {tuple(array.shape)}; {_numpy_name(dtype)} {shape} is needed"
-        )
+        says = f"{shown(array.dtype)} {shown(tuple(array.shape))}"
+        raise ValueError(f"it says {says}; {_numpy_name(dtype)} {shape} is needed")
     if exact:
         return _EXACT.decode(array.data, shape, dtype)
     return codec.decode(array.data, shape, scale_axes(layout, shape)).to(dtype)
@@ -206,9 +206,9 @@ def declared_bytes(array: Array) -> int:
         It names no dtype, or a shape that none has.
     """
     if array.dtype not in _ITEM_BYTES:
-        raise ValueError(f"{array.dtype!r} is no dtype of a tensor")
+        raise ValueError(f"{shown(array.dtype)} is no dtype of a tensor")
     if any(length < 0 for length in array.shape):
-        raise ValueError(f"{tuple(array.shape)} is no shape")
+        raise ValueError(f"{shown(tuple(array.shape))} is no shape")
     return prod(array.shape) * _ITEM_BYTES[array.dtype]
 
 

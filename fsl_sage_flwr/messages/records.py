@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LARGEST_WEIGHT = 2.0**53
+LONGEST_SHOWN = 60
 
 NUMPY = "numpy.ndarray"  # how Flower says that an array is in numpy's format
 
@@ -54,6 +55,12 @@ class BadReplyError(ValueError):
 
 class MissingPayloadError(RuntimeError):
     """A node was not sent, or has lost, something that it needs."""
+
+
+def shown(value: object) -> str:
+    """Return what somebody sent, for an error: as much of it as fits in a line."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} …"
 
 
 def record_of(content: RecordDict, name: str) -> ArrayRecord:
@@ -100,14 +107,15 @@ def _decoded(array: Array) -> NDArray[Any]:
         They are not, are Python objects, or are not in numpy's format.
     """
     if array.stype != NUMPY:
-        raise TypeError(f"it is serialized as {array.stype!r}; {NUMPY!r} is needed")
+        raise TypeError(f"it is serialized as {shown(array.stype)}; {NUMPY!r} is needed")
     start = _end_of_header(array.data)
     shape, fortran_order, dtype = _header(array.data[:start])
     present = len(array.data) - start
     if dtype.hasobject or prod(shape) * dtype.itemsize != present:
         raise ValueError(f"{present} bytes for {dtype} {shape}")
     if array.dtype != str(dtype) or tuple(array.shape) != shape:
-        raise ValueError(f"it is {dtype} {shape}, and says {array.dtype} {tuple(array.shape)}")
+        says = f"{shown(array.dtype)} {shown(tuple(array.shape))}"
+        raise ValueError(f"it is {dtype} {shape}, and says {says}")
     order: Literal["F", "C"] = "F" if fortran_order else "C"
     if present == 0:
         return np.empty(shape, dtype, order)

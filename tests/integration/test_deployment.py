@@ -45,7 +45,12 @@ def test_every_algorithm_has_the_history_of_the_simulation(tmp_path: Path, secur
         app = write_app(tmp_path)  # without tests and docs, which Flower would pack every time
         for algorithm in ALGORITHMS:
             results = tmp_path / "deployed" / algorithm
-            settings = {**SETTINGS, "batch-size": BATCH_SIZE[secure], "algorithm": algorithm}
+            settings = {
+                **SETTINGS,
+                "batch-size": BATCH_SIZE[secure],
+                "algorithm": algorithm,
+                "compression": "strong" if secure else "none",
+            }
             keys = {key.replace("-", "_"): value for key, value in settings.items()}
             run = deployment.run(app, **keys, results_dir=str(results))
             assert deployment.finish(run) == "finished:completed", deployment.logs()

@@ -57,11 +57,20 @@ def test_one_actor_and_two_give_the_same_history(tmp_path: Path) -> None:
         assert torch.equal(tensor, theirs[name]), name
 
 
-@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "fsl_sage"])
-def test_simulation_on_ray_has_the_history_of_one_process(tmp_path: Path, algorithm: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "compression"),
+    [
+        *((name, "none") for name in ALGORITHMS if name != "fsl_sage"),
+        ("fsl_sage", "strong"),
+    ],
+)
+def test_simulation_on_ray_has_the_history_of_one_process(
+    tmp_path: Path, algorithm: str, compression: str
+) -> None:
     """Every algorithm, with clients that change process between two messages."""
     settings: dict[str, Any] = {
         "algorithm": algorithm,
+        "compression": compression,
         "num-server-rounds": 2,
         "batch-size": 128,
         "fraction-evaluate": 1.0,
