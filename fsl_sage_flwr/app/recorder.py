@@ -147,10 +147,13 @@ class Recorder:
             )
         self._rows, self._client_rows = saved["history"], saved["clients"]
         self._bytes_before = self._strategy.ledger.by_kind()
+        coded = not self._config.codecs().is_none
         log.warning(
-            "resumed after round %d; the clients' optimizer states are not in a checkpoint "
-            "and start anew", self._strategy.rounds_done,
-        )  # fmt: skip
+            "resumed after round %d; the clients' optimizer states%s are not in a checkpoint "
+            "and start anew",
+            self._strategy.rounds_done,
+            ", and what their codes have lost," if coded else "",
+        )
         return ArrayRecord(saved["client_half"])
 
     def _schedules_differ(self, rounds: int) -> bool:
