@@ -183,7 +183,9 @@ class Recorder:
             "train_loss": summary.train_loss,
             "comm_bytes": ledger.total,
             "comm_bytes_reference": ledger.reference_total,
-            "comm_ratio": round(ledger.reference_total / ledger.total, 4) if ledger.total else None,
+            "comm_bytes_ratio": round(ledger.reference_total / ledger.total, 4)
+            if ledger.total
+            else None,
             **this_round,
             "client_seconds": round(summary.client_seconds, 3),
             "client_step_seconds": round(summary.client_step_seconds, 3),

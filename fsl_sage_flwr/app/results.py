@@ -23,7 +23,7 @@ HISTORY_COLUMNS = (
     "train_loss",
     "comm_bytes",
     "comm_bytes_reference",
-    "comm_ratio",
+    "comm_bytes_ratio",
     *BYTE_COLUMNS,
     "seconds",
     "client_seconds",

@@ -30,6 +30,7 @@ def coding_mod(message: Message, context: Context, call_next: ClientAppCallable)
     node.decode(message.content)
     reply = call_next(message, context)
     if reply.has_content():
+        node.keep(reply.content)
         node.code(reply.content)
     return reply
 
@@ -51,6 +52,13 @@ class _Node:
             found = decoded_values(content.array_records[GRADIENTS], codec, Layout.GRADIENTS)
             content[GRADIENTS] = to_arrays(found)
 
+    def keep(self, content: RecordDict) -> None:
+        """Keep what came, unless no later message begins with it."""
+        for record, weights in self._held.items():
+            if self._compression.down(record) is not None or record not in content:
+                number = self._number(held_key(record))
+                self._state.save_file(f"held-{record}", weights, number)
+
     def code(self, content: RecordDict) -> None:
         codec = codec_named(self._compression.smashed)
         if codec is not None and SMASHED in content.array_records:
@@ -61,7 +69,7 @@ class _Node:
                 self._code_weights(content, record, codec)
 
     def _decode_weights(self, content: RecordDict, record: str) -> None:
-        """Replace differences by the weights that they lead to, and keep those."""
+        """Replace differences by the weights that they lead to."""
         arrays, codec = content.array_records[record], self._compression.down(record)
         if codec is not None and base_key(record) in self._config:
             base = self._held_version(record, self._number(base_key(record)))
@@ -69,8 +77,6 @@ class _Node:
         elif any(is_coded(array) for array in arrays.values()):
             content[record] = to_arrays(decode_whole(arrays))
         self._held[record] = tensors_of(content, record)
-        version = self._number(held_key(record))
-        self._state.save_file(f"held-{record}", self._held[record], version)
 
     def _code_weights(self, content: RecordDict, record: str, codec: Codec) -> None:
         """Replace weights by differences to what the round began with, and keep what is lost."""
@@ -97,7 +103,7 @@ class _Node:
         return found
 
     def _number(self, key: str) -> int:
-        value = self._config[key]
+        value = self._config.get(key)
         if not isinstance(value, int):
             raise MissingPayloadError(f"{key!r} is {value!r}; a whole number is needed")
         return value

@@ -103,11 +103,7 @@ def codec_named(name: str) -> Codec | None:
     if name == NONE:
         return None
     if name not in CODECS:
-        valid = ", ".join([NONE, *CODECS])
-        raise ValueError(
-            f"codec {name!r}: valid are {valid}; import the module that registers it, on the "
-            "server and on every node"
-        )
+        raise ValueError(f"codec {name!r}: valid are {', '.join([NONE, *CODECS])}")
     return CODECS[name]
 
 

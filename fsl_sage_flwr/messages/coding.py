@@ -20,6 +20,8 @@ from .records import shown
 STYPE = "fsl-sage."
 # Fewer values than this share a scale with others: it takes four bytes.
 SMALLEST_GROUP = 64
+MOST_AXES = 64  # as many as NumPy has
+MOST_BYTES = 2**62
 
 FINE = CODECS["q8"]
 _EXACT = Exact()
@@ -207,9 +209,13 @@ def declared_bytes(array: Array) -> int:
     """
     if array.dtype not in _ITEM_BYTES:
         raise ValueError(f"{shown(array.dtype)} is no dtype of a tensor")
-    if any(length < 0 for length in array.shape):
-        raise ValueError(f"{shown(tuple(array.shape))} is no shape")
-    return prod(array.shape) * _ITEM_BYTES[array.dtype]
+    too_many = len(array.shape) > MOST_AXES
+    if too_many or any(not 0 <= length <= MOST_BYTES for length in array.shape):
+        raise ValueError(f"{shown(array.shape[:MOST_AXES])} is no shape")
+    size = prod(array.shape) * _ITEM_BYTES[array.dtype]
+    if size > MOST_BYTES:
+        raise ValueError(f"{shown(tuple(array.shape))} is more than any memory holds")
+    return size
 
 
 def dtype_of(array: Array) -> torch.dtype:

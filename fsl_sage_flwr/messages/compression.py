@@ -6,18 +6,18 @@ from ..codecs import CODECS, NONE, Codec, codec_named
 from .records import AUXILIARY, CLIENT_HALF
 
 # Keys of a coded message's configuration.
-COMPRESSION = "compression"
-COUNTED = "counted-round"
+COMPRESSION = "fsl-sage-compression"
+COUNTED = "fsl-sage-counted-round"
 
 
 def held_key(record: str) -> str:
     """Return the key of the version of a record's weights that the receiver then holds."""
-    return f"held-{record}"
+    return f"fsl-sage-held-{record}"
 
 
 def base_key(record: str) -> str:
     """Return the key of the version that differences are against; absent, they are whole."""
-    return f"base-{record}"
+    return f"fsl-sage-base-{record}"
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,21 @@ class Compression:
         for field in fields(self):
             problem = problem_with_codec(field.name, getattr(self, field.name))
             if problem:
-                raise ValueError(f"{field.name} = {getattr(self, field.name)!r}: {problem}")
+                raise ValueError(
+                    f"{field.name} = {getattr(self, field.name)!r}: {problem}; a codec of your own "
+                    "is known where the module that registers it is imported, on the server and "
+                    "on every node"
+                )
 
     def down(self, record: str) -> Codec | None:
         """Return the codec of a record of weights on its way down."""
         names = {CLIENT_HALF: self.client_half_down, AUXILIARY: self.auxiliary}
-        return codec_named(names[record])
+        return codec_named(names.get(record, NONE))
 
     def up(self, record: str) -> Codec | None:
         """Return the codec of a record of weights on its way up."""
         names = {CLIENT_HALF: self.client_half_up, AUXILIARY: self.auxiliary}
-        return codec_named(names[record])
+        return codec_named(names.get(record, NONE))
 
     @property
     def is_none(self) -> bool:

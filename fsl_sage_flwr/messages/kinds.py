@@ -14,7 +14,6 @@ from .records import (
     LABELS,
     SMASHED,
     BadReplyError,
-    check_like,
     finite,
     not_negative,
     number,
@@ -269,13 +268,12 @@ class Weights(Kind):
     ) -> Any:
         if expected.weights is not None and name not in expected.weights:
             raise BadReplyError(f"record {self._record!r} was not asked for")
-        tensors = incoming.weights(content, self._record)
-        if expected.weights is not None:
-            check_like(tensors, expected.weights[name], self._record)
+        like = None if expected.weights is None else expected.weights[name]
+        tensors = incoming.weights(content, self._record, like)
         if self._record != CLIENT_HALF:
             del content[self._record]
-        elif incoming.compression.up(self._record) is not None:
-            content[self._record] = to_arrays(tensors)  # what Flower averages is not coded
+        elif incoming.changes(self._record):
+            content[self._record] = to_arrays(tensors)  # what Flower averages
         return tensors
 
 

@@ -59,6 +59,7 @@ class CommunicationLedger:
         self._kinds = {**KINDS, CLIENT_HALF: arrays_kind}
         self._bytes: Counter[str] = Counter(dict.fromkeys(COLUMNS, 0))
         self._reference = 0
+        self._whole = Counter[str]()
 
     @property
     def total(self) -> int:
@@ -77,8 +78,20 @@ class CommunicationLedger:
             kind = self._kinds.get(name, OTHER) if isinstance(record, ArrayRecord) else OTHER
             self._bytes[f"{direction}_{kind}_bytes"] += count_bytes(record)
             if isinstance(record, ArrayRecord) and name != LABELS:
-                self._reference += sum(_raw_bytes(array) for array in record.values())
+                self._reference += self._raw_bytes(direction, name, record)
         return self.total - before
+
+    def _raw_bytes(self, direction: Direction, name: str, record: ArrayRecord) -> int:
+        """Return the bytes of a record's raw elements.
+
+        Differences over several versions are those of one tensor, and a record without any says
+        that the node holds it already: as raw tensors it would have been sent.
+        """
+        if direction == "down" and not record:
+            return self._whole[name]
+        sizes = {key.rpartition(":")[2]: _raw_bytes(array) for key, array in record.items()}
+        self._whole[name] = sum(sizes.values())
+        return self._whole[name]
 
     def by_kind(self) -> dict[str, int]:
         """Return bytes by ``{direction}_{kind}_bytes``, every column present."""

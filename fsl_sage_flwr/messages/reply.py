@@ -70,9 +70,16 @@ def open_reply(
     """
     try:
         return kind.open(content_of(reply, max_bytes), expected, incoming)
-    except BadReplyError:
+    except BadReplyError as error:
         discard(reply)
-        raise
+        # Names in it are the sender's, as long as it likes.
+        raise BadReplyError(in_short(str(error))) from error
+
+
+def in_short(text: str) -> str:
+    """Return a text in one line, and as much of it as a line holds."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} …"
 
 
 def content_of(reply: Message, max_bytes: int) -> RecordDict:
@@ -87,9 +94,7 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
         messages too, and every one of them fails.
     """
     if reply.has_error():
-        reason = " ".join(str(reply.error.reason).split())
-        if len(reason) > LONGEST_REASON:
-            reason = f"{reason[:LONGEST_REASON]} …"
+        reason = in_short(str(reply.error.reason))
         if _in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
             raise DeadActorError(
                 "a Ray actor has died, and Flower goes on giving it clients. Was it memory? Then "

@@ -15,6 +15,7 @@ from .coding import Layout, decoded
 from .records import (
     LABELS,
     SMASHED,
+    UNREADABLE,
     BadReplyError,
     check_finite,
     check_names,
@@ -150,7 +151,7 @@ def _decoded(coded: ArrayRecord, count: int, spec: SmashedSpec, codec: Codec) ->
         shape = (count, *example.shape[1:])
         try:
             found[key] = decoded(array, codec, Layout.SMASHED, shape, example.dtype)
-        except ValueError as error:
+        except UNREADABLE as error:
             raise BadReplyError(f"smashed data {key}: {error}") from error
     return found
 

@@ -16,6 +16,7 @@ from .records import (
     UNREADABLE,
     BadReplyError,
     PackedWeights,
+    check_like,
     check_names,
     record_of,
     tensors_of,
@@ -46,15 +47,22 @@ class Incoming:
     ----------
     compression : Compression
         Its codecs.
-    bases : Mapping
-        What differences are against, by record.
+    sources : Mapping
+        What the server meant to send, by record. Differences are added to that, and not to what
+        its codec left of it: so what the codec lost is in the average, and in the next
+        differences down.
+    lost : Mapping
+        What the codec lost of it, by record.
     """
 
     compression: Compression = field(default_factory=Compression)
-    bases: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    lost: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
-    def weights(self, content: RecordDict, record: str) -> dict[str, Tensor]:
-        """Return a record of weights.
+    def weights(
+        self, content: RecordDict, record: str, like: Mapping[str, Tensor] | None
+    ) -> dict[str, Tensor]:
+        """Return a record of weights; ``like`` is what they must look like, None is anything.
 
         Raises
         ------
@@ -62,14 +70,24 @@ class Incoming:
             It is missing, holds other names, or an array is not what it must be.
         """
         codec = self.compression.up(record)
+        found = tensors_of(content, record) if codec is None else {}
+        if codec is not None:
+            arrays, source = record_of(content, record), self.sources[record]
+            check_names(arrays, source, record)
+            try:
+                found = decode_weights(arrays, source, codec)
+            except UNREADABLE as error:
+                raise BadReplyError(f"record {record!r} cannot be read: {error}") from error
+        if like is not None:
+            check_like(found, like, record)
         if codec is None:
-            return tensors_of(content, record)
-        arrays, base = record_of(content, record), self.bases[record]
-        check_names(arrays, base, record)
-        try:
-            return decode_weights(arrays, base, codec)
-        except UNREADABLE as error:
-            raise BadReplyError(f"record {record!r} cannot be read: {error}") from error
+            for name, tensor in self.lost.get(record, {}).items():
+                found[name] = found[name] + tensor
+        return found
+
+    def changes(self, record: str) -> bool:
+        """Tell whether :meth:`weights` returns something else than what is in the message."""
+        return self.compression.up(record) is not None or record in self.lost
 
     @property
     def smashed_codec(self) -> Codec | None:

@@ -141,7 +141,8 @@ def _rounds(run: Run) -> pd.DataFrame:
 
 
 def _is_whole(column: str) -> bool:
-    return "bytes" in column or column in ("round", "clients", "failures")
+    counted = "bytes" in column and not column.endswith("ratio")
+    return counted or column in ("round", "clients", "failures")
 
 
 def _run(path: Path, root: Path) -> Run:

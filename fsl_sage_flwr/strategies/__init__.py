@@ -3,12 +3,13 @@
 from ..messages import DeadActorError
 from .client_round import ClientRound
 from .cse_fsl import CseFsl
+from .diverged import DivergedError
 from .evaluation import evaluate_halves, to_record
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
 from .part import Part
-from .round import DivergedError, Question, Questions, Round
+from .round import Question, Questions, Round
 from .round_summary import RoundSummary
 from .server_half import OneServerHalf, ServerHalfPerClient
 from .settings import StrategySettings

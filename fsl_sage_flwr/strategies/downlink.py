@@ -18,12 +18,15 @@ from ..messages import (
     Outgoing,
     PackedWeights,
 )
-from ..messages.coding import Layout, code_weights, code_whole
+from ..messages.coding import Layout, code_weights, code_whole, is_exact
 from ..messages.compression import COMPRESSION, COUNTED, base_key, held_key
 from ..messages.transport import coded_values, numbered
+from .diverged import DivergedError
 from .part import Part
 
 Weights = Mapping[str, Tensor]
+
+RECORDS = (CLIENT_HALF, AUXILIARY)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,20 @@ class Version:
         coded = code_whole(source, codec)
         return cls(number, coded.received, source, coded.record)
 
-    def next(self, source: Weights, codec: Codec | None) -> "Version":
+    @cached_property
+    def lost(self) -> dict[str, Tensor]:
+        """What a codec has lost of the source, of the tensors that it does lose something of."""
+        if self.source is None:
+            return {}
+        return {
+            name: self.source[name].detach().cpu() - held
+            for name, held in self.held.items()
+            if not is_exact(Layout.WEIGHTS, tuple(held.shape), held.dtype)
+        }
+
+    def next(
+        self, source: Weights, codec: Codec | None, most_steps: int | None = None
+    ) -> "Version":
         """Return the version after this one; itself, if nothing has changed."""
         if self.source is not None and _equal(self.source, source):
             return self
@@ -77,6 +93,7 @@ class Version:
         whole = sum(t.numel() * t.element_size() for t in coded.received.values())
         while steps and sum(record.count_bytes() for _, record in steps) >= whole:
             steps.pop(0)
+        steps = steps[-most_steps:] if most_steps else steps
         return Version(self.number + 1, coded.received, source, steps=tuple(steps))
 
     def since(self, number: int | None) -> ArrayRecord | None:
@@ -117,10 +134,18 @@ class Downlink(Part):
         """Return what packs a request to a client's node."""
         return Outgoing() if self.compression.is_none else _ToNode(self, client, node)
 
-    def incoming(self) -> Incoming:
-        """Return how replies must be coded."""
-        held = {key: version.held for key, version in self._versions.items()}
-        return Incoming(self.compression, held)
+    def incoming(self, client: int | None) -> Incoming:
+        """Return how a client's replies must be coded; None is for replies without weights."""
+        if client is None or self.compression.is_none:
+            return Incoming(self.compression)
+        sources, lost = {}, {}
+        for record in RECORDS:
+            version = self._version_of(record, client)
+            if version is not None and version.source is not None:
+                sources[record] = version.source
+                if self.compression.down(record) is not None:
+                    lost[record] = version.lost
+        return Incoming(self.compression, sources, lost)
 
     def send(
         self, record: str, weights: Weights, client: int, node: int
@@ -129,13 +154,25 @@ class Downlink(Part):
 
         No version to start at means that the record is the whole.
         """
-        key = record if isinstance(weights, PackedWeights) else f"{record}/{client}"
-        before, codec = self._versions.get(key), self.compression.down(record)
-        now = Version.first(weights, codec) if before is None else before.next(weights, codec)
+        shared, codec = isinstance(weights, PackedWeights), self.compression.down(record)
+        key = record if shared else _own(record, client)
+        before = self._versions.get(key)
+        try:
+            if before is None:
+                now = Version.first(weights, codec)
+            else:  # a head of a client's own has one holder, who has the last version or none
+                now = before.next(weights, codec, None if shared else 1)
+        except ValueError as error:
+            raise DivergedError(
+                f"record {record!r} for client {client} cannot be coded: {error}; are there values "
+                "that are no numbers? Lower learning-rate"
+            ) from error
         self._versions[key] = now
         base = self._holders.get((node, key))
         found = now.since(base) if codec is not None else None
-        self._note_sent(client, node, key, now.number)
+        self._node_of[client] = node
+        self._sent_to.add(node)
+        self._holders[node, key] = now.number
         return (now.whole, now.number, None) if found is None else (found, now.number, base)
 
     def tracks(self, record: str) -> bool:
@@ -143,10 +180,13 @@ class Downlink(Part):
         compression = self.compression
         return compression.down(record) is not None or compression.up(record) is not None
 
-    def version_of(self, record: str) -> int | None:
-        """Return the version of what all nodes hold alike; None before it is sent."""
-        version = self._versions.get(record)
-        return None if version is None else version.number
+    def versions(self, client: int) -> dict[str, int]:
+        """Return the version of each record that a client is to have."""
+        found = {record: self._version_of(record, client) for record in RECORDS}
+        return {record: version.number for record, version in found.items() if version is not None}
+
+    def _version_of(self, record: str, client: int) -> Version | None:
+        return self._versions.get(_own(record, client)) or self._versions.get(record)
 
     def last_counted(self, client: int) -> int:
         """Return the last round in which a client's reply counted; -1 for none."""
@@ -155,11 +195,6 @@ class Downlink(Part):
     def note_counted(self, clients: Iterable[int], number: int) -> None:
         """Note whose replies counted in a round: what their codes lost is theirs to add."""
         self._counted.update(dict.fromkeys(clients, number))
-
-    def _note_sent(self, client: int, node: int, key: str, number: int) -> None:
-        self._node_of[client] = node
-        self._sent_to.add(node)
-        self._holders[node, key] = number
 
     def _drop(self, nodes: Iterable[int]) -> None:
         gone = set(nodes)
@@ -198,7 +233,9 @@ class Downlink(Part):
         """Go on from a checkpoint."""
         if self.compression.is_none:
             return
-        saved = state["downlink"]
+        # A checkpoint of an uncoded run has none: all that it would hold begins anew.
+        saved = state.get("downlink", {"versions": {}, "counted": {}})
+        self._holders = {}
         self._counted = dict(saved["counted"])
         self._versions = {
             key: Version(version["number"], version["held"], version["source"])
@@ -232,12 +269,15 @@ class _ToNode(Outgoing):
         downlink = self._downlink
         config[COMPRESSION] = downlink.compression.to_text()
         config[COUNTED] = downlink.last_counted(self._client)
-        for record in (CLIENT_HALF, AUXILIARY):
-            version = downlink.version_of(record)
-            if version is not None:
-                config[held_key(record)] = version
+        for record, number in downlink.versions(self._client).items():
+            config[held_key(record)] = number
         config.update(self._notes)
 
 
 def _equal(left: Weights, right: Weights) -> bool:
-    return left is right or all(torch.equal(left[name], right[name]) for name in left)
+    return left is right or all(torch.equal(left[n].cpu(), right[n].cpu()) for n in left)
+
+
+def _own(record: str, client: int) -> str:
+    """Return the key of weights that are a client's own."""
+    return f"{record}/{client}"

@@ -23,6 +23,7 @@ from ..messages import (
 )
 from .averaging import weighted_mean
 from .client_round import ClientRound, NodeTraffic, update_norm
+from .diverged import DivergedError
 from .downlink import Downlink
 from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
@@ -33,10 +34,6 @@ from .turns import Turns
 log = logging.getLogger("flwr.fsl_sage")
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
-
-
-class DivergedError(RuntimeError):
-    """The server half's loss is not finite: there is nothing left to train."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +260,7 @@ class Round:
         """Open a reply; or refuse it and leave its sender out."""
         try:
             limit = self.settings.max_reply_bytes
-            incoming = self._downlink.incoming()
+            incoming = self._downlink.incoming(client)
             return open_reply(reply, question.reply, question.expected, limit, incoming)
         except BadReplyError as error:
             self.leave_out(client, str(error))

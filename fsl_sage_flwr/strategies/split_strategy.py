@@ -13,6 +13,7 @@ from flwr.serverapp.strategy import FedAvg, Result
 from torch import Tensor
 
 from ..messages import (
+    CLIENT_HALF,
     EVALUATE_SPLIT,
     CommunicationLedger,
     Compression,
@@ -29,12 +30,13 @@ from ..splitting import Evaluation
 from ..task import Batch, SplitTask
 from .averaging import with_dtypes_of
 from .client_round import ClientRound
+from .diverged import DivergedError
 from .downlink import Downlink
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .part import Part
 from .roster import Roster
-from .round import DivergedError, Questions, Round, RoundSettings
+from .round import Questions, Round, RoundSettings
 from .round_summary import RoundSummary
 from .split_grid import SplitGrid
 
@@ -260,6 +262,12 @@ class SplitStrategy(FedAvg):
                 f"Flower's clipping on the clients wants messages with weights alone, and "
                 f"{name}'s carry more; use DifferentialPrivacyServerSideFixedClipping around it"
             )
+        if CLIENT_CLIPPING in config and self.downlink.compression.up(CLIENT_HALF) is not None:
+            raise TypeError(
+                f"client_half_up = {self.downlink.compression.client_half_up!r}: clients clip "
+                "what they send, and a codec with error feedback would add to it afterwards what "
+                "it lost before; set it to 'none'"
+            )
         self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
         self.roster.refresh(grid, self.min_available_nodes)
@@ -278,7 +286,7 @@ class SplitStrategy(FedAvg):
         log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
         with self._undone_on_failure(round_):
             questions = self.begin(round_)
-        return round_.send(questions, lambda client, reply: self.serve(round_, client, reply))
+            return round_.send(questions, lambda client, reply: self.serve(round_, client, reply))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -355,9 +363,9 @@ class SplitStrategy(FedAvg):
         if round_ is None or round_.evaluation is None:
             return None
         evaluation, round_.evaluation = round_.evaluation, None
-        self.downlink.forget(evaluation.failures)
         summary = round_.summary
         found = summary.validation = evaluation.finish()
+        self.downlink.forget(evaluation.failures)
         summary.failures = {**evaluation.failures, **summary.failures}
         return None if found is None else to_record(found, "validation")
 
@@ -372,7 +380,7 @@ class SplitStrategy(FedAvg):
         # In eval mode nothing normalises over a batch, so a batch may have one sample.
         expected = Expected(smashed=replace(self.smashed, smallest_batch=1))
         answer = open_reply(
-            reply, SmashedReply, expected, self.max_reply_bytes, self.downlink.incoming()
+            reply, SmashedReply, expected, self.max_reply_bytes, self.downlink.incoming(None)
         )
         return evaluate_server_half(self.task, answer.smashed)
 

@@ -208,6 +208,6 @@ def test_a_codec_comes_from_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(codec_named("doubled"), Doubled)
     with pytest.raises(ValueError, match="registered already"):
         register_codec(Doubled())
-    with pytest.raises(ValueError, match=r"valid are none, doubled; import the module"):
+    with pytest.raises(ValueError, match="valid are none, doubled"):
         codec_named("q4")
     assert codec_named("none") is None

@@ -138,9 +138,11 @@ def declare_something_else(draw: random.Random, content: RecordDict) -> bool:
     other = "int64" if values.dtype != np.int64 else "float32"
     dtype, shape = draw.choice(
         [("bogus", values.shape), (other, values.shape), ("i4,,", values.shape),
-         (str(values.dtype), (10**12, 10**12)), (str(values.dtype), (1,) * 500), ("x" * 500, ())]
+         (str(values.dtype), (10**12, 10**12)), (str(values.dtype), (1,) * 500), ("x" * 500, ()),
+         ("float32", (2**31 - 1,) * 40)]
     )  # fmt: skip
-    record[name] = Array(dtype, shape, "numpy.ndarray", record[name].data)
+    stype = draw.choice([record[name].stype, "fsl-sage.q8"])
+    record[name] = Array(dtype, shape, stype, record[name].data)
     return True
 
 

@@ -3,14 +3,20 @@
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 
 from fsl_sage_flwr.client_apps.client_state import ClientState
+from fsl_sage_flwr.codecs import codec_named
 from fsl_sage_flwr.messages import PRESETS, Compression, PackedWeights
+from fsl_sage_flwr.messages.coding import code_weights
+from fsl_sage_flwr.messages.records import to_arrays
+from fsl_sage_flwr.strategies import DivergedError
 from fsl_sage_flwr.strategies.downlink import Downlink
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import CLIENTS, assert_same, cse_fsl, fed_avg, fsl_sage, grid, split_fed_v2, train
 from ...tasks import small_app
+from .test_federated_evaluation import WITH_VALIDATION, nodes
 
 STRONG = PRESETS["strong"]
 ONE, TWO = (0, 100), (1, 101)  # client and node
@@ -36,8 +42,8 @@ def test_a_node_that_is_up_to_date_gets_differences_and_another_the_whole() -> N
     record, number, base = downlink.send("arrays", weights(1), *TWO)
     assert (number, base) == (1, None)
     assert size(record) > 4 * 16 * 200
-    held = downlink.incoming().bases["arrays"]
-    assert torch.equal(record.to_torch_state_dict()["w"], held["w"])
+    incoming, whole = downlink.incoming(1), record.to_torch_state_dict()["w"]
+    assert torch.equal(incoming.sources["arrays"]["w"] - whole, incoming.lost["arrays"]["w"])
 
 
 def test_a_node_that_is_a_few_versions_behind_gets_what_it_missed() -> None:
@@ -65,12 +71,57 @@ def test_an_undone_round_leaves_versions_as_they_were_and_its_nodes_unknown() ->
     downlink = Downlink(STRONG)
     for who in (ONE, TWO):
         downlink.send("arrays", weights(0), *who)
-    before, held = downlink.snapshot(), downlink.incoming().bases["arrays"]["w"]
+    before, lost = downlink.snapshot(), downlink.incoming(0).lost["arrays"]["w"]
     downlink.send("arrays", weights(1), *ONE)
     downlink.restore(before)
-    assert torch.equal(downlink.incoming().bases["arrays"]["w"], held)
+    assert torch.equal(downlink.incoming(0).lost["arrays"]["w"], lost)
     assert downlink.send("arrays", weights(2), *ONE)[2] is None
     assert downlink.send("arrays", weights(2), *TWO)[2] == 0
+
+
+@pytest.mark.parametrize("up", ["none", "q4"])
+def test_what_the_code_down_lost_is_in_the_average_and_comes_with_the_next(up: str) -> None:
+    """Clients that send back what they got: nothing moves on the server, and nothing is lost."""
+    downlink = Downlink(Compression(client_half_down="q2", client_half_up=up))
+    for number, now in enumerate([weights(0), weights(1)]):
+        downlink.send("arrays", now, *ONE)
+        incoming = downlink.incoming(0)
+        held = {n: t - incoming.lost["arrays"].get(n, 0) for n, t in now.items()}
+        codec = codec_named(up)
+        coded = to_arrays(held) if codec is None else code_weights(held, held, codec).record
+        found = incoming.weights(RecordDict({"arrays": coded}), "arrays", now)
+        assert number == 0 or float(incoming.lost["arrays"]["w"].abs().max()) > 0.1
+        torch.testing.assert_close(found["w"], now["w"], rtol=0, atol=1e-6)
+        assert torch.equal(found["b"], now["b"])
+
+
+def test_clipping_on_the_clients_and_error_feedback_do_not_go_together() -> None:
+    strategy = fed_avg(compression=STRONG)
+    private = DifferentialPrivacyClientSideFixedClipping(strategy, 0.1, 1.0, 3)
+    with pytest.raises(TypeError, match="client_half_up = 'q4': clients clip what they send"):
+        private.start(strategy.wrap_grid(grid()), strategy.initial_arrays(), num_rounds=1)
+
+
+def test_values_that_cannot_be_coded_end_the_run_by_name() -> None:
+    downlink = Downlink(STRONG)
+    with pytest.raises(DivergedError, match="record 'arrays' for client 0 cannot be coded"):
+        downlink.send("arrays", PackedWeights({"w": torch.full((4, 100), 1e30)}), *ONE)
+
+
+def test_a_node_that_does_not_answer_an_evaluation_gets_the_whole() -> None:
+    def silent(partition: int, reply: Message) -> Message | None:
+        evaluates = reply.metadata.message_type == "evaluate.split"
+        return None if evaluates and partition == 1 else reply
+
+    strategy = cse_fsl(
+        WITH_VALIDATION, compression=STRONG, round_timeout=0.5, fraction_evaluate=1.0
+    )
+    federation = nodes(tamper=silent)
+    average = PackedWeights(train(strategy, federation, 1).to_torch_state_dict())
+    assert "no reply in time" in strategy.last_round.failures[1]
+    node = {i: node for node, i in federation.partition.items()}
+    assert strategy.downlink.send("arrays", average, 1, node[1])[2] is None
+    assert strategy.downlink.send("arrays", average, 0, node[0])[2] is not None
 
 
 def test_heads_of_a_clients_own_are_versions_of_their_own() -> None:
@@ -155,13 +206,15 @@ def test_other_mods_see_what_is_not_coded_and_noise_comes_before_the_code() -> N
 
 def test_a_codec_that_a_node_does_not_know_is_named() -> None:
     def unknown(message: RecordDict) -> None:
-        message.config_records["config"]["compression"] = "smashed=mine"
+        message.config_records["config"]["fsl-sage-compression"] = "smashed=mine"
 
     class Told(MemoryGrid):
         def push_messages(self, messages):  # type: ignore[no-untyped-def]
             messages = list(messages)
             for message in messages:
-                if "compression" in message.content.config_records.get("config", ConfigRecord()):
+                if "fsl-sage-compression" in message.content.config_records.get(
+                    "config", ConfigRecord()
+                ):
                     unknown(message.content)
             return super().push_messages(messages)
 
