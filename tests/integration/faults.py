@@ -27,6 +27,8 @@ def faulty_app(directory: Path) -> Path:
     table = (written / "pyproject.toml").read_text()
     assert "fsl_sage_flwr.client_app:app" in table
     table = table.replace("fsl_sage_flwr.client_app:app", "faulty_client_app:app")
+    assert "fab-include = [" in table
+    table = table.replace("fab-include = [", 'fab-include = ["faulty_client_app.py", ')
     (written / "pyproject.toml").write_text(table)
     return written
 
