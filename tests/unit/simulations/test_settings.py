@@ -79,6 +79,9 @@ def test_presets_differ_from_the_papers_only_where_models_and_data_do():
         allowed = {"model", "batch-size"}
         if name == "paper-dirichlet":
             allowed = {"distribution", "comm-threshold-mb"}
+        if name == "paper-compressed":
+            alignment = {"align-epochs", "align-batch-size", "align-lr-schedule", "auxiliary-init"}
+            allowed = {"compression", "comm-threshold-mb", *alignment}
         assert different <= allowed, name
 
 
