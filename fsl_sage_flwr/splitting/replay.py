@@ -308,8 +308,12 @@ def _owned_by_client(
 
 
 def holds_tensors(module: nn.Module) -> bool:
-    """Return whether a module or one of its submodules has parameters or buffers."""
-    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
+    """Return whether a module or one of its submodules has tensors in its ``state_dict``.
+
+    Buffers that are not in it, such as the angles of rotary positions, are made anew on either
+    side: they belong to neither.
+    """
+    return len(module.state_dict()) > 0
 
 
 def _leave(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -368,7 +372,8 @@ def _without(
 def _refuse_tied(client: nn.Module, server: nn.Module, at: str) -> None:
     theirs = {id(parameter): name for name, parameter in server.named_parameters()}
     for name, parameter in client.named_parameters():
-        if id(parameter) in theirs:
+        # Each side has the same values of a frozen weight for good.
+        if id(parameter) in theirs and parameter.requires_grad:
             tied = f"{name} and {theirs[id(parameter)]}"
             raise SplitError(f"weights are tied across the cut {at!r}: {tied}.")
 

@@ -47,7 +47,8 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
         first must have the example's size.
     at : str
         Qualified name of the first submodule of the server half, as in
-        ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``.
+        ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``; or the end of one that
+        no other name has: ``"layers.3"`` for ``"base_model.model.model.layers.3"``.
     example : Tensor or tuple of Tensor
         Inputs of the model, a batch of at least two samples.
 
@@ -75,15 +76,7 @@ def divide(
     model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...], *, prove: bool
 ) -> SplitModel:
     """Cut as :func:`split` does; ``prove=False`` skips the proof of a traced cut."""
-    modules = dict(model.named_modules())
-    if at not in modules or at == "":
-        named = ", ".join(name for name, _ in model.named_children())
-        close = get_close_matches(at, modules, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise SplitError(
-            f"cut {at!r} is not a submodule of {type(model).__name__}.{hint} "
-            f"Its children are: {named}; any name of named_modules() is valid."
-        )
+    at = _full_name(model, at)
     inputs = as_tensors(example)
     try:
         halves = _by_graph(model, at, inputs)
@@ -93,6 +86,27 @@ def divide(
     except UnfaithfulError as reason:
         return _by_replay(model, at, inputs, reason)
     return halves
+
+
+def _full_name(model: nn.Module, at: str) -> str:
+    """Return the qualified name of a submodule that is named by it or by the end of it."""
+    modules = dict(model.named_modules())
+    if at in modules and at:
+        return at
+    ends = [name for name in modules if at and name.endswith(f".{at}")]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise SplitError(
+            f"cut {at!r} is the end of several names: {', '.join(ends[:4])}; give more of one."
+        )
+    named = ", ".join(name for name, _ in model.named_children())
+    close = get_close_matches(at, modules, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise SplitError(
+        f"cut {at!r} is not a submodule of {type(model).__name__}.{hint} "
+        f"Its children are: {named}; any name of named_modules() is valid."
+    )
 
 
 def split_pair(
@@ -242,12 +256,16 @@ def _crossing(front: list[fx.Node], rest: Iterable[fx.Node]) -> list[fx.Node]:
 
 
 def _owned(model: nn.Module, nodes: list[fx.Node]) -> dict[int, str]:
-    """Return a dict from the id of each tensor of the nodes' modules to its name."""
+    """Return a dict from the id of each tensor of the nodes' modules to its name.
+
+    Frozen weights are left out: both sides may have them, with the same values for good.
+    """
     owned: dict[int, str] = {}
     for node in nodes:
         if node.op == "call_module":
             module = model.get_submodule(str(node.target))
-            for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+            trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+            for name, tensor in [*trained, *module.named_buffers()]:
                 owned[id(tensor)] = f"{node.target}.{name}"
         elif node.op == "get_attr":
             owner, _, attribute = str(node.target).rpartition(".")

@@ -126,6 +126,7 @@ def test_a_model_with_other_outputs_in_training_is_replayed() -> None:
     assert torch.equal(ours.aux_logits1, theirs.aux_logits1)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_models_of_transformers_are_cut(kind: str) -> None:
     transformers = pytest.importorskip("transformers")

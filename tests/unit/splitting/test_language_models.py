@@ -1,0 +1,133 @@
+"""Causal language models of Transformers with a PEFT adapter: small, random, every architecture."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fsl_sage_flwr.splitting import SplitError, SplitModel, split
+
+VOCABULARY = 61
+USUAL: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3,
+    "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+GROUPED = {**USUAL, "num_key_value_heads": 1}
+# Each architecture: its configuration, and which of its modules have an adapter.
+ARCHITECTURES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "GPT2": (
+        {
+            "vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 32,
+            "bos_token_id": 1, "eos_token_id": 2,
+        },
+        ["c_attn"],
+    ),
+    "Llama": (GROUPED, ["q_proj", "v_proj"]),
+    "Qwen2": (GROUPED, ["q_proj", "v_proj"]),
+    "Qwen3": ({**GROUPED, "head_dim": 8}, ["q_proj", "v_proj"]),
+    "Mistral": (GROUPED, ["q_proj", "v_proj"]),
+    "Gemma2": ({**GROUPED, "head_dim": 8}, ["q_proj", "v_proj"]),
+    "GPTNeoX": (USUAL, ["query_key_value"]),
+    "OPT": (
+        {
+            "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3, "ffn_dim": 32,
+            "num_attention_heads": 2, "max_position_embeddings": 32, "word_embed_proj_dim": 16,
+            "pad_token_id": 0,
+        },
+        ["q_proj", "v_proj"],
+    ),
+    "Phi3": (GROUPED, ["qkv_proj"]),
+    "Granite": (GROUPED, ["q_proj", "v_proj"]),
+    "Olmo2": (GROUPED, ["q_proj", "v_proj"]),
+    "SmolLM3": (GROUPED, ["q_proj", "v_proj"]),
+}  # fmt: skip
+
+every_architecture = pytest.mark.parametrize(
+    "name",
+    # The first two show what the others do; CI cuts all of them.
+    [
+        pytest.param(name, marks=[pytest.mark.integration] if place > 1 else [])
+        for place, name in enumerate(ARCHITECTURES)
+    ],
+)
+
+
+class Logits(nn.Module):
+    """From token ids to the scores of the next token."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        scores: Tensor = self.model(input_ids=ids, use_cache=False).logits
+        return scores
+
+
+def language_model(name: str, *, tied: bool) -> Logits:
+    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+    torch.manual_seed(0)
+    settings, targets = ARCHITECTURES[name]
+    config = getattr(transformers, f"{name}Config")(**settings, tie_word_embeddings=tied)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    # Not as PEFT begins, with B = 0: outputs would not show whether dropout is the same.
+    adapter = peft.LoraConfig(
+        r=2, lora_alpha=4, lora_dropout=0.1, target_modules=targets, init_lora_weights=False
+    )
+    return Logits(peft.get_peft_model(model, adapter))
+
+
+def cut_of(name: str) -> str:
+    return "transformer.h.1" if name == "GPT2" else "layers.1"
+
+
+def gradients(whole: nn.Module, run: nn.Module | SplitModel, ids: Tensor) -> dict[str, Tensor]:
+    """Return the loss of the next tokens, and the gradient of every trained weight."""
+    torch.manual_seed(7)
+    loss = nn.functional.cross_entropy(run(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    whole.zero_grad()
+    loss.backward()
+    found = {n: p.grad.clone() for n, p in whole.named_parameters() if p.grad is not None}
+    return {"loss": loss.detach(), **found}
+
+
+@every_architecture
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_loss_and_adapter_gradients_are_the_uncut_models(name: str, tied: bool) -> None:
+    model = language_model(name, tied=tied)
+    ids = torch.randint(3, VOCABULARY, (2, 12))
+    halves = split(model, cut_of(name), ids)
+    other = torch.randint(3, VOCABULARY, (3, 12))
+    for training in (True, False):
+        for module in (model, halves.client, halves.server):
+            module.train(training)
+        uncut, cut = gradients(model, model, other), gradients(model, halves, other)
+        assert uncut.keys() == cut.keys()
+        for key, tensor in uncut.items():
+            assert torch.equal(tensor, cut[key]), key
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == uncut.keys() - {"loss"}
+    assert all("lora_" in key for key in trained)
+    assert not halves.client.state_dict().keys() & halves.server.state_dict().keys()
+
+
+def test_the_end_of_a_name_is_a_cut_if_it_is_of_one_module() -> None:
+    inner = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 3))
+    model = nn.Sequential(nn.Identity(), nn.Sequential(nn.Identity(), inner))
+    assert split(model, "1.2", torch.randn(2, 4)).cut == "1.1.2"
+    both = nn.Sequential(nn.Sequential(nn.Linear(4, 4), copy.deepcopy(inner)), inner)
+    inner[3] = nn.Linear(3, 4)
+    with pytest.raises(
+        SplitError, match=r"end of several names: 0\.0\.1\.2, 0\.1\.2; give more of one"
+    ):
+        split(nn.Sequential(both), "2", torch.randn(2, 4))
+
+
+def test_trained_weights_are_not_tied_across_the_cut() -> None:
+    model = language_model("GPT2", tied=True)
+    model.model.base_model.model.transformer.wte.weight.requires_grad_()
+    with pytest.raises(SplitError, match="weights are tied across the cut"):
+        split(model, "transformer.h.1", torch.randint(3, VOCABULARY, (2, 12)))
