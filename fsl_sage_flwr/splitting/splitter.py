@@ -90,7 +90,7 @@ def divide(
 
 def _full_name(model: nn.Module, at: str) -> str:
     """Return the qualified name of a submodule that is named by it or by the end of it."""
-    modules = dict(model.named_modules())
+    modules: list[str] = [name for name, _ in model.named_modules()]
     if at in modules and at:
         return at
     ends = [name for name in modules if at and name.endswith(f".{at}")]
