@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -259,20 +259,16 @@ class RunConfig:
 
     def codecs(self) -> Compression:
         """Return the codecs of what travels; ``none`` for what the algorithm does not send."""
-        given = {
-            "smashed-codec": self.smashed_codec,
-            "gradients-codec": self.gradients_codec,
-            "auxiliary-codec": self.auxiliary_codec,
-        }
-        given |= dict.fromkeys(dict(self._codecs_of_nothing()), NONE)
-        return compression_of(
+        codecs = compression_of(
             self.compression,
-            smashed=given["smashed-codec"],
-            gradients=given["gradients-codec"],
+            smashed=self.smashed_codec,
+            gradients=self.gradients_codec,
             client_half_down=self.client_half_codec_down,
             client_half_up=self.client_half_codec_up,
-            auxiliary=given["auxiliary-codec"],
+            auxiliary=self.auxiliary_codec,
         )
+        idle = [key.removesuffix("-codec") for key, _ in self._codecs_of_nothing()]
+        return replace(codecs, **dict.fromkeys(idle, NONE))
 
     def workload(self) -> Workload:
         """Return the work of one client in a round, with 5,000 examples per client."""

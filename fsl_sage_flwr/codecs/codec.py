@@ -12,7 +12,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Bits:
-    """Bits that a value takes on the wire, as measured: for forecasts.
+    """Bits that a value takes on the wire, as measured on ResNet-18 and CIFAR-10: for forecasts.
 
     Attributes
     ----------

@@ -82,19 +82,26 @@ def framed(flag: int, scales: Tensor, body: bytes) -> bytes:
 
 
 def opened(
-    data: bytes, shape: tuple[int, ...], axes: tuple[int, ...], body_bytes: int
+    data: bytes,
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    body_bytes: int,
+    largest_flag: int = 0,
 ) -> tuple[int, Tensor, bytes]:
     """Take the parts apart: flag, scales shaped to be broadcast, and ``body_bytes`` of values.
 
     Raises
     ------
     ValueError
-        The bytes are cut off, hold too much, or a scale is negative, too large or not finite.
+        The bytes are cut off, hold too much, the flag is above ``largest_flag``, or a scale is
+        negative, too large or not finite.
     """
     scale_shape = group_shape(shape, axes)
     start = 1 + 4 * prod(scale_shape)
     if len(data) < start:
         raise ValueError(f"it ends after {len(data)} bytes, within the {start} of its scales")
+    if data[0] > largest_flag:
+        raise ValueError(f"its first byte is {data[0]}; at most {largest_flag} is valid")
     scales = torch.from_numpy(np.frombuffer(data, "<f4", prod(scale_shape), 1).astype(np.float32))
     if not bool(((scales >= 0) & (scales <= LARGEST_SCALE)).all()):
         raise ValueError(f"a scale is negative, NaN or above {LARGEST_SCALE:g}")

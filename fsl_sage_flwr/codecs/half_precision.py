@@ -18,27 +18,18 @@ class HalfPrecision(Codec):
     """
 
     name = "f16"
-    bits = Bits(weights=13.4, activations=10.7, gradients=13.4)
+    bits = Bits(weights=13.5, activations=10.1, gradients=13.9)
 
     def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
-        """Return the bytes of a tensor: the high bytes of all values first, which are alike."""
+        # The high bytes of all values first: they are alike.
         scale = power_of_two_above(over_groups(values, (), "max"))
         halves = (values / scale).to(torch.float16).contiguous().numpy().astype("<f2")
         planes = np.frombuffer(halves.tobytes(), np.uint8).reshape(-1, 2)
         return framed(0, scale, planes[:, 1].tobytes() + planes[:, 0].tobytes())
 
     def decode(self, data: bytes, shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
-        """Return the tensor.
-
-        Raises
-        ------
-        ValueError
-            The bytes are no code of such a tensor.
-        """
         count = prod(shape)
-        flag, scale, body = opened(data, shape, (), 2 * count)
-        if flag:
-            raise ValueError(f"its first byte is {flag}; 0 is needed")
+        _, scale, body = opened(data, shape, (), 2 * count)
         planes = np.frombuffer(body, np.uint8).reshape(2, count)
         halves = np.stack([planes[1], planes[0]], axis=1).reshape(-1).view("<f2")
         return torch.from_numpy(halves.astype(np.float32)).view(shape) * scale

@@ -21,7 +21,7 @@ from .records import (
     to_arrays,
 )
 from .smashed import SmashedBatches, SmashedSpec
-from .transport import Incoming, Outgoing
+from .transport import AS_THEY_ARE_IN, Incoming, Outgoing
 
 Figures = ConfigRecord | MetricRecord
 
@@ -47,6 +47,8 @@ class Expected:
         Names of the scores that must be there.
     weighted_by : str, optional
         Key of the metric, a positive number, that the reply is weighted by.
+    incoming : Incoming
+        How its tensors must be coded; by default they are not.
     """
 
     equal: Mapping[str, int] = field(default_factory=dict)
@@ -56,13 +58,14 @@ class Expected:
     figures: Collection[str] = ()
     scores: tuple[str, ...] = ()
     weighted_by: str | None = None
+    incoming: Incoming = AS_THEY_ARE_IN
 
 
 class Kind(ABC):
     """How a field of this kind travels.
 
     ``name`` is the field's; ``figures`` is the record of numbers that the message has;
-    ``outgoing`` and ``incoming`` say how tensors become bytes and are read.
+    ``outgoing`` says how tensors become bytes.
     """
 
     in_figures = False
@@ -94,14 +97,7 @@ class Kind(ABC):
         return False
 
     @abstractmethod
-    def read(
-        self,
-        name: str,
-        content: RecordDict,
-        figures: Figures,
-        expected: Expected,
-        incoming: Incoming,
-    ) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
         """Take the value, checked.
 
         Raises
@@ -146,14 +142,7 @@ class Figure(Kind):
     def is_expected(self, name: str, expected: Expected) -> bool:
         return name in expected.figures
 
-    def read(
-        self,
-        name: str,
-        content: RecordDict,
-        figures: Figures,
-        expected: Expected,
-        incoming: Incoming,
-    ) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
         key = key_of(name)
         if not self._whole:
             return not_negative(figures, key)
@@ -182,14 +171,7 @@ class Flag(Kind):
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return key_of(name) in figures
 
-    def read(
-        self,
-        name: str,
-        content: RecordDict,
-        figures: Figures,
-        expected: Expected,
-        incoming: Incoming,
-    ) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
         value = figures.get(key_of(name))
         if not isinstance(value, int) or value not in (0, 1):
             raise BadReplyError(f"{key_of(name)!r} is {value!r}; 0 or 1 is needed")
@@ -218,14 +200,7 @@ class Scores(Kind):
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return True
 
-    def read(
-        self,
-        name: str,
-        content: RecordDict,
-        figures: Figures,
-        expected: Expected,
-        incoming: Incoming,
-    ) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
         found = {score: finite(figures, score) for score in expected.scores}
         weights = [key for key in self.possible_keys(name, expected) if key in figures]
         return {**found, **{key: not_negative(figures, key) for key in weights}}
@@ -258,16 +233,10 @@ class Weights(Kind):
     def is_expected(self, name: str, expected: Expected) -> bool:
         return expected.weights is not None and name in expected.weights
 
-    def read(
-        self,
-        name: str,
-        content: RecordDict,
-        figures: Figures,
-        expected: Expected,
-        incoming: Incoming,
-    ) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
         if expected.weights is not None and name not in expected.weights:
             raise BadReplyError(f"record {self._record!r} was not asked for")
+        incoming = expected.incoming
         like = None if expected.weights is None else expected.weights[name]
         tensors = incoming.weights(content, self._record, like)
         if self._record != CLIENT_HALF:
@@ -294,17 +263,10 @@ class Smashed(Kind):
     def is_expected(self, name: str, expected: Expected) -> bool:
         return expected.smashed is not None and not expected.smashed_may_be_missing
 
-    def read(
-        self,
-        name: str,
-        content: RecordDict,
-        figures: Figures,
-        expected: Expected,
-        incoming: Incoming,
-    ) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
         if expected.smashed is None:
             raise BadReplyError(f"record {SMASHED!r} was not asked for")
-        return SmashedBatches.take_from(content, expected.smashed, incoming.smashed_codec)
+        return SmashedBatches.take_from(content, expected.smashed, expected.incoming.smashed_codec)
 
 
 class Gradients(Kind):
@@ -321,12 +283,5 @@ class Gradients(Kind):
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return GRADIENTS in content
 
-    def read(
-        self,
-        name: str,
-        content: RecordDict,
-        figures: Figures,
-        expected: Expected,
-        incoming: Incoming,
-    ) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
         return tuple(tensors_of(content, GRADIENTS).values())

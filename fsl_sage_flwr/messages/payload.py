@@ -20,7 +20,7 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
 from .kinds import Expected, Figure, Flag, Gradients, Kind, Scores, Smashed, Weights
 from .records import CONFIG, METRICS, BadReplyError, check_keys, check_records, positive
-from .transport import AS_THEY_ARE_IN, AS_THEY_ARE_OUT, Incoming, Outgoing
+from .transport import AS_THEY_ARE_OUT, Outgoing
 
 _KIND, _OPTIONAL = "kind", "optional"
 
@@ -85,14 +85,10 @@ class Payload:
 
     @classmethod
     def _read(
-        cls,
-        content: RecordDict,
-        figures: ConfigRecord | MetricRecord,
-        expected: Expected,
-        incoming: Incoming,
+        cls, content: RecordDict, figures: ConfigRecord | MetricRecord, expected: Expected
     ) -> Self:
         found = {
-            name: kind.read(name, content, figures, expected, incoming)
+            name: kind.read(name, content, figures, expected)
             for name, kind, optional in cls._fields()
             if not optional
             or kind.is_expected(name, expected)
@@ -121,9 +117,7 @@ class Request(Payload):
     @classmethod
     def unpack(cls, content: RecordDict) -> Self:
         """Read on the client; what else is in the message is not looked at."""
-        return cls._read(
-            content, content.config_records[CONFIG], Expected(weights=None), AS_THEY_ARE_IN
-        )
+        return cls._read(content, content.config_records[CONFIG], Expected(weights=None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +133,7 @@ class Reply(Payload):
         return content
 
     @classmethod
-    def open(
-        cls, content: RecordDict, expected: Expected, incoming: Incoming = AS_THEY_ARE_IN
-    ) -> Self:
+    def open(cls, content: RecordDict, expected: Expected) -> Self:
         """Read and check on the server, and leave in ``content`` what Flower averages.
 
         Raises
@@ -161,7 +153,7 @@ class Reply(Payload):
         check_records(content, known)
         if expected.weighted_by is not None:
             positive(metrics, expected.weighted_by)
-        found = cls._read(content, metrics, expected, incoming)
+        found = cls._read(content, metrics, expected)
         found.check(expected)
         return found
 

@@ -9,7 +9,6 @@ from .coding import declared_bytes, is_coded
 from .kinds import Expected
 from .payload import Reply
 from .records import BadReplyError
-from .transport import AS_THEY_ARE_IN, Incoming
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
@@ -34,13 +33,7 @@ def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
     return full.count_bytes() + sum(len(key) for key in record if key not in full)
 
 
-def open_reply(
-    reply: Message,
-    kind: type[ReplyT],
-    expected: Expected,
-    max_bytes: int,
-    incoming: Incoming = AS_THEY_ARE_IN,
-) -> ReplyT:
+def open_reply(reply: Message, kind: type[ReplyT], expected: Expected, max_bytes: int) -> ReplyT:
     """Open a reply, whoever sent it: the one place where a reply is read or refused.
 
     Parameters
@@ -53,8 +46,6 @@ def open_reply(
         What that must look like.
     max_bytes : int
         Bytes of content that are taken, before and after decoding.
-    incoming : Incoming, optional
-        How its tensors must be coded; by default they are not.
 
     Returns
     -------
@@ -69,7 +60,7 @@ def open_reply(
         The error says that a Ray actor has died.
     """
     try:
-        return kind.open(content_of(reply, max_bytes), expected, incoming)
+        return kind.open(content_of(reply, max_bytes), expected)
     except BadReplyError as error:
         discard(reply)
         # Names in it are the sender's, as long as it likes.

@@ -8,7 +8,7 @@ caller must prove that the halves compute what the model computes.
 
 import copy
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .errors import SplitError
 from .structures import leaves_of, map_leaves
+from .submodules import ancestors_of, holds_tensors, outermost
 
 
 class _CutReachedError(BaseException):
@@ -254,7 +255,7 @@ def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
         raise SplitError(f"module {both[0]!r} is used on both sides of the cut {at!r}")
     outputs = {
         name: _compared(front[name][-1], front[name][0])
-        for name in _outermost(front)
+        for name in outermost(front)
         if name in held
     }
     elsewhere = [
@@ -265,7 +266,7 @@ def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
     return _Record(
         arguments=_compared(calls[-1], calls[-2]),
         front=outputs,
-        behind=[name for name in _outermost(elsewhere) if name != at],
+        behind=[name for name in outermost(elsewhere) if name != at],
     )
 
 
@@ -307,32 +308,8 @@ def _owned_by_client(
     return owned | direct
 
 
-def holds_tensors(module: nn.Module) -> bool:
-    """Return whether a module or one of its submodules has tensors in its ``state_dict``.
-
-    Buffers that are not in it, such as the angles of rotary positions, are made anew on either
-    side: they belong to neither.
-    """
-    return len(module.state_dict()) > 0
-
-
 def _leave(module: nn.Module, args: Any, kwargs: Any) -> None:
     raise _CutReachedError((args, kwargs))
-
-
-def ancestors_of(at: str) -> set[str]:
-    """Return the names of the modules that contain a module; the model's name is ``""``."""
-    return {at.rsplit(".", depth)[0] for depth in range(1, at.count(".") + 1)} | {""}
-
-
-def _outermost(names: Iterable[str]) -> list[str]:
-    """Return, once each and in order, the names that are not inside another of the names."""
-    known = set(names)
-    return [
-        name
-        for name in dict.fromkeys(names)
-        if not any(".".join(name.split(".")[:k]) in known for k in range(1, name.count(".") + 1))
-    ]
 
 
 # Build the halves -----------------------------------------------------------------------

@@ -11,8 +11,9 @@ from torch import Tensor, fx, nn
 from .errors import SplitError, UnfaithfulError
 from .graph import Graph
 from .proof import prove_halves
-from .replay import ancestors_of, by_replay, holds_tensors
+from .replay import by_replay
 from .split_model import SplitModel, as_tensors
+from .submodules import ancestors_of, holds_tensors
 
 
 class _AncestorTracer(fx.Tracer):

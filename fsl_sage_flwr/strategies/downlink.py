@@ -20,7 +20,8 @@ from ..messages import (
 )
 from ..messages.coding import Layout, code_weights, code_whole, is_exact
 from ..messages.compression import COMPRESSION, COUNTED, base_key, held_key
-from ..messages.transport import coded_values, numbered
+from ..messages.records import to_arrays
+from ..messages.transport import AS_THEY_ARE_OUT, coded_values, numbered
 from .diverged import DivergedError
 from .part import Part
 
@@ -58,7 +59,7 @@ class Version:
     @cached_property
     def whole(self) -> ArrayRecord:
         """All of it, for nodes that hold no version that differences could begin at."""
-        return self.whole_code or Outgoing().weights("", self.held)
+        return self.whole_code or to_arrays(self.held)
 
     @classmethod
     def first(cls, source: Weights, codec: Codec | None, number: int = 0) -> "Version":
@@ -132,7 +133,7 @@ class Downlink(Part):
 
     def to(self, client: int, node: int) -> Outgoing:
         """Return what packs a request to a client's node."""
-        return Outgoing() if self.compression.is_none else _ToNode(self, client, node)
+        return AS_THEY_ARE_OUT if self.compression.is_none else _ToNode(self, client, node)
 
     def incoming(self, client: int | None) -> Incoming:
         """Return how a client's replies must be coded; None is for replies without weights."""

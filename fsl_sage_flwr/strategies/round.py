@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -260,8 +260,8 @@ class Round:
         """Open a reply; or refuse it and leave its sender out."""
         try:
             limit = self.settings.max_reply_bytes
-            incoming = self._downlink.incoming(client)
-            return open_reply(reply, question.reply, question.expected, limit, incoming)
+            expected = replace(question.expected, incoming=self._downlink.incoming(client))
+            return open_reply(reply, question.reply, expected, limit)
         except BadReplyError as error:
             self.leave_out(client, str(error))
             return None

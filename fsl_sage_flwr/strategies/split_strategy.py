@@ -378,10 +378,9 @@ class SplitStrategy(FedAvg):
             It is not what was asked for.
         """
         # In eval mode nothing normalises over a batch, so a batch may have one sample.
-        expected = Expected(smashed=replace(self.smashed, smallest_batch=1))
-        answer = open_reply(
-            reply, SmashedReply, expected, self.max_reply_bytes, self.downlink.incoming(None)
-        )
+        spec = replace(self.smashed, smallest_batch=1)
+        expected = Expected(smashed=spec, incoming=self.downlink.incoming(None))
+        answer = open_reply(reply, SmashedReply, expected, self.max_reply_bytes)
         return evaluate_server_half(self.task, answer.smashed)
 
     # One round --------------------------------------------------------------------------

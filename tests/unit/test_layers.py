@@ -36,17 +36,8 @@ BELOW = {
     },
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
-        *(
-            "client_apps",
-            "codecs",
-            "messages",
-            "objective",
-            "options",
-            "registry",
-            "schedules",
-            "seeding",
-        ),
-        *("splitting", "task"),
+        *("client_apps", "codecs", "messages", "objective", "options", "registry", "schedules"),
+        *("seeding", "splitting", "task"),
     },
     "algorithms": {"registry", "strategies"},
     # The public surface: what another project imports.

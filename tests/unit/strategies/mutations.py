@@ -225,48 +225,42 @@ def blow_up(draw: random.Random, content: RecordDict) -> bool:
     return True
 
 
-def _some_code(draw: random.Random, content: RecordDict) -> tuple[ArrayRecord, str] | None:
+def _change_a_code(
+    draw: random.Random, content: RecordDict, change: Callable[[Array], tuple[str, bytes]]
+) -> bool:
+    """Give a code another serialization or other data, if there is a code."""
     codes = [
         (record, name)
         for record in content.array_records.values()
         for name, array in record.items()
         if is_coded(array) and array.stype != "fsl-sage.exact"
     ]
-    return draw.choice(codes) if codes else None
+    if not codes:
+        return False
+    record, name = draw.choice(codes)
+    array = record[name]
+    record[name] = Array(array.dtype, array.shape, *change(array))
+    return True
 
 
 def spoil_a_scale(draw: random.Random, content: RecordDict) -> bool:
-    found = _some_code(draw, content)
-    if found is None:
-        return False
-    record, name = found
-    array, bad = record[name], draw.choice([np.nan, np.inf, -np.inf, -1.0, 1e38])
-    data = array.data[:1] + np.array(bad, "<f4").tobytes() + array.data[5:]
-    record[name] = Array(array.dtype, array.shape, array.stype, data)
-    return True
+    bad = np.array(draw.choice([np.nan, np.inf, -np.inf, -1.0, 1e38]), "<f4").tobytes()
+    return _change_a_code(draw, content, lambda a: (a.stype, a.data[:1] + bad + a.data[5:]))
 
 
 def put_in_a_bomb(draw: random.Random, content: RecordDict) -> bool:
     """A few kilobytes that say they are many megabytes."""
-    found = _some_code(draw, content)
-    if found is None:
-        return False
-    record, name = found
-    array, coder = record[name], zlib.compressobj(9, zlib.DEFLATED, -15)
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = coder.compress(bytes(2**23)) + coder.flush()
-    start = draw.choice([0, 5, len(array.data) // 2])
-    record[name] = Array(array.dtype, array.shape, array.stype, array.data[:start] + bomb)
-    return True
+    share = draw.choice([0, 5, 2**20])
+    return _change_a_code(
+        draw, content, lambda a: (a.stype, a.data[: min(share, len(a.data) // 2)] + bomb)
+    )
 
 
 def name_another_codec(draw: random.Random, content: RecordDict) -> bool:
-    found = _some_code(draw, content)
-    if found is None:
-        return False
-    record, name = found
-    array, other = record[name], draw.choice(["q8", "f16", "sign", "exact", "none", "", "x" * 300])
-    record[name] = Array(array.dtype, array.shape, f"fsl-sage.{other}", array.data)
-    return True
+    other = draw.choice(["q8", "f16", "sign", "exact", "none", "", "x" * 300])
+    return _change_a_code(draw, content, lambda a: (f"fsl-sage.{other}", a.data))
 
 
 MUTATIONS: list[Mutation] = [

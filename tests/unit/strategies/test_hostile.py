@@ -17,7 +17,6 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 from fsl_sage_flwr.messages import (
     BadReplyError,
     Expected,
-    Incoming,
     NodeDescription,
     Reply,
 )
@@ -53,21 +52,19 @@ def try_mutants(
     refused = Counter[str]()
     opened = Reply.open.__func__  # type: ignore[attr-defined]
 
-    def after_mutants(
-        kind: Any, content: RecordDict, expected: Expected, incoming: Incoming
-    ) -> Any:
+    def after_mutants(kind: Any, content: RecordDict, expected: Expected) -> Any:
         for _ in range(0 if kind is NodeDescription else count):
             mutant, said = copied(content), ""
             how = mutate(draw, mutant)
             try:
-                opened(kind, content_of(Message(mutant, 1, "train"), 2**20), expected, incoming)
+                opened(kind, content_of(Message(mutant, 1, "train"), 2**20), expected)
             except BadReplyError as error:
                 said = str(error)
             assert said, (how, {key: dict(record) for key, record in mutant.items()})
             assert "\n" not in said
             assert len(said) < 400
             refused[how] += 1
-        return opened(kind, content, expected, incoming)
+        return opened(kind, content, expected)
 
     monkeypatch.setattr(Reply, "open", classmethod(after_mutants))
     train(strategy, grid(), 1)
