@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from ..golden import FILE, STRATEGIES, record_one, this_machine
+from ..rows import rows
 
 GOLDEN = json.loads(FILE.read_text())
+ONE, OTHER = "BatchNorm, Adam, augmentation, late and lost clients", "several tensors, SGD, dropout"
+HERE = (f"fed_avg: {ONE}", f"sl_multi_server: {OTHER}", f"cse_fsl: {OTHER}", f"fsl_sage: {ONE}")
 
 
 @lru_cache
@@ -17,7 +20,7 @@ def same_machine() -> bool:
 
 
 @pytest.mark.skipif("not same_machine()", reason="recorded with another torch or kind of CPU")
-@pytest.mark.parametrize("case", GOLDEN["runs"])
+@rows("case", GOLDEN["runs"], lambda case: case in HERE)
 def test_nothing_has_changed(case: str) -> None:
     expected, found = GOLDEN["runs"][case], json.loads(json.dumps(record_one(case)))
     for row, was in zip(found.pop("history"), expected["history"], strict=True):
@@ -26,6 +29,7 @@ def test_nothing_has_changed(case: str) -> None:
 
 
 def test_every_algorithm_is_among_them() -> None:
+    assert set(HERE) <= set(GOLDEN["runs"])
     names = {case.partition(":")[0] for case in GOLDEN["runs"]}
     assert names == set(STRATEGIES)
     assert all(len(run["history"]) == 4 for run in GOLDEN["runs"].values())

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from fsl_sage_flwr.splitting import SplitError, SplitModel, split
 
+from ...rows import rows
+
 VOCABULARY = 61
 USUAL: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3,
@@ -44,15 +46,6 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "Olmo2": (GROUPED, ["q_proj", "v_proj"]),
     "SmolLM3": (GROUPED, ["q_proj", "v_proj"]),
 }  # fmt: skip
-
-every_architecture = pytest.mark.parametrize(
-    "name",
-    # The first two show what the others do; CI cuts all of them.
-    [
-        pytest.param(name, marks=[pytest.mark.integration] if place > 1 else [])
-        for place, name in enumerate(ARCHITECTURES)
-    ],
-)
 
 
 class Logits(nn.Module):
@@ -94,7 +87,8 @@ def gradients(whole: nn.Module, run: nn.Module | SplitModel, ids: Tensor) -> dic
     return {"loss": loss.detach(), **found}
 
 
-@every_architecture
+# Two show what the others do.
+@rows("name", ARCHITECTURES, lambda name: name in ("GPT2", "Llama"))
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_loss_and_adapter_gradients_are_the_uncut_models(name: str, tied: bool) -> None:
     model = language_model(name, tied=tied)

@@ -3,6 +3,7 @@
 import random
 import zlib
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -248,13 +249,17 @@ def spoil_a_scale(draw: random.Random, content: RecordDict) -> bool:
     return _change_a_code(draw, content, lambda a: (a.stype, a.data[:1] + bad + a.data[5:]))
 
 
+@cache
+def _bomb() -> bytes:
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return coder.compress(bytes(2**23)) + coder.flush()
+
+
 def put_in_a_bomb(draw: random.Random, content: RecordDict) -> bool:
     """A few kilobytes that say they are many megabytes."""
-    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = coder.compress(bytes(2**23)) + coder.flush()
     share = draw.choice([0, 5, 2**20])
     return _change_a_code(
-        draw, content, lambda a: (a.stype, a.data[: min(share, len(a.data) // 2)] + bomb)
+        draw, content, lambda a: (a.stype, a.data[: min(share, len(a.data) // 2)] + _bomb())
     )
 
 

@@ -26,18 +26,17 @@ from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, grid, plain, server_state, train
 from ...tasks import CLIENTS, small_app
 from .mutations import mutate
-from .test_contract import CODED, STRATEGIES
+from .test_contract import ALL, STRATEGIES
 from .test_federated_evaluation import WITH_VALIDATION, nodes
 
 HOSTILE = 1
 FEW, MANY = 30, 400  # mutants of each reply
 ROUNDS = 4
 
-ALL = {**STRATEGIES, **CODED}
 every_strategy = pytest.mark.parametrize("name", STRATEGIES)
-coded_too = pytest.mark.parametrize("name", ALL)
-# One message a round, and a message a batch; CI has all.
-FEW_STRATEGIES = ("cse_fsl", "cse_fsl, coded", "sl_multi_server, coded")
+every_row = pytest.mark.parametrize("name", ALL)
+# One message a round, and a message a batch; CI goes through all, with more of each.
+few_rows = pytest.mark.parametrize("name", ["cse_fsl", "fsl_sage, coded", "sl_multi_server, coded"])
 
 
 def copied(content: RecordDict) -> RecordDict:
@@ -71,14 +70,14 @@ def try_mutants(
     return refused
 
 
-@coded_too
+@few_rows
 def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other error but a refusal, in one line."""
     assert len(try_mutants(ALL[name](), random.Random(5), FEW, monkeypatch)) >= 12
 
 
 @pytest.mark.integration
-@coded_too
+@every_row
 def test_thousands_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = try_mutants(ALL[name](), random.Random(6), MANY, monkeypatch)
     assert sum(refused.values()) >= 1200
@@ -113,13 +112,13 @@ def kinds_of(name: str) -> list[str]:
     return sorted({kind for kind, _ in sent} - {"query.describe"})
 
 
-@pytest.mark.parametrize("name", FEW_STRATEGIES)
+@few_rows
 def test_nothing_of_a_wrong_reply_is_used(name: str) -> None:
     use_nothing(name, random.Random(11), ROUNDS)
 
 
 @pytest.mark.integration
-@coded_too
+@every_row
 def test_nothing_of_hundreds_of_wrong_replies_is_used(name: str) -> None:
     use_nothing(name, random.Random(12), 40)
 

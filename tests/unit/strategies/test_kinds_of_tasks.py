@@ -20,6 +20,7 @@ from fsl_sage_flwr.strategies import (
 
 from ...kinds import KINDS
 from ...memory_grid import MemoryGrid, Tamper
+from ...rows import rows
 from ...runs import assert_same, train
 
 STRATEGIES: dict[str, Any] = {
@@ -30,8 +31,10 @@ STRATEGIES: dict[str, Any] = {
     "heron_sfl": HeronSfl,
     "fsl_sage": partial(FslSage, recipe=AlignmentRecipe(2, 6), align_interval=2),
 }
+every_strategy = rows(
+    "name", STRATEGIES, lambda name: name in ("fed_avg", "sl_multi_server", "fsl_sage")
+)
 each = pytest.mark.parametrize("kind", KINDS)
-every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 
 
 def nodes(kind: str, tamper: Tamper | None = None) -> MemoryGrid:

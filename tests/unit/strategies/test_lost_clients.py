@@ -12,6 +12,7 @@ from fsl_sage_flwr.client_apps.exchange_state import LiveForwards
 from fsl_sage_flwr.strategies import SplitFedV2
 
 from ...memory_grid import MemoryGrid, Tamper
+from ...rows import rows
 from ...runs import Left, Past, assert_same, split_fed_v1, split_fed_v2, watched
 from ...tasks import BATCHES, CLIENTS, small_app, small_batches
 from .test_contract import EXCHANGE, fail, in_round
@@ -70,7 +71,7 @@ def without(make: Callable[..., Any], client: int, exchange: int) -> Past:
 
 
 @each_way
-@pytest.mark.parametrize("client", [0, 1])
+@rows("client", [0, 1], lambda client: client == 0)
 @pytest.mark.parametrize("rounds", [2, 3], ids=["in the last round", "and back in the next"])
 def test_lost_in_mid_round_is_as_if_it_had_never_answered(
     make: Callable[..., Any], client: int, rounds: int
