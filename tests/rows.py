@@ -7,7 +7,7 @@ import pytest
 
 
 def rows(
-    argument: str,
+    argument: str | tuple[str, ...],
     table: Iterable[Any],
     here: Callable[[Any], bool],
     ids: Iterable[str] | None = None,
@@ -17,7 +17,11 @@ def rows(
     They are those that all but repeat another: each side of the difference is in a row that
     every run goes through.
     """
+    single = isinstance(argument, str)
     values = [
-        row if here(row) else pytest.param(row, marks=pytest.mark.integration) for row in table
+        pytest.param(
+            *((row,) if single else row), marks=[] if here(row) else pytest.mark.integration
+        )
+        for row in table
     ]
     return pytest.mark.parametrize(argument, values, ids=ids)

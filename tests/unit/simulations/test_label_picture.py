@@ -13,6 +13,7 @@ from fsl_sage_flwr.data import ImageDataset, load_images, partition_indices
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.label_picture import counts_of, draw, label_counts, summary
 
+from ...rows import rows
 from ...tables import pictures, write_split
 
 pytestmark = pytest.mark.usefixtures("own_datasets")
@@ -46,7 +47,11 @@ def test_no_image_is_decoded(tmp_path, monkeypatch):
     assert counts.sum(axis=0).tolist() == [4, 4, 4]
 
 
-@pytest.mark.parametrize(("clients", "classes"), [(1, 2), (4, 10), (12, 20), (3, 21), (60, 200)])
+@rows(
+    ("clients", "classes"),
+    [(1, 2), (4, 10), (12, 20), (3, 21), (60, 200)],
+    lambda row: row in [(1, 2), (60, 200)],
+)
 def test_the_picture_is_a_png_that_shows_something(tmp_path, clients, classes):
     counts = np.random.default_rng(0).integers(0, 50, (clients, classes))
     path = tmp_path / "labels.png"

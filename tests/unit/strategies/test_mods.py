@@ -10,12 +10,18 @@ from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 from fsl_sage_flwr.strategies import TrainingFailedError
 
 from ...memory_grid import MemoryGrid
+from ...rows import rows
 from ...runs import assert_same, fed_avg, plain, train
 from ...tasks import CLIENTS, small_app
-from .test_contract import STRATEGIES, every_strategy
+from .test_contract import STRATEGIES
 
 
-@every_strategy
+@rows(
+    "make",
+    STRATEGIES.values(),
+    lambda make: make in (STRATEGIES["sl_single_server"], STRATEGIES["fsl_sage"]),
+    ids=STRATEGIES,
+)
 @pytest.mark.parametrize("mod", [arrays_size_mod, message_size_mod])
 def test_mods_that_look_on_change_nothing(
     make: Callable[..., Any], mod: Any, caplog: pytest.LogCaptureFixture

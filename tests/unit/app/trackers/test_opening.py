@@ -70,6 +70,7 @@ def records(directory: Path) -> Iterator[Any]:
 
 
 @pytest.mark.usefixtures("offline")
+@pytest.mark.integration
 def test_wandb_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> None:
     directory = tmp_path / "my-run"
     directory.mkdir()

@@ -10,6 +10,7 @@ from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 
 from ....memory_grid import MemoryGrid
+from ....rows import rows
 
 OTHER = {
     "alpha": 0.1, "shards-per-client": 5, "momentum": 0.5, "server-momentum": 0.5,
@@ -32,7 +33,7 @@ def trained(config, tmp_path, name):
     return torch.load(model, weights_only=True)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
     config = {
         "algorithm": algorithm, "dataset": few_digits, "num-server-rounds": 1, "batch-size": 25,
