@@ -68,7 +68,7 @@ class Training:
 
 
 def gradients(task: SplitTask, smashed: tuple[Tensor, ...], labels: Tensor) -> tuple[Tensor, ...]:
-    return true_gradients(task.model.server, smashed, labels, task.loss, 256)
+    return true_gradients(task.model.server, smashed, labels, task.objective, 256)
 
 
 def fit(
@@ -78,11 +78,13 @@ def fit(
     """Align; return the quality on held-out samples, and the CPU seconds."""
     began = time.process_time()
     targets = gradients(task, *samples)
-    align(head, optimizer, *samples, targets, task.loss, recipe, torch.Generator().manual_seed(0))
+    align(
+        head, optimizer, *samples, targets, task.objective, recipe, torch.Generator().manual_seed(0)
+    )
     cpu = time.process_time() - began
     estimate = [
         estimated_gradients(head, tuple(t[i : i + 256] for t in held_out[0]),
-                            held_out[1][i : i + 256], task.loss)
+                            held_out[1][i : i + 256], task.objective)
         for i in range(0, SAMPLES, 256)
     ]  # fmt: skip
     joined = tuple(torch.cat(column) for column in zip(*estimate, strict=True))

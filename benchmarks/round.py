@@ -95,7 +95,7 @@ def plain_loop(config: RunConfig) -> None:
             for k, batch in enumerate(task.train_batches(client, seed)):
                 ready = time.perf_counter()
                 smashed = estimated_step(
-                    task.model.client, task.head, optimizer, batch, task.loss, task.autocast
+                    task.model.client, task.head, optimizer, batch, task.objective, task.autocast
                 )
                 stepped = time.perf_counter()
                 if k % config.to_run_config()["server-update-interval"] == 0:

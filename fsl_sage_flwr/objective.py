@@ -49,7 +49,8 @@ class Objective:
     Attributes
     ----------
     loss : callable
-        From the server half's output and labels to the mean loss over the samples; at least 0.
+        From the server half's output and labels to the mean loss over what ``count`` counts;
+        at least 0.
     scores : callable
         From output and labels of a batch to what is reported beside the loss: for each name the
         sum over what was scored and how much that was.
@@ -60,6 +61,9 @@ class Objective:
         are valid.
     example_labels : callable
         From a number of samples to so many valid labels.
+    count : callable
+        From labels to how much the mean loss over them is a mean of, and how much they weigh
+        in averages: by default the samples; for a language model the tokens that count.
     """
 
     loss: Loss
@@ -67,11 +71,16 @@ class Objective:
     score_names: tuple[str, ...]
     problem_with: Callable[[Tensor], str | None]
     example_labels: Callable[[int], Tensor]
+    count: Callable[[Tensor], int] = len
 
     def __post_init__(self) -> None:
         taken = [name for name in self.score_names if name in RESERVED]
         if taken:
             raise ValueError(f"score_names has {taken[0]!r}, which is taken; choose another name")
+
+    def total_loss(self, output: Any, labels: Tensor) -> Tensor:
+        """Return the sum of the losses of all that counts, a scalar."""
+        return self.loss(output, labels) * self.count(labels)
 
     def scored(self, output: Any, labels: Tensor) -> dict[str, tuple[float, float]]:
         """Return the scores of a batch as numbers: sums, and what they count for.

@@ -10,12 +10,14 @@ from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.objective import classification
 from fsl_sage_flwr.splitting import SplitModel
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 CLASSES = 3
 CLIENTS = 3
 BATCHES, FEW = 5, 3
+CLASSIFICATION = classification(CLASSES)
 
 
 class SmallNet(nn.Module):

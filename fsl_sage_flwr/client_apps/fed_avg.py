@@ -36,8 +36,9 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
         torch.autograd.backward(loss)
         for optimizer in optimizers:
             optimizer.step()
-        total_loss += loss.item() * len(labels)
-        examples += len(labels)
+        count = task.objective.count(labels)
+        total_loss += loss.item() * count
+        examples += count
     return round_.reply(task.weights_of_both(), train_loss=total_loss / examples)
 
 

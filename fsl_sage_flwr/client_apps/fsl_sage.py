@@ -59,7 +59,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     head = _head(request, round_.state, task)
     optimizer = round_.client_optimizer()
     for batch in round_.batches():
-        smashed = estimated_step(half, head, optimizer, batch, task.loss, task.autocast)
+        smashed = estimated_step(half, head, optimizer, batch, task.objective, task.autocast)
         round_.keep_for_upload(smashed, batch[1], sent=after_probe)
     return round_.reply(task.weights_of(half))
 

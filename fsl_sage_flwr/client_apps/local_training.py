@@ -102,7 +102,7 @@ class LocalRound(Generic[TrainRequestT]):
                 share = (epoch + k / count) / task.local_epochs if count else 0.0
                 for kept, schedule in self._optimizers:
                     set_rate(kept.optimizer, schedule, round_ + share)
-                self._examples += len(labels)
+                self._examples += task.objective.count(labels)
                 began = time.perf_counter()
                 yield inputs, labels
                 self._step_seconds += time.perf_counter() - began

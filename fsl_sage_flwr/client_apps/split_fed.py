@@ -210,7 +210,7 @@ class _Exchange:
         with forward.counting_graph():
             forward.smashed = [client_forward(forward.half, x, task.autocast) for x, _ in batches]
         forward.progress = [round_ + (first + k) / total for k in range(len(batches))]
-        forward.examples += sum(len(labels) for _, labels in batches)
+        forward.examples += sum(task.objective.count(labels) for _, labels in batches)
         return [labels for _, labels in batches], total
 
     def _replay(self) -> Forward:

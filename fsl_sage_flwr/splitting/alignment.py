@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..batching import batches_of
-from ..objective import Loss
+from ..objective import Objective
 from .double_backward import plain_attention
 from .gradients import estimated_gradients
 
@@ -58,7 +58,7 @@ def align(
     smashed: tuple[Tensor, ...],
     labels: Tensor,
     gradients: tuple[Tensor, ...],
-    loss: Loss,
+    objective: Objective,
     recipe: AlignmentRecipe,
     generator: torch.Generator,
 ) -> None:
@@ -76,8 +76,8 @@ def align(
     smashed, labels, gradients
         Alignment set: smashed data, each ``(N, …)``, labels ``(N,)``, and the true
         per-sample gradients.
-    loss : callable
-        Mean loss of (scores, labels).
+    objective : Objective
+        Its loss is taken of the head's scores.
     recipe : AlignmentRecipe
         Passes, batch size and schedule.
     generator : torch.Generator
@@ -94,7 +94,11 @@ def align(
                         group["lr"] = rate * factor
                 chosen = rows.to(labels.device)
                 estimate = estimated_gradients(
-                    head, tuple(t[chosen] for t in smashed), labels[chosen], loss, create_graph=True
+                    head,
+                    tuple(t[chosen] for t in smashed),
+                    labels[chosen],
+                    objective,
+                    create_graph=True,
                 )
                 distance = sum(
                     (

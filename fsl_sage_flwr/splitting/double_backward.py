@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..objective import Loss
+from ..objective import Objective
 from .errors import SplitError
 from .gradients import estimated_gradients
 
@@ -46,7 +46,7 @@ def plain_attention() -> AbstractContextManager[None]:
 
 
 def check_twice_differentiable(
-    head: nn.Module, smashed: tuple[Tensor, ...], labels: Tensor, loss: Loss
+    head: nn.Module, smashed: tuple[Tensor, ...], labels: Tensor, objective: Objective
 ) -> None:
     """Check that a head can be aligned, by differentiating a copy of it twice.
 
@@ -58,8 +58,8 @@ def check_twice_differentiable(
         Example smashed data, ``(B, …)`` each.
     labels : Tensor
         Valid labels, ``(B, …)``.
-    loss : callable
-        Mean loss of (scores, labels).
+    objective : Objective
+        Its loss is taken of the head's scores.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def check_twice_differentiable(
     try:
         with torch.random.fork_rng(devices=[]), plain_attention():
             estimate = estimated_gradients(
-                copy.deepcopy(head), smashed, labels, loss, create_graph=True
+                copy.deepcopy(head), smashed, labels, objective, create_graph=True
             )
             torch.autograd.backward([g.pow(2).sum() for g in estimate])
     except RuntimeError as error:

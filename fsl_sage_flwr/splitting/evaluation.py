@@ -74,12 +74,12 @@ def evaluate(
                 with autocast():
                     for part in parts:
                         output = part(*as_tensors(output))  # type: ignore[arg-type]
-                output = as_float(output)
-                total_loss += objective.loss(output, labels).item() * len(labels)
+                output, size = as_float(output), objective.count(labels)
+                total_loss += objective.loss(output, labels).item() * size
                 for name, (total, weight) in objective.scored(output, labels).items():
                     before = totals[name]
                     totals[name] = before[0] + total, before[1] + weight
-                count += len(labels)
+                count += size
     finally:
         for part in parts:
             part.train()

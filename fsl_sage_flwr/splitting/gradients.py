@@ -1,6 +1,7 @@
 """Gradients of the loss with respect to the smashed data, true and estimated.
 
-Both are *per-sample* gradients: of the sum of the samples' losses, not of their mean.
+Both are *per-sample* gradients: of the sum of the samples' losses, not of their mean (of the
+tokens' losses, where the objective counts tokens).
 A head that was aligned with one batch size then fits every other (FSL-SAGE, eqs. 5 and 6).
 """
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..batching import batches_of
-from ..objective import Loss
+from ..objective import Objective
 
 
 def differentiable(smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -28,7 +29,7 @@ def estimated_gradients(
     head: nn.Module,
     smashed: tuple[Tensor, ...],
     labels: Tensor,
-    loss: Loss,
+    objective: Objective,
     *,
     create_graph: bool = False,
 ) -> tuple[Tensor, ...]:
@@ -42,8 +43,8 @@ def estimated_gradients(
         Smashed data ``z``, each ``(B, …)``.
     labels : Tensor
         Labels ``(B, …)``.
-    loss : callable
-        Mean loss of (scores, labels).
+    objective : Objective
+        Its loss is taken of the head's scores, and summed over what counts.
     create_graph : bool
         True to differentiate ĝ again, as alignment does.
 
@@ -53,7 +54,7 @@ def estimated_gradients(
         One gradient per floating-point smashed tensor, of its shape.
     """
     leaves = differentiable(smashed)
-    total_loss = loss(head(*leaves), labels) * len(labels)
+    total_loss = objective.total_loss(head(*leaves), labels)
     return _smashed_gradients(total_loss, leaves, create_graph)
 
 
@@ -61,7 +62,7 @@ def true_gradients(
     server_half: nn.Module,
     smashed: tuple[Tensor, ...],
     labels: Tensor,
-    loss: Loss,
+    objective: Objective,
     batch_size: int,
 ) -> tuple[Tensor, ...]:
     """Return g, the gradient that the server half would send back.
@@ -78,8 +79,8 @@ def true_gradients(
         Smashed data of the alignment set, each ``(N, …)``.
     labels : Tensor
         Labels ``(N, …)``.
-    loss : callable
-        Mean loss of (output, labels).
+    objective : Objective
+        Its loss is taken of the output, and summed over what counts.
     batch_size : int
         Samples per forward pass; BatchNorm normalises over them.
 
@@ -94,6 +95,6 @@ def true_gradients(
         leaves = differentiable(tuple(tensor[rows] for tensor in smashed))
         buffers = {name: buffer.clone() for name, buffer in server_half.named_buffers()}
         output = functional_call(server_half, {**parameters, **buffers}, leaves)
-        total_loss = loss(output, labels[rows]) * len(labels[rows])
+        total_loss = objective.total_loss(output, labels[rows])
         parts.append(_smashed_gradients(total_loss, leaves, create_graph=False))
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from ..objective import Loss
+from ..objective import Loss, Objective
 from .gradients import differentiable, estimated_gradients
 from .split_model import as_tensors
 
@@ -26,7 +26,7 @@ def client_step(
     optimizer: torch.optim.Optimizer,
     smashed: tuple[Tensor, ...],
     gradients: tuple[Tensor, ...],
-    num_samples: int,
+    count: int,
 ) -> None:
     """Update the client half from the gradients of its smashed data.
 
@@ -38,14 +38,15 @@ def client_step(
         As :func:`client_forward` returned them.
     gradients : tuple of Tensor
         Per-sample gradients, one per floating-point smashed tensor.
-    num_samples : int
-        Batch size ``B``: the step follows the gradient of the batch's mean loss.
+    count : int
+        What the loss is a mean over, in most objectives the batch size ``B``: the step follows
+        the gradient of the batch's mean loss.
     """
     optimizer.zero_grad()
     floating = [tensor for tensor in smashed if tensor.is_floating_point()]
     # A constant may cross the cut; no parameter depends on its gradient.
     pairs = [(t, g) for t, g in zip(floating, gradients, strict=True) if t.requires_grad]
-    torch.autograd.backward([t for t, _ in pairs], [g / num_samples for _, g in pairs])
+    torch.autograd.backward([t for t, _ in pairs], [g / max(count, 1) for _, g in pairs])
     optimizer.step()
 
 
@@ -54,7 +55,7 @@ def estimated_step(
     head: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: tuple[Tensor | tuple[Tensor, ...], Tensor],
-    loss: Loss,
+    objective: Objective,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:
     """Update the client half with the head's estimate (FSL-SAGE, algorithm 1, lines 5 to 8).
@@ -69,8 +70,8 @@ def estimated_step(
     inputs, labels = batch
     smashed = client_forward(client_half, inputs, autocast)
     with autocast():
-        gradients = estimated_gradients(head, smashed, labels, loss)
-    client_step(optimizer, smashed, gradients, len(labels))
+        gradients = estimated_gradients(head, smashed, labels, objective)
+    client_step(optimizer, smashed, gradients, objective.count(labels))
     return tuple(tensor.detach() for tensor in smashed)
 
 

@@ -79,16 +79,19 @@ def _align_one(
     # Work on a copy: computing gradients swaps the module's buffers for a while.
     server_half = copy.deepcopy(task.model.server)
     gradients = _true(server_half, fit, task)
-    align(job.head, job.optimizer, fit.tensors, fit.labels, gradients, task.loss, recipe, generator)
+    align(
+        job.head, job.optimizer, fit.tensors, fit.labels, gradients,
+        task.objective, recipe, generator,
+    )  # fmt: skip
     # Measure on a copy: a forward pass in training mode moves the running statistics.
     head = copy.deepcopy(job.head)
-    estimate = estimated_gradients(head, held_out.tensors, held_out.labels, task.loss)
+    estimate = estimated_gradients(head, held_out.tensors, held_out.labels, task.objective)
     return compare_gradients(estimate, _true(server_half, held_out, task))
 
 
 def _true(server_half: nn.Module, samples: AlignmentSet, task: SplitTask) -> tuple[Tensor, ...]:
     return true_gradients(
-        server_half, samples.tensors, samples.labels, task.loss, TRUE_GRADIENT_BATCH
+        server_half, samples.tensors, samples.labels, task.objective, TRUE_GRADIENT_BATCH
     )
 
 

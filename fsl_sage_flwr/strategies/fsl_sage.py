@@ -87,7 +87,7 @@ class FslSage(SplitStrategy):
         super().__init__(task, {"server": self.server, "heads": self.heads}, **settings)
         example = task.to_device(self.smashed.tensors)
         labels = task.objective.example_labels(len(example[0])).to(task.device)
-        check_twice_differentiable(task.new_head("check"), example, labels, task.loss)
+        check_twice_differentiable(task.new_head("check"), example, labels, task.objective)
         self.server_update_interval = server_update_interval
 
     def begin(self, round_: Round) -> Questions[TrainReply]:

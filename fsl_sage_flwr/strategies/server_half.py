@@ -75,7 +75,7 @@ class ServerHalf(Part, ABC):
                     self.task.loss,
                     self.task.autocast,
                 )
-                round_.note_loss(client, loss, len(labels))
+                round_.note_loss(client, loss, self.task.objective.count(labels))
 
     def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Step on what a client uploaded with its reply, in its part of the round."""
@@ -128,7 +128,7 @@ class ServerHalf(Part, ABC):
                     self.task.loss,
                     self.task.autocast,
                 )
-                round_.note_loss(client, loss, len(labels))
+                round_.note_loss(client, loss, self.task.objective.count(labels))
                 answers.append(gradients)
         return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
 

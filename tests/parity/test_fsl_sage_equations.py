@@ -66,7 +66,7 @@ class ByHand:
         order = torch.randperm(len(y), generator=generator)
         fit = order[max(2, -(-len(y) // 11)) :]
         z, y = z[fit], y[fit]
-        (g,) = true_gradients(copy.deepcopy(self.x_s), (z,), y, self.task.loss, 256)
+        (g,) = true_gradients(copy.deepcopy(self.x_s), (z,), y, self.task.objective, 256)
         head, optimizer = self.heads[i], self.head_optimizers[i]
         steps = RECIPE.epochs * len(list(chunks(len(y), RECIPE.batch_size)))
         step = 0

@@ -203,7 +203,9 @@ def test_a_frozen_server_half_and_its_copy_as_head_make_the_steps_of_fsl_sage() 
     ours = sage.client_optimizer(sage.model.client.parameters())
     theirs = fed.client_optimizer(fed.model.client.parameters())
     for inputs, labels in batches:
-        estimated_step(sage.model.client, head, ours, (inputs, labels), sage.loss, sage.autocast)
+        estimated_step(
+            sage.model.client, head, ours, (inputs, labels), sage.objective, sage.autocast
+        )
         smashed = client_forward(fed.model.client, inputs, fed.autocast)
         _, gradients = answer_step(
             fed.model.server, frozen, tuple(t.detach() for t in smashed), labels, fed.loss,

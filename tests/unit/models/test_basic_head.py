@@ -1,8 +1,9 @@
 import torch
-from torch.nn import functional as F
 
 from fsl_sage_flwr.models.basic_head import basic_head
 from fsl_sage_flwr.splitting import estimated_gradients
+
+from ...tasks import CLASSIFICATION
 
 SMASHED = (torch.randn(4, 8, 6, 6, generator=torch.Generator().manual_seed(0)),)
 
@@ -27,7 +28,7 @@ def test_it_is_random_by_the_global_generator_and_copies_nothing():
 
 def test_its_estimate_can_be_aligned():
     model, labels = head(), torch.tensor([0, 1, 2, 0])
-    (estimate,) = estimated_gradients(model, SMASHED, labels, F.cross_entropy, create_graph=True)
+    (estimate,) = estimated_gradients(model, SMASHED, labels, CLASSIFICATION, create_graph=True)
     assert estimate.shape == SMASHED[0].shape
     estimate.pow(2).sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in model.parameters())

@@ -9,6 +9,8 @@ from torch import nn
 from fsl_sage_flwr.models import CATALOGUE, ModelEntry, build_model, register_model
 from fsl_sage_flwr.splitting import as_tensors, build_auxiliary, estimated_step, split
 
+from ...tasks import CLASSIFICATION
+
 SHAPE = (3, 32, 32)
 # The same classes as resnet50 and resnet56, but seconds to prove.
 LIGHT = [name for name in CATALOGUE if name not in ("resnet152", "resnet1202")]
@@ -172,7 +174,7 @@ def test_halves_are_proven_and_the_client_steps_on_its_heads_estimate(name):
         head,
         torch.optim.SGD(halves.client.parameters(), lr=0.1),
         (images, labels),
-        nn.functional.cross_entropy,
+        CLASSIFICATION,
         nullcontext,
     )
     for parameter, old in zip(halves.client.parameters(), before, strict=True):

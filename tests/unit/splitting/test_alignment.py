@@ -14,6 +14,8 @@ from fsl_sage_flwr.splitting import (
     true_gradients,
 )
 
+from ...tasks import CLASSIFICATION
+
 
 def half(seed, dropout=0.0):
     torch.manual_seed(seed)
@@ -28,12 +30,12 @@ def alignment_set():
     smashed = (torch.randn(60, 6, generator=generator),)
     labels = torch.randint(3, (60,), generator=generator)
     server = half(1)
-    return server, smashed, labels, true_gradients(server, smashed, labels, F.cross_entropy, 60)
+    return server, smashed, labels, true_gradients(server, smashed, labels, CLASSIFICATION, 60)
 
 
 def distance(head, alignment_set):
     _, smashed, labels, true = alignment_set
-    (estimate,) = estimated_gradients(copy.deepcopy(head), smashed, labels, F.cross_entropy)
+    (estimate,) = estimated_gradients(copy.deepcopy(head), smashed, labels, CLASSIFICATION)
     return (estimate - true[0]).square().sum().item()
 
 
@@ -41,7 +43,7 @@ def fit(head, alignment_set, recipe, seed=0, optimizer=None, lr=1e-2):
     _, smashed, labels, true = alignment_set
     optimizer = optimizer or torch.optim.Adam(head.parameters(), lr=lr)
     generator = torch.Generator().manual_seed(seed)
-    align(head, optimizer, smashed, labels, true, F.cross_entropy, recipe, generator)
+    align(head, optimizer, smashed, labels, true, CLASSIFICATION, recipe, generator)
     return optimizer
 
 
@@ -61,7 +63,7 @@ def test_an_exact_copy_is_perfect_and_stays_so(alignment_set):
     fit(head, alignment_set, AlignmentRecipe(epochs=2, batch_size=60), optimizer=optimizer)
     for name, parameter in head.named_parameters():
         torch.testing.assert_close(parameter, parameters[name], rtol=0, atol=1e-4)
-    estimate = estimated_gradients(copy.deepcopy(server), smashed, labels, F.cross_entropy)
+    estimate = estimated_gradients(copy.deepcopy(server), smashed, labels, CLASSIFICATION)
     quality = compare_gradients(estimate, true)
     assert quality.cosine == pytest.approx(1.0, abs=1e-6)
     assert quality.relative_error == pytest.approx(0.0, abs=1e-6)

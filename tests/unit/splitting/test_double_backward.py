@@ -19,6 +19,8 @@ from fsl_sage_flwr.splitting.double_backward import PlainHardsigmoid, twice_diff
 from fsl_sage_flwr.strategies import FslSage
 from fsl_sage_flwr.task import SplitTask
 
+from ...tasks import CLASSIFICATION
+
 
 class Functional(nn.Module):
     def __init__(self) -> None:
@@ -45,8 +47,8 @@ def test_an_operation_in_a_forward_is_refused_by_name() -> None:
     smashed = (torch.randn(4, 4),)
     labels = torch.zeros(4, dtype=torch.int64)
     with pytest.raises(SplitError, match=r"'hardsigmoid' in it cannot be differentiated twice"):
-        check_twice_differentiable(Functional(), smashed, labels, F.cross_entropy)
-    check_twice_differentiable(nn.Linear(4, 3), smashed, labels, F.cross_entropy)
+        check_twice_differentiable(Functional(), smashed, labels, CLASSIFICATION)
+    check_twice_differentiable(nn.Linear(4, 3), smashed, labels, CLASSIFICATION)
 
 
 def test_the_strategy_refuses_such_a_head_before_it_starts() -> None:
@@ -82,7 +84,7 @@ def test_heads_of_hardsigmoids_and_of_attention_are_aligned(model: nn.Module, at
     generator = torch.Generator().manual_seed(0)
     recipe = AlignmentRecipe(epochs=1, batch_size=6)
     align(
-        head, optimizer, smashed, torch.tensor([0, 1, 2, 0, 1, 2]), gradients, F.cross_entropy,
+        head, optimizer, smashed, torch.tensor([0, 1, 2, 0, 1, 2]), gradients, CLASSIFICATION,
         recipe, generator,
     )  # fmt: skip
     moved = [not torch.equal(p, b) for p, b in zip(head.parameters(), before, strict=True)]

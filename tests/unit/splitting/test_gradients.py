@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from fsl_sage_flwr.splitting import estimated_gradients, split, true_gradients
 
+from ...tasks import CLASSIFICATION
 from ...thin import SHAPE, thin_resnet
 
 
@@ -49,7 +50,7 @@ def test_true_gradients_are_the_joined_models_per_sample(resnet):
     handle.remove()
     (expected,) = torch.autograd.grad(joined, kept)
     halves.server.train()
-    (got,) = true_gradients(halves.server, (kept[0].detach(),), labels, F.cross_entropy, 8)
+    (got,) = true_gradients(halves.server, (kept[0].detach(),), labels, CLASSIFICATION, 8)
     assert torch.equal(got, expected)
 
 
@@ -57,29 +58,29 @@ def test_true_gradients_are_of_the_sum_of_the_losses():
     server, (smashed, labels) = nn.Linear(6, 3), samples(7)
     leaf = smashed[0].clone().requires_grad_()
     F.cross_entropy(server(leaf), labels, reduction="sum").backward()
-    (got,) = true_gradients(server, smashed, labels, F.cross_entropy, 7)
+    (got,) = true_gradients(server, smashed, labels, CLASSIFICATION, 7)
     torch.testing.assert_close(got, leaf.grad)
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 7, 100])
 def test_true_gradients_do_not_depend_on_the_batches_without_batchnorm(batch_size):
     server, (smashed, labels) = nn.Linear(6, 3), samples(7)
-    (whole,) = true_gradients(server, smashed, labels, F.cross_entropy, 7)
-    (got,) = true_gradients(server, smashed, labels, F.cross_entropy, batch_size)
+    (whole,) = true_gradients(server, smashed, labels, CLASSIFICATION, 7)
+    (got,) = true_gradients(server, smashed, labels, CLASSIFICATION, batch_size)
     assert got.shape == smashed[0].shape
     torch.testing.assert_close(got, whole)
 
 
 def test_true_gradients_normalise_over_each_batch_in_order():
     server, (smashed, labels) = norm_half(), samples(7)
-    (got,) = true_gradients(server, smashed, labels, F.cross_entropy, 3)
+    (got,) = true_gradients(server, smashed, labels, CLASSIFICATION, 3)
     for rows in (slice(0, 3), slice(3, 7)):  # the seventh sample joins the second batch
         # A view, no clone: where in memory rows begin decides about a product's last bit.
         leaf = smashed[0][rows].detach().requires_grad_()
         loss = F.cross_entropy(server(leaf), labels[rows]) * (rows.stop - rows.start)
         (expected,) = torch.autograd.grad(loss, leaf)
         assert torch.equal(got[rows], expected)
-    (otherwise,) = true_gradients(server, smashed, labels, F.cross_entropy, 4)
+    (otherwise,) = true_gradients(server, smashed, labels, CLASSIFICATION, 4)
     assert (got - otherwise).abs().max() > 0.01
 
 
@@ -88,7 +89,7 @@ def test_true_gradients_leave_the_server_half_untouched(resnet):
     server = halves.server.train()
     before = copy.deepcopy(server.state_dict())
     smashed = (torch.randn(6, 8, 4, 4),)
-    true_gradients(server, smashed, torch.arange(6), F.cross_entropy, 3)
+    true_gradients(server, smashed, torch.arange(6), CLASSIFICATION, 3)
     for name, tensor in server.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert all(parameter.grad is None for parameter in server.parameters())
@@ -104,8 +105,8 @@ def test_a_copied_head_estimates_the_true_gradient():
     server, (smashed, labels) = norm_half(), samples(8)
     server[1].running_mean.fill_(3.0)  # train mode does not look at it
     head = copy.deepcopy(server).train()
-    (true,) = true_gradients(server, smashed, labels, F.cross_entropy, 8)
-    (estimated,) = estimated_gradients(head, smashed, labels, F.cross_entropy)
+    (true,) = true_gradients(server, smashed, labels, CLASSIFICATION, 8)
+    (estimated,) = estimated_gradients(head, smashed, labels, CLASSIFICATION)
     assert torch.equal(estimated, true)
     assert not torch.equal(head[1].running_mean, server[1].running_mean)
 
@@ -115,8 +116,8 @@ def test_integer_tensors_get_no_gradient():
     server = TwoInputs()
     (features,), labels = samples(4)
     smashed = (features, torch.tensor([0, 1, 2, 3]))
-    true = true_gradients(server, smashed, labels, F.cross_entropy, 2)
-    estimated = estimated_gradients(server, smashed, labels, F.cross_entropy)
+    true = true_gradients(server, smashed, labels, CLASSIFICATION, 2)
+    estimated = estimated_gradients(server, smashed, labels, CLASSIFICATION)
     assert [gradient.shape for gradient in true] == [(4, 6)]
     assert [gradient.shape for gradient in estimated] == [(4, 6)]
     torch.testing.assert_close(true[0], estimated[0])
@@ -124,15 +125,15 @@ def test_integer_tensors_get_no_gradient():
 
 def test_estimated_gradients_touch_neither_input_nor_head_gradients():
     head, (smashed, labels) = norm_half(), samples(4)
-    estimated_gradients(head, smashed, labels, F.cross_entropy)
+    estimated_gradients(head, smashed, labels, CLASSIFICATION)
     assert not smashed[0].requires_grad
     assert all(parameter.grad is None for parameter in head.parameters())
 
 
 def test_only_create_graph_can_be_differentiated_again():
     head, (smashed, labels) = norm_half(), samples(4)
-    (plain,) = estimated_gradients(head, smashed, labels, F.cross_entropy)
-    (graphed,) = estimated_gradients(head, smashed, labels, F.cross_entropy, create_graph=True)
+    (plain,) = estimated_gradients(head, smashed, labels, CLASSIFICATION)
+    (graphed,) = estimated_gradients(head, smashed, labels, CLASSIFICATION, create_graph=True)
     assert not plain.requires_grad
     graphed.square().sum().backward()
     assert head[0].weight.grad.abs().sum() > 0

@@ -18,6 +18,7 @@ from fsl_sage_flwr.splitting import (
     true_gradients,
 )
 
+from ...tasks import CLASSIFICATION
 from ...thin import SHAPE, thin_resnet
 
 bf16 = partial(autocast, torch.device("cpu"), "bf16")
@@ -69,7 +70,7 @@ def test_split_steps_are_the_joined_models_sgd_steps():
 
         smashed = client_forward(halves.client, x, nullcontext)
         sent = tuple(tensor.detach() for tensor in smashed)
-        gradients = true_gradients(halves.server, sent, labels, F.cross_entropy, 4)
+        gradients = true_gradients(halves.server, sent, labels, CLASSIFICATION, 4)
         client_step(client, smashed, gradients, 4)
         loss = server_step(halves.server, server, sent, labels, F.cross_entropy, nullcontext)
         assert loss == expected.item()
@@ -85,7 +86,7 @@ def test_client_step_forgets_older_gradients():
             parameter.grad = torch.full_like(parameter, stale)
         smashed = client_forward(half.client, x, nullcontext)
         sent = tuple(tensor.detach() for tensor in smashed)
-        gradients = true_gradients(half.server, sent, labels, F.cross_entropy, 8)
+        gradients = true_gradients(half.server, sent, labels, CLASSIFICATION, 8)
         client_step(sgd(half.client), smashed, gradients, 8)
     assert_same_state(halves.client.state_dict(), other.client.state_dict())
 
@@ -117,7 +118,7 @@ def test_a_floating_point_constant_may_cross(first):
     smashed = client_forward(halves.client, x, nullcontext)
     assert len(smashed) == 2
     gradients = true_gradients(
-        halves.server, tuple(t.detach() for t in smashed), labels, F.cross_entropy, 8
+        halves.server, tuple(t.detach() for t in smashed), labels, CLASSIFICATION, 8
     )
     client_step(sgd(halves.client), smashed, gradients, 8)
     F.cross_entropy(joined(x), labels).backward()
@@ -143,7 +144,7 @@ def test_an_integer_tensor_that_crosses_is_passed_by():
     smashed = client_forward(halves.client, x, nullcontext)
     assert {tensor.dtype for tensor in smashed} == {torch.int64, torch.float32}
     sent = tuple(t.detach() for t in smashed)
-    gradients = true_gradients(halves.server, sent, labels, F.cross_entropy, 8)
+    gradients = true_gradients(halves.server, sent, labels, CLASSIFICATION, 8)
     client_step(sgd(halves.client), smashed, gradients, 8)
     F.cross_entropy(joined(x), labels).backward()
     sgd(joined).step()
@@ -160,7 +161,7 @@ def test_estimated_step_follows_the_head_and_moves_the_client_half_only():
     server_before = copy.deepcopy(halves.server.state_dict())
 
     smashed = estimated_step(
-        halves.client, head, sgd(halves.client), (x, labels), F.cross_entropy, nullcontext
+        halves.client, head, sgd(halves.client), (x, labels), CLASSIFICATION, nullcontext
     )
 
     z = by_hand.client(x)
@@ -187,7 +188,7 @@ def test_estimated_step_with_a_copied_head_is_the_joined_step():
     head = copy.deepcopy(halves.server)
     x, labels = batch()
     estimated_step(
-        halves.client, head, sgd(halves.client), (x, labels), F.cross_entropy, nullcontext
+        halves.client, head, sgd(halves.client), (x, labels), CLASSIFICATION, nullcontext
     )
     F.cross_entropy(joined(x), labels).backward()
     sgd(joined).step()
@@ -242,7 +243,7 @@ def test_in_bf16_what_crosses_is_float32():
     assert smashed[0].dtype == torch.float32
     with bf16():
         gradients = estimated_gradients(
-            halves.server, tuple(t.detach() for t in smashed), labels, F.cross_entropy
+            halves.server, tuple(t.detach() for t in smashed), labels, CLASSIFICATION
         )
     assert gradients[0].dtype == torch.float32
     client_step(sgd(halves.client), smashed, gradients, 8)
