@@ -64,6 +64,12 @@ class Objective:
     count : callable
         From labels to how much the mean loss over them is a mean of, and how much they weigh
         in averages: by default the samples; for a language model the tokens that count.
+    test_loss : callable, optional
+        The loss that evaluations report where it is another than the one that is trained on,
+        without label smoothing for example.
+    exponential : str
+        The name under which e to the power of a reported loss is reported too, for example
+        ``perplexity``; empty: it is not.
     """
 
     loss: Loss
@@ -72,11 +78,19 @@ class Objective:
     problem_with: Callable[[Tensor], str | None]
     example_labels: Callable[[int], Tensor]
     count: Callable[[Tensor], int] = len
+    test_loss: Loss | None = None
+    exponential: str = ""
 
     def __post_init__(self) -> None:
-        taken = [name for name in self.score_names if name in RESERVED]
+        names = (*self.score_names, self.exponential)
+        taken = [name for name in names if name in RESERVED or names.count(name) > 1]
         if taken:
-            raise ValueError(f"score_names has {taken[0]!r}, which is taken; choose another name")
+            raise ValueError(f"the score {taken[0]!r} has a name that is taken; choose another")
+
+    def reported_loss(self, output: Any, labels: Tensor) -> float:
+        """Return the mean loss that evaluations report."""
+        loss = self.test_loss or self.loss
+        return loss(output, labels).item()
 
     def total_loss(self, output: Any, labels: Tensor) -> Tensor:
         """Return the sum of the losses of all that counts, a scalar."""

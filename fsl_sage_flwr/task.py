@@ -1,6 +1,5 @@
 """What is trained: the one thing that strategies and client apps are handed."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from .splitting import (
     as_tensors,
     autocast,
     build_auxiliary,
+    copied,
     to_device,
 )
 
@@ -68,6 +68,26 @@ def load_whole_state(module: nn.Module, weights: Weights) -> None:
     module.load_state_dict(weights)
 
 
+def trained_state(module: nn.Module) -> Weights:
+    """Return the parameters that require a gradient, and the buffers: what training changes."""
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    return {name: t for name, t in module.state_dict().items() if name not in frozen}
+
+
+def load_trained_state(module: nn.Module, weights: Weights) -> None:
+    """Load what :func:`trained_state` returned; frozen parameters stay as they are.
+
+    Raises
+    ------
+    KeyError
+        A tensor is missing or unknown.
+    """
+    odd = set(trained_state(module)) ^ set(weights)
+    if odd:
+        raise KeyError(f"{sorted(odd)[0]!r} is missing or unknown; give what trained_state returns")
+    module.load_state_dict(weights, strict=False)
+
+
 @dataclass(frozen=True)
 class SplitTask:
     """A split model, its data, its optimizers and its objective.
@@ -108,9 +128,14 @@ class SplitTask:
         ``loss``. ``dataclasses.replace`` keeps it: give a new one with another loss.
     weights_of, load_weights : callable
         What of a half or a head travels, by name, and how it is put back: by default the whole
-        ``state_dict``. ``load_weights(module, weights_of(module))`` must change nothing.
+        ``state_dict``. ``load_weights(module, weights_of(module))`` must change nothing, and
+        what it leaves out must never change: :func:`trained_state` and
+        :func:`load_trained_state` leave out frozen parameters.
     local_epochs : int
         Passes over the client's data in a round.
+    gradient_batch : int
+        Samples of a pass in which an alignment takes true gradients, and measures estimates.
+        BatchNorm normalises over them; outputs of a language model need much memory.
     device : torch.device
         Where this side computes.
     precision : {"fp32", "bf16"}
@@ -143,6 +168,7 @@ class SplitTask:
     weights_of: Callable[[nn.Module], Weights] = whole_state
     load_weights: Callable[[nn.Module, Weights], None] = load_whole_state
     local_epochs: int = 1
+    gradient_batch: int = 256
     device: torch.device = CPU
     precision: str = "fp32"
     seed: int = 0
@@ -215,7 +241,7 @@ class SplitTask:
 
         BatchNorm refuses one where there is nothing but the batch to normalise over.
         """
-        half = copy.deepcopy(self.model.server).train()
+        half = copied(self.model.server).train()
         one = tuple(tensor[:1] for tensor in self._smashed_on_device())
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
@@ -256,7 +282,7 @@ class SplitTask:
         labels = self.objective.example_labels(len(smashed[0])).to(self.device)
         try:
             with torch.no_grad():
-                self.loss(copy.deepcopy(head).to(self.device).eval()(*smashed), labels)
+                self.loss(copied(head).to(self.device).eval()(*smashed), labels)
         except (RuntimeError, ValueError, IndexError) as error:
             raise SplitError(
                 "the default auxiliary head gives one row of scores a sample, which the loss does "
@@ -267,7 +293,7 @@ class SplitTask:
         if self.num_classes is not None:
             return self.num_classes
         with torch.no_grad():
-            output = logits_of(copy.deepcopy(self.model.server).eval()(*self._smashed_on_device()))
+            output = logits_of(copied(self.model.server).eval()(*self._smashed_on_device()))
         return output.shape[-1] if output.dim() > 1 else 1
 
     def _smashed_on_device(self) -> tuple[Tensor, ...]:

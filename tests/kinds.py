@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fsl_sage_flwr.objective import classification, regression
 from fsl_sage_flwr.splitting import SplitModel, split
-from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
+from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask, adam
 
 
 def generator_of(client: ClientIdentity, seed: int) -> torch.Generator:
@@ -111,8 +111,15 @@ def pairs_task() -> SplitTask:
     )  # fmt: skip
 
 
+def tokens_task() -> SplitTask:
+    from .language import language_task, small_gpt2
+
+    return language_task(small_gpt2(), client_optimizer=adam, server_optimizer=adam)
+
+
 KINDS: dict[str, tuple[Callable[[], SplitTask], str]] = {
     "numbers": (numbers_task, "mean_absolute_error"),
     "label maps": (maps_task, "accuracy"),
     "two inputs, a mapping out": (pairs_task, "accuracy"),
+    "tokens": (tokens_task, "token_accuracy"),
 }

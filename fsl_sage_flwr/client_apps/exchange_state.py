@@ -6,7 +6,6 @@ is done again, from the same parameters, buffers, batches and random numbers, wh
 the node keeps as they were before it.
 """
 
-import copy
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..splitting import copied
+from ..task import SplitTask
 from .client_state import ClientState
 from .optimizer_state import flatten_state, restore_state
 
@@ -56,15 +57,15 @@ class Forward:
     progress: list[float] = field(default_factory=list)
     graph_bytes: int = 0
 
-    def save(self, state: ClientState, version: int) -> None:
+    def save(self, task: SplitTask, state: ClientState, version: int) -> None:
         """Write what it takes to repeat the pass that comes next."""
         totals = [float(self.examples), float(self.lost), self.seconds]
-        tensors = {f"half.{name}": tensor for name, tensor in self.half.state_dict().items()}
+        tensors = {f"half.{name}": t for name, t in task.weights_of(self.half).items()}
         tensors |= {f"optimizer.{k}": tensor for k, tensor in flatten_state(self.optimizer).items()}
         tensors["totals"] = torch.tensor(totals, dtype=torch.float64)
         state.save_file(FILE, tensors, version)
 
-    def load(self, state: ClientState, version: int) -> bool:
+    def load(self, task: SplitTask, state: ClientState, version: int) -> bool:
         """Read what :meth:`save` wrote; False when it is not there."""
         tensors = state.load(FILE, version)
         if tensors is None:
@@ -75,7 +76,7 @@ class Forward:
         for key, tensor in tensors.items():
             part, _, name = key.partition(".")
             parts[part][name] = tensor
-        self.half.load_state_dict(parts["half"])
+        task.load_weights(self.half, parts["half"])
         restore_state(self.optimizer, parts["optimizer"])
         return True
 
@@ -128,7 +129,7 @@ class LiveForwards:
         if run != self._run:
             self.clear()
             self._run = run
-        return self._spare.pop() if self._spare else copy.deepcopy(like)
+        return self._spare.pop() if self._spare else copied(like)
 
     def release(self, forward: Forward) -> None:
         """Take back the half of a pass that has ended."""

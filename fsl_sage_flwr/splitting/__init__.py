@@ -2,6 +2,7 @@
 
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
+from .copying import copied, copied_with
 from .cuts import Cut, Workload, choose_cut, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
@@ -43,6 +44,8 @@ __all__ = [
     "client_step",
     "clip_samples",
     "compare_gradients",
+    "copied",
+    "copied_with",
     "estimated_gradients",
     "estimated_step",
     "evaluate",

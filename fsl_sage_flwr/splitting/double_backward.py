@@ -3,7 +3,6 @@
 Some operations without a double backward are replaced; any other is refused by name.
 """
 
-import copy
 import re
 from contextlib import AbstractContextManager
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..objective import Objective
+from .copying import copied
 from .errors import SplitError
 from .gradients import estimated_gradients
 
@@ -69,7 +69,7 @@ def check_twice_differentiable(
     try:
         with torch.random.fork_rng(devices=[]), plain_attention():
             estimate = estimated_gradients(
-                copy.deepcopy(head), smashed, labels, objective, create_graph=True
+                copied(head), smashed, labels, objective, create_graph=True
             )
             torch.autograd.backward([g.pow(2).sum() for g in estimate])
     except RuntimeError as error:

@@ -75,7 +75,7 @@ def evaluate(
                     for part in parts:
                         output = part(*as_tensors(output))  # type: ignore[arg-type]
                 output, size = as_float(output), objective.count(labels)
-                total_loss += objective.loss(output, labels).item() * size
+                total_loss += objective.reported_loss(output, labels) * size
                 for name, (total, weight) in objective.scored(output, labels).items():
                     before = totals[name]
                     totals[name] = before[0] + total, before[1] + weight

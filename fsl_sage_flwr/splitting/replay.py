@@ -8,13 +8,14 @@ caller must prove that the halves compute what the model computes.
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .copying import copied
 from .errors import SplitError
 from .structures import leaves_of, map_leaves
 from .submodules import ancestors_of, holds_tensors, outermost
@@ -212,7 +213,7 @@ class _Record:
 
 def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
     """Run the model in both modes with two batch sizes, and record the calls."""
-    watched, ancestors = copy.deepcopy(model), ancestors_of(at)
+    watched, ancestors = copied(model), ancestors_of(at)
     larger = tuple(torch.cat([x, x[:1]]) for x in example)
     front: dict[str, list[Any]] = {}
     behind: list[str] = []
@@ -284,28 +285,41 @@ def _owned_by_client(
     owned = {name for name in names if name.startswith(prefixes)}
     elsewhere = (*prefixes, f"{at}.", *(f"{name}." for name in record.behind))
     loose = {name for name in names if not name.startswith(elsewhere)}
-    watched = copy.deepcopy(model)
+    watched = copied(model)
     watched.get_submodule(at).register_forward_pre_hook(_leave, with_kwargs=True)
-    for parameter in watched.parameters():
-        # Frozen parameters need a gradient here too, to show whether they are used.
-        parameter.requires_grad_(parameter.is_floating_point())
-    crossing: list[Tensor] = []
-    state = torch.get_rng_state()
-    try:
-        watched(*example)
-    except _CutReachedError as reached:
-        crossing = [t for t in leaves_of(reached.arguments, Tensor) if t.requires_grad]
-    torch.set_rng_state(state)
-    parameters = {n: p for n, p in watched.named_parameters() if n in loose and p.requires_grad}
-    if parameters and crossing:
-        found = torch.autograd.grad(
-            [t.sum() for t in crossing], list(parameters.values()), allow_unused=True
-        )
-        pairs = zip(parameters, found, strict=True)
+    parameters = {n: p for n, p in watched.named_parameters() if n in loose}
+    if parameters:
+        pairs = zip(parameters, _gradients_at_cut(watched, parameters, example), strict=True)
         owned |= {name for name, gradient in pairs if gradient is not None}
     buffers = {name for name, _ in watched.named_buffers()}
     direct = {name for name in loose & buffers if name.rpartition(".")[0] in ancestors_of(at)}
     return owned | direct
+
+
+def _gradients_at_cut(
+    leaving: nn.Module, parameters: dict[str, nn.Parameter], example: tuple[Tensor, ...]
+) -> Sequence[Tensor | None]:
+    """Return the gradient of each parameter, None for those that nothing that crosses uses.
+
+    Frozen parameters, which copies share, need one too while it is found out.
+    """
+    floating = [p for p in parameters.values() if p.is_floating_point()]
+    frozen = [p for p in floating if not p.requires_grad]
+    found: Iterator[Tensor | None] = iter(())
+    state = torch.get_rng_state()
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_()
+        leaving(*example)
+    except _CutReachedError as reached:
+        crossing = [t.sum() for t in leaves_of(reached.arguments, Tensor) if t.requires_grad]
+        if crossing and floating:
+            found = iter(torch.autograd.grad(crossing, floating, allow_unused=True))
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        torch.set_rng_state(state)
+    return [next(found, None) if p.is_floating_point() else None for p in parameters.values()]
 
 
 def _leave(module: nn.Module, args: Any, kwargs: Any) -> None:

@@ -1,6 +1,5 @@
 """Cut an ``nn.Module`` in two before a named submodule."""
 
-import copy
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from .copying import copied
 from .errors import SplitError, UnfaithfulError
 from .graph import Graph
 from .proof import prove_halves
@@ -31,7 +31,9 @@ class _AncestorTracer(fx.Tracer):
         return module_qualified_name not in self._ancestors
 
 
-def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> SplitModel:
+def split(
+    model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...], *, prove: bool = True
+) -> SplitModel:
     """Cut ``model`` before the submodule named ``at``.
 
     The halves share the model's modules and parameters; nothing is copied. The cut is proven
@@ -52,6 +54,9 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
         no other name has: ``"layers.3"`` for ``"base_model.model.model.layers.3"``.
     example : Tensor or tuple of Tensor
         Inputs of the model, a batch of at least two samples.
+    prove : bool
+        False leaves the proof out, where the same cut of the same model has been proven
+        already: it takes several passes of the model, and their memory.
 
     Returns
     -------
@@ -70,13 +75,18 @@ def split(model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...]) -> Sp
     --------
     >>> halves = split(resnet18(), at="layer3", example=torch.zeros(2, 3, 32, 32))
     """
-    return divide(model, at, example, prove=True)
+    return divide(model, at, example, prove=prove, prove_replay=prove)
 
 
 def divide(
-    model: nn.Module, at: str, example: Tensor | tuple[Tensor, ...], *, prove: bool
+    model: nn.Module,
+    at: str,
+    example: Tensor | tuple[Tensor, ...],
+    *,
+    prove: bool,
+    prove_replay: bool = True,
 ) -> SplitModel:
-    """Cut as :func:`split` does; ``prove=False`` skips the proof of a traced cut."""
+    """Cut as :func:`split` does; say apart whether a traced and a replayed cut are proven."""
     at = _full_name(model, at)
     inputs = as_tensors(example)
     try:
@@ -85,7 +95,7 @@ def divide(
         if prove:
             prove_halves(model, halves, inputs)
     except UnfaithfulError as reason:
-        return _by_replay(model, at, inputs, reason)
+        return _by_replay(model, at, inputs, reason, prove=prove_replay)
     return halves
 
 
@@ -167,7 +177,7 @@ def _by_graph(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> SplitMo
 
 
 def _by_replay(
-    model: nn.Module, at: str, example: tuple[Tensor, ...], reason: SplitError
+    model: nn.Module, at: str, example: tuple[Tensor, ...], reason: SplitError, *, prove: bool
 ) -> SplitModel:
     """Cut by replaying the forward.
 
@@ -176,7 +186,7 @@ def _by_replay(
     try:
         halves = SplitModel(*by_replay(model, at, example), cut=at)
         _refuse_empty(halves)
-        for inputs in (example, *_others_like(model, example)):
+        for inputs in (example, *_others_like(model, example)) if prove else ():
             prove_halves(model, halves, inputs)
     except (SplitError, TypeError, RuntimeError, AttributeError, ValueError, IndexError) as error:
         raise SplitError(
@@ -202,7 +212,7 @@ def _others_like(model: nn.Module, example: tuple[Tensor, ...]) -> list[tuple[Te
     other = tuple(like(tensor).to(tensor.device) for tensor in example)
     try:
         with torch.no_grad():
-            copy.deepcopy(model).eval()(*other)
+            copied(model).eval()(*other)
     except (RuntimeError, IndexError, ValueError):  # the model does not accept these values
         return []
     return [other]
@@ -233,7 +243,7 @@ def _refuse_numbers(
     client_half: nn.Module, example: tuple[Tensor, ...], crossing: list[fx.Node]
 ) -> None:
     with torch.no_grad():
-        values = copy.deepcopy(client_half).eval()(*example)
+        values = copied(client_half).eval()(*example)
     for node, value in zip(crossing, (values,) if len(crossing) == 1 else values, strict=True):
         if not isinstance(value, Tensor) or value.shape[:1] != example[0].shape[:1]:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -1,6 +1,5 @@
 """Auxiliary heads that the server fits to its own gradients, one for each client."""
 
-import copy
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from ..messages import SmashedBatches
 from ..schedules import set_rate
-from ..splitting import AlignmentRecipe
+from ..splitting import AlignmentRecipe, copied_with
 from ..task import SplitTask
 from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet
@@ -121,7 +120,7 @@ class AlignedHeads(Part):
         for client in due:
             of = self._of[client]
             # Copies are aligned, so that an undone round can go back to the old heads.
-            of.head, of.optimizer = copy.deepcopy((of.head, of.optimizer))
+            of.head, of.optimizer = copied_with(of.head, of.optimizer)
             set_rate(of.optimizer, self._task.auxiliary_schedule, round_.number)
         jobs = [
             AlignmentJob(client, of.head, of.optimizer, of.samples)
@@ -169,7 +168,7 @@ class AlignedHeads(Part):
         """Return the heads, their optimizers and the samples."""
         clients = {
             client: {
-                "head": of.head.state_dict(),
+                "head": dict(self._task.weights_of(of.head)),
                 "optimizer": of.optimizer.state_dict(),
                 "tensors": list(of.samples.tensors),
                 "labels": of.samples.labels,
@@ -185,7 +184,7 @@ class AlignedHeads(Part):
         self._of = {}
         for client, saved in state["clients"].items():
             head = self._task.new_head(client)
-            head.load_state_dict(saved["head"])
+            self._task.load_weights(head, saved["head"])
             optimizer = self._task.auxiliary_optimizer(head.parameters())
             optimizer.load_state_dict(saved["optimizer"])
             self._of[client] = AlignedHead(

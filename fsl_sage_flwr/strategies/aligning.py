@@ -1,6 +1,5 @@
 """Align several clients' heads, side by side."""
 
-import copy
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from ..splitting import (
     AlignmentRecipe,
     align,
     compare_gradients,
+    copied,
     estimated_gradients,
     plain_attention,
     true_gradients,
@@ -22,8 +22,6 @@ from ..splitting import (
 from ..task import SplitTask
 from .alignment_set import AlignmentSet
 from .threads import threads_as_before
-
-TRUE_GRADIENT_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -77,21 +75,21 @@ def _align_one(
         for part in job.samples.divided(generator)
     )
     # Work on a copy: computing gradients swaps the module's buffers for a while.
-    server_half = copy.deepcopy(task.model.server)
+    server_half = copied(task.model.server)
     gradients = _true(server_half, fit, task)
     align(
         job.head, job.optimizer, fit.tensors, fit.labels, gradients,
         task.objective, recipe, generator,
     )  # fmt: skip
     # Measure on a copy: a forward pass in training mode moves the running statistics.
-    head = copy.deepcopy(job.head)
+    head = copied(job.head)
     estimate = estimated_gradients(head, held_out.tensors, held_out.labels, task.objective)
     return compare_gradients(estimate, _true(server_half, held_out, task))
 
 
 def _true(server_half: nn.Module, samples: AlignmentSet, task: SplitTask) -> tuple[Tensor, ...]:
     return true_gradients(
-        server_half, samples.tensors, samples.labels, task.objective, TRUE_GRADIENT_BATCH
+        server_half, samples.tensors, samples.labels, task.objective, task.gradient_batch
     )
 
 
@@ -100,8 +98,8 @@ def _draws_random_numbers(task: SplitTask, job: AlignmentJob) -> bool:
     rows = task.to_device(tuple(tensor[:2] for tensor in job.samples.tensors))
     before = torch.get_rng_state()
     with torch.no_grad():
-        copy.deepcopy(job.head)(*rows)
-        copy.deepcopy(task.model.server)(*rows)
+        copied(job.head)(*rows)
+        copied(task.model.server)(*rows)
     moved = not torch.equal(before, torch.get_rng_state())
     torch.set_rng_state(before)
     return moved

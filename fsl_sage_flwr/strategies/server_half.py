@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..messages import SmashedBatches, TrainReply
 from ..schedules import set_rate
-from ..splitting import answer_step, server_step
+from ..splitting import answer_step, copied, server_step
 from ..task import SplitTask
 from .averaging import average
 from .part import Part
@@ -146,20 +146,21 @@ class OneServerHalf(ServerHalf):
 
     def snapshot(self) -> Any:
         """Return values and optimizer state, copied."""
-        return copy.deepcopy((self.task.model.server.state_dict(), self._optimizer.state_dict()))
+        weights = self.task.weights_of(self.task.model.server)
+        return copy.deepcopy((dict(weights), self._optimizer.state_dict()))
 
     def restore(self, saved: Any) -> None:
         """Put both back, as copies: an optimizer steps on the very tensors that it loads."""
         self._load(*copy.deepcopy(saved))
 
     def _load(self, weights: Mapping[str, Any], optimizer: dict[str, Any]) -> None:
-        self.task.model.server.load_state_dict(weights)
+        self.task.load_weights(self.task.model.server, weights)
         self._optimizer.load_state_dict(optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the server half and its optimizer."""
         return {
-            "server_half": self.task.model.server.state_dict(),
+            "server_half": dict(self.task.weights_of(self.task.model.server)),
             "server_optimizer": self._optimizer.state_dict(),
         }
 
@@ -191,9 +192,10 @@ class ServerHalfPerClient(ServerHalf):
         for client in clients:
             if client not in self._halves or not self._keep:
                 known = self._halves.get(client)
-                half = known[0] if known else copy.deepcopy(self.task.model.server)
+                half = known[0] if known else copied(self.task.model.server)
                 self._halves[client] = half, self.task.server_optimizer(half.parameters())
-            self._halves[client][0].load_state_dict(self.task.model.server.state_dict())
+            average_of_all = self.task.weights_of(self.task.model.server)
+            self.task.load_weights(self._halves[client][0], average_of_all)
 
     def half_of(self, client: int) -> Half:
         """Return the client's own."""
@@ -201,8 +203,9 @@ class ServerHalfPerClient(ServerHalf):
 
     def average(self, weights: Mapping[int, float]) -> None:
         """Make the server half the weighted average of these clients' halves."""
-        states = [self._halves[client][0].state_dict() for client in weights]
-        self.task.model.server.load_state_dict(average(states, list(weights.values())))
+        states = [self.task.weights_of(self._halves[client][0]) for client in weights]
+        mean = average(states, list(weights.values()))
+        self.task.load_weights(self.task.model.server, mean)
 
     def undo(self, clients: Iterable[int], saved: Any) -> None:
         """Put clients' optimizers back; one that had none before the round has none again."""
@@ -211,7 +214,7 @@ class ServerHalfPerClient(ServerHalf):
                 self._halves.pop(client, None)
                 continue
             if client not in self._halves:
-                half = copy.deepcopy(self.task.model.server)
+                half = copied(self.task.model.server)
                 self._halves[client] = half, self.task.server_optimizer(half.parameters())
             self._halves[client][1].load_state_dict(copy.deepcopy(saved[client]))
 
@@ -229,11 +232,11 @@ class ServerHalfPerClient(ServerHalf):
     def state_dict(self) -> dict[str, Any]:
         """Return the average and every client's optimizer."""
         return {
-            "server_half": self.task.model.server.state_dict(),
+            "server_half": dict(self.task.weights_of(self.task.model.server)),
             "server_optimizers": self.snapshot(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.task.model.server.load_state_dict(state["server_half"])
+        self.task.load_weights(self.task.model.server, state["server_half"])
         self.restore(state["server_optimizers"])

@@ -29,6 +29,7 @@ BELOW = {
     "codecs": set(),
     "messages": {"codecs"},
     "task": {"objective", "schedules", "seeding", "splitting"},
+    "language": {"batching", "objective", "schedules", "splitting", "task"},
     "options": {"schedules"},
     "registry": {"messages", "options", "splitting", "task"},
     "client_apps": {

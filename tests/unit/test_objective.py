@@ -129,7 +129,7 @@ def own(scores: Any, *names: str, problem: Any = lambda labels: None) -> Objecti
 
 
 def test_a_scores_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(ValueError, match="score_names has 'loss', which is taken"):
+    with pytest.raises(ValueError, match=r"the score .loss. has a name that is taken"):
         own(lambda output, labels: {"loss": (1.0, 1.0)}, "loss")
 
 

@@ -1,7 +1,6 @@
 """Causal language models of Transformers with a PEFT adapter: small, random, every architecture."""
 
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -9,72 +8,8 @@ from torch import Tensor, nn
 
 from fsl_sage_flwr.splitting import SplitError, SplitModel, split
 
+from ...language import ARCHITECTURES, VOCABULARY, cut_of, language_model
 from ...rows import rows
-
-VOCABULARY = 61
-USUAL: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3,
-    "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32,
-    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-GROUPED = {**USUAL, "num_key_value_heads": 1}
-# Each architecture: its configuration, and which of its modules have an adapter.
-ARCHITECTURES: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "GPT2": (
-        {
-            "vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 32,
-            "bos_token_id": 1, "eos_token_id": 2,
-        },
-        ["c_attn"],
-    ),
-    "Llama": (GROUPED, ["q_proj", "v_proj"]),
-    "Qwen2": (GROUPED, ["q_proj", "v_proj"]),
-    "Qwen3": ({**GROUPED, "head_dim": 8}, ["q_proj", "v_proj"]),
-    "Mistral": (GROUPED, ["q_proj", "v_proj"]),
-    "Gemma2": ({**GROUPED, "head_dim": 8}, ["q_proj", "v_proj"]),
-    "GPTNeoX": (USUAL, ["query_key_value"]),
-    "OPT": (
-        {
-            "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3, "ffn_dim": 32,
-            "num_attention_heads": 2, "max_position_embeddings": 32, "word_embed_proj_dim": 16,
-            "pad_token_id": 0,
-        },
-        ["q_proj", "v_proj"],
-    ),
-    "Phi3": (GROUPED, ["qkv_proj"]),
-    "Granite": (GROUPED, ["q_proj", "v_proj"]),
-    "Olmo2": (GROUPED, ["q_proj", "v_proj"]),
-    "SmolLM3": (GROUPED, ["q_proj", "v_proj"]),
-}  # fmt: skip
-
-
-class Logits(nn.Module):
-    """From token ids to the scores of the next token."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, ids: Tensor) -> Tensor:
-        scores: Tensor = self.model(input_ids=ids, use_cache=False).logits
-        return scores
-
-
-def language_model(name: str, *, tied: bool) -> Logits:
-    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
-    torch.manual_seed(0)
-    settings, targets = ARCHITECTURES[name]
-    config = getattr(transformers, f"{name}Config")(**settings, tie_word_embeddings=tied)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    # Not as PEFT begins, with B = 0: outputs would not show whether dropout is the same.
-    adapter = peft.LoraConfig(
-        r=2, lora_alpha=4, lora_dropout=0.1, target_modules=targets, init_lora_weights=False
-    )
-    return Logits(peft.get_peft_model(model, adapter))
-
-
-def cut_of(name: str) -> str:
-    return "transformer.h.1" if name == "GPT2" else "layers.1"
 
 
 def gradients(whole: nn.Module, run: nn.Module | SplitModel, ids: Tensor) -> dict[str, Tensor]:

@@ -106,6 +106,7 @@ BAD_LABELS = {
     "numbers": (torch.tensor(float("nan")), "NaN or infinite"),
     "label maps": (torch.tensor(7), "valid are 0 to 2"),
     "two inputs, a mapping out": (torch.tensor(-1), "valid are 0 to 2"),
+    "tokens": (torch.tensor(99), "valid are 0 to 60, and -100"),
 }
 
 

@@ -1,0 +1,135 @@
+"""A causal language model with an adapter, as a task."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..schedules import Schedule, constant
+from ..splitting import split
+from ..task import (
+    CPU,
+    Batch,
+    ClientIdentity,
+    OptimizerFactory,
+    SplitTask,
+    load_trained_state,
+    trained_state,
+)
+from .heads import blocks_head
+from .objective import next_token
+from .rows import Row, TokenRows, tokenize
+from .scores import TokenScores
+
+Rows = Callable[[ClientIdentity], Sequence[Row]]
+
+EVALUATION_BATCH = 16
+
+
+def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return AdamW with a learning rate of 2e-4, the default of every part."""
+    return torch.optim.AdamW(parameters, lr=2e-4)
+
+
+def causal_lm_task(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    cut: str,
+    rows: Rows,
+    validation_rows: Rows | None = None,
+    max_length: int = 128,
+    batch_size: int = 8,
+    head_blocks: int = 1,
+    label_smoothing: float = 0.0,
+    client_optimizer: OptimizerFactory = adamw,
+    server_optimizer: OptimizerFactory = adamw,
+    auxiliary_optimizer: OptimizerFactory = adamw,
+    client_schedule: Schedule = constant,
+    server_schedule: Schedule = constant,
+    auxiliary_schedule: Schedule = constant,
+    local_epochs: int = 1,
+    device: torch.device = CPU,
+    precision: str = "fp32",
+    seed: int = 0,
+    prove: bool = True,
+) -> SplitTask:
+    """Make a task of a causal language model, split before one of its blocks.
+
+    Only what requires a gradient travels, is averaged and is kept, an adapter's tensors for
+    example: every side must have the same frozen weights already.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of Transformers, usually a ``PeftModel``; what requires a gradient is trained.
+    tokenizer : PreTrainedTokenizer
+        Of Transformers.
+    cut : str
+        First block of the server half, e.g. ``"layers.3"`` or ``"transformer.h.1"``.
+    rows, validation_rows : callable
+        From a client to its prompts and completions; the second for federated evaluation.
+    max_length : int
+        Tokens of a row with its padding, ``T``.
+    batch_size : int
+        Rows of a batch, ``B``.
+    head_blocks : int
+        Blocks of an auxiliary head.
+    label_smoothing : float
+        See :func:`~fsl_sage_flwr.language.next_token`.
+    client_optimizer, server_optimizer, auxiliary_optimizer, client_schedule, server_schedule
+        As in :class:`~fsl_sage_flwr.task.SplitTask`.
+    auxiliary_schedule, local_epochs, device, precision, seed
+        As there.
+    prove : bool
+        Compare the halves with the uncut model first; it takes several passes of it.
+
+    Raises
+    ------
+    SplitError
+        The model cannot be cut there, or a half would have nothing to train.
+    """
+    vocabulary = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    example = torch.zeros(2, max_length, dtype=torch.int64)
+    halves = split(TokenScores(model), cut, example, prove=prove)
+
+    def auxiliary() -> nn.Module:
+        return blocks_head(halves, head_blocks)
+
+    known: dict[tuple[Rows, int, int], TokenRows] = {}
+
+    def tokens(of: Rows, client: ClientIdentity) -> TokenRows:
+        key = of, client.partition_id, client.num_partitions
+        if key not in known:
+            known[key] = tokenize(of(client), tokenizer, max_length, device)
+        return known[key]
+
+    def train_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+        return tokens(rows, client).epoch(batch_size, seed)
+
+    def validation_batches(client: ClientIdentity) -> Iterable[Batch]:
+        return tokens(validation_rows, client).in_order(EVALUATION_BATCH) if validation_rows else ()
+
+    return SplitTask(
+        model=halves,
+        example=example,
+        num_classes=None,
+        train_batches=train_batches,
+        validation_batches=validation_batches if validation_rows else None,
+        client_optimizer=client_optimizer,
+        server_optimizer=server_optimizer,
+        auxiliary_optimizer=auxiliary_optimizer,
+        client_schedule=client_schedule,
+        server_schedule=server_schedule,
+        auxiliary_schedule=auxiliary_schedule,
+        auxiliary=auxiliary,
+        objective=next_token(vocabulary, max_length, label_smoothing=label_smoothing),
+        weights_of=trained_state,
+        load_weights=load_trained_state,
+        local_epochs=local_epochs,
+        device=device,
+        precision=precision,
+        seed=seed,
+        gradient_batch=EVALUATION_BATCH,
+    )

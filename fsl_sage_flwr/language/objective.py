@@ -1,0 +1,76 @@
+"""The objective of a causal language model: the next token, where it counts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..objective import Objective, logits_of
+
+IGNORED = -100
+"""The label of a position that is not learnt: of the prompt and of the padding."""
+
+
+def next_token(vocabulary: int, length: int, *, label_smoothing: float = 0.0) -> Objective:
+    """Return the objective of predicting each token from those before it.
+
+    Labels are ``(B, T)``, the inputs' own token ids, with :data:`IGNORED` where nothing is to be
+    learnt; outputs are scores ``(B, T, V)`` of the token that follows. What counts is the token:
+    means and averages are over those that are not ignored, not over samples.
+
+    Parameters
+    ----------
+    vocabulary : int
+        Scores of a token, ``V``.
+    length : int
+        Tokens of a sample with its padding, ``T``.
+    label_smoothing : float
+        Share of the target that all tokens divide among them, in training; evaluations report
+        the loss without it.
+
+    Returns
+    -------
+    Objective
+        Reports ``token_accuracy``, the share of tokens that have the highest score, and
+        ``perplexity``, e to the power of the loss.
+    """
+
+    def counting(output: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
+        targets = labels[:, 1:]
+        counts = targets != IGNORED
+        return logits_of(output)[:, :-1][counts], targets[counts]
+
+    def mean_loss(output: Any, labels: Tensor, smoothing: float) -> Tensor:
+        scores, targets = counting(output, labels)
+        if not len(targets):
+            return scores.sum()  # 0, and can be differentiated
+        return F.cross_entropy(scores, targets, label_smoothing=smoothing)
+
+    def scores_of(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
+        scores, targets = counting(output, labels)
+        return {"token_accuracy": (int((scores.argmax(dim=1) == targets).sum()), len(targets))}
+
+    def problem_with(labels: Tensor) -> str | None:
+        if labels.dtype != torch.int64 or tuple(labels.shape[1:]) != (length,):
+            wanted = f"int64 ('N', {length})"
+            return f"labels must be {wanted}, not {labels.dtype} {tuple(labels.shape)}"
+        counting = labels[labels != IGNORED]
+        if len(counting) and not 0 <= int(counting.min()) <= int(counting.max()) < vocabulary:
+            return (
+                f"labels run from {int(counting.min())} to {int(counting.max())}; valid are 0 to "
+                f"{vocabulary - 1}, and {IGNORED}"
+            )
+        return None
+
+    return Objective(
+        loss=lambda output, labels: mean_loss(output, labels, label_smoothing),
+        scores=scores_of,
+        score_names=("token_accuracy",),
+        problem_with=problem_with,
+        example_labels=lambda count: torch.zeros(count, length, dtype=torch.int64),
+        count=lambda labels: int((labels[:, 1:] != IGNORED).sum()),
+        test_loss=lambda output, labels: mean_loss(output, labels, 0.0),
+        exponential="perplexity",
+    )

@@ -1,0 +1,119 @@
+"""Prompts and completions as token ids and labels."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, overload
+
+import torch
+from torch import Tensor
+
+from ..batching import batches_of
+from .objective import IGNORED
+
+
+class Row(NamedTuple):
+    """One example: what is given, and what is to be learnt."""
+
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Rows of tokens, padded on the right to one length.
+
+    Attributes
+    ----------
+    ids : Tensor
+        ``(N, T)``, int64.
+    labels : Tensor
+        ``(N, T)``: the completion's ids; :data:`~fsl_sage_flwr.language.IGNORED` for the prompt
+        and the padding.
+    """
+
+    ids: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def epoch(self, batch_size: int, seed: int) -> "TokenEpoch":
+        """Return one pass over all rows; the seed draws the order."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return TokenEpoch(self, order, batch_size)
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over all rows as they are, for evaluation."""
+        for start in range(0, len(self), batch_size):
+            rows = slice(start, start + batch_size)
+            yield self.ids[rows], self.labels[rows]
+
+
+class TokenEpoch(Sequence[tuple[Tensor, Tensor]]):
+    """Batches of one pass over the rows; each is made when it is asked for."""
+
+    def __init__(self, rows: TokenRows, order: Tensor, batch_size: int) -> None:
+        self._rows, self._order = rows, order
+        self._slices = batches_of(len(order), batch_size)
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Tensor, Tensor]]: ...
+
+    def __getitem__(
+        self, index: int | slice
+    ) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        chosen = self._order[self._slices[index]].to(self._rows.ids.device)
+        return self._rows.ids[chosen], self._rows.labels[chosen]
+
+
+def tokenize(
+    rows: Sequence[Row], tokenizer: Any, max_length: int, device: torch.device
+) -> TokenRows:
+    """Turn rows into tokens.
+
+    A row is its prompt, its completion and the tokenizer's end of a text. What is longer than
+    ``max_length`` loses its end; a row of which nothing is left to learn is left out.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Prompts end in what separates them from completions, a blank for example.
+    tokenizer : PreTrainedTokenizer
+        Of Transformers.
+    max_length : int
+        Tokens of a row, ``T``.
+    device : torch.device
+        Where the tokens are kept.
+
+    Raises
+    ------
+    ValueError
+        The tokenizer has no end of a text, or fewer than two rows have anything to learn.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise ValueError("the tokenizer has no eos_token: set one, completions end with it")
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    ids = torch.full((len(rows), max_length), padding)
+    labels = torch.full((len(rows), max_length), IGNORED)
+    for k, row in enumerate(rows):
+        prompt = tokenizer(row.prompt, add_special_tokens=False).input_ids
+        completion = [*tokenizer(row.completion, add_special_tokens=False).input_ids, end]
+        tokens = torch.tensor([*prompt, *completion][:max_length])
+        ids[k, : len(tokens)] = tokens
+        labels[k, len(prompt) : len(tokens)] = tokens[len(prompt) :]
+    learnt = (labels[:, 1:] != IGNORED).any(dim=1)
+    if int(learnt.sum()) < 2:
+        raise ValueError(
+            f"max_length = {max_length}: of {len(rows)} rows {int(learnt.sum())} have a token of "
+            "their completion within it; at least two are needed: give a greater one"
+        )
+    return TokenRows(ids[learnt].to(device), labels[learnt].to(device))

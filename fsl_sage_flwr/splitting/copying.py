@@ -1,0 +1,29 @@
+"""Copies of modules that share what is never trained."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def copied(module: ModuleT) -> ModuleT:
+    """Copy a module; parameters that require no gradient are shared, not copied.
+
+    A copy of a half of a language model with an adapter is then as large as the adapter.
+    """
+    return copy.deepcopy(module, _frozen(module))
+
+
+def copied_with(
+    module: ModuleT, optimizer: torch.optim.Optimizer
+) -> tuple[ModuleT, torch.optim.Optimizer]:
+    """Copy a module as :func:`copied` does, and the optimizer of its parameters with it."""
+    return copy.deepcopy((module, optimizer), _frozen(module))
+
+
+def _frozen(module: nn.Module) -> dict[int, nn.Parameter]:
+    """Return what ``deepcopy`` takes for copies that it has made already."""
+    return {id(p): p for p in module.parameters() if not p.requires_grad}

@@ -1,0 +1,95 @@
+"""Small random causal language models of Transformers with a PEFT adapter, and a task of one."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fsl_sage_flwr.language import Row, causal_lm_task
+from fsl_sage_flwr.language.scores import TokenScores
+from fsl_sage_flwr.task import ClientIdentity, SplitTask
+
+VOCABULARY = 61
+USUAL: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3,
+    "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+GROUPED = {**USUAL, "num_key_value_heads": 1}
+# Each architecture: its configuration, and which of its modules have an adapter.
+ARCHITECTURES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "GPT2": (
+        {
+            "vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 32,
+            "bos_token_id": 1, "eos_token_id": 2,
+        },
+        ["c_attn"],
+    ),
+    "Llama": (GROUPED, ["q_proj", "v_proj"]),
+    "Qwen2": (GROUPED, ["q_proj", "v_proj"]),
+    "Qwen3": ({**GROUPED, "head_dim": 8}, ["q_proj", "v_proj"]),
+    "Mistral": (GROUPED, ["q_proj", "v_proj"]),
+    "Gemma2": ({**GROUPED, "head_dim": 8}, ["q_proj", "v_proj"]),
+    "GPTNeoX": (USUAL, ["query_key_value"]),
+    "OPT": (
+        {
+            "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3, "ffn_dim": 32,
+            "num_attention_heads": 2, "max_position_embeddings": 32, "word_embed_proj_dim": 16,
+            "pad_token_id": 0,
+        },
+        ["q_proj", "v_proj"],
+    ),
+    "Phi3": (GROUPED, ["qkv_proj"]),
+    "Granite": (GROUPED, ["q_proj", "v_proj"]),
+    "Olmo2": (GROUPED, ["q_proj", "v_proj"]),
+    "SmolLM3": (GROUPED, ["q_proj", "v_proj"]),
+}  # fmt: skip
+
+
+def language_model(name: str, *, tied: bool) -> TokenScores:
+    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+    torch.manual_seed(0)
+    settings, targets = ARCHITECTURES[name]
+    config = getattr(transformers, f"{name}Config")(**settings, tie_word_embeddings=tied)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    # Not as PEFT begins, with B = 0: outputs would not show whether dropout is the same.
+    adapter = peft.LoraConfig(
+        r=2, lora_alpha=4, lora_dropout=0.1, target_modules=targets, init_lora_weights=False
+    )
+    return TokenScores(peft.get_peft_model(model, adapter))
+
+
+def cut_of(name: str) -> str:
+    return "transformer.h.1" if name == "GPT2" else "layers.1"
+
+
+class Letters:
+    """A tokenizer whose tokens are letters."""
+
+    eos_token_id, pad_token_id = 2, 0
+
+    def __call__(self, text: str, *, add_special_tokens: bool = True) -> SimpleNamespace:
+        return SimpleNamespace(input_ids=[3 + ord(letter) % 50 for letter in text])
+
+
+def rows_of(client: ClientIdentity) -> Sequence[Row]:
+    """Every client has rows of its own, of several lengths: the lengths are their weights."""
+    return [Row(f"{k} ", "abcdefgh"[: 2 + client.partition_id + k % 3]) for k in range(10)]
+
+
+def small_gpt2() -> nn.Module:
+    """Return a model; every call gives the same values."""
+    with torch.random.fork_rng(devices=[]):
+        return language_model("GPT2", tied=True).model
+
+
+def language_task(model: nn.Module, **changes: Any) -> SplitTask:
+    """Make a task of a model."""
+    settings: dict[str, Any] = {
+        "cut": "transformer.h.1", "rows": rows_of, "validation_rows": rows_of, "max_length": 10,
+        "batch_size": 4, "prove": False,
+    }  # fmt: skip
+    return causal_lm_task(model, Letters(), **{**settings, **changes})
