@@ -68,26 +68,6 @@ def load_whole_state(module: nn.Module, weights: Weights) -> None:
     module.load_state_dict(weights)
 
 
-def trained_state(module: nn.Module) -> Weights:
-    """Return the parameters that require a gradient, and the buffers: what training changes."""
-    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
-    return {name: t for name, t in module.state_dict().items() if name not in frozen}
-
-
-def load_trained_state(module: nn.Module, weights: Weights) -> None:
-    """Load what :func:`trained_state` returned; frozen parameters stay as they are.
-
-    Raises
-    ------
-    KeyError
-        A tensor is missing or unknown.
-    """
-    odd = set(trained_state(module)) ^ set(weights)
-    if odd:
-        raise KeyError(f"{sorted(odd)[0]!r} is missing or unknown; give what trained_state returns")
-    module.load_state_dict(weights, strict=False)
-
-
 @dataclass(frozen=True)
 class SplitTask:
     """A split model, its data, its optimizers and its objective.
@@ -128,9 +108,8 @@ class SplitTask:
         ``loss``. ``dataclasses.replace`` keeps it: give a new one with another loss.
     weights_of, load_weights : callable
         What of a half or a head travels, by name, and how it is put back: by default the whole
-        ``state_dict``. ``load_weights(module, weights_of(module))`` must change nothing, and
-        what it leaves out must never change: :func:`trained_state` and
-        :func:`load_trained_state` leave out frozen parameters.
+        ``state_dict``. ``load_weights(module, weights_of(module))`` must change nothing.
+        ``trained_state`` and ``load_trained_state`` of ``splitting`` leave out frozen parameters.
     local_epochs : int
         Passes over the client's data in a round.
     gradient_batch : int

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..splitting import copied
-from ..task import SplitTask
+from ..splitting import copied, load_trained_state, trained_state
 from .client_state import ClientState
 from .optimizer_state import flatten_state, restore_state
 
@@ -57,15 +56,15 @@ class Forward:
     progress: list[float] = field(default_factory=list)
     graph_bytes: int = 0
 
-    def save(self, task: SplitTask, state: ClientState, version: int) -> None:
+    def save(self, state: ClientState, version: int) -> None:
         """Write what it takes to repeat the pass that comes next."""
         totals = [float(self.examples), float(self.lost), self.seconds]
-        tensors = {f"half.{name}": t for name, t in task.weights_of(self.half).items()}
+        tensors = {f"half.{name}": t for name, t in trained_state(self.half).items()}
         tensors |= {f"optimizer.{k}": tensor for k, tensor in flatten_state(self.optimizer).items()}
         tensors["totals"] = torch.tensor(totals, dtype=torch.float64)
         state.save_file(FILE, tensors, version)
 
-    def load(self, task: SplitTask, state: ClientState, version: int) -> bool:
+    def load(self, state: ClientState, version: int) -> bool:
         """Read what :meth:`save` wrote; False when it is not there."""
         tensors = state.load(FILE, version)
         if tensors is None:
@@ -76,7 +75,7 @@ class Forward:
         for key, tensor in tensors.items():
             part, _, name = key.partition(".")
             parts[part][name] = tensor
-        task.load_weights(self.half, parts["half"])
+        load_trained_state(self.half, parts["half"])
         restore_state(self.optimizer, parts["optimizer"])
         return True
 

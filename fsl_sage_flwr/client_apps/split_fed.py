@@ -112,7 +112,7 @@ def exchange(message: Message, context: Context, task: SplitTask) -> Message:
     current = _Exchange(request, context, task)
     forward = current.begin() if request.exchange == 0 else current.step()
     forward.seconds += time.perf_counter() - began
-    forward.save(task, current.state, current.version(request.exchange))
+    forward.save(current.state, current.version(request.exchange))
     began = time.perf_counter()
     labels, batches = current.forward(forward, request.exchange)
     sent = [tuple(tensor.detach() for tensor in tensors) for tensors in forward.smashed]
@@ -216,7 +216,7 @@ class _Exchange:
     def _replay(self) -> Forward:
         half, before = self._half(), self.request.exchange - 1
         forward = Forward(half, self.task.client_optimizer(half.parameters()))
-        if not forward.load(self.task, self.state, self.version(before)):
+        if not forward.load(self.state, self.version(before)):
             raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
         self.forward(forward, before)
         return forward

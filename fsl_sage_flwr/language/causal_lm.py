@@ -7,15 +7,13 @@ import torch
 from torch import nn
 
 from ..schedules import Schedule, constant
-from ..splitting import split
+from ..splitting import load_trained_state, split, trained_state
 from ..task import (
     CPU,
     Batch,
     ClientIdentity,
     OptimizerFactory,
     SplitTask,
-    load_trained_state,
-    trained_state,
 )
 from .heads import blocks_head
 from .objective import next_token

@@ -20,6 +20,7 @@ from .steps import (
     estimated_step,
     server_step,
 )
+from .trained import load_trained_state, trained_state
 
 __all__ = [
     "AlignmentQuality",
@@ -50,12 +51,14 @@ __all__ = [
     "estimated_step",
     "evaluate",
     "list_cuts",
+    "load_trained_state",
     "plain_attention",
     "seeded_normal",
     "server_step",
     "split",
     "split_pair",
     "to_device",
+    "trained_state",
     "true_gradients",
     "unpredictable_normal",
 ]

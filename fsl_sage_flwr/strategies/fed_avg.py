@@ -97,7 +97,7 @@ class FullModelFedAvg(SplitStrategy):
         return evaluate_halves(self.task, ArrayRecord(dict(client)), batches)
 
     def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the weights of both halves in an average."""
+        """Return the state_dicts of both halves in an average."""
         return super().model_state(ArrayRecord(dict(self._load(arrays))))
 
     def score(self, reply: Message) -> Evaluation:

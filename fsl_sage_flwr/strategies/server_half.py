@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..messages import SmashedBatches, TrainReply
 from ..schedules import set_rate
-from ..splitting import answer_step, copied, server_step
+from ..splitting import answer_step, copied, load_trained_state, server_step, trained_state
 from ..task import SplitTask
 from .averaging import average
 from .part import Part
@@ -146,21 +146,21 @@ class OneServerHalf(ServerHalf):
 
     def snapshot(self) -> Any:
         """Return values and optimizer state, copied."""
-        weights = self.task.weights_of(self.task.model.server)
-        return copy.deepcopy((dict(weights), self._optimizer.state_dict()))
+        weights = trained_state(self.task.model.server)
+        return copy.deepcopy((weights, self._optimizer.state_dict()))
 
     def restore(self, saved: Any) -> None:
         """Put both back, as copies: an optimizer steps on the very tensors that it loads."""
         self._load(*copy.deepcopy(saved))
 
     def _load(self, weights: Mapping[str, Any], optimizer: dict[str, Any]) -> None:
-        self.task.load_weights(self.task.model.server, weights)
+        load_trained_state(self.task.model.server, weights)
         self._optimizer.load_state_dict(optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the server half and its optimizer."""
         return {
-            "server_half": dict(self.task.weights_of(self.task.model.server)),
+            "server_half": trained_state(self.task.model.server),
             "server_optimizer": self._optimizer.state_dict(),
         }
 
@@ -194,8 +194,8 @@ class ServerHalfPerClient(ServerHalf):
                 known = self._halves.get(client)
                 half = known[0] if known else copied(self.task.model.server)
                 self._halves[client] = half, self.task.server_optimizer(half.parameters())
-            average_of_all = self.task.weights_of(self.task.model.server)
-            self.task.load_weights(self._halves[client][0], average_of_all)
+            average_of_all = trained_state(self.task.model.server)
+            load_trained_state(self._halves[client][0], average_of_all)
 
     def half_of(self, client: int) -> Half:
         """Return the client's own."""
@@ -203,9 +203,9 @@ class ServerHalfPerClient(ServerHalf):
 
     def average(self, weights: Mapping[int, float]) -> None:
         """Make the server half the weighted average of these clients' halves."""
-        states = [self.task.weights_of(self._halves[client][0]) for client in weights]
+        states = [trained_state(self._halves[client][0]) for client in weights]
         mean = average(states, list(weights.values()))
-        self.task.load_weights(self.task.model.server, mean)
+        load_trained_state(self.task.model.server, mean)
 
     def undo(self, clients: Iterable[int], saved: Any) -> None:
         """Put clients' optimizers back; one that had none before the round has none again."""
@@ -232,11 +232,11 @@ class ServerHalfPerClient(ServerHalf):
     def state_dict(self) -> dict[str, Any]:
         """Return the average and every client's optimizer."""
         return {
-            "server_half": dict(self.task.weights_of(self.task.model.server)),
+            "server_half": trained_state(self.task.model.server),
             "server_optimizers": self.snapshot(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.task.load_weights(self.task.model.server, state["server_half"])
+        load_trained_state(self.task.model.server, state["server_half"])
         self.restore(state["server_optimizers"])

@@ -207,10 +207,12 @@ class SplitStrategy(FedAvg):
         return evaluate_halves(self.task, arrays, batches)
 
     def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the weights of the client half and the server half as they are now."""
-        task = self.task
-        task.load_weights(task.model.client, arrays.to_torch_state_dict())
-        return dict(task.weights_of(task.model.client)), dict(task.weights_of(task.model.server))
+        """Return the state_dicts of the client half and the server half as they are now."""
+        self.task.load_weights(self.task.model.client, arrays.to_torch_state_dict())
+        return (
+            dict(self.task.model.client.state_dict()),
+            dict(self.task.model.server.state_dict()),
+        )
 
     def start(
         self,
