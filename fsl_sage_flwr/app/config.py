@@ -10,7 +10,7 @@ import torch
 
 from ..algorithms import DEFAULT
 from ..codecs import NONE
-from ..data import AUGMENTATIONS, DATASETS, DISTRIBUTIONS, local_copy
+from ..data import DISTRIBUTIONS
 from ..messages import (
     AS_COMPRESSION_SAYS,
     PRESETS,
@@ -18,7 +18,6 @@ from ..messages import (
     compression_of,
     problem_with_codec,
 )
-from ..models import CATALOGUE
 from ..options import (
     Check,
     Options,
@@ -35,6 +34,8 @@ from ..splitting import Workload
 from ..splitting.precision import PRECISIONS
 from ..strategies import StrategySettings
 from ..strategies.common_options import ExchangeOptions, HeadOptions
+from ..task_registry import TASKS, task_option_fields
+from ..tasks import DEFAULT_TASK
 from .trackers import TRACKERS
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -43,16 +44,6 @@ SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary-lr-schedule")
 
 class ConfigError(ValueError):
     """The run configuration is wrong; one line says what is wrong, what is valid and the fix."""
-
-
-def _dataset(value: Any) -> str | None:
-    _, directory = local_copy(str(value)) or (None, str(value))
-    if value in DATASETS or directory.startswith("/"):
-        return None
-    return (
-        f"valid are {', '.join(DATASETS)}, the absolute path of a local dataset directory, or "
-        "NAME:PATH for a local copy of a named dataset"
-    )
 
 
 def _folder_name(value: Any) -> str | None:
@@ -87,22 +78,22 @@ def _tracker(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Resolved run configuration: the keys of every run, and the options of its algorithm.
+    """Resolved run configuration: the keys of every run, and its algorithm's and its task's.
 
     ``batch_size`` is the key ``batch-size``, ``options.align_interval`` is ``align-interval``;
     docs/configuration.md explains each key.
     """
 
     algorithm: str = option(DEFAULT, registered(ALGORITHMS))
-    model: str = option("simple_conv", registered(CATALOGUE))
+    task: str = option(DEFAULT_TASK, registered(TASKS))
+    model: str = option("simple_conv")
     cut: str = option("")
     client_max_params: int = option(0, at_least(0))
     client_max_flops: int = option(0, at_least(0))
-    dataset: str = option("digits", _dataset)
+    dataset: str = option("digits")
     distribution: str = option("iid", registered(DISTRIBUTIONS))
     alpha: float = option(1.0, at_least(0, above=True))
     shards_per_client: int = option(2, at_least(1))
-    augmentation: str = option("auto", one_of(*AUGMENTATIONS))
     num_server_rounds: int = option(40, at_least(1))
     local_epochs: int = option(1, at_least(1))
     batch_size: int = option(32, at_least(2))
@@ -142,16 +133,19 @@ class RunConfig:
     run_name: str = option("", _folder_name)
     tracker: str = option("", _tracker)
     options: Options = None  # type: ignore[assignment]  # __post_init__ sets the algorithm's
+    task_options: Options = None  # type: ignore[assignment]  # and the task's
 
     def __post_init__(self) -> None:
         if self.options is None:
             object.__setattr__(self, "options", _options_of(self.algorithm)())
+        if self.task_options is None:
+            object.__setattr__(self, "task_options", _options_of_task(self.task)())
 
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Any]) -> "RunConfig":
         """Check a run configuration and fill in the defaults.
 
-        Keys of other algorithms are checked too, but not kept.
+        Keys of other algorithms and tasks are checked too, but not kept.
 
         Parameters
         ----------
@@ -163,13 +157,13 @@ class RunConfig:
         ConfigError
             A key is unknown, or a value has the wrong type or is not valid.
         """
-        core, of_algorithms = declared(cls), option_fields()
-        known = {**core, **of_algorithms}
-        both = sorted(set(core) & set(of_algorithms))
+        core, of_algorithms, of_tasks = declared(cls), option_fields(), task_option_fields()
+        known = {**core, **of_tasks, **of_algorithms}
+        both = sorted(set(core) & {*of_algorithms, *of_tasks} or set(of_algorithms) & set(of_tasks))
         if both:
             raise ConfigError(
-                f"key {both[0]!r} belongs to every run, and a registered algorithm declares "
-                "it too; rename the algorithm's option"
+                f"key {both[0]!r} belongs to every run, or to a task, and a registered algorithm "
+                "or task declares it too; rename its option"
             )
         values = {}
         for key, value in run_config.items():
@@ -178,8 +172,12 @@ class RunConfig:
                 hint = f"did you mean {close[0]!r}?" if close else f"valid are {', '.join(known)}"
                 raise ConfigError(f"unknown key {key!r}: {hint}")
             values[key] = _converted(key, value, type(known[key].default))
+        of_the_task = TASKS[values["task"]].checks if values.get("task") in TASKS else {}
+        if "task" not in values:
+            of_the_task = TASKS[cls.task].checks
         for key, entry in known.items():
-            check, value = entry.metadata["check"], values.get(key, entry.default)
+            check = of_the_task.get(key, entry.metadata["check"])
+            value = values.get(key, entry.default)
             problem = check(value) if check else None
             if problem:
                 raise ConfigError(f"{key} = {value!r}: {problem}")
@@ -197,7 +195,9 @@ class RunConfig:
         core = {f.name: values[key] for key, f in declared(cls).items() if key in values}
         kind = _options_of(core.get("algorithm", cls.algorithm))
         own = {f.name: values[key] for key, f in declared(kind).items() if key in values}
-        return cls(**core, options=kind(**own))
+        of_task = _options_of_task(core.get("task", cls.task))
+        given = {f.name: values[key] for key, f in declared(of_task).items() if key in values}
+        return cls(**core, options=kind(**own), task_options=of_task(**given))
 
     def _check_together(self) -> None:
         """Refuse values that do not fit together.
@@ -216,7 +216,7 @@ class RunConfig:
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
                 )
         self._check_smashed_noise()
-        problem = self.options.problem()
+        problem = self.options.problem() or self.task_options.problem()
         if problem:
             raise ConfigError(problem)
 
@@ -292,7 +292,7 @@ class RunConfig:
 
     def to_run_config(self) -> dict[str, Any]:
         """Return all keys of the run in kebab-case with their values, as in ``config.json``."""
-        parts = (self, self.options)
+        parts = (self, self.task_options, self.options)
         return {key: getattr(part, f.name) for part in parts for key, f in
                 declared(type(part)).items()}  # fmt: skip
 
@@ -302,10 +302,13 @@ class RunConfig:
         These include all keys of other algorithms, unless the run's algorithm is not
         registered here.
         """
-        own = declared(type(self.options))
+        own, of_task = declared(type(self.options)), declared(type(self.task_options))
         others = [key for key in option_fields() if key not in own]
         idle = dict.fromkeys(others if self.algorithm in ALGORITHMS else [], "algorithm")
-        return {**idle, **self.options.idle(), **dict(self._idle_in_the_core())}
+        others = [key for key in task_option_fields() if key not in of_task]
+        idle |= dict.fromkeys(others if self.task in TASKS else [], "task")
+        of_options = {**self.options.idle(), **self.task_options.idle()}
+        return {**idle, **of_options, **dict(self._idle_in_the_core())}
 
     def _idle_in_the_core(self) -> Iterable[tuple[str, str]]:
         if self.distribution in ("iid", "noniid", "natural"):
@@ -339,12 +342,18 @@ class RunConfig:
 
 def all_defaults() -> dict[str, Any]:
     """Return all possible keys of a run configuration with their defaults."""
-    return {key: f.default for key, f in {**declared(RunConfig), **option_fields()}.items()}
+    fields = {**declared(RunConfig), **task_option_fields(), **option_fields()}
+    return {key: f.default for key, f in fields.items()}
 
 
 def _options_of(algorithm: str) -> type[Options]:
     """Return the options class of an algorithm; an empty one if it is not registered here."""
     return ALGORITHMS[algorithm].options if algorithm in ALGORITHMS else Options
+
+
+def _options_of_task(task: str) -> type[Options]:
+    """Return the options class of a kind of task; an empty one if it is not registered here."""
+    return TASKS[task].options if task in TASKS else Options
 
 
 def _converted(key: str, value: Any, kind: type) -> Any:

@@ -1,8 +1,9 @@
 """Evaluate, record and save each round."""
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from flwr.app import ArrayRecord, MetricRecord
 
+from ..splitting import Evaluation
 from ..strategies import SplitStrategy, to_record
 from ..task import Batch
 from .config import SCHEDULE_KEYS, ConfigError, RunConfig
@@ -17,6 +19,8 @@ from .results import RunDirectory
 from .trackers import Tracker
 
 log = logging.getLogger("flwr.fsl_sage")
+
+LARGEST_EXPONENT = 700.0  # of a float
 
 # Keys that may differ between a checkpoint's configuration and the run that resumes from it.
 FREE_TO_CHANGE = {
@@ -97,18 +101,18 @@ class Recorder:
         before_test = time.perf_counter()
         evaluation = self._strategy.evaluate(arrays, self._test_batches)
         now = time.perf_counter()
-        row = self._row(evaluation.accuracy, evaluation.loss)
+        row = self._row(evaluation)
         row["evaluation_seconds"] = round(now - before_test, 3)
         row["seconds"] = round(now - self._round_began, 3)
         self._round_began = now
-        best = max((r["test_accuracy"] for r in self._rows), default=-1.0)
+        is_best = all(self._merit(row) > self._merit(earlier) for earlier in self._rows)
         self._rows.append(row)
         clients = [asdict(client) for client in self._strategy.client_rounds()]
         self._client_rows += clients
         self._directory.append_history(row, clients)
         self._tracker.log(row)
         self._log(row)
-        self._save(arrays, is_best=row["test_accuracy"] > best)
+        self._save(arrays, is_best=is_best)
         threshold = self._config.comm_threshold_mb * 2**20
         if threshold and self._strategy.ledger.total >= threshold:
             log.info("%.1f MiB reach comm-threshold-mb", self._strategy.ledger.total / 2**20)
@@ -169,16 +173,22 @@ class Recorder:
         self._completed = True
         self._write_summary("completed")
 
-    def _row(self, accuracy: float, loss: float) -> dict[str, Any]:
+    @staticmethod
+    def _merit(row: Mapping[str, Any]) -> float:
+        """Return what the best round has most of: accuracy, or else less loss."""
+        accuracy, loss = row["test_accuracy"], row["test_loss"]
+        return float(-loss if accuracy is None else accuracy)
+
+    def _row(self, evaluation: Evaluation) -> dict[str, Any]:
         summary, ledger = self._strategy.last_round, self._strategy.ledger
         bytes_now, validation = ledger.by_kind(), summary.validation
         this_round = {key: bytes_now[key] - self._bytes_before[key] for key in bytes_now}
         self._bytes_before = bytes_now
         return {
             "round": summary.round,
-            "test_accuracy": accuracy,
-            "test_loss": loss,
-            "validation_accuracy": validation.accuracy if validation else None,
+            "test_accuracy": _accuracy(evaluation),
+            "test_loss": evaluation.loss,
+            "validation_accuracy": _accuracy(validation),
             "validation_loss": validation.loss if validation else None,
             "train_loss": summary.train_loss,
             "comm_bytes": ledger.total,
@@ -195,12 +205,25 @@ class Recorder:
             "alignment_relative_error": summary.alignment_relative_error,
             "clients": summary.clients,
             "failures": len(summary.failures),
+            **self._other_scores("test", evaluation),
+            **(self._other_scores("validation", validation) if validation else {}),
         }
 
+    def _other_scores(self, prefix: str, evaluation: Evaluation) -> dict[str, float]:
+        """Return what the objective reports beside loss and accuracy, by column."""
+        found = {name: score.value for name, score in evaluation.scores.items()}
+        found.pop("accuracy", None)
+        exponential = self._strategy.task.objective.exponential
+        if exponential:
+            found[exponential] = math.exp(min(evaluation.loss, LARGEST_EXPONENT))
+        return {f"{prefix}_{name}": value for name, value in found.items()}
+
     def _log(self, row: dict[str, Any]) -> None:
+        accuracy = row["test_accuracy"]
         log.info(
-            "round %d/%d: accuracy %.2f %%, loss %.4f, %.1f MiB so far, %.1f s",
-            row["round"], self._config.num_server_rounds, 100 * row["test_accuracy"],
+            "round %d/%d: %sloss %.4f, %.1f MiB so far, %.1f s",
+            row["round"], self._config.num_server_rounds,
+            "" if accuracy is None else f"accuracy {accuracy:.2%}, ".replace("%", " %"),
             row["test_loss"], row["comm_bytes"] / 2**20, row["seconds"],
         )  # fmt: skip
 
@@ -235,7 +258,7 @@ class Recorder:
             self._directory.write_checkpoint(self._directory.latest, self._state(self._arrays))
 
     def _write_summary(self, status: str) -> None:
-        best = max(self._rows, key=lambda row: row["test_accuracy"], default={})
+        best = max(self._rows, key=self._merit, default={})
         last = self._rows[-1] if self._rows else {}
         self._directory.write_summary(
             {
@@ -245,6 +268,7 @@ class Recorder:
                 "final_accuracy": last.get("test_accuracy"),
                 "final_loss": last.get("test_loss"),
                 "best_accuracy": best.get("test_accuracy"),
+                "best_loss": best.get("test_loss"),
                 "best_round": best.get("round"),
                 "comm_bytes": last.get("comm_bytes", 0),
                 "comm_bytes_reference": last.get("comm_bytes_reference", 0),
@@ -252,3 +276,9 @@ class Recorder:
                 "seconds": round(time.perf_counter() - self._began, 3),
             }
         )
+
+
+def _accuracy(evaluation: Evaluation | None) -> float | None:
+    """Return the share of labels that got the highest score, if the objective reports it."""
+    score = evaluation.scores.get("accuracy") if evaluation else None
+    return score.value if score else None

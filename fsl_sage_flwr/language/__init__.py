@@ -2,12 +2,15 @@
 
 from .causal_lm import causal_lm_task
 from .heads import BlocksHead, blocks_head
+from .kind import KIND, CausalLmOptions
 from .objective import IGNORED, next_token
 from .rows import Row, TokenRows, tokenize
 
 __all__ = [
     "IGNORED",
+    "KIND",
     "BlocksHead",
+    "CausalLmOptions",
     "Row",
     "TokenRows",
     "blocks_head",

@@ -1,6 +1,6 @@
 """A causal language model with an adapter, as a task."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,10 +17,8 @@ from ..task import (
 )
 from .heads import blocks_head
 from .objective import next_token
-from .rows import Row, TokenRows, tokenize
+from .rows import Rows, TokenRows, tokenize
 from .scores import TokenScores
-
-Rows = Callable[[ClientIdentity], Sequence[Row]]
 
 EVALUATION_BATCH = 16
 

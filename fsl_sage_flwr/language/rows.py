@@ -1,6 +1,6 @@
 """Prompts and completions as token ids and labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..batching import batches_of
+from ..task import ClientIdentity
 from .objective import IGNORED
 
 
@@ -16,6 +17,10 @@ class Row(NamedTuple):
 
     prompt: str
     completion: str
+
+
+Rows = Callable[[ClientIdentity], Sequence[Row]]
+"""From a client to its examples."""
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 import torch
 from flwr.app import Message
 
-from ..app.assembly import EVALUATION_BATCH, build_task
+from ..app.assembly import build_task
 from ..app.config import RunConfig
 from ..client_apps import build_client_app
 from ..client_apps.task_cache import forget_tasks
 from ..splitting import as_tensors
 from ..task import Batch, SplitTask
+from ..task_registry import TASKS
 from .rehearsal import rehearse
 
 
@@ -110,18 +111,21 @@ def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:
         config, build_task(config), build_client_app(lambda context: build_task(config)),
         nodes, clients, peaks.around,
     )  # fmt: skip
-    strategy.evaluate(strategy.initial_arrays(), lambda: [evaluation_batch(strategy.task)])
+    strategy.evaluate(
+        strategy.initial_arrays(),
+        lambda: [evaluation_batch(strategy.task, TASKS[config.task].evaluation_batch)],
+    )
     peaks.note_rest()
     return peaks
 
 
-def evaluation_batch(task: SplitTask) -> Batch:
-    """Return a batch of the size in which the test split is evaluated."""
+def evaluation_batch(task: SplitTask, samples: int) -> Batch:
+    """Return a batch of so many samples, as the test split is evaluated in."""
     inputs = [
-        tensor[:1].to(task.device).expand(EVALUATION_BATCH, *tensor.shape[1:])
+        tensor[:1].to(task.device).expand(samples, *tensor.shape[1:])
         for tensor in as_tensors(task.example)
     ]
-    labels = task.objective.example_labels(EVALUATION_BATCH).to(task.device)
+    labels = task.objective.example_labels(samples).to(task.device)
     return (inputs[0] if len(inputs) == 1 else tuple(inputs)), labels
 
 

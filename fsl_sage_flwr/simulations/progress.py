@@ -1,6 +1,7 @@
 """Show the progress of a run, from the files that it writes."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..app.results import RunDirectory
+from .headline import headline
 
 LOOK_EVERY = 0.2
 # Seconds without news before Flower is asked whether the run has died. The time doubles with each
@@ -107,10 +109,13 @@ class RoundLines:
 def table(summary: dict[str, Any]) -> Table:
     """Return the short table that is printed at the end of a run."""
     result = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    result.add_row("final test accuracy", f"{summary['final_accuracy']:.2%}")
-    result.add_row(
-        "best test accuracy", f"{summary['best_accuracy']:.2%} (round {summary['best_round']})"
+    what = "loss" if summary["final_accuracy"] is None else "accuracy"
+    final, best = (
+        headline(summary[f"{which}_accuracy"], summary[f"{which}_loss"]).removeprefix("loss ")
+        for which in ("final", "best")
     )
+    result.add_row(f"final test {what}", final)
+    result.add_row(f"best test {what}", f"{best} (round {summary['best_round']})")
     result.add_row("communication", f"{summary['comm_bytes'] / 2**20:.1f} MiB")
     reference = f"{summary['comm_bytes_reference'] / 2**20:.1f} MiB"
     result.add_row("as the paper counts it", reference)
@@ -137,8 +142,9 @@ def _read_rows(path: Path) -> Rows:
 def _line(row: dict[str, Any], num_rounds: int, so_far: Rows) -> str:
     recent = [r["seconds"] for r in so_far[1:][-10:]] or [row["seconds"]]
     left = (num_rounds - row["round"]) * sum(recent) / len(recent)
+    accuracy = "" if math.isnan(row["test_accuracy"]) else f"{row['test_accuracy']:.2%}"
     line = (
-        f"{row['round']:>5}/{num_rounds:<3}  {row['test_accuracy']:>8.2%}  "
+        f"{row['round']:>5}/{num_rounds:<3}  {accuracy:>8}  "
         f"{row['test_loss']:>7.4f}  {row['comm_bytes'] / 2**20:>10.1f}  "
         f"{row['seconds']:>7.1f}  {_duration(left)}"
     )

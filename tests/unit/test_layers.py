@@ -29,7 +29,6 @@ BELOW = {
     "codecs": set(),
     "messages": {"codecs"},
     "task": {"objective", "schedules", "seeding", "splitting"},
-    "language": {"batching", "objective", "schedules", "splitting", "task"},
     "options": {"schedules"},
     "registry": {"messages", "options", "splitting", "task"},
     "client_apps": {
@@ -41,6 +40,16 @@ BELOW = {
         *("seeding", "splitting", "task"),
     },
     "algorithms": {"registry", "strategies"},
+    # What can be learnt: kinds of tasks.
+    "task_registry": {"data", "options", "schedules", "strategies", "task"},
+    "image_classification": {
+        *("data", "models", "options", "seeding", "splitting", "task", "task_registry")
+    },
+    "language": {
+        *("batching", "data", "models", "objective", "options", "schedules", "seeding"),
+        *("splitting", "task", "task_registry"),
+    },
+    "tasks": {"image_classification", "language", "task_registry"},
     # The public surface: what another project imports.
     "__init__": {
         *("algorithms", "client_apps", "codecs", "messages", "objective", "schedules"),
@@ -50,17 +59,19 @@ BELOW = {
     "app.__init__": set(),
     "app.trackers": set(),
     "app.config": {
-        *("algorithms", "app.trackers", "codecs", "data", "messages", "models", "options"),
-        *("registry", "schedules", "splitting", "strategies"),
+        *("algorithms", "app.trackers", "codecs", "data", "messages", "options", "registry"),
+        *("schedules", "splitting", "strategies", "task_registry", "tasks"),
     },
     "app.forecast": {"codecs", "messages", "splitting"},
     "app.assembly": {
-        *("app.config", "app.forecast", "data", "models", "registry", "seeding", "splitting"),
-        *("strategies", "task"),
+        *("app.config", "app.forecast", "data", "registry", "seeding", "splitting"),
+        *("strategies", "task", "task_registry"),
     },
     "app.results": {"app.config", "messages"},
     "app.claim": {"app.config", "app.results"},
-    "app.recorder": {"app.config", "app.results", "app.trackers", "strategies", "task"},
+    "app.recorder": {
+        *("app.config", "app.results", "app.trackers", "splitting", "strategies", "task")
+    },
     "client_app": {"app.assembly", "app.config", "client_apps", "task"},
     "server_app": {
         *("app.assembly", "app.claim", "app.config", "app.recorder"),
@@ -70,7 +81,7 @@ BELOW = {
     "simulations": {
         *("__init__", "app.assembly", "app.claim", "app.config", "app.forecast", "app.results"),
         *("app.trackers", "batching", "client_apps", "data", "messages", "models"),
-        *("registry", "seeding", "splitting", "strategies", "task"),
+        *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
     },
     # Where the command begins.
     "command": {"simulations"},

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
+from ..headline import headline
 from ..progress import Rows
 from .combinations import Combination
 from .sweep import Outcome
@@ -53,7 +54,8 @@ class SweepProgress:
     def round_done(self, combination: Combination, rows: Rows) -> None:
         """Move the run's bar."""
         last = rows[-1]
-        note = f"{last['test_accuracy']:.2%}, {last['comm_bytes'] / 2**20:,.1f} MiB"
+        found = headline(last["test_accuracy"], last["test_loss"])
+        note = f"{found}, {last['comm_bytes'] / 2**20:,.1f} MiB"
         self._progress.update(self._tasks[combination.label], completed=last["round"], note=note)
 
     def ended(self, outcome: Outcome) -> None:
@@ -65,8 +67,9 @@ class SweepProgress:
         if outcome.failed:
             text = f"failed: {summary['status']}"
         else:
+            found = headline(summary["final_accuracy"], summary["final_loss"])
             text = (
-                f"{summary['final_accuracy']:.2%} after {summary['rounds']} rounds, "
+                f"{found} after {summary['rounds']} rounds, "
                 f"{summary['comm_bytes'] / 2**20:,.1f} MiB, {summary['seconds']:.0f} s"
             )
         self._console.print(

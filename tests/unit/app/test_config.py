@@ -13,13 +13,14 @@ from fsl_sage_flwr.models import CATALOGUE
 from fsl_sage_flwr.options import declared
 from fsl_sage_flwr.registry import ALGORITHMS, option_fields
 from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
+from fsl_sage_flwr.task_registry import TASKS, task_option_fields
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 DEFAULTS = all_defaults()
 CHECKED = {
     key
-    for key, field in {**declared(RunConfig), **option_fields()}.items()
-    if field.metadata["check"]
+    for key, field in {**declared(RunConfig), **task_option_fields(), **option_fields()}.items()
+    if field.metadata["check"] or key in TASKS[RunConfig.task].checks
 }
 
 ABOVE_ZERO, AT_LEAST = "must be above 0", "must be at least {}"
@@ -30,6 +31,14 @@ CHECKS = {
         f"valid are {', '.join(ALGORITHMS)}",
         list(ALGORITHMS),
     ),
+    "task": (["", "images"], "valid are image_classification, causal_lm", list(TASKS)[:1]),
+    "max-length": ([7], AT_LEAST.format(8), [8]),
+    "max-test-rows": ([-1], AT_LEAST.format(0), [0]),
+    "lora-r": ([0], AT_LEAST.format(1), [1]),
+    "lora-alpha": ([0], AT_LEAST.format(1), [1]),
+    "lora-dropout": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
+    "label-smoothing": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
+    "head-blocks": ([0], AT_LEAST.format(1), [1]),
     "model": (["", "resnet"], f"valid are {', '.join(CATALOGUE)}", list(CATALOGUE)),
     "client-max-params": ([-1], AT_LEAST.format(0), [0]),
     "client-max-flops": ([-1], AT_LEAST.format(0), [0]),
@@ -142,7 +151,10 @@ def test_this_table_has_every_check():
 
 
 def test_keys_without_a_check_are_these():
-    unchecked = {"cut", "keep-optimizer-state", "resume", "results-dir", "warm-start"}
+    unchecked = {
+        "cut", "keep-optimizer-state", "resume", "results-dir", "warm-start",
+        "prompt-column", "completion-column", "lora-target-modules",
+    }  # fmt: skip
     assert set(DEFAULTS) - CHECKED == unchecked
 
 
@@ -160,10 +172,32 @@ def test_infinity_is_refused(key):
     assert refusal({key: math.inf}).startswith(f"{key} = inf: ")
 
 
+LANGUAGE = {"model": "org/name", "dataset": "e2e_nlg"}
+
+
+def kind_of(key):
+    """Return the task that has a key as an option; that of the default for every other."""
+    return next((n for n, kind in TASKS.items() if key in declared(kind.options)), RunConfig.task)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "resnet18"}, "model = 'resnet18': the name of a causal language model"),
+        ({"dataset": "digits"}, "dataset = 'digits': e2e_nlg, the absolute path"),
+        ({"distribution": "lengths"}, "did you mean 'length'?"),
+    ],
+)
+def test_the_task_says_which_models_and_data_are_valid(values, message):
+    assert message in refusal({"task": "causal_lm", **LANGUAGE, **values})
+    assert RunConfig.from_run_config({"task": "causal_lm", **LANGUAGE}).model == "org/name"
+
+
 @pytest.mark.parametrize(("key", "value"), FINE)
 def test_a_value_at_the_edge_is_fine(key, value):
     owner = next((name for name, a in ALGORITHMS.items() if key in declared(a.options)), "fsl_sage")
-    config = RunConfig.from_run_config({"algorithm": owner, key: value})
+    needed = {"task": kind_of(key), **LANGUAGE} if kind_of(key) == "causal_lm" else {}
+    config = RunConfig.from_run_config({"algorithm": owner, **needed, key: value})
     assert config.to_run_config()[key] == value
     if key == "device":
         assert config.torch_device().type == "cpu"
@@ -184,7 +218,10 @@ def test_a_whole_number_is_a_fine_float():
 
 @pytest.mark.parametrize(
     ("key", "hint"),
-    [("learning-rte", "did you mean 'learning-rate'?"), ("zzz", "valid are algorithm, model, cut")],
+    [
+        ("learning-rte", "did you mean 'learning-rate'?"),
+        ("zzz", "valid are algorithm, task, model, cut"),
+    ],
 )
 def test_an_unknown_key_is_refused(key, hint):
     message = refusal({key: 1})

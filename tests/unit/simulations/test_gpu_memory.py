@@ -40,7 +40,7 @@ def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digi
         assert not all(torch.equal(before[name], server[name]) for name in server)
     if strategy.auxiliary_parameters and ALGORITHMS[algorithm].rehearsal is not None:
         assert strategy.last_round.alignment_cosine is not None
-    inputs, labels = evaluation_batch(task)
+    inputs, labels = evaluation_batch(task, 500)
     assert len(inputs) == len(labels) == 500
     assert strategy.evaluate(strategy.initial_arrays(), lambda: [(inputs, labels)]).loss > 0
 

@@ -20,7 +20,9 @@ OTHER = {
     "align-lr-schedule": "constant", "warm-start": True, "batches-per-exchange": 2,
     "perturbation-scale": 0.5, "perturbations": 3, "server-order": "client",
     "validation-fraction": 0.5, "smashed-codec": "q2", "gradients-codec": "q2",
-    "auxiliary-codec": "q2",
+    "auxiliary-codec": "q2", "prompt-column": "a", "completion-column": "b", "max-length": 9,
+    "max-test-rows": 5, "lora-r": 2, "lora-alpha": 3, "lora-dropout": 0.0,
+    "lora-target-modules": "q", "label-smoothing": 0.5, "head-blocks": 2,
 }  # fmt: skip
 # Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
 BY_CONFIG = {"auxiliary-max-share"}

@@ -1,0 +1,148 @@
+"""Image classification as a kind of task: a model of the catalogue on a dataset of images."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .data import (
+    AUGMENTATIONS,
+    DATASETS,
+    ClientData,
+    FederatedImages,
+    ImageDataset,
+    NodeImages,
+    load_images,
+    load_own_images,
+    local_copy,
+)
+from .models import CATALOGUE, build_model
+from .options import Options, one_of, option, registered
+from .seeding import derive_seed
+from .splitting import as_tensors, build_auxiliary, split
+from .task import Batch, ClientIdentity, SplitTask
+from .task_registry import TaskKind, TaskSettings, TestBatches
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class ImageOptions(Options):
+    """Options of a run on images."""
+
+    augmentation: str = option(
+        "auto", one_of(*AUGMENTATIONS), "crop and flip: of colour images, of all, or none"
+    )
+
+
+def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
+    """Build the task; its halves are initialised from the seed and are the same everywhere.
+
+    A node's own data give the image shape and the classes, and the node does not need the run's
+    dataset.
+
+    Raises
+    ------
+    DatasetError, SplitError
+        The data or the cut cannot be used.
+    """
+    train = _training_split(settings)
+    entry = CATALOGUE[settings.model]
+    example = torch.zeros(2, *train.image_shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(settings.seed, "model"))
+        whole = build_model(settings.model, train.image_shape, train.num_classes)
+        cut = _cut(settings, whole, example)
+        model = split(whole, at=cut, example=example)
+    smashed = tuple(t.detach() for t in as_tensors(model.client(example)))
+    own_head = entry.auxiliary if cut == entry.cut or isinstance(entry.auxiliary, str) else "auto"
+    heads = settings.heads
+    kind = {"auto": own_head, "blocks": "auto", "linear": "linear"}[heads.auxiliary]
+
+    def auxiliary() -> nn.Module:
+        moved = tuple(t.to(settings.device) for t in smashed)
+        if not isinstance(kind, str):
+            return kind(moved, train.num_classes)
+        return build_auxiliary(
+            model.server, moved, train.num_classes, kind, heads.auxiliary_max_share
+        )
+
+    parts = NodeImages if settings.data_path is not None else FederatedImages
+    kept_out = settings.validation_fraction
+    federated = parts(train, settings.distribution, settings.device, kept_out)
+    colour = train.image_shape[0] == 3
+    augmented = options.augmentation == "crop_flip" or (options.augmentation == "auto" and colour)
+
+    def train_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+        part = federated.part(client.partition_id, client.num_partitions)
+        return part.epoch(settings.batch_size, seed, augmented=augmented)
+
+    def validation_batches(client: ClientIdentity) -> Iterable[Batch]:
+        part = federated.validation_part(client.partition_id, client.num_partitions)
+        return part.in_order(EVALUATION_BATCH)
+
+    return SplitTask(
+        model=model,
+        example=example,
+        num_classes=train.num_classes,
+        train_batches=train_batches,
+        validation_batches=validation_batches if kept_out else None,
+        client_optimizer=settings.client_optimizer,
+        server_optimizer=settings.server_optimizer,
+        auxiliary_optimizer=settings.auxiliary_optimizer,
+        client_schedule=settings.client_schedule,
+        server_schedule=settings.server_schedule,
+        auxiliary_schedule=settings.auxiliary_schedule,
+        auxiliary=auxiliary,
+        auxiliary_from_server=heads.auxiliary_init == "server",
+        local_epochs=settings.local_epochs,
+        device=settings.device,
+        precision=settings.precision,
+        seed=settings.seed,
+    )
+
+
+def test_batches(settings: TaskSettings, options: ImageOptions) -> TestBatches:
+    """Return a function that iterates over the test split, which is decoded only once."""
+    _, test = load_images(settings.dataset)
+    images, labels = test.decode()
+    data = ClientData(images.to(settings.device), labels.to(settings.device))
+    return lambda: data.in_order(EVALUATION_BATCH)
+
+
+def _cut(settings: TaskSettings, model: nn.Module, example: Tensor) -> str:
+    """Return the configured cut; ``""`` means the model's usual cut.
+
+    The server and all nodes must get the same cut, so ``auto`` does not use a node's own data.
+    """
+    if settings.cut == "auto":
+        return settings.auto_cut(model, example)
+    return settings.cut or CATALOGUE[settings.model].cut
+
+
+def _training_split(settings: TaskSettings) -> ImageDataset:
+    if settings.data_path is not None:
+        return load_own_images(settings.data_path, settings.dataset)
+    return load_images(settings.dataset)[0]
+
+
+def _dataset(value: Any) -> str | None:
+    _, directory = local_copy(str(value)) or (None, str(value))
+    if value in DATASETS or directory.startswith("/"):
+        return None
+    return (
+        f"valid are {', '.join(DATASETS)}, the absolute path of a local dataset directory, or "
+        "NAME:PATH for a local copy of a named dataset"
+    )
+
+
+KIND = TaskKind(
+    name="image_classification",
+    options=ImageOptions,
+    build=build,
+    test_batches=test_batches,
+    checks={"model": registered(CATALOGUE), "dataset": _dataset},
+    evaluation_batch=EVALUATION_BATCH,
+)

@@ -1,0 +1,149 @@
+"""Read prompts and completions, and divide them among clients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+
+from ..data import DatasetError, Distribution, partition_indices
+from ..seeding import derive_seed
+from ..task import ClientIdentity
+from .rows import Row, Rows
+
+# Names that datasets have: of the E2E challenge, on the hub and in its own files; of others.
+HUB_NAMES = {"e2e_nlg": "GEM/e2e_nlg"}
+PROMPT_COLUMNS = ("meaning_representation", "mr", "prompt", "instruction", "input")
+COMPLETION_COLUMNS = ("target", "ref", "completion", "response", "output")
+SEPARATOR = "\n"
+BY_LENGTH = "length"
+LENGTHS = 10  # classes of equal size that rows are divided into by their length
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold prompts and completions; empty: the first known name that there is."""
+
+    prompt: str = ""
+    completion: str = ""
+
+
+@lru_cache(maxsize=4)
+def load_rows(name: str, columns: Columns) -> dict[str, tuple[Row, ...]]:
+    """Return the splits of a dataset.
+
+    Parameters
+    ----------
+    name : str
+        ``e2e_nlg``, a directory that ``datasets.load_dataset`` can read, or a name on the hub.
+    columns : Columns
+        Where prompts and completions are.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read, or a column is missing.
+    """
+    source = HUB_NAMES.get(name, name)
+    try:
+        splits = dict(datasets.load_dataset(source))
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DatasetError(
+            f"dataset {name!r} cannot be loaded ({' '.join(str(error).split())}); without a "
+            "network give the absolute path of a directory with train and test files"
+        ) from error
+    return {split: _rows_of(table, columns, name) for split, table in splits.items()}
+
+
+def split_of(name: str, columns: Columns, split: str) -> tuple[Row, ...]:
+    """Return one split of a dataset.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`load_rows`; or there is no such split.
+    """
+    splits = load_rows(name, columns)
+    if split not in splits:
+        raise DatasetError(
+            f"dataset {name!r} has no split {split!r}; its splits are {', '.join(splits)}: "
+            f"call a file {split}.csv, .json or .parquet"
+        )
+    return splits[split]
+
+
+def own_rows(path: str, columns: Columns) -> tuple[Row, ...]:
+    """Return all of a node's own rows: its ``train`` split, or the only one.
+
+    Raises
+    ------
+    DatasetError
+        The data cannot be used.
+    """
+    if not Path(path).is_absolute() or not Path(path).is_dir():
+        raise DatasetError(
+            f"data-path = {path!r} is no directory; give the absolute path of this node's data"
+        )
+    splits = load_rows(path, columns)
+    return next(iter(splits.values())) if len(splits) == 1 else split_of(path, columns, "train")
+
+
+def divided(
+    rows: Sequence[Row], distribution: Distribution, validation_fraction: float
+) -> tuple[Rows, Rows]:
+    """Divide rows among clients.
+
+    ``natural`` keeps all rows of one prompt (a meaning representation of E2E) with one client;
+    ``length`` draws each client's proportions of short and long rows from a Dirichlet
+    distribution, and the other distributions take ten classes of length for labels too.
+
+    Returns
+    -------
+    tuple of callable
+        From a client to the rows that it trains on, and to those that it evaluates on.
+    """
+    lengths = np.array([len(row.prompt) + len(row.completion) for row in rows])
+    order = np.argsort(lengths, kind="stable")
+    classes = torch.empty(len(rows), dtype=torch.int64)
+    classes[torch.from_numpy(order)] = torch.arange(len(rows)) * LENGTHS // max(len(rows), 1)
+    _, prompts = np.unique([row.prompt for row in rows], return_inverse=True)
+    if distribution.name == BY_LENGTH:
+        distribution = replace(distribution, name="noniid_dirichlet")
+    known: dict[int, list[list[int]]] = {}
+
+    def both(client: ClientIdentity) -> tuple[list[Row], list[Row]]:
+        count, place = client.num_partitions, client.partition_id
+        if count not in known:
+            ids = torch.from_numpy(prompts.astype(np.int64))
+            known[count] = partition_indices(classes, count, distribution, ids)
+        own = np.array(known[count][place])
+        if not validation_fraction:
+            return [rows[k] for k in own], []
+        seed = derive_seed(distribution.seed, "validation", place, count)
+        kept_out = min(max(1, round(validation_fraction * len(own))), len(own) - 2)
+        drawn = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed)).numpy()
+        return [rows[k] for k in own[drawn[kept_out:]]], [rows[k] for k in own[drawn[:kept_out]]]
+
+    return (lambda client: both(client)[0]), (lambda client: both(client)[1])
+
+
+def _rows_of(table: datasets.Dataset, columns: Columns, name: str) -> tuple[Row, ...]:
+    prompt = _column(table, columns.prompt, PROMPT_COLUMNS, "prompt", name)
+    completion = _column(table, columns.completion, COMPLETION_COLUMNS, "completion", name)
+    pairs: Any = zip(table[prompt], table[completion], strict=True)
+    return tuple(Row(f"{given}{SEPARATOR}", str(learnt)) for given, learnt in pairs)
+
+
+def _column(table: datasets.Dataset, given: str, known: Sequence[str], what: str, name: str) -> str:
+    found = [column for column in ([given] if given else known) if column in table.column_names]
+    if not found:
+        wanted = repr(given) if given else " or ".join(known)
+        raise DatasetError(
+            f"dataset {name!r} has no column {wanted}; its columns are "
+            f"{', '.join(table.column_names)}: name one with {what}-column"
+        )
+    return found[0]

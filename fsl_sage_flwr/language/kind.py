@@ -1,0 +1,133 @@
+"""Causal language models as a kind of task of the run configuration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..data import DISTRIBUTIONS
+from ..models import CATALOGUE
+from ..options import Options, at_least, one_of, option
+from ..seeding import derive_seed
+from ..task import ClientIdentity, SplitTask
+from ..task_registry import TaskKind, TaskSettings, TestBatches
+from .causal_lm import EVALUATION_BATCH, causal_lm_task
+from .dataset import BY_LENGTH, Columns, divided, own_rows, split_of
+from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer
+from .rows import Row, Rows, tokenize
+
+
+@dataclass(frozen=True)
+class CausalLmOptions(Options):
+    """Options of a run on a causal language model."""
+
+    prompt_column: str = option("", what="column of what is given; empty: the usual names")
+    completion_column: str = option("", what="column of what is learnt; empty: the usual names")
+    max_length: int = option(128, at_least(8), "tokens of a row with its padding")
+    max_test_rows: int = option(0, at_least(0), "rows of the test split that are used; 0: all")
+    lora_r: int = option(4, at_least(1), "rank of the adapter")
+    lora_alpha: int = option(32, at_least(1), "the adapter's output is scaled by it over the rank")
+    lora_dropout: float = option(0.1, at_least(0, below=0.9), "dropout before the adapter")
+    lora_target_modules: str = option(
+        "", what="ends of names, with commas between; empty: PEFT's choice"
+    )
+    label_smoothing: float = option(0.0, at_least(0, below=0.9), "in training, not in evaluation")
+    head_blocks: int = option(1, at_least(1), "blocks of an auxiliary head")
+
+    def columns(self) -> Columns:
+        """Return where prompts and completions are."""
+        return Columns(self.prompt_column, self.completion_column)
+
+    def lora(self) -> Lora:
+        """Return the adapter."""
+        names = tuple(name.strip() for name in self.lora_target_modules.split(",") if name.strip())
+        return Lora(self.lora_r, self.lora_alpha, self.lora_dropout, names)
+
+
+def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
+    """Build the task: the pretrained model is loaded, never sent.
+
+    Raises
+    ------
+    LanguageModelError, DatasetError, SplitError
+        The model, the data or the cut cannot be used.
+    """
+    if settings.heads.auxiliary == "linear":
+        raise LanguageModelError(
+            "auxiliary = 'linear': a language model's head is made of blocks; choose auto or blocks"
+        )
+    if settings.cut in ("", "auto"):
+        raise LanguageModelError(
+            f"cut = {settings.cut!r}: name the first block of the server half, e.g. cut=layers.3"
+        )
+    rows: Rows
+    validation: Rows
+    if settings.data_path is None:
+        given = split_of(settings.dataset, options.columns(), "train")
+        rows, validation = divided(given, settings.distribution, settings.validation_fraction)
+    else:
+        own = own_rows(settings.data_path, options.columns())
+        kept_out = round(settings.validation_fraction * len(own))
+        rows = partial(_whole, own[kept_out:])
+        validation = partial(_whole, own[:kept_out])
+    return causal_lm_task(
+        load_model(settings.model, options.lora(), derive_seed(settings.seed, "model")),
+        load_tokenizer(settings.model),
+        cut=settings.cut,
+        rows=rows,
+        validation_rows=validation if settings.validation_fraction else None,
+        max_length=options.max_length,
+        batch_size=settings.batch_size,
+        head_blocks=options.head_blocks,
+        label_smoothing=options.label_smoothing,
+        client_optimizer=settings.client_optimizer,
+        server_optimizer=settings.server_optimizer,
+        auxiliary_optimizer=settings.auxiliary_optimizer,
+        client_schedule=settings.client_schedule,
+        server_schedule=settings.server_schedule,
+        auxiliary_schedule=settings.auxiliary_schedule,
+        local_epochs=settings.local_epochs,
+        device=settings.device,
+        precision=settings.precision,
+        seed=settings.seed,
+        prove=settings.prove,
+    )
+
+
+def _whole(rows: Sequence[Row], client: ClientIdentity) -> Sequence[Row]:
+    """Return a node's own rows: they are its client's."""
+    return rows
+
+
+def test_batches(settings: TaskSettings, options: CausalLmOptions) -> TestBatches:
+    """Return a function that iterates over the test split."""
+    rows = split_of(settings.dataset, options.columns(), "test")
+    chosen = rows[: options.max_test_rows or None]
+    tokens = tokenize(chosen, load_tokenizer(settings.model), options.max_length, settings.device)
+    return lambda: tokens.in_order(EVALUATION_BATCH)
+
+
+def _model(value: Any) -> str | None:
+    if value and value not in CATALOGUE:
+        return None
+    return "the name of a causal language model on the hub, or the path of its directory, is needed"
+
+
+def _dataset(value: Any) -> str | None:
+    if value and value != "digits":
+        return None
+    return "e2e_nlg, the absolute path of a directory, or a dataset's name on the hub is needed"
+
+
+KIND = TaskKind(
+    name="causal_lm",
+    options=CausalLmOptions,
+    build=build,
+    test_batches=test_batches,
+    checks={
+        "model": _model,
+        "dataset": _dataset,
+        "distribution": lambda value: one_of(*DISTRIBUTIONS, BY_LENGTH)(value),
+    },
+    evaluation_batch=EVALUATION_BATCH,
+)

@@ -1,0 +1,108 @@
+"""Load a causal language model of Transformers, and give it an adapter of PEFT."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class LanguageModelError(ValueError):
+    """A model cannot be used; one line says what is wrong and the fix."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA adapter, with PEFT's names.
+
+    Attributes
+    ----------
+    r : int
+        Rank.
+    alpha : int
+        The adapter's output is scaled by ``alpha / r``.
+    dropout : float
+        Before it.
+    target_modules : tuple of str
+        Ends of the names of the modules that get one; empty: PEFT's choice for the architecture.
+    """
+
+    r: int = 4
+    alpha: int = 32
+    dropout: float = 0.1
+    target_modules: tuple[str, ...] = ()
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load the tokenizer of a model, by its name on the hub or its directory.
+
+    Raises
+    ------
+    LanguageModelError
+        The extra is not installed, or there is no such model.
+    """
+    transformers, _ = _libraries()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise _cannot_be_loaded(name, error) from error
+
+
+def load_model(name: str, lora: Lora, seed: int) -> nn.Module:
+    """Load a model in float32, and give it an adapter that is initialised from a seed.
+
+    Parameters
+    ----------
+    name : str
+        On the hub, or a local directory.
+    lora : Lora
+        The adapter; all other weights are frozen.
+    seed : int
+        Of the adapter's first values.
+
+    Raises
+    ------
+    LanguageModelError
+        The extra is not installed, there is no such model, or it has no such modules.
+    """
+    transformers, peft = _libraries()
+    try:
+        base = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise _cannot_be_loaded(name, error) from error
+    config = peft.LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules) or None,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model: nn.Module = peft.get_peft_model(base, config)
+        except ValueError as error:
+            raise LanguageModelError(
+                f"lora-target-modules = {','.join(lora.target_modules)!r}: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
+    return model
+
+
+def _cannot_be_loaded(name: str, error: Exception) -> LanguageModelError:
+    return LanguageModelError(
+        f"model = {name!r}: it cannot be loaded ({' '.join(str(error).split())[:200]}); give a "
+        "name on the hub, or the absolute path of a directory with its config, weights and "
+        "tokenizer"
+    )
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import peft
+        import transformers
+    except ImportError as error:
+        raise LanguageModelError(
+            f"task = 'causal_lm' needs {error.name}: pip install 'fsl-sage-flwr[llm]'"
+        ) from error
+    return transformers, peft

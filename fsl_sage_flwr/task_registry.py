@@ -1,0 +1,129 @@
+"""Kinds of tasks: what a run can learn, and the table of those that are registered."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .data import Distribution
+from .options import Check, Options, declared
+from .schedules import Schedule
+from .strategies.common_options import HeadOptions
+from .task import Batch, OptimizerFactory, SplitTask
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+TestBatches = Callable[[], Iterable[Batch]]
+AutoCut = Callable[[nn.Module, Tensor], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """What every kind of task is built from: keys that all runs have, in the form of arguments.
+
+    Attributes
+    ----------
+    model, cut, dataset : str
+        As the run configuration has them; what they may be is the kind's word.
+    data_path : str or None
+        Directory of the node's own data, in place of a part of the dataset.
+    auto_cut : callable
+        From a model and an example to a cut, for ``cut = "auto"``.
+    distribution : Distribution
+        How the training split is divided among the clients.
+    validation_fraction : float
+        Share of each client's examples that is kept out of training; 0 for none.
+    batch_size, local_epochs : int
+        Of a client's round.
+    client_optimizer, server_optimizer, auxiliary_optimizer : callable
+        From parameters to an optimizer.
+    client_schedule, server_schedule, auxiliary_schedule : callable
+        See :class:`~fsl_sage_flwr.task.SplitTask`.
+    heads : HeadOptions
+        What auxiliary heads are like.
+    device : torch.device
+        Where this side computes.
+    precision : str
+        See there.
+    seed : int
+        Seed of the run.
+    prove : bool
+        Whether to prove that the halves are the model, where that takes long.
+    """
+
+    model: str
+    cut: str
+    dataset: str
+    data_path: str | None
+    auto_cut: AutoCut
+    distribution: Distribution
+    validation_fraction: float
+    batch_size: int
+    local_epochs: int
+    client_optimizer: OptimizerFactory
+    server_optimizer: OptimizerFactory
+    auxiliary_optimizer: OptimizerFactory
+    client_schedule: Schedule
+    server_schedule: Schedule
+    auxiliary_schedule: Schedule
+    heads: HeadOptions
+    device: torch.device
+    precision: str
+    seed: int
+    prove: bool
+
+
+@dataclass(frozen=True)
+class TaskKind(Generic[OptionsT]):
+    """All that the package's own app needs to know of a kind of task.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the run configuration.
+    options : type
+        Its keys of the run configuration.
+    build : callable
+        From settings and options to the task.
+    test_batches : callable
+        From settings and options to a function that iterates over the test split.
+    checks : Mapping
+        What is valid for keys of every run whose values the kind decides: model, dataset.
+    evaluation_batch : int
+        Samples of a batch of the test split.
+    """
+
+    name: str
+    options: type[OptionsT]
+    build: Callable[[TaskSettings, OptionsT], SplitTask]
+    test_batches: Callable[[TaskSettings, OptionsT], TestBatches]
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    evaluation_batch: int = 500
+
+
+TASKS: dict[str, TaskKind[Any]] = {}
+
+
+def register_task(kind: TaskKind[Any]) -> None:
+    """Add a kind of task, so that ``task = "name"`` means it and its keys are known.
+
+    The server and all clients must import the module that calls this function.
+
+    Raises
+    ------
+    ValueError
+        The name is taken.
+    """
+    if kind.name in TASKS:
+        raise ValueError(f"task {kind.name!r} is registered already; choose another name")
+    TASKS[kind.name] = kind
+
+
+def task_option_fields() -> dict[str, Any]:
+    """Return the fields of every kind's options by key."""
+    found: dict[str, Any] = {}
+    for kind in TASKS.values():
+        found |= declared(kind.options)
+    return found
