@@ -6,7 +6,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from .app.assembly import build_strategy, build_task, build_test_batches
+from .app.assembly import build_strategy, build_task, build_test_batches, finish_of
 from .app.claim import claim_for_training
 from .app.config import RunConfig
 from .app.recorder import EnoughCommunicationError, Recorder
@@ -35,7 +35,9 @@ def _train(grid: Grid, config: RunConfig, directory: RunDirectory) -> None:
     ):
         task = build_task(config)
         strategy = build_strategy(config, task)
-        recorder = Recorder(config, strategy, directory, build_test_batches(config), tracker)
+        recorder = Recorder(
+            config, strategy, directory, build_test_batches(config), tracker, finish_of(config)
+        )
         resumed = recorder.resume(Path(config.resume)) if config.resume else None
         arrays = resumed or strategy.initial_arrays()
         recorder.begin()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from .data import Distribution
 from .options import Check, Options, declared
 from .schedules import Schedule
 from .strategies.common_options import HeadOptions
-from .task import Batch, OptimizerFactory, SplitTask
+from .task import Batch, OptimizerFactory, SplitTask, Weights
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -93,6 +94,10 @@ class TaskKind(Generic[OptionsT]):
         What is valid for keys of every run whose values the kind decides: model, dataset.
     evaluation_batch : int
         Samples of a batch of the test split.
+    finish : callable, optional
+        From settings, options, the trained weights of both halves and the run's directory to
+        more figures for the run's summary; it writes what the run leaves. By default that is
+        both halves and the merged model as state_dicts.
     """
 
     name: str
@@ -101,6 +106,7 @@ class TaskKind(Generic[OptionsT]):
     test_batches: Callable[[TaskSettings, OptionsT], TestBatches]
     checks: Mapping[str, Check] = field(default_factory=dict)
     evaluation_batch: int = 500
+    finish: Callable[[TaskSettings, OptionsT, Weights, Path], Mapping[str, float]] | None = None
 
 
 TASKS: dict[str, TaskKind[Any]] = {}

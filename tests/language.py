@@ -1,6 +1,7 @@
 """Small random causal language models of Transformers with a PEFT adapter, and a task of one."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,3 +94,45 @@ def language_task(model: nn.Module, **changes: Any) -> SplitTask:
         "batch_size": 4, "prove": False,
     }  # fmt: skip
     return causal_lm_task(model, Letters(), **{**settings, **changes})
+
+
+WORDS = ["<pad>", "<s>", "</s>", "<unk>", *(f"w{k}" for k in range(VOCABULARY - 4))]
+
+
+def save_small_model(directory: Path) -> str:
+    """Write a small random GPT-2 and its tokenizer, of words, as a directory of Transformers."""
+    transformers, tokenizers = (
+        pytest.importorskip(name) for name in ("transformers", "tokenizers")
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = transformers.GPT2Config(**USUAL)
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    words = tokenizers.models.WordLevel({word: k for k, word in enumerate(WORDS)}, "<unk>")
+    made = tokenizers.Tokenizer(words)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    ).save_pretrained(directory)
+    return str(directory)
+
+
+def save_rows(directory: Path, train: int = 24, test: int = 6) -> str:
+    """Write prompts and completions as the E2E challenge names its columns."""
+    directory.mkdir(exist_ok=True)
+    for split, count in (("train", train), ("test", test)):
+        lines = ["mr,ref"]
+        for k in range(count):
+            lines.append(f"w{k % 5} w{k % 3},w{k % 7} {'w1 ' * (k % 4)}w2")
+        (directory / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    return str(directory)
+
+
+def small_run(directory: Path, **changes: Any) -> dict[str, Any]:
+    """Return the run configuration of two rounds of it."""
+    return {
+        "task": "causal_lm", "model": save_small_model(directory / "model"),
+        "dataset": save_rows(directory / "rows"), "cut": "transformer.h.1", "max-length": 12,
+        "batch-size": 4, "num-server-rounds": 2, "align-dataset-size": 8, "align-batch-size": 4,
+        "align-epochs": 1, **changes,
+    }  # fmt: skip

@@ -1,6 +1,7 @@
 """Build the task that server and clients train, and the strategy, from a run configuration."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,12 @@ from ..seeding import derive_seed
 from ..splitting import SplitError, choose_cut, list_cuts
 from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
-from ..task import OptimizerFactory, SplitTask
+from ..task import OptimizerFactory, SplitTask, Weights
 from ..task_registry import TASKS, TaskSettings, TestBatches
 from .config import ConfigError, RunConfig
 from .forecast import coded_cut
+
+Finish = Callable[[Weights, Path], Mapping[str, float]]
 
 
 def build_task(config: RunConfig, data_path: str | None = None, *, prove: bool = True) -> SplitTask:
@@ -42,6 +45,14 @@ def build_task(config: RunConfig, data_path: str | None = None, *, prove: bool =
 def build_test_batches(config: RunConfig) -> TestBatches:
     """Return a function that iterates over the test split."""
     return TASKS[config.task].test_batches(task_settings(config), config.task_options)
+
+
+def finish_of(config: RunConfig) -> Finish | None:
+    """Return what writes a completed run's models in place of their state_dicts, if any."""
+    finish = TASKS[config.task].finish
+    if finish is None:
+        return None
+    return lambda weights, path: finish(task_settings(config), config.task_options, weights, path)
 
 
 def task_settings(

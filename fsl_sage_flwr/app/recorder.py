@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, MetricRecord
 
 from ..splitting import Evaluation
 from ..strategies import SplitStrategy, to_record
-from ..task import Batch
+from ..task import Batch, Weights
 from .config import SCHEDULE_KEYS, ConfigError, RunConfig
 from .results import RunDirectory
 from .trackers import Tracker
@@ -55,6 +55,9 @@ class Recorder:
         Returns the batches of the test split.
     tracker : Tracker, optional
         Receives every row of the history.
+    finish : callable, optional
+        From the trained weights and the directory to more figures for the summary; it writes
+        what a completed run leaves. By default both halves and the merged model are written.
     """
 
     def __init__(
@@ -64,12 +67,15 @@ class Recorder:
         directory: RunDirectory,
         test_batches: Callable[[], Iterable[Batch]],
         tracker: Tracker | None = None,
+        finish: Callable[[Weights, Path], Mapping[str, float]] | None = None,
     ) -> None:
         self._config = config
         self._strategy = strategy
         self._directory = directory
         self._test_batches = test_batches
         self._tracker = tracker or Tracker()
+        self._finish = finish
+        self._figures: Mapping[str, float] = {}
         self._rows: list[dict[str, Any]] = []
         self._client_rows: list[dict[str, Any]] = []
         self._arrays: ArrayRecord | None = None
@@ -167,7 +173,11 @@ class Recorder:
 
     def complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""
-        self._directory.write_models(*self._strategy.model_state(arrays))
+        client, server = self._strategy.model_state(arrays)
+        if self._finish is None:
+            self._directory.write_models(client, server)
+        else:
+            self._figures = self._finish({**client, **server}, self._directory.path)
         # Before the summary, because a process that waits for the summary may end this one.
         self._tracker.close(completed=True)
         self._completed = True
@@ -274,6 +284,7 @@ class Recorder:
                 "comm_bytes_reference": last.get("comm_bytes_reference", 0),
                 "auxiliary_parameters": self._strategy.auxiliary_parameters,
                 "seconds": round(time.perf_counter() - self._began, 3),
+                **self._figures,
             }
         )
 

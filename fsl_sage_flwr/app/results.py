@@ -48,7 +48,8 @@ def run_path(config: RunConfig) -> Path:
     dataset = Path(config.dataset).name
     name = config.run_name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{config.seed}"
     root = Path(config.results_dir).expanduser().absolute()
-    return root / config.algorithm / config.model / f"{dataset}-{config.distribution}" / name
+    model = Path(config.model).name  # a language model may be a directory
+    return root / config.algorithm / model / f"{dataset}-{config.distribution}" / name
 
 
 def refuse_completed(config: RunConfig) -> None:

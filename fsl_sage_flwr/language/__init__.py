@@ -1,9 +1,12 @@
 """Causal language models of Transformers, with an adapter of PEFT or without."""
 
+from .adapter_files import load_adapted, save_adapter
 from .causal_lm import causal_lm_task
+from .generation import bleu_of, complete
 from .heads import BlocksHead, blocks_head
 from .kind import KIND, CausalLmOptions
 from .objective import IGNORED, next_token
+from .pretrained import LanguageModelError
 from .rows import Row, TokenRows, tokenize
 
 __all__ = [
@@ -11,10 +14,15 @@ __all__ = [
     "KIND",
     "BlocksHead",
     "CausalLmOptions",
+    "LanguageModelError",
     "Row",
     "TokenRows",
+    "bleu_of",
     "blocks_head",
     "causal_lm_task",
+    "complete",
+    "load_adapted",
     "next_token",
+    "save_adapter",
     "tokenize",
 ]

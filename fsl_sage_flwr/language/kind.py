@@ -1,9 +1,12 @@
 """Causal language models as a kind of task of the run configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ..data import DISTRIBUTIONS
 from ..models import CATALOGUE
@@ -11,8 +14,10 @@ from ..options import Options, at_least, one_of, option
 from ..seeding import derive_seed
 from ..task import ClientIdentity, SplitTask
 from ..task_registry import TaskKind, TaskSettings, TestBatches
+from .adapter_files import load_adapted, save_adapter
 from .causal_lm import EVALUATION_BATCH, causal_lm_task
 from .dataset import BY_LENGTH, Columns, divided, own_rows, split_of
+from .generation import bleu_of
 from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer
 from .rows import Row, Rows, tokenize
 
@@ -32,6 +37,10 @@ class CausalLmOptions(Options):
         "", what="ends of names, with commas between; empty: PEFT's choice"
     )
     label_smoothing: float = option(0.0, at_least(0, below=0.9), "in training, not in evaluation")
+    bleu: bool = option(
+        default=False, what="at the end: BLEU of greedy completions of the test split's prompts"
+    )
+    max_new_tokens: int = option(64, at_least(1), "of such a completion")
     head_blocks: int = option(1, at_least(1), "blocks of an auxiliary head")
 
     def columns(self) -> Columns:
@@ -107,6 +116,25 @@ def test_batches(settings: TaskSettings, options: CausalLmOptions) -> TestBatche
     return lambda: tokens.in_order(EVALUATION_BATCH)
 
 
+def finish(
+    settings: TaskSettings,
+    options: CausalLmOptions,
+    weights: Mapping[str, Tensor],
+    directory: Path,
+) -> Mapping[str, float]:
+    """Write the adapter as PEFT's own directory; return the BLEU, if it is asked for."""
+    save_adapter(settings.model, options.lora(), weights, directory)
+    if not options.bleu:
+        return {}
+    model, tokenizer = load_adapted(settings.model, directory)
+    rows = split_of(settings.dataset, options.columns(), "test")
+    prompts = dict.fromkeys(row.prompt for row in rows[: options.max_test_rows or None])
+    chosen = [row for row in rows if row.prompt in prompts]
+    model.to(settings.device)
+    bleu = bleu_of(model, tokenizer, chosen, max_new_tokens=options.max_new_tokens)
+    return {"bleu": bleu}
+
+
 def _model(value: Any) -> str | None:
     if value and value not in CATALOGUE:
         return None
@@ -130,4 +158,5 @@ KIND = TaskKind(
         "distribution": lambda value: one_of(*DISTRIBUTIONS, BY_LENGTH)(value),
     },
     evaluation_batch=EVALUATION_BATCH,
+    finish=finish,
 )

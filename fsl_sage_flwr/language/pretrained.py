@@ -1,5 +1,7 @@
 """Load a causal language model of Transformers, and give it an adapter of PEFT."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +43,23 @@ def load_tokenizer(name: str) -> Any:
     LanguageModelError
         The extra is not installed, or there is no such model.
     """
-    transformers, _ = _libraries()
-    try:
+    with loading(name) as (transformers, _):
         return transformers.AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise _cannot_be_loaded(name, error) from error
+
+
+def load_base(name: str) -> nn.Module:
+    """Load a pretrained model in float32.
+
+    Raises
+    ------
+    LanguageModelError
+        As :func:`load_tokenizer`.
+    """
+    with loading(name) as (transformers, _):
+        base: nn.Module = transformers.AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32
+        )
+    return base
 
 
 def load_model(name: str, lora: Lora, seed: int) -> nn.Module:
@@ -65,11 +79,22 @@ def load_model(name: str, lora: Lora, seed: int) -> nn.Module:
     LanguageModelError
         The extra is not installed, there is no such model, or it has no such modules.
     """
-    transformers, peft = _libraries()
-    try:
-        base = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise _cannot_be_loaded(name, error) from error
+    base = load_base(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return adapted(base, lora)
+
+
+def adapted(base: nn.Module, lora: Lora) -> nn.Module:
+    """Give a model an adapter, initialised from torch's global generator; freeze the rest.
+
+    Raises
+    ------
+    LanguageModelError
+        The model has no such modules.
+    """
+    import peft
+
     config = peft.LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -77,27 +102,25 @@ def load_model(name: str, lora: Lora, seed: int) -> nn.Module:
         target_modules=list(lora.target_modules) or None,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            model: nn.Module = peft.get_peft_model(base, config)
-        except ValueError as error:
-            raise LanguageModelError(
-                f"lora-target-modules = {','.join(lora.target_modules)!r}: "
-                f"{' '.join(str(error).split())[:200]}"
-            ) from error
+    try:
+        model: nn.Module = peft.get_peft_model(base, config)
+    except ValueError as error:
+        raise LanguageModelError(
+            f"lora-target-modules = {','.join(lora.target_modules)!r}: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
     return model
 
 
-def _cannot_be_loaded(name: str, error: Exception) -> LanguageModelError:
-    return LanguageModelError(
-        f"model = {name!r}: it cannot be loaded ({' '.join(str(error).split())[:200]}); give a "
-        "name on the hub, or the absolute path of a directory with its config, weights and "
-        "tokenizer"
-    )
+@contextmanager
+def loading(name: str) -> Iterator[tuple[Any, Any]]:
+    """Give transformers and peft, and say in one line why a model cannot be loaded.
 
-
-def _libraries() -> tuple[Any, Any]:
+    Raises
+    ------
+    LanguageModelError
+        The extra is not installed, or what is done inside fails.
+    """
     try:
         import peft
         import transformers
@@ -105,4 +128,11 @@ def _libraries() -> tuple[Any, Any]:
         raise LanguageModelError(
             f"task = 'causal_lm' needs {error.name}: pip install 'fsl-sage-flwr[llm]'"
         ) from error
-    return transformers, peft
+    try:
+        yield transformers, peft
+    except (OSError, ValueError) as error:
+        raise LanguageModelError(
+            f"model = {name!r}: it cannot be loaded ({' '.join(str(error).split())[:200]}); give "
+            "a name on the hub, or the absolute path of a directory with its config, weights and "
+            "tokenizer"
+        ) from error

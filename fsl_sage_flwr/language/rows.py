@@ -101,7 +101,7 @@ def tokenize(
     Raises
     ------
     ValueError
-        The tokenizer has no end of a text, or fewer than two rows have anything to learn.
+        The tokenizer has no end of a text, or no row has anything to learn.
     """
     end = tokenizer.eos_token_id
     if end is None:
@@ -116,9 +116,9 @@ def tokenize(
         ids[k, : len(tokens)] = tokens
         labels[k, len(prompt) : len(tokens)] = tokens[len(prompt) :]
     learnt = (labels[:, 1:] != IGNORED).any(dim=1)
-    if int(learnt.sum()) < 2:
+    if not learnt.any():
         raise ValueError(
-            f"max_length = {max_length}: of {len(rows)} rows {int(learnt.sum())} have a token of "
-            "their completion within it; at least two are needed: give a greater one"
+            f"max_length = {max_length}: none of {len(rows)} rows has a token of its completion "
+            "within it; give a greater one"
         )
     return TokenRows(ids[learnt].to(device), labels[learnt].to(device))

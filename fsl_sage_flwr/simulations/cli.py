@@ -11,6 +11,7 @@ from rich.console import Console
 from ..app.config import ConfigError
 from ..app.trackers import TrackerError
 from ..data import DatasetError
+from ..language import LanguageModelError
 from .commands import COMMANDS
 from .load_results import ResultsError
 from .superlink import FlowerError
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options, Console(), errors))
     except (ConfigError, TrackerError) as error:
         status, problem = 2, error
-    except (FlowerError, DatasetError, ResultsError) as error:
+    except (FlowerError, DatasetError, LanguageModelError, ResultsError) as error:
         status, problem = 1, error
     except KeyboardInterrupt:
         errors.print("fsl-sage: interrupted; all processes that it started have been ended")

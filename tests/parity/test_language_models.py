@@ -175,5 +175,5 @@ def test_a_row_that_has_nothing_to_learn_is_left_out() -> None:
     long, short = Row("a long prompt ", "x"), Row("a", "bc")
     found = tokenize([long, short, short], Letters(), 6, torch.device("cpu"))
     assert len(found) == 2
-    with pytest.raises(ValueError, match="max_length = 2: of 2 rows 0 have a token"):
+    with pytest.raises(ValueError, match="max_length = 2: none of 2 rows has a token"):
         tokenize([long, long], Letters(), 2, torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 from .cuts import add_cuts_command
 from .data import add_data_command
+from .generate import add_generate_command
 from .leakage import add_leakage_command
 from .plot import add_plot_command
 from .report import add_report_command
@@ -19,6 +20,7 @@ COMMANDS = (
     add_cuts_command,
     add_data_command,
     add_leakage_command,
+    add_generate_command,
 )
 
 __all__ = ["COMMANDS"]

@@ -38,6 +38,7 @@ CHECKS = {
     "lora-alpha": ([0], AT_LEAST.format(1), [1]),
     "lora-dropout": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
     "label-smoothing": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
+    "max-new-tokens": ([0], AT_LEAST.format(1), [1]),
     "head-blocks": ([0], AT_LEAST.format(1), [1]),
     "model": (["", "resnet"], f"valid are {', '.join(CATALOGUE)}", list(CATALOGUE)),
     "client-max-params": ([-1], AT_LEAST.format(0), [0]),
@@ -153,7 +154,7 @@ def test_this_table_has_every_check():
 def test_keys_without_a_check_are_these():
     unchecked = {
         "cut", "keep-optimizer-state", "resume", "results-dir", "warm-start",
-        "prompt-column", "completion-column", "lora-target-modules",
+        "prompt-column", "completion-column", "lora-target-modules", "bleu",
     }  # fmt: skip
     assert set(DEFAULTS) - CHECKED == unchecked
 

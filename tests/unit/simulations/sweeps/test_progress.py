@@ -9,7 +9,8 @@ from fsl_sage_flwr.simulations.sweeps.progress import SweepProgress
 ONE, TWO = combinations([{"seed": [1, 2], "num-server-rounds": 4}])
 ROW = {"round": 3, "test_accuracy": 0.5, "test_loss": 1.0, "comm_bytes": 3 * 2**20}
 DONE = {
-    "completed": True, "final_accuracy": 0.75, "final_loss": 1.0, "rounds": 4, "comm_bytes": 2**20, "seconds": 9.6,
+    "completed": True, "final_accuracy": 0.75, "final_loss": 1.0, "rounds": 4,
+    "comm_bytes": 2**20, "seconds": 9.6,
 }  # fmt: skip
 
 

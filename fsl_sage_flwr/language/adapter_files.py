@@ -1,0 +1,59 @@
+"""A trained adapter as PEFT's own directory, and the model that is made of it again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .pretrained import LanguageModelError, Lora, adapted, load_base, load_tokenizer, loading
+
+FOLDER = "adapter"
+PREFIX = "model."  # of TokenScores
+
+
+def save_adapter(name: str, lora: Lora, weights: Mapping[str, Tensor], directory: Path) -> Path:
+    """Write what was trained as ``PeftModel.from_pretrained(base, DIRECTORY)`` reads it.
+
+    No pretrained weight is loaded for it, and none is written.
+
+    Parameters
+    ----------
+    name : str
+        The base model.
+    lora : Lora
+        The adapter.
+    weights : Mapping
+        Of both halves, by the names of ``TokenScores``; frozen ones among them are passed by.
+    directory : Path
+        The run's; a folder in it is written.
+    """
+    with loading(name) as (transformers, _), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(name)
+        model = adapted(transformers.AutoModelForCausalLM.from_config(config), lora)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    own = {n.removeprefix(PREFIX): t.detach().cpu() for n, t in weights.items()}
+    model.load_state_dict({n: own[n] for n in trained}, strict=False, assign=True)
+    model.peft_config["default"].base_model_name_or_path = name  # type: ignore[union-attr, index]
+    model.save_pretrained(str(directory / FOLDER))  # type: ignore[operator]
+    return directory / FOLDER
+
+
+def load_adapted(name: str, directory: Path) -> tuple[nn.Module, Any]:
+    """Return a base model with the adapter of a run, in eval mode, and its tokenizer.
+
+    Raises
+    ------
+    LanguageModelError
+        The extra or the base model is missing, or the run has left no adapter.
+    """
+    if not (directory / FOLDER).is_dir():
+        raise LanguageModelError(
+            f"{directory} has no folder {FOLDER!r}: give the directory of a completed run of "
+            "task = 'causal_lm'"
+        )
+    base = load_base(name)
+    with loading(name) as (_, peft):
+        model: nn.Module = peft.PeftModel.from_pretrained(base, str(directory / FOLDER))
+    return model.eval(), load_tokenizer(name)

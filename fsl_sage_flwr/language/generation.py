@@ -1,0 +1,82 @@
+"""Greedy completions, and how near they are to the references."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .pretrained import LanguageModelError
+from .rows import Row
+
+AT_ONCE = 16
+
+
+def complete(
+    model: nn.Module, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int
+) -> list[str]:
+    """Return the most likely completion of each prompt, word by word.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of Transformers, with an adapter or without, in eval mode.
+    tokenizer : PreTrainedTokenizer
+        Its own.
+    prompts : sequence of str
+        As they are in a :class:`~fsl_sage_flwr.language.Row`.
+    max_new_tokens : int
+        At most so many tokens each.
+    """
+    end = tokenizer.eos_token_id
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    device = next(model.parameters()).device
+    found = []
+    for start in range(0, len(prompts), AT_ONCE):
+        given = [
+            tokenizer(prompt, add_special_tokens=False).input_ids
+            for prompt in prompts[start : start + AT_ONCE]
+        ]
+        longest = max(map(len, given))
+        ids = torch.full((len(given), longest), padding)
+        mask = torch.zeros_like(ids)
+        for k, tokens in enumerate(given):  # on the left, so that all completions begin at once
+            ids[k, longest - len(tokens) :] = torch.tensor(tokens)
+            mask[k, longest - len(tokens) :] = 1
+        output = model.generate(  # type: ignore[operator]
+            input_ids=ids.to(device), attention_mask=mask.to(device), do_sample=False,
+            max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=padding,
+        )  # fmt: skip
+        found += tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+    return [text.strip() for text in found]
+
+
+def bleu_of(model: nn.Module, tokenizer: Any, rows: Sequence[Row], *, max_new_tokens: int) -> float:
+    """Return the BLEU of greedy completions against all references of their prompts, 0 to 100.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Rows with the same prompt are its references.
+
+    Raises
+    ------
+    LanguageModelError
+        sacrebleu is not installed.
+    """
+    try:
+        import sacrebleu
+    except ImportError as error:
+        raise LanguageModelError(
+            "bleu = true needs sacrebleu: pip install 'fsl-sage-flwr[llm]'"
+        ) from error
+    references: dict[str, list[str]] = {}
+    for row in rows:
+        references.setdefault(row.prompt, []).append(row.completion)
+    texts = complete(model, tokenizer, list(references), max_new_tokens=max_new_tokens)
+    most = max(map(len, references.values()))
+    # sacrebleu takes None where a prompt has fewer references than another.
+    streams: Any = [
+        [of[k] if k < len(of) else None for of in references.values()] for k in range(most)
+    ]
+    return float(sacrebleu.corpus_bleu(texts, streams).score)

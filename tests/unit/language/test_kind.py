@@ -1,0 +1,125 @@
+"""``task = "causal_lm"``, from the run configuration to what a run leaves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from flwr.app import Context, RecordDict
+
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.client_app import app
+from fsl_sage_flwr.language import LanguageModelError, complete, load_adapted
+from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.server_app import main
+from fsl_sage_flwr.simulations.cli import main as command
+
+from ...language import save_small_model, small_run
+from ...memory_grid import MemoryGrid
+from ...rows import rows
+
+
+def finished(directory: Path, **changes: Any) -> Path:
+    values = small_run(directory, **{"results-dir": str(directory / "results"), **changes})
+    main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))
+    (config,) = (directory / "results").rglob("config.json")
+    return config.parent
+
+
+@rows("algorithm", ALGORITHMS, lambda name: name == "fsl_sage")
+def test_a_run_leaves_its_history_and_its_adapter(tmp_path: Path, algorithm: str) -> None:
+    run = finished(tmp_path, algorithm=algorithm, **{"fraction-evaluate": 1.0})
+    history = pd.read_csv(run / "history.csv")
+    assert len(history) == 2
+    assert history["failures"].sum() == 0
+    assert history["test_accuracy"].isna().all()
+    assert history["test_token_accuracy"].between(0, 1).all()
+    torch.testing.assert_close(
+        torch.tensor(history["test_perplexity"]), torch.tensor(history["test_loss"]).exp()
+    )
+    assert history["validation_perplexity"].notna().all()
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["best_loss"] == history["test_loss"].min()
+    assert summary["final_accuracy"] is None
+    assert not list(run.glob("*.pt"))
+    weights = list((run / "adapter").iterdir())
+    assert {file.name for file in weights} >= {"adapter_config.json", "adapter_model.safetensors"}
+    assert sum(file.stat().st_size for file in weights) < 20_000
+
+
+def test_peft_loads_what_a_run_leaves_and_it_is_what_was_trained(tmp_path: Path) -> None:
+    run = finished(tmp_path, bleu=True, **{"max-new-tokens": 4})
+    assert 0 <= json.loads((run / "summary.json").read_text())["bleu"] <= 100
+    saved = torch.load(run / "checkpoints" / "latest.pt", weights_only=True)
+    model, tokenizer = load_adapted(json.loads((run / "config.json").read_text())["model"], run)
+    own = dict(model.named_parameters())
+    trained = {**saved["client_half"], **saved["strategy"]["server_half"]}
+    named = {name.removeprefix("model."): t for name, t in trained.items() if "lora_" in name}
+    assert len(named) == 6
+    for name, tensor in named.items():
+        assert torch.equal(own[name], tensor), name
+    first = complete(model, tokenizer, ["w1 w2\n", "w3\n"], max_new_tokens=5)
+    assert first == [
+        complete(model, tokenizer, [p], max_new_tokens=5)[0] for p in ["w1 w2\n", "w3\n"]
+    ]
+
+
+def test_the_command_completes_a_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished(tmp_path, algorithm="fed_avg")
+    assert command(["generate", str(run), "w1 w2", "--max-new-tokens", "4"]) == 0
+    assert capsys.readouterr().out.strip()
+    assert command(["generate", str(tmp_path), "w1"]) == 2
+    assert "is no directory of a run" in capsys.readouterr().err
+    (run / "adapter").rename(run / "elsewhere")
+    assert command(["generate", str(run), "w1"]) == 1
+    assert "has no folder 'adapter'" in capsys.readouterr().err
+
+
+def test_a_client_need_not_prove_what_the_server_has_proven(tmp_path: Path) -> None:
+    config = RunConfig.from_run_config(small_run(tmp_path))
+    proven, taken = build_task(config), build_task(config, prove=False)
+    for name, tensor in proven.model.merged_state_dict().items():
+        assert torch.equal(tensor, taken.model.merged_state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "/no/such/model"}, "model = '/no/such/model': it cannot be loaded"),
+        ({"lora-target-modules": "nothing"}, "lora-target-modules = 'nothing': "),
+        ({"auxiliary": "linear"}, "auxiliary = 'linear': a language model's head is made of"),
+        ({"cut": "auto"}, "cut = 'auto': name the first block of the server half"),
+        ({"cut": ""}, "cut = '': name the first block"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, changes: Any, message: str) -> None:
+    values = small_run(tmp_path, **changes)
+    with pytest.raises(LanguageModelError, match=message) as caught:
+        build_task(RunConfig.from_run_config(values))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_extra_it_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = small_run(tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    with pytest.raises(LanguageModelError, match=r"needs peft: pip install 'fsl-sage-flwr\[llm\]'"):
+        build_task(RunConfig.from_run_config(values))
+
+
+def test_an_image_model_is_no_language_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="model = 'resnet18': the name of a causal"):
+        RunConfig.from_run_config(small_run(tmp_path, model="resnet18"))
+
+
+def test_the_same_seed_gives_every_side_the_same_adapter(tmp_path: Path) -> None:
+    from fsl_sage_flwr.language.pretrained import Lora, load_model
+
+    name = save_small_model(tmp_path / "model")
+    one, two, other = (load_model(name, Lora(), seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(tensor, two[key]) for key, tensor in one.items())
+    assert any(not torch.equal(tensor, other[key]) for key, tensor in one.items())
