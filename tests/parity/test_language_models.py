@@ -10,7 +10,7 @@ from torch import nn
 
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.language import IGNORED, Row, next_token
-from fsl_sage_flwr.splitting import AlignmentRecipe, SplitError, copied
+from fsl_sage_flwr.splitting import AlignmentRecipe, SplitError, copied, trained_state
 from fsl_sage_flwr.strategies import (
     CseFsl,
     FslSage,
@@ -30,8 +30,10 @@ STRATEGIES: dict[str, Any] = {
     "sl_multi_server": SplitFedV1,
     "sl_single_server": SplitFedV2,
     "cse_fsl": partial(CseFsl, server_update_interval=2),
-    "heron_sfl": HeronSfl,
-    "fsl_sage": partial(FslSage, recipe=AlignmentRecipe(2, 4), align_interval=2),
+    "heron_sfl": partial(HeronSfl, server_update_interval=2),
+    "fsl_sage": partial(
+        FslSage, recipe=AlignmentRecipe(2, 4), align_interval=2, server_update_interval=2
+    ),
 }
 
 
@@ -121,6 +123,43 @@ def test_clients_weigh_by_the_tokens_that_count() -> None:
         # The first token is the prompt's, and the end of a text is learnt too.
         room = [min(len(text) + 1, 10 - 2) for text in completions]
         assert row.examples == sum(room)
+
+
+def size(module: nn.Module) -> int:
+    return sum(tensor.numel() * 4 for tensor in trained_state(module).values())
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "fsl_sage"])
+def test_bytes_of_a_round_are_those_of_the_formula(name: str) -> None:
+    """In the published way of counting: raw tensors, labels free."""
+    grid, strategy = nodes(2), STRATEGIES[name](task())
+    train(strategy, grid, 1)
+    own, rows_, length, width = strategy.task, 10, 10, 16
+    client, server, head = (size(m) for m in (own.model.client, own.model.server, own.head))
+    row = length * width * 4
+    every_second = 4 + 2  # of batches of 4, 4 and 2
+    expected = {
+        "fed_avg": 2 * (client + server),
+        "sl_multi_server": 2 * client + 2 * rows_ * row,
+        "sl_single_server": 2 * client + 2 * rows_ * row,
+        "cse_fsl": 2 * (client + head) + every_second * row,
+        "heron_sfl": 2 * (client + head) + every_second * row,
+    }
+    assert strategy.ledger.reference_total == 2 * expected[name]
+
+
+def test_bytes_of_fsl_sage_are_those_of_the_formula() -> None:
+    """The probe's batch is not sent again; heads travel in the round of an alignment."""
+    grid, strategy = nodes(2), STRATEGIES["fsl_sage"](task())
+    totals = []
+    strategy.start(
+        grid, strategy.initial_arrays(), num_rounds=2,
+        evaluate_fn=lambda *_: totals.append(strategy.ledger.reference_total),
+    )  # fmt: skip
+    own, row = strategy.task, 10 * 16 * 4
+    client, head = size(own.model.client), size(own.head)
+    assert totals[2] - totals[1] == 2 * (2 * client + 6 * row)
+    assert totals[1] == 2 * (2 * client + head + 6 * row)
 
 
 def test_a_copy_shares_what_is_frozen_and_owns_what_is_trained() -> None:

@@ -169,7 +169,9 @@ def spoil_the_labels(draw: random.Random, content: RecordDict) -> bool:
         return False
     record = content.array_records["labels"]
     labels = record["labels"].numpy().copy()
-    labels[draw.randrange(len(labels))] = draw.choice([-1, 3, 2**62, -(2**63)])
+    numbers = np.issubdtype(labels.dtype, np.floating)
+    wrong = [np.nan, np.inf, -np.inf] if numbers else [-1, 99, 2**62, -(2**63)]
+    labels[draw.randrange(len(labels))] = draw.choice(wrong)
     record["labels"] = Array(labels)
     return True
 

@@ -22,12 +22,15 @@ from fsl_sage_flwr.messages import (
 )
 from fsl_sage_flwr.messages.reply import content_of
 
+from ...kinds import KINDS
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, grid, plain, server_state, train
 from ...tasks import CLIENTS, small_app
 from .mutations import mutate
 from .test_contract import ALL, STRATEGIES
 from .test_federated_evaluation import WITH_VALIDATION, nodes
+from .test_kinds_of_tasks import STRATEGIES as OF_ANY_KIND
+from .test_kinds_of_tasks import nodes as of_kind
 
 HOSTILE = 1
 FEW, MANY = 30, 400  # mutants of each reply
@@ -45,7 +48,11 @@ def copied(content: RecordDict) -> RecordDict:
 
 
 def try_mutants(
-    strategy: Any, draw: random.Random, count: int, monkeypatch: pytest.MonkeyPatch
+    strategy: Any,
+    draw: random.Random,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+    federation: MemoryGrid | None = None,
 ) -> Counter[str]:
     """Train a round in which every reply is first opened in so many wrong forms."""
     refused = Counter[str]()
@@ -66,7 +73,7 @@ def try_mutants(
         return opened(kind, content, expected)
 
     monkeypatch.setattr(Reply, "open", classmethod(after_mutants))
-    train(strategy, grid(), 1)
+    train(strategy, federation or grid(), 1)
     return refused
 
 
@@ -81,6 +88,17 @@ def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.Mo
 def test_thousands_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = try_mutants(ALL[name](), random.Random(6), MANY, monkeypatch)
     assert sum(refused.values()) >= 1200
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", OF_ANY_KIND)
+def test_wrong_replies_of_any_kind_of_task_are_refused(
+    name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = OF_ANY_KIND[name](KINDS[kind][0]())
+    refused = try_mutants(strategy, random.Random(8), 100, monkeypatch, of_kind(kind))
+    assert len(refused) >= 12
 
 
 @lru_cache

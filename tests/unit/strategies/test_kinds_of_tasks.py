@@ -1,5 +1,6 @@
 """Every strategy trains every kind of task: what the contract says does not hang on the labels."""
 
+import copy
 from functools import cache, partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from fsl_sage_flwr.strategies import (
 )
 
 from ...kinds import KINDS
-from ...memory_grid import MemoryGrid, Tamper
+from ...memory_grid import MemoryGrid, Tamper, error_instead
 from ...rows import rows
 from ...runs import assert_same, train
 
@@ -133,3 +134,44 @@ def test_labels_that_are_not_valid_are_refused(kind: str, way: str) -> None:
     said = strategy.last_round.failures[1]
     assert (reason if way == "value" else "labels must be") in said
     assert "\n" not in said
+
+
+@each
+@every_strategy
+def test_a_client_that_breaks_is_left_out_and_a_run_goes_on_from_a_checkpoint(
+    name: str, kind: str
+) -> None:
+    """The run that goes on has lost clients too: they have another round to be back in."""
+    seen = 0
+
+    def break_once(partition: int, reply: Message) -> Message:
+        nonlocal seen
+        if partition == 1 and reply.metadata.message_type != "query.describe":
+            seen += 1
+            return error_instead(reply) if seen == 1 else reply
+        return reply
+
+    fresh = {"keep_optimizer_state": False}
+    whole = STRATEGIES[name](KINDS[kind][0](), **fresh)
+    left: list[Any] = []
+
+    def keep(server_round: int, arrays: ArrayRecord) -> None:
+        of_now = arrays.to_torch_state_dict(), whole.state_dict(), whole.last_round.failures
+        left.append(copy.deepcopy(of_now))
+
+    whole.start(nodes(kind, break_once), whole.initial_arrays(), num_rounds=2, evaluate_fn=keep)
+    (_, _, _), (arrays, state, failed), (expected, at_the_end, none_failed) = left
+    assert failed == {1: "error 2: the client broke"}
+    assert none_failed == {}
+    second = STRATEGIES[name](KINDS[kind][0](), **fresh)
+    second.load_state_dict(state)
+    assert_same(train(second, nodes(kind), 1, ArrayRecord(arrays)), expected)
+    ours, theirs = second.state_dict(), at_the_end
+    for one in (ours, theirs):
+        one.pop("ledger")  # what nodes knew is sent to new ones again
+    assert_same(server_of(ours), server_of(theirs))
+
+
+def server_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Return what does not count how often a head was sent."""
+    return {key: value for key, value in state.items() if key.startswith("server_")}
