@@ -18,7 +18,7 @@ def _task(context: Context) -> SplitTask:
             f"{DATA_PATH} = {data_path!r} in the node's configuration: the absolute path of a "
             "directory is needed, in single quotes"
         )
-    return build_task(RunConfig.from_run_config(context.run_config), data_path, prove=False)
+    return build_task(RunConfig.from_run_config(context.run_config), data_path, on_client=True)
 
 
 def _smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:

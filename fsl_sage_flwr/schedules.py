@@ -18,9 +18,11 @@ _MAY: dict[str, set[str]] = {
     "step": {"every", "gamma"},
     "multi_step": {"at", "gamma"},
     "cosine": {"over"},
+    "linear": {"over"},
 }
 _ANY = {"warmup", "by"}
 KINDS = tuple(_MAY)
+FALLING = ("cosine", "linear")
 UNITS = ("round", "batch")
 
 
@@ -35,10 +37,11 @@ class LearningRateSchedule:
 
     Attributes
     ----------
-    kind : {"constant", "step", "multi_step", "cosine"}
+    kind : {"constant", "step", "multi_step", "cosine", "linear"}
         ``step`` multiplies the rate by ``gamma`` each time ``every`` rounds are done,
-        ``multi_step`` when each number of rounds in ``at`` is done. ``cosine`` falls from
-        the full rate at the end of the warm-up to zero when ``over`` rounds are done.
+        ``multi_step`` when each number of rounds in ``at`` is done. ``cosine`` and
+        ``linear`` fall from the full rate at the end of the warm-up to zero when ``over``
+        rounds are done.
     by : {"round", "batch"}
         Whether the rate changes only between rounds or with every batch.
     warmup : float
@@ -66,9 +69,15 @@ class LearningRateSchedule:
             case "multi_step":
                 return self.gamma ** bisect_right(self.at, now)
             case "cosine":
-                share = (now - self.warmup) / (self.over - self.warmup)
-                return 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share))))
+                return 0.5 * (1 + math.cos(math.pi * self._fallen(now)))
+            case "linear":
+                return 1.0 - self._fallen(now)
         return 1.0
+
+    def _fallen(self, now: float) -> float:
+        """Return how much of the way to its end the rate has gone, 0 to 1."""
+        share = (now - self.warmup) / (self.over - self.warmup)
+        return min(1.0, max(0.0, share))
 
 
 def parse_schedule(text: str, rounds: int) -> LearningRateSchedule:
@@ -79,7 +88,7 @@ def parse_schedule(text: str, rounds: int) -> LearningRateSchedule:
     text : str
         A kind and its settings: ``"multi_step at=60,120 gamma=0.2 warmup=5"``.
     rounds : int
-        Rounds of the run: a cosine ends there unless ``over`` is given.
+        Rounds of the run: a cosine or a line ends there unless ``over`` is given.
 
     Raises
     ------
@@ -90,7 +99,7 @@ def parse_schedule(text: str, rounds: int) -> LearningRateSchedule:
     if kind not in KINDS:
         raise ValueError(f"valid are {', '.join(KINDS)}, with settings after it")
     allowed = sorted(_MAY[kind] | _ANY)
-    values: dict[str, Any] = {"over": float(rounds)} if kind == "cosine" else {}
+    values: dict[str, Any] = {"over": float(rounds)} if kind in FALLING else {}
     for word in words:
         name, _, value = word.partition("=")
         if name not in allowed:
@@ -101,9 +110,9 @@ def parse_schedule(text: str, rounds: int) -> LearningRateSchedule:
         example = "every=30" if needed == "every" else "at=60,120"
         raise ValueError(f"{kind} needs {needed}, e.g. {example!r}")
     schedule = LearningRateSchedule(kind, **values)
-    if kind == "cosine" and schedule.over <= schedule.warmup:
+    if kind in FALLING and schedule.over <= schedule.warmup:
         raise ValueError(
-            f"the cosine ends after {schedule.over:g} rounds, but its warm-up takes "
+            f"the {kind} ends after {schedule.over:g} rounds, but its warm-up takes "
             f"{schedule.warmup:g}"
         )
     return schedule

@@ -235,8 +235,8 @@ class SplitTask:
         return self.new_head("client")
 
     def head_parameters(self) -> int:
-        """Return the number of parameters of an auxiliary head."""
-        return sum(parameter.numel() for parameter in self.head.parameters())
+        """Return how many parameters of an auxiliary head are trained."""
+        return sum(p.numel() for p in self.head.parameters() if p.requires_grad)
 
     def new_head(self, purpose: int | str) -> nn.Module:
         """Build an auxiliary head on ``device``, initialised from the seed and a purpose.

@@ -50,6 +50,8 @@ class TaskSettings:
         See there.
     seed : int
         Seed of the run.
+    client_half_only : bool
+        This is a client that never runs the server half: a kind need not load it.
     prove : bool
         Whether to prove that the halves are the model, where that takes long.
     """
@@ -73,6 +75,7 @@ class TaskSettings:
     device: torch.device
     precision: str
     seed: int
+    client_half_only: bool
     prove: bool
 
 

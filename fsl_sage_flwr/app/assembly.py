@@ -20,7 +20,9 @@ from .forecast import coded_cut
 Finish = Callable[[Weights, Path], Mapping[str, float]]
 
 
-def build_task(config: RunConfig, data_path: str | None = None, *, prove: bool = True) -> SplitTask:
+def build_task(
+    config: RunConfig, data_path: str | None = None, *, on_client: bool = False
+) -> SplitTask:
     """Build the task; it is the same everywhere.
 
     Parameters
@@ -29,16 +31,16 @@ def build_task(config: RunConfig, data_path: str | None = None, *, prove: bool =
         What to train.
     data_path : str, optional
         Directory of the node's own data, in place of a part of the run's dataset.
-    prove : bool
-        False leaves out what proves that the halves are the model, where it takes long: the
-        server has done it.
+    on_client : bool
+        A client need not hold what it never runs, nor prove at length what the server has
+        proven.
 
     Raises
     ------
     DatasetError, SplitError
         The data or the cut of the configuration cannot be used.
     """
-    settings = task_settings(config, data_path, prove=prove)
+    settings = task_settings(config, data_path, on_client=on_client)
     return TASKS[config.task].build(settings, config.task_options)
 
 
@@ -56,7 +58,7 @@ def finish_of(config: RunConfig) -> Finish | None:
 
 
 def task_settings(
-    config: RunConfig, data_path: str | None = None, *, prove: bool = True
+    config: RunConfig, data_path: str | None = None, *, on_client: bool = False
 ) -> TaskSettings:
     """Return what the task of a run configuration is built from."""
     heads = config.options if isinstance(config.options, HeadOptions) else HeadOptions()
@@ -87,7 +89,8 @@ def task_settings(
         device=config.torch_device(),
         precision=config.precision,
         seed=config.seed,
-        prove=prove,
+        client_half_only=on_client and ALGORITHMS[config.algorithm].sends_smashed_data,
+        prove=not on_client,
     )
 
 

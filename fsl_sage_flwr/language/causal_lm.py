@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..schedules import Schedule, constant
-from ..splitting import load_trained_state, split, trained_state
+from ..splitting import as_tensors, load_trained_state, split, trained_state
 from ..task import (
     CPU,
     Batch,
@@ -15,7 +15,7 @@ from ..task import (
     OptimizerFactory,
     SplitTask,
 )
-from .heads import blocks_head
+from .heads import blocks_head, lens_head
 from .objective import next_token
 from .rows import Rows, TokenRows, tokenize
 from .scores import TokenScores
@@ -71,7 +71,8 @@ def causal_lm_task(
     batch_size : int
         Rows of a batch, ``B``.
     head_blocks : int
-        Blocks of an auxiliary head.
+        Blocks of an auxiliary head; 0 makes it a lens: one linear layer, and the model's own
+        last norm and scores.
     label_smoothing : float
         See :func:`~fsl_sage_flwr.language.next_token`.
     client_optimizer, server_optimizer, auxiliary_optimizer, client_schedule, server_schedule
@@ -91,7 +92,12 @@ def causal_lm_task(
     halves = split(TokenScores(model), cut, example, prove=prove)
 
     def auxiliary() -> nn.Module:
-        return blocks_head(halves, head_blocks)
+        if head_blocks:
+            return blocks_head(halves, head_blocks)
+        with torch.no_grad():
+            smashed = as_tensors(halves.client.eval()(example.to(device)))
+        halves.client.train()
+        return lens_head(halves, smashed)
 
     known: dict[tuple[Rows, int, int], TokenRows] = {}
 

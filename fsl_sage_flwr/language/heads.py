@@ -1,8 +1,9 @@
 """Auxiliary heads for language models."""
 
+import torch
 from torch import Tensor, nn
 
-from ..splitting import SplitError, SplitModel, copied
+from ..splitting import SplitError, SplitModel, copied, receive_smashed
 
 
 class BlocksHead(nn.Module):
@@ -28,8 +29,71 @@ class BlocksHead(nn.Module):
     def copy_from(self, server_half: nn.Module) -> None:
         """Copy the server half's current values into what is trained here."""
         theirs = dict(server_half.named_parameters())
-        own = {n: theirs[n] for n, p in self.body.named_parameters() if p.requires_grad}
+        trained = [n for n, p in self.body.named_parameters() if p.requires_grad]
+        own = {n: theirs[n] for n in trained if n in theirs}
         self.body.load_state_dict(own, strict=False)
+
+
+class Lens(nn.Module):
+    """Stands in the place of a block: one linear layer, the identity at first.
+
+    Parameters
+    ----------
+    block : nn.Module
+        What it stands for; a model may read plain attributes of its blocks.
+    width : int
+        Of a token's hidden state.
+    in_tuple : bool
+        Whether blocks of the model return a tuple.
+    """
+
+    def __init__(self, block: nn.Module, width: int, *, in_tuple: bool) -> None:
+        super().__init__()
+        for name, value in vars(block).items():
+            if isinstance(value, str | int) and name != "training":
+                setattr(self, name, value)
+        self.linear = nn.Linear(width, width)
+        nn.init.eye_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        self._in_tuple = in_tuple
+
+    def forward(self, hidden: Tensor, *args: object, **more: object) -> Tensor | tuple[Tensor]:
+        """Return hidden states ``(B, T, D)`` from hidden states; what else blocks get is idle."""
+        found: Tensor = self.linear(hidden)
+        return (found,) if self._in_tuple else found
+
+
+def lens_head(model: SplitModel, smashed: tuple[Tensor, ...]) -> BlocksHead:
+    """Build a head of one linear layer, and the server half's own last norm and scores.
+
+    Parameters
+    ----------
+    model : SplitModel
+        A language model, cut before one of its blocks.
+    smashed : tuple of Tensor
+        Example smashed data.
+
+    Raises
+    ------
+    SplitError
+        The cut is not one of a list of blocks.
+    """
+    head = blocks_head(model, 1)
+    returned: list[object] = []
+    block = head.body.get_submodule(model.cut)
+    handle = block.register_forward_hook(lambda module, args, output: returned.append(output))
+    with torch.no_grad():
+        head.eval()(*smashed)
+    handle.remove()
+    lens = Lens(block, smashed[0].shape[-1], in_tuple=isinstance(returned[0], tuple))
+    receive_smashed(lens)
+    owner, _, place = model.cut.rpartition(".")
+    blocks = head.body.get_submodule(owner)
+    blocks[int(place)] = lens  # type: ignore[operator]
+    for parameter in head.body.parameters():
+        parameter.requires_grad_(False)
+    lens.linear.requires_grad_()
+    return BlocksHead(head.body).train()
 
 
 def blocks_head(model: SplitModel, blocks: int) -> BlocksHead:

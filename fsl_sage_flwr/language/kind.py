@@ -41,7 +41,9 @@ class CausalLmOptions(Options):
         default=False, what="at the end: BLEU of greedy completions of the test split's prompts"
     )
     max_new_tokens: int = option(64, at_least(1), "of such a completion")
-    head_blocks: int = option(1, at_least(1), "blocks of an auxiliary head")
+    head_blocks: int = option(
+        1, at_least(0), "blocks of an auxiliary head; 0: a linear layer before norm and scores"
+    )
 
     def columns(self) -> Columns:
         """Return where prompts and completions are."""
@@ -79,8 +81,16 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         kept_out = round(settings.validation_fraction * len(own))
         rows = partial(_whole, own[kept_out:])
         validation = partial(_whole, own[:kept_out])
+    first = settings.cut.rpartition(".")[2]
+    only = int(first) + max(1, options.head_blocks) if first.isdigit() else None
+    model = load_model(
+        settings.model,
+        options.lora(),
+        derive_seed(settings.seed, "model"),
+        blocks=only if settings.client_half_only else None,
+    )
     return causal_lm_task(
-        load_model(settings.model, options.lora(), derive_seed(settings.seed, "model")),
+        model,
         load_tokenizer(settings.model),
         cut=settings.cut,
         rows=rows,

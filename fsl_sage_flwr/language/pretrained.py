@@ -47,8 +47,15 @@ def load_tokenizer(name: str) -> Any:
         return transformers.AutoTokenizer.from_pretrained(name)
 
 
-def load_base(name: str) -> nn.Module:
+def load_base(name: str, blocks: int | None = None) -> nn.Module:
     """Load a pretrained model in float32.
+
+    Parameters
+    ----------
+    name : str
+        On the hub, or a local directory.
+    blocks : int, optional
+        Load no more than its first ones: what a client trains, and the head's.
 
     Raises
     ------
@@ -56,13 +63,18 @@ def load_base(name: str) -> nn.Module:
         As :func:`load_tokenizer`.
     """
     with loading(name) as (transformers, _):
+        config = transformers.AutoConfig.from_pretrained(name)
+        if blocks is not None and blocks < config.num_hidden_layers:
+            config.num_hidden_layers = blocks
+            if getattr(config, "layer_types", None):
+                config.layer_types = config.layer_types[:blocks]
         base: nn.Module = transformers.AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32
+            name, config=config, dtype=torch.float32
         )
     return base
 
 
-def load_model(name: str, lora: Lora, seed: int) -> nn.Module:
+def load_model(name: str, lora: Lora, seed: int, blocks: int | None = None) -> nn.Module:
     """Load a model in float32, and give it an adapter that is initialised from a seed.
 
     Parameters
@@ -73,13 +85,15 @@ def load_model(name: str, lora: Lora, seed: int) -> nn.Module:
         The adapter; all other weights are frozen.
     seed : int
         Of the adapter's first values.
+    blocks : int, optional
+        As in :func:`load_base`.
 
     Raises
     ------
     LanguageModelError
         The extra is not installed, there is no such model, or it has no such modules.
     """
-    base = load_base(name)
+    base = load_base(name, blocks)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return adapted(base, lora)

@@ -9,6 +9,7 @@ from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import estimated_gradients, true_gradients
 from .precision import autocast, to_device
+from .replay import receive_smashed
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel, as_tensors
 from .splitter import split, split_pair
@@ -53,6 +54,7 @@ __all__ = [
     "list_cuts",
     "load_trained_state",
     "plain_attention",
+    "receive_smashed",
     "seeded_normal",
     "server_step",
     "split",

@@ -379,7 +379,12 @@ def _set_cut(server: nn.Module, at: str) -> None:
     for name in path:
         owner._modules[name] = _without(owner.get_submodule(name), {}, lambda name: True)
         owner = owner.get_submodule(name)
-    owner.register_forward_pre_hook(_deliver, with_kwargs=True)
+    receive_smashed(owner)
+
+
+def receive_smashed(module: nn.Module) -> None:
+    """Have a module that stands in the cut's place in a server half begin with what crossed."""
+    module.register_forward_pre_hook(_deliver, with_kwargs=True)
 
 
 def _shape(tensor: Tensor, larger: Tensor, *, batched: bool | None = None) -> _Shape:

@@ -1,79 +1,32 @@
-"""Somebody else's project: the wheel in an environment of its own, away from the checkout."""
+"""The examples, as somebody else's projects."""
 
-import os
-import shutil
-import subprocess
 import sys
-import sysconfig
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from .commands import ROOT, started_by
+from ..language import save_small_model
+from .commands import ROOT
+from .other_project import run_example
 
 pytestmark = pytest.mark.integration
 
 EXAMPLE = ROOT / "examples" / "own-model"
 
 
-def environment_with(wheel: Path, directory: Path) -> Path:
-    """Make a virtual environment that holds the wheel and Flower; the rest is borrowed.
-
-    The path file does not bring the checkout's own installation along, and scripts that
-    Flower starts must be this environment's.
-    """
-    subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-    python = directory / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "-q", "--no-deps"]
-    subprocess.run([*install, str(wheel), f"flwr=={version('flwr')}"], check=True)
-    (site,) = directory.glob("lib/python*/site-packages")
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return directory / "bin"
-
-
-def test_example_is_a_hundred_lines() -> None:
-    sources = [*EXAMPLE.glob("own_model/*.py"), EXAMPLE / "pyproject.toml"]
+@pytest.mark.parametrize("name", ["own-model", "split-gpt2"])
+def test_example_is_a_hundred_lines(name: str) -> None:
+    folder = ROOT / "examples" / name
+    sources = [*folder.glob("*/*.py"), folder / "pyproject.toml"]
     assert len(sources) == 5
     assert sum(len(path.read_text().splitlines()) for path in sources) <= 100
 
 
 def test_example_runs_with_the_wheel_alone(tmp_path: Path) -> None:
-    wheels, app = tmp_path / "wheels", tmp_path / "own-model"
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = wheels.glob("*.whl")
-    programs = environment_with(wheel, tmp_path / "environment")
-    shutil.copytree(EXAMPLE, app)
-    home = tmp_path / "home"
-    environment = {
-        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_HOME": str(home),
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": "39518",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    }
-    where = "import fsl_sage_flwr; print(fsl_sage_flwr.__file__)"
-    found = subprocess.run(
-        [str(programs / "python"), "-c", where], cwd=app, env=environment, check=True,
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert found.stdout.startswith(str(tmp_path))
-    try:
-        done = subprocess.run(
-            [
-                str(programs / "flwr"), "run", ".", "--stream",
-                "--federation-config", "num-supernodes=4 client-resources-num-cpus=1",
-                "--run-config", f"results='{tmp_path}'",
-            ],
-            cwd=app, env=environment, capture_output=True, text=True, timeout=300, check=True,
-        )  # fmt: skip
-        assert (tmp_path / "net.pt").is_file(), done.stdout + done.stderr
-    finally:
-        for process in started_by(str(home)):
-            process.kill()
+    said = run_example("own-model", tmp_path, f"results='{tmp_path}'", 39518)
+    assert (tmp_path / "net.pt").is_file(), said
 
     sys.path.insert(0, str(EXAMPLE))
     try:
@@ -86,3 +39,16 @@ def test_example_runs_with_the_wheel_alone(tmp_path: Path) -> None:
     scores = net.eval()(inputs)
     assert (scores.argmax(1) == labels).float().mean() > 0.93
     assert F.cross_entropy(scores, labels) < 0.3
+
+
+def test_the_language_models_example_leaves_an_adapter_that_peft_loads(tmp_path: Path) -> None:
+    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+    model = save_small_model(tmp_path / "tiny")
+    config = f"model='{model}' adapter='{tmp_path / 'adapter'}' num-server-rounds=2"
+    said = run_example("split-gpt2", tmp_path, config, 39519)
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file(), said
+    base = transformers.AutoModelForCausalLM.from_pretrained(model)
+    adapted = peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter"))
+    moved = [p for n, p in adapted.named_parameters() if "lora_B" in n]
+    assert len(moved) == 3
+    assert all(p.any() for p in moved)

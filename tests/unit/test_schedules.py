@@ -48,6 +48,7 @@ LIKE_TORCH = {
     "step every=3 gamma=0.5": lambda o: torch_schedulers.StepLR(o, 3, 0.5),
     "multi_step at=2,7 gamma=0.5": lambda o: torch_schedulers.MultiStepLR(o, [2, 7], 0.5),
     "cosine": lambda o: torch_schedulers.CosineAnnealingLR(o, ROUNDS),
+    "linear": lambda o: torch_schedulers.LinearLR(o, 1.0, 0.0, ROUNDS),
     "constant warmup=4": lambda o: torch_schedulers.LinearLR(o, 1 / 4, total_iters=3),
     "cosine warmup=4": lambda o: torch_schedulers.SequentialLR(
         o,
@@ -116,7 +117,7 @@ def test_a_cosine_ends_with_the_run_unless_it_says_otherwise() -> None:
     ("text", "problem"),
     [
         ("", "valid are constant, step, multi_step, cosine"),
-        ("linear", "valid are constant, step, multi_step, cosine"),
+        ("lines", "valid are constant, step, multi_step, cosine, linear"),
         ("step", "step needs every, e.g. 'every=30'"),
         ("multi_step gamma=0.1", "multi_step needs at, e.g. 'at=60,120'"),
         ("cosine at=3", "'at=3' is no setting of cosine; valid are by, over, warmup"),
@@ -129,6 +130,7 @@ def test_a_cosine_ends_with_the_run_unless_it_says_otherwise() -> None:
         ("multi_step at=x", "at='x'; a number is needed"),
         ("constant warmup=-1", "warmup='-1'; one finite number 0 or more is needed"),
         ("constant by=epoch", "by='epoch'; valid are round, batch"),
+        ("linear warmup=50", "the linear ends after 40 rounds, but its warm-up takes 50"),
         ("cosine warmup=40", "the cosine ends after 40 rounds, but its warm-up takes 40"),
     ],
 )

@@ -39,7 +39,7 @@ CHECKS = {
     "lora-dropout": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
     "label-smoothing": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
     "max-new-tokens": ([0], AT_LEAST.format(1), [1]),
-    "head-blocks": ([0], AT_LEAST.format(1), [1]),
+    "head-blocks": ([-1], AT_LEAST.format(0), [0]),
     "model": (["", "resnet"], f"valid are {', '.join(CATALOGUE)}", list(CATALOGUE)),
     "client-max-params": ([-1], AT_LEAST.format(0), [0]),
     "client-max-flops": ([-1], AT_LEAST.format(0), [0]),
@@ -76,7 +76,7 @@ CHECKS = {
     "perturbations": ([0, -1], AT_LEAST.format(1), [1]),
     "align-lr-schedule": (["linear"], "valid are cosine, constant", ["cosine", "constant"]),
     "lr-schedule": (
-        ["linear", "step gamma=0.1 warmup=2 by=batch at=3", "step", "cosine over=2 warmup=2"],
+        ["lines", "step gamma=0.1 warmup=2 by=batch at=3", "step", "cosine over=2 warmup=2"],
         "",
         ["constant warmup=5", "multi_step at=1,2.5 gamma=0.5 by=batch", "cosine over=3"],
     ),

@@ -16,6 +16,7 @@ from fsl_sage_flwr.language import LanguageModelError, complete, load_adapted
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cli import main as command
+from fsl_sage_flwr.task import SplitTask
 
 from ...language import save_small_model, small_run
 from ...memory_grid import MemoryGrid
@@ -78,11 +79,44 @@ def test_the_command_completes_a_prompt(tmp_path: Path, capsys: pytest.CaptureFi
     assert "has no folder 'adapter'" in capsys.readouterr().err
 
 
-def test_a_client_need_not_prove_what_the_server_has_proven(tmp_path: Path) -> None:
+def test_a_client_holds_its_half_and_the_heads_blocks_alone(tmp_path: Path) -> None:
+    """Of a model of three blocks the client trains one, and its head has another."""
     config = RunConfig.from_run_config(small_run(tmp_path))
-    proven, taken = build_task(config), build_task(config, prove=False)
-    for name, tensor in proven.model.merged_state_dict().items():
-        assert torch.equal(tensor, taken.model.merged_state_dict()[name])
+    whole, own = build_task(config), build_task(config, on_client=True)
+    assert blocks_in(whole) == 3
+    assert blocks_in(own) == 2
+    ids = torch.randint(4, 61, (2, 12))
+    ours, theirs = (t.model.client.eval()(ids) for t in (own, whole))
+    assert torch.equal(ours, theirs)
+    labels = torch.randint(4, 61, (2, 12))
+    scores = [t.objective.loss(t.new_head("x").eval()(theirs), labels) for t in (own, whole)]
+    assert torch.equal(*scores)
+
+
+def test_a_client_of_whole_models_holds_all(tmp_path: Path) -> None:
+    config = RunConfig.from_run_config(small_run(tmp_path, algorithm="fed_avg"))
+    assert blocks_in(build_task(config, on_client=True)) == 3
+
+
+def blocks_in(task: SplitTask) -> int:
+    names = [name for name, _ in task.model.merged_state_dict().items()]
+    return len({name.partition(".h.")[2].partition(".")[0] for name in names if ".h." in name})
+
+
+@pytest.mark.parametrize("algorithm", ["cse_fsl", "fsl_sage"])
+def test_a_head_may_be_a_lens(tmp_path: Path, algorithm: str) -> None:
+    """One linear layer, the identity at first, before the model's own last norm and scores."""
+    run = finished(tmp_path, algorithm=algorithm, **{"head-blocks": 0})
+    history = pd.read_csv(run / "history.csv")
+    assert history["failures"].sum() == 0
+    assert json.loads((run / "summary.json").read_text())["auxiliary_parameters"] == 16 * 17
+    task = build_task(RunConfig.from_run_config(small_run(tmp_path, **{"head-blocks": 0})))
+    trained = [n for n, p in task.head.named_parameters() if p.requires_grad]
+    assert [name.rpartition(".")[2] for name in trained] == ["weight", "bias"]
+    hidden = torch.randn(2, 12, 16)
+    inner = task.model.server.model.base_model.model
+    expected = inner.lm_head(inner.transformer.ln_f(hidden))
+    assert torch.equal(task.head.eval()(hidden), expected)
 
 
 @pytest.mark.parametrize(

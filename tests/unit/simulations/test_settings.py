@@ -75,6 +75,8 @@ def test_presets_differ_from_the_papers_only_where_models_and_data_do():
     paper = resolve("paper", []).to_run_config()
     for name in preset_names():
         config = resolve(name, []).to_run_config()
+        if config["task"] != paper["task"]:
+            continue
         different = {key for key in config if config[key] != paper[key] and not may.fullmatch(key)}
         allowed = {"model", "batch-size"}
         if name == "paper-dirichlet":
@@ -83,6 +85,26 @@ def test_presets_differ_from_the_papers_only_where_models_and_data_do():
             alignment = {"align-epochs", "align-batch-size", "align-lr-schedule", "auxiliary-init"}
             allowed = {"compression", "comm-threshold-mb", *alignment}
         assert different <= allowed, name
+
+
+def test_the_language_preset_is_the_research_scripts_without_its_mistakes():
+    config = resolve("paper-llm", [])
+    lora = config.task_options
+    assert (config.task, config.model, config.cut) == (
+        "causal_lm",
+        "gpt2-medium",
+        "transformer.h.1",
+    )
+    assert (lora.lora_r, lora.lora_alpha, lora.lora_dropout) == (4, 32, 0.1)
+    assert (lora.label_smoothing, lora.head_blocks, lora.max_length) == (0.1, 3, 128)
+    assert config.optimizer == config.server_optimizer == "adamw"
+    assert config.learning_rate == config.server_learning_rate == 2e-4
+    assert config.options.auxiliary_learning_rate == 2e-4
+    assert (config.batch_size, config.num_server_rounds) == (8, 200)
+    warm = config.schedule("lr-schedule")
+    assert warm(0.475) == pytest.approx(0.5)
+    assert warm(0.95) == 1.0
+    assert warm(200.0) == 0.0
 
 
 def test_words_take_their_keys_types():

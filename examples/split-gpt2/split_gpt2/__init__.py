@@ -1,0 +1,1 @@
+"""GPT-2 with a LoRA adapter, split between clients and server."""

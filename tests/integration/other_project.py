@@ -1,0 +1,63 @@
+"""Somebody else's project: the wheel in an environment of its own, away from the checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+
+from .commands import ROOT, started_by
+
+
+def environment_with(wheel: Path, directory: Path) -> Path:
+    """Make a virtual environment that holds the wheel and Flower; the rest is borrowed.
+
+    The path file does not bring the checkout's own installation along, and scripts that
+    Flower starts must be this environment's.
+    """
+    subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
+    python = directory / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "-q", "--no-deps"]
+    subprocess.run([*install, str(wheel), f"flwr=={version('flwr')}"], check=True)
+    (site,) = directory.glob("lib/python*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return directory / "bin"
+
+
+def run_example(name: str, directory: Path, run_config: str, port: int) -> str:
+    """Run an example with the wheel alone; return what Flower said."""
+    wheels, app = directory / "wheels", directory / name
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = wheels.glob("*.whl")
+    programs = environment_with(wheel, directory / "environment")
+    shutil.copytree(ROOT / "examples" / name, app)
+    home = directory / "home"
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(home),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    }
+    where = "import fsl_sage_flwr; print(fsl_sage_flwr.__file__)"
+    found = subprocess.run(
+        [str(programs / "python"), "-c", where], cwd=app, env=environment, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout.startswith(str(directory))
+    try:
+        done = subprocess.run(
+            [
+                str(programs / "flwr"), "run", ".", "--stream",
+                "--federation-config", "num-supernodes=4 client-resources-num-cpus=1",
+                "--run-config", run_config,
+            ],
+            cwd=app, env=environment, capture_output=True, text=True, timeout=300, check=True,
+        )  # fmt: skip
+    finally:
+        for process in started_by(str(home)):
+            process.kill()
+    return done.stdout + done.stderr
