@@ -8,6 +8,7 @@ import pandas as pd
 
 from .differences import differing_settings, without_what_has_no_effect
 from .load_results import HEAD_SIZE, ResultsError
+from .measure import Measure, measure_of
 
 Count = Literal["measured", "reference"]
 COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
@@ -27,10 +28,12 @@ class Comparison:
         value there. ``bytes`` is the requested count, since the run began.
     settings : tuple of str
         The keys that differ between the runs; ``algorithm`` is always the first.
+    measure : Measure
+        What the runs are judged by: accuracy where all have one.
     target : float
-        Test accuracy, between 0 and 1, whose cost is reported.
+        The value of it, an accuracy between 0 and 1, whose cost is reported.
     budget : float
-        Bytes at which accuracies are compared.
+        Bytes at which runs are compared.
     count : str
         ``measured``: the bytes of all messages; ``reference``: bytes counted as in published
         figures.
@@ -40,6 +43,7 @@ class Comparison:
 
     rounds: pd.DataFrame
     settings: tuple[str, ...]
+    measure: Measure
     target: float
     budget: float
     count: Count
@@ -60,8 +64,8 @@ def compare(
     results : DataFrame
         The result of :func:`load_results`, or some of its rows.
     target : float, optional
-        Test accuracy, between 0 and 1. By default the highest whole percent that every
-        setting reached in its best run.
+        Test accuracy, between 0 and 1, or loss or perplexity where the runs have none. By
+        default the best value, rounded, that every setting reached in its best run.
     budget : float, optional
         Bytes. By default the smallest total of the runs.
     count : {"measured", "reference"}
@@ -70,7 +74,7 @@ def compare(
     Raises
     ------
     ResultsError
-        No run is completed.
+        No run is completed, or the target is no accuracy.
     """
     unfinished = results[~results["completed"].astype(bool)]
     rounds = results[results["completed"].astype(bool) & (results["round"] > 0)]
@@ -84,22 +88,20 @@ def compare(
     if count == "reference":
         what = "bytes as published figures count them: raw tensors, labels free"
     notes.append(f"communication: {what}, all clients, since the run began")
+    measure = measure_of(rounds)
     if target is None:
-        best = rounds.groupby([*settings], dropna=False, sort=False)["test_accuracy"].max()
-        target = math.floor(100 * float(best.min()) + 1e-9) / 100
+        of_settings = rounds.groupby([*settings], dropna=False, sort=False)[measure.column]
+        target, how = measure.common_target(of_settings.agg(measure.best))
         notes.append(
-            f"target accuracy: {percent(target)}, the highest whole percent that each setting "
-            "reached with some seed"
+            f"target {measure.name}: {measure.text(target)}, {how} that each setting reached "
+            "with some seed"
         )
+    elif measure.in_percent and target > 1:
+        raise ResultsError(f"--target {target:g} is no accuracy between 0 and 1, such as 0.9")
     if budget is None:
         budget = float(rounds.groupby("run")["bytes"].max().min())
         notes.append(f"budget: {mib(budget)} MiB, the smallest total of the compared runs")
-    return Comparison(rounds, tuple(settings), target, budget, count, tuple(notes))
-
-
-def percent(share: float) -> str:
-    """Return an accuracy as text, ``97.5 %``."""
-    return f"{round(100 * share, 2):g} %"
+    return Comparison(rounds, tuple(settings), measure, target, budget, count, tuple(notes))
 
 
 def mib(count: float) -> str:
@@ -113,17 +115,17 @@ def run_figures(comparison: Comparison) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The settings, ``seed``, ``run`` and: ``final_accuracy``; ``best_accuracy``;
-        ``bytes_to_target`` and ``rounds_to_target``, the bytes and the round number at the end
-        of the first round whose test accuracy reaches the target, NaN if no round does;
-        ``accuracy_at_budget``, the test accuracy of the last round whose bytes are within the
-        budget, NaN if the first round is already above it; ``bytes``, ``rounds`` and
-        ``seconds`` of the whole run.
+        The settings, ``seed``, ``run`` and, where runs are judged by accuracy:
+        ``final_accuracy``; ``best_accuracy``; ``bytes_to_target`` and ``rounds_to_target``, the
+        bytes and the round number at the end of the first round whose test accuracy reaches the
+        target, NaN if no round does; ``accuracy_at_budget``, the test accuracy of the last round
+        whose bytes are within the budget, NaN if the first round is already above it; ``bytes``,
+        ``rounds`` and ``seconds`` of the whole run.
     """
-    rows = []
+    rows, measure = [], comparison.measure
     for name, run in comparison.rounds.groupby("run", sort=False):
         first, last = run.iloc[0], run.iloc[-1]
-        reached = run[run["test_accuracy"] >= comparison.target]
+        reached = run[measure.reached(run[measure.column], comparison.target)]
         within = run[run["bytes"] <= comparison.budget]
         rows.append(
             {
@@ -131,11 +133,13 @@ def run_figures(comparison: Comparison) -> pd.DataFrame:
                 "seed": first.get("seed"),
                 "run": name,
                 HEAD_SIZE: first[HEAD_SIZE],
-                "final_accuracy": last["test_accuracy"],
-                "best_accuracy": run["test_accuracy"].max(),
+                f"final_{measure.name}": last[measure.column],
+                f"best_{measure.name}": measure.best(run[measure.column]),
                 "bytes_to_target": reached["bytes"].iloc[0] if len(reached) else math.nan,
                 "rounds_to_target": float(reached["round"].iloc[0]) if len(reached) else math.nan,
-                "accuracy_at_budget": within["test_accuracy"].iloc[-1] if len(within) else math.nan,
+                f"{measure.name}_at_budget": within[measure.column].iloc[-1]
+                if len(within)
+                else math.nan,
                 "bytes": last["bytes"],
                 "rounds": float(last["round"]),
                 "seconds": run["seconds"].sum(),

@@ -14,6 +14,7 @@ from ..registry import label_of
 from .comparison import Comparison
 from .differences import differing_settings, is_missing
 from .load_results import Run
+from .measure import measure_of
 from .names import settings_text, value_place, value_text
 from .pictures import draw_all, encoded
 from .repeat import command_line
@@ -64,6 +65,7 @@ def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwi
         differing=_differing(comparison),
         common=_common(comparison),
         columns=list(table.columns),
+        measure=comparison.measure.name,
         rows=table.to_numpy().tolist(),
         left=len(comparison.settings),
         images=[
@@ -114,10 +116,12 @@ def _figures(run: Run) -> Mapping[str, str]:
     if run.history.empty:
         return {}
     history = run.history
+    measure = measure_of(history)
+    values = history[measure.column]
     return {
         "rounds": f"{len(history)}",
-        "final accuracy (%)": f"{100 * history['test_accuracy'].iloc[-1]:.2f}",
-        "best accuracy (%)": f"{100 * history['test_accuracy'].max():.2f}",
+        f"final {measure.heading}": measure.number(values.iloc[-1]),
+        f"best {measure.heading}": measure.number(measure.best(values)),
         "MiB in all": f"{history['comm_bytes'].iloc[-1] / 2**20:,.1f}",
         "seconds": f"{history['seconds'].sum():,.1f}",
     }

@@ -8,21 +8,10 @@ from typing import Literal
 import pandas as pd
 
 from ..registry import label_of
-from .comparison import MIB, Comparison, mib, percent, run_figures
+from .comparison import MIB, Comparison, mib, run_figures
 from .names import place, value_place, value_text
 
 TableFormat = Literal["markdown", "csv", "latex"]
-
-FIGURES = (
-    "final_accuracy",
-    "best_accuracy",
-    "bytes_to_target",
-    "rounds_to_target",
-    "accuracy_at_budget",
-    "bytes",
-    "rounds",
-    "seconds",
-)
 
 
 def results_table(comparison: Comparison) -> pd.DataFrame:
@@ -33,17 +22,18 @@ def results_table(comparison: Comparison) -> pd.DataFrame:
     DataFrame
         The settings; ``seeds``, the number of seeds; for each figure of :func:`run_figures`
         its ``…_mean`` and ``…_std`` over the seeds (the sample standard deviation, NaN for one
-        seed), with accuracies between 0 and 1 and communication in bytes; ``reached``, the
+        seed), with shares between 0 and 1 and communication in bytes; ``reached``, the
         number of seeds that reached the target. Runs of the same setting and seed are averaged
         first, so that each seed counts once.
     """
     runs = run_figures(comparison)
     keys = list(comparison.settings)
-    by_seed = runs.groupby([*keys, "seed"], dropna=False, sort=False)[list(FIGURES)]
+    figures = [column.figure for column in _columns(comparison)]
+    by_seed = runs.groupby([*keys, "seed"], dropna=False, sort=False)[figures]
     seeds = by_seed.mean().reset_index()
     groups = seeds.groupby(keys, dropna=False, sort=False)
     table = groups.size().rename("seeds").reset_index()
-    for figure in FIGURES:
+    for figure in figures:
         column = groups[figure]
         table[f"{figure}_mean"] = column.mean().to_numpy()
         table[f"{figure}_std"] = column.std().to_numpy()
@@ -103,21 +93,19 @@ class _Column:
 
 
 def _columns(comparison: Comparison) -> list[_Column]:
-    target, budget = percent(comparison.target), f"{mib(comparison.budget)} MiB"
+    measure, budget = comparison.measure, f"{mib(comparison.budget)} MiB"
+    target, name = measure.text(comparison.target), measure.name
+    unit = " (%)" if measure.in_percent else ""
     return [
-        _Column("final_accuracy", "final accuracy (%)", _percents),
-        _Column("best_accuracy", "best accuracy (%)", _percents),
+        _Column(f"final_{name}", f"final {measure.heading}", measure.number),
+        _Column(f"best_{name}", f"best {measure.heading}", measure.number),
         _Column("bytes_to_target", f"MiB to {target}", _mibs),
         _Column("rounds_to_target", f"rounds to {target}", _plain),
-        _Column("accuracy_at_budget", f"accuracy at {budget} (%)", _percents),
+        _Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number),
         _Column("bytes", "MiB in all", _mibs),
         _Column("rounds", "rounds", _plain),
         _Column("seconds", "seconds", _seconds),
     ]
-
-
-def _percents(value: float) -> str:
-    return f"{100 * value:.2f}"
 
 
 def _mibs(value: float) -> str:

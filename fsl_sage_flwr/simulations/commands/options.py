@@ -17,13 +17,13 @@ def add_comparison_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the directory, the target, the budget and the counting of bytes."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
     parser.add_argument(
-        "--target", type=_share, metavar="ACC",
-        help="target accuracy, 0 to 1, whose cost is reported (the highest whole percent that "
-        "every setting reached)",
+        "--target", type=_above_zero, metavar="ACC",
+        help="target accuracy, 0 to 1, or perplexity or loss, whose cost is reported (the best "
+        "that every setting reached)",
     )  # fmt: skip
     parser.add_argument(
         "--budget-mib", type=_above_zero, metavar="MIB",
-        help="communication at which accuracies are compared (the smallest total of the runs)",
+        help="communication at which runs are compared (the smallest total of the runs)",
     )  # fmt: skip
     parser.add_argument(
         "--count", choices=get_args(Count), default="measured",
@@ -64,13 +64,6 @@ def write(path: Path, content: bytes) -> None:
 def say(console: Console, text: str, end: str = "\n") -> None:
     """Print text unchanged, without colours and without breaking lines."""
     console.print(text, markup=False, highlight=False, soft_wrap=True, end=end)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no accuracy between 0 and 1, such as 0.9")
-    return value
 
 
 def _above_zero(text: str) -> float:

@@ -44,7 +44,8 @@ def accuracy_against_alpha(comparison: Comparison) -> Picture:
     NothingToDrawError
         The results have no two alphas.
     """
-    skew = skew_of(comparison)
+    skew, measure = skew_of(comparison), comparison.measure
+    unit = " (%)" if measure.in_percent else ""
     ticks = list(dict.fromkeys(skew.values()))
     figures = run_figures(comparison)
     figures = figures[figures["run"].isin(skew)]
@@ -56,24 +57,25 @@ def accuracy_against_alpha(comparison: Comparison) -> Picture:
             in_panel = figures[figures["run"].isin(panel.rounds["run"])]
             for name, style in look.items():
                 runs = in_panel[in_panel["algorithm"] == name]
-                values = runs.groupby(runs["run"].map(skew))["accuracy_at_budget"]
+                values = runs.groupby(runs["run"].map(skew))[f"{measure.name}_at_budget"]
                 means, spread = values.mean().reindex(ticks), values.std().reindex(ticks)
                 known = means.notna()
                 ax.errorbar(
-                    [i for i, is_known in enumerate(known) if is_known], 100 * means[known],
-                    yerr=100 * spread[known].fillna(0.0), capsize=2.0, elinewidth=0.8,
+                    [i for i, is_known in enumerate(known) if is_known],
+                    measure.scale * means[known],
+                    yerr=measure.scale * spread[known].fillna(0.0), capsize=2.0, elinewidth=0.8,
                     **style.line(),
                 )  # fmt: skip
             ax.set_xticks(range(len(ticks)), ticks)
             ax.set_xlim(-0.3, len(ticks) - 0.7)
             ax.set_title(panel.title)
-        label_axes(axes, "Dirichlet α", f"accuracy at {mib(comparison.budget)} MiB (%)")
+        label_axes(axes, "Dirichlet α", f"{measure.name} at {mib(comparison.budget)} MiB{unit}")
         legend_below(figure, look)
     return Picture(
         name="accuracy-alpha",
-        title="Accuracy at a communication budget against Dirichlet α",
+        title=f"{measure.name.capitalize()} at a communication budget against Dirichlet α",
         caption=(
-            "Test accuracy after the last round whose communication is within "
+            f"Test {measure.name} after the last round whose communication is within "
             f"{mib(comparison.budget)} MiB (all clients). Small α: each client has few of the "
             f"labels. {spread_text(figures)}"
         ),

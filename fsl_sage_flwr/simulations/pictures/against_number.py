@@ -56,7 +56,7 @@ def _draw(
     if len(ticks) < 2:
         found = f"{ticks[0]:,.0f}" if ticks else "none"
         raise NothingToDrawError(f"no two values of {column} in the results: {found}")
-    figures = run_figures(comparison)
+    figures, measure = run_figures(comparison), comparison.measure
     panels = [p for p in panels_of(comparison, along) if p.rounds["run"].isin(numbers).any()]
     look = styles(figures["algorithm"].tolist())
     with picture_style():
@@ -67,24 +67,26 @@ def _draw(
                 own = in_panel[in_panel["algorithm"] == algorithm]
                 placed = own[own["run"].isin(numbers)]
                 if len(placed):
-                    values = placed.groupby(placed["run"].map(numbers))["final_accuracy"]
-                    ax.errorbar(values.mean().index, 100 * values.mean(),
-                                yerr=100 * values.std().fillna(0.0), capsize=2.0,
+                    values = placed.groupby(placed["run"].map(numbers))[f"final_{measure.name}"]
+                    ax.errorbar(values.mean().index, measure.scale * values.mean(),
+                                yerr=measure.scale * values.std().fillna(0.0), capsize=2.0,
                                 elinewidth=0.8, **style.line())  # fmt: skip
                 elif len(own):
                     line = {**style.line(), "marker": ""}
-                    ax.axhline(100 * own["final_accuracy"].mean(), **line, alpha=0.8)
+                    ax.axhline(
+                        measure.scale * own[f"final_{measure.name}"].mean(), **line, alpha=0.8
+                    )
             _axis(ax, ticks)
             ax.set_title(panel.title)
             ax.margins(x=0.08)
-        label_axes(axes, label, "final test accuracy (%)")
+        label_axes(axes, label, f"final test {measure.heading}")
         shown = {key: style for key, style in look.items() if key in set(figures["algorithm"])}
         legend_below(figure, shown)
     return Picture(
         name=name,
         title=title,
         caption=(
-            f"Test accuracy after the last round. {spread_text(figures)} Horizontal lines: "
+            f"Test {measure.name} after the last round. {spread_text(figures)} Horizontal lines: "
             "algorithms that this does not affect."
         ),
         figure=figure,

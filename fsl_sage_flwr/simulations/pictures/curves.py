@@ -1,4 +1,4 @@
-"""Accuracy and loss against communication and against rounds."""
+"""Accuracy, or what else runs are judged by, and loss against communication and against rounds."""
 
 import math
 
@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ...registry import LineStyle, label_of
-from ..comparison import Comparison, percent, run_figures
+from ..comparison import Comparison, run_figures
+from ..measure import LOSS, Measure
 from .panels import Panel, panels_of
 from .style import (
     Picture,
@@ -23,23 +24,23 @@ LOGARITHMIC_FROM = 15.0  # largest / smallest, from which a linear axis would hi
 
 
 def accuracy_against_communication(comparison: Comparison) -> Picture:
-    """Draw test accuracy over bytes, with the bytes at the target accuracy marked."""
-    return _draw(comparison, "test_accuracy", "bytes")
+    """Draw what runs are judged by over bytes, with the bytes at the target marked."""
+    return _draw(comparison, comparison.measure, "bytes")
 
 
 def accuracy_against_rounds(comparison: Comparison) -> Picture:
-    """Draw test accuracy over rounds, with the round that reaches the target marked."""
-    return _draw(comparison, "test_accuracy", "round")
+    """Draw what runs are judged by over rounds, with the round that reaches the target marked."""
+    return _draw(comparison, comparison.measure, "round")
 
 
 def loss_against_communication(comparison: Comparison) -> Picture:
     """Draw test loss over bytes."""
-    return _draw(comparison, "test_loss", "bytes")
+    return _draw(comparison, LOSS, "bytes")
 
 
 def loss_against_rounds(comparison: Comparison) -> Picture:
     """Draw test loss over rounds."""
-    return _draw(comparison, "test_loss", "round")
+    return _draw(comparison, LOSS, "round")
 
 
 def mean_curve(runs: pd.DataFrame, y: str) -> pd.DataFrame:
@@ -64,25 +65,24 @@ def mean_curve(runs: pd.DataFrame, y: str) -> pd.DataFrame:
     return curve[whole].reset_index()
 
 
-def _draw(comparison: Comparison, y: str, x: str) -> Picture:
+def _draw(comparison: Comparison, measure: Measure, x: str) -> Picture:
     panels = panels_of(comparison)
     look = styles(comparison.rounds["algorithm"].tolist())
-    accuracy = y == "test_accuracy"
+    judged, y = measure == comparison.measure, measure.column
     unit, unit_name = 1.0, ""
     if x == "bytes":
         unit, unit_name = byte_unit(float(comparison.rounds["bytes"].max()))
-    scale = 100.0 if accuracy else 1.0
     figures = run_figures(comparison)
     with picture_style():
         figure, axes = grid_of_axes(len(panels))
         for panel, ax in zip(panels, axes, strict=True):
             for name, runs in panel.by_algorithm(look):
-                _line(ax, mean_curve(runs, y), x, unit, scale, look[name])
+                _line(ax, mean_curve(runs, y), x, unit, measure.scale, look[name])
             ax.set_title(panel.title)
         label_axes(
             axes,
             f"communication ({unit_name})" if x == "bytes" else "round",
-            "test accuracy (%)" if accuracy else "test loss",
+            f"test {measure.heading}",
         )
         if x == "round":
             axes[0].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -90,21 +90,21 @@ def _draw(comparison: Comparison, y: str, x: str) -> Picture:
             axes[0].set_xscale("log")
         else:
             axes[0].set_xlim(left=0)
-        if not accuracy and _spread(comparison.rounds[y]) > LOGARITHMIC_FROM:
+        if not measure.in_percent and _spread(comparison.rounds[y]) > LOGARITHMIC_FROM:
             axes[0].set_yscale("log")
         axes[0].set_ylim(axes[0].get_ylim())  # fixed, because the marks' lines begin at the axis
         for panel, ax in zip(panels, axes, strict=True):
-            if accuracy:
+            if judged:
                 _mark(ax, comparison, panel, figures, x, unit, look)
         labels = {}
-        if accuracy and len(panels) == 1:
+        if judged and len(panels) == 1:
             labels = _labels(figures, x, unit, unit_name)
         legend_below(figure, look, **labels)
-    what, over = ("accuracy", "loss")[not accuracy], ("rounds", "communication")[x == "bytes"]
+    what, over = measure.name, ("rounds", "communication")[x == "bytes"]
     return Picture(
         name=f"{what}-{over}",
         title=f"Test {what} against {over}",
-        caption=_caption(comparison, accuracy, x),
+        caption=_caption(comparison, x, judged=judged),
         figure=figure,
     )
 
@@ -125,7 +125,7 @@ def _mark(
     look: dict[str, LineStyle],
 ) -> None:  # fmt: skip
     column = "bytes_to_target" if x == "bytes" else "rounds_to_target"
-    height = 100 * comparison.target
+    height = comparison.measure.scale * comparison.target
     ax.axhline(height, color="#555555", linewidth=0.7, linestyle=(0, (1.0, 2.0)), zorder=1)
     in_panel = figures[figures["run"].isin(panel.rounds["run"])]
     for name, runs in in_panel.groupby("algorithm", sort=False):
@@ -153,7 +153,7 @@ def _labels(figures: pd.DataFrame, x: str, unit: float, unit_name: str) -> dict[
     return labels
 
 
-def _caption(comparison: Comparison, accuracy: bool, x: str) -> str:
+def _caption(comparison: Comparison, x: str, *, judged: bool) -> str:
     seeds = comparison.rounds["seed"].nunique()
     parts = ["Test split, after each round."]
     if seeds > 1:
@@ -161,12 +161,12 @@ def _caption(comparison: Comparison, accuracy: bool, x: str) -> str:
     if x == "bytes":
         how = "all messages" if comparison.count == "measured" else "published figures' count"
         parts.append(f"Communication: bytes of all clients, both ways, since the start ({how}).")
-    if accuracy:
+    if judged:
         cost = "communication" if x == "bytes" else "rounds"
         parts.append(
             f"Hollow marks: {cost} at the end of the first round that reaches "
-            f"{percent(comparison.target)} (dotted), mean over the seeds that reach it; the same "
-            "in the legend where there is one panel."
+            f"{comparison.measure.text(comparison.target)} (dotted), mean over the seeds that "
+            "reach it; the same in the legend where there is one panel."
         )
     return " ".join(parts)
 

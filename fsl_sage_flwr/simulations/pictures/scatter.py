@@ -21,15 +21,17 @@ from .style import (
 
 
 def best_points(comparison: Comparison) -> pd.DataFrame:
-    """Return each run's best test accuracy, and the bytes until it was first reached.
+    """Return the best round of each run by what runs are judged by, and the bytes until then.
 
     Returns
     -------
     DataFrame
-        ``run``, ``algorithm``, ``test_accuracy``, ``bytes``.
+        ``run``, ``algorithm``, the measure's column, ``bytes``.
     """
-    best = comparison.rounds.groupby("run", sort=False)["test_accuracy"].idxmax()
-    return comparison.rounds.loc[best, ["run", "algorithm", "test_accuracy", "bytes"]]
+    measure = comparison.measure
+    runs = comparison.rounds.groupby("run", sort=False)[measure.column]
+    best = runs.agg(measure.best_place)
+    return comparison.rounds.loc[best, ["run", "algorithm", measure.column, "bytes"]]
 
 
 def _point(tick: str, ticks: list[str], style: LineStyle) -> dict[str, Any]:
@@ -45,14 +47,15 @@ def _point(tick: str, ticks: list[str], style: LineStyle) -> dict[str, Any]:
 
 
 def scatter_over_alpha(comparison: Comparison) -> Picture:
-    """Draw the best accuracy against the communication that it needed, for every alpha.
+    """Draw the best value against the communication that it needed, for every alpha.
 
     Raises
     ------
     NothingToDrawError
         The results have fewer than two alphas.
     """
-    skew = skew_of(comparison)
+    skew, measure = skew_of(comparison), comparison.measure
+    better = "Up" if measure.higher_is_better else "Down"
     ticks = list(dict.fromkeys(skew.values()))
     points = best_points(comparison)
     points = points[points["run"].isin(skew)]
@@ -65,15 +68,15 @@ def scatter_over_alpha(comparison: Comparison) -> Picture:
             in_panel = points[points["run"].isin(panel.rounds["run"])]
             for name, style in look.items():
                 runs = in_panel[in_panel["algorithm"] == name]
-                means = runs.groupby(runs["run"].map(skew))[["bytes", "test_accuracy"]].mean()
+                means = runs.groupby(runs["run"].map(skew))[["bytes", measure.column]].mean()
                 means = means.reindex([tick for tick in ticks if tick in means.index])
-                x, y = means["bytes"] / unit, 100 * means["test_accuracy"]
+                x, y = means["bytes"] / unit, measure.scale * means[measure.column]
                 ax.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=0.5, alpha=0.6)
                 for tick, across, up in zip(means.index, x, y, strict=True):
                     ax.plot([across], [up], **_point(tick, ticks, style))
             ax.margins(x=0.1, y=0.1)
             ax.set_title(panel.title)
-        label_axes(axes, f"communication ({unit_name})", "best test accuracy (%)")
+        label_axes(axes, f"communication ({unit_name})", f"best test {measure.heading}")
         sizes = [
             Line2D([], [], **_point(tick, ticks, LineStyle("#555555", "o", "-")),
                    label=tick if tick == IID else f"α = {tick}")
@@ -83,12 +86,13 @@ def scatter_over_alpha(comparison: Comparison) -> Picture:
         legend_below(figure, look)
     return Picture(
         name="scatter-alpha",
-        title="Accuracy against communication over Dirichlet α",
+        title=f"{measure.name.capitalize()} against communication over Dirichlet α",
         caption=(
-            "Each point: the best test accuracy, and the communication of all clients until it "
-            "was reached, means over the seeds. A larger mark means a larger α, a hollow mark iid. "
+            f"Each point: the best test {measure.name}, and the communication of all clients "
+            "until it was reached, means over the seeds. A larger mark means a larger α, a hollow "
+            "mark iid. "
             "Lines join an algorithm's points in that order. "
-            "Up and to the left is better."
+            f"{better} and to the left is better."
         ),
         figure=figure,
     )

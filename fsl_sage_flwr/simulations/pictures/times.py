@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...registry import label_of
-from ..comparison import Comparison, percent
+from ..comparison import Comparison
 from ..names import place, settings_text, value_place
 from .style import COLUMN, PAGE, Picture, picture_style
 
@@ -23,7 +23,7 @@ _LOOK = {
 
 
 def time_parts(comparison: Comparison, bandwidth: float) -> pd.DataFrame:
-    """Return each run's seconds of computation and communication until the target accuracy.
+    """Return each run's seconds of computation and communication until the target.
 
     Clients work at the same time, each with a separate link. Clients, server, alignment and
     messages follow one another. The seconds of a round are
@@ -50,7 +50,7 @@ def time_parts(comparison: Comparison, bandwidth: float) -> pd.DataFrame:
     """
     rows = []
     for name, run in comparison.rounds.groupby("run", sort=False):
-        reached = run["test_accuracy"] >= comparison.target
+        reached = comparison.measure.reached(run[comparison.measure.column], comparison.target)
         traffic = run["bytes"].diff().fillna(run["bytes"])
         clients = run["clients"].astype(float).clip(lower=1.0)
         parts = pd.DataFrame(
@@ -77,6 +77,7 @@ def time_parts(comparison: Comparison, bandwidth: float) -> pd.DataFrame:
 
 def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
     """Draw one bar per setting, with means over the seeds."""
+    target = comparison.measure.text(comparison.target)
     keys = list(comparison.settings)
     times = time_parts(comparison, bandwidth)
     groups = times.groupby(keys, dropna=False, sort=False)
@@ -106,7 +107,7 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
         ax.set_ylim(rows[-1] + 0.6, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlim(0, 1.17 * float(left.max()))
-        ax.set_xlabel(f"seconds to {percent(comparison.target)} at {bandwidth:g} Mbit/s")
+        ax.set_xlabel(f"seconds to {target} at {bandwidth:g} Mbit/s")
         figure.legend(loc="outside lower center", ncols=4, handlelength=1.2, columnspacing=1.0)
     star = (
         "" if bars["reached"].all() else " *: for a seed that did not reach it, all rounds count."
@@ -115,7 +116,8 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
         name="time",
         title="Compute and communication time",
         caption=(
-            f"Seconds until the test accuracy is {percent(comparison.target)}, means over the "
+            f"Seconds until the test {comparison.measure.name} is "
+            f"{target}, means over the "
             "seeds, on the machine of the runs. Clients: forward and backward passes of one "
             "client (client_step_seconds / clients: they work side by side). Server and "
             "alignment: as recorded. Communication: 8 · bytes / (clients · bandwidth), each "

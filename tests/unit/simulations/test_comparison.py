@@ -1,9 +1,12 @@
 import math
 
+import pandas as pd
 import pytest
 
 from fsl_sage_flwr.simulations import ResultsError, load_results
-from fsl_sage_flwr.simulations.comparison import compare, mib, percent, run_figures
+from fsl_sage_flwr.simulations.comparison import compare, mib, run_figures
+from fsl_sage_flwr.simulations.measure import ACCURACY, LOSS, PERPLEXITY
+from fsl_sage_flwr.simulations.result_table import readable_table
 
 from ...made_runs import MIB, make_run
 
@@ -96,5 +99,42 @@ def test_only_an_alpha_that_is_used_differs(tmp_path):
 
 
 def test_numbers_as_text():
-    assert [percent(0.9), percent(0.123456)] == ["90 %", "12.35 %"]
+    assert [ACCURACY.text(0.9), ACCURACY.text(0.123456)] == ["90 %", "12.35 %"]
     assert [mib(2**40), mib(0.0125 * MIB)] == ["1,048,576.0", "0.0125"]
+
+
+def of_a_language_model(root, losses, **settings):
+    """Write a run that has no accuracy; its perplexities are ten times its losses."""
+    path = make_run(root, [1 - loss / 2 for loss in losses], **settings)
+    history = pd.read_csv(path / "history.csv")
+    history["test_accuracy"], history["test_perplexity"] = None, [10 * loss for loss in losses]
+    history.to_csv(path / "history.csv", index=False)
+
+
+def test_without_accuracy_runs_are_judged_by_perplexity_and_less_is_better(tmp_path):
+    of_a_language_model(tmp_path, [2.0, 0.5, 0.8], run_name="x")
+    of_a_language_model(tmp_path, [1.0, 0.7123, 0.9], algorithm="cse_fsl", run_name="y")
+    comparison = compare(load_results(tmp_path))
+    assert comparison.measure == PERPLEXITY
+    assert comparison.target == 7.13
+    assert any(
+        "target perplexity: 7.13, the lowest that each setting" in n for n in comparison.notes
+    )
+    row = figures(comparison, "x")
+    assert (row["final_perplexity"], row["best_perplexity"]) == (8.0, 5.0)
+    assert (row["bytes_to_target"], row["perplexity_at_budget"]) == (2 * MIB, 8.0)
+    headings = list(readable_table(comparison).columns)
+    assert headings[2:6] == ["final perplexity", "best perplexity", "MiB to 7.13", "rounds to 7.13"]
+
+
+def test_without_either_they_are_judged_by_loss(tmp_path):
+    make_run(tmp_path, [0.5, 0.6], run_name="x", row={"test_accuracy": None})
+    comparison = compare(load_results(tmp_path))
+    assert comparison.measure == LOSS
+    assert comparison.target == 0.8
+
+
+def test_a_target_that_is_no_accuracy_is_refused(tmp_path):
+    make_run(tmp_path, [0.5], run_name="x")
+    with pytest.raises(ResultsError, match="--target 90 is no accuracy between 0 and 1"):
+        compare(load_results(tmp_path), target=90.0)

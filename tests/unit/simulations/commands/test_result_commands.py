@@ -98,7 +98,7 @@ def test_an_output_that_cannot_be_written_is_one_line(results, tmp_path, capsys)
 @pytest.mark.parametrize(
     "words",
     [
-        ["results", "x", "--target", "90"],
+        ["results", "x", "--target", "0"],
         ["results", "x", "--budget-mib", "0"],
         ["results", "x", "--count", "all"],
         ["plot", "x", "--bandwidth", "-1"],

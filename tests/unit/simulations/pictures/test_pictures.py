@@ -167,3 +167,16 @@ def test_bytes_have_the_unit_that_is_read():
     assert byte_unit(3 * 2**30) == (2**30, "GiB")
     assert byte_unit(3 * 2**20) == (2**20, "MiB")
     assert byte_unit(10) == (1.0, "bytes")
+
+
+def test_pictures_of_runs_without_accuracy_are_of_what_they_are_judged_by(tmp_path):
+    for name, alpha in (("a", 0.1), ("b", 1.0)):
+        make_run(
+            tmp_path, [0.5, 0.6], run_name=name, distribution="noniid_dirichlet", alpha=alpha,
+            row={"test_accuracy": None},
+        )  # fmt: skip
+    comparison = compare(load_results(tmp_path))
+    for kind in ("accuracy-communication", "accuracy-alpha", "scatter-alpha", "time"):
+        picture = draw(kind, comparison, 100.0)
+        assert "ccuracy" not in picture.title + picture.caption
+        assert "ccuracy" not in encoded(picture, "svg").decode()
