@@ -12,6 +12,7 @@ from ..messages import AS_COMPRESSION_SAYS
 from ..models import build_model
 from ..registry import ALGORITHMS
 from ..splitting import Cut, list_cuts
+from .images_only import refuse_other_tasks
 
 
 def cut_table(
@@ -32,6 +33,7 @@ def cut_table(
         How deep to look for submodules.
     """
     config = RunConfig.from_run_config(values)
+    refuse_other_tasks(config, "cuts")
     model = build_model(config.model, image, classes)
     work = config.workload()
     known = {name: a.round_bytes for name, a in ALGORITHMS.items() if a.round_bytes is not None}
