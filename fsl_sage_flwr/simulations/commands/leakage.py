@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ...app.config import ConfigError, RunConfig
 from ...app.results import RunDirectory
+from ..images_only import refuse_other_tasks
 from ..leakage.measurement import Effort, Leakage, measure, psnr
 from ..settings import read_words, resolve
 
@@ -54,6 +55,7 @@ def leakage(options: argparse.Namespace, console: Console, errors: Console) -> i
     directories = [word for word in options.words if "=" not in word]
     words = [word for word in options.words if "=" in word]
     config, weights, source = _chosen(directories, words, options.preset)
+    refuse_other_tasks(config, "leakage")
     path = options.out or Path(f"leakage-{config.model}.png")
     if not path.parent.is_dir():
         raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")

@@ -15,7 +15,6 @@ from ...data.image_dataset import ImageDataset
 from ...seeding import derive_seed
 from ...splitting import add_noise, as_tensors, client_forward, clip_samples, seeded_normal
 from ...task import SplitTask
-from ..images_only import refuse_other_tasks
 from .decoder import Decoder, train_decoder
 from .distance_correlation import distance_correlation
 
@@ -106,7 +105,6 @@ def measure(
     ConfigError
         The weights do not belong to this model and cut.
     """
-    refuse_other_tasks(config, "leakage")
     task = build_task(config)
     half = task.model.client
     if weights is not None:
