@@ -112,9 +112,9 @@ def pairs_task() -> SplitTask:
 
 
 def tokens_task() -> SplitTask:
-    from .language import language_task, small_gpt2
+    from .language import language_task, small_model
 
-    return language_task(small_gpt2(), client_optimizer=adam, server_optimizer=adam)
+    return language_task(small_model(), client_optimizer=adam, server_optimizer=adam)
 
 
 KINDS: dict[str, tuple[Callable[[], SplitTask], str]] = {

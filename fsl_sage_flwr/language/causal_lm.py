@@ -1,6 +1,6 @@
 """A causal language model with an adapter, as a task."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ def causal_lm_task(
     max_length: int = 128,
     batch_size: int = 8,
     head_blocks: int = 1,
+    auxiliary: Callable[[], nn.Module] | None = None,
     label_smoothing: float = 0.0,
     client_optimizer: OptimizerFactory = adamw,
     server_optimizer: OptimizerFactory = adamw,
@@ -73,6 +74,8 @@ def causal_lm_task(
     head_blocks : int
         Blocks of an auxiliary head; 0 makes it a lens: one linear layer, and the model's own
         last norm and scores.
+    auxiliary : callable, optional
+        Builds an untrained head of your own, from smashed data to scores ``(B, T, V)``.
     label_smoothing : float
         See :func:`~fsl_sage_flwr.language.next_token`.
     client_optimizer, server_optimizer, auxiliary_optimizer, client_schedule, server_schedule
@@ -91,7 +94,7 @@ def causal_lm_task(
     example = torch.zeros(2, max_length, dtype=torch.int64)
     halves = split(TokenScores(model), cut, example, prove=prove)
 
-    def auxiliary() -> nn.Module:
+    def own_blocks() -> nn.Module:
         if head_blocks:
             return blocks_head(halves, head_blocks)
         with torch.no_grad():
@@ -125,7 +128,7 @@ def causal_lm_task(
         client_schedule=client_schedule,
         server_schedule=server_schedule,
         auxiliary_schedule=auxiliary_schedule,
-        auxiliary=auxiliary,
+        auxiliary=auxiliary or own_blocks,
         objective=next_token(vocabulary, max_length, label_smoothing=label_smoothing),
         weights_of=trained_state,
         load_weights=load_trained_state,

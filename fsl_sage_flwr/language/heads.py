@@ -1,7 +1,7 @@
 """Auxiliary heads for language models."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..splitting import SplitError, SplitModel, copied, receive_smashed
 
@@ -113,7 +113,8 @@ def blocks_head(model: SplitModel, blocks: int) -> BlocksHead:
     """
     owner, _, place = model.cut.rpartition(".")
     known = dict(model.server.named_modules())
-    if not place.isdigit() or not isinstance(known.get(owner), nn.ModuleList):
+    traced = isinstance(model.server, fx.GraphModule)  # its blocks do not come from a list
+    if traced or not place.isdigit() or not isinstance(known.get(owner), nn.ModuleList):
         raise SplitError(
             f"cut {model.cut!r} is not a block of a list of blocks, which a head is made from; "
             "cut before one, e.g. layers.3, or give a head of your own"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from fsl_sage_flwr.strategies import (
 )
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
 
-from ..language import VOCABULARY, Letters, language_task, rows_of, small_gpt2
+from ..language import VOCABULARY, Letters, language_task, rows_of, small_model
 from ..memory_grid import MemoryGrid
 from ..runs import assert_same, train
 
@@ -43,7 +44,7 @@ def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
 
 def task(**changes: Any) -> SplitTask:
     return language_task(
-        small_gpt2(), **{"client_optimizer": sgd, "server_optimizer": sgd, **changes}
+        small_model(), **{"client_optimizer": sgd, "server_optimizer": sgd, **changes}
     )
 
 
@@ -79,18 +80,18 @@ def keys_in(value: Any) -> Iterable[Any]:
 
 def test_one_clients_split_fed_is_the_uncut_models_loop() -> None:
     """Without dropout, whose numbers each half draws for itself."""
-    without = no_dropout(small_gpt2())
+    without = no_dropout(small_model())
     strategy = SplitFedV2(language_task(without, client_optimizer=sgd, server_optimizer=sgd))
     app = build_client_app(
         lambda context: language_task(
-            no_dropout(small_gpt2()), client_optimizer=sgd, server_optimizer=sgd
+            no_dropout(small_model()), client_optimizer=sgd, server_optimizer=sgd
         )
     )
     arrays = train(strategy, MemoryGrid(app, 1), 2)
     client, server = strategy.model_state(arrays)
     trained = {n: t for n, t in {**client, **server}.items() if "lora_" in n}
 
-    model = no_dropout(small_gpt2())
+    model = no_dropout(small_model())
     model.train()
     own, optimizer = task(), sgd(model.parameters())
     from fsl_sage_flwr.client_apps.local_batches import epoch_batches
@@ -192,9 +193,9 @@ def test_evaluations_report_the_loss_without_smoothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cut": "transformer.h.9"}, "cut 'transformer.h.9' is not a submodule"),
-        ({"cut": "transformer.h.0"}, "leaves the client half without a parameter to train"),
-        ({"cut": "lm_head"}, "leaves the server half without a parameter to train"),
+        ({"cut": "blocks.9"}, "cut 'blocks.9' is not a submodule"),
+        ({"cut": "blocks.0"}, "leaves the client half without a parameter to train"),
+        ({"cut": "norm"}, "leaves the server half without a parameter to train"),
     ],
 )
 def test_a_cut_that_leaves_nothing_to_train_is_refused(changes: Any, message: str) -> None:
@@ -206,6 +207,22 @@ def test_a_head_with_more_blocks_than_there_are_is_refused() -> None:
     own = task(head_blocks=7)
     with pytest.raises(SplitError, match=r"a head of 7 blocks: .* has 2; give 1 to 2"):
         own.new_head("check")
+
+
+def test_a_traced_models_blocks_make_no_head_and_ones_own_may() -> None:
+    class Traced(type(small_model())):  # type: ignore[misc]
+        def forward(self, input_ids: torch.Tensor, *, use_cache: bool = True) -> Any:
+            hidden = self.embed(input_ids)
+            for block in self.blocks:
+                hidden = block(hidden)
+            return SimpleNamespace(logits=self.head(self.norm(hidden)))
+
+    made = Traced()
+    made.load_state_dict(small_model().state_dict())
+    with pytest.raises(SplitError, match=r"is not a block of a list of blocks"):
+        language_task(made).new_head("check")
+    own = language_task(made, auxiliary=lambda: nn.Linear(16, VOCABULARY))
+    assert own.head_parameters() == 17 * VOCABULARY
 
 
 def test_a_row_that_has_nothing_to_learn_is_left_out() -> None:

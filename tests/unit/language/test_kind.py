@@ -20,7 +20,9 @@ from fsl_sage_flwr.task import SplitTask
 
 from ...language import save_small_model, small_run
 from ...memory_grid import MemoryGrid
-from ...rows import rows
+
+# Importing Transformers and PEFT takes as long as a twentieth of all other unit tests.
+pytestmark = pytest.mark.integration
 
 
 def finished(directory: Path, **changes: Any) -> Path:
@@ -30,7 +32,7 @@ def finished(directory: Path, **changes: Any) -> Path:
     return config.parent
 
 
-@rows("algorithm", ALGORITHMS, lambda name: name == "fsl_sage")
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_run_leaves_its_history_and_its_adapter(tmp_path: Path, algorithm: str) -> None:
     run = finished(tmp_path, algorithm=algorithm, **{"fraction-evaluate": 1.0})
     history = pd.read_csv(run / "history.csv")
