@@ -58,6 +58,10 @@ def two_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     return small_batches(client, seed, 2)
 
 
+def client_of(partition: int) -> ClientIdentity:
+    return ClientIdentity(partition, CLIENTS)
+
+
 def one_batch(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     """Every client has one batch but the last: where it is not tested what they train."""
     return small_batches(client, seed, 1)

@@ -23,6 +23,7 @@ from ...kinds import KINDS
 from ...memory_grid import MemoryGrid, Tamper, error_instead
 from ...rows import rows
 from ...runs import assert_same, train
+from ...tasks import client_of
 
 STRATEGIES: dict[str, Any] = {
     "fed_avg": FullModelFedAvg,
@@ -96,12 +97,6 @@ def test_the_server_and_the_clients_find_the_same_scores(name: str, kind: str) -
     assert found.loss == pytest.approx(central.loss, rel=1e-5)
     assert found.scores[score].value == pytest.approx(central.scores[score].value, rel=1e-5)
     assert found.scores[score].weight == central.scores[score].weight
-
-
-def client_of(partition: int) -> Any:
-    from fsl_sage_flwr.task import ClientIdentity
-
-    return ClientIdentity(partition, 3)
 
 
 BAD_LABELS = {
