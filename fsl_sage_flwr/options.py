@@ -1,8 +1,8 @@
 """Typed options: what a run configuration's keys are declared with, and how they are checked."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -41,6 +41,10 @@ class Options:
         """Return the keys that change nothing, each with the key that makes it so."""
         return {}
 
+    def idle_without_heads(self) -> Sequence[str]:
+        """Return the keys that change nothing where clients have no auxiliary head."""
+        return ()
+
 
 def key_of(name: str) -> str:
     """Return the key of a field: ``align_interval`` is ``align-interval``."""
@@ -50,6 +54,44 @@ def key_of(name: str) -> str:
 def declared(owner: type) -> dict[str, Any]:
     """Return the declared fields of a class by key."""
     return {key_of(f.name): f for f in fields(owner) if "check" in f.metadata}
+
+
+def check_options(name: str, options: type, others: Mapping[str, type]) -> None:
+    """Refuse options that cannot be keys beside those that are registered already.
+
+    Parameters
+    ----------
+    name : str
+        What they are the options of.
+    options : type
+        A subclass of :class:`Options`.
+    others : Mapping
+        The options of each that is registered.
+
+    Raises
+    ------
+    ValueError
+        They are no dataclass, a default has no type that a key can have, or one of the others
+        declares a key with another default.
+    """
+    if not is_dataclass(options) or "__dataclass_fields__" not in vars(options):
+        raise ValueError(
+            f"options of {name!r}: {options.__name__} is no dataclass; put "
+            "@dataclass(frozen=True) on it"
+        )
+    for key, entry in declared(options).items():
+        if type(entry.default) not in (bool, int, float, str):
+            raise ValueError(
+                f"key {key!r} has the default {entry.default!r}; a truth value, a number or a text "
+                "is needed"
+            )
+        for other, theirs in others.items():
+            known = declared(theirs).get(key)
+            if known is not None and repr(known.default) != repr(entry.default):
+                raise ValueError(
+                    f"key {key!r} is an option of {other} with the default {known.default!r}; "
+                    "choose another name, or the same default"
+                )
 
 
 def one_of(*valid: str) -> Check:

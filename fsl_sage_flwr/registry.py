@@ -1,14 +1,14 @@
 """What an algorithm declares, and the table of those that are registered."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
 from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT
-from .options import Options, declared
+from .options import Options, check_options, declared
 from .splitting import Cut, Workload
 from .task import SplitTask
 
@@ -109,25 +109,8 @@ def register_algorithm(algorithm: Algorithm[Any]) -> None:
         # Two algorithms may share one protocol: then their handlers are the same functions.
         if taken.get(message_type, handler) is not handler:
             raise ValueError(f"message type {message_type!r} has a handler; choose another name")
-    if not is_dataclass(algorithm.options) or "__dataclass_fields__" not in vars(algorithm.options):
-        raise ValueError(
-            f"options of {algorithm.name!r}: {algorithm.options.__name__} is no dataclass; put "
-            "@dataclass(frozen=True) on it"
-        )
-    for key, entry in declared(algorithm.options).items():
-        if type(entry.default) not in (bool, int, float, str):
-            raise ValueError(
-                f"key {key!r} has the default {entry.default!r}; a truth value, a number or a text "
-                "is needed"
-            )
-    for other in ALGORITHMS.values():
-        theirs = declared(other.options)
-        for key, entry in declared(algorithm.options).items():
-            if key in theirs and repr(theirs[key].default) != repr(entry.default):
-                raise ValueError(
-                    f"key {key!r} is an option of {other.name} with the default "
-                    f"{theirs[key].default!r}; choose another name, or the same default"
-                )
+    others = {other.name: other.options for other in ALGORITHMS.values()}
+    check_options(algorithm.name, algorithm.options, others)
     ALGORITHMS[algorithm.name] = algorithm
 
 

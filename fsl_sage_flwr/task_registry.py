@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import Distribution
-from .options import Check, Options, declared
+from .options import Check, Options, check_options, declared
 from .schedules import Schedule
 from .strategies.common_options import HeadOptions
 from .task import Batch, OptimizerFactory, SplitTask, Weights
@@ -123,10 +123,11 @@ def register_task(kind: TaskKind[Any]) -> None:
     Raises
     ------
     ValueError
-        The name is taken.
+        The name is taken, or a key is declared otherwise by another kind.
     """
     if kind.name in TASKS:
         raise ValueError(f"task {kind.name!r} is registered already; choose another name")
+    check_options(kind.name, kind.options, {other.name: other.options for other in TASKS.values()})
     TASKS[kind.name] = kind
 
 

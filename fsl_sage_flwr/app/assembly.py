@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..data import Distribution
 from ..registry import ALGORITHMS
 from ..seeding import derive_seed
-from ..splitting import SplitError, choose_cut, list_cuts
+from ..splitting import SplitError, as_tensors, choose_cut, list_cuts
 from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
 from ..task import OptimizerFactory, SplitTask, Weights
@@ -23,7 +23,7 @@ Finish = Callable[[Weights, Path], Mapping[str, float]]
 def build_task(
     config: RunConfig, data_path: str | None = None, *, on_client: bool = False
 ) -> SplitTask:
-    """Build the task; it is the same everywhere.
+    """Build the task; server and clients begin with the same weights.
 
     Parameters
     ----------
@@ -41,7 +41,31 @@ def build_task(
         The data or the cut of the configuration cannot be used.
     """
     settings = task_settings(config, data_path, on_client=on_client)
-    return TASKS[config.task].build(settings, config.task_options)
+    task = TASKS[config.task].build(settings, config.task_options)
+    if config.smashed_clip_norm:
+        _refuse_constants(config, task)
+    return task
+
+
+def _refuse_constants(config: RunConfig, task: SplitTask) -> None:
+    """Refuse to clip smashed data that hold what no weight changes: an attention mask.
+
+    Raises
+    ------
+    SplitError
+        The mask's huge values would be all that is left of a clipped sample.
+    """
+    inputs = (tensor.to(task.device) for tensor in as_tensors(task.example))
+    with torch.random.fork_rng(devices=[]):
+        smashed = as_tensors(task.model.client.eval()(*inputs))
+    task.model.client.train()
+    floating = [tensor for tensor in smashed if tensor.is_floating_point()]
+    if any(not tensor.requires_grad for tensor in floating):
+        raise SplitError(
+            f"smashed-clip-norm = {config.smashed_clip_norm:g}: a constant crosses the cut "
+            f"{task.model.cut!r}, an attention mask for example, and would be clipped with the "
+            "smashed data; leave the key out, or cut elsewhere"
+        )
 
 
 def build_test_batches(config: RunConfig) -> TestBatches:

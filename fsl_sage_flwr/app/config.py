@@ -172,9 +172,8 @@ class RunConfig:
                 hint = f"did you mean {close[0]!r}?" if close else f"valid are {', '.join(known)}"
                 raise ConfigError(f"unknown key {key!r}: {hint}")
             values[key] = _converted(key, value, type(known[key].default))
-        of_the_task = TASKS[values["task"]].checks if values.get("task") in TASKS else {}
-        if "task" not in values:
-            of_the_task = TASKS[cls.task].checks
+        task = values.get("task", cls.task)
+        of_the_task = TASKS[task].checks if task in TASKS else {}
         for key, entry in known.items():
             check = of_the_task.get(key, entry.metadata["check"])
             value = values.get(key, entry.default)
@@ -308,12 +307,13 @@ class RunConfig:
         others = [key for key in task_option_fields() if key not in of_task]
         idle |= dict.fromkeys(others if self.task in TASKS else [], "task")
         of_options = {**self.options.idle(), **self.task_options.idle()}
-        return {**idle, **of_options, **dict(self._idle_in_the_core())}
+        of_heads = dict(self._without_heads())
+        return {**idle, **of_options, **of_heads, **dict(self._idle_in_the_core())}
 
     def _idle_in_the_core(self) -> Iterable[tuple[str, str]]:
         if self.distribution in ("iid", "noniid", "natural"):
             yield "alpha", "distribution"
-        if self.distribution in ("iid", "noniid_dirichlet", "natural"):
+        if self.distribution in ("iid", "noniid_dirichlet", "natural", "length"):
             yield "shards-per-client", "distribution"
         if self.optimizer != "sgd":
             yield "momentum", "optimizer"
@@ -332,6 +332,11 @@ class RunConfig:
             yield "gradients-codec", "algorithm"
         if not isinstance(self.options, HeadOptions):
             yield "auxiliary-codec", "algorithm"
+
+    def _without_heads(self) -> Iterable[tuple[str, str]]:
+        """Iterate over the task's keys for heads, where the algorithm has none."""
+        if self.algorithm in ALGORITHMS and not isinstance(self.options, HeadOptions):
+            yield from ((key, "algorithm") for key in self.task_options.idle_without_heads())
 
     def torch_device(self) -> torch.device:
         """Return the configured device; ``auto`` means CUDA if it is available, else the CPU."""

@@ -122,7 +122,7 @@ class RunDirectory:
 
     @property
     def best(self) -> Path:
-        """Checkpoint of the round with the best test accuracy."""
+        """Checkpoint of the best round: most accuracy, or else the least loss."""
         return self.path / "checkpoints" / "best.pt"
 
     @contextmanager

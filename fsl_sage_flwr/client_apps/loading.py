@@ -48,10 +48,15 @@ def load_weights(
         theirs, ours = (
             f"{tuple(side[first].shape)}" if first in side else "missing" for side in (tensors, own)
         )
+        fix = (
+            "give this node the run's model and data"
+            if task.num_classes is None
+            else "give this node data with the classes (ClassLabel) and the image shape of the "
+            "run's dataset"
+        )
         raise MisfitError(
             f"the server's {what} does not fit this node: {first!r} is {theirs} there and {ours} "
-            f"here, made for {task.made_for()}; give this node data with the classes (ClassLabel) "
-            "and the image shape of the run's dataset, and the run's version of the package"
+            f"here, made for {task.made_for()}; {fix}, and the run's version of the package"
         )
     task.load_weights(module, tensors)
 

@@ -1,13 +1,14 @@
 """A causal language model with an adapter, as a task."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..schedules import Schedule, constant
-from ..splitting import as_tensors, load_trained_state, split, trained_state
+from ..splitting import as_tensors, copied, load_trained_state, split, trained_state
 from ..task import (
     CPU,
     Batch,
@@ -39,6 +40,7 @@ def causal_lm_task(
     batch_size: int = 8,
     head_blocks: int = 1,
     auxiliary: Callable[[], nn.Module] | None = None,
+    auxiliary_from_server: bool = True,
     label_smoothing: float = 0.0,
     client_optimizer: OptimizerFactory = adamw,
     server_optimizer: OptimizerFactory = adamw,
@@ -76,6 +78,9 @@ def causal_lm_task(
         last norm and scores.
     auxiliary : callable, optional
         Builds an untrained head of your own, from smashed data to scores ``(B, T, V)``.
+    auxiliary_from_server : bool
+        Heads begin with the server half's values of that time; False: with those that it had
+        at first.
     label_smoothing : float
         See :func:`~fsl_sage_flwr.language.next_token`.
     client_optimizer, server_optimizer, auxiliary_optimizer, client_schedule, server_schedule
@@ -94,7 +99,9 @@ def causal_lm_task(
     example = torch.zeros(2, max_length, dtype=torch.int64)
     halves = split(TokenScores(model), cut, example, prove=prove)
 
-    def own_blocks() -> nn.Module:
+    @cache
+    def untrained() -> nn.Module:
+        """Make one before anything is trained: its copies share what is frozen."""
         if head_blocks:
             return blocks_head(halves, head_blocks)
         with torch.no_grad():
@@ -128,7 +135,8 @@ def causal_lm_task(
         client_schedule=client_schedule,
         server_schedule=server_schedule,
         auxiliary_schedule=auxiliary_schedule,
-        auxiliary=auxiliary or own_blocks,
+        auxiliary=auxiliary or (lambda: copied(untrained())),
+        auxiliary_from_server=auxiliary_from_server,
         objective=next_token(vocabulary, max_length, label_smoothing=label_smoothing),
         weights_of=trained_state,
         load_weights=load_trained_state,

@@ -16,9 +16,10 @@ from ..task import ClientIdentity
 from .rows import Row, Rows
 
 # Names that datasets have: of the E2E challenge, on the hub and in its own files; of others.
-HUB_NAMES = {"e2e_nlg": "GEM/e2e_nlg"}
+# Of the hub's own conversion: the dataset's script is no longer run. It was not downloaded here.
+HUB_NAMES = {"e2e_nlg": ("tuetschek/e2e_nlg", "refs/convert/parquet")}
 PROMPT_COLUMNS = ("meaning_representation", "mr", "prompt", "instruction", "input")
-COMPLETION_COLUMNS = ("target", "ref", "completion", "response", "output")
+COMPLETION_COLUMNS = ("human_reference", "target", "ref", "completion", "response", "output")
 SEPARATOR = "\n"
 BY_LENGTH = "length"
 LENGTHS = 10  # classes of equal size that rows are divided into by their length
@@ -48,10 +49,10 @@ def load_rows(name: str, columns: Columns) -> dict[str, tuple[Row, ...]]:
     DatasetError
         It cannot be read, or a column is missing.
     """
-    source = HUB_NAMES.get(name, name)
+    source, revision = HUB_NAMES.get(name, (name, None))
     try:
-        splits = dict(datasets.load_dataset(source))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        splits = dict(datasets.load_dataset(source, revision=revision))
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise DatasetError(
             f"dataset {name!r} cannot be loaded ({' '.join(str(error).split())}); without a "
             "network give the absolute path of a directory with train and test files"
@@ -120,15 +121,32 @@ def divided(
         if count not in known:
             ids = torch.from_numpy(prompts.astype(np.int64))
             known[count] = partition_indices(classes, count, distribution, ids)
-        own = np.array(known[count][place])
-        if not validation_fraction:
-            return [rows[k] for k in own], []
         seed = derive_seed(distribution.seed, "validation", place, count)
-        kept_out = min(max(1, round(validation_fraction * len(own))), len(own) - 2)
-        drawn = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed)).numpy()
-        return [rows[k] for k in own[drawn[kept_out:]]], [rows[k] for k in own[drawn[:kept_out]]]
+        own = [rows[k] for k in known[count][place]]
+        return with_some_kept_out(own, validation_fraction, seed)
 
     return (lambda client: both(client)[0]), (lambda client: both(client)[1])
+
+
+def with_some_kept_out(
+    rows: Sequence[Row], fraction: float, seed: int
+) -> tuple[list[Row], list[Row]]:
+    """Return rows to train on and rows kept out, at least one each; with fraction 0 all and none.
+
+    Raises
+    ------
+    DatasetError
+        There is no row to keep out beside one to train on.
+    """
+    if not fraction:
+        return list(rows), []
+    if len(rows) < 2:
+        raise DatasetError(
+            f"{len(rows)} example(s): a client that evaluates needs one to train on and another"
+        )
+    kept_out = min(max(1, round(fraction * len(rows))), len(rows) - 1)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [rows[k] for k in order[kept_out:]], [rows[k] for k in order[:kept_out]]
 
 
 def _rows_of(table: datasets.Dataset, columns: Columns, name: str) -> tuple[Row, ...]:

@@ -24,17 +24,20 @@ def complete(
     tokenizer : PreTrainedTokenizer
         Its own.
     prompts : sequence of str
-        As they are in a :class:`~fsl_sage_flwr.language.Row`.
+        As they are in a :class:`~fsl_sage_flwr.language.Row`; of one for which the model has too
+        few positions the end is taken.
     max_new_tokens : int
         At most so many tokens each.
     """
     end = tokenizer.eos_token_id
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     device = next(model.parameters()).device
+    positions = getattr(model.config, "max_position_embeddings", None)
+    room = -max(1, positions - max_new_tokens) if positions else None
     found = []
     for start in range(0, len(prompts), AT_ONCE):
         given = [
-            tokenizer(prompt, add_special_tokens=False).input_ids
+            tokenizer(prompt, add_special_tokens=False).input_ids[room:]
             for prompt in prompts[start : start + AT_ONCE]
         ]
         longest = max(map(len, given))
@@ -51,6 +54,23 @@ def complete(
     return [text.strip() for text in found]
 
 
+def scorer() -> Any:
+    """Return sacrebleu's BLEU of a corpus.
+
+    Raises
+    ------
+    LanguageModelError
+        sacrebleu is not installed.
+    """
+    try:
+        import sacrebleu
+    except ImportError as error:
+        raise LanguageModelError(
+            "bleu = true needs sacrebleu: pip install 'fsl-sage-flwr[llm]'"
+        ) from error
+    return sacrebleu.corpus_bleu
+
+
 def bleu_of(model: nn.Module, tokenizer: Any, rows: Sequence[Row], *, max_new_tokens: int) -> float:
     """Return the BLEU of greedy completions against all references of their prompts, 0 to 100.
 
@@ -64,12 +84,7 @@ def bleu_of(model: nn.Module, tokenizer: Any, rows: Sequence[Row], *, max_new_to
     LanguageModelError
         sacrebleu is not installed.
     """
-    try:
-        import sacrebleu
-    except ImportError as error:
-        raise LanguageModelError(
-            "bleu = true needs sacrebleu: pip install 'fsl-sage-flwr[llm]'"
-        ) from error
+    corpus_bleu = scorer()
     references: dict[str, list[str]] = {}
     for row in rows:
         references.setdefault(row.prompt, []).append(row.completion)
@@ -79,4 +94,4 @@ def bleu_of(model: nn.Module, tokenizer: Any, rows: Sequence[Row], *, max_new_to
     streams: Any = [
         [of[k] if k < len(of) else None for of in references.values()] for k in range(most)
     ]
-    return float(sacrebleu.corpus_bleu(texts, streams).score)
+    return float(corpus_bleu(texts, streams).score)

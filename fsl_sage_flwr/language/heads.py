@@ -66,6 +66,8 @@ class Lens(nn.Module):
 def lens_head(model: SplitModel, smashed: tuple[Tensor, ...]) -> BlocksHead:
     """Build a head of one linear layer, and the server half's own last norm and scores.
 
+    What is trained behind the server half's blocks is trained in the head too.
+
     Parameters
     ----------
     model : SplitModel
@@ -90,9 +92,6 @@ def lens_head(model: SplitModel, smashed: tuple[Tensor, ...]) -> BlocksHead:
     owner, _, place = model.cut.rpartition(".")
     blocks = head.body.get_submodule(owner)
     blocks[int(place)] = lens  # type: ignore[operator]
-    for parameter in head.body.parameters():
-        parameter.requires_grad_(False)
-    lens.linear.requires_grad_()
     return BlocksHead(head.body).train()
 
 

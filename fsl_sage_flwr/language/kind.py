@@ -16,8 +16,8 @@ from ..task import ClientIdentity, SplitTask
 from ..task_registry import TaskKind, TaskSettings, TestBatches
 from .adapter_files import load_adapted, save_adapter
 from .causal_lm import EVALUATION_BATCH, causal_lm_task
-from .dataset import BY_LENGTH, Columns, divided, own_rows, split_of
-from .generation import bleu_of
+from .dataset import BY_LENGTH, Columns, divided, own_rows, split_of, with_some_kept_out
+from .generation import bleu_of, scorer
 from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer
 from .rows import Row, Rows, tokenize
 
@@ -49,6 +49,14 @@ class CausalLmOptions(Options):
         """Return where prompts and completions are."""
         return Columns(self.prompt_column, self.completion_column)
 
+    def idle(self) -> Mapping[str, str]:
+        """Return the length of completions, unless they are made."""
+        return {} if self.bleu else {"max-new-tokens": "bleu"}
+
+    def idle_without_heads(self) -> Sequence[str]:
+        """Return what says what a head is like."""
+        return ("head-blocks",)
+
     def lora(self) -> Lora:
         """Return the adapter."""
         names = tuple(name.strip() for name in self.lora_target_modules.split(",") if name.strip())
@@ -65,7 +73,12 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
     """
     if settings.heads.auxiliary == "linear":
         raise LanguageModelError(
-            "auxiliary = 'linear': a language model's head is made of blocks; choose auto or blocks"
+            "auxiliary = 'linear': a language model's head is made of blocks; leave it out"
+        )
+    if settings.heads.auxiliary == "blocks":
+        raise LanguageModelError(
+            "auxiliary = 'blocks': head-blocks says how many a language model's head has; leave "
+            "auxiliary out"
         )
     if settings.cut in ("", "auto"):
         raise LanguageModelError(
@@ -77,10 +90,10 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         given = split_of(settings.dataset, options.columns(), "train")
         rows, validation = divided(given, settings.distribution, settings.validation_fraction)
     else:
-        own = own_rows(settings.data_path, options.columns())
-        kept_out = round(settings.validation_fraction * len(own))
-        rows = partial(_whole, own[kept_out:])
-        validation = partial(_whole, own[:kept_out])
+        given = own_rows(settings.data_path, options.columns())
+        seed = derive_seed(settings.distribution.seed, "validation")
+        ours, theirs = with_some_kept_out(given, settings.validation_fraction, seed)
+        rows, validation = partial(_whole, ours), partial(_whole, theirs)
     first = settings.cut.rpartition(".")[2]
     only = int(first) + max(1, options.head_blocks) if first.isdigit() else None
     model = load_model(
@@ -98,6 +111,7 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         max_length=options.max_length,
         batch_size=settings.batch_size,
         head_blocks=options.head_blocks,
+        auxiliary_from_server=settings.heads.auxiliary_init == "server",
         label_smoothing=options.label_smoothing,
         client_optimizer=settings.client_optimizer,
         server_optimizer=settings.server_optimizer,
@@ -120,6 +134,8 @@ def _whole(rows: Sequence[Row], client: ClientIdentity) -> Sequence[Row]:
 
 def test_batches(settings: TaskSettings, options: CausalLmOptions) -> TestBatches:
     """Return a function that iterates over the test split."""
+    if options.bleu:
+        scorer()  # now, not after the last round
     rows = split_of(settings.dataset, options.columns(), "test")
     chosen = rows[: options.max_test_rows or None]
     tokens = tokenize(chosen, load_tokenizer(settings.model), options.max_length, settings.device)

@@ -26,7 +26,7 @@ class EvaluateReply(Reply):
     loss : float
         Mean over the examples, at least 0.
     num_examples : int
-        How many there were.
+        How many there were, as the objective counts.
     scores : Mapping
         The objective's scores by name; ``NAME-weight`` where a score counts for something else
         than the number of examples.

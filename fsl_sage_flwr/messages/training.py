@@ -58,7 +58,8 @@ class TrainReply(Reply):
     round : int
         The round it belongs to.
     num_examples : int
-        Examples that it was trained on; weight of the client in the average.
+        What it was trained on, as the objective counts: examples, or tokens; weight of the
+        client in the average.
     optimizer_state_lost : bool
         The client had to begin its optimizer afresh.
     seconds, step_seconds : float

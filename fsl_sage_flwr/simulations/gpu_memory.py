@@ -108,9 +108,13 @@ def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:
     torch.cuda.reset_peak_memory_stats(gpu)
     peaks = Peaks(gpu)
     strategy = rehearse(
-        config, build_task(config), build_client_app(lambda context: build_task(config)),
-        nodes, clients, peaks.around,
-    )  # fmt: skip
+        config,
+        build_task(config),
+        build_client_app(lambda context: build_task(config, on_client=True)),
+        nodes,
+        clients,
+        peaks.around,
+    )
     strategy.evaluate(
         strategy.initial_arrays(),
         lambda: [evaluation_batch(strategy.task, TASKS[config.task].evaluation_batch)],

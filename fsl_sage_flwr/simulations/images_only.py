@@ -1,6 +1,7 @@
 """Refuse what looks at images where a run learns something else."""
 
 from ..app.config import ConfigError, RunConfig
+from ..image_classification import KIND
 
 
 def refuse_other_tasks(config: RunConfig, command: str) -> None:
@@ -11,8 +12,8 @@ def refuse_other_tasks(config: RunConfig, command: str) -> None:
     ConfigError
         ``task`` is not the image classification.
     """
-    if config.task != RunConfig.task:
+    if config.task != KIND.name:
         raise ConfigError(
             f"task = {config.task!r}: fsl-sage {command} looks at images; only "
-            f"task = {RunConfig.task!r} is valid here"
+            f"task = {KIND.name!r} is valid here"
         )

@@ -1,11 +1,11 @@
 """Build a client's auxiliary head from the server half."""
 
+import copy
 from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
 
-from .copying import copied
 from .double_backward import twice_differentiable
 from .graph import Graph
 
@@ -43,7 +43,7 @@ class AuxiliaryHead(nn.Module):
         ``server_half`` is the one that this head was built from. What cannot initialise itself
         has the values that the server half has now.
         """
-        head = copied(self)
+        head = copy.deepcopy(self)
         head.copy_from(server_half)
         if head.body is not None:
             _initialise(head.body)
@@ -95,7 +95,7 @@ def build_auxiliary(
     """
     body = _first_blocks(server_half, max_share) if kind == "auto" else None
     if body is not None:
-        body = twice_differentiable(copied(body))
+        body = twice_differentiable(copy.deepcopy(body))
         _initialise(body)
     with torch.no_grad():
         # In eval mode the pass leaves the body's buffers as they are.

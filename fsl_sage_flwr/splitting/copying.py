@@ -12,7 +12,8 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 def copied(module: ModuleT) -> ModuleT:
     """Copy a module; parameters that require no gradient are shared, not copied.
 
-    A copy of a half of a language model with an adapter is then as large as the adapter.
+    A copy of a half of a language model with an adapter is then as large as the adapter. Nothing
+    may initialise the copy anew, or load other frozen values into it.
     """
     return copy.deepcopy(module, _frozen(module))
 

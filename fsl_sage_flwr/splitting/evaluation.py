@@ -20,7 +20,7 @@ class Evaluation:
     loss : float
         Mean loss over the examples.
     num_examples : int
-        Number of examples.
+        How much was evaluated, as the objective counts: examples, or tokens.
     scores : Mapping
         The objective's scores, by name.
     """

@@ -55,8 +55,8 @@ def split(
     example : Tensor or tuple of Tensor
         Inputs of the model, a batch of at least two samples.
     prove : bool
-        False leaves the proof out, where the same cut of the same model has been proven
-        already: it takes several passes of the model, and their memory.
+        False leaves out the proof of a replayed cut, where the same cut of the same model has
+        been proven already: it takes several passes of the model, and their memory.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def split(
     --------
     >>> halves = split(resnet18(), at="layer3", example=torch.zeros(2, 3, 32, 32))
     """
-    return divide(model, at, example, prove=prove, prove_replay=prove)
+    return divide(model, at, example, prove=True, prove_replay=prove)
 
 
 def divide(

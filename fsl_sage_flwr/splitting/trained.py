@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters that require a gradient, and the buffers, by name."""
-    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    named = module.named_parameters(remove_duplicate=False)  # tied weights have two names
+    frozen = {name for name, parameter in named if not parameter.requires_grad}
     return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
 

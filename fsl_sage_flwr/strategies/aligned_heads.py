@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..messages import SmashedBatches
 from ..schedules import set_rate
-from ..splitting import AlignmentRecipe, copied_with, load_trained_state, trained_state
+from ..splitting import AlignmentRecipe, copied_with
 from ..task import SplitTask
 from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet
@@ -168,7 +168,7 @@ class AlignedHeads(Part):
         """Return the heads, their optimizers and the samples."""
         clients = {
             client: {
-                "head": trained_state(of.head),
+                "head": dict(self._task.weights_of(of.head)),
                 "optimizer": of.optimizer.state_dict(),
                 "tensors": list(of.samples.tensors),
                 "labels": of.samples.labels,
@@ -184,7 +184,7 @@ class AlignedHeads(Part):
         self._of = {}
         for client, saved in state["clients"].items():
             head = self._task.new_head(client)
-            load_trained_state(head, saved["head"])
+            self._task.load_weights(head, saved["head"])
             optimizer = self._task.auxiliary_optimizer(head.parameters())
             optimizer.load_state_dict(saved["optimizer"])
             self._of[client] = AlignedHead(

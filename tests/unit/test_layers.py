@@ -80,7 +80,8 @@ BELOW = {
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
         *("__init__", "app.assembly", "app.claim", "app.config", "app.forecast", "app.results"),
-        *("app.trackers", "batching", "client_apps", "data", "language", "messages", "models"),
+        *("app.trackers", "batching", "client_apps", "data", "image_classification"),
+        *("language", "messages", "models"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
     },
     # Where the command begins.

@@ -108,6 +108,12 @@ def test_a_name_or_a_key_that_is_taken_is_refused(tmp_path: Path) -> None:
     class Clashing(Options):
         seed: int = option(1)
 
+    @dataclass(frozen=True)
+    class Otherwise(Options):
+        max_length: int = option(3)
+
+    with pytest.raises(ValueError, match="'max-length' is an option of causal_lm with the default"):
+        register_task(replace(KIND, name="otherwise", options=Otherwise))
     register_task(replace(KIND, name="clashing", options=Clashing))
     with pytest.raises(ConfigError, match="'seed' belongs to every run"):
         RunConfig.from_run_config(RUN)

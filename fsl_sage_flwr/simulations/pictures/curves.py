@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from ...registry import LineStyle, label_of
 from ..comparison import Comparison, run_figures
 from ..measure import LOSS, Measure
-from .panels import Panel, panels_of
+from .panels import NothingToDrawError, Panel, panels_of
 from .style import (
     Picture,
     byte_unit,
@@ -24,13 +24,38 @@ LOGARITHMIC_FROM = 15.0  # largest / smallest, from which a linear axis would hi
 
 
 def accuracy_against_communication(comparison: Comparison) -> Picture:
-    """Draw what runs are judged by over bytes, with the bytes at the target marked."""
-    return _draw(comparison, comparison.measure, "bytes")
+    """Draw what runs are judged by over bytes, with the bytes at the target marked.
+
+    Raises
+    ------
+    NothingToDrawError
+        It is the loss.
+    """
+    return _draw(comparison, _beside_loss(comparison), "bytes")
 
 
 def accuracy_against_rounds(comparison: Comparison) -> Picture:
-    """Draw what runs are judged by over rounds, with the round that reaches the target marked."""
-    return _draw(comparison, comparison.measure, "round")
+    """Draw what runs are judged by over rounds, with the round that reaches the target marked.
+
+    Raises
+    ------
+    NothingToDrawError
+        It is the loss.
+    """
+    return _draw(comparison, _beside_loss(comparison), "round")
+
+
+def _beside_loss(comparison: Comparison) -> Measure:
+    """Return what the runs are judged by, unless it is the loss, which has pictures of its own.
+
+    Raises
+    ------
+    NothingToDrawError
+        It is.
+    """
+    if comparison.measure == LOSS:
+        raise NothingToDrawError("the runs have no accuracy; loss-… shows how they do")
+    return comparison.measure
 
 
 def loss_against_communication(comparison: Comparison) -> Picture:

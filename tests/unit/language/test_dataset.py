@@ -8,7 +8,13 @@ import pytest
 
 from fsl_sage_flwr.data import DatasetError, Distribution
 from fsl_sage_flwr.language import Row
-from fsl_sage_flwr.language.dataset import Columns, divided, own_rows, split_of
+from fsl_sage_flwr.language.dataset import (
+    Columns,
+    divided,
+    own_rows,
+    split_of,
+    with_some_kept_out,
+)
 from fsl_sage_flwr.task import ClientIdentity
 
 from ...language import save_rows
@@ -71,3 +77,14 @@ def test_validation_rows_are_kept_out_of_training() -> None:
         ours, theirs = train(ClientIdentity(k, 3)), validation(ClientIdentity(k, 3))
         assert (len(ours), len(theirs)) == (240, 60)
         assert not set(ours) & set(theirs)
+
+
+def test_rows_are_kept_out_by_the_seed_and_both_parts_have_some() -> None:
+    ours, theirs = with_some_kept_out(ROWS[:20], 0.1, 3)
+    assert (len(ours), len(theirs)) == (18, 2)
+    assert theirs != ROWS[:2]
+    assert with_some_kept_out(ROWS[:2], 0.9, 3)[0]
+    assert with_some_kept_out(ROWS[:2], 0.1, 3)[1]
+    assert with_some_kept_out(ROWS[:1], 0.0, 3) == (ROWS[:1], [])
+    with pytest.raises(DatasetError, match=r"1 example\(s\): a client that evaluates needs"):
+        with_some_kept_out(ROWS[:1], 0.5, 3)

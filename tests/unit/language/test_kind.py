@@ -16,9 +16,10 @@ from fsl_sage_flwr.language import LanguageModelError, complete, load_adapted
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cli import main as command
+from fsl_sage_flwr.splitting import SplitError
 from fsl_sage_flwr.task import SplitTask
 
-from ...language import save_small_model, small_run
+from ...language import language_model, save_small_model, small_run
 from ...memory_grid import MemoryGrid
 
 # Importing Transformers and PEFT takes as long as a twentieth of all other unit tests.
@@ -126,6 +127,7 @@ def test_a_head_may_be_a_lens(tmp_path: Path, algorithm: str) -> None:
     [
         ({"model": "/no/such/model"}, "model = '/no/such/model': it cannot be loaded"),
         ({"lora-target-modules": "nothing"}, "lora-target-modules = 'nothing': "),
+        ({"auxiliary": "blocks"}, "auxiliary = 'blocks': head-blocks says how many"),
         ({"auxiliary": "linear"}, "auxiliary = 'linear': a language model's head is made of"),
         ({"cut": "auto"}, "cut = 'auto': name the first block of the server half"),
         ({"cut": ""}, "cut = '': name the first block"),
@@ -159,3 +161,59 @@ def test_the_same_seed_gives_every_side_the_same_adapter(tmp_path: Path) -> None
     one, two, other = (load_model(name, Lora(), seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(tensor, two[key]) for key, tensor in one.items())
     assert any(not torch.equal(tensor, other[key]) for key, tensor in one.items())
+
+
+def test_keys_that_change_nothing_are_said(tmp_path: Path) -> None:
+    def idle(**changes: Any) -> set[str]:
+        return set(RunConfig.from_run_config(small_run(tmp_path, **changes)).idle_keys())
+
+    assert {"max-new-tokens", "augmentation"} <= idle()
+    assert "head-blocks" not in idle()
+    assert "max-new-tokens" not in idle(bleu=True)
+    assert "head-blocks" in idle(algorithm="fed_avg")
+    assert "shards-per-client" in idle(distribution="length")
+    assert "alpha" not in idle(distribution="length")
+
+
+def test_heads_may_begin_as_the_server_half_was_at_first(tmp_path: Path) -> None:
+    task = build_task(
+        RunConfig.from_run_config(small_run(tmp_path, **{"auxiliary-init": "random"}))
+    )
+    assert not task.auxiliary_from_server
+    first = task.new_head(0)
+    for parameter in task.model.server.parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(1.0)
+    later = task.new_head(1)
+    assert all(torch.equal(t, later.state_dict()[n]) for n, t in first.state_dict().items())
+    later.copy_from(task.model.server)
+    trained = [n for n, p in later.named_parameters() if p.requires_grad]
+    assert not any(torch.equal(first.state_dict()[n], later.state_dict()[n]) for n in trained)
+
+
+def test_what_is_trained_behind_the_blocks_is_trained_in_a_lens_too(tmp_path: Path) -> None:
+    changes = {"head-blocks": 0, "lora-target-modules": "c_attn,lm_head"}
+    task = build_task(RunConfig.from_run_config(small_run(tmp_path, **changes)))
+    trained = [n for n, p in task.head.named_parameters() if p.requires_grad]
+    assert any("lm_head" in name for name in trained)
+    assert set(trained) == set(task.weights_of(task.head))
+
+
+def test_a_prompt_without_room_loses_its_beginning(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    model, tokenizer = load_adapted(json.loads((run / "config.json").read_text())["model"], run)
+    long = " ".join(["w1"] * 100) + " w2 w3"  # the model has 32 positions
+    (ours,) = complete(model, tokenizer, [long], max_new_tokens=4)
+    short = " ".join(["w1"] * 26) + " w2 w3"
+    assert [ours] == complete(model, tokenizer, [short], max_new_tokens=4)
+
+
+def test_a_mask_that_crosses_is_not_clipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_task(RunConfig.from_run_config(small_run(tmp_path, **{"smashed-clip-norm": 1.0})))
+    model = language_model("Gemma2", tied=True).model
+    values = small_run(tmp_path, **{"smashed-clip-norm": 1.0, "cut": "layers.1"})
+    monkeypatch.setattr("fsl_sage_flwr.language.kind.load_model", lambda *args, **more: model)
+    with pytest.raises(SplitError, match=r"a constant crosses the cut .* an attention mask"):
+        build_task(RunConfig.from_run_config(values))

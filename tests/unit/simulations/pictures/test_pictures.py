@@ -176,7 +176,9 @@ def test_pictures_of_runs_without_accuracy_are_of_what_they_are_judged_by(tmp_pa
             row={"test_accuracy": None},
         )  # fmt: skip
     comparison = compare(load_results(tmp_path))
-    for kind in ("accuracy-communication", "accuracy-alpha", "scatter-alpha", "time"):
+    with pytest.raises(NothingToDrawError, match="the runs have no accuracy; loss-"):
+        draw("accuracy-communication", comparison, 100.0)
+    for kind in ("accuracy-alpha", "scatter-alpha", "time", "loss-rounds"):
         picture = draw(kind, comparison, 100.0)
         assert "ccuracy" not in picture.title + picture.caption
         assert "ccuracy" not in encoded(picture, "svg").decode()
