@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,13 @@ def _deal(config: pytest.Config, items: list[pytest.Item]) -> None:
     order = sorted(items, key=lambda item: "slow" not in item.keywords)
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     items[:] = [item for worker in reversed(range(workers)) for item in order[worker::workers]]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's unit tests with one worker: they share runs that each would do again."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return None if config.getoption("-m") else LoadFileScheduling(config, log)
 
 
 def _keep_files_in(directory: Path) -> None:

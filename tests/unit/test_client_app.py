@@ -53,7 +53,7 @@ def trained(
     return strategy
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@rows("algorithm", ALGORITHMS, lambda name: name in ("sl_single_server", "fsl_sage"))
 def test_a_client_trains_on_its_own_directory(tmp_path: Path, algorithm: str) -> None:
     own = own_digits(tmp_path / "own")
     strategy = trained({1: own}, algorithm, **{"fraction-evaluate": 1.0})

@@ -20,6 +20,7 @@ from fsl_sage_flwr.simulations import load_results
 
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
+from ..rows import rows
 
 QUICK: dict[str, Any] = {"batch-size": 25, "num-server-rounds": 2, "align-epochs": 1}
 
@@ -48,7 +49,7 @@ def latest(finished: Path) -> str:
     return str(finished / "checkpoints" / "latest.pt")
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str) -> None:
     directory = run(tmp_path, algorithm=algorithm)
     summary = summary_of(directory)

@@ -15,10 +15,12 @@ from fsl_sage_flwr.simulations.gpu_memory import evaluation_batch
 from fsl_sage_flwr.simulations.gpu_share import automatic_share
 from fsl_sage_flwr.simulations.rehearsal import rehearse
 
+from ...rows import rows
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digits, algorithm):
     config = RunConfig.from_run_config(
         {"algorithm": algorithm, "dataset": few_digits, "batch-size": 10, "device": "cpu"}
