@@ -11,7 +11,7 @@ from ..rows import rows
 
 GOLDEN = json.loads(FILE.read_text())
 ONE, OTHER = "BatchNorm, Adam, augmentation, late and lost clients", "several tensors, SGD, dropout"
-HERE = (f"fed_avg: {ONE}", f"sl_multi_server: {OTHER}", f"cse_fsl: {OTHER}", f"fsl_sage: {ONE}")
+HERE = (f"sl_multi_server: {OTHER}", f"fsl_sage: {ONE}")
 
 
 @lru_cache

@@ -15,6 +15,7 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.strategies import SplitFedV2
 
 from ...memory_grid import MemoryGrid
+from ...rows import rows
 from ...runs import (
     Past,
     assert_same,
@@ -35,7 +36,7 @@ SPLIT = {
     "cse_fsl": cse_fsl,
     "fsl_sage": fsl_sage,
 }
-every_split = pytest.mark.parametrize("make", SPLIT.values(), ids=SPLIT.keys())
+every_split = rows("make", SPLIT.values(), lambda make: make in (split_fed_v2, fsl_sage), ids=SPLIT)
 CLIP = 0.5
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
@@ -78,6 +79,7 @@ def paper_round(*, aligned: bool) -> CommunicationLedger:
     return ledger
 
 
+@pytest.mark.integration
 def test_the_other_algorithms_cost_what_the_reference_counts() -> None:
     example = torch.zeros(2, 3, 32, 32)
     halves = split(build_model("resnet18", (3, 32, 32), 10), CATALOGUE["resnet18"].cut, example)

@@ -121,6 +121,7 @@ def small_image_resnet(depth, planes, classes):
 
 
 @pytest.mark.parametrize("name", slow_ones_later(CATALOGUE, ["resnet1202"]))
+@pytest.mark.integration
 def test_every_model_has_its_sizes_written_down(name):
     assert name in SIZES, f"add the sizes of {name} to this test"
     assert sizes_of(name, 10)[0] == SIZES[name]
@@ -185,6 +186,7 @@ def test_halves_are_proven_and_the_client_steps_on_its_heads_estimate(name):
 
 @pytest.mark.parametrize("name", LIGHT)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (4, 64, 64)])
+@pytest.mark.integration
 def test_models_take_any_number_of_channels_and_classes(name, shape):
     with torch.device("meta"):
         model = build_model(name, shape, 7).eval()

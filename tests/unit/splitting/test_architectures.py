@@ -82,7 +82,14 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str, list[tuple[int, ...]]]] = 
     ),
     "u-net": (UNet, "middle", [(4, 32, 32), (8, 16, 16), (8, 8, 8)]),
 }
-SLOW = ("resnet50", "efficientnet_b0", "convnext_tiny", "densenet121")
+SLOW = (
+    "resnet18",
+    "resnet50",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "convnext_tiny",
+    "densenet121",
+)
 
 
 @pytest.mark.parametrize(

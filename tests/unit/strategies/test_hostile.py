@@ -35,7 +35,7 @@ from .test_kinds_of_tasks import nodes as of_kind
 
 HOSTILE = 1
 FEW, MANY = 30, 400  # mutants of each reply
-ROUNDS = 4
+ROUNDS = 2
 
 every_strategy = rows("name", STRATEGIES, lambda name: STRATEGIES[name] in SOME)
 every_row = pytest.mark.parametrize("name", ALL)

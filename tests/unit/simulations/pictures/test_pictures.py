@@ -17,6 +17,7 @@ from fsl_sage_flwr.simulations.pictures.style import byte_unit, styles
 from fsl_sage_flwr.simulations.pictures.times import time_parts
 
 from ....made_runs import MIB, make_run
+from ....rows import rows
 
 ALPHAS = [{"distribution": "noniid_dirichlet", "alpha": alpha} for alpha in (10.0, 0.5)]
 # What a kind needs beside two algorithms and two seeds.
@@ -48,7 +49,7 @@ def test_the_command_knows_every_kind():
     assert tuple(KINDS) == KIND_NAMES
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@rows("kind", KINDS, lambda kind: kind in ("accuracy-communication", "time", "head-size"))
 def test_every_kind_is_drawn_with_text_as_text(tmp_path, kind):
     picture = draw(kind, comparison_for(tmp_path, kind), 100.0)
     assert picture.name == kind
