@@ -284,7 +284,7 @@ class Recorder:
                 "comm_bytes_reference": last.get("comm_bytes_reference", 0),
                 "auxiliary_parameters": self._strategy.auxiliary_parameters,
                 "seconds": round(time.perf_counter() - self._began, 3),
-                **self._figures,
+                "figures": dict(self._figures),
             }
         )
 

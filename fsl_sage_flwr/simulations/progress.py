@@ -116,6 +116,8 @@ def table(summary: dict[str, Any]) -> Table:
     )
     result.add_row(f"final test {what}", final)
     result.add_row(f"best test {what}", f"{best} (round {summary['best_round']})")
+    for name, figure in summary.get("figures", {}).items():
+        result.add_row(name, f"{figure:.2f}")
     result.add_row("communication", f"{summary['comm_bytes'] / 2**20:.1f} MiB")
     reference = f"{summary['comm_bytes_reference'] / 2**20:.1f} MiB"
     result.add_row("as the paper counts it", reference)

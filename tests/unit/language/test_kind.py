@@ -56,7 +56,7 @@ def test_a_run_leaves_its_history_and_its_adapter(tmp_path: Path, algorithm: str
 
 def test_peft_loads_what_a_run_leaves_and_it_is_what_was_trained(tmp_path: Path) -> None:
     run = finished(tmp_path, bleu=True, **{"max-new-tokens": 4})
-    assert 0 <= json.loads((run / "summary.json").read_text())["bleu"] <= 100
+    assert 0 <= json.loads((run / "summary.json").read_text())["figures"]["bleu"] <= 100
     saved = torch.load(run / "checkpoints" / "latest.pt", weights_only=True)
     model, tokenizer = load_adapted(json.loads((run / "config.json").read_text())["model"], run)
     own = dict(model.named_parameters())
