@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("-m"):
         _deal(config, items)
         return
-    skip = pytest.mark.skip(reason="minutes long: pytest -m integration")
+    skip = pytest.mark.skip(reason="run by CI, and by pytest -m integration")
     for item in items:
         if "integration" in item.keywords:
             item.add_marker(skip)

@@ -42,7 +42,7 @@ def build_task(
     """
     settings = task_settings(config, data_path, on_client=on_client)
     task = TASKS[config.task].build(settings, config.task_options)
-    if config.smashed_clip_norm:
+    if config.smashed_clip_norm and not on_client:
         _refuse_constants(config, task)
     return task
 

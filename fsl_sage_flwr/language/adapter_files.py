@@ -31,12 +31,12 @@ def save_adapter(name: str, lora: Lora, weights: Mapping[str, Tensor], directory
     """
     with loading(name) as (transformers, _), torch.device("meta"):
         config = transformers.AutoConfig.from_pretrained(name)
-        model = adapted(transformers.AutoModelForCausalLM.from_config(config), lora)
+        model: Any = adapted(transformers.AutoModelForCausalLM.from_config(config), lora)
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     own = {n.removeprefix(PREFIX): t.detach().cpu() for n, t in weights.items()}
     model.load_state_dict({n: own[n] for n in trained}, strict=False, assign=True)
-    model.peft_config["default"].base_model_name_or_path = name  # type: ignore[union-attr, index]
-    model.save_pretrained(str(directory / FOLDER))  # type: ignore[operator]
+    model.peft_config["default"].base_model_name_or_path = name
+    model.save_pretrained(str(directory / FOLDER))
     return directory / FOLDER
 
 

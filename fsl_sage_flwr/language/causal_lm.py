@@ -95,7 +95,7 @@ def causal_lm_task(
     SplitError
         The model cannot be cut there, or a half would have nothing to train.
     """
-    vocabulary = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    config: Any = model.config
     example = torch.zeros(2, max_length, dtype=torch.int64)
     halves = split(TokenScores(model), cut, example, prove=prove)
 
@@ -137,7 +137,7 @@ def causal_lm_task(
         auxiliary_schedule=auxiliary_schedule,
         auxiliary=auxiliary or (lambda: copied(untrained())),
         auxiliary_from_server=auxiliary_from_server,
-        objective=next_token(vocabulary, max_length, label_smoothing=label_smoothing),
+        objective=next_token(config.vocab_size, max_length, label_smoothing=label_smoothing),
         weights_of=trained_state,
         load_weights=load_trained_state,
         local_epochs=local_epochs,

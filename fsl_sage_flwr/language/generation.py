@@ -34,6 +34,7 @@ def complete(
     device = next(model.parameters()).device
     positions = getattr(model.config, "max_position_embeddings", None)
     room = -max(1, positions - max_new_tokens) if positions else None
+    generate: Any = model.generate
     found = []
     for start in range(0, len(prompts), AT_ONCE):
         given = [
@@ -46,7 +47,7 @@ def complete(
         for k, tokens in enumerate(given):  # on the left, so that all completions begin at once
             ids[k, longest - len(tokens) :] = torch.tensor(tokens)
             mask[k, longest - len(tokens) :] = 1
-        output = model.generate(  # type: ignore[operator]
+        output = generate(
             input_ids=ids.to(device), attention_mask=mask.to(device), do_sample=False,
             max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=padding,
         )  # fmt: skip

@@ -1,5 +1,7 @@
 """Auxiliary heads for language models."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -90,8 +92,8 @@ def lens_head(model: SplitModel, smashed: tuple[Tensor, ...]) -> BlocksHead:
     lens = Lens(block, smashed[0].shape[-1], in_tuple=isinstance(returned[0], tuple))
     receive_smashed(lens)
     owner, _, place = model.cut.rpartition(".")
-    blocks = head.body.get_submodule(owner)
-    blocks[int(place)] = lens  # type: ignore[operator]
+    blocks: Any = head.body.get_submodule(owner)
+    blocks[int(place)] = lens
     return BlocksHead(head.body).train()
 
 

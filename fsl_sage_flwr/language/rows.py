@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,41 +42,18 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def epoch(self, batch_size: int, seed: int) -> "TokenEpoch":
-        """Return one pass over all rows; the seed draws the order."""
+    def epoch(self, batch_size: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+        """Return the batches of one pass over all rows; the seed draws the order."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return TokenEpoch(self, order, batch_size)
+        order = order.to(self.ids.device)
+        batches = batches_of(len(self), batch_size)
+        return [(self.ids[order[rows]], self.labels[order[rows]]) for rows in batches]
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Iterate over all rows as they are, for evaluation."""
         for start in range(0, len(self), batch_size):
             rows = slice(start, start + batch_size)
             yield self.ids[rows], self.labels[rows]
-
-
-class TokenEpoch(Sequence[tuple[Tensor, Tensor]]):
-    """Batches of one pass over the rows; each is made when it is asked for."""
-
-    def __init__(self, rows: TokenRows, order: Tensor, batch_size: int) -> None:
-        self._rows, self._order = rows, order
-        self._slices = batches_of(len(order), batch_size)
-
-    def __len__(self) -> int:
-        return len(self._slices)
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[tuple[Tensor, Tensor]]: ...
-
-    def __getitem__(
-        self, index: int | slice
-    ) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        chosen = self._order[self._slices[index]].to(self._rows.ids.device)
-        return self._rows.ids[chosen], self._rows.labels[chosen]
 
 
 def tokenize(

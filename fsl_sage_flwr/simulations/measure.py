@@ -52,11 +52,8 @@ class Measure:
 
     def common_target(self, bests: "pd.Series[float]") -> tuple[float, str]:
         """Return what all of several best values reach, rounded, and how it was chosen."""
-        if self.in_percent:
-            floor = math.floor(100 * float(bests.min()) + 1e-9) / 100
-            return floor, "the highest whole percent"
         if self.higher_is_better:
-            return math.floor(100 * float(bests.min()) + 1e-9) / 100, "the highest"
+            return math.floor(100 * float(bests.min()) + 1e-9) / 100, "the highest whole percent"
         return math.ceil(100 * float(bests.max()) - 1e-9) / 100, "the lowest"
 
     def text(self, value: float) -> str:
