@@ -93,7 +93,7 @@ def arithmetic(config: RunConfig, clients: int) -> tuple[float, float]:
             sent = time.perf_counter()
             _, gradients = answer_step(
                 task.model.server, server_optimizer, tuple(t.detach() for t in smashed), labels,
-                task.loss, task.autocast,
+                task.objective, task.autocast,
             )  # fmt: skip
             answered = time.perf_counter()
             client_step(client_optimizer, smashed, gradients, 1)

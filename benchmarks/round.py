@@ -101,7 +101,7 @@ def plain_loop(config: RunConfig) -> None:
                 if k % config.to_run_config()["server-update-interval"] == 0:
                     server_step(
                         task.model.server, server_optimizer, smashed, batch[1],
-                        task.loss, task.autocast,
+                        task.objective, task.autocast,
                     )  # fmt: skip
                 served = time.perf_counter()
                 parts["data"] += ready - before

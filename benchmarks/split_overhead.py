@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsl_sage_flwr.models import build_model
+from fsl_sage_flwr.objective import classification
 from fsl_sage_flwr.splitting import (
     SplitModel,
     answer_step,
@@ -66,7 +67,7 @@ def split_step(halves: SplitModel) -> Callable[[Tensor, Tensor], None]:
         smashed = client_forward(halves.client, images, nullcontext)
         sent = tuple(tensor.detach() for tensor in smashed)
         _, gradients = answer_step(
-            halves.server, on_server, sent, labels, F.cross_entropy, nullcontext
+            halves.server, on_server, sent, labels, classification(10), nullcontext
         )
         client_step(on_client, smashed, gradients, 1)
 

@@ -1,15 +1,21 @@
 """What is learnt: the loss, the scores that are reported, and which labels are valid."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 Loss = Callable[[Any, Tensor], Tensor]
 """From (output, labels) of ``B`` samples to their mean loss, a scalar."""
+
+
+def everywhere(module: nn.Module, labels: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which a module gives all of its scores."""
+    return nullcontext()
 
 
 # What evaluations report beside the scores.
@@ -70,6 +76,10 @@ class Objective:
     exponential : str
         The name under which e to the power of a reported loss is reported too, for example
         ``perplexity``; empty: it is not.
+    where : callable
+        From a module that gives scores and the labels of a batch to a context, in which the module
+        may leave out scores that no label asks for; loss and scores then get that shorter output.
+        By default nothing is left out.
     """
 
     loss: Loss
@@ -80,6 +90,7 @@ class Objective:
     count: Callable[[Tensor], int] = len
     test_loss: Loss | None = None
     exponential: str = ""
+    where: Callable[[nn.Module, Tensor], AbstractContextManager[object]] = everywhere
 
     def __post_init__(self) -> None:
         names = (*self.score_names, self.exponential)
@@ -91,6 +102,15 @@ class Objective:
         """Return the mean loss that evaluations report."""
         loss = self.test_loss or self.loss
         return loss(output, labels).item()
+
+    def output_of(self, module: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor) -> Any:
+        """Return what a module gives for inputs whose labels are known."""
+        with self.where(module, labels):
+            return module(*inputs)
+
+    def mean_loss(self, module: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        """Return the mean loss of a module, a scalar."""
+        return self.loss(self.output_of(module, inputs, labels), labels)
 
     def total_loss(self, output: Any, labels: Tensor) -> Tensor:
         """Return the sum of the losses of all that counts, a scalar."""

@@ -120,6 +120,9 @@ class SmallLanguageModel(nn.Module):
         for part in (self.embed, self.norm):
             part.requires_grad_(False)
 
+    def get_output_embeddings(self) -> nn.Module:
+        return self.head
+
     def forward(self, input_ids: Tensor, *, use_cache: bool = True) -> SimpleNamespace:
         hidden = self.embed(input_ids)
         if hidden.shape[1] > 1000:  # cannot be traced, as theirs cannot

@@ -30,7 +30,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
             task.reseed("client", *place)
             smashed = as_tensors(model.client(*as_tensors(inputs)))
             task.reseed("server", *place)
-            loss = task.loss(model.server(*smashed), labels)
+            loss = task.objective.mean_loss(model.server, smashed, labels)
         for optimizer in optimizers:
             optimizer.zero_grad()
         torch.autograd.backward(loss)

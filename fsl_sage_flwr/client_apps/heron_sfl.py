@@ -144,7 +144,8 @@ def loss_at(
     if not moves_statistics:
         state |= {name: buffer.clone() for name, buffer in local.named_buffers()}
     with torch.no_grad(), task.autocast():
-        output = functional_call(local, state, as_tensors(batch[0]))
+        with task.objective.where(local, batch[1]):
+            output = functional_call(local, state, as_tensors(batch[0]))
         return task.loss(output, batch[1]).item()
 
 

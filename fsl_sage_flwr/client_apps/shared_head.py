@@ -21,6 +21,6 @@ def train_shared_head(message: Message, context: Context, task: SplitTask) -> Me
     load_weights(head, round_.request.auxiliary, "auxiliary head", task)
     optimizers = round_.client_optimizer(), round_.auxiliary_optimizer()
     for batch in round_.batches():
-        smashed = auxiliary_step(half, head, optimizers, batch, task.loss, task.autocast)
+        smashed = auxiliary_step(half, head, optimizers, batch, task.objective, task.autocast)
         round_.keep_for_upload(smashed, batch[1])
     return round_.reply(task.weights_of(half), auxiliary=task.weights_of(head))

@@ -5,9 +5,10 @@ from .causal_lm import causal_lm_task
 from .generation import bleu_of, complete
 from .heads import BlocksHead, blocks_head
 from .kind import KIND, CausalLmOptions
-from .objective import IGNORED, next_token
+from .objective import next_token
 from .pretrained import LanguageModelError
 from .rows import Row, TokenRows, tokenize
+from .scores import IGNORED
 
 __all__ = [
     "IGNORED",

@@ -8,17 +8,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..objective import Objective, logits_of
-
-IGNORED = -100
-"""The label of a position that is not learnt: of the prompt and of the padding."""
+from .scores import IGNORED, where_labels_count
 
 
 def next_token(vocabulary: int, length: int, *, label_smoothing: float = 0.0) -> Objective:
     """Return the objective of predicting each token from those before it.
 
     Labels are ``(B, T)``, the inputs' own token ids, with :data:`IGNORED` where nothing is to be
-    learnt; outputs are scores ``(B, T, V)`` of the token that follows. What counts is the token:
-    means and averages are over those that are not ignored, not over samples.
+    learnt; outputs are scores ``(B, T, V)`` of the token that follows, or ``(N, V)`` of those that
+    are learnt (see :func:`~fsl_sage_flwr.language.scores.where_labels_count`). What counts is the
+    token: means and averages are over those that are not ignored, not over samples.
 
     Parameters
     ----------
@@ -40,7 +39,8 @@ def next_token(vocabulary: int, length: int, *, label_smoothing: float = 0.0) ->
     def counting(output: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
         targets = labels[:, 1:]
         counts = targets != IGNORED
-        return logits_of(output)[:, :-1][counts], targets[counts]
+        scores = logits_of(output)
+        return scores if scores.dim() == 2 else scores[:, :-1][counts], targets[counts]
 
     def mean_loss(output: Any, labels: Tensor, smoothing: float) -> Tensor:
         scores, targets = counting(output, labels)
@@ -73,4 +73,5 @@ def next_token(vocabulary: int, length: int, *, label_smoothing: float = 0.0) ->
         count=lambda labels: int((labels[:, 1:] != IGNORED).sum()),
         test_loss=lambda output, labels: mean_loss(output, labels, 0.0),
         exponential="perplexity",
+        where=where_labels_count,
     )

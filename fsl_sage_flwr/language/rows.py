@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..batching import batches_of
 from ..task import ClientIdentity
-from .objective import IGNORED
+from .scores import IGNORED
 
 
 class Row(NamedTuple):

@@ -1,6 +1,13 @@
 """A model of Transformers as a module from one tensor to one tensor."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from torch import Tensor, nn
+
+IGNORED = -100
+"""The label of a position that is not learnt: of the prompt and of the padding."""
 
 
 class TokenScores(nn.Module):
@@ -18,8 +25,38 @@ class TokenScores(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        known: Any = getattr(model, "get_output_embeddings", lambda: None)
+        last = known()
+        if last is not None:
+            last.asked_for = None
+            last.register_forward_pre_hook(_only_what_is_asked_for)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the scores of the token that follows each."""
         scores: Tensor = self.model(input_ids=ids, use_cache=False).logits
         return scores
+
+
+def _only_what_is_asked_for(last: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    if last.asked_for is None:
+        return None
+    hidden, *others = arguments
+    return (hidden[:, :-1][last.asked_for], *others)
+
+
+@contextmanager
+def where_labels_count(module: nn.Module, labels: Tensor) -> Iterator[None]:
+    """Compute scores only of tokens that are learnt.
+
+    The vocabulary is long: scores of prompts and padding would be most of a head's work and
+    memory. Within the context a part of :class:`TokenScores` returns ``(N, V)``, for the ``N``
+    labels ``(B, T)`` behind a first token that are not ignored.
+    """
+    last = [part for part in module.modules() if "asked_for" in vars(part)]
+    for part in last:
+        part.asked_for = labels[:, 1:] != IGNORED
+    try:
+        yield
+    finally:
+        for part in last:
+            part.asked_for = None  # type: ignore[assignment]

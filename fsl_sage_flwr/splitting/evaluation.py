@@ -71,7 +71,7 @@ def evaluate(
         with torch.no_grad():
             for inputs, labels in batches:
                 output: object = as_tensors(inputs)
-                with autocast():
+                with autocast(), objective.where(parts[-1], labels):
                     for part in parts:
                         output = part(*as_tensors(output))  # type: ignore[arg-type]
                 output, size = as_float(output), objective.count(labels)

@@ -54,7 +54,7 @@ def estimated_gradients(
         One gradient per floating-point smashed tensor, of its shape.
     """
     leaves = differentiable(smashed)
-    total_loss = objective.total_loss(head(*leaves), labels)
+    total_loss = objective.total_loss(objective.output_of(head, leaves, labels), labels)
     return _smashed_gradients(total_loss, leaves, create_graph)
 
 
@@ -94,7 +94,8 @@ def true_gradients(
     for rows in batches_of(len(labels), batch_size):
         leaves = differentiable(tuple(tensor[rows] for tensor in smashed))
         buffers = {name: buffer.clone() for name, buffer in server_half.named_buffers()}
-        output = functional_call(server_half, {**parameters, **buffers}, leaves)
+        with objective.where(server_half, labels[rows]):
+            output = functional_call(server_half, {**parameters, **buffers}, leaves)
         total_loss = objective.total_loss(output, labels[rows])
         parts.append(_smashed_gradients(total_loss, leaves, create_graph=False))
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from ..objective import Loss, Objective
+from ..objective import Objective
 from .gradients import differentiable, estimated_gradients
 from .split_model import as_tensors
 
@@ -80,13 +80,13 @@ def server_step(
     optimizer: torch.optim.Optimizer,
     smashed: tuple[Tensor, ...],
     labels: Tensor,
-    loss: Loss,
+    objective: Objective,
     autocast: Autocast,
 ) -> float:
     """Update the server half with one batch of smashed data; return the batch's mean loss."""
     optimizer.zero_grad()
     with autocast():
-        value = loss(server_half(*smashed), labels)
+        value = objective.mean_loss(server_half, smashed, labels)
     torch.autograd.backward(value)
     optimizer.step()
     return value.item()
@@ -97,7 +97,7 @@ def answer_step(
     optimizer: torch.optim.Optimizer,
     smashed: tuple[Tensor, ...],
     labels: Tensor,
-    loss: Loss,
+    objective: Objective,
     autocast: Autocast,
 ) -> tuple[float, tuple[Tensor, ...]]:
     """Update the server half with one batch, and return the gradients to send to the client.
@@ -109,7 +109,7 @@ def answer_step(
         sample) with respect to the floating-point smashed tensors.
     """
     leaves = differentiable(smashed)
-    value = server_step(server_half, optimizer, leaves, labels, loss, autocast)
+    value = server_step(server_half, optimizer, leaves, labels, objective, autocast)
     zeros = (torch.zeros_like(leaf) for leaf in leaves)  # for tensors that the half ignores
     return value, tuple(
         zero if leaf.grad is None else leaf.grad
@@ -123,7 +123,7 @@ def auxiliary_step(
     head: nn.Module,
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
     batch: tuple[Tensor | tuple[Tensor, ...], Tensor],
-    loss: Loss,
+    objective: Objective,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:
     """Update the client half and the head with the head's loss (CSE-FSL).
@@ -136,7 +136,7 @@ def auxiliary_step(
     inputs, labels = batch
     smashed = client_forward(client_half, inputs, autocast)
     with autocast():
-        value = loss(head(*smashed), labels)
+        value = objective.mean_loss(head, smashed, labels)
     for optimizer in optimizers:
         optimizer.zero_grad()
     torch.autograd.backward(value)

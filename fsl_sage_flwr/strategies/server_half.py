@@ -72,7 +72,7 @@ class ServerHalf(Part, ABC):
                     optimizer,
                     self.task.to_device(tensors),
                     labels.to(self.task.device),
-                    self.task.loss,
+                    self.task.objective,
                     self.task.autocast,
                 )
                 round_.note_loss(client, loss, self.task.objective.count(labels))
@@ -125,7 +125,7 @@ class ServerHalf(Part, ABC):
                     optimizer,
                     self.task.to_device(tensors),
                     labels.to(self.task.device),
-                    self.task.loss,
+                    self.task.objective,
                     self.task.autocast,
                 )
                 round_.note_loss(client, loss, self.task.objective.count(labels))

@@ -1,13 +1,19 @@
 """CSE-FSL with q = 1 equals its equations written as a loop, bit for bit."""
 
 import copy
+from typing import Any
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.seeding import derive_seed
-from fsl_sage_flwr.task import ClientIdentity
+from fsl_sage_flwr.strategies import CseFsl
+from fsl_sage_flwr.task import ClientIdentity, SplitTask
 
+from ..language import language_task, small_model
+from ..memory_grid import MemoryGrid
 from ..runs import assert_same, cse_fsl, grid, train
 from ..tasks import CLIENTS, small_batches, small_task
 
@@ -24,29 +30,50 @@ def mean(states: list[dict[str, Tensor]], weights: list[int]) -> dict[str, Tenso
     return result
 
 
-def test_three_rounds_equal_the_loop_by_hand() -> None:
+def on_images() -> tuple[SplitTask, CseFsl, MemoryGrid]:
     strategy = cse_fsl({"dropout": 0.0}, server_update_interval=1)
-    arrays = train(strategy, grid(dropout=0.0, batches=small_batches), ROUNDS)
+    task = small_task(dropout=0.0, train_batches=small_batches)
+    return task, strategy, grid(dropout=0.0, batches=small_batches)
 
-    task = small_task(dropout=0.0)
-    x_s, x_c = task.model.server, copy.deepcopy(task.model.client.state_dict())
-    x_a = copy.deepcopy(task.new_head("shared").state_dict())
-    server_optimizer = task.server_optimizer(x_s.parameters())
+
+def on_tokens() -> tuple[SplitTask, CseFsl, MemoryGrid]:
+    def task() -> SplitTask:
+        model = small_model()
+        for part in model.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = 0.0
+        return language_task(model)
+
+    strategy = CseFsl(task(), server_update_interval=1)
+    return task(), strategy, MemoryGrid(build_client_app(lambda context: task()), CLIENTS)
+
+
+@pytest.mark.parametrize("of", [on_images, on_tokens])
+def test_three_rounds_equal_the_loop_by_hand(of: Any) -> None:
+    task, strategy, nodes = of()
+    arrays = train(strategy, nodes, ROUNDS)
+
+    def trained(module: nn.Module) -> list[nn.Parameter]:
+        return [p for p in module.parameters() if p.requires_grad]
+
+    x_s, x_c = task.model.server, copy.deepcopy(task.weights_of(task.model.client))
+    x_a = copy.deepcopy(task.weights_of(task.new_head("shared")))
+    server_optimizer = task.server_optimizer(trained(x_s))
     kept: dict[int, tuple[dict[str, object], dict[str, object]]] = {}
     for t in range(ROUNDS):
-        halves, heads, examples, uploads = [], [], [], []
+        halves, heads, counts, uploads = [], [], [], []
         for i in range(CLIENTS):
             half, head = copy.deepcopy(task.model.client), copy.deepcopy(task.head)
-            half.load_state_dict(x_c)
-            head.load_state_dict(x_a)
+            task.load_weights(half, x_c)
+            task.load_weights(head, x_a)
             optimizers = (
-                task.client_optimizer(half.parameters()),
-                task.auxiliary_optimizer(head.parameters()),
+                task.client_optimizer(trained(half)),
+                task.auxiliary_optimizer(trained(head)),
             )
             for optimizer, state in zip(optimizers, kept.get(i, ()), strict=False):
                 optimizer.load_state_dict(state)
             seed = derive_seed(task.seed, "batches", t, i, 0)
-            batches = list(small_batches(ClientIdentity(i, CLIENTS), seed))
+            batches = list(task.train_batches(ClientIdentity(i, CLIENTS), seed))
             for x, y in batches:
                 z = half(x)
                 uploads.append((z.detach().clone(), y))
@@ -56,15 +83,15 @@ def test_three_rounds_equal_the_loop_by_hand() -> None:
                 for optimizer in optimizers:
                     optimizer.step()
             kept[i] = tuple(copy.deepcopy(o.state_dict()) for o in optimizers)  # type: ignore[assignment]
-            halves.append(half.state_dict())
-            heads.append(head.state_dict())
-            examples.append(sum(len(y) for _, y in batches))
+            halves.append(task.weights_of(half))
+            heads.append(task.weights_of(head))
+            counts.append(sum(task.objective.count(y) for _, y in batches))
         for z, y in uploads:
             server_optimizer.zero_grad()
             task.loss(x_s(z), y).backward()
             server_optimizer.step()
-        x_c, x_a = mean(halves, examples), mean(heads, examples)
+        x_c, x_a = mean(halves, counts), mean(heads, counts)
 
     assert_same(arrays, x_c)
     assert_same(strategy.head.weights, x_a)
-    assert_same(strategy.state_dict()["server_half"], x_s.state_dict())
+    assert_same(strategy.state_dict()["server_half"], task.weights_of(x_s))

@@ -183,6 +183,28 @@ def test_the_unit_of_a_gradient_is_the_token() -> None:
     assert objective.count(nothing) == objective.loss(scores, nothing).item() == 0
 
 
+@pytest.mark.parametrize("side", ["server half", "head"])
+def test_scores_are_computed_only_where_a_token_is_learnt(side: str) -> None:
+    """With them loss and gradients are those of all scores."""
+    own = task()
+    module = own.model.server if side == "server half" else own.new_head("check")
+    ids, labels = next(iter(own.train_batches(ClientIdentity(0, 1), 0)))
+    smashed = own.model.client(ids).detach().requires_grad_()
+    sizes = []
+    last = [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
+    handle = last.register_forward_hook(lambda part, inputs, scores: sizes.append(scores.shape))
+    module.eval()
+    every = module(smashed)
+    short = own.objective.mean_loss(module, (smashed,), labels)
+    handle.remove()
+    assert sizes == [(len(ids), 10, VOCABULARY), (own.objective.count(labels), VOCABULARY)]
+    whole = own.objective.loss(every, labels)
+    torch.testing.assert_close(short, whole)
+    ours, theirs = (torch.autograd.grad(loss, smashed) for loss in (short, whole))
+    torch.testing.assert_close(ours, theirs)
+    assert module(smashed).shape == every.shape  # and all of them again afterwards
+
+
 def test_evaluations_report_the_loss_without_smoothing() -> None:
     plain, smooth = (next_token(VOCABULARY, 5, label_smoothing=s) for s in (0.0, 0.1))
     scores, labels = torch.randn(2, 5, VOCABULARY), torch.randint(3, VOCABULARY, (2, 5))

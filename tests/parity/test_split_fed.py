@@ -208,7 +208,7 @@ def test_a_frozen_server_half_and_its_copy_as_head_make_the_steps_of_fsl_sage() 
         )
         smashed = client_forward(fed.model.client, inputs, fed.autocast)
         _, gradients = answer_step(
-            fed.model.server, frozen, tuple(t.detach() for t in smashed), labels, fed.loss,
+            fed.model.server, frozen, tuple(t.detach() for t in smashed), labels, fed.objective,
             fed.autocast,
         )  # fmt: skip
         client_step(theirs, smashed, gradients, 1)

@@ -72,7 +72,7 @@ def test_split_steps_are_the_joined_models_sgd_steps():
         sent = tuple(tensor.detach() for tensor in smashed)
         gradients = true_gradients(halves.server, sent, labels, CLASSIFICATION, 4)
         client_step(client, smashed, gradients, 4)
-        loss = server_step(halves.server, server, sent, labels, F.cross_entropy, nullcontext)
+        loss = server_step(halves.server, server, sent, labels, CLASSIFICATION, nullcontext)
         assert loss == expected.item()
     assert_same_state(halves.merged_state_dict(), joined.state_dict())
 
@@ -207,7 +207,7 @@ def test_server_step_equals_a_step_written_out(optimizer_type):
     for seed in (4, 5):
         generator = torch.Generator().manual_seed(seed)
         z, labels = torch.randn(7, 6, generator=generator), torch.arange(7) % 3
-        loss = server_step(halves.server, ours, (z,), labels, F.cross_entropy, nullcontext)
+        loss = server_step(halves.server, ours, (z,), labels, CLASSIFICATION, nullcontext)
         theirs.zero_grad()
         expected = F.cross_entropy(by_hand(z), labels)
         expected.backward()
@@ -248,7 +248,7 @@ def test_in_bf16_what_crosses_is_float32():
     assert gradients[0].dtype == torch.float32
     client_step(sgd(halves.client), smashed, gradients, 8)
     sent = tuple(t.detach() for t in smashed)
-    server_step(halves.server, sgd(halves.server), sent, labels, F.cross_entropy, bf16)
+    server_step(halves.server, sgd(halves.server), sent, labels, CLASSIFICATION, bf16)
     assert seen == [torch.bfloat16] * 3
     for half in (halves.client, halves.server):
         assert {p.dtype for p in half.parameters()} == {torch.float32}
