@@ -15,7 +15,7 @@ from . import algorithms as _registration  # noqa: F401 - makes every algorithm 
 from .client_apps import build_client_app, smashed_noise_mod
 from .codecs import Codec, register_codec
 from .messages import CommunicationLedger, Compression
-from .objective import Objective, classification, regression
+from .objective import Objective, classification, multi_label, regression, segmentation
 from .schedules import LearningRateSchedule
 from .splitting import AlignmentRecipe, SplitError, SplitModel, list_cuts, split, split_pair
 from .strategies import (
@@ -49,8 +49,10 @@ __all__ = [
     "build_client_app",
     "classification",
     "list_cuts",
+    "multi_label",
     "register_codec",
     "regression",
+    "segmentation",
     "smashed_noise_mod",
     "split",
     "split_pair",

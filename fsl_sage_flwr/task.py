@@ -215,6 +215,38 @@ class SplitTask:
         client.train(training)
         return tuple(tensor.cpu() for tensor in smashed)
 
+    def check_objective(self) -> None:
+        """Refuse an objective that does not take what the server half gives.
+
+        Raises
+        ------
+        SplitError
+            Its loss or its scores fail, or there are fewer scores than classes.
+        """
+        half = self.model.server
+        smashed = self._smashed_on_device()
+        labels = self.objective.example_labels(len(smashed[0])).to(self.device)
+        shape: object = None
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                output = self.objective.output_of(half.eval(), smashed, labels)
+                shape = tuple(logits_of(output).shape)
+                self.objective.reported_loss(output, labels)
+                self.objective.scored(output, labels)
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            given = f" of shape {shape}" if shape else ""
+            raise SplitError(
+                f"the objective does not take what the server half gives{given}, with labels of "
+                f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:200]}"
+            ) from error
+        finally:
+            half.train()
+        if self.num_classes is not None and shape[1:2] < (self.num_classes,):
+            raise SplitError(
+                f"num_classes = {self.num_classes}: the server half gives scores of shape {shape}; "
+                "it needs as many as there are classes along axis 1"
+            )
+
     def takes_single_samples(self) -> bool:
         """Tell whether the server half can be trained on a batch of one sample.
 

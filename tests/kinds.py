@@ -1,4 +1,4 @@
-"""Tasks that are no image classification: numbers, label maps, and a model with two inputs."""
+"""Tasks that are no image classification, one of each kind."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsl_sage_flwr.objective import classification, regression
+from fsl_sage_flwr.objective import multi_label, regression, segmentation
 from fsl_sage_flwr.splitting import SplitModel, split
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask, adam
 
@@ -51,7 +51,8 @@ def maps_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     generator = generator_of(client, seed)
     for _ in range(3):
         maps = torch.randint(3, (4, 5, 5), generator=generator)
-        yield maps[:, None].float() - 1, maps
+        known = maps.masked_fill(torch.rand(maps.shape, generator=generator) < 0.2, 255)
+        yield maps[:, None].float() - 1, known.to(torch.uint8)
 
 
 class TwoInputs(nn.Module):
@@ -71,7 +72,25 @@ def pairs_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     for _ in range(3):
         labels = torch.randint(3, (5,), generator=generator)
         one_hot = nn.functional.one_hot(labels, 3).float()
-        yield (torch.randn(5, 4, generator=generator), one_hot), labels
+        yield (torch.randn(5, 4, generator=generator), one_hot), labels.int()
+
+
+class Tags(nn.Module):
+    """Says of each sample which of three labels hold: ``(B, 3)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front, self.back, self.last = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.back(torch.relu(self.front(x)))))
+
+
+def tags_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    generator = generator_of(client, seed)
+    for _ in range(3):
+        x = torch.randn(5, 4, generator=generator)
+        yield x, (x[:, :3] > 0).float()
 
 
 @cache
@@ -99,7 +118,7 @@ def maps_task() -> SplitTask:
     return _task(
         Maps, (2, 1, 5, 5), num_classes=None, train_batches=maps_of,
         validation_batches=lambda client: list(maps_of(client, 77)),
-        objective=classification(3, label_shape=(5, 5)),
+        objective=segmentation(3, (5, 5)),
         auxiliary=lambda: nn.Conv2d(4, 3, 1),
     )  # fmt: skip
 
@@ -111,15 +130,23 @@ def pairs_task() -> SplitTask:
     )  # fmt: skip
 
 
+def tags_task() -> SplitTask:
+    return _task(
+        Tags, (2, 4), num_classes=None, train_batches=tags_of,
+        validation_batches=lambda client: list(tags_of(client, 77)), objective=multi_label(3),
+    )  # fmt: skip
+
+
 def tokens_task() -> SplitTask:
     from .language import language_task, small_model
 
     return language_task(small_model(), client_optimizer=adam, server_optimizer=adam)
 
 
-KINDS: dict[str, tuple[Callable[[], SplitTask], str]] = {
-    "numbers": (numbers_task, "mean_absolute_error"),
-    "label maps": (maps_task, "accuracy"),
-    "two inputs, a mapping out": (pairs_task, "accuracy"),
-    "tokens": (tokens_task, "token_accuracy"),
+KINDS: dict[str, tuple[Callable[[], SplitTask], set[str]]] = {
+    "numbers": (numbers_task, {"mean_absolute_error"}),
+    "label maps": (maps_task, {"pixel_accuracy", "iou_0", "iou_1", "iou_2"}),
+    "two inputs, a mapping out": (pairs_task, {"accuracy"}),
+    "several labels": (tags_task, {"label_accuracy", "precision", "recall"}),
+    "tokens": (tokens_task, {"token_accuracy"}),
 }

@@ -1,7 +1,6 @@
 """Evaluate, record and save each round."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
@@ -19,8 +18,6 @@ from .results import RunDirectory
 from .trackers import Tracker
 
 log = logging.getLogger("flwr.fsl_sage")
-
-LARGEST_EXPONENT = 700.0  # of a float
 
 # Keys that may differ between a checkpoint's configuration and the run that resumes from it.
 FREE_TO_CHANGE = {
@@ -221,11 +218,8 @@ class Recorder:
 
     def _other_scores(self, prefix: str, evaluation: Evaluation) -> dict[str, float]:
         """Return what the objective reports beside loss and accuracy, by column."""
-        found = {name: score.value for name, score in evaluation.scores.items()}
+        found = self._strategy.task.objective.figures(evaluation.loss, evaluation.scores)
         found.pop("accuracy", None)
-        exponential = self._strategy.task.objective.exponential
-        if exponential:
-            found[exponential] = math.exp(min(evaluation.loss, LARGEST_EXPONENT))
         return {f"{prefix}_{name}": value for name, value in found.items()}
 
     def _log(self, row: dict[str, Any]) -> None:

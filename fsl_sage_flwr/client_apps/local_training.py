@@ -99,6 +99,8 @@ class LocalRound(Generic[TrainRequestT]):
             count = len(batches) if isinstance(batches, Sized) else None
             for k, (inputs, labels) in enumerate(batches):
                 self._batch += 1
+                if self._batch == 0:
+                    self._check_labels(labels)
                 share = (epoch + k / count) / task.local_epochs if count else 0.0
                 for kept, schedule in self._optimizers:
                     set_rate(kept.optimizer, schedule, round_ + share)
@@ -106,6 +108,11 @@ class LocalRound(Generic[TrainRequestT]):
                 began = time.perf_counter()
                 yield inputs, labels
                 self._step_seconds += time.perf_counter() - began
+
+    def _check_labels(self, labels: Tensor) -> None:
+        problem = self._task.objective.problem_with(labels)
+        if problem is not None:
+            raise ValueError(f"train_batches of client {self.client.partition_id}: {problem}")
 
     @property
     def uploads_this_batch(self) -> bool:

@@ -1,5 +1,6 @@
 """The objective of a causal language model: the next token, where it counts."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from torch.nn import functional as F
 
 from ..objective import Objective, logits_of
 from .scores import IGNORED, where_labels_count
+
+LARGEST_EXPONENT = 700.0  # of a float
 
 
 def next_token(vocabulary: int, length: int, *, label_smoothing: float = 0.0) -> Objective:
@@ -72,6 +75,6 @@ def next_token(vocabulary: int, length: int, *, label_smoothing: float = 0.0) ->
         example_labels=lambda count: torch.zeros(count, length, dtype=torch.int64),
         count=lambda labels: int((labels[:, 1:] != IGNORED).sum()),
         test_loss=lambda output, labels: mean_loss(output, labels, 0.0),
-        exponential="perplexity",
+        derived={"perplexity": lambda loss, scores: math.exp(min(loss, LARGEST_EXPONENT))},
         where=where_labels_count,
     )

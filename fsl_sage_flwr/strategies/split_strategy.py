@@ -93,6 +93,8 @@ class SplitStrategy(FedAvg):
     ------
     ValueError
         ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``.
+    SplitError
+        The task's objective does not take what its server half gives.
     """
 
     evaluation_type = EVALUATE_SPLIT
@@ -130,6 +132,7 @@ class SplitStrategy(FedAvg):
                 f"fraction_evaluate = {self.fraction_evaluate:g} needs a task whose clients have "
                 "a validation part: give SplitTask validation_batches, or set it to 0"
             )
+        task.check_objective()
         self.task = task
         self.downlink = Downlink(compression or Compression())
         self.parts = {**parts, "downlink": self.downlink}

@@ -11,13 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.objective import Objective, Score, classification, logits_of, regression
+from fsl_sage_flwr.objective import (
+    Objective,
+    Score,
+    classification,
+    logits_of,
+    multi_label,
+    regression,
+    segmentation,
+)
 from fsl_sage_flwr.splitting import SplitError, evaluate, list_cuts, split
 from fsl_sage_flwr.splitting.precision import autocast
 from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1
 from fsl_sage_flwr.task import SplitTask
 
-from ..kinds import maps_task
+from ..kinds import maps_task, numbers_task
 from ..memory_grid import MemoryGrid
 from ..runs import train
 from ..tasks import CLASSES, CLIENTS, small_app, small_batches, small_task
@@ -186,3 +194,77 @@ def test_a_default_head_that_does_not_fit_the_labels_is_refused() -> None:
     for make in (CseFsl, FslSage):
         with pytest.raises(SplitError, match="give SplitTask auxiliary=…"):
             make(task)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_classes_may_be_whole_numbers_of_any_dtype(dtype: torch.dtype) -> None:
+    labels, objective = torch.tensor([1, 0]), classification(2)
+    assert objective.problem_with(labels.to(dtype)) is None
+    assert torch.equal(objective.loss(LOGITS, labels.to(dtype)), F.cross_entropy(LOGITS, labels))
+    assert objective.problem_with(torch.tensor([2, 0], dtype=dtype)) is not None
+
+
+def test_several_labels_are_scored_by_hand() -> None:
+    logits = torch.tensor([[1.0, -1.0, 2.0], [-3.0, 1.0, 1.0]])
+    labels = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+    objective = multi_label(3)
+    loss = F.binary_cross_entropy_with_logits(logits, labels)
+    assert torch.equal(objective.loss(logits, labels), loss)
+    assert torch.equal(objective.loss(logits, labels.bool()), loss)
+    found = objective.scored(logits, labels)
+    assert found == {"label_accuracy": (4, 6), "precision": (3, 4), "recall": (3, 4)}
+    means = {name: Score(total / weight, weight) for name, (total, weight) in found.items()}
+    assert objective.figures(0.5, means)["f1"] == 0.75
+    nothing = dict.fromkeys(means, Score(0.0, 0))
+    assert objective.figures(0.5, nothing)["f1"] == 0.0
+
+
+def test_pixels_are_scored_by_hand() -> None:
+    """Two classes of three are there; one pixel has none."""
+    given = torch.tensor([[[0, 0], [1, 1]]])
+    scores = F.one_hot(given, 3).permute(0, 3, 1, 2).float()
+    labels = torch.tensor([[[0, 1], [1, 255]]], dtype=torch.uint8)
+    objective = segmentation(3, (2, 2))
+    found = objective.scored(scores, labels)
+    assert found == {
+        "pixel_accuracy": (2, 3), "iou_0": (1, 2), "iou_1": (1, 2), "iou_2": (0, 0),
+    }  # fmt: skip
+    assert objective.count(labels) == 3
+    means = {
+        name: Score(total / weight if weight else 0.0, weight)
+        for name, (total, weight) in found.items()
+    }
+    assert objective.figures(1.0, means)["mean_iou"] == 0.5
+    expected = F.cross_entropy(scores, labels.long(), ignore_index=255)
+    assert torch.equal(objective.loss(scores, labels), expected)
+    unknown = torch.full((1, 2, 2), 255)
+    assert objective.count(unknown) == objective.loss(scores, unknown).item() == 0
+    assert objective.problem_with(unknown) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (lambda: replace(numbers_task(), objective=regression((2,)), loss=None),
+         r"does not take what the server half gives of shape \(2, 1\), with labels of shape "
+         r"\(2, 2\)"),
+        (lambda: small_task(num_classes=CLASSES + 1), "gives scores of shape .* needs as many as"),
+    ],
+)  # fmt: skip
+def test_what_a_task_cannot_learn_is_refused_before_anything_starts(
+    task: Any, message: str
+) -> None:
+    with pytest.raises(SplitError, match=message):
+        FullModelFedAvg(task())
+
+
+@pytest.mark.parametrize("make", [FullModelFedAvg, CseFsl])
+def test_a_clients_labels_are_checked_where_they_are(make: type) -> None:
+    def floats(client: Any, seed: int) -> list[tuple[Tensor, Tensor]]:
+        return [(x, labels.float()) for x, labels in small_batches(client, seed)]
+
+    strategy = make(small_task(), max_failed_rounds=2)
+    nodes = MemoryGrid(build_client_app(lambda context: small_task(train_batches=floats)), CLIENTS)
+    train(strategy, nodes, 1)
+    said = strategy.last_round.failures[1]
+    assert "train_batches of client 1: labels must be one vector of whole numbers" in said

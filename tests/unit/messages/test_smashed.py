@@ -63,7 +63,10 @@ BAD = {
     "infinite": (changed("smashed", "0", torch.full((5, 4, 2), torch.inf)), "NaN or infinite"),
     "label too high": (changed("labels", "labels", torch.tensor([0, 1, 2, 3, 0])), "valid are 0"),
     "label negative": (changed("labels", "labels", torch.tensor([0, 1, 2, -1, 0])), "valid are 0"),
-    "labels as floats": (changed("labels", "labels", torch.zeros(5)), "one int64 vector"),
+    "labels as floats": (
+        changed("labels", "labels", torch.zeros(5)),
+        "one vector of whole",
+    ),
     "more beside the labels": (changed("labels", "more", torch.zeros(5)), "must hold 'labels'"),
     "labels a number": (changed("labels", "labels", torch.tensor(1)), "a single number"),
     "sizes do not add up": (changed("labels", "batch-sizes", torch.tensor([3, 3])), "do not make"),

@@ -84,7 +84,7 @@ def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:
 @each
 @every_strategy
 def test_the_server_and_the_clients_find_the_same_scores(name: str, kind: str) -> None:
-    make, score = KINDS[kind]
+    make, scores = KINDS[kind]
     strategy, arrays, _ = plain(name, kind)
     found = strategy.last_round.validation
     task = make()
@@ -93,15 +93,17 @@ def test_the_server_and_the_clients_find_the_same_scores(name: str, kind: str) -
     batches = [b for c in clients for b in task.validation_batches(c)]
     central = strategy.evaluate(arrays, lambda: batches)
     assert found.num_examples == central.num_examples
-    assert set(found.scores) == {score}
+    assert set(found.scores) == scores
     assert found.loss == pytest.approx(central.loss, rel=1e-5)
-    assert found.scores[score].value == pytest.approx(central.scores[score].value, rel=1e-5)
-    assert found.scores[score].weight == central.scores[score].weight
+    for score in scores:
+        assert found.scores[score].value == pytest.approx(central.scores[score].value, rel=1e-5)
+        assert found.scores[score].weight == central.scores[score].weight
 
 
 BAD_LABELS = {
     "numbers": (torch.tensor(float("nan")), "NaN or infinite"),
-    "label maps": (torch.tensor(7), "valid are 0 to 2"),
+    "label maps": (torch.tensor(7), "valid are 0 to 2, and 255"),
+    "several labels": (torch.tensor(0.5), "labels must be 0 or 1"),
     "two inputs, a mapping out": (torch.tensor(-1), "valid are 0 to 2"),
     "tokens": (torch.tensor(99), "valid are 0 to 60, and -100"),
 }

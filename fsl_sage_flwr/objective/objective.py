@@ -1,13 +1,11 @@
-"""What is learnt: the loss, the scores that are reported, and which labels are valid."""
+"""What a task is about, and the scores in a model's output."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Loss = Callable[[Any, Tensor], Tensor]
 """From (output, labels) of ``B`` samples to their mean loss, a scalar."""
@@ -45,12 +43,17 @@ class Score(NamedTuple):
         return cls(total / weight if weight else 0.0, weight)
 
 
+Derived = Callable[[float, Mapping[str, Score]], float]
+"""From the mean loss and the scores, by name, to a figure."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """What a task is about.
 
     Labels are a tensor ``(B, …)`` of any shape and dtype: classes, label maps, numbers, token
-    ids. :func:`classification` and :func:`regression` make the usual objectives.
+    ids. :func:`classification`, :func:`multi_label`, :func:`segmentation` and :func:`regression`
+    make the usual objectives.
 
     Attributes
     ----------
@@ -73,9 +76,9 @@ class Objective:
     test_loss : callable, optional
         The loss that evaluations report where it is another than the one that is trained on,
         without label smoothing for example.
-    exponential : str
-        The name under which e to the power of a reported loss is reported too, for example
-        ``perplexity``; empty: it is not.
+    derived : Mapping
+        More figures to report, by name: each a function of the reported loss and of all scores,
+        for example a perplexity, or the mean of several scores.
     where : callable
         From a module that gives scores and the labels of a batch to a context, in which the module
         may leave out scores that no label asks for; loss and scores then get that shorter output.
@@ -89,11 +92,11 @@ class Objective:
     example_labels: Callable[[int], Tensor]
     count: Callable[[Tensor], int] = len
     test_loss: Loss | None = None
-    exponential: str = ""
+    derived: Mapping[str, Derived] = field(default_factory=dict)
     where: Callable[[nn.Module, Tensor], AbstractContextManager[object]] = everywhere
 
     def __post_init__(self) -> None:
-        names = (*self.score_names, self.exponential)
+        names = (*self.score_names, *self.derived)
         taken = [name for name in names if name in RESERVED or names.count(name) > 1]
         if taken:
             raise ValueError(f"the score {taken[0]!r} has a name that is taken; choose another")
@@ -116,6 +119,11 @@ class Objective:
         """Return the sum of the losses of all that counts, a scalar."""
         return self.loss(output, labels) * self.count(labels)
 
+    def figures(self, loss: float, scores: Mapping[str, Score]) -> dict[str, float]:
+        """Return all that is reported beside the loss, by name."""
+        found = {name: score.value for name, score in scores.items()}
+        return found | {name: of(loss, scores) for name, of in self.derived.items()}
+
     def scored(self, output: Any, labels: Tensor) -> dict[str, tuple[float, float]]:
         """Return the scores of a batch as numbers: sums, and what they count for.
 
@@ -131,89 +139,6 @@ class Objective:
                 f"{', '.join(self.score_names) or 'none'}; both must be the same"
             )
         return {name: (float(total), float(weight)) for name, (total, weight) in found.items()}
-
-
-def classification(
-    num_classes: int, loss: Loss | None = None, *, label_shape: tuple[int, ...] = ()
-) -> Objective:
-    """Return the objective of choosing one of several classes.
-
-    Parameters
-    ----------
-    num_classes : int
-        Labels are in ``range(num_classes)``.
-    loss : callable, optional
-        Mean loss of (output, labels); by default the cross-entropy of :func:`logits_of`.
-    label_shape : tuple of int
-        Of one sample's labels: empty for one class, ``(H, W)`` for a label map, ``(T,)`` for
-        a sequence. Scores are then ``(B, num_classes, H, W)``, as ``cross_entropy`` wants them.
-
-    Returns
-    -------
-    Objective
-        Reports ``accuracy``, the share of labels that have the highest score.
-    """
-
-    def cross_entropy(output: Any, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits_of(output), labels)
-
-    def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
-        right = (logits_of(output).argmax(dim=1) == labels).sum()
-        return {"accuracy": (int(right), labels.numel())}
-
-    def problem_with(labels: Tensor) -> str | None:
-        if labels.dtype != torch.int64 or tuple(labels.shape[1:]) != label_shape:
-            wanted = "one int64 vector" if not label_shape else f"int64 {('N', *label_shape)}"
-            return f"labels must be {wanted}, not {labels.dtype} {tuple(labels.shape)}"
-        if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-            return (
-                f"labels run from {int(labels.min())} to {int(labels.max())}; "
-                f"valid are 0 to {num_classes - 1}"
-            )
-        return None
-
-    def example_labels(count: int) -> Tensor:
-        return torch.zeros(count, *label_shape, dtype=torch.int64)
-
-    return Objective(loss or cross_entropy, scores, ("accuracy",), problem_with, example_labels)
-
-
-def regression(label_shape: tuple[int, ...] = (), loss: Loss | None = None) -> Objective:
-    """Return the objective of predicting numbers.
-
-    Parameters
-    ----------
-    label_shape : tuple of int
-        Of one sample's labels, float32; the output has as many values.
-    loss : callable, optional
-        Mean loss of (output, labels); by default the mean squared error.
-
-    Returns
-    -------
-    Objective
-        Reports ``mean_absolute_error``.
-    """
-
-    def squared_error(output: Any, labels: Tensor) -> Tensor:
-        return F.mse_loss(logits_of(output).reshape(labels.shape), labels)
-
-    def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
-        distance = (logits_of(output).reshape(labels.shape) - labels).abs().sum()
-        return {"mean_absolute_error": (float(distance), labels.numel())}
-
-    def problem_with(labels: Tensor) -> str | None:
-        if labels.dtype != torch.float32 or tuple(labels.shape[1:]) != label_shape:
-            return (
-                f"labels must be float32 {('N', *label_shape)}, not {labels.dtype} "
-                f"{tuple(labels.shape)}"
-            )
-        return None if bool(torch.isfinite(labels).all()) else "labels hold NaN or infinite values"
-
-    def example_labels(count: int) -> Tensor:
-        return torch.zeros(count, *label_shape)
-
-    name = ("mean_absolute_error",)
-    return Objective(loss or squared_error, scores, name, problem_with, example_labels)
 
 
 def logits_of(output: Any) -> Tensor:

@@ -1,0 +1,75 @@
+"""The objective of choosing one of several classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .objective import Loss, Objective, logits_of
+
+WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def classification(
+    num_classes: int, loss: Loss | None = None, *, label_shape: tuple[int, ...] = ()
+) -> Objective:
+    """Return the objective of choosing one of several classes.
+
+    Parameters
+    ----------
+    num_classes : int
+        Labels are whole numbers of any dtype in ``range(num_classes)``.
+    loss : callable, optional
+        Mean loss of (output, labels); by default the cross-entropy of :func:`logits_of`.
+    label_shape : tuple of int
+        Of one sample's labels: empty for one class, ``(H, W)`` for a label map, ``(T,)`` for
+        a sequence. Scores are then ``(B, num_classes, H, W)``, as ``cross_entropy`` wants them.
+
+    Returns
+    -------
+    Objective
+        Reports ``accuracy``, the share of labels that have the highest score.
+    """
+    own_loss = loss or cross_entropy
+
+    def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
+        right = (logits_of(output).argmax(dim=1) == labels).sum()
+        return {"accuracy": (int(right), labels.numel())}
+
+    def problem_with(labels: Tensor) -> str | None:
+        return problem_with_classes(labels, num_classes, label_shape)
+
+    def example_labels(count: int) -> Tensor:
+        return torch.zeros(count, *label_shape, dtype=torch.int64)
+
+    return Objective(
+        lambda output, labels: own_loss(output, labels.long()),
+        scores,
+        ("accuracy",),
+        problem_with,
+        example_labels,
+    )
+
+
+def cross_entropy(output: Any, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of scores and classes."""
+    return F.cross_entropy(logits_of(output), labels)
+
+
+def problem_with_classes(
+    labels: Tensor, num_classes: int, label_shape: tuple[int, ...]
+) -> str | None:
+    """Return what is wrong with labels that should be classes; None when they are valid."""
+    if labels.dtype not in WHOLE_NUMBERS or tuple(labels.shape[1:]) != label_shape:
+        wanted = "one vector of whole numbers"
+        if label_shape:
+            wanted = f"whole numbers {('N', *label_shape)}"
+        return f"labels must be {wanted}, not {labels.dtype} {tuple(labels.shape)}"
+    if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        return (
+            f"labels run from {int(labels.min())} to {int(labels.max())}; "
+            f"valid are 0 to {num_classes - 1}"
+        )
+    return None

@@ -1,0 +1,65 @@
+"""The objective of saying for each of several labels whether it holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .classification import WHOLE_NUMBERS
+from .objective import Objective, Score, logits_of
+
+DTYPES = (torch.float32, torch.bool, *WHOLE_NUMBERS)
+
+
+def multi_label(num_labels: int) -> Objective:
+    """Return the objective of saying for each of several labels whether it holds.
+
+    Labels are ``(B, num_labels)``, 0 or 1: float32, bool or whole numbers; outputs are as many
+    logits. The loss is the binary cross-entropy, the mean over samples and labels.
+
+    Parameters
+    ----------
+    num_labels : int
+        Labels of a sample.
+
+    Returns
+    -------
+    Objective
+        A label is said to hold where its logit is above 0. Reports ``label_accuracy``, the share
+        of labels that are right; ``precision``, the share that holds of those said to hold;
+        ``recall``, the share said to hold of those that do; and of these two ``f1``, their
+        harmonic mean. Samples and labels are pooled (micro-averages).
+    """
+
+    def loss(output: Any, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits_of(output), labels.float())
+
+    def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
+        said, holds = logits_of(output) > 0, labels > 0
+        both = int((said & holds).sum())
+        return {
+            "label_accuracy": (int((said == holds).sum()), labels.numel()),
+            "precision": (both, int(said.sum())),
+            "recall": (both, int(holds.sum())),
+        }
+
+    def f1(loss: float, found: Mapping[str, Score]) -> float:
+        precision, recall = found["precision"].value, found["recall"].value
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+    def problem_with(labels: Tensor) -> str | None:
+        if tuple(labels.shape[1:]) != (num_labels,) or labels.dtype not in DTYPES:
+            wanted = f"float32, bool or whole numbers {('N', num_labels)}"
+            return f"labels must be {wanted}, not {labels.dtype} {tuple(labels.shape)}"
+        return None if bool(((labels == 0) | (labels == 1)).all()) else "labels must be 0 or 1"
+
+    return Objective(
+        loss,
+        scores,
+        ("label_accuracy", "precision", "recall"),
+        problem_with,
+        lambda count: torch.zeros(count, num_labels),
+        derived={"f1": f1},
+    )
