@@ -11,23 +11,10 @@ those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and
 leaves a node.
 """
 
-from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
-from .client_apps import build_client_app, smashed_noise_mod
-from .codecs import Codec, register_codec
-from .messages import CommunicationLedger, Compression
-from .objective import Objective, classification, multi_label, regression, segmentation
-from .schedules import LearningRateSchedule
-from .splitting import AlignmentRecipe, SplitError, SplitModel, list_cuts, split, split_pair
-from .strategies import (
-    CseFsl,
-    FslSage,
-    FullModelFedAvg,
-    HeronSfl,
-    SplitFedV1,
-    SplitFedV2,
-    to_record,
-)
-from .task import ClientIdentity, SplitTask
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .public import *  # noqa: F403
 
 __all__ = [
     "AlignmentRecipe",
@@ -58,3 +45,17 @@ __all__ = [
     "split_pair",
     "to_record",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # torch and Flower take seconds to import: `fsl-sage --help` does not need them.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import public
+
+    found: object = getattr(public, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

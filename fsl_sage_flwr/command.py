@@ -3,12 +3,19 @@
 import sys
 from importlib.util import find_spec
 
+from .command_line import parser
+
 # The extra `command` in pyproject.toml.
 NEEDED = ("jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate")
 
 
 def main() -> int:
-    """Run the command; print one line and return 2 if a package it needs is not installed."""
+    """Run the command; print one line and return 2 if a package it needs is not installed.
+
+    Help, the version and wrong words are answered at once; torch and Flower, which take seconds,
+    are imported after that.
+    """
+    options = parser().parse_args()
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(
@@ -17,7 +24,10 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    # Imported only now, because it imports the packages that were checked above.
-    from .simulations.cli import main as command
-
-    return command()
+    try:
+        # Imported only now, because it imports the packages that were checked above.
+        from .simulations.cli import run_command
+    except KeyboardInterrupt:
+        print("fsl-sage: interrupted; nothing was started", file=sys.stderr)
+        return 130
+    return run_command(options)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ import torch
 from ..algorithms import DEFAULT
 from ..codecs import NONE
 from ..data import DISTRIBUTIONS
+from ..key_names import likely_key
 from ..messages import (
     AS_COMPRESSION_SAYS,
     PRESETS,
@@ -168,8 +168,8 @@ class RunConfig:
         values = {}
         for key, value in run_config.items():
             if key not in known:
-                close = get_close_matches(key, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"valid are {', '.join(known)}"
+                close = likely_key(key, known)
+                hint = f"did you mean {close!r}?" if close else f"valid are {', '.join(known)}"
                 raise ConfigError(f"unknown key {key!r}: {hint}")
             values[key] = _converted(key, value, type(known[key].default))
         task = values.get("task", cls.task)

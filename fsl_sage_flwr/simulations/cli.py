@@ -1,4 +1,4 @@
-"""The ``fsl-sage`` command."""
+"""Do what the words of an ``fsl-sage`` command say."""
 
 import argparse
 import signal
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ..app.config import ConfigError
 from ..app.trackers import TrackerError
+from ..command_line import parser
 from ..data import DatasetError
 from ..language import LanguageModelError
 from .commands import COMMANDS
@@ -18,17 +19,21 @@ from .superlink import FlowerError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status.
+    """Read the words and run the command; return its exit status."""
+    return run_command(parser().parse_args(arguments))
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run the command that was read; return its exit status.
 
     0: success. 1: the run failed, or the data or the results cannot be read or drawn.
     2: the command line is wrong. 130: interrupted.
     """
-    options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     errors = Console(stderr=True)
     problem: Exception
     try:
-        return int(options.command(options, Console(), errors))
+        return COMMANDS[options.command](options, Console(), errors)
     except (ConfigError, TrackerError) as error:
         status, problem = 2, error
     except (FlowerError, DatasetError, LanguageModelError, ResultsError) as error:
@@ -42,14 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fsl-sage", description="Federated split learning.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add_command in COMMANDS:
-        add_command(commands)
-    return parser
 
 
 if __name__ == "__main__":

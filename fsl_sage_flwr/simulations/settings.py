@@ -1,19 +1,11 @@
 """Read a command line's presets and ``key=value`` words into a checked configuration."""
 
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..app.config import ConfigError, RunConfig, all_defaults
-
-PRESETS, EXPERIMENTS = "presets", "experiments"
-
-
-def preset_names(folder: str = PRESETS) -> list[str]:
-    """Return the names of the package's presets of one run, or of its ``EXPERIMENTS``."""
-    found = (resources.files("fsl_sage_flwr.simulations") / folder).iterdir()
-    return sorted(p.name.removesuffix(".toml") for p in found if p.name.endswith(".toml"))
+from ..command_line.presets import EXPERIMENTS, PRESETS, preset_folder, preset_names
 
 
 def read_preset(name: str) -> dict[str, Any]:
@@ -26,8 +18,7 @@ def read_preset(name: str) -> dict[str, Any]:
     """
     folders = [folder for folder in (PRESETS, EXPERIMENTS) if name in preset_names(folder)]
     if folders:
-        file = resources.files("fsl_sage_flwr.simulations") / folders[0] / f"{name}.toml"
-        content = file.read_bytes()
+        content = (preset_folder(folders[0]) / f"{name}.toml").read_bytes()
     elif Path(name).is_file():
         content = Path(name).read_bytes()
     else:

@@ -70,6 +70,7 @@ def test_the_command_says_in_one_line_what_to_install(
 ) -> None:
     for name in ("psutil", "tabulate"):
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    monkeypatch.setattr(sys, "argv", ["fsl-sage", "run"])
     assert command.main() == 2
     said = capsys.readouterr()
     assert said.out == ""

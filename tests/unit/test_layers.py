@@ -51,16 +51,20 @@ BELOW = {
     },
     "tasks": {"image_classification", "language", "task_registry"},
     # The public surface: what another project imports.
-    "__init__": {
+    "public": {
         *("algorithms", "client_apps", "codecs", "messages", "objective", "schedules"),
         *("splitting", "strategies", "task"),
     },
+    "__init__": {"public"},
+    # The command line's words, and the names of keys: nothing that takes time to import.
+    "key_names": set(),
+    "command_line": {"key_names"},
     # What runs the package's own app.
     "app.__init__": set(),
     "app.trackers": set(),
     "app.config": {
-        *("algorithms", "app.trackers", "codecs", "data", "messages", "options", "registry"),
-        *("schedules", "splitting", "strategies", "task_registry", "tasks"),
+        *("algorithms", "app.trackers", "codecs", "data", "key_names", "messages", "options"),
+        *("registry", "schedules", "splitting", "strategies", "task_registry", "tasks"),
     },
     "app.forecast": {"codecs", "messages", "splitting"},
     "app.assembly": {
@@ -80,15 +84,18 @@ BELOW = {
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
         *("__init__", "app.assembly", "app.claim", "app.config", "app.forecast", "app.results"),
-        *("app.trackers", "batching", "client_apps", "data", "image_classification"),
+        *("app.trackers", "batching", "client_apps", "command_line", "data"),
+        "image_classification",
         *("language", "messages", "models"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
     },
     # Where the command begins.
-    "command": {"simulations"},
+    "command": {"command_line", "simulations"},
 }
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
+    "key_names",
+    "command_line",
     "seeding",
     "batching",
     "schedules",
@@ -109,6 +116,8 @@ WITH_THE_COMMAND = {"simulations"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
     "__init__": set(),
+    "key_names": set(),
+    "command_line": set(),
     "seeding": set(),
     "batching": set(),
     "schedules": {"torch"},

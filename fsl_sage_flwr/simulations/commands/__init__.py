@@ -1,26 +1,33 @@
 """The commands of ``fsl-sage``, one per file."""
 
-from .cuts import add_cuts_command
-from .data import add_data_command
-from .generate import add_generate_command
-from .leakage import add_leakage_command
-from .plot import add_plot_command
-from .report import add_report_command
-from .results import add_results_command
-from .run import add_run_command
-from .sweep import add_sweep_command
+import argparse
+from collections.abc import Callable
 
-# In the order of the help text.
-COMMANDS = (
-    add_run_command,
-    add_sweep_command,
-    add_results_command,
-    add_plot_command,
-    add_report_command,
-    add_cuts_command,
-    add_data_command,
-    add_leakage_command,
-    add_generate_command,
-)
+from rich.console import Console
+
+from .cuts import cuts_command
+from .data import data_command
+from .generate import generate_command
+from .leakage import leakage_command
+from .plot import plot_command
+from .report import report_command
+from .results import results_command
+from .run import run_command
+from .sweep import sweep_command
+
+Command = Callable[[argparse.Namespace, Console, Console], int]
+"""From arguments, and consoles for results and for errors, to an exit status."""
+
+COMMANDS: dict[str, Command] = {
+    "run": run_command,
+    "sweep": sweep_command,
+    "results": results_command,
+    "plot": plot_command,
+    "report": report_command,
+    "cuts": cuts_command,
+    "data": data_command,
+    "leakage": leakage_command,
+    "generate": generate_command,
+}
 
 __all__ = ["COMMANDS"]

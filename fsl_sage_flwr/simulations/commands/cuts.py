@@ -1,36 +1,15 @@
 """``fsl-sage cuts``: where a model can be cut."""
 
 import argparse
-from typing import Any
 
 from rich.console import Console
 
 from ..cut_table import cut_table
 from ..settings import given
-from .federation_options import positive
 
 
-def add_cuts_command(commands: Any) -> None:
-    """Add this command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "cuts",
-        help="where a model can be cut, and what each cut costs",
-        description="List a model's cuts with smashed data, sizes, FLOPs and bytes per round.",
-        epilog="key=value: batch-size, local-epochs, and the options of any algorithm",
-    )
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
-    parser.add_argument("--model", default="resnet18", help="a model of the catalogue (resnet18)")
-    parser.add_argument(
-        "--image", type=positive, nargs=3, default=(3, 32, 32), metavar=("C", "H", "W"),
-        help="shape of an image (3 32 32)",
-    )  # fmt: skip
-    parser.add_argument("--classes", type=positive, default=10, help="number of classes (10)")
-    parser.add_argument("--depth", type=positive, default=2, help="how deep to look (2)")
-    parser.add_argument("--preset", help="settings by name or a TOML file")
-    parser.set_defaults(command=_cuts)
-
-
-def _cuts(options: argparse.Namespace, console: Console, errors: Console) -> int:
+def cuts_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    """Print the table of cuts."""
     values = given(options.preset, [f"model={options.model}", *options.settings])
     found = cut_table(values, tuple(options.image), options.classes, options.depth)
     # A pipe has no width, so choose one at which no column is cut off.

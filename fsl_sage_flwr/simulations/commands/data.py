@@ -2,33 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from ...app.config import ConfigError, RunConfig
-from ...data import DATASETS, DISTRIBUTIONS
-from .federation_options import positive
 
 
-def add_data_command(commands: Any) -> None:
-    """Add this command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "data",
-        help="draw how many examples of each label each client has",
-        description="Draw how a run with these settings divides the dataset among its clients.",
-    )
-    parser.add_argument("--dataset", help=f"{', '.join(DATASETS)} or a path (digits)")
-    parser.add_argument("--distribution", help=f"{', '.join(DISTRIBUTIONS)} (iid)")
-    parser.add_argument("--alpha", type=float, help="for noniid_dirichlet (1.0)")
-    parser.add_argument("--shards-per-client", type=int, help="for noniid (2)")
-    parser.add_argument("--clients", type=positive, default=4, help="number of clients (4)")
-    parser.add_argument("--seed", type=int, help="the run's seed (200)")
-    parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")
-    parser.set_defaults(command=_data)
-
-
-def _data(options: argparse.Namespace, console: Console, errors: Console) -> int:
+def data_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    """Draw the picture, and say what is in it."""
     # Imported here, because matplotlib takes a second to import and other commands do not need it.
     from ..label_picture import counts_of, draw, summary
 

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -11,26 +9,10 @@ from ...app.config import ConfigError, RunConfig
 from ...app.results import RunDirectory
 from ...language import complete, load_adapted
 from ...language.dataset import SEPARATOR
-from .federation_options import positive
 
 
-def add_generate_command(commands: Any) -> None:
-    """Add this command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "generate",
-        help="let a run's language model complete a prompt",
-        description="Load the base model with the adapter of a completed run, and print the most "
-        "likely completion of a prompt.",
-    )
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="directory of a completed run")
-    parser.add_argument("prompt", help="as in the prompt column of its dataset")
-    parser.add_argument(
-        "--max-new-tokens", type=positive, default=64, metavar="TOKENS", help="at most (64)"
-    )
-    parser.set_defaults(command=_generate)
-
-
-def _generate(options: argparse.Namespace, console: Console, errors: Console) -> int:
+def generate_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    """Print the completion."""
     file = RunDirectory.config_of(options.run)
     if not file.is_file():
         raise ConfigError(f"{options.run} is no directory of a run: it has no {file.name}")

@@ -4,7 +4,6 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -17,37 +16,7 @@ from ..leakage.measurement import Effort, Leakage, measure, psnr
 from ..settings import read_words, resolve
 
 
-def add_leakage_command(commands: Any) -> None:
-    """Add this command to the parser."""
-    default = Effort()
-    parser = commands.add_parser(
-        "leakage",
-        help="measure how much of the inputs the smashed data at a cut reveal",
-        description="Measure the distance correlation between inputs and smashed data, and train "
-        "a decoder that reconstructs the inputs; draw both side by side.",
-        epilog="fsl-sage leakage model=resnet18 dataset=cifar10 cut=layer2; fsl-sage leakage "
-        "results/…/my-run smashed-clip-norm=1 smashed-noise-multiplier=0.5",
-    )
-    parser.add_argument(
-        "words", nargs="*", metavar="RUN_DIR | key=value",
-        help="directory of a completed run, for its configuration and client half; and keys that "
-        "override its configuration (without a directory: a newly initialised client half)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--preset", help="settings by name or a TOML file, if no directory is given"
-    )
-    for name, what in (
-        ("steps", "training steps of the decoder"),
-        ("images", "largest number of training images for the decoder"),
-        ("samples", "largest number of test images to measure on"),
-    ):
-        value = getattr(default, name)
-        parser.add_argument(f"--{name}", type=_whole, default=value, help=f"{what} ({value})")
-    parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")
-    parser.set_defaults(command=leakage)
-
-
-def leakage(options: argparse.Namespace, console: Console, errors: Console) -> int:
+def leakage_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Measure, print a table and draw a picture."""
     # Imported here, because matplotlib takes a second to import and other commands do not need it.
     from ..leakage.picture import draw
@@ -120,10 +89,3 @@ def _table(found: Leakage, treatment: str, path: Path) -> Table:
         table.add_row(name, f"MSE {error:.4f}, PSNR {psnr(error):.2f} dB")
     table.add_row("picture", str(path))
     return table
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 4:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 4")
-    return value

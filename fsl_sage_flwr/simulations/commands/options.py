@@ -1,42 +1,13 @@
-"""Options and helpers that the commands for results share."""
+"""What the commands for results share."""
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 from rich.console import Console
 
 from ...app.config import ConfigError
-from ..comparison import MIB, Comparison, Count, compare
-
-BANDWIDTH = 100.0
-
-
-def add_comparison_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the directory, the target, the budget and the counting of bytes."""
-    parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
-    parser.add_argument(
-        "--target", type=_above_zero, metavar="ACC",
-        help="target accuracy, 0 to 1, or perplexity or loss, whose cost is reported (the best "
-        "that every setting reached)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--budget-mib", type=_above_zero, metavar="MIB",
-        help="communication at which runs are compared (the smallest total of the runs)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--count", choices=get_args(Count), default="measured",
-        help="count the bytes of all messages, or count as published figures do (measured)",
-    )  # fmt: skip
-
-
-def add_bandwidth_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--bandwidth``."""
-    parser.add_argument(
-        "--bandwidth", type=_above_zero, default=BANDWIDTH, metavar="MBIT",
-        help=f"bandwidth of each client's link, Mbit/s, in the picture of times ({BANDWIDTH:g})",
-    )  # fmt: skip
+from ..comparison import MIB, Comparison, compare
 
 
 def comparison_of(options: argparse.Namespace, results: pd.DataFrame) -> Comparison:
@@ -64,10 +35,3 @@ def write(path: Path, content: bytes) -> None:
 def say(console: Console, text: str, end: str = "\n") -> None:
     """Print text unchanged, without colours and without breaking lines."""
     console.print(text, markup=False, highlight=False, soft_wrap=True, end=end)
-
-
-def _above_zero(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value

@@ -1,38 +1,16 @@
 """``fsl-sage results``: a table, or all rows."""
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from ..load_results import load_results
 from ..result_table import format_table
-from .options import add_comparison_options, comparison_of, say, write
+from .options import comparison_of, say, write
 
 
-def add_results_command(commands: Any) -> None:
-    """Add this command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "results",
-        help="a table of results, with mean and deviation over the seeds",
-        description="Print a table of the completed runs under a directory, one row per "
-        "setting, with mean and standard deviation over the seeds.",
-    )
-    add_comparison_options(parser)
-    parser.add_argument(
-        "--format", choices=("markdown", "csv", "latex"), default="markdown",
-        help="format of the table (markdown); csv has unformatted numbers",
-    )  # fmt: skip
-    parser.add_argument(
-        "--rounds", action="store_true",
-        help="print every round of every run with all its settings as CSV, instead of the table",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead")
-    parser.set_defaults(command=_results)
-
-
-def _results(options: argparse.Namespace, console: Console, errors: Console) -> int:
+def results_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    """Print a table, or all rows."""
     results = load_results(options.directory)
     notes: tuple[str, ...] = ()
     if options.rounds:

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from ...command_line.arguments.federation import AUTO
 from ..gpu_share import GpuShare, automatic_share
 from ..run import Federation
-from ..settings import EXPERIMENTS, preset_names
 from ..sweeps.combinations import Combination, combinations, identity
 from ..sweeps.finished import finished_runs
 from ..sweeps.progress import SweepProgress
@@ -18,10 +18,7 @@ from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
 from ..sweeps.sweep import sweep
 from .federation_options import (
-    AUTO,
-    add_federation_options,
     federation_of,
-    positive,
     usable_cpus,
     usable_gpus,
 )
@@ -30,28 +27,8 @@ from .federation_options import (
 SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}
 
 
-def add_sweep_command(commands: Any) -> None:
-    """Add this command to the parser."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "sweep",
-        help="run every combination of lists of settings",
-        description="Run every combination of lists of settings, several at a time. Runs that "
-        "are already completed are not run again.",
-        epilog="key=v1,v2: any key of the run configuration, e.g. fsl-sage sweep --jobs 2 "
-        "batch-size=32,64 distribution=noniid_dirichlet alpha=0.1,1 seed=200,201",
-    )
-    parser.add_argument("settings", nargs="*", metavar="key=v1,v2,…", help="run configuration")
-    parser.add_argument("--jobs", type=positive, default=1, help="runs at the same time (1)")
-    add_federation_options(parser)
-    parser.add_argument(
-        "--preset",
-        help=f"an experiment ({', '.join(preset_names(EXPERIMENTS))}), a run's preset, or a TOML "
-        "file whose values may be lists",
-    )
-    parser.set_defaults(command=_sweep)
-
-
-def _sweep(options: argparse.Namespace, console: Console, errors: Console) -> int:
+def sweep_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    """Run every combination that is not completed yet."""
     words = {word.partition("=")[0] for word in options.settings}
     runs = combinations(read_sweep(options.preset, options.settings), words)
     results = Path(runs[0].config.results_dir)

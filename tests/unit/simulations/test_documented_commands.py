@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fsl_sage_flwr.command_line import parser
 from fsl_sage_flwr.simulations import cli
 from fsl_sage_flwr.simulations.commands import run, sweep
 
@@ -38,7 +39,7 @@ def test_a_documented_command_is_accepted(command: str, monkeypatch: pytest.Monk
     words = shlex.split(command, comments=True)[1:]
     monkeypatch.setattr(run, "simulate", start)
     monkeypatch.setattr(sweep, "finished_runs", start)
-    options = cli._parser().parse_args(words)
+    options = parser().parse_args(words)
     if words[0] not in ("run", "sweep") or str(options.preset).endswith(".toml"):
         return
     with pytest.raises(StartedError):

@@ -2,7 +2,7 @@ import shlex
 
 import pytest
 
-from fsl_sage_flwr.simulations.cli import _parser
+from fsl_sage_flwr.command_line import parser
 from fsl_sage_flwr.simulations.commands.federation_options import federation_of
 from fsl_sage_flwr.simulations.load_results import read_runs
 from fsl_sage_flwr.simulations.repeat import command_line
@@ -26,7 +26,7 @@ def test_the_line_is_the_run_again(tmp_path, settings):
     (run,) = read_runs(tmp_path)
     program, *words = shlex.split(command_line(run))
     assert program == "fsl-sage"
-    options = _parser().parse_args(words)
+    options = parser().parse_args(words)
     again = resolve(options.preset, options.settings).to_run_config()
     elsewhere = {"results-dir", "run-name"}
     assert {key: value for key, value in again.items() if key not in elsewhere} == {
@@ -49,7 +49,7 @@ def test_every_option_of_the_federation_is_said(tmp_path):
     federation = Federation(12, 2, 0.25, 8, 1)
     run.federation.clear()
     run.federation.update(federation.options())
-    options = _parser().parse_args(shlex.split(command_line(run))[1:])
+    options = parser().parse_args(shlex.split(command_line(run))[1:])
     assert federation_of(options) == federation
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsl_sage_flwr.command_line.arguments.plot import KIND_NAMES
 from fsl_sage_flwr.simulations import load_results
-from fsl_sage_flwr.simulations.commands.plot import KIND_NAMES
 from fsl_sage_flwr.simulations.comparison import compare
 from fsl_sage_flwr.simulations.pictures import KINDS, NothingToDrawError, draw, draw_all, encoded
 from fsl_sage_flwr.simulations.pictures.against_alpha import skew_of

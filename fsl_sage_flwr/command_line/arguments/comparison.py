@@ -1,0 +1,35 @@
+"""What the commands that compare results share."""
+
+import argparse
+from pathlib import Path
+
+from .numbers import above_zero
+
+BANDWIDTH = 100.0
+COUNTS = ("measured", "reference")
+
+
+def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the directory, the target, the budget and the counting of bytes."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
+    parser.add_argument(
+        "--target", type=above_zero, metavar="ACC",
+        help="target accuracy, 0 to 1, or perplexity or loss, whose cost is reported (the best "
+        "that every setting reached)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget-mib", type=above_zero, metavar="MIB",
+        help="communication at which runs are compared (the smallest total of the runs)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--count", choices=COUNTS, default="measured",
+        help="count the bytes of all messages, or count as published figures do (measured)",
+    )  # fmt: skip
+
+
+def add_bandwidth_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--bandwidth``."""
+    parser.add_argument(
+        "--bandwidth", type=above_zero, default=BANDWIDTH, metavar="MBIT",
+        help=f"bandwidth of each client's link, Mbit/s, in the picture of times ({BANDWIDTH:g})",
+    )  # fmt: skip

@@ -1,0 +1,33 @@
+"""What ``run`` and ``sweep`` share: clients, CPUs, GPUs."""
+
+import argparse
+
+from .numbers import positive
+
+AUTO = "auto"
+
+
+def add_federation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--clients`` and the options for the CPUs and GPUs that clients may use."""
+    parser.add_argument("--clients", type=positive, default=4, help="number of virtual clients (4)")
+    parser.add_argument(
+        "--cpus-per-client", type=positive, default=1, help="CPU threads per client (1)"
+    )
+    parser.add_argument(
+        "--gpus-per-client", type=_share, default=0.0, metavar="SHARE",
+        help="share of a GPU per client (0); auto: measure one client, and run as many at a time "
+        "as fit in the memory",
+    )  # fmt: skip
+    parser.add_argument("--cpus", type=positive, help="total number of CPUs to use (all)")
+    parser.add_argument("--gpus", type=positive, help="total number of GPUs to use (all)")
+
+
+def _share(text: str) -> float | str:
+    if text == AUTO:
+        return AUTO
+    value = float(text)
+    if not (0 <= value <= 1 or value.is_integer()):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not valid; give auto, a number from 0 to 1, or a whole number of GPUs"
+        )
+    return value

@@ -1,0 +1,24 @@
+"""``fsl-sage run``: one simulation."""
+
+import argparse
+from typing import Any
+
+from ..presets import preset_names
+from .federation import add_federation_arguments
+
+
+def add_run_arguments(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "run",
+        help="train in a simulation on this machine",
+        description="Train in Flower's simulation on this machine.",
+        epilog="key=value: any key of the run configuration, e.g. "
+        "fsl-sage run --clients 10 model=resnet18 dataset=cifar10 distribution=iid",
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
+    add_federation_arguments(parser)
+    parser.add_argument(
+        "--preset", help=f"settings by name ({', '.join(preset_names())}) or a TOML file"
+    )
+    parser.set_defaults(command="run")

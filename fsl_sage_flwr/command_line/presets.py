@@ -1,0 +1,17 @@
+"""The names of the settings that come with the package."""
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+PRESETS, EXPERIMENTS = "presets", "experiments"
+
+
+def preset_folder(folder: str) -> Traversable:
+    """Return the folder of the package's presets of one run, or of its ``EXPERIMENTS``."""
+    return resources.files("fsl_sage_flwr") / "simulations" / folder
+
+
+def preset_names(folder: str = PRESETS) -> list[str]:
+    """Return the names of the presets, or experiments, in a folder."""
+    found = preset_folder(folder).iterdir()
+    return sorted(p.name.removesuffix(".toml") for p in found if p.name.endswith(".toml"))

@@ -1,0 +1,50 @@
+"""Which key of the run configuration is meant by a name that is none."""
+
+import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+# What other programs, and the paper, call it.
+ALSO_CALLED = {
+    "rounds": "num-server-rounds", "num-rounds": "num-server-rounds", "lr": "learning-rate",
+    "client-lr": "learning-rate", "server-lr": "server-learning-rate", "epochs": "local-epochs",
+    "num-epochs": "local-epochs", "bs": "batch-size", "q": "server-update-interval",
+    "l": "align-interval", "partition": "distribution", "partitioner": "distribution",
+    "codec": "compression", "cut-layer": "cut", "split-layer": "cut", "at": "cut",
+    "checkpoint": "resume", "out": "results-dir", "output-dir": "results-dir",
+    "name": "run-name", "arch": "model", "data": "dataset", "wd": "weight-decay",
+    "fraction-fit": "fraction-train", "threshold": "comm-threshold-mb", "seeds": "seed",
+}  # fmt: skip
+
+
+def likely_key(name: str, known: Iterable[str] | None = None) -> str | None:
+    """Return the key that a name may stand for; None if there is none like it.
+
+    Parameters
+    ----------
+    name : str
+        As somebody wrote it.
+    known : iterable of str, optional
+        Keys that there are; by default those of the package's own app.
+    """
+    keys = list(own_keys() if known is None else known)
+    plain = name.lower().replace("_", "-")
+    meant = ALSO_CALLED.get(plain, plain)
+    close = [meant] if meant in keys else get_close_matches(plain, keys, n=1)
+    return close[0] if close else None
+
+
+@cache
+def own_keys() -> tuple[str, ...]:
+    """Return the keys of the package's own app, from the table that Flower reads."""
+    package = resources.files("fsl_sage_flwr")
+    inside = package / "simulations" / "app.toml"  # a wheel has it there
+    text = inside.read_text() if inside.is_file() else _checkout().read_text()
+    return tuple(tomllib.loads(text)["tool"]["flwr"]["app"]["config"])
+
+
+def _checkout() -> Path:
+    return Path(__file__).parent.parent / "pyproject.toml"

@@ -1,0 +1,49 @@
+"""All public names; the package imports this file when one of them is asked for."""
+
+from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
+from .client_apps import build_client_app, smashed_noise_mod
+from .codecs import Codec, register_codec
+from .messages import CommunicationLedger, Compression
+from .objective import Objective, classification, multi_label, regression, segmentation
+from .schedules import LearningRateSchedule
+from .splitting import AlignmentRecipe, SplitError, SplitModel, list_cuts, split, split_pair
+from .strategies import (
+    CseFsl,
+    FslSage,
+    FullModelFedAvg,
+    HeronSfl,
+    SplitFedV1,
+    SplitFedV2,
+    to_record,
+)
+from .task import ClientIdentity, SplitTask
+
+__all__ = [
+    "AlignmentRecipe",
+    "ClientIdentity",
+    "Codec",
+    "CommunicationLedger",
+    "Compression",
+    "CseFsl",
+    "FslSage",
+    "FullModelFedAvg",
+    "HeronSfl",
+    "LearningRateSchedule",
+    "Objective",
+    "SplitError",
+    "SplitFedV1",
+    "SplitFedV2",
+    "SplitModel",
+    "SplitTask",
+    "build_client_app",
+    "classification",
+    "list_cuts",
+    "multi_label",
+    "register_codec",
+    "regression",
+    "segmentation",
+    "smashed_noise_mod",
+    "split",
+    "split_pair",
+    "to_record",
+]

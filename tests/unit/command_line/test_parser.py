@@ -1,0 +1,88 @@
+"""Words are read before anything heavy is imported, and a wrong one is answered in one line."""
+
+import subprocess
+import sys
+from dataclasses import fields
+from typing import get_args
+
+import pytest
+
+import fsl_sage_flwr
+from fsl_sage_flwr import public
+from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
+from fsl_sage_flwr.command_line import parser
+from fsl_sage_flwr.command_line.arguments.comparison import COUNTS
+from fsl_sage_flwr.command_line.arguments.plot import KIND_NAMES
+from fsl_sage_flwr.key_names import ALSO_CALLED, likely_key, own_keys
+from fsl_sage_flwr.simulations.commands import COMMANDS
+from fsl_sage_flwr.simulations.comparison import Count
+from fsl_sage_flwr.simulations.leakage.measurement import Effort
+
+HEAVY = ("torch", "flwr", "pandas", "datasets", "rich")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["run", "--rounds", "5"], ["run", "-h"]]
+)
+def test_nothing_heavy_is_imported_to_answer_words(words: list[str]) -> None:
+    code = f"""
+import sys
+from fsl_sage_flwr.command import main
+sys.argv = ["fsl-sage", *{words!r}]
+try:
+    main()
+finally:
+    print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == (2 if "--rounds" in words else 0), done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_what_is_listed_is_what_there_is() -> None:
+    assert fsl_sage_flwr.__all__ == public.__all__
+    assert set(fsl_sage_flwr.__all__) <= set(dir(fsl_sage_flwr))
+    assert fsl_sage_flwr.FslSage is public.FslSage
+    with pytest.raises(AttributeError, match="has no attribute 'FslSagee'"):
+        fsl_sage_flwr.FslSagee  # type: ignore[attr-defined]  # noqa: B018
+    (commands,) = (a for a in parser()._actions if a.metavar == "COMMAND")
+    assert list(commands.choices or ()) == list(COMMANDS)
+    assert get_args(Count) == COUNTS
+    assert set(own_keys()) == set(all_defaults())
+    assert len(KIND_NAMES) == len(set(KIND_NAMES))
+
+
+def test_the_defaults_of_a_measurement_are_those_of_the_library() -> None:
+    options = parser().parse_args(["leakage", "model=resnet18"])
+    assert {f.name: getattr(options, f.name) for f in fields(Effort)} == vars(Effort())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--rounds=5"], "--rounds=5 is no option; give it as num-server-rounds=5"),
+        (["run", "--learning-rate", "x"], "--learning-rate is no option; give it as learning-rate"),
+        (["run", "--wizard"], "unrecognized arguments: --wizard"),
+        (["run", "--clients", "0"], "0 is not at least 1"),
+        (["train"], "invalid choice: 'train'"),
+    ],
+)
+def test_a_wrong_word_is_answered_in_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parser().parse_args(words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize("name", [*ALSO_CALLED, "Learning_Rate", "batchsize", "num-rounds"])
+def test_what_others_call_a_key_is_known(name: str) -> None:
+    assert likely_key(name) in own_keys()
+
+
+def test_a_key_of_another_name_is_hinted_at() -> None:
+    with pytest.raises(ConfigError, match="unknown key 'lr': did you mean 'learning-rate'"):
+        RunConfig.from_run_config({"lr": 0.1})
