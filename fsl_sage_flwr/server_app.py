@@ -7,8 +7,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from .app.assembly import build_strategy, build_task, build_test_batches, finish_of
-from .app.claim import claim_for_training
+from .app.claim import claim_for_training, started_by_command
 from .app.config import RunConfig
+from .app.provenance import of_this_process
 from .app.recorder import EnoughCommunicationError, Recorder
 from .app.results import RunDirectory
 from .app.trackers import open_tracker
@@ -40,6 +41,8 @@ def _train(grid: Grid, config: RunConfig, directory: RunDirectory) -> None:
         )
         resumed = recorder.resume(Path(config.resume)) if config.resume else None
         arrays = resumed or strategy.initial_arrays()
+        if not started_by_command():
+            directory.write_provenance(of_this_process(), resumed=bool(config.resume))
         recorder.begin()
         try:
             result = strategy.start(

@@ -167,6 +167,11 @@ def _take(path: Path, role: str, token: str = "") -> AbstractContextManager[obje
     return lock
 
 
+def started_by_command() -> bool:
+    """Tell whether this process is a ServerApp that a command of this package started."""
+    return TOKEN in os.environ
+
+
 def _is_held_by_our_command(path: Path) -> bool:
     token = os.environ.get(TOKEN)
     return bool(token) and _holder(path, COMMAND).get("token") == token

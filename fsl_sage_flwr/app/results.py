@@ -115,6 +115,11 @@ class RunDirectory:
         """Return the path of a simulation's Flower federation options."""
         return path / "federation.json"
 
+    @staticmethod
+    def provenance_of(path: Path) -> Path:
+        """Return the path of what produced a run: versions, machine, date, command line."""
+        return path / "provenance.json"
+
     @property
     def latest(self) -> Path:
         """Checkpoint of the last round that wrote one."""
@@ -138,6 +143,12 @@ class RunDirectory:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``, the resolved configuration."""
         self._write_json(self.config_of(self.path), config)
+
+    def write_provenance(self, found: Mapping[str, Any], *, resumed: bool) -> None:
+        """Write ``provenance.json``; a resumed run keeps that of its earlier parts under it."""
+        file = self.provenance_of(self.path)
+        earlier = json.loads(file.read_text()) if resumed and file.is_file() else None
+        self._write_json(file, {**found, "resumes": earlier} if earlier else found)
 
     def begin_simulation(self, federation: Mapping[str, float], *, resumed: bool) -> None:
         """Write ``federation.json``, and remove what an unfinished run has left here."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..app.claim import Claim, claim_for_command
 from ..app.config import RunConfig
+from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
 from ..app.trackers import require
 from .app_directory import write_app
@@ -104,6 +105,7 @@ def _simulate(
     path = claim.path
     run = RunDirectory(path)
     run.begin_simulation(federation.options(), resumed=bool(config.resume))
+    run.write_provenance(of_this_process(), resumed=bool(config.resume))
     with tempfile.TemporaryDirectory(prefix="fsl-sage-") as name, run.reporting_failure():
         directory = Path(name)
         app = write_app(directory)

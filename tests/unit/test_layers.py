@@ -73,18 +73,19 @@ BELOW = {
     },
     "app.results": {"app.config", "messages"},
     "app.claim": {"app.config", "app.results"},
+    "app.provenance": set(),
     "app.recorder": {
         *("app.config", "app.results", "app.trackers", "splitting", "strategies", "task")
     },
     "client_app": {"app.assembly", "app.config", "client_apps", "task"},
     "server_app": {
-        *("app.assembly", "app.claim", "app.config", "app.recorder"),
+        *("app.assembly", "app.claim", "app.config", "app.provenance", "app.recorder"),
         *("app.results", "app.trackers", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
-        *("__init__", "app.assembly", "app.claim", "app.config", "app.forecast", "app.results"),
-        *("app.trackers", "batching", "client_apps", "command_line", "data"),
+        *("__init__", "app.assembly", "app.claim", "app.config", "app.forecast", "app.provenance"),
+        *("app.results", "app.trackers", "batching", "client_apps", "command_line", "data"),
         "image_classification",
         *("language", "messages", "models"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
