@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.simulations.run import Federation, simulate
+from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.run import simulate
 from tests.integration.commands import run_directory
 from tests.integration.deployment import Deployment
 

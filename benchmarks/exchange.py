@@ -23,7 +23,8 @@ from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.simulations.app_directory import write_app
-from fsl_sage_flwr.simulations.run import Federation, simulate
+from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.run import simulate
 from fsl_sage_flwr.simulations.superlink import SuperLink
 from fsl_sage_flwr.splitting import answer_step, client_forward, client_step
 from fsl_sage_flwr.task import ClientIdentity

@@ -7,14 +7,13 @@ import argparse
 from typing import Any
 
 import pandas as pd
-import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.language import causal_lm_task
 from fsl_sage_flwr.registry import ALGORITHMS, label_of
-from fsl_sage_flwr.splitting import Cut, Workload, as_tensors, trained_state
+from fsl_sage_flwr.splitting import Workload, cut_of, trained_state
 from fsl_sage_flwr.task import SplitTask
 
 WORK = Workload(examples=4206, batch_size=8)
@@ -39,29 +38,14 @@ def task_of(shape: dict[str, int], cut: int, blocks: int, length: int) -> SplitT
     )  # fmt: skip
 
 
-def cut_of(task: SplitTask) -> Cut:
-    """Return the cut's bytes; of its FLOPs nothing is known."""
-
-    def size(module: torch.nn.Module) -> int:
-        return sum(t.numel() * t.element_size() for t in trained_state(module).values())
-
-    smashed = as_tensors(task.smashed_example())
-    row = sum(t[0].numel() * t.element_size() for t in smashed)
-    gradient = sum(t[0].numel() * t.element_size() for t in smashed if t.is_floating_point())
-    client, server, head = (size(m) for m in (task.model.client, task.model.server, task.head))
-    return Cut(
-        task.model.cut, tuple(tuple(t.shape[1:]) for t in smashed), row, client // 4, server // 4,
-        head // 4, client, server, head, 0, 0, gradient, 0, 0, 0,
-    )  # fmt: skip
-
-
 def main() -> None:
     """Print the table."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     values = {"server-update-interval": 5, "align-interval": 10}
     table = {}
     for name, setting in SETTINGS.items():
-        cut = cut_of(task_of(*setting))
+        task = task_of(*setting)
+        cut = cut_of(task.model, task.head, task.smashed_example(), trained_state)
         table[name] = {
             label_of(algorithm): entry.round_bytes(
                 cut, WORK, RunConfig.unchecked({"algorithm": algorithm, **values}).options

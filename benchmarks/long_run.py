@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.simulations.run import Federation, simulate
+from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.run import simulate
 
 MIB = 2**20
 KINDS = {"server": "flwr-simulation", "actor": "ClientAppActor", "superlink": "flower-superlink"}

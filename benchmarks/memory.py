@@ -15,7 +15,8 @@ import psutil
 
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.registry import ALGORITHMS
-from fsl_sage_flwr.simulations.run import Federation, simulate
+from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.run import simulate
 
 from .round import random_images
 from .watch import ProcessWatch

@@ -15,7 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.simulations.run import Federation, simulate
+from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.run import simulate
 
 ROUNDS = (1, 5, 10)
 COMMON: dict[str, object] = {

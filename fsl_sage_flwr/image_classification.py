@@ -14,6 +14,7 @@ from .data import (
     FederatedImages,
     ImageDataset,
     NodeImages,
+    is_here,
     load_images,
     load_own_images,
     local_copy,
@@ -21,7 +22,7 @@ from .data import (
 from .models import CATALOGUE, build_model
 from .options import Options, one_of, option, registered
 from .seeding import derive_seed
-from .splitting import as_tensors, build_auxiliary, split
+from .splitting import as_tensors, build_auxiliary, full_name, split
 from .task import Batch, ClientIdentity, SplitTask
 from .task_registry import TaskKind, TaskSettings, TestBatches
 
@@ -104,6 +105,18 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
     )
 
 
+def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
+    """Look whether dataset, partition and cut can be used; a dataset on the hub is not fetched."""
+    shape, classes = (3, 32, 32), 10
+    if is_here(settings.dataset):
+        train, _ = load_images(settings.dataset)
+        shape, classes = train.image_shape, train.num_classes
+        FederatedImages(train, settings.distribution, settings.device).rows(0, clients)
+    if settings.cut not in ("", "auto"):
+        with torch.device("meta"):
+            full_name(build_model(settings.model, shape, classes), settings.cut)
+
+
 def test_batches(settings: TaskSettings, options: ImageOptions) -> TestBatches:
     """Return a function that iterates over the test split, which is decoded only once."""
     _, test = load_images(settings.dataset)
@@ -143,6 +156,7 @@ KIND = TaskKind(
     options=ImageOptions,
     build=build,
     test_batches=test_batches,
+    check=check,
     checks={"model": registered(CATALOGUE), "dataset": _dataset},
     evaluation_batch=EVALUATION_BATCH,
 )

@@ -95,6 +95,9 @@ class TaskKind(Generic[OptionsT]):
         From settings and options to a function that iterates over the test split.
     checks : Mapping
         What is valid for keys of every run whose values the kind decides: model, dataset.
+    check : callable, optional
+        From settings, options and the number of clients; raises what ``build`` would raise, as
+        far as it is known without a download or a model: it is called before a run starts.
     evaluation_batch : int
         Samples of a batch of the test split.
     finish : callable, optional
@@ -108,6 +111,7 @@ class TaskKind(Generic[OptionsT]):
     build: Callable[[TaskSettings, OptionsT], SplitTask]
     test_batches: Callable[[TaskSettings, OptionsT], TestBatches]
     checks: Mapping[str, Check] = field(default_factory=dict)
+    check: Callable[[TaskSettings, OptionsT, int], None] | None = None
     evaluation_batch: int = 500
     finish: Callable[[TaskSettings, OptionsT, Weights, Path], Mapping[str, float]] | None = None
 

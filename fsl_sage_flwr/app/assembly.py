@@ -68,6 +68,19 @@ def _refuse_constants(config: RunConfig, task: SplitTask) -> None:
         )
 
 
+def check_task(config: RunConfig, clients: int) -> None:
+    """Refuse what is known to be wrong with a task before it is built.
+
+    Raises
+    ------
+    DatasetError, SplitError, LanguageModelError
+        As :func:`build_task`.
+    """
+    kind = TASKS[config.task]
+    if kind.check is not None:
+        kind.check(task_settings(config), config.task_options, clients)
+
+
 def build_test_batches(config: RunConfig) -> TestBatches:
     """Return a function that iterates over the test split."""
     return TASKS[config.task].test_batches(task_settings(config), config.task_options)

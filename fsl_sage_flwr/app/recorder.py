@@ -3,27 +3,21 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from flwr.app import ArrayRecord, MetricRecord
 
 from ..splitting import Evaluation
 from ..strategies import SplitStrategy, to_record
 from ..task import Batch, Weights
-from .config import SCHEDULE_KEYS, ConfigError, RunConfig
+from .checkpoint import read_checkpoint
+from .config import RunConfig
 from .results import RunDirectory
 from .trackers import Tracker
 
 log = logging.getLogger("flwr.fsl_sage")
-
-# Keys that may differ between a checkpoint's configuration and the run that resumes from it.
-FREE_TO_CHANGE = {
-    "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
-    "checkpoint-interval", "min-train-nodes", "max-reply-mb", "comm-threshold-mb", "tracker",
-}  # fmt: skip
 
 
 class EnoughCommunicationError(Exception):
@@ -128,30 +122,10 @@ class Recorder:
         Raises
         ------
         ConfigError
-            The file is missing or unreadable, or was written with another configuration.
+            As :func:`~fsl_sage_flwr.app.checkpoint.read_checkpoint`.
         """
-        if not checkpoint.is_file():
-            raise ConfigError(f"resume = {str(checkpoint)!r}: there is no such checkpoint file")
-        saved = torch.load(checkpoint, weights_only=True)
-        ours, theirs = self._config.to_run_config(), saved["config"]
-        # A checkpoint of an earlier version also contains keys of other algorithms.
-        of_others = set(self._config.idle_keys()) - set(ours)
-        free = set(FREE_TO_CHANGE)
-        if self._schedules_differ(saved["config"]["num-server-rounds"]):
-            free.remove("num-server-rounds")
-        differences = [
-            f"{key} was {value!r}, now {ours.get(key)!r}"
-            for key, value in theirs.items()
-            if key not in free | of_others and ours.get(key) != value
-        ]
-        if differences:
-            raise ConfigError(f"resume: another configuration: {'; '.join(differences)}")
+        saved = read_checkpoint(checkpoint, self._config)
         self._strategy.load_state_dict(saved["strategy"])
-        if self._strategy.rounds_done >= self._config.num_server_rounds:
-            raise ConfigError(
-                f"num-server-rounds = {self._config.num_server_rounds}: the checkpoint has "
-                f"finished {self._strategy.rounds_done} rounds already; ask for more"
-            )
         self._rows, self._client_rows = saved["history"], saved["clients"]
         self._bytes_before = self._strategy.ledger.by_kind()
         coded = not self._config.codecs().is_none
@@ -162,11 +136,6 @@ class Recorder:
             ", and what their codes have lost," if coded else "",
         )
         return ArrayRecord(saved["client_half"])
-
-    def _schedules_differ(self, rounds: int) -> bool:
-        """Return whether a run of ``rounds`` rounds has other learning rates than this run."""
-        other = replace(self._config, num_server_rounds=rounds)
-        return any(other.schedule(key) != self._config.schedule(key) for key in SCHEDULE_KEYS)
 
     def complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""

@@ -120,10 +120,15 @@ class RunDirectory:
         """Return the path of what produced a run: versions, machine, date, command line."""
         return path / "provenance.json"
 
+    @staticmethod
+    def checkpoint_of(path: Path) -> Path:
+        """Return the path of a run's last checkpoint."""
+        return path / "checkpoints" / "latest.pt"
+
     @property
     def latest(self) -> Path:
         """Checkpoint of the last round that wrote one."""
-        return self.path / "checkpoints" / "latest.pt"
+        return self.checkpoint_of(self.path)
 
     @property
     def best(self) -> Path:

@@ -2,7 +2,7 @@
 
 from .augmentation import AUGMENTATIONS, augment, normalize
 from .client_data import ClientData, FederatedImages, NodeImages
-from .datasets import load_images, load_own_images
+from .datasets import is_here, load_images, load_own_images
 from .image_dataset import DatasetError, ImageDataset
 from .partitions import DISTRIBUTIONS, Distribution, partition_indices, register_distribution
 from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
@@ -19,6 +19,7 @@ __all__ = [
     "ImageDataset",
     "NodeImages",
     "augment",
+    "is_here",
     "load_images",
     "load_own_images",
     "local_copy",

@@ -92,14 +92,21 @@ def load_own_images(path: str, name: str) -> ImageDataset:
     return own
 
 
+def is_here(name: str) -> bool:
+    """Tell whether a dataset can be read without a download."""
+    entry, directory = _entry(name, must_exist=False)
+    return bool(directory) or entry.load is not None
+
+
 def _entry(name: str, *, must_exist: bool = True) -> tuple[DatasetEntry, str]:
     """Return the dataset's entry, and its local directory or ``""``."""
     if name in DATASETS:
         return DATASETS[name], ""
     entry, directory = local_copy(name) or (DatasetEntry(), name)
     if must_exist and not Path(directory).is_dir():
+        wrong = "is a file" if Path(directory).exists() else "does not exist"
         raise DatasetError(
-            f"dataset directory {directory!r} does not exist; give {', '.join(DATASETS)} or the "
+            f"dataset directory {directory!r} {wrong}; give {', '.join(DATASETS)} or the "
             "absolute path of a directory"
         )
     return entry, directory

@@ -18,7 +18,13 @@ from .adapter_files import load_adapted, save_adapter
 from .causal_lm import EVALUATION_BATCH, causal_lm_task
 from .dataset import BY_LENGTH, Columns, divided, own_rows, split_of, with_some_kept_out
 from .generation import bleu_of, scorer
-from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer
+from .pretrained import (
+    LanguageModelError,
+    Lora,
+    load_model,
+    load_tokenizer,
+    refuse_no_block,
+)
 from .rows import Row, Rows, tokenize
 
 
@@ -80,10 +86,7 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
             "auxiliary = 'blocks': head-blocks says how many a language model's head has; leave "
             "auxiliary out"
         )
-    if settings.cut in ("", "auto"):
-        raise LanguageModelError(
-            f"cut = {settings.cut!r}: name the first block of the server half, e.g. cut=layers.3"
-        )
+    _check_cut(settings)
     rows: Rows
     validation: Rows
     if settings.data_path is None:
@@ -127,9 +130,27 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
     )
 
 
+def _check_cut(settings: TaskSettings) -> None:
+    if settings.cut in ("", "auto"):
+        raise LanguageModelError(
+            f"cut = {settings.cut!r}: name the first block of the server half, e.g. cut=layers.3"
+        )
+
+
 def _whole(rows: Sequence[Row], client: ClientIdentity) -> Sequence[Row]:
     """Return a node's own rows: they are its client's."""
     return rows
+
+
+def check(settings: TaskSettings, options: CausalLmOptions, clients: int) -> None:
+    """Look whether local directories hold a model and rows, and whether the cut fits the model."""
+    _check_cut(settings)
+    if Path(settings.model).is_absolute():
+        refuse_no_block(settings.model, settings.cut)
+    if Path(settings.dataset).is_absolute():
+        rows = split_of(settings.dataset, options.columns(), "train")
+        of_client, _ = divided(rows, settings.distribution, settings.validation_fraction)
+        of_client(ClientIdentity(0, clients))
 
 
 def test_batches(settings: TaskSettings, options: CausalLmOptions) -> TestBatches:
@@ -178,6 +199,7 @@ KIND = TaskKind(
     options=CausalLmOptions,
     build=build,
     test_batches=test_batches,
+    check=check,
     checks={
         "model": _model,
         "dataset": _dataset,

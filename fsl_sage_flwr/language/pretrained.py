@@ -1,8 +1,10 @@
 """Load a causal language model of Transformers, and give it an adapter of PEFT."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +47,31 @@ def load_tokenizer(name: str) -> Any:
     """
     with loading(name) as (transformers, _):
         return transformers.AutoTokenizer.from_pretrained(name)
+
+
+def refuse_no_block(directory: str, cut: str) -> None:
+    """Refuse a directory without a model, and a cut behind its blocks; transformers is not needed.
+
+    Raises
+    ------
+    LanguageModelError
+        One line says which.
+    """
+    file = Path(directory) / "config.json"
+    try:
+        config = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise LanguageModelError(
+            f"model = {directory!r}: {file} cannot be read ({type(error).__name__}); give the "
+            "directory of a model of Transformers, or a name on the hub"
+        ) from error
+    found = [config[name] for name in ("num_hidden_layers", "n_layer") if name in config]
+    number = cut.rpartition(".")[2]
+    if found and number.isdigit() and not 0 < int(number) < int(found[0]):
+        raise LanguageModelError(
+            f"cut = {cut!r}: the model has {found[0]} blocks, so 1 to {found[0] - 1} can be the "
+            "first of the server half"
+        )
 
 
 def load_base(name: str, blocks: int | None = None) -> nn.Module:

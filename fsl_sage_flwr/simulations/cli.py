@@ -13,6 +13,7 @@ from ..app.trackers import TrackerError
 from ..command_line import parser
 from ..data import DatasetError
 from ..language import LanguageModelError
+from ..splitting import SplitError
 from .commands import COMMANDS
 from .load_results import ResultsError
 from .superlink import FlowerError
@@ -36,7 +37,7 @@ def run_command(options: argparse.Namespace) -> int:
         return COMMANDS[options.command](options, Console(), errors)
     except (ConfigError, TrackerError) as error:
         status, problem = 2, error
-    except (FlowerError, DatasetError, LanguageModelError, ResultsError) as error:
+    except (FlowerError, DatasetError, LanguageModelError, ResultsError, SplitError) as error:
         status, problem = 1, error
     except KeyboardInterrupt:
         errors.print("fsl-sage: interrupted; all processes that it started have been ended")

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -14,47 +14,9 @@ from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
 from ..app.trackers import require
 from .app_directory import write_app
+from .federation import Federation
 from .progress import Rows, follow
 from .superlink import SuperLink
-
-
-@dataclass(frozen=True)
-class Federation:
-    """Size of the simulated federation, and what it may use of the machine.
-
-    Attributes
-    ----------
-    clients : int
-        Number of virtual clients.
-    cpus_per_client : int
-        CPU threads of each client that is working.
-    gpus_per_client : float
-        Share of a GPU of each client that is working.
-    cpus, gpus : int or None
-        Total number that Ray may use; None for all.
-    visible_gpus : str or None
-        Which GPUs these are, as in ``CUDA_VISIBLE_DEVICES``; None for all.
-    """
-
-    clients: int = 4
-    cpus_per_client: int = 1
-    gpus_per_client: float = 0.0
-    cpus: int | None = None
-    gpus: int | None = None
-    visible_gpus: str | None = None
-
-    def options(self) -> dict[str, float]:
-        """Return the keys of ``flwr run --federation-config``."""
-        options: dict[str, float] = {
-            "num-supernodes": self.clients,
-            "client-resources-num-cpus": self.cpus_per_client,
-            "client-resources-num-gpus": self.gpus_per_client,
-        }
-        if self.cpus is not None:
-            options["init-args-num-cpus"] = self.cpus
-        if self.gpus is not None:
-            options["init-args-num-gpus"] = self.gpus
-        return options
 
 
 def simulate(
@@ -119,7 +81,8 @@ def _simulate(
             federation.visible_gpus,
             claim.environment,
         ) as superlink:
-            run_id = superlink.run(app, run_config, federation.options())
+            options = {**federation.options(), "init-args-num-cpus": federation.ray_cpus()}
+            run_id = superlink.run(app, run_config, options)
             summary = follow(path, lambda: superlink.status(run_id), each_round, stop)
         if not summary["completed"]:
             run.write_summary(summary)

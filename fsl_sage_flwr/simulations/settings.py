@@ -67,11 +67,18 @@ def resolve(preset: str | None, words: list[str]) -> RunConfig:
 
 
 def absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys with absolute directories; ``results-dir`` is always included."""
+    """Return the keys with absolute paths; ``results-dir`` is always included.
+
+    ``resume`` may be the name of a run, which is no path.
+    """
     found = {"results-dir": RunConfig().results_dir, **values}
     for key in ("results-dir", "resume"):
         path = found.get(key)
-        if isinstance(path, str) and path:
+        if (
+            isinstance(path, str)
+            and path
+            and (key != "resume" or "/" in path or Path(path).exists())
+        ):
             found[key] = str(Path(path).expanduser().absolute())
     return found
 

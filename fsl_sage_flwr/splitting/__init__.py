@@ -3,7 +3,7 @@
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
 from .copying import copied, copied_with
-from .cuts import Cut, Workload, choose_cut, list_cuts
+from .cuts import Cut, Workload, choose_cut, cut_of, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
@@ -12,7 +12,7 @@ from .precision import autocast, to_device
 from .replay import receive_smashed
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel, as_tensors
-from .splitter import split, split_pair
+from .splitter import full_name, split, split_pair
 from .steps import (
     answer_step,
     auxiliary_step,
@@ -48,9 +48,11 @@ __all__ = [
     "compare_gradients",
     "copied",
     "copied_with",
+    "cut_of",
     "estimated_gradients",
     "estimated_step",
     "evaluate",
+    "full_name",
     "list_cuts",
     "load_trained_state",
     "plain_attention",

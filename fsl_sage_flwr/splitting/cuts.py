@@ -1,8 +1,8 @@
 """Where a model can be cut, and what each cut costs."""
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
@@ -166,6 +166,33 @@ def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
         with FlopCounterMode(display=False) as on_server:
             scores = logits_of(server(*smashed))
     head = build_auxiliary(server, smashed, scores.shape[-1])
+    return replace(
+        cut_of(halves, head, smashed),
+        client_flops=on_client.get_total_flops() // count,
+        server_flops=on_server.get_total_flops() // count,
+    )
+
+
+def cut_of(
+    halves: SplitModel,
+    head: nn.Module,
+    smashed: tuple[Tensor, ...],
+    weights_of: Callable[[nn.Module], Mapping[str, Tensor]] = nn.Module.state_dict,
+) -> Cut:
+    """Return the sizes of a cut that is made; its FLOPs are not counted, they are 0.
+
+    Parameters
+    ----------
+    halves : SplitModel
+        Client half and server half.
+    head : nn.Module
+        Auxiliary head.
+    smashed : tuple of Tensor
+        Smashed data of some samples.
+    weights_of : callable
+        What of a half or a head travels.
+    """
+    client, server = halves.client, halves.server
     return Cut(
         name=halves.cut,
         smashed_shapes=tuple(tuple(tensor.shape[1:]) for tensor in smashed),
@@ -173,15 +200,15 @@ def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
         client_parameters=_parameters(client),
         server_parameters=_parameters(server),
         head_parameters=_parameters(head),
-        client_bytes=_bytes(client),
-        server_bytes=_bytes(server),
-        head_bytes=_bytes(head),
-        client_flops=on_client.get_total_flops() // count,
-        server_flops=on_server.get_total_flops() // count,
+        client_bytes=_bytes(weights_of(client)),
+        server_bytes=_bytes(weights_of(server)),
+        head_bytes=_bytes(weights_of(head)),
+        client_flops=0,
+        server_flops=0,
         gradient_bytes=sum(_size(tensor[0]) for tensor in smashed if tensor.is_floating_point()),
-        client_vector_bytes=_vector_bytes(client),
-        server_vector_bytes=_vector_bytes(server),
-        head_vector_bytes=_vector_bytes(head),
+        client_vector_bytes=_vector_bytes(weights_of(client)),
+        server_vector_bytes=_vector_bytes(weights_of(server)),
+        head_vector_bytes=_vector_bytes(weights_of(head)),
     )
 
 
@@ -189,13 +216,12 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _bytes(module: nn.Module) -> int:
-    return sum(_size(tensor) for tensor in module.state_dict().values())
+def _bytes(weights: Mapping[str, Tensor]) -> int:
+    return sum(_size(tensor) for tensor in weights.values())
 
 
-def _vector_bytes(module: nn.Module) -> int:
-    vectors = (tensor for tensor in module.state_dict().values() if tensor.dim() < 2)
-    return sum(_size(tensor) for tensor in vectors)
+def _vector_bytes(weights: Mapping[str, Tensor]) -> int:
+    return sum(_size(tensor) for tensor in weights.values() if tensor.dim() < 2)
 
 
 def _size(tensor: Tensor) -> int:

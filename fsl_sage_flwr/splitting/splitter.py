@@ -87,7 +87,7 @@ def divide(
     prove_replay: bool = True,
 ) -> SplitModel:
     """Cut as :func:`split` does; say apart whether a traced and a replayed cut are proven."""
-    at = _full_name(model, at)
+    at = full_name(model, at)
     inputs = as_tensors(example)
     try:
         halves = _by_graph(model, at, inputs)
@@ -99,8 +99,14 @@ def divide(
     return halves
 
 
-def _full_name(model: nn.Module, at: str) -> str:
-    """Return the qualified name of a submodule that is named by it or by the end of it."""
+def full_name(model: nn.Module, at: str) -> str:
+    """Return the qualified name of a submodule that is named by it or by the end of it.
+
+    Raises
+    ------
+    SplitError
+        There is none, or several.
+    """
     modules: list[str] = [name for name, _ in model.named_modules()]
     if at in modules and at:
         return at

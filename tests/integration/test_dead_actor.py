@@ -7,7 +7,8 @@ import pytest
 
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.app.results import run_path
-from fsl_sage_flwr.simulations.run import Federation, simulate
+from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.run import simulate
 
 from .commands import history_of
 from .faults import environment, faulty_app, simulated_with

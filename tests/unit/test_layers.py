@@ -72,10 +72,12 @@ BELOW = {
         *("strategies", "task", "task_registry"),
     },
     "app.results": {"app.config", "messages"},
+    "app.checkpoint": {"app.config"},
     "app.claim": {"app.config", "app.results"},
     "app.provenance": set(),
     "app.recorder": {
-        *("app.config", "app.results", "app.trackers", "splitting", "strategies", "task")
+        *("app.checkpoint", "app.config", "app.results", "app.trackers", "splitting"),
+        *("strategies", "task"),
     },
     "client_app": {"app.assembly", "app.config", "client_apps", "task"},
     "server_app": {
@@ -84,7 +86,8 @@ BELOW = {
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
-        *("__init__", "app.assembly", "app.claim", "app.config", "app.forecast", "app.provenance"),
+        *("__init__", "app.assembly", "app.checkpoint", "app.claim", "app.config"),
+        *("app.forecast", "app.provenance"),
         *("app.results", "app.trackers", "batching", "client_apps", "command_line", "data"),
         "image_classification",
         *("language", "messages", "models"),

@@ -21,4 +21,9 @@ def add_run_arguments(commands: Any) -> None:
     parser.add_argument(
         "--preset", help=f"settings by name ({', '.join(preset_names())}) or a TOML file"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="print the configuration, the clients' examples, a round's bytes and the directory, "
+        "and start nothing",
+    )  # fmt: skip
     parser.set_defaults(command="run")

@@ -5,14 +5,15 @@ import os
 
 import torch
 
-from ...command_line.arguments.federation import AUTO
-from ..run import Federation
+from ...command_line.arguments.federation import AUTO, CLIENTS
+from ..federation import Federation
 
 
 def federation_of(options: argparse.Namespace) -> Federation:
     """Return the federation of the options; ``auto`` means no GPU until a client is measured."""
     share = 0.0 if options.gpus_per_client == AUTO else options.gpus_per_client
-    return Federation(options.clients, options.cpus_per_client, share, options.cpus, options.gpus)
+    clients = options.clients or CLIENTS
+    return Federation(clients, options.cpus_per_client, share, options.cpus, options.gpus)
 
 
 def usable_cpus(options: argparse.Namespace) -> int:

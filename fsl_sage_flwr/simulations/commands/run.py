@@ -5,20 +5,29 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from ...app.config import ConfigError, RunConfig
 from ...command_line.arguments.federation import AUTO
+from ..dry_run import describe
+from ..federation import Federation
 from ..gpu_share import automatic_share
+from ..preflight import refuse_what_cannot_work
 from ..progress import RoundLines, table
+from ..resuming import with_settings_of_the_run
 from ..run import simulate
-from ..settings import resolve
+from ..settings import absolute_paths, given
 from .federation_options import federation_of, usable_gpus
 
 
 def run_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Train in a simulation, with a line for each round."""
-    config = resolve(options.preset, options.settings)
-    federation = federation_of(options)
+    config, federation = _chosen(options)
+    refuse_what_cannot_work(config, federation)
+    if options.dry_run:
+        for part in describe(config, federation):
+            console.print(part, highlight=False, soft_wrap=True)
+        return 0
     if options.gpus_per_client == AUTO:
-        chosen = automatic_share(config, options.clients, usable_gpus(options))
+        chosen = automatic_share(config, federation.clients, usable_gpus(options))
         federation = replace(federation, gpus_per_client=chosen.share)
         console.print(chosen.text, highlight=False, soft_wrap=True)
     console.print(
@@ -38,3 +47,18 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
     console.print(table(summary))
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _chosen(options: argparse.Namespace) -> tuple[RunConfig, Federation]:
+    """Return what to run; a run that goes on has its configuration and its clients already."""
+    values = absolute_paths(given(options.preset, options.settings))
+    values, before = with_settings_of_the_run(values)
+    federation = federation_of(options)
+    clients = before.get("num-supernodes")
+    if clients is not None:
+        if options.clients not in (None, clients):
+            raise ConfigError(
+                f"--clients {options.clients}: the run that goes on has {clients}; leave it out"
+            )
+        federation = replace(federation, clients=clients)
+    return RunConfig.from_run_config(values), federation

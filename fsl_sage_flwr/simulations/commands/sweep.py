@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from ...command_line.arguments.federation import AUTO
+from ..federation import Federation
 from ..gpu_share import GpuShare, automatic_share
-from ..run import Federation
 from ..sweeps.combinations import Combination, combinations, identity
-from ..sweeps.finished import finished_runs
+from ..sweeps.finished import finished_runs, going_on
 from ..sweeps.progress import SweepProgress
 from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
@@ -32,18 +32,20 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
     words = {word.partition("=")[0] for word in options.settings}
     runs = combinations(read_sweep(options.preset, options.settings), words)
     results = Path(runs[0].config.results_dir)
-    done = finished_runs(results, options.clients)
-    left = [run for run in runs if identity(run.config) not in done]
-    federation, jobs = federation_of(options), min(options.jobs, max(1, len(left)))
+    federation = federation_of(options)
+    done = finished_runs(results, federation.clients)
+    left = [going_on(run, federation.clients) for run in runs if identity(run.config) not in done]
+    jobs = min(options.jobs, max(1, len(left)))
     automatic = options.gpus_per_client == AUTO
     gpus = usable_gpus(options) if automatic or federation.gpus_per_client else []
     shares = share_out(federation, jobs, usable_cpus(options), gpus)
     _say(
         console,
-        f"{len(runs)} runs, {len(runs) - len(left)} of them completed before; {jobs} at a time "
+        f"{len(runs)} runs, {len(runs) - len(left)} of them completed before"
+        f"{_begun(left)}; {jobs} at a time "
         f"with {shares[0].cpus} CPUs each; results: {results}",
     )
-    measured = _measured_shares(left, options.clients, gpus, jobs, console) if automatic else {}
+    measured = _measured_shares(left, federation.clients, gpus, jobs, console) if automatic else {}
 
     def with_gpus(run: Combination, share: Federation) -> Federation:
         return replace(share, gpus_per_client=measured[run.label]) if automatic else share
@@ -72,6 +74,11 @@ def _measured_shares(
             _say(console, f"{run.label}: {shares[group].text}")
         found[run.label] = shares[group].share
     return found
+
+
+def _begun(runs: Sequence[Combination]) -> str:
+    begun = sum(bool(run.config.resume) for run in runs)
+    return f", {begun} go on from their checkpoints" if begun else ""
 
 
 def _say(console: Console, text: str) -> None:

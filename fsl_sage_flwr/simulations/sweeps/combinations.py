@@ -17,7 +17,7 @@ NOT_PART_OF_A_RUN = {
 }  # fmt: skip
 OF_THE_SWEEP = {
     "run-name": "a sweep names its runs itself",
-    "resume": "a sweep begins its runs afresh; resume one with fsl-sage run",
+    "resume": "a sweep finds the checkpoints of its runs itself",
 }
 IN_THE_PATH = ("algorithm", "model", "dataset", "distribution")
 

@@ -1,12 +1,14 @@
-"""Find the runs that are already completed."""
+"""Find the runs that are already completed, and those that were interrupted."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...app.checkpoint import read_checkpoint
 from ...app.config import ConfigError, RunConfig
-from ...app.results import RunDirectory
-from .combinations import identity
+from ...app.results import RunDirectory, run_path
+from .combinations import Combination, identity
 
 
 def finished_runs(results: Path, clients: int) -> dict[str, Path]:
@@ -36,6 +38,19 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
                 continue
             found[identity(config)] = path
     return found
+
+
+def going_on(run: Combination, clients: int) -> Combination:
+    """Return a run that goes on from the checkpoint of its interrupted self, if there is one."""
+    path = run_path(run.config)
+    checkpoint = RunDirectory.checkpoint_of(path)
+    if _read(RunDirectory.federation_of(path)).get("num-supernodes") != clients:
+        return run
+    try:
+        read_checkpoint(checkpoint, run.config)
+    except ConfigError:  # none, or not of this configuration: it begins again
+        return run
+    return replace(run, config=replace(run.config, resume=str(checkpoint)))
 
 
 def _read(path: Path) -> dict[str, Any]:

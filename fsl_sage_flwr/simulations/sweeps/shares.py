@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...app.config import ConfigError
-from ..run import Federation
+from ..federation import Federation
 
 
 def share_out(federation: Federation, jobs: int, cpus: int, gpus: list[str]) -> list[Federation]:

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from ...app.config import ConfigError
 from ...app.trackers import TrackerError
+from ..federation import Federation
+from ..preflight import refuse_what_cannot_work
 from ..progress import Rows
-from ..run import Federation, simulate
+from ..run import simulate
 from ..superlink import FlowerError
 from .combinations import Combination
 
@@ -131,6 +133,7 @@ def _simulate(
     combination: Combination, federation: Federation, watcher: Watcher, stop: Event
 ) -> tuple[Path | None, dict[str, Any]]:
     try:
+        refuse_what_cannot_work(combination.config, federation)
         summary, path = simulate(
             combination.config,
             federation,

@@ -4,9 +4,9 @@ import pytest
 
 from fsl_sage_flwr.command_line import parser
 from fsl_sage_flwr.simulations.commands.federation_options import federation_of
+from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.load_results import read_runs
 from fsl_sage_flwr.simulations.repeat import command_line
-from fsl_sage_flwr.simulations.run import Federation
 from fsl_sage_flwr.simulations.settings import resolve
 
 from ...made_runs import make_run

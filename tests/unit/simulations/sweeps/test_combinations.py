@@ -83,7 +83,7 @@ def test_keys_without_effect_make_no_run_of_their_own():
         ({"seed": [1, "two"]}, "seed = 'two': a whole number is needed"),
         ({"algorithm": ["fsl_sage", "fedavg"]}, "did you mean 'fed_avg'?"),
         ({"run-name": "mine"}, "run-name = 'mine': a sweep names its runs itself"),
-        ({"resume": "/x.pt"}, "resume = '/x.pt': a sweep begins its runs afresh"),
+        ({"resume": "/x.pt"}, "resume = '/x.pt': a sweep finds the checkpoints"),
         ({"sed": [1, 2]}, "unknown key 'sed': did you mean 'seed'?"),
     ],
 )  # fmt: skip

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsl_sage_flwr.app.config import ConfigError
-from fsl_sage_flwr.simulations.run import Federation
+from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.sweeps import share_out
 
 

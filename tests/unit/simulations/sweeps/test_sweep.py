@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fsl_sage_flwr.simulations.run import Federation
+from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.superlink import FlowerError
 from fsl_sage_flwr.simulations.sweeps import combinations, sweep
 

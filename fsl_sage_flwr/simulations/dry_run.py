@@ -1,0 +1,68 @@
+"""What a run would be: its configuration, its clients, its bytes and its directory."""
+
+import statistics
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from ..app.assembly import build_task
+from ..app.config import RunConfig, all_defaults
+from ..app.forecast import coded_cut
+from ..app.results import run_path
+from ..registry import ALGORITHMS
+from ..splitting import Workload, cut_of
+from ..task import ClientIdentity, SplitTask
+from .federation import Federation
+
+LOOKED_AT = 20  # clients whose examples are counted
+
+
+def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]:
+    """Yield what there is to print; a task is built, and nothing is started.
+
+    Raises
+    ------
+    DatasetError, SplitError, LanguageModelError
+        As :func:`~fsl_sage_flwr.app.assembly.build_task`.
+    """
+    idle, defaults = config.idle_keys(), all_defaults()
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for key, value in config.to_run_config().items():
+        if key not in idle:
+            table.add_row(key, str(value), "" if value != defaults[key] else "(default)")
+    yield table
+    task = build_task(config, on_client=True)
+    counts = [_examples(task, k, federation.clients) for k in _some(federation.clients)]
+    looked = "" if len(counts) == federation.clients else f" (of {len(counts)} that were looked at)"
+    yield (
+        f"{federation.clients} clients with {min(counts):,} to {max(counts):,} examples{looked}, "
+        f"{federation.ray_cpus()} CPUs"
+    )
+    yield _bytes(config, task, federation.clients, counts)
+    yield f"results: {run_path(config)}"
+
+
+def _some(clients: int) -> list[int]:
+    step = max(1, clients // LOOKED_AT)
+    return list(range(0, clients, step))
+
+
+def _examples(task: SplitTask, client: int, clients: int) -> int:
+    batches = task.train_batches(ClientIdentity(client, clients), 0)
+    return sum(len(labels) for _, labels in batches)
+
+
+def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) -> str:
+    round_bytes = ALGORITHMS[config.algorithm].round_bytes
+    if round_bytes is None:
+        return f"a round's bytes are not known: {config.algorithm} is registered without a formula"
+    asked = max(1, round(config.fraction_train * clients))
+    work = Workload(
+        examples=round(statistics.mean(counts)), batch_size=config.batch_size,
+        local_epochs=config.local_epochs,
+    )  # fmt: skip
+    cut = coded_cut(
+        cut_of(task.model, task.head, task.smashed_example(), task.weights_of), config.codecs()
+    )
+    size = round_bytes(cut, work, config.options) * asked
+    return f"about {size / 2**20:,.1f} MiB a round, of {asked} clients"

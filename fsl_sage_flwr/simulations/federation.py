@@ -1,0 +1,51 @@
+"""The virtual clients of a simulation, and what they may use of the machine."""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Size of the simulated federation, and what it may use of the machine.
+
+    Attributes
+    ----------
+    clients : int
+        Number of virtual clients.
+    cpus_per_client : int
+        CPU threads of each client that is working.
+    gpus_per_client : float
+        Share of a GPU of each client that is working.
+    cpus, gpus : int or None
+        Total number that Ray may use; None for all.
+    visible_gpus : str or None
+        Which GPUs these are, as in ``CUDA_VISIBLE_DEVICES``; None for all.
+    """
+
+    clients: int = 4
+    cpus_per_client: int = 1
+    gpus_per_client: float = 0.0
+    cpus: int | None = None
+    gpus: int | None = None
+    visible_gpus: str | None = None
+
+    def ray_cpus(self) -> int:
+        """Return the CPUs that Ray is told of: one actor starts for each client's share of them.
+
+        More actors than clients would be started for nothing.
+        """
+        there = self.cpus or len(os.sched_getaffinity(0))
+        return min(there, self.clients * self.cpus_per_client)
+
+    def options(self) -> dict[str, float]:
+        """Return the keys of ``flwr run --federation-config``."""
+        options: dict[str, float] = {
+            "num-supernodes": self.clients,
+            "client-resources-num-cpus": self.cpus_per_client,
+            "client-resources-num-gpus": self.gpus_per_client,
+        }
+        if self.cpus is not None:
+            options["init-args-num-cpus"] = self.cpus
+        if self.gpus is not None:
+            options["init-args-num-gpus"] = self.gpus
+        return options

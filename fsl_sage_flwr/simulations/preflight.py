@@ -1,0 +1,68 @@
+"""Refuse, before anything is started, a run that cannot work."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..app.assembly import check_task
+from ..app.checkpoint import read_checkpoint
+from ..app.config import ConfigError, RunConfig
+from ..app.results import RunDirectory, run_path
+from ..data import DatasetError
+from ..language import LanguageModelError
+from ..splitting import SplitError
+from .federation import Federation
+
+
+def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
+    """Check the machine, the results directory, the checkpoint, the data and the cut.
+
+    No model is trained or loaded, and nothing is downloaded.
+
+    Raises
+    ------
+    ConfigError
+        One line says what is wrong and the fix.
+    """
+    _check_machine(config, federation)
+    _check_results(config)
+    if config.resume:
+        read_checkpoint(Path(config.resume), config)
+    try:
+        check_task(config, federation.clients)
+    except (DatasetError, LanguageModelError, SplitError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_machine(config: RunConfig, federation: Federation) -> None:
+    there = len(os.sched_getaffinity(0))
+    for option, wanted, limit, what in (
+        ("--cpus", federation.cpus or 0, there, "CPUs"),
+        ("--cpus-per-client", federation.cpus_per_client, federation.cpus or there, "CPUs"),
+        ("--gpus", federation.gpus or 0, torch.cuda.device_count(), "GPUs"),
+    ):
+        if wanted > limit:
+            raise ConfigError(f"{option} {wanted}: there are {limit} {what}; give at most {limit}")
+    if config.min_train_nodes > federation.clients:
+        raise ConfigError(
+            f"min-train-nodes = {config.min_train_nodes}: there are {federation.clients} clients; "
+            "give at most as many, or more --clients"
+        )
+
+
+def _check_results(config: RunConfig) -> None:
+    path = run_path(config)
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir():
+        raise ConfigError(
+            f"results-dir = {config.results_dir!r}: {there} is a file; name a directory"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"results-dir = {config.results_dir!r}: {there} cannot be written to; name a "
+            "directory that can"
+        )
+    odd = [file for file in (RunDirectory.summary_of(path),) if file.is_dir()]
+    if odd:
+        raise ConfigError(f"run-name = {config.run_name!r}: {odd[0]} is a directory; remove it")

@@ -1,0 +1,83 @@
+"""Go on with a run that is named: by its directory, its name, or as the last one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..app.config import ConfigError
+from ..app.results import RunDirectory
+
+LAST = "last"
+# results/<algorithm>/<model>/<dataset>-<distribution>/<run name>
+FOLDERS_ABOVE_A_RUN = 4
+
+
+def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keys of a run that goes on, and its federation's options.
+
+    The path of a checkpoint file is left as it is: such a run begins in a directory of its own.
+
+    Parameters
+    ----------
+    values : dict
+        Keys that were given; ``resume`` may name a run. They override what the run had.
+
+    Raises
+    ------
+    ConfigError
+        There is no such run, or several; or it has no checkpoint.
+    """
+    named = values.get("resume")
+    if not isinstance(named, str) or not named or Path(named).is_file():
+        return values, {}
+    run = find_run(named, Path(values["results-dir"]))
+    checkpoint = RunDirectory.checkpoint_of(run)
+    if not checkpoint.is_file():
+        raise ConfigError(f"resume = {named!r}: {run} has no checkpoint to go on from")
+    given = {key: value for key, value in values.items() if key not in ("resume", "results-dir")}
+    of_the_run = _read(RunDirectory.config_of(run))
+    place = {"resume": str(checkpoint), "run-name": run.name,
+             "results-dir": str(run.parents[FOLDERS_ABOVE_A_RUN - 1])}  # fmt: skip
+    return {**of_the_run, **given, **place}, _read(RunDirectory.federation_of(run))
+
+
+def find_run(named: str, results: Path) -> Path:
+    """Return the directory of the run with a name, a path, or of the ``last`` one.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or there are several.
+    """
+    path = Path(named).expanduser()
+    if path.is_dir():
+        return path.absolute()
+    if "/" in named:
+        raise ConfigError(
+            f"resume = {named!r}: there is no such checkpoint file, and no directory of a run"
+        )
+    runs = [file.parent for file in results.rglob(RunDirectory.config_of(Path()).name)]
+    if named == LAST:
+        begun = [run for run in runs if RunDirectory.checkpoint_of(run).is_file()]
+        if begun:
+            return max(begun, key=lambda run: RunDirectory.checkpoint_of(run).stat().st_mtime)
+        raise ConfigError(f"resume = 'last': there is no run with a checkpoint in {results}")
+    called = sorted(run for run in runs if run.name == named)
+    if len(called) == 1:
+        return called[0]
+    if called:
+        raise ConfigError(
+            f"resume = {named!r}: {len(called)} runs in {results} have this name; give the "
+            f"directory of one, e.g. {called[0]}"
+        )
+    raise ConfigError(
+        f"resume = {named!r}: it is no checkpoint file, no directory, and there is no run of this "
+        f"name in {results}; give one of these, or last"
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"resume: {file} cannot be read ({type(error).__name__})") from error

@@ -1,0 +1,194 @@
+"""What cannot work is refused in one line before anything is started."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.results import RunDirectory, run_path
+from fsl_sage_flwr.simulations.cli import main
+from fsl_sage_flwr.simulations.commands import run as command
+from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.preflight import refuse_what_cannot_work
+from fsl_sage_flwr.simulations.resuming import find_run
+from fsl_sage_flwr.simulations.sweeps import combinations, sweep
+from fsl_sage_flwr.simulations.sweeps.finished import going_on
+
+CPUS = len(os.sched_getaffinity(0))
+
+
+def config(tmp_path: Path, **changes: Any) -> RunConfig:
+    values = {"results-dir": str(tmp_path / "results"), "run-name": "one", **changes}
+    return RunConfig.from_run_config(values)
+
+
+def a_file(tmp_path: Path) -> Path:
+    file = tmp_path / "file.csv"
+    file.write_text("label\n1\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "federation", "said"),
+    [
+        ({"dataset": "/nowhere"}, {}, "'/nowhere' does not exist; give digits"),
+        ({"dataset": "FILE"}, {}, "is a file; give digits"),
+        ({"cut": "classifer"}, {}, "Did you mean 'classifier'"),
+        ({"model": "resnet18", "cut": "layer9"}, {}, "cut 'layer9' is not a submodule"),
+        ({"results-dir": "FILE"}, {}, "is a file; name a directory"),
+        ({"results-dir": "FILE/deeper"}, {}, "is a file; name a directory"),
+        ({"resume": "/nowhere/latest.pt"}, {}, "there is no such checkpoint file"),
+        ({"min-train-nodes": 5}, {}, "there are 4 clients; give at most as many"),
+        ({}, {"clients": 800}, "1437 training examples are too few for 800 clients"),
+        ({}, {"cpus": CPUS + 1}, f"--cpus {CPUS + 1}: there are {CPUS} CPUs; give at most"),
+        ({}, {"cpus_per_client": CPUS + 1}, f"--cpus-per-client {CPUS + 1}: there are"),
+        ({}, {"gpus": 99}, "--gpus 99: there are"),
+        (
+            {"task": "causal_lm", "model": "/nowhere", "dataset": "/nowhere", "cut": "layers.1"},
+            {}, r"model = '/nowhere': /nowhere/config.json cannot be read",
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_that_cannot_work_is_refused(
+    changes: dict[str, Any], federation: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    file = str(a_file(tmp_path))
+    given = {k: v.replace("FILE", file) if isinstance(v, str) else v for k, v in changes.items()}
+    with pytest.raises(ConfigError) as caught:
+        refuse_what_cannot_work(config(tmp_path, **given), Federation(**federation))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_that_can_work_is_not(tmp_path: Path) -> None:
+    refuse_what_cannot_work(config(tmp_path, cut="classifier"), Federation())
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_language_models_cut_must_be_before_one_of_its_blocks(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"n_layer": 3}')
+    (tmp_path / "train.csv").write_text("mr,ref\n" + "a,b\n" * 8)
+    values = {"task": "causal_lm", "model": str(tmp_path), "dataset": str(tmp_path)}
+    refuse_what_cannot_work(config(tmp_path, cut="h.2", **values), Federation())
+    with pytest.raises(ConfigError, match="the model has 3 blocks, so 1 to 2 can be the first"):
+        refuse_what_cannot_work(config(tmp_path, cut="h.3", **values), Federation())
+    with pytest.raises(ConfigError, match="8 training examples are too few for 9 clients"):
+        refuse_what_cannot_work(config(tmp_path, cut="h.2", **values), Federation(clients=9))
+
+
+def checkpoint(path: Path, config: RunConfig, rounds: int = 1) -> Path:
+    run = RunDirectory(path)
+    run.begin_simulation(Federation(clients=3).options(), resumed=False)
+    run.write_config(config.to_run_config())
+    rows = [{"round": k + 1} for k in range(rounds)]
+    state = {"config": config.to_run_config(), "history": rows, "weights": torch.ones(1000)}
+    run.write_checkpoint(run.latest, state)
+    return run.latest
+
+
+def test_a_checkpoint_is_read_before_anything_starts(tmp_path: Path) -> None:
+    own = config(tmp_path)
+    file = checkpoint(run_path(own), own)
+    going = config(tmp_path, resume=str(file))
+    refuse_what_cannot_work(going, Federation())
+    for changes, said in (
+        ({"seed": 1}, "seed was 200, now 1"),
+        ({"num_server_rounds": 1}, "has finished 1 rounds already; ask for more"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            refuse_what_cannot_work(replace(going, **changes), Federation())
+    for kept in (0, 10, 900):
+        file.write_bytes(file.read_bytes()[:kept] if kept else b"")
+        with pytest.raises(ConfigError, match="it is no whole checkpoint"):
+            refuse_what_cannot_work(going, Federation())
+
+
+def test_more_actors_than_clients_or_cpus_are_not_started() -> None:
+    assert Federation(clients=1).ray_cpus() == 1
+    assert Federation(clients=1000).ray_cpus() == CPUS
+    assert Federation(clients=1, cpus_per_client=2, cpus=2).ray_cpus() == 2
+    assert "init-args-num-cpus" not in Federation(clients=1).options()
+
+
+def test_a_run_is_found_by_its_name_its_directory_and_as_the_last(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    paths = {}
+    for number, name in enumerate(("one", "two")):
+        own = config(tmp_path, **{"run-name": name})
+        paths[name] = run_path(own)
+        os.utime(checkpoint(paths[name], own), (number, number))
+    assert find_run("one", results) == find_run(str(paths["one"]), results) == paths["one"]
+    assert find_run("last", results) == paths["two"]
+    same = config(tmp_path, algorithm="cse_fsl")
+    checkpoint(run_path(same), same)
+    for named, said in (
+        ("one", "2 runs in .* have this name; give the directory of one"),
+        ("three", "there is no run of this name in"),
+        ("./three", "no directory of a run"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            find_run(named, results)
+    with pytest.raises(ConfigError, match="there is no run with a checkpoint"):
+        find_run("last", tmp_path / "nowhere")
+
+
+def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = config(tmp_path, seed=7, **{"num-server-rounds": 5})
+    file = checkpoint(run_path(own), own)
+    started: list[Any] = []
+
+    def simulate(*given: Any) -> Any:
+        started.append(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "simulate", simulate)
+    where = f"results-dir={tmp_path / 'results'}"
+    assert main(["run", where, "resume=last", "num-server-rounds=9"]) == 130
+    going, federation, _ = started[0]
+    assert going == replace(own, resume=str(file), num_server_rounds=9)
+    assert run_path(going) == file.parents[1]
+    assert federation.clients == 3
+    assert main(["run", where, "resume=one", "--clients", "5"]) == 2
+    assert main(["run", where, "resume=one", "seed=8"]) == 2
+    assert len(started) == 1
+
+
+def test_a_sweep_goes_on_from_its_runs_checkpoints(tmp_path: Path) -> None:
+    block = {"seed": [1, 2, 3], "results-dir": str(tmp_path), "num-server-rounds": 2}
+    one, two, three = combinations([block])
+    file = checkpoint(run_path(one.config), one.config)
+    checkpoint(run_path(two.config), two.config).write_text("cut off")
+    assert going_on(one, 3).config.resume == str(file)
+    assert going_on(one, 4) == one
+    assert going_on(two, 3) == two
+    assert going_on(three, 3) == three
+
+
+def test_a_sweeps_run_that_cannot_work_is_one_that_failed(tmp_path: Path) -> None:
+    class Silent:
+        def started(self, combination: Any) -> None: ...
+        def round_done(self, combination: Any, rows: Any) -> None: ...
+        def ended(self, outcome: Any) -> None: ...
+
+    block = {"dataset": "/nowhere", "results-dir": str(tmp_path)}
+    (outcome,) = sweep(combinations([block]), [Federation()], Silent())
+    assert outcome.failed
+    assert "does not exist" in outcome.summary["status"]
+
+
+def test_a_dry_run_says_what_a_run_would_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"results-dir={tmp_path / 'results'}", "run-name=one", "seed=3"]
+    assert main(["run", "--dry-run", "--clients", "3", *words]) == 0
+    said = capsys.readouterr().out
+    assert "3 clients with 479 to 479 examples" in said
+    assert "MiB a round, of 3 clients" in said
+    assert f"results: {run_path(config(tmp_path))}" in said.replace("\n", "")
+    assert "alpha" not in said  # it has no effect here
+    assert not (tmp_path / "results").exists()
