@@ -11,12 +11,12 @@ import argparse
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.progress import Nobody, Rows
 from fsl_sage_flwr.simulations.run import simulate
 
 MIB = 2**20
@@ -57,18 +57,19 @@ def main() -> None:
         before = on_disk(Path("/tmp/ray"))[0]
         print("round  server  actor  superlink    run  superlink's home    Ray  (MiB)")
 
-        def show(rows: list[dict[str, Any]]) -> None:
-            if len(rows) % 25 and len(rows) not in (1, 5):
-                return
-            memory, (run, home, ray) = resident(), on_disk(results, scratch, Path("/tmp/ray"))
-            print(
-                f"{len(rows):>5}  {memory['server']:>6.0f}  {memory['actor']:>5.0f}  "
-                f"{memory['superlink']:>9.0f}  {run:>5.1f}  {home:>16.1f}  {ray - before:>5.1f}",
-                flush=True,
-            )
+        class Sizes(Nobody):
+            def __call__(self, rows: Rows) -> None:
+                if len(rows) % 25 and len(rows) not in (1, 5):
+                    return
+                memory, (run, home, ray) = resident(), on_disk(results, scratch, Path("/tmp/ray"))
+                print(
+                    f"{len(rows):>5}  {memory['server']:>6.0f}  {memory['actor']:>5.0f}  "
+                    f"{memory['superlink']:>9.0f}  {run:>5.1f}  {home:>16.1f}  {ray - before:>5.1f}",
+                    flush=True,
+                )
 
         config = RunConfig(num_server_rounds=options.rounds, results_dir=str(results))
-        summary, _ = simulate(config, Federation(), show)
+        summary, _ = simulate(config, Federation(), Sizes())
         print({key: summary[key] for key in ("completed", "rounds", "final_accuracy", "seconds")})
 
 

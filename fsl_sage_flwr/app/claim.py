@@ -172,6 +172,11 @@ def started_by_command() -> bool:
     return TOKEN in os.environ
 
 
+def claimed_by_training(path: Path) -> Path:
+    """Return the file that a ServerApp writes as it begins in a run's directory."""
+    return _holder_file(path, TRAINING)
+
+
 def _is_held_by_our_command(path: Path) -> bool:
     token = os.environ.get(TOKEN)
     return bool(token) and _holder(path, COMMAND).get("token") == token

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from ..app.claim import claimed_by_training
 from ..app.results import RunDirectory
 from .headline import headline
 
@@ -27,11 +28,17 @@ HEADER = (
 
 Rows = list[dict[str, Any]]
 
+# What a ServerApp does next when it has written a file.
+STAGES = (
+    ("data and model", claimed_by_training),
+    ("first round", RunDirectory.history_of),
+)
+
 
 def follow(
     path: Path,
     status: Callable[[], str],
-    each_round: Callable[[Rows], None],
+    watcher: "Watcher",
     stop: Event | None = None,
 ) -> dict[str, Any]:
     """Watch a run until it has ended; return its summary.
@@ -43,8 +50,8 @@ def follow(
     status : callable
         Asks Flower for the run's status. It ends with ``failed`` if the run failed without
         writing a summary.
-    each_round : callable
-        Called after every round with the rows of the history so far.
+    watcher : Watcher
+        Is told of stages and rounds.
     stop : Event, optional
         Another thread sets this to stop the watching.
 
@@ -54,12 +61,16 @@ def follow(
         ``stop`` was set.
     """
     shown, heard, patience = 0, time.monotonic(), ASK_FLOWER_AFTER
+    began = time.time()
+    stages = list(STAGES)
     while True:
+        while stages and _written_since(began, stages[0][1](path)):
+            watcher.stage(stages.pop(0)[0])
         summary = _read_summary(path)
         rows = _read_rows(path)
         while shown < len(rows):
             shown += 1
-            each_round(rows[:shown])
+            watcher(rows[:shown])
             heard, patience = time.monotonic(), ASK_FLOWER_AFTER
         if summary.get("status", "running") != "running":
             return summary
@@ -76,6 +87,26 @@ def follow(
         time.sleep(LOOK_EVERY)
 
 
+class Watcher(Protocol):
+    """Is told what a run does."""
+
+    def stage(self, name: str) -> None:
+        """Be told what a run begins with, before its first round has ended."""
+
+    def __call__(self, rows: Rows) -> None:
+        """Be told after every round, with the rows of the history so far."""
+
+
+class Nobody:
+    """Is told, and does nothing."""
+
+    def stage(self, name: str) -> None:
+        """Do nothing."""
+
+    def __call__(self, rows: Rows) -> None:
+        """Do nothing."""
+
+
 class RoundLines:
     """Prints one line per round in the terminal, and below them what the run is doing.
 
@@ -89,7 +120,8 @@ class RoundLines:
 
     def __init__(self, console: Console, num_rounds: int) -> None:
         self._console, self._num_rounds = console, num_rounds
-        self._spinner = console.status("starting Flower and Ray …")
+        self._spinner = console.status("")
+        self._stages: list[tuple[str, float]] = []
 
     def __enter__(self) -> Self:
         self._spinner.__enter__()
@@ -98,16 +130,41 @@ class RoundLines:
     def __exit__(self, *error: Any) -> None:
         self._spinner.__exit__(*error)
 
+    def stage(self, name: str) -> None:
+        """Show what the run begins with."""
+        self._stages.append((name, time.monotonic()))
+        self._spinner.update(f"{name} …")
+
     def __call__(self, rows: Rows) -> None:
         """Print the line of the last row."""
         if len(rows) == 1:
+            self._print_stages()
             self._console.print(HEADER, style="bold", highlight=False)
         self._console.print(_line(rows[-1], self._num_rounds, rows), highlight=False)
-        self._spinner.update(f"round {rows[-1]['round'] + 1} of {self._num_rounds} …")
+        ended = rows[-1]["round"] >= self._num_rounds
+        doing = "ending" if ended else f"round {rows[-1]['round'] + 1} of {self._num_rounds}"
+        self._spinner.update(f"{doing} …")
+
+    def _print_stages(self) -> None:
+        ends = [begun for _, begun in self._stages[1:]]
+        took = [
+            f"{name} {end - begun:.1f} s"
+            for (name, begun), end in zip(self._stages, ends, strict=False)
+        ]
+        if took:
+            self._console.print(f"started: {', '.join(took)}", highlight=False, soft_wrap=True)
 
 
-def table(summary: dict[str, Any]) -> Table:
-    """Return the short table that is printed at the end of a run."""
+def table(summary: dict[str, Any], seconds_in_all: float) -> Table:
+    """Return the short table that is printed at the end of a run.
+
+    Parameters
+    ----------
+    summary : dict
+        The run's.
+    seconds_in_all : float
+        Since the command was given.
+    """
     result = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     what = "loss" if summary["final_accuracy"] is None else "accuracy"
     final, best = (
@@ -121,8 +178,13 @@ def table(summary: dict[str, Any]) -> Table:
     result.add_row("communication", f"{summary['comm_bytes'] / 2**20:.1f} MiB")
     reference = f"{summary['comm_bytes_reference'] / 2**20:.1f} MiB"
     result.add_row("as the paper counts it", reference)
-    result.add_row("seconds", f"{summary['seconds']:.1f}")
+    result.add_row("seconds of the rounds", f"{summary['seconds']:.1f}")
+    result.add_row("seconds in all", f"{seconds_in_all:.1f}")
     return result
+
+
+def _written_since(began: float, file: Path) -> bool:
+    return file.is_file() and file.stat().st_mtime >= began - 1
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
@@ -143,12 +205,14 @@ def _read_rows(path: Path) -> Rows:
 
 def _line(row: dict[str, Any], num_rounds: int, so_far: Rows) -> str:
     recent = [r["seconds"] for r in so_far[1:][-10:]] or [row["seconds"]]
+    # The first round waits for the clients' processes to start: it says nothing of the others.
+    known = len(so_far) > 1 or num_rounds == row["round"]
     left = (num_rounds - row["round"]) * sum(recent) / len(recent)
     accuracy = "" if math.isnan(row["test_accuracy"]) else f"{row['test_accuracy']:.2%}"
     line = (
         f"{row['round']:>5}/{num_rounds:<3}  {accuracy:>8}  "
         f"{row['test_loss']:>7.4f}  {row['comm_bytes'] / 2**20:>10.1f}  "
-        f"{row['seconds']:>7.1f}  {_duration(left)}"
+        f"{row['seconds']:>7.1f}  {_duration(left) if known else ''}"
     )
     return line if row["failures"] == 0 else f"{line}  ({row['failures']} clients failed)"
 

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -15,14 +14,14 @@ from ..app.results import RunDirectory
 from ..app.trackers import require
 from .app_directory import write_app
 from .federation import Federation
-from .progress import Rows, follow
+from .progress import Nobody, Watcher, follow
 from .superlink import SuperLink
 
 
 def simulate(
     config: RunConfig,
     federation: Federation,
-    each_round: Callable[[Rows], None] = lambda rows: None,
+    watcher: Watcher | None = None,
     stop: Event | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Run one simulation on a new SuperLink.
@@ -31,8 +30,8 @@ def simulate(
     ----------
     config, federation : RunConfig, Federation
         What to train, and with which clients and resources.
-    each_round : callable, optional
-        Called after every round with the rows of the history so far.
+    watcher : Watcher, optional
+        Is told what the run does.
     stop : Event, optional
         Another thread sets this to end everything and to raise ``KeyboardInterrupt``.
 
@@ -54,14 +53,14 @@ def simulate(
     require(config.tracker)
     with claim_for_command(config) as claim:
         config = replace(config, run_name=claim.path.name)
-        return _simulate(config, federation, claim, each_round, stop), claim.path
+        return _simulate(config, federation, claim, watcher or Nobody(), stop), claim.path
 
 
 def _simulate(
     config: RunConfig,
     federation: Federation,
     claim: Claim,
-    each_round: Callable[[Rows], None],
+    watcher: Watcher,
     stop: Event | None,
 ) -> dict[str, Any]:
     path = claim.path
@@ -74,6 +73,7 @@ def _simulate(
         run_config = directory / "run-config.toml"
         values = config.to_run_config().items()
         run_config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values))
+        watcher.stage("SuperLink")
         with SuperLink(
             directory,
             app,
@@ -81,9 +81,10 @@ def _simulate(
             federation.visible_gpus,
             claim.environment,
         ) as superlink:
+            watcher.stage("Ray and ServerApp")
             options = {**federation.options(), "init-args-num-cpus": federation.ray_cpus()}
             run_id = superlink.run(app, run_config, options)
-            summary = follow(path, lambda: superlink.status(run_id), each_round, stop)
+            summary = follow(path, lambda: superlink.status(run_id), watcher, stop)
         if not summary["completed"]:
             run.write_summary(summary)
             kept = path / "superlink.log"

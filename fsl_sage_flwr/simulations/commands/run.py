@@ -1,8 +1,10 @@
 """``fsl-sage run``: one simulation."""
 
 import argparse
+import time
 from dataclasses import replace
 
+import psutil
 from rich.console import Console
 
 from ...app.config import ConfigError, RunConfig
@@ -44,7 +46,7 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
         )  # fmt: skip
         return 1
     console.print()
-    console.print(table(summary))
+    console.print(table(summary, time.time() - psutil.Process().create_time()))
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
     return 0
 

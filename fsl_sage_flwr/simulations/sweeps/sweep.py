@@ -12,7 +12,7 @@ from ...app.config import ConfigError
 from ...app.trackers import TrackerError
 from ..federation import Federation
 from ..preflight import refuse_what_cannot_work
-from ..progress import Rows
+from ..progress import Nobody, Rows
 from ..run import simulate
 from ..superlink import FlowerError
 from .combinations import Combination
@@ -42,7 +42,7 @@ class Outcome:
         return not self.summary["completed"]
 
 
-class Watcher(Protocol):
+class SweepWatcher(Protocol):
     """Shows what happens in a sweep; several threads call it."""
 
     def started(self, combination: Combination) -> None:
@@ -55,10 +55,21 @@ class Watcher(Protocol):
         """Show that a run has ended."""
 
 
+class _OfOneRun(Nobody):
+    """Tells a sweep's watcher of the rounds of one of its runs."""
+
+    def __init__(self, combination: Combination, watcher: SweepWatcher) -> None:
+        self._combination, self._watcher = combination, watcher
+
+    def __call__(self, rows: Rows) -> None:
+        """Tell of a round."""
+        self._watcher.round_done(self._combination, rows)
+
+
 def sweep(
     combinations: Sequence[Combination],
     shares: Sequence[Federation],
-    watcher: Watcher,
+    watcher: SweepWatcher,
     federation_of: Callable[[Combination, Federation], Federation] = lambda _, share: share,
 ) -> list[Outcome]:
     """Run all combinations; as many run at a time as there are shares of the machine.
@@ -71,7 +82,7 @@ def sweep(
         What to run.
     shares : sequence of Federation
         Shares of the machine, one for each run at a time.
-    watcher : Watcher
+    watcher : SweepWatcher
         Shows the progress.
     federation_of : callable, optional
         Returns the federation of a run from the combination and its share.
@@ -130,14 +141,14 @@ def _wait(runs: Sequence[Future[Outcome]]) -> None:
 
 
 def _simulate(
-    combination: Combination, federation: Federation, watcher: Watcher, stop: Event
+    combination: Combination, federation: Federation, watcher: SweepWatcher, stop: Event
 ) -> tuple[Path | None, dict[str, Any]]:
     try:
         refuse_what_cannot_work(combination.config, federation)
         summary, path = simulate(
             combination.config,
             federation,
-            lambda rows: watcher.round_done(combination, rows),
+            _OfOneRun(combination, watcher),
             stop,
         )
     except (FlowerError, ConfigError, TrackerError, OSError) as error:

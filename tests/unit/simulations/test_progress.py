@@ -1,0 +1,90 @@
+"""What a run shows while it works."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fsl_sage_flwr.app.claim import claimed_by_training
+from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.simulations.progress import Nobody, RoundLines, Rows, follow, table
+
+
+def row(number: int, seconds: float = 2.0) -> dict[str, Any]:
+    return {
+        "round": number, "test_accuracy": 0.5, "test_loss": 1.0, "comm_bytes": 2**20 * number,
+        "seconds": seconds, "failures": 0,
+    }  # fmt: skip
+
+
+def shown(rounds: int, upto: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=120)
+    with RoundLines(console, rounds) as lines:
+        for name in ("SuperLink", "Ray and ServerApp", "first round"):
+            lines.stage(name)
+        for number in range(1, upto + 1):
+            lines([row(k, 60.0 if k == 1 else 2.0) for k in range(1, number + 1)])
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_stages_come_before_the_first_round_and_the_time_left_from_the_second() -> None:
+    said = shown(12, 3)
+    (stages,) = (line for line in said if line.startswith("started:"))
+    assert re.fullmatch(
+        r"started: SuperLink \d+\.\d s, Ray and ServerApp \d+\.\d s", stages.strip()
+    )
+    lines = [line for line in said if "/12" in line]
+    assert said.index(stages) < said.index(lines[0])
+    assert lines[0].rstrip().endswith("60.0")
+    assert lines[1].rstrip().endswith("0:20")
+    assert lines[2].rstrip().endswith("0:18")
+
+
+def test_there_is_no_round_after_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, seen = RoundLines(Console(file=io.StringIO()), 2), []
+    monkeypatch.setattr(lines._spinner, "update", seen.append)
+    lines([row(1)])
+    lines([row(1), row(2)])
+    assert seen == ["round 2 of 2 …", "ending …"]
+
+
+def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
+    run, told = RunDirectory(tmp_path), list[Any]()
+
+    class Watcher(Nobody):
+        def stage(self, name: str) -> None:
+            told.append(name)
+            if name == "data and model":
+                run.write_history([], [])
+            else:
+                run.append_history({"round": 1}, [])
+                run.append_history({"round": 2}, [])
+
+        def __call__(self, rows: Rows) -> None:
+            told.append(len(rows))
+            if len(rows) == 2:
+                run.write_summary({"status": "completed", "completed": True})
+
+    file = claimed_by_training(tmp_path)
+    file.parent.mkdir()
+    file.write_text(json.dumps({}))
+    assert follow(tmp_path, lambda: "running", Watcher())["completed"]
+    assert told == ["data and model", "first round", 1, 2]
+
+
+def test_both_kinds_of_seconds_are_named() -> None:
+    summary = {
+        "final_accuracy": 0.5, "final_loss": 1.0, "best_accuracy": 0.5, "best_loss": 1.0,
+        "best_round": 1, "comm_bytes": 0, "comm_bytes_reference": 0, "seconds": 4.0,
+    }  # fmt: skip
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table(summary, 9.5))
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert re.search(r"seconds of the rounds +4\.0", said)
+    assert re.search(r"seconds in all +9\.5", said)
