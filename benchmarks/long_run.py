@@ -64,7 +64,8 @@ def main() -> None:
                 memory, (run, home, ray) = resident(), on_disk(results, scratch, Path("/tmp/ray"))
                 print(
                     f"{len(rows):>5}  {memory['server']:>6.0f}  {memory['actor']:>5.0f}  "
-                    f"{memory['superlink']:>9.0f}  {run:>5.1f}  {home:>16.1f}  {ray - before:>5.1f}",
+                    f"{memory['superlink']:>9.0f}  {run:>5.1f}  {home:>16.1f}  "
+                    f"{ray - before:>5.1f}",
                     flush=True,
                 )
 

@@ -7,8 +7,8 @@ those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and
 :class:`SplitFedV2`, :class:`FullModelFedAvg`) on the server and a ClientApp from
 :func:`build_client_app` on the nodes; :func:`to_record` makes Flower's record of an evaluation,
 :class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them fewer
-(:func:`register_codec` adds a :class:`Codec`), and :func:`smashed_noise_mod` clips and noises what
-leaves a node.
+(:func:`register_codec` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves, and
+:func:`smashed_noise_mod` clips and noises what leaves a node.
 """
 
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ __all__ = [
     "HeronSfl",
     "LearningRateSchedule",
     "Objective",
+    "Recorder",
     "SplitError",
     "SplitFedV1",
     "SplitFedV2",

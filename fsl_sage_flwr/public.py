@@ -1,6 +1,7 @@
 """All public names; the package imports this file when one of them is asked for."""
 
 from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
+from .app.recorder import Recorder
 from .client_apps import build_client_app, smashed_noise_mod
 from .codecs import Codec, register_codec
 from .messages import CommunicationLedger, Compression
@@ -30,6 +31,7 @@ __all__ = [
     "HeronSfl",
     "LearningRateSchedule",
     "Objective",
+    "Recorder",
     "SplitError",
     "SplitFedV1",
     "SplitFedV2",

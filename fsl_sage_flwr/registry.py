@@ -114,6 +114,13 @@ def register_algorithm(algorithm: Algorithm[Any]) -> None:
     ALGORITHMS[algorithm.name] = algorithm
 
 
+def algorithm_of(strategy: Strategy) -> str:
+    """Return the name of the algorithm that a strategy is of; else the name of its class."""
+    module = type(strategy).__module__
+    names = [a.name for a in ALGORITHMS.values() if a.strategy.__module__ == module]
+    return names[0] if names else type(strategy).__name__
+
+
 def handlers() -> dict[str, Handler]:
     """Return what clients do, by message type, for every algorithm."""
     return {

@@ -7,13 +7,11 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from .app.assembly import build_strategy, build_task, build_test_batches, finish_of
-from .app.claim import claim_for_training, started_by_command
+from .app.claim import claim_for_training
 from .app.config import RunConfig
-from .app.provenance import of_this_process
-from .app.recorder import EnoughCommunicationError, Recorder
+from .app.going_on import checkpoint_for
+from .app.recorder import Recorder
 from .app.results import RunDirectory
-from .app.trackers import open_tracker
-from .strategies import DeadActorError, DivergedError
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -24,38 +22,26 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
-    with claim_for_training(config) as path:
+    with claim_for_training(config) as path, RunDirectory(path).reporting_failure():
         log.info("results: %s", path)
-        _train(grid, config, RunDirectory(path))
+        _train(grid, config, path)
 
 
-def _train(grid: Grid, config: RunConfig, directory: RunDirectory) -> None:
-    with (
-        directory.reporting_failure(),
-        open_tracker(config.tracker, directory.path, config.to_run_config()) as tracker,
-    ):
-        task = build_task(config)
-        strategy = build_strategy(config, task)
-        recorder = Recorder(
-            config, strategy, directory, build_test_batches(config), tracker, finish_of(config)
-        )
-        resumed = recorder.resume(Path(config.resume)) if config.resume else None
-        arrays = resumed or strategy.initial_arrays()
-        if not started_by_command():
-            directory.write_provenance(of_this_process(), resumed=bool(config.resume))
-        recorder.begin()
-        try:
-            result = strategy.start(
-                grid=grid,
-                initial_arrays=arrays,
-                num_rounds=config.num_server_rounds - strategy.rounds_done,
-                timeout=config.round_timeout,
-                evaluate_fn=recorder.end_round,
-            )
-        except EnoughCommunicationError as enough:
-            recorder.complete(enough.arrays)
-        except (DivergedError, DeadActorError):
-            recorder.save_last_good()
-            raise
-        else:
-            recorder.complete(result.arrays or arrays)
+def _train(grid: Grid, config: RunConfig, path: Path) -> None:
+    strategy = build_strategy(config, build_task(config))
+    recorder = Recorder(
+        strategy,
+        path,
+        build_test_batches(config),
+        settings=config.to_run_config(),
+        tracker=config.tracker,
+        checkpoint_interval=config.checkpoint_interval,
+        comm_threshold_mb=config.comm_threshold_mb,
+        finish=finish_of(config),
+    )
+    rounds, timeout = config.num_server_rounds, config.round_timeout
+    if config.resume:
+        saved = checkpoint_for(config, Path(config.resume))
+        recorder.go_on(grid, rounds, saved, timeout=timeout)
+    else:
+        recorder.train(grid, rounds, timeout=timeout)

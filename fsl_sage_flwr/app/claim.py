@@ -21,12 +21,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .config import ConfigError, RunConfig
-from .results import refuse_completed, run_path
+from .provenance import CLAIM
+from .run_path import refuse_completed, run_path
 
 FOLDER = ".locks"
 COMMAND, TRAINING = "command", "training"
-# This environment variable tells a ServerApp which command started it.
-TOKEN = "FSL_SAGE_CLAIM"
 # Seconds. A process normally needs only a moment to check the locks.
 LOOK_AT_MOST = 60.0
 
@@ -66,7 +65,7 @@ def claim_for_command(config: RunConfig) -> Iterator[Claim]:
             with _lock(path, TRAINING):
                 pass
         refuse_completed(replace(config, run_name=path.name))
-        yield Claim(path, {TOKEN: token})
+        yield Claim(path, {CLAIM: token})
 
 
 @contextmanager
@@ -167,18 +166,13 @@ def _take(path: Path, role: str, token: str = "") -> AbstractContextManager[obje
     return lock
 
 
-def started_by_command() -> bool:
-    """Tell whether this process is a ServerApp that a command of this package started."""
-    return TOKEN in os.environ
-
-
 def claimed_by_training(path: Path) -> Path:
     """Return the file that a ServerApp writes as it begins in a run's directory."""
     return _holder_file(path, TRAINING)
 
 
 def _is_held_by_our_command(path: Path) -> bool:
-    token = os.environ.get(TOKEN)
+    token = os.environ.get(CLAIM)
     return bool(token) and _holder(path, COMMAND).get("token") == token
 
 

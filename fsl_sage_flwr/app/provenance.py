@@ -11,6 +11,8 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
+# This environment variable tells a ServerApp which command started it.
+CLAIM = "FSL_SAGE_CLAIM"
 PACKAGES = {"package": "fsl-sage-flwr", "flwr": "flwr", "torch": "torch"}
 
 
@@ -33,6 +35,11 @@ def provenance(words: Sequence[str]) -> dict[str, str | int]:
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join([Path(program).name, *others]),
     }
+
+
+def started_by_command() -> bool:
+    """Tell whether this process is a ServerApp that a command of this package started."""
+    return CLAIM in os.environ
 
 
 def of_this_process() -> dict[str, str | int]:

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import ArrayRecord, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result
 
+from ..registry import algorithm_of
 from ..splitting import Evaluation
-from ..strategies import SplitStrategy, to_record
+from ..strategies import DeadActorError, DivergedError, SplitStrategy, to_record
 from ..task import Batch, Weights
-from .checkpoint import read_checkpoint
-from .config import RunConfig
+from .checkpoint import CheckpointError, read_checkpoint
+from .provenance import of_this_process, started_by_command
 from .results import RunDirectory
-from .trackers import Tracker
+from .trackers import Tracker, open_tracker, require
 
 log = logging.getLogger("flwr.fsl_sage")
+
+Setting = bool | int | float | str
 
 
 class EnoughCommunicationError(Exception):
@@ -31,40 +36,69 @@ class EnoughCommunicationError(Exception):
         self.arrays = arrays
 
 
+def settings_of(strategy: SplitStrategy) -> dict[str, Setting]:
+    """Return what tables and pictures call a run of somebody's own model by."""
+    task = strategy.task
+    return {
+        "algorithm": algorithm_of(strategy), "model": "own", "dataset": "own",
+        "distribution": "own", "seed": task.seed, "cut": task.model.cut,
+        "local-epochs": task.local_epochs,
+    }  # fmt: skip
+
+
 class Recorder:
-    """Evaluates, records and saves a round at its end, as Flower's ``evaluate_fn``.
+    """Trains with a strategy, and writes what a run of this package leaves.
+
+    That is the history of every round and client, checkpoints, a summary, the trained models and
+    what produced them: ``fsl-sage results``, ``plot`` and ``report`` read it.
 
     Parameters
     ----------
-    config : RunConfig
-        Written to ``config.json`` and into checkpoints.
     strategy : SplitStrategy
-        Its last round is recorded and its state is saved.
-    directory : RunDirectory
-        Where the files are written.
+        Is started, and saved after every round.
+    directory : Path or str
+        Where the files are written; it is made.
     test_batches : callable
         Returns the batches of the test split.
-    tracker : Tracker, optional
-        Receives every row of the history.
+    settings : Mapping, optional
+        Written to ``config.json`` and into checkpoints. Tables and pictures call a run by its
+        ``algorithm``, ``model``, ``dataset``, ``distribution`` and ``seed``.
+    tracker : str
+        Also shows the rounds there; see :mod:`fsl_sage_flwr.app.trackers`.
+    checkpoint_interval : int
+        Rounds between two checkpoints; 0: none is written.
+    comm_threshold_mb : float
+        MiB after which the run is complete; 0: none.
     finish : callable, optional
         From the trained weights and the directory to more figures for the summary; it writes
         what a completed run leaves. By default both halves and the merged model are written.
+
+    Examples
+    --------
+    >>> recorder = Recorder(strategy, "results/mine", lambda: test_batches)
+    >>> result = recorder.train(grid, num_rounds=20)
     """
 
     def __init__(
         self,
-        config: RunConfig,
         strategy: SplitStrategy,
-        directory: RunDirectory,
+        directory: Path | str,
         test_batches: Callable[[], Iterable[Batch]],
-        tracker: Tracker | None = None,
+        *,
+        settings: Mapping[str, Setting] | None = None,
+        tracker: str = "",
+        checkpoint_interval: int = 1,
+        comm_threshold_mb: float = 0.0,
         finish: Callable[[Weights, Path], Mapping[str, float]] | None = None,
     ) -> None:
-        self._config = config
+        require(tracker)
         self._strategy = strategy
-        self._directory = directory
+        self._directory = RunDirectory(Path(directory).expanduser())
         self._test_batches = test_batches
-        self._tracker = tracker or Tracker()
+        self._settings = dict(settings) if settings is not None else settings_of(strategy)
+        self._tracker_name, self._tracker = tracker, Tracker()
+        self._checkpoint_interval = checkpoint_interval
+        self._threshold = comm_threshold_mb * 2**20
         self._finish = finish
         self._figures: Mapping[str, float] = {}
         self._rows: list[dict[str, Any]] = []
@@ -73,11 +107,115 @@ class Recorder:
         self._bytes_before = strategy.ledger.by_kind()
         self._began = time.perf_counter()
         self._round_began = self._began
+        self._num_rounds = 0
         self._completed = False
 
-    def begin(self) -> None:
+    def train(
+        self,
+        grid: Grid,
+        num_rounds: int,
+        *,
+        timeout: float = 3600.0,
+        resume: Path | str | None = None,
+    ) -> Result:
+        """Train until ``num_rounds`` rounds are done in all.
+
+        Parameters
+        ----------
+        grid : Grid
+            Flower's.
+        num_rounds : int
+            With those before, if a run goes on.
+        timeout : float
+            Flower's argument: seconds for the answers of a round.
+        resume : Path or str, optional
+            A checkpoint to go on from.
+
+        Returns
+        -------
+        Result
+            Flower's; ``arrays`` has the averaged client half.
+
+        Raises
+        ------
+        FileExistsError
+            The directory has a completed run, and none is resumed.
+        CheckpointError
+            The checkpoint is missing or unreadable, has other settings, or enough rounds.
+        """
+        self._num_rounds = num_rounds
+        self._settings |= {"num-server-rounds": num_rounds}
+        if resume is not None:
+            self._refuse_other_settings(saved := read_checkpoint(Path(resume)))
+            return self.go_on(grid, num_rounds, saved, timeout=timeout)
+        if self._directory.is_completed():
+            raise FileExistsError(
+                f"{self._directory.path} has a completed run already; name another directory, or "
+                "give resume=…/checkpoints/latest.pt and more rounds"
+            )
+        return self._train(grid, self._strategy.initial_arrays(), timeout)
+
+    def go_on(
+        self, grid: Grid, num_rounds: int, saved: Mapping[str, Any], *, timeout: float = 3600.0
+    ) -> Result:
+        """Train on from a checkpoint that was read, whatever settings it has; return the result."""
+        self._num_rounds = num_rounds
+        self._strategy.load_state_dict(saved["strategy"])
+        self._rows, self._client_rows = list(saved["history"]), list(saved["clients"])
+        self._bytes_before = self._strategy.ledger.by_kind()
+        coded = not self._strategy.downlink.compression.is_none
+        log.warning(
+            "resumed after round %d; the clients' optimizer states%s are not in a checkpoint "
+            "and start anew",
+            self._strategy.rounds_done,
+            ", and what their codes have lost," if coded else "",
+        )
+        return self._train(grid, ArrayRecord(saved["client_half"]), timeout)
+
+    def _train(self, grid: Grid, arrays: ArrayRecord, timeout: float) -> Result:
+        directory = self._directory
+        with (
+            directory.reporting_failure(),
+            open_tracker(self._tracker_name, directory.path, self._settings) as self._tracker,
+        ):
+            self._begin()
+            try:
+                result: Result = self._strategy.start(
+                    grid=grid,
+                    initial_arrays=arrays,
+                    num_rounds=self._num_rounds - self._strategy.rounds_done,
+                    timeout=timeout,
+                    evaluate_fn=self.end_round,
+                )
+            except EnoughCommunicationError as enough:
+                result = Result(arrays=enough.arrays)
+            except (DivergedError, DeadActorError):
+                self._save_last_good()
+                raise
+            self._complete(result.arrays or arrays)
+        return result
+
+    def _refuse_other_settings(self, saved: Mapping[str, Any]) -> None:
+        theirs, free = saved["config"], ("num-server-rounds",)
+        differences = [
+            f"{key} was {theirs.get(key)!r}, now {self._settings.get(key)!r}"
+            for key in {**theirs, **self._settings}
+            if key not in free and theirs.get(key) != self._settings.get(key)
+        ]
+        if differences:
+            raise CheckpointError(f"resume: another configuration: {'; '.join(differences)}")
+        done = len(saved["history"])
+        if done >= self._num_rounds:
+            raise CheckpointError(
+                f"num_rounds = {self._num_rounds}: the checkpoint has finished {done} rounds "
+                "already; ask for more"
+            )
+
+    def _begin(self) -> None:
         """Write the configuration, and the earlier history if the run is resumed."""
-        self._directory.write_config(self._config.to_run_config())
+        if not started_by_command():
+            self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
+        self._directory.write_config(self._settings)
         self._directory.write_history(self._rows, self._client_rows)
         for row in self._rows:
             self._tracker.log(row)
@@ -110,34 +248,12 @@ class Recorder:
         self._tracker.log(row)
         self._log(row)
         self._save(arrays, is_best=is_best)
-        threshold = self._config.comm_threshold_mb * 2**20
-        if threshold and self._strategy.ledger.total >= threshold:
+        if self._threshold and self._strategy.ledger.total >= self._threshold:
             log.info("%.1f MiB reach comm-threshold-mb", self._strategy.ledger.total / 2**20)
             raise EnoughCommunicationError(arrays)
         return to_record(evaluation, "test")
 
-    def resume(self, checkpoint: Path) -> ArrayRecord:
-        """Load a checkpoint; return its client half.
-
-        Raises
-        ------
-        ConfigError
-            As :func:`~fsl_sage_flwr.app.checkpoint.read_checkpoint`.
-        """
-        saved = read_checkpoint(checkpoint, self._config)
-        self._strategy.load_state_dict(saved["strategy"])
-        self._rows, self._client_rows = saved["history"], saved["clients"]
-        self._bytes_before = self._strategy.ledger.by_kind()
-        coded = not self._config.codecs().is_none
-        log.warning(
-            "resumed after round %d; the clients' optimizer states%s are not in a checkpoint "
-            "and start anew",
-            self._strategy.rounds_done,
-            ", and what their codes have lost," if coded else "",
-        )
-        return ArrayRecord(saved["client_half"])
-
-    def complete(self, arrays: ArrayRecord) -> None:
+    def _complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""
         client, server = self._strategy.model_state(arrays)
         if self._finish is None:
@@ -195,14 +311,14 @@ class Recorder:
         accuracy = row["test_accuracy"]
         log.info(
             "round %d/%d: %sloss %.4f, %.1f MiB so far, %.1f s",
-            row["round"], self._config.num_server_rounds,
+            row["round"], self._num_rounds,
             "" if accuracy is None else f"accuracy {accuracy:.2%}, ".replace("%", " %"),
             row["test_loss"], row["comm_bytes"] / 2**20, row["seconds"],
         )  # fmt: skip
 
     def _save(self, arrays: ArrayRecord, *, is_best: bool) -> None:
-        interval, done = self._config.checkpoint_interval, self._rows[-1]["round"]
-        last = done == self._config.num_server_rounds
+        interval, done = self._checkpoint_interval, self._rows[-1]["round"]
+        last = done == self._num_rounds
         if interval == 0 or not (is_best or last or done % interval == 0):
             return
         state = self._state(arrays)
@@ -213,14 +329,14 @@ class Recorder:
 
     def _state(self, arrays: ArrayRecord) -> dict[str, Any]:
         return {
-            "config": self._config.to_run_config(),
+            "config": self._settings,
             "strategy": self._strategy.state_dict(),
             "client_half": dict(arrays.to_torch_state_dict()),
             "history": self._rows,
             "clients": self._client_rows,
         }
 
-    def save_last_good(self) -> None:
+    def _save_last_good(self) -> None:
         """Save the state after the last round, when training cannot continue.
 
         If a round was trained but not recorded, nothing is saved and the last checkpoint

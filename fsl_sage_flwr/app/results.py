@@ -5,14 +5,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
-from .config import ConfigError, RunConfig
 
 HISTORY_COLUMNS = (
     "round",
@@ -41,32 +39,6 @@ CLIENT_COLUMNS = (
     "failure",
 )  # fmt: skip
 SECONDS_COLUMNS = tuple(column for column in HISTORY_COLUMNS if column.endswith("seconds"))
-
-
-def run_path(config: RunConfig) -> Path:
-    """Return ``<results-dir>/<algorithm>/<model>/<dataset>-<distribution>/<run name>``."""
-    dataset = Path(config.dataset).name
-    name = config.run_name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{config.seed}"
-    root = Path(config.results_dir).expanduser().absolute()
-    model = Path(config.model).name  # a language model may be a directory
-    return root / config.algorithm / model / f"{dataset}-{config.distribution}" / name
-
-
-def refuse_completed(config: RunConfig) -> None:
-    """Refuse to overwrite a completed run, unless a run is resumed in its directory.
-
-    Raises
-    ------
-    ConfigError
-        The run's directory holds a completed run.
-    """
-    path = run_path(config)
-    summary = RunDirectory.summary_of(path)
-    if not config.resume and summary.is_file() and json.loads(summary.read_text())["completed"]:
-        raise ConfigError(
-            f"run-name = {config.run_name!r}: {path} holds a completed run already; choose "
-            "another name, or remove it"
-        )
 
 
 class RunDirectory:
@@ -134,6 +106,11 @@ class RunDirectory:
     def best(self) -> Path:
         """Checkpoint of the best round: most accuracy, or else the least loss."""
         return self.path / "checkpoints" / "best.pt"
+
+    def is_completed(self) -> bool:
+        """Whether the directory has a run that reached its end."""
+        file = self.summary_of(self.path)
+        return file.is_file() and bool(json.loads(file.read_text())["completed"])
 
     @contextmanager
     def reporting_failure(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from ..app.assembly import build_task
 from ..app.config import RunConfig, all_defaults
 from ..app.forecast import coded_cut
-from ..app.results import run_path
+from ..app.run_path import run_path
 from ..registry import ALGORITHMS
 from ..splitting import Workload, cut_of
 from ..task import ClientIdentity, SplitTask

@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 
 from ..app.assembly import check_task
-from ..app.checkpoint import read_checkpoint
+from ..app.checkpoint import CheckpointError
 from ..app.config import ConfigError, RunConfig
-from ..app.results import RunDirectory, run_path
+from ..app.going_on import checkpoint_for
+from ..app.results import RunDirectory
+from ..app.run_path import run_path
 from ..data import DatasetError
 from ..language import LanguageModelError
 from ..splitting import SplitError
@@ -27,11 +29,11 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     """
     _check_machine(config, federation)
     _check_results(config)
-    if config.resume:
-        read_checkpoint(Path(config.resume), config)
     try:
+        if config.resume:
+            checkpoint_for(config, Path(config.resume))
         check_task(config, federation.clients)
-    except (DatasetError, LanguageModelError, SplitError) as error:
+    except (CheckpointError, DatasetError, LanguageModelError, SplitError) as error:
         raise ConfigError(str(error)) from error
 
 

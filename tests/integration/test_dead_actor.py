@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.app.results import run_path
+from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.run import simulate
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from ..language import save_small_model
-from .commands import ROOT
+from .commands import ROOT, fsl_sage
 from .other_project import run_example
 
 pytestmark = pytest.mark.integration
@@ -25,8 +25,12 @@ def test_example_is_a_hundred_lines(name: str) -> None:
 
 
 def test_example_runs_with_the_wheel_alone(tmp_path: Path) -> None:
-    said = run_example("own-model", tmp_path, f"results='{tmp_path}'", 39518)
-    assert (tmp_path / "net.pt").is_file(), said
+    results = tmp_path / "results" / "one"
+    said = run_example("own-model", tmp_path, f"results='{results}'", 39518)
+    assert (results / "full_model.pt").is_file(), said
+    report = fsl_sage("report", str(results.parent), cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert "FSL-SAGE" in (results.parent / "report.html").read_text()
 
     sys.path.insert(0, str(EXAMPLE))
     try:
@@ -34,7 +38,7 @@ def test_example_runs_with_the_wheel_alone(tmp_path: Path) -> None:
     finally:
         sys.path.remove(str(EXAMPLE))
     net = Net()
-    net.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True), strict=True)
+    net.load_state_dict(torch.load(results / "full_model.pt", weights_only=True), strict=True)
     inputs, labels = data(test=True)
     scores = net.eval()(inputs)
     assert (scores.argmax(1) == labels).float().mean() > 0.93

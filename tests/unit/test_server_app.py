@@ -9,9 +9,11 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.app.checkpoint import CheckpointError
 from fsl_sage_flwr.app.claim import claim_for_command
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import HISTORY_COLUMNS, run_path
+from fsl_sage_flwr.app.results import HISTORY_COLUMNS
+from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.registry import ALGORITHMS
@@ -137,14 +139,14 @@ def test_a_key_of_this_run_is_compared_even_where_it_changes_nothing(
     tmp_path: Path, latest: str
 ) -> None:
     other = {"distribution": "iid", "alpha": 0.7, "num-server-rounds": 3, "resume": latest}
-    with pytest.raises(ConfigError, match=r"another configuration: alpha was 1\.0, now 0\.7"):
+    with pytest.raises(CheckpointError, match=r"another configuration: alpha was 1\.0, now 0\.7"):
         run(tmp_path / "on", **other)
 
 
 def test_checkpoint_of_another_configuration_is_refused_by_name(
     tmp_path: Path, latest: str
 ) -> None:
-    with pytest.raises(ConfigError, match="another configuration: batch-size was 25, now 128"):
+    with pytest.raises(CheckpointError, match="another configuration: batch-size was 25, now 128"):
         run(tmp_path / "on", **{"num-server-rounds": 3, "batch-size": 128, "resume": latest})
     summary = summary_of(run_directory(tmp_path / "on"))
     assert summary["completed"] is False
@@ -152,9 +154,9 @@ def test_checkpoint_of_another_configuration_is_refused_by_name(
 
 
 def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path, latest: str) -> None:
-    with pytest.raises(ConfigError, match="has finished 2 rounds already"):
+    with pytest.raises(CheckpointError, match="has finished 2 rounds already"):
         run(tmp_path / "on", resume=latest)
-    with pytest.raises(ConfigError, match="there is no such checkpoint file"):
+    with pytest.raises(CheckpointError, match="there is no such checkpoint file"):
         run(tmp_path / "off", resume=str(tmp_path / "nothing.pt"))
 
 
@@ -178,7 +180,7 @@ def test_a_cosine_that_ends_with_the_run_cannot_be_lengthened(
     if goes_on:
         assert summary_of(run(tmp_path / "more", **longer))["rounds"] == 2
     else:
-        with pytest.raises(ConfigError, match="num-server-rounds was 1, now 2"):
+        with pytest.raises(CheckpointError, match="num-server-rounds was 1, now 2"):
             run(tmp_path / "more", **longer)
 
 

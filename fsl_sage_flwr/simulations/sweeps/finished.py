@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...app.checkpoint import read_checkpoint
+from ...app.checkpoint import CheckpointError
 from ...app.config import ConfigError, RunConfig
-from ...app.results import RunDirectory, run_path
+from ...app.going_on import checkpoint_for
+from ...app.results import RunDirectory
+from ...app.run_path import run_path
 from .combinations import Combination, identity
 
 
@@ -47,8 +49,8 @@ def going_on(run: Combination, clients: int) -> Combination:
     if _read(RunDirectory.federation_of(path)).get("num-supernodes") != clients:
         return run
     try:
-        read_checkpoint(checkpoint, run.config)
-    except ConfigError:  # none, or not of this configuration: it begins again
+        checkpoint_for(run.config, checkpoint)
+    except CheckpointError:  # none, or not of this configuration: it begins again
         return run
     return replace(run, config=replace(run.config, resume=str(checkpoint)))
 

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from fsl_sage_flwr.app import claim
-from fsl_sage_flwr.app.claim import TOKEN, claim_for_command, claim_for_training
+from fsl_sage_flwr.app.claim import CLAIM, claim_for_command, claim_for_training
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import RunDirectory, run_path
+from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.app.run_path import run_path
 
 # This process has imported everything: a new one, or a fork server, takes seconds for that.
 PROCESSES = multiprocessing.get_context("fork")
@@ -147,10 +148,10 @@ def test_a_command_lets_its_own_server_app_in_and_no_other(
 ) -> None:
     with claim_for_command(named) as held:
         for token in ("", "somebody-else's"):
-            monkeypatch.setenv(TOKEN, token)
+            monkeypatch.setenv(CLAIM, token)
             with pytest.raises(ConfigError, match="another run is at work"):
                 claim_for_training(named).__enter__()
-        monkeypatch.setenv(TOKEN, held.environment[TOKEN])
+        monkeypatch.setenv(CLAIM, held.environment[CLAIM])
         with claim_for_training(named) as path:
             assert path == held.path
             # Its twin, in a deployment that was started again: the first still trains.
@@ -164,7 +165,7 @@ def test_a_killed_command_leaves_a_server_app_that_holds_the_directory(
     command = Wanting(claim_for_command, named)
     command.answer()
     file = run_path(named) / claim.FOLDER / "command.json"
-    monkeypatch.setenv(TOKEN, json.loads(file.read_text())["token"])
+    monkeypatch.setenv(CLAIM, json.loads(file.read_text())["token"])
     with claim_for_training(named):
         os.kill(command.pid, signal.SIGKILL)
         command.process.join(60)

@@ -12,9 +12,8 @@ from fsl_sage_flwr.app.results import (
     CLIENT_COLUMNS,
     HISTORY_COLUMNS,
     RunDirectory,
-    refuse_completed,
-    run_path,
 )
+from fsl_sage_flwr.app.run_path import refuse_completed, run_path
 from fsl_sage_flwr.messages.ledger import COLUMNS
 from fsl_sage_flwr.strategies import ClientRound
 

@@ -18,7 +18,7 @@ SUMMARY: dict[str, Any] = {
 
 def said(summary: dict[str, Any]) -> list[str]:
     console = Console(record=True, width=80)
-    console.print(table(summary))
+    console.print(table(summary, 9.5))
     return [" ".join(line.split()) for line in console.export_text().splitlines()]
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import RunDirectory, run_path
+from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.commands import run as command
 from fsl_sage_flwr.simulations.federation import Federation

@@ -1,0 +1,92 @@
+"""A run of somebody's own model leaves what the package's own runs leave."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fsl_sage_flwr import Recorder
+from fsl_sage_flwr.app.checkpoint import CheckpointError
+from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.app.trackers import TrackerError
+from fsl_sage_flwr.simulations import load_results
+from fsl_sage_flwr.simulations.comparison import compare
+from fsl_sage_flwr.simulations.load_results import read_runs
+from fsl_sage_flwr.simulations.report import report_page
+from fsl_sage_flwr.simulations.result_table import format_table
+from fsl_sage_flwr.strategies import CseFsl
+from fsl_sage_flwr.strategies.split_strategy import TrainingFailedError
+
+from ...memory_grid import MemoryGrid
+from ...runs import assert_same
+from ...tasks import CLIENTS, client_of, small_app, small_batches, small_task
+
+
+def recorder(directory: Path, **changes: Any) -> tuple[Recorder, CseFsl]:
+    strategy = CseFsl(small_task(), keep_optimizer_state=False)
+    batches = list(small_batches(client_of(0), 9))
+    return Recorder(strategy, directory, lambda: batches, **changes), strategy
+
+
+def nodes() -> MemoryGrid:
+    return MemoryGrid(small_app(), CLIENTS)
+
+
+def test_two_lines_leave_a_run_that_tables_and_the_report_read(tmp_path: Path) -> None:
+    own, strategy = recorder(tmp_path / "results" / "one")
+    result = own.train(nodes(), num_rounds=3)
+    run = tmp_path / "results" / "one"
+    found = load_results(tmp_path / "results")
+    assert list(found["round"]) == [1, 2, 3]
+    assert list(found["comm_bytes"])[-1] == strategy.ledger.total
+    assert set(found["algorithm"]) == {"cse_fsl"}
+    assert "CSE-FSL" in format_table(compare(found), "markdown")
+    page = report_page(tmp_path, read_runs(tmp_path), compare(found), 100.0)
+    assert "CSE-FSL" in page
+    assert result.arrays is not None
+    client, server = strategy.model_state(result.arrays)
+    assert_same(torch.load(run / "full_model.pt", weights_only=True), {**client, **server})
+    assert json.loads(RunDirectory.provenance_of(run).read_text())["torch"]
+    assert json.loads(RunDirectory.summary_of(run).read_text())["completed"]
+
+
+def test_a_run_goes_on_to_what_it_would_have_been(tmp_path: Path) -> None:
+    whole, _ = recorder(tmp_path / "whole")
+    expected = whole.train(nodes(), 4).arrays
+    part, _ = recorder(tmp_path / "part")
+    part.train(nodes(), 2)
+    rest, _ = recorder(tmp_path / "part")
+    checkpoint = tmp_path / "part" / "checkpoints" / "latest.pt"
+    result = rest.train(nodes(), 4, resume=checkpoint)
+    assert expected is not None
+    assert_same(result.arrays, expected)
+    assert list(load_results(tmp_path / "part")["round"]) == [1, 2, 3, 4]
+    provenance = json.loads(RunDirectory.provenance_of(tmp_path / "part").read_text())
+    assert "resumes" in provenance
+
+    other, _ = recorder(tmp_path / "part", settings={"model": "another"})
+    with pytest.raises(CheckpointError, match="model was 'own', now 'another'"):
+        other.train(nodes(), 9, resume=checkpoint)
+    again, _ = recorder(tmp_path / "part")
+    with pytest.raises(CheckpointError, match="has finished 4 rounds already; ask for more"):
+        again.train(nodes(), 4, resume=checkpoint)
+    with pytest.raises(FileExistsError, match="has a completed run already"):
+        again.train(nodes(), 4)
+
+
+def test_a_failed_run_says_so_and_a_threshold_completes_one(tmp_path: Path) -> None:
+    own, _ = recorder(tmp_path / "failed")
+    with pytest.raises(TrainingFailedError):
+        own.train(MemoryGrid(small_app(), 0), 4)
+    summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text())
+    assert not summary["completed"]
+    few, _ = recorder(tmp_path / "few", comm_threshold_mb=1e-6)
+    assert few.train(nodes(), 5).arrays is not None
+    assert list(load_results(tmp_path / "few")["round"]) == [1]
+
+
+def test_an_unknown_tracker_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(TrackerError, match="is not installed"):
+        recorder(tmp_path, tracker="no_such_tracker")
