@@ -28,7 +28,7 @@ def results_table(comparison: Comparison) -> pd.DataFrame:
     """
     runs = run_figures(comparison)
     keys = list(comparison.settings)
-    figures = [column.figure for column in _columns(comparison)]
+    figures = [column.figure for column in columns_of(comparison)]
     by_seed = runs.groupby([*keys, "seed"], dropna=False, sort=False)[figures]
     seeds = by_seed.mean().reset_index()
     groups = seeds.groupby(keys, dropna=False, sort=False)
@@ -49,7 +49,7 @@ def readable_table(comparison: Comparison) -> pd.DataFrame:
         name = label_of if key == "algorithm" else value_text
         text[key] = [name(value) for value in table[key]]
     text["seeds"] = table["seeds"].astype(str)
-    for column in _columns(comparison):
+    for column in columns_of(comparison):
         pairs = zip(table[f"{column.figure}_mean"], table[f"{column.figure}_std"], strict=True)
         text[column.heading] = [column.cell(mean, std) for mean, std in pairs]
         if column.figure.endswith("to_target"):
@@ -81,30 +81,34 @@ def format_table(comparison: Comparison, how: TableFormat) -> str:
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
+    """A figure of the table: its name in :func:`run_figures`, its heading, and its text."""
+
     figure: str
     heading: str
     number: Callable[[float], str]
 
     def cell(self, mean: float, std: float) -> str:
+        """Return a mean with its deviation, which is NaN for one seed."""
         if math.isnan(mean):
             return "–"
         return self.number(mean) if math.isnan(std) else f"{self.number(mean)} ± {self.number(std)}"
 
 
-def _columns(comparison: Comparison) -> list[_Column]:
+def columns_of(comparison: Comparison) -> list[Column]:
+    """Return the figures of a comparison, in the order of the table."""
     measure, budget = comparison.measure, f"{mib(comparison.budget)} MiB"
     target, name = measure.text(comparison.target), measure.name
     unit = " (%)" if measure.in_percent else ""
     return [
-        _Column(f"final_{name}", f"final {measure.heading}", measure.number),
-        _Column(f"best_{name}", f"best {measure.heading}", measure.number),
-        _Column("bytes_to_target", f"MiB to {target}", _mibs),
-        _Column("rounds_to_target", f"rounds to {target}", _plain),
-        _Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number),
-        _Column("bytes", "MiB in all", _mibs),
-        _Column("rounds", "rounds", _plain),
-        _Column("seconds", "seconds", _seconds),
+        Column(f"final_{name}", f"final {measure.heading}", measure.number),
+        Column(f"best_{name}", f"best {measure.heading}", measure.number),
+        Column("bytes_to_target", f"MiB to {target}", _mibs),
+        Column("rounds_to_target", f"rounds to {target}", _plain),
+        Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number),
+        Column("bytes", "MiB in all", _mibs),
+        Column("rounds", "rounds", _plain),
+        Column("seconds", "seconds", _seconds),
     ]
 
 

@@ -16,6 +16,11 @@ BANDWIDTH = 100.0
 def add_comparison_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the directory, the target, the budget and the counting of bytes."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
+    add_counting_options(parser)
+
+
+def add_counting_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the target, the budget and the counting of bytes."""
     parser.add_argument(
         "--target", type=_above_zero, metavar="ACC",
         help="target accuracy, 0 to 1, or perplexity or loss, whose cost is reported (the best "
