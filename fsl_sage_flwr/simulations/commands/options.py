@@ -9,14 +9,20 @@ from rich.console import Console
 
 from ...app.config import ConfigError
 from ..comparison import MIB, Comparison, Count, compare
+from ..spread import Spread
 
 BANDWIDTH = 100.0
 
 
 def add_comparison_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the directory, the target, the budget and the counting of bytes."""
+    """Add the options for the directory, the target, the budget, the bytes and the spread."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
     add_counting_options(parser)
+    parser.add_argument(
+        "--spread", choices=get_args(Spread), default="deviation",
+        help="what is given beside a mean over seeds: the standard deviation, or the 95 %% "
+        "confidence interval of the mean (deviation)",
+    )  # fmt: skip
 
 
 def add_counting_options(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +53,9 @@ def add_bandwidth_option(parser: argparse.ArgumentParser) -> None:
 def comparison_of(options: argparse.Namespace, results: pd.DataFrame) -> Comparison:
     """Return the comparison of the results that the options describe."""
     budget = None if options.budget_mib is None else options.budget_mib * MIB
-    return compare(results, target=options.target, budget=budget, count=options.count)
+    return compare(
+        results, target=options.target, budget=budget, count=options.count, spread=options.spread
+    )
 
 
 def write(path: Path, content: bytes) -> None:
