@@ -4,7 +4,17 @@ import sys
 from importlib.util import find_spec
 
 # The extra `command` in pyproject.toml.
-NEEDED = ("jinja2", "matplotlib", "pandas", "plotext", "psutil", "rich", "scipy", "tabulate")
+NEEDED = (
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "plotext",
+    "plotly",
+    "psutil",
+    "rich",
+    "scipy",
+    "tabulate",
+)
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """``fsl-sage report``: one HTML page."""
 
 import argparse
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def _report(options: argparse.Namespace, console: Console, errors: Console) -> i
 
     runs = read_runs(options.directory)
     comparison = comparison_of(options, rows_of(runs))
-    page = report_page(options.directory, runs, comparison, options.bandwidth)
+    now = datetime.now().astimezone()
+    page = report_page(options.directory, runs, comparison, options.bandwidth, now)
     path = options.out or options.directory / "report.html"
     write(path, page.encode())
     say(console, str(path))

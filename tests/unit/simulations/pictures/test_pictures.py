@@ -12,6 +12,7 @@ from fsl_sage_flwr.simulations.pictures import KINDS, NothingToDrawError, draw, 
 from fsl_sage_flwr.simulations.pictures.against_alpha import skew_of
 from fsl_sage_flwr.simulations.pictures.byte_kinds import sent_bytes
 from fsl_sage_flwr.simulations.pictures.curves import mean_curve
+from fsl_sage_flwr.simulations.pictures.dark import fit_to_scheme
 from fsl_sage_flwr.simulations.pictures.panels import panels_of
 from fsl_sage_flwr.simulations.pictures.scatter import best_points
 from fsl_sage_flwr.simulations.pictures.style import byte_unit, styles
@@ -280,3 +281,16 @@ def test_bytes_are_stacked_by_kind(tmp_path):
     tops = [max(point[1] for point in area.get_paths()[0].vertices) for area in ax.collections]
     assert max(tops) == pytest.approx(16)
     assert ax.get_ylabel() == "communication (MiB)"
+
+
+def test_an_svg_for_a_dark_page_is_the_same_svg_with_more_rules(tmp_path):
+    make_run(tmp_path, [0.5, 0.75], algorithm="fed_avg")
+    svg = encoded(draw("accuracy-rounds", compare(load_results(tmp_path)), 100.0), "svg")
+    root = ElementTree.fromstring(fit_to_scheme(svg))
+    assert root[0].tag.endswith("style")
+    assert "prefers-color-scheme: dark" in root[0].text
+    assert len(root) == len(ElementTree.fromstring(svg)) + 1
+    # Every colour that the rules are about is one that matplotlib wrote.
+    for rule in ("fill: #ffffff", "stroke: #000000", "stroke: #d9d9d9", "stroke: #555555"):
+        assert rule in root[0].text
+        assert rule.encode() in svg
