@@ -70,7 +70,9 @@ def view(runs: Sequence[Run], console: Console) -> ConsoleRenderable:
     newest = sorted(runs, key=last_change, reverse=True)
     order = sorted(newest, key=lambda run: state_of(run) != "running")
     left = console.height - OTHER_LINES
-    shown = order[: max(1, min(MOST_CURVES, left - SMALLEST[1]))]
+    chosen = order[: max(1, min(MOST_CURVES, left - SMALLEST[1]))]
+    # By name, so that a curve keeps its colour while the runs take turns in writing.
+    shown = sorted(chosen, key=lambda run: run.name)
     plot = curves(shown, console.width - 1, left - len(shown))
     names = _short([run.name for run in shown], console.width - COLUMNS_BESIDE_NAMES)
     marked = [Text.assemble(m, " ", name) for m, name in zip(marks(len(shown)), names, strict=True)]

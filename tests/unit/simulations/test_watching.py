@@ -90,7 +90,7 @@ def test_without_a_terminal_only_the_end_is_printed(tmp_path):
     assert printed(console).endswith("\n")
 
 
-def test_the_view_fits_and_what_runs_is_first(tmp_path, monkeypatch):
+def test_the_view_fits_and_what_runs_is_in_it(tmp_path, monkeypatch):
     console = Console(file=io.StringIO(), width=100, height=30)
     for seed in range(40):
         make_run(tmp_path, [0.5, 0.6], seed=seed, distribution="noniid_dirichlet", model="resnet18")
@@ -100,9 +100,11 @@ def test_the_view_fits_and_what_runs_is_first(tmp_path, monkeypatch):
     lines = printed(console).splitlines()
     assert len(lines) < console.height
     assert all(len(line) <= console.width for line in lines)
-    (first,) = [line for line in lines if "running" in line]
-    assert "at-work" in first
-    assert first == lines[[i for i, line in enumerate(lines) if "rounds" in line][-1] + 1]
+    (running,) = [line for line in lines if "running" in line]
+    assert "at-work" in running
+    names = [line.split()[1] for line in lines if line.startswith("━━")]
+    assert len(names) == 12
+    assert names == sorted(names)
     assert "and 29 more: fsl-sage runs" in printed(console)
 
 
