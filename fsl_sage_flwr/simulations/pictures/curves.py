@@ -181,8 +181,8 @@ def _mark(
                 linestyle="-" if everyone else (0, (4.0, 3.0)))  # fmt: skip
         if not everyone:
             # At the foot, where no other mark is.
-            ax.annotate(f"{len(reached)}/{len(runs)}", (cost, bottom), xytext=(2, 3),
-                        textcoords="offset points", fontsize=6.0, color=style.colour,
+            ax.annotate(f"{len(reached)}/{len(runs)}", (cost, bottom), xytext=(-2, 3),
+                        textcoords="offset points", ha="right", fontsize=6.0, color=style.colour,
                         zorder=4)  # fmt: skip
         ax.plot([cost], [height], marker=style.marker, markersize=1.4 * style.size,
                 markerfacecolor="white", markeredgecolor=style.colour, markeredgewidth=1.0,
