@@ -6,7 +6,17 @@ from importlib.util import find_spec
 from .command_line import parser
 
 # The extra `command` in pyproject.toml.
-NEEDED = ("jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate")
+NEEDED = (
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "plotext",
+    "plotly",
+    "psutil",
+    "rich",
+    "scipy",
+    "tabulate",
+)
 
 
 def main() -> int:

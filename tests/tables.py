@@ -23,11 +23,14 @@ def write_split(
     image: str = "image",
     label: str = "label",
     classes: int | None = 3,
+    names: Sequence[str] = (),
     more: dict[str, list[Any]] | None = None,
 ) -> str:
     """Write a split as a parquet file, labels as ClassLabel unless ``classes`` is None."""
     folder.mkdir(exist_ok=True)
     kind = datasets.Value("int64") if classes is None else datasets.ClassLabel(num_classes=classes)
+    if names:
+        kind = datasets.ClassLabel(names=list(names))
     columns = {image: [Image.fromarray(a) for a in images], label: list(labels), **(more or {})}
     features = {image: datasets.Image(), label: kind}
     for name, values in (more or {}).items():

@@ -152,6 +152,8 @@ def _read(
     image, label = _columns(tables[0], entry, name)
     labels = [_labels(table, label, name) for table in tables]
     classes = _classes(tables[0].features[label], labels, name, counted=counted)
+    feature = tables[0].features[label]
+    names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
     shape = entry.image_shape or _shape(tables, image, name)
     return [
         ImageDataset(
@@ -162,6 +164,7 @@ def _read(
             column=image,
             id_column=_id_column(table, entry),
             fitted=entry.image_shape is not None,
+            class_names=names,
         )
         for table, own_labels in zip(tables, labels, strict=True)
     ]

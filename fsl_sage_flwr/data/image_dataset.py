@@ -39,6 +39,8 @@ class ImageDataset:
         True: every image of the table is resized, centre-cropped and made grey or colour, so
         that it has ``image_shape``. False: an image of another size is refused, and so is a
         colour image in a grey dataset.
+    class_names : tuple of str
+        What the labels are called; empty if the data do not say so.
     """
 
     labels: Tensor
@@ -48,6 +50,7 @@ class ImageDataset:
     column: str = ""
     id_column: str = ""
     fitted: bool = False
+    class_names: tuple[str, ...] = ()
 
     def decode(self, indices: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Return (uint8 images ``(n, C, H, W)``, labels ``(n,)``) of some or all rows.

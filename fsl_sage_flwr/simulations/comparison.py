@@ -9,6 +9,7 @@ import pandas as pd
 from .differences import differing_settings, without_what_has_no_effect
 from .load_results import HEAD_SIZE, ResultsError
 from .measure import Measure, measure_of
+from .spread import Spread
 
 Count = Literal["measured", "reference"]
 COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
@@ -37,6 +38,9 @@ class Comparison:
     count : str
         ``measured``: the bytes of all messages; ``reference``: bytes counted as in published
         figures.
+    spread : {"deviation", "confidence"}
+        What stands behind ``±`` in tables, and what bars and bands in pictures are: the standard
+        deviation over the seeds, or the 95 % confidence interval of their mean.
     notes : tuple of str
         One line each about the runs left out, the counting, the target and the budget.
     """
@@ -47,6 +51,7 @@ class Comparison:
     target: float
     budget: float
     count: Count
+    spread: Spread
     notes: tuple[str, ...]
 
 
@@ -56,6 +61,7 @@ def compare(
     target: float | None = None,
     budget: float | None = None,
     count: Count = "measured",
+    spread: Spread = "deviation",
 ) -> Comparison:
     """Return a comparison of results, with defaults for the target and the budget.
 
@@ -70,6 +76,8 @@ def compare(
         Bytes. By default the smallest total of the runs.
     count : {"measured", "reference"}
         Which bytes to count.
+    spread : {"deviation", "confidence"}
+        What is given beside a mean over seeds.
 
     Raises
     ------
@@ -101,7 +109,7 @@ def compare(
     if budget is None:
         budget = float(rounds.groupby("run")["bytes"].max().min())
         notes.append(f"budget: {mib(budget)} MiB, the smallest total of the compared runs")
-    return Comparison(rounds, tuple(settings), measure, target, budget, count, tuple(notes))
+    return Comparison(rounds, tuple(settings), measure, target, budget, count, spread, tuple(notes))
 
 
 def mib(count: float) -> str:

@@ -1,11 +1,13 @@
 """Count and draw how many examples of each label each client has."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -13,9 +15,29 @@ from numpy.typing import NDArray
 from ..app.assembly import distribution_of
 from ..app.config import RunConfig
 from ..data import load_images, partition_indices
+from .pictures.style import DOTS_PER_INCH, PAGE, picture_style
 
 MOST_COLOURS = 20
-MOST_INCHES = 40.0
+# Above so many labels their names would be too small to be read.
+MOST_NAMES = 100
+# Inches.
+HEIGHT_OF_CLIENT, HEIGHT_OF_LABEL, LOWEST, MOST_INCHES = 0.17, 0.14, 2.2, 40.0
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a dataset is divided among clients.
+
+    Attributes
+    ----------
+    counts : array
+        ``(clients, labels)``, int64: each client's examples by label.
+    class_names : tuple of str
+        What the labels are called; empty if the data do not say so.
+    """
+
+    counts: NDArray[np.int64]
+    class_names: tuple[str, ...] = ()
 
 
 def label_counts(
@@ -41,8 +63,8 @@ def label_counts(
     return np.stack([np.bincount(values[list(rows)], minlength=num_classes) for rows in parts])
 
 
-def counts_of(config: RunConfig, clients: int) -> NDArray[np.int64]:
-    """Return the label counts of the division that a run of this configuration trains on.
+def division_of(config: RunConfig, clients: int) -> Division:
+    """Return the division that a run of this configuration trains on.
 
     No image is decoded.
 
@@ -53,7 +75,8 @@ def counts_of(config: RunConfig, clients: int) -> NDArray[np.int64]:
     """
     train, _ = load_images(config.dataset)
     parts = partition_indices(train.labels, clients, distribution_of(config), train.natural_ids())
-    return label_counts(train.labels.numpy(), parts, train.num_classes)
+    counts = label_counts(train.labels.numpy(), parts, train.num_classes)
+    return Division(counts, train.class_names)
 
 
 def summary(counts: NDArray[np.int64]) -> str:
@@ -62,7 +85,7 @@ def summary(counts: NDArray[np.int64]) -> str:
     return f"examples per client: min {min(sizes)}, median {median(sizes):g}, max {max(sizes)}"
 
 
-def draw(counts: NDArray[np.int64], title: str, path: Path) -> None:
+def draw(division: Division, title: str, path: Path) -> None:
     """Draw one row per client, as a PNG.
 
     Up to 20 labels are drawn as stacked bars with one colour per label. More labels are drawn
@@ -70,8 +93,8 @@ def draw(counts: NDArray[np.int64], title: str, path: Path) -> None:
 
     Parameters
     ----------
-    counts : array
-        ``(clients, labels)``.
+    division : Division
+        The counts and the labels' names.
     title : str
         Text above the picture.
     path : Path
@@ -82,26 +105,38 @@ def draw(counts: NDArray[np.int64], title: str, path: Path) -> None:
     OSError
         The file cannot be written.
     """
-    clients, classes = counts.shape
-    height = min(1.6 + 0.25 * clients, MOST_INCHES)
-    figure = Figure(figsize=(9.0, max(height, 3.0)), layout="constrained")
-    axes = figure.add_subplot()
-    if classes > MOST_COLOURS:
-        heat = axes.imshow(counts, aspect="auto", interpolation="nearest", cmap="viridis")
-        figure.colorbar(heat, ax=axes, label="examples")
-        axes.set_xlabel("label")
-    else:
-        colours = mpl.colormaps["tab10" if classes <= 10 else "tab20"]
-        left = np.zeros(clients, dtype=np.int64)
-        for label in range(classes):
-            axes.barh(
-                range(clients), counts[:, label], left=left, color=colours(label), label=f"{label}"
-            )
-            left = left + counts[:, label]
-        axes.set_ylim(clients - 0.5, -0.5)
-        axes.set_xlabel("examples")
-        axes.legend(title="label", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("client")
-    axes.set_title(title)
-    figure.savefig(path, format="png", dpi=120)
+    clients, classes = division.counts.shape
+    height = max(1.2 + HEIGHT_OF_CLIENT * clients, LOWEST, HEIGHT_OF_LABEL * min(classes, 20) + 0.8)
+    with picture_style():
+        figure = Figure(figsize=(PAGE, min(height, MOST_INCHES)), layout="constrained")
+        axes = figure.add_subplot()
+        (_heat_map if classes > MOST_COLOURS else _bars)(figure, axes, division)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel("client")
+        figure.suptitle(title, fontsize=mpl.rcParams["axes.titlesize"])
+        figure.savefig(path, format="png", dpi=DOTS_PER_INCH)
+
+
+def _bars(figure: Figure, axes: Axes, division: Division) -> None:
+    clients, classes = division.counts.shape
+    colours = mpl.colormaps["tab10" if classes <= 10 else "tab20"]
+    left = np.zeros(clients, dtype=np.int64)
+    for label in range(classes):
+        own = division.counts[:, label]
+        name = division.class_names[label] if division.class_names else f"{label}"
+        axes.barh(range(clients), own, left=left, color=colours(label), label=name)
+        left = left + own
+    axes.set_ylim(clients - 0.5, -0.5)
+    axes.set_xlabel("examples")
+    axes.grid(visible=False, axis="y")
+    figure.legend(title="label", loc="outside right upper", title_fontsize=7.0, handlelength=1.2)
+
+
+def _heat_map(figure: Figure, axes: Axes, division: Division) -> None:
+    classes = division.counts.shape[1]
+    heat = axes.imshow(division.counts, aspect="auto", interpolation="nearest", cmap="viridis")
+    figure.colorbar(heat, ax=axes, label="examples")
+    axes.grid(visible=False)
+    axes.set_xlabel("label")
+    if division.class_names and classes <= MOST_NAMES:
+        axes.set_xticks(range(classes), division.class_names, rotation=90, fontsize=5.0)

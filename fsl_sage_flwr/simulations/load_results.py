@@ -13,6 +13,11 @@ from ..app.results import HISTORY_COLUMNS, RunDirectory
 
 CLIENTS = "num-supernodes"
 HEAD_SIZE = "auxiliary_parameters"
+# Settings that tables and pictures ask for; a run of somebody's own model may lack them.
+LOOKED_AT = (
+    "algorithm", "model", "dataset", "distribution", "alpha", "shards-per-client", "seed",
+    "align-interval",
+)  # fmt: skip
 
 
 class ResultsError(ValueError):
@@ -122,7 +127,7 @@ def rows_of(runs: list[Run]) -> pd.DataFrame:
         }
         for run in runs
     ]
-    keys = list(dict.fromkeys(key for row in constants for key in row))
+    keys = list(dict.fromkeys([*(key for row in constants for key in row), *LOOKED_AT]))
     values = [[row.get(key) for key in keys] for row in constants]
     per_run = pd.DataFrame(values, columns=keys, dtype=object)
     # A key that a run lacks keeps the type object; otherwise its integers would become floats.

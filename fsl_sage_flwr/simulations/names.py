@@ -37,10 +37,11 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     """Return settings as short text: ``iid``, ``α = 0.1, l = 5``; missing ones are left out."""
     parts = []
     for key, value in settings.items():
-        if is_missing(value) or (key == "distribution" and value == "noniid_dirichlet"):
+        # Alpha says that it is Dirichlet's.
+        if is_missing(value) or (value == "noniid_dirichlet" and "alpha" in settings):
             continue
         if key == "distribution":
-            parts.append("label shards" if value == "noniid" else str(value))
+            parts.append(_DISTRIBUTIONS.get(value, str(value)))
         else:
             # A dataset may be a long path; its last part is enough to distinguish datasets.
             short = PurePath(value).name if key == "dataset" else value_text(value)
@@ -48,6 +49,7 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+_DISTRIBUTIONS = {"noniid": "label shards", "noniid_dirichlet": "Dirichlet"}
 _SYMBOLS = {
     "alpha": "α",
     "align-interval": "l",

@@ -1,24 +1,38 @@
 """One self-contained HTML page: settings, tables, pictures, and every run."""
 
 import base64
-from collections.abc import Mapping
+import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
 
-from ..app.config import all_defaults
+from ..app.config import RunConfig, all_defaults
 from ..registry import label_of
-from .comparison import Comparison
+from .comparison import MIB, Comparison
 from .differences import differing_settings, is_missing
-from .load_results import Run
+from .load_results import CLIENTS, Run
 from .measure import measure_of
 from .names import settings_text, value_place, value_text
-from .pictures import draw_all, encoded
+from .pictures import Picture, draw_all, encoded
+from .pictures.dark import fit_to_scheme
+from .provenance import provenance_of
 from .repeat import command_line
 from .result_table import readable_table
+from .run_chart import chart_data
+from .run_state import state_of
+from .run_table import NOTHING, rounds_text
+from .spread import NAMES
+from .what_was_run import what_was_run
+
+_RUN_COLUMNS = (
+    "run", "status", "rounds", "judged by", "last round", "best round", "MiB in all", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,10 +48,13 @@ class _Image:
     is_wide: bool
 
 
-def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwidth: float) -> str:
+def report_page(
+    directory: Path, runs: list[Run], comparison: Comparison, bandwidth: float, written: datetime
+) -> str:
     """Return the page.
 
-    The page can be read without a network and without JavaScript, on a dark screen and on paper.
+    The page can be read without a network, on a dark screen and on paper. Without JavaScript it
+    has no chart of all runs, and its tables cannot be sorted or filtered.
 
     Parameters
     ----------
@@ -49,7 +66,10 @@ def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwi
         The comparison of the completed runs.
     bandwidth : float
         Bandwidth of a client's link, Mbit/s.
+    written : datetime
+        Now.
     """
+    labels = [_label(run, comparison.settings) for run in runs]
     pictures, not_drawn = draw_all(comparison, bandwidth)
     table = readable_table(comparison)
     environment = Environment(
@@ -59,6 +79,8 @@ def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwi
     return environment.get_template("report.html").render(
         title=directory.resolve().name,
         version=metadata.version("fsl-sage-flwr"),
+        written=written.strftime("%Y-%m-%d %H:%M %Z").strip(),
+        what=what_was_run(comparison),
         runs=runs,
         completed=sum(run.completed for run in runs),
         notes=[*comparison.notes, *not_drawn],
@@ -66,22 +88,39 @@ def report_page(directory: Path, runs: list[Run], comparison: Comparison, bandwi
         common=_common(comparison),
         columns=list(table.columns),
         measure=comparison.measure.name,
+        spread=NAMES[comparison.spread],
         rows=table.to_numpy().tolist(),
         left=len(comparison.settings),
         images=[
             _Image(
                 picture.title,
                 picture.caption,
-                "data:image/svg+xml;base64," + base64.b64encode(encoded(picture, "svg")).decode(),
+                _svg_source(picture),
                 picture.is_wide,
             )
             for picture in pictures
         ],
         command_line=command_line,
         is_default=_is_default,
-        figures=_figures,
-        label=_label,
+        run_columns=_RUN_COLUMNS,
+        run_rows=[_run_row(run, label) for run, label in zip(runs, labels, strict=True)],
+        labels=labels,
+        made_with=_made_with(runs),
+        provenance=provenance_of,
+        chart=chart_data(runs, labels),
+        plotly=_packed_plotly(),
     )
+
+
+def _svg_source(picture: Picture) -> str:
+    svg = fit_to_scheme(encoded(picture, "svg"))
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def _packed_plotly() -> str:
+    """Return plotly.js, compressed to a third and as text; the page's script unpacks it."""
+    packed = gzip.compress(get_plotlyjs().encode(), mtime=0)
+    return base64.b64encode(packed).decode()
 
 
 def _differing(comparison: Comparison) -> list[tuple[str, str]]:
@@ -111,28 +150,41 @@ def _is_default(key: str, value: Any) -> bool:
     return bool(all_defaults().get(key) == value)
 
 
-def _figures(run: Run) -> Mapping[str, str]:
-    """Return a run's figures as text; empty if no round was finished."""
-    if run.history.empty:
-        return {}
+def _run_row(run: Run, label: str) -> list[str]:
+    """Return a run's cells, below ``_RUN_COLUMNS``."""
     history = run.history
+    row = [label, state_of(run), rounds_text(run)]
+    if history.empty:
+        return [*row, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING]
     measure = measure_of(history)
     values = history[measure.column]
-    return {
-        "rounds": f"{len(history)}",
-        f"final {measure.heading}": measure.number(values.iloc[-1]),
-        f"best {measure.heading}": measure.number(measure.best(values)),
-        "MiB in all": f"{history['comm_bytes'].iloc[-1] / 2**20:,.1f}",
-        "seconds": f"{history['seconds'].sum():,.1f}",
-    }
+    return [
+        *row,
+        measure.heading,
+        measure.number(float(values.iloc[-1])),
+        measure.number(measure.best(values)),
+        f"{history['comm_bytes'].iloc[-1] / MIB:,.1f}",
+        f"{history['seconds'].sum():,.1f}",
+    ]
 
 
-def _label(run: Run) -> str:
+def _made_with(runs: list[Run]) -> list[tuple[str, str]]:
+    """Return what the runs recorded of versions and machines, with all values of a key."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for key, value in provenance_of(run.path).items():
+            if key not in ("date", "command"):
+                found.setdefault(key, {})[value] = None
+    return [(key, ", ".join(values)) for key, values in found.items()]
+
+
+def _label(run: Run, settings: Sequence[str]) -> str:
+    """Return a name that tells runs apart by their settings; the directory's where it has none."""
     config = run.config
     if not config:
         return run.name
-    data = {"distribution": config.get("distribution")}
-    if config.get("distribution") == "noniid_dirichlet":
-        data["alpha"] = config.get("alpha")
-    name = label_of(str(config.get("algorithm")))
-    return f"{name}, {settings_text(data)}, seed {config.get('seed')}"
+    keys = dict.fromkeys(["distribution", "alpha", *settings])
+    idle = {"algorithm", *RunConfig.unchecked(config).idle_keys()}
+    known = {**config, CLIENTS: run.federation.get(CLIENTS)}
+    shown = settings_text({key: known.get(key) for key in keys if key not in idle})
+    return f"{label_of(str(config.get('algorithm')))}, {shown}, seed {config.get('seed')}"

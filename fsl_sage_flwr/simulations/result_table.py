@@ -1,4 +1,4 @@
-"""Tables of results: one row per setting, with mean and deviation over the seeds."""
+"""Tables of results: one row per setting, with mean and spread over the seeds."""
 
 import math
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import pandas as pd
 from ..registry import label_of
 from .comparison import MIB, Comparison, mib, run_figures
 from .names import place, value_place, value_text
+from .spread import SUFFIXES, half_width
 
 TableFormat = Literal["markdown", "csv", "latex"]
 
@@ -21,14 +22,15 @@ def results_table(comparison: Comparison) -> pd.DataFrame:
     -------
     DataFrame
         The settings; ``seeds``, the number of seeds; for each figure of :func:`run_figures`
-        its ``…_mean`` and ``…_std`` over the seeds (the sample standard deviation, NaN for one
-        seed), with shares between 0 and 1 and communication in bytes; ``reached``, the
-        number of seeds that reached the target. Runs of the same setting and seed are averaged
-        first, so that each seed counts once.
+        its ``…_mean`` over the seeds and ``…_std``, the sample standard deviation, or
+        ``…_ci95``, half of the confidence interval of the mean (NaN for one seed); shares are
+        between 0 and 1, communication is in bytes; ``reached``, the number of seeds that reached
+        the target. Runs of the same setting and seed are averaged first, so that each seed
+        counts once.
     """
     runs = run_figures(comparison)
-    keys = list(comparison.settings)
-    figures = [column.figure for column in _columns(comparison)]
+    keys, spread = list(comparison.settings), comparison.spread
+    figures = [column.figure for column in columns_of(comparison)]
     by_seed = runs.groupby([*keys, "seed"], dropna=False, sort=False)[figures]
     seeds = by_seed.mean().reset_index()
     groups = seeds.groupby(keys, dropna=False, sort=False)
@@ -36,22 +38,25 @@ def results_table(comparison: Comparison) -> pd.DataFrame:
     for figure in figures:
         column = groups[figure]
         table[f"{figure}_mean"] = column.mean().to_numpy()
-        table[f"{figure}_std"] = column.std().to_numpy()
+        table[f"{figure}_{SUFFIXES[spread]}"] = column.agg(
+            lambda values: half_width(values, spread)
+        ).to_numpy()
     table["reached"] = groups["bytes_to_target"].count().to_numpy()
     return _sorted(table, keys)
 
 
 def readable_table(comparison: Comparison) -> pd.DataFrame:
-    """Return :func:`results_table` as text: ``mean ± deviation``, percent and MiB."""
-    table = results_table(comparison)
+    """Return :func:`results_table` as text: ``mean ± spread``, percent and MiB."""
+    table, suffix = results_table(comparison), SUFFIXES[comparison.spread]
     text = pd.DataFrame(index=table.index)
     for key in comparison.settings:
         name = label_of if key == "algorithm" else value_text
         text[key] = [name(value) for value in table[key]]
     text["seeds"] = table["seeds"].astype(str)
-    for column in _columns(comparison):
-        pairs = zip(table[f"{column.figure}_mean"], table[f"{column.figure}_std"], strict=True)
-        text[column.heading] = [column.cell(mean, std) for mean, std in pairs]
+    for column in columns_of(comparison):
+        figure = column.figure
+        pairs = zip(table[f"{figure}_mean"], table[f"{figure}_{suffix}"], strict=True)
+        text[column.heading] = [column.cell(mean, spread) for mean, spread in pairs]
         if column.figure.endswith("to_target"):
             text[column.heading] = [
                 cell if reached in (0, seeds) else f"{cell} ({reached} of {seeds})"
@@ -81,30 +86,35 @@ def format_table(comparison: Comparison, how: TableFormat) -> str:
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
+    """A figure of the table: its name in :func:`run_figures`, its heading, and its text."""
+
     figure: str
     heading: str
     number: Callable[[float], str]
 
-    def cell(self, mean: float, std: float) -> str:
+    def cell(self, mean: float, spread: float) -> str:
+        """Return a mean with its spread, which is NaN for one seed."""
         if math.isnan(mean):
             return "–"
-        return self.number(mean) if math.isnan(std) else f"{self.number(mean)} ± {self.number(std)}"
+        text = self.number(mean)
+        return text if math.isnan(spread) else f"{text} ± {self.number(spread)}"
 
 
-def _columns(comparison: Comparison) -> list[_Column]:
+def columns_of(comparison: Comparison) -> list[Column]:
+    """Return the figures of a comparison, in the order of the table."""
     measure, budget = comparison.measure, f"{mib(comparison.budget)} MiB"
     target, name = measure.text(comparison.target), measure.name
     unit = " (%)" if measure.in_percent else ""
     return [
-        _Column(f"final_{name}", f"final {measure.heading}", measure.number),
-        _Column(f"best_{name}", f"best {measure.heading}", measure.number),
-        _Column("bytes_to_target", f"MiB to {target}", _mibs),
-        _Column("rounds_to_target", f"rounds to {target}", _plain),
-        _Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number),
-        _Column("bytes", "MiB in all", _mibs),
-        _Column("rounds", "rounds", _plain),
-        _Column("seconds", "seconds", _seconds),
+        Column(f"final_{name}", f"final {measure.heading}", measure.number),
+        Column(f"best_{name}", f"best {measure.heading}", measure.number),
+        Column("bytes_to_target", f"MiB to {target}", _mibs),
+        Column("rounds_to_target", f"rounds to {target}", _plain),
+        Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number),
+        Column("bytes", "MiB in all", _mibs),
+        Column("rounds", "rounds", _plain),
+        Column("seconds", "seconds", _seconds),
     ]
 
 

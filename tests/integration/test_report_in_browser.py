@@ -22,8 +22,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("results")
     for seed in (1, 2):
         for name, rate in (("fed_avg", 3.0), ("fsl_sage", 1.0)):
+            row = {"up_client_half_bytes": 1000, "alignment_cosine": 0.5}
             make_run(root, [0.3, 0.6, 0.8 + seed / 100], algorithm=name, seed=seed,
-                     mib_a_round=rate)  # fmt: skip
+                     mib_a_round=rate, row=row)  # fmt: skip
     make_run(root, [0.2], seed=3, completed=False, status="OSError: <b>disk</b>")
     assert main(["report", str(root)]) == 0
     return root / "report.html"
@@ -50,12 +51,19 @@ def test_the_report_is_whole_in_a_browser(browser: Any, report: Path, scheme: st
             return [image.complete, image.naturalWidth, image.naturalHeight, box.width, box.height];
         })"""
     )
-    assert len(pictures) == 5
+    assert len(pictures) == 7
     for complete, *sizes in pictures:
         assert complete
         assert min(sizes) > 100
     assert page.locator("#results tbody tr").count() == 2
     assert page.locator("#results tbody tr").nth(1).inner_text().startswith("FSL-SAGE\t2\t81.50")
+    # The pictures are dark on a dark page, and what is drawn in them is not.
+    picture = page.locator("figure img").first.screenshot()
+    tones = np.asarray(Image.open(BytesIO(picture)).convert("L"))
+    assert (np.median(tones) > 200) == (scheme == "light")
+    assert np.ptp(tones) > 150
+    page.wait_for_selector("#chart .legend")
+
     # Nothing is wider than the window but what scrolls by itself.
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
@@ -73,6 +81,69 @@ def test_the_report_is_whole_in_a_browser(browser: Any, report: Path, scheme: st
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
+@pytest.fixture
+def page(browser: Any, report: Path) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.goto(report.as_uri())
+    opened.wait_for_selector("#chart .legend")
+    yield opened
+    opened.close()
+
+
+def shown_curves(page: Any) -> list[str]:
+    return page.evaluate(
+        "() => chart.data.filter(trace => trace.visible === true).map(trace => trace.name)"
+    )
+
+
+def test_a_heading_sorts_its_table(page: Any) -> None:
+    rows = page.locator("#runs tbody tr")
+    heading = page.locator("#runs th button", has_text="last round")
+    for expected in (["20.00", "81.00", "81.00", "82.00", "82.00"],
+                     ["82.00", "82.00", "81.00", "81.00", "20.00"]):  # fmt: skip
+        heading.click()
+        assert [row.split("\t")[4] for row in rows.all_inner_texts()] == expected
+    page.locator("#runs th button", has_text="status").click()
+    assert [row.split("\t")[1] for row in rows.all_inner_texts()][-1] == "failed"
+
+
+def test_words_choose_rows_details_and_curves(page: Any) -> None:
+    assert len(shown_curves(page)) == 5
+    page.fill("#filter", "FedAvg")
+    assert page.locator("#runs tbody tr:visible").count() == 2
+    assert page.locator("details:visible").count() == 2
+    assert page.locator("#shown").inner_text() == "2 of 5 runs"
+    assert shown_curves(page) == ["FedAvg, iid, seed 1", "FedAvg, iid, seed 2"]
+    page.fill("#filter", "algorithm = fsl_sage")  # a key of the configuration
+    assert page.locator("details:visible").count() == 3
+    page.fill("#filter", "no such run")
+    assert shown_curves(page) == []
+    page.fill("#filter", "")
+    assert len(shown_curves(page)) == 5
+
+
+def test_the_legend_switches_runs_and_the_pointer_shows_values(page: Any) -> None:
+    page.locator("#chart").scroll_into_view_if_needed()
+    page.locator("#chart .legendtoggle").first.click()
+    page.wait_for_function("() => chart.data.filter(t => t.visible === 'legendonly').length === 1")
+    # Other axes leave it off.
+    page.select_option("#up", "test loss")
+    page.select_option("#across", "communication (MiB)")
+    assert len(shown_curves(page)) == 4
+    box = page.locator("#chart .nsewdrag").bounding_box()
+    point = page.evaluate(
+        """() => {
+            const {xaxis, yaxis} = chart._fullLayout, trace = chart.data[4];
+            return [xaxis.l2p(trace.x[0]), yaxis.l2p(trace.y[0])];
+        }"""
+    )
+    page.mouse.move(box["x"] + point[0], box["y"] + point[1])
+    page.wait_for_selector("#chart .hoverlayer .hovertext")
+    said = page.locator("#chart .hoverlayer .hovertext").first.text_content()
+    assert "seed" in said
+    assert "communication (MiB)" in said
+
+
 def test_the_report_can_be_read_without_javascript_and_on_paper(browser: Any, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False, color_scheme="dark")
     page = context.new_page()
@@ -80,5 +151,9 @@ def test_the_report_can_be_read_without_javascript_and_on_paper(browser: Any, re
     page.emulate_media(media="print")
     paper = np.asarray(Image.open(BytesIO(page.screenshot())).convert("L"))
     assert paper[5, 5] == 255
+    assert page.locator("#curves").is_hidden()
+    assert page.locator("#filter").is_hidden()
+    picture = Image.open(BytesIO(page.locator("figure img").first.screenshot())).convert("L")
+    assert np.median(np.asarray(picture)) == 255  # paper is white, whatever the screen
     assert page.locator("h1").inner_text() == report.parent.name
     context.close()

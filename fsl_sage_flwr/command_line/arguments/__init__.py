@@ -1,5 +1,6 @@
 """The arguments of each command of ``fsl-sage``, one command per file."""
 
+from .compare import add_compare_arguments
 from .cuts import add_cuts_arguments
 from .data import add_data_arguments
 from .generate import add_generate_arguments
@@ -8,12 +9,17 @@ from .plot import add_plot_arguments
 from .report import add_report_arguments
 from .results import add_results_arguments
 from .run import add_run_arguments
+from .runs import add_runs_arguments
 from .sweep import add_sweep_arguments
+from .watch import add_watch_arguments
 
 # In the order of the help text.
 ARGUMENTS = (
     add_run_arguments,
     add_sweep_arguments,
+    add_runs_arguments,
+    add_watch_arguments,
+    add_compare_arguments,
     add_results_arguments,
     add_plot_arguments,
     add_report_arguments,

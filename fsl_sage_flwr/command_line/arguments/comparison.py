@@ -7,11 +7,22 @@ from .numbers import above_zero
 
 BANDWIDTH = 100.0
 COUNTS = ("measured", "reference")
+SPREADS = ("deviation", "confidence")
 
 
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the directory, the target, the budget and the counting of bytes."""
+    """Add the options for the directory, the target, the budget, the bytes and the spread."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
+    add_counting_arguments(parser)
+    parser.add_argument(
+        "--spread", choices=SPREADS, default="deviation",
+        help="what is given beside a mean over seeds: the standard deviation, or the 95 %% "
+        "confidence interval of the mean (deviation)",
+    )  # fmt: skip
+
+
+def add_counting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the target, the budget and the counting of bytes."""
     parser.add_argument(
         "--target", type=above_zero, metavar="ACC",
         help="target accuracy, 0 to 1, or perplexity or loss, whose cost is reported (the best "

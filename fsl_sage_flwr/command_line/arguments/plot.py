@@ -11,6 +11,7 @@ ALL = "all"
 KIND_NAMES = (
     "accuracy-communication", "accuracy-rounds", "loss-communication", "loss-rounds",
     "accuracy-alpha", "scatter-alpha", "time", "align-interval", "head-size",
+    "alignment-rounds", "bytes-rounds",
 )  # fmt: skip
 FORMATS = ("png", "svg")
 

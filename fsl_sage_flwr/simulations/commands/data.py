@@ -11,7 +11,7 @@ from ...app.config import ConfigError, RunConfig
 def data_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Draw the picture, and say what is in it."""
     # Imported here, because matplotlib takes a second to import and other commands do not need it.
-    from ..label_picture import counts_of, draw, summary
+    from ..label_picture import division_of, draw, summary
 
     keys = ("dataset", "distribution", "alpha", "shards-per-client", "seed")
     given = {key: getattr(options, key.replace("-", "_")) for key in keys}
@@ -21,13 +21,14 @@ def data_command(options: argparse.Namespace, console: Console, errors: Console)
     )
     if not path.parent.is_dir():
         raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
-    counts = counts_of(config, options.clients)
+    division = division_of(config, options.clients)
     settings = {"noniid_dirichlet": f", alpha {config.alpha:g}"}
     settings["noniid"] = f", {config.shards_per_client} shards per client"
     how = f"{config.distribution}{settings.get(config.distribution, '')}"
     try:
-        draw(counts, f"{Path(config.dataset).name}: {how}, seed {config.seed}", path)
+        title = f"{Path(config.dataset).name}, {options.clients} clients, {how}, seed {config.seed}"
+        draw(division, title, path)
     except OSError as error:
         raise ConfigError(f"--out {str(path)!r} cannot be written: {error.strerror}") from error
-    console.print(f"{path}: {summary(counts)}", highlight=False, soft_wrap=True)
+    console.print(f"{path}: {summary(division.counts)}", highlight=False, soft_wrap=True)
     return 0

@@ -13,7 +13,9 @@ from ..comparison import MIB, Comparison, compare
 def comparison_of(options: argparse.Namespace, results: pd.DataFrame) -> Comparison:
     """Return the comparison of the results that the options describe."""
     budget = None if options.budget_mib is None else options.budget_mib * MIB
-    return compare(results, target=options.target, budget=budget, count=options.count)
+    return compare(
+        results, target=options.target, budget=budget, count=options.count, spread=options.spread
+    )
 
 
 def write(path: Path, content: bytes) -> None:

@@ -1,6 +1,7 @@
 """``fsl-sage report``: one HTML page."""
 
 import argparse
+from datetime import datetime
 
 from rich.console import Console
 
@@ -14,7 +15,8 @@ def report_command(options: argparse.Namespace, console: Console, errors: Consol
 
     runs = read_runs(options.directory)
     comparison = comparison_of(options, rows_of(runs))
-    page = report_page(options.directory, runs, comparison, options.bandwidth)
+    now = datetime.now().astimezone()
+    page = report_page(options.directory, runs, comparison, options.bandwidth, now)
     path = options.out or options.directory / "report.html"
     write(path, page.encode())
     say(console, str(path))

@@ -1,12 +1,24 @@
 """Accuracy at a communication budget against the Dirichlet alpha of the clients' labels."""
 
-import pandas as pd
+from collections.abc import Collection
 
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ...registry import LineStyle
 from ..comparison import Comparison, mib, run_figures
 from ..differences import is_missing
 from ..names import value_text
+from ..spread import NAMES, Spread, over_seeds
 from .panels import NothingToDrawError, panels_of
-from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
+from .style import (
+    Picture,
+    grid_of_axes,
+    label_axes,
+    legend_below,
+    picture_style,
+    styles,
+)
 
 ALONG = ("distribution", "alpha", "shards-per-client")
 IID = "iid"
@@ -51,40 +63,50 @@ def accuracy_against_alpha(comparison: Comparison) -> Picture:
     figures = figures[figures["run"].isin(skew)]
     panels = [p for p in panels_of(comparison, ALONG) if p.rounds["run"].isin(skew).any()]
     look = styles(figures["algorithm"].tolist())
+    column, seeds = f"{measure.name}_at_budget", set[int]()
     with picture_style():
         figure, axes = grid_of_axes(len(panels))
         for panel, ax in zip(panels, axes, strict=True):
             in_panel = figures[figures["run"].isin(panel.rounds["run"])]
             for name, style in look.items():
                 runs = in_panel[in_panel["algorithm"] == name]
-                values = runs.groupby(runs["run"].map(skew))[f"{measure.name}_at_budget"]
-                means, spread = values.mean().reindex(ticks), values.std().reindex(ticks)
-                known = means.notna()
-                ax.errorbar(
-                    [i for i, is_known in enumerate(known) if is_known],
-                    measure.scale * means[known],
-                    yerr=measure.scale * spread[known].fillna(0.0), capsize=2.0, elinewidth=0.8,
-                    **style.line(),
-                )  # fmt: skip
+                placed = runs.assign(place=runs["run"].map(skew).map(ticks.index))
+                values = over_seeds(placed, ["place"], column, comparison.spread)
+                draw_points(ax, values[values["seeds"] > 0], measure.scale, style)
+                seeds.update(values["seeds"])
             ax.set_xticks(range(len(ticks)), ticks)
             ax.set_xlim(-0.3, len(ticks) - 0.7)
             ax.set_title(panel.title)
         label_axes(axes, "Dirichlet α", f"{measure.name} at {mib(comparison.budget)} MiB{unit}")
-        legend_below(figure, look)
+        legend_below(figure, look, note=bars(seeds, comparison.spread))
     return Picture(
         name="accuracy-alpha",
         title=f"{measure.name.capitalize()} at a communication budget against Dirichlet α",
         caption=(
             f"Test {measure.name} after the last round whose communication is within "
             f"{mib(comparison.budget)} MiB (all clients). Small α: each client has few of the "
-            f"labels. {spread_text(figures)}"
+            f"labels. {spread_text(seeds, comparison.spread)}"
         ),
         figure=figure,
     )
 
 
-def spread_text(figures: pd.DataFrame) -> str:
+def draw_points(ax: Axes, values: pd.DataFrame, scale: float, style: LineStyle) -> None:
+    """Draw means over seeds with error bars, joined by a line; their index is where."""
+    ax.errorbar(
+        values.index, scale * values["mean"], yerr=scale * values["spread"], capsize=2.0,
+        elinewidth=0.8, **style.line(),
+    )  # fmt: skip
+
+
+def bars(seeds: Collection[int], spread: Spread) -> str:
+    """Return what the error bars of points of so many seeds are; empty for one."""
+    most = max(seeds, default=0)
+    return f"bars: ± {NAMES[spread]}, {int(most)} seeds" if most > 1 else ""
+
+
+def spread_text(seeds: Collection[int], spread: Spread) -> str:
     """Return the caption's sentence about the seeds."""
-    if figures["seed"].nunique() < 2:
+    if max(seeds, default=0) < 2:
         return "One seed."
-    return "Means over the seeds; the bars are one standard deviation."
+    return f"Means over the seeds; bars: ± {NAMES[spread]}."

@@ -8,7 +8,8 @@ from matplotlib.ticker import NullLocator
 from ..comparison import Comparison, run_figures
 from ..differences import is_missing
 from ..load_results import HEAD_SIZE
-from .against_alpha import spread_text
+from ..spread import over_seeds
+from .against_alpha import bars, draw_points, spread_text
 from .panels import NothingToDrawError, panels_of
 from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
@@ -59,6 +60,7 @@ def _draw(
     figures, measure = run_figures(comparison), comparison.measure
     panels = [p for p in panels_of(comparison, along) if p.rounds["run"].isin(numbers).any()]
     look = styles(figures["algorithm"].tolist())
+    figure_name, seeds = f"final_{measure.name}", set[int]()
     with picture_style():
         figure, axes = grid_of_axes(len(panels))
         for panel, ax in zip(panels, axes, strict=True):
@@ -67,27 +69,27 @@ def _draw(
                 own = in_panel[in_panel["algorithm"] == algorithm]
                 placed = own[own["run"].isin(numbers)]
                 if len(placed):
-                    values = placed.groupby(placed["run"].map(numbers))[f"final_{measure.name}"]
-                    ax.errorbar(values.mean().index, measure.scale * values.mean(),
-                                yerr=measure.scale * values.std().fillna(0.0), capsize=2.0,
-                                elinewidth=0.8, **style.line())  # fmt: skip
+                    placed = placed.assign(place=placed["run"].map(numbers))
+                    values = over_seeds(placed, ["place"], figure_name, comparison.spread)
+                    draw_points(ax, values, measure.scale, style)
+                    seeds.update(values["seeds"])
                 elif len(own):
                     line = {**style.line(), "marker": ""}
-                    ax.axhline(
-                        measure.scale * own[f"final_{measure.name}"].mean(), **line, alpha=0.8
-                    )
+                    mean = over_seeds(own, ["algorithm"], figure_name, comparison.spread)["mean"]
+                    ax.axhline(measure.scale * mean.iloc[0], **line, alpha=0.8)
             _axis(ax, ticks)
             ax.set_title(panel.title)
             ax.margins(x=0.08)
         label_axes(axes, label, f"final test {measure.heading}")
         shown = {key: style for key, style in look.items() if key in set(figures["algorithm"])}
-        legend_below(figure, shown)
+        legend_below(figure, shown, note=bars(seeds, comparison.spread))
     return Picture(
         name=name,
         title=title,
         caption=(
-            f"Test {measure.name} after the last round. {spread_text(figures)} Horizontal lines: "
-            "algorithms that this does not affect."
+            f"Test {measure.name} after the last round. "
+            f"{spread_text(seeds, comparison.spread)} Horizontal lines: algorithms that this does "
+            "not affect."
         ),
         figure=figure,
     )

@@ -1,6 +1,7 @@
 """Accuracy, or what else runs are judged by, and loss against communication and against rounds."""
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from ...registry import LineStyle, label_of
 from ..comparison import Comparison, run_figures
 from ..measure import LOSS, Measure
+from ..spread import NAMES, Spread, over_seeds
 from .panels import NothingToDrawError, Panel, panels_of
 from .style import (
     Picture,
@@ -68,26 +70,38 @@ def loss_against_rounds(comparison: Comparison) -> Picture:
     return _draw(comparison, LOSS, "round")
 
 
-def mean_curve(runs: pd.DataFrame, y: str) -> pd.DataFrame:
+def mean_curve(runs: pd.DataFrame, y: str, spread: Spread = "deviation") -> pd.DataFrame:
     """Return the mean curve of several runs, over the rounds that all of them have.
 
     Returns
     -------
     DataFrame
-        ``round``, ``bytes`` (mean), ``mean``, ``low`` and ``high`` of ``y``.
+        ``round``; ``bytes`` (mean); ``mean`` of ``y`` over the seeds; ``low`` and ``high``, which
+        are the mean less and plus the spread; ``seeds``, their number.
     """
-    count = runs["run"].nunique()
-    by_round = runs.groupby("round")
-    whole = by_round["run"].nunique() == count
+    runs = runs[runs[y].notna()]
+    by_round = runs.groupby("round")["run"].nunique()
+    whole = by_round[by_round == runs["run"].nunique()].index
+    values = over_seeds(runs, ["round"], y, spread)
     curve = pd.DataFrame(
         {
-            "bytes": by_round["bytes"].mean(),
-            "mean": by_round[y].mean(),
-            "low": by_round[y].min(),
-            "high": by_round[y].max(),
+            "bytes": over_seeds(runs, ["round"], "bytes", spread)["mean"],
+            "mean": values["mean"],
+            "low": values["mean"] - values["spread"],
+            "high": values["mean"] + values["spread"],
+            "seeds": values["seeds"],
         }
     )
-    return curve[whole].reset_index()
+    return curve.loc[whole].reset_index()
+
+
+def band(seeds: Iterable[int], spread: Spread) -> str:
+    """Return what bands are, for lines of so many seeds each; empty for one."""
+    counts = sorted({int(count) for count in seeds if count > 1})
+    if not counts:
+        return ""
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"bands: ± {NAMES[spread]}, {number} seeds"
 
 
 def _draw(comparison: Comparison, measure: Measure, x: str) -> Picture:
@@ -98,11 +112,14 @@ def _draw(comparison: Comparison, measure: Measure, x: str) -> Picture:
     if x == "bytes":
         unit, unit_name = byte_unit(float(comparison.rounds["bytes"].max()))
     figures = run_figures(comparison)
+    seeds = set[int]()
     with picture_style():
         figure, axes = grid_of_axes(len(panels))
         for panel, ax in zip(panels, axes, strict=True):
             for name, runs in panel.by_algorithm(look):
-                _line(ax, mean_curve(runs, y), x, unit, measure.scale, look[name])
+                curve = mean_curve(runs, y, comparison.spread)
+                seeds.update(curve["seeds"])
+                draw_curve(ax, curve, x, unit, measure.scale, look[name])
             ax.set_title(panel.title)
         label_axes(
             axes,
@@ -124,7 +141,7 @@ def _draw(comparison: Comparison, measure: Measure, x: str) -> Picture:
         labels = {}
         if judged and len(panels) == 1:
             labels = _labels(figures, x, unit, unit_name)
-        legend_below(figure, look, **labels)
+        legend_below(figure, look, labels, band(seeds, comparison.spread))
     what, over = measure.name, ("rounds", "communication")[x == "bytes"]
     return Picture(
         name=f"{what}-{over}",
@@ -134,9 +151,10 @@ def _draw(comparison: Comparison, measure: Measure, x: str) -> Picture:
     )
 
 
-def _line(
+def draw_curve(
     ax: Axes, curve: pd.DataFrame, x: str, unit: float, scale: float, style: LineStyle
 ) -> None:
+    """Draw a mean curve with its band; ``x`` is its column, counted in ``unit``."""
     across = curve[x].astype(float) / unit
     ax.plot(
         across, scale * curve["mean"], **style.line(), markevery=max(1, math.ceil(len(curve) / 8))
@@ -158,8 +176,14 @@ def _mark(
         if reached.empty:
             continue
         style, cost = look[str(name)], float(reached.mean()) / unit
-        bottom = ax.get_ylim()[0]
-        ax.plot([cost, cost], [bottom, height], color=style.colour, linewidth=0.7, zorder=1.5)
+        bottom, everyone = ax.get_ylim()[0], len(reached) == len(runs)
+        ax.plot([cost, cost], [bottom, height], color=style.colour, linewidth=0.7, zorder=1.5,
+                linestyle="-" if everyone else (0, (4.0, 3.0)))  # fmt: skip
+        if not everyone:
+            # At the foot, where no other mark is.
+            ax.annotate(f"{len(reached)}/{len(runs)}", (cost, bottom), xytext=(-2, 3),
+                        textcoords="offset points", ha="right", fontsize=6.0, color=style.colour,
+                        zorder=4)  # fmt: skip
         ax.plot([cost], [height], marker=style.marker, markersize=1.4 * style.size,
                 markerfacecolor="white", markeredgecolor=style.colour, markeredgewidth=1.0,
                 zorder=3)  # fmt: skip
@@ -182,7 +206,7 @@ def _caption(comparison: Comparison, x: str, *, judged: bool) -> str:
     seeds = comparison.rounds["seed"].nunique()
     parts = ["Test split, after each round."]
     if seeds > 1:
-        parts.append("Lines are means over the seeds, bands go from the lowest to the highest.")
+        parts.append(f"Lines: means over the seeds; bands: ± {NAMES[comparison.spread]}.")
     if x == "bytes":
         how = "all messages" if comparison.count == "measured" else "published figures' count"
         parts.append(f"Communication: bytes of all clients, both ways, since the start ({how}).")
@@ -191,7 +215,8 @@ def _caption(comparison: Comparison, x: str, *, judged: bool) -> str:
         parts.append(
             f"Hollow marks: {cost} at the end of the first round that reaches "
             f"{comparison.measure.text(comparison.target)} (dotted), mean over the seeds that "
-            "reach it; the same in the legend where there is one panel."
+            "reach it; the same in the legend where there is one panel. Where not all seeds do, "
+            "the line is broken and a fraction says how many."
         )
     return " ".join(parts)
 

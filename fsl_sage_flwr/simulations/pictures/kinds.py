@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 from ..comparison import Comparison
+from ..what_was_run import what_was_run
 from .against_alpha import accuracy_against_alpha
 from .against_number import accuracy_against_align_interval, accuracy_against_head_size
+from .alignment import alignment_against_rounds
+from .byte_kinds import bytes_by_kind
 from .curves import (
     accuracy_against_communication,
     accuracy_against_rounds,
@@ -13,7 +16,7 @@ from .curves import (
 )
 from .panels import NothingToDrawError
 from .scatter import scatter_over_alpha
-from .style import Picture
+from .style import Picture, add_title, picture_style
 from .times import stacked_times
 
 # Each function takes the comparison and the bandwidth of a client's link in Mbit/s.
@@ -27,11 +30,13 @@ KINDS: dict[str, Callable[[Comparison, float], Picture]] = {
     "time": stacked_times,
     "align-interval": lambda runs, _: accuracy_against_align_interval(runs),
     "head-size": lambda runs, _: accuracy_against_head_size(runs),
+    "alignment-rounds": lambda runs, _: alignment_against_rounds(runs),
+    "bytes-rounds": lambda runs, _: bytes_by_kind(runs),
 }
 
 
 def draw(kind: str, comparison: Comparison, bandwidth: float) -> Picture:
-    """Draw one kind of picture.
+    """Draw one kind of picture, with what was run as its title.
 
     Raises
     ------
@@ -39,9 +44,12 @@ def draw(kind: str, comparison: Comparison, bandwidth: float) -> Picture:
         The results lack what this kind of picture shows.
     """
     try:
-        return KINDS[kind](comparison, bandwidth)
+        picture = KINDS[kind](comparison, bandwidth)
     except NothingToDrawError as error:
         raise NothingToDrawError(f"{kind}: {error}") from error
+    with picture_style():
+        add_title(picture.figure, what_was_run(comparison))
+    return picture
 
 
 def draw_all(comparison: Comparison, bandwidth: float) -> tuple[list[Picture], list[str]]:

@@ -1,7 +1,8 @@
 """The style of all pictures, for a column of a paper, for print, and for colour-blind people."""
 
 import io
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -19,6 +20,9 @@ PictureFormat = Literal["png", "svg"]
 COLUMN = 3.5  # inches, the width of a column of a two-column paper
 PAGE = 7.16  # inches, the width of both columns
 DOTS_PER_INCH = 300
+
+_LETTERS_PER_INCH = 15  # of a title
+_INCHES_PER_LINE = 0.16
 
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -100,10 +104,10 @@ def picture_style() -> Iterator[None]:
         yield
 
 
-def grid_of_axes(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
+def grid_of_axes(
+    count: int, height: float = 2.4, *, share_y: bool = True
+) -> tuple[Figure, list[Axes]]:
     """Return a figure one column wide, or one page wide with up to three panels side by side.
-
-    Panels share both axes, so that they can be compared.
 
     Parameters
     ----------
@@ -111,13 +115,15 @@ def grid_of_axes(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
         Number of panels.
     height : float
         Height of a row, in inches.
+    share_y : bool
+        Whether the panels share the vertical axis too, so that they can be compared.
     """
     columns = min(count, 3)
     rows = -(-count // columns)
     width = COLUMN if count == 1 else PAGE
     high = rows * (height if count == 1 else 0.85 * height) + 0.3
     figure = Figure(figsize=(width, high), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=share_y)
     axes: list[Axes] = grid.flatten().tolist()
     for empty in axes[count:]:
         empty.remove()
@@ -134,15 +140,43 @@ def label_axes(axes: list[Axes], across: str, up: str) -> None:
         ax.set_ylabel(up if index % columns == 0 else "")
 
 
-def legend_below(figure: Figure, algorithms: dict[str, LineStyle], **labels: str) -> None:
-    """Put one legend for all panels below them; ``labels`` replaces names of algorithms."""
+def add_title(figure: Figure, text: str) -> None:
+    """Put a title above all panels, and make the figure higher by its lines."""
+    lines = textwrap.wrap(text, int(_LETTERS_PER_INCH * figure.get_figwidth()))
+    figure.set_figheight(figure.get_figheight() + _INCHES_PER_LINE * len(lines))
+    figure.suptitle("\n".join(lines), fontsize=_RC["axes.titlesize"])
+
+
+def legend_below(
+    figure: Figure,
+    algorithms: Mapping[str, LineStyle],
+    labels: Mapping[str, str] | None = None,
+    note: str = "",
+) -> None:
+    """Put one legend for all panels below them.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure.
+    algorithms : Mapping
+        The algorithms that are drawn, with their styles.
+    labels : Mapping, optional
+        Other texts than the names of algorithms, by algorithm.
+    note : str
+        A line above the algorithms, about what is drawn beside their lines.
+    """
+    labels = labels or {}
+    if note:
+        figure.set_figheight(figure.get_figheight() + _INCHES_PER_LINE)
     handles = [
         Line2D([], [], **style.line(), label=labels.get(name, label_of(name)))
         for name, style in algorithms.items()
     ]
     columns = (2 if labels else 3) if figure.get_figwidth() <= COLUMN else 5
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns),
-                  handlelength=3.2, columnspacing=1.2)  # fmt: skip
+                  handlelength=3.2, columnspacing=1.2, title=note or None,
+                  title_fontsize=_RC["legend.fontsize"])  # fmt: skip
 
 
 def encoded(picture: Picture, how: PictureFormat) -> bytes:

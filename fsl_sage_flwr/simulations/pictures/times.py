@@ -100,8 +100,10 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
             ax.barh(rows, bars[part], left=left, label=part, color=colour, hatch=hatch,
                     edgecolor="white", linewidth=0.4, height=0.7)  # fmt: skip
             left = left + bars[part]
-        for row, total in zip(rows, left, strict=True):
-            ax.annotate(_seconds(float(total)), (float(total), row), xytext=(3, 0),
+        for row, total, reached in zip(rows, left, bars["reached"], strict=True):
+            # All rounds without reaching the target take less than reaching it would.
+            text = f"{'' if reached else '> '}{_seconds(float(total))}"
+            ax.annotate(text, (float(total), row), xytext=(3, 0),
                         textcoords="offset points", va="center", fontsize=6.5)  # fmt: skip
         ax.set_yticks(rows, labels)
         ax.set_ylim(rows[-1] + 0.6, -0.6)
@@ -109,9 +111,12 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
         ax.set_xlim(0, 1.17 * float(left.max()))
         ax.set_xlabel(f"seconds to {target} at {bandwidth:g} Mbit/s")
         figure.legend(loc="outside lower center", ncols=4, handlelength=1.2, columnspacing=1.0)
-    star = (
-        "" if bars["reached"].all() else " *: for a seed that did not reach it, all rounds count."
-    )
+    star = ""
+    if not bars["reached"].all():
+        star = (
+            " * and >: for a seed that did not reach it, all its rounds count, which is less than "
+            "reaching it takes."
+        )
     return Picture(
         name="time",
         title="Compute and communication time",

@@ -1,6 +1,7 @@
 """A run of somebody's own model leaves what the package's own runs leave."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_two_lines_leave_a_run_that_tables_and_the_report_read(tmp_path: Path) -
     assert list(found["comm_bytes"])[-1] == strategy.ledger.total
     assert set(found["algorithm"]) == {"cse_fsl"}
     assert "CSE-FSL" in format_table(compare(found), "markdown")
-    page = report_page(tmp_path, read_runs(tmp_path), compare(found), 100.0)
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    page = report_page(tmp_path, read_runs(tmp_path), compare(found), 100.0, now)
     assert "CSE-FSL" in page
     assert result.arrays is not None
     client, server = strategy.model_state(result.arrays)

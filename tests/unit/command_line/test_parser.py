@@ -11,12 +11,13 @@ import fsl_sage_flwr
 from fsl_sage_flwr import public
 from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
 from fsl_sage_flwr.command_line import parser
-from fsl_sage_flwr.command_line.arguments.comparison import COUNTS
+from fsl_sage_flwr.command_line.arguments.comparison import COUNTS, SPREADS
 from fsl_sage_flwr.command_line.arguments.plot import KIND_NAMES
 from fsl_sage_flwr.key_names import ALSO_CALLED, likely_key, own_keys
 from fsl_sage_flwr.simulations.commands import COMMANDS
 from fsl_sage_flwr.simulations.comparison import Count
 from fsl_sage_flwr.simulations.leakage.measurement import Effort
+from fsl_sage_flwr.simulations.spread import Spread
 
 HEAVY = ("torch", "flwr", "pandas", "datasets", "rich")
 
@@ -50,6 +51,7 @@ def test_what_is_listed_is_what_there_is() -> None:
     (commands,) = (a for a in parser()._actions if a.metavar == "COMMAND")
     assert list(commands.choices or ()) == list(COMMANDS)
     assert get_args(Count) == COUNTS
+    assert get_args(Spread) == SPREADS
     assert set(own_keys()) == set(all_defaults())
     assert len(KIND_NAMES) == len(set(KIND_NAMES))
 

@@ -11,7 +11,13 @@ from fsl_sage_flwr.app.assembly import distribution_of
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.data import ImageDataset, load_images, partition_indices
 from fsl_sage_flwr.simulations.cli import main
-from fsl_sage_flwr.simulations.label_picture import counts_of, draw, label_counts, summary
+from fsl_sage_flwr.simulations.label_picture import (
+    Division,
+    division_of,
+    draw,
+    label_counts,
+    summary,
+)
 
 from ...rows import rows
 from ...tables import pictures, write_split
@@ -34,7 +40,7 @@ def test_counts_are_those_of_the_runs_partition(distribution):
     config = RunConfig(distribution=distribution, alpha=0.5, seed=7)
     train, _ = load_images("digits")
     parts = partition_indices(train.labels, 5, distribution_of(config))
-    counts = counts_of(config, 5)
+    counts = division_of(config, 5).counts
     for row, part in zip(counts, parts, strict=True):
         assert row.tolist() == torch.bincount(train.labels[part], minlength=10).tolist()
 
@@ -43,8 +49,16 @@ def test_no_image_is_decoded(tmp_path, monkeypatch):
     for split in ("train", "test"):
         write_split(tmp_path / "d", split, pictures(12), [0, 1, 2] * 4)
     monkeypatch.setattr(ImageDataset, "decode", None)
-    counts = counts_of(RunConfig(dataset=str(tmp_path / "d")), 3)
-    assert counts.sum(axis=0).tolist() == [4, 4, 4]
+    division = division_of(RunConfig(dataset=str(tmp_path / "d")), 3)
+    assert division.counts.sum(axis=0).tolist() == [4, 4, 4]
+
+
+def test_labels_are_called_what_the_data_call_them(tmp_path):
+    names = ("cat", "dog", "frog")
+    for split in ("train", "test"):
+        write_split(tmp_path / "d", split, pictures(6), [0, 1, 2] * 2, names=names)
+    assert division_of(RunConfig(dataset=str(tmp_path / "d")), 2).class_names == names
+    assert division_of(RunConfig(), 2).class_names == ()
 
 
 @rows(
@@ -55,10 +69,11 @@ def test_no_image_is_decoded(tmp_path, monkeypatch):
 def test_the_picture_is_a_png_that_shows_something(tmp_path, clients, classes):
     counts = np.random.default_rng(0).integers(0, 50, (clients, classes))
     path = tmp_path / "labels.png"
-    draw(counts, "a title", path)
+    names = tuple(f"class {label}" for label in range(classes)) if clients > 3 else ()
+    draw(Division(counts, names), "a title", path)
     with Image.open(path) as image:
         assert image.format == "PNG"
-        assert 800 <= image.width <= 2000
+        assert image.width == 2148  # both columns of a page, at 300 dots an inch
         assert 300 <= image.height <= 5000
         assert len(image.convert("RGB").getcolors(2**24)) > min(classes, 20)
 

@@ -41,6 +41,18 @@ def test_results_to_a_file_with_everything_said(results, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(tmp_path / "t.csv")
 
 
+def test_the_spread_is_chosen_for_tables_and_report_alike(results, capsys):
+    words = ["results", str(results), "--spread", "confidence"]
+    assert main([*words, "--format", "csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    # The deviation of 75 % and 80 % over √2, times Student's t for one degree of freedom.
+    assert float(row["final_accuracy_ci95"]) == pytest.approx(12.706 * 0.025, abs=1e-4)
+    assert main(words) == 0
+    assert "77.50 ± 31.77" in capsys.readouterr().out
+    assert main(["report", *words[1:]]) == 0
+    assert "Mean ± 95 % confidence interval of the mean" in (results / "report.html").read_text()
+
+
 def test_rounds_is_the_tidy_data(results, capsys):
     assert main(["results", str(results), "--rounds"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

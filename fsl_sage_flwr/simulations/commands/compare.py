@@ -1,0 +1,47 @@
+"""``fsl-sage compare``: what differs between two runs."""
+
+import argparse
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from ..comparison import MIB
+from ..two_runs import Difference, result_differences, setting_differences, two_runs
+from .options import say
+
+
+def compare_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    """Print what differs."""
+    first, second = two_runs(options.first, options.second)
+    settings = setting_differences(first, second)
+    results, notes = result_differences(
+        first, second, target=options.target, count=options.count,
+        budget=None if options.budget_mib is None else options.budget_mib * MIB,
+    )  # fmt: skip
+    say(console, f"A: {first.name}\nB: {second.name}\n")
+    # A pipe has no width, so choose one at which no column is cut off.
+    wide = console if console.is_terminal else Console(width=200)
+    if settings:
+        wide.print(_table("setting", settings))
+    else:
+        say(console, "no setting differs")
+    say(console, "")
+    wide.print(_table("result", results))
+    for note in notes:
+        say(errors, note)
+    return 0
+
+
+def _table(heading: str, lines: Iterable[Difference]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    figures = heading == "result"
+    table.add_column(heading, no_wrap=True)
+    for name in ("A", "B"):
+        table.add_column(name, justify="right" if figures else "left", overflow="fold")
+    if figures:
+        table.add_column("A to B", justify="right", no_wrap=True)
+    for line in lines:
+        cells = (line.name, line.first, line.second, line.change)
+        table.add_row(*(cells if figures else cells[:-1]))
+    return table

@@ -1,0 +1,21 @@
+"""``fsl-sage watch``: live curves of the runs under a directory."""
+
+import argparse
+
+from rich.console import Console
+
+from ..run_table import reasons
+from .options import say
+
+
+def watch_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
+    """Watch them."""
+    from ..watching import watch
+
+    try:
+        runs = watch(options.directory, console)
+    except KeyboardInterrupt:  # the runs go on: cli's words about ended processes are not true here
+        return 130
+    for line in reasons(runs):
+        say(errors, line)
+    return 0

@@ -1,0 +1,89 @@
+"""Whether a run is at work, and when its files last changed."""
+
+import json
+import socket
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from ..app.claim import COMMAND, FOLDER, TRAINING
+from ..app.results import RunDirectory
+from .load_results import Run
+
+State = Literal["running", "completed", "failed", "interrupted"]
+
+# Seconds by which a process may seem to have begun after it wrote down that it had: the file has
+# whole seconds, and the system's clock may have been set.
+CLOCKS_DIFFER_BY = 5.0
+_BY_THE_USER = ("KeyboardInterrupt", "SystemExit")
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def state_of(run: Run) -> State:
+    """Return the state of a run.
+
+    Returns
+    -------
+    str
+        ``completed``; ``failed``: an error ended it, and ``run.status`` says which;
+        ``interrupted``: somebody ended it, or it was killed, or its machine went down;
+        ``running``. A run on another machine that was killed cannot be told from one at work,
+        and is ``running``.
+    """
+    if run.completed:
+        return "completed"
+    if not run.summary:
+        return "interrupted"
+    if run.status != "running":
+        return "interrupted" if run.status.startswith(_BY_THE_USER) else "failed"
+    holders = [_read(run.path / FOLDER / f"{role}.json") for role in (COMMAND, TRAINING)]
+    known = [holder for holder in holders if holder]
+    if not known or any(_may_be_alive(holder) for holder in known):
+        return "running"
+    return "interrupted"
+
+
+def last_change(run: Run) -> float:
+    """Return when a run last wrote its history, its summary or its configuration (Unix time)."""
+    path = run.path
+    files = (RunDirectory.history_of(path), RunDirectory.summary_of(path),
+             RunDirectory.config_of(path))  # fmt: skip
+    return max(file.stat().st_mtime for file in files if file.is_file())
+
+
+def age_text(seconds: float) -> str:
+    """Return a time span as short text, rounded down to its largest unit: ``3 min``."""
+    for size, name in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {name}"
+    return "0 s"
+
+
+def age_of(run: Run) -> str:
+    """Return how long ago a run's files last changed."""
+    return age_text(max(0.0, time.time() - last_change(run)))
+
+
+def _may_be_alive(holder: dict[str, Any]) -> bool:
+    """Return whether the process that wrote a lock's file may still be there."""
+    if holder.get("host") != socket.gethostname():
+        return True
+    try:
+        began = psutil.Process(int(holder["process"])).create_time()
+        since = datetime.fromisoformat(str(holder["since"])).timestamp()
+    except psutil.NoSuchProcess:
+        return False
+    except (KeyError, ValueError, psutil.AccessDenied):
+        return True
+    # A process that began later only has the same number.
+    return began <= since + CLOCKS_DIFFER_BY
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError):  # not there, or being written
+        return {}

@@ -1,0 +1,72 @@
+"""How far seeds lie apart: a standard deviation, or a confidence interval of their mean."""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Literal
+
+import pandas as pd
+from scipy.special import stdtrit
+
+Spread = Literal["deviation", "confidence"]
+CONFIDENCE = 0.95
+
+# As captions and legends name them, and as columns of a CSV end.
+NAMES: dict[Spread, str] = {
+    "deviation": "standard deviation",
+    "confidence": "95 % confidence interval of the mean",
+}
+SUFFIXES: dict[Spread, str] = {"deviation": "std", "confidence": "ci95"}
+
+
+def half_width(values: "pd.Series[float]", spread: Spread) -> float:
+    """Return how far a bar reaches to either side of the mean.
+
+    Parameters
+    ----------
+    values : Series
+        A figure of each seed; missing ones do not count.
+    spread : {"deviation", "confidence"}
+        The standard deviation of the sample; or half of the interval in which the mean lies
+        with a confidence of 95 %, by Student's t: ``t · deviation / √n``.
+
+    Returns
+    -------
+    float
+        NaN for fewer than two values.
+    """
+    deviation, count = float(values.std()), int(values.count())
+    if spread == "deviation" or count < 2:
+        return deviation
+    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    return quantile * deviation / math.sqrt(count)
+
+
+def over_seeds(
+    rows: pd.DataFrame, by: Sequence[Hashable], column: str, spread: Spread
+) -> pd.DataFrame:
+    """Return mean and spread over the seeds, for each group of rows.
+
+    Runs of one group and seed are averaged first, so that each seed counts once.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With ``seed``, the columns of ``by``, and ``column``.
+    by : sequence
+        Columns that are equal within a group.
+    column : str
+        What is averaged.
+    spread : {"deviation", "confidence"}
+        As in :func:`half_width`.
+
+    Returns
+    -------
+    DataFrame
+        By group: ``mean``; ``spread``, 0 for one seed; ``seeds``, the number of them.
+    """
+    each = rows.groupby([*by, "seed"], dropna=False)[column].mean()
+    groups = each.groupby(level=list(range(len(by))), dropna=False)
+    widths = groups.agg(lambda values: half_width(values, spread))
+    return pd.DataFrame(
+        {"mean": groups.mean(), "spread": widths.fillna(0.0), "seeds": groups.count()}
+    )

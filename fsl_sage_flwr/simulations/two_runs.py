@@ -1,0 +1,143 @@
+"""What differs between two runs, in configuration and in result."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ..messages.ledger import COLUMNS as BYTE_COLUMNS
+from .comparison import Comparison, Count, compare, mib, run_figures
+from .differences import NOT_A_SETTING, is_missing, without_what_has_no_effect
+from .load_results import CLIENTS, HEAD_SIZE, ResultsError, Run, read_runs, rows_of
+from .names import value_text
+from .provenance import provenance_of
+from .result_table import columns_of
+from .run_state import state_of
+from .run_table import NOTHING, rounds_text
+
+# Of these a factor says more than a difference.
+_BY_FACTOR = ("bytes", "bytes_to_target", "seconds", "rounds", "rounds_to_target")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A line of the comparison, as text; ``change`` is from the first run to the second."""
+
+    name: str
+    first: str
+    second: str
+    change: str = ""
+
+
+def two_runs(first: Path, second: Path) -> tuple[Run, Run]:
+    """Return the runs in two directories, named by them.
+
+    Raises
+    ------
+    ResultsError
+        A directory has no run or several, or both are the same.
+    """
+    if first.resolve() == second.resolve():
+        raise ResultsError(f"{str(second)!r} is compared with itself; name another run")
+    return _one_run(first), _one_run(second)
+
+
+def _one_run(path: Path) -> Run:
+    runs = read_runs(path)
+    if len(runs) > 1:
+        raise ResultsError(
+            f"{str(path)!r}: {len(runs)} runs are under it; name the directory of one, such as "
+            f"{str(runs[0].path)!r}"
+        )
+    # Two runs in different directories may have the same name.
+    return replace(runs[0], name=str(path))
+
+
+def setting_differences(first: Run, second: Run) -> list[Difference]:
+    """Return the settings, and the versions and the machine where known, that differ.
+
+    A setting without effect in a run has the value ``–`` there, and is left out if it has none
+    in the other either.
+    """
+    rows = without_what_has_no_effect(rows_of([first, second])).drop_duplicates("run")
+    one, other = rows.iloc[0], rows.iloc[1]
+    keys = dict.fromkeys([*first.config, *second.config, CLIENTS, HEAD_SIZE])
+    found = []
+    for key in keys:
+        if key in NOT_A_SETTING - {"seed"}:
+            continue
+        left, right = one.get(key), other.get(key)
+        if (is_missing(left) and is_missing(right)) or left == right:
+            continue
+        found.append(Difference(key, value_text(left), value_text(right)))
+    ours, theirs = provenance_of(first.path), provenance_of(second.path)
+    for key in dict.fromkeys([*ours, *theirs]):
+        if key not in ("date", "command") and ours.get(key) != theirs.get(key):
+            pair = (ours.get(key, NOTHING), theirs.get(key, NOTHING))
+            found.append(Difference(key, *pair))
+    return found
+
+
+def result_differences(
+    first: Run, second: Run, *, target: float | None, budget: float | None, count: Count
+) -> tuple[list[Difference], tuple[str, ...]]:
+    """Return the figures of both runs, and notes on how they were counted.
+
+    Runs of every state are compared, by the rounds that they have.
+
+    Parameters
+    ----------
+    first, second : Run
+        The runs.
+    target, budget, count
+        As in :func:`~.comparison.compare`.
+    """
+    lines = [
+        Difference("status", state_of(first), state_of(second)),
+        Difference("rounds done", rounds_text(first), rounds_text(second)),
+    ]
+    if first.history.empty or second.history.empty:
+        without = [run.name for run in (first, second) if run.history.empty]
+        return lines, (f"no figures: {' and '.join(without)} finished no round",)
+    rows = rows_of([first, second]).assign(completed=True)
+    comparison = compare(rows, target=target, budget=budget, count=count)
+    lines += _figures(comparison, (first.name, second.name))
+    lines += _bytes_by_kind(comparison.rounds, (first.name, second.name))
+    return lines, comparison.notes
+
+
+def _figures(comparison: Comparison, names: tuple[str, str]) -> list[Difference]:
+    figures = run_figures(comparison).set_index("run")
+    lines = []
+    for column in columns_of(comparison):
+        one, other = (float(figures[column.figure][name]) for name in names)
+        by_factor = column.figure in _BY_FACTOR
+        lines.append(_line(column.heading, one, other, column.number, by_factor=by_factor))
+    return lines
+
+
+def _bytes_by_kind(rounds: pd.DataFrame, names: tuple[str, str]) -> list[Difference]:
+    """Return the bytes of each kind of payload, as measured, where either run has any."""
+    lines = []
+    sums = rounds.groupby("run")[[c for c in BYTE_COLUMNS if c in rounds]].sum()
+    for column in sums:
+        one, other = (float(sums[column][name]) for name in names)
+        if one or other:
+            direction, _, kind = str(column).removesuffix("_bytes").partition("_")
+            heading = f"MiB {direction}, {kind.replace('_', ' ')}"
+            lines.append(_line(heading, one, other, mib, by_factor=True))
+    return lines
+
+
+def _line(
+    name: str, one: float, other: float, number: Callable[[float], str], *, by_factor: bool
+) -> Difference:
+    first, second = (NOTHING if math.isnan(value) else number(value) for value in (one, other))
+    change = ""
+    if by_factor and one > 0 and other > 0:
+        change = f"× {other / one:.3g}"
+    elif not math.isnan(other - one):
+        change = f"{'−' if other < one else '+'}{number(abs(other - one))}"
+    return Difference(name, first, second, change)

@@ -1,0 +1,36 @@
+"""Say in one line what the compared runs trained: algorithm, model, dataset, clients, data."""
+
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+
+from ..registry import label_of
+from .comparison import Comparison
+from .differences import is_missing
+from .load_results import CLIENTS
+from .names import settings_text
+
+_DISTRIBUTION = ("distribution", "alpha", "shards-per-client")
+
+
+def what_was_run(comparison: Comparison) -> str:
+    """Return it: ``FSL-SAGE: resnet18 on cifar10, 10 clients, α = 0.1``.
+
+    What differs between the runs is left out; a picture shows it by lines, panels or its axis.
+    """
+    runs = comparison.rounds.drop_duplicates("run")
+    algorithm, model, dataset = (_shared(runs, key) for key in ("algorithm", "model", "dataset"))
+    parts = [" on ".join(PurePath(str(name)).name for name in (model, dataset) if name is not None)]
+    if (clients := _shared(runs, CLIENTS)) is not None:
+        parts.append(f"{clients} client{'' if clients == 1 else 's'}")
+    parts.append(settings_text({key: _shared(runs, key) for key in _DISTRIBUTION}))
+    text = ", ".join(part for part in parts if part)
+    return text if algorithm is None else f"{label_of(str(algorithm))}: {text}"
+
+
+def _shared(runs: pd.DataFrame, key: str) -> Any:
+    """Return the value that all runs have; None if they differ, or if it has no effect."""
+    values = set(runs[key]) if key in runs else {None}
+    value = values.pop()
+    return None if values or is_missing(value) else value

@@ -1,0 +1,83 @@
+import json
+import os
+import socket
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import psutil
+import pytest
+
+from fsl_sage_flwr.simulations.load_results import read_runs
+from fsl_sage_flwr.simulations.run_state import age_text, last_change, state_of
+
+from ...made_runs import make_run
+
+NO_SUCH_PROCESS = 2**30
+
+
+def running(root, **holders):
+    """Return a run whose summary says that it is running, and who holds its locks."""
+    path = make_run(root, [0.5], completed=False, status="running")
+    (path / ".locks").mkdir()
+    for role, holder in holders.items():
+        (path / ".locks" / f"{role}.json").write_text(holder)
+    (run,) = read_runs(root)
+    return run
+
+
+def holder(process, host=None, since=None):
+    since = since or datetime.now().astimezone()
+    named = {"process": process, "host": host or socket.gethostname(), "since": since.isoformat()}
+    return json.dumps(named)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("completed", "completed"),
+        ("OSError: no space left", "failed"),
+        ("KeyboardInterrupt: ", "interrupted"),
+        ("running", "running"),  # a run of an older version, without locks
+    ],
+)
+def test_the_summary_says_how_a_run_ended(tmp_path, status, state):
+    make_run(tmp_path, [0.5], completed=status == "completed", status=status)
+    (run,) = read_runs(tmp_path)
+    assert state_of(run) == state
+    assert state_of(replace(run, summary={})) == "interrupted"
+
+
+def test_a_run_is_at_work_while_a_process_that_holds_it_lives(tmp_path):
+    began = datetime.fromtimestamp(psutil.Process().create_time()).astimezone()
+    gone, alive = holder(NO_SUCH_PROCESS), holder(os.getpid(), since=began)
+    assert state_of(running(tmp_path / "a", command=gone, training=alive)) == "running"
+    assert state_of(running(tmp_path / "b", command=gone, training=gone)) == "interrupted"
+    assert state_of(running(tmp_path / "c", command=gone)) == "interrupted"
+
+
+def test_a_later_process_with_the_same_number_is_another(tmp_path):
+    began = datetime.fromtimestamp(psutil.Process().create_time()).astimezone()
+    earlier = holder(os.getpid(), since=began - timedelta(hours=1))
+    assert state_of(running(tmp_path, training=earlier)) == "interrupted"
+
+
+def test_what_cannot_be_known_is_running(tmp_path):
+    elsewhere = holder(NO_SUCH_PROCESS, host="another-machine")
+    assert state_of(running(tmp_path / "a", training=elsewhere)) == "running"
+    assert state_of(running(tmp_path / "b", training='{"process": ')) == "running"
+
+
+def test_the_last_change_is_of_the_newest_file(tmp_path):
+    path = make_run(tmp_path, [0.5])
+    (run,) = read_runs(tmp_path)
+    for file, when in (("history.csv", 300), ("summary.json", 200), ("config.json", 100)):
+        os.utime(path / file, (when, when))
+    assert last_change(run) == 300
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (200_000, "2 d")],
+)
+def test_an_age_is_short(seconds, text):
+    assert age_text(seconds) == text
