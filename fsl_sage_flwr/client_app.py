@@ -6,9 +6,12 @@ from flwr.clientapp.typing import ClientAppCallable
 from .app.assembly import build_task
 from .app.config import ConfigError, RunConfig
 from .client_apps import build_client_app, smashed_noise_mod
+from .extensions import load_extensions
 from .task import SplitTask
 
 DATA_PATH = "data-path"
+
+load_extensions()  # an algorithm's handlers must be known when the app is built
 
 
 def _task(context: Context) -> SplitTask:

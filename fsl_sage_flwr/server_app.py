@@ -12,10 +12,13 @@ from .app.config import RunConfig
 from .app.going_on import checkpoint_for
 from .app.recorder import Recorder
 from .app.results import RunDirectory
+from .extensions import load_extensions
 
 log = logging.getLogger("flwr.fsl_sage")
 
 app = ServerApp()
+
+load_extensions()
 
 
 @app.main()

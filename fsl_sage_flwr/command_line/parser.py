@@ -35,4 +35,9 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for add_arguments in ARGUMENTS:
         add_arguments(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--import", dest="imports", action="append", default=[], metavar="MODULE",
+            help="import a module that registers a model, a dataset, …; may be given again",
+        )  # fmt: skip
     return made

@@ -12,6 +12,7 @@ from ..app.config import ConfigError
 from ..app.trackers import TrackerError
 from ..command_line import parser
 from ..data import DatasetError
+from ..extensions import ExtensionError, announce, load_extensions
 from ..language import LanguageModelError
 from ..splitting import SplitError
 from .commands import COMMANDS
@@ -34,8 +35,10 @@ def run_command(options: argparse.Namespace) -> int:
     errors = Console(stderr=True)
     problem: Exception
     try:
+        announce(options.imports)
+        load_extensions()
         return COMMANDS[options.command](options, Console(), errors)
-    except (ConfigError, TrackerError) as error:
+    except (ConfigError, ExtensionError, TrackerError) as error:
         status, problem = 2, error
     except (FlowerError, DatasetError, LanguageModelError, ResultsError, SplitError) as error:
         status, problem = 1, error

@@ -53,6 +53,7 @@ BELOW = {
     # The command line's words, and the names of keys: nothing that takes time to import.
     "key_names": set(),
     "command_line": {"key_names"},
+    "extensions": set(),
     # What a run leaves.
     "app.__init__": set(),
     "app.trackers": set(),
@@ -90,25 +91,27 @@ BELOW = {
     "app.going_on": {"app.checkpoint", "app.config"},
     "app.run_path": {"app.config", "app.results"},
     "app.claim": {"app.config", "app.provenance", "app.run_path"},
-    "client_app": {"app.assembly", "app.config", "client_apps", "task"},
+    "client_app": {"app.assembly", "app.config", "client_apps", "extensions", "task"},
     "server_app": {
         *("app.assembly", "app.claim", "app.config", "app.going_on", "app.recorder"),
-        "app.results",
+        *("app.results", "extensions"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
-        *("__init__", "app.assembly", "app.checkpoint", "app.claim", "app.config"),
+        *("__init__", "algorithms", "app.assembly", "app.checkpoint", "app.claim", "app.config"),
         *("app.forecast", "app.going_on", "app.provenance", "app.run_path"),
-        *("app.results", "app.trackers", "batching", "client_apps", "command_line", "data"),
-        "image_classification",
+        *("app.results", "app.trackers", "batching", "client_apps", "codecs"),
+        *("command_line", "data", "extensions", "image_classification"),
         *("language", "messages", "models"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
+        "tasks",
     },
     # Where the command begins.
     "command": {"command_line", "simulations"},
 }
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
+    "extensions",
     "key_names",
     "command_line",
     "seeding",
@@ -133,6 +136,7 @@ ONLY = {
     "__init__": set(),
     "key_names": set(),
     "command_line": set(),
+    "extensions": set(),
     "seeding": set(),
     "batching": set(),
     "schedules": {"torch"},

@@ -5,6 +5,7 @@ from .cuts import add_cuts_arguments
 from .data import add_data_arguments
 from .generate import add_generate_arguments
 from .leakage import add_leakage_arguments
+from .list import add_list_arguments
 from .plot import add_plot_arguments
 from .report import add_report_arguments
 from .results import add_results_arguments
@@ -23,6 +24,7 @@ ARGUMENTS = (
     add_results_arguments,
     add_plot_arguments,
     add_report_arguments,
+    add_list_arguments,
     add_cuts_arguments,
     add_data_arguments,
     add_leakage_arguments,

@@ -10,6 +10,7 @@ from .cuts import cuts_command
 from .data import data_command
 from .generate import generate_command
 from .leakage import leakage_command
+from .list import list_command
 from .plot import plot_command
 from .report import report_command
 from .results import results_command
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "results": results_command,
     "plot": plot_command,
     "report": report_command,
+    "list": list_command,
     "cuts": cuts_command,
     "data": data_command,
     "leakage": leakage_command,
