@@ -17,6 +17,7 @@ from ..strategies import DeadActorError, DivergedError, SplitStrategy, to_record
 from ..task import Batch, Weights
 from .checkpoint import CheckpointError, read_checkpoint
 from .provenance import of_this_process, started_by_command
+from .quiet import without_empty_evaluations
 from .results import RunDirectory
 from .trackers import Tracker, open_tracker, require
 
@@ -176,6 +177,7 @@ class Recorder:
         directory = self._directory
         with (
             directory.reporting_failure(),
+            without_empty_evaluations(),
             open_tracker(self._tracker_name, directory.path, self._settings) as self._tracker,
         ):
             self._begin()

@@ -42,6 +42,7 @@ class Roster:
         self.trained_on: dict[int, int] = {}
         self._known: dict[int, int] = {}
         self._expected = 0
+        self._gone: set[int] = set()
 
     def refresh(self, grid: SplitGrid, min_available_nodes: int) -> None:
         """Ask new nodes who they are and forget those that are gone.
@@ -50,6 +51,12 @@ class Roster:
         as the nodes themselves say there are.
         """
         waiting = self._expected == 0
+        try:
+            self._wait(grid, min_available_nodes, waiting=waiting)
+        finally:
+            self._say_who_came_and_went()
+
+    def _wait(self, grid: SplitGrid, min_available_nodes: int, *, waiting: bool) -> None:
         deadline = time.monotonic() + self.registration_timeout
         while True:
             connected = list(grid.get_node_ids())
@@ -62,6 +69,15 @@ class Roster:
                 log.warning("%d of %d clients are connected; going on", len(self.nodes), wanted)
                 return
             time.sleep(0.2)
+
+    def _say_who_came_and_went(self) -> None:
+        here, there = len(self.nodes), max(self._expected, len(self.nodes))
+        for client in sorted(self._gone & set(self.nodes)):
+            log.info("client %d is back: %d of %d clients are connected", client, here, there)
+        known = set(self._known.values())
+        for client in sorted(known - set(self.nodes) - self._gone):
+            log.warning("client %d is gone: %d of %d clients are connected", client, here, there)
+        self._gone = known - set(self.nodes)
 
     def sample(self, count: int, seed: int, round_: int, purpose: str = "sample") -> list[int]:
         """Draw clients for a round; partition ids, ascending."""

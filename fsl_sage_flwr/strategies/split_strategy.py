@@ -120,13 +120,14 @@ class SplitStrategy(FedAvg):
     ) -> None:
         super().__init__(
             fraction_train=fraction_train,
-            fraction_evaluate=fraction_evaluate or 0.0,
+            fraction_evaluate=1.0,  # for 0 Flower warns, of what is the default here
             min_train_nodes=min_train_nodes,
-            min_evaluate_nodes=0 if fraction_evaluate is None else min_evaluate_nodes,
+            min_evaluate_nodes=min_evaluate_nodes if fraction_evaluate else 0,
             min_available_nodes=min_available_nodes,
             weighted_by_key=weighted_by_key,
             train_metrics_aggr_fn=train_metrics_aggr_fn or self._train_metrics,
         )
+        self.fraction_evaluate = fraction_evaluate or 0.0
         if self.fraction_evaluate > 0 and task.validation_batches is None:
             raise ValueError(
                 f"fraction_evaluate = {self.fraction_evaluate:g} needs a task whose clients have "

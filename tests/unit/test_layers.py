@@ -60,9 +60,10 @@ BELOW = {
     "app.results": {"messages"},
     "app.checkpoint": set(),
     "app.provenance": set(),
+    "app.quiet": set(),
     "app.recorder": {
-        *("app.checkpoint", "app.provenance", "app.results", "app.trackers", "registry"),
-        *("splitting", "strategies", "task"),
+        *("app.checkpoint", "app.provenance", "app.quiet", "app.results", "app.trackers"),
+        *("registry", "splitting", "strategies", "task"),
     },
     # The public surface: what another project imports.
     "public": {
