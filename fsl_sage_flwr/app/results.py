@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
+
+log = logging.getLogger("flwr.fsl_sage")
 
 HISTORY_COLUMNS = (
     "round",
@@ -119,6 +122,7 @@ class RunDirectory:
             yield
         except BaseException as error:
             status = f"{type(error).__name__}: {error}"
+            log.error("the run failed: %s", status)  # before Flower's traceback
             self.write_summary({"completed": False, "status": status})
             raise
 

@@ -42,7 +42,13 @@ def build_client_app(
     app = ClientApp(mods=[coding_mod, *(mods or [])])
     category, _, identifier = DESCRIBE.partition(".")
     getattr(app, category)(identifier)(describe)
-    for message_type, handler in {**evaluation.HANDLERS, **handlers()}.items():
+    known = handlers()
+    if not known:
+        raise RuntimeError(
+            "no algorithm is registered: write `from fsl_sage_flwr import build_client_app`, which "
+            "registers all of the package, or import fsl_sage_flwr.algorithms"
+        )
+    for message_type, handler in {**evaluation.HANDLERS, **known}.items():
         category, _, identifier = message_type.partition(".")
         around = train_mods if category == "train" else None
         getattr(app, category)(identifier, mods=around)(_with_task(handler, task))

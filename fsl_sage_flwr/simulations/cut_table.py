@@ -1,6 +1,6 @@
 """``fsl-sage cuts``: where a model can be cut, and what each cut costs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,11 +14,18 @@ from ..registry import ALGORITHMS
 from ..splitting import Cut, list_cuts
 from .images_only import refuse_other_tasks
 
+# Left out one after the other where the terminal is narrow; then bytes of other algorithms.
+LESS_ASKED_FOR = ("server MFLOPs", "B a sample", "server", "head", "client MFLOPs")
+
 
 def cut_table(
-    values: Mapping[str, Any], image: tuple[int, int, int], classes: int, depth: int
-) -> Table:
-    """Return a table of the cuts of the configured model.
+    values: Mapping[str, Any],
+    image: tuple[int, int, int],
+    classes: int,
+    depth: int,
+    width: int,
+) -> tuple[Table, list[str]]:
+    """Return a table of the cuts of the configured model, and the columns that do not fit.
 
     Parameters
     ----------
@@ -31,6 +38,8 @@ def cut_table(
         Number of classes.
     depth : int
         How deep to look for submodules.
+    width : int
+        Characters of a line.
     """
     config = RunConfig.from_run_config(values)
     refuse_other_tasks(config, "cuts")
@@ -46,25 +55,47 @@ def cut_table(
             if key.endswith("interval")
         )
     ).replace("_", "-")
-    table = Table(
-        title=f"cuts of {config.model}, images {image}, {classes} classes; bytes of one client's "
+    title = (
+        f"cuts of {config.model}, images {image}, {classes} classes; bytes of one client's "
         f"round with {work.examples:,} examples, batches of {work.batch_size}, {given}, "
-        f"{_in_words(config)}",
-        caption="parameters in millions; MFLOPs: forward pass of one sample",
+        f"{_in_words(config)}"
     )
-    table.add_column("cut", no_wrap=True)
-    for heading in (
-        "smashed", "B a sample", "client", "server", "head", "client MFLOPs", "server MFLOPs",
-        *(f"{ALGORITHMS[name].label} MiB" for name in known),
-    ):  # fmt: skip
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings = [
+        "cut", "smashed", "B a sample", "client", "server", "head", "client MFLOPs",
+        "server MFLOPs", *(f"{ALGORITHMS[name].label} MiB" for name in known),
+    ]  # fmt: skip
+    rows = []
     for cut in list_cuts(model, torch.zeros(2, *image), depth=depth):
         traffic = [
             round_bytes(coded_cut(cut, configs[name].codecs()), work, configs[name].options)
             for name, round_bytes in known.items()
         ]
-        table.add_row(*_row(cut, traffic))
-    return table
+        rows.append(_row(cut, traffic))
+    others = [f"{ALGORITHMS[name].label} MiB" for name in known if name != config.algorithm]
+    less = (*LESS_ASKED_FOR, *reversed(others), "client", "smashed")
+    return _that_fits(width, title, headings, rows, less)
+
+
+def _that_fits(
+    width: int, title: str, headings: list[str], rows: list[list[str]], less: Sequence[str]
+) -> tuple[Table, list[str]]:
+    columns = [[heading, *cells] for heading, cells in
+               zip(headings, zip(*rows, strict=True) if rows else [()] * len(headings),
+                   strict=True)]  # fmt: skip
+    needed = {column[0]: max(map(len, column)) + 3 for column in columns}
+    left_out: list[str] = []
+    for heading in less:
+        if sum(needed.values()) + 1 - sum(needed.get(one, 0) for one in left_out) <= width:
+            break
+        left_out += [heading] if heading in needed else []
+    table = Table(title=title, caption="parameters in millions; MFLOPs: forward pass of one sample")
+    for heading in headings:
+        if heading not in left_out:
+            table.add_column(heading, justify="left" if heading == "cut" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell for heading, cell in zip(headings, row, strict=True)
+                        if heading not in left_out))  # fmt: skip
+    return table, left_out
 
 
 def _in_words(config: RunConfig) -> str:

@@ -152,7 +152,7 @@ def test_the_rest_of_the_package_knows_what_an_algorithm_declares() -> None:
     assert styles(["louder_cse_fsl"])["louder_cse_fsl"].colour == "#123456"
     assert place("louder_cse_fsl") > place("fsl_sage")
     values = {"model": "simple_conv", "loudness": 2**20}
-    table = cut_table(values, (1, 8, 8), 10, 1)
+    table, _ = cut_table(values, (1, 8, 8), 10, 1, 300)
     assert [column.header for column in table.columns][-1] == "Louder MiB"
     assert next(iter(table.columns[-1].cells)) == "1000.0"
 

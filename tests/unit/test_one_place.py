@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fsl_sage_flwr
-from fsl_sage_flwr import strategies
+from fsl_sage_flwr import public, strategies  # noqa: F401 - the first registers all
 from fsl_sage_flwr.registry import ALGORITHMS, option_fields
 from fsl_sage_flwr.strategies import SplitStrategy
 
@@ -16,7 +16,7 @@ ROOT = Path(fsl_sage_flwr.__file__).parent
 SIDES = {f"strategies/{name}.py" for name in ALGORITHMS}
 SIDES |= {f"client_apps/{name}.py" for name in ALGORITHMS} | {"client_apps/split_fed.py"}
 # The registration, and what is shown of the library from outside.
-LISTS = {"algorithms.py", "strategies/__init__.py", "__init__.py"}
+LISTS = {"algorithms.py", "strategies/__init__.py", "public.py", "__init__.py"}
 # Speaks the protocol of both versions.
 SHARED = {"strategies/exchanges.py"}
 

@@ -42,6 +42,20 @@ finally:
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+def test_an_app_that_would_know_no_algorithm_is_refused() -> None:
+    code = """
+from fsl_sage_flwr.client_apps import build_client_app
+try:
+    build_client_app(lambda context: None)
+except RuntimeError as error:
+    print(error)
+from fsl_sage_flwr import build_client_app
+build_client_app(lambda context: None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("no algorithm is registered: write `from fsl_sage_flwr import")
+
+
 def test_what_is_listed_is_what_there_is() -> None:
     assert fsl_sage_flwr.__all__ == public.__all__
     assert set(fsl_sage_flwr.__all__) <= set(dir(fsl_sage_flwr))

@@ -1,10 +1,14 @@
 """``fsl-sage cuts`` and ``cut = "auto"``."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.simulations.cli import main
+from fsl_sage_flwr.simulations.cut_table import cut_table
 from fsl_sage_flwr.splitting import SplitError
 
 
@@ -15,6 +19,20 @@ def test_the_table_has_a_row_for_each_cut(capsys: pytest.CaptureFixture[str]) ->
     assert "classifier" in printed
     assert "256" in printed
     assert "batches of 64" in printed
+
+
+@pytest.mark.parametrize("width", [80, 110, 300])
+def test_it_fits_the_terminal_and_says_what_it_left_out(width: int) -> None:
+    table, left_out = cut_table({"model": "simple_conv"}, (1, 8, 8), 10, 1, width)
+    console = Console(file=io.StringIO(), width=1000)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    rows = [line for line in console.file.getvalue().splitlines() if "classifier" in line]
+    assert rows
+    assert len(rows[0].rstrip()) <= width
+    assert "FSL-SAGE MiB" in {str(column.header) for column in table.columns}
+    assert bool(left_out) == (width < 300)
+    assert not {str(column.header) for column in table.columns} & set(left_out)
 
 
 def test_a_wrong_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
