@@ -108,6 +108,7 @@ BELOW = {
     },
     # Where the command begins.
     "command": {"command_line", "simulations"},
+    "__main__": {"command"},
 }
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
@@ -151,6 +152,7 @@ ONLY = {
     "codecs": {"torch", "numpy"},
     "app.__init__": set(),
     "command": set(),
+    "__main__": set(),
     "app.claim": {"filelock"},
     "app.trackers": {"torch", "wandb"},
     "task": {"torch"},
