@@ -154,7 +154,7 @@ ONLY = {
     "command": set(),
     "__main__": set(),
     "app.claim": {"filelock"},
-    "app.trackers": {"torch", "wandb"},
+    "app.trackers": {"torch", "wandb", "mlflow", "aim"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},
     "client_apps": {"flwr", "torch"},
