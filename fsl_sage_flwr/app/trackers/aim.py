@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aim.sdk.run import Run  # as its API reference names it; `aim` itself exports nothing by name
+from aim.sdk.run import Run
 
 from .tracker import TrackerError
 
