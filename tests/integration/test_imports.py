@@ -8,7 +8,8 @@ import pytest
 pytestmark = pytest.mark.integration
 
 # Large, and not needed by every process.
-LATE = ("torchvision", "torch._dynamo", "sklearn", "flwr_datasets", "matplotlib", "ray", "wandb")
+LATE = ("torchvision", "torch._dynamo", "sklearn", "flwr_datasets", "matplotlib", "ray")
+LATE += ("wandb", "mlflow", "aim")
 
 
 @pytest.mark.parametrize("module", ["client_app", "server_app", "simulations.cli"])

@@ -187,7 +187,7 @@ def test_wheel_runs_anywhere_and_writes_over_no_completed_run(tmp_path: Path) ->
 
 
 def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:
-    """``flwr build``, then ``flwr run`` with Flower's own local SuperLink."""
+    """``flwr run`` with Flower's own local SuperLink."""
     home = tmp_path / "home"
     environment = {
         **os.environ,
@@ -197,12 +197,6 @@ def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     }
     flwr = str(BIN / "flwr")
-    subprocess.run(
-        [flwr, "build", "--app", str(ROOT)], cwd=tmp_path, env=environment, check=True,
-        capture_output=True,
-    )  # fmt: skip
-    (fab,) = tmp_path.glob("*.fab")
-    assert fab.stat().st_size < 1_000_000
     try:
         done = subprocess.run(
             [

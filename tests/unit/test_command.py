@@ -1,5 +1,6 @@
 """The library needs none of the command's packages, and the command says when they are missing."""
 
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -85,3 +86,15 @@ def test_the_command_runs_where_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SystemExit, match="2"):
         command.main()
     assert PYPROJECT["project"]["scripts"]["fsl-sage"] == "fsl_sage_flwr.command:main"
+
+
+def test_python_with_the_packages_name_is_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["anything", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module("fsl_sage_flwr", run_name="__main__")
+    assert capsys.readouterr().out.startswith("usage: fsl-sage ")
+    monkeypatch.setattr(command, "main", lambda: 130)
+    with pytest.raises(SystemExit, match="130"):
+        runpy.run_module("fsl_sage_flwr", run_name="__main__")

@@ -109,6 +109,7 @@ BELOW = {
     },
     # Where the command begins.
     "command": {"command_line", "simulations"},
+    "__main__": {"command"},
 }
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
@@ -152,8 +153,9 @@ ONLY = {
     "codecs": {"torch", "numpy"},
     "app.__init__": set(),
     "command": set(),
+    "__main__": set(),
     "app.claim": {"filelock"},
-    "app.trackers": {"torch", "wandb"},
+    "app.trackers": {"torch", "wandb", "mlflow", "aim"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},
     "client_apps": {"flwr", "torch"},

@@ -7,7 +7,7 @@ from typing import Any
 
 from .tracker import Backend, Tracker, TrackerError
 
-TRACKERS = ("tensorboard", "wandb")
+TRACKERS = ("tensorboard", "wandb", "mlflow", "aim")
 
 
 def require(name: str) -> None:
@@ -55,11 +55,19 @@ def open_tracker(name: str, directory: Path, config: Mapping[str, Any]) -> Track
 
 
 def _backend(name: str, directory: Path, config: Mapping[str, Any]) -> Backend:
-    # Imported here, because both packages are optional and each takes seconds to import.
+    # Imported here, because all packages are optional and each takes seconds to import.
     if name == "tensorboard":
         from .tensorboard import TensorBoardBackend
 
         return TensorBoardBackend(directory)
-    from .weights_and_biases import WandbBackend
+    if name == "wandb":
+        from .weights_and_biases import WandbBackend
 
-    return WandbBackend(directory, config)
+        return WandbBackend(directory, config)
+    if name == "mlflow":
+        from .mlflow import MlflowBackend
+
+        return MlflowBackend(directory, config)
+    from .aim import AimBackend
+
+    return AimBackend(directory, config)

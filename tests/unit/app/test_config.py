@@ -121,7 +121,11 @@ CHECKS = {
     "client-half-codec-up": (["q5"], "valid are none, f16, q8, q4, q3, q2, sign", ["sign", "none"]),
     "precision": (["fp16", "bfloat16"], "valid are fp32, bf16", ["fp32", "bf16"]),
     "run-name": (["a/b", "..", ".", "/abs"], "it names a folder", ["", "seed-1_b.2"]),
-    "tracker": (["mlflow", "WandB"], "valid are tensorboard, wandb", ["", "tensorboard", "wandb"]),
+    "tracker": (
+        ["comet", "WandB"],
+        "valid are tensorboard, wandb, mlflow, aim",
+        ["", "tensorboard", "wandb", "mlflow", "aim"],
+    ),
     "seed": ([-1], AT_LEAST.format(0), [0, 2**62]),
 }
 REFUSED = [(key, value) for key, (values, _, _) in CHECKS.items() for value in values]

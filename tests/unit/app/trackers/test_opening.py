@@ -3,7 +3,9 @@
 They are imported in the tests that need them: every worker of pytest reads this file.
 """
 
+import contextlib
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +91,110 @@ def test_wandb_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> N
     ]
     assert logged == [(1, "0.25"), (2, "0.5"), (3, "0.75")]
     assert [r.exit.exit_code for r in found if r.HasField("exit")] == [0]
+
+
+@pytest.fixture
+def own_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "AIM_REPO"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def track(name: str, directory: Path, *, fails: bool = False) -> None:
+    directory.mkdir()
+    with (
+        contextlib.suppress(ArithmeticError),
+        open_tracker(name, directory, {"batch-size": 32, "model": "mine"}) as tracker,
+    ):
+        for row in ROWS:
+            tracker.log(row)
+        if fails:
+            raise ArithmeticError
+
+
+@pytest.mark.usefixtures("own_repository")
+@pytest.mark.integration
+def test_mlflow_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    track("mlflow", tmp_path / "my-run")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'my-run' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("fsl-sage")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == ("my-run", "FINISHED")
+    assert run.data.params == {"batch-size": "32", "model": "mine"}
+    assert set(run.data.metrics) == {"test_accuracy"}
+    points = client.get_metric_history(run.info.run_id, "test_accuracy")
+    assert [(point.step, point.value) for point in points] == [(1, 0.25), (2, 0.5), (3, 0.75)]
+
+
+@pytest.mark.usefixtures("own_repository")
+@pytest.mark.integration
+def test_mlflow_has_runs_of_one_place_in_one_experiment_and_which_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    place = f"sqlite:///{tmp_path / 'all.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    track("mlflow", tmp_path / "one")
+    track("mlflow", tmp_path / "two", fails=True)
+    client = MlflowClient(place)
+    experiment = client.get_experiment_by_name("mine")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    found = {run.info.run_name: run.info.status for run in runs}
+    assert found == {"one": "FINISHED", "two": "FAILED"}
+    assert not (tmp_path / "one" / "mlflow.db").exists()
+
+
+@pytest.mark.usefixtures("own_repository")
+@pytest.mark.integration
+def test_mlflow_that_cannot_start_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackerError, match=r"127\.0\.0\.1.*; check MLFLOW_TRACKING_URI") as caught:
+        open_tracker("mlflow", tmp_path, {})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("own_repository")
+@pytest.mark.integration
+@pytest.mark.parametrize("fails", [False, True])
+def test_aim_has_the_name_the_configuration_and_the_curve(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aim import Repo, Run
+
+    place = tmp_path / "my-run"
+    if fails:  # the other place as well
+        place = tmp_path / "repository"
+        place.mkdir()
+        monkeypatch.setenv("AIM_REPO", str(place))
+    track("aim", tmp_path / "my-run", fails=fails)
+    # What Aim's own page does when it is opened.
+    command = [str(Path(sys.executable).parent / "aim"), "storage", "--repo", str(place)]
+    subprocess.run([*command, "reindex", "-y"], check=True, capture_output=True)
+    repository = Repo(str(place))
+    (key,) = repository.list_all_runs()
+    run = Run(key, repo=repository, read_only=True)
+    assert (run.name, run.experiment, run["completed"]) == ("my-run", "fsl-sage", not fails)
+    assert run["config"] == {"batch-size": 32, "model": "mine"}
+    (curve,) = run.metrics()
+    frame = curve.dataframe().sort_values("step")
+    assert curve.name == "test_accuracy"
+    assert list(zip(frame["step"], frame["value"], strict=True)) == [(1, 0.25), (2, 0.5), (3, 0.75)]
+
+
+@pytest.mark.usefixtures("own_repository")
+@pytest.mark.integration
+def test_aim_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIM_REPO", "aim://127.0.0.1:9")
+    with pytest.raises(TrackerError, match=r"Failed to connect to Aim Server.*; check AIM_REPO"):
+        open_tracker("aim", tmp_path, {})
 
 
 @pytest.mark.parametrize("name", TRACKERS)

@@ -1,0 +1,74 @@
+"""MLflow: a run of the experiment ``fsl-sage``."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+
+from .tracker import TrackerError
+
+EXPERIMENT = "fsl-sage"
+DATABASE = "mlflow.db"
+
+
+class MlflowBackend:
+    """Starts a run of MLflow, and logs to it.
+
+    The usual environment variables work: ``MLFLOW_TRACKING_URI``, ``MLFLOW_TRACKING_TOKEN``, …
+    ``MLFLOW_EXPERIMENT_NAME`` overrides this package's name of the experiment. Without a tracking
+    URI the run is in ``<run directory>/mlflow.db``, and needs no server.
+
+    Parameters
+    ----------
+    directory : Path
+        The run's directory. Its name becomes the name of the run.
+    config : Mapping
+        The resolved run configuration: the run's parameters.
+
+    Raises
+    ------
+    TrackerError
+        The run cannot be started, for example because the server does not answer.
+    """
+
+    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+        # MLflow itself warns of its directories of files, and keeps them for old runs alone.
+        own = f"sqlite:///{directory.absolute() / DATABASE}"
+        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", own))
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        try:
+            run = self._client.create_run(self._experiment(name), run_name=directory.name)
+            self._run = run.info.run_id
+            params = [Param(key, str(value)) for key, value in config.items()]
+            self._client.log_batch(self._run, params=params)
+        except MlflowException as error:
+            reason = " ".join(str(error).split())
+            raise TrackerError(
+                f"tracker = 'mlflow' cannot start: {reason}; check MLFLOW_TRACKING_URI, or unset "
+                f"it to write {DATABASE} in the run's directory"
+            ) from error
+
+    def _experiment(self, name: str) -> str:
+        # Asked for first it might be made by another run in between.
+        try:
+            return self._client.create_experiment(name)
+        except MlflowException:
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return found.experiment_id
+
+    def log(self, scalars: dict[str, float], step: int) -> None:
+        """Log the numbers of a round."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for name, value in scalars.items()]
+        self._client.log_batch(self._run, metrics=metrics)
+
+    def close(self, *, completed: bool) -> None:
+        """Mark the run as finished or failed."""
+        self._client.set_terminated(self._run, "FINISHED" if completed else "FAILED")
