@@ -4,9 +4,11 @@ import sys
 from importlib.util import find_spec
 
 from .command_line import parser
+from .command_line.completion import complete_if_asked
 
 # The extra `command` in pyproject.toml.
 NEEDED = (
+    "argcomplete",
     "jinja2",
     "matplotlib",
     "pandas",
@@ -25,7 +27,9 @@ def main() -> int:
     Help, the version and wrong words are answered at once; torch and Flower, which take seconds,
     are imported after that.
     """
-    options = parser().parse_args()
+    made = parser()
+    complete_if_asked(made)
+    options = made.parse_args()
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(

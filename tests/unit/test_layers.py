@@ -137,7 +137,7 @@ WITH_THE_COMMAND = {"simulations"}
 ONLY = {
     "__init__": set(),
     "key_names": set(),
-    "command_line": set(),
+    "command_line": {"argcomplete"},
     "extensions": set(),
     "seeding": set(),
     "batching": set(),

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from ..completion import with_keys, with_names
 from ..presets import preset_names
 from .federation import add_federation_arguments
 
@@ -16,9 +17,11 @@ def add_run_arguments(commands: Any) -> None:
         epilog="key=value: any key of the run configuration, e.g. "
         "fsl-sage run --clients 10 model=resnet18 dataset=cifar10 distribution=iid",
     )
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
+    with_keys(
+        parser.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
+    )
     add_federation_arguments(parser)
-    parser.add_argument(
+    preset = parser.add_argument(
         "--preset", help=f"settings by name ({', '.join(preset_names())}) or a TOML file"
     )
     parser.add_argument(
@@ -26,4 +29,5 @@ def add_run_arguments(commands: Any) -> None:
         help="print the configuration, the clients' examples, a round's bytes and the directory, "
         "and start nothing",
     )  # fmt: skip
+    with_names(preset, preset_names())
     parser.set_defaults(command="run")

@@ -1,8 +1,10 @@
 """Words are read before anything heavy is imported, and a wrong one is answered in one line."""
 
+import os
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -40,6 +42,28 @@ finally:
     )
     assert done.returncode == (2 if "--rounds" in words else 0), done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("fsl-sage re", {"results", "report"}),
+        ("fsl-sage run learning", {"learning-rate="}),
+        ("fsl-sage run --preset paper-ll", {"paper-llm"}),
+        ("fsl-sage list mod", {"models"}),
+    ],
+)
+def test_the_shell_is_told_what_may_follow(line: str, offered: set[str], tmp_path: Path) -> None:
+    answer = tmp_path / "answer"
+    asking = {
+        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_TYPE": "9",
+        "COMP_POINT": str(len(line)), "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+    }  # fmt: skip
+    code = "from fsl_sage_flwr.command import main; main()"
+    subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **asking}, check=True, timeout=60
+    )
+    assert {word.strip() for word in answer.read_text().split("\n")} == offered
 
 
 def test_an_app_that_would_know_no_algorithm_is_refused() -> None:

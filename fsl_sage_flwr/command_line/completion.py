@@ -1,0 +1,34 @@
+"""What the shell's Tab key completes: commands, options, presets, and keys with their =."""
+
+import argparse
+import os
+from typing import Any
+
+from ..key_names import own_keys
+
+# The shell sets it when it asks; the package argcomplete is imported only then.
+ASKED = "_ARGCOMPLETE"
+
+
+def complete_if_asked(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell and end, if it is the shell that asks; needs argcomplete."""
+    if ASKED not in os.environ:
+        return
+    import argcomplete
+
+    argcomplete.autocomplete(parser)
+
+
+def keys(prefix: str, **_: Any) -> list[str]:
+    """Return the keys of the run configuration that begin with a prefix."""
+    return [f"{key}=" for key in own_keys() if key.startswith(prefix)]
+
+
+def with_keys(argument: argparse.Action) -> None:
+    """Have a positional argument completed by keys."""
+    argument.completer = keys  # type: ignore[attr-defined]
+
+
+def with_names(argument: argparse.Action, names: list[str]) -> None:
+    """Have an option's value completed by names."""
+    argument.completer = lambda **_: names  # type: ignore[attr-defined]
