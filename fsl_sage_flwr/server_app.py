@@ -25,26 +25,26 @@ load_extensions()
 def main(grid: Grid, context: Context) -> None:
     """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
-    with claim_for_training(config) as path, RunDirectory(path).reporting_failure():
+    with claim_for_training(config) as path:
         log.info("results: %s", path)
         _train(grid, config, path)
 
 
 def _train(grid: Grid, config: RunConfig, path: Path) -> None:
-    strategy = build_strategy(config, build_task(config))
-    recorder = Recorder(
-        strategy,
-        path,
-        build_test_batches(config),
-        settings=config.to_run_config(),
-        tracker=config.tracker,
-        checkpoint_interval=config.checkpoint_interval,
-        comm_threshold_mb=config.comm_threshold_mb,
-        finish=finish_of(config),
-    )
+    with RunDirectory(path).reporting_failure(say=True):
+        recorder = Recorder(
+            build_strategy(config, build_task(config)),
+            path,
+            build_test_batches(config),
+            settings=config.to_run_config(),
+            tracker=config.tracker,
+            checkpoint_interval=config.checkpoint_interval,
+            comm_threshold_mb=config.comm_threshold_mb,
+            finish=finish_of(config),
+        )
+        saved = checkpoint_for(config, Path(config.resume)) if config.resume else None
     rounds, timeout = config.num_server_rounds, config.round_timeout
-    if config.resume:
-        saved = checkpoint_for(config, Path(config.resume))
+    if saved is not None:
         recorder.go_on(grid, rounds, saved, timeout=timeout)
     else:
         recorder.train(grid, rounds, timeout=timeout)

@@ -176,7 +176,7 @@ class Recorder:
     def _train(self, grid: Grid, arrays: ArrayRecord, timeout: float) -> Result:
         directory = self._directory
         with (
-            directory.reporting_failure(),
+            directory.reporting_failure(say=True),
             without_empty_evaluations(),
             open_tracker(self._tracker_name, directory.path, self._settings) as self._tracker,
         ):

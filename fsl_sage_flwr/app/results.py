@@ -116,13 +116,17 @@ class RunDirectory:
         return file.is_file() and bool(json.loads(file.read_text())["completed"])
 
     @contextmanager
-    def reporting_failure(self) -> Iterator[None]:
-        """Write a summary if an exception is raised inside, and raise it again."""
+    def reporting_failure(self, *, say: bool = False) -> Iterator[None]:
+        """Write a summary if an exception is raised inside, and raise it again.
+
+        ``say``: also in the log, where Flower's traceback follows.
+        """
         try:
             yield
         except BaseException as error:
             status = f"{type(error).__name__}: {error}"
-            log.error("the run failed: %s", status)  # before Flower's traceback
+            if say:
+                log.error("the run failed: %s", status)
             self.write_summary({"completed": False, "status": status})
             raise
 

@@ -78,12 +78,15 @@ def test_a_run_goes_on_to_what_it_would_have_been(tmp_path: Path) -> None:
         again.train(nodes(), 4)
 
 
-def test_a_failed_run_says_so_and_a_threshold_completes_one(tmp_path: Path) -> None:
+def test_a_failed_run_says_so_and_a_threshold_completes_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     own, _ = recorder(tmp_path / "failed")
     with pytest.raises(TrainingFailedError):
         own.train(MemoryGrid(small_app(), 0), 4)
     summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text())
     assert not summary["completed"]
+    assert f"the run failed: {summary['status']}" in caplog.text
     few, _ = recorder(tmp_path / "few", comm_threshold_mb=1e-6)
     assert few.train(nodes(), 5).arrays is not None
     assert list(load_results(tmp_path / "few")["round"]) == [1]
