@@ -22,7 +22,7 @@ from .data import (
 from .models import CATALOGUE, build_model
 from .options import Options, one_of, option, registered
 from .seeding import derive_seed
-from .splitting import as_tensors, build_auxiliary, full_name, split
+from .splitting import SplitError, as_tensors, build_auxiliary, full_name, split
 from .task import Batch, ClientIdentity, SplitTask
 from .task_registry import TaskKind, TaskSettings, TestBatches
 
@@ -113,8 +113,15 @@ def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
         shape, classes = train.image_shape, train.num_classes
         FederatedImages(train, settings.distribution, settings.device).rows(0, clients)
     if settings.cut not in ("", "auto"):
-        with torch.device("meta"):
-            full_name(build_model(settings.model, shape, classes), settings.cut)
+        with torch.random.fork_rng(devices=[]):
+            try:
+                model = build_model(settings.model, shape, classes)
+            except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+                raise SplitError(
+                    f"model = {settings.model!r} cannot be built for {classes} classes and images "
+                    f"{shape}: {' '.join(str(error).split())[:200]}"
+                ) from error
+        full_name(model, settings.cut)
 
 
 def test_batches(settings: TaskSettings, options: ImageOptions) -> TestBatches:

@@ -47,4 +47,4 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
     if saved is not None:
         recorder.go_on(grid, rounds, saved, timeout=timeout)
     else:
-        recorder.train(grid, rounds, timeout=timeout)
+        recorder.train(grid, rounds, timeout=timeout, replace_unfinished=True)

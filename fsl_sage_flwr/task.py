@@ -221,7 +221,7 @@ class SplitTask:
         Raises
         ------
         SplitError
-            Its loss or its scores fail, or there are fewer scores than classes.
+            Its loss or its scores fail, as where there are fewer scores than classes.
         """
         half = self.model.server
         smashed = self._smashed_on_device()
@@ -233,7 +233,9 @@ class SplitTask:
                 shape = tuple(logits_of(output).shape)
                 self.objective.reported_loss(output, labels)
                 self.objective.scored(output, labels)
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        except (
+            RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError,
+        ) as error:  # fmt: skip
             given = f" of shape {shape}" if shape else ""
             raise SplitError(
                 f"the objective does not take what the server half gives{given}, with labels of "
@@ -241,11 +243,6 @@ class SplitTask:
             ) from error
         finally:
             half.train()
-        if self.num_classes is not None and shape[1:2] < (self.num_classes,):
-            raise SplitError(
-                f"num_classes = {self.num_classes}: the server half gives scores of shape {shape}; "
-                "it needs as many as there are classes along axis 1"
-            )
 
     def takes_single_samples(self) -> bool:
         """Tell whether the server half can be trained on a batch of one sample.

@@ -24,11 +24,15 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     try:
         saved: dict[str, Any] = torch.load(file, weights_only=True, mmap=True)
         _ = saved["config"], len(saved["history"])
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError,
-            pickle.UnpicklingError) as error:  # fmt: skip
+    except (
+        OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError,
+        AttributeError, pickle.UnpicklingError,
+    ) as error:  # fmt: skip
         why = " ".join(str(error).split())[:120]
+        best = file.with_name("best.pt")
+        hint = f", e.g. {best}" if best.is_file() and best != file else ""
         raise CheckpointError(
             f"resume = {str(file)!r}: it is no whole checkpoint ({type(error).__name__}: {why}); "
-            f"give another, e.g. {file.with_name('best.pt')}"
+            f"give another{hint}"
         ) from error
     return saved

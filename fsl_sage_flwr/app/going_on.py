@@ -6,6 +6,7 @@ from typing import Any
 
 from .checkpoint import CheckpointError, read_checkpoint
 from .config import SCHEDULE_KEYS, RunConfig
+from .results import RunDirectory
 
 # Keys that may differ between a checkpoint's configuration and the run that resumes from it.
 FREE_TO_CHANGE = {
@@ -20,8 +21,8 @@ def checkpoint_for(config: RunConfig, file: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        It is missing or unreadable, was written with another configuration, or has all rounds
-        of the run already.
+        It is missing or unreadable, was written with another configuration, or of a run
+        that has all rounds already.
     """
     saved = read_checkpoint(file)
     ours, theirs = config.to_run_config(), saved["config"]
@@ -38,7 +39,9 @@ def checkpoint_for(config: RunConfig, file: Path) -> dict[str, Any]:
     if differences:
         raise CheckpointError(f"resume: another configuration: {'; '.join(differences)}")
     done = len(saved["history"])
-    if done >= config.num_server_rounds:
+    # Killed between its last round and its end it is not completed: then that is left to do.
+    completed = RunDirectory.is_completed_at(file.parents[1])
+    if done > config.num_server_rounds or (done == config.num_server_rounds and completed):
         raise CheckpointError(
             f"num-server-rounds = {config.num_server_rounds}: the checkpoint has finished {done} "
             "rounds already; ask for more"

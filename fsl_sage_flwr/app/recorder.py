@@ -63,7 +63,8 @@ class Recorder:
         Returns the batches of the test split.
     settings : Mapping, optional
         Written to ``config.json`` and into checkpoints. Tables and pictures call a run by its
-        ``algorithm``, ``model``, ``dataset``, ``distribution`` and ``seed``.
+        ``algorithm``, ``model``, ``dataset``, ``distribution`` and ``seed``; what is not given
+        of these is taken from the strategy and its task, or is ``own``.
     tracker : str
         Also shows the rounds there; see :mod:`fsl_sage_flwr.app.trackers`.
     checkpoint_interval : int
@@ -96,7 +97,7 @@ class Recorder:
         self._strategy = strategy
         self._directory = RunDirectory(Path(directory).expanduser())
         self._test_batches = test_batches
-        self._settings = dict(settings) if settings is not None else settings_of(strategy)
+        self._settings = {**settings_of(strategy), **(settings or {})}
         self._tracker_name, self._tracker = tracker, Tracker()
         self._checkpoint_interval = checkpoint_interval
         self._threshold = comm_threshold_mb * 2**20
@@ -118,6 +119,7 @@ class Recorder:
         *,
         timeout: float = 3600.0,
         resume: Path | str | None = None,
+        replace_unfinished: bool = False,
     ) -> Result:
         """Train until ``num_rounds`` rounds are done in all.
 
@@ -131,6 +133,8 @@ class Recorder:
             Flower's argument: seconds for the answers of a round.
         resume : Path or str, optional
             A checkpoint to go on from.
+        replace_unfinished : bool
+            Begin anew where another run was interrupted; what it left is lost.
 
         Returns
         -------
@@ -140,19 +144,23 @@ class Recorder:
         Raises
         ------
         FileExistsError
-            The directory has a completed run, and none is resumed.
+            The directory has a run that is completed, or unfinished, and none is resumed.
         CheckpointError
             The checkpoint is missing or unreadable, has other settings, or enough rounds.
         """
         self._num_rounds = num_rounds
         self._settings |= {"num-server-rounds": num_rounds}
         if resume is not None:
-            self._refuse_other_settings(saved := read_checkpoint(Path(resume)))
+            saved = read_checkpoint(Path(resume).expanduser())
+            self._refuse_other_settings(saved)
             return self.go_on(grid, num_rounds, saved, timeout=timeout)
-        if self._directory.is_completed():
+        path, latest = self._directory.path, self._directory.latest
+        completed = self._directory.is_completed_at(path)
+        if completed or (latest.is_file() and not replace_unfinished):
+            kind, how = ("a completed", " and more rounds") if completed else ("an unfinished", "")
             raise FileExistsError(
-                f"{self._directory.path} has a completed run already; name another directory, or "
-                "give resume=…/checkpoints/latest.pt and more rounds"
+                f"{path} has {kind} run already; name another directory, or give "
+                f"resume={str(latest)!r}{how}"
             )
         return self._train(grid, self._strategy.initial_arrays(), timeout)
 
@@ -207,7 +215,9 @@ class Recorder:
         if differences:
             raise CheckpointError(f"resume: another configuration: {'; '.join(differences)}")
         done = len(saved["history"])
-        if done >= self._num_rounds:
+        if done > self._num_rounds or (
+            done == self._num_rounds and self._directory.is_completed_at(self._directory.path)
+        ):
             raise CheckpointError(
                 f"num_rounds = {self._num_rounds}: the checkpoint has finished {done} rounds "
                 "already; ask for more"

@@ -110,9 +110,10 @@ class RunDirectory:
         """Checkpoint of the best round: most accuracy, or else the least loss."""
         return self.path / "checkpoints" / "best.pt"
 
-    def is_completed(self) -> bool:
-        """Whether the directory has a run that reached its end."""
-        file = self.summary_of(self.path)
+    @classmethod
+    def is_completed_at(cls, path: Path) -> bool:
+        """Whether a directory has a run that reached its end."""
+        file = cls.summary_of(path)
         return file.is_file() and bool(json.loads(file.read_text())["completed"])
 
     @contextmanager

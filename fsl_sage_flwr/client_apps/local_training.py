@@ -112,7 +112,10 @@ class LocalRound(Generic[TrainRequestT]):
     def _check_labels(self, labels: Tensor) -> None:
         problem = self._task.objective.problem_with(labels)
         if problem is not None:
-            raise ValueError(f"train_batches of client {self.client.partition_id}: {problem}")
+            raise ValueError(
+                f"train_batches of client {self.client.partition_id}: {problem}; for other labels "
+                "give SplitTask an objective"
+            )
 
     @property
     def uploads_this_batch(self) -> bool:

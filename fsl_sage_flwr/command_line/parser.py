@@ -1,29 +1,59 @@
 """Read the words of the command line, and say what is wrong with them."""
 
 import argparse
+import re
 import sys
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import metadata
-from typing import NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from ..key_names import likely_key
 from .arguments import ARGUMENTS
 
+# Commands whose words may be key=value.
+TAKE_KEYS = ("run", "sweep", "cuts", "leakage")
+# What Flower and others call our options.
+ALSO_CALLED = {"--num-clients": "--clients", "--num-supernodes": "--clients"}
+
 
 class _Parser(argparse.ArgumentParser):
-    """Says of an unknown option which key of the run configuration may be meant."""
+    """Says of an unknown option which other, or which key of the run configuration, is meant."""
+
+    words: Sequence[str] = ()
+    commands: Mapping[str, argparse.ArgumentParser] = MappingProxyType({})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Remember the words, for what is said of a wrong one."""
+        self.words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print one line, and end with status 2."""
-        unknown = message.removeprefix("unrecognized arguments: ").split()
-        option = next((word for word in unknown if word.startswith("--")), None)
-        if option and message.startswith("unrecognized"):
-            name, _, value = option.removeprefix("--").partition("=")
-            key = likely_key(name)
-            if key:
-                value = value or next(iter(unknown[unknown.index(option) + 1 :]), "…")
-                message = f"{option} is no option; give it as {key}={value}"
+        if message.startswith("unrecognized arguments: "):
+            unknown = message.removeprefix("unrecognized arguments: ").split()
+            option = next((word for word in unknown if word.startswith("--")), "")
+            message = self._meant_by(option) or message
         sys.stderr.write(f"{self.prog}: {message}\n")
         sys.exit(2)
+
+    def _meant_by(self, option: str) -> str | None:
+        """Return what to say of an unknown option; None if nothing is like it."""
+        name, _, value = option.partition("=")
+        command = next((word for word in self.words if not word.startswith("-")), "")
+        known = self.commands.get(command)
+        there = re.findall(r"--[\w-]+", known.format_usage()) if known else []
+        meant = ALSO_CALLED.get(name, "")
+        close = [meant] if meant in there else get_close_matches(name, there, n=1, cutoff=0.75)
+        if close:
+            return f"{name} is no option; did you mean {close[0]}?"
+        key = likely_key(name.removeprefix("--")) if command in TAKE_KEYS else None
+        if key is None:
+            return None
+        if not value and option in self.words[:-1]:
+            value = self.words[self.words.index(option) + 1]
+        return f"{option} is no option; give it as {key}={value or '…'}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for add_arguments in ARGUMENTS:
         add_arguments(commands)
+    made.commands = commands.choices
     for command in commands.choices.values():
         command.add_argument(
             "--import", dest="imports", action="append", default=[], metavar="MODULE",

@@ -42,7 +42,7 @@ def classification(
         return problem_with_classes(labels, num_classes, label_shape)
 
     def example_labels(count: int) -> Tensor:
-        return torch.zeros(count, *label_shape, dtype=torch.int64)
+        return torch.full((count, *label_shape), num_classes - 1)
 
     return Objective(
         lambda output, labels: own_loss(output, labels.long()),

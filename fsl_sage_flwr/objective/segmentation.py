@@ -36,6 +36,7 @@ def segmentation(
         rightly given it over those that are given it or have it, of all images together; and
         ``mean_iou``, the mean of those of classes that there are.
     """
+    highest = num_classes - 1 if ignored != num_classes - 1 else num_classes - 2
     names = tuple(f"iou_{k}" for k in range(num_classes))
 
     def loss(output: Any, labels: Tensor) -> Tensor:
@@ -48,6 +49,11 @@ def segmentation(
         return int((labels != ignored).sum())
 
     def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
+        given_scores = logits_of(output).shape[1]
+        if given_scores != num_classes:
+            raise ValueError(
+                f"{given_scores} scores a pixel along axis 1, and {num_classes} classes"
+            )
         counts = labels != ignored
         given, true = logits_of(output).argmax(dim=1)[counts], labels[counts].long()
         right = torch.bincount(true[given == true], minlength=num_classes)
@@ -78,7 +84,7 @@ def segmentation(
         scores,
         ("pixel_accuracy", *names),
         problem_with,
-        lambda count: torch.zeros(count, *label_shape, dtype=torch.int64),
+        lambda count: torch.full((count, *label_shape), highest),
         count=counted,
         derived={"mean_iou": mean_iou},
     )

@@ -56,7 +56,7 @@ def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) 
     round_bytes = ALGORITHMS[config.algorithm].round_bytes
     if round_bytes is None:
         return f"a round's bytes are not known: {config.algorithm} is registered without a formula"
-    asked = max(1, round(config.fraction_train * clients))
+    asked = max(int(config.fraction_train * clients), config.min_train_nodes)  # as Flower does
     work = Workload(
         examples=round(statistics.mean(counts)), batch_size=config.batch_size,
         local_epochs=config.local_epochs,

@@ -55,7 +55,7 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
 
 def _check_results(config: RunConfig) -> None:
     path = run_path(config)
-    there = next(place for place in (path, *path.parents) if place.exists())
+    there = next(place for place in (path, *path.parents) if os.path.exists(place))
     if not there.is_dir():
         raise ConfigError(
             f"results-dir = {config.results_dir!r}: {there} is a file; name a directory"

@@ -1,5 +1,6 @@
 """Show the progress of a run, from the files that it writes."""
 
+import io
 import json
 import math
 import time
@@ -199,7 +200,7 @@ def _read_rows(path: Path) -> Rows:
     text = file.read_text()
     if not text.endswith("\n"):  # a row is being written
         return []
-    frame = pd.read_csv(file)
+    frame = pd.read_csv(io.StringIO(text))
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 

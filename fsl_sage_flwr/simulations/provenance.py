@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
+from ..app.results import RunDirectory
 from .load_results import ResultsError
-
-FILE = "provenance.json"
 
 
 def provenance_of(run: Path) -> dict[str, str]:
@@ -16,7 +15,7 @@ def provenance_of(run: Path) -> dict[str, str]:
     ResultsError
         The file is not a JSON object.
     """
-    file = run / FILE
+    file = RunDirectory.provenance_of(run)
     if not file.is_file():
         return {}
     try:

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..app.config import ConfigError
+from ..app.config import ConfigError, RunConfig
 from ..app.results import RunDirectory
+from ..app.run_path import run_path
 
 LAST = "last"
 # results/<algorithm>/<model>/<dataset>-<distribution>/<run name>
@@ -34,11 +35,22 @@ def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], di
     checkpoint = RunDirectory.checkpoint_of(run)
     if not checkpoint.is_file():
         raise ConfigError(f"resume = {named!r}: {run} has no checkpoint to go on from")
+    if values.get("run-name") not in ("", None, run.name):
+        raise ConfigError(
+            f"run-name = {values['run-name']!r}: the run {run.name!r} goes on where it is; leave "
+            f"run-name out, or begin another run from its checkpoint: resume={checkpoint}"
+        )
     given = {key: value for key, value in values.items() if key not in ("resume", "results-dir")}
     of_the_run = _read(RunDirectory.config_of(run))
-    place = {"resume": str(checkpoint), "run-name": run.name,
-             "results-dir": str(run.parents[FOLDERS_ABOVE_A_RUN - 1])}  # fmt: skip
-    return {**of_the_run, **given, **place}, _read(RunDirectory.federation_of(run))
+    above = run.parents[min(FOLDERS_ABOVE_A_RUN, len(run.parents)) - 1]
+    place = {"resume": str(checkpoint), "run-name": run.name, "results-dir": str(above)}
+    found = {**of_the_run, **given, **place}
+    if run_path(RunConfig.unchecked({**of_the_run, **place})) != run:
+        raise ConfigError(
+            f"resume = {named!r}: {run} is not where a run of its configuration is kept, it was "
+            f"moved or copied; begin another run from its checkpoint: resume={checkpoint}"
+        )
+    return found, _read(RunDirectory.federation_of(run))
 
 
 def find_run(named: str, results: Path) -> Path:

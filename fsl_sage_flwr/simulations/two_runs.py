@@ -69,7 +69,8 @@ def setting_differences(first: Run, second: Run) -> list[Difference]:
         if key in NOT_A_SETTING - {"seed"}:
             continue
         left, right = one.get(key), other.get(key)
-        if (is_missing(left) and is_missing(right)) or left == right:
+        missing = is_missing(left), is_missing(right)
+        if all(missing) or (not any(missing) and left == right):
             continue
         found.append(Difference(key, value_text(left), value_text(right)))
     ours, theirs = provenance_of(first.path), provenance_of(second.path)

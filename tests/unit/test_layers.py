@@ -89,7 +89,7 @@ BELOW = {
         *("app.config", "app.forecast", "data", "registry", "seeding", "splitting"),
         *("strategies", "task", "task_registry"),
     },
-    "app.going_on": {"app.checkpoint", "app.config"},
+    "app.going_on": {"app.checkpoint", "app.config", "app.results"},
     "app.run_path": {"app.config", "app.results"},
     "app.claim": {"app.config", "app.provenance", "app.run_path"},
     "client_app": {"app.assembly", "app.config", "client_apps", "extensions", "task"},

@@ -248,7 +248,11 @@ def test_pixels_are_scored_by_hand() -> None:
         (lambda: replace(numbers_task(), objective=regression((2,)), loss=None),
          r"does not take what the server half gives of shape \(2, 1\), with labels of shape "
          r"\(2, 2\)"),
-        (lambda: small_task(num_classes=CLASSES + 1), "gives scores of shape .* needs as many as"),
+        (lambda: small_task(num_classes=CLASSES + 1), "does not take what the server half gives"),
+        (lambda: replace(maps_task(), objective=segmentation(4, (5, 5)), loss=None),
+         r"3 scores a pixel along axis 1, and 4 classes|out of bounds"),
+        (lambda: replace(maps_task(), objective=segmentation(2, (5, 5)), loss=None),
+         r"3 scores a pixel along axis 1, and 2 classes"),
     ],
 )  # fmt: skip
 def test_what_a_task_cannot_learn_is_refused_before_anything_starts(

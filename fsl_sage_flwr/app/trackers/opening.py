@@ -18,6 +18,8 @@ def require(name: str) -> None:
     TrackerError
         It is not installed.
     """
+    if name and name not in TRACKERS:
+        raise TrackerError(f"tracker = {name!r}: valid are {', '.join(TRACKERS)}")
     if name and find_spec(name) is None:
         raise TrackerError(
             f"tracker = {name!r}: {name} is not installed where the server runs; "

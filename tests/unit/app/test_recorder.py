@@ -78,6 +78,25 @@ def test_a_run_goes_on_to_what_it_would_have_been(tmp_path: Path) -> None:
         again.train(nodes(), 4)
 
 
+def test_what_an_interrupted_run_left_is_not_lost_silently(tmp_path: Path) -> None:
+    own, _ = recorder(tmp_path)
+    own.train(nodes(), 2)
+    RunDirectory(tmp_path).write_summary({"completed": False, "status": "running"})
+    again, _ = recorder(tmp_path)
+    with pytest.raises(FileExistsError, match=r"an unfinished run .* resume=.*latest.pt"):
+        again.train(nodes(), 2)
+    # All rounds are done, and it is not completed: killed before its end.
+    latest = tmp_path / "checkpoints" / "latest.pt"
+    again.train(nodes(), 2, resume=latest)
+    assert RunDirectory.is_completed_at(tmp_path)
+    assert list(load_results(tmp_path)["round"]) == [1, 2]
+    new, _ = recorder(tmp_path / "new")
+    new.train(nodes(), 1)
+    RunDirectory(tmp_path / "new").write_summary({"completed": False, "status": "running"})
+    other, _ = recorder(tmp_path / "new")
+    other.train(nodes(), 1, replace_unfinished=True)
+
+
 def test_a_failed_run_says_so_and_a_threshold_completes_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -93,5 +112,5 @@ def test_a_failed_run_says_so_and_a_threshold_completes_one(
 
 
 def test_an_unknown_tracker_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(TrackerError, match="is not installed"):
+    with pytest.raises(TrackerError, match="tracker = 'no_such_tracker': valid are"):
         recorder(tmp_path, tracker="no_such_tracker")

@@ -103,7 +103,14 @@ def test_the_defaults_of_a_measurement_are_those_of_the_library() -> None:
     ("words", "said"),
     [
         (["run", "--rounds=5"], "--rounds=5 is no option; give it as num-server-rounds=5"),
-        (["run", "--learning-rate", "x"], "--learning-rate is no option; give it as learning-rate"),
+        (
+            ["run", "--learning-rate", "x"],
+            "give it as learning-rate=x",
+        ),
+        (["run", "--rounds", "5"], "--rounds is no option; give it as num-server-rounds=5"),
+        (["run", "--gpu-per-client", "1"], "is no option; did you mean --gpus-per-client?"),
+        (["run", "--num-clients", "5"], "is no option; did you mean --clients?"),
+        (["plot", "x", "--rounds", "5"], "unrecognized arguments: --rounds"),
         (["run", "--wizard"], "unrecognized arguments: --wizard"),
         (["run", "--clients", "0"], "0 is not at least 1"),
         (["train"], "invalid choice: 'train'"),

@@ -97,14 +97,17 @@ def test_a_checkpoint_is_read_before_anything_starts(tmp_path: Path) -> None:
     file = checkpoint(run_path(own), own)
     going = config(tmp_path, resume=str(file))
     refuse_what_cannot_work(going, Federation())
-    for changes, said in (
-        ({"seed": 1}, "seed was 200, now 1"),
-        ({"num_server_rounds": 1}, "has finished 1 rounds already; ask for more"),
-    ):
+    for changes, said in (({"seed": 1}, "seed was 200, now 1"),):
         with pytest.raises(ConfigError, match=said):
             refuse_what_cannot_work(replace(going, **changes), Federation())
-    for kept in (0, 10, 900):
-        file.write_bytes(file.read_bytes()[:kept] if kept else b"")
+    at_its_end = replace(going, num_server_rounds=1)
+    refuse_what_cannot_work(at_its_end, Federation())  # it has not been completed
+    RunDirectory(file.parents[1]).write_summary({"completed": True})
+    with pytest.raises(ConfigError, match="has finished 1 rounds already; ask for more"):
+        refuse_what_cannot_work(at_its_end, Federation())
+    whole = file.read_bytes()
+    for kept in (0, 10, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:kept])
         with pytest.raises(ConfigError, match="it is no whole checkpoint"):
             refuse_what_cannot_work(going, Federation())
 
@@ -156,6 +159,10 @@ def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
     assert federation.clients == 3
     assert main(["run", where, "resume=one", "--clients", "5"]) == 2
     assert main(["run", where, "resume=one", "seed=8"]) == 2
+    assert main(["run", where, "resume=one", "run-name=two"]) == 2
+    moved = tmp_path / "moved"
+    run_path(own).rename(moved)
+    assert main(["run", f"resume={moved}"]) == 2
     assert len(started) == 1
 
 
