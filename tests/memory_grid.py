@@ -9,6 +9,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity  # what Flower's runtime sets
 
+from fsl_sage_flwr import public  # noqa: F401 - registers every algorithm
+
 _run_ids = itertools.count(7)
 Tamper = Callable[[int, Message], Message | None]
 
