@@ -100,7 +100,8 @@ def test_what_an_interrupted_run_left_is_not_lost_silently(tmp_path: Path) -> No
 def test_a_failed_run_says_so_and_a_threshold_completes_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    own, _ = recorder(tmp_path / "failed")
+    own, strategy = recorder(tmp_path / "failed")
+    strategy.roster.registration_timeout = 0.0
     with pytest.raises(TrainingFailedError):
         own.train(MemoryGrid(small_app(), 0), 4)
     summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text())

@@ -89,6 +89,8 @@ def change_a_shape(draw: random.Random, content: RecordDict) -> bool:
 def change_a_dtype(draw: random.Random, content: RecordDict) -> bool:
     record, name, values = _some_array(draw, content)
     kinds = ["f2", "f4", "f8", "i4", "i8", "u1", "?", "c8", ">f4", ">i8", "U3", "M8[s]", "V4"]
+    if name == "labels":  # whole numbers of any dtype are classes, and 0 is one
+        kinds = ["f2", "f8", "c8", "U3", "M8[s]", "V4"]
     kind = draw.choice([k for k in kinds if np.dtype(k) != values.dtype])
     record[name] = Array(np.zeros(values.shape, dtype=kind))
     return True
@@ -170,7 +172,10 @@ def spoil_the_labels(draw: random.Random, content: RecordDict) -> bool:
     record = content.array_records["labels"]
     labels = record["labels"].numpy().copy()
     numbers = np.issubdtype(labels.dtype, np.floating)
-    wrong = [np.nan, np.inf, -np.inf] if numbers else [-1, 99, 2**62, -(2**63)]
+    wrong: list[Any] = [np.nan, np.inf, -np.inf]
+    if not numbers:
+        limits = np.iinfo(labels.dtype)
+        wrong = [99] if limits.min == 0 else [-1, 99, limits.max, limits.min]
     labels[draw.randrange(len(labels))] = draw.choice(wrong)
     record["labels"] = Array(labels)
     return True
