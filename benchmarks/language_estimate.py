@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from fsl_sage_flwr.language import IGNORED, causal_lm_task
 from fsl_sage_flwr.language.dataset import Columns, split_of
+from fsl_sage_flwr.language.heads import blocks_head, lens_head
 from fsl_sage_flwr.language.pretrained import Lora, load_model, load_tokenizer
 from fsl_sage_flwr.splitting import estimated_gradients, plain_attention, true_gradients
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
@@ -105,13 +106,13 @@ class Bench:
             self.task.model.server.eval(), (self.smashed,), self.labels, self.objective, BATCH
         )
         self.learnt = F.pad(self.labels[:, 1:] != IGNORED, (0, 1))
-        self.length = length
 
     def head(self, recipe: Recipe) -> nn.Module:
         """Return an unfitted head whose trained parameters require a gradient."""
         settings = {"lora": 1, "block": 1, "two blocks": 2, "lens": 0}
-        other = causal_lm_heads(self, settings[recipe.head])
-        head = copy.deepcopy(other).eval()
+        model, count = self.task.model, settings[recipe.head]
+        made = blocks_head(model, count) if count else lens_head(model, (self.smashed[:2],))
+        head = copy.deepcopy(made).eval()
         if recipe.head in ("block", "two blocks"):
             first = self.task.model.cut.rpartition(".")[0]
             blocks = [m for n, m in head.named_modules() if n.endswith(first)]
@@ -232,14 +233,6 @@ def along_the_blocks(bench: Bench) -> list[float]:
         handle.remove()
     gradients = [one.grad for one in seen if one.grad is not None]
     return [cosine(gradient, gradients[-1]) for gradient in gradients]
-
-
-def causal_lm_heads(bench: Bench, blocks: int) -> nn.Module:
-    """Return a head of some blocks, or a lens for 0, of a bench's server half."""
-    from fsl_sage_flwr.language.heads import blocks_head, lens_head
-
-    model = bench.task.model
-    return blocks_head(model, blocks) if blocks else lens_head(model, (bench.smashed[:2],))
 
 
 def cosine(ours: Tensor, theirs: Tensor) -> float:

@@ -16,7 +16,7 @@ import psutil
 
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations.federation import Federation
-from fsl_sage_flwr.simulations.progress import Nobody, Rows
+from fsl_sage_flwr.simulations.progress import Rows, Watcher
 from fsl_sage_flwr.simulations.run import simulate
 
 MIB = 2**20
@@ -57,7 +57,7 @@ def main() -> None:
         before = on_disk(Path("/tmp/ray"))[0]
         print("round  server  actor  superlink    run  superlink's home    Ray  (MiB)")
 
-        class Sizes(Nobody):
+        class Sizes(Watcher):
             def __call__(self, rows: Rows) -> None:
                 if len(rows) % 25 and len(rows) not in (1, 5):
                     return

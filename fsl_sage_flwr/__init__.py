@@ -48,14 +48,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # torch and Flower take seconds to import: `fsl-sage --help` does not need them.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import public
+if not TYPE_CHECKING:  # a type checker would take any name for one that there is
 
-    found: object = getattr(public, name)
-    return found
+    def __getattr__(name: str) -> object:
+        # torch and Flower take seconds to import: `fsl-sage --help` does not need them.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import public
+
+        return getattr(public, name)
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,6 @@ import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 # What other programs, and the paper, call it.
@@ -40,11 +39,11 @@ def likely_key(name: str, known: Iterable[str] | None = None) -> str | None:
 @cache
 def own_keys() -> tuple[str, ...]:
     """Return the keys of the package's own app, from the table that Flower reads."""
-    package = resources.files("fsl_sage_flwr")
-    inside = package / "simulations" / "app.toml"  # a wheel has it there
-    text = inside.read_text() if inside.is_file() else _checkout().read_text()
-    return tuple(tomllib.loads(text)["tool"]["flwr"]["app"]["config"])
+    return tuple(tomllib.loads(app_table())["tool"]["flwr"]["app"]["config"])
 
 
-def _checkout() -> Path:
-    return Path(__file__).parent.parent / "pyproject.toml"
+def app_table() -> str:
+    """Return the text of pyproject.toml, which a wheel has inside the package."""
+    package = Path(__file__).parent
+    inside = package / "simulations" / "app.toml"
+    return (inside if inside.is_file() else package.parent / "pyproject.toml").read_text()

@@ -1,10 +1,13 @@
-"""Read a checkpoint."""
+"""Read a checkpoint, and refuse one that a run cannot go on from."""
 
 import pickle
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from .results import RunDirectory
 
 
 class CheckpointError(ValueError):
@@ -36,3 +39,50 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             f"give another{hint}"
         ) from error
     return saved
+
+
+def refuse_other_settings(
+    saved: Mapping[str, Any], ours: Mapping[str, Any], free: Collection[str]
+) -> None:
+    """Refuse a checkpoint of other settings.
+
+    Parameters
+    ----------
+    saved : Mapping
+        What :func:`read_checkpoint` returned.
+    ours : Mapping
+        The settings of the run that goes on.
+    free : collection of str
+        Settings that may differ.
+
+    Raises
+    ------
+    CheckpointError
+        The message has every difference.
+    """
+    differences = [
+        f"{key} was {value!r}, now {ours.get(key)!r}"
+        for key, value in saved["config"].items()
+        if key not in free and ours.get(key) != value
+    ]
+    if differences:
+        raise CheckpointError(f"resume: another configuration: {'; '.join(differences)}")
+
+
+def refuse_finished(saved: Mapping[str, Any], file: Path, num_rounds: int) -> None:
+    """Refuse a checkpoint that has as many rounds as are wanted.
+
+    A run that was killed between its last round and its end is not completed: that is left to do.
+
+    Raises
+    ------
+    CheckpointError
+        There are too many rounds, or as many and their run is completed.
+    """
+    done = len(saved["history"])
+    completed = RunDirectory.is_completed_at(file.parent.parent)
+    if done > num_rounds or (done == num_rounds and completed):
+        raise CheckpointError(
+            f"num-server-rounds = {num_rounds}: the checkpoint has finished {done} rounds already; "
+            "ask for more"
+        )

@@ -15,7 +15,7 @@ from ..registry import algorithm_of
 from ..splitting import Evaluation
 from ..strategies import DeadActorError, DivergedError, SplitStrategy, to_record
 from ..task import Batch, Weights
-from .checkpoint import CheckpointError, read_checkpoint
+from .checkpoint import read_checkpoint, refuse_finished, refuse_other_settings
 from .provenance import of_this_process, started_by_command
 from .quiet import without_empty_evaluations
 from .results import RunDirectory
@@ -148,11 +148,12 @@ class Recorder:
         CheckpointError
             The checkpoint is missing or unreadable, has other settings, or enough rounds.
         """
-        self._num_rounds = num_rounds
         self._settings |= {"num-server-rounds": num_rounds}
         if resume is not None:
-            saved = read_checkpoint(Path(resume).expanduser())
-            self._refuse_other_settings(saved)
+            file = Path(resume).expanduser()
+            saved = read_checkpoint(file)
+            refuse_other_settings(saved, self._settings, {"num-server-rounds"})
+            refuse_finished(saved, file, num_rounds)
             return self.go_on(grid, num_rounds, saved, timeout=timeout)
         path, latest = self._directory.path, self._directory.latest
         completed = self._directory.is_completed_at(path)
@@ -162,13 +163,12 @@ class Recorder:
                 f"{path} has {kind} run already; name another directory, or give "
                 f"resume={str(latest)!r}{how}"
             )
-        return self._train(grid, self._strategy.initial_arrays(), timeout)
+        return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout)
 
     def go_on(
         self, grid: Grid, num_rounds: int, saved: Mapping[str, Any], *, timeout: float = 3600.0
     ) -> Result:
         """Train on from a checkpoint that was read, whatever settings it has; return the result."""
-        self._num_rounds = num_rounds
         self._strategy.load_state_dict(saved["strategy"])
         self._rows, self._client_rows = list(saved["history"]), list(saved["clients"])
         self._bytes_before = self._strategy.ledger.by_kind()
@@ -179,10 +179,10 @@ class Recorder:
             self._strategy.rounds_done,
             ", and what their codes have lost," if coded else "",
         )
-        return self._train(grid, ArrayRecord(saved["client_half"]), timeout)
+        return self._train(grid, num_rounds, ArrayRecord(saved["client_half"]), timeout)
 
-    def _train(self, grid: Grid, arrays: ArrayRecord, timeout: float) -> Result:
-        directory = self._directory
+    def _train(self, grid: Grid, num_rounds: int, arrays: ArrayRecord, timeout: float) -> Result:
+        self._num_rounds, directory = num_rounds, self._directory
         with (
             directory.reporting_failure(say=True),
             without_empty_evaluations(),
@@ -193,7 +193,7 @@ class Recorder:
                 result: Result = self._strategy.start(
                     grid=grid,
                     initial_arrays=arrays,
-                    num_rounds=self._num_rounds - self._strategy.rounds_done,
+                    num_rounds=num_rounds - self._strategy.rounds_done,
                     timeout=timeout,
                     evaluate_fn=self.end_round,
                 )
@@ -204,24 +204,6 @@ class Recorder:
                 raise
             self._complete(result.arrays or arrays)
         return result
-
-    def _refuse_other_settings(self, saved: Mapping[str, Any]) -> None:
-        theirs, free = saved["config"], ("num-server-rounds",)
-        differences = [
-            f"{key} was {theirs.get(key)!r}, now {self._settings.get(key)!r}"
-            for key in {**theirs, **self._settings}
-            if key not in free and theirs.get(key) != self._settings.get(key)
-        ]
-        if differences:
-            raise CheckpointError(f"resume: another configuration: {'; '.join(differences)}")
-        done = len(saved["history"])
-        if done > self._num_rounds or (
-            done == self._num_rounds and self._directory.is_completed_at(self._directory.path)
-        ):
-            raise CheckpointError(
-                f"num_rounds = {self._num_rounds}: the checkpoint has finished {done} rounds "
-                "already; ask for more"
-            )
 
     def _begin(self) -> None:
         """Write the configuration, and the earlier history if the run is resumed."""

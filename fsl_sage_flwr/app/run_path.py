@@ -1,6 +1,5 @@
 """Where a run's files go."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,12 @@ def run_path(config: RunConfig) -> Path:
     return root / config.algorithm / model / f"{dataset}-{config.distribution}" / name
 
 
+def results_dir_of(run: Path) -> Path:
+    """Return the results directory that a run is kept in, if :func:`run_path` chose its place."""
+    above = list(run.parents)
+    return above[min(3, len(above) - 1)]
+
+
 def refuse_completed(config: RunConfig) -> None:
     """Refuse to overwrite a completed run, unless a run is resumed in its directory.
 
@@ -26,8 +31,7 @@ def refuse_completed(config: RunConfig) -> None:
         The run's directory holds a completed run.
     """
     path = run_path(config)
-    summary = RunDirectory.summary_of(path)
-    if not config.resume and summary.is_file() and json.loads(summary.read_text())["completed"]:
+    if not config.resume and RunDirectory.is_completed_at(path):
         raise ConfigError(
             f"run-name = {config.run_name!r}: {path} holds a completed run already; choose "
             "another name, or remove it"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from typing import Any
 
 from ..key_names import own_keys
@@ -24,11 +25,11 @@ def keys(prefix: str, **_: Any) -> list[str]:
     return [f"{key}=" for key in own_keys() if key.startswith(prefix)]
 
 
-def with_keys(argument: argparse.Action) -> None:
-    """Have a positional argument completed by keys."""
-    argument.completer = keys  # type: ignore[attr-defined]
+def names(known: list[str]) -> Callable[..., list[str]]:
+    """Return what completes one of some names."""
+    return lambda **_: known
 
 
-def with_names(argument: argparse.Action, names: list[str]) -> None:
-    """Have an option's value completed by names."""
-    argument.completer = lambda **_: names  # type: ignore[attr-defined]
+def completed_by(argument: argparse.Action, completer: Callable[..., list[str]]) -> None:
+    """Have an argument completed; argcomplete looks for this attribute."""
+    argument.completer = completer  # type: ignore[attr-defined]

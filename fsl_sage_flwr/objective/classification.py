@@ -59,17 +59,24 @@ def cross_entropy(output: Any, labels: Tensor) -> Tensor:
 
 
 def problem_with_classes(
-    labels: Tensor, num_classes: int, label_shape: tuple[int, ...]
+    labels: Tensor, num_classes: int, label_shape: tuple[int, ...], ignored: int | None = None
 ) -> str | None:
-    """Return what is wrong with labels that should be classes; None when they are valid."""
+    """Return what is wrong with labels that should be classes; None when they are valid.
+
+    ``ignored`` is the label of what has no class, if there may be such.
+    """
     if labels.dtype not in WHOLE_NUMBERS or tuple(labels.shape[1:]) != label_shape:
         wanted = "one vector of whole numbers"
         if label_shape:
             wanted = f"whole numbers {('N', *label_shape)}"
         return f"labels must be {wanted}, not {labels.dtype} {tuple(labels.shape)}"
-    if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+    known = labels if ignored is None else labels[labels != ignored]
+    if ignored is not None and not len(known):
+        return None
+    if not 0 <= int(known.min()) <= int(known.max()) < num_classes:
+        more = "" if ignored is None else f", and {ignored}"
         return (
-            f"labels run from {int(labels.min())} to {int(labels.max())}; "
-            f"valid are 0 to {num_classes - 1}"
+            f"labels run from {int(known.min())} to {int(known.max())}; valid are 0 to "
+            f"{num_classes - 1}{more}"
         )
     return None

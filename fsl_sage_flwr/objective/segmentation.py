@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .classification import WHOLE_NUMBERS
+from .classification import problem_with_classes
 from .objective import Objective, Score, logits_of
 
 
@@ -67,23 +67,11 @@ def segmentation(
         there = [found[name].value for name in names if found[name].weight]
         return sum(there) / max(len(there), 1)
 
-    def problem_with(labels: Tensor) -> str | None:
-        if labels.dtype not in WHOLE_NUMBERS or tuple(labels.shape[1:]) != label_shape:
-            wanted = f"whole numbers {('N', *label_shape)}"
-            return f"labels must be {wanted}, not {labels.dtype} {tuple(labels.shape)}"
-        known = labels[labels != ignored]
-        if len(known) and not 0 <= int(known.min()) <= int(known.max()) < num_classes:
-            return (
-                f"labels run from {int(known.min())} to {int(known.max())}; valid are 0 to "
-                f"{num_classes - 1}, and {ignored}"
-            )
-        return None
-
     return Objective(
         loss,
         scores,
         ("pixel_accuracy", *names),
-        problem_with,
+        lambda labels: problem_with_classes(labels, num_classes, label_shape, ignored),
         lambda count: torch.full((count, *label_shape), highest),
         count=counted,
         derived={"mean_iou": mean_iou},

@@ -1,10 +1,11 @@
 """Write this package as a Flower app, from a checkout or from an installed wheel."""
 
 import shutil
-from importlib import resources
 from pathlib import Path
 
 import fsl_sage_flwr
+
+from ..key_names import app_table
 
 SUFFIXES = {".py", ".toml"}
 
@@ -27,15 +28,7 @@ def write_app(directory: Path) -> Path:
             target = app / package.name / source.relative_to(package)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    (app / "pyproject.toml").write_text(_app_table(package))
+    (app / "pyproject.toml").write_text(app_table())
     (app / "README.md").write_text("Written by fsl-sage run.\n")
     (app / "LICENSE").write_text("Apache-2.0\n")
     return app
-
-
-def _app_table(package: Path) -> str:
-    """Return the text of pyproject.toml, which a wheel has inside the package."""
-    inside = resources.files("fsl_sage_flwr.simulations") / "app.toml"
-    if inside.is_file():
-        return inside.read_text()
-    return (package.parent / "pyproject.toml").read_text()

@@ -79,15 +79,14 @@ def cut_table(
 def _that_fits(
     width: int, title: str, headings: list[str], rows: list[list[str]], less: Sequence[str]
 ) -> tuple[Table, list[str]]:
-    columns = [[heading, *cells] for heading, cells in
-               zip(headings, zip(*rows, strict=True) if rows else [()] * len(headings),
-                   strict=True)]  # fmt: skip
-    needed = {column[0]: max(map(len, column)) + 3 for column in columns}
-    left_out: list[str] = []
+    # Of the widest cell, and three characters of the frame.
+    needed = {heading: 3 + max(len(row[place]) for row in (headings, *rows))
+              for place, heading in enumerate(headings)}  # fmt: skip
+    room, left_out = width - 1 - sum(needed.values()), list[str]()
     for heading in less:
-        if sum(needed.values()) + 1 - sum(needed.get(one, 0) for one in left_out) <= width:
-            break
-        left_out += [heading] if heading in needed else []
+        if room < 0:
+            left_out.append(heading)
+            room += needed[heading]
     table = Table(title=title, caption="parameters in millions; MFLOPs: forward pass of one sample")
     for heading in headings:
         if heading not in left_out:

@@ -151,18 +151,25 @@ def _is_whole(column: str) -> bool:
 
 
 def _run(path: Path, root: Path) -> Run:
-    summary = _json(RunDirectory.summary_of(path))
+    summary = read_json(RunDirectory.summary_of(path))
     return Run(
         name=path.resolve().name if path == root else path.relative_to(root).as_posix(),
         path=path,
-        config=_json(RunDirectory.config_of(path)),
-        federation=_json(RunDirectory.federation_of(path)),
+        config=read_json(RunDirectory.config_of(path)),
+        federation=read_json(RunDirectory.federation_of(path)),
         summary=summary,
         history=_history(RunDirectory.history_of(path), finished=summary.get("completed") is True),
     )
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Return what a file of a run has; empty if there is no such file.
+
+    Raises
+    ------
+    ResultsError
+        It is not a JSON object.
+    """
     if not file.is_file():
         return {}
     try:

@@ -9,7 +9,6 @@ from ..app.assembly import check_task
 from ..app.checkpoint import CheckpointError
 from ..app.config import ConfigError, RunConfig
 from ..app.going_on import checkpoint_for
-from ..app.results import RunDirectory
 from ..app.run_path import run_path
 from ..data import DatasetError
 from ..language import LanguageModelError
@@ -65,6 +64,3 @@ def _check_results(config: RunConfig) -> None:
             f"results-dir = {config.results_dir!r}: {there} cannot be written to; name a "
             "directory that can"
         )
-    odd = [file for file in (RunDirectory.summary_of(path),) if file.is_dir()]
-    if odd:
-        raise ConfigError(f"run-name = {config.run_name!r}: {odd[0]} is a directory; remove it")

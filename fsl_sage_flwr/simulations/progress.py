@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import pandas as pd
 from rich.console import Console
@@ -88,8 +88,8 @@ def follow(
         time.sleep(LOOK_EVERY)
 
 
-class Watcher(Protocol):
-    """Is told what a run does."""
+class Watcher:
+    """Is told what a run does; this one does nothing with it."""
 
     def stage(self, name: str) -> None:
         """Be told what a run begins with, before its first round has ended."""
@@ -98,17 +98,7 @@ class Watcher(Protocol):
         """Be told after every round, with the rows of the history so far."""
 
 
-class Nobody:
-    """Is told, and does nothing."""
-
-    def stage(self, name: str) -> None:
-        """Do nothing."""
-
-    def __call__(self, rows: Rows) -> None:
-        """Do nothing."""
-
-
-class RoundLines:
+class RoundLines(Watcher):
     """Prints one line per round in the terminal, and below them what the run is doing.
 
     Parameters

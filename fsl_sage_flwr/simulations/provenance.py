@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ..app.results import RunDirectory
-from .load_results import ResultsError
+from .load_results import read_json
 
 
 def provenance_of(run: Path) -> dict[str, str]:
@@ -15,17 +15,7 @@ def provenance_of(run: Path) -> dict[str, str]:
     ResultsError
         The file is not a JSON object.
     """
-    file = RunDirectory.provenance_of(run)
-    if not file.is_file():
-        return {}
-    try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
-        raise ResultsError(f"{file}: not valid JSON ({error}); remove the run or the file") from (
-            error
-        )
-    if not isinstance(found, dict):
-        raise ResultsError(f"{file}: a JSON object is needed, not {type(found).__name__}")
+    found = read_json(RunDirectory.provenance_of(run))
     return {str(key): _text(value) for key, value in found.items() if value not in (None, "")}
 
 

@@ -6,11 +6,9 @@ from typing import Any
 
 from ..app.config import ConfigError, RunConfig
 from ..app.results import RunDirectory
-from ..app.run_path import run_path
+from ..app.run_path import results_dir_of, run_path
 
 LAST = "last"
-# results/<algorithm>/<model>/<dataset>-<distribution>/<run name>
-FOLDERS_ABOVE_A_RUN = 4
 
 
 def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -42,15 +40,14 @@ def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], di
         )
     given = {key: value for key, value in values.items() if key not in ("resume", "results-dir")}
     of_the_run = _read(RunDirectory.config_of(run))
-    above = run.parents[min(FOLDERS_ABOVE_A_RUN, len(run.parents)) - 1]
-    place = {"resume": str(checkpoint), "run-name": run.name, "results-dir": str(above)}
-    found = {**of_the_run, **given, **place}
+    place = {"resume": str(checkpoint), "run-name": run.name,
+             "results-dir": str(results_dir_of(run))}  # fmt: skip
     if run_path(RunConfig.unchecked({**of_the_run, **place})) != run:
         raise ConfigError(
             f"resume = {named!r}: {run} is not where a run of its configuration is kept, it was "
             f"moved or copied; begin another run from its checkpoint: resume={checkpoint}"
         )
-    return found, _read(RunDirectory.federation_of(run))
+    return {**of_the_run, **given, **place}, _read(RunDirectory.federation_of(run))
 
 
 def find_run(named: str, results: Path) -> Path:

@@ -14,7 +14,7 @@ from ..app.results import RunDirectory
 from ..app.trackers import require
 from .app_directory import write_app
 from .federation import Federation
-from .progress import Nobody, Watcher, follow
+from .progress import Watcher, follow
 from .superlink import SuperLink
 
 
@@ -53,7 +53,7 @@ def simulate(
     require(config.tracker)
     with claim_for_command(config) as claim:
         config = replace(config, run_name=claim.path.name)
-        return _simulate(config, federation, claim, watcher or Nobody(), stop), claim.path
+        return _simulate(config, federation, claim, watcher or Watcher(), stop), claim.path
 
 
 def _simulate(

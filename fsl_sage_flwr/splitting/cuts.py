@@ -193,6 +193,7 @@ def cut_of(
         What of a half or a head travels.
     """
     client, server = halves.client, halves.server
+    of_client, of_server, of_head = (weights_of(module) for module in (client, server, head))
     return Cut(
         name=halves.cut,
         smashed_shapes=tuple(tuple(tensor.shape[1:]) for tensor in smashed),
@@ -200,15 +201,15 @@ def cut_of(
         client_parameters=_parameters(client),
         server_parameters=_parameters(server),
         head_parameters=_parameters(head),
-        client_bytes=_bytes(weights_of(client)),
-        server_bytes=_bytes(weights_of(server)),
-        head_bytes=_bytes(weights_of(head)),
+        client_bytes=_bytes(of_client),
+        server_bytes=_bytes(of_server),
+        head_bytes=_bytes(of_head),
         client_flops=0,
         server_flops=0,
         gradient_bytes=sum(_size(tensor[0]) for tensor in smashed if tensor.is_floating_point()),
-        client_vector_bytes=_vector_bytes(weights_of(client)),
-        server_vector_bytes=_vector_bytes(weights_of(server)),
-        head_vector_bytes=_vector_bytes(weights_of(head)),
+        client_vector_bytes=_vector_bytes(of_client),
+        server_vector_bytes=_vector_bytes(of_server),
+        head_vector_bytes=_vector_bytes(of_head),
     )
 
 

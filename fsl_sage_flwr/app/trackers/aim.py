@@ -7,9 +7,7 @@ from typing import Any
 
 from aim.sdk.run import Run
 
-from .tracker import TrackerError
-
-EXPERIMENT = "fsl-sage"
+from .tracker import EXPERIMENT, TrackerError
 
 
 class AimBackend:

@@ -10,9 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from .tracker import TrackerError
+from .tracker import EXPERIMENT, TrackerError
 
-EXPERIMENT = "fsl-sage"
 DATABASE = "mlflow.db"
 
 

@@ -7,6 +7,9 @@ from typing import Any, Protocol, Self
 
 log = logging.getLogger("flwr.fsl_sage")
 
+# What runs are filed under, where a tracker has such a thing and its user names none.
+EXPERIMENT = "fsl-sage"
+
 
 class TrackerError(ValueError):
     """The requested tracker cannot be used; one line says why and how to fix it."""

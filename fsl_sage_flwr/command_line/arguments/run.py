@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from ..completion import with_keys, with_names
+from ..completion import completed_by, keys, names
 from ..presets import preset_names
 from .federation import add_federation_arguments
 
@@ -17,8 +17,8 @@ def add_run_arguments(commands: Any) -> None:
         epilog="key=value: any key of the run configuration, e.g. "
         "fsl-sage run --clients 10 model=resnet18 dataset=cifar10 distribution=iid",
     )
-    with_keys(
-        parser.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
+    words = parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="run configuration"
     )
     add_federation_arguments(parser)
     preset = parser.add_argument(
@@ -29,5 +29,6 @@ def add_run_arguments(commands: Any) -> None:
         help="print the configuration, the clients' examples, a round's bytes and the directory, "
         "and start nothing",
     )  # fmt: skip
-    with_names(preset, preset_names())
+    completed_by(words, keys)
+    completed_by(preset, names(preset_names()))
     parser.set_defaults(command="run")

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from ..completion import with_keys, with_names
+from ..completion import completed_by, keys, names
 from ..presets import EXPERIMENTS, preset_names
 from .federation import add_federation_arguments
 from .numbers import positive
@@ -19,8 +19,8 @@ def add_sweep_arguments(commands: Any) -> None:
         epilog="key=v1,v2: any key of the run configuration, e.g. fsl-sage sweep --jobs 2 "
         "batch-size=32,64 distribution=noniid_dirichlet alpha=0.1,1 seed=200,201",
     )
-    with_keys(
-        parser.add_argument("settings", nargs="*", metavar="key=v1,v2,…", help="run configuration")
+    words = parser.add_argument(
+        "settings", nargs="*", metavar="key=v1,v2,…", help="run configuration"
     )
     parser.add_argument("--jobs", type=positive, default=1, help="runs at the same time (1)")
     add_federation_arguments(parser)
@@ -29,5 +29,6 @@ def add_sweep_arguments(commands: Any) -> None:
         help=f"an experiment ({', '.join(preset_names(EXPERIMENTS))}), a run's preset, or a TOML "
         "file whose values may be lists",
     )
-    with_names(preset, [*preset_names(EXPERIMENTS), *preset_names()])
+    completed_by(words, keys)
+    completed_by(preset, names([*preset_names(EXPERIMENTS), *preset_names()]))
     parser.set_defaults(command="sweep")

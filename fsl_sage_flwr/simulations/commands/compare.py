@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..comparison import MIB
 from ..two_runs import Difference, result_differences, setting_differences, two_runs
-from .options import say
+from .options import say, wide
 
 
 def compare_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -20,14 +20,13 @@ def compare_command(options: argparse.Namespace, console: Console, errors: Conso
         budget=None if options.budget_mib is None else options.budget_mib * MIB,
     )  # fmt: skip
     say(console, f"A: {first.name}\nB: {second.name}\n")
-    # A pipe has no width, so choose one at which no column is cut off.
-    wide = console if console.is_terminal else Console(width=200)
+    on = wide(console)
     if settings:
-        wide.print(_table("setting", settings))
+        on.print(_table("setting", settings))
     else:
         say(console, "no setting differs")
     say(console, "")
-    wide.print(_table("result", results))
+    on.print(_table("result", results))
     for note in notes:
         say(errors, note)
     return 0

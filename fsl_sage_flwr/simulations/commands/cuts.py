@@ -6,20 +6,20 @@ from rich.console import Console
 
 from ..cut_table import cut_table
 from ..settings import given
+from .options import say, wide
 
 
 def cuts_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Print the table of cuts."""
     values = given(options.preset, [f"model={options.model}", *options.settings])
-    # A pipe has no width, so choose one at which no column is cut off.
-    wide = console if console.is_terminal else Console(width=200)
+    on = wide(console)
     image = tuple(options.image)
-    table, left_out = cut_table(values, image, options.classes, options.depth, wide.width)
-    wide.print(table)
+    table, left_out = cut_table(values, image, options.classes, options.depth, on.width)
+    on.print(table)
     if left_out:
-        errors.print(
-            f"fsl-sage: {wide.width} columns are too few for {', '.join(left_out)}; widen the "
+        say(
+            errors,
+            f"fsl-sage: {on.width} columns are too few for {', '.join(left_out)}; widen the "
             "terminal, or write to a file: fsl-sage cuts … > cuts.txt",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        )
     return 0

@@ -34,6 +34,11 @@ def write(path: Path, content: bytes) -> None:
         raise ConfigError(f"--out {str(path)!r} cannot be written: {error.strerror}") from error
 
 
+def wide(console: Console) -> Console:
+    """Return a console for a table: a pipe has no width, so no column is cut off there."""
+    return console if console.is_terminal else Console(width=200)
+
+
 def say(console: Console, text: str, end: str = "\n") -> None:
     """Print text unchanged, without colours and without breaking lines."""
     console.print(text, markup=False, highlight=False, soft_wrap=True, end=end)

@@ -18,6 +18,7 @@ from ..resuming import with_settings_of_the_run
 from ..run import simulate
 from ..settings import absolute_paths, given
 from .federation_options import federation_of, usable_gpus
+from .options import say
 
 
 def run_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -40,10 +41,7 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
     with RoundLines(console, config.num_server_rounds) as lines:
         summary, path = simulate(config, federation, lines)
     if not summary["completed"]:
-        errors.print(
-            f"fsl-sage: the run failed: {summary['status']}\nits log: {summary['log']}",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        say(errors, f"fsl-sage: the run failed: {summary['status']}\nits log: {summary['log']}")
         return 1
     console.print()
     console.print(table(summary, time.time() - psutil.Process().create_time()))

@@ -6,15 +6,14 @@ from rich.console import Console
 
 from ..load_results import read_runs
 from ..run_table import reasons, run_table
-from .options import say
+from .options import say, wide
 
 
 def runs_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """List them."""
     runs = read_runs(options.directory)
-    # A pipe has no width, so choose one at which no column is cut off.
-    wide = console if console.is_terminal else Console(width=200)
-    wide.print(run_table(runs))
+    on = wide(console)
+    on.print(run_table(runs))
     for line in reasons(runs):
         say(errors, line)
     return 0

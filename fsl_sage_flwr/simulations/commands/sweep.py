@@ -17,11 +17,8 @@ from ..sweeps.progress import SweepProgress
 from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
 from ..sweeps.sweep import sweep
-from .federation_options import (
-    federation_of,
-    usable_cpus,
-    usable_gpus,
-)
+from .federation_options import federation_of, usable_cpus, usable_gpus
+from .options import say
 
 # Keys that do not affect how much memory a client needs.
 SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}
@@ -39,7 +36,7 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
     automatic = options.gpus_per_client == AUTO
     gpus = usable_gpus(options) if automatic or federation.gpus_per_client else []
     shares = share_out(federation, jobs, usable_cpus(options), gpus)
-    _say(
+    say(
         console,
         f"{len(runs)} runs, {len(runs) - len(left)} of them completed before"
         f"{_begun(left)}; {jobs} at a time "
@@ -56,8 +53,8 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
     for outcome in failed:
         summary = outcome.summary
         log = f"\n  its log: {summary['log']}" if "log" in summary else ""
-        _say(errors, f"fsl-sage: {outcome.combination.label} failed: {summary['status']}{log}")
-    _say(console, f"{len(left) - len(failed)} runs completed, {len(failed)} failed")
+        say(errors, f"fsl-sage: {outcome.combination.label} failed: {summary['status']}{log}")
+    say(console, f"{len(left) - len(failed)} runs completed, {len(failed)} failed")
     return 1 if failed else 0
 
 
@@ -71,7 +68,7 @@ def _measured_shares(
         group = identity(replace(run.config, **SAME_MEMORY))
         if group not in shares:
             shares[group] = automatic_share(run.config, clients, gpus, jobs)
-            _say(console, f"{run.label}: {shares[group].text}")
+            say(console, f"{run.label}: {shares[group].text}")
         found[run.label] = shares[group].share
     return found
 
@@ -79,7 +76,3 @@ def _measured_shares(
 def _begun(runs: Sequence[Combination]) -> str:
     begun = sum(bool(run.config.resume) for run in runs)
     return f", {begun} go on from their checkpoints" if begun else ""
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from ...app.config import ConfigError
 from ...app.trackers import TrackerError
 from ..federation import Federation
 from ..preflight import refuse_what_cannot_work
-from ..progress import Nobody, Rows
+from ..progress import Rows, Watcher
 from ..run import simulate
 from ..superlink import FlowerError
 from .combinations import Combination
@@ -55,7 +55,7 @@ class SweepWatcher(Protocol):
         """Show that a run has ended."""
 
 
-class _OfOneRun(Nobody):
+class _OfOneRun(Watcher):
     """Tells a sweep's watcher of the rounds of one of its runs."""
 
     def __init__(self, combination: Combination, watcher: SweepWatcher) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fsl_sage_flwr.app.claim import claimed_by_training
 from fsl_sage_flwr.app.results import RunDirectory
-from fsl_sage_flwr.simulations.progress import Nobody, RoundLines, Rows, follow, table
+from fsl_sage_flwr.simulations.progress import RoundLines, Rows, Watcher, follow, table
 
 
 def row(number: int, seconds: float = 2.0) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_there_is_no_round_after_the_last(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
     run, told = RunDirectory(tmp_path), list[Any]()
 
-    class Watcher(Nobody):
+    class Told(Watcher):
         def stage(self, name: str) -> None:
             told.append(name)
             if name == "data and model":
@@ -73,7 +73,7 @@ def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
     file = claimed_by_training(tmp_path)
     file.parent.mkdir()
     file.write_text(json.dumps({}))
-    assert follow(tmp_path, lambda: "running", Watcher())["completed"]
+    assert follow(tmp_path, lambda: "running", Told())["completed"]
     assert told == ["data and model", "first round", 1, 2]
 
 
