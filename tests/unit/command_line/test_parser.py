@@ -66,6 +66,7 @@ def test_the_shell_is_told_what_may_follow(line: str, offered: set[str], tmp_pat
     assert {word.strip() for word in answer.read_text().split("\n")} == offered
 
 
+@pytest.mark.integration
 def test_an_app_that_would_know_no_algorithm_is_refused() -> None:
     code = """
 from fsl_sage_flwr.client_apps import build_client_app

@@ -36,7 +36,8 @@ STRATEGIES: dict[str, Any] = {
 every_strategy = rows(
     "name", STRATEGIES, lambda name: name in ("fed_avg", "sl_multi_server", "fsl_sage")
 )
-each = pytest.mark.parametrize("kind", KINDS)
+# Several labels are numbers to all but their objective, which has tests of its own.
+each = rows("kind", KINDS, lambda kind: kind != "several labels")
 
 
 def nodes(kind: str, tamper: Tamper | None = None) -> MemoryGrid:
