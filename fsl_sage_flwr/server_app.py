@@ -43,8 +43,4 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
             finish=finish_of(config),
         )
         saved = checkpoint_for(config, Path(config.resume)) if config.resume else None
-    rounds, timeout = config.num_server_rounds, config.round_timeout
-    if saved is not None:
-        recorder.go_on(grid, rounds, saved, timeout=timeout)
-    else:
-        recorder.train(grid, rounds, timeout=timeout, replace_unfinished=True)
+    recorder.train_held(grid, config.num_server_rounds, saved, timeout=config.round_timeout)

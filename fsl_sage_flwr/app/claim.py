@@ -1,33 +1,16 @@
-"""Allow only one run at a time in a run's directory.
+"""Make the directory of a configured run, and hold it alone."""
 
-There are two locks. They belong to the operating system, so a process that dies releases its
-locks. The process of ``fsl-sage run`` holds ``command`` from before it starts anything until
-everything has ended. The ServerApp holds ``training``, and also ``command`` if no command started
-it (``flwr run``). Both locks are needed: if the command is killed, its ServerApp may continue.
-"""
-
-import json
-import os
-import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
 
 from .config import ConfigError, RunConfig
 from .provenance import CLAIM
+from .run_lock import FOLDER, DirectoryInUseError, held_for_command, held_for_training
 from .run_path import refuse_completed, run_path
-
-FOLDER = ".locks"
-COMMAND, TRAINING = "command", "training"
-# Seconds. A process normally needs only a moment to check the locks.
-LOOK_AT_MOST = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,12 +41,7 @@ def claim_for_command(config: RunConfig) -> Iterator[Claim]:
         Another run is active or completed in the directory, or the directory cannot be made.
     """
     path, token = _directory(config), uuid.uuid4().hex
-    with ExitStack() as held:
-        with _looking(path):
-            held.enter_context(_take(path, COMMAND, token))
-            # The ServerApp of a killed command may still hold this lock.
-            with _lock(path, TRAINING):
-                pass
+    with _naming_the_run(path), held_for_command(path, token):
         refuse_completed(replace(config, run_name=path.name))
         yield Claim(path, {CLAIM: token})
 
@@ -79,13 +57,17 @@ def claim_for_training(config: RunConfig) -> Iterator[Path]:
         as another run.
     """
     path = _directory(config)
-    with ExitStack() as held:
-        with _looking(path):
-            if not _is_held_by_our_command(path):
-                held.enter_context(_take(path, COMMAND))
-            held.enter_context(_take(path, TRAINING))
+    with _naming_the_run(path), held_for_training(path):
         refuse_completed(replace(config, run_name=path.name))
         yield path
+
+
+@contextmanager
+def _naming_the_run(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DirectoryInUseError as error:
+        raise ConfigError(f"run-name = {path.name!r}: {error}") from error
 
 
 def _directory(config: RunConfig) -> Path:
@@ -120,70 +102,3 @@ def _is_made(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-@contextmanager
-def _looking(path: Path) -> Iterator[None]:
-    """Prevent other processes from checking or taking locks at the same time.
-
-    Taking a lock and writing the holder's name are two separate steps. A process that finds a
-    lock taken reports the holder, so it must not see the state between these steps.
-    """
-    try:
-        looking = FileLock(path / FOLDER / "looking.lock").acquire(timeout=LOOK_AT_MOST)
-    except Timeout as error:
-        raise ConfigError(
-            f"run-name = {path.name!r}: {path / FOLDER} has been locked for {LOOK_AT_MOST:g} s; "
-            "perhaps a process that uses it is suspended: end it, or choose another run-name"
-        ) from error
-    with looking:
-        yield
-
-
-def _lock(path: Path, role: str) -> AbstractContextManager[object]:
-    """Take a lock that must be free; leaving the returned context releases it."""
-    try:
-        return FileLock(path / FOLDER / f"{role}.lock").acquire(timeout=0)
-    except Timeout:
-        holder = _holder(path, role)
-    raise ConfigError(
-        f"run-name = {path.name!r}: another run is at work in {path}: process "
-        f"{holder.get('process')} on {holder.get('host')}, since {holder.get('since')}; wait for "
-        "its end, or choose another run-name"
-    )
-
-
-def _take(path: Path, role: str, token: str = "") -> AbstractContextManager[object]:
-    """Take a lock, and write down who holds it."""
-    lock = _lock(path, role)
-    holder = {
-        "process": os.getpid(),
-        "host": socket.gethostname(),
-        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "token": token,
-    }
-    _holder_file(path, role).write_text(json.dumps(holder) + "\n")
-    return lock
-
-
-def claimed_by_training(path: Path) -> Path:
-    """Return the file that a ServerApp writes as it begins in a run's directory."""
-    return _holder_file(path, TRAINING)
-
-
-def _is_held_by_our_command(path: Path) -> bool:
-    token = os.environ.get(CLAIM)
-    return bool(token) and _holder(path, COMMAND).get("token") == token
-
-
-def _holder(path: Path, role: str) -> dict[str, Any]:
-    """Return who holds a lock, or who held it last."""
-    file = _holder_file(path, role)
-    try:
-        return dict(json.loads(file.read_text()))
-    except (FileNotFoundError, json.JSONDecodeError):  # killed while writing: it holds no lock
-        return {}
-
-
-def _holder_file(path: Path, role: str) -> Path:
-    return path / FOLDER / f"{role}.json"

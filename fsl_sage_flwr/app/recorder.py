@@ -19,6 +19,7 @@ from .checkpoint import read_checkpoint, refuse_finished, refuse_other_settings
 from .provenance import of_this_process, started_by_command
 from .quiet import without_empty_evaluations
 from .results import RunDirectory
+from .run_lock import held_for_training
 from .trackers import Tracker, open_tracker, require
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -147,14 +148,30 @@ class Recorder:
             The directory has a run that is completed, or unfinished, and none is resumed.
         CheckpointError
             The checkpoint is missing or unreadable, has other settings, or enough rounds.
+        DirectoryInUseError
+            Another run is at work in the directory.
         """
+        with held_for_training(self._directory.path):
+            return self._train_alone(
+                grid, num_rounds, timeout, resume=resume, replace_unfinished=replace_unfinished
+            )
+
+    def _train_alone(
+        self,
+        grid: Grid,
+        num_rounds: int,
+        timeout: float,
+        *,
+        resume: Path | str | None,
+        replace_unfinished: bool,
+    ) -> Result:
         self._settings |= {"num-server-rounds": num_rounds}
         if resume is not None:
             file = Path(resume).expanduser()
             saved = read_checkpoint(file)
             refuse_other_settings(saved, self._settings, {"num-server-rounds"})
             refuse_finished(saved, file, num_rounds)
-            return self.go_on(grid, num_rounds, saved, timeout=timeout)
+            return self.train_held(grid, num_rounds, saved, timeout=timeout)
         path, latest = self._directory.path, self._directory.latest
         completed = self._directory.is_completed_at(path)
         if completed or (latest.is_file() and not replace_unfinished):
@@ -163,12 +180,17 @@ class Recorder:
                 f"{path} has {kind} run already; name another directory, or give "
                 f"resume={str(latest)!r}{how}"
             )
-        return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout)
+        return self.train_held(grid, num_rounds, None, timeout=timeout)
 
-    def go_on(
-        self, grid: Grid, num_rounds: int, saved: Mapping[str, Any], *, timeout: float = 3600.0
+    def train_held(
+        self, grid: Grid, num_rounds: int, saved: Mapping[str, Any] | None, *, timeout: float
     ) -> Result:
-        """Train on from a checkpoint that was read, whatever settings it has; return the result."""
+        """Train in a directory that the caller holds already, and has looked at.
+
+        ``saved`` is a checkpoint that was read, whatever settings it has; None begins anew.
+        """
+        if saved is None:
+            return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout)
         self._strategy.load_state_dict(saved["strategy"])
         self._rows, self._client_rows = list(saved["history"]), list(saved["clients"])
         self._bytes_before = self._strategy.ledger.by_kind()

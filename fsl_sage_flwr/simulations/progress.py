@@ -13,8 +13,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from ..app.claim import claimed_by_training
 from ..app.results import RunDirectory
+from ..app.run_lock import claimed_by_training
 from .headline import headline
 
 LOOK_EVERY = 0.2

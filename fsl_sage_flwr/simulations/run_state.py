@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import psutil
 
-from ..app.claim import COMMAND, FOLDER, TRAINING
 from ..app.results import RunDirectory
+from ..app.run_lock import COMMAND, TRAINING, holder_file
 from .load_results import Run
 
 State = Literal["running", "completed", "failed", "interrupted"]
@@ -39,7 +39,7 @@ def state_of(run: Run) -> State:
         return "interrupted"
     if run.status != "running":
         return "interrupted" if run.status.startswith(_BY_THE_USER) else "failed"
-    holders = [_read(run.path / FOLDER / f"{role}.json") for role in (COMMAND, TRAINING)]
+    holders = [_read(holder_file(run.path, role)) for role in (COMMAND, TRAINING)]
     known = [holder for holder in holders if holder]
     if not known or any(_may_be_alive(holder) for holder in known):
         return "running"

@@ -61,8 +61,10 @@ BELOW = {
     "app.checkpoint": {"app.results"},
     "app.provenance": set(),
     "app.quiet": set(),
+    "app.run_lock": {"app.provenance"},
     "app.recorder": {
-        *("app.checkpoint", "app.provenance", "app.quiet", "app.results", "app.trackers"),
+        *("app.checkpoint", "app.provenance", "app.quiet", "app.results", "app.run_lock"),
+        "app.trackers",
         *("registry", "splitting", "strategies", "task"),
     },
     # The public surface: what another project imports.
@@ -91,7 +93,7 @@ BELOW = {
     },
     "app.going_on": {"app.checkpoint", "app.config"},
     "app.run_path": {"app.config", "app.results"},
-    "app.claim": {"app.config", "app.provenance", "app.run_path"},
+    "app.claim": {"app.config", "app.provenance", "app.run_lock", "app.run_path"},
     "client_app": {"app.assembly", "app.config", "client_apps", "extensions", "task"},
     "server_app": {
         *("app.assembly", "app.claim", "app.config", "app.going_on", "app.recorder"),
@@ -100,7 +102,7 @@ BELOW = {
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
         *("__init__", "algorithms", "app.assembly", "app.checkpoint", "app.claim", "app.config"),
-        *("app.forecast", "app.going_on", "app.provenance", "app.run_path"),
+        *("app.forecast", "app.going_on", "app.provenance", "app.run_lock", "app.run_path"),
         *("app.results", "app.trackers", "batching", "client_apps", "codecs"),
         *("command_line", "data", "extensions", "image_classification", "key_names"),
         *("language", "messages", "models"),
@@ -154,7 +156,7 @@ ONLY = {
     "app.__init__": set(),
     "command": set(),
     "__main__": set(),
-    "app.claim": {"filelock"},
+    "app.run_lock": {"filelock"},
     "app.trackers": {"torch", "wandb", "mlflow", "aim"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},

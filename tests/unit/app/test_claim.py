@@ -20,6 +20,7 @@ from fsl_sage_flwr.app import claim
 from fsl_sage_flwr.app.claim import CLAIM, claim_for_command, claim_for_training
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.app.run_lock import FOLDER
 from fsl_sage_flwr.app.run_path import run_path
 
 # This process has imported everything: a new one, or a fork server, takes seconds for that.
@@ -164,7 +165,7 @@ def test_a_killed_command_leaves_a_server_app_that_holds_the_directory(
 ) -> None:
     command = Wanting(claim_for_command, named)
     command.answer()
-    file = run_path(named) / claim.FOLDER / "command.json"
+    file = run_path(named) / FOLDER / "command.json"
     monkeypatch.setenv(CLAIM, json.loads(file.read_text())["token"])
     with claim_for_training(named):
         os.kill(command.pid, signal.SIGKILL)
@@ -181,7 +182,7 @@ def test_a_completed_run_is_refused_and_not_touched(named: RunConfig, claiming: 
     run.write_summary({"completed": True})
     with pytest.raises(ConfigError, match="holds a completed run already"), claiming(named):
         pass
-    assert not (run.path / claim.FOLDER).exists()
+    assert not (run.path / FOLDER).exists()
     with claiming(replace(named, resume=str(run.latest))):
         pass
 

@@ -11,6 +11,7 @@ import torch
 from fsl_sage_flwr import Recorder
 from fsl_sage_flwr.app.checkpoint import CheckpointError
 from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.app.run_lock import DirectoryInUseError, held_for_training
 from fsl_sage_flwr.app.trackers import TrackerError
 from fsl_sage_flwr.simulations import load_results
 from fsl_sage_flwr.simulations.comparison import compare
@@ -115,3 +116,11 @@ def test_a_failed_run_says_so_and_a_threshold_completes_one(
 def test_an_unknown_tracker_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(TrackerError, match="tracker = 'no_such_tracker': valid are"):
         recorder(tmp_path, tracker="no_such_tracker")
+
+
+def test_a_directory_in_use_is_refused_and_shows_who_holds_it(tmp_path: Path) -> None:
+    first, _ = recorder(tmp_path)
+    with held_for_training(tmp_path), pytest.raises(DirectoryInUseError, match=r"process \d+ on"):
+        first.train(nodes(), 1)
+    first.train(nodes(), 1)
+    assert list(load_results(tmp_path)["round"]) == [1]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fsl_sage_flwr.app.claim import claimed_by_training
 from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.app.run_lock import claimed_by_training
 from fsl_sage_flwr.simulations.progress import RoundLines, Rows, Watcher, follow, table
 
 
