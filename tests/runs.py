@@ -1,7 +1,7 @@
 """Run a strategy on a MemoryGrid, and compare runs bit for bit."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -146,7 +146,7 @@ def plain(make: Callable[..., SplitStrategy]) -> Past:
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Return every leaf of a state_dict by its path."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping) and not isinstance(value, ArrayRecord):
         items = value.items()
     elif isinstance(value, list | tuple):
         items = enumerate(value)

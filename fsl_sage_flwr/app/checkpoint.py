@@ -1,13 +1,16 @@
 """Read a checkpoint, and refuse one that a run cannot go on from."""
 
-import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .results import RunDirectory
+from ..tensor_files import TensorFile, files_in
+from .results import FILE, UNREADABLE, RunDirectory, tensors_of
+
+# Of what a checkpoint has; 2: clients' tensors in files beside it.
+FORMAT = 2
 
 
 class CheckpointError(ValueError):
@@ -20,17 +23,14 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        The file is missing or unreadable.
+        The file is missing or unreadable, or one that it names is.
     """
     if not file.is_file():
         raise CheckpointError(f"resume = {str(file)!r}: there is no such checkpoint file")
     try:
         saved: dict[str, Any] = torch.load(file, weights_only=True, mmap=True)
         _ = saved["config"], len(saved["history"])
-    except (
-        OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError,
-        AttributeError, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
+    except UNREADABLE as error:
         why = " ".join(str(error).split())[:120]
         best = file.with_name("best.pt")
         hint = f", e.g. {best}" if best.is_file() and best != file else ""
@@ -38,7 +38,30 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             f"resume = {str(file)!r}: it is no whole checkpoint ({type(error).__name__}: {why}); "
             f"give another{hint}"
         ) from error
-    return saved
+    if saved.get("format", 1) != FORMAT:
+        raise CheckpointError(
+            f"resume = {str(file)!r}: it was written by an earlier version of this package, and "
+            "this one cannot read it; train anew, or resume with that version"
+        )
+    whole: dict[str, Any] = _with_files(saved, tensors_of(file))
+    broken = next((each.problem() for each in files_in(whole) if each.problem()), None)
+    if broken is not None:
+        raise CheckpointError(
+            f"resume = {str(file)!r}: a file that it names cannot be read ({broken}); copy a "
+            f"checkpoint together with its folder {tensors_of(file).name}, or give another"
+        )
+    return whole
+
+
+def _with_files(value: Any, folder: Path) -> Any:
+    """Return nested values with the files that they name."""
+    if isinstance(value, list):
+        return [_with_files(inner, folder) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {FILE}:
+        return TensorFile(folder / Path(value[FILE]).name)
+    return {key: _with_files(inner, folder) for key, inner in value.items()}
 
 
 def refuse_other_settings(

@@ -15,7 +15,7 @@ from ..registry import algorithm_of
 from ..splitting import Evaluation
 from ..strategies import DeadActorError, DivergedError, SplitStrategy, to_record
 from ..task import Batch, Weights
-from .checkpoint import read_checkpoint, refuse_finished, refuse_other_settings
+from .checkpoint import FORMAT, read_checkpoint, refuse_finished, refuse_other_settings
 from .provenance import of_this_process, started_by_command
 from .quiet import without_empty_evaluations
 from .results import RunDirectory
@@ -189,6 +189,8 @@ class Recorder:
 
         ``saved`` is a checkpoint that was read, whatever settings it has; None begins anew.
         """
+        self._directory.keep_what_checkpoints_name()
+        self._strategy.keep_files_in(self._directory.tensors)
         if saved is None:
             return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout)
         self._strategy.load_state_dict(saved["strategy"])
@@ -229,6 +231,7 @@ class Recorder:
 
     def _begin(self) -> None:
         """Write the configuration, and the earlier history if the run is resumed."""
+        self._directory.tensors.remove_leftovers()
         if not started_by_command():
             self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
         self._directory.write_config(self._settings)
@@ -345,6 +348,7 @@ class Recorder:
 
     def _state(self, arrays: ArrayRecord) -> dict[str, Any]:
         return {
+            "format": FORMAT,
             "config": self._settings,
             "strategy": self._strategy.state_dict(),
             "client_half": dict(arrays.to_torch_state_dict()),

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
+from ..tensor_files import TensorFile, TensorFolder, map_files
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -44,6 +46,38 @@ CLIENT_COLUMNS = (
 SECONDS_COLUMNS = tuple(column for column in HISTORY_COLUMNS if column.endswith("seconds"))
 
 
+# How a checkpoint names a file of tensors.
+FILE = "tensor-file"
+
+# What torch raises on a file that is no whole checkpoint.
+UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError),
+    pickle.UnpicklingError,
+)
+
+
+def tensors_of(checkpoint: Path) -> Path:
+    """Return the folder of the files that a checkpoint names."""
+    return checkpoint.parent / "tensors"
+
+
+def names_in(checkpoint: Path) -> set[str]:
+    """Return the names of the files that a checkpoint names; one that is not whole has none."""
+    try:
+        content = torch.load(checkpoint, weights_only=True, mmap=True)
+    except UNREADABLE:
+        return set()
+    return set(_names(content))
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, dict) and set(value) == {FILE}:
+        yield Path(value[FILE]).name
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _names(inner)
+
+
 class RunDirectory:
     """Writes the files of a run.
 
@@ -58,6 +92,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.tensors = TensorFolder(tensors_of(self.latest))
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     @staticmethod
@@ -169,8 +204,28 @@ class RunDirectory:
         self._write_json(self.summary_of(self.path), summary)
 
     def write_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint that ``torch.load(weights_only=True)`` can read."""
-        self._replace(path, lambda unfinished: torch.save(dict(state), unfinished))
+        """Write a checkpoint that :func:`fsl_sage_flwr.app.checkpoint.read_checkpoint` can read.
+
+        What the state has in files stays there: the checkpoint names them. So it costs what has
+        changed since the one before, and two checkpoints share what is the same in both.
+        """
+        files = list[TensorFile]()
+
+        def named(file: TensorFile) -> dict[str, str]:
+            files.append(self.tensors.take(file))
+            return {FILE: files[-1].path.name}
+
+        content = map_files(dict(state), named)
+        names = {file.path.name for file in files}
+        self.tensors.sync(names)
+        self._replace(path, lambda unfinished: torch.save(content, unfinished))
+        self.tensors.need(path.name, names)
+
+    def keep_what_checkpoints_name(self) -> None:
+        """Note which files of tensors the checkpoints need that are there already."""
+        for file in (self.latest, self.best):
+            if file.is_file():
+                self.tensors.need(file.name, names_in(file))
 
     def write_models(
         self, client: Mapping[str, torch.Tensor], server: Mapping[str, torch.Tensor]
@@ -182,7 +237,10 @@ class RunDirectory:
             ("full_model", {**client, **server}),
         ):
             on_cpu = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
-            self.write_checkpoint(self.path / f"{name}.pt", on_cpu)
+            self._replace(
+                self.path / f"{name}.pt",
+                lambda unfinished, state=on_cpu: torch.save(state, unfinished),
+            )
 
     @staticmethod
     def _csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..splitting import copied, load_trained_state, trained_state
+from ..splitting import copied, flatten_state, load_trained_state, restore_state, trained_state
 from .client_state import ClientState
-from .optimizer_state import flatten_state, restore_state
 
 # A graph holds a batch's activations, and an actor of a simulation serves every node in turn.
 LARGEST_LIVE = 256 * 1024**2

@@ -2,8 +2,8 @@
 
 import torch
 
+from ..splitting import flatten_state, restore_state
 from .client_state import ClientState
-from .optimizer_state import flatten_state, restore_state
 
 OPTIMIZER = "optimizer"
 SERVER_OPTIMIZER = "server-optimizer"

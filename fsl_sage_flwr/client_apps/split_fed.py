@@ -27,7 +27,7 @@ from ..messages import (
     weights_field,
 )
 from ..schedules import set_rate
-from ..splitting import client_forward
+from ..splitting import client_forward, flatten_state
 from ..task import SplitTask
 from .client_state import ClientState
 from .exchange_state import FILE, Forward, LiveForwards
@@ -35,7 +35,6 @@ from .identity import identify
 from .kept_optimizer import OPTIMIZER, KeptOptimizer
 from .loading import load_weights
 from .local_batches import batches_between
-from .optimizer_state import flatten_state
 
 EXCHANGE = "query.split_fed_exchange"
 FLUSH = "train.split_fed"

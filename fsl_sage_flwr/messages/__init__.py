@@ -29,7 +29,7 @@ from .records import (
     PackedWeights,
     round_and_exchange,
 )
-from .reply import DeadActorError, open_reply
+from .reply import DeadActorError, in_simulation, open_reply
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .training import TrainReply, TrainRequest
 from .transport import Incoming, Outgoing
@@ -67,6 +67,7 @@ __all__ = [
     "figure_field",
     "flag_field",
     "gradients_field",
+    "in_simulation",
     "measure_field",
     "open_reply",
     "problem_with_codec",

@@ -86,7 +86,7 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     """
     if reply.has_error():
         reason = in_short(str(reply.error.reason))
-        if _in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
+        if in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
             raise DeadActorError(
                 "a Ray actor has died, and Flower goes on giving it clients. Was it memory? Then "
                 "let fewer clients work at once (fsl-sage run --cpus), or lower batch-size. Go on "
@@ -122,7 +122,7 @@ def _more_when_decoded(record: ArrayRecord) -> int:
         raise BadReplyError(f"a coded array: {error}") from error
 
 
-def _in_simulation() -> bool:
+def in_simulation() -> bool:
     """Tell whether Ray runs in this process: on a SuperLink anybody could say that it died."""
     return "ray" in sys.modules
 

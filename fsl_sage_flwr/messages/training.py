@@ -1,7 +1,8 @@
 """A round of local training: one request and one reply per client."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from torch import Tensor
 
@@ -83,3 +84,7 @@ class TrainReply(Reply):
     smashed: SmashedBatches | None = smashed_field(optional=True)
     auxiliary: Mapping[str, Tensor] | None = weights_field(AUXILIARY, optional=True)
     train_loss: float | None = measure_field(optional=True)
+
+    def without_tensors(self) -> Self:
+        """Return the reply's figures alone."""
+        return replace(self, client_half={}, smashed=None, auxiliary=None)

@@ -8,6 +8,7 @@ from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import estimated_gradients, true_gradients
+from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, to_device
 from .replay import receive_smashed
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
@@ -52,11 +53,13 @@ __all__ = [
     "estimated_gradients",
     "estimated_step",
     "evaluate",
+    "flatten_state",
     "full_name",
     "list_cuts",
     "load_trained_state",
     "plain_attention",
     "receive_smashed",
+    "restore_state",
     "seeded_normal",
     "server_step",
     "split",

@@ -1,7 +1,8 @@
 """Align several clients' heads, side by side."""
 
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -35,32 +36,47 @@ class AlignmentJob:
 
 
 def align_heads(
-    task: SplitTask, jobs: Sequence[AlignmentJob], recipe: AlignmentRecipe, round_: int
-) -> list[AlignmentQuality]:
-    """Align heads in place with the task's server half; return each one's quality.
+    task: SplitTask,
+    clients: Sequence[int],
+    job_of: Callable[[int], AlignmentJob],
+    recipe: AlignmentRecipe,
+    round_: int,
+) -> Iterator[tuple[AlignmentJob, AlignmentQuality]]:
+    """Align heads with the task's server half; iterate over them with each one's quality.
+
+    ``job_of`` makes a client's head when its turn comes, so that few are there at once.
 
     On the CPU each head has one thread and several heads are fitted at once, which is
     quicker than many threads on one head and gives the same bits on any number of cores.
     Where a head or the server half draws random numbers (dropout), and on a GPU, they
     are fitted one after the other.
     """
-    random = _draws_random_numbers(task, jobs[0])
+    first = job_of(clients[0])
+    random = _draws_random_numbers(task, first)
 
-    def run(job: AlignmentJob) -> AlignmentQuality:
-        seed = derive_seed(task.seed, "align", round_, job.client)
+    def run(client: int) -> tuple[AlignmentJob, AlignmentQuality]:
+        job = first if client == first.client else job_of(client)
+        seed = derive_seed(task.seed, "align", round_, client)
         if random:
-            task.reseed("align", round_, job.client)
-        return _align_one(task, job, recipe, torch.Generator().manual_seed(seed))
+            task.reseed("align", round_, client)
+        return job, _align_one(task, job, recipe, torch.Generator().manual_seed(seed))
 
     side_by_side = task.device.type == "cpu" and not random
-    workers = min(len(jobs), os.cpu_count() or 1) if side_by_side else 1
+    workers = min(len(clients), os.cpu_count() or 1) if side_by_side else 1
     with (
         threads_as_before(),
         plain_attention(),
         torch.random.fork_rng(devices=[]),
         ThreadPoolExecutor(workers, "align", _one_thread) as pool,
     ):
-        return list(pool.map(run, jobs))
+        # Not more than one each is begun ahead: whoever takes them may be slower.
+        begun = deque(pool.submit(run, client) for client in clients[:workers])
+        for client in clients[workers:]:
+            done = begun.popleft().result()
+            begun.append(pool.submit(run, client))
+            yield done
+        for rest in begun:
+            yield rest.result()
 
 
 def _one_thread() -> None:

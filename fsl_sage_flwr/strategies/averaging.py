@@ -1,6 +1,6 @@
 """Weighted averages of state_dicts, as Flower's FedAvg computes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord
 from torch import Tensor
 
 
-def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
+def average(states: Iterable[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
     """Return the weighted average, integer buffers rounded to integers.
 
     Summed in the order given, in NumPy, as Flower's FedAvg does: the same states and
@@ -16,23 +16,24 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) ->
 
     Parameters
     ----------
-    states : sequence of Mapping
-        At least one; all with the same names, shapes and dtypes.
+    states : iterable of Mapping
+        At least one; all with the same names, shapes and dtypes. One is in memory at a time.
     weights : sequence of float
         Positive; they need not add up to one.
     """
     total = sum(weights)
-    result = {}
-    for name, like in states[0].items():
-        parts = [
-            state[name].detach().cpu().numpy() * (weight / total)
-            for state, weight in zip(states, weights, strict=True)
-        ]
-        values = parts[0]
-        for part in parts[1:]:
-            values = values + part
-        result[name] = torch.from_numpy(np.asarray(_as_dtype(values, like.cpu().numpy().dtype)))
-    return result
+    sums: dict[str, np.ndarray] = {}
+    dtypes: dict[str, np.dtype] = {}
+    for state, weight in zip(states, weights, strict=True):
+        for name, tensor in state.items():
+            values = tensor.detach().cpu().numpy()
+            part = values * (weight / total)
+            sums[name] = sums[name] + part if name in sums else part
+            dtypes.setdefault(name, values.dtype)
+    return {
+        name: torch.from_numpy(np.asarray(_as_dtype(values, dtypes[name])))
+        for name, values in sums.items()
+    }
 
 
 def weighted_mean(pairs: Sequence[tuple[float, int]]) -> float | None:

@@ -63,12 +63,13 @@ class CseFsl(SplitStrategy):
         return self.head.questions(round_, self.message_type, self.server_update_interval)
 
     def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Step the server half on the upload."""
+        """Step the server half on the upload, and keep the head."""
         self.server.step_on_upload(round_, client, reply)
+        self.head.keep(client, reply)
 
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Average the heads."""
-        self.head.average(replies, round_.weights)
+        self.head.average(round_.weights)
 
     @property
     def auxiliary_parameters(self) -> int:

@@ -11,6 +11,7 @@ from ..registry import Algorithm, LineStyle
 from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
 from ..task import SplitTask
+from ..tensor_files import TensorFolder
 from .aligned_heads import AlignedHeads
 from .common_options import HeadOptions, UploadOptions
 from .round import Question, Questions, Round
@@ -100,21 +101,22 @@ class FslSage(SplitStrategy):
         return {client: self._question(round_, client, client in probed) for client in ready}
 
     def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Step the server half on the upload."""
+        """Step the server half on the upload, and keep it for alignment."""
         self.server.step_on_upload(round_, client, reply)
+        if reply.smashed is not None:
+            self.heads.keep(client, reply.smashed)
+        if self._shared is not None:
+            self._shared.keep(client, reply)
 
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
-        """Keep the newest samples, and who holds which head."""
-        if self._shared is not None:
-            self._shared.average(replies, round_.weights)
-        for client, reply in replies.items():
-            if self._shared is not None and reply.smashed is not None:
-                self.heads.begin(client, reply.smashed, self._shared.weights)
-            elif reply.smashed is not None:
-                self.heads.keep(client, reply.smashed)
+        """Keep who holds which head; after a warm start every client has one."""
         if self._shared is None:
             for client in replies:
                 self.heads.note_holder(client, round_.node_of(client))
+            return
+        self._shared.average(round_.weights)
+        for client in replies:
+            self.heads.begin(client, self._shared.weights)
         self._shared = None
 
     def _probe(self, round_: Round, clients: list[int]) -> set[int]:
@@ -125,7 +127,8 @@ class FslSage(SplitStrategy):
         for client, answer in answers.items():
             self.server.step(round_, client, answer.smashed, purpose="probe")
         for client, answer in answers.items():
-            self.heads.begin(client, answer.smashed)
+            self.heads.begin(client)
+            self.heads.keep(client, answer.smashed)
         return set(answers)
 
     def _question(self, round_: Round, client: int, probed: bool) -> Question[TrainReply]:
@@ -147,6 +150,12 @@ class FslSage(SplitStrategy):
             weighted_by=round_.weighted_by,
         )
         return Question(TRAIN, request, TrainReply, expected)
+
+    def keep_files_in(self, folder: TensorFolder) -> None:
+        """Keep the head of a warm start there too."""
+        super().keep_files_in(folder)
+        if self._shared is not None:
+            self._shared.files = folder
 
     @property
     def auxiliary_parameters(self) -> int:

@@ -3,13 +3,22 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..tensor_files import TensorFolder
+
 
 class Part:
     """Something that a round changes, that can be put back, and that a checkpoint has.
 
     A strategy names its parts once; rounds are undone, and checkpoints written and read, for
     all of them alike.
+
+    Attributes
+    ----------
+    files : TensorFolder
+        The strategy's, which sets it: for what need not be in memory.
     """
+
+    files: TensorFolder
 
     def snapshot(self) -> Any:
         """Return what a round changes before its end, copied; nothing by default."""

@@ -152,7 +152,7 @@ class Round:
         self._questions: dict[int, Question[Any]] = {}
         self._asked: list[int] = []
         self._client_of = {node: client for client, node in self._nodes.items()}
-        self._turns: Turns[Any] = Turns((), lambda client, reply: None)
+        self._turns: Turns[TrainReply] = Turns((), lambda client, reply: reply)
         self._sender: dict[str, int] = {}
         self._weights: dict[int, float] = {}
         self._updates: dict[int, tuple[int, float]] = {}
@@ -227,11 +227,21 @@ class Round:
                 self.leave_out(client, self._too_late())
         return {client: answers[client] for client in sorted(answers)}
 
-    def send(self, questions: Questions[Any], serve: Callable[[int, Any], None]) -> list[Message]:
-        """Return the round's last messages; :meth:`receive` has their replies served in turn."""
+    def send(
+        self, questions: Questions[TrainReply], serve: Callable[[int, TrainReply], None]
+    ) -> Iterator[Message]:
+        """Return the round's last messages; :meth:`receive` has their replies served in turn.
+
+        When a reply has been served its tensors are let go: a round may have a thousand.
+        """
+
+        def serve_and_let_go(client: int, reply: TrainReply) -> TrainReply:
+            serve(client, reply)
+            return reply.without_tensors()
+
         self._questions = dict(sorted(questions.items()))
         self._asked = list(self._questions)
-        self._turns = Turns(questions, serve)
+        self._turns = Turns(questions, serve_and_let_go)
         return self._messages(self._questions)
 
     def receive(self, request: Message, reply: Message) -> None:
@@ -248,13 +258,12 @@ class Round:
             self._turns.take(client, answer)
         self._turns.advance(self.failures)
 
-    def _messages(self, questions: Questions[Any]) -> list[Message]:
-        messages = []
+    def _messages(self, questions: Questions[Any]) -> Iterator[Message]:
+        """Make each message when it is sent: a round may have a thousand."""
         for client, question in questions.items():
             node, kind = self._nodes[client], question.message_type
             content = question.request.pack(self._config, self._downlink.to(client, node))
-            messages.append(self._grid.new_message(content, node, kind, self.settings.timeout))
-        return messages
+            yield self._grid.new_message(content, node, kind, self.settings.timeout)
 
     def _open(self, client: int, question: Question[ReplyT], reply: Message) -> ReplyT | None:
         """Open a reply; or refuse it and leave its sender out."""
@@ -319,7 +328,7 @@ class Round:
     def close(self) -> None:
         """Let go of replies and copies; the figures stay."""
         self.is_open, self.saved, self._questions = False, {}, {}
-        self._turns = Turns((), lambda client, reply: None)
+        self._turns = Turns((), lambda client, reply: reply)
         self._sent, self.client_half = ArrayRecord(), PackedWeights()
 
     # Figures ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,14 +10,28 @@ from torch import Tensor, nn
 
 from ..messages import SmashedBatches, TrainReply
 from ..schedules import set_rate
-from ..splitting import answer_step, copied, load_trained_state, server_step, trained_state
+from ..splitting import (
+    answer_step,
+    copied,
+    flatten_state,
+    load_trained_state,
+    restore_state,
+    server_step,
+    trained_state,
+)
 from ..task import SplitTask
+from ..tensor_files import TensorFile, with_prefix
 from .averaging import average
 from .part import Part
 from .round import Round
 
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
+
+# Server halves of different clients in memory at a time.
+MOST_AT_WORK = 16
+
+_HALF, _OPTIMIZER = "half.", "optimizer."
 
 
 class ServerHalf(Part, ABC):
@@ -172,7 +186,8 @@ class OneServerHalf(ServerHalf):
 class ServerHalfPerClient(ServerHalf):
     """A copy of the server half, with an optimizer of its own, for every client.
 
-    Each round begins at the average, which is the task's server half.
+    Each round begins at the average, which is the task's server half. A few halves are in memory
+    at a time, and the others, and all optimizers' states between rounds, in files.
 
     Parameters
     ----------
@@ -185,58 +200,77 @@ class ServerHalfPerClient(ServerHalf):
     def __init__(self, task: SplitTask, *, keep_optimizer_state: bool) -> None:
         super().__init__(task)
         self._keep = keep_optimizer_state
-        self._halves: dict[int, Half] = {}
+        self._optimizers: dict[int, TensorFile] = {}
+        self._at_work: dict[int, Half] = {}
+        self._at_rest: dict[int, TensorFile] = {}
 
-    def begin(self, clients: Iterable[int]) -> None:
-        """Give each client a half that is the average."""
-        for client in clients:
-            if client not in self._halves or not self._keep:
-                known = self._halves.get(client)
-                half = known[0] if known else copied(self.task.model.server)
-                self._halves[client] = half, self.task.server_optimizer(half.parameters())
-            average_of_all = trained_state(self.task.model.server)
-            load_trained_state(self._halves[client][0], average_of_all)
+    def begin(self) -> None:
+        """Let every client's half be the average, as a round begins."""
+        self._at_work, self._at_rest = {}, {}
 
     def half_of(self, client: int) -> Half:
         """Return the client's own."""
-        return self._halves[client]
+        half = self._at_work.pop(client, None) or self._read(client)
+        self._at_work[client] = half
+        while len(self._at_work) > MOST_AT_WORK:
+            longest = next(iter(self._at_work))
+            self._at_rest[longest] = self.files.write(_written(*self._at_work.pop(longest)))
+        return half
 
     def average(self, weights: Mapping[int, float]) -> None:
-        """Make the server half the weighted average of these clients' halves."""
-        states = [trained_state(self._halves[client][0]) for client in weights]
-        mean = average(states, list(weights.values()))
+        """Make the server half the weighted average of these clients' halves; end the round."""
+        mean = average((self._trained(client) for client in weights), list(weights.values()))
         load_trained_state(self.task.model.server, mean)
-
-    def undo(self, clients: Iterable[int], saved: Any) -> None:
-        """Put clients' optimizers back; one that had none before the round has none again."""
-        for client in clients:
-            if client not in saved:
-                self._halves.pop(client, None)
-                continue
-            if client not in self._halves:
-                half = copied(self.task.model.server)
-                self._halves[client] = half, self.task.server_optimizer(half.parameters())
-            self._halves[client][1].load_state_dict(copy.deepcopy(saved[client]))
+        self._at_work, self._at_rest = {}, {}
 
     def snapshot(self) -> Any:
-        """Return the optimizers' states, copied; the halves begin each round at the average."""
-        return {
-            client: copy.deepcopy(optimizer.state_dict())
-            for client, (_, optimizer) in self._halves.items()
-        }
+        """Return the optimizers' files; the halves begin each round at the average."""
+        return dict(self._optimizers)
 
     def restore(self, saved: Any) -> None:
         """Put all optimizers back."""
-        self.undo([*self._halves, *(c for c in saved if c not in self._halves)], saved)
+        self._optimizers = dict(saved)
+        self._at_work, self._at_rest = {}, {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the average and every client's optimizer."""
         return {
             "server_half": trained_state(self.task.model.server),
-            "server_optimizers": self.snapshot(),
+            "server_optimizers": dict(self._optimizers),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         load_trained_state(self.task.model.server, state["server_half"])
-        self.restore(state["server_optimizers"])
+        saved = state["server_optimizers"].items()
+        self._optimizers = {client: self.files.take(file) for client, file in saved}
+
+    def _read(self, client: int) -> Half:
+        """Return a client's half as it is: at the average, if it has not been trained yet."""
+        half = copied(self.task.model.server)
+        optimizer = self.task.server_optimizer(half.parameters())
+        if client in self._at_rest:
+            saved = self._at_rest[client].load()
+            load_trained_state(half, with_prefix(saved, _HALF))
+            restore_state(optimizer, with_prefix(saved, _OPTIMIZER))
+        elif self._keep and client in self._optimizers:
+            restore_state(optimizer, self._optimizers[client].load())
+        return half, optimizer
+
+    def _trained(self, client: int) -> Mapping[str, Tensor]:
+        """Return what a client's half has come to, and keep its optimizer's state."""
+        if client in self._at_rest and client not in self._at_work:
+            saved = self._at_rest[client].load()
+            weights, state = with_prefix(saved, _HALF), with_prefix(saved, _OPTIMIZER)
+        else:
+            half, optimizer = self.half_of(client)
+            weights, state = trained_state(half), flatten_state(optimizer)
+        if self._keep:
+            self._optimizers[client] = self.files.write(state)
+        return weights
+
+
+def _written(half: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    weights = {f"{_HALF}{name}": tensor for name, tensor in trained_state(half).items()}
+    state = flatten_state(optimizer).items()
+    return {**weights, **{f"{_OPTIMIZER}{name}": tensor for name, tensor in state}}

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..messages import Expected, PackedWeights, TrainReply, TrainRequest
 from ..task import SplitTask
+from ..tensor_files import TensorFile
 from .averaging import average
 from .part import Part
 from .round import Question, Questions, Round
@@ -30,6 +31,7 @@ class SharedHead(Part):
     def __init__(self, task: SplitTask) -> None:
         head = task.weights_of(task.new_head("shared"))
         self.weights = {name: tensor.cpu() for name, tensor in head.items()}
+        self._trained: dict[int, TensorFile] = {}
 
     def questions(
         self,
@@ -58,7 +60,7 @@ class SharedHead(Part):
             smashed=round_.smashed,
             weighted_by=round_.weighted_by,
         )
-        head = PackedWeights(self.weights)
+        head, self._trained = PackedWeights(self.weights), {}
         return {
             client: Question(
                 message_type,
@@ -77,10 +79,16 @@ class SharedHead(Part):
             for client in round_.clients
         }
 
-    def average(self, replies: Mapping[int, TrainReply], weights: Mapping[int, float]) -> None:
-        """Average the heads that came back, each with its client's weight."""
-        heads = {c: reply.auxiliary for c, reply in replies.items() if reply.auxiliary is not None}
-        self.weights = average(list(heads.values()), [weights[client] for client in heads])
+    def keep(self, client: int, reply: TrainReply) -> None:
+        """Keep the head that a client has trained, until the round ends."""
+        if reply.auxiliary is not None:
+            self._trained[client] = self.files.write(reply.auxiliary)
+
+    def average(self, weights: Mapping[int, float]) -> None:
+        """Average the heads of these clients, each with its client's weight."""
+        heads = (self._trained[client].load() for client in weights)
+        self.weights = average(heads, list(weights.values()))
+        self._trained = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the average."""

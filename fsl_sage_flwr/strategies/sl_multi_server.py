@@ -60,7 +60,7 @@ class SplitFedV1(SplitStrategy):
 
     def begin(self, round_: Round) -> Questions[TrainReply]:
         """Exchange every batch of the round; ask for the client halves."""
-        self.server.begin(round_.clients)
+        self.server.begin()
         exchanges = Exchanges(round_, round_.clients, self.batches_per_exchange)
         while replies := exchanges.ask():
             for client, reply in replies.items():
@@ -75,9 +75,7 @@ class SplitFedV1(SplitStrategy):
         return exchanges.flushes()
 
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
-        """Average the server halves of the clients whose replies count; undo the others'."""
-        lost = set(round_.clients) - set(replies)
-        self.server.undo(lost, round_.saved["server"])
+        """Average the server halves of the clients whose replies count."""
         round_.losses = [loss for loss in round_.losses if loss.client in replies]
         self.server.average(round_.weights)
 

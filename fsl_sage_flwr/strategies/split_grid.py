@@ -2,18 +2,21 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from ..messages import CommunicationLedger
+from ..messages import CommunicationLedger, in_simulation
 from .client_round import NodeTraffic
 
 SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
 PAUSE_SHARE = 0.1  # the next wait, as a share of the time since the last reply came
+
+MOST_IN_SIMULATION = 64
 
 OnReply = Callable[[Message, Message], None]
 
@@ -43,12 +46,19 @@ class SplitGrid(Grid):
     on_reply : callable
         Called with (request, reply) for each reply to :meth:`send_and_receive`, in order
         of arrival. An error's sender may be the SuperLink: the request says whose it is.
+
+    Attributes
+    ----------
+    most_under_way : int or None
+        Messages that are sent and not answered at a time, None for all: a simulation works on as
+        many at a time as it has actors, and what waits takes memory.
     """
 
     def __init__(self, grid: Grid, ledger: CommunicationLedger, on_reply: OnReply) -> None:
         self._grid = grid
         self._ledger = ledger
         self._on_reply = on_reply
+        self.most_under_way = MOST_IN_SIMULATION if in_simulation() else None
         self._unanswered: dict[str, tuple[int, float]] = {}
         self._asked: dict[str, int] = {}
         self._traffic: defaultdict[int, NodeTraffic] = defaultdict(NodeTraffic)
@@ -140,31 +150,40 @@ class SplitGrid(Grid):
         self, messages: Iterable[Message], on_reply: OnReply, *, timeout: float | None = None
     ) -> list[Message]:
         """Do as :meth:`send_and_receive`, with a receiver of one's own."""
-        messages = list(messages)
-        ids = list(self.push_messages(messages))
-        pending = dict(zip(ids, messages, strict=True))
-        deadline = None if timeout is None else time.monotonic() + timeout
-        began = last = time.monotonic()
+        waiting, pending = iter(messages), dict[str, tuple[Message, float]]()
         received = list[Message]()
+        self._push_more(waiting, pending)
+        last = time.monotonic()
+        deadline = None if timeout is None else last + timeout
         while pending and (deadline is None or time.monotonic() < deadline):
             replies = list(self.pull_messages(list(pending)))
             for reply in replies:
-                request = pending.pop(reply.metadata.reply_to_message_id, None)
+                request, sent = pending.pop(reply.metadata.reply_to_message_id, (None, 0.0))
                 if request is None:  # a second answer to the same message
                     continue
                 received.append(reply)
-                self._traffic[request.metadata.dst_node_id].seconds += time.monotonic() - began
+                self._traffic[request.metadata.dst_node_id].seconds += time.monotonic() - sent
                 on_reply(request, reply)
+            self._push_more(waiting, pending)
             if replies:
                 last = time.monotonic()
             elif pending:
                 waited = time.monotonic() - last
                 time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * waited)))
-        for message_id, message in pending.items():
-            self._traffic[message.metadata.dst_node_id].seconds += time.monotonic() - began
+        for message_id, (message, sent) in pending.items():
+            self._traffic[message.metadata.dst_node_id].seconds += time.monotonic() - sent
             expires = time.monotonic() + message.metadata.ttl
             self._unanswered[message_id] = (message.metadata.dst_node_id, expires)
         return received
+
+    def _push_more(
+        self, waiting: Iterator[Message], pending: dict[str, tuple[Message, float]]
+    ) -> None:
+        """Send what may be under way beside what is."""
+        room = None if self.most_under_way is None else self.most_under_way - len(pending)
+        messages = list(islice(waiting, room))
+        ids, now = self.push_messages(messages) if messages else [], time.monotonic()
+        pending.update(zip(ids, ((message, now) for message in messages), strict=True))
 
     def _drop_late_replies(self) -> None:
         if not self._unanswered:

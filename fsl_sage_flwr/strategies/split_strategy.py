@@ -28,6 +28,7 @@ from ..messages import (
 )
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
+from ..tensor_files import TensorFolder
 from .averaging import with_dtypes_of
 from .client_round import ClientRound
 from .diverged import DivergedError
@@ -137,6 +138,7 @@ class SplitStrategy(FedAvg):
         self.task = task
         self.downlink = Downlink(compression or Compression())
         self.parts = {**parts, "downlink": self.downlink}
+        self.keep_files_in(TensorFolder())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
         self.max_failed_rounds = max_failed_rounds
@@ -290,7 +292,8 @@ class SplitStrategy(FedAvg):
         log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
         with self._undone_on_failure(round_):
             questions = self.begin(round_)
-            return round_.send(questions, lambda client, reply: self.serve(round_, client, reply))
+        messages = round_.send(questions, lambda client, reply: self.serve(round_, client, reply))
+        return self._undone_if_unsent(round_, messages)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -419,6 +422,11 @@ class SplitStrategy(FedAvg):
             self._undo(round_)
             raise
 
+    def _undone_if_unsent(self, round_: Round, messages: Iterator[Message]) -> Iterator[Message]:
+        """Iterate over messages; undo the round when one cannot be made."""
+        with self._undone_on_failure(round_):
+            yield from messages
+
     def _undo(self, round_: Round) -> None:
         """Put everything back as it was before the round."""
         for name, part in self.parts.items():
@@ -460,8 +468,17 @@ class SplitStrategy(FedAvg):
 
     # Checkpoints ------------------------------------------------------------------------
 
+    def keep_files_in(self, folder: TensorFolder) -> None:
+        """Keep from now on there what need not be in memory; a temporary folder by default."""
+        self.files = folder
+        for part in self.parts.values():
+            part.files = folder
+
     def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to go on after this round, but the client half."""
+        """Return everything needed to go on after this round, but the client half.
+
+        What is kept in files is in it as a :class:`TensorFile`: a Mapping that is read when used.
+        """
         state: dict[str, Any] = {
             "rounds_done": self.rounds_done,
             "ledger": self.ledger.state_dict(),

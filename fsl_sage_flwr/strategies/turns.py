@@ -17,15 +17,15 @@ class Turns(Generic[Reply]):
     clients : iterable of int
         Partition ids of those that were asked.
     serve : callable
-        Called with (client, reply).
+        Called with (client, reply); returns what is kept of the reply.
 
     Attributes
     ----------
     served : dict of int to Reply
-        Replies that have been served, by partition id in ascending order.
+        What is kept of the replies that have been served, by partition id in ascending order.
     """
 
-    def __init__(self, clients: Iterable[int], serve: Callable[[int, Reply], None]) -> None:
+    def __init__(self, clients: Iterable[int], serve: Callable[[int, Reply], Reply]) -> None:
         self._queue = sorted(clients)
         self._serve = serve
         self._arrived: dict[int, Reply] = {}
@@ -45,8 +45,7 @@ class Turns(Generic[Reply]):
         while self._queue:
             client = self._queue[0]
             if client in self._arrived:
-                self._serve(client, self._arrived[client])
-                self.served[client] = self._arrived[client]
+                self.served[client] = self._serve(client, self._arrived.pop(client))
             elif client not in lost:
                 return
             self._queue.pop(0)

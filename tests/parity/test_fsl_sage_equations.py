@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fsl_sage_flwr.seeding import derive_seed
-from fsl_sage_flwr.splitting import true_gradients
+from fsl_sage_flwr.splitting import flatten_state, true_gradients
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
+from fsl_sage_flwr.tensor_files import with_prefix
 
 from ..runs import RECIPE, assert_same, fsl_sage, grid, train
 from ..tasks import CLIENTS, small_batches, small_task
@@ -153,12 +154,12 @@ def test_five_rounds_equal_the_loop_by_hand() -> None:
     state = strategy.state_dict()
     assert_same(state["server_half"], by_hand.x_s.state_dict())
     for i in range(CLIENTS):
-        saved = state["clients"][i]
-        assert_same(saved["head"], by_hand.heads[i].state_dict())
-        ours, theirs = saved["optimizer"], by_hand.head_optimizers[i].state_dict()
-        assert_same(ours["state"], theirs["state"])
-        assert_same(saved["tensors"], [by_hand.samples[i][0]])
-        assert_same(saved["labels"], by_hand.samples[i][1])
+        saved = state["heads"][i]["file"]
+        assert_same(with_prefix(saved, "head."), by_hand.heads[i].state_dict())
+        ours = with_prefix(saved, "optimizer.")
+        assert_same(ours, flatten_state(by_hand.head_optimizers[i]))
+        assert_same(state["samples"][i]["0"], by_hand.samples[i][0])
+        assert_same(state["samples"][i]["labels"], by_hand.samples[i][1])
 
 
 def test_the_small_task_trains_what_it_should() -> None:

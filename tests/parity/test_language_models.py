@@ -1,6 +1,6 @@
 """A causal language model with an adapter: what travels, and what it is equal to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -72,9 +72,9 @@ def test_only_adapters_travel_and_are_kept(name: str) -> None:
 
 
 def keys_in(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         yield from value
-    for one in value.values() if isinstance(value, dict) else []:
+    for one in value.values() if isinstance(value, Mapping) else []:
         yield from keys_in(one)
 
 

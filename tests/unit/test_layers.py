@@ -20,6 +20,7 @@ ROOMS_WITH_ROOMS = ("app",)
 # From bottom to top: an entry names only entries above it in this table.
 BELOW = {
     "seeding": set(),
+    "tensor_files": set(),
     "batching": set(),
     "schedules": set(),
     "objective": set(),
@@ -37,7 +38,7 @@ BELOW = {
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
         *("client_apps", "codecs", "messages", "objective", "options", "registry", "schedules"),
-        *("seeding", "splitting", "task"),
+        *("seeding", "splitting", "task", "tensor_files"),
     },
     "algorithms": {"registry", "strategies"},
     # What can be learnt: kinds of tasks.
@@ -57,8 +58,8 @@ BELOW = {
     # What a run leaves.
     "app.__init__": set(),
     "app.trackers": set(),
-    "app.results": {"messages"},
-    "app.checkpoint": {"app.results"},
+    "app.results": {"messages", "tensor_files"},
+    "app.checkpoint": {"app.results", "tensor_files"},
     "app.provenance": set(),
     "app.quiet": set(),
     "app.run_lock": {"app.provenance"},
@@ -142,6 +143,7 @@ ONLY = {
     "command_line": {"argcomplete"},
     "extensions": set(),
     "seeding": set(),
+    "tensor_files": {"safetensors", "torch"},
     "batching": set(),
     "schedules": {"torch"},
     "options": set(),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fsl_sage_flwr.app.checkpoint import FORMAT
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import run_path
@@ -87,7 +88,12 @@ def checkpoint(path: Path, config: RunConfig, rounds: int = 1) -> Path:
     run.begin_simulation(Federation(clients=3).options(), resumed=False)
     run.write_config(config.to_run_config())
     rows = [{"round": k + 1} for k in range(rounds)]
-    state = {"config": config.to_run_config(), "history": rows, "weights": torch.ones(1000)}
+    state = {
+        "format": FORMAT,
+        "config": config.to_run_config(),
+        "history": rows,
+        "weights": torch.ones(1000),
+    }
     run.write_checkpoint(run.latest, state)
     return run.latest
 

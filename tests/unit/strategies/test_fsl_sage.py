@@ -7,6 +7,7 @@ from flwr.app import Message
 
 from fsl_sage_flwr.client_apps.client_state import ClientState
 from fsl_sage_flwr.client_apps.fsl_sage import PROBE, TRAIN, WARM_START
+from fsl_sage_flwr.tensor_files import with_prefix
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, cse_fsl, fsl_sage, grid, plain, server_state, train
@@ -146,8 +147,8 @@ def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
     strategy, cse = fsl_sage(warm_start=True, align_interval=4), cse_fsl()
     assert_same(train(strategy, nodes, 1), train(cse, grid(), 1))
     assert_same(strategy.state_dict()["server_half"], cse.state_dict()["server_half"])
-    for state in strategy.state_dict()["clients"].values():
-        assert_same(state["head"], cse.head.weights)
+    for state in strategy.state_dict()["heads"].values():
+        assert_same(with_prefix(state["file"], "head."), cse.head.weights)
 
     nodes = grid()
     train(fsl_sage(warm_start=True, align_interval=4), nodes, 3)

@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
+from fsl_sage_flwr.tensor_files import with_prefix
 
 from ...masked import masked_task
 from ...memory_grid import MemoryGrid
@@ -65,7 +66,10 @@ def test_an_alignment_set_keeps_every_tensor() -> None:
     strategy = FslSage(masked_task(), recipe=AlignmentRecipe(2, 6), server_update_interval=1)
     train(strategy, nodes(), 2)
     assert strategy.last_round.alignment_cosine is None
-    for state in strategy.state_dict()["clients"].values():
-        assert [t.dtype for t in state["tensors"]] == [torch.float32, torch.float32, torch.int64]
-        assert {len(t) for t in state["tensors"]} == {len(state["labels"])}
-        assert all(torch.isfinite(p).all() for p in state["head"].values())
+    state = strategy.state_dict()
+    for samples in state["samples"].values():
+        tensors = [samples[str(place)] for place in range(3)]
+        assert [t.dtype for t in tensors] == [torch.float32, torch.float32, torch.int64]
+        assert {len(t) for t in tensors} == {len(samples["labels"])}
+    for head in state["heads"].values():
+        assert all(torch.isfinite(p).all() for p in with_prefix(head["file"], "head.").values())

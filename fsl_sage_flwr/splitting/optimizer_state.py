@@ -1,4 +1,4 @@
-"""Optimizer state as named tensors, to be kept between messages."""
+"""Optimizer state as named tensors."""
 
 import torch
 from torch import Tensor

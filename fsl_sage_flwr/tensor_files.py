@@ -1,0 +1,187 @@
+"""Named tensors in files: what a strategy keeps of clients that are not at work.
+
+The format is safetensors': it is read by mapping the file into memory, in a fraction of a
+millisecond however large it is, holds no code, and is damaged visibly.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+import weakref
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+SUFFIX = ".safetensors"
+
+# The format sorts its tensors; the order of a model's own is part of what is checked.
+_ORDER = "order"
+
+
+class TensorFile(Mapping[str, Tensor]):
+    """Named tensors in a file that is never changed; they are read when they are used.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getitem__(self, name: str) -> Tensor:
+        with safe_open(self.path, "pt") as file:
+            if name not in file.keys():  # noqa: SIM118 - it is no mapping
+                raise KeyError(name)
+            tensor: Tensor = file.get_tensor(name)
+            return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        with safe_open(self.path, "pt") as file:
+            yield from json.loads(file.metadata()[_ORDER])
+
+    def __len__(self) -> int:
+        with safe_open(self.path, "pt") as file:
+            return len(file.keys())
+
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> "TensorFile":
+        """Return itself: it never changes."""
+        return self
+
+    def load(self) -> dict[str, Tensor]:
+        """Return all of it; changing a tensor does not change the file."""
+        tensors = load_file(self.path)
+        return {name: tensors[name] for name in self}
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the file: missing, or not whole; None when it is fine."""
+        try:
+            with safe_open(self.path, "pt"):
+                return None
+        except (OSError, SafetensorError) as error:
+            return f"{self.path}: {error}"
+
+
+class TensorFolder:
+    """A folder of tensor files, each of which is there as long as somebody needs it.
+
+    That is: as long as its :class:`TensorFile` is in use, or a checkpoint needs it. Whoever
+    undoes something puts the files of before back, and what nobody holds any more is removed.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The folder; without one a temporary one is made, which goes with this object.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._users = Counter[str]()
+        self._needed: dict[str, frozenset[str]] = {}
+        self._unsynced = set[str]()
+        self._lock = RLock()  # an object is dropped whenever Python pleases
+
+    @property
+    def path(self) -> Path:
+        """The folder; it is made when something is written."""
+        if self._path is None:
+            self._path = Path(tempfile.mkdtemp(prefix="fsl-sage-"))
+            weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
+        return self._path
+
+    def write(self, tensors: Mapping[str, Tensor]) -> TensorFile:
+        """Write tensors to a new file, which is removed when nobody needs it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / f"{uuid.uuid4().hex}{SUFFIX}"
+        values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(values, path, metadata={_ORDER: json.dumps(list(values))})
+        self._unsynced.add(path.name)
+        return self._owned(path)
+
+    def take(self, file: TensorFile) -> TensorFile:
+        """Return a file of this folder with a file's tensors: itself, a link to it, or a copy."""
+        if file.path.parent == self.path:
+            return self._owned(file.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / f"{uuid.uuid4().hex}{SUFFIX}"
+        try:
+            os.link(file.path, path)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(file.path, path)
+        self._unsynced.add(path.name)
+        return self._owned(path)
+
+    def sync(self, names: Collection[str]) -> None:
+        """Wait until files are on the disk, so that a checkpoint may name them."""
+        new = self._unsynced.intersection(names)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self._sync, new))
+        self._unsynced -= new
+
+    def need(self, checkpoint: str, names: Collection[str]) -> None:
+        """Note which files a checkpoint needs from now on; what nobody needs is removed."""
+        before = self._needed.get(checkpoint, frozenset())
+        self._needed[checkpoint] = frozenset(names)
+        for name in before.difference(names):
+            self._remove_unneeded(name)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed has left."""
+        for path in self.path.glob(f"*{SUFFIX}") if self.path.is_dir() else ():
+            self._remove_unneeded(path.name)
+
+    def _owned(self, path: Path) -> TensorFile:
+        file = TensorFile(path)
+        with self._lock:
+            self._users[path.name] += 1
+        weakref.finalize(file, self._dropped, path.name)
+        return file
+
+    def _dropped(self, name: str) -> None:
+        with self._lock:
+            self._users[name] -= 1
+            self._remove_unneeded(name)
+
+    def _remove_unneeded(self, name: str) -> None:
+        needed = any(name in names for names in self._needed.values())
+        if not needed and self._users[name] <= 0:
+            del self._users[name]
+            self._unsynced.discard(name)
+            (self.path / name).unlink(missing_ok=True)
+
+    def _sync(self, name: str) -> None:
+        with (self.path / name).open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def map_files(value: Any, change: Callable[[TensorFile], Any]) -> Any:
+    """Return nested dicts and lists with ``change`` done to every :class:`TensorFile` in them."""
+    if isinstance(value, TensorFile):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: map_files(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [map_files(inner, change) for inner in value]
+    return value
+
+
+def files_in(value: Any) -> list[TensorFile]:
+    """Return every :class:`TensorFile` in nested dicts and lists."""
+    found = list[TensorFile]()
+    map_files(value, found.append)
+    return found
+
+
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin so, by the rest of their names."""
+    return {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}
