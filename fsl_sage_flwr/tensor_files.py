@@ -27,6 +27,12 @@ SUFFIX = ".safetensors"
 _ORDER = "order"
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors to a file that :class:`TensorFile` reads; their order is kept."""
+    values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(values, path, metadata={_ORDER: json.dumps(list(values))})
+
+
 class TensorFile(Mapping[str, Tensor]):
     """Named tensors in a file that is never changed; they are read when they are used.
 
@@ -103,8 +109,7 @@ class TensorFolder:
         """Write tensors to a new file, which is removed when nobody needs it."""
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / f"{uuid.uuid4().hex}{SUFFIX}"
-        values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(values, path, metadata={_ORDER: json.dumps(list(values))})
+        write_tensors(path, tensors)
         self._unsynced.add(path.name)
         return self._owned(path)
 

@@ -5,11 +5,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context
 from torch import Tensor
 
+from ..tensor_files import SUFFIX, TensorFile, write_tensors
+
+# Bytes of a node's state in Flower's context: where nobody named a folder for files, and where
+# somebody did. In a simulation a state costs 8 ms for each MB with every message, and memory.
 LARGEST_IN_CONTEXT = 50 * 1024**2
+LARGEST_BESIDE_FILES = 1024**2
 KEPT_SECONDS = 7 * 24 * 3600
 CACHE_VARIABLE = "FSL_SAGE_CACHE"
 
@@ -19,8 +23,9 @@ class ClientState:
 
     In deployment Flower silently loses a ``context.state`` of 100 MB and more. A group
     that would take the state over 50 MB is written to a file of this node instead, in
-    ``$FSL_SAGE_CACHE`` or ``~/.cache/fsl-sage-flwr``; the state then says so, and
-    a file that has gone is noticed.
+    ``~/.cache/fsl-sage-flwr``; the state then says so, and a file that has gone is noticed.
+    Where ``$FSL_SAGE_CACHE`` names a folder files are there, and of groups that would take the
+    state over 1 MB: ``fsl-sage run`` gives a simulation's clients such a folder.
 
     Parameters
     ----------
@@ -30,19 +35,19 @@ class ClientState:
 
     def __init__(self, context: Context) -> None:
         self._state = context.state
-        root = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "fsl-sage-flwr"
-        self._root = Path(root)
+        named = os.environ.get(CACHE_VARIABLE)
+        self._largest = LARGEST_BESIDE_FILES if named else LARGEST_IN_CONTEXT
+        self._root = Path(named or Path.home() / ".cache" / "fsl-sage-flwr")
         self._folder = self._root / f"{context.run_id}" / f"{context.node_id}"
 
     def save(self, name: str, tensors: dict[str, Tensor], version: int = 0) -> None:
         """Keep tensors under a name; they replace what was kept under it."""
         self._state.pop(name, None)
-        record = ArrayRecord(dict(tensors))
         others = sum(r.count_bytes() for r in self._state.array_records.values())
-        if others + record.count_bytes() > LARGEST_IN_CONTEXT:
+        if others + sum(t.numel() * t.element_size() for t in tensors.values()) > self._largest:
             self.save_file(name, tensors, version)
             return
-        self._state[name] = record
+        self._state[name] = ArrayRecord(dict(tensors))
         self._state[f"{name}-info"] = ConfigRecord({"version": version, "in-file": False})
 
     def save_file(self, name: str, tensors: dict[str, Tensor], version: int = 0) -> None:
@@ -60,8 +65,8 @@ class ClientState:
         if info is None or info["version"] != version:
             return None
         if info["in-file"]:
-            path = self._path(name)
-            return torch.load(path, weights_only=True) if path.is_file() else None
+            file = TensorFile(self._path(name))
+            return file.load() if file.path.is_file() else None
         return dict(self._state.array_records[name].to_torch_state_dict())
 
     def drop(self, name: str) -> None:
@@ -71,7 +76,7 @@ class ClientState:
         self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.pt"
+        return self._folder / f"{name}{SUFFIX}"
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
         if not self._folder.is_dir():
@@ -79,7 +84,7 @@ class ClientState:
             self._prune()
         path = self._path(name)
         unfinished = path.with_suffix(f".{os.getpid()}.part")
-        torch.save({key: tensor.cpu() for key, tensor in tensors.items()}, unfinished)
+        write_tensors(unfinished, tensors)
         unfinished.replace(path)
 
     def _prune(self) -> None:

@@ -1,7 +1,11 @@
 """One simulation, from settings to a finished run directory."""
 
 import json
+import os
+import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -12,6 +16,7 @@ from ..app.config import RunConfig
 from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
 from ..app.trackers import require
+from ..client_apps.client_state import CACHE_VARIABLE
 from .app_directory import write_app
 from .federation import Federation
 from .progress import Watcher, follow
@@ -56,6 +61,24 @@ def simulate(
         return _simulate(config, federation, claim, watcher or Watcher(), stop), claim.path
 
 
+@contextmanager
+def clients_folder(path: Path) -> Iterator[Mapping[str, str]]:
+    """Give clients a folder of the run for their state; yield the variable that names it.
+
+    A thousand clients keep gigabytes, which nobody needs after the run: it goes with it. A folder
+    that the user has named is left as it is.
+    """
+    if os.environ.get(CACHE_VARIABLE):
+        yield {}
+        return
+    folder = path / "client-state"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed here
+    try:
+        yield {CACHE_VARIABLE: str(folder)}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _simulate(
     config: RunConfig,
     federation: Federation,
@@ -67,7 +90,11 @@ def _simulate(
     run = RunDirectory(path)
     run.begin_simulation(federation.options(), resumed=bool(config.resume))
     run.write_provenance(of_this_process(), resumed=bool(config.resume))
-    with tempfile.TemporaryDirectory(prefix="fsl-sage-") as name, run.reporting_failure():
+    with (
+        tempfile.TemporaryDirectory(prefix="fsl-sage-") as name,
+        clients_folder(path) as folder,
+        run.reporting_failure(),
+    ):
         directory = Path(name)
         app = write_app(directory)
         run_config = directory / "run-config.toml"
@@ -79,7 +106,7 @@ def _simulate(
             app,
             federation.cpus_per_client,
             federation.visible_gpus,
-            claim.environment,
+            {**claim.environment, **folder},
         ) as superlink:
             watcher.stage("Ray and ServerApp")
             options = {**federation.options(), "init-args-num-cpus": federation.ray_cpus()}

@@ -33,7 +33,8 @@ BELOW = {
     "options": {"schedules"},
     "registry": {"messages", "options", "splitting", "task"},
     "client_apps": {
-        *("codecs", "messages", "registry", "schedules", "seeding", "splitting", "task")
+        *("codecs", "messages", "registry", "schedules", "seeding", "splitting", "task"),
+        "tensor_files",
     },
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {

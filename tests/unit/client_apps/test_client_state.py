@@ -43,11 +43,11 @@ def test_large_groups_and_files_on_demand_are_in_a_file(
     root: Path, monkeypatch: pytest.MonkeyPatch, save: str
 ) -> None:
     if save == "save":
-        monkeypatch.setattr(client_state, "LARGEST_IN_CONTEXT", 10)
+        monkeypatch.setattr(client_state, "LARGEST_BESIDE_FILES", 10)
     here = context()
     getattr(ClientState(here), save)("x", TENSORS, version=4)
     assert same(ClientState(here).load("x", version=4))
-    assert [path.name for path in root.glob("3/5/*")] == ["x.pt"]
+    assert [path.name for path in root.glob("3/5/*")] == ["x.safetensors"]
     assert here.state.array_records == {}
 
 
@@ -55,7 +55,7 @@ def test_another_version_or_a_file_that_has_gone_is_noticed(root: Path) -> None:
     here = context()
     ClientState(here).save_file("x", TENSORS, version=4)
     assert ClientState(here).load("x", version=5) is None
-    (root / "3" / "5" / "x.pt").unlink()
+    (root / "3" / "5" / "x.safetensors").unlink()
     assert ClientState(here).load("x", version=4) is None
     assert ClientState(here).load("never") is None
 
@@ -74,9 +74,10 @@ def test_a_new_nodes_first_file_removes_those_that_none_has_touched_for_a_week(r
     ClientState(context(1)).save_file("old", TENSORS)
     ClientState(context(1)).save_file("young", TENSORS)
     long_ago = time.time() - 8 * 24 * 3600
-    os.utime(root / "3" / "1" / "old.pt", (long_ago, long_ago))
+    os.utime(root / "3" / "1" / "old.safetensors", (long_ago, long_ago))
     ClientState(context(2)).save_file("x", TENSORS)
-    assert sorted(path.name for path in root.glob("*/*/*")) == ["x.pt", "young.pt"]
+    found = sorted(path.stem for path in root.glob("*/*/*"))
+    assert found == ["x", "young"]
 
 
 def test_a_file_that_another_process_renames_meanwhile_is_no_error(root: Path) -> None:
@@ -87,3 +88,18 @@ def test_a_file_that_another_process_renames_meanwhile_is_no_error(root: Path) -
     here = context(2)
     ClientState(here).save_file("x", TENSORS)
     assert same(ClientState(here).load("x"))
+
+
+def test_where_no_folder_is_named_50_megabytes_stay_in_the_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    large = {"a": torch.zeros(2**20)}  # 4 MiB
+    here, there = context(), context(6)
+    ClientState(here).save("x", large)
+    assert list(here.state.array_records) == ["x"]
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "named"))
+    ClientState(there).save("x", large)
+    assert list(there.state.array_records) == []
+    assert [path.name for path in tmp_path.rglob("*.safetensors")] == ["x.safetensors"]
