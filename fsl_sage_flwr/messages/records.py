@@ -146,7 +146,19 @@ def to_arrays(tensors: Mapping[str, Tensor]) -> ArrayRecord:
 
 
 class PackedWeights(dict[str, Tensor]):
-    """Named tensors that many messages carry: packed once."""
+    """Named tensors that many messages carry: packed once.
+
+    Parameters
+    ----------
+    tensors : Mapping
+        By name.
+    name : str
+        Tells weights of one kind apart, each of which some nodes share; by default all do.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor] | None = None, *, name: str = "") -> None:
+        super().__init__(tensors or {})
+        self.name = name
 
     @cached_property
     def record(self) -> ArrayRecord:

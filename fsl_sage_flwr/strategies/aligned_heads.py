@@ -1,4 +1,4 @@
-"""Auxiliary heads that the server fits to its own gradients."""
+"""Auxiliary heads that the server fits to its own gradients, one for each group of clients."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..messages import SmashedBatches
+from ..messages import PackedWeights, SmashedBatches
 from ..schedules import set_rate
+from ..seeding import derive_seed
 from ..splitting import AlignmentRecipe, copied, flatten_state, restore_state
 from ..task import SplitTask
 from ..tensor_files import TensorFile, with_prefix
 from .aligning import AlignmentJob, align_heads
-from .alignment_set import AlignmentSet
+from .alignment_set import AlignmentSet, kept_of
 from .part import Part
 from .round import Round
 
-NOBODY = 0, -1
 _HEAD, _OPTIMIZER, _LABELS = "head.", "optimizer.", "labels"
 
 
@@ -49,7 +49,9 @@ class AlignedHead:
 class AlignedHeads(Part):
     """The clients' heads, their samples, and which node holds which head.
 
-    Heads and samples are files: only those that are at work are in memory.
+    Every client is a group of its own, or clients share the heads of a few groups: client ``i``
+    has head ``i mod groups``, aligned on a sample of all its clients' uploads. Heads and samples
+    are files: only those that are at work are in memory.
 
     Parameters
     ----------
@@ -62,24 +64,32 @@ class AlignedHeads(Part):
         measure the fit on.
     recipe : AlignmentRecipe
         Passes, batch size and schedule of a fit.
+    groups : int
+        Heads that clients share; 0: each client has its own.
     """
 
     def __init__(
-        self, task: SplitTask, align_interval: int, align_dataset_size: int, recipe: AlignmentRecipe
+        self,
+        task: SplitTask,
+        align_interval: int,
+        align_dataset_size: int,
+        recipe: AlignmentRecipe,
+        groups: int = 0,
     ) -> None:
         self._task, self._interval = task, align_interval
-        self._size, self._recipe = align_dataset_size, recipe
+        self._size, self._recipe, self._groups = align_dataset_size, recipe, groups
         self._heads: dict[int, AlignedHead] = {}
         self._samples: dict[int, TensorFile] = {}
         self._holders: dict[int, tuple[int, int]] = {}
+        self._packed: dict[int, tuple[int, PackedWeights]] = {}
         self._like: nn.Module | None = None
 
     def __contains__(self, client: int) -> bool:
         """Tell whether a client has a head."""
-        return client in self._heads
+        return self._group_of(client) in self._heads
 
     def begin(self, client: int, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Make a client's head.
+        """Make a client's head, unless its group has one.
 
         Parameters
         ----------
@@ -89,24 +99,37 @@ class AlignedHeads(Part):
             What the head begins with. By default it copies the server half's first blocks,
             where the task says so and the head can.
         """
-        task = self._task
-        head = task.new_head(client)
+        task, group = self._task, self._group_of(client)
+        if group in self._heads:
+            return
+        head = task.new_head(group)
         copy_from = getattr(head, "copy_from", None)
         if weights is not None:
             task.load_weights(head, weights)
         elif task.auxiliary_from_server and callable(copy_from):
             copy_from(task.model.server)
-        self._heads[client] = AlignedHead(self._written(head))
+        self._heads[group] = AlignedHead(self._written(head))
 
-    def keep(self, client: int, batches: SmashedBatches) -> None:
-        """Keep a client's newest samples."""
-        if client in self._samples:
-            samples = _samples_in(self._samples[client])
+    def keep(
+        self, round_: Round, client: int, batches: SmashedBatches, others: Iterable[int]
+    ) -> None:
+        """Keep a client's newest samples.
+
+        ``others`` are the clients that upload in the same round: those of the client's group
+        get an equal share each of the samples that the group keeps, drawn at random.
+        """
+        group = self._group_of(client)
+        sharing = sum(self._group_of(other) == group for other in others)
+        new = AlignmentSet(batches.tensors, batches.labels)
+        if sharing > 1:
+            seed = derive_seed(self._task.seed, "sample", round_.number, client)
+            new = new.sample(-(-kept_of(self._size) // sharing), seed)
+        if group in self._samples:
+            new = _samples_in(self._samples[group]).appended(new, self._size)
         else:
-            samples = AlignmentSet(tuple(t[:0] for t in batches.tensors), batches.labels[:0])
-        samples = samples.appended(batches.tensors, batches.labels, self._size)
-        named = {str(place): tensor for place, tensor in enumerate(samples.tensors)}
-        self._samples[client] = self.files.write({**named, _LABELS: samples.labels})
+            new = new.newest(self._size)
+        named = {str(place): tensor for place, tensor in enumerate(new.tensors)}
+        self._samples[group] = self.files.write({**named, _LABELS: new.labels})
 
     def align(self, round_: Round, clients: list[int]) -> None:
         """Align the heads of those clients that are due (algorithm 1, lines 17 to 21).
@@ -114,18 +137,19 @@ class AlignedHeads(Part):
         A head is due when a round that ``align_interval`` divides has begun since its last fit.
         """
         latest = round_.number // self._interval * self._interval
-        due = [client for client in clients if self._heads[client].aligned_at < latest]
+        groups = sorted({self._group_of(client) for client in clients})
+        due = [group for group in groups if self._heads[group].aligned_at < latest]
         if not due:
             return
         began = time.perf_counter()
         qualities = []
         for job, quality in align_heads(
-            self._task, due, lambda client: self._job(client, round_), self._recipe, round_.number
+            self._task, due, lambda group: self._job(group, round_), self._recipe, round_.number
         ):
-            self._heads[job.client] = AlignedHead(
+            self._heads[job.group] = AlignedHead(
                 self._written(job.head, job.optimizer),
                 round_.number,
-                self._heads[job.client].version + 1,
+                self._heads[job.group].version + 1,
             )
             qualities.append(quality)
         summary = round_.summary
@@ -135,18 +159,25 @@ class AlignedHeads(Part):
 
     def version_of(self, client: int) -> int:
         """Return which head a client is to use."""
-        return self._heads[client].version
+        return self._heads[self._group_of(client)].version
 
     def news(self, client: int, node: int) -> Mapping[str, Tensor] | None:
         """Return a client's head, unless its node holds it already."""
-        head = self._heads[client]
+        group = self._group_of(client)
+        head = self._heads[group]
         if self._holders.get(client) == (node, head.version):
             return None
-        return head.weights
+        if not self._groups:
+            return head.weights
+        version, packed = self._packed.get(group, (-1, PackedWeights()))
+        if version != head.version:
+            packed = PackedWeights(head.weights, name=f"group {group}")
+            self._packed[group] = head.version, packed
+        return packed
 
     def note_holder(self, client: int, node: int) -> None:
         """Note that a client's node has used the head of now."""
-        self._holders[client] = node, self._heads[client].version
+        self._holders[client] = node, self.version_of(client)
 
     def forget(self, clients: Iterable[int]) -> None:
         """Send the head again: these clients may never have got it, or have lost it."""
@@ -161,38 +192,42 @@ class AlignedHeads(Part):
         """Put back what there was."""
         heads, samples, holders = saved
         self._heads, self._samples, self._holders = dict(heads), dict(samples), dict(holders)
+        self._packed = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the heads, their optimizers and the samples, as files."""
         heads = {
-            client: {"file": head.file, "aligned_at": head.aligned_at, "version": head.version}
-            for client, head in self._heads.items()
+            group: {"file": head.file, "aligned_at": head.aligned_at, "version": head.version}
+            for group, head in self._heads.items()
         }
         return {"heads": heads, "samples": dict(self._samples)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
         self._heads = {
-            client: AlignedHead(
+            group: AlignedHead(
                 self.files.take(saved["file"]), saved["aligned_at"], saved["version"]
             )
-            for client, saved in state["heads"].items()
+            for group, saved in state["heads"].items()
         }
-        self._samples = {client: self.files.take(file) for client, file in state["samples"].items()}
-        self._holders = {}
+        self._samples = {group: self.files.take(file) for group, file in state["samples"].items()}
+        self._holders, self._packed = {}, {}
 
-    def _job(self, client: int, round_: Round) -> AlignmentJob:
-        """Return a client's head as a module, with its optimizer and samples."""
+    def _group_of(self, client: int) -> int:
+        return client % self._groups if self._groups else client
+
+    def _job(self, group: int, round_: Round) -> AlignmentJob:
+        """Return a head as a module, with its optimizer and samples."""
         task = self._task
         if self._like is None:
             self._like = task.new_head("like")
-        saved = self._heads[client].file.load()
+        saved = self._heads[group].file.load()
         head = copied(self._like)
         task.load_weights(head, with_prefix(saved, _HEAD))
         optimizer = task.auxiliary_optimizer(head.parameters())
         restore_state(optimizer, with_prefix(saved, _OPTIMIZER))
         set_rate(optimizer, task.auxiliary_schedule, round_.number)
-        return AlignmentJob(client, head, optimizer, _samples_in(self._samples[client]))
+        return AlignmentJob(group, head, optimizer, _samples_in(self._samples[group]))
 
     def _written(
         self, head: nn.Module, optimizer: torch.optim.Optimizer | None = None

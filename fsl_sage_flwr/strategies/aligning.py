@@ -1,4 +1,4 @@
-"""Align several clients' heads, side by side."""
+"""Align several heads, side by side."""
 
 import os
 from collections import deque
@@ -27,9 +27,9 @@ from .threads import threads_as_before
 
 @dataclass(frozen=True)
 class AlignmentJob:
-    """One head, its optimizer and its client's samples."""
+    """One head, its optimizer and the samples of its group of clients."""
 
-    client: int
+    group: int
     head: nn.Module
     optimizer: torch.optim.Optimizer
     samples: AlignmentSet
@@ -37,32 +37,32 @@ class AlignmentJob:
 
 def align_heads(
     task: SplitTask,
-    clients: Sequence[int],
+    groups: Sequence[int],
     job_of: Callable[[int], AlignmentJob],
     recipe: AlignmentRecipe,
     round_: int,
 ) -> Iterator[tuple[AlignmentJob, AlignmentQuality]]:
     """Align heads with the task's server half; iterate over them with each one's quality.
 
-    ``job_of`` makes a client's head when its turn comes, so that few are there at once.
+    ``job_of`` makes a group's head when its turn comes, so that few are there at once.
 
     On the CPU each head has one thread and several heads are fitted at once, which is
     quicker than many threads on one head and gives the same bits on any number of cores.
     Where a head or the server half draws random numbers (dropout), and on a GPU, they
     are fitted one after the other.
     """
-    first = job_of(clients[0])
+    first = job_of(groups[0])
     random = _draws_random_numbers(task, first)
 
-    def run(client: int) -> tuple[AlignmentJob, AlignmentQuality]:
-        job = first if client == first.client else job_of(client)
-        seed = derive_seed(task.seed, "align", round_, client)
+    def run(group: int) -> tuple[AlignmentJob, AlignmentQuality]:
+        job = first if group == first.group else job_of(group)
+        seed = derive_seed(task.seed, "align", round_, group)
         if random:
-            task.reseed("align", round_, client)
+            task.reseed("align", round_, group)
         return job, _align_one(task, job, recipe, torch.Generator().manual_seed(seed))
 
     side_by_side = task.device.type == "cpu" and not random
-    workers = min(len(clients), os.cpu_count() or 1) if side_by_side else 1
+    workers = min(len(groups), os.cpu_count() or 1) if side_by_side else 1
     with (
         threads_as_before(),
         plain_attention(),
@@ -70,10 +70,10 @@ def align_heads(
         ThreadPoolExecutor(workers, "align", _one_thread) as pool,
     ):
         # Not more than one each is begun ahead: whoever takes them may be slower.
-        begun = deque(pool.submit(run, client) for client in clients[:workers])
-        for client in clients[workers:]:
+        begun = deque(pool.submit(run, group) for group in groups[:workers])
+        for group in groups[workers:]:
             done = begun.popleft().result()
-            begun.append(pool.submit(run, client))
+            begun.append(pool.submit(run, group))
             yield done
         for rest in begun:
             yield rest.result()

@@ -127,6 +127,7 @@ class Downlink(Part):
         self.compression = compression
         self._versions: dict[str, Version] = {}
         self._holders: dict[tuple[int, str], int] = {}
+        self._keys: dict[tuple[str, int], str] = {}
         self._counted: dict[int, int] = {}
         self._node_of: dict[int, int] = {}
         self._sent_to = set[int]()
@@ -156,7 +157,7 @@ class Downlink(Part):
         No version to start at means that the record is the whole.
         """
         shared, codec = isinstance(weights, PackedWeights), self.compression.down(record)
-        key = record if shared else _own(record, client)
+        key = self._keys[record, client] = _key(record, weights, client)
         before = self._versions.get(key)
         try:
             if before is None:
@@ -187,7 +188,7 @@ class Downlink(Part):
         return {record: version.number for record, version in found.items() if version is not None}
 
     def _version_of(self, record: str, client: int) -> Version | None:
-        return self._versions.get(_own(record, client)) or self._versions.get(record)
+        return self._versions.get(self._keys.get((record, client), record))
 
     def last_counted(self, client: int) -> int:
         """Return the last round in which a client's reply counted; -1 for none."""
@@ -279,6 +280,8 @@ def _equal(left: Weights, right: Weights) -> bool:
     return left is right or all(torch.equal(left[n].cpu(), right[n].cpu()) for n in left)
 
 
-def _own(record: str, client: int) -> str:
-    """Return the key of weights that are a client's own."""
-    return f"{record}/{client}"
+def _key(record: str, weights: Weights, client: int) -> str:
+    """Return the key of weights: of all nodes, of some that share them, or of a client's own."""
+    if not isinstance(weights, PackedWeights):
+        return f"{record}/{client}"
+    return f"{record}/{weights.name}" if weights.name else record

@@ -56,6 +56,10 @@ class FslSage(SplitStrategy):
     warm_start : bool
         In the first round clients train one head on its own loss, instead of the probe: every
         client's head goes on from the average of those.
+    auxiliary_groups : int
+        Heads that clients share, client ``i`` the one of ``i mod auxiliary_groups``: alignment's
+        cost and the server's state then grow with them and not with clients. 0 is a head of its
+        own for each client, as in the paper.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -74,14 +78,21 @@ class FslSage(SplitStrategy):
         align_dataset_size: int = 1000,
         recipe: AlignmentRecipe | None = None,
         warm_start: bool = False,
+        auxiliary_groups: int = 0,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_at_least_one(
             server_update_interval=server_update_interval, align_interval=align_interval
         )
+        if auxiliary_groups < 0:
+            raise ValueError(f"auxiliary_groups = {auxiliary_groups}: it must be 0 or more")
         self.server = OneServerHalf(task)
         self.heads = AlignedHeads(
-            task, align_interval, align_dataset_size, recipe or AlignmentRecipe()
+            task,
+            align_interval,
+            align_dataset_size,
+            recipe or AlignmentRecipe(),
+            auxiliary_groups,
         )
         # There is a shared head until the first round that counts has trained it.
         self._shared = SharedHead(task) if warm_start else None
@@ -104,7 +115,7 @@ class FslSage(SplitStrategy):
         """Step the server half on the upload, and keep it for alignment."""
         self.server.step_on_upload(round_, client, reply)
         if reply.smashed is not None:
-            self.heads.keep(client, reply.smashed)
+            self.heads.keep(round_, client, reply.smashed, round_.asked)
         if self._shared is not None:
             self._shared.keep(client, reply)
 
@@ -128,7 +139,7 @@ class FslSage(SplitStrategy):
             self.server.step(round_, client, answer.smashed, purpose="probe")
         for client, answer in answers.items():
             self.heads.begin(client)
-            self.heads.keep(client, answer.smashed)
+            self.heads.keep(round_, client, answer.smashed, answers)
         return set(answers)
 
     def _question(self, round_: Round, client: int, probed: bool) -> Question[TrainReply]:
@@ -187,6 +198,9 @@ class FslSageOptions(UploadOptions, HeadOptions):
     warm_start: bool = option(
         default=False, what="the first round trains a shared head, instead of the probe"
     )
+    auxiliary_groups: int = option(
+        0, at_least(0), "heads that clients share; 0: each client has its own"
+    )
 
 
 def _strategy(task: SplitTask, options: FslSageOptions, settings: StrategySettings) -> FslSage:
@@ -196,6 +210,7 @@ def _strategy(task: SplitTask, options: FslSageOptions, settings: StrategySettin
         align_interval=options.align_interval,
         align_dataset_size=options.align_dataset_size,
         warm_start=options.warm_start,
+        auxiliary_groups=options.auxiliary_groups,
         recipe=AlignmentRecipe(
             epochs=options.align_epochs,
             batch_size=options.align_batch_size,

@@ -84,6 +84,7 @@ CHECKS = {
     "auxiliary-init": (["zero"], "valid are server, random", ["server", "random"]),
     "server-update-interval": ([0], AT_LEAST.format(1), [1]),
     "align-interval": ([0], AT_LEAST.format(1), [1]),
+    "auxiliary-groups": ([-1], AT_LEAST.format(0), [0]),
     "align-epochs": ([0], AT_LEAST.format(1), [1]),
     "align-batch-size": ([1], AT_LEAST.format(2), [2]),
     "align-dataset-size": ([3], AT_LEAST.format(4), [4]),

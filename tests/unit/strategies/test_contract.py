@@ -40,6 +40,7 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "cse_fsl": cse_fsl,
     "fsl_sage": fsl_sage,
     "fsl_sage, warm start": partial(fsl_sage, warm_start=True),
+    "fsl_sage, two heads": partial(fsl_sage, auxiliary_groups=2),
     "heron_sfl": heron_sfl,
 }
 # Each kind of message, of payload and of state is in one of these; CI has all rows.
@@ -152,6 +153,7 @@ BAD_REPLIES = {
     "fsl_sage": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "heron_sfl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage, warm start": {"train": {"NaN": (with_nan, "NaN or infinite")}},
+    "fsl_sage, two heads": {"train": {"NaN": (with_nan, "NaN or infinite")}},
 }
 BAD_REPLY_CASES = [
     pytest.param(
@@ -167,7 +169,7 @@ BAD_REPLY_CASES = [
         id=name, marks=[] if make in FEW_CODED else pytest.mark.integration,
     )
     for name, make in CODED.items()
-    if "fsl_sage, coded" not in name
+    if name not in ("fsl_sage, coded", "fsl_sage, two heads, coded")
 ]  # fmt: skip
 
 

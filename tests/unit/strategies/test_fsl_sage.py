@@ -1,8 +1,10 @@
 """What only FSL-SAGE does: probes, heads and their alignment."""
 
 import logging
+from collections import Counter
 
 import pytest
+import torch
 from flwr.app import Message
 
 from fsl_sage_flwr.client_apps.client_state import ClientState
@@ -191,3 +193,51 @@ def test_a_head_that_a_client_lost_comes_again_even_if_the_round_was_given_up() 
     next(iter(nodes.contexts.values())).state.pop("auxiliary")
     train(strategy, nodes, 2, arrays)
     assert strategy.last_round.clients == CLIENTS
+
+
+def test_as_many_groups_as_clients_are_heads_of_their_own() -> None:
+    own, groups = plain(fsl_sage).after(3), fsl_sage(auxiliary_groups=CLIENTS)
+    assert_same(own.arrays, train(groups, grid(), 3))
+    assert_same(own.state, groups.state_dict())
+
+
+def test_one_head_for_all_is_aligned_once_on_a_share_of_each_ones_uploads() -> None:
+    nodes = grid(batches=small_batches)
+    strategy = fsl_sage(auxiliary_groups=1, align_interval=1, align_dataset_size=20)
+    train(strategy, nodes, 1)
+    state = strategy.state_dict()
+    assert list(state["heads"]) == list(state["samples"]) == [0]
+    assert state["heads"][0]["version"] == 1
+    sent = [content["auxiliary"] for content in nodes.sent if "auxiliary" in content]
+    assert len(sent) == CLIENTS
+    for other in sent[1:]:
+        assert_same(other, sent[0])
+    # 22 samples are kept, of each upload at most 8; clients have uploaded 9, 9 and 6 after the
+    # probe, so the oldest of the head's are of the last probe.
+    uploaded = [c["smashed"].to_torch_state_dict()["0"] for c in nodes.received if "smashed" in c]
+    kept = state["samples"][0]["0"]
+    assert len(kept) == 22
+    origin = [
+        next(i for i, rows in enumerate(uploaded) if any(torch.equal(row, r) for r in rows))
+        for row in kept
+    ]
+    counted = Counter(origin)
+    assert all(counted[i] <= 8 for i in counted)
+    assert set(origin[-16:]) <= {CLIENTS, CLIENTS + 1, CLIENTS + 2}
+
+
+def test_a_late_client_gets_its_groups_head_without_a_probe() -> None:
+    nodes = grid()
+    node = list(nodes.contexts)[-1]
+    late = nodes.contexts.pop(node)
+    strategy = fsl_sage(auxiliary_groups=1, align_interval=1)
+    strategy.roster.registration_timeout = 0.0
+    strategy.start(
+        nodes,
+        strategy.initial_arrays(),
+        num_rounds=2,
+        evaluate_fn=lambda round_, arrays: nodes.contexts.update({node: late} if round_ else {}),
+    )
+    probed = [client for kind, client, _ in heads_sent(nodes) if kind == PROBE]
+    assert probed == list(range(CLIENTS - 1))
+    assert (TRAIN, CLIENTS - 1, True) in heads_sent(nodes)
