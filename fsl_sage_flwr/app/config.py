@@ -121,6 +121,7 @@ class RunConfig:
     fraction_evaluate: float = option(0.0, at_least(0, below=1))
     validation_fraction: float = option(0.1, at_least(0, above=True, below=0.9))
     comm_threshold_mb: float = option(0.0, at_least(0))
+    fraction_reply: float = option(1.0, at_least(0, above=True, below=1))
     min_train_nodes: int = option(1, at_least(1))
     round_timeout: float = option(3600.0, at_least(0, above=True))
     max_reply_mb: float = option(1024.0, at_least(0, above=True))
@@ -250,6 +251,7 @@ class RunConfig:
             "keep_optimizer_state": self.keep_optimizer_state,
             "fraction_train": self.fraction_train,
             "fraction_evaluate": self.fraction_evaluate,
+            "fraction_reply": self.fraction_reply,
             "min_train_nodes": self.min_train_nodes,
             "round_timeout": self.round_timeout,
             "max_reply_bytes": int(self.max_reply_mb * 2**20),

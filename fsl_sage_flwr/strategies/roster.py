@@ -54,7 +54,7 @@ class Roster:
         try:
             self._wait(grid, min_available_nodes, waiting=waiting)
         finally:
-            self._say_who_came_and_went()
+            self._say_who_came_and_went(grid.busy_nodes)
 
     def _wait(self, grid: SplitGrid, min_available_nodes: int, *, waiting: bool) -> None:
         deadline = time.monotonic() + self.registration_timeout
@@ -70,11 +70,12 @@ class Roster:
                 return
             time.sleep(0.2)
 
-    def _say_who_came_and_went(self) -> None:
+    def _say_who_came_and_went(self, busy: set[int]) -> None:
         here, there = len(self.nodes), max(self._expected, len(self.nodes))
         for client in sorted(self._gone & set(self.nodes)):
             log.info("client %d is back: %d of %d clients are connected", client, here, there)
-        known = set(self._known.values())
+        # Who owes an answer is late, not gone.
+        known = {client for node, client in self._known.items() if node not in busy}
         for client in sorted(known - set(self.nodes) - self._gone):
             log.warning("client %d is gone: %d of %d clients are connected", client, here, there)
         self._gone = known - set(self.nodes)

@@ -80,6 +80,8 @@ class RoundSettings:
         What smashed data must look like.
     client_half_like : Mapping
         What weights of the record that is averaged must look like.
+    fraction_reply : float
+        Share of the round's clients whose good answers end the wait for the others.
     """
 
     timeout: float
@@ -88,6 +90,7 @@ class RoundSettings:
     weighted_by: str
     smashed: SmashedSpec
     client_half_like: Mapping[str, Tensor]
+    fraction_reply: float = 1.0
 
 
 class Round:
@@ -221,10 +224,15 @@ class Round:
             if answer is not None:
                 answers[client] = answer
 
-        self._grid.exchange(self._messages(questions), receive, timeout=self.settings.timeout)
+        self._grid.exchange(
+            self._messages(questions),
+            receive,
+            lambda: self._are_enough(len(answers), len(questions)),
+            timeout=self.settings.timeout,
+        )
         for client in questions:
             if client not in answers and client not in self.failures:
-                self.leave_out(client, self._too_late())
+                self.leave_out(client, self._too_late(len(answers), len(questions)))
         return {client: answers[client] for client in sorted(answers)}
 
     def send(
@@ -280,7 +288,17 @@ class Round:
         self.failures[client] = reason
         log.warning("round %d: client %d is left out: %s", self.number + 1, client, reason)
 
-    def _too_late(self) -> str:
+    def has_enough(self) -> bool:
+        """Tell whether so many replies to the last messages are good that nobody is waited for."""
+        return self._are_enough(len(self._sender), len(self._asked))
+
+    def _are_enough(self, good: int, asked: int) -> bool:
+        share = self.settings.fraction_reply
+        return share < 1 and good >= min(asked, math.ceil(share * len(self.clients)))
+
+    def _too_late(self, good: int, asked: int) -> str:
+        if self._are_enough(good, asked):
+            return f"late: {good} of {asked} had answered"
         return f"no reply within {self.settings.timeout:g} s"
 
     # The end ----------------------------------------------------------------------------
@@ -289,7 +307,7 @@ class Round:
         """Serve what has come, wait for nobody else; return the replies that count, ascending."""
         for client in self._turns.absent:
             if client not in self.failures:
-                self.leave_out(client, self._too_late())
+                self.leave_out(client, self._too_late(len(self._sender), len(self._asked)))
         self._turns.advance(self.failures)
         return dict(self._turns.served)
 

@@ -46,6 +46,8 @@ class SplitGrid(Grid):
     on_reply : callable
         Called with (request, reply) for each reply to :meth:`send_and_receive`, in order
         of arrival. An error's sender may be the SuperLink: the request says whose it is.
+    has_enough : callable, optional
+        Tells whether :meth:`send_and_receive` need not wait for the other replies.
 
     Attributes
     ----------
@@ -54,10 +56,17 @@ class SplitGrid(Grid):
         many at a time as it has actors, and what waits takes memory.
     """
 
-    def __init__(self, grid: Grid, ledger: CommunicationLedger, on_reply: OnReply) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        ledger: CommunicationLedger,
+        on_reply: OnReply,
+        has_enough: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._grid = grid
         self._ledger = ledger
         self._on_reply = on_reply
+        self._has_enough = has_enough
         self.most_under_way = MOST_IN_SIMULATION if in_simulation() else None
         self._unanswered: dict[str, tuple[int, float]] = {}
         self._asked: dict[str, int] = {}
@@ -102,8 +111,13 @@ class SplitGrid(Grid):
         a second one, and two messages in flight race for the node's state.
         """
         self._drop_late_replies()
-        busy = {node_id for node_id, _ in self._unanswered.values()}
+        busy = self.busy_nodes
         return [node_id for node_id in self._grid.get_node_ids() if node_id not in busy]
+
+    @property
+    def busy_nodes(self) -> set[int]:
+        """Nodes that owe an answer which nobody waits for any more."""
+        return {node_id for node_id, _ in self._unanswered.values()}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages, counted."""
@@ -144,18 +158,26 @@ class SplitGrid(Grid):
         list of Message
             The replies, errors among them, in order of arrival.
         """
-        return self.exchange(messages, self._on_reply, timeout=timeout)
+        return self.exchange(messages, self._on_reply, self._has_enough, timeout=timeout)
 
     def exchange(
-        self, messages: Iterable[Message], on_reply: OnReply, *, timeout: float | None = None
+        self,
+        messages: Iterable[Message],
+        on_reply: OnReply,
+        has_enough: Callable[[], bool] = lambda: False,
+        *,
+        timeout: float | None = None,
     ) -> list[Message]:
-        """Do as :meth:`send_and_receive`, with a receiver of one's own."""
+        """Do as :meth:`send_and_receive`, with a receiver of one's own.
+
+        The answer of whoever is not waited for is dropped when it comes.
+        """
         waiting, pending = iter(messages), dict[str, tuple[Message, float]]()
         received = list[Message]()
         self._push_more(waiting, pending)
         last = time.monotonic()
         deadline = None if timeout is None else last + timeout
-        while pending and (deadline is None or time.monotonic() < deadline):
+        while pending and not has_enough() and (deadline is None or time.monotonic() < deadline):
             replies = list(self.pull_messages(list(pending)))
             for reply in replies:
                 request, sent = pending.pop(reply.metadata.reply_to_message_id, (None, 0.0))

@@ -73,6 +73,10 @@ class SplitStrategy(FedAvg):
         Clients go on with their optimizers' state from round to round.
     round_timeout : float
         Seconds after which a client that has not answered is left out of the round.
+    fraction_reply : float
+        A round ends when this share of its clients has given good answers: the others are left
+        out of it, and what they send later is dropped. A client is asked again when it has
+        answered. Below 1 it depends on the clients' speed who is in a round, so two runs differ.
     max_failed_rounds : int
         Rounds in a row with fewer than ``min_train_nodes`` good replies that end the run.
     max_reply_bytes : int
@@ -108,6 +112,7 @@ class SplitStrategy(FedAvg):
         *,
         keep_optimizer_state: bool = True,
         round_timeout: float = 3600.0,
+        fraction_reply: float = 1.0,
         max_failed_rounds: int = 3,
         max_reply_bytes: int = 2**30,
         fraction_train: float = 1.0,
@@ -134,6 +139,8 @@ class SplitStrategy(FedAvg):
                 f"fraction_evaluate = {self.fraction_evaluate:g} needs a task whose clients have "
                 "a validation part: give SplitTask validation_batches, or set it to 0"
             )
+        if not 0 < fraction_reply <= 1:
+            raise ValueError(f"fraction_reply = {fraction_reply:g}: it must be above 0, at most 1")
         task.check_objective()
         self.task = task
         self.downlink = Downlink(compression or Compression())
@@ -141,6 +148,7 @@ class SplitStrategy(FedAvg):
         self.keep_files_in(TensorFolder())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
+        self.fraction_reply = fraction_reply
         self.max_failed_rounds = max_failed_rounds
         self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
@@ -202,7 +210,9 @@ class SplitStrategy(FedAvg):
         ``start`` does it by itself. When another strategy wraps this one, give its
         ``start`` the wrapped Grid: ``wrapper.start(grid=strategy.wrap_grid(grid), …)``.
         """
-        return grid if isinstance(grid, SplitGrid) else SplitGrid(grid, self.ledger, self._receive)
+        if isinstance(grid, SplitGrid):
+            return grid
+        return SplitGrid(grid, self.ledger, self._receive, self._has_enough)
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the current weights: the ``initial_arrays`` of ``start``."""
@@ -400,6 +410,7 @@ class SplitStrategy(FedAvg):
             weighted_by=self.weighted_by_key,
             smashed=self.smashed,
             client_half_like=self._client_half_like,
+            fraction_reply=self.fraction_reply,
         )
 
     def _receive(self, request: Message, reply: Message) -> None:
@@ -412,6 +423,10 @@ class SplitStrategy(FedAvg):
             return
         with self._undone_on_failure(round_):
             round_.receive(request, reply)
+
+    def _has_enough(self) -> bool:
+        round_ = self._round
+        return round_ is not None and round_.evaluation is None and round_.has_enough()
 
     @contextmanager
     def _undone_on_failure(self, round_: Round) -> Iterator[None]:

@@ -93,6 +93,11 @@ CHECKS = {
         "must be above 0 and at most 1",
         [0.01, 1.0],
     ),
+    "fraction-reply": (
+        [0.0, 1.01, math.nan],
+        "must be above 0 and at most 1",
+        [0.01, 1.0],
+    ),
     "fraction-evaluate": (
         [-0.1, 1.01, math.nan],
         "must be at least 0 and at most 1",
