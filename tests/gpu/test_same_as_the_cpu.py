@@ -1,0 +1,49 @@
+"""A GPU computes what the CPU does, within float32's noise.
+
+``benchmarks/gpu.sh`` runs this on a machine with one. Without one the same code compares the CPU
+with itself, bit for bit, so that it is run somewhere.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fsl_sage_flwr.strategies import SplitStrategy
+
+from ..memory_grid import MemoryGrid
+from ..runs import cse_fsl, fed_avg, fsl_sage, heron_sfl, split_fed_v1, split_fed_v2
+from ..tasks import CLIENTS, small_app
+
+GPU = pytest.param(
+    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+)
+ALGORITHMS = [fed_avg, split_fed_v1, split_fed_v2, cse_fsl, fsl_sage, heron_sfl]
+
+
+def trained(make: Callable[..., SplitStrategy], device: str) -> tuple[dict[str, Tensor], Any]:
+    """Train two rounds on a device; return both halves and the strategy."""
+    setting = {"dropout": 0.0, "device": torch.device(device)}
+    strategy = make(setting)
+    nodes = MemoryGrid(small_app(**setting), CLIENTS)
+    result = strategy.start(nodes, strategy.initial_arrays(), num_rounds=2)
+    assert result.arrays is not None
+    client, server = strategy.model_state(result.arrays)
+    return {name: tensor.cpu() for name, tensor in {**client, **server}.items()}, strategy
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("make", ALGORITHMS)
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_two_rounds_of_every_algorithm(make: Callable[..., SplitStrategy], device: str) -> None:
+    expected, on_cpu = trained(make, "cpu")
+    found, there = trained(make, device)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        if device == "cpu":
+            assert torch.equal(found[name], tensor), name
+        else:
+            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+    assert there.ledger.by_kind() == on_cpu.ledger.by_kind()
