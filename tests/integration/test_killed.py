@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from fsl_sage_flwr.app.checkpoint import read_checkpoint
+from fsl_sage_flwr.app.results import names_in, tensors_of
+
 from .commands import ROOT, history_of, run_directory
 
 pytestmark = pytest.mark.integration
@@ -43,7 +46,8 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
 
     draw, latest, killed = random.Random(algorithm), None, 0
     for attempt in range(KILLS + 1):
-        results = tmp_path / f"part{attempt}"
+        # In its own directory, and in another.
+        results = tmp_path / f"part{attempt // 2}"
         process = start(
             tmp_path, {**config, "results-dir": str(results), "resume": str(latest or "")}
         )
@@ -51,18 +55,21 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
             assert process.wait(300) == 0
             break
         # Anywhere in the next few rounds: between two, in one, in a write.
-        while process.poll() is None and not (results.exists() and _rounds(results)):
+        before = _rounds(results)
+        while process.poll() is None and _rounds(results) <= before:
             time.sleep(0.01)
         time.sleep(draw.random())
         process.kill()
         killed += process.wait() != 0
         checkpoint = run_directory(results) / "checkpoints" / "latest.pt"
         if checkpoint.exists():
-            torch.load(checkpoint, weights_only=True)  # whole, whenever it was
+            read_checkpoint(checkpoint)  # whole with all its files, whenever it was
             latest = checkpoint
             if json.loads((run_directory(results) / "summary.json").read_text())["completed"]:
                 break
     assert killed > 0
+    named = set().union(*(names_in(file) for file in checkpoint.parent.glob("*.pt")))
+    assert {path.name for path in tensors_of(checkpoint).glob("*")} == named
     one, other = run_directory(tmp_path / "whole"), run_directory(results)
     ours, theirs = history_of(one), history_of(other)
     # Heads are sent again after a restart, and nodes asked again who they are.
