@@ -65,8 +65,8 @@ def _simulate(
 ) -> dict[str, Any]:
     path = claim.path
     run = RunDirectory(path)
-    run.begin_simulation(federation.options(), resumed=bool(config.resume))
-    run.write_provenance(of_this_process(), resumed=bool(config.resume))
+    run.begin_simulation(federation.record(), resumed=bool(config.resume))
+    run.write_provenance(_provenance(federation), resumed=bool(config.resume))
     with tempfile.TemporaryDirectory(prefix="fsl-sage-") as name, run.reporting_failure():
         directory = Path(name)
         app = write_app(directory)
@@ -79,11 +79,11 @@ def _simulate(
             app,
             federation.cpus_per_client,
             federation.visible_gpus,
+            federation.ray_address,
             claim.environment,
         ) as superlink:
             watcher.stage("Ray and ServerApp")
-            options = {**federation.options(), "init-args-num-cpus": federation.ray_cpus()}
-            run_id = superlink.run(app, run_config, options)
+            run_id = superlink.run(app, run_config, federation.options_for_flower())
             summary = follow(path, lambda: superlink.status(run_id), watcher, stop)
         if not summary["completed"]:
             run.write_summary(summary)
@@ -91,3 +91,9 @@ def _simulate(
             kept.write_text(superlink.log.read_text(errors="replace"))
             summary = {**summary, "log": str(kept)}
     return summary
+
+
+def _provenance(federation: Federation) -> dict[str, str | int]:
+    """Return this process's, and the Ray cluster that its machine is only the server of."""
+    cluster = federation.ray_address
+    return {**of_this_process(), **({} if cluster is None else {"ray_address": cluster})}
