@@ -14,14 +14,14 @@ from ..data import DatasetError
 from ..language import LanguageModelError
 from ..splitting import SplitError
 from .federation import Federation
-from .ray_cluster import refuse_if_nobody_listens
+from .ray_cluster import nodes_of, refuse_if_no_client_fits
 
 
 def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     """Check the machine, the results directory, the checkpoint, the data and the cut.
 
-    Of a Ray cluster only that somebody listens at its address. No model is trained or
-    loaded, and nothing is downloaded.
+    No model is trained or loaded, and nothing is downloaded. A Ray cluster is asked what its
+    machines have.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
     if federation.ray_address is None:
         _check_cpus_and_gpus(federation)
     else:
-        refuse_if_nobody_listens(federation.ray_address)
+        refuse_if_no_client_fits(federation, nodes_of(federation.ray_address))
     if config.min_train_nodes > federation.clients:
         raise ConfigError(
             f"min-train-nodes = {config.min_train_nodes}: there are {federation.clients} clients; "

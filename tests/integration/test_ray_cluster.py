@@ -47,6 +47,11 @@ def test_actors_on_both_nodes_have_the_history_of_one_machine(
     there = [cluster.raylet(node).pid for node in nodes]
     where = [f"results-dir={tmp_path / name}" for name in ("option", "own")]
 
+    much = ("run", "--cpus-per-client", "2", "--ray-address", cluster.address)
+    refused = fsl_sage(*much, where[0], *SETTINGS, cwd=tmp_path, environment=cluster.environment)
+    assert refused.returncode == 2, refused.stdout
+    assert "has as much (1 CPUs and 0 GPUs, 1 CPUs and 0 GPUs); give less" in refused.stderr
+
     process = begin(cluster, tmp_path, "--ray-address", cluster.address, where[0], *SETTINGS)
     wait_for("an actor on both", lambda: all(cluster.actors(node) for node in nodes), 120)
     working = [lambda node=node: cluster.actors(node, at_work=True) for node in nodes]

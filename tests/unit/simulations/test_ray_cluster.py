@@ -17,7 +17,11 @@ from fsl_sage_flwr.command_line import parser
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.commands.federation_options import federation_of
 from fsl_sage_flwr.simulations.federation import Federation
-from fsl_sage_flwr.simulations.ray_cluster import cluster_address, refuse_if_nobody_listens
+from fsl_sage_flwr.simulations.ray_cluster import (
+    cluster_address,
+    nodes_of,
+    refuse_if_no_client_fits,
+)
 from fsl_sage_flwr.simulations.sweeps import share_out
 
 ADDRESS = "192.0.2.1:6379"
@@ -88,9 +92,8 @@ def test_a_sweep_on_a_cluster_is_one_run_after_another() -> None:
 
 
 def test_an_address_nobody_listens_at_is_one_line_at_once(
-    listening: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse_if_nobody_listens(listening)
     with socket.socket() as reserved:  # bound, so that no other process listens there
         reserved.bind(("127.0.0.1", 0))
         dead = f"127.0.0.1:{reserved.getsockname()[1]}"
@@ -104,13 +107,33 @@ def test_an_address_nobody_listens_at_is_one_line_at_once(
     assert not (tmp_path / "results").exists()
 
 
+def test_who_listens_must_be_a_cluster(listening: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsl_sage_flwr.simulations.ray_cluster.ANSWERS_WITHIN", 0.02)
+    with pytest.raises(ConfigError, match="who listens there is no Ray cluster, or did not answer"):
+        nodes_of(listening)
+
+
+def test_a_client_must_fit_on_one_machine() -> None:
+    nodes = [{"CPU": 2.0}, {"CPU": 4.0, "GPU": 1.0}]
+    refuse_if_no_client_fits(Federation(cpus_per_client=4, gpus_per_client=0.5), nodes)
+    for cpus, gpus in ((5, 0.0), (1, 2.0)):
+        wanted = Federation(cpus_per_client=cpus, gpus_per_client=gpus, ray_address=ADDRESS)
+        with pytest.raises(
+            ConfigError, match=r"has as much \(2 CPUs and 0 GPUs, 4 CPUs and 1 GPUs"
+        ):
+            refuse_if_no_client_fits(wanted, nodes)
+    with pytest.raises(ConfigError):  # three CPUs on each of two machines are not six on one
+        refuse_if_no_client_fits(Federation(cpus_per_client=6), [{"CPU": 3.0}, {"CPU": 3.0}])
+
+
 def test_a_dry_run_and_what_a_run_leaves_say_the_address(
-    listening: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    words = ["run", "--ray-address", listening, f"results-dir={tmp_path / 'results'}"]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preflight = "fsl_sage_flwr.simulations.preflight.nodes_of"
+    monkeypatch.setattr(preflight, lambda address: [{"CPU": 1.0}])
+    words = ["run", "--ray-address", ADDRESS, f"results-dir={tmp_path / 'results'}"]
     assert main([*words, "--dry-run"]) == 0
-    assert f"on the Ray cluster at {listening}" in capsys.readouterr().out.replace("\n", " ")
+    assert f"on the Ray cluster at {ADDRESS}" in capsys.readouterr().out.replace("\n", " ")
 
     environment: dict[str, Any] = {}
 
@@ -125,11 +148,11 @@ def test_a_dry_run_and_what_a_run_leaves_say_the_address(
     monkeypatch.setattr("fsl_sage_flwr.simulations.superlink.subprocess", fake)
     with pytest.raises(Started):
         main([*words, "run-name=one"])
-    assert environment["RAY_ADDRESS"] == listening
+    assert environment["RAY_ADDRESS"] == ADDRESS
     (federation_file,) = tmp_path.rglob("federation.json")
-    assert json.loads(federation_file.read_text())["ray-address"] == listening
+    assert json.loads(federation_file.read_text())["ray-address"] == ADDRESS
     provenance = RunDirectory.provenance_of(federation_file.parent)
-    assert json.loads(provenance.read_text())["ray_address"] == listening
+    assert json.loads(provenance.read_text())["ray_address"] == ADDRESS
 
     # Ray would take any cluster of this machine's where it is not told to start its own.
     with pytest.raises(Started):

@@ -1,0 +1,20 @@
+"""Ask a Ray cluster for its nodes: ``python -m fsl_sage_flwr.simulations.ray_nodes HOST:PORT``.
+
+A process of its own, since only the end of a process ends all that Ray begins in it.
+"""
+
+import json
+import logging
+import sys
+
+import ray
+
+
+def main() -> None:
+    """Print what each living node has, as JSON."""
+    ray.init(address=sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)
+    print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
+
+
+if __name__ == "__main__":
+    main()
