@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -42,6 +43,11 @@ def processor_seconds(processes: list[subprocess.Popen[bytes]]) -> float:
     """Return the processor time of processes, their children among them, so far."""
     times = [one.cpu_times() for process in processes for one in family(process)]
     return sum(one.user + one.system for one in times)
+
+
+def has_registered(deployment: Deployment, node: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a SuperNode says that the SuperLink has let it in."""
+    return REGISTERED in deployment.log_of(node)
 
 
 def online(deployment: Deployment) -> int:
@@ -77,7 +83,7 @@ def main() -> None:
             node = deployment.start_node(
                 len(nodes), options.nodes, options=["--isolation", options.isolation]
             )
-            wait_for("its registration", lambda n=node: REGISTERED in deployment.log_of(n), 120)
+            wait_for("its registration", partial(has_registered, deployment, node), 120)
             nodes.append(node)
         seconds = time.monotonic() - begun
         everyone = [link, *nodes]

@@ -6,6 +6,8 @@ A process of its own, since only the end of a process ends all that Ray begins i
 import json
 import logging
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import ray
 
@@ -13,7 +15,8 @@ import ray
 def main() -> None:
     """Print what each living node has, as JSON."""
     ray.init(address=sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)
-    print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes  # Ray declares no types of it
+    print(json.dumps([node["Resources"] for node in nodes() if node["Alive"]]))
 
 
 if __name__ == "__main__":
