@@ -14,7 +14,7 @@ from .federation import Federation
 VARIABLE = "RAY_ADDRESS"
 # Ray's word for: no cluster, start one.
 LOCAL = "local"
-LISTENS_WITHIN, ANSWERS_WITHIN = 1.0, 30.0
+LISTENS_WITHIN, ANSWERS_WITHIN = 1.0, 60.0
 
 Node = Mapping[str, float]
 
