@@ -21,6 +21,7 @@ PATTERNS = (
     "docs/img/*",
     "docs/results/*",
     "examples/*/README.md",
+    "examples/docker/*",
     "examples/notebook/*.ipynb",
     "fsl_sage_flwr/codecs/sign.py",
 )

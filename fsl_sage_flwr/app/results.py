@@ -176,7 +176,7 @@ class RunDirectory:
         earlier = json.loads(file.read_text()) if resumed and file.is_file() else None
         self._write_json(file, {**found, "resumes": earlier} if earlier else found)
 
-    def begin_simulation(self, federation: Mapping[str, float], *, resumed: bool) -> None:
+    def begin_simulation(self, federation: Mapping[str, float | str], *, resumed: bool) -> None:
         """Write ``federation.json``, and remove what an unfinished run has left here."""
         if not resumed:
             self.history_of(self.path).unlink(missing_ok=True)

@@ -89,8 +89,9 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
         if in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
             raise DeadActorError(
                 "a Ray actor has died, and Flower goes on giving it clients. Was it memory? Then "
-                "let fewer clients work at once (fsl-sage run --cpus), or lower batch-size. Go on "
-                f"with resume=…/checkpoints/latest.pt. Ray says: {reason}"
+                "let fewer clients work at once (fsl-sage run --cpus), or lower batch-size. A "
+                "machine of a Ray cluster? Then the others will do. Go on with "
+                f"resume=…/checkpoints/latest.pt. Ray says: {reason}"
             )
         raise BadReplyError(f"error {reply.error.code}: {reason}")
     if not reply.has_content():

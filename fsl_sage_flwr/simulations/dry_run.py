@@ -36,10 +36,16 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
     looked = "" if len(counts) == federation.clients else f" (of {len(counts)} that were looked at)"
     yield (
         f"{federation.clients} clients with {min(counts):,} to {max(counts):,} examples{looked}, "
-        f"{federation.ray_cpus()} CPUs"
+        f"{_where(federation)}"
     )
     yield _bytes(config, task, federation.clients, counts)
     yield f"results: {run_path(config)}"
+
+
+def _where(federation: Federation) -> str:
+    if federation.ray_address is not None:
+        return f"on the Ray cluster at {federation.ray_address}"
+    return f"{federation.ray_cpus()} CPUs"
 
 
 def _some(clients: int) -> list[int]:

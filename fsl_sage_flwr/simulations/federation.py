@@ -20,6 +20,9 @@ class Federation:
         Total number that Ray may use; None for all.
     visible_gpus : str or None
         Which GPUs these are, as in ``CUDA_VISIBLE_DEVICES``; None for all.
+    ray_address : str or None
+        ``HOST:PORT`` of a Ray cluster that is there already, and whose CPUs and GPUs the clients
+        use; None: the run starts a Ray of its own on this machine.
     """
 
     clients: int = 4
@@ -28,11 +31,13 @@ class Federation:
     cpus: int | None = None
     gpus: int | None = None
     visible_gpus: str | None = None
+    ray_address: str | None = None
 
     def ray_cpus(self) -> int:
-        """Return the CPUs that Ray is told of: one actor starts for each client's share of them.
+        """Return the CPUs that a Ray of the run's own is told of.
 
-        More actors than clients would be started for nothing.
+        One actor starts for each client's share of them; more actors than clients would be
+        started for nothing.
         """
         there = self.cpus or len(os.sched_getaffinity(0))
         return min(there, self.clients * self.cpus_per_client)
@@ -49,3 +54,17 @@ class Federation:
         if self.gpus is not None:
             options["init-args-num-gpus"] = self.gpus
         return options
+
+    def options_for_flower(self) -> dict[str, float]:
+        """Return the keys with which a run is started.
+
+        A Ray cluster has its CPUs already, and Ray refuses to be told of other ones.
+        """
+        if self.ray_address is not None:
+            return self.options()
+        return {**self.options(), "init-args-num-cpus": self.ray_cpus()}
+
+    def record(self) -> dict[str, float | str]:
+        """Return what is kept of it beside a run's results."""
+        where = {} if self.ray_address is None else {"ray-address": self.ray_address}
+        return {**self.options(), **where}

@@ -14,12 +14,14 @@ from ..data import DatasetError
 from ..language import LanguageModelError
 from ..splitting import SplitError
 from .federation import Federation
+from .ray_cluster import nodes_of, refuse_if_no_client_fits
 
 
 def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     """Check the machine, the results directory, the checkpoint, the data and the cut.
 
-    No model is trained or loaded, and nothing is downloaded.
+    No model is trained or loaded, and nothing is downloaded. A Ray cluster is asked what its
+    machines have.
 
     Raises
     ------
@@ -37,6 +39,18 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
 
 
 def _check_machine(config: RunConfig, federation: Federation) -> None:
+    if federation.ray_address is None:
+        _check_cpus_and_gpus(federation)
+    else:
+        refuse_if_no_client_fits(federation, nodes_of(federation.ray_address))
+    if config.min_train_nodes > federation.clients:
+        raise ConfigError(
+            f"min-train-nodes = {config.min_train_nodes}: there are {federation.clients} clients; "
+            "give at most as many, or more --clients"
+        )
+
+
+def _check_cpus_and_gpus(federation: Federation) -> None:
     there = len(os.sched_getaffinity(0))
     for option, wanted, limit, what in (
         ("--cpus", federation.cpus or 0, there, "CPUs"),
@@ -45,11 +59,6 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
     ):
         if wanted > limit:
             raise ConfigError(f"{option} {wanted}: there are {limit} {what}; give at most {limit}")
-    if config.min_train_nodes > federation.clients:
-        raise ConfigError(
-            f"min-train-nodes = {config.min_train_nodes}: there are {federation.clients} clients; "
-            "give at most as many, or more --clients"
-        )
 
 
 def _check_results(config: RunConfig) -> None:

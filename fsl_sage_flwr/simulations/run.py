@@ -62,13 +62,13 @@ def simulate(
 
 
 @contextmanager
-def clients_folder(path: Path) -> Iterator[Mapping[str, str]]:
+def clients_folder(path: Path, federation: Federation) -> Iterator[Mapping[str, str]]:
     """Give clients a folder of the run for their state; yield the variable that names it.
 
     A thousand clients keep gigabytes, which nobody needs after the run: it goes with it. A folder
-    that the user has named is left as it is.
+    that the user has named is left as it is; and the machines of a cluster may share none.
     """
-    if os.environ.get(CACHE_VARIABLE):
+    if os.environ.get(CACHE_VARIABLE) or federation.ray_address:
         yield {}
         return
     folder = path / "client-state"
@@ -88,11 +88,11 @@ def _simulate(
 ) -> dict[str, Any]:
     path = claim.path
     run = RunDirectory(path)
-    run.begin_simulation(federation.options(), resumed=bool(config.resume))
-    run.write_provenance(of_this_process(), resumed=bool(config.resume))
+    run.begin_simulation(federation.record(), resumed=bool(config.resume))
+    run.write_provenance(_provenance(federation), resumed=bool(config.resume))
     with (
         tempfile.TemporaryDirectory(prefix="fsl-sage-") as name,
-        clients_folder(path) as folder,
+        clients_folder(path, federation) as folder,
         run.reporting_failure(),
     ):
         directory = Path(name)
@@ -106,11 +106,11 @@ def _simulate(
             app,
             federation.cpus_per_client,
             federation.visible_gpus,
+            federation.ray_address,
             {**claim.environment, **folder},
         ) as superlink:
             watcher.stage("Ray and ServerApp")
-            options = {**federation.options(), "init-args-num-cpus": federation.ray_cpus()}
-            run_id = superlink.run(app, run_config, options)
+            run_id = superlink.run(app, run_config, federation.options_for_flower())
             summary = follow(path, lambda: superlink.status(run_id), watcher, stop)
         if not summary["completed"]:
             run.write_summary(summary)
@@ -118,3 +118,9 @@ def _simulate(
             kept.write_text(superlink.log.read_text(errors="replace"))
             summary = {**summary, "log": str(kept)}
     return summary
+
+
+def _provenance(federation: Federation) -> dict[str, str | int]:
+    """Return this process's, and the Ray cluster that its machine is only the server of."""
+    cluster = federation.ray_address
+    return {**of_this_process(), **({} if cluster is None else {"ray_address": cluster})}

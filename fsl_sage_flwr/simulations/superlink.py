@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import psutil
 
+from .ray_cluster import LOCAL, VARIABLE
+
 CONNECTION = "fsl-sage"
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
@@ -39,6 +41,9 @@ class SuperLink:
         Number of threads of each process, for server and clients alike.
     visible_gpus : str, optional
         The GPUs that the processes see, as in ``CUDA_VISIBLE_DEVICES``.
+    ray_address : str, optional
+        Address of the Ray cluster whose processes are the clients'; otherwise the simulation
+        starts a Ray of its own.
     environment : mapping, optional
         Environment variables for the processes, in addition to those of this process.
     """
@@ -49,9 +54,11 @@ class SuperLink:
         working_directory: Path,
         threads: int,
         visible_gpus: str | None = None,
+        ray_address: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._threads, self._visible_gpus = threads, visible_gpus
+        self._ray_address = ray_address or LOCAL
         self._extra = dict(environment or {})
         self._home = directory / "flower-home"
         self._cwd = working_directory
@@ -135,6 +142,8 @@ class SuperLink:
             "FLWR_HOME": str(self._home),
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
+            # Also without a cluster: else Ray takes any that was started on this machine for it.
+            VARIABLE: self._ray_address,
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             **({} if self._visible_gpus is None else {"CUDA_VISIBLE_DEVICES": self._visible_gpus}),
             # Server and clients share the cores, so each process uses only this many threads, and
@@ -144,7 +153,11 @@ class SuperLink:
         }
 
     def _stop(self) -> None:
-        """End the SuperLink and everything that it started, including Ray's processes."""
+        """End the SuperLink and everything that it started, including Ray's processes.
+
+        A Ray cluster that was there before is left alone; it ends the clients' processes itself,
+        as soon as the simulation's has ended.
+        """
         if self._process is None:
             return
         family = self._family(self._process.pid)

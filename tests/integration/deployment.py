@@ -145,7 +145,13 @@ class Deployment:
         wait_for("the SuperLink", self._listens)
 
     def start_node(
-        self, partition: int, of: int = 2, *, key: int | None = None, more: str = ""
+        self,
+        partition: int,
+        of: int = 2,
+        *,
+        key: int | None = None,
+        more: str = "",
+        options: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
         """Start a SuperNode."""
         security = (
@@ -157,7 +163,7 @@ class Deployment:
         return self._start(
             "flower-supernode", *security, "--superlink", f"127.0.0.1:{self._port}",
             "--host", "127.0.0.1", "--port", str(free_port()),
-            "--node-config", f"partition-id={partition} num-partitions={of} {more}",
+            "--node-config", f"partition-id={partition} num-partitions={of} {more}", *options,
         )  # fmt: skip
 
     def run(self, app: Path = ROOT, **config: Any) -> int:

@@ -24,6 +24,11 @@ def add_federation_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--cpus", type=positive, help="total number of CPUs to use (all)")
     parser.add_argument("--gpus", type=positive, help="total number of GPUs to use (all)")
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT",
+        help="run the clients on the Ray cluster at this address, of which this machine is one; "
+        "local: on a Ray of the run's own ($RAY_ADDRESS, or local)",
+    )  # fmt: skip
 
 
 def _share(text: str) -> float | str:

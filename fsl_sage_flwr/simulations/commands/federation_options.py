@@ -5,15 +5,53 @@ import os
 
 import torch
 
+from ...app.config import ConfigError
 from ...command_line.arguments.federation import AUTO, CLIENTS
+from ...extensions import IMPORTS
 from ..federation import Federation
+from ..ray_cluster import VARIABLE, cluster_address
 
 
 def federation_of(options: argparse.Namespace) -> Federation:
-    """Return the federation of the options; ``auto`` means no GPU until a client is measured."""
+    """Return the federation of the options; ``auto`` means no GPU until a client is measured.
+
+    Raises
+    ------
+    ConfigError
+        An option is about this machine, and the clients run on a Ray cluster; or its address is
+        not valid.
+    """
     share = 0.0 if options.gpus_per_client == AUTO else options.gpus_per_client
     clients = options.clients or CLIENTS
-    return Federation(clients, options.cpus_per_client, share, options.cpus, options.gpus)
+    given = os.environ.get(VARIABLE, "") if options.ray_address is None else options.ray_address
+    address = cluster_address(given)
+    if address is not None:
+        _refuse_what_is_of_one_machine(options, address)
+    return Federation(
+        clients, options.cpus_per_client, share, options.cpus, options.gpus, ray_address=address
+    )
+
+
+def _refuse_what_is_of_one_machine(options: argparse.Namespace, address: str) -> None:
+    for option, given, instead in (
+        ("--cpus", options.cpus, "`ray start --num-cpus` on each machine says how many"),
+        ("--gpus", options.gpus, "`ray start --num-gpus` on each machine says how many"),
+        (
+            "--gpus-per-client",
+            options.gpus_per_client if options.gpus_per_client == AUTO else None,
+            "auto would measure a GPU of this machine; give a number",
+        ),
+        (
+            "--import",
+            next(iter(options.imports), None),
+            "the cluster's processes are not told of it; install it with an entry point, or set "
+            f"{IMPORTS} where `ray start` is called and here",
+        ),
+    ):
+        if given is not None:
+            raise ConfigError(
+                f"{option} {given}: the clients run on the Ray cluster at {address}; {instead}"
+            )
 
 
 def usable_cpus(options: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
         console,
         f"{len(runs)} runs, {len(runs) - len(left)} of them completed before"
         f"{_begun(left)}; {jobs} at a time "
-        f"with {shares[0].cpus} CPUs each; results: {results}",
+        f"{_with(shares[0])}; results: {results}",
     )
     measured = _measured_shares(left, federation.clients, gpus, jobs, console) if automatic else {}
 
@@ -71,6 +71,12 @@ def _measured_shares(
             say(console, f"{run.label}: {shares[group].text}")
         found[run.label] = shares[group].share
     return found
+
+
+def _with(share: Federation) -> str:
+    if share.ray_address is not None:
+        return f"on the Ray cluster at {share.ray_address}"
+    return f"with {share.cpus} CPUs each"
 
 
 def _begun(runs: Sequence[Combination]) -> str:

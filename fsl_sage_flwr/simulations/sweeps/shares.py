@@ -27,8 +27,16 @@ def share_out(federation: Federation, jobs: int, cpus: int, gpus: list[str]) -> 
     Raises
     ------
     ConfigError
-        A run's part of the machine is too small for one client.
+        A run's part of the machine is too small for one client; or there are several runs for a
+        Ray cluster, each of which takes all of it.
     """
+    if federation.ray_address is not None:
+        if jobs > 1:
+            raise ConfigError(
+                f"--jobs {jobs}: a run takes the whole Ray cluster at {federation.ray_address}; "
+                "leave it out"
+            )
+        return [federation]
     each = cpus // jobs
     if each < federation.cpus_per_client:
         raise ConfigError(

@@ -1,0 +1,102 @@
+"""A Ray cluster that is there already: its address, and what its nodes have."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from ..app.config import ConfigError
+from .federation import Federation
+
+# Ray itself reads it, in the process that Flower's simulation runs in.
+VARIABLE = "RAY_ADDRESS"
+# Ray's word for: no cluster, start one.
+LOCAL = "local"
+LISTENS_WITHIN, ANSWERS_WITHIN = 1.0, 60.0
+
+Node = Mapping[str, float]
+
+
+def cluster_address(given: str) -> str | None:
+    """Return the address of the cluster that is meant; None if it is a Ray of the run's own.
+
+    Parameters
+    ----------
+    given : str
+        ``HOST:PORT``, ``local`` or nothing.
+
+    Raises
+    ------
+    ConfigError
+        It is none of these.
+    """
+    if given in ("", LOCAL):
+        return None
+    host, colon, port = given.rpartition(":")
+    if "/" in given or not (host and colon and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ConfigError(
+            f"Ray address {given!r}: give HOST:PORT as `ray start --head` prints it, e.g. "
+            f"192.0.2.1:6379, or {LOCAL} for a Ray of the run's own (--ray-address, or {VARIABLE})"
+        )
+    return given
+
+
+def nodes_of(address: str) -> list[Node]:
+    """Return what each node of a cluster has, in Ray's words: ``CPU``, ``GPU``, ….
+
+    Raises
+    ------
+    ConfigError
+        Nobody listens at the address, which is known within a second; or who does is no Ray
+        cluster that this machine belongs to, with the same versions of Ray and Python.
+    """
+    _refuse_if_nobody_listens(address)
+    command = [sys.executable, "-m", "fsl_sage_flwr.simulations.ray_nodes", address]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            timeout=ANSWERS_WITHIN, env={**os.environ, VARIABLE: address},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            f"Ray address {address!r}: who listens there is no Ray cluster, or did not answer for "
+            f"{ANSWERS_WITHIN:g} s; give the --port of `ray start --head`, 6379 by default"
+        ) from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ConfigError(f"Ray address {address!r}: Ray says: {last}")
+    return list(json.loads(done.stdout.splitlines()[-1]))
+
+
+def refuse_if_no_client_fits(federation: Federation, nodes: Sequence[Node]) -> None:
+    """Compare a client's share with each node: one client cannot be on two of them.
+
+    Raises
+    ------
+    ConfigError
+        It fits on none.
+    """
+    cpus, gpus = federation.cpus_per_client, federation.gpus_per_client
+    if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        return
+    there = ", ".join(
+        f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes
+    )
+    raise ConfigError(
+        f"--cpus-per-client {cpus} --gpus-per-client {gpus:g}: no machine of the Ray cluster at "
+        f"{federation.ray_address} has as much ({there}); give less"
+    )
+
+
+def _refuse_if_nobody_listens(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), LISTENS_WITHIN).close()
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise ConfigError(
+            f"Ray address {address!r}: nobody listens there ({reason}); start the cluster, or "
+            f"give --ray-address {LOCAL} for a Ray of the run's own"
+        ) from error

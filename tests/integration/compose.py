@@ -1,0 +1,63 @@
+"""The Docker example without Docker: its commands, word for word, as processes of this machine."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .commands import ROOT
+from .deployment import Deployment, free_port, wait_for
+
+COMPOSE = yaml.safe_load((ROOT / "examples" / "docker" / "compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+LINK = "superlink"
+
+
+def program(service: str) -> str:
+    """Return what a service's image begins with."""
+    of = SERVICES[service]
+    image = of["image"] if "image" in of and "build" not in of else ""
+    if "build" in of:
+        folder = ROOT / "examples" / "docker" / of["build"]["context"]
+        text = (folder / of["build"]["dockerfile"]).read_text()
+        image = re.findall(r"^FROM (\S+)", text, re.M)[-1]
+    return f"flower-{image.partition(':')[0].removeprefix('flwr/')}"
+
+
+class Composed(Deployment):
+    """Starts every service; what Docker would do for names and ports is written into the words."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, forked=False)
+        self.ports = {name: free_port() for name in SERVICES} | {LINK: self._port}
+        self.services: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start_link(self) -> None:
+        """Start all services, the SuperLink first."""
+        (self._directory / "state").mkdir()  # as its image does
+        for name in SERVICES:
+            self.start_service(name)
+        wait_for("the SuperLink", self._listens)
+
+    def start_service(self, name: str) -> None:
+        """Start a service, also again."""
+        self.services[name] = self._start(program(name), *map(self._here(name), self._words(name)))
+
+    def _words(self, name: str) -> list[str]:
+        return [str(word) for word in SERVICES[name]["command"]]
+
+    def _here(self, name: str) -> Any:
+        def translated(word: str) -> str:
+            option, equals, value = word.partition("=")
+            host = value.partition(":")[0]
+            if option == "--port":
+                return f"--port={self.ports[name]}"
+            if option == "--host":
+                return "--host=127.0.0.1"
+            if equals and ":" in value and host in SERVICES:
+                return f"{option}=127.0.0.1:{self.ports[host]}"
+            return word
+
+        return translated

@@ -1,0 +1,113 @@
+"""A simulation whose clients are on a Ray cluster of two nodes, which are on this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .commands import fsl_sage, history_of, run_directory, summary_of
+from .deployment import wait_for
+from .ray_cluster import RayCluster
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+SETTINGS = ["algorithm=sl_single_server", "batch-size=128", "num-server-rounds=3"]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    # What a node of SplitFed's clients keeps must be found by the other machines too.
+    shared = {"FSL_SAGE_CACHE": str(tmp_path_factory.mktemp("shared"))}
+    with RayCluster(tmp_path, shared) as started:
+        yield started
+
+
+def begin(cluster: RayCluster, cwd: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", "run", *words],
+        cwd=cwd, env={**os.environ, **cluster.environment}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def rounds(results: Path) -> int:
+    files = list(results.rglob("history.csv"))
+    return len(files[0].read_text().splitlines()) - 1 if files else 0
+
+
+def test_actors_on_both_nodes_have_the_history_of_one_machine(
+    tmp_path: Path, cluster: RayCluster
+) -> None:
+    nodes = [cluster.start_node() for _ in range(2)]
+    there = [cluster.raylet(node).pid for node in nodes]
+    where = [f"results-dir={tmp_path / name}" for name in ("option", "own")]
+
+    much = ("run", "--cpus-per-client", "2", "--ray-address", cluster.address)
+    refused = fsl_sage(*much, where[0], *SETTINGS, cwd=tmp_path, environment=cluster.environment)
+    assert refused.returncode == 2, refused.stdout
+    assert "has as much (1 CPUs and 0 GPUs, 1 CPUs and 0 GPUs); give less" in refused.stderr
+
+    process = begin(cluster, tmp_path, "--ray-address", cluster.address, where[0], *SETTINGS)
+    wait_for("an actor on both", lambda: all(cluster.actors(node) for node in nodes), 120)
+    working = [lambda node=node: cluster.actors(node, at_work=True) for node in nodes]
+    for actor_works in working:
+        wait_for("its work", actor_works, 60, 0.01)
+    output, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, output + errors
+    wait_for("their end", lambda: not any(cluster.actors(node) for node in nodes), 30)
+    assert [cluster.raylet(node).pid for node in nodes] == there
+    option = run_directory(tmp_path / "option")
+    for file, key in (("federation.json", "ray-address"), ("provenance.json", "ray_address")):
+        assert json.loads((option / file).read_text())[key] == cluster.address
+
+    # Without an address: the cluster that was started on this machine is not taken.
+    own = fsl_sage("run", where[1], *SETTINGS, cwd=tmp_path, environment=cluster.environment)
+    assert own.returncode == 0, own.stderr
+    assert history_of(option).equals(history_of(run_directory(tmp_path / "own")))
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_ends_the_actors_and_leaves_the_cluster(
+    tmp_path: Path, cluster: RayCluster
+) -> None:
+    node = cluster.start_node(cpus=2)
+    there = cluster.raylet(node).pid
+    cluster.environment["RAY_ADDRESS"] = cluster.address
+    process = begin(cluster, tmp_path, f"results-dir={tmp_path / 'results'}")
+    wait_for("a round", lambda: rounds(tmp_path / "results"), 120)
+    assert cluster.actors(node)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    wait_for("the actors' end", lambda: not cluster.actors(node), 30)
+    assert cluster.raylet(node).pid == there
+
+
+def test_a_node_that_dies_ends_the_run_and_the_others_go_on_from_its_checkpoint(
+    tmp_path: Path, cluster: RayCluster
+) -> None:
+    nodes = [cluster.start_node() for _ in range(2)]
+    results = tmp_path / "results"
+    words = ["--ray-address", cluster.address, f"results-dir={results}"]
+    process = begin(cluster, tmp_path, *words, "num-server-rounds=40", "run-name=one")
+    wait_for("a round", lambda: rounds(results) >= 2, 120)
+    cluster.kill(nodes[1])
+    output, errors = process.communicate(timeout=200)
+    assert process.returncode == 1, output
+    assert "a Ray actor has died" in errors
+    run = run_directory(results)
+    done = rounds(results)
+    assert 2 <= done < 40
+    assert summary_of(run)["completed"] is False
+
+    more = fsl_sage("run", *words, "resume=last", f"num-server-rounds={done + 2}", cwd=tmp_path,
+                    environment=cluster.environment)  # fmt: skip
+    assert more.returncode == 0, more.stderr
+    assert summary_of(run)["completed"] is True
+    assert history_of(run)["round"].tolist() == list(range(1, done + 3))
