@@ -1,10 +1,9 @@
 """Entry point of the ``fsl-sage`` command, which needs more packages than the library."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
-
-from .command_line import parser
-from .command_line.completion import complete_if_asked
 
 # The extra `command` in pyproject.toml.
 NEEDED = (
@@ -27,21 +26,36 @@ def main() -> int:
     Help, the version and wrong words are answered at once; torch and Flower, which take seconds,
     are imported after that.
     """
+    try:
+        ready = _ready()
+    except KeyboardInterrupt:
+        print("fsl-sage: interrupted; nothing was started", file=sys.stderr)
+        return 130
+    return ready if isinstance(ready, int) else ready()
+
+
+def _ready() -> int | Callable[[], int]:
+    """Return what runs the command, or an exit status if it cannot be run.
+
+    All that takes time is imported here, where Ctrl-C is caught.
+    """
+    from .command_line import parser, unknown_key
+    from .command_line.completion import complete_if_asked
+
     made = parser()
     complete_if_asked(made)
     options = made.parse_args()
     missing = [name for name in NEEDED if find_spec(name) is None]
+    problem = unknown_key(options)
     if missing:
-        print(
-            f"fsl-sage: the command needs {', '.join(missing)}, not installed here; "
-            "pip install 'fsl-sage-flwr[command]'",
-            file=sys.stderr,
+        problem = (
+            f"the command needs {', '.join(missing)}, not installed here; "
+            "pip install 'fsl-sage-flwr[command]'"
         )
+    if problem:
+        print(f"fsl-sage: {problem}", file=sys.stderr)
         return 2
-    try:
-        # Imported only now, because it imports the packages that were checked above.
-        from .simulations.cli import run_command
-    except KeyboardInterrupt:
-        print("fsl-sage: interrupted; nothing was started", file=sys.stderr)
-        return 130
-    return run_command(options)
+    # Imported only now, because it imports the packages that were checked above.
+    from .simulations.cli import run_command
+
+    return partial(run_command, options)

@@ -36,6 +36,14 @@ def likely_key(name: str, known: Iterable[str] | None = None) -> str | None:
     return close[0] if close else None
 
 
+def unknown(name: str, known: Iterable[str]) -> str:
+    """Return what to say of a key that is none."""
+    keys = list(known)
+    close = likely_key(name, keys)
+    hint = f"did you mean {close!r}?" if close else f"valid are {', '.join(keys)}"
+    return f"unknown key {name!r}: {hint}"
+
+
 @cache
 def own_keys() -> tuple[str, ...]:
     """Return the keys of the package's own app, from the table that Flower reads."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         saved: dict[str, Any] = torch.load(file, weights_only=True, mmap=True)
         _ = saved["config"], len(saved["history"])
     except UNREADABLE as error:
-        why = " ".join(str(error).split())[:120]
+        # Of torch's paragraphs, the first sentence; the rest is advice to those who wrote it.
+        why = shorten(str(error).partition(". ")[0].partition(", please")[0], 120, placeholder=" …")
         best = file.with_name("best.pt")
         hint = f", e.g. {best}" if best.is_file() and best != file else ""
         raise CheckpointError(

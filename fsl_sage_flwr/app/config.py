@@ -10,7 +10,7 @@ import torch
 from ..algorithms import DEFAULT
 from ..codecs import NONE
 from ..data import DISTRIBUTIONS
-from ..key_names import likely_key
+from ..key_names import unknown
 from ..messages import (
     AS_COMPRESSION_SAYS,
     PRESETS,
@@ -50,6 +50,10 @@ def _folder_name(value: Any) -> str | None:
     if re.fullmatch(r"[\w.-]*", str(value)) and value not in (".", ".."):
         return None
     return "it names a folder: use only letters, digits, '.', '_' and '-'"
+
+
+def _directory(value: Any) -> str | None:
+    return None if str(value).strip() else "name a directory; . is the one you are in"
 
 
 def _device(value: Any) -> str | None:
@@ -130,7 +134,7 @@ class RunConfig:
     device: str = option("auto", _device)
     precision: str = option("fp32", one_of(*PRECISIONS))
     seed: int = option(200, at_least(0))
-    results_dir: str = option("results")
+    results_dir: str = option("results", _directory)
     run_name: str = option("", _folder_name)
     tracker: str = option("", _tracker)
     options: Options = None  # type: ignore[assignment]  # __post_init__ sets the algorithm's
@@ -169,9 +173,7 @@ class RunConfig:
         values = {}
         for key, value in run_config.items():
             if key not in known:
-                close = likely_key(key, known)
-                hint = f"did you mean {close!r}?" if close else f"valid are {', '.join(known)}"
-                raise ConfigError(f"unknown key {key!r}: {hint}")
+                raise ConfigError(unknown(key, known))
             values[key] = _converted(key, value, type(known[key].default))
         task = values.get("task", cls.task)
         of_the_task = TASKS[task].checks if task in TASKS else {}

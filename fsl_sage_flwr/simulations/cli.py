@@ -38,9 +38,9 @@ def run_command(options: argparse.Namespace) -> int:
         announce(options.imports)
         load_extensions()
         return COMMANDS[options.command](options, Console(), errors)
-    except (ConfigError, ExtensionError, TrackerError) as error:
+    except (ConfigError, ExtensionError, SplitError, TrackerError) as error:
         status, problem = 2, error
-    except (FlowerError, DatasetError, LanguageModelError, ResultsError, SplitError) as error:
+    except (FlowerError, DatasetError, LanguageModelError, ResultsError) as error:
         status, problem = 1, error
     except KeyboardInterrupt:
         errors.print("fsl-sage: interrupted; all processes that it started have been ended")

@@ -57,6 +57,8 @@ def _check_cpus_and_gpus(federation: Federation) -> None:
         ("--cpus-per-client", federation.cpus_per_client, federation.cpus or there, "CPUs"),
         ("--gpus", federation.gpus or 0, torch.cuda.device_count(), "GPUs"),
     ):
+        if wanted > limit == 0:
+            raise ConfigError(f"{option} {wanted}: there are no {what} here; leave it out")
         if wanted > limit:
             raise ConfigError(f"{option} {wanted}: there are {limit} {what}; give at most {limit}")
 

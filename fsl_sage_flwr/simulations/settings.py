@@ -1,6 +1,7 @@
 """Read a command line's presets and ``key=value`` words into a checked configuration."""
 
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,21 @@ def read_preset(name: str) -> dict[str, Any]:
         content = Path(name).read_bytes()
     else:
         names = [*preset_names(), *preset_names(EXPERIMENTS)]
-        raise ConfigError(f"preset {name!r} is neither a TOML file nor one of {', '.join(names)}")
+        close = get_close_matches(name, names, n=1)
+        raise ConfigError(
+            f"preset {name!r} is neither a TOML file nor one of {', '.join(names)}"
+            + (f"; did you mean {close[0]!r}?" if close else "")
+        )
     try:
-        return tomllib.loads(content.decode())
+        found = tomllib.loads(content.decode())
     except ValueError as error:  # not TOML, or not text
         raise ConfigError(f"preset {name!r} is not valid TOML: {error}") from error
+    if not found:
+        raise ConfigError(
+            f"preset {name!r} sets nothing; write lines such as batch-size = 64 into it, or leave "
+            "--preset out"
+        )
+    return found
 
 
 def read_words(words: list[str]) -> dict[str, Any]:

@@ -81,6 +81,17 @@ def test_the_command_says_in_one_line_what_to_install(
     )
 
 
+def test_ctrl_c_while_words_are_read_is_answered_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_ready", interrupted)
+    assert command.main() == 130
+    assert capsys.readouterr().err == "fsl-sage: interrupted; nothing was started\n"
+
+
 def test_the_command_runs_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["fsl-sage", "no-such-command"])
     with pytest.raises(SystemExit, match="2"):

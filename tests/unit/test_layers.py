@@ -53,9 +53,9 @@ BELOW = {
     },
     "tasks": {"image_classification", "language", "task_registry"},
     # The command line's words, and the names of keys: nothing that takes time to import.
-    "key_names": set(),
-    "command_line": {"key_names"},
     "extensions": set(),
+    "key_names": set(),
+    "command_line": {"extensions", "key_names"},
     # What a run leaves.
     "app.__init__": set(),
     "app.trackers": set(),

@@ -34,9 +34,13 @@ def add_federation_arguments(parser: argparse.ArgumentParser) -> None:
 def _share(text: str) -> float | str:
     if text == AUTO:
         return AUTO
-    value = float(text)
-    if not (0 <= value <= 1 or value.is_integer()):
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0  # the same line for both mistakes
+    # Flower takes a negative share, and fails once everything has been started.
+    if not (0 <= value <= 1 or (value > 1 and value.is_integer())):
         raise argparse.ArgumentTypeError(
-            f"{text} is not valid; give auto, a number from 0 to 1, or a whole number of GPUs"
+            f"{text!r} is not valid; give auto, a number from 0 to 1, or a whole number of GPUs"
         )
     return value

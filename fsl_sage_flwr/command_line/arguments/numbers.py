@@ -10,15 +10,23 @@ def positive(text: str) -> int:
 
 def at_least(lowest: int, text: str) -> int:
     """Read a whole number of at least the lowest."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = lowest - 1  # the same line for both mistakes
     if value < lowest:
-        raise argparse.ArgumentTypeError(f"{value} is not at least {lowest}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid; give a whole number of at least {lowest}"
+        )
     return value
 
 
 def above_zero(text: str) -> float:
     """Read a number above 0."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0  # the same line for both mistakes
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid; give a number above 0")
     return value

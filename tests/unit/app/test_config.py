@@ -126,6 +126,7 @@ CHECKS = {
     },
     "client-half-codec-up": (["q5"], "valid are none, f16, q8, q4, q3, q2, sign", ["sign", "none"]),
     "precision": (["fp16", "bfloat16"], "valid are fp32, bf16", ["fp32", "bf16"]),
+    "results-dir": (["", " "], "name a directory", [".", "/abs"]),
     "run-name": (["a/b", "..", ".", "/abs"], "it names a folder", ["", "seed-1_b.2"]),
     "tracker": (
         ["comet", "WandB"],
@@ -163,7 +164,7 @@ def test_this_table_has_every_check():
 
 def test_keys_without_a_check_are_these():
     unchecked = {
-        "cut", "keep-optimizer-state", "resume", "results-dir", "warm-start",
+        "cut", "keep-optimizer-state", "resume", "warm-start",
         "prompt-column", "completion-column", "lora-target-modules", "bleu",
     }  # fmt: skip
     assert set(DEFAULTS) - CHECKED == unchecked

@@ -49,6 +49,7 @@ def a_file(tmp_path: Path) -> Path:
         ({}, {"cpus": CPUS + 1}, f"--cpus {CPUS + 1}: there are {CPUS} CPUs; give at most"),
         ({}, {"cpus_per_client": CPUS + 1}, f"--cpus-per-client {CPUS + 1}: there are"),
         ({}, {"gpus": 99}, "--gpus 99: there are"),
+        ({"results-dir": ""}, {}, "results-dir = '': name a directory"),
         (
             {"task": "causal_lm", "model": "/nowhere", "dataset": "/nowhere", "cut": "layers.1"},
             {}, r"model = '/nowhere': /nowhere/config.json cannot be read",

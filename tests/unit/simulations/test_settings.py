@@ -180,7 +180,7 @@ def test_a_file_is_a_preset(tmp_path):
 
 
 def test_an_unknown_preset_is_answered_with_the_names(tmp_path):
-    with pytest.raises(ConfigError, match=r"preset 'papr' is neither a TOML file nor .*paper"):
+    with pytest.raises(ConfigError, match=r"preset 'papr' is neither .* did you mean 'paper'\?"):
         read_preset("papr")
     with pytest.raises(ConfigError, match=r"is neither a TOML file"):
         read_preset(str(tmp_path))
@@ -191,6 +191,13 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path, content):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"preset '{path}' is not valid TOML"):
+        read_preset(str(path))
+
+
+def test_a_file_that_sets_nothing_is_refused(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("# batch-size = 64\n")
+    with pytest.raises(ConfigError, match=rf"preset '{path}' sets nothing; write lines such as"):
         read_preset(str(path))
 
 

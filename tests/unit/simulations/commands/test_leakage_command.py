@@ -112,6 +112,7 @@ def test_keys_after_a_directory_win(
         (["{run}", "nowhere"], "one run directory, or a preset, is measured at a time"),
         (["{run}", "--preset", "paper"], "and --preset paper: one run directory"),
         (["{run}", "cut=features.3"], "the weights are not those of simple_conv cut before"),
+        (["cut=layer9"], "cut 'layer9' is not a submodule of SimpleConv"),
         (["model=resnet19"], "model = 'resnet19': valid are"),
         (["--out", "/nowhere/x.png"], "--out '/nowhere/x.png': there is no directory '/nowhere'"),
         (["smashed-noise-multiplier=1"], "smashed-noise-multiplier = 1: the noise is measured"),
