@@ -56,7 +56,7 @@ def as_one_batch(
     began = time.process_time()
     for _ in range(RECIPE.epochs):
         order = torch.randperm(SAMPLES, generator=generator)
-        for rows in order.split(RECIPE.batch_size):
+        for rows in torch.split(order, RECIPE.batch_size):
             found = estimate(smashed[:, rows], parameters, buffers, labels[:, rows])
             distance = (found - targets[:, rows]).pow(2).sum()
             optimizer.zero_grad()

@@ -1,16 +1,21 @@
 """Read image classification datasets, by name or from a local directory."""
 
+from __future__ import annotations
+
 from collections.abc import Container, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 import torch
 from torch import Tensor
 
 from .image_dataset import GREY_MODES, DatasetError, ImageDataset
 from .registry import DATASETS, DatasetEntry, local_copy
+
+if TYPE_CHECKING:
+    import datasets
 
 ID_COLUMNS = ("writer_id", "user_id", "client_id")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -113,6 +118,8 @@ def _entry(name: str, *, must_exist: bool = True) -> tuple[DatasetEntry, str]:
 
 
 def _load(source: str, name: str) -> dict[str, datasets.Dataset]:
+    import datasets
+
     try:
         return dict(datasets.load_dataset(source))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
@@ -146,6 +153,8 @@ def _read(
 
     ``counted``: the label column must state the number of classes.
     """
+    import datasets
+
     if not all(len(table) for table in tables):
         raise DatasetError(f"dataset {name!r} has a split without examples")
     # Splits that were loaded together have the same columns and types.
@@ -172,6 +181,8 @@ def _read(
 
 def _columns(table: datasets.Dataset, entry: DatasetEntry, name: str) -> tuple[str, str]:
     """Return the names of the image and the label column."""
+    import datasets
+
     image = [c for c, f in table.features.items() if isinstance(f, datasets.Image)]
     label = [c for c, f in table.features.items() if isinstance(f, datasets.ClassLabel)]
     label += [c for c in LABEL_COLUMNS if c in table.features]
@@ -192,6 +203,7 @@ def _id_column(table: datasets.Dataset, entry: DatasetEntry) -> str:
 
 
 def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
+
     values = np.asarray(table.with_format("numpy")[column])
     if not np.issubdtype(values.dtype, np.integer):
         raise DatasetError(
@@ -203,6 +215,8 @@ def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
 
 def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: bool) -> int:
     """Return the number of classes of all splits together."""
+    import datasets
+
     named = feature.num_classes if isinstance(feature, datasets.ClassLabel) else None
     if counted and named is None:
         raise DatasetError(

@@ -1,14 +1,19 @@
 """One split of an image dataset; its images are decoded on request."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import datasets
 
 GREY_MODES = ("1", "L")
 

@@ -4,12 +4,13 @@ flwr-datasets imports seaborn and matplotlib, which takes 1.5 CPU-seconds in eve
 deployment starts for a message. So only the functions that divide a dataset import it.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from .image_dataset import DatasetError
 
 if TYPE_CHECKING:
+    import datasets
     from flwr_datasets.partitioner import Partitioner
 
 
@@ -47,7 +49,7 @@ class Distribution:
     seed: int = 0
 
 
-Factory = Callable[[Distribution, int, datasets.Dataset], "Partitioner"]
+Factory = Callable[[Distribution, int, "datasets.Dataset"], "Partitioner"]
 """Makes a partitioner from a distribution, the number of clients and the table of examples.
 
 The table has the columns ``row``, ``label`` (only labels that occur, numbered from 0) and, if it
@@ -56,7 +58,7 @@ client. It is given the table unless the factory has already set its ``dataset``
 """
 
 
-def _iid(distribution: Distribution, clients: int, table: datasets.Dataset) -> "Partitioner":
+def _iid(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
     from flwr_datasets.partitioner import IidPartitioner
 
     partitioner = IidPartitioner(num_partitions=clients)
@@ -64,7 +66,7 @@ def _iid(distribution: Distribution, clients: int, table: datasets.Dataset) -> "
     return partitioner
 
 
-def _dirichlet(distribution: Distribution, clients: int, table: datasets.Dataset) -> "Partitioner":
+def _dirichlet(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
     from flwr_datasets.partitioner import InnerDirichletPartitioner
 
     return InnerDirichletPartitioner(
@@ -75,7 +77,7 @@ def _dirichlet(distribution: Distribution, clients: int, table: datasets.Dataset
     )
 
 
-def _shards(distribution: Distribution, clients: int, table: datasets.Dataset) -> "Partitioner":
+def _shards(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
     from flwr_datasets.partitioner import ShardPartitioner
 
     shards = clients * distribution.shards_per_client
@@ -91,7 +93,7 @@ def _shards(distribution: Distribution, clients: int, table: datasets.Dataset) -
     )
 
 
-def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) -> "Partitioner":
+def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
     from flwr_datasets.partitioner import NaturalIdPartitioner
 
     if "id" not in table.column_names:
@@ -160,6 +162,8 @@ def partition_indices(
         There are fewer than two examples per client, or the distribution cannot divide
         them.
     """
+    import datasets
+
     if len(labels) < 2 * clients:
         raise DatasetError(
             f"{len(labels)} training examples are too few for {clients} clients; "

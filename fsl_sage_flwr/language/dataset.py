@@ -1,12 +1,13 @@
 """Read prompts and completions, and divide them among clients."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 import torch
 
@@ -14,6 +15,9 @@ from ..data import DatasetError, Distribution, partition_indices
 from ..seeding import derive_seed
 from ..task import ClientIdentity
 from .rows import Row, Rows
+
+if TYPE_CHECKING:
+    import datasets
 
 # Names that datasets have: of the E2E challenge, on the hub and in its own files; of others.
 # Of the hub's own conversion: the dataset's script is no longer run. It was not downloaded here.
@@ -49,6 +53,8 @@ def load_rows(name: str, columns: Columns) -> dict[str, tuple[Row, ...]]:
     DatasetError
         It cannot be read, or a column is missing.
     """
+    import datasets
+
     source, revision = HUB_NAMES.get(name, (name, None))
     try:
         splits = dict(datasets.load_dataset(source, revision=revision))

@@ -15,7 +15,7 @@ from ..data import DatasetError
 from ..extensions import ExtensionError, announce, load_extensions
 from ..language import LanguageModelError
 from ..splitting import SplitError
-from .commands import COMMANDS
+from .commands import command_named
 from .load_results import ResultsError
 from .superlink import FlowerError
 
@@ -37,7 +37,7 @@ def run_command(options: argparse.Namespace) -> int:
     try:
         announce(options.imports)
         load_extensions()
-        return COMMANDS[options.command](options, Console(), errors)
+        return command_named(options.command)(options, Console(), errors)
     except (ConfigError, ExtensionError, SplitError, TrackerError) as error:
         status, problem = 2, error
     except (FlowerError, DatasetError, LanguageModelError, ResultsError) as error:

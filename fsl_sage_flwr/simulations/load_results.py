@@ -1,15 +1,18 @@
 """Read the results of all runs under a directory, as tidy data."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ..app.results import HISTORY_COLUMNS, RunDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CLIENTS = "num-supernodes"
 HEAD_SIZE = "auxiliary_parameters"
@@ -115,6 +118,8 @@ def load_results(directory: Path | str) -> pd.DataFrame:
 
 def rows_of(runs: list[Run]) -> pd.DataFrame:
     """Return the rows of :func:`load_results` for runs that were already read."""
+    import pandas as pd
+
     rounds = pd.concat([_rounds(run) for run in runs], ignore_index=True)
     constants = [
         {
@@ -138,6 +143,8 @@ def rows_of(runs: list[Run]) -> pd.DataFrame:
 
 
 def _rounds(run: Run) -> pd.DataFrame:
+    import pandas as pd
+
     rows = run.history
     if rows.empty:
         rows = pd.DataFrame([{**dict.fromkeys(HISTORY_COLUMNS), "round": 0}])
@@ -185,6 +192,8 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def _history(file: Path, *, finished: bool) -> pd.DataFrame:
     """Read a history, without a last line that a running or killed run has written only in part."""
+    import pandas as pd
+
     if not file.is_file():
         return pd.DataFrame(columns=list(HISTORY_COLUMNS))
     try:

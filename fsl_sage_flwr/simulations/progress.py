@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Self
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -49,8 +48,8 @@ def follow(
     path : Path
         The run's directory; it need not exist yet.
     status : callable
-        Asks Flower for the run's status. It ends with ``failed`` if the run failed without
-        writing a summary.
+        Asks Flower for the run's status. It begins with ``finished`` if the run has ended; if
+        it wrote no summary, it failed, and Flower's words are all that is known.
     watcher : Watcher
         Is told of stages and rounds.
     stop : Event, optional
@@ -190,6 +189,8 @@ def _read_rows(path: Path) -> Rows:
     text = file.read_text()
     if not text.endswith("\n"):  # a row is being written
         return []
+    import pandas as pd
+
     frame = pd.read_csv(io.StringIO(text))
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 

@@ -115,10 +115,11 @@ class SuperLink:
         return int(answer["run-id"])
 
     def status(self, run_id: int) -> str:
-        """Return the run's status in Flower's words, e.g. ``finished:failed``."""
+        """Return the run's status in Flower's words: ``finished:failed (No heartbeat …)``."""
         answer = self._flwr("list", "--run-id", str(run_id))
         runs = answer.get("runs") or [{}]
-        return str(runs[0].get("status", "unknown"))
+        status, details = runs[0].get("status", "unknown"), runs[0].get("status-details")
+        return f"{status} ({details})" if details not in (None, "", "N/A") else str(status)
 
     def _flwr(self, *words: str) -> dict[str, Any]:
         done = subprocess.run(

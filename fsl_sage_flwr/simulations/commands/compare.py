@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..comparison import MIB
 from ..two_runs import Difference, result_differences, setting_differences, two_runs
-from .options import say, wide
+from .printing import say, wide
 
 
 def compare_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ..cut_table import cut_table
 from ..settings import given
-from .options import say, wide
+from .printing import say, wide
 
 
 def cuts_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -1,13 +1,16 @@
 """What the commands for results share."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
-
-import pandas as pd
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from ...app.config import ConfigError
 from ..comparison import MIB, Comparison, compare
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def comparison_of(options: argparse.Namespace, results: pd.DataFrame) -> Comparison:
@@ -32,13 +35,3 @@ def write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise ConfigError(f"--out {str(path)!r} cannot be written: {error.strerror}") from error
-
-
-def wide(console: Console) -> Console:
-    """Return a console for a table: a pipe has no width, so no column is cut off there."""
-    return console if console.is_terminal else Console(width=200)
-
-
-def say(console: Console, text: str, end: str = "\n") -> None:
-    """Print text unchanged, without colours and without breaking lines."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True, end=end)

@@ -7,7 +7,8 @@ from rich.console import Console
 from ...app.config import ConfigError
 from ...command_line.arguments.plot import ALL
 from ..load_results import load_results
-from .options import comparison_of, say, write
+from .options import comparison_of, write
+from .printing import say
 
 
 def plot_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

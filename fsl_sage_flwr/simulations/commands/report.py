@@ -6,7 +6,8 @@ from datetime import datetime
 from rich.console import Console
 
 from ..load_results import read_runs, rows_of
-from .options import comparison_of, say, write
+from .options import comparison_of, write
+from .printing import say
 
 
 def report_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -6,7 +6,8 @@ from rich.console import Console
 
 from ..load_results import load_results
 from ..result_table import format_table
-from .options import comparison_of, say, write
+from .options import comparison_of, write
+from .printing import say
 
 
 def results_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

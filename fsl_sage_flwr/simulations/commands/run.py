@@ -18,7 +18,7 @@ from ..resuming import with_settings_of_the_run
 from ..run import simulate
 from ..settings import absolute_paths, given
 from .federation_options import federation_of, usable_gpus
-from .options import say
+from .printing import say
 
 
 def run_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

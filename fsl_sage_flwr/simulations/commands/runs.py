@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ..load_results import read_runs
 from ..run_table import reasons, run_table
-from .options import say, wide
+from .printing import say, wide
 
 
 def runs_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -18,7 +18,7 @@ from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
 from ..sweeps.sweep import sweep
 from .federation_options import federation_of, usable_cpus, usable_gpus
-from .options import say
+from .printing import say
 
 # Keys that do not affect how much memory a client needs.
 SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}

@@ -5,7 +5,7 @@ import argparse
 from rich.console import Console
 
 from ..run_table import reasons
-from .options import say
+from .printing import say
 
 
 def watch_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

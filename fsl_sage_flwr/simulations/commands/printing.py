@@ -1,0 +1,13 @@
+"""How commands print."""
+
+from rich.console import Console
+
+
+def wide(console: Console) -> Console:
+    """Return a console for a table: a pipe has no width, so no column is cut off there."""
+    return console if console.is_terminal else Console(width=200)
+
+
+def say(console: Console, text: str, end: str = "\n") -> None:
+    """Print text unchanged, without colours and without breaking lines."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True, end=end)
