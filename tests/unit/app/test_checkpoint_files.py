@@ -16,6 +16,7 @@ from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import FslSage, SplitFedV1, SplitStrategy
 
 from ...memory_grid import MemoryGrid
+from ...rows import rows
 from ...runs import assert_same
 from ...tasks import CLIENTS, client_of, small_app, small_batches, small_task
 
@@ -33,7 +34,7 @@ def split_fed(**changes: float) -> SplitFedV1:
     return SplitFedV1(small_task(), **changes)
 
 
-both = pytest.mark.parametrize("make", [fsl_sage, split_fed])
+both = rows("make", [fsl_sage, split_fed], lambda make: make is fsl_sage)
 
 
 def trained(make: Make, directory: Path, rounds: int, **changes: float) -> ArrayRecord:
