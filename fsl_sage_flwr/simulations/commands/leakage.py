@@ -18,9 +18,6 @@ from ..settings import read_words, resolve
 
 def leakage_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Measure, print a table and draw a picture."""
-    # Imported here, because matplotlib takes a second to import and other commands do not need it.
-    from ..leakage.picture import draw
-
     directories = [word for word in options.words if "=" not in word]
     words = [word for word in options.words if "=" in word]
     config, weights, source = _chosen(directories, words, options.preset)
@@ -30,6 +27,9 @@ def leakage_command(options: argparse.Namespace, console: Console, errors: Conso
         raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
     with console.status("measuring …"):
         found = measure(config, weights, Effort(options.steps, options.images, options.samples))
+    # Only now: matplotlib takes a second to import, which a refusal does not need.
+    from ..leakage.picture import draw
+
     title = f"{config.model} cut before {found.cut}, {Path(config.dataset).name}, {source}"
     treatment = _treatment(config)
     try:
