@@ -67,7 +67,9 @@ def _naming_the_run(path: Path) -> Iterator[None]:
     try:
         yield
     except DirectoryInUseError as error:
-        raise ConfigError(f"run-name = {path.name!r}: {error}") from error
+        raise ConfigError(
+            f"run-name = {path.name!r}: {error}, or choose another run-name"
+        ) from error
 
 
 def _directory(config: RunConfig) -> Path:

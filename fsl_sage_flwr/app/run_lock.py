@@ -96,7 +96,7 @@ def _looking(path: Path) -> Iterator[None]:
     except Timeout as error:
         raise DirectoryInUseError(
             f"{path / FOLDER} has been locked for {LOOK_AT_MOST:g} s; perhaps a process that "
-            "uses it is suspended: end it, or choose another directory"
+            "uses it is suspended: end it"
         ) from error
     with looking:
         yield
@@ -110,8 +110,7 @@ def _lock(path: Path, role: str) -> AbstractContextManager[object]:
         holder = _holder(path, role)
     raise DirectoryInUseError(
         f"another run is at work in {path}: process {holder.get('process')} on "
-        f"{holder.get('host')}, since {holder.get('since')}; wait for its end, or choose "
-        "another directory"
+        f"{holder.get('host')}, since {holder.get('since')}; wait for its end"
     )
 
 
