@@ -83,7 +83,7 @@ class SuperLink:
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT
-        while not _is_open(port):
+        while not _listens(self._process.pid, port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 log_end = self.log.read_text(errors="replace")[-2000:]
                 self._stop()
@@ -204,6 +204,16 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _listens(pid: int, port: int) -> bool:
+    """Whether it is this process, or one that it started, that listens at a port.
+
+    Another SuperLink may have taken the port since it was free, and would get our run.
+    """
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            for connection in each.net_connections(kind="tcp"):
+                listening = connection.status == psutil.CONN_LISTEN
+                if listening and connection.laddr.port == port:
+                    return True
+    return False
