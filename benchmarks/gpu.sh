@@ -3,9 +3,8 @@
 #
 #     pip install -e ".[dev]" && benchmarks/gpu.sh CIFAR10_DIRECTORY [OUT_DIRECTORY]
 #
-# Takes about an hour on one H100 for the first five parts (an estimate: nobody has run it yet), and
-# the published comparison several hours more; each part writes a file of its own to OUT_DIRECTORY,
-# and a part whose file is there is skipped, so that it can be run again.
+# Nobody has run it yet. Each part writes a file of its own to OUT_DIRECTORY, and a part whose file is
+# there is skipped, so that it can be run again.
 set -euo pipefail
 data="$(realpath "${1:?give a directory with CIFAR-10 (images and labels in parquet files)}")"
 out="$(realpath -m "${2:-gpu-figures}")"

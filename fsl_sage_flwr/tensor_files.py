@@ -18,7 +18,7 @@ from threading import RLock
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 SUFFIX = ".safetensors"
@@ -66,8 +66,8 @@ class TensorFile(Mapping[str, Tensor]):
 
     def load(self) -> dict[str, Tensor]:
         """Return all of it; changing a tensor does not change the file."""
-        tensors = load_file(self.path)
-        return {name: tensors[name] for name in self}
+        with safe_open(self.path, "pt") as file:
+            return {name: file.get_tensor(name) for name in json.loads(file.metadata()[_ORDER])}
 
     def problem(self) -> str | None:
         """Return what is wrong with the file: missing, or not whole; None when it is fine."""
@@ -185,6 +185,11 @@ def files_in(value: Any) -> list[TensorFile]:
     found = list[TensorFile]()
     map_files(value, found.append)
     return found
+
+
+def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return tensors by longer names; :func:`with_prefix` takes them out again."""
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

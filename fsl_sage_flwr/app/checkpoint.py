@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..tensor_files import TensorFile, files_in
-from .results import FILE, UNREADABLE, RunDirectory, tensors_of
+from ..tensor_files import files_in
+from .results import UNREADABLE, RunDirectory, tensors_of, with_files
 
 # Of what a checkpoint has; 2: clients' tensors in files beside it.
 FORMAT = 2
@@ -45,25 +45,14 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
             f"resume = {str(file)!r}: it was written by an earlier version of this package, and "
             "this one cannot read it; train anew, or resume with that version"
         )
-    whole: dict[str, Any] = _with_files(saved, tensors_of(file))
-    broken = next((each.problem() for each in files_in(whole) if each.problem()), None)
+    whole: dict[str, Any] = with_files(saved, tensors_of(file))
+    broken = next(filter(None, (each.problem() for each in files_in(whole))), None)
     if broken is not None:
         raise CheckpointError(
             f"resume = {str(file)!r}: a file that it names cannot be read ({broken}); copy a "
             f"checkpoint together with its folder {tensors_of(file).name}, or give another"
         )
     return whole
-
-
-def _with_files(value: Any, folder: Path) -> Any:
-    """Return nested values with the files that they name."""
-    if isinstance(value, list):
-        return [_with_files(inner, folder) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    if set(value) == {FILE}:
-        return TensorFile(folder / Path(value[FILE]).name)
-    return {key: _with_files(inner, folder) for key, inner in value.items()}
 
 
 def refuse_other_settings(

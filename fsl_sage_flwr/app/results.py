@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
-from ..tensor_files import TensorFile, TensorFolder, map_files
+from ..tensor_files import TensorFile, TensorFolder, files_in, map_files
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -67,15 +67,18 @@ def names_in(checkpoint: Path) -> set[str]:
         content = torch.load(checkpoint, weights_only=True, mmap=True)
     except UNREADABLE:
         return set()
-    return set(_names(content))
+    return {file.path.name for file in files_in(with_files(content, tensors_of(checkpoint)))}
 
 
-def _names(value: Any) -> Iterator[str]:
-    if isinstance(value, dict) and set(value) == {FILE}:
-        yield Path(value[FILE]).name
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _names(inner)
+def with_files(value: Any, folder: Path) -> Any:
+    """Return what :meth:`RunDirectory.write_checkpoint` was given: files, where it named them."""
+    if isinstance(value, list):
+        return [with_files(inner, folder) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {FILE}:
+        return TensorFile(folder / Path(value[FILE]).name)
+    return {key: with_files(inner, folder) for key, inner in value.items()}
 
 
 class RunDirectory:

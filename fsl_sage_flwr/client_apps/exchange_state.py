@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from ..splitting import copied, flatten_state, load_trained_state, restore_state, trained_state
+from ..tensor_files import prefixed, with_prefix
 from .client_state import ClientState
 
 # A graph holds a batch's activations, and an actor of a simulation serves every node in turn.
 LARGEST_LIVE = 256 * 1024**2
 FILE = "exchange"
+_HALF, _OPTIMIZER = "half.", "optimizer."
 
 
 @dataclass
@@ -58,8 +60,8 @@ class Forward:
     def save(self, state: ClientState, version: int) -> None:
         """Write what it takes to repeat the pass that comes next."""
         totals = [float(self.examples), float(self.lost), self.seconds]
-        tensors = {f"half.{name}": t for name, t in trained_state(self.half).items()}
-        tensors |= {f"optimizer.{k}": tensor for k, tensor in flatten_state(self.optimizer).items()}
+        tensors = prefixed(trained_state(self.half), _HALF)
+        tensors |= prefixed(flatten_state(self.optimizer), _OPTIMIZER)
         tensors["totals"] = torch.tensor(totals, dtype=torch.float64)
         state.save_file(FILE, tensors, version)
 
@@ -70,12 +72,8 @@ class Forward:
             return False
         examples, lost, self.seconds = tensors.pop("totals").tolist()
         self.examples, self.lost = int(examples), bool(lost)
-        parts: dict[str, dict[str, Tensor]] = {"half": {}, "optimizer": {}}
-        for key, tensor in tensors.items():
-            part, _, name = key.partition(".")
-            parts[part][name] = tensor
-        load_trained_state(self.half, parts["half"])
-        restore_state(self.optimizer, parts["optimizer"])
+        load_trained_state(self.half, with_prefix(tensors, _HALF))
+        restore_state(self.optimizer, with_prefix(tensors, _OPTIMIZER))
         return True
 
     @contextmanager

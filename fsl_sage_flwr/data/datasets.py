@@ -203,7 +203,6 @@ def _id_column(table: datasets.Dataset, entry: DatasetEntry) -> str:
 
 
 def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
-
     values = np.asarray(table.with_format("numpy")[column])
     if not np.issubdtype(values.dtype, np.integer):
         raise DatasetError(

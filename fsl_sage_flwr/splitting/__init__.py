@@ -2,7 +2,7 @@
 
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
-from .copying import copied, copied_with
+from .copying import copied
 from .cuts import Cut, Workload, choose_cut, cut_of, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
@@ -48,7 +48,6 @@ __all__ = [
     "clip_samples",
     "compare_gradients",
     "copied",
-    "copied_with",
     "cut_of",
     "estimated_gradients",
     "estimated_step",

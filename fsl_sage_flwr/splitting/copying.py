@@ -3,7 +3,6 @@
 import copy
 from typing import TypeVar
 
-import torch
 from torch import nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -16,13 +15,6 @@ def copied(module: ModuleT) -> ModuleT:
     may initialise the copy anew, or load other frozen values into it.
     """
     return copy.deepcopy(module, _frozen(module))
-
-
-def copied_with(
-    module: ModuleT, optimizer: torch.optim.Optimizer
-) -> tuple[ModuleT, torch.optim.Optimizer]:
-    """Copy a module as :func:`copied` does, and the optimizer of its parameters with it."""
-    return copy.deepcopy((module, optimizer), _frozen(module))
 
 
 def _frozen(module: nn.Module) -> dict[int, nn.Parameter]:

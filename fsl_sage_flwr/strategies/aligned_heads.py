@@ -13,7 +13,7 @@ from ..schedules import set_rate
 from ..seeding import derive_seed
 from ..splitting import AlignmentRecipe, copied, flatten_state, restore_state
 from ..task import SplitTask
-from ..tensor_files import TensorFile, with_prefix
+from ..tensor_files import TensorFile, prefixed, with_prefix
 from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet, kept_of
 from .part import Part
@@ -232,9 +232,9 @@ class AlignedHeads(Part):
     def _written(
         self, head: nn.Module, optimizer: torch.optim.Optimizer | None = None
     ) -> TensorFile:
-        weights = {f"{_HEAD}{name}": t for name, t in self._task.weights_of(head).items()}
-        state = {} if optimizer is None else flatten_state(optimizer)
-        return self.files.write({**weights, **{f"{_OPTIMIZER}{k}": t for k, t in state.items()}})
+        weights = prefixed(self._task.weights_of(head), _HEAD)
+        state = {} if optimizer is None else prefixed(flatten_state(optimizer), _OPTIMIZER)
+        return self.files.write({**weights, **state})
 
 
 def _samples_in(file: TensorFile) -> AlignmentSet:

@@ -20,7 +20,7 @@ from ..splitting import (
     trained_state,
 )
 from ..task import SplitTask
-from ..tensor_files import TensorFile, with_prefix
+from ..tensor_files import TensorFile, prefixed, with_prefix
 from .averaging import average
 from .part import Part
 from .round import Round
@@ -271,6 +271,5 @@ class ServerHalfPerClient(ServerHalf):
 
 
 def _written(half: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    weights = {f"{_HALF}{name}": tensor for name, tensor in trained_state(half).items()}
-    state = flatten_state(optimizer).items()
-    return {**weights, **{f"{_OPTIMIZER}{name}": tensor for name, tensor in state}}
+    weights = prefixed(trained_state(half), _HALF)
+    return {**weights, **prefixed(flatten_state(optimizer), _OPTIMIZER)}

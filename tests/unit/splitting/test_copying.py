@@ -3,7 +3,7 @@ import copy
 import torch
 from torch import nn
 
-from fsl_sage_flwr.splitting import build_auxiliary, copied, copied_with, split, trained_state
+from fsl_sage_flwr.splitting import build_auxiliary, copied, split, trained_state
 
 
 def partly_frozen() -> nn.Module:
@@ -27,9 +27,10 @@ def test_a_copy_shares_what_is_frozen_and_owns_the_rest() -> None:
         assert (parameter is own) is not own.requires_grad
 
 
-def test_an_optimizer_goes_with_its_copy() -> None:
+def test_an_optimizer_of_a_copy_steps_on_it_alone() -> None:
     model = partly_frozen()
-    other, optimizer = copied_with(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    other = copied(model)
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
     other(torch.randn(2, 6)).sum().backward()
     before = copy.deepcopy(model.state_dict())
     optimizer.step()
