@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from .commands import history_of, run_directory, summary_of
-from .compose import LINK, Composed
+from .compose import LINK, SERVICES, Composed
 from .deployment import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+NODES = [name for name in SERVICES if name.startswith("supernode")]
 
 
 def rounds(results: Path) -> int:
@@ -17,13 +20,19 @@ def rounds(results: Path) -> int:
 
 
 def test_a_run_outlives_its_superlink_which_has_a_database(tmp_path: Path) -> None:
-    """The ServerApp is another container's: it asks again until the SuperLink is back."""
+    """The ServerApp is another container's: it asks again until the SuperLink is back.
+
+    Killed while clients are at work. While the ServerApp sends, Flower's push session is lost with
+    the SuperLink, and the run ends with an ``ObjectPushError``: `docs/deployment.md` says so.
+    """
     results = tmp_path / "results"
     with Composed(tmp_path) as deployment:
         run = deployment.run(
             algorithm="cse_fsl", batch_size=180, num_server_rounds=3, results_dir=str(results)
         )
         wait_for("a round", lambda: rounds(results) >= 1)
+        second = "Received successfully"  # who they are is asked first, then round 1
+        wait_for("round 2 at the nodes", lambda: deployment.logs().count(second) >= 3 * len(NODES))
         deployment.kill(deployment.services[LINK])
         assert rounds(results) < 3
         deployment.start_service(LINK)
