@@ -39,14 +39,14 @@ def _ready() -> int | Callable[[], int]:
 
     All that takes time is imported here, where Ctrl-C is caught.
     """
-    from .command_line import parser, unknown_key
+    from .command_line import absent_directory, parser, unknown_key
     from .command_line.completion import complete_if_asked
 
     made = parser()
     complete_if_asked(made)
     options = made.parse_args()
     missing = [name for name in NEEDED if find_spec(name) is None]
-    problem = unknown_key(options)
+    problem = unknown_key(options) or absent_directory(options)
     if missing:
         problem = (
             f"the command needs {', '.join(missing)}, not installed here; "

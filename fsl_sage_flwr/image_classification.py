@@ -1,6 +1,7 @@
 """Image classification as a kind of task: a model of the catalogue on a dataset of images."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,21 +108,30 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
 
 def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
     """Look whether dataset, partition and cut can be used; a dataset on the hub is not fetched."""
-    shape, classes = (3, 32, 32), 10
+    named = settings.cut not in ("", "auto")
+    if named:  # before the data, which take a second or more to read
+        with suppress(_NotBuiltError):
+            full_name(_built(settings.model, (3, 32, 32), 10), settings.cut)
     if is_here(settings.dataset):
         train, _ = load_images(settings.dataset)
-        shape, classes = train.image_shape, train.num_classes
         FederatedImages(train, settings.distribution, settings.device).rows(0, clients)
-    if settings.cut not in ("", "auto"):
-        with torch.random.fork_rng(devices=[]):
-            try:
-                model = build_model(settings.model, shape, classes)
-            except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-                raise SplitError(
-                    f"model = {settings.model!r} cannot be built for {classes} classes and images "
-                    f"{shape}: {' '.join(str(error).split())[:200]}"
-                ) from error
-        full_name(model, settings.cut)
+        if named:
+            full_name(_built(settings.model, train.image_shape, train.num_classes), settings.cut)
+
+
+class _NotBuiltError(SplitError):
+    """The model does not suit the images."""
+
+
+def _built(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return build_model(name, shape, classes)
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise _NotBuiltError(
+                f"model = {name!r} cannot be built for {classes} classes and images "
+                f"{shape}: {' '.join(str(error).split())[:200]}"
+            ) from error
 
 
 def test_batches(settings: TaskSettings, options: ImageOptions) -> TestBatches:

@@ -22,7 +22,8 @@ class ModelEntry:
     Attributes
     ----------
     build : callable
-        Makes the model from an image's shape ``(C, H, W)`` and the number of classes.
+        Makes the model from an image's shape ``(C, H, W)`` and the number of classes, on which
+        the names of its submodules do not depend.
     cut : str
         First submodule of the server half, unless the user names another.
     auxiliary : {"auto", "linear"} or callable

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ...app.assembly import check_task
 from ...app.config import ConfigError, RunConfig
 from ...app.results import RunDirectory
 from ..images_only import refuse_other_tasks
@@ -22,6 +23,7 @@ def leakage_command(options: argparse.Namespace, console: Console, errors: Conso
     words = [word for word in options.words if "=" in word]
     config, weights, source = _chosen(directories, words, options.preset)
     refuse_other_tasks(config, "leakage")
+    check_task(config, clients=1)
     path = options.out or Path(f"leakage-{config.model}.png")
     if not path.parent.is_dir():
         raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")

@@ -12,7 +12,7 @@ import pytest
 import fsl_sage_flwr
 from fsl_sage_flwr import public
 from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
-from fsl_sage_flwr.command_line import parser, unknown_key
+from fsl_sage_flwr.command_line import absent_directory, parser, unknown_key
 from fsl_sage_flwr.command_line.arguments.comparison import COUNTS, SPREADS
 from fsl_sage_flwr.command_line.arguments.plot import KIND_NAMES
 from fsl_sage_flwr.extensions import IMPORTS
@@ -160,3 +160,18 @@ def test_a_wrong_key_is_known_before_torch_unless_a_module_may_declare_it(
 )
 def test_right_keys_are_not_answered(words: list[str]) -> None:
     assert unknown_key(parser().parse_args(words)) is None
+
+
+@pytest.mark.parametrize("words", [["results"], ["runs"], ["watch"], ["plot"], ["report"]])
+def test_a_directory_that_is_not_there_is_answered_before_anything_is_imported(words, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for path, says in ((tmp_path / "none", "does not exist"), (file, "is not a directory")):
+        said = absent_directory(parser().parse_args([*words, str(path)]))
+        assert said == f"'{path}' {says}; name a directory of results"
+    assert absent_directory(parser().parse_args([*words, str(tmp_path)])) is None
+
+
+def test_either_run_of_a_comparison_may_be_the_one_that_is_not_there(tmp_path):
+    words = ["compare", str(tmp_path), str(tmp_path / "none")]
+    assert absent_directory(parser().parse_args(words)).startswith(f"'{tmp_path / 'none'}' does")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fsl_sage_flwr import image_classification
 from fsl_sage_flwr.app.checkpoint import FORMAT
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import RunDirectory
@@ -71,6 +72,16 @@ def test_a_run_that_cannot_work_is_refused(
 def test_a_run_that_can_work_is_not(tmp_path: Path) -> None:
     refuse_what_cannot_work(config(tmp_path, cut="classifier"), Federation())
     assert not (tmp_path / "results").exists()
+
+
+def test_a_wrong_cut_is_refused_before_the_data_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image_classification, "load_images", lambda name: pytest.fail("read"))
+    with pytest.raises(ConfigError, match="cut 'layer9' is not a submodule"):
+        refuse_what_cannot_work(config(tmp_path, cut="layer9"), Federation())
+    assert main(["leakage", "cut=layer9"]) == 2
+    assert "cut 'layer9' is not a submodule" in capsys.readouterr().err
 
 
 def test_a_language_models_cut_must_be_before_one_of_its_blocks(tmp_path: Path) -> None:
