@@ -54,7 +54,7 @@ class Exchanges:
             return {}
         replies = self._round.ask({client: self._question(client) for client in self._active})
         for client in set(self._active) - set(replies):
-            self._drop(client)
+            self.drop(client)
         self._promised = {client: reply.batches for client, reply in replies.items()}
         sent = (self.number + 1) * self._width
         self._active = [client for client, reply in replies.items() if sent < reply.batches]
@@ -66,7 +66,7 @@ class Exchanges:
         for client in list(self._active):
             if self._round.seconds_of(client) - self._waited_before[client] > timeout:
                 self._round.leave_out(client, f"its exchanges took longer than {timeout:g} s")
-                self._drop(client)
+                self.drop(client)
 
     def answer(self, client: int, gradients: Gradients) -> None:
         """Give a client the gradients of what it sent; they go down with the next message."""
@@ -125,7 +125,8 @@ class Exchanges:
             gradients=self._gradients.get(client, ()),
         )
 
-    def _drop(self, client: int) -> None:
+    def drop(self, client: int) -> None:
+        """Ask a client that is left out nothing more."""
         self.left.remove(client)
         if client in self._active:
             self._active.remove(client)

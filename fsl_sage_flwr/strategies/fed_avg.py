@@ -1,10 +1,10 @@
 """FedAvg of the whole model: the baseline that splits nothing."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Unpack
 
 from flwr.app import ArrayRecord, Message
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..client_apps.fed_avg import HANDLERS, TRAIN
 from ..messages import (
@@ -87,9 +87,9 @@ class FullModelFedAvg(SplitStrategy):
             if reply.train_loss is not None
         ]
 
-    def averaged_weights(self) -> Mapping[str, Tensor]:
-        """Return the weights of the whole model."""
-        return self.task.weights_of_both()
+    def trained_halves(self) -> Sequence[nn.Module]:
+        """Return both: the whole model."""
+        return [self.task.model.client, self.task.model.server]
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
         """Evaluate an average of whole models on the server."""

@@ -113,7 +113,8 @@ class FslSage(SplitStrategy):
 
     def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Step the server half on the upload, and keep it for alignment."""
-        self.server.step_on_upload(round_, client, reply)
+        if not self.server.step_on_upload(round_, client, reply):
+            return
         if reply.smashed is not None:
             self.heads.keep(round_, client, reply.smashed, round_.asked)
         if self._shared is not None:
@@ -135,12 +136,15 @@ class FslSage(SplitStrategy):
         request = WeightsRequest(round=round_.number, weights=round_.client_half)
         probe = Question(PROBE, request, SmashedReply, Expected(smashed=round_.smashed))
         answers = round_.ask(dict.fromkeys(clients, probe))
-        for client, answer in answers.items():
-            self.server.step(round_, client, answer.smashed, purpose="probe")
-        for client, answer in answers.items():
+        good = {
+            client: answer
+            for client, answer in answers.items()
+            if self.server.step(round_, client, answer.smashed, purpose="probe")
+        }
+        for client, answer in good.items():
             self.heads.begin(client)
-            self.heads.keep(round_, client, answer.smashed, answers)
-        return set(answers)
+            self.heads.keep(round_, client, answer.smashed, good)
+        return set(good)
 
     def _question(self, round_: Round, client: int, probed: bool) -> Question[TrainReply]:
         request = TrainRequest(

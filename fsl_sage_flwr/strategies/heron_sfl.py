@@ -84,8 +84,8 @@ class HeronSfl(SplitStrategy):
 
     def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Step the server half on the upload, and keep the head."""
-        self.server.step_on_upload(round_, client, reply)
-        self.head.keep(client, reply)
+        if self.server.step_on_upload(round_, client, reply):
+            self.head.keep(client, reply)
 
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Average the heads."""

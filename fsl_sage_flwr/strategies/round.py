@@ -159,6 +159,7 @@ class Round:
         self._sender: dict[str, int] = {}
         self._weights: dict[int, float] = {}
         self._updates: dict[int, tuple[int, float]] = {}
+        self._not_finite: set[int] = set()
 
     # What a strategy reads --------------------------------------------------------------
 
@@ -288,6 +289,26 @@ class Round:
         self.failures[client] = reason
         log.warning("round %d: client %d is left out: %s", self.number + 1, client, reason)
 
+    def leave_out_as_not_finite(self, client: int, problem: str) -> None:
+        """Leave a client out whose work gave, or would leave, values that are not finite."""
+        self._not_finite.add(client)
+        self.leave_out(client, f"not finite: {problem}")
+
+    def refuse_if_diverged(self) -> None:
+        """End the run when no client's work was finite: it is not theirs that is wrong.
+
+        Raises
+        ------
+        DivergedError
+            Every client of the round was left out as not finite.
+        """
+        if self.clients and self._not_finite == set(self.clients):
+            raise DivergedError(
+                f"round {self.number + 1} gave no finite value for any of its clients "
+                f"(client {self.clients[0]}: {self.failures[self.clients[0]]}); this round is "
+                "undone. Lower server-learning-rate or learning-rate"
+            )
+
     def has_enough(self) -> bool:
         """Tell whether so many replies to the last messages are good that nobody is waited for."""
         return self._are_enough(len(self._sender), len(self._asked))
@@ -357,22 +378,6 @@ class Round:
         began = time.perf_counter()
         yield
         self.summary.server_seconds += time.perf_counter() - began
-
-    def note_loss(self, client: int, loss: float, samples: int) -> None:
-        """Note the loss of a step of the server half.
-
-        Raises
-        ------
-        DivergedError
-            It is not finite; the strategy undoes the round.
-        """
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the server half's loss is {loss} in round {self.number + 1}, on a batch of "
-                f"client {client}; this round is undone. Lower server-learning-rate or "
-                "learning-rate, or look at that client in clients.csv"
-            )
-        self.losses.append(StepLoss(client, loss, samples))
 
     def client_rows(self) -> list[ClientRound]:
         """Return what each client did, by partition id; it grows with an evaluation."""

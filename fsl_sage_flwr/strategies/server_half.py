@@ -1,6 +1,7 @@
 """Who owns the server half: one for all clients, or one for each client."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from ..tensor_files import TensorFile, prefixed, with_prefix
 from .averaging import average
 from .part import Part
 from .round import Round
+from .round_summary import StepLoss
+from .soundness import Soundness
 
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
@@ -45,6 +48,7 @@ class ServerHalf(Part, ABC):
 
     def __init__(self, task: SplitTask) -> None:
         self.task = task
+        self.sound = Soundness(task)
 
     @abstractmethod
     def half_of(self, client: int) -> Half:
@@ -59,8 +63,11 @@ class ServerHalf(Part, ABC):
         purpose: str = "server",
         start: float = 0.0,
         length: float = 0.0,
-    ) -> None:
-        """Step on each of a client's uploaded batches.
+    ) -> bool:
+        """Step on each of a client's uploaded batches, on all or on none.
+
+        When a loss, or what the steps leave, is not finite, they are undone and the client is
+        left out of the round.
 
         Parameters
         ----------
@@ -74,8 +81,14 @@ class ServerHalf(Part, ABC):
             Of the seed: two uploads of one client in a round draw differently.
         start, length : float
             Where in the round the learning rate is, and how much of the round it passes.
+
+        Returns
+        -------
+        bool
+            Whether the client is still in the round.
         """
         half, optimizer = self.half_of(client)
+        before, losses, problem = self.snapshot(), [], None
         with round_.server_time():
             self.task.reseed(purpose, round_.number, client)
             for k, (tensors, labels) in enumerate(batches):
@@ -89,14 +102,25 @@ class ServerHalf(Part, ABC):
                     self.task.objective,
                     self.task.autocast,
                 )
-                round_.note_loss(client, loss, self.task.objective.count(labels))
+                problem = _problem_with_loss(loss)
+                if problem is not None:
+                    break
+                losses.append(StepLoss(client, loss, self.task.objective.count(labels)))
+            problem = problem or self.sound.problem_with_server_half(half, optimizer)
+        if problem is None:
+            round_.losses.extend(losses)
+            return True
+        self.restore(before)
+        round_.leave_out_as_not_finite(client, problem)
+        return False
 
-    def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
+    def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> bool:
         """Step on what a client uploaded with its reply, in its part of the round."""
-        if reply.smashed is not None:
-            place, share = round_.asked.index(client), 1 / len(round_.asked)
-            start = place / len(round_.asked)
-            self.step(round_, client, reply.smashed, start=start, length=share)
+        if reply.smashed is None:
+            return True
+        place, share = round_.asked.index(client), 1 / len(round_.asked)
+        start = place / len(round_.asked)
+        return self.step(round_, client, reply.smashed, start=start, length=share)
 
     def answer(
         self,
@@ -106,8 +130,11 @@ class ServerHalf(Part, ABC):
         *,
         exchange: int,
         progress: Sequence[float],
-    ) -> Gradients:
+    ) -> Gradients | None:
         """Step on the batches of one exchange; return the gradients that answer them.
+
+        When a loss, or what a step leaves, is not finite, the client is left out of the round;
+        the steps are not undone.
 
         Parameters
         ----------
@@ -124,9 +151,9 @@ class ServerHalf(Part, ABC):
 
         Returns
         -------
-        tuple of Tensor
+        tuple of Tensor or None
             Of each batch's mean loss with respect to the floating-point smashed tensors,
-            batches one after the other, on the CPU.
+            batches one after the other, on the CPU. None when the client is left out.
         """
         half, optimizer = self.half_of(client)
         answers = []
@@ -142,7 +169,13 @@ class ServerHalf(Part, ABC):
                     self.task.objective,
                     self.task.autocast,
                 )
-                round_.note_loss(client, loss, self.task.objective.count(labels))
+                problem = _problem_with_loss(loss) or self.sound.problem_with_server_half(
+                    half, optimizer
+                )
+                if problem is not None:
+                    round_.leave_out_as_not_finite(client, problem)
+                    return None
+                round_.losses.append(StepLoss(client, loss, self.task.objective.count(labels)))
                 answers.append(gradients)
         return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
 
@@ -268,6 +301,10 @@ class ServerHalfPerClient(ServerHalf):
         if self._keep:
             self._optimizers[client] = self.files.write(state)
         return weights
+
+
+def _problem_with_loss(loss: float) -> str | None:
+    return None if math.isfinite(loss) else f"the server half's loss is {loss} on a batch of it"
 
 
 def _written(half: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -71,7 +71,10 @@ class SplitFedV1(SplitStrategy):
                     exchange=exchanges.number,
                     progress=exchanges.progress(reply),
                 )
-                exchanges.answer(client, gradients)
+                if gradients is None:
+                    exchanges.drop(client)
+                else:
+                    exchanges.answer(client, gradients)
         return exchanges.flushes()
 
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:

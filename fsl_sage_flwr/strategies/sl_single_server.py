@@ -107,6 +107,9 @@ class SplitFedV2(SplitStrategy):
                         exchange=exchanges.number,
                         progress=exchanges.progress(reply, start, length),
                     )
+                    if gradients is None:
+                        exchanges.drop(client)
+                        break
                     exchanges.answer(client, gradients)
                 exchanges.leave_out_the_slow()
                 if not stepped <= set(exchanges.left):

@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..messages import (
     CLIENT_HALF,
@@ -39,6 +39,7 @@ from .part import Part
 from .roster import Roster
 from .round import Questions, Round, RoundSettings
 from .round_summary import RoundSummary
+from .soundness import Soundness
 from .split_grid import SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -153,6 +154,7 @@ class SplitStrategy(FedAvg):
         self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
         self.roster = Roster()
+        self._sound = Soundness(task)
         self.rounds_done = 0
         self._first_round = 0
         self._failed_rounds = 0
@@ -177,14 +179,24 @@ class SplitStrategy(FedAvg):
         """
 
     def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Take a client's reply, in its turn: train the server half on it."""
+        """Take a client's reply, in its turn: train the server half on it.
+
+        A client that is left out here (``round_.leave_out``) is not in the average either.
+        """
 
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Keep what is needed of the replies of a round that counts."""
 
+    def trained_halves(self) -> Sequence[nn.Module]:
+        """Return the halves that clients train and Flower averages: the client half."""
+        return [self.task.model.client]
+
     def averaged_weights(self) -> Mapping[str, Tensor]:
-        """Return the current weights that clients train and Flower averages: the client half."""
-        return self.task.weights_of(self.task.model.client)
+        """Return the current weights that clients train and Flower averages."""
+        found: dict[str, Tensor] = {}
+        for half in self.trained_halves():
+            found |= self.task.weights_of(half)
+        return found
 
     @property
     def auxiliary_parameters(self) -> int:
@@ -302,7 +314,7 @@ class SplitStrategy(FedAvg):
         log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
         with self._undone_on_failure(round_):
             questions = self.begin(round_)
-        messages = round_.send(questions, lambda client, reply: self.serve(round_, client, reply))
+        messages = round_.send(questions, lambda client, reply: self._serve(round_, client, reply))
         return self._undone_if_unsent(round_, messages)
 
     def aggregate_train(
@@ -326,6 +338,7 @@ class SplitStrategy(FedAvg):
             raise RuntimeError("aggregate_train was called without a round; call configure_train")
         with self._undone_on_failure(round_):
             answers = round_.finish_replies()
+            round_.refuse_if_diverged()
         counted = round_.counted({r.metadata.reply_to_message_id: r for r in replies})
         wanted = max(1, self.min_train_nodes)
         if len(counted) < wanted:
@@ -412,6 +425,20 @@ class SplitStrategy(FedAvg):
             client_half_like=self._client_half_like,
             fraction_reply=self.fraction_reply,
         )
+
+    def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:
+        """Serve a reply, unless what its client has trained gives no finite values."""
+        parts: list[tuple[nn.Module, Mapping[str, Tensor]]] = []
+        for half in self.trained_halves():
+            names = self.task.weights_of(half)
+            parts.append((half, {name: reply.client_half[name] for name in names}))
+        if reply.auxiliary is not None:
+            parts.append((self.task.head, reply.auxiliary))
+        problem = self._sound.problem_with_trained(parts)
+        if problem is None:
+            self.serve(round_, client, reply)
+        else:
+            round_.leave_out_as_not_finite(client, problem)
 
     def _receive(self, request: Message, reply: Message) -> None:
         """Take a reply as it arrives."""

@@ -45,7 +45,9 @@ class Turns(Generic[Reply]):
         while self._queue:
             client = self._queue[0]
             if client in self._arrived:
-                self.served[client] = self._serve(client, self._arrived.pop(client))
+                kept = self._serve(client, self._arrived.pop(client))
+                if client not in lost:  # its work may have been refused
+                    self.served[client] = kept
             elif client not in lost:
                 return
             self._queue.pop(0)

@@ -95,6 +95,17 @@ def with_nan(reply: Message) -> Message:
     return reply
 
 
+def with_huge(record: str, value: float) -> Callable[[Message], Message]:
+    def change(reply: Message) -> Message:
+        arrays = reply.content.array_records[record].to_torch_state_dict()
+        huge = {n: torch.full_like(t, value) if t.is_floating_point() else t
+                for n, t in arrays.items()}  # fmt: skip
+        reply.content[record] = ArrayRecord(huge)
+        return reply
+
+    return change
+
+
 def cut_short(reply: Message) -> Message:
     """Cut a code short: what is left is none."""
     record = reply.content.array_records["arrays"]
@@ -137,11 +148,17 @@ ANY_REPLY = {
     "another round": (of_another_round, "reply of round 77"),
     "empty": (empty, "is missing"),
 }
-AVERAGED_REPLY = {"NaN": (with_nan, "NaN or infinite"), **ANY_REPLY}
+AVERAGED_REPLY = {
+    "NaN": (with_nan, "NaN or infinite"),
+    "huge weights": (with_huge("arrays", 1e38), "not finite: the weights that it sent"),
+    **ANY_REPLY,
+}
 UPLOAD = {
     "missing record": (without_smashed, "record 'smashed' is missing"),
     "label out of range": (with_bad_label, "valid are 0 to 2"),
     "wrong shape": (with_other_shape, "expected torch.float32"),
+    "infinite loss": (with_huge("smashed", 3e38), "not finite: the server half's loss is"),
+    "infinite step": (with_huge("smashed", 1e25), "not finite: after its batches the server half"),
 }
 EXCHANGE = "query.split_fed_exchange"
 # Which replies a strategy has, by message type, and how they go bad.
