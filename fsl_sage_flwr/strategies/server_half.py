@@ -27,6 +27,7 @@ from .part import Part
 from .round import Round
 from .round_summary import StepLoss
 from .soundness import Soundness
+from .undo_copy import UndoCopy
 
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
@@ -38,7 +39,7 @@ _HALF, _OPTIMIZER = "half.", "optimizer."
 
 
 class ServerHalf(Part, ABC):
-    """The server half, its optimizer, and the two things that are done with them.
+    """The server half, its optimizer, and what is done with them.
 
     Parameters
     ----------
@@ -53,74 +54,6 @@ class ServerHalf(Part, ABC):
     @abstractmethod
     def half_of(self, client: int) -> Half:
         """Return the half, and its optimizer, that a client's batches are trained with."""
-
-    def step(
-        self,
-        round_: Round,
-        client: int,
-        batches: SmashedBatches,
-        *,
-        purpose: str = "server",
-        start: float = 0.0,
-        length: float = 0.0,
-    ) -> bool:
-        """Step on each of a client's uploaded batches, on all or on none.
-
-        When a loss, or what the steps leave, is not finite, they are undone and the client is
-        left out of the round.
-
-        Parameters
-        ----------
-        round_ : Round
-            Notes losses and time.
-        client : int
-            Partition id.
-        batches : SmashedBatches
-            What it uploaded.
-        purpose : str
-            Of the seed: two uploads of one client in a round draw differently.
-        start, length : float
-            Where in the round the learning rate is, and how much of the round it passes.
-
-        Returns
-        -------
-        bool
-            Whether the client is still in the round.
-        """
-        half, optimizer = self.half_of(client)
-        before, losses, problem = self.snapshot(), [], None
-        with round_.server_time():
-            self.task.reseed(purpose, round_.number, client)
-            for k, (tensors, labels) in enumerate(batches):
-                progress = round_.number + start + length * k / len(batches.batch_sizes)
-                set_rate(optimizer, self.task.server_schedule, progress)
-                loss = server_step(
-                    half,
-                    optimizer,
-                    self.task.to_device(tensors),
-                    labels.to(self.task.device),
-                    self.task.objective,
-                    self.task.autocast,
-                )
-                problem = _problem_with_loss(loss)
-                if problem is not None:
-                    break
-                losses.append(StepLoss(client, loss, self.task.objective.count(labels)))
-            problem = problem or self.sound.problem_with_server_half(half, optimizer)
-        if problem is None:
-            round_.losses.extend(losses)
-            return True
-        self.restore(before)
-        round_.leave_out_as_not_finite(client, problem)
-        return False
-
-    def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> bool:
-        """Step on what a client uploaded with its reply, in its part of the round."""
-        if reply.smashed is None:
-            return True
-        place, share = round_.asked.index(client), 1 / len(round_.asked)
-        start = place / len(round_.asked)
-        return self.step(round_, client, reply.smashed, start=start, length=share)
 
     def answer(
         self,
@@ -186,10 +119,80 @@ class OneServerHalf(ServerHalf):
     def __init__(self, task: SplitTask) -> None:
         super().__init__(task)
         self._optimizer = task.server_optimizer(task.model.server.parameters())
+        self._undo = UndoCopy(task.model.server, self._optimizer)
 
     def half_of(self, client: int) -> Half:
         """Return the one there is."""
         return self.task.model.server, self._optimizer
+
+    def step(
+        self,
+        round_: Round,
+        client: int,
+        batches: SmashedBatches,
+        *,
+        purpose: str = "server",
+        start: float = 0.0,
+        length: float = 0.0,
+    ) -> bool:
+        """Step on each of a client's uploaded batches, on all or on none.
+
+        When a loss, or what the steps leave, is not finite, they are undone and the client is
+        left out of the round.
+
+        Parameters
+        ----------
+        round_ : Round
+            Notes losses and time.
+        client : int
+            Partition id.
+        batches : SmashedBatches
+            What it uploaded.
+        purpose : str
+            Of the seed: two uploads of one client in a round draw differently.
+        start, length : float
+            Where in the round the learning rate is, and how much of the round it passes.
+
+        Returns
+        -------
+        bool
+            Whether the client is still in the round.
+        """
+        half, optimizer = self.half_of(client)
+        losses, problem = [], None
+        self._undo.mark()
+        with round_.server_time():
+            self.task.reseed(purpose, round_.number, client)
+            for k, (tensors, labels) in enumerate(batches):
+                progress = round_.number + start + length * k / len(batches.batch_sizes)
+                set_rate(optimizer, self.task.server_schedule, progress)
+                loss = server_step(
+                    half,
+                    optimizer,
+                    self.task.to_device(tensors),
+                    labels.to(self.task.device),
+                    self.task.objective,
+                    self.task.autocast,
+                )
+                problem = _problem_with_loss(loss)
+                if problem is not None:
+                    break
+                losses.append(StepLoss(client, loss, self.task.objective.count(labels)))
+            problem = problem or self.sound.problem_with_server_half(half, optimizer)
+        if problem is None:
+            round_.losses.extend(losses)
+            return True
+        self._undo.undo()
+        round_.leave_out_as_not_finite(client, problem)
+        return False
+
+    def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> bool:
+        """Step on what a client uploaded with its reply, in its part of the round."""
+        if reply.smashed is None:
+            return True
+        place, share = round_.asked.index(client), 1 / len(round_.asked)
+        start = place / len(round_.asked)
+        return self.step(round_, client, reply.smashed, start=start, length=share)
 
     def snapshot(self) -> Any:
         """Return values and optimizer state, copied."""

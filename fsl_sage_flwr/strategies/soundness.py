@@ -115,8 +115,8 @@ def _tensors_in(state: Mapping[Any, Mapping[str, Any]]) -> list[Tensor]:
 def _largest(tensors: Iterable[Tensor]) -> float:
     """Return the largest absolute value; NaN if there is one."""
     each = [
-        torch.linalg.vector_norm(tensor.detach(), math.inf).float()
+        torch.stack(torch.aminmax(tensor.detach())).float()  # several times as fast as a norm
         for tensor in tensors
         if tensor.is_floating_point() and tensor.numel()
     ]
-    return torch.stack(each).max().item() if each else 0.0
+    return torch.cat(each).abs().max().item() if each else 0.0
