@@ -109,9 +109,9 @@ class Past:
 
 
 def server_state(state: SplitStrategy | dict[str, Any]) -> dict[str, Any]:
-    """Return a strategy's state without the ledger."""
+    """Return a strategy's state without the ledger and without whose failures were counted."""
     found = state if isinstance(state, dict) else state.state_dict()
-    return {key: value for key, value in found.items() if key != "ledger"}
+    return {key: value for key, value in found.items() if key not in ("ledger", "pauses")}
 
 
 def watched(strategy: SplitStrategy, nodes: MemoryGrid, rounds: int) -> Past:

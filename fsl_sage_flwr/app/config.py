@@ -127,6 +127,8 @@ class RunConfig:
     comm_threshold_mb: float = option(0.0, at_least(0))
     fraction_reply: float = option(1.0, at_least(0, above=True, below=1))
     min_train_nodes: int = option(1, at_least(1))
+    max_client_failures: int = option(3, at_least(0))
+    pause_rounds: int = option(10, at_least(1))
     round_timeout: float = option(3600.0, at_least(0, above=True))
     max_reply_mb: float = option(1024.0, at_least(0, above=True))
     checkpoint_interval: int = option(1, at_least(0))
@@ -255,6 +257,8 @@ class RunConfig:
             "fraction_evaluate": self.fraction_evaluate,
             "fraction_reply": self.fraction_reply,
             "min_train_nodes": self.min_train_nodes,
+            "max_client_failures": self.max_client_failures,
+            "pause_rounds": self.pause_rounds,
             "round_timeout": self.round_timeout,
             "max_reply_bytes": int(self.max_reply_mb * 2**20),
             "compression": self.codecs(),
@@ -323,6 +327,8 @@ class RunConfig:
             yield "momentum", "optimizer"
         if self.server_optimizer != "sgd":
             yield "server-momentum", "server-optimizer"
+        if self.max_client_failures == 0:
+            yield "pause-rounds", "max-client-failures"
         if self.fraction_evaluate == 0:
             yield "validation-fraction", "fraction-evaluate"
         yield from self._codecs_of_nothing()

@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+from collections.abc import Collection
 
 from flwr.app import Message, RecordDict
 
@@ -80,9 +81,16 @@ class Roster:
             log.warning("client %d is gone: %d of %d clients are connected", client, here, there)
         self._gone = known - set(self.nodes)
 
-    def sample(self, count: int, seed: int, round_: int, purpose: str = "sample") -> list[int]:
-        """Draw clients for a round; partition ids, ascending."""
-        clients = sorted(self.nodes)
+    def sample(
+        self,
+        count: int,
+        seed: int,
+        round_: int,
+        purpose: str = "sample",
+        without: Collection[int] = (),
+    ) -> list[int]:
+        """Draw clients for a round, none of those that it is to do without; ids, ascending."""
+        clients = sorted(client for client in self.nodes if client not in without)
         draw = random.Random(derive_seed(seed, purpose, round_))
         return sorted(draw.sample(clients, min(count, len(clients))))
 

@@ -160,6 +160,7 @@ class Round:
         self._weights: dict[int, float] = {}
         self._updates: dict[int, tuple[int, float]] = {}
         self._not_finite: set[int] = set()
+        self._late: set[int] = set()
 
     # What a strategy reads --------------------------------------------------------------
 
@@ -187,6 +188,11 @@ class Round:
     def failures(self) -> dict[int, str]:
         """Clients that were left out, with the reason."""
         return self.summary.failures
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """Clients that were left out and were not only too slow for ``fraction_reply``."""
+        return {client: why for client, why in self.failures.items() if client not in self._late}
 
     @property
     def asked(self) -> list[int]:
@@ -233,7 +239,7 @@ class Round:
         )
         for client in questions:
             if client not in answers and client not in self.failures:
-                self.leave_out(client, self._too_late(len(answers), len(questions)))
+                self._leave_out_as_absent(client, len(answers), len(questions))
         return {client: answers[client] for client in sorted(answers)}
 
     def send(
@@ -317,10 +323,12 @@ class Round:
         share = self.settings.fraction_reply
         return share < 1 and good >= min(asked, math.ceil(share * len(self.clients)))
 
-    def _too_late(self, good: int, asked: int) -> str:
+    def _leave_out_as_absent(self, client: int, good: int, asked: int) -> None:
         if self._are_enough(good, asked):
-            return f"late: {good} of {asked} had answered"
-        return f"no reply within {self.settings.timeout:g} s"
+            self._late.add(client)
+            self.leave_out(client, f"late: {good} of {asked} had answered")
+        else:
+            self.leave_out(client, f"no reply within {self.settings.timeout:g} s")
 
     # The end ----------------------------------------------------------------------------
 
@@ -328,7 +336,7 @@ class Round:
         """Serve what has come, wait for nobody else; return the replies that count, ascending."""
         for client in self._turns.absent:
             if client not in self.failures:
-                self.leave_out(client, self._too_late(len(self._sender), len(self._asked)))
+                self._leave_out_as_absent(client, len(self._sender), len(self._asked))
         self._turns.advance(self.failures)
         return dict(self._turns.served)
 

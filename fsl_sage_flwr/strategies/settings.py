@@ -14,6 +14,8 @@ class StrategySettings(TypedDict, total=False):
     keep_optimizer_state: bool
     round_timeout: float
     fraction_reply: float
+    max_client_failures: int
+    pause_rounds: int
     max_failed_rounds: int
     max_reply_bytes: int
     fraction_train: float

@@ -36,6 +36,7 @@ from .downlink import Downlink
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .part import Part
+from .pauses import Pauses
 from .roster import Roster
 from .round import Questions, Round, RoundSettings
 from .round_summary import RoundSummary
@@ -78,6 +79,11 @@ class SplitStrategy(FedAvg):
         A round ends when this share of its clients has given good answers: the others are left
         out of it, and what they send later is dropped. A client is asked again when it has
         answered. Below 1 it depends on the clients' speed who is in a round, so two runs differ.
+    max_client_failures : int
+        Rounds in a row in which a client is left out, other than for being late, whereupon it is
+        not asked for ``pause_rounds`` rounds; 0: it is asked again every time.
+    pause_rounds : int
+        For how many. Paused clients are asked when there are not ``min_train_nodes`` others.
     max_failed_rounds : int
         Rounds in a row with fewer than ``min_train_nodes`` good replies that end the run.
     max_reply_bytes : int
@@ -114,6 +120,8 @@ class SplitStrategy(FedAvg):
         keep_optimizer_state: bool = True,
         round_timeout: float = 3600.0,
         fraction_reply: float = 1.0,
+        max_client_failures: int = 3,
+        pause_rounds: int = 10,
         max_failed_rounds: int = 3,
         max_reply_bytes: int = 2**30,
         fraction_train: float = 1.0,
@@ -142,10 +150,16 @@ class SplitStrategy(FedAvg):
             )
         if not 0 < fraction_reply <= 1:
             raise ValueError(f"fraction_reply = {fraction_reply:g}: it must be above 0, at most 1")
+        if max_client_failures < 0 or pause_rounds < 1:
+            raise ValueError(
+                f"max_client_failures = {max_client_failures} must be at least 0, and pause_rounds "
+                f"= {pause_rounds} at least 1"
+            )
         task.check_objective()
         self.task = task
         self.downlink = Downlink(compression or Compression())
-        self.parts = {**parts, "downlink": self.downlink}
+        self.pauses = Pauses(max_client_failures, pause_rounds)
+        self.parts = {**parts, "downlink": self.downlink, "pauses": self.pauses}
         self.keep_files_in(TensorFolder())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
@@ -300,9 +314,12 @@ class SplitStrategy(FedAvg):
         self.rounds_done = self._first_round + server_round - 1
         self.roster.refresh(grid, self.min_available_nodes)
         wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
+        paused = self.pauses.at(self.rounds_done)
+        if len(set(self.roster.nodes) - paused) < self.min_train_nodes:
+            paused = set()
         round_ = self._round = Round(
             self.rounds_done,
-            self.roster.sample(wanted, self.task.seed, self.rounds_done),
+            self.roster.sample(wanted, self.task.seed, self.rounds_done, without=paused),
             arrays,
             ConfigRecord({**config, "server-round": server_round}),
             grid,
@@ -340,6 +357,7 @@ class SplitStrategy(FedAvg):
             answers = round_.finish_replies()
             round_.refuse_if_diverged()
         counted = round_.counted({r.metadata.reply_to_message_id: r for r in replies})
+        self.pauses.note(round_.number, answers, round_.failed)
         wanted = max(1, self.min_train_nodes)
         if len(counted) < wanted:
             round_.summary.clients = len(counted)

@@ -98,6 +98,8 @@ CHECKS = {
         "must be above 0 and at most 1",
         [0.01, 1.0],
     ),
+    "max-client-failures": ([-1], AT_LEAST.format(0), [0]),
+    "pause-rounds": ([0], AT_LEAST.format(1), [1]),
     "fraction-evaluate": (
         [-0.1, 1.01, math.nan],
         "must be at least 0 and at most 1",

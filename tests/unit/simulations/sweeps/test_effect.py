@@ -54,6 +54,7 @@ def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
     [
         ({"distribution": "noniid_dirichlet"}, "alpha"),
         ({"distribution": "noniid"}, "shards-per-client"),
+        ({"max-client-failures": 2}, "pause-rounds"),
         ({"optimizer": "sgd"}, "momentum"),
         ({"server-optimizer": "sgd"}, "server-momentum"),
         ({"algorithm": "cse_fsl"}, "auxiliary-init"),
