@@ -1,6 +1,7 @@
 """Split-learning algorithms as Flower strategies."""
 
 from ..messages import DeadActorError
+from .aggregation import Aggregation
 from .client_round import ClientRound
 from .cse_fsl import CseFsl
 from .diverged import DivergedError
@@ -20,6 +21,7 @@ from .split_grid import SplitGrid
 from .split_strategy import SplitStrategy, TrainingFailedError
 
 __all__ = [
+    "Aggregation",
     "ClientRound",
     "CseFsl",
     "DeadActorError",

@@ -97,6 +97,8 @@ class FslSage(SplitStrategy):
         # There is a shared head until the first round that counts has trained it.
         self._shared = SharedHead(task) if warm_start else None
         super().__init__(task, {"server": self.server, "heads": self.heads}, **settings)
+        if self._shared is not None:
+            self._shared.aggregation = self.aggregation
         example = task.to_device(self.smashed.tensors)
         labels = task.objective.example_labels(len(example[0])).to(task.device)
         check_twice_differentiable(task.new_head("check"), example, labels, task.objective)

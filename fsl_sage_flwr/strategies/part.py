@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..tensor_files import TensorFolder
+from .aggregation import Aggregation
 
 
 class Part:
@@ -16,9 +17,12 @@ class Part:
     ----------
     files : TensorFolder
         The strategy's, which sets it: for what need not be in memory.
+    aggregation : Aggregation
+        The strategy's, which sets it: how what clients trained becomes one.
     """
 
     files: TensorFolder
+    aggregation: Aggregation
 
     def snapshot(self) -> Any:
         """Return what a round changes before its end, copied; nothing by default."""

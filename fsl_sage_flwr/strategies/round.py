@@ -28,6 +28,7 @@ from .downlink import Downlink
 from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
+from .screening import Sent, outliers
 from .split_grid import SplitGrid
 from .turns import Turns
 
@@ -82,6 +83,9 @@ class RoundSettings:
         What weights of the record that is averaged must look like.
     fraction_reply : float
         Share of the round's clients whose good answers end the wait for the others.
+    max_update_ratio : float
+        See :mod:`~fsl_sage_flwr.strategies.screening`; 0: nobody is looked at. Otherwise nobody
+        is served before all have answered.
     """
 
     timeout: float
@@ -91,6 +95,7 @@ class RoundSettings:
     smashed: SmashedSpec
     client_half_like: Mapping[str, Tensor]
     fraction_reply: float = 1.0
+    max_update_ratio: float = 0.0
 
 
 class Round:
@@ -240,7 +245,10 @@ class Round:
         for client in questions:
             if client not in answers and client not in self.failures:
                 self._leave_out_as_absent(client, len(answers), len(questions))
-        return {client: answers[client] for client in sorted(answers)}
+        self._screen(questions, answers)
+        return {
+            client: answers[client] for client in sorted(answers) if client not in self.failures
+        }
 
     def send(
         self, questions: Questions[TrainReply], serve: Callable[[int, TrainReply], None]
@@ -271,7 +279,8 @@ class Round:
             self._weights[client] = float(cast(float, metrics[self.weighted_by]))
             self._sender[reply.metadata.reply_to_message_id] = client
             self._turns.take(client, answer)
-        self._turns.advance(self.failures)
+        if not self.settings.max_update_ratio:
+            self._turns.advance(self.failures)
 
     def _messages(self, questions: Questions[Any]) -> Iterator[Message]:
         """Make each message when it is sent: a round may have a thousand."""
@@ -289,6 +298,19 @@ class Round:
         except BadReplyError as error:
             self.leave_out(client, str(error))
             return None
+
+    def _screen(self, questions: Questions[Any], answers: Mapping[int, Reply]) -> None:
+        """Leave out clients whose answers stand out, if that is wanted."""
+        ratio = self.settings.max_update_ratio
+        if not ratio:
+            return
+        sent = {client: self._weights_sent(questions[client].request) for client in answers}
+        for client, reason in outliers(answers, sent, ratio).items():
+            self.leave_out(client, reason)
+
+    def _weights_sent(self, request: Request) -> Sent:
+        head = getattr(request, "auxiliary", None)
+        return {"client_half": self.client_half, "auxiliary": head or {}}
 
     def leave_out(self, client: int, reason: str) -> None:
         """Leave a client out of the rest of the round, and of its average."""
@@ -337,6 +359,7 @@ class Round:
         for client in self._turns.absent:
             if client not in self.failures:
                 self._leave_out_as_absent(client, len(self._sender), len(self._asked))
+        self._screen(self._questions, self._turns.arrived)
         self._turns.advance(self.failures)
         return dict(self._turns.served)
 

@@ -22,7 +22,6 @@ from ..splitting import (
 )
 from ..task import SplitTask
 from ..tensor_files import TensorFile, prefixed, with_prefix
-from .averaging import average
 from .part import Part
 from .round import Round
 from .round_summary import StepLoss
@@ -255,7 +254,8 @@ class ServerHalfPerClient(ServerHalf):
 
     def average(self, weights: Mapping[int, float]) -> None:
         """Make the server half the weighted average of these clients' halves; end the round."""
-        mean = average((self._trained(client) for client in weights), list(weights.values()))
+        halves = (self._trained(client) for client in weights)
+        mean = self.aggregation.of_states(halves, list(weights.values()))
         load_trained_state(self.task.model.server, mean)
         self._at_work, self._at_rest = {}, {}
 

@@ -6,6 +6,7 @@ from typing import TypedDict
 from flwr.app import MetricRecord, RecordDict
 
 from ..messages import Compression
+from .aggregation import Aggregation
 
 
 class StrategySettings(TypedDict, total=False):
@@ -26,6 +27,8 @@ class StrategySettings(TypedDict, total=False):
     weighted_by_key: str
     train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None
     compression: Compression | None
+    aggregation: Aggregation | None
+    max_update_ratio: float
 
 
 def check_at_least_one(**counts: int) -> None:

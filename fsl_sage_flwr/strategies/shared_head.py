@@ -6,7 +6,6 @@ from typing import Any
 from ..messages import Expected, PackedWeights, TrainReply, TrainRequest
 from ..task import SplitTask
 from ..tensor_files import TensorFile
-from .averaging import average
 from .part import Part
 from .round import Question, Questions, Round
 
@@ -87,7 +86,7 @@ class SharedHead(Part):
     def average(self, weights: Mapping[int, float]) -> None:
         """Average the heads of these clients, each with its client's weight."""
         heads = (self._trained[client].load() for client in weights)
-        self.weights = average(heads, list(weights.values()))
+        self.weights = self.aggregation.of_states(heads, list(weights.values()))
         self._trained = {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from ..messages import (
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
 from ..tensor_files import TensorFolder
-from .averaging import with_dtypes_of
+from .aggregation import Aggregation
 from .client_round import ClientRound
 from .diverged import DivergedError
 from .downlink import Downlink
@@ -100,6 +100,13 @@ class SplitStrategy(FedAvg):
         Flower's argument; by default the round's clients, failures and training loss.
     compression : Compression, optional
         The codecs of what travels; by default everything travels as it is.
+    aggregation : Aggregation, optional
+        How what clients trained becomes one; by default the weighted mean. A round with fewer
+        good replies than its rule is meant for is given up.
+    max_update_ratio : float
+        A client is left out of a round when the norm of its update, or of its smashed data, is
+        more than so many times the round's median. Replies are then held until all have come;
+        0: they are not compared.
 
     Raises
     ------
@@ -132,6 +139,8 @@ class SplitStrategy(FedAvg):
         weighted_by_key: str = "num-examples",
         train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None = None,
         compression: Compression | None = None,
+        aggregation: Aggregation | None = None,
+        max_update_ratio: float = 0.0,
     ) -> None:
         super().__init__(
             fraction_train=fraction_train,
@@ -160,6 +169,10 @@ class SplitStrategy(FedAvg):
         self.downlink = Downlink(compression or Compression())
         self.pauses = Pauses(max_client_failures, pause_rounds)
         self.parts = {**parts, "downlink": self.downlink, "pauses": self.pauses}
+        self.aggregation = aggregation or Aggregation()
+        self.max_update_ratio = max_update_ratio
+        for part in self.parts.values():
+            part.aggregation = self.aggregation
         self.keep_files_in(TensorFolder())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
@@ -358,7 +371,7 @@ class SplitStrategy(FedAvg):
             round_.refuse_if_diverged()
         counted = round_.counted({r.metadata.reply_to_message_id: r for r in replies})
         self.pauses.note(round_.number, answers, round_.failed)
-        wanted = max(1, self.min_train_nodes)
+        wanted = max(self.min_train_nodes, self.aggregation.fewest)
         if len(counted) < wanted:
             round_.summary.clients = len(counted)
             self._undo(round_)
@@ -369,13 +382,14 @@ class SplitStrategy(FedAvg):
         self.end(round_, answers)
         round_.note_replies(answers)
         self.downlink.note_counted(counted, round_.number)
-        good = list(counted.values())
-        arrays, metrics = super().aggregate_train(server_round, good)
+        good = [message.content for message in counted.values()]
+        records = [content.array_records[self.arrayrecord_key] for content in good]
+        weights = [round_.weights[client] for client in counted]
+        arrays = self.aggregation.of_records(records, weights)
+        metrics = self.train_metrics_aggr_fn(good, self.weighted_by_key)
         self._forget_lost(round_)
         round_.close()
         self.rounds_done += 1
-        if arrays is not None:
-            arrays = with_dtypes_of(arrays, good[0].content.array_records[self.arrayrecord_key])
         return arrays, metrics
 
     def configure_evaluate(
@@ -442,6 +456,7 @@ class SplitStrategy(FedAvg):
             smashed=self.smashed,
             client_half_like=self._client_half_like,
             fraction_reply=self.fraction_reply,
+            max_update_ratio=self.max_update_ratio,
         )
 
     def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:

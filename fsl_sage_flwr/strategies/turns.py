@@ -21,6 +21,8 @@ class Turns(Generic[Reply]):
 
     Attributes
     ----------
+    arrived : dict of int to Reply
+        Those that wait for their turn.
     served : dict of int to Reply
         What is kept of the replies that have been served, by partition id in ascending order.
     """
@@ -28,26 +30,27 @@ class Turns(Generic[Reply]):
     def __init__(self, clients: Iterable[int], serve: Callable[[int, Reply], Reply]) -> None:
         self._queue = sorted(clients)
         self._serve = serve
-        self._arrived: dict[int, Reply] = {}
+        self.arrived: dict[int, Reply] = {}
         self.served: dict[int, Reply] = {}
 
     @property
     def absent(self) -> list[int]:
         """Clients in the queue that have sent no good reply yet."""
-        return [client for client in self._queue if client not in self._arrived]
+        return [client for client in self._queue if client not in self.arrived]
 
     def take(self, client: int, reply: Reply) -> None:
         """Take a good reply; :meth:`advance` serves it."""
-        self._arrived[client] = reply
+        self.arrived[client] = reply
 
     def advance(self, lost: Container[int]) -> None:
         """Serve all whose turn has come; do not wait for clients that are lost."""
         while self._queue:
             client = self._queue[0]
-            if client in self._arrived:
-                kept = self._serve(client, self._arrived.pop(client))
+            if client not in lost and client not in self.arrived:
+                return
+            reply = self.arrived.pop(client, None)
+            if client not in lost and reply is not None:
+                kept = self._serve(client, reply)
                 if client not in lost:  # its work may have been refused
                     self.served[client] = kept
-            elif client not in lost:
-                return
             self._queue.pop(0)

@@ -1,0 +1,158 @@
+"""Averages that a few clients cannot move, and the refusal of what stands out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, Message
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fsl_sage_flwr.strategies import Aggregation, SplitStrategy, TrainingFailedError
+from fsl_sage_flwr.strategies.aggregation import RULES
+from fsl_sage_flwr.strategies.averaging import average
+
+from ...memory_grid import MemoryGrid
+from ...rows import rows
+from ...runs import assert_same, cse_fsl, fed_avg, grid, plain, server_state, split_fed_v1, train
+from ...tasks import CLIENTS, small_app
+from .test_contract import STRATEGIES, every_strategy, in_round, with_huge
+from .test_fraction_reply import failing
+
+ROBUST = [rule for rule in RULES if rule != "mean"]
+
+
+def states(count: int, seed: int = 0) -> list[dict[str, Tensor]]:
+    draw = torch.Generator().manual_seed(seed)
+    return [
+        {"w": torch.randn(3, 2, generator=draw), "n": torch.tensor([k, 7])} for k in range(count)
+    ]
+
+
+@given(st.integers(1, 6), st.integers(0, 99))
+def test_the_mean_of_records_is_the_mean_of_states(count: int, seed: int) -> None:
+    given_states, weights = states(count, seed), [1.0 + k for k in range(count)]
+    records = [ArrayRecord(state) for state in given_states]
+    ours = Aggregation().of_records(records, weights).to_torch_state_dict()
+    assert_same(dict(ours), average(given_states, weights))
+
+
+def test_the_median_and_the_trimmed_mean_are_those_of_numpy() -> None:
+    given_states = states(5)
+    stacked = np.stack([state["w"].numpy() for state in given_states])
+    median = Aggregation("median").of_states(given_states, [1.0] * 5)["w"]
+    assert torch.equal(median, torch.from_numpy(np.median(stacked, axis=0)))
+    trimmed = Aggregation("trimmed_mean").of_states(given_states, [1.0] * 5)["w"]
+    expected = torch.from_numpy(np.sort(stacked, axis=0)[1:-1].mean(axis=0))
+    assert torch.allclose(trimmed, expected)
+
+
+@pytest.mark.parametrize("rule", ROBUST)
+def test_one_of_seven_cannot_move_a_robust_average_far(rule: str) -> None:
+    given_states = states(7)
+    bad = {"w": torch.full((3, 2), 1e6), "n": given_states[0]["n"]}
+    found = Aggregation(rule).of_states([bad, *given_states[1:]], [1.0] * 7)
+    assert found["w"].abs().max() < 5
+    assert found["w"].dtype == torch.float32
+    assert found["n"].dtype == torch.int64
+    assert float(given_states[1]["w"].abs().max()) < 5  # what was given is left as it is
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rule": "mode"}, "aggregation = 'mode': valid are mean, median"),
+        ({"trimmed_share": 0.5}, "trimmed_share = 0.5 must be"),
+        ({"malicious_clients": -1}, "malicious_clients = -1 at least 0"),
+    ],
+)
+def test_arguments_are_checked(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Aggregation(**changes)
+
+
+@every_strategy
+def test_every_strategy_trains_with_a_median(make: Callable[..., SplitStrategy]) -> None:
+    ours = train(make(aggregation=Aggregation("median")), grid(), 1)
+    again = train(make(aggregation=Aggregation("median")), grid(first_node=7), 1)
+    assert_same(ours, again)
+    assert not torch.equal(
+        ours.to_torch_state_dict()["stem.weight"], plain(make).after(1).arrays["stem.weight"]
+    )
+
+
+def test_v1_with_a_median_is_fed_avg_with_a_median() -> None:
+    """Both halves of the model are aggregated by the same rule."""
+    rule = {"aggregation": Aggregation("trimmed_mean", trimmed_share=0.4)}
+    v1, whole = split_fed_v1(**rule), fed_avg(**rule)
+    halves = train(v1, grid(), 2).to_torch_state_dict()
+    ours = {**halves, **v1.task.model.server.state_dict()}
+    theirs = train(whole, grid(), 2).to_torch_state_dict()
+    assert_same(ours, dict(theirs))
+
+
+def test_a_round_with_too_few_replies_for_the_rule_is_given_up() -> None:
+    strategy = cse_fsl(aggregation=Aggregation("krum"), max_failed_rounds=1)
+    with pytest.raises(TrainingFailedError, match="3 good replies, 5 needed"):
+        train(strategy, grid(), 1)
+
+
+# What stands out ------------------------------------------------------------------------
+
+
+def scaled(record: str, factor: float) -> Callable[[Message], Message]:
+    def change(reply: Message) -> Message:
+        arrays = reply.content.array_records[record].to_torch_state_dict()
+        reply.content[record] = ArrayRecord(
+            {n: t * factor if t.is_floating_point() else t for n, t in arrays.items()}
+        )
+        return reply
+
+    return change
+
+
+CASES = [
+    (name, kind, record)
+    for name, kinds in {
+        "fed_avg": {"train": ["arrays"]},
+        "sl_multi_server": {"train": ["arrays"], "query.split_fed_exchange": ["smashed"]},
+        "sl_single_server": {"train": ["arrays"], "query.split_fed_exchange": ["smashed"]},
+        "cse_fsl": {"train": ["arrays", "auxiliary", "smashed"]},
+        "fsl_sage": {"train": ["arrays"], "query.fsl_sage_probe": ["smashed"]},
+        "heron_sfl": {"train": ["arrays"]},
+    }.items()
+    for kind, records in kinds.items()
+    for record in records
+]
+
+
+@rows(("name", "kind", "record"), CASES, lambda case: case[0] in ("fed_avg", "cse_fsl", "fsl_sage"))
+def test_who_stands_out_is_left_out_as_if_lost(name: str, kind: str, record: str) -> None:
+    make = STRATEGIES[name]
+    strategy, lost = make(max_update_ratio=20.0), make(max_update_ratio=20.0)
+    ours = train(strategy, grid(tamper=in_round(0, 1, scaled(record, 1000.0), kind)), 1)
+    assert "times the round's median (max-update-ratio = 20)" in strategy.last_round.failures[1]
+    theirs = train(lost, grid(tamper=in_round(0, 1, lambda reply: failing(1)(1, reply), kind)), 1)
+    assert_same(ours, theirs)
+    assert_same(server_state(strategy), server_state(lost))
+
+
+@every_strategy
+def test_where_nobody_stands_out_no_bit_is_changed(make: Callable[..., SplitStrategy]) -> None:
+    strategy = make(max_update_ratio=1e6)
+    assert_same(train(strategy, grid(), 2), plain(make).after(2).arrays)
+    assert strategy.last_round.failures == {}
+
+
+def test_who_is_huge_in_every_round_does_not_end_the_run() -> None:
+    def huge(client: int, reply: Message) -> Message:
+        bad = client == 1 and "smashed" in reply.content
+        return with_huge("smashed", 3e38)(reply) if bad else reply
+
+    nodes = MemoryGrid(small_app(), CLIENTS, tamper=huge)
+    strategy = cse_fsl(max_client_failures=2, pause_rounds=2)
+    train(strategy, nodes, 6)
+    assert strategy.rounds_done == 6
