@@ -32,7 +32,8 @@ from ..registry import ALGORITHMS, option_fields
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..splitting.precision import PRECISIONS
-from ..strategies import StrategySettings
+from ..strategies import Aggregation, StrategySettings
+from ..strategies.aggregation import MEAN, RULES
 from ..strategies.common_options import ExchangeOptions, HeadOptions
 from ..task_registry import TASKS, task_option_fields
 from ..tasks import DEFAULT_TASK
@@ -129,6 +130,10 @@ class RunConfig:
     min_train_nodes: int = option(1, at_least(1))
     max_client_failures: int = option(3, at_least(0))
     pause_rounds: int = option(10, at_least(1))
+    aggregation: str = option(MEAN, one_of(*RULES))
+    trimmed_share: float = option(0.2, at_least(0, below=0.49))
+    malicious_clients: int = option(1, at_least(0))
+    max_update_ratio: float = option(0.0, at_least(0))
     round_timeout: float = option(3600.0, at_least(0, above=True))
     max_reply_mb: float = option(1024.0, at_least(0, above=True))
     checkpoint_interval: int = option(1, at_least(0))
@@ -262,7 +267,13 @@ class RunConfig:
             "round_timeout": self.round_timeout,
             "max_reply_bytes": int(self.max_reply_mb * 2**20),
             "compression": self.codecs(),
+            "aggregation": self.aggregated_by(),
+            "max_update_ratio": self.max_update_ratio,
         }
+
+    def aggregated_by(self) -> Aggregation:
+        """Return how what clients trained becomes one."""
+        return Aggregation(self.aggregation, self.trimmed_share, self.malicious_clients)
 
     def codecs(self) -> Compression:
         """Return the codecs of what travels; ``none`` for what the algorithm does not send."""
@@ -327,6 +338,10 @@ class RunConfig:
             yield "momentum", "optimizer"
         if self.server_optimizer != "sgd":
             yield "server-momentum", "server-optimizer"
+        if self.aggregation != "trimmed_mean":
+            yield "trimmed-share", "aggregation"
+        if self.aggregation in (MEAN, "median", "trimmed_mean"):
+            yield "malicious-clients", "aggregation"
         if self.max_client_failures == 0:
             yield "pause-rounds", "max-client-failures"
         if self.fraction_evaluate == 0:

@@ -43,6 +43,13 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
         _check_cpus_and_gpus(federation)
     else:
         refuse_if_no_client_fits(federation, nodes_of(federation.ray_address))
+    fewest = config.aggregated_by().fewest
+    if fewest > federation.clients:
+        raise ConfigError(
+            f"aggregation = {config.aggregation!r} with malicious-clients = "
+            f"{config.malicious_clients} needs {fewest} clients in a round: there are "
+            f"{federation.clients}; give more --clients, or fewer malicious ones"
+        )
     if config.min_train_nodes > federation.clients:
         raise ConfigError(
             f"min-train-nodes = {config.min_train_nodes}: there are {federation.clients} clients; "

@@ -8,7 +8,8 @@ import os
 import time
 from pathlib import Path
 
-from flwr.app import Context, Message
+import torch
+from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
 from fsl_sage_flwr.app.assembly import build_task
@@ -35,8 +36,8 @@ def fault_of(message: Message, context: Context) -> str:
 def break_down(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Raise, die, or wait (also until a file is there) instead of what the message asks for.
 
-    "late" does it and has its answer lost, as it is when it comes after the deadline. That a
-    client has got to its fault is marked by a file.
+    "late" does it and has its answer lost, as it is when it comes after the deadline; "huge" sends
+    smashed data for which no loss is finite. A file marks that a client has got to its fault.
     """
     kind, _, argument = fault_of(message, context).partition(" ")
     if kind and MARKS in os.environ:
@@ -52,6 +53,10 @@ def break_down(message: Message, context: Context, call_next: ClientAppCallable)
     reply = call_next(message, context)
     if kind == "late":
         raise RuntimeError("its answer came too late")
+    if kind == "huge":
+        smashed = reply.content.array_records["smashed"].to_torch_state_dict()
+        huge = {name: torch.full_like(tensor, 3e38) for name, tensor in smashed.items()}
+        reply.content["smashed"] = ArrayRecord(huge)
     return reply
 
 

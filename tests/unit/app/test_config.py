@@ -13,6 +13,7 @@ from fsl_sage_flwr.models import CATALOGUE
 from fsl_sage_flwr.options import declared
 from fsl_sage_flwr.registry import ALGORITHMS, option_fields
 from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
+from fsl_sage_flwr.strategies.aggregation import RULES
 from fsl_sage_flwr.task_registry import TASKS, task_option_fields
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
@@ -100,6 +101,10 @@ CHECKS = {
     ),
     "max-client-failures": ([-1], AT_LEAST.format(0), [0]),
     "pause-rounds": ([0], AT_LEAST.format(1), [1]),
+    "aggregation": (["mode"], f"valid are {', '.join(RULES)}", [*RULES]),
+    "trimmed-share": ([-0.1, 0.5], "must be at least 0 and at most 0.49", [0.0, 0.49]),
+    "malicious-clients": ([-1], AT_LEAST.format(0), [0]),
+    "max-update-ratio": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 10.0]),
     "fraction-evaluate": (
         [-0.1, 1.01, math.nan],
         "must be at least 0 and at most 1",

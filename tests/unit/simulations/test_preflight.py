@@ -40,6 +40,11 @@ def a_file(tmp_path: Path) -> Path:
     [
         ({"dataset": "/nowhere"}, {}, "'/nowhere' does not exist; give digits"),
         ({"dataset": "FILE"}, {}, "is a file; give digits"),
+        (
+            {"aggregation": "bulyan", "malicious-clients": 2},
+            {"clients": 10},
+            "needs 11 clients in a round: there are 10; give more --clients",
+        ),
         ({"cut": "classifer"}, {}, "Did you mean 'classifier'"),
         ({"model": "resnet18", "cut": "layer9"}, {}, "cut 'layer9' is not a submodule"),
         ({"results-dir": "FILE"}, {}, "is a file; name a directory"),

@@ -24,7 +24,7 @@ OTHER = {
     "auxiliary-codec": "q2", "prompt-column": "a", "completion-column": "b", "max-length": 9,
     "max-test-rows": 5, "lora-r": 2, "lora-alpha": 3, "lora-dropout": 0.0,
     "lora-target-modules": "q", "label-smoothing": 0.5, "head-blocks": 2,
-    "bleu": True, "max-new-tokens": 3,
+    "trimmed-share": 0.1, "malicious-clients": 2, "bleu": True, "max-new-tokens": 3,
 }  # fmt: skip
 # Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
 BY_CONFIG = {"auxiliary-max-share"}
@@ -55,6 +55,8 @@ def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
         ({"distribution": "noniid_dirichlet"}, "alpha"),
         ({"distribution": "noniid"}, "shards-per-client"),
         ({"max-client-failures": 2}, "pause-rounds"),
+        ({"aggregation": "trimmed_mean"}, "trimmed-share"),
+        ({"aggregation": "bulyan"}, "malicious-clients"),
         ({"optimizer": "sgd"}, "momentum"),
         ({"server-optimizer": "sgd"}, "server-momentum"),
         ({"algorithm": "cse_fsl"}, "auxiliary-init"),
