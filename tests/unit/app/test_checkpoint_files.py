@@ -74,8 +74,9 @@ def test_a_run_that_goes_on_is_what_it_would_have_been(tmp_path: Path, make: Mak
 @both
 def test_only_what_a_checkpoint_names_is_left(tmp_path: Path, make: Make) -> None:
     trained(make, tmp_path, 3)
-    checkpoints = [tmp_path / "checkpoints" / f"{name}.pt" for name in ("latest", "best")]
-    assert there(tmp_path) == names_in(checkpoints[0]) | names_in(checkpoints[1])
+    names = ("latest", "previous", "best")
+    checkpoints = [tmp_path / "checkpoints" / f"{name}.pt" for name in names]
+    assert there(tmp_path) == set().union(*map(names_in, checkpoints))
     kept = read_checkpoint(checkpoints[0])
     trained(make, tmp_path / "again", 3)
     again = read_checkpoint(tmp_path / "again" / "checkpoints" / "latest.pt")
