@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..whole_files import checksum_of, writing
+from ..whole_files import checksum_of
 
 _COMMENT = "crc32:{}"
 _SEAL = re.compile(rb"\x0e\x00crc32:([0-9a-f]{8})")
@@ -28,22 +28,15 @@ class NoSealError(BrokenSealError):
 
 
 def write_sealed(path: Path, content: Any) -> None:
-    """Write a file with ``content``, which may be all that ``weights_only`` reads.
-
-    Raises
-    ------
-    DiskError
-        The file cannot be written.
-    """
-    with writing(path):
-        # Of a path torch.save would not tell why it cannot be written.
-        with path.open("wb") as file:
-            torch.save(content, file)
-        size = path.stat().st_size - _LENGTH_BYTES
-        comment = _COMMENT.format(checksum_of(path, size)).encode()
-        with path.open("r+b") as file:
-            file.seek(size)
-            file.write(len(comment).to_bytes(_LENGTH_BYTES, "little") + comment)
+    """Write a file with ``content``, which may be all that ``weights_only`` reads."""
+    # Of a path torch.save would not tell why it cannot be written.
+    with path.open("wb") as file:
+        torch.save(content, file)
+    size = path.stat().st_size - _LENGTH_BYTES
+    comment = _COMMENT.format(checksum_of(path, size)).encode()
+    with path.open("r+b") as file:
+        file.seek(size)
+        file.write(len(comment).to_bytes(_LENGTH_BYTES, "little") + comment)
 
 
 def check_seal(path: Path) -> None:

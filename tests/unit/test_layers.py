@@ -111,7 +111,7 @@ BELOW = {
         *("command_line", "data", "extensions", "image_classification", "key_names"),
         *("language", "messages", "models"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
-        "tasks",
+        *("tasks", "whole_files"),
     },
     # Where the command begins.
     "command": {"command_line", "simulations"},
