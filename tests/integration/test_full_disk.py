@@ -25,10 +25,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
         pytest.skip("only root may mount a disk")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    subprocess.run(["umount", "-l", str(place)], check=True)  # what was read is mapped
 
 
-@pytest.mark.parametrize("free", [0, 2, 6, 12, 20, 28])
+@pytest.mark.parametrize("free", [0, 6, 20])
 def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_when_there_is_room(
     disk: Path, tmp_path: Path, free: int
 ) -> None:
