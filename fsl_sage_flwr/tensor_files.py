@@ -1,7 +1,7 @@
 """Named tensors in files: what a strategy keeps of clients that are not at work.
 
 The format is safetensors': it is read by mapping the file into memory, in a fraction of a
-millisecond however large it is, holds no code, and is damaged visibly.
+millisecond however large it is, and holds no code. A file that a checkpoint names has a checksum.
 """
 
 import json
@@ -21,16 +21,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .whole_files import checksum_of, sync, writing
+
 SUFFIX = ".safetensors"
 
 # The format sorts its tensors; the order of a model's own is part of what is checked.
 _ORDER = "order"
+# What safetensors names a file that it has not finished.
+_UNFINISHED = ".tmp*"
+# At once: the disk, and processors for checksums.
+_THREADS = 8
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors to a file that :class:`TensorFile` reads; their order is kept."""
+    """Write named tensors to a file that :class:`TensorFile` reads; their order is kept.
+
+    Raises
+    ------
+    DiskError
+        The file cannot be written.
+    """
     values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(values, path, metadata={_ORDER: json.dumps(list(values))})
+    with writing(path):
+        save_file(values, path, metadata={_ORDER: json.dumps(list(values))})
 
 
 class TensorFile(Mapping[str, Tensor]):
@@ -40,10 +53,13 @@ class TensorFile(Mapping[str, Tensor]):
     ----------
     path : Path
         The file.
+    checksum : str, optional
+        That of its bytes, by :func:`~fsl_sage_flwr.whole_files.checksum_of`, where it is known.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, checksum: str | None = None) -> None:
         self.path = path
+        self.checksum = checksum
 
     def __getitem__(self, name: str) -> Tensor:
         with safe_open(self.path, "pt") as file:
@@ -70,12 +86,18 @@ class TensorFile(Mapping[str, Tensor]):
             return {name: file.get_tensor(name) for name in json.loads(file.metadata()[_ORDER])}
 
     def problem(self) -> str | None:
-        """Return what is wrong with the file: missing, or not whole; None when it is fine."""
+        """Return what is wrong with the file: missing, or not whole; None when it is fine.
+
+        All of it is read if its checksum is known.
+        """
         try:
             with safe_open(self.path, "pt"):
+                pass
+            if self.checksum in (None, checksum_of(self.path)):
                 return None
         except (OSError, SafetensorError) as error:
             return f"{self.path}: {error}"
+        return f"{self.path}: its checksum is not that of its bytes"
 
 
 class TensorFolder:
@@ -95,6 +117,7 @@ class TensorFolder:
         self._users = Counter[str]()
         self._needed: dict[str, frozenset[str]] = {}
         self._unsynced = set[str]()
+        self._checksums = dict[str, str]()
         self._lock = RLock()  # an object is dropped whenever Python pleases
 
     @property
@@ -116,39 +139,63 @@ class TensorFolder:
     def take(self, file: TensorFile) -> TensorFile:
         """Return a file of this folder with a file's tensors: itself, a link to it, or a copy."""
         if file.path.parent == self.path:
-            return self._owned(file.path)
+            return self._owned(file.path, file.checksum)
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / f"{uuid.uuid4().hex}{SUFFIX}"
-        try:
-            os.link(file.path, path)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(file.path, path)
+        link_or_copy(file.path, path)
         self._unsynced.add(path.name)
-        return self._owned(path)
+        return self._owned(path, file.checksum)
 
-    def sync(self, names: Collection[str]) -> None:
-        """Wait until files are on the disk, so that a checkpoint may name them."""
+    def sync(self, names: Collection[str]) -> dict[str, str]:
+        """Wait until files are on the disk, so that a checkpoint may name them.
+
+        Returns
+        -------
+        dict
+            The files' checksums by name; only those of new files are computed.
+
+        Raises
+        ------
+        DiskError
+            The disk does not take them.
+        """
         new = self._unsynced.intersection(names)
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(self._sync, new))
+        with writing(self.path), ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(sync, (self.path / name for name in new)))
+            if new:
+                sync(self.path)
+            unknown = [name for name in names if name not in self._checksums]
+            found = pool.map(checksum_of, (self.path / name for name in unknown))
+            self._checksums.update(zip(unknown, found, strict=True))
         self._unsynced -= new
+        return {name: self._checksums[name] for name in names}
+
+    def needed_by(self, checkpoint: str) -> frozenset[str]:
+        """Return which files a checkpoint needs, as :meth:`need` was told."""
+        return self._needed.get(checkpoint, frozenset())
 
     def need(self, checkpoint: str, names: Collection[str]) -> None:
         """Note which files a checkpoint needs from now on; what nobody needs is removed."""
-        before = self._needed.get(checkpoint, frozenset())
+        before = self.needed_by(checkpoint)
         self._needed[checkpoint] = frozenset(names)
         for name in before.difference(names):
             self._remove_unneeded(name)
 
     def remove_leftovers(self) -> None:
         """Remove what a process that was killed has left."""
-        for path in self.path.glob(f"*{SUFFIX}") if self.path.is_dir() else ():
+        if not self.path.is_dir():
+            return
+        for path in self.path.glob(f"*{SUFFIX}"):
             self._remove_unneeded(path.name)
+        for path in self.path.glob(_UNFINISHED):
+            path.unlink(missing_ok=True)
 
-    def _owned(self, path: Path) -> TensorFile:
-        file = TensorFile(path)
+    def _owned(self, path: Path, checksum: str | None = None) -> TensorFile:
+        file = TensorFile(path, checksum)
         with self._lock:
             self._users[path.name] += 1
+            if checksum is not None:
+                self._checksums[path.name] = checksum
         weakref.finalize(file, self._dropped, path.name)
         return file
 
@@ -162,11 +209,23 @@ class TensorFolder:
         if not needed and self._users[name] <= 0:
             del self._users[name]
             self._unsynced.discard(name)
+            self._checksums.pop(name, None)
             (self.path / name).unlink(missing_ok=True)
 
-    def _sync(self, name: str) -> None:
-        with (self.path / name).open("rb") as file:
-            os.fsync(file.fileno())
+
+def link_or_copy(file: Path, path: Path) -> None:
+    """Put a file's bytes under another name too, without writing them where the disk can do so.
+
+    Raises
+    ------
+    DiskError
+        They had to be copied, and cannot be written.
+    """
+    try:
+        os.link(file, path)
+    except OSError:  # another disk, or one without links
+        with writing(path):
+            shutil.copyfile(file, path)
 
 
 def map_files(value: Any, change: Callable[[TensorFile], Any]) -> Any:

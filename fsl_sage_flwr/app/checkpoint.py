@@ -1,6 +1,9 @@
 """Read a checkpoint, and refuse one that a run cannot go on from."""
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -8,51 +11,152 @@ from typing import Any
 import torch
 
 from ..tensor_files import files_in
-from .results import UNREADABLE, RunDirectory, tensors_of, with_files
+from .results import LATEST, UNREADABLE, RunDirectory, tensors_of, with_files
+from .sealed import BrokenSealError, NoSealError, load_sealed
 
-# Of what a checkpoint has; 2: clients' tensors in files beside it.
-FORMAT = 2
+log = logging.getLogger("flwr.fsl_sage")
+
+# Of what a checkpoint has; 2: clients' tensors in files beside it; 3: checksums.
+FORMAT = 3
+
+# Whose tensors are in a checkpoint itself, and what else it has.
+_PARTS = {"config": dict, "strategy": dict, "client_half": dict, "history": list, "clients": list}
 
 
 class CheckpointError(ValueError):
     """A run cannot go on from a checkpoint; one line says why."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint is not what was written."""
+
+
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """Return what a checkpoint has; its tensors are read when they are used.
+
+    Before that every byte of it and of the files that it names is compared with its checksum. Of
+    a run's last checkpoint that is damaged the one before is returned, and the log says so.
+
+    Returns
+    -------
+    dict
+        ``config``, ``strategy``, ``client_half``, ``history`` and ``clients`` as they were saved,
+        and ``file``: the path that all this is from.
 
     Raises
     ------
     CheckpointError
-        The file is missing or unreadable, or one that it names is.
+        The file is missing, or neither it nor the one before is whole.
     """
     if not file.is_file():
         raise CheckpointError(f"resume = {str(file)!r}: there is no such checkpoint file")
     try:
-        saved: dict[str, Any] = torch.load(file, weights_only=True, mmap=True)
-        _ = saved["config"], len(saved["history"])
+        return _read(file)
+    except DamagedError as error:
+        damage = error
+    before = RunDirectory.previous_of(file)
+    saved = _whole(before) if file.name == LATEST else None
+    if saved is None:
+        others = (other for other in sorted(file.parent.glob("*.pt")) if other != file)
+        whole = next(filter(_whole, others), None)
+        hint = f", e.g. {whole}" if whole else ""
+        raise CheckpointError(f"{damage}; give another{hint}") from damage
+    log.warning(
+        "%s; going on from the checkpoint before it, %s, after round %d",
+        damage, saved["file"], len(saved["history"]),
+    )  # fmt: skip
+    return saved
+
+
+def _whole(file: Path) -> dict[str, Any] | None:
+    """Return what a checkpoint has, if it is there and whole."""
+    try:
+        return _read(file) if file.is_file() else None
+    except CheckpointError:
+        return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        saved = load_sealed(file)
+        _check_parts(saved)
+        whole: dict[str, Any] = {**with_files(saved, tensors_of(file)), "file": file}
+    except NoSealError as error:
+        _refuse_earlier_version(file)
+        raise _damaged(file, str(error)) from error
+    except BrokenSealError as error:
+        raise _damaged(file, str(error)) from error
     except UNREADABLE as error:
-        # Of torch's paragraphs, the first sentence; the rest is advice to those who wrote it.
-        why = shorten(str(error).partition(". ")[0].partition(", please")[0], 120, placeholder=" …")
-        best = file.with_name("best.pt")
-        hint = f", e.g. {best}" if best.is_file() and best != file else ""
-        raise CheckpointError(
-            f"resume = {str(file)!r}: it is no whole checkpoint ({type(error).__name__}: {why}); "
-            f"give another{hint}"
-        ) from error
-    if saved.get("format", 1) != FORMAT:
-        raise CheckpointError(
-            f"resume = {str(file)!r}: it was written by an earlier version of this package, and "
-            "this one cannot read it; train anew, or resume with that version"
-        )
-    whole: dict[str, Any] = with_files(saved, tensors_of(file))
-    broken = next(filter(None, (each.problem() for each in files_in(whole))), None)
+        raise _damaged(file, _in_a_line(error)) from error
+    if saved["format"] != FORMAT:
+        raise _of_another_version(file)
+    with ThreadPoolExecutor() as pool:
+        problems = pool.map(lambda each: each.problem(), files_in(whole))
+        broken = next(filter(None, problems), None)
     if broken is not None:
-        raise CheckpointError(
+        raise DamagedError(
             f"resume = {str(file)!r}: a file that it names cannot be read ({broken}); copy a "
-            f"checkpoint together with its folder {tensors_of(file).name}, or give another"
+            f"checkpoint together with its folder {tensors_of(file).name}"
         )
     return whole
+
+
+def _check_parts(saved: Any) -> None:
+    """Raise a TypeError where a checkpoint has not the parts that one has."""
+    for part, kind in {**_PARTS, "format": int}.items():
+        if type(saved[part]) is not kind:
+            raise TypeError(f"{part} is no {kind.__name__}")
+    for row in (*saved["history"], *saved["clients"]):
+        if type(row) is not dict:
+            raise TypeError("a row of its history is no dict")
+    for name, tensor in saved["client_half"].items():
+        if not (isinstance(name, str) and type(tensor) is torch.Tensor):
+            raise TypeError("its client half is not named tensors")
+
+
+def _refuse_earlier_version(file: Path) -> None:
+    try:
+        saved = torch.load(file, weights_only=True, mmap=True)
+        earlier = saved.get("format", 1) != FORMAT and {"config", "history"} <= set(saved)
+    except UNREADABLE:
+        return
+    if earlier:
+        raise _of_another_version(file)
+
+
+def _of_another_version(file: Path) -> CheckpointError:
+    return CheckpointError(
+        f"resume = {str(file)!r}: it was written by an earlier version of this package, and "
+        "this one cannot read it; train anew, or resume with that version"
+    )
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return of torch's paragraphs the first sentence; the rest is advice to those who wrote it."""
+    said = str(error).partition(". ")[0].partition(", please")[0]
+    return f"{type(error).__name__}: {shorten(said, 120, placeholder=' …')}"
+
+
+def _damaged(file: Path, why: str) -> DamagedError:
+    return DamagedError(f"resume = {str(file)!r}: it is no whole checkpoint ({why})")
+
+
+@contextmanager
+def refusing_what_does_not_fit(saved: Mapping[str, Any]) -> Iterator[None]:
+    """Say in one line that what a checkpoint has is not what a strategy loads inside.
+
+    Raises
+    ------
+    CheckpointError
+        Something is missing, or of another kind or shape.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"resume = {str(saved['file'])!r}: what it has is not of this run "
+            f"({_in_a_line(error)}); give another"
+        ) from error
 
 
 def refuse_other_settings(

@@ -15,7 +15,13 @@ from ..registry import algorithm_of
 from ..splitting import Evaluation
 from ..strategies import DeadActorError, DivergedError, SplitStrategy, to_record
 from ..task import Batch, Weights
-from .checkpoint import FORMAT, read_checkpoint, refuse_finished, refuse_other_settings
+from .checkpoint import (
+    FORMAT,
+    read_checkpoint,
+    refuse_finished,
+    refuse_other_settings,
+    refusing_what_does_not_fit,
+)
 from .provenance import of_this_process, started_by_command
 from .quiet import without_empty_evaluations
 from .results import RunDirectory
@@ -189,11 +195,13 @@ class Recorder:
 
         ``saved`` is a checkpoint that was read, whatever settings it has; None begins anew.
         """
-        self._directory.keep_what_checkpoints_name()
+        self._directory.go_on_from(saved["file"] if saved else None)
         self._strategy.keep_files_in(self._directory.tensors)
         if saved is None:
             return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout)
-        self._strategy.load_state_dict(saved["strategy"])
+        with self._directory.reporting_failure(say=True), refusing_what_does_not_fit(saved):
+            self._strategy.load_state_dict(saved["strategy"])
+            arrays = ArrayRecord(saved["client_half"])
         self._rows, self._client_rows = list(saved["history"]), list(saved["clients"])
         self._bytes_before = self._strategy.ledger.by_kind()
         coded = not self._strategy.downlink.compression.is_none
@@ -203,7 +211,7 @@ class Recorder:
             self._strategy.rounds_done,
             ", and what their codes have lost," if coded else "",
         )
-        return self._train(grid, num_rounds, ArrayRecord(saved["client_half"]), timeout)
+        return self._train(grid, num_rounds, arrays, timeout)
 
     def _train(self, grid: Grid, num_rounds: int, arrays: ArrayRecord, timeout: float) -> Result:
         self._num_rounds, directory = num_rounds, self._directory

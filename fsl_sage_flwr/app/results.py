@@ -4,16 +4,20 @@ import csv
 import json
 import logging
 import os
-import pickle
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
-from ..tensor_files import TensorFile, TensorFolder, files_in, map_files
+from ..tensor_files import TensorFile, TensorFolder, files_in, link_or_copy, map_files
+from ..whole_files import DiskError, replacing, writing
+from .sealed import write_sealed
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -46,13 +50,16 @@ CLIENT_COLUMNS = (
 SECONDS_COLUMNS = tuple(column for column in HISTORY_COLUMNS if column.endswith("seconds"))
 
 
-# How a checkpoint names a file of tensors.
-FILE = "tensor-file"
+LATEST = "latest.pt"
+
+# How a checkpoint names a file of tensors, and the checksum of that file's bytes.
+FILE, CHECKSUM = "tensor-file", "crc32"
+_FILE_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 
 # What torch raises on a file that is no whole checkpoint.
 UNREADABLE = (
     *(OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError),
-    pickle.UnpicklingError,
+    *(AssertionError, ArithmeticError, MemoryError, UnpicklingError, struct.error),
 )
 
 
@@ -65,19 +72,29 @@ def names_in(checkpoint: Path) -> set[str]:
     """Return the names of the files that a checkpoint names; one that is not whole has none."""
     try:
         content = torch.load(checkpoint, weights_only=True, mmap=True)
+        found = files_in(with_files(content, tensors_of(checkpoint)))
     except UNREADABLE:
         return set()
-    return {file.path.name for file in files_in(with_files(content, tensors_of(checkpoint)))}
+    return {file.path.name for file in found}
 
 
 def with_files(value: Any, folder: Path) -> Any:
-    """Return what :meth:`RunDirectory.write_checkpoint` was given: files, where it named them."""
+    """Return what :meth:`RunDirectory.write_checkpoint` was given: files, where it named them.
+
+    Raises
+    ------
+    ValueError
+        A file's name is none that a :class:`TensorFolder` gives: it could be anywhere.
+    """
     if isinstance(value, list):
         return [with_files(inner, folder) for inner in value]
     if not isinstance(value, dict):
         return value
-    if set(value) == {FILE}:
-        return TensorFile(folder / Path(value[FILE]).name)
+    if set(value) == {FILE, CHECKSUM}:
+        name, checksum = value[FILE], value[CHECKSUM]
+        if not (isinstance(name, str) and _FILE_NAME.fullmatch(name)):
+            raise ValueError(f"{name!r} is no name of a file of tensors")
+        return TensorFile(folder / name, str(checksum))
     return {key: with_files(inner, folder) for key, inner in value.items()}
 
 
@@ -96,6 +113,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tensors = TensorFolder(tensors_of(self.latest))
+        self._goes_on_from: Path | None = None
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     @staticmethod
@@ -136,12 +154,22 @@ class RunDirectory:
     @staticmethod
     def checkpoint_of(path: Path) -> Path:
         """Return the path of a run's last checkpoint."""
-        return path / "checkpoints" / "latest.pt"
+        return path / "checkpoints" / LATEST
 
     @property
     def latest(self) -> Path:
         """Checkpoint of the last round that wrote one."""
         return self.checkpoint_of(self.path)
+
+    @property
+    def previous(self) -> Path:
+        """Checkpoint before the last one: what there is when that one is damaged."""
+        return self.previous_of(self.latest)
+
+    @staticmethod
+    def previous_of(checkpoint: Path) -> Path:
+        """Return the path of the checkpoint before a run's last one."""
+        return checkpoint.with_name("previous.pt")
 
     @property
     def best(self) -> Path:
@@ -166,7 +194,10 @@ class RunDirectory:
             status = f"{type(error).__name__}: {error}"
             if say:
                 log.error("the run failed: %s", status)
-            self.write_summary({"completed": False, "status": status})
+            try:
+                self.write_summary({"completed": False, "status": status})
+            except DiskError as unwritten:
+                log.error("its summary does not say so: %s", unwritten)
             raise
 
     def write_config(self, config: Mapping[str, Any]) -> None:
@@ -210,25 +241,49 @@ class RunDirectory:
         """Write a checkpoint that :func:`fsl_sage_flwr.app.checkpoint.read_checkpoint` can read.
 
         What the state has in files stays there: the checkpoint names them. So it costs what has
-        changed since the one before, and two checkpoints share what is the same in both.
+        changed since the one before, and checkpoints share what is the same in them. What
+        ``latest`` was becomes ``previous``.
+
+        Raises
+        ------
+        DiskError
+            It cannot be written; those of before stay.
         """
-        files = list[TensorFile]()
+        taken = {file.path: self.tensors.take(file) for file in files_in(dict(state))}
+        names = {file.path.name for file in taken.values()}
+        checksums = self.tensors.sync(names)
 
         def named(file: TensorFile) -> dict[str, str]:
-            files.append(self.tensors.take(file))
-            return {FILE: files[-1].path.name}
+            name = taken[file.path].path.name
+            return {FILE: name, CHECKSUM: checksums[name]}
 
-        content = map_files(dict(state), named)
-        names = {file.path.name for file in files}
-        self.tensors.sync(names)
-        self._replace(path, lambda unfinished: torch.save(content, unfinished))
+        with replacing(path) as unfinished:
+            write_sealed(unfinished, map_files(dict(state), named))
+            if path == self.latest:
+                self._keep_previous()
         self.tensors.need(path.name, names)
 
-    def keep_what_checkpoints_name(self) -> None:
-        """Note which files of tensors the checkpoints need that are there already."""
-        for file in (self.latest, self.best):
+    def go_on_from(self, checkpoint: Path | None) -> None:
+        """Note which checkpoint the run goes on from, and which files those that are there need.
+
+        Only a checkpoint that the run goes on from, or has written itself, is kept as the one
+        before the next: another may be damaged, or of a run that was given up.
+        """
+        self._goes_on_from = checkpoint.resolve() if checkpoint else None
+        for file in (self.latest, self.previous, self.best):
             if file.is_file():
                 self.tensors.need(file.name, names_in(file))
+
+    def _keep_previous(self) -> None:
+        """Make ``latest`` the checkpoint before the one that is about to take its place."""
+        before, self._goes_on_from = self._goes_on_from, self.latest.resolve()
+        if before == self._goes_on_from:
+            with replacing(self.previous) as unfinished:
+                link_or_copy(self.latest, unfinished)
+            self.tensors.need(self.previous.name, self.tensors.needed_by(self.latest.name))
+        elif before != self.previous.resolve():
+            self.previous.unlink(missing_ok=True)
+            self.tensors.need(self.previous.name, ())
 
     def write_models(
         self, client: Mapping[str, torch.Tensor], server: Mapping[str, torch.Tensor]
@@ -240,10 +295,11 @@ class RunDirectory:
             ("full_model", {**client, **server}),
         ):
             on_cpu = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
-            self._replace(
-                self.path / f"{name}.pt",
-                lambda unfinished, state=on_cpu: torch.save(state, unfinished),
-            )
+            with (
+                replacing(self.path / f"{name}.pt") as unfinished,
+                unfinished.open("wb") as file,
+            ):
+                torch.save(on_cpu, file)
 
     @staticmethod
     def _csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -254,13 +310,21 @@ class RunDirectory:
             writer.writerows(rows)
 
     def _append(self, path: Path, rows: list[dict[str, Any]]) -> None:
-        """Append rows in the order of the file's header; put new columns at the end."""
-        with path.open("r+", newline="") as file:
+        """Append rows in the order of the file's header; put new columns at the end.
+
+        Rows that the disk does not take are not there at all.
+        """
+        with writing(path), path.open("r+", newline="") as file:
             reader = csv.DictReader(file)
             header = list(reader.fieldnames or ())
             if set[str]().union(*rows).issubset(header):
-                file.seek(0, os.SEEK_END)
-                csv.DictWriter(file, header).writerows(rows)
+                end = file.seek(0, os.SEEK_END)
+                try:
+                    csv.DictWriter(file, header).writerows(rows)
+                    file.flush()
+                except OSError:
+                    os.truncate(path, end)
+                    raise
                 return
             every = [*reader, *rows]
         self._replace(path, lambda unfinished: self._csv(unfinished, every, header))
@@ -270,12 +334,6 @@ class RunDirectory:
         self._replace(path, lambda unfinished: unfinished.write_text(text))
 
     @staticmethod
-    def _replace(path: Path, write: Any) -> None:
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
+    def _replace(path: Path, write: Callable[[Path], object]) -> None:
+        with replacing(path) as unfinished:
             write(unfinished)
-            with unfinished.open("rb") as file:
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)

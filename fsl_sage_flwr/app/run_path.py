@@ -8,12 +8,29 @@ from .results import RunDirectory
 
 
 def run_path(config: RunConfig) -> Path:
-    """Return ``<results-dir>/<algorithm>/<model>/<dataset>-<distribution>/<run name>``."""
-    dataset = Path(config.dataset).name
+    """Return ``<results-dir>/<algorithm>/<model>/<dataset>-<distribution>/<run name>``.
+
+    Raises
+    ------
+    ConfigError
+        The model's or the dataset's name would lead elsewhere.
+    """
+    dataset = _folder("dataset", config.dataset)
     name = config.run_name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{config.seed}"
     root = Path(config.results_dir).expanduser().absolute()
-    model = Path(config.model).name  # a language model may be a directory
+    model = _folder("model", config.model)  # a language model may be a directory
     return root / config.algorithm / model / f"{dataset}-{config.distribution}" / name
+
+
+def _folder(key: str, value: str) -> str:
+    """Return the last part of a name or a path, which is the name of a folder of results."""
+    name = Path(value).name
+    if name in ("", "..") or "\0" in name:
+        raise ConfigError(
+            f"{key} = {value!r}: its last part names a folder of results; give the path of the "
+            "directory itself"
+        )
+    return name
 
 
 def results_dir_of(run: Path) -> Path:

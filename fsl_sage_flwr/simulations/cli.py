@@ -15,6 +15,7 @@ from ..data import DatasetError
 from ..extensions import ExtensionError, announce, load_extensions
 from ..language import LanguageModelError
 from ..splitting import SplitError
+from ..whole_files import DiskError
 from .commands import command_named
 from .load_results import ResultsError
 from .superlink import FlowerError
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(options: argparse.Namespace) -> int:
     """Run the command that was read; return its exit status.
 
-    0: success. 1: the run failed, or the data or the results cannot be read or drawn.
+    0: success. 1: the run failed, or data or results cannot be read, written or drawn.
     2: the command line is wrong. 130: interrupted.
     """
     signal.signal(signal.SIGTERM, _interrupt)
@@ -40,7 +41,7 @@ def run_command(options: argparse.Namespace) -> int:
         return command_named(options.command)(options, Console(), errors)
     except (ConfigError, ExtensionError, SplitError, TrackerError) as error:
         status, problem = 2, error
-    except (FlowerError, DatasetError, LanguageModelError, ResultsError) as error:
+    except (FlowerError, DatasetError, DiskError, LanguageModelError, ResultsError) as error:
         status, problem = 1, error
     except KeyboardInterrupt:
         errors.print("fsl-sage: interrupted; all processes that it started have been ended")

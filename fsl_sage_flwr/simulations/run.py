@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -17,6 +17,7 @@ from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
 from ..app.trackers import require
 from ..client_apps.client_state import CACHE_VARIABLE
+from ..whole_files import DiskError
 from .app_directory import write_app
 from .federation import Federation
 from .progress import Watcher, follow
@@ -113,11 +114,21 @@ def _simulate(
             run_id = superlink.run(app, run_config, federation.options_for_flower())
             summary = follow(path, lambda: superlink.status(run_id), watcher, stop)
         if not summary["completed"]:
-            run.write_summary(summary)
-            kept = path / "superlink.log"
-            kept.write_text(superlink.log.read_text(errors="replace"))
-            summary = {**summary, "log": str(kept)}
+            summary = {**summary, "log": str(_kept_log(superlink.log, path))}
+            with suppress(DiskError):  # it is what the caller gets, in any case
+                run.write_summary(summary)
     return summary
+
+
+def _kept_log(log: Path, run: Path) -> Path:
+    """Copy a log to a run's directory, or to a temporary one if the run's cannot be written."""
+    kept = run / "superlink.log"
+    try:
+        shutil.copyfile(log, kept)
+    except OSError:
+        kept = Path(tempfile.mkdtemp(prefix="fsl-sage-log-")) / log.name
+        shutil.copyfile(log, kept)
+    return kept
 
 
 def _provenance(federation: Federation) -> dict[str, str | int]:

@@ -20,7 +20,8 @@ ROOMS_WITH_ROOMS = ("app",)
 # From bottom to top: an entry names only entries above it in this table.
 BELOW = {
     "seeding": set(),
-    "tensor_files": set(),
+    "whole_files": set(),
+    "tensor_files": {"whole_files"},
     "batching": set(),
     "schedules": set(),
     "objective": set(),
@@ -59,8 +60,9 @@ BELOW = {
     # What a run leaves.
     "app.__init__": set(),
     "app.trackers": set(),
-    "app.results": {"messages", "tensor_files"},
-    "app.checkpoint": {"app.results", "tensor_files"},
+    "app.sealed": {"whole_files"},
+    "app.results": {"app.sealed", "messages", "tensor_files", "whole_files"},
+    "app.checkpoint": {"app.results", "app.sealed", "tensor_files"},
     "app.provenance": set(),
     "app.quiet": set(),
     "app.run_lock": {"app.provenance"},
@@ -109,7 +111,7 @@ BELOW = {
         *("command_line", "data", "extensions", "image_classification", "key_names"),
         *("language", "messages", "models"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
-        "tasks",
+        *("tasks", "whole_files"),
     },
     # Where the command begins.
     "command": {"command_line", "simulations"},
@@ -144,6 +146,7 @@ ONLY = {
     "command_line": {"argcomplete"},
     "extensions": set(),
     "seeding": set(),
+    "whole_files": {"safetensors"},
     "tensor_files": {"safetensors", "torch"},
     "batching": set(),
     "schedules": {"torch"},

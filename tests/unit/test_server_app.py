@@ -14,6 +14,7 @@ from fsl_sage_flwr.app.claim import claim_for_command
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import HISTORY_COLUMNS
 from fsl_sage_flwr.app.run_path import run_path
+from fsl_sage_flwr.app.sealed import write_sealed
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.registry import ALGORITHMS
@@ -112,7 +113,7 @@ def test_a_run_of_another_version_goes_on_in_its_own_directory(
         old["once_known"] = old.pop("client_step_seconds")
     for old in saved["clients"]:
         old["battery"] = old.pop("update_norm")
-    torch.save(saved, checkpoint)
+    write_sealed(checkpoint, saved)
     run(tmp_path, **mine, **{"num-server-rounds": 3, "resume": str(checkpoint)})
     history = pd.read_csv(directory / "history.csv")
     assert list(history) == [*HISTORY_COLUMNS, "once_known"]
@@ -130,7 +131,7 @@ def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> N
     checkpoint = run(tmp_path, **mine) / "checkpoints" / "latest.pt"
     saved = torch.load(checkpoint, weights_only=True)
     saved["config"] |= {"align-interval": 7, "server-order": "client", "warm-start": True}
-    torch.save(saved, checkpoint)
+    write_sealed(checkpoint, saved)
     on = run(tmp_path, **mine, **{"num-server-rounds": 3, "resume": str(checkpoint)})
     assert list(history_of(on)["round"]) == [1, 2, 3]
 

@@ -2,51 +2,20 @@
 
 import gc
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from flwr.app import ArrayRecord
 
-from fsl_sage_flwr import Recorder
 from fsl_sage_flwr.app.checkpoint import CheckpointError, read_checkpoint
 from fsl_sage_flwr.app.results import names_in, tensors_of
-from fsl_sage_flwr.splitting import AlignmentRecipe
-from fsl_sage_flwr.strategies import FslSage, SplitFedV1, SplitStrategy
 
-from ...memory_grid import MemoryGrid
 from ...rows import rows
 from ...runs import assert_same
-from ...tasks import CLIENTS, client_of, small_app, small_batches, small_task
-
-Make = Callable[..., SplitStrategy]
-
-
-def fsl_sage(**changes: float) -> FslSage:
-    recipe = AlignmentRecipe(1, 6)
-    return FslSage(
-        small_task(), server_update_interval=1, align_interval=2, recipe=recipe, **changes
-    )
-
-
-def split_fed(**changes: float) -> SplitFedV1:
-    return SplitFedV1(small_task(), **changes)
-
+from ...tasks import CLIENTS
+from .trained import Make, fsl_sage, split_fed, trained
 
 both = rows("make", [fsl_sage, split_fed], lambda make: make is fsl_sage)
-
-
-def trained(make: Make, directory: Path, rounds: int, **changes: float) -> ArrayRecord:
-    """Train; return the average. What the strategy held is let go."""
-    strategy = make(keep_optimizer_state=make is split_fed, **changes)
-    batches = list(small_batches(client_of(0), 9))
-    latest = directory / "checkpoints" / "latest.pt"
-    result = Recorder(strategy, directory, lambda: batches).train(
-        MemoryGrid(small_app(), CLIENTS), rounds, resume=latest if latest.exists() else None
-    )
-    assert result.arrays is not None
-    return result.arrays
 
 
 def there(directory: Path) -> set[str]:
@@ -74,8 +43,9 @@ def test_a_run_that_goes_on_is_what_it_would_have_been(tmp_path: Path, make: Mak
 @both
 def test_only_what_a_checkpoint_names_is_left(tmp_path: Path, make: Make) -> None:
     trained(make, tmp_path, 3)
-    checkpoints = [tmp_path / "checkpoints" / f"{name}.pt" for name in ("latest", "best")]
-    assert there(tmp_path) == names_in(checkpoints[0]) | names_in(checkpoints[1])
+    names = ("latest", "previous", "best")
+    checkpoints = [tmp_path / "checkpoints" / f"{name}.pt" for name in names]
+    assert there(tmp_path) == set().union(*map(names_in, checkpoints))
     kept = read_checkpoint(checkpoints[0])
     trained(make, tmp_path / "again", 3)
     again = read_checkpoint(tmp_path / "again" / "checkpoints" / "latest.pt")

@@ -171,8 +171,8 @@ def test_a_write_that_fails_leaves_the_old_file(run, monkeypatch, error):
     run.write_checkpoint(run.latest, {"round": 1})
     before = run.latest.read_bytes()
 
-    def half_a_write(state, path):
-        Path(path).write_bytes(b"half")
+    def half_a_write(state, file):
+        file.write(b"half")
         raise error
 
     monkeypatch.setattr(torch, "save", half_a_write)

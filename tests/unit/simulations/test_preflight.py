@@ -109,7 +109,9 @@ def checkpoint(path: Path, config: RunConfig, rounds: int = 1) -> Path:
         "format": FORMAT,
         "config": config.to_run_config(),
         "history": rows,
-        "weights": torch.ones(1000),
+        "clients": [],
+        "strategy": {},
+        "client_half": {"weights": torch.ones(1000)},
     }
     run.write_checkpoint(run.latest, state)
     return run.latest

@@ -1,0 +1,79 @@
+"""A file is the one of before or the new one, and an error of the disk is one line."""
+
+import errno
+import os
+import zlib
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from fsl_sage_flwr import whole_files
+from fsl_sage_flwr.whole_files import DiskError, checksum_of, replacing, writing
+
+
+def from_torch() -> None:
+    """PyTorch raises an error of its own over the one of the disk."""
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError:
+        raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904
+
+
+def from_safetensors() -> None:
+    raise SafetensorError("Error while serializing: I/O error: whatever (os error 28)")
+
+
+def from_python() -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        (from_torch, "No space left on device); make room there"),
+        (from_safetensors, "No space left on device); make room there"),
+        (from_python, "Read-only file system); make it writable"),
+    ],
+)
+def test_whoever_was_writing_the_reason_and_the_fix_are_in_one_line(fail, said) -> None:
+    with pytest.raises(DiskError) as caught, writing(Path("/a/file")):
+        fail()
+    assert f"/a/file cannot be written ({said}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a shape"), SafetensorError("a dtype"), OSError()])
+def test_what_is_not_the_disks_is_raised_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, writing(Path("/a/file")):
+        raise error
+    assert caught.value is error
+
+
+def test_a_disk_that_does_not_keep_the_new_file_leaves_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    (tmp_path / "it").write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.raises(DiskError, match=r"/it cannot be written"),
+        replacing(tmp_path / "it") as file,
+    ):
+        file.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+    assert (tmp_path / "it").read_text() == "old"
+
+
+def test_the_checksum_is_zips_and_of_as_many_bytes_as_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(256)) * 9
+    (tmp_path / "it").write_bytes(content)
+    for chunk in (7, 2**20):
+        monkeypatch.setattr(whole_files, "CHUNK", chunk)
+        for size in (0, 1, 7, 1000, len(content)):
+            assert checksum_of(tmp_path / "it", size) == f"{zlib.crc32(content[:size]):08x}"
+        assert checksum_of(tmp_path / "it") == f"{zlib.crc32(content):08x}"
