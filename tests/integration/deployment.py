@@ -24,10 +24,8 @@ openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj "/C
 printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' > san.ext
 openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -sha256 \
     -extfile san.ext -out server.pem
-ssh-keygen -q -t ecdsa -b 384 -N "" -f node0
-ssh-keygen -q -t ecdsa -b 384 -N "" -f node1
-ssh-keygen -q -t ecdsa -b 384 -N "" -f node2
 """
+NODE_KEY = 'ssh-keygen -q -t ecdsa -b 384 -N "" -f {}'
 
 
 # The tests' workers start SuperLinks at the same time: each takes ports of its own, below those
@@ -73,6 +71,8 @@ class Deployment:
     forked : bool
         Fork the processes of messages and runs (``forked_programs`` says how and why), instead of
         having each of them import all libraries.
+    keys : int
+        SuperNodes that the SuperLink knows, where they have to prove who they are.
     """
 
     def __init__(
@@ -83,16 +83,18 @@ class Deployment:
         environment: dict[str, str] | None = None,
         link_options: Sequence[str] = (),
         forked: bool = True,
+        keys: int = 3,
     ) -> None:
         self._directory, self._secure, self._link_options = directory, secure, link_options
+        self._keys = [f"node{place}" for place in range(keys)]
         self._forked = forked and sys.platform == "linux"
-        self._home, self._port = directory / "home", free_port()
+        self.home, self._port = directory / "home", free_port()
         self._programs = directory / "programs"
         path = [str(self._programs), str(BIN), os.environ["PATH"]]
         self._environment = {
             **os.environ,
             "PATH": os.pathsep.join(path if self._forked else path[1:]),
-            "FLWR_HOME": str(self._home),
+            "FLWR_HOME": str(self.home),
             "OMP_NUM_THREADS": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_TELEMETRY_ENABLED": "0",
@@ -109,22 +111,22 @@ class Deployment:
         self.link: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._home.mkdir(parents=True)
+        self.home.mkdir(parents=True)
         if self._forked:
             self._start_forking()
         trust = "insecure = true"
         if self._secure:
+            script = "\n".join([CERTIFICATES, *map(NODE_KEY.format, self._keys)])
             subprocess.run(
-                ["bash", "-euc", CERTIFICATES], cwd=self._directory, check=True,
-                capture_output=True,
-            )  # fmt: skip
+                ["bash", "-euc", script], cwd=self._directory, check=True, capture_output=True
+            )
             trust = f'root-certificates = "{self._directory}/ca.crt"'
-        (self._home / "config.toml").write_text(
+        (self.home / "config.toml").write_text(
             f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self._port}"\n{trust}\n'
         )
         self.start_link()
         if self._secure:
-            for key in ("node0", "node1", "node2"):
+            for key in self._keys:
                 self.flwr("supernode", "register", f"{key}.pub", CONNECTION)
         return self
 
@@ -134,7 +136,7 @@ class Deployment:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in started_by(str(self._home)):
+        for process in started_by(str(self.home)):
             process.kill()
         self._until_exit.close()
 
@@ -254,7 +256,7 @@ class Deployment:
         return process
 
     def _serves(self) -> bool:
-        return bool(started_by(str(self._home), command="flwr-serverapp"))
+        return bool(started_by(str(self.home), command="flwr-serverapp"))
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

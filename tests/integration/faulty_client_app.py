@@ -37,7 +37,8 @@ def break_down(message: Message, context: Context, call_next: ClientAppCallable)
     """Raise, die, or wait (also until a file is there) instead of what the message asks for.
 
     "late" does it and has its answer lost, as it is when it comes after the deadline; "huge" sends
-    smashed data for which no loss is finite. A file marks that a client has got to its fault.
+    smashed data for which no loss is finite, "empty" nothing. A file marks that a client has got
+    to its fault.
     """
     kind, _, argument = fault_of(message, context).partition(" ")
     if kind and MARKS in os.environ:
@@ -53,6 +54,9 @@ def break_down(message: Message, context: Context, call_next: ClientAppCallable)
     reply = call_next(message, context)
     if kind == "late":
         raise RuntimeError("its answer came too late")
+    if kind == "empty":
+        for name in list(reply.content):
+            del reply.content[name]
     if kind == "huge":
         smashed = reply.content.array_records["smashed"].to_torch_state_dict()
         huge = {name: torch.full_like(tensor, 3e38) for name, tensor in smashed.items()}

@@ -1,0 +1,285 @@
+"""Trouble at random on a real SuperLink, and whether the run is what it would have been.
+
+    python -m benchmarks.chaos OUT [--rounds 200] [--seed 1] [--pause 10] [--without fill]
+
+Six authenticated SuperNodes over TLS train CSE-FSL on digits in short rounds, while processes are
+killed and started again, nodes stand still, the disk is full, and clients send malformed replies.
+The seed draws what happens, and to whom; when it happens depends on the machine. When the ServerApp
+is gone the run is resumed from its checkpoint. At the end:
+
+- every round must equal the same round of a simulation in which the same clients took part;
+- processes, open files, memory and files of Flower are compared with those at the start;
+- the longest standstill is said: seconds between two rounds.
+
+It needs to be root: the results are on a small tmpfs, so that the disk can be filled.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+
+from tests.integration.commands import history_of, run_directory, started_by
+from tests.integration.deployment import Deployment, wait_for
+from tests.integration.faults import clients_of, environment, faulty_app, simulated_with
+
+NODES = 6
+SAME = ["round", "test_accuracy", "test_loss", "train_loss", "clients"]
+MALFORMED = ("raise", "huge", "empty")
+
+
+class Chaos:
+    """A deployment, and the trouble that it gets into.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        With its SuperNodes started.
+    nodes : list
+        Their processes, by partition id.
+    draw : random.Random
+        Draws what happens.
+    disk : Path
+        The tmpfs with the results.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        nodes: list["subprocess.Popen[bytes]"],
+        draw: random.Random,
+        disk: Path,
+    ) -> None:
+        self._deployment, self._nodes, self._draw, self._disk = deployment, nodes, draw, disk
+        self.happened: list[str] = []
+
+    def strike(self, kinds: list[str]) -> None:
+        """Do one thing."""
+        kind = self._draw.choice(kinds)
+        who = self._draw.randrange(NODES)
+        self.happened.append(f"{kind} {who}" if kind in ("node", "freeze") else kind)
+        {
+            "client app": lambda: self._kill_one("flwr-clientapp"),
+            "server app": lambda: self._kill_one("flwr-serverapp"),
+            "node": lambda: self._restart_node(who),
+            "freeze": lambda: self._freeze(who),
+            "link": self._restart_link,
+            "fill": self._fill_disk,
+        }[kind]()
+
+    def _kill_one(self, command: str) -> None:
+        there = started_by(str(self._deployment.home), command=command)
+        if there:
+            with suppress(psutil.NoSuchProcess):
+                self._draw.choice(there).kill()
+
+    def _restart_node(self, who: int) -> None:
+        self._deployment.kill(self._nodes[who])
+
+        def let_in() -> bool:
+            """Flower refuses a node's key until it has noticed that the node has gone."""
+            node = self._nodes[who] = self._deployment.start_node(who, of=NODES)
+            wait_for(
+                "an answer to the SuperNode",
+                lambda: node.poll() is not None or "SuperNode ID" in self._deployment.log_of(node),
+            )
+            return node.poll() is None
+
+        wait_for("the SuperNode", let_in, pause=5)
+
+    def _freeze(self, who: int) -> None:
+        """Let a node stand still, as a cut of its network would."""
+        os.killpg(self._nodes[who].pid, signal.SIGSTOP)
+        time.sleep(self._draw.uniform(2, 20))
+        os.killpg(self._nodes[who].pid, signal.SIGCONT)
+
+    def _restart_link(self) -> None:
+        link = self._deployment.link
+        if link is not None:
+            self._deployment.kill(link)
+        self._deployment.start_link()
+
+    def _fill_disk(self) -> None:
+        filler = self._disk / "filler"
+        with suppress(OSError), filler.open("wb") as file:
+            while True:
+                file.write(bytes(2**16))
+                file.flush()
+        time.sleep(10)
+        filler.unlink()
+
+
+def weight_of(home: Path) -> dict[str, float]:
+    """Return what the deployment's long-lived processes hold, and how many files there are."""
+    found = {"processes": 0.0, "open files": 0.0, "MiB": 0.0}
+    for process in started_by(str(home)):
+        with suppress(psutil.Error):
+            name = " ".join(process.cmdline())
+            if "superlink" in name or "supernode" in name:
+                found["processes"] += 1
+                found["open files"] += process.num_fds()
+                found["MiB"] += process.memory_info().rss / 2**20
+    return {**found, "files of Flower": float(sum(1 for _ in home.rglob("*")))}
+
+
+@contextmanager
+def tmpfs(path: Path, mebibytes: int) -> Iterator[Path]:
+    """Mount a small file system."""
+    path.mkdir(parents=True)
+    options = ["-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(path)]
+    subprocess.run(["mount", *options], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def rounds_in(results: Path) -> int:
+    files = list(results.rglob("history.csv"))
+    return len(files[0].read_text().splitlines()) - 1 if files else 0
+
+
+def drawn_faults(draw: random.Random, rounds: int) -> dict[int, dict[int, str]]:
+    """Let every tenth round have a client with a malformed reply."""
+    faults: dict[int, dict[int, str]] = {}
+    for round_ in range(1, rounds + 1):
+        if draw.random() < 0.1:
+            faults.setdefault(draw.randrange(NODES), {})[round_] = draw.choice(MALFORMED)
+    return faults
+
+
+def absent(run: Path, rounds: int) -> dict[int, dict[int, str]]:
+    """Return who did not take part in which round, as faults of a simulation."""
+    rows = clients_of(run).reset_index()
+    good = rows[rows["failure"] == ""]
+    took_part = set(zip(good["round"].tolist(), good["client"].tolist(), strict=True))
+    return {
+        client: {
+            round_: "raise"
+            for round_ in range(1, rounds + 1)
+            if (round_, client) not in took_part
+        }
+        for client in range(NODES)
+    }  # fmt: skip
+
+
+def same_as_simulated(run: Path, config: dict[str, Any], directory: Path) -> pd.DataFrame:
+    """Return the rounds that differ from a simulation with the same participants."""
+    ours = history_of(run)
+    here = {**config, "results-dir": str(directory / "simulated"), "num-server-rounds": len(ours)}
+    with pytest.MonkeyPatch.context() as patch:
+        simulated_with(absent(run, len(ours)), NODES, here, patch)
+    theirs = history_of(run_directory(directory / "simulated"))
+    return ours[SAME][~(ours[SAME].eq(theirs[SAME]) | ours[SAME].isna()).all(axis=1)]
+
+
+def chaos(out: Path, rounds: int, seed: int, pause: float, kinds: list[str]) -> bool:
+    """Do it all; return whether every round was what it would have been."""
+    draw = random.Random(seed)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    config: dict[str, Any] = {
+        "algorithm": "cse_fsl", "num-server-rounds": rounds, "batch-size": 180,
+        "round-timeout": 90.0, "keep-optimizer-state": False, "max-client-failures": 0,
+        "results-dir": str(out / "disk" / "results"), "run-name": "chaos",
+    }  # fmt: skip
+    told = environment(drawn_faults(draw, rounds), out)
+    link = ["--database", str(out / "state.db")]
+    with (
+        tmpfs(out / "disk", 64) as disk,
+        Deployment(
+            out / "flower", secure=True, environment=told, link_options=link, keys=NODES
+        ) as deployment,
+    ):
+        nodes = [deployment.start_node(partition, of=NODES) for partition in range(NODES)]
+        app = faulty_app(out)
+        results, trouble = Path(config["results-dir"]), Chaos(deployment, nodes, draw, disk)
+
+        def start() -> int:
+            latest = list(results.rglob("latest.pt"))
+            more = {"resume": str(latest[0])} if latest else {}
+            words = {k.replace("-", "_"): v for k, v in {**config, **more}.items()}
+            return deployment.run(app, **words)
+
+        run, resumed = start(), 0
+        wait_for("the first round", lambda: rounds_in(results) >= 1)
+        before, done, moved, standstill = weight_of(deployment.home), 1, time.monotonic(), 0.0
+        due = time.monotonic() + pause
+        while True:
+            if rounds_in(results) > done:
+                standstill = max(standstill, time.monotonic() - moved)
+                done, moved = rounds_in(results), time.monotonic()
+                print(
+                    f"round {done}; {len(trouble.happened)} troubles, {resumed} resumed", flush=True
+                )
+            if not started_by(str(deployment.home), command="flwr-serverapp"):
+                status = wait_for("its end", _ended(deployment, run), seconds=600, pause=2)
+                if status == "finished:completed":
+                    break
+                run, resumed = start(), resumed + 1
+                wait_for("the ServerApp", _serves(deployment))
+            if time.monotonic() > due and done < rounds - 2:
+                trouble.strike(kinds)
+                due = time.monotonic() + draw.uniform(0.5, 1.5) * pause
+            time.sleep(0.5)
+        after = weight_of(deployment.home)
+        shutil.copytree(results, out / "results", dirs_exist_ok=True)
+    different = same_as_simulated(run_directory(out / "results"), config, out)
+    summary = {
+        "rounds": done,
+        "troubles": {
+            kind: sum(what.startswith(kind) for what in trouble.happened) for kind in kinds
+        },
+        "resumed": resumed,
+        "longest standstill, seconds": round(standstill, 1),
+        "before": before,
+        "after": after,
+        "rounds that differ from a simulation": different["round"].tolist(),
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps(summary, indent=2))
+    return different.empty
+
+
+def _ended(deployment: Deployment, run: int) -> Callable[[], str]:
+    def ended() -> str:
+        with suppress(RuntimeError):  # the SuperLink is starting
+            status = deployment.status(run)
+            return status if status.startswith("finished") else ""
+        return ""
+
+    return ended
+
+
+def _serves(deployment: Deployment) -> Callable[[], bool]:
+    return lambda: bool(started_by(str(deployment.home), command="flwr-serverapp"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=10.0, help="seconds between two troubles")
+    kinds = ["client app", "server app", "node", "freeze", "link", "fill"]
+    parser.add_argument("--without", nargs="*", default=[], choices=kinds)
+    given = parser.parse_args()
+    kinds = [kind for kind in kinds if kind not in given.without]
+    if not chaos(given.out.absolute(), given.rounds, given.seed, given.pause, kinds):
+        raise SystemExit("a round is not what it would have been")
+
+
+if __name__ == "__main__":
+    main()
