@@ -10,8 +10,9 @@ import torch
 from ..tensor_files import files_in
 from .results import UNREADABLE, RunDirectory, tensors_of, with_files
 
-# Of what a checkpoint has; 2: clients' tensors in files beside it.
-FORMAT = 2
+# Of what a checkpoint has; 2: clients' tensors in files beside it; 3: how
+# often samples were uploaded.
+FORMAT = 3
 
 
 class CheckpointError(ValueError):

@@ -115,6 +115,7 @@ class RunConfig:
     smashed_clip_norm: float = option(0.0, at_least(0))
     smashed_noise_multiplier: float = option(0.0, at_least(0))
     smashed_noise_seed: int = option(0, at_least(0))
+    delta: float = option(1e-5, at_least(0, below=0.5))
     compression: str = option("none", one_of(*PRESETS))
     smashed_codec: str = option(AS_COMPRESSION_SAYS, _codec("smashed"))
     gradients_codec: str = option(AS_COMPRESSION_SAYS, _codec("gradients"))
@@ -247,6 +248,12 @@ class RunConfig:
                 "choose another algorithm, or leave it out"
             )
 
+    @property
+    def accounts_for_noise(self) -> bool:
+        """Whether the noise on smashed data has an ε: it is there, and nobody knows its seed."""
+        unknown = self.smashed_noise_multiplier > 0 and self.smashed_noise_seed == 0
+        return unknown and self.delta > 0
+
     def strategy_settings(self) -> StrategySettings:
         """Return the arguments, common to all strategies, that have run-config keys."""
         return {
@@ -323,6 +330,8 @@ class RunConfig:
             yield "momentum", "optimizer"
         if self.server_optimizer != "sgd":
             yield "server-momentum", "server-optimizer"
+        if self.smashed_noise_multiplier == 0:
+            yield "delta", "smashed-noise-multiplier"
         if self.fraction_evaluate == 0:
             yield "validation-fraction", "fraction-evaluate"
         yield from self._codecs_of_nothing()

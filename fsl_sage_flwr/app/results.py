@@ -36,12 +36,13 @@ HISTORY_COLUMNS = (
     "evaluation_seconds",
     "alignment_cosine",
     "alignment_relative_error",
+    "epsilon",
     "clients",
     "failures",
 )
 CLIENT_COLUMNS = (
     "round", "client", "node_id", "examples", "update_norm", "seconds", "down_bytes", "up_bytes",
-    "failure",
+    "sample_uploads", "total_sample_uploads", "failure",
 )  # fmt: skip
 SECONDS_COLUMNS = tuple(column for column in HISTORY_COLUMNS if column.endswith("seconds"))
 

@@ -11,6 +11,7 @@ from .gradients import estimated_gradients, true_gradients
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, to_device
 from .replay import receive_smashed
+from .sample_mixing import mixes_samples
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel, as_tensors
 from .splitter import full_name, split, split_pair
@@ -56,6 +57,7 @@ __all__ = [
     "full_name",
     "list_cuts",
     "load_trained_state",
+    "mixes_samples",
     "plain_attention",
     "receive_smashed",
     "restore_state",

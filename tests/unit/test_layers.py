@@ -61,12 +61,13 @@ BELOW = {
     "app.trackers": set(),
     "app.results": {"messages", "tensor_files"},
     "app.checkpoint": {"app.results", "tensor_files"},
+    "app.privacy_account": set(),
     "app.provenance": set(),
     "app.quiet": set(),
     "app.run_lock": {"app.provenance"},
     "app.recorder": {
-        *("app.checkpoint", "app.provenance", "app.quiet", "app.results", "app.run_lock"),
-        "app.trackers",
+        *("app.checkpoint", "app.privacy_account", "app.provenance", "app.quiet", "app.results"),
+        *("app.run_lock", "app.trackers"),
         *("registry", "splitting", "strategies", "task"),
     },
     # The public surface: what another project imports.
@@ -90,8 +91,8 @@ BELOW = {
     },
     "app.forecast": {"codecs", "messages", "splitting"},
     "app.assembly": {
-        *("app.config", "app.forecast", "data", "registry", "seeding", "splitting"),
-        *("strategies", "task", "task_registry"),
+        *("app.config", "app.forecast", "app.privacy_account", "data", "registry", "seeding"),
+        *("splitting", "strategies", "task", "task_registry"),
     },
     "app.going_on": {"app.checkpoint", "app.config"},
     "app.run_path": {"app.config", "app.results"},
@@ -104,8 +105,16 @@ BELOW = {
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
         *("__init__", "algorithms", "app.assembly", "app.checkpoint", "app.claim", "app.config"),
-        *("app.forecast", "app.going_on", "app.provenance", "app.run_lock", "app.run_path"),
-        *("app.results", "app.trackers", "batching", "client_apps", "codecs"),
+        *("app.forecast", "app.going_on", "app.privacy_account", "app.provenance"),
+        *(
+            "app.run_lock",
+            "app.run_path",
+            "app.results",
+            "app.trackers",
+            "batching",
+            "client_apps",
+            "codecs",
+        ),
         *("command_line", "data", "extensions", "image_classification", "key_names"),
         *("language", "messages", "models"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
