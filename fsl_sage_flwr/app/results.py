@@ -125,6 +125,11 @@ class RunDirectory:
         return path / "client_half.pt"
 
     @staticmethod
+    def server_half_of(path: Path) -> Path:
+        """Return the path of a completed run's server half."""
+        return path / "server_half.pt"
+
+    @staticmethod
     def federation_of(path: Path) -> Path:
         """Return the path of a simulation's Flower federation options."""
         return path / "federation.json"

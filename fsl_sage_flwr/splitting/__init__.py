@@ -7,7 +7,7 @@ from .cuts import Cut, Workload, choose_cut, cut_of, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
-from .gradients import estimated_gradients, true_gradients
+from .gradients import differentiable, estimated_gradients, true_gradients
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, to_device
 from .replay import receive_smashed
@@ -50,6 +50,7 @@ __all__ = [
     "compare_gradients",
     "copied",
     "cut_of",
+    "differentiable",
     "estimated_gradients",
     "estimated_step",
     "evaluate",

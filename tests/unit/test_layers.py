@@ -116,7 +116,7 @@ BELOW = {
             "codecs",
         ),
         *("command_line", "data", "extensions", "image_classification", "key_names"),
-        *("language", "messages", "models"),
+        *("language", "messages", "models", "objective"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
         "tasks",
     },
