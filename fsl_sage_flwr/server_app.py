@@ -49,6 +49,7 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
             comm_threshold_mb=config.comm_threshold_mb,
             finish=finish_of(config),
             account=build_account(config, task),
+            label_epsilon=config.label_epsilon,
         )
         saved = checkpoint_for(config, Path(config.resume)) if config.resume else None
     recorder.train_held(grid, config.num_server_rounds, saved, timeout=config.round_timeout)

@@ -125,6 +125,7 @@ def task_settings(
         auto_cut=lambda model, example: _auto_cut(config, model, example),
         distribution=distribution_of(config),
         validation_fraction=config.validation_fraction if config.fraction_evaluate else 0.0,
+        label_epsilon=config.label_epsilon if on_client else 0.0,
         batch_size=config.batch_size,
         local_epochs=config.local_epochs,
         client_optimizer=_optimizer(

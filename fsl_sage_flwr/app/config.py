@@ -116,6 +116,7 @@ class RunConfig:
     smashed_noise_multiplier: float = option(0.0, at_least(0))
     smashed_noise_seed: int = option(0, at_least(0))
     delta: float = option(1e-5, at_least(0, below=0.5))
+    label_epsilon: float = option(0.0, at_least(0))
     compression: str = option("none", one_of(*PRESETS))
     smashed_codec: str = option(AS_COMPRESSION_SAYS, _codec("smashed"))
     gradients_codec: str = option(AS_COMPRESSION_SAYS, _codec("gradients"))
@@ -219,6 +220,7 @@ class RunConfig:
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
                 )
         self._check_smashed_noise()
+        self._check_label_epsilon()
         problem = self.options.problem() or self.task_options.problem()
         if problem:
             raise ConfigError(problem)
@@ -253,6 +255,14 @@ class RunConfig:
         """Whether the noise on smashed data has an ε: it is there, and nobody knows its seed."""
         unknown = self.smashed_noise_multiplier > 0 and self.smashed_noise_seed == 0
         return unknown and self.delta > 0
+
+    def _check_label_epsilon(self) -> None:
+        if self.label_epsilon and not TASKS[self.task].randomises_labels:
+            able = ", ".join(name for name, kind in TASKS.items() if kind.randomises_labels)
+            raise ConfigError(
+                f"label-epsilon = {self.label_epsilon:g}: labels of task {self.task!r} cannot be "
+                f"randomised; leave it out, or choose a classification: {able}"
+            )
 
     def strategy_settings(self) -> StrategySettings:
         """Return the arguments, common to all strategies, that have run-config keys."""

@@ -79,6 +79,9 @@ class Recorder:
         what a completed run leaves. By default both halves and the merged model are written.
     account : PrivacyAccount, optional
         Of the noise that the clients put on smashed data: the columns ``epsilon``.
+    label_epsilon : float
+        ε of the randomised response of the clients' labels, which they draw again when a run is
+        resumed: the column ``epsilon_of_labels`` adds these up; 0: there is none.
 
     Examples
     --------
@@ -98,6 +101,7 @@ class Recorder:
         comm_threshold_mb: float = 0.0,
         finish: Callable[[Weights, Path], Mapping[str, float]] | None = None,
         account: PrivacyAccount | None = None,
+        label_epsilon: float = 0.0,
     ) -> None:
         require(tracker)
         self._strategy = strategy
@@ -108,6 +112,7 @@ class Recorder:
         self._checkpoint_interval = checkpoint_interval
         self._threshold = comm_threshold_mb * 2**20
         self._finish, self._account = finish, account
+        self._label_epsilon, self._spent_on_labels = label_epsilon, label_epsilon
         self._figures: Mapping[str, float] = {}
         self._rows: list[dict[str, Any]] = []
         self._client_rows: list[dict[str, Any]] = []
@@ -201,6 +206,8 @@ class Recorder:
         self._strategy.load_state_dict(saved["strategy"])
         self._rows, self._client_rows = list(saved["history"]), list(saved["clients"])
         self._bytes_before = self._strategy.ledger.by_kind()
+        before = self._rows[-1]["epsilon_of_labels"] if self._rows else None
+        self._spent_on_labels = (before or 0.0) + self._label_epsilon
         coded = not self._strategy.downlink.compression.is_none
         log.warning(
             "resumed after round %d; the clients' optimizer states%s are not in a checkpoint "
@@ -287,6 +294,8 @@ class Recorder:
         if self._account is not None:
             uploads = self._strategy.sample_uploads.largest
             log.info("privacy: %s", self._account.in_words(uploads))
+        if self._label_epsilon:
+            log.info("privacy: epsilon = %g for each label", self._spent_on_labels)
         # Before the summary, because a process that waits for the summary may end this one.
         self._tracker.close(completed=True)
         self._completed = True
@@ -323,6 +332,7 @@ class Recorder:
             "alignment_cosine": summary.alignment_cosine,
             "alignment_relative_error": summary.alignment_relative_error,
             "epsilon": self._epsilon(self._strategy.sample_uploads.largest),
+            "epsilon_of_labels": self._spent_on_labels or None,
             "clients": summary.clients,
             "failures": len(summary.failures),
             **self._other_scores("test", evaluation),
@@ -401,6 +411,7 @@ class Recorder:
                 "comm_bytes": last.get("comm_bytes", 0),
                 "comm_bytes_reference": last.get("comm_bytes_reference", 0),
                 "epsilon": last.get("epsilon"),
+                "epsilon_of_labels": last.get("epsilon_of_labels"),
                 "delta": None if self._account is None else self._account.delta,
                 "auxiliary_parameters": self._strategy.auxiliary_parameters,
                 "seconds": round(time.perf_counter() - self._began, 3),

@@ -37,6 +37,7 @@ HISTORY_COLUMNS = (
     "alignment_cosine",
     "alignment_relative_error",
     "epsilon",
+    "epsilon_of_labels",
     "clients",
     "failures",
 )

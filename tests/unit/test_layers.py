@@ -74,9 +74,11 @@ BELOW = {
     "public": {
         *(
             "algorithms",
+            "app.privacy_account",
             "app.recorder",
             "client_apps",
             "codecs",
+            "data",
             "messages",
             "objective",
             "schedules",

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-STEPS, LEARNING_RATE = 200, 0.05
-SMOOTHNESS = 1e-3  # weight of the total variation beside the relative error
+STEPS, LEARNING_RATE = 300, 0.1
+SMOOTHNESS = 0.1  # weight of the total variation beside the relative error
 
 
 def invert(
@@ -22,8 +22,9 @@ def invert(
 ) -> Tensor:
     """Return images whose smashed data are like those that were received.
 
-    Adam moves all pixels, from grey; what is minimised is the squared error of the smashed
-    data relative to their size, and the images' total variation.
+    Adam moves all pixels, from grey, at a rate that falls to zero along a cosine; what is
+    minimised is the squared error of the smashed data relative to their size, and the images'
+    total variation.
 
     Parameters
     ----------
@@ -44,16 +45,19 @@ def invert(
     wanted = [tensor.float() for tensor in received if tensor.is_floating_point()]
     size = sum(float(tensor.square().sum()) for tensor in wanted) or 1.0
     shape = (len(received[0]), *image_shape)
-    logits = torch.zeros(shape, device=received[0].device, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=LEARNING_RATE)
+    images = torch.full(shape, 0.5, device=received[0].device, requires_grad=True)
+    optimizer = torch.optim.Adam([images], lr=LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     for _ in range(steps):
-        images = logits.sigmoid()
         made = [tensor for tensor in forward(images) if tensor.is_floating_point()]
         error = sum((m - w).square().sum() for m, w in zip(made, wanted, strict=True)) / size
         optimizer.zero_grad()
-        torch.autograd.backward(error + SMOOTHNESS * total_variation(images), inputs=[logits])
+        torch.autograd.backward(error + SMOOTHNESS * total_variation(images), inputs=[images])
         optimizer.step()
-    return logits.detach().sigmoid()
+        schedule.step()
+        with torch.no_grad():
+            images.clamp_(0, 1)
+    return images.detach()
 
 
 def total_variation(images: Tensor) -> Tensor:
