@@ -55,7 +55,7 @@ class PrivacyAccount:
 
     def __init__(self, noise_multiplier: float, delta: float, samples_moved: int = 1) -> None:
         require_accountant(delta)
-        self.delta = delta
+        self.delta, self._samples_moved = delta, samples_moved
         self._effective_multiplier = noise_multiplier / (2 * math.sqrt(samples_moved))
 
     def epsilon(self, uploads: int) -> float:
@@ -64,10 +64,12 @@ class PrivacyAccount:
 
     def in_words(self, uploads: int) -> str:
         """Return what so many uploads cost, what that covers and what it does not."""
+        moved = self._samples_moved
+        mixed = f" and moving those of all {moved} in its batch" if moved > 1 else ""
         return (
             f"epsilon = {self.epsilon(uploads):.4g} at delta = {self.delta:g} for the smashed data "
-            f"of one sample, uploaded at most {uploads} times; labels, client halves and auxiliary "
-            "heads are not covered (docs/privacy.md)"
+            f"of one sample, uploaded at most {uploads} times{mixed}; labels, client halves and "
+            "auxiliary heads are not covered (docs/privacy.md)"
         )
 
 

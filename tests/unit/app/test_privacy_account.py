@@ -61,6 +61,7 @@ def test_uploads_compose_and_a_batch_that_is_mixed_counts_as_all_of_it() -> None
     mixed = PrivacyAccount(10.0, DELTA, samples_moved=4)
     assert mixed.epsilon(1) == pytest.approx(PrivacyAccount(5.0, DELTA).epsilon(1))
     assert "uploaded at most 3 times; labels, client halves" in one.in_words(3)
+    assert "moving those of all 4 in its batch; labels" in mixed.in_words(3)
 
 
 def test_a_missing_accountant_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
