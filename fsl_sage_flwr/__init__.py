@@ -8,7 +8,8 @@ those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and
 :func:`build_client_app` on the nodes; :func:`to_record` makes Flower's record of an evaluation,
 :class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them fewer
 (:func:`register_codec` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves, and
-:func:`smashed_noise_mod` clips and noises what leaves a node.
+:func:`smashed_noise_mod` clips and noises what leaves a node (a :class:`PrivacyAccount` says what
+that guarantees; :func:`randomised_response` and :func:`label_secret_mod` are for labels).
 """
 
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ __all__ = [
     "HeronSfl",
     "LearningRateSchedule",
     "Objective",
+    "PrivacyAccount",
     "Recorder",
     "SplitError",
     "SplitFedV1",
@@ -36,8 +38,10 @@ __all__ = [
     "SplitTask",
     "build_client_app",
     "classification",
+    "label_secret_mod",
     "list_cuts",
     "multi_label",
+    "randomised_response",
     "register_codec",
     "regression",
     "segmentation",

@@ -5,7 +5,7 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from .app.assembly import build_task
 from .app.config import ConfigError, RunConfig
-from .client_apps import build_client_app, smashed_noise_mod
+from .client_apps import build_client_app, label_secret_mod, smashed_noise_mod
 from .extensions import load_extensions
 from .task import SplitTask
 
@@ -36,4 +36,10 @@ def _smashed_noise(message: Message, context: Context, call_next: ClientAppCalla
     return mod(message, context, call_next)
 
 
-app = build_client_app(_task, mods=[_smashed_noise])
+def _label_secret(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    if not RunConfig.from_run_config(context.run_config).label_epsilon:
+        return call_next(message, context)
+    return label_secret_mod(message, context, call_next)
+
+
+app = build_client_app(_task, mods=[_smashed_noise, _label_secret])

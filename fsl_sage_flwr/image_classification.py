@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from .data import (
     load_images,
     load_own_images,
     local_copy,
+    randomised_response,
 )
 from .models import CATALOGUE, build_model
 from .options import Options, one_of, option, registered
@@ -74,15 +75,18 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
     parts = NodeImages if settings.data_path is not None else FederatedImages
     kept_out = settings.validation_fraction
     federated = parts(train, settings.distribution, settings.device, kept_out)
+    randomised = _Randomised(settings.label_epsilon, train.num_classes)
     colour = train.image_shape[0] == 3
     augmented = options.augmentation == "crop_flip" or (options.augmentation == "auto" and colour)
 
     def train_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
         part = federated.part(client.partition_id, client.num_partitions)
+        part = randomised.of(part, client, "training")
         return part.epoch(settings.batch_size, seed, augmented=augmented)
 
     def validation_batches(client: ClientIdentity) -> Iterable[Batch]:
         part = federated.validation_part(client.partition_id, client.num_partitions)
+        part = randomised.of(part, client, "validation")
         return part.in_order(EVALUATION_BATCH)
 
     return SplitTask(
@@ -104,6 +108,29 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
         precision=settings.precision,
         seed=settings.seed,
     )
+
+
+class _Randomised:
+    """Replaces labels by what randomised response makes of them, once for each node."""
+
+    def __init__(self, epsilon: float, num_classes: int) -> None:
+        self._epsilon, self._num_classes = epsilon, num_classes
+        self._labels: dict[bytes, Tensor] = {}
+
+    def of(self, part: ClientData, client: ClientIdentity, purpose: str) -> ClientData:
+        if not self._epsilon:
+            return part
+        if client.secret is None:
+            raise ValueError(
+                f"label-epsilon = {self._epsilon:g}: client {client.partition_id} has no secret to "
+                "draw with; put label_secret_mod into the mods of the ClientApp"
+            )
+        own = f"{purpose} {client.partition_id} {client.num_partitions} ".encode() + client.secret
+        if own not in self._labels:
+            self._labels[own] = randomised_response(
+                part.labels, self._num_classes, self._epsilon, own
+            )
+        return replace(part, labels=self._labels[own])
 
 
 def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
@@ -176,4 +203,5 @@ KIND = TaskKind(
     check=check,
     checks={"model": registered(CATALOGUE), "dataset": _dataset},
     evaluation_batch=EVALUATION_BATCH,
+    randomises_labels=True,
 )

@@ -1,9 +1,11 @@
 """All public names; the package imports this file when one of them is asked for."""
 
 from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
+from .app.privacy_account import PrivacyAccount
 from .app.recorder import Recorder
-from .client_apps import build_client_app, smashed_noise_mod
+from .client_apps import build_client_app, label_secret_mod, smashed_noise_mod
 from .codecs import Codec, register_codec
+from .data import randomised_response
 from .messages import CommunicationLedger, Compression
 from .objective import Objective, classification, multi_label, regression, segmentation
 from .schedules import LearningRateSchedule
@@ -31,6 +33,7 @@ __all__ = [
     "HeronSfl",
     "LearningRateSchedule",
     "Objective",
+    "PrivacyAccount",
     "Recorder",
     "SplitError",
     "SplitFedV1",
@@ -39,8 +42,10 @@ __all__ = [
     "SplitTask",
     "build_client_app",
     "classification",
+    "label_secret_mod",
     "list_cuts",
     "multi_label",
+    "randomised_response",
     "register_codec",
     "regression",
     "segmentation",

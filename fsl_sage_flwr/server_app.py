@@ -6,7 +6,13 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from .app.assembly import build_strategy, build_task, build_test_batches, finish_of
+from .app.assembly import (
+    build_account,
+    build_strategy,
+    build_task,
+    build_test_batches,
+    finish_of,
+)
 from .app.claim import claim_for_training
 from .app.config import RunConfig
 from .app.going_on import checkpoint_for
@@ -32,8 +38,9 @@ def main(grid: Grid, context: Context) -> None:
 
 def _train(grid: Grid, config: RunConfig, path: Path) -> None:
     with RunDirectory(path).reporting_failure(say=True):
+        task = build_task(config)
         recorder = Recorder(
-            build_strategy(config, build_task(config)),
+            build_strategy(config, task),
             path,
             build_test_batches(config),
             settings=config.to_run_config(),
@@ -41,6 +48,8 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
             checkpoint_interval=config.checkpoint_interval,
             comm_threshold_mb=config.comm_threshold_mb,
             finish=finish_of(config),
+            account=build_account(config, task),
+            label_epsilon=config.label_epsilon,
         )
         saved = checkpoint_for(config, Path(config.resume)) if config.resume else None
     recorder.train_held(grid, config.num_server_rounds, saved, timeout=config.round_timeout)

@@ -42,11 +42,15 @@ class ClientIdentity:
         Clients in the federation.
     node_config : Mapping
         The node's whole configuration, as its operator set it.
+    secret : bytes or None
+        What only this node knows, the same in all messages of a run, where a mod has drawn it
+        (``label_secret_mod``).
     """
 
     partition_id: int
     num_partitions: int
     node_config: Mapping[str, object] = field(default_factory=dict)
+    secret: bytes | None = field(default=None, repr=False)
 
 
 TrainBatches = Callable[[ClientIdentity, int], Iterable[Batch]]

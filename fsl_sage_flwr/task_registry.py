@@ -36,6 +36,9 @@ class TaskSettings:
         How the training split is divided among the clients.
     validation_fraction : float
         Share of each client's examples that is kept out of training; 0 for none.
+    label_epsilon : float
+        ε of the randomised response that a client's labels are drawn by; 0: they are as they
+        are, as on the server in any case.
     batch_size, local_epochs : int
         Of a client's round.
     client_optimizer, server_optimizer, auxiliary_optimizer : callable
@@ -63,6 +66,7 @@ class TaskSettings:
     auto_cut: AutoCut
     distribution: Distribution
     validation_fraction: float
+    label_epsilon: float
     batch_size: int
     local_epochs: int
     client_optimizer: OptimizerFactory
@@ -104,6 +108,8 @@ class TaskKind(Generic[OptionsT]):
         From settings, options, the trained weights of both halves and the run's directory to
         more figures for the run's summary; it writes what the run leaves. By default that is
         both halves and the merged model as state_dicts.
+    randomises_labels : bool
+        Whether ``build`` heeds ``label_epsilon``; it is refused where it would not be.
     """
 
     name: str
@@ -114,6 +120,7 @@ class TaskKind(Generic[OptionsT]):
     check: Callable[[TaskSettings, OptionsT, int], None] | None = None
     evaluation_batch: int = 500
     finish: Callable[[TaskSettings, OptionsT, Weights, Path], Mapping[str, float]] | None = None
+    randomises_labels: bool = False
 
 
 TASKS: dict[str, TaskKind[Any]] = {}

@@ -91,7 +91,7 @@ class Left:
 
     @property
     def server(self) -> dict[str, Any]:
-        """What the strategy has on the server; the bytes so far are not of it."""
+        """What the strategy has on the server; bytes and uploads so far are not of it."""
         return server_state(self.state)
 
 
@@ -109,9 +109,10 @@ class Past:
 
 
 def server_state(state: SplitStrategy | dict[str, Any]) -> dict[str, Any]:
-    """Return a strategy's state without the ledger and without whose failures were counted."""
+    """Return a strategy's state without what counts messages and faults: nothing takes it back."""
     found = state if isinstance(state, dict) else state.state_dict()
-    return {key: value for key, value in found.items() if key not in ("ledger", "pauses")}
+    counts = ("ledger", "pauses", "sample_uploads")
+    return {key: value for key, value in found.items() if key not in counts}
 
 
 def watched(strategy: SplitStrategy, nodes: MemoryGrid, rounds: int) -> Past:

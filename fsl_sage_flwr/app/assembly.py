@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from ..data import Distribution
 from ..registry import ALGORITHMS
 from ..seeding import derive_seed
-from ..splitting import SplitError, as_tensors, choose_cut, list_cuts
+from ..splitting import SplitError, as_tensors, choose_cut, list_cuts, mixes_samples
 from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
 from ..task import OptimizerFactory, SplitTask, Weights
 from ..task_registry import TASKS, TaskSettings, TestBatches
 from .config import ConfigError, RunConfig
 from .forecast import coded_cut
+from .privacy_account import PrivacyAccount
 
 Finish = Callable[[Weights, Path], Mapping[str, float]]
 
@@ -68,6 +69,23 @@ def _refuse_constants(config: RunConfig, task: SplitTask) -> None:
         )
 
 
+def build_account(config: RunConfig, task: SplitTask) -> PrivacyAccount | None:
+    """Return the account of the noise on smashed data; None where there is nothing to account.
+
+    Raises
+    ------
+    PrivacyAccountError
+        The accountant is not installed.
+    """
+    if not config.accounts_for_noise:
+        return None
+    example = tuple(tensor.to(task.device) for tensor in as_tensors(task.example))
+    mixed = mixes_samples(task.model.client, example)
+    # A single example at the end of an epoch joins the last batch.
+    moved = config.batch_size + 1 if mixed else 1
+    return PrivacyAccount(config.smashed_noise_multiplier, config.delta, moved)
+
+
 def check_task(config: RunConfig, clients: int) -> None:
     """Refuse what is known to be wrong with a task before it is built.
 
@@ -107,6 +125,7 @@ def task_settings(
         auto_cut=lambda model, example: _auto_cut(config, model, example),
         distribution=distribution_of(config),
         validation_fraction=config.validation_fraction if config.fraction_evaluate else 0.0,
+        label_epsilon=config.label_epsilon if on_client else 0.0,
         batch_size=config.batch_size,
         local_epochs=config.local_epochs,
         client_optimizer=_optimizer(

@@ -16,7 +16,8 @@ from .sealed import BrokenSealError, NoSealError, load_sealed
 
 log = logging.getLogger("flwr.fsl_sage")
 
-# Of what a checkpoint has; 2: clients' tensors in files beside it; 3: checksums.
+# Of what a checkpoint has; 2: clients' tensors in files beside it; 3: checksums,
+# and how often samples were uploaded.
 FORMAT = 3
 
 # Whose tensors are in a checkpoint itself, and what else it has.

@@ -116,6 +116,8 @@ class RunConfig:
     smashed_clip_norm: float = option(0.0, at_least(0))
     smashed_noise_multiplier: float = option(0.0, at_least(0))
     smashed_noise_seed: int = option(0, at_least(0))
+    delta: float = option(1e-5, at_least(0, below=0.5))
+    label_epsilon: float = option(0.0, at_least(0))
     compression: str = option("none", one_of(*PRESETS))
     smashed_codec: str = option(AS_COMPRESSION_SAYS, _codec("smashed"))
     gradients_codec: str = option(AS_COMPRESSION_SAYS, _codec("gradients"))
@@ -225,6 +227,7 @@ class RunConfig:
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
                 )
         self._check_smashed_noise()
+        self._check_label_epsilon()
         problem = self.options.problem() or self.task_options.problem()
         if problem:
             raise ConfigError(problem)
@@ -252,6 +255,20 @@ class RunConfig:
             raise ConfigError(
                 f"smashed-clip-norm = {clip:g}: clients of {self.algorithm} send no smashed data; "
                 "choose another algorithm, or leave it out"
+            )
+
+    @property
+    def accounts_for_noise(self) -> bool:
+        """Whether the noise on smashed data has an ε: it is there, and nobody knows its seed."""
+        unknown = self.smashed_noise_multiplier > 0 and self.smashed_noise_seed == 0
+        return unknown and self.delta > 0
+
+    def _check_label_epsilon(self) -> None:
+        if self.label_epsilon and not TASKS[self.task].randomises_labels:
+            able = ", ".join(name for name, kind in TASKS.items() if kind.randomises_labels)
+            raise ConfigError(
+                f"label-epsilon = {self.label_epsilon:g}: labels of task {self.task!r} cannot be "
+                f"randomised; leave it out, or choose a classification: {able}"
             )
 
     def strategy_settings(self) -> StrategySettings:
@@ -344,6 +361,8 @@ class RunConfig:
             yield "malicious-clients", "aggregation"
         if self.max_client_failures == 0:
             yield "pause-rounds", "max-client-failures"
+        if self.smashed_noise_multiplier == 0:
+            yield "delta", "smashed-noise-multiplier"
         if self.fraction_evaluate == 0:
             yield "validation-fraction", "fraction-evaluate"
         yield from self._codecs_of_nothing()

@@ -14,6 +14,7 @@ from flwr.serverapp.strategy import Result
 from ..registry import algorithm_of
 from ..splitting import Evaluation
 from ..strategies import DeadActorError, DivergedError, SplitStrategy, to_record
+from ..strategies.client_round import ClientRound
 from ..task import Batch, Weights
 from .checkpoint import (
     FORMAT,
@@ -22,6 +23,7 @@ from .checkpoint import (
     refuse_other_settings,
     refusing_what_does_not_fit,
 )
+from .privacy_account import PrivacyAccount
 from .provenance import of_this_process, started_by_command
 from .quiet import without_empty_evaluations
 from .results import RunDirectory
@@ -81,6 +83,11 @@ class Recorder:
     finish : callable, optional
         From the trained weights and the directory to more figures for the summary; it writes
         what a completed run leaves. By default both halves and the merged model are written.
+    account : PrivacyAccount, optional
+        Of the noise that the clients put on smashed data: the columns ``epsilon``.
+    label_epsilon : float
+        ε of the randomised response of the clients' labels, which they draw again when a run is
+        resumed: the column ``epsilon_of_labels`` adds these up; 0: there is none.
 
     Examples
     --------
@@ -99,6 +106,8 @@ class Recorder:
         checkpoint_interval: int = 1,
         comm_threshold_mb: float = 0.0,
         finish: Callable[[Weights, Path], Mapping[str, float]] | None = None,
+        account: PrivacyAccount | None = None,
+        label_epsilon: float = 0.0,
     ) -> None:
         require(tracker)
         self._strategy = strategy
@@ -108,7 +117,8 @@ class Recorder:
         self._tracker_name, self._tracker = tracker, Tracker()
         self._checkpoint_interval = checkpoint_interval
         self._threshold = comm_threshold_mb * 2**20
-        self._finish = finish
+        self._finish, self._account = finish, account
+        self._label_epsilon, self._spent_on_labels = label_epsilon, label_epsilon
         self._figures: Mapping[str, float] = {}
         self._rows: list[dict[str, Any]] = []
         self._client_rows: list[dict[str, Any]] = []
@@ -204,6 +214,8 @@ class Recorder:
             arrays = ArrayRecord(saved["client_half"])
         self._rows, self._client_rows = list(saved["history"]), list(saved["clients"])
         self._bytes_before = self._strategy.ledger.by_kind()
+        before = self._rows[-1]["epsilon_of_labels"] if self._rows else None
+        self._spent_on_labels = (before or 0.0) + self._label_epsilon
         coded = not self._strategy.downlink.compression.is_none
         log.warning(
             "resumed after round %d; the clients' optimizer states%s are not in a checkpoint "
@@ -269,7 +281,7 @@ class Recorder:
         self._round_began = now
         is_best = all(self._merit(row) > self._merit(earlier) for earlier in self._rows)
         self._rows.append(row)
-        clients = [asdict(client) for client in self._strategy.client_rounds()]
+        clients = [self._client_row(client) for client in self._strategy.client_rounds()]
         self._client_rows += clients
         self._directory.append_history(row, clients)
         self._tracker.log(row)
@@ -287,6 +299,11 @@ class Recorder:
             self._directory.write_models(client, server)
         else:
             self._figures = self._finish({**client, **server}, self._directory.path)
+        if self._account is not None:
+            uploads = self._strategy.sample_uploads.largest
+            log.info("privacy: %s", self._account.in_words(uploads))
+        if self._label_epsilon:
+            log.info("privacy: epsilon = %g for each label", self._spent_on_labels)
         # Before the summary, because a process that waits for the summary may end this one.
         self._tracker.close(completed=True)
         self._completed = True
@@ -322,11 +339,23 @@ class Recorder:
             "alignment_seconds": round(summary.alignment_seconds, 3),
             "alignment_cosine": summary.alignment_cosine,
             "alignment_relative_error": summary.alignment_relative_error,
+            "epsilon": self._epsilon(self._strategy.sample_uploads.largest),
+            "epsilon_of_labels": self._spent_on_labels or None,
             "clients": summary.clients,
             "failures": len(summary.failures),
             **self._other_scores("test", evaluation),
             **(self._other_scores("validation", validation) if validation else {}),
         }
+
+    def _client_row(self, client: ClientRound) -> dict[str, Any]:
+        row = asdict(client)
+        if self._account is not None:
+            row["round_epsilon"] = self._epsilon(client.sample_uploads)
+            row["epsilon"] = self._epsilon(client.total_sample_uploads)
+        return row
+
+    def _epsilon(self, uploads: int) -> float | None:
+        return None if self._account is None else round(self._account.epsilon(uploads), 4)
 
     def _other_scores(self, prefix: str, evaluation: Evaluation) -> dict[str, float]:
         """Return what the objective reports beside loss and accuracy, by column."""
@@ -389,6 +418,9 @@ class Recorder:
                 "best_round": best.get("round"),
                 "comm_bytes": last.get("comm_bytes", 0),
                 "comm_bytes_reference": last.get("comm_bytes_reference", 0),
+                "epsilon": last.get("epsilon"),
+                "epsilon_of_labels": last.get("epsilon_of_labels"),
+                "delta": None if self._account is None else self._account.delta,
                 "auxiliary_parameters": self._strategy.auxiliary_parameters,
                 "seconds": round(time.perf_counter() - self._began, 3),
                 "figures": dict(self._figures),

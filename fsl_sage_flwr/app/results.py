@@ -40,12 +40,14 @@ HISTORY_COLUMNS = (
     "evaluation_seconds",
     "alignment_cosine",
     "alignment_relative_error",
+    "epsilon",
+    "epsilon_of_labels",
     "clients",
     "failures",
 )
 CLIENT_COLUMNS = (
     "round", "client", "node_id", "examples", "update_norm", "seconds", "down_bytes", "up_bytes",
-    "failure",
+    "sample_uploads", "total_sample_uploads", "failure",
 )  # fmt: skip
 SECONDS_COLUMNS = tuple(column for column in HISTORY_COLUMNS if column.endswith("seconds"))
 
@@ -140,6 +142,11 @@ class RunDirectory:
     def client_half_of(path: Path) -> Path:
         """Return the path of a completed run's client half."""
         return path / "client_half.pt"
+
+    @staticmethod
+    def server_half_of(path: Path) -> Path:
+        """Return the path of a completed run's server half."""
+        return path / "server_half.pt"
 
     @staticmethod
     def federation_of(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """ClientApps: what a node does with each algorithm's messages."""
 
 from .builder import build_client_app
+from .label_secret import label_secret_mod
 from .smashed_noise import smashed_noise_mod
 
-__all__ = ["build_client_app", "smashed_noise_mod"]
+__all__ = ["build_client_app", "label_secret_mod", "smashed_noise_mod"]

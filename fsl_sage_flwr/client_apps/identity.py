@@ -4,6 +4,7 @@ from flwr.app import Context, Message
 
 from ..messages import MissingPayloadError, NodeDescription
 from ..task import ClientIdentity
+from .label_secret import secret_of
 
 
 def identify(context: Context) -> ClientIdentity:
@@ -17,7 +18,10 @@ def identify(context: Context) -> ClientIdentity:
     config = context.node_config
     try:
         return ClientIdentity(
-            int(config["partition-id"]), int(config["num-partitions"]), dict(config)
+            int(config["partition-id"]),
+            int(config["num-partitions"]),
+            dict(config),
+            secret_of(context),
         )
     except KeyError as error:
         raise MissingPayloadError(

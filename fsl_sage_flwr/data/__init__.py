@@ -5,6 +5,7 @@ from .client_data import ClientData, FederatedImages, NodeImages
 from .datasets import is_here, load_images, load_own_images
 from .image_dataset import DatasetError, ImageDataset
 from .partitions import DISTRIBUTIONS, Distribution, partition_indices, register_distribution
+from .randomised_response import randomised_response
 from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "local_copy",
     "normalize",
     "partition_indices",
+    "randomised_response",
     "register_dataset",
     "register_distribution",
 ]

@@ -17,7 +17,7 @@ from flwr.app import Message
 
 from ..app.assembly import build_task
 from ..app.config import RunConfig
-from ..client_apps import build_client_app
+from ..client_apps import build_client_app, label_secret_mod
 from ..client_apps.task_cache import forget_tasks
 from ..splitting import as_tensors
 from ..task import Batch, SplitTask
@@ -110,7 +110,9 @@ def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:
     strategy = rehearse(
         config,
         build_task(config),
-        build_client_app(lambda context: build_task(config, on_client=True)),
+        build_client_app(
+            lambda context: build_task(config, on_client=True), mods=[label_secret_mod]
+        ),
         nodes,
         clients,
         peaks.around,

@@ -9,6 +9,7 @@ from ..app.assembly import check_task
 from ..app.checkpoint import CheckpointError
 from ..app.config import ConfigError, RunConfig
 from ..app.going_on import checkpoint_for
+from ..app.privacy_account import PrivacyAccountError, require_accountant
 from ..app.run_path import run_path
 from ..data import DatasetError
 from ..language import LanguageModelError
@@ -31,10 +32,14 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     _check_machine(config, federation)
     _check_results(config)
     try:
+        if config.accounts_for_noise:
+            require_accountant(config.delta)
         if config.resume:
             checkpoint_for(config, Path(config.resume))
         check_task(config, federation.clients)
-    except (CheckpointError, DatasetError, LanguageModelError, SplitError) as error:
+    except (
+        CheckpointError, DatasetError, LanguageModelError, PrivacyAccountError, SplitError,
+    ) as error:  # fmt: skip
         raise ConfigError(str(error)) from error
 
 

@@ -7,10 +7,11 @@ from .cuts import Cut, Workload, choose_cut, cut_of, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
-from .gradients import estimated_gradients, true_gradients
+from .gradients import differentiable, estimated_gradients, true_gradients
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, to_device
 from .replay import receive_smashed
+from .sample_mixing import mixes_samples
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel, as_tensors
 from .splitter import full_name, split, split_pair
@@ -49,6 +50,7 @@ __all__ = [
     "compare_gradients",
     "copied",
     "cut_of",
+    "differentiable",
     "estimated_gradients",
     "estimated_step",
     "evaluate",
@@ -56,6 +58,7 @@ __all__ = [
     "full_name",
     "list_cuts",
     "load_trained_state",
+    "mixes_samples",
     "plain_attention",
     "receive_smashed",
     "restore_state",

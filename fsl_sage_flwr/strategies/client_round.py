@@ -49,6 +49,9 @@ class ClientRound:
         Latency: waiting for its replies, of all its messages.
     down_bytes, up_bytes : int
         To the client and from it.
+    sample_uploads, total_sample_uploads : int
+        The most times that one of its samples was uploaded in this round, and in the run so
+        far, rounds that were given up among them.
     failure : str
         Why it was left out; empty when it was not.
     """
@@ -61,6 +64,8 @@ class ClientRound:
     seconds: float
     down_bytes: int
     up_bytes: int
+    sample_uploads: int
+    total_sample_uploads: int
     failure: str
 
 

@@ -110,7 +110,10 @@ class Exchanges:
         if client in self._promised:
             equal["batches"] = self._promised[client]
         expected = Expected(equal=equal, smashed=self._round.smashed)
-        return Question(EXCHANGE, self._request(client, self.number), ExchangeReply, expected)
+        # The first exchange stands for all: in them each epoch is uploaded once.
+        uploads = self._round.local_epochs if self.number == 0 else 0
+        request = self._request(client, self.number)
+        return Question(EXCHANGE, request, ExchangeReply, expected, sample_uploads=uploads)
 
     def _request(self, client: int, exchange: int) -> ExchangeRequest:
         first = exchange == 0

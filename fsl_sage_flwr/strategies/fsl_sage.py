@@ -136,7 +136,8 @@ class FslSage(SplitStrategy):
     def _probe(self, round_: Round, clients: list[int]) -> set[int]:
         """Ask clients for a first batch, step the server half on it, and make their heads."""
         request = WeightsRequest(round=round_.number, weights=round_.client_half)
-        probe = Question(PROBE, request, SmashedReply, Expected(smashed=round_.smashed))
+        expected = Expected(smashed=round_.smashed)
+        probe = Question(PROBE, request, SmashedReply, expected, sample_uploads=1)
         answers = round_.ask(dict.fromkeys(clients, probe))
         good = {
             client: answer
@@ -166,7 +167,9 @@ class FslSage(SplitStrategy):
             smashed_may_be_missing=probed,
             weighted_by=round_.weighted_by,
         )
-        return Question(TRAIN, request, TrainReply, expected)
+        # The probe's samples are left out of the first epoch, so the two make one upload in it.
+        uploads = self.task.local_epochs - (1 if probed else 0)
+        return Question(TRAIN, request, TrainReply, expected, sample_uploads=uploads)
 
     def keep_files_in(self, folder: TensorFolder) -> None:
         """Keep the head of a warm start there too."""

@@ -28,6 +28,7 @@ from .downlink import Downlink
 from .federated_evaluation import FederatedEvaluation
 from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
+from .sample_uploads import SampleUploads
 from .screening import Sent, outliers
 from .split_grid import SplitGrid
 from .turns import Turns
@@ -51,12 +52,17 @@ class Question(Generic[ReplyT]):
         The payload that the answer carries.
     expected : Expected
         What that must look like.
+    sample_uploads : int, optional
+        The most times that one training sample is in the smashed data of the answer, together
+        with later answers whose questions say 0. By default once in each local epoch where
+        smashed data are expected.
     """
 
     message_type: str
     request: Request
     reply: type[ReplyT]
     expected: Expected
+    sample_uploads: int | None = None
 
 
 Questions = Mapping[int, Question[ReplyT]]
@@ -86,6 +92,8 @@ class RoundSettings:
     max_update_ratio : float
         See :mod:`~fsl_sage_flwr.strategies.screening`; 0: nobody is looked at. Otherwise nobody
         is served before all have answered.
+    local_epochs : int
+        Passes of a client over its data.
     """
 
     timeout: float
@@ -96,6 +104,7 @@ class RoundSettings:
     client_half_like: Mapping[str, Tensor]
     fraction_reply: float = 1.0
     max_update_ratio: float = 0.0
+    local_epochs: int = 1
 
 
 class Round:
@@ -121,6 +130,8 @@ class Round:
         The strategy's parts by name, as they were before the round.
     downlink : Downlink
         What nodes hold of what they were sent, and how messages are coded.
+    uploads : SampleUploads
+        How often samples were uploaded in the run.
 
     Attributes
     ----------
@@ -145,6 +156,7 @@ class Round:
         settings: RoundSettings,
         saved: Mapping[str, Any],
         downlink: Downlink,
+        uploads: SampleUploads,
     ) -> None:
         self.number, self.clients, self.settings = number, clients, settings
         self.client_half = PackedWeights(arrays.to_torch_state_dict())
@@ -154,7 +166,8 @@ class Round:
         self.is_open = True
         self.evaluation: FederatedEvaluation | None = None
         self._sent, self._config, self._grid, self._roster = arrays, config, grid, roster
-        self._downlink = downlink
+        self._downlink, self._uploads = downlink, uploads
+        uploads.begin_round()
         self._nodes = {client: roster.nodes[client] for client in clients}
         self._traffic: Mapping[int, NodeTraffic] = grid.new_round()
         self._questions: dict[int, Question[Any]] = {}
@@ -183,6 +196,11 @@ class Round:
     def client_half_like(self) -> Mapping[str, Tensor]:
         """What the weights that are averaged must look like."""
         return self.settings.client_half_like
+
+    @property
+    def local_epochs(self) -> int:
+        """Passes of a client over its data."""
+        return self.settings.local_epochs
 
     @property
     def weighted_by(self) -> str:
@@ -287,7 +305,13 @@ class Round:
         for client, question in questions.items():
             node, kind = self._nodes[client], question.message_type
             content = question.request.pack(self._config, self._downlink.to(client, node))
+            self._uploads.note_training(client, self._sample_uploads(question))
             yield self._grid.new_message(content, node, kind, self.settings.timeout)
+
+    def _sample_uploads(self, question: Question[Any]) -> int:
+        if question.sample_uploads is not None:
+            return question.sample_uploads
+        return 0 if question.expected.smashed is None else self.local_epochs
 
     def _open(self, client: int, question: Question[ReplyT], reply: Message) -> ReplyT | None:
         """Open a reply; or refuse it and leave its sender out."""
@@ -420,7 +444,8 @@ class Round:
             rows.append(
                 ClientRound(
                     self.number + 1, client, node, examples, norm, round(traffic.seconds, 3),
-                    traffic.down_bytes, traffic.up_bytes, self.failures.get(client, ""),
+                    traffic.down_bytes, traffic.up_bytes, self._uploads.in_round(client),
+                    self._uploads.of(client), self.failures.get(client, ""),
                 )
             )  # fmt: skip
         return rows

@@ -40,6 +40,7 @@ from .pauses import Pauses
 from .roster import Roster
 from .round import Questions, Round, RoundSettings
 from .round_summary import RoundSummary
+from .sample_uploads import SampleUploads
 from .soundness import Soundness
 from .split_grid import SplitGrid
 
@@ -180,6 +181,7 @@ class SplitStrategy(FedAvg):
         self.max_failed_rounds = max_failed_rounds
         self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
+        self.sample_uploads = SampleUploads()
         self.roster = Roster()
         self._sound = Soundness(task)
         self.rounds_done = 0
@@ -340,6 +342,7 @@ class SplitStrategy(FedAvg):
             self._round_settings(),
             {name: part.snapshot() for name, part in self.parts.items()},
             self.downlink,
+            self.sample_uploads,
         )
         log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
         with self._undone_on_failure(round_):
@@ -412,6 +415,8 @@ class SplitStrategy(FedAvg):
         for client in clients:
             node = nodes[client]
             content = request.pack(outgoing=self.downlink.to(client, node))
+            if self.evaluation_type == EVALUATE_SPLIT:
+                self.sample_uploads.note_validation(client)
             messages.append(
                 wrapped.new_message(content, node, self.evaluation_type, self.round_timeout)
             )
@@ -457,6 +462,7 @@ class SplitStrategy(FedAvg):
             client_half_like=self._client_half_like,
             fraction_reply=self.fraction_reply,
             max_update_ratio=self.max_update_ratio,
+            local_epochs=self.task.local_epochs,
         )
 
     def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:
@@ -557,6 +563,7 @@ class SplitStrategy(FedAvg):
         state: dict[str, Any] = {
             "rounds_done": self.rounds_done,
             "ledger": self.ledger.state_dict(),
+            "sample_uploads": self.sample_uploads.state_dict(),
         }
         for part in self.parts.values():
             state |= part.state_dict()
@@ -566,5 +573,6 @@ class SplitStrategy(FedAvg):
         """Go on after the round of a checkpoint: the next ``start`` continues there."""
         self._first_round = self.rounds_done = int(state["rounds_done"])
         self.ledger.load_state_dict(state["ledger"])
+        self.sample_uploads.load_state_dict(state["sample_uploads"])
         for part in self.parts.values():
             part.load_state_dict(state)

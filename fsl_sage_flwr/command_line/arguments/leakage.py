@@ -12,15 +12,16 @@ def add_leakage_arguments(commands: Any) -> None:
     parser = commands.add_parser(
         "leakage",
         help="measure how much of the inputs the smashed data at a cut reveal",
-        description="Measure the distance correlation between inputs and smashed data, and train "
-        "a decoder that reconstructs the inputs; draw both side by side.",
+        description="Measure the distance correlation between inputs and smashed data, train a "
+        "decoder that reconstructs the inputs, and draw both side by side; invert the client half, "
+        "infer labels from gradients, and membership from the loss.",
         epilog="fsl-sage leakage model=resnet18 dataset=cifar10 cut=layer2; fsl-sage leakage "
         "results/…/my-run smashed-clip-norm=1 smashed-noise-multiplier=0.5",
     )
     parser.add_argument(
         "words", nargs="*", metavar="RUN_DIR | key=value",
-        help="directory of a completed run, for its configuration and client half; and keys that "
-        "override its configuration (without a directory: a newly initialised client half)",
+        help="directory of a completed run, for its configuration and halves; and keys that "
+        "override its configuration (without a directory: newly initialised halves)",
     )  # fmt: skip
     parser.add_argument(
         "--preset", help="settings by name or a TOML file, if no directory is given"

@@ -13,7 +13,7 @@ from ...app.assembly import check_task
 from ...app.config import ConfigError, RunConfig
 from ...app.results import RunDirectory
 from ..images_only import refuse_other_tasks
-from ..leakage.measurement import Effort, Leakage, measure, psnr
+from ..leakage.measurement import Effort, Leakage, Trained, measure, psnr
 from ..settings import read_words, resolve
 
 
@@ -21,14 +21,14 @@ def leakage_command(options: argparse.Namespace, console: Console, errors: Conso
     """Measure, print a table and draw a picture."""
     directories = [word for word in options.words if "=" not in word]
     words = [word for word in options.words if "=" in word]
-    config, weights, source = _chosen(directories, words, options.preset)
+    config, trained, source = _chosen(directories, words, options.preset)
     refuse_other_tasks(config, "leakage")
     check_task(config, clients=1)
     path = options.out or Path(f"leakage-{config.model}.png")
     if not path.parent.is_dir():
         raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
     with console.status("measuring …"):
-        found = measure(config, weights, Effort(options.steps, options.images, options.samples))
+        found = measure(config, trained, Effort(options.steps, options.images, options.samples))
     # Only now: matplotlib takes a second to import, which a refusal does not need.
     from ..leakage.picture import draw
 
@@ -45,26 +45,27 @@ def leakage_command(options: argparse.Namespace, console: Console, errors: Conso
 
 def _chosen(
     directories: list[str], words: list[str], preset: str | None
-) -> tuple[RunConfig, dict[str, torch.Tensor] | None, str]:
-    """Return the configuration, a run's weights or None, and a description of the client half."""
+) -> tuple[RunConfig, Trained | None, str]:
+    """Return the configuration, a run's weights or None, and a description of the halves."""
     if not directories:
-        return resolve(preset, words), None, "client half as initialised"
+        return resolve(preset, words), None, "halves as initialised"
     if len(directories) > 1 or preset:
         raise ConfigError(
             f"{' and '.join([*directories, *([f'--preset {preset}'] if preset else [])])}: one "
             "run directory, or a preset, is measured at a time"
         )
     run = Path(directories[0])
-    half = RunDirectory.client_half_of(run)
+    halves = RunDirectory.client_half_of(run), RunDirectory.server_half_of(run)
     settings = RunDirectory.config_of(run)
-    for file in (settings, half):
+    for file in (settings, *halves):
         if not file.is_file():
             raise ConfigError(
                 f"{directories[0]!r} is not the directory of a completed run: it has no "
                 f"{file.name}; settings are given as key=value"
             )
     config = RunConfig.from_run_config({**json.loads(settings.read_text()), **read_words(words)})
-    return config, torch.load(half, weights_only=True), f"client half of {run.resolve().name}"
+    trained = Trained(*(torch.load(half, weights_only=True) for half in halves))
+    return config, trained, f"halves of {run.resolve().name}"
 
 
 def _treatment(config: RunConfig) -> str:
@@ -87,7 +88,15 @@ def _table(found: Leakage, treatment: str, path: Path) -> Table:
     for name, error in (
         ("decoder's error", found.decoder_error),
         ("the mean image's", found.mean_image_error),
+        (f"inversion's ({found.inverted} images)", found.inversion_error),
     ):
         table.add_row(name, f"MSE {error:.4f}, PSNR {psnr(error):.2f} dB")
+    guessing = f"right; guessing {found.commonest_label:.1%}"
+    table.add_row("labels by norm", f"{found.labels_by_norm:.1%} {guessing}")
+    table.add_row("labels by direction", f"{found.labels_by_direction:.1%} {guessing}")
+    table.add_row(
+        "membership by loss",
+        f"AUC {found.membership_auc:.3f} ({found.members} training, {found.others} test images)",
+    )
     table.add_row("picture", str(path))
     return table

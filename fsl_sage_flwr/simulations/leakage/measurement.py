@@ -1,26 +1,31 @@
 """Measure how much of the inputs the smashed data at a cut reveal."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...app.assembly import build_task
 from ...app.config import ConfigError, RunConfig
 from ...batching import batches_of
 from ...data import load_images, normalize
 from ...data.image_dataset import ImageDataset
+from ...objective import logits_of
 from ...seeding import derive_seed
 from ...splitting import add_noise, as_tensors, client_forward, clip_samples, seeded_normal
 from ...task import SplitTask
+from . import label_inference
 from .decoder import Decoder, train_decoder
 from .distance_correlation import distance_correlation
+from .membership import losses_of, membership_auc
+from .model_inversion import invert
 
 BATCH = 64
 LEARNING_RATE = 2e-3
 SHOWN = 10
+INVERTED = 64  # images at most, for an inversion passes all of them many times
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,19 @@ class Leakage:
     decoder_error, mean_image_error : float
         Mean squared error of the decoder's reconstructions, and of the mean training image
         used as reconstruction.
+    inversion_error : float
+        Of the images that an optimisation finds, with the client half alone.
+    inverted : int
+        Number of test images that it was tried on.
+    labels_by_norm, labels_by_direction : float
+        Share of the test images' labels that SplitFed's gradients give away to somebody who
+        knows one gradient of each class.
+    commonest_label : float
+        Share that is right without any gradient.
+    membership_auc : float
+        How well the whole model's loss tells training images from test images, 0.5 is guessing.
+    members, others : int
+        Number of training and of test images that it was tried on.
     originals, reconstructions : Tensor
         ``(10, C, H, W)``, from 0 to 1, from the test split; fewer if the split is smaller.
     """
@@ -70,6 +88,14 @@ class Leakage:
     distance_correlation: float
     decoder_error: float
     mean_image_error: float
+    inversion_error: float
+    inverted: int
+    labels_by_norm: float
+    labels_by_direction: float
+    commonest_label: float
+    membership_auc: float
+    members: int
+    others: int
     originals: Tensor
     reconstructions: Tensor
 
@@ -79,24 +105,47 @@ def psnr(error: float) -> float:
     return 10 * math.log10(1 / error) if error else math.inf
 
 
-def measure(
-    config: RunConfig, weights: Mapping[str, Tensor] | None, effort: Effort = Effort()
-) -> Leakage:
+@dataclass(frozen=True)
+class Trained:
+    """The state_dicts of both halves of a run."""
+
+    client_half: Mapping[str, Tensor]
+    server_half: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Images of a split with their labels and smashed data, and how an attacker gets these.
+
+    ``images`` are ``(N, C, H, W)`` from 0 to 1, ``clean`` is neither clipped nor noised.
+    """
+
+    images: Tensor
+    labels: Tensor
+    clean: tuple[Tensor, ...]
+
+
+Sent = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+
+
+def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort()) -> Leakage:
     """Measure how much of the inputs the smashed data reveal, as training uploads them.
 
     The client half runs in training mode, in batches of ``batch-size``, without augmentation.
     Smashed data are clipped and noised as ``smashed-clip-norm`` and
     ``smashed-noise-multiplier`` say. The decoder stands for an attacker who has the client half
     and images like those of the clients: it is trained on images of the training split and
-    their smashed data, with new noise in every step, and tested on the test split. The same
-    configuration gives the same figures, because here the seed draws the noise.
+    their smashed data, with new noise in every step, and tested on the test split. The
+    inversion has the client half alone. The labels are inferred from gradients of the server
+    half, and membership from the loss of the whole model. The same configuration gives the same
+    figures, because here the seed draws the noise.
 
     Parameters
     ----------
     config : RunConfig
         Names the model, the cut and the dataset, and the treatment of the smashed data.
-    weights : Mapping or None
-        The client half's state_dict; None for the initial weights of a run.
+    trained : Trained or None
+        Both halves of a run; None for the initial weights of a run.
     effort : Effort
         The size of the measurement.
 
@@ -106,65 +155,167 @@ def measure(
         The weights do not belong to this model and cut.
     """
     task = build_task(config)
-    half = task.model.client
-    if weights is not None:
-        own = {name: tensor.shape for name, tensor in half.state_dict().items()}
-        shape = tuple(as_tensors(task.example)[0].shape[1:])
-        if own != {name: tensor.shape for name, tensor in weights.items()}:
-            raise ConfigError(
-                f"the weights are not those of {config.model} cut before {task.model.cut} for "
-                f"images {shape}; do not change the run's model, cut and dataset"
-            )
-        half.load_state_dict(weights)
-    train, test = load_images(config.dataset)
-    inputs, clean = _pairs(task, config, train, effort.images, "train")
-    unseen, held_out = _pairs(task, config, test, effort.samples, "test")
-    normal = seeded_normal(derive_seed(config.seed, "leakage", "noise"))
-    sigma = config.smashed_noise_multiplier * config.smashed_clip_norm
-
-    def sent(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        clip = config.smashed_clip_norm
-        return add_noise(clip_samples(tensors, clip) if clip else tensors, sigma, normal)
-
-    mean_image = inputs.mean(dim=0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "leakage", "decoder"))
-        decoder = Decoder([tensor.shape[1:] for tensor in clean], mean_image).to(task.device)
-    train_decoder(
-        decoder,
-        lambda rows: sent(tuple(tensor[rows] for tensor in clean)),
-        inputs,
-        steps=effort.steps,
-        batch_size=BATCH,
-        learning_rate=LEARNING_RATE,
-        generator=torch.Generator().manual_seed(derive_seed(config.seed, "leakage", "rows")),
-    )
-    received = sent(held_out)
+    if trained is not None:
+        _load(task.model.client, trained.client_half, config, task)
+        _load(task.model.server, trained.server_half, config, task)
+    splits = load_images(config.dataset)
+    # First, because the others move running statistics.
+    membership = _membership(task, config, splits, effort)
+    train = _measured(task, config, splits[0], effort.images, "train")
+    test = _measured(task, config, splits[1], effort.samples, "test")
+    sent = _treatment(config)
+    mean_image = train.images.mean(dim=0)
+    decoder = _trained_decoder(task, config, train, sent, effort.steps)
+    received = sent(test.clean)
     with torch.no_grad():
         guesses = torch.cat(
-            [decoder(*(t[r] for t in received)) for r in batches_of(len(unseen), BATCH)]
+            [decoder(*(t[r] for t in received)) for r in batches_of(len(test.images), BATCH)]
         ).clamp(0, 1)
+    by_norm, by_direction = _inferred_labels(task, config, train, test, sent)
+    inverted = _inverted(task, config, test, received)
     return Leakage(
         cut=task.model.cut,
-        smashed_shapes=tuple(tuple(tensor.shape[1:]) for tensor in clean),
-        samples=len(unseen),
+        smashed_shapes=tuple(tuple(tensor.shape[1:]) for tensor in train.clean),
+        samples=len(test.images),
         distance_correlation=distance_correlation(
-            unseen, torch.cat([t[:, None].flatten(1).float() for t in received], dim=1)
+            test.images, torch.cat([t[:, None].flatten(1).float() for t in received], dim=1)
         ),
-        decoder_error=float((guesses - unseen).square().mean()),
-        mean_image_error=float((mean_image - unseen).square().mean()),
-        originals=unseen[:SHOWN].cpu(),
+        decoder_error=_error(guesses, test.images),
+        mean_image_error=_error(mean_image.expand_as(test.images), test.images),
+        inversion_error=_error(inverted, test.images[: len(inverted)]),
+        inverted=len(inverted),
+        labels_by_norm=by_norm,
+        labels_by_direction=by_direction,
+        commonest_label=label_inference.share_of_the_commonest(test.labels),
+        membership_auc=membership,
+        members=min(effort.images, len(splits[0].labels)),
+        others=min(effort.samples, len(splits[1].labels)),
+        originals=test.images[:SHOWN].cpu(),
         reconstructions=guesses[:SHOWN].cpu(),
     )
 
 
-def _pairs(
+def _load(
+    half: nn.Module, weights: Mapping[str, Tensor], config: RunConfig, task: SplitTask
+) -> None:
+    own = {name: tensor.shape for name, tensor in half.state_dict().items()}
+    shape = tuple(as_tensors(task.example)[0].shape[1:])
+    if own != {name: tensor.shape for name, tensor in weights.items()}:
+        raise ConfigError(
+            f"the weights are not those of {config.model} cut before {task.model.cut} for "
+            f"images {shape}; do not change the run's model, cut and dataset"
+        )
+    half.load_state_dict(weights)
+
+
+def _treatment(config: RunConfig) -> Sent:
+    """Return what clips and noises smashed data as the configuration says."""
+    normal = seeded_normal(derive_seed(config.seed, "leakage", "noise"))
+    clip = config.smashed_clip_norm
+    sigma = config.smashed_noise_multiplier * clip
+    return lambda tensors: add_noise(
+        clip_samples(tensors, clip) if clip else tensors, sigma, normal
+    )
+
+
+def _error(guesses: Tensor, images: Tensor) -> float:
+    return float((guesses - images).square().mean())
+
+
+def _trained_decoder(
+    task: SplitTask, config: RunConfig, train: _Measured, sent: Sent, steps: int
+) -> Decoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, "leakage", "decoder"))
+        shapes = [tensor.shape[1:] for tensor in train.clean]
+        decoder = Decoder(shapes, train.images.mean(dim=0)).to(task.device)
+    train_decoder(
+        decoder,
+        lambda rows: sent(tuple(tensor[rows] for tensor in train.clean)),
+        train.images,
+        steps=steps,
+        batch_size=BATCH,
+        learning_rate=LEARNING_RATE,
+        generator=torch.Generator().manual_seed(derive_seed(config.seed, "leakage", "rows")),
+    )
+    return decoder
+
+
+def _inferred_labels(
+    task: SplitTask, config: RunConfig, train: _Measured, test: _Measured, sent: Sent
+) -> tuple[float, float]:
+    """Return the shares of labels that norms and directions of gradients give away."""
+    task.reseed("leakage", "gradients")
+    rows = label_inference.first_of_each_class(train.labels)
+    few = slice(0, max(int(rows.max()) + 1, 2))  # whole batches, for BatchNorm of the server half
+
+    def gradients(of: _Measured, rows: slice) -> Tensor:
+        return label_inference.gradients_sent_down(
+            task.model.server,
+            sent(tuple(tensor[rows] for tensor in of.clean)),
+            of.labels[rows],
+            task.objective,
+            config.batch_size,
+            task.autocast,
+        )
+
+    known, known_labels = gradients(train, few)[rows], train.labels[rows]
+    found = gradients(test, slice(None))
+    by_norm = label_inference.by_norm(found, known, known_labels)
+    by_direction = label_inference.by_direction(found, known, known_labels)
+    return (
+        label_inference.share_right(by_norm, test.labels),
+        label_inference.share_right(by_direction, test.labels),
+    )
+
+
+def _inverted(
+    task: SplitTask, config: RunConfig, test: _Measured, received: tuple[Tensor, ...]
+) -> Tensor:
+    """Return what an inversion finds for the first batch of the test images."""
+    batch = batches_of(len(test.images), min(config.batch_size, INVERTED))[0]
+    task.reseed("leakage", "inversion")
+
+    def forward(images: Tensor) -> tuple[Tensor, ...]:
+        return client_forward(task.model.client, normalize(images * 255), task.autocast)
+
+    return invert(forward, tuple(tensor[batch] for tensor in received), test.images.shape[1:])
+
+
+def _membership(
+    task: SplitTask, config: RunConfig, splits: tuple[ImageDataset, ImageDataset], effort: Effort
+) -> float:
+    halves = task.model.client.eval(), task.model.server.eval()
+
+    def scores(images: Tensor) -> Tensor:
+        with task.autocast():
+            return logits_of(halves[1](*client_forward(halves[0], images, task.autocast)))
+
+    losses = []
+    for split, most, purpose in zip(
+        splits, (effort.images, effort.samples), ("train", "test"), strict=True
+    ):
+        images, labels = _drawn(task, config, split, most, purpose)
+        losses.append(losses_of(scores, normalize(images), labels))
+    for half in halves:
+        half.train()
+    return membership_auc(*losses)
+
+
+def _drawn(
     task: SplitTask, config: RunConfig, split: ImageDataset, most: int, purpose: str
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return images of a split, from 0 to 1, and their smashed data, not clipped or noised."""
+) -> tuple[Tensor, Tensor]:
+    """Return images of a split, uint8, and their labels, in an order that the seed draws."""
     seed = derive_seed(config.seed, "leakage", purpose)
     order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(seed))
-    images = split.decode(order[:most].tolist())[0].to(task.device)
+    images, labels = split.decode(order[:most].tolist())
+    return images.to(task.device), labels.to(task.device)
+
+
+def _measured(
+    task: SplitTask, config: RunConfig, split: ImageDataset, most: int, purpose: str
+) -> _Measured:
+    images, labels = _drawn(task, config, split, most, purpose)
     smashed = []
     task.reseed("leakage", purpose)
     with torch.no_grad():
@@ -173,4 +324,4 @@ def _pairs(
                 client_forward(task.model.client, normalize(images[rows]), task.autocast)
             )
     columns = zip(*smashed, strict=True)
-    return images.float() / 255, tuple(torch.cat(column) for column in columns)
+    return _Measured(images.float() / 255, labels, tuple(torch.cat(column) for column in columns))

@@ -76,7 +76,7 @@ def test_half_a_line_of_a_completed_run_is_an_error(tmp_path):
     ("change", "says"),
     [
         (lambda text: text.replace("0.5", "half"), "line 2: test_accuracy = 'half': a number"),
-        (lambda text: text + "1,2\n", "line 3: 2 values in 33 columns"),
+        (lambda text: text + "1,2\n", "line 3: 2 values in 35 columns"),
         (lambda text: "a,b\n1,2\n", "not a history: its header has no comm_bytes, round"),
     ],
 )

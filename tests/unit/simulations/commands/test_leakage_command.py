@@ -70,8 +70,9 @@ def run_directory(tmp_path: Path) -> Path:
     run = tmp_path / "my-run"
     run.mkdir()
     (run / "config.json").write_text(json.dumps(CONFIG.to_run_config()))
-    half = build_task(replace(CONFIG, seed=9)).model.client.state_dict()
-    torch.save(half, run / "client_half.pt")
+    model = build_task(replace(CONFIG, seed=9)).model
+    torch.save(model.client.state_dict(), run / "client_half.pt")
+    torch.save(model.server.state_dict(), run / "server_half.pt")
     return run
 
 
@@ -87,8 +88,8 @@ def test_a_runs_own_client_half_is_measured_and_drawn(
     path = tmp_path / "picture.png"
     fresh = printed(["device=cpu", "--out", str(path)], capsys)
     trained = printed([str(run_directory), "--out", str(path)], capsys)
-    assert "client half as initialised" in fresh
-    assert "client half of my-run" in trained
+    assert "halves as initialised" in fresh
+    assert "halves of my-run" in trained
     assert "256 values for 64 of the input" in trained
     lines = [line for line in trained.splitlines() if line.startswith(("decoder", "distance"))]
     assert all(line not in fresh for line in lines)

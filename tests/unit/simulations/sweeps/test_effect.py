@@ -24,7 +24,8 @@ OTHER = {
     "auxiliary-codec": "q2", "prompt-column": "a", "completion-column": "b", "max-length": 9,
     "max-test-rows": 5, "lora-r": 2, "lora-alpha": 3, "lora-dropout": 0.0,
     "lora-target-modules": "q", "label-smoothing": 0.5, "head-blocks": 2,
-    "trimmed-share": 0.1, "malicious-clients": 2, "bleu": True, "max-new-tokens": 3,
+    "trimmed-share": 0.1, "malicious-clients": 2, "delta": 1e-3, "bleu": True,
+    "max-new-tokens": 3,
 }  # fmt: skip
 # Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
 BY_CONFIG = {"auxiliary-max-share"}
