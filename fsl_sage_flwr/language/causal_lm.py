@@ -22,6 +22,8 @@ from .rows import Rows, TokenRows, tokenize
 from .scores import TokenScores
 
 EVALUATION_BATCH = 16
+# Two heads at a time keep a whole server half's activations for so many rows each.
+GRADIENT_BATCH = 4
 
 
 def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -144,5 +146,5 @@ def causal_lm_task(
         device=device,
         precision=precision,
         seed=seed,
-        gradient_batch=EVALUATION_BATCH,
+        gradient_batch=GRADIENT_BATCH,
     )

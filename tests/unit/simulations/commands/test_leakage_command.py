@@ -41,6 +41,7 @@ def test_smashed_data_give_the_images_away(open_cut: Leakage) -> None:
     assert open_cut.originals.shape == open_cut.reconstructions.shape == (10, 1, 8, 8)
 
 
+@pytest.mark.integration
 def test_noise_takes_it_back(open_cut: Leakage) -> None:
     noise = {"smashed_clip_norm": 1.0, "smashed_noise_multiplier": 2.0}
     hidden = measure(replace(CONFIG, **noise), None, QUICK)
@@ -49,6 +50,7 @@ def test_noise_takes_it_back(open_cut: Leakage) -> None:
     assert hidden.mean_image_error == open_cut.mean_image_error
 
 
+@pytest.mark.integration
 def test_the_same_configuration_has_the_same_figures() -> None:
     noisy = replace(CONFIG, smashed_clip_norm=1.0, smashed_noise_multiplier=0.1)
     few = Effort(steps=5, images=64, samples=20)
