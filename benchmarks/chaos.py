@@ -30,6 +30,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+import torch
 
 from tests.integration.commands import history_of, run_directory, started_by
 from tests.integration.deployment import Deployment, wait_for
@@ -177,6 +178,7 @@ def absent(run: Path, rounds: int) -> dict[int, dict[int, str]]:
 
 def same_as_simulated(run: Path, config: dict[str, Any], directory: Path) -> pd.DataFrame:
     """Return the rounds that differ from a simulation with the same participants."""
+    torch.set_num_threads(1)  # as the deployment's processes have: sums depend on it
     ours = history_of(run)
     here = {**config, "results-dir": str(directory / "simulated"), "num-server-rounds": len(ours)}
     with pytest.MonkeyPatch.context() as patch:
