@@ -106,10 +106,12 @@ def scale_update(factor: float, malice: Malice, reply: Message) -> None:
     for name in ("arrays", "auxiliary"):
         before = malice.sent.get(name)
         if name in reply.content.array_records and before:
-            reply.content[name] = _changed(
-                reply.content.array_records[name],
-                lambda key, t, before=before: before[key] + factor * (t - before[key]),  # type: ignore[misc]
-            )
+            record = reply.content.array_records[name]
+            reply.content[name] = _changed(record, partial(_further, before, factor))
+
+
+def _further(before: Mapping[str, Tensor], factor: float, name: str, learnt: Tensor) -> Tensor:
+    return before[name] + factor * (learnt - before[name])
 
 
 def noise_instead(malice: Malice, reply: Message) -> None:

@@ -11,6 +11,7 @@ from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .kinds import Expected
 from .ledger import CommunicationLedger
+from .outside_a_run import message_outside_a_run
 from .payload import (
     Reply,
     Request,
@@ -69,6 +70,7 @@ __all__ = [
     "gradients_field",
     "in_simulation",
     "measure_field",
+    "message_outside_a_run",
     "open_reply",
     "problem_with_codec",
     "round_and_exchange",

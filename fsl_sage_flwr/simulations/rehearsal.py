@@ -1,19 +1,18 @@
 """Train a few rounds in this process, with the algorithm's own strategy and handlers."""
 
-import time
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
 
-from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from ..app.assembly import build_strategy
 from ..app.config import RunConfig
+from ..messages import message_outside_a_run
 from ..registry import ALGORITHMS
 from ..strategies import SplitStrategy
 from ..task import SplitTask
@@ -57,20 +56,7 @@ class RehearsalGrid(Grid):
 
     def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
         """Make a message with complete metadata, which Flower cannot add outside of a run."""
-        metadata = Metadata(
-            run_id=self._run,
-            message_id=uuid.uuid4().hex,
-            src_node_id=0,
-            dst_node_id=node,
-            reply_to_message_id="",
-            group_id="",
-            created_at=time.time(),
-            ttl=ttl,
-            message_type=kind,
-        )
-        # Flower's type hints omit this argument, which is for code that transports messages.
-        made: Message = Message(content, metadata=metadata)  # type: ignore[call-overload]
-        return made
+        return message_outside_a_run(content, node, kind, ttl, self._run)
 
     def set_run(self, run: Any) -> None:
         """Do nothing: there is no run."""

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flwr.app import ArrayRecord, Message, Metadata, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum
 from torch import Tensor
 
+from ..messages import message_outside_a_run
 from .averaging import average, with_dtypes_of
 
 WEIGHT = "weight"
@@ -121,8 +122,13 @@ class Aggregation:
             Of each one.
         """
         messages = [
-            _message(RecordDict({"arrays": r.copy(), "metrics": MetricRecord({WEIGHT: weight})}))
-            for r, weight in zip(records, weights, strict=True)
+            message_outside_a_run(
+                RecordDict({"arrays": record.copy(), "metrics": MetricRecord({WEIGHT: weight})}),
+                node=0,
+                kind="train",
+                ttl=0.0,
+            )
+            for record, weight in zip(records, weights, strict=True)
         ]
         found, _ = RULES[self.rule].strategy(self, len(records)).aggregate_train(0, messages)
         if found is None:
@@ -137,21 +143,3 @@ class Aggregation:
             return average(states, weights)
         records = [ArrayRecord(dict(state)) for state in states]
         return dict(self.of_records(records, weights).to_torch_state_dict())
-
-
-def _message(content: RecordDict) -> Message:
-    """Wrap content as Flower's strategies want it, whether there is a run or not."""
-    metadata = Metadata(
-        run_id=0,
-        message_id="",
-        src_node_id=0,
-        dst_node_id=0,
-        reply_to_message_id="",
-        group_id="",
-        created_at=0.0,
-        ttl=0.0,
-        message_type="train",
-    )
-    # Flower's type hints omit this argument, which is for code that transports messages.
-    made: Message = Message(content, metadata=metadata)  # type: ignore[call-overload]
-    return made

@@ -1,6 +1,7 @@
 """What every split-learning strategy does alike."""
 
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -164,6 +165,10 @@ class SplitStrategy(FedAvg):
             raise ValueError(
                 f"max_client_failures = {max_client_failures} must be at least 0, and pause_rounds "
                 f"= {pause_rounds} at least 1"
+            )
+        if not 0 <= max_update_ratio < math.inf:
+            raise ValueError(
+                f"max_update_ratio = {max_update_ratio}: it must be at least 0, finite"
             )
         task.check_objective()
         self.task = task

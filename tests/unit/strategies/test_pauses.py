@@ -94,3 +94,5 @@ def test_a_pause_goes_on_after_a_checkpoint() -> None:
 def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="pause_rounds = 0 at least 1"):
         cse_fsl(pause_rounds=0)
+    with pytest.raises(ValueError, match="max_update_ratio = nan: it must be at least 0"):
+        cse_fsl(max_update_ratio=float("nan"))
