@@ -67,7 +67,7 @@ def nodes_of(address: str) -> list[Node]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise ConfigError(f"Ray address {address!r}: Ray says: {last}")
-    return list(json.loads(done.stdout.splitlines()[-1]))
+    return list(json.loads(done.stdout))
 
 
 def refuse_if_no_client_fits(federation: Federation, nodes: Sequence[Node]) -> None:

@@ -113,6 +113,20 @@ def test_who_listens_must_be_a_cluster(listening: str, monkeypatch: pytest.Monke
         nodes_of(listening)
 
 
+def test_what_ray_prints_of_nodes_that_died_is_not_taken_for_the_answer(
+    listening: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray.py").write_text(
+        "import atexit, os\n"
+        "def init(**_): atexit.register(os.write, 1, b'[a node died]\\n')\n"
+        "def nodes():\n"
+        "    print('[another]', flush=True)\n"
+        "    return [{'Alive': alive, 'Resources': {'CPU': 2.0}} for alive in (True, False)]\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert nodes_of(listening) == [{"CPU": 2.0}]
+
+
 def test_a_client_must_fit_on_one_machine() -> None:
     nodes = [{"CPU": 2.0}, {"CPU": 4.0, "GPU": 1.0}]
     refuse_if_no_client_fits(Federation(cpus_per_client=4, gpus_per_client=0.5), nodes)
