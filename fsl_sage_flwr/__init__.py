@@ -7,9 +7,10 @@ those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and
 :class:`SplitFedV2`, :class:`FullModelFedAvg`) on the server and a ClientApp from
 :func:`build_client_app` on the nodes; :func:`to_record` makes Flower's record of an evaluation,
 :class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them fewer
-(:func:`register_codec` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves, and
-:func:`smashed_noise_mod` clips and noises what leaves a node (a :class:`PrivacyAccount` says what
-that guarantees; :func:`randomised_response` and :func:`label_secret_mod` are for labels).
+(:func:`register_codec` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves,
+:func:`smashed_noise_mod` clips and noises smashed data as they leave a node, and a
+:class:`ClientPrivacy` a client's steps (a :class:`PrivacyAccount` says what that guarantees;
+:func:`randomised_response` and :func:`label_secret_mod` are for labels).
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlignmentRecipe",
     "ClientIdentity",
+    "ClientPrivacy",
     "Codec",
     "CommunicationLedger",
     "Compression",

@@ -9,7 +9,15 @@ from .data import randomised_response
 from .messages import CommunicationLedger, Compression
 from .objective import Objective, classification, multi_label, regression, segmentation
 from .schedules import LearningRateSchedule
-from .splitting import AlignmentRecipe, SplitError, SplitModel, list_cuts, split, split_pair
+from .splitting import (
+    AlignmentRecipe,
+    ClientPrivacy,
+    SplitError,
+    SplitModel,
+    list_cuts,
+    split,
+    split_pair,
+)
 from .strategies import (
     CseFsl,
     FslSage,
@@ -24,6 +32,7 @@ from .task import ClientIdentity, SplitTask
 __all__ = [
     "AlignmentRecipe",
     "ClientIdentity",
+    "ClientPrivacy",
     "Codec",
     "CommunicationLedger",
     "Compression",

@@ -57,6 +57,9 @@ class Algorithm(Generic[OptionsT]):
         How pictures draw it.
     sends_smashed_data : bool
         Whether anything but weights leaves a client.
+    private_steps : bool
+        Whether clients' steps can be DP-SGD's: all that they send is made by such steps, or is
+        smashed data.
     rehearsal : callable, optional
         From the options to those, and the number of rounds, in which a run reaches its largest
         memory; by default the options as they are, and one round.
@@ -70,6 +73,7 @@ class Algorithm(Generic[OptionsT]):
     round_bytes: Callable[[Cut, Workload, OptionsT], int] | None = None
     style: LineStyle | None = None
     sends_smashed_data: bool = True
+    private_steps: bool = False
     rehearsal: Callable[[OptionsT], tuple[OptionsT, int]] | None = None
 
 

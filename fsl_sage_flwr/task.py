@@ -13,6 +13,7 @@ from .schedules import Schedule, constant
 from .seeding import derive_seed
 from .splitting import (
     AuxiliaryHead,
+    ClientPrivacy,
     SplitError,
     SplitModel,
     as_tensors,
@@ -114,6 +115,8 @@ class SplitTask:
         What of a half or a head travels, by name, and how it is put back: by default the whole
         ``state_dict``. ``load_weights(module, weights_of(module))`` must change nothing.
         ``trained_state`` and ``load_trained_state`` of ``splitting`` leave out frozen parameters.
+    client_privacy : ClientPrivacy, optional
+        Clients take the steps of DP-SGD.
     local_epochs : int
         Passes over the client's data in a round.
     gradient_batch : int
@@ -150,6 +153,7 @@ class SplitTask:
     objective: Objective = None  # type: ignore[assignment]  # set when the task is made
     weights_of: Callable[[nn.Module], Weights] = whole_state
     load_weights: Callable[[nn.Module, Weights], None] = load_whole_state
+    client_privacy: ClientPrivacy | None = None
     local_epochs: int = 1
     gradient_batch: int = 256
     device: torch.device = CPU
@@ -187,6 +191,20 @@ class SplitTask:
     def weights_of_both(self) -> Weights:
         """Return what travels of the whole model."""
         return {**self.weights_of(self.model.client), **self.weights_of(self.model.server)}
+
+    def optimizer_of_client(self, half: nn.Module, parts: int = 1) -> torch.optim.Optimizer:
+        """Return a client half's optimizer; ``parts`` is :class:`ClientPrivacy`'s."""
+        return self._private(half, self.client_optimizer(half.parameters()), parts)
+
+    def optimizer_of_auxiliary(self, head: nn.Module, parts: int = 1) -> torch.optim.Optimizer:
+        """Return the optimizer of a head that a client trains."""
+        return self._private(head, self.auxiliary_optimizer(head.parameters()), parts)
+
+    def _private(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, parts: int
+    ) -> torch.optim.Optimizer:
+        privacy = self.client_privacy
+        return optimizer if privacy is None else privacy.optimizer(module, optimizer, parts)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass in the task's precision."""

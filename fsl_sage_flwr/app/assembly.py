@@ -1,6 +1,7 @@
 """Build the task that server and clients train, and the strategy, from a run configuration."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,7 +10,16 @@ from torch import Tensor, nn
 from ..data import Distribution
 from ..registry import ALGORITHMS
 from ..seeding import derive_seed
-from ..splitting import SplitError, as_tensors, choose_cut, list_cuts, mixes_samples
+from ..splitting import (
+    ClientPrivacy,
+    SplitError,
+    as_tensors,
+    check_private_steps,
+    choose_cut,
+    list_cuts,
+    mixes_samples,
+    require_opacus,
+)
 from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
 from ..task import OptimizerFactory, SplitTask, Weights
@@ -45,7 +55,31 @@ def build_task(
     task = TASKS[config.task].build(settings, config.task_options)
     if config.smashed_clip_norm and not on_client:
         _refuse_constants(config, task)
+    if config.client_clip_norm:
+        task = replace(task, client_privacy=_client_privacy(config))
+        if not on_client:
+            _refuse_without_sample_gradients(config, task)
     return task
+
+
+def _client_privacy(config: RunConfig) -> ClientPrivacy:
+    return ClientPrivacy(config.client_clip_norm, config.client_noise_multiplier, config.batch_size)
+
+
+def _refuse_without_sample_gradients(config: RunConfig, task: SplitTask) -> None:
+    """Refuse DP-SGD of halves and heads whose samples have no gradients of their own.
+
+    Raises
+    ------
+    SplitError
+        Opacus is not installed, or it cannot be done.
+    """
+    require_opacus(config.client_clip_norm)
+    example = tuple(tensor.to(task.device) for tensor in as_tensors(task.example))
+    check_private_steps(task.model.client, example, "client half")
+    if isinstance(config.options, HeadOptions):
+        smashed = tuple(tensor.to(task.device) for tensor in task.smashed_example())
+        check_private_steps(task.head, smashed, "auxiliary head")
 
 
 def _refuse_constants(config: RunConfig, task: SplitTask) -> None:
@@ -83,7 +117,9 @@ def build_account(config: RunConfig, task: SplitTask) -> PrivacyAccount | None:
     mixed = mixes_samples(task.model.client, example)
     # A single example at the end of an epoch joins the last batch.
     moved = config.batch_size + 1 if mixed else 1
-    return PrivacyAccount(config.smashed_noise_multiplier, config.delta, moved)
+    return PrivacyAccount(
+        config.smashed_noise_multiplier, config.delta, moved, config.client_noise_multiplier
+    )
 
 
 def check_task(config: RunConfig, clients: int) -> None:

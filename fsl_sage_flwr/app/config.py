@@ -116,6 +116,8 @@ class RunConfig:
     smashed_clip_norm: float = option(0.0, at_least(0))
     smashed_noise_multiplier: float = option(0.0, at_least(0))
     smashed_noise_seed: int = option(0, at_least(0))
+    client_clip_norm: float = option(0.0, at_least(0))
+    client_noise_multiplier: float = option(0.0, at_least(0))
     delta: float = option(1e-5, at_least(0, below=0.5))
     label_epsilon: float = option(0.0, at_least(0))
     compression: str = option("none", one_of(*PRESETS))
@@ -227,6 +229,7 @@ class RunConfig:
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
                 )
         self._check_smashed_noise()
+        self._check_client_noise()
         self._check_label_epsilon()
         problem = self.options.problem() or self.task_options.problem()
         if problem:
@@ -255,6 +258,39 @@ class RunConfig:
             raise ConfigError(
                 f"smashed-clip-norm = {clip:g}: clients of {self.algorithm} send no smashed data; "
                 "choose another algorithm, or leave it out"
+            )
+
+    def _check_client_noise(self) -> None:
+        """Refuse DP-SGD that would have no effect, cannot be done, or has an ε that is none.
+
+        Raises
+        ------
+        ConfigError
+            A key is set without another that it needs, or for an algorithm without such steps.
+        """
+        clip, multiplier = self.client_clip_norm, self.client_noise_multiplier
+        if multiplier and not clip:
+            raise ConfigError(
+                f"client-noise-multiplier = {multiplier:g}: the noise is measured in clipping "
+                "norms; set client-clip-norm above 0"
+            )
+        if clip and not ALGORITHMS[self.algorithm].private_steps:
+            able = ", ".join(name for name, one in ALGORITHMS.items() if one.private_steps)
+            raise ConfigError(
+                f"client-clip-norm = {clip:g}: clients of {self.algorithm} take no steps of "
+                f"DP-SGD; leave it out, or choose of {able}"
+            )
+        exchanges = self.options
+        if clip and isinstance(exchanges, ExchangeOptions) and exchanges.batches_per_exchange > 1:
+            raise ConfigError(
+                f"batches-per-exchange = {exchanges.batches_per_exchange}: DP-SGD clips the "
+                "samples of one exchange together; set it to 1, or leave out client-clip-norm"
+            )
+        if multiplier and self.delta and not self.accounts_for_noise:
+            raise ConfigError(
+                f"client-noise-multiplier = {multiplier:g}: no epsilon holds while smashed data go "
+                "up without secret noise; set smashed-noise-multiplier and no smashed-noise-seed, "
+                "or delta = 0 for no account"
             )
 
     @property

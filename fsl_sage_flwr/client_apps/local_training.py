@@ -1,12 +1,12 @@
 """What handlers of a round of local training share."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sized
 from typing import Generic, TypeVar
 
 import torch
 from flwr.app import Context, Message
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..messages import SmashedBatches, TrainReply, TrainRequest
 from ..schedules import Schedule, set_rate
@@ -52,36 +52,35 @@ class LocalRound(Generic[TrainRequestT]):
         self._kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._batch, self._examples, self._step_seconds = -1, 0, 0.0
 
-    def client_optimizer(self) -> torch.optim.Optimizer:
-        """Return the client half's optimizer, with the state that the node has kept."""
+    def client_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
+        """Return the client half's optimizer, with the state that the node has kept.
+
+        Parameters
+        ----------
+        parts : int
+            Optimizers that take each step together, for ``ClientPrivacy``.
+        """
         task = self._task
-        return self._optimizer(
-            OPTIMIZER, task.client_optimizer, task.model.client, task.client_schedule
-        )
+        optimizer = task.optimizer_of_client(task.model.client, parts)
+        return self._kept_from_before(OPTIMIZER, optimizer, task.client_schedule)
 
     def server_optimizer(self) -> torch.optim.Optimizer:
         """Return the optimizer of a server half that the client trains."""
         task = self._task
-        return self._optimizer(
-            SERVER_OPTIMIZER, task.server_optimizer, task.model.server, task.server_schedule
-        )
+        optimizer = task.server_optimizer(task.model.server.parameters())
+        return self._kept_from_before(SERVER_OPTIMIZER, optimizer, task.server_schedule)
 
-    def auxiliary_optimizer(self) -> torch.optim.Optimizer:
+    def auxiliary_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
         """Return the optimizer of a head that the client trains."""
         task = self._task
-        return self._optimizer(
-            AUXILIARY_OPTIMIZER, task.auxiliary_optimizer, task.head, task.auxiliary_schedule
-        )
+        optimizer = task.optimizer_of_auxiliary(task.head, parts)
+        return self._kept_from_before(AUXILIARY_OPTIMIZER, optimizer, task.auxiliary_schedule)
 
-    def _optimizer(
-        self,
-        name: str,
-        make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
-        module: nn.Module,
-        schedule: Schedule,
+    def _kept_from_before(
+        self, name: str, optimizer: torch.optim.Optimizer, schedule: Schedule
     ) -> torch.optim.Optimizer:
         kept = KeptOptimizer(
-            make(module.parameters()),
+            optimizer,
             self.state,
             name,
             keep=self.request.keep_optimizer_state,

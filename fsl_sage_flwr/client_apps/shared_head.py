@@ -19,7 +19,7 @@ def train_shared_head(message: Message, context: Context, task: SplitTask) -> Me
     half, head = task.model.client, task.head
     load_weights(half, round_.request.client_half, "client half", task)
     load_weights(head, round_.request.auxiliary, "auxiliary head", task)
-    optimizers = round_.client_optimizer(), round_.auxiliary_optimizer()
+    optimizers = round_.client_optimizer(parts=2), round_.auxiliary_optimizer(parts=2)
     for batch in round_.batches():
         smashed = auxiliary_step(half, head, optimizers, batch, task.objective, task.autocast)
         round_.keep_for_upload(smashed, batch[1])

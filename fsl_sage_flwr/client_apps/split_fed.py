@@ -163,7 +163,7 @@ class _Exchange:
         half = self._half()
         load_weights(half, self.request.client_half, "client half", self.task)
         kept = KeptOptimizer(
-            self.task.client_optimizer(half.parameters()),
+            self.task.optimizer_of_client(half),
             self.state,
             OPTIMIZER,
             keep=self.request.keep_optimizer_state,
@@ -214,7 +214,7 @@ class _Exchange:
 
     def _replay(self) -> Forward:
         half, before = self._half(), self.request.exchange - 1
-        forward = Forward(half, self.task.client_optimizer(half.parameters()))
+        forward = Forward(half, self.task.optimizer_of_client(half))
         if not forward.load(self.state, self.version(before)):
             raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
         self.forward(forward, before)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 
-from ..app.assembly import check_task
+from ..app.assembly import build_task, check_task
 from ..app.checkpoint import CheckpointError
 from ..app.config import ConfigError, RunConfig
 from ..app.going_on import checkpoint_for
 from ..app.privacy_account import PrivacyAccountError, require_accountant
 from ..app.run_path import run_path
-from ..data import DatasetError
+from ..data import DatasetError, is_here
 from ..language import LanguageModelError
-from ..splitting import SplitError
+from ..splitting import SplitError, require_opacus
 from .federation import Federation
 from .ray_cluster import nodes_of, refuse_if_no_client_fits
 
@@ -34,9 +34,13 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     try:
         if config.accounts_for_noise:
             require_accountant(config.delta)
+        if config.client_clip_norm:
+            require_opacus(config.client_clip_norm)
         if config.resume:
             checkpoint_for(config, Path(config.resume))
         check_task(config, federation.clients)
+        if config.client_clip_norm and is_here(config.dataset):
+            build_task(config)  # to know whether its samples have gradients of their own
     except (
         CheckpointError, DatasetError, LanguageModelError, PrivacyAccountError, SplitError,
     ) as error:  # fmt: skip

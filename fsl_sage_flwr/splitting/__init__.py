@@ -10,6 +10,7 @@ from .evaluation import Evaluation, evaluate
 from .gradients import differentiable, estimated_gradients, true_gradients
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, to_device
+from .private_steps import ClientPrivacy, check_private_steps, require_opacus
 from .replay import receive_smashed
 from .sample_mixing import mixes_samples
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
@@ -29,6 +30,7 @@ __all__ = [
     "AlignmentQuality",
     "AlignmentRecipe",
     "AuxiliaryHead",
+    "ClientPrivacy",
     "Cut",
     "Evaluation",
     "Normal",
@@ -42,6 +44,7 @@ __all__ = [
     "autocast",
     "auxiliary_step",
     "build_auxiliary",
+    "check_private_steps",
     "check_twice_differentiable",
     "choose_cut",
     "client_forward",
@@ -61,6 +64,7 @@ __all__ = [
     "mixes_samples",
     "plain_attention",
     "receive_smashed",
+    "require_opacus",
     "restore_state",
     "seeded_normal",
     "server_step",

@@ -45,6 +45,8 @@ class CseFsl(SplitStrategy):
 
     message_type = TRAIN
 
+    private_steps = True
+
     def __init__(
         self,
         task: SplitTask,
@@ -97,5 +99,6 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=CseFslOptions,
     round_bytes=_round_bytes,
+    private_steps=True,
     style=LineStyle("#009E73", "D", ":"),
 )

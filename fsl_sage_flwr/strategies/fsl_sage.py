@@ -69,6 +69,8 @@ class FslSage(SplitStrategy):
         The task's head has an operation, named, that cannot be differentiated twice.
     """
 
+    private_steps = True
+
     def __init__(
         self,
         task: SplitTask,
@@ -242,6 +244,7 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=FslSageOptions,
     round_bytes=_round_bytes,
+    private_steps=True,
     style=LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
     # Only the second alignment has all the samples that a round uploads.
     rehearsal=lambda options: (replace(options, align_interval=1), 2),

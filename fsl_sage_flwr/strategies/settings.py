@@ -6,6 +6,7 @@ from typing import TypedDict
 from flwr.app import MetricRecord, RecordDict
 
 from ..messages import Compression
+from ..task import SplitTask
 from .aggregation import Aggregation
 
 
@@ -29,6 +30,22 @@ class StrategySettings(TypedDict, total=False):
     compression: Compression | None
     aggregation: Aggregation | None
     max_update_ratio: float
+
+
+def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
+    """Refuse less than one batch an exchange, and more where each step clips its own samples.
+
+    Raises
+    ------
+    ValueError
+        The number is wrong for the task.
+    """
+    check_at_least_one(batches_per_exchange=batches)
+    if batches > 1 and task.client_privacy is not None:
+        raise ValueError(
+            f"batches_per_exchange = {batches}: with client_privacy the samples of a step are "
+            "those of one exchange; it must be 1"
+        )
 
 
 def check_at_least_one(**counts: int) -> None:

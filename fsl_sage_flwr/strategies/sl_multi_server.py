@@ -11,7 +11,7 @@ from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
 from .round import Questions, Round
 from .server_half import ServerHalfPerClient
-from .settings import StrategySettings, check_at_least_one
+from .settings import StrategySettings, check_batches_per_exchange
 from .split_strategy import SplitStrategy
 
 
@@ -45,6 +45,8 @@ class SplitFedV1(SplitStrategy):
         A count is less than 1, or a word is not valid.
     """
 
+    private_steps = True
+
     def __init__(
         self,
         task: SplitTask,
@@ -52,7 +54,7 @@ class SplitFedV1(SplitStrategy):
         batches_per_exchange: int = 1,
         **settings: Unpack[StrategySettings],
     ) -> None:
-        check_at_least_one(batches_per_exchange=batches_per_exchange)
+        check_batches_per_exchange(task, batches_per_exchange)
         keep = settings.get("keep_optimizer_state", True)
         self.server = ServerHalfPerClient(task, keep_optimizer_state=keep)
         super().__init__(task, {"server": self.server}, **settings)
@@ -94,5 +96,6 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=ExchangeOptions,
     round_bytes=exchanged_bytes,
+    private_steps=True,
     style=LineStyle("#E69F00", "s", "--"),
 )

@@ -15,7 +15,7 @@ from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
 from .round import Question, Questions, Round
 from .server_half import OneServerHalf
-from .settings import StrategySettings, check_at_least_one
+from .settings import StrategySettings, check_batches_per_exchange
 from .split_strategy import SplitStrategy
 
 SERVER_ORDERS = ("batch", "client")
@@ -52,6 +52,8 @@ class SplitFedV2(SplitStrategy):
         A count is less than 1, or a word is not valid.
     """
 
+    private_steps = True
+
     def __init__(
         self,
         task: SplitTask,
@@ -64,7 +66,7 @@ class SplitFedV2(SplitStrategy):
             raise ValueError(
                 f"server_order = {server_order!r}: valid are {', '.join(SERVER_ORDERS)}"
             )
-        check_at_least_one(batches_per_exchange=batches_per_exchange)
+        check_batches_per_exchange(task, batches_per_exchange)
         self.server = OneServerHalf(task)
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange
@@ -156,5 +158,6 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=SplitFedV2Options,
     round_bytes=exchanged_bytes,
+    private_steps=True,
     style=LineStyle("#56B4E9", "^", "-."),
 )

@@ -113,13 +113,15 @@ class SplitStrategy(FedAvg):
     Raises
     ------
     ValueError
-        ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``.
+        ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``; or the task
+        has ``client_privacy``, and the algorithm no steps that it is meant for.
     SplitError
         The task's objective does not take what its server half gives.
     """
 
     evaluation_type = EVALUATE_SPLIT
     sends_weights_alone = False
+    private_steps = False
 
     def __init__(
         self,
@@ -169,6 +171,11 @@ class SplitStrategy(FedAvg):
         if not 0 <= max_update_ratio < math.inf:
             raise ValueError(
                 f"max_update_ratio = {max_update_ratio}: it must be at least 0, finite"
+            )
+        if task.client_privacy is not None and not self.private_steps:
+            raise ValueError(
+                f"client_privacy: clients of {type(self).__name__} take no steps whose samples "
+                "have gradients of their own, or send more than these make; leave it out"
             )
         task.check_objective()
         self.task = task

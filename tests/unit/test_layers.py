@@ -165,7 +165,7 @@ ONLY = {
     "objective": {"torch"},
     "registry": {"flwr"},
     "algorithms": set(),
-    "splitting": {"torch"},
+    "splitting": {"opacus", "torch"},
     "models": {"torch", "torchvision"},
     "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},

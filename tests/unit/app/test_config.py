@@ -116,6 +116,8 @@ CHECKS = {
     "smashed-clip-norm": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 1e-3]),
     "smashed-noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
     "smashed-noise-seed": ([-1], AT_LEAST.format(0), [0]),
+    "client-clip-norm": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 1e-3]),
+    "client-noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
     "delta": ([-1e-9, 0.51, math.nan], "at least 0 and at most 0.5", [0.0, 1e-9, 0.5]),
     "label-epsilon": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 0.1]),
     "comm-threshold-mb": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),
@@ -290,6 +292,20 @@ def test_to_run_config_and_back():
     [
         ({"smashed-noise-multiplier": 0.5}, "noise-multiplier = 0.5: .* set smashed-clip-norm"),
         ({"smashed-noise-seed": 3}, "noise-seed = 3: .* set smashed-noise-multiplier"),
+        ({"client-noise-multiplier": 0.5}, "noise-multiplier = 0.5: .* set client-clip-norm"),
+        (
+            {"client-clip-norm": 1.0, "algorithm": "fed_avg"},
+            "client-clip-norm = 1: clients of fed_avg .* choose of .*cse_fsl",
+        ),
+        ({"client-clip-norm": 1.0, "algorithm": "heron_sfl"}, "clients of heron_sfl take no"),
+        (
+            {"client-clip-norm": 1, "algorithm": "sl_multi_server", "batches-per-exchange": 2},
+            "batches-per-exchange = 2: .* set it to 1",
+        ),
+        (
+            {"client-clip-norm": 1, "client-noise-multiplier": 1},
+            "client-noise-multiplier = 1: no epsilon .* delta = 0",
+        ),
         (
             {"smashed-clip-norm": 1.0, "smashed-noise-seed": 3},
             "noise-seed = 3: .* set smashed-noise-multiplier",
@@ -308,6 +324,13 @@ def test_noise_is_fine_with_its_norm():
     for given in (
         {"smashed-clip-norm": 1},
         {"smashed-clip-norm": 1, "smashed-noise-multiplier": 2},
+        {"client-clip-norm": 1, "client-noise-multiplier": 1, "delta": 0.0},
+        {
+            "client-clip-norm": 1,
+            "client-noise-multiplier": 1,
+            "smashed-clip-norm": 1,
+            "smashed-noise-multiplier": 2,
+        },
     ):
         RunConfig.from_run_config(given)
 

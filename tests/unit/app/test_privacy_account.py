@@ -64,6 +64,18 @@ def test_uploads_compose_and_a_batch_that_is_mixed_counts_as_all_of_it() -> None
     assert "moving those of all 4 in its batch; labels" in mixed.in_words(3)
 
 
+@needs_accountant
+def test_the_clients_steps_compose_with_their_uploads() -> None:
+    both = PrivacyAccount(10.0, DELTA, client_noise_multiplier=10.0)
+    # Two equal Gaussian mechanisms are one with the noise of 1/sqrt(2).
+    assert both.epsilon(3) == pytest.approx(PrivacyAccount(10.0 / math.sqrt(2), DELTA).epsilon(3))
+    assert PrivacyAccount(10.0, DELTA, client_noise_multiplier=1e6).epsilon(3) == pytest.approx(
+        PrivacyAccount(10.0, DELTA).epsilon(3), rel=1e-3
+    )
+    assert "the client's steps of one sample" in both.in_words(3)
+    assert both.in_words(3).endswith("3 times; labels are not covered (docs/privacy.md)")
+
+
 def test_a_missing_accountant_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(privacy_account, "find_spec", lambda name: None)
     with pytest.raises(PrivacyAccountError, match=r"^delta = 1e-05: .*\[privacy\].* delta = 0"):
@@ -119,12 +131,12 @@ def test_a_run_says_what_it_has_spent(
     values: dict[str, Any] = {
         "algorithm": "cse_fsl", "dataset": few_digits, "num-server-rounds": 2, "batch-size": 25,
         "local-epochs": 2, "smashed-clip-norm": 1.0, "smashed-noise-multiplier": 4.0,
-        "delta": DELTA, "results-dir": str(tmp_path), "run-name": "x", "device": "cpu",
+        "client-clip-norm": 1.0, "client-noise-multiplier": 8.0, "delta": DELTA, "results-dir": str(tmp_path), "run-name": "x", "device": "cpu",
     }  # fmt: skip
     caplog.set_level("INFO", logger="flwr.fsl_sage")
     main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))
     (run,) = {path.parent for path in tmp_path.rglob("history.csv")}
-    account = PrivacyAccount(4.0, DELTA)
+    account = PrivacyAccount(4.0, DELTA, client_noise_multiplier=8.0)
     spent = [round(account.epsilon(uploads), 4) for uploads in (2, 4)]
     assert list(load_results(tmp_path)["epsilon"]) == spent
     clients = RunDirectory.clients_of(run).read_text().splitlines()

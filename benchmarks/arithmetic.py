@@ -1,0 +1,293 @@
+"""What could make the training steps faster, side by side: a client's step and the server half's.
+
+    python -m benchmarks.arithmetic [--steps N] [--batch-size B] [--only NAME ...]
+    OMP_NUM_THREADS=1 python -m benchmarks.arithmetic --pairs
+
+ResNet-18 for 32×32 images, cut at layer3, with FSL-SAGE's head: a step of the client half with the
+head's estimate, then a step of the server half with the same smashed data. The variants take turns,
+step by step, so that other load on the machine affects them equally; the ratios are of medians, to
+eager PyTorch's. "Difference" is the largest of the client half's weights after one step, as a share
+of the largest change that eager PyTorch made to one; 0 means the same bits.
+
+``--pairs`` compares the ways to do two clients' steps on two cores: one after the other with two
+threads each, in two processes of one thread, and in two threads of one process.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fsl_sage_flwr.models import build_model
+from fsl_sage_flwr.objective import classification
+from fsl_sage_flwr.splitting import (
+    build_auxiliary,
+    client_forward,
+    estimated_step,
+    server_step,
+    split,
+)
+
+OBJECTIVE = classification(10)
+WARM_UP = 3
+Batch = tuple[Tensor, Tensor]
+
+
+class Halves:
+    """Client half, head and server half with their optimizers; every one made is the same."""
+
+    def __init__(self, *, fused: bool = False) -> None:
+        torch.manual_seed(0)
+        model = build_model("resnet18", (3, 32, 32), 10)
+        images = torch.randn(2, 3, 32, 32)
+        halves = split(model, "layer3", images)
+        with torch.no_grad():
+            smashed = client_forward(halves.client, images, nullcontext)
+        self.client: nn.Module = halves.client.train()
+        self.server: nn.Module = halves.server.train()
+        self.head: nn.Module = build_auxiliary(halves.server, smashed, 10)
+        self.on_client, self.on_server = (
+            torch.optim.Adam(half.parameters(), lr=1e-3, fused=fused)
+            for half in (self.client, self.server)
+        )
+
+    def step(
+        self, batch: Batch, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> tuple[float, float]:
+        """Do a step of either half; return the seconds of each."""
+        began = time.perf_counter()
+        smashed = estimated_step(self.client, self.head, self.on_client, batch, OBJECTIVE, autocast)
+        between = time.perf_counter()
+        server_step(self.server, self.on_server, smashed, batch[1], OBJECTIVE, autocast)
+        return between - began, time.perf_counter() - between
+
+    def changed(self, before: "Halves") -> Tensor:
+        """Return how the client half's weights differ from another's."""
+        pairs = zip(self.client.parameters(), before.client.parameters(), strict=True)
+        return torch.cat([(mine - its).detach().flatten() for mine, its in pairs])
+
+
+@contextmanager
+def conv_in_bf16() -> Iterator[None]:
+    """Let oneDNN round a convolution's operands to bf16, and keep float32 everywhere else."""
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.mkldnn.conv.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    yield
+    torch.backends.mkldnn.conv.fp32_precision = "none"  # type: ignore[attr-defined]
+    torch.set_float32_matmul_precision("highest")
+
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Use PyTorch's own convolutions."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to do the steps."""
+
+    name: str
+    channels_last: bool = False
+    compile: bool = False
+    fused: bool = False
+    autocast: bool = False
+    micro_batch: int | None = None
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def prepared(self, batch: Batch) -> Callable[[], tuple[float, float]]:
+        """Return a step of halves of its own."""
+        halves, (images, labels) = self.halves(), batch
+        if self.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        size = self.micro_batch or len(images)
+        starts = range(0, len(images), size)
+        parts = [(images[k : k + size], labels[k : k + size]) for k in starts]
+
+        def step() -> tuple[float, float]:
+            with self.around():
+                seconds = [halves.step(part, self.context) for part in parts]
+            return sum(s for s, _ in seconds), sum(s for _, s in seconds)
+
+        return step
+
+    def halves(self) -> Halves:
+        """Return the halves as this variant has them."""
+        halves = Halves(fused=self.fused)
+        for name in ("client", "server", "head"):
+            module: nn.Module = getattr(halves, name)
+            if self.channels_last:
+                module.to(memory_format=torch.channels_last)
+            if self.compile:
+                module.compile()
+        return halves
+
+    def context(self) -> AbstractContextManager[object]:
+        """Return the context of a forward pass."""
+        return torch.autocast("cpu", dtype=torch.bfloat16) if self.autocast else nullcontext()
+
+
+VARIANTS = [
+    Variant("eager"),
+    Variant("fused Adam", fused=True),
+    Variant("channels_last", channels_last=True),
+    Variant("compile", compile=True),
+    Variant("compile, channels_last", compile=True, channels_last=True),
+    # A step for each part: only what the caches save is asked for here.
+    Variant("batches of 64, four steps", micro_batch=64),
+    Variant("batches of 32, eight steps", micro_batch=32),
+    Variant("convolutions in bf16", around=conv_in_bf16),
+    Variant("autocast to bf16", autocast=True),
+    Variant("autocast to bf16, channels_last", autocast=True, channels_last=True),
+    Variant("without oneDNN", around=without_onednn),
+]
+
+
+def random_batch(size: int) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    return (
+        torch.randn(size, 3, 32, 32, generator=generator),
+        torch.randint(10, (size,), generator=generator),
+    )
+
+
+def difference(variant: Variant, batch: Batch) -> float:
+    """Return what one step leaves different from eager PyTorch's."""
+    start, eager, other = Halves(), Halves(), variant.halves()
+    eager.step(batch)
+    images = batch[0]
+    if variant.channels_last:
+        images = images.to(memory_format=torch.channels_last)
+    with variant.around():
+        other.step((images, batch[1]), variant.context)
+    return float(other.changed(eager).abs().max() / eager.changed(start).abs().max())
+
+
+def compare_variants(names: list[str] | None, steps: int, batch_size: int) -> None:
+    """Print each variant's times beside eager PyTorch's."""
+    variants = [v for v in VARIANTS if names is None or v.name in {"eager", *names}]
+    batch = random_batch(batch_size)
+    prepared = {variant.name: variant.prepared(batch) for variant in variants}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in prepared}
+    for k in range(steps + WARM_UP):
+        for name, step in prepared.items():
+            spent = step()
+            if k >= WARM_UP:
+                seconds[name].append(spent)
+    print(f"{batch_size} images, {torch.get_num_threads()} threads, {steps} steps")
+    medians = {
+        name: [statistics.median(part) for part in zip(*spent, strict=True)]
+        for name, spent in seconds.items()
+    }
+    client, server = medians["eager"]
+    print(f"{'':34}client's step       server half's       both  difference")
+    for variant in variants:
+        mine, its = medians[variant.name]
+        shown = "-" if variant.micro_batch else f"{difference(variant, batch):.1e}"
+        print(
+            f"{variant.name:32} {1000 * mine:7.1f} ms {mine / client:5.2f}  "
+            f"{1000 * its:7.1f} ms {its / server:5.2f}  {(mine + its) / (client + server):9.2f}  "
+            f"{shown}",
+            flush=True,
+        )
+
+
+def steps_of_a_client(
+    threads: int, steps: int, batch_size: int, meet: Callable[[], object]
+) -> None:
+    """Do a client's steps, from when all have met until all have met again."""
+    torch.set_num_threads(threads)
+    halves, batch = Halves(), random_batch(batch_size)
+    halves.step(batch)
+    meet()
+    for _ in range(steps):
+        halves.step(batch)
+    meet()
+
+
+def compare_pairs(steps: int, batch_size: int, repeats: int) -> None:
+    """Print the seconds that two clients take, for each way to share two cores."""
+    cores = os.cpu_count() or 1
+    spawn = multiprocessing.get_context("spawn")
+
+    def in_turn() -> float:
+        torch.set_num_threads(cores)
+        halves, batch = [Halves() for _ in range(cores)], random_batch(batch_size)
+        for each in halves:
+            each.step(batch)
+        began = time.perf_counter()
+        for each in halves:
+            for _ in range(steps):
+                each.step(batch)
+        return time.perf_counter() - began
+
+    def processes() -> float:
+        barrier = spawn.Barrier(cores + 1)
+        workers = [
+            spawn.Process(target=steps_of_a_client, args=(1, steps, batch_size, barrier.wait))
+            for _ in range(cores)
+        ]
+        return seconds_between(barrier.wait, workers)
+
+    def threads() -> float:
+        barrier = threading.Barrier(cores + 1)
+        workers = [
+            threading.Thread(target=steps_of_a_client, args=(1, steps, batch_size, barrier.wait))
+            for _ in range(cores)
+        ]
+        return seconds_between(barrier.wait, workers)
+
+    ways = {
+        f"one after the other, {cores} threads": in_turn,
+        f"{cores} processes of one thread": processes,
+        f"{cores} threads of one process": threads,
+    }
+    print(f"{cores} clients, {steps} steps of {batch_size} images each, {repeats} times")
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            seconds[name].append(way())
+    first = statistics.median(next(iter(seconds.values())))
+    for name, spent in seconds.items():
+        median = statistics.median(spent)
+        print(f"{name:34} {median:6.1f} s  {median / first:.2f}")
+
+
+def seconds_between(meet: Callable[[], object], workers: list) -> float:  # type: ignore[type-arg]
+    """Start the workers; return the seconds between their two meetings."""
+    for worker in workers:
+        worker.start()
+    meet()
+    began = time.perf_counter()
+    meet()
+    seconds = time.perf_counter() - began
+    for worker in workers:
+        worker.join()
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time ways to do the training steps.")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--only", nargs="+", choices=[v.name for v in VARIANTS])
+    parser.add_argument("--pairs", action="store_true", help="two clients on two cores")
+    parser.add_argument("--repeats", type=int, default=3, help="of --pairs")
+    options = parser.parse_args()
+    if options.pairs:
+        compare_pairs(options.steps, options.batch_size, options.repeats)
+    else:
+        compare_variants(options.only, options.steps, options.batch_size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""An optimizer of clipped and noised per-sample gradients, which Opacus computes.
+
+Imports Opacus, an optional dependency; :class:`ClientPrivacy` is what others import.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from opacus.grad_sample import GradSampleHooks
+from opacus.optimizers import DPOptimizer
+from torch import nn
+
+from .smashed_noise import unpredictable_normal
+
+ATTRIBUTE = "fsl_sage_sample_gradients"
+
+# torch's remark on every module whose inputs need no gradient, as a client half's never do.
+warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients")
+
+
+class SampleGradients:
+    """Opacus's hooks in a module: after a backward pass every parameter has ``grad_sample``.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Runs its batches through the hooks from now on.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        # Gradients are of a batch's mean loss; "mean" takes them times the batch's size.
+        self._hooks = GradSampleHooks(module, loss_reduction="mean")
+
+    def remove(self) -> None:
+        """Remove the hooks and all they kept, also of passes that had no backward pass."""
+        self._hooks.cleanup()
+        for part in self._module.modules():
+            part.__dict__.pop("activations", None)
+
+    @staticmethod
+    def adds_up(parameter: nn.Parameter) -> bool:
+        """Tell whether the last batch's gradients of single samples are the batch's gradient."""
+        each, whole = parameter.grad_sample, parameter.grad  # type: ignore[attr-defined]
+        if each is None or whole is None:
+            return False
+        scale = float(whole.abs().max()) or 1.0
+        return torch.allclose(each.mean(dim=0) / scale, whole / scale, rtol=0, atol=1e-3)
+
+
+def sample_gradients_of(module: nn.Module) -> SampleGradients:
+    """Record the gradients of single samples in a module, and forget those of before."""
+    before: SampleGradients | None = module.__dict__.get(ATTRIBUTE)
+    if before is not None:
+        before.remove()
+    recorded = SampleGradients(module)
+    module.__dict__[ATTRIBUTE] = recorded
+    return recorded
+
+
+class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no types
+    """Clips each sample's gradient, adds noise to their sum, and takes the step.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Whose trained parameters the optimizer has.
+    optimizer : torch.optim.Optimizer
+        Takes the steps.
+    clip_norm : float
+        Largest norm of a sample's gradient.
+    deviation : float
+        Of the noise on the sum.
+    batch_size : int
+        What the sum is divided by.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float,
+        deviation: float,
+        batch_size: int,
+    ) -> None:
+        sample_gradients_of(module)
+        super().__init__(
+            optimizer,
+            noise_multiplier=deviation / clip_norm,
+            max_grad_norm=clip_norm,
+            expected_batch_size=batch_size,
+        )
+        self._deviation = deviation
+
+    def add_noise(self) -> None:
+        """Add noise whose source an attacker cannot try out, unlike torch's generator."""
+        for parameter in self.params:
+            total = parameter.summed_grad
+            if self._deviation:
+                noise = unpredictable_normal(total.numel()).view(total.shape)
+                total = total + self._deviation * noise.to(total)
+            parameter.grad = total.view_as(parameter)
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Clip, add noise, step; what was recorded of the batch is gone afterwards."""
+        value: float | None = super().step(closure)
+        self.zero_grad(set_to_none=True)
+        return value

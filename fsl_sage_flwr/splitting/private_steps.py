@@ -1,0 +1,141 @@
+"""DP-SGD of a client's steps: what it is given, and what it cannot be done with."""
+
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+from .copying import copied
+from .errors import SplitError
+from .sample_mixing import mixes_samples
+from .split_model import as_tensors
+
+MISSING = "per-sample gradients need the extra: pip install 'fsl-sage-flwr[privacy]'"
+
+
+@dataclass(frozen=True)
+class ClientPrivacy:
+    """DP-SGD of a client's steps (Abadi et al., CCS 2016, algorithm 1).
+
+    Each sample's gradient, of all that a step trains on the client, is scaled down to an L2 norm
+    of at most ``clip_norm``; Gaussian noise of ``noise_multiplier * clip_norm`` is added to their
+    sum, which is divided by ``batch_size`` and given to the client's optimizer. The noise comes
+    from the operating system: no seed repeats it, and nobody can subtract it.
+
+    Attributes
+    ----------
+    clip_norm : float
+        C, above 0.
+    noise_multiplier : float
+        Standard deviation of the noise in units of ``clip_norm``; 0 only clips.
+    batch_size : int
+        What the sum is divided by, also for a smaller batch at the end of an epoch: how many
+        samples a batch has would tell of one.
+
+    Raises
+    ------
+    ValueError
+        A value is out of its range.
+    """
+
+    clip_norm: float
+    noise_multiplier: float
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.clip_norm < math.inf:
+            raise ValueError(f"clip_norm = {self.clip_norm}: it must be above 0 and finite")
+        if not 0 <= self.noise_multiplier < math.inf:
+            raise ValueError(
+                f"noise_multiplier = {self.noise_multiplier}: it must be at least 0 and finite"
+            )
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size = {self.batch_size}: it must be at least 1")
+
+    def optimizer(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, parts: int = 1
+    ) -> torch.optim.Optimizer:
+        """Return an optimizer that clips and adds noise before each step of the given one.
+
+        Parameters
+        ----------
+        module : nn.Module
+            Whose trained parameters the optimizer has. From now on each batch that runs through
+            it in training must be followed by its step.
+        optimizer : torch.optim.Optimizer
+            Takes the steps; its state and its rates are the returned one's.
+        parts : int
+            Modules, with an optimizer each, that one step trains: each has ``1/sqrt(parts)`` of
+            the clipping norm, and all of the noise.
+
+        Raises
+        ------
+        SplitError
+            Opacus is not installed.
+        """
+        require_opacus(self.clip_norm)
+        from .private_optimizer import PrivateOptimizer
+
+        clip_norm = self.clip_norm / math.sqrt(parts)
+        deviation = self.noise_multiplier * self.clip_norm
+        return PrivateOptimizer(module, optimizer, clip_norm, deviation, self.batch_size)
+
+
+def require_opacus(clip_norm: float) -> None:
+    """Check that Opacus is installed, without importing it.
+
+    Raises
+    ------
+    SplitError
+        It is not.
+    """
+    if find_spec("opacus") is None:
+        raise SplitError(f"client-clip-norm = {clip_norm:g}: {MISSING}, here and on every client")
+
+
+def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: str) -> None:
+    """Refuse a module whose samples have no gradients of their own, or none that is known.
+
+    The per-sample gradients of a batch must add up to the batch's gradient.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Is not changed.
+    example : tuple of Tensor
+        A batch of its inputs, on its device, of at least two samples.
+    what : str
+        What the module is, for the message.
+
+    Raises
+    ------
+    SplitError
+        The module mixes the samples of a batch, as BatchNorm does; or Opacus does not know the
+        gradients of all its parameters.
+    """
+    if mixes_samples(module, example):
+        raise SplitError(
+            f"client-clip-norm: the {what} mixes the samples of a batch, as BatchNorm does, and "
+            "none has a gradient of its own; choose a model with GroupNorm, or an earlier cut"
+        )
+    from .private_optimizer import sample_gradients_of
+
+    problem = ""
+    with torch.random.fork_rng(devices=[]):
+        half = copied(module).train()
+        try:
+            recorded = sample_gradients_of(half)
+            outputs = [t for t in as_tensors(half(*example)) if t.requires_grad]
+            torch.autograd.backward(outputs, [torch.randn_like(t) for t in outputs])
+            for name, parameter in half.named_parameters():
+                if parameter.requires_grad and not (problem or recorded.adds_up(parameter)):
+                    problem = f"those of {name!r} do not add up to the batch's gradient"
+        except (NotImplementedError, RuntimeError, ValueError, AttributeError) as error:
+            problem = " ".join(str(error).split())[:200]
+    if problem:
+        raise SplitError(
+            f"client-clip-norm: Opacus has no per-sample gradients of the {what}: {problem}; "
+            "leave the key out, or choose another model or cut"
+        )

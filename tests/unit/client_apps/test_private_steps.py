@@ -1,0 +1,122 @@
+"""Every algorithm whose clients can take DP-SGD's steps takes them."""
+
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Message
+from torch import nn
+
+from fsl_sage_flwr.client_apps.split_fed import live_forwards
+from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.simulations.cli import main
+from fsl_sage_flwr.splitting import ClientPrivacy, SplitModel
+from fsl_sage_flwr.strategies import SplitStrategy
+from fsl_sage_flwr.task import Batch, ClientIdentity
+
+from ...memory_grid import MemoryGrid
+from ...runs import (
+    assert_same,
+    cse_fsl,
+    fed_avg,
+    fsl_sage,
+    heron_sfl,
+    split_fed_v1,
+    split_fed_v2,
+    train,
+)
+from ...tasks import CLASSES, CLIENTS, small_app
+
+ABLE = {
+    "sl_multi_server": split_fed_v1,
+    "sl_single_server": split_fed_v2,
+    "cse_fsl": cse_fsl,
+    "fsl_sage": fsl_sage,
+}
+OTHERS = {"fed_avg": fed_avg, "heron_sfl": heron_sfl}
+EXCHANGES = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
+SGD = partial(torch.optim.SGD, lr=0.1)
+
+
+def full_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(3):
+        labels = torch.randint(CLASSES, (6,), generator=generator)
+        noise = torch.randn(6, 1, 6, 6, generator=generator)
+        yield noise + labels.view(-1, 1, 1, 1), labels
+
+
+def changes(privacy: ClientPrivacy | None, **more: Any) -> dict[str, Any]:
+    """Return what makes the small task one whose samples have gradients of their own."""
+    torch.manual_seed(5)
+    client = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Tanh(), nn.Dropout(0.2))
+    server = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, CLASSES))
+    return {
+        "model": SplitModel(client, server, cut="server"), "client_privacy": privacy,
+        "train_batches": full_batches, "client_optimizer": SGD, "auxiliary_optimizer": SGD, **more,
+    }  # fmt: skip
+
+
+def trained(
+    make: Callable[..., SplitStrategy], privacy: ClientPrivacy | None, **of_grid: Any
+) -> SplitStrategy:
+    strategy = make(changes(privacy))
+    nodes = MemoryGrid(small_app(**changes(privacy)), CLIENTS, **of_grid)
+    strategy.client_half = dict(train(strategy, nodes, 2).to_torch_state_dict())
+    assert strategy.last_round.failures == {}
+    return strategy
+
+
+def test_an_algorithm_and_its_strategy_say_the_same() -> None:
+    said = {name: algorithm.private_steps for name, algorithm in ALGORITHMS.items()}
+    assert said == {
+        **{name: make().private_steps for name, make in {**ABLE, **OTHERS}.items()},
+    }
+    assert {name for name, able in said.items() if able} == set(ABLE)
+
+
+@pytest.mark.parametrize("make", ABLE.values(), ids=ABLE)
+def test_a_huge_norm_without_noise_is_the_plain_step(make: Callable[..., SplitStrategy]) -> None:
+    plain = trained(make, None).client_half
+    private = trained(make, ClientPrivacy(1e6, 0.0, 6)).client_half
+    clipped = trained(make, ClientPrivacy(1e-3, 0.0, 6)).client_half
+    start = {k: v.clone() for k, v in changes(None)["model"].client.state_dict().items()}
+    for name, tensor in plain.items():
+        torch.testing.assert_close(private[name], tensor, rtol=1e-3, atol=1e-5)
+        assert (tensor - start[name]).norm() > 20 * (clipped[name] - start[name]).norm() > 0
+
+
+@EXCHANGES
+def test_replay_equals_the_live_graph(make: Callable[..., SplitStrategy]) -> None:
+    def change_process(partition: int, reply: Message) -> Message:
+        live_forwards.clear()
+        return reply
+
+    privacy = ClientPrivacy(0.1, 0.0, 6)
+    live, replayed = trained(make, privacy), trained(make, privacy, tamper=change_process)
+    assert_same(live.client_half, replayed.client_half)
+
+
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
+def test_other_algorithms_refuse_it(make: Callable[..., SplitStrategy]) -> None:
+    with pytest.raises(ValueError, match=r"^client_privacy: clients of \w+ take no steps"):
+        make(changes(ClientPrivacy(1.0, 0.0, 6)))
+
+
+@EXCHANGES
+def test_several_batches_an_exchange_are_refused(make: Callable[..., SplitStrategy]) -> None:
+    with pytest.raises(ValueError, match="batches_per_exchange = 2: with client_privacy"):
+        make(changes(ClientPrivacy(1.0, 0.0, 6)), batches_per_exchange=2)
+
+
+def test_a_model_that_mixes_samples_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["client-clip-norm=1", "model=resnet18", f"results-dir={tmp_path / 'results'}"]
+    assert main(["run", *words]) == 2
+    said = capsys.readouterr().err
+    assert re.match(r"fsl-sage: client-clip-norm: the client half mixes the samples .*\n$", said)
