@@ -3,7 +3,8 @@
     python -m benchmarks.chaos OUT [--rounds 200] [--seed 1] [--pause 10] [--without fill]
 
 Six authenticated SuperNodes over TLS train CSE-FSL on digits in short rounds, while processes are
-killed and started again, nodes stand still, the disk is full, and clients send malformed replies.
+killed and started again, nodes stand still, their networks are cut, held and slow
+(:mod:`benchmarks.cables`), the disk is full, and clients send malformed replies.
 The seed draws what happens, and to whom; when it happens depends on the machine. When the ServerApp
 is gone the run is resumed from its checkpoint. At the end:
 
@@ -36,6 +37,8 @@ from tests.integration.commands import history_of, run_directory, started_by
 from tests.integration.deployment import Deployment, wait_for
 from tests.integration.faults import clients_of, environment, faulty_app, simulated_with
 
+from .cables import Cable, Cables
+
 NODES = 6
 SAME = ["round", "test_accuracy", "test_loss", "train_loss", "clients"]
 MALFORMED = ("raise", "huge", "empty")
@@ -50,6 +53,8 @@ class Chaos:
         With its SuperNodes started.
     nodes : list
         Their processes, by partition id.
+    cables : list of Cable
+        Their ways to the SuperLink.
     draw : random.Random
         Draws what happens.
     disk : Path
@@ -60,22 +65,29 @@ class Chaos:
         self,
         deployment: Deployment,
         nodes: list["subprocess.Popen[bytes]"],
+        cables: list[Cable],
         draw: random.Random,
         disk: Path,
     ) -> None:
-        self._deployment, self._nodes, self._draw, self._disk = deployment, nodes, draw, disk
+        self._deployment, self._nodes, self._cables = deployment, nodes, cables
+        self._draw, self._disk = draw, disk
         self.happened: list[str] = []
 
     def strike(self, kinds: list[str]) -> None:
         """Do one thing."""
         kind = self._draw.choice(kinds)
         who = self._draw.randrange(NODES)
-        self.happened.append(f"{kind} {who}" if kind in ("node", "freeze") else kind)
+        of_a_node = kind in ("node", "freeze", "cut", "hold", "slow")
+        self.happened.append(f"{kind} {who}" if of_a_node else kind)
+        cable, seconds = self._cables[who], self._draw.uniform(2, 40)
         {
             "client app": lambda: self._kill_one("flwr-clientapp"),
             "server app": lambda: self._kill_one("flwr-serverapp"),
             "node": lambda: self._restart_node(who),
             "freeze": lambda: self._freeze(who),
+            "cut": lambda: cable.cut(seconds),
+            "hold": lambda: cable.hold(seconds),
+            "slow": lambda: cable.slow(self._draw.uniform(0.05, 1.0), seconds),
             "link": self._restart_link,
             "fill": self._fill_disk,
         }[kind]()
@@ -91,7 +103,9 @@ class Chaos:
 
         def let_in() -> bool:
             """Flower refuses a node's key until it has noticed that the node has gone."""
-            node = self._nodes[who] = self._deployment.start_node(who, of=NODES)
+            node = self._nodes[who] = self._deployment.start_node(
+                who, of=NODES, through=self._cables[who].port
+            )
             wait_for(
                 "an answer to the SuperNode",
                 lambda: node.poll() is not None or "SuperNode ID" in self._deployment.log_of(node),
@@ -101,7 +115,7 @@ class Chaos:
         wait_for("the SuperNode", let_in, pause=5)
 
     def _freeze(self, who: int) -> None:
-        """Let a node stand still, as a cut of its network would."""
+        """Let a node and its messages' processes stand still."""
         os.killpg(self._nodes[who].pid, signal.SIGSTOP)
         time.sleep(self._draw.uniform(2, 20))
         os.killpg(self._nodes[who].pid, signal.SIGCONT)
@@ -205,9 +219,13 @@ def chaos(out: Path, rounds: int, seed: int, pause: float, kinds: list[str]) -> 
             out / "flower", secure=True, environment=told, link_options=link, keys=NODES
         ) as deployment,
     ):
-        nodes = [deployment.start_node(partition, of=NODES) for partition in range(NODES)]
+        cables = Cables(NODES, deployment.port).all
+        nodes = [
+            deployment.start_node(partition, of=NODES, through=cables[partition].port)
+            for partition in range(NODES)
+        ]
         app = faulty_app(out)
-        results, trouble = Path(config["results-dir"]), Chaos(deployment, nodes, draw, disk)
+        results, trouble = Path(config["results-dir"]), Chaos(deployment, nodes, cables, draw, disk)
 
         def start() -> int:
             latest = list(results.rglob("latest.pt"))
@@ -275,7 +293,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=10.0, help="seconds between two troubles")
-    kinds = ["client app", "server app", "node", "freeze", "link", "fill"]
+    kinds = ["client app", "server app", "node", "freeze", "cut", "hold", "slow", "link", "fill"]
     parser.add_argument("--without", nargs="*", default=[], choices=kinds)
     given = parser.parse_args()
     kinds = [kind for kind in kinds if kind not in given.without]

@@ -88,7 +88,7 @@ class Deployment:
         self._directory, self._secure, self._link_options = directory, secure, link_options
         self._keys = [f"node{place}" for place in range(keys)]
         self._forked = forked and sys.platform == "linux"
-        self.home, self._port = directory / "home", free_port()
+        self.home, self.port = directory / "home", free_port()
         self._programs = directory / "programs"
         path = [str(self._programs), str(BIN), os.environ["PATH"]]
         self._environment = {
@@ -122,7 +122,7 @@ class Deployment:
             )
             trust = f'root-certificates = "{self._directory}/ca.crt"'
         (self.home / "config.toml").write_text(
-            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self._port}"\n{trust}\n'
+            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self.port}"\n{trust}\n'
         )
         self.start_link()
         if self._secure:
@@ -149,7 +149,7 @@ class Deployment:
             else ["--insecure"]
         )  # fmt: skip
         self.link = self._start(
-            "flower-superlink", *security, "--host", "127.0.0.1", "--port", str(self._port),
+            "flower-superlink", *security, "--host", "127.0.0.1", "--port", str(self.port),
             "--disable-runtime-dependency-installation", *self._link_options,
         )  # fmt: skip
         wait_for("the SuperLink", self._listens)
@@ -162,8 +162,9 @@ class Deployment:
         key: int | None = None,
         more: str = "",
         options: Sequence[str] = (),
+        through: int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a SuperNode."""
+        """Start a SuperNode; ``through`` is a port that passes on to the SuperLink's."""
         security = (
             ["--root-certificates", "ca.crt",
              "--auth-supernode-private-key", f"node{partition if key is None else key}"]
@@ -171,7 +172,7 @@ class Deployment:
             else ["--insecure"]
         )  # fmt: skip
         return self._start(
-            "flower-supernode", *security, "--superlink", f"127.0.0.1:{self._port}",
+            "flower-supernode", *security, "--superlink", f"127.0.0.1:{through or self.port}",
             "--host", "127.0.0.1", "--port", str(free_port()),
             "--node-config", f"partition-id={partition} num-partitions={of} {more}", *options,
         )  # fmt: skip
@@ -260,4 +261,4 @@ class Deployment:
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -131,7 +131,8 @@ def test_a_run_says_what_it_has_spent(
     values: dict[str, Any] = {
         "algorithm": "cse_fsl", "dataset": few_digits, "num-server-rounds": 2, "batch-size": 25,
         "local-epochs": 2, "smashed-clip-norm": 1.0, "smashed-noise-multiplier": 4.0,
-        "client-clip-norm": 1.0, "client-noise-multiplier": 8.0, "delta": DELTA, "results-dir": str(tmp_path), "run-name": "x", "device": "cpu",
+        "client-clip-norm": 1.0, "client-noise-multiplier": 8.0,
+        "delta": DELTA, "results-dir": str(tmp_path), "run-name": "x", "device": "cpu",
     }  # fmt: skip
     caplog.set_level("INFO", logger="flwr.fsl_sage")
     main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))

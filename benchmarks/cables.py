@@ -1,0 +1,112 @@
+"""Cables between SuperNodes and a SuperLink that can be cut, held and made slow.
+
+Each is a port on loopback that passes everything on to another port, TLS and all: what ``tc netem``
+does to a network, for kernels without it and users without rights.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+CHUNK = 2**16
+
+
+class Cable:
+    """One node's way to the SuperLink.
+
+    Parameters
+    ----------
+    cables : Cables
+        Whose thread it works in.
+    port : int
+        What it passes on to.
+
+    Attributes
+    ----------
+    port : int
+        Where the node connects to.
+    """
+
+    def __init__(self, cables: "Cables", port: int) -> None:
+        self._cables, self._to = cables, port
+        self._delay, self._cut = 0.0, False
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._ends = set[asyncio.StreamWriter]()
+        # Bound here, so that nobody else is given the port, and known when this returns.
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+
+    async def serve(self) -> None:
+        """Take connections from now on."""
+        await asyncio.start_server(self._connect, sock=self._socket)
+
+    def cut(self, seconds: float) -> None:
+        """End all connections, and refuse others for so long."""
+        self._cables.between(partial(self._break, True), partial(self._break, False), seconds)
+
+    def hold(self, seconds: float) -> None:
+        """Let nothing through for so long, and tell nobody; then all of it."""
+        self._cables.between(self._flows.clear, self._flows.set, seconds)
+
+    def slow(self, delay: float, seconds: float) -> None:
+        """Let each piece of up to 64 KiB take ``delay`` seconds, for so long."""
+        self._cables.between(partial(self._take, delay), partial(self._take, 0.0), seconds)
+
+    def _break(self, cut: bool) -> None:
+        self._cut = cut
+        for end in self._ends if cut else ():
+            end.transport.abort()
+
+    def _take(self, delay: float) -> None:
+        self._delay = delay
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._cut:
+            writer.transport.abort()
+            return
+        try:
+            onward = await asyncio.open_connection("127.0.0.1", self._to)
+        except OSError:  # the SuperLink is not there
+            writer.transport.abort()
+            return
+        ends = {writer, onward[1]}
+        self._ends |= ends
+        await asyncio.gather(self._pass_on(reader, onward[1]), self._pass_on(onward[0], writer))
+        self._ends -= ends
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(CHUNK):
+                await asyncio.sleep(self._delay)
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+class Cables:
+    """Cables, and the thread that they work in.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    port : int
+        Where all of them lead.
+    """
+
+    def __init__(self, count: int, port: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self.all = [Cable(self, port) for _ in range(count)]
+        for cable in self.all:
+            asyncio.run_coroutine_threadsafe(cable.serve(), self._loop).result()
+
+    def between(self, begin: Callable[[], None], end: Callable[[], None], seconds: float) -> None:
+        """Do one thing now and another after so many seconds, in the cables' thread."""
+        self._loop.call_soon_threadsafe(begin)
+        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, end)
