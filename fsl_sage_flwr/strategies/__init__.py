@@ -10,7 +10,8 @@ from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
 from .part import Part
-from .round import Question, Questions, Round
+from .question import Question, Questions
+from .round import Round
 from .round_summary import RoundSummary
 from .server_half import OneServerHalf, ServerHalfPerClient
 from .settings import StrategySettings

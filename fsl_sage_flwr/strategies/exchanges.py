@@ -4,7 +4,8 @@ from torch import Tensor
 
 from ..client_apps.split_fed import EXCHANGE, FLUSH, ExchangeReply, ExchangeRequest
 from ..messages import Expected, TrainReply
-from .round import Question, Questions, Round
+from .question import Question, Questions
+from .round import Round
 
 Gradients = tuple[Tensor, ...]
 

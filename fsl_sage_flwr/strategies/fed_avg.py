@@ -22,7 +22,8 @@ from ..registry import Algorithm, LineStyle
 from ..splitting import Cut, Evaluation, Workload
 from ..task import Batch, SplitTask
 from .evaluation import evaluate_halves
-from .round import Question, Questions, Round
+from .question import Question, Questions
+from .round import Round
 from .round_summary import StepLoss
 from .settings import StrategySettings
 from .split_strategy import SplitStrategy

@@ -14,7 +14,8 @@ from ..task import SplitTask
 from ..tensor_files import TensorFolder
 from .aligned_heads import AlignedHeads
 from .common_options import HeadOptions, UploadOptions
-from .round import Question, Questions, Round
+from .question import Question, Questions
+from .round import Round
 from .server_half import OneServerHalf
 from .settings import StrategySettings, check_at_least_one
 from .shared_head import SharedHead

@@ -13,7 +13,8 @@ from ..registry import Algorithm, LineStyle
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
-from .round import Questions, Round
+from .question import Questions
+from .round import Round
 from .server_half import OneServerHalf
 from .settings import StrategySettings, check_at_least_one
 from .shared_head import SharedHead

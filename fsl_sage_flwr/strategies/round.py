@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import Tensor
 
 from ..messages import (
     BadReplyError,
-    Expected,
     PackedWeights,
     Reply,
     Request,
@@ -26,6 +25,7 @@ from .client_round import ClientRound, NodeTraffic, update_norm
 from .diverged import DivergedError
 from .downlink import Downlink
 from .federated_evaluation import FederatedEvaluation
+from .question import Question, Questions, ReplyT
 from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
 from .sample_uploads import SampleUploads
@@ -34,39 +34,6 @@ from .split_grid import SplitGrid
 from .turns import Turns
 
 log = logging.getLogger("flwr.fsl_sage")
-
-ReplyT = TypeVar("ReplyT", bound=Reply)
-
-
-@dataclass(frozen=True)
-class Question(Generic[ReplyT]):
-    """What a client is sent, and what it is to answer.
-
-    Attributes
-    ----------
-    message_type : str
-        Which of the client's handlers takes it.
-    request : Request
-        What is sent.
-    reply : type
-        The payload that the answer carries.
-    expected : Expected
-        What that must look like.
-    sample_uploads : int, optional
-        The most times that one training sample is in the smashed data of the answer, together
-        with later answers whose questions say 0. By default once in each local epoch where
-        smashed data are expected.
-    """
-
-    message_type: str
-    request: Request
-    reply: type[ReplyT]
-    expected: Expected
-    sample_uploads: int | None = None
-
-
-Questions = Mapping[int, Question[ReplyT]]
-"""Questions by partition id."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from ..messages import Expected, PackedWeights, TrainReply, TrainRequest
 from ..task import SplitTask
 from ..tensor_files import TensorFile
 from .part import Part
-from .round import Question, Questions, Round
+from .question import Question, Questions
+from .round import Round
 
 
 class SharedHead(Part):

@@ -9,7 +9,8 @@ from ..registry import Algorithm, LineStyle
 from ..task import SplitTask
 from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
-from .round import Questions, Round
+from .question import Questions
+from .round import Round
 from .server_half import ServerHalfPerClient
 from .settings import StrategySettings, check_batches_per_exchange
 from .split_strategy import SplitStrategy

@@ -13,7 +13,8 @@ from ..seeding import derive_seed
 from ..task import SplitTask
 from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
-from .round import Question, Questions, Round
+from .question import Question, Questions
+from .round import Round
 from .server_half import OneServerHalf
 from .settings import StrategySettings, check_batches_per_exchange
 from .split_strategy import SplitStrategy

@@ -14,7 +14,6 @@ from flwr.serverapp.strategy import FedAvg, Result
 from torch import Tensor, nn
 
 from ..messages import (
-    CLIENT_HALF,
     EVALUATE_SPLIT,
     CommunicationLedger,
     Compression,
@@ -31,6 +30,7 @@ from ..splitting import Evaluation
 from ..task import Batch, SplitTask
 from ..tensor_files import TensorFolder
 from .aggregation import Aggregation
+from .client_clipping import refuse_clipping
 from .client_round import ClientRound
 from .diverged import DivergedError
 from .downlink import Downlink
@@ -38,17 +38,15 @@ from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .part import Part
 from .pauses import Pauses
+from .question import Questions
 from .roster import Roster
-from .round import Questions, Round, RoundSettings
+from .round import Round, RoundSettings
 from .round_summary import RoundSummary
 from .sample_uploads import SampleUploads
 from .soundness import Soundness
 from .split_grid import SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
-
-# Flower's wrappers for clipping on the clients put this key into a request's config.
-CLIENT_CLIPPING = "clipping_norm"
 
 
 class TrainingFailedError(RuntimeError):
@@ -326,17 +324,8 @@ class SplitStrategy(FedAvg):
                 f"{name} needs its own Grid: call start(grid=strategy.wrap_grid(grid), …), "
                 f"where strategy is the {name}"
             )
-        if CLIENT_CLIPPING in config and not self.sends_weights_alone:
-            raise TypeError(
-                f"Flower's clipping on the clients wants messages with weights alone, and "
-                f"{name}'s carry more; use DifferentialPrivacyServerSideFixedClipping around it"
-            )
-        if CLIENT_CLIPPING in config and self.downlink.compression.up(CLIENT_HALF) is not None:
-            raise TypeError(
-                f"client_half_up = {self.downlink.compression.client_half_up!r}: clients clip "
-                "what they send, and a codec with error feedback would add to it afterwards what "
-                "it lost before; set it to 'none'"
-            )
+        codec = self.downlink.compression.client_half_up
+        refuse_clipping(config, name, codec, weights_alone=self.sends_weights_alone)
         self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
         self.roster.refresh(grid, self.min_available_nodes)

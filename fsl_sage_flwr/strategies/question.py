@@ -1,0 +1,40 @@
+"""What a client is asked in a round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ..messages import Expected, Reply, Request
+
+ReplyT = TypeVar("ReplyT", bound=Reply)
+
+
+@dataclass(frozen=True)
+class Question(Generic[ReplyT]):
+    """What a client is sent, and what it is to answer.
+
+    Attributes
+    ----------
+    message_type : str
+        Which of the client's handlers takes it.
+    request : Request
+        What is sent.
+    reply : type
+        The payload that the answer carries.
+    expected : Expected
+        What that must look like.
+    sample_uploads : int, optional
+        The most times that one training sample is in the smashed data of the answer, together
+        with later answers whose questions say 0. By default once in each local epoch where
+        smashed data are expected.
+    """
+
+    message_type: str
+    request: Request
+    reply: type[ReplyT]
+    expected: Expected
+    sample_uploads: int | None = None
+
+
+Questions = Mapping[int, Question[ReplyT]]
+"""Questions by partition id."""
