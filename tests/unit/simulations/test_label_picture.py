@@ -64,7 +64,7 @@ def test_labels_are_called_what_the_data_call_them(tmp_path):
 @rows(
     ("clients", "classes"),
     [(1, 2), (4, 10), (12, 20), (3, 21), (60, 200)],
-    lambda row: row in [(1, 2), (60, 200)],
+    lambda row: row == (4, 10),
 )
 def test_the_picture_is_a_png_that_shows_something(tmp_path, clients, classes):
     counts = np.random.default_rng(0).integers(0, 50, (clients, classes))

@@ -13,6 +13,7 @@ from fsl_sage_flwr.messages import EVALUATE_FULL_MODEL, EVALUATE_SPLIT
 from fsl_sage_flwr.task import Batch, ClientIdentity, TrainBatches
 
 from ...memory_grid import MemoryGrid, error_instead
+from ...rows import rows
 from ...runs import (
     ROUNDS,
     Past,
@@ -32,7 +33,7 @@ from ...tasks import CLASSES, CLIENTS, few_batches, one_batch, small_app, small_
 SPLIT = [split_fed_v1, split_fed_v2, cse_fsl, fsl_sage]
 # What they share in one base, tried with one of either kind.
 TWO_KINDS = pytest.mark.parametrize("make", [fed_avg, cse_fsl])
-every_strategy = pytest.mark.parametrize("make", [fed_avg, *SPLIT])
+every_strategy = rows("make", [fed_avg, *SPLIT], lambda make: make in (fed_avg, fsl_sage))
 
 
 def validation(client: ClientIdentity) -> list[Batch]:
