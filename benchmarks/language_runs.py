@@ -31,6 +31,7 @@ def figures_of(run: Path) -> dict[str, object]:
         "bleu": round(float(summary["figures"]["bleu"]), 2),
         "mib": round(float(last["comm_bytes"]) / MIB, 1),
         "alignment_cosine": last["alignment_cosine"],
+        "last_round_s": round(float(last["seconds"] - last["evaluation_seconds"]), 1),
     }
 
 

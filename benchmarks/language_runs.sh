@@ -4,8 +4,8 @@
 #
 #     benchmarks/language_runs.sh MODEL_DIRECTORY DATASET_DIRECTORY OUT_DIRECTORY [SEEDS]
 #
-# SmolLM2-135M has 30 blocks. A run took five to ten minutes on two cores. Completed runs are skipped when it is started again. With
-# `python -m benchmarks.language_runs OUT_DIRECTORY` the figures become a table.
+# SmolLM2-135M has 30 blocks. A run took six to fifteen minutes on two cores. Completed runs are skipped
+# when it is started again. With `python -m benchmarks.language_runs OUT_DIRECTORY` the figures become a table.
 set -euo pipefail
 model="$(realpath "$1")" dataset="$(realpath "$2")" out="$(realpath -m "$3")"
 mkdir -p "$out/log"
