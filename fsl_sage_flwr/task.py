@@ -19,6 +19,7 @@ from .splitting import (
     as_tensors,
     autocast,
     build_auxiliary,
+    check_private_steps,
     copied,
     to_device,
 )
@@ -205,6 +206,19 @@ class SplitTask:
     ) -> torch.optim.Optimizer:
         privacy = self.client_privacy
         return optimizer if privacy is None else privacy.optimizer(module, optimizer, parts)
+
+    def check_private_steps(self, *, with_head: bool) -> None:
+        """Refuse DP-SGD of a client half, or a head, whose samples have no gradients of their own.
+
+        Raises
+        ------
+        SplitError
+            Opacus is not installed, or it cannot be done.
+        """
+        example = tuple(tensor.to(self.device) for tensor in as_tensors(self.example))
+        check_private_steps(self.model.client, example, "client half")
+        if with_head:
+            check_private_steps(self.head, self._smashed_on_device(), "auxiliary head")
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass in the task's precision."""

@@ -14,11 +14,9 @@ from ..splitting import (
     ClientPrivacy,
     SplitError,
     as_tensors,
-    check_private_steps,
     choose_cut,
     list_cuts,
     mixes_samples,
-    require_opacus,
 )
 from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
@@ -57,29 +55,11 @@ def build_task(
         _refuse_constants(config, task)
     if config.client_clip_norm:
         task = replace(task, client_privacy=_client_privacy(config))
-        if not on_client:
-            _refuse_without_sample_gradients(config, task)
     return task
 
 
 def _client_privacy(config: RunConfig) -> ClientPrivacy:
     return ClientPrivacy(config.client_clip_norm, config.client_noise_multiplier, config.batch_size)
-
-
-def _refuse_without_sample_gradients(config: RunConfig, task: SplitTask) -> None:
-    """Refuse DP-SGD of halves and heads whose samples have no gradients of their own.
-
-    Raises
-    ------
-    SplitError
-        Opacus is not installed, or it cannot be done.
-    """
-    require_opacus(config.client_clip_norm)
-    example = tuple(tensor.to(task.device) for tensor in as_tensors(task.example))
-    check_private_steps(task.model.client, example, "client half")
-    if isinstance(config.options, HeadOptions):
-        smashed = tuple(tensor.to(task.device) for tensor in task.smashed_example())
-        check_private_steps(task.head, smashed, "auxiliary head")
 
 
 def _refuse_constants(config: RunConfig, task: SplitTask) -> None:

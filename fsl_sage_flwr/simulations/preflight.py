@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..app.assembly import build_task, check_task
+from ..app.assembly import build_strategy, build_task, check_task
 from ..app.checkpoint import CheckpointError
 from ..app.config import ConfigError, RunConfig
 from ..app.going_on import checkpoint_for
@@ -35,12 +35,12 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
         if config.accounts_for_noise:
             require_accountant(config.delta)
         if config.client_clip_norm:
-            require_opacus(config.client_clip_norm)
+            require_opacus()
         if config.resume:
             checkpoint_for(config, Path(config.resume))
         check_task(config, federation.clients)
         if config.client_clip_norm and is_here(config.dataset):
-            build_task(config)  # to know whether its samples have gradients of their own
+            build_strategy(config, build_task(config))  # it looks at the halves
     except (
         CheckpointError, DatasetError, LanguageModelError, PrivacyAccountError, SplitError,
     ) as error:  # fmt: skip

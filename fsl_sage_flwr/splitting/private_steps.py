@@ -75,7 +75,7 @@ class ClientPrivacy:
         SplitError
             Opacus is not installed.
         """
-        require_opacus(self.clip_norm)
+        require_opacus()
         from .private_optimizer import PrivateOptimizer
 
         clip_norm = self.clip_norm / math.sqrt(parts)
@@ -83,7 +83,7 @@ class ClientPrivacy:
         return PrivateOptimizer(module, optimizer, clip_norm, deviation, self.batch_size)
 
 
-def require_opacus(clip_norm: float) -> None:
+def require_opacus() -> None:
     """Check that Opacus is installed, without importing it.
 
     Raises
@@ -92,7 +92,7 @@ def require_opacus(clip_norm: float) -> None:
         It is not.
     """
     if find_spec("opacus") is None:
-        raise SplitError(f"client-clip-norm = {clip_norm:g}: {MISSING}, here and on every client")
+        raise SplitError(f"client-clip-norm: {MISSING}, here and on every client")
 
 
 def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: str) -> None:
@@ -112,9 +112,10 @@ def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: st
     Raises
     ------
     SplitError
-        The module mixes the samples of a batch, as BatchNorm does; or Opacus does not know the
-        gradients of all its parameters.
+        Opacus is not installed; the module mixes the samples of a batch, as BatchNorm does; or
+        Opacus does not know the gradients of all its parameters.
     """
+    require_opacus()
     if mixes_samples(module, example):
         raise SplitError(
             f"client-clip-norm: the {what} mixes the samples of a batch, as BatchNorm does, and "

@@ -114,7 +114,8 @@ class SplitStrategy(FedAvg):
         ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``; or the task
         has ``client_privacy``, and the algorithm no steps that it is meant for.
     SplitError
-        The task's objective does not take what its server half gives.
+        The task's objective does not take what its server half gives; or its clients cannot take
+        DP-SGD's steps.
     """
 
     evaluation_type = EVALUATE_SPLIT
@@ -177,6 +178,8 @@ class SplitStrategy(FedAvg):
             )
         task.check_objective()
         self.task = task
+        if task.client_privacy is not None:
+            task.check_private_steps(with_head=self.auxiliary_parameters > 0)
         self.downlink = Downlink(compression or Compression())
         self.pauses = Pauses(max_client_failures, pause_rounds)
         self.parts = {**parts, "downlink": self.downlink, "pauses": self.pauses}

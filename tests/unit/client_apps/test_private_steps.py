@@ -14,7 +14,7 @@ from torch import nn
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.cli import main
-from fsl_sage_flwr.splitting import ClientPrivacy, SplitModel
+from fsl_sage_flwr.splitting import ClientPrivacy, SplitError, SplitModel
 from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.task import Batch, ClientIdentity
 
@@ -111,6 +111,19 @@ def test_other_algorithms_refuse_it(make: Callable[..., SplitStrategy]) -> None:
 def test_several_batches_an_exchange_are_refused(make: Callable[..., SplitStrategy]) -> None:
     with pytest.raises(ValueError, match="batches_per_exchange = 2: with client_privacy"):
         make(changes(ClientPrivacy(1.0, 0.0, 6)), batches_per_exchange=2)
+
+
+@pytest.mark.parametrize(
+    ("half", "make", "said"),
+    [("client", split_fed_v1, "client half mixes"), ("server", fsl_sage, "auxiliary head mixes")],
+)
+def test_a_strategy_refuses_what_mixes_samples(half: str, make: Any, said: str) -> None:
+    task = changes(ClientPrivacy(1.0, 0.0, 6))
+    mixed = {"client": task["model"].client, "server": task["model"].server}
+    mixed[half] = nn.Sequential(nn.BatchNorm2d(1 if half == "client" else 4), *mixed[half])
+    task["model"] = SplitModel(mixed["client"], mixed["server"], cut="server")
+    with pytest.raises(SplitError, match=said):
+        make(task)
 
 
 def test_a_model_that_mixes_samples_is_refused_before_anything_starts(
