@@ -80,8 +80,10 @@ class ClientState:
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
         if not self._folder.is_dir():
+            is_new_run = not self._folder.parent.is_dir()
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._prune()
+            if is_new_run:  # a simulation may have thousands of nodes, and looks at all their files
+                self._prune()
         path = self._path(name)
         unfinished = path.with_suffix(f".{os.getpid()}.part")
         write_tensors(unfinished, tensors)

@@ -11,12 +11,11 @@ from flwr.serverapp import Grid
 
 from ..messages import CommunicationLedger, in_simulation
 from .client_round import NodeTraffic
+from .under_way import UnderWay
 
 SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
 PAUSE_SHARE = 0.1  # the next wait, as a share of the time since the last reply came
-
-MOST_IN_SIMULATION = 64
 
 OnReply = Callable[[Message, Message], None]
 
@@ -51,9 +50,8 @@ class SplitGrid(Grid):
 
     Attributes
     ----------
-    most_under_way : int or None
-        Messages that are sent and not answered at a time, None for all: a simulation works on as
-        many at a time as it has actors, and what waits takes memory.
+    under_way : UnderWay or None
+        How many messages are sent and not answered at a time; None, outside of a simulation: all.
     """
 
     def __init__(
@@ -67,7 +65,7 @@ class SplitGrid(Grid):
         self._ledger = ledger
         self._on_reply = on_reply
         self._has_enough = has_enough
-        self.most_under_way = MOST_IN_SIMULATION if in_simulation() else None
+        self.under_way = UnderWay() if in_simulation() else None
         self._unanswered: dict[str, tuple[int, float]] = {}
         self._asked: dict[str, int] = {}
         self._traffic: defaultdict[int, NodeTraffic] = defaultdict(NodeTraffic)
@@ -111,8 +109,10 @@ class SplitGrid(Grid):
         a second one, and two messages in flight race for the node's state.
         """
         self._drop_late_replies()
-        busy = self.busy_nodes
-        return [node_id for node_id in self._grid.get_node_ids() if node_id not in busy]
+        busy, nodes = self.busy_nodes, list(self._grid.get_node_ids())
+        if self.under_way is not None:
+            self.under_way.know_nodes(len(nodes))
+        return [node_id for node_id in nodes if node_id not in busy]
 
     @property
     def busy_nodes(self) -> set[int]:
@@ -174,6 +174,8 @@ class SplitGrid(Grid):
         """
         waiting, pending = iter(messages), dict[str, tuple[Message, float]]()
         received = list[Message]()
+        if self.under_way is not None:
+            self.under_way.begin()
         self._push_more(waiting, pending)
         last = time.monotonic()
         deadline = None if timeout is None else last + timeout
@@ -186,6 +188,8 @@ class SplitGrid(Grid):
                 received.append(reply)
                 self._traffic[request.metadata.dst_node_id].seconds += time.monotonic() - sent
                 on_reply(request, reply)
+            if self.under_way is not None:
+                self.under_way.note(len(replies))
             self._push_more(waiting, pending)
             if replies:
                 last = time.monotonic()
@@ -202,8 +206,8 @@ class SplitGrid(Grid):
         self, waiting: Iterator[Message], pending: dict[str, tuple[Message, float]]
     ) -> None:
         """Send what may be under way beside what is."""
-        room = None if self.most_under_way is None else self.most_under_way - len(pending)
-        messages = list(islice(waiting, room))
+        room = None if self.under_way is None else self.under_way.limit - len(pending)
+        messages = list(islice(waiting, room if room is None else max(room, 0)))
         ids, now = self.push_messages(messages) if messages else [], time.monotonic()
         pending.update(zip(ids, ((message, now) for message in messages), strict=True))
 

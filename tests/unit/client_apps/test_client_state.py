@@ -20,8 +20,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def context(node: int = 5) -> Context:
-    return Context(run_id=3, node_id=node, node_config={}, state=RecordDict(), run_config={})
+def context(node: int = 5, run: int = 3) -> Context:
+    return Context(run_id=run, node_id=node, node_config={}, state=RecordDict(), run_config={})
 
 
 def same(found: dict[str, torch.Tensor] | None) -> bool:
@@ -70,19 +70,20 @@ def test_what_is_dropped_is_gone(root: Path) -> None:
     assert len(here.state) == 0
 
 
-def test_a_new_nodes_first_file_removes_those_that_none_has_touched_for_a_week(root: Path) -> None:
+def test_a_new_runs_first_file_removes_those_that_none_has_touched_for_a_week(root: Path) -> None:
     ClientState(context(1)).save_file("old", TENSORS)
     ClientState(context(1)).save_file("young", TENSORS)
     long_ago = time.time() - 8 * 24 * 3600
     os.utime(root / "3" / "1" / "old.safetensors", (long_ago, long_ago))
-    ClientState(context(2)).save_file("x", TENSORS)
-    found = sorted(path.stem for path in root.glob("*/*/*"))
-    assert found == ["x", "young"]
+    ClientState(context(2)).save_file("x", TENSORS)  # another node's of that run
+    assert sorted(path.stem for path in root.glob("*/*/*")) == ["old", "x", "young"]
+    ClientState(context(2, run=4)).save_file("y", TENSORS)
+    assert sorted(path.stem for path in root.glob("*/*/*")) == ["x", "y", "young"]
 
 
 def test_a_file_that_another_process_renames_meanwhile_is_no_error(root: Path) -> None:
     """Seen in a simulation: a client was left out of its round for another's ``.part`` file."""
-    folder = root / "3" / "1"
+    folder = root / "2" / "1"
     folder.mkdir(parents=True)
     (folder / "x.99.part").symlink_to(folder / "gone")  # listed, and cannot be looked at
     here = context(2)
