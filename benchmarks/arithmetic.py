@@ -6,8 +6,8 @@
 ResNet-18 for 32×32 images, cut at layer3, with FSL-SAGE's head: a step of the client half with the
 head's estimate, then a step of the server half with the same smashed data. The variants take turns,
 step by step, so that other load on the machine affects them equally; the ratios are of medians, to
-eager PyTorch's. "Difference" is the largest of the client half's weights after one step, as a share
-of the largest change that eager PyTorch made to one; 0 means the same bits.
+eager PyTorch's. "Difference" is the largest of the client half's gradients in one step, as a share
+of the largest gradient; 0 means the same bits.
 
 ``--pairs`` compares the ways to do two clients' steps on two cores: one after the other with two
 threads each, in two processes of one thread, and in two threads of one process.
@@ -38,6 +38,7 @@ from fsl_sage_flwr.splitting import (
 
 OBJECTIVE = classification(10)
 WARM_UP = 3
+BUILDING = threading.Lock()  # to trace a model changes torch's modules for all threads
 Batch = tuple[Tensor, Tensor]
 
 
@@ -69,10 +70,10 @@ class Halves:
         server_step(self.server, self.on_server, smashed, batch[1], OBJECTIVE, autocast)
         return between - began, time.perf_counter() - between
 
-    def changed(self, before: "Halves") -> Tensor:
-        """Return how the client half's weights differ from another's."""
-        pairs = zip(self.client.parameters(), before.client.parameters(), strict=True)
-        return torch.cat([(mine - its).detach().flatten() for mine, its in pairs])
+    def gradients(self) -> Tensor:
+        """Return the client half's gradients in the last step."""
+        found = [p.grad for p in self.client.parameters()]
+        return torch.cat([g.flatten() for g in found if g is not None])
 
 
 @contextmanager
@@ -162,14 +163,15 @@ def random_batch(size: int) -> Batch:
 
 def difference(variant: Variant, batch: Batch) -> float:
     """Return what one step leaves different from eager PyTorch's."""
-    start, eager, other = Halves(), Halves(), variant.halves()
+    eager, other = Halves(), variant.halves()
     eager.step(batch)
     images = batch[0]
     if variant.channels_last:
         images = images.to(memory_format=torch.channels_last)
     with variant.around():
         other.step((images, batch[1]), variant.context)
-    return float(other.changed(eager).abs().max() / eager.changed(start).abs().max())
+    expected = eager.gradients()
+    return float((other.gradients() - expected).abs().max() / expected.abs().max())
 
 
 def compare_variants(names: list[str] | None, steps: int, batch_size: int) -> None:
@@ -206,7 +208,8 @@ def steps_of_a_client(
 ) -> None:
     """Do a client's steps, from when all have met until all have met again."""
     torch.set_num_threads(threads)
-    halves, batch = Halves(), random_batch(batch_size)
+    with BUILDING:
+        halves, batch = Halves(), random_batch(batch_size)
     halves.step(batch)
     meet()
     for _ in range(steps):
