@@ -32,7 +32,7 @@ class Cable:
 
     def __init__(self, cables: "Cables", port: int) -> None:
         self._cables, self._to = cables, port
-        self._delay, self._cut = 0.0, False
+        self._delay, self._cuts, self._holds = 0.0, 0, 0  # troubles may overlap
         self._flows = asyncio.Event()
         self._flows.set()
         self._ends = set[asyncio.StreamWriter]()
@@ -46,26 +46,33 @@ class Cable:
 
     def cut(self, seconds: float) -> None:
         """End all connections, and refuse others for so long."""
-        self._cables.between(partial(self._break, True), partial(self._break, False), seconds)
+        self._cables.between(partial(self._break, 1), partial(self._break, -1), seconds)
 
     def hold(self, seconds: float) -> None:
         """Let nothing through for so long, and tell nobody; then all of it."""
-        self._cables.between(self._flows.clear, self._flows.set, seconds)
+        self._cables.between(partial(self._stop, 1), partial(self._stop, -1), seconds)
 
     def slow(self, delay: float, seconds: float) -> None:
         """Let each piece of up to 64 KiB take ``delay`` seconds, for so long."""
-        self._cables.between(partial(self._take, delay), partial(self._take, 0.0), seconds)
+        self._cables.between(partial(self._take, delay), partial(self._take, -delay), seconds)
 
-    def _break(self, cut: bool) -> None:
-        self._cut = cut
-        for end in self._ends if cut else ():
+    def _break(self, more: int) -> None:
+        self._cuts += more
+        for end in self._ends if self._cuts else ():
             end.transport.abort()
 
-    def _take(self, delay: float) -> None:
-        self._delay = delay
+    def _stop(self, more: int) -> None:
+        self._holds += more
+        if self._holds:
+            self._flows.clear()
+        else:
+            self._flows.set()
+
+    def _take(self, more: float) -> None:
+        self._delay = max(0.0, self._delay + more)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._cut:
+        if self._cuts:
             writer.transport.abort()
             return
         try:

@@ -4,8 +4,9 @@
 
 Digits, ten clients, iid, simple_conv, 20 rounds, in this process. ``where`` says what has noise:
 the smashed data, the client's steps, or both, all with the same multiplier and a clipping norm of
-1. ``epsilon`` is the run's at δ = 1e-5: of the smashed data, of the steps with the smashed data
-given, or of both. Rows that the file has already are skipped. Needs the extra ``privacy``.
+1. ``epsilon`` is of what has noise, after the run, at δ = 1e-5. Only with noise on both is it the
+run's: otherwise the other goes up in clear. Rows that the file has already are skipped. Needs the
+extra ``privacy``.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def noise(where: str, multiplier: float) -> dict[str, Any]:
 
 
 def epsilon(where: str, multiplier: float, uploads: int) -> float:
-    """Return the run's ε."""
+    """Return the ε of what has noise."""
     steps = multiplier if where == BOTH else 0.0
     account = PrivacyAccount(multiplier, DELTA, client_noise_multiplier=steps)
     return account.epsilon(uploads)
@@ -75,7 +76,7 @@ def draw(file: Path, picture: Path) -> None:
             label=f"{label_of(str(algorithm))}, noise on {where}",
         )  # fmt: skip
     axes.set(
-        xscale="log", ylim=(0, 100), xlabel=f"ε of the run at δ = {DELTA:g}",
+        xscale="log", ylim=(0, 100), xlabel=f"ε of what has noise, at δ = {DELTA:g}",
         ylabel="test accuracy, %", title="Digits, 10 clients, 20 rounds",
     )  # fmt: skip
     axes.axhline(10, color="0.6", linewidth=0.8)

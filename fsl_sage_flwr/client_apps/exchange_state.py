@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..splitting import copied, flatten_state, load_trained_state, restore_state, trained_state
+from ..splitting import (
+    copied,
+    flatten_state,
+    forget_sample_gradients,
+    load_trained_state,
+    restore_state,
+    trained_state,
+)
 from ..tensor_files import prefixed, with_prefix
 from .client_state import ClientState
 
@@ -130,6 +137,7 @@ class LiveForwards:
     def release(self, forward: Forward) -> None:
         """Take back the half of a pass that has ended."""
         forward.half.zero_grad()
+        forget_sample_gradients(forward.half)
         self._spare.append(forward.half)
 
     def clear(self) -> None:

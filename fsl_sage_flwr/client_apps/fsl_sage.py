@@ -14,7 +14,7 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
-from ..splitting import client_forward, estimated_step
+from ..splitting import client_forward, estimated_step, forget_sample_gradients
 from ..task import SplitTask
 from .client_state import ClientState
 from .identity import identify
@@ -85,6 +85,7 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
             f"auxiliary head {request.auxiliary_version} is gone from this node; "
             "the server sends it again next round"
         )
+    forget_sample_gradients(task.head)  # a warm start has trained it here
     load_weights(task.head, tensors, "auxiliary head", task)
     return task.head
 

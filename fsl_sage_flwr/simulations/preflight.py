@@ -21,7 +21,8 @@ from .ray_cluster import nodes_of, refuse_if_no_client_fits
 def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     """Check the machine, the results directory, the checkpoint, the data and the cut.
 
-    No model is trained or loaded, and nothing is downloaded. A Ray cluster is asked what its
+    No model is trained, nothing is downloaded, and a model is loaded only to see whether DP-SGD
+    can be done with it. A Ray cluster is asked what its
     machines have.
 
     Raises

@@ -10,7 +10,12 @@ from .evaluation import Evaluation, evaluate
 from .gradients import differentiable, estimated_gradients, true_gradients
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, to_device
-from .private_steps import ClientPrivacy, check_private_steps, require_opacus
+from .private_steps import (
+    ClientPrivacy,
+    check_private_steps,
+    forget_sample_gradients,
+    require_opacus,
+)
 from .replay import receive_smashed
 from .sample_mixing import mixes_samples
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
@@ -58,6 +63,7 @@ __all__ = [
     "estimated_step",
     "evaluate",
     "flatten_state",
+    "forget_sample_gradients",
     "full_name",
     "list_cuts",
     "load_trained_state",

@@ -11,9 +11,8 @@ from opacus.grad_sample import GradSampleHooks
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
+from .private_steps import RECORD, forget_sample_gradients
 from .smashed_noise import unpredictable_normal
-
-ATTRIBUTE = "fsl_sage_sample_gradients"
 
 # torch's remark on every module whose inputs need no gradient, as a client half's never do.
 warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients")
@@ -37,13 +36,14 @@ class SampleGradients:
         """Remove the hooks and all they kept, also of passes that had no backward pass."""
         self._hooks.cleanup()
         for part in self._module.modules():
-            part.__dict__.pop("activations", None)
+            for name in ("activations", "max_batch_len"):
+                part.__dict__.pop(name, None)
 
     @staticmethod
-    def adds_up(parameter: nn.Parameter) -> bool:
-        """Tell whether the last batch's gradients of single samples are the batch's gradient."""
+    def adds_up(parameter: nn.Parameter, samples: int) -> bool:
+        """Tell whether the last batch has a gradient for each sample, and they are its own."""
         each, whole = parameter.grad_sample, parameter.grad  # type: ignore[attr-defined]
-        if each is None or whole is None:
+        if each is None or whole is None or len(each) != samples:
             return False
         scale = float(whole.abs().max()) or 1.0
         return torch.allclose(each.mean(dim=0) / scale, whole / scale, rtol=0, atol=1e-3)
@@ -51,11 +51,8 @@ class SampleGradients:
 
 def sample_gradients_of(module: nn.Module) -> SampleGradients:
     """Record the gradients of single samples in a module, and forget those of before."""
-    before: SampleGradients | None = module.__dict__.get(ATTRIBUTE)
-    if before is not None:
-        before.remove()
-    recorded = SampleGradients(module)
-    module.__dict__[ATTRIBUTE] = recorded
+    forget_sample_gradients(module)
+    recorded = module.__dict__[RECORD] = SampleGradients(module)
     return recorded
 
 

@@ -12,7 +12,12 @@ from .errors import SplitError
 from .sample_mixing import mixes_samples
 from .split_model import as_tensors
 
-MISSING = "per-sample gradients need the extra: pip install 'fsl-sage-flwr[privacy]'"
+DP_SGD = "DP-SGD of the client's steps"
+MISSING = (
+    f"{DP_SGD} needs the extra: pip install 'fsl-sage-flwr[privacy]', here and on every client"
+)
+# Where a module keeps what records the gradients of its samples.
+RECORD = "fsl_sage_sample_gradients"
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,9 @@ class ClientPrivacy:
         Raises
         ------
         SplitError
-            Opacus is not installed.
+            Opacus is not installed, or too old.
         """
-        require_opacus()
+        _refuse_without_opacus()
         from .private_optimizer import PrivateOptimizer
 
         clip_norm = self.clip_norm / math.sqrt(parts)
@@ -92,20 +97,47 @@ def require_opacus() -> None:
         It is not.
     """
     if find_spec("opacus") is None:
-        raise SplitError(f"client-clip-norm: {MISSING}, here and on every client")
+        raise SplitError(MISSING)
+
+
+def _refuse_without_opacus() -> None:
+    """Import what needs Opacus.
+
+    Raises
+    ------
+    SplitError
+        It is not there, or too old.
+    """
+    require_opacus()
+    try:
+        from . import private_optimizer  # noqa: F401 - to see whether it can be
+    except ImportError as error:
+        raise SplitError(f"{MISSING}; the Opacus that is here is too old ({error})") from error
+
+
+def forget_sample_gradients(module: nn.Module) -> None:
+    """Stop recording the gradients of single samples in a module, and let go of them.
+
+    What runs a batch through it without a private step afterwards would keep them for ever.
+    """
+    recorded = module.__dict__.pop(RECORD, None)
+    if recorded is not None:
+        recorded.remove()
 
 
 def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: str) -> None:
     """Refuse a module whose samples have no gradients of their own, or none that is known.
 
-    The per-sample gradients of a batch must add up to the batch's gradient.
+    There must be one gradient for each sample, and they must add up to the batch's. No buffer
+    may take values from a batch: buffers are sent as they are.
 
     Parameters
     ----------
     module : nn.Module
         Is not changed.
     example : tuple of Tensor
-        A batch of its inputs, on its device, of at least two samples.
+        A batch of its inputs, on its device, of at least two samples; only shapes matter, and
+        the values of whole numbers.
     what : str
         What the module is, for the message.
 
@@ -115,10 +147,10 @@ def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: st
         Opacus is not installed; the module mixes the samples of a batch, as BatchNorm does; or
         Opacus does not know the gradients of all its parameters.
     """
-    require_opacus()
+    _refuse_without_opacus()
     if mixes_samples(module, example):
         raise SplitError(
-            f"client-clip-norm: the {what} mixes the samples of a batch, as BatchNorm does, and "
+            f"{DP_SGD}: the {what} mixes the samples of a batch, as BatchNorm does, and "
             "none has a gradient of its own; choose a model with GroupNorm, or an earlier cut"
         )
     from .private_optimizer import sample_gradients_of
@@ -126,17 +158,24 @@ def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: st
     problem = ""
     with torch.random.fork_rng(devices=[]):
         half = copied(module).train()
+        buffers = {name: buffer.clone() for name, buffer in half.named_buffers()}
+        example = tuple(torch.randn_like(t) if t.is_floating_point() else t for t in example)
         try:
             recorded = sample_gradients_of(half)
             outputs = [t for t in as_tensors(half(*example)) if t.requires_grad]
             torch.autograd.backward(outputs, [torch.randn_like(t) for t in outputs])
             for name, parameter in half.named_parameters():
-                if parameter.requires_grad and not (problem or recorded.adds_up(parameter)):
+                if parameter.requires_grad and not (
+                    problem or recorded.adds_up(parameter, len(example[0]))
+                ):
                     problem = f"those of {name!r} do not add up to the batch's gradient"
+            for name, buffer in half.named_buffers():
+                if buffer.is_floating_point() and not torch.equal(buffer, buffers[name]):
+                    problem = f"the buffer {name!r} takes values from a batch"
         except (NotImplementedError, RuntimeError, ValueError, AttributeError) as error:
             problem = " ".join(str(error).split())[:200]
     if problem:
         raise SplitError(
-            f"client-clip-norm: Opacus has no per-sample gradients of the {what}: {problem}; "
-            "leave the key out, or choose another model or cut"
+            f"{DP_SGD} cannot be done with the {what}: {problem}; choose another model or cut, or "
+            "do without"
         )

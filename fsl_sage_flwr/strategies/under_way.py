@@ -42,9 +42,9 @@ class UnderWay:
 
     def know_nodes(self, nodes: int) -> None:
         """Take the number of nodes of the federation."""
-        least = max(LOOKED_AT // max(nodes, 1), LEAST_PER_CORE * self._cores)
+        least = min(max(LOOKED_AT // max(nodes, 1), LEAST_PER_CORE * self._cores), MOST)
         if least != self._least:
-            self._least = self.limit = min(least, MOST)
+            self._least = self.limit = least
 
     def begin(self) -> None:
         """Measure from here: messages are being sent."""

@@ -11,6 +11,9 @@ import torch
 from flwr.app import Message
 from torch import nn
 
+from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.cli import main
@@ -29,7 +32,7 @@ from ...runs import (
     split_fed_v2,
     train,
 )
-from ...tasks import CLASSES, CLIENTS, small_app
+from ...tasks import CLASSES, CLIENTS, small_app, small_task
 
 ABLE = {
     "sl_multi_server": split_fed_v1,
@@ -40,6 +43,8 @@ ABLE = {
 OTHERS = {"fed_avg": fed_avg, "heron_sfl": heron_sfl}
 EXCHANGES = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 SGD = partial(torch.optim.SGD, lr=0.1)
+
+pytest.importorskip("opacus", reason="the extra privacy is not installed")
 
 
 def full_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
@@ -90,6 +95,32 @@ def test_a_huge_norm_without_noise_is_the_plain_step(make: Callable[..., SplitSt
         assert (tensor - start[name]).norm() > 20 * (clipped[name] - start[name]).norm() > 0
 
 
+@pytest.mark.parametrize("make", ABLE.values(), ids=ABLE)
+def test_noise_is_never_the_same_and_without_it_a_run_repeats(
+    make: Callable[..., SplitStrategy],
+) -> None:
+    noisy, again = (trained(make, ClientPrivacy(0.1, 1.0, 6)).client_half for _ in range(2))
+    quiet, repeated = (trained(make, ClientPrivacy(0.1, 0.0, 6)).client_half for _ in range(2))
+    assert_same(quiet, repeated)
+    for name in quiet:
+        assert not torch.equal(noisy[name], again[name])
+
+
+def test_a_client_of_the_package_takes_the_configurations_steps() -> None:
+    values = {"client-clip-norm": 0.5, "client-noise-multiplier": 2.0, "delta": 0.0}
+    config = RunConfig.from_run_config({**values, "batch-size": 7, "device": "cpu"})
+    assert build_task(config, on_client=True).client_privacy == ClientPrivacy(0.5, 2.0, 7)
+
+
+def test_after_a_warm_start_nothing_is_recorded_in_a_head_that_is_not_trained() -> None:
+    tasks = [small_task(**changes(ClientPrivacy(1.0, 0.0, 6)))]
+    nodes = MemoryGrid(build_client_app(lambda context: tasks[0]), CLIENTS)
+    strategy = fsl_sage(changes(ClientPrivacy(1.0, 0.0, 6)), warm_start=True)
+    train(strategy, nodes, 3)
+    assert strategy.last_round.failures == {}
+    assert not any(hasattr(p, "grad_sample") for p in tasks[0].head.parameters())
+
+
 @EXCHANGES
 def test_replay_equals_the_live_graph(make: Callable[..., SplitStrategy]) -> None:
     def change_process(partition: int, reply: Message) -> Message:
@@ -132,4 +163,6 @@ def test_a_model_that_mixes_samples_is_refused_before_anything_starts(
     words = ["client-clip-norm=1", "model=resnet18", f"results-dir={tmp_path / 'results'}"]
     assert main(["run", *words]) == 2
     said = capsys.readouterr().err
-    assert re.match(r"fsl-sage: client-clip-norm: the client half mixes the samples .*\n$", said)
+    assert re.match(
+        r"fsl-sage: DP-SGD of the client's steps: the client half mixes the samples .*\n$", said
+    )

@@ -16,8 +16,11 @@ from fsl_sage_flwr.splitting import (
     check_private_steps,
     client_forward,
     client_step,
+    forget_sample_gradients,
     private_steps,
 )
+
+pytest.importorskip("opacus", reason="the extra privacy is not installed")
 
 BATCH = 6
 INPUTS = torch.randn(BATCH, 1, 6, 6, generator=torch.Generator().manual_seed(1))
@@ -101,6 +104,16 @@ def test_a_pass_whose_gradients_never_came_leaves_nothing(half: nn.Module) -> No
     assert torch.equal(stepped(half, privacy, gradients), expected)
 
 
+def test_what_is_recorded_is_let_go(half: nn.Module) -> None:
+    ClientPrivacy(1.0, 0.0, BATCH).optimizer(half, sgd(half))
+    client_forward(half, INPUTS, nullcontext)[0].sum().backward()
+    assert half[0].weight.grad_sample is not None
+    forget_sample_gradients(half)
+    client_forward(half, INPUTS, nullcontext)[0].sum().backward()
+    assert not hasattr(half[0].weight, "grad_sample")
+    assert not hasattr(half[0], "activations")
+
+
 def test_the_half_has_no_other_names_than_before(half: nn.Module) -> None:
     names = list(half.state_dict())
     stepped(half, ClientPrivacy(1.0, 0.0, BATCH), torch.randn(BATCH, 64))
@@ -131,17 +144,42 @@ class Shift(nn.Module):
         return F.linear(images.flatten(1), self.layer.weight) + self.layer.bias
 
 
+class Rows(nn.Module):
+    """A layer that takes all rows of all images for samples of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images.reshape(-1, 6)).reshape(len(images), -1)
+
+
+class RunningMean(nn.Module):
+    """Mixes nothing, but a buffer follows the batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(36, 2)
+        self.follow = nn.Sequential(nn.InstanceNorm2d(1, track_running_stats=True))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(self.follow(images).flatten(1))
+
+
 @pytest.mark.parametrize(
     ("half", "said"),
     [
         (nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)), "client half mixes the samples"),
         (Shift(), "'layer.weight' do not add up"),
+        (Rows(), "'layer.weight' do not add up"),
+        (RunningMean(), "the buffer 'follow.0.running_var' takes values from a batch"),
     ],
 )
 def test_what_has_none_is_refused(half: nn.Module, said: str) -> None:
     with pytest.raises(SplitError, match=said) as refused:
-        check_private_steps(half, (INPUTS,), "client half")
-    assert str(refused.value).startswith("client-clip-norm: ")
+        check_private_steps(half, (torch.zeros(BATCH, 1, 6, 6),), "client half")
+    assert str(refused.value).startswith("DP-SGD of the client's steps")
     assert "\n" not in str(refused.value)
 
 
@@ -156,5 +194,5 @@ def test_values_out_of_range_are_refused(wrong: tuple[float, float, int]) -> Non
 
 def test_a_missing_opacus_is_one_line(half: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_steps, "find_spec", lambda name: None)
-    with pytest.raises(SplitError, match=r"^client-clip-norm: .*\[privacy\]"):
+    with pytest.raises(SplitError, match=r"^DP-SGD .* needs the extra: .*\[privacy\]"):
         ClientPrivacy(2.0, 1.0, 1).optimizer(half, sgd(half))
