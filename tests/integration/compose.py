@@ -31,7 +31,7 @@ class Composed(Deployment):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, forked=False)
-        self.ports = {name: free_port() for name in SERVICES} | {LINK: self._port}
+        self.ports = {name: free_port() for name in SERVICES} | {LINK: self.port}
         self.services: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_link(self) -> None:
