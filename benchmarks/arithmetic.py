@@ -19,9 +19,11 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 
 import torch
 from torch import Tensor, nn
@@ -235,19 +237,13 @@ def compare_pairs(steps: int, batch_size: int, repeats: int) -> None:
 
     def processes() -> float:
         barrier = spawn.Barrier(cores + 1)
-        workers = [
-            spawn.Process(target=steps_of_a_client, args=(1, steps, batch_size, barrier.wait))
-            for _ in range(cores)
-        ]
-        return seconds_between(barrier.wait, workers)
+        work = partial(steps_of_a_client, 1, steps, batch_size, barrier.wait)
+        return seconds_between(barrier.wait, [spawn.Process(target=work) for _ in range(cores)])
 
     def threads() -> float:
         barrier = threading.Barrier(cores + 1)
-        workers = [
-            threading.Thread(target=steps_of_a_client, args=(1, steps, batch_size, barrier.wait))
-            for _ in range(cores)
-        ]
-        return seconds_between(barrier.wait, workers)
+        work = partial(steps_of_a_client, 1, steps, batch_size, barrier.wait)
+        return seconds_between(barrier.wait, [threading.Thread(target=work) for _ in range(cores)])
 
     ways = {
         f"one after the other, {cores} threads": in_turn,
@@ -265,7 +261,9 @@ def compare_pairs(steps: int, batch_size: int, repeats: int) -> None:
         print(f"{name:34} {median:6.1f} s  {median / first:.2f}")
 
 
-def seconds_between(meet: Callable[[], object], workers: list) -> float:  # type: ignore[type-arg]
+def seconds_between(
+    meet: Callable[[], object], workers: Sequence[threading.Thread | BaseProcess]
+) -> float:
     """Start the workers; return the seconds between their two meetings."""
     for worker in workers:
         worker.start()

@@ -79,15 +79,15 @@ class Chaos:
         who = self._draw.randrange(NODES)
         of_a_node = kind in ("node", "freeze", "cut", "hold", "slow")
         self.happened.append(f"{kind} {who}" if of_a_node else kind)
-        cable, seconds = self._cables[who], self._draw.uniform(2, 40)
+        cable = self._cables[who]
         {
             "client app": lambda: self._kill_one("flwr-clientapp"),
             "server app": lambda: self._kill_one("flwr-serverapp"),
             "node": lambda: self._restart_node(who),
             "freeze": lambda: self._freeze(who),
-            "cut": lambda: cable.cut(seconds),
-            "hold": lambda: cable.hold(seconds),
-            "slow": lambda: cable.slow(self._draw.uniform(0.05, 1.0), seconds),
+            "cut": lambda: cable.cut(self._draw.uniform(2, 40)),
+            "hold": lambda: cable.hold(self._draw.uniform(2, 40)),
+            "slow": lambda: cable.slow(self._draw.uniform(0.05, 1.0), self._draw.uniform(2, 40)),
             "link": self._restart_link,
             "fill": self._fill_disk,
         }[kind]()

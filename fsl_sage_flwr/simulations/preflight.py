@@ -22,8 +22,7 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     """Check the machine, the results directory, the checkpoint, the data and the cut.
 
     No model is trained, nothing is downloaded, and a model is loaded only to see whether DP-SGD
-    can be done with it. A Ray cluster is asked what its
-    machines have.
+    can be done with it. A Ray cluster is asked what its machines have.
 
     Raises
     ------

@@ -78,9 +78,9 @@ class ClientPrivacy:
         Raises
         ------
         SplitError
-            Opacus is not installed, or too old.
+            Opacus is not installed.
         """
-        _refuse_without_opacus()
+        require_opacus()
         from .private_optimizer import PrivateOptimizer
 
         clip_norm = self.clip_norm / math.sqrt(parts)
@@ -98,21 +98,6 @@ def require_opacus() -> None:
     """
     if find_spec("opacus") is None:
         raise SplitError(MISSING)
-
-
-def _refuse_without_opacus() -> None:
-    """Import what needs Opacus.
-
-    Raises
-    ------
-    SplitError
-        It is not there, or too old.
-    """
-    require_opacus()
-    try:
-        from . import private_optimizer  # noqa: F401 - to see whether it can be
-    except ImportError as error:
-        raise SplitError(f"{MISSING}; the Opacus that is here is too old ({error})") from error
 
 
 def forget_sample_gradients(module: nn.Module) -> None:
@@ -147,7 +132,7 @@ def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: st
         Opacus is not installed; the module mixes the samples of a batch, as BatchNorm does; or
         Opacus does not know the gradients of all its parameters.
     """
-    _refuse_without_opacus()
+    require_opacus()
     if mixes_samples(module, example):
         raise SplitError(
             f"{DP_SGD}: the {what} mixes the samples of a batch, as BatchNorm does, and "
@@ -168,7 +153,7 @@ def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: st
                 if parameter.requires_grad and not (
                     problem or recorded.adds_up(parameter, len(example[0]))
                 ):
-                    problem = f"those of {name!r} do not add up to the batch's gradient"
+                    problem = f"single samples' gradients of {name!r} do not add up to the batch's"
             for name, buffer in half.named_buffers():
                 if buffer.is_floating_point() and not torch.equal(buffer, buffers[name]):
                     problem = f"the buffer {name!r} takes values from a batch"

@@ -206,8 +206,9 @@ class SplitGrid(Grid):
         self, waiting: Iterator[Message], pending: dict[str, tuple[Message, float]]
     ) -> None:
         """Send what may be under way beside what is."""
-        room = None if self.under_way is None else self.under_way.limit - len(pending)
-        messages = list(islice(waiting, room if room is None else max(room, 0)))
+        under_way = self.under_way
+        room = None if under_way is None else max(under_way.limit - len(pending), 0)
+        messages = list(islice(waiting, room))
         ids, now = self.push_messages(messages) if messages else [], time.monotonic()
         pending.update(zip(ids, ((message, now) for message in messages), strict=True))
 
