@@ -25,6 +25,7 @@ pytest.importorskip("opacus", reason="the extra privacy is not installed")
 BATCH = 6
 INPUTS = torch.randn(BATCH, 1, 6, 6, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(BATCH) % 3
+FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
 @pytest.fixture
@@ -62,6 +63,34 @@ def stepped(half: nn.Module, privacy: ClientPrivacy, gradients: Tensor) -> Tenso
     smashed = client_forward(half, INPUTS, nullcontext)
     client_step(optimizer, smashed, (gradients,), BATCH)
     return before - flat(half)
+
+
+@pytest.mark.parametrize("of_images", FORMATS)
+@pytest.mark.parametrize("of_weights", FORMATS)
+def test_samples_have_their_gradients_in_any_memory_format(
+    of_images: torch.memory_format, of_weights: torch.memory_format
+) -> None:
+    torch.manual_seed(4)
+    images = torch.randn(BATCH, 3, 6, 6).to(memory_format=of_images)
+    half = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 4, 3, stride=2))
+    half.to(memory_format=of_weights)
+    plain = copy.deepcopy(half)
+    plain(images).sum().div(BATCH).backward()
+    before, optimizer = flat(half), ClientPrivacy(1e6, 0.0, BATCH).optimizer(half, sgd(half))
+    half(images).sum().div(BATCH).backward()
+    optimizer.step()
+    expected = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None])
+    torch.testing.assert_close(before - flat(half), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_that_are_not_the_batchs_end_the_step(half: nn.Module) -> None:
+    optimizer = ClientPrivacy(1.0, 0.0, BATCH).optimizer(half, sgd(half))
+    client_forward(half, INPUTS, nullcontext)[0].sum().backward()
+    half[0].weight.grad_sample *= 0
+    before = flat(half)
+    with pytest.raises(SplitError, match=r"shape \(4, 1, 3, 3\), do not add up"):
+        optimizer.step()
+    assert torch.equal(flat(half), before)
 
 
 @pytest.mark.parametrize("clip_norm", [0.5, 3.0, 1e6])
