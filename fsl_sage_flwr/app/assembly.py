@@ -91,7 +91,7 @@ def build_account(config: RunConfig, task: SplitTask) -> PrivacyAccount | None:
     PrivacyAccountError
         The accountant is not installed.
     """
-    if not config.accounts_for_noise:
+    if not config.noise().has_account:
         return None
     example = tuple(tensor.to(task.device) for tensor in as_tensors(task.example))
     mixed = mixes_samples(task.model.client, example)

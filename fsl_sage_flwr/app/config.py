@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ from ..strategies.aggregation import MEAN, RULES
 from ..strategies.common_options import ExchangeOptions, HeadOptions
 from ..task_registry import TASKS, task_option_fields
 from ..tasks import DEFAULT_TASK
+from .noise import Noise
 from .trackers import TRACKERS
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -228,84 +229,19 @@ class RunConfig:
                 raise ConfigError(
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
                 )
-        self._check_smashed_noise()
-        self._check_client_noise()
-        self._check_label_epsilon()
-        problem = self.options.problem() or self.task_options.problem()
+        options = self.options
+        batches = options.batches_per_exchange if isinstance(options, ExchangeOptions) else 1
+        problem = (
+            self.noise().problem(self.algorithm, self.task, batches)
+            or options.problem()
+            or self.task_options.problem()
+        )
         if problem:
             raise ConfigError(problem)
 
-    def _check_smashed_noise(self) -> None:
-        """Refuse keys for noise on smashed data that would have no effect.
-
-        Raises
-        ------
-        ConfigError
-            A key is set without another that it needs, or clients send no smashed data.
-        """
-        clip, multiplier = self.smashed_clip_norm, self.smashed_noise_multiplier
-        if multiplier and not clip:
-            raise ConfigError(
-                f"smashed-noise-multiplier = {multiplier:g}: the noise is measured in clipping "
-                "norms; set smashed-clip-norm above 0"
-            )
-        if self.smashed_noise_seed and not multiplier:
-            raise ConfigError(
-                f"smashed-noise-seed = {self.smashed_noise_seed}: there is no noise to draw; set "
-                "smashed-noise-multiplier above 0"
-            )
-        if clip and not ALGORITHMS[self.algorithm].sends_smashed_data:
-            raise ConfigError(
-                f"smashed-clip-norm = {clip:g}: clients of {self.algorithm} send no smashed data; "
-                "choose another algorithm, or leave it out"
-            )
-
-    def _check_client_noise(self) -> None:
-        """Refuse DP-SGD that would have no effect, cannot be done, or has an ε that is none.
-
-        Raises
-        ------
-        ConfigError
-            A key is set without another that it needs, or for an algorithm without such steps.
-        """
-        clip, multiplier = self.client_clip_norm, self.client_noise_multiplier
-        if multiplier and not clip:
-            raise ConfigError(
-                f"client-noise-multiplier = {multiplier:g}: the noise is measured in clipping "
-                "norms; set client-clip-norm above 0"
-            )
-        if clip and not ALGORITHMS[self.algorithm].private_steps:
-            able = ", ".join(name for name, one in ALGORITHMS.items() if one.private_steps)
-            raise ConfigError(
-                f"client-clip-norm = {clip:g}: clients of {self.algorithm} take no steps of "
-                f"DP-SGD; leave it out, or choose of {able}"
-            )
-        exchanges = self.options
-        if clip and isinstance(exchanges, ExchangeOptions) and exchanges.batches_per_exchange > 1:
-            raise ConfigError(
-                f"batches-per-exchange = {exchanges.batches_per_exchange}: DP-SGD clips the "
-                "samples of one exchange together; set it to 1, or leave out client-clip-norm"
-            )
-        if multiplier and self.delta and not self.accounts_for_noise:
-            raise ConfigError(
-                f"client-noise-multiplier = {multiplier:g}: no epsilon holds while smashed data go "
-                "up without secret noise; set smashed-noise-multiplier and no smashed-noise-seed, "
-                "or delta = 0 for no account"
-            )
-
-    @property
-    def accounts_for_noise(self) -> bool:
-        """Whether the noise on smashed data has an ε: it is there, and nobody knows its seed."""
-        unknown = self.smashed_noise_multiplier > 0 and self.smashed_noise_seed == 0
-        return unknown and self.delta > 0
-
-    def _check_label_epsilon(self) -> None:
-        if self.label_epsilon and not TASKS[self.task].randomises_labels:
-            able = ", ".join(name for name, kind in TASKS.items() if kind.randomises_labels)
-            raise ConfigError(
-                f"label-epsilon = {self.label_epsilon:g}: labels of task {self.task!r} cannot be "
-                f"randomised; leave it out, or choose a classification: {able}"
-            )
+    def noise(self) -> Noise:
+        """Return the run's clipping and noise."""
+        return Noise(**{field.name: getattr(self, field.name) for field in fields(Noise)})
 
     def strategy_settings(self) -> StrategySettings:
         """Return the arguments, common to all strategies, that have run-config keys."""

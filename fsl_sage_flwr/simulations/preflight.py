@@ -32,7 +32,7 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     _check_machine(config, federation)
     _check_results(config)
     try:
-        if config.accounts_for_noise:
+        if config.noise().has_account:
             require_accountant(config.delta)
         if config.client_clip_norm:
             require_opacus()

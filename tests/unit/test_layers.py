@@ -89,9 +89,10 @@ BELOW = {
     },
     "__init__": {"public"},
     # What runs the package's own app.
+    "app.noise": {"registry", "task_registry"},
     "app.config": {
-        *("algorithms", "app.trackers", "codecs", "data", "key_names", "messages", "options"),
-        *("registry", "schedules", "splitting", "strategies", "task_registry", "tasks"),
+        *("algorithms", "app.noise", "app.trackers", "codecs", "data", "key_names", "messages"),
+        *("options", "registry", "schedules", "splitting", "strategies", "task_registry", "tasks"),
     },
     "app.forecast": {"codecs", "messages", "splitting"},
     "app.assembly": {

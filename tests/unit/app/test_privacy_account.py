@@ -120,7 +120,7 @@ def test_a_module_of_ones_own_that_mixes_is_tried() -> None:
 )
 def test_without_secret_noise_there_is_no_account(values: dict[str, Any]) -> None:
     config = RunConfig.from_run_config({"device": "cpu", **values})
-    assert not config.accounts_for_noise
+    assert not config.noise().has_account
     assert build_account(config, small_task()) is None
 
 
