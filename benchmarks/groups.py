@@ -1,8 +1,9 @@
 """Compare heads that clients share with a head for each client: cosine, accuracy, seconds.
 
     python -m benchmarks.groups [--clients 40] [--rounds 20] [--groups 0 1 4] [--seeds 200 201]
+        [--dataset digits]
 
-FSL-SAGE on digits, simple_conv, iid and by Dirichlet with α = 0.1, in this process and on one
+FSL-SAGE, simple_conv, iid and by Dirichlet with α = 0.1, in this process and on one
 thread. ``auxiliary-groups`` 0 is a head for each client. The cosine is the alignments' own, the
 mean over the run; seconds are those that a round with an alignment spends on it; files are what the
 heads, their optimizers and alignment sets take on the disk after the run.
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--groups", type=int, nargs="+", default=[0, 1, 4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[200, 201])
+    parser.add_argument("--dataset", default="digits")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name, distribution in DISTRIBUTIONS.items():
@@ -65,7 +67,7 @@ def main() -> None:
                 run(
                     {
                         "algorithm": "fsl_sage", "num-server-rounds": given.rounds, "seed": seed,
-                        "align-interval": 2, "auxiliary-groups": groups, "device": "cpu",
+                        "auxiliary-groups": groups, "device": "cpu", "dataset": given.dataset,
                         **distribution,
                     },
                     given.clients,
