@@ -62,9 +62,10 @@ def floor(federation: Federation) -> float:
         directory = Path(name)
         app, answer = write_app(directory), directory / "seconds.json"
         table = app / "pyproject.toml"
-        ours, theirs = "fsl_sage_flwr.server_app:app", "floor:app"
+        ours, theirs = "fsl_sage_flwr.server_app:app", "fsl_sage_flwr.floor:app"
         table.write_text(table.read_text().replace(ours, theirs))
-        (app / "floor.py").write_text(
+        # The app takes the package's files along, and no others.
+        (app / "fsl_sage_flwr" / "floor.py").write_text(
             FLOOR_APP.format(clients=federation.clients, exchanges=EXCHANGES)
         )
         settings = directory / "run-config.toml"
@@ -74,7 +75,7 @@ def floor(federation: Federation) -> float:
             while not superlink.status(run_id).startswith("finished"):
                 time.sleep(1)
             if not answer.is_file():
-                raise SystemExit(f"the floor's run failed: {superlink.log.read_text()[-3000:]}")
+                raise SystemExit(f"the floor's run failed: {superlink.status(run_id)}")
         return float(pd.Series(json.loads(answer.read_text())).median())
 
 
