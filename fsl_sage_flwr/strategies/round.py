@@ -391,6 +391,7 @@ class Round:
         self.is_open, self.saved, self._questions = False, {}, {}
         self._turns = Turns((), lambda client, reply: reply)
         self._sent, self.client_half = ArrayRecord(), PackedWeights()
+        self._grid.let_go_of_replies()
 
     # Figures ----------------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ class SplitGrid(Grid):
         self.under_way = UnderWay() if in_simulation() else None
         self._unanswered: dict[str, tuple[int, float]] = {}
         self._asked: dict[str, int] = {}
+        self._handed_over: list[Message] = []
         self._traffic: defaultdict[int, NodeTraffic] = defaultdict(NodeTraffic)
 
     def new_round(self) -> Mapping[int, NodeTraffic]:
@@ -156,9 +157,19 @@ class SplitGrid(Grid):
         Returns
         -------
         list of Message
-            The replies, errors among them, in order of arrival.
+            The replies, errors among them, in order of arrival; until :meth:`let_go_of_replies`.
         """
-        return self.exchange(messages, self._on_reply, self._has_enough, timeout=timeout)
+        self._handed_over = self.exchange(
+            messages, self._on_reply, self._has_enough, timeout=timeout
+        )
+        return self._handed_over
+
+    def let_go_of_replies(self) -> None:
+        """Empty the list that :meth:`send_and_receive` returned last.
+
+        Flower's loop holds it until it has the next round's: a thousand models twice.
+        """
+        self._handed_over.clear()
 
     def exchange(
         self,

@@ -1,0 +1,55 @@
+"""Measure what a checkpoint costs when so many of a run's clients have changed in a round.
+
+    python -m benchmarks.checkpoint [--clients 1000] [--changed 10 100 1000] [--mib 2] [--out DIR]
+
+Every client has one file of tensors, as a head with its optimizer and alignment set is. ``writing``
+is what the round itself has written for the clients that changed, before its checkpoint; the
+checkpoint waits until that is on the disk, and computes its checksums. Medians of three rounds.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from fsl_sage_flwr.app.results import RunDirectory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("--changed", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--mib", type=float, default=2.0)
+    parser.add_argument("--out", type=Path, help="where to write; the system's temporary folder")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.out) as name:
+        run = RunDirectory(Path(name))
+        numbers = int(given.mib * 2**20 / 4)
+
+        def write() -> object:
+            return run.tensors.write({"head": torch.randn(numbers)})
+
+        heads = {client: write() for client in range(given.clients)}
+        run.write_checkpoint(run.latest, {"heads": heads})
+        for changed in given.changed:
+            writing, checkpoint = [], []
+            for _ in range(3):
+                began = time.perf_counter()
+                heads |= {client: write() for client in range(changed)}
+                written = time.perf_counter()
+                run.write_checkpoint(run.latest, {"heads": heads})
+                writing.append(written - began)
+                checkpoint.append(time.perf_counter() - written)
+            print(
+                f"{changed} of {given.clients} clients changed, {given.mib:g} MiB each: "
+                f"writing {statistics.median(writing):.2f} s, "
+                f"checkpoint {statistics.median(checkpoint):.2f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
