@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+gc.disable()  # until all is imported: none of it is garbage
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -96,6 +98,7 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector look less often: it took a fourteenth of all time."""
     gc.collect()
     gc.freeze()  # what has been imported stays
+    gc.enable()
     gc.set_threshold(20_000, 20, 50)
 
 

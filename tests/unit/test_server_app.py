@@ -71,7 +71,7 @@ def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str)
     assert checkpoint["strategy"]["rounds_done"] == 2
 
 
-@pytest.mark.parametrize("algorithm", ["fed_avg", "fsl_sage"])
+@rows("algorithm", ["fed_avg", "fsl_sage"], lambda name: name == "fsl_sage")
 def test_federated_evaluation_is_in_the_history(tmp_path: Path, algorithm: str) -> None:
     history = history_of(run(tmp_path, algorithm=algorithm, **{"fraction-evaluate": 1.0}))
     assert history["validation_accuracy"].between(0, 1).all()
@@ -86,7 +86,7 @@ def test_run_ends_after_the_round_that_reaches_the_threshold(tmp_path: Path) -> 
     assert (directory / "full_model.pt").is_file()
 
 
-@pytest.mark.parametrize("algorithm", ["fsl_sage", "sl_multi_server"])
+@rows("algorithm", ["fsl_sage", "sl_multi_server"], lambda name: name == "fsl_sage")
 def test_resumed_run_has_the_history_of_an_uninterrupted_one(
     tmp_path: Path, algorithm: str
 ) -> None:

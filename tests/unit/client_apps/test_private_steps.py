@@ -22,6 +22,7 @@ from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.task import Batch, ClientIdentity
 
 from ...memory_grid import MemoryGrid
+from ...rows import rows
 from ...runs import (
     assert_same,
     cse_fsl,
@@ -95,7 +96,7 @@ def test_a_huge_norm_without_noise_is_the_plain_step(make: Callable[..., SplitSt
         assert (tensor - start[name]).norm() > 20 * (clipped[name] - start[name]).norm() > 0
 
 
-@pytest.mark.parametrize("make", ABLE.values(), ids=ABLE)
+@rows("make", ABLE.values(), lambda make: make is ABLE["fsl_sage"], ids=ABLE)
 def test_noise_is_never_the_same_and_without_it_a_run_repeats(
     make: Callable[..., SplitStrategy],
 ) -> None:

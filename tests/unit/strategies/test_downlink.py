@@ -14,6 +14,7 @@ from fsl_sage_flwr.strategies import DivergedError
 from fsl_sage_flwr.strategies.downlink import Downlink
 
 from ...memory_grid import MemoryGrid, error_instead
+from ...rows import rows
 from ...runs import CLIENTS, assert_same, cse_fsl, fed_avg, fsl_sage, grid, split_fed_v2, train
 from ...tasks import small_app
 from .test_federated_evaluation import WITH_VALIDATION, nodes
@@ -132,7 +133,7 @@ def test_heads_of_a_clients_own_are_versions_of_their_own() -> None:
     assert downlink.send("auxiliary", dict(weights(2)), *ONE)[1:] == (1, 0)
 
 
-@pytest.mark.parametrize("make", [fed_avg, split_fed_v2, cse_fsl, fsl_sage])
+@rows("make", [fed_avg, split_fed_v2, cse_fsl, fsl_sage], lambda make: make is fsl_sage)
 def test_a_node_that_lost_its_files_is_left_out_once(make, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """It says so; then it gets the whole, and the others differences as before."""
     strategy, nodes = make(compression=STRONG), grid()

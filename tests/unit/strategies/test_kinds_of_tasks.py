@@ -33,7 +33,7 @@ STRATEGIES: dict[str, Any] = {
     "heron_sfl": HeronSfl,
     "fsl_sage": partial(FslSage, recipe=AlignmentRecipe(2, 6), align_interval=2),
 }
-every_strategy = rows("name", STRATEGIES, lambda name: name in ("sl_multi_server", "fsl_sage"))
+every_strategy = rows("name", STRATEGIES, lambda name: name == "fsl_sage")
 # Several labels are numbers to all but their objective, which has tests of its own.
 each = rows("kind", KINDS, lambda kind: kind != "several labels")
 

@@ -100,6 +100,7 @@ def test_a_runs_own_client_half_is_measured_and_drawn(
     assert width > 3 * height > 300
 
 
+@pytest.mark.integration
 def test_keys_after_a_directory_win(
     run_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
