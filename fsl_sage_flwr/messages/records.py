@@ -71,10 +71,12 @@ def record_of(content: RecordDict, name: str) -> ArrayRecord:
     BadReplyError
         It is missing.
     """
-    if name not in content.array_records:
+    # Not by array_records: each such view holds its arrays until garbage is looked for.
+    record = content.get(name)
+    if not isinstance(record, ArrayRecord):
         present = ", ".join(sorted(content)) or "none"
         raise BadReplyError(f"record {name!r} is missing (records there: {present})")
-    return content.array_records[name]
+    return record
 
 
 def tensors_of(content: RecordDict, name: str) -> dict[str, Tensor]:

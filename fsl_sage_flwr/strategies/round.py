@@ -32,6 +32,7 @@ from .sample_uploads import SampleUploads
 from .screening import Sent, outliers
 from .split_grid import SplitGrid
 from .turns import Turns
+from .waiting_weights import WaitingWeights
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -99,6 +100,8 @@ class Round:
         What nodes hold of what they were sent, and how messages are coded.
     uploads : SampleUploads
         How often samples were uploaded in the run.
+    waiting : WaitingWeights
+        Where replies wait with their weights for the average.
 
     Attributes
     ----------
@@ -124,6 +127,7 @@ class Round:
         saved: Mapping[str, Any],
         downlink: Downlink,
         uploads: SampleUploads,
+        waiting: WaitingWeights,
     ) -> None:
         self.number, self.clients, self.settings = number, clients, settings
         self.client_half = PackedWeights(arrays.to_torch_state_dict())
@@ -133,7 +137,7 @@ class Round:
         self.is_open = True
         self.evaluation: FederatedEvaluation | None = None
         self._sent, self._config, self._grid, self._roster = arrays, config, grid, roster
-        self._downlink, self._uploads = downlink, uploads
+        self._downlink, self._uploads, self._waiting = downlink, uploads, waiting
         uploads.begin_round()
         self._nodes = {client: roster.nodes[client] for client in clients}
         self._traffic: Mapping[int, NodeTraffic] = grid.new_round()
@@ -263,6 +267,7 @@ class Round:
             metrics = reply.content.metric_records["metrics"]
             self._weights[client] = float(cast(float, metrics[self.weighted_by]))
             self._sender[reply.metadata.reply_to_message_id] = client
+            self._waiting.add(reply.content)
             self._turns.take(client, answer)
         if not self.settings.max_update_ratio:
             self._turns.advance(self.failures)
@@ -392,6 +397,7 @@ class Round:
         self._turns = Turns((), lambda client, reply: reply)
         self._sent, self.client_half = ArrayRecord(), PackedWeights()
         self._grid.let_go_of_replies()
+        self._waiting.close()
 
     # Figures ----------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ from .round_summary import RoundSummary
 from .sample_uploads import SampleUploads
 from .soundness import Soundness
 from .split_grid import SplitGrid
+from .waiting_weights import WaitingWeights
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -347,6 +348,7 @@ class SplitStrategy(FedAvg):
             {name: part.snapshot() for name, part in self.parts.items()},
             self.downlink,
             self.sample_uploads,
+            WaitingWeights(self.files),
         )
         log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
         with self._undone_on_failure(round_):

@@ -40,7 +40,7 @@ BELOW = {
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
         *("client_apps", "codecs", "messages", "objective", "options", "registry", "schedules"),
-        *("seeding", "splitting", "task", "tensor_files"),
+        *("seeding", "splitting", "task", "tensor_files", "whole_files"),
     },
     "algorithms": {"registry", "strategies"},
     # What can be learnt: kinds of tasks.
