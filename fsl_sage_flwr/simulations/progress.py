@@ -40,6 +40,7 @@ def follow(
     status: Callable[[], str],
     watcher: "Watcher",
     stop: Event | None = None,
+    is_alive: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
     """Watch a run until it has ended; return its summary.
 
@@ -54,6 +55,8 @@ def follow(
         Is told of stages and rounds.
     stop : Event, optional
         Another thread sets this to stop the watching.
+    is_alive : callable, optional
+        Tells, without asking it, whether Flower is there; if not, its status is asked for at once.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def follow(
             return summary
         if stop is not None and stop.is_set():
             raise KeyboardInterrupt
-        if time.monotonic() - heard > patience:
+        if not is_alive() or time.monotonic() - heard > patience:
             heard, patience = time.monotonic(), min(2 * patience, ASK_FLOWER_AT_MOST_AFTER)
             answer = status()
             if answer.startswith("finished"):

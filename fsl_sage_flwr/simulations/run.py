@@ -112,7 +112,9 @@ def _simulate(
         ) as superlink:
             watcher.stage("Ray and ServerApp")
             run_id = superlink.run(app, run_config, federation.options_for_flower())
-            summary = follow(path, lambda: superlink.status(run_id), watcher, stop)
+            summary = follow(
+                path, lambda: superlink.status(run_id), watcher, stop, lambda: superlink.is_alive
+            )
         if not summary["completed"]:
             summary = {**summary, "log": str(_kept_log(superlink.log, path))}
             with suppress(DiskError):  # it is what the caller gets, in any case

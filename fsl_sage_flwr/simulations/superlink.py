@@ -114,8 +114,19 @@ class SuperLink:
             raise FlowerError(f"flwr run: {answer.get('error-message', answer)}")
         return int(answer["run-id"])
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the SuperLink's process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def status(self, run_id: int) -> str:
-        """Return the run's status in Flower's words: ``finished:failed (No heartbeat …)``."""
+        """Return the run's status in Flower's words: ``finished:failed (No heartbeat …)``.
+
+        Those of a SuperLink that is gone are ours.
+        """
+        if not self.is_alive:
+            code = "unknown" if self._process is None else self._process.returncode
+            return f"finished:failed (flower-superlink is gone, with exit status {code})"
         answer = self._flwr("list", "--run-id", str(run_id))
         runs = answer.get("runs") or [{}]
         status, details = runs[0].get("status", "unknown"), runs[0].get("status-details")

@@ -77,6 +77,12 @@ def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
     assert told == ["data and model", "first round", 1, 2]
 
 
+def test_flower_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    gone = "finished:failed (flower-superlink is gone, with exit status -9)"
+    summary = follow(tmp_path, lambda: gone, Watcher(), is_alive=lambda: False)
+    assert summary == {"completed": False, "status": f"Flower says {gone}"}
+
+
 def test_both_kinds_of_seconds_are_named() -> None:
     summary = {
         "final_accuracy": 0.5, "final_loss": 1.0, "best_accuracy": 0.5, "best_loss": 1.0,
