@@ -8,6 +8,7 @@ from .diverged import DivergedError
 from .evaluation import evaluate_halves, to_record
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
+from .given_up import TrainingFailedError
 from .heron_sfl import HeronSfl
 from .part import Part
 from .question import Question, Questions
@@ -19,7 +20,7 @@ from .shared_head import SharedHead
 from .sl_multi_server import SplitFedV1
 from .sl_single_server import SplitFedV2
 from .split_grid import SplitGrid
-from .split_strategy import SplitStrategy, TrainingFailedError
+from .split_strategy import SplitStrategy
 
 __all__ = [
     "Aggregation",

@@ -18,9 +18,19 @@ class Pauses(Part):
         Rounds in a row in which a client is left out, whereupon it is paused; 0: never.
     rounds : int
         Rounds for which it is not asked then.
+
+    Raises
+    ------
+    ValueError
+        One of them is too small.
     """
 
     def __init__(self, after: int, rounds: int) -> None:
+        if after < 0 or rounds < 1:
+            raise ValueError(
+                f"max_client_failures = {after} must be at least 0, and pause_rounds = {rounds} at "
+                "least 1"
+            )
         self._after, self._rounds = after, rounds
         self._left_out: dict[int, int] = {}
         self._until: dict[int, int] = {}

@@ -36,6 +36,7 @@ from .diverged import DivergedError
 from .downlink import Downlink
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
+from .given_up import GivenUpRounds
 from .part import Part
 from .pauses import Pauses
 from .question import Questions
@@ -48,10 +49,6 @@ from .split_grid import SplitGrid
 from .waiting_weights import WaitingWeights
 
 log = logging.getLogger("flwr.fsl_sage")
-
-
-class TrainingFailedError(RuntimeError):
-    """Too many rounds in a row had too few good replies."""
 
 
 class SplitStrategy(FedAvg):
@@ -163,11 +160,6 @@ class SplitStrategy(FedAvg):
             )
         if not 0 < fraction_reply <= 1:
             raise ValueError(f"fraction_reply = {fraction_reply:g}: it must be above 0, at most 1")
-        if max_client_failures < 0 or pause_rounds < 1:
-            raise ValueError(
-                f"max_client_failures = {max_client_failures} must be at least 0, and pause_rounds "
-                f"= {pause_rounds} at least 1"
-            )
         if not 0 <= max_update_ratio < math.inf:
             raise ValueError(
                 f"max_update_ratio = {max_update_ratio}: it must be at least 0, finite"
@@ -192,7 +184,7 @@ class SplitStrategy(FedAvg):
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout = round_timeout
         self.fraction_reply = fraction_reply
-        self.max_failed_rounds = max_failed_rounds
+        self.given_up = GivenUpRounds(max_failed_rounds)
         self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
@@ -200,7 +192,6 @@ class SplitStrategy(FedAvg):
         self._sound = Soundness(task)
         self.rounds_done = 0
         self._first_round = 0
-        self._failed_rounds = 0
         self._round: Round | None = None
         # Only names, shapes and dtypes are compared: tensors on "meta" have no values.
         weights = self.averaged_weights().items()
@@ -386,7 +377,7 @@ class SplitStrategy(FedAvg):
             self._undo(round_)
             self._give_up(round_, f"{len(counted)} good replies, {wanted} needed")
             return None, None
-        self._failed_rounds = 0
+        self.given_up.note_good()
         round_.note_updates(counted, self.arrayrecord_key)
         self.end(round_, answers)
         round_.note_replies(answers)
@@ -415,18 +406,21 @@ class SplitStrategy(FedAvg):
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
         round_.evaluation = FederatedEvaluation(asked, self.score)
-        weights = PackedWeights(arrays.to_torch_state_dict())
-        request = WeightsRequest(round=self.rounds_done, weights=weights)
-        messages = []
-        for client in clients:
-            node = nodes[client]
-            content = request.pack(outgoing=self.downlink.to(client, node))
-            if self.evaluation_type == EVALUATE_SPLIT:
+        if self.evaluation_type == EVALUATE_SPLIT:
+            for client in clients:
                 self.sample_uploads.note_validation(client)
-            messages.append(
-                wrapped.new_message(content, node, self.evaluation_type, self.round_timeout)
+        request = WeightsRequest(
+            round=self.rounds_done, weights=PackedWeights(arrays.to_torch_state_dict())
+        )
+        return [
+            wrapped.new_message(
+                request.pack(outgoing=self.downlink.to(client, node)),
+                node,
+                self.evaluation_type,
+                self.round_timeout,
             )
-        return messages
+            for node, client in asked.items()
+        ]
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -533,18 +527,8 @@ class SplitStrategy(FedAvg):
             part.forget(round_.failures)
 
     def _give_up(self, round_: Round, why: str) -> None:
-        self._failed_rounds += 1
         self.rounds_done += 1
-        reasons = "; ".join(
-            [f"client {client}: {reason}" for client, reason in round_.failures.items()]
-            + [f"node {node}: {reason}" for node, reason in self.roster.strangers.items()]
-        )
-        problem = (
-            f"round {round_.number + 1} is given up: {why} ({reasons or 'no client is connected'})"
-        )
-        log.warning(problem)
-        if self._failed_rounds >= self.max_failed_rounds:
-            raise TrainingFailedError(f"{self._failed_rounds} rounds in a row failed; {problem}")
+        self.given_up.note(round_.number + 1, why, round_.failures, self.roster.strangers)
 
     def _train_metrics(self, records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
         summary = self.last_round

@@ -48,7 +48,6 @@ def trained(
     grid = MemoryGrid(app, nodes, run_config=run_config, node_config=node_config)
     config = RunConfig.from_run_config(run_config)
     strategy = build_strategy(config, build_task(config))
-    strategy.max_failed_rounds = 2
     strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
     return strategy
 

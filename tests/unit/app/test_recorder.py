@@ -18,8 +18,7 @@ from fsl_sage_flwr.simulations.comparison import compare
 from fsl_sage_flwr.simulations.load_results import read_runs
 from fsl_sage_flwr.simulations.report import report_page
 from fsl_sage_flwr.simulations.result_table import format_table
-from fsl_sage_flwr.strategies import CseFsl
-from fsl_sage_flwr.strategies.split_strategy import TrainingFailedError
+from fsl_sage_flwr.strategies import CseFsl, TrainingFailedError
 
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same
