@@ -1,11 +1,14 @@
 """Watch the processes that a benchmark starts."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import psutil
 
 PAUSE = 0.3
+# A look at the memory of processes with gigabytes takes a tenth of a second, and holds them up.
+SHARE_OF_THE_TIME = 0.02
 
 
 def all_memory(processes: list[psutil.Process]) -> int:
@@ -43,6 +46,8 @@ class ProcessWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        me = psutil.Process()
-        while not self._stop.wait(PAUSE):
+        me, took = psutil.Process(), 0.0
+        while not self._stop.wait(max(PAUSE, took / SHARE_OF_THE_TIME)):
+            began = time.perf_counter()
             self.peak = max(self.peak, self._look(me.children(recursive=True)))
+            took = time.perf_counter() - began
