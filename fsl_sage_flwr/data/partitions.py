@@ -101,7 +101,7 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
             "distribution 'natural' needs to know whose each example is: use femnist, or a "
             "local directory with a column writer_id, user_id or client_id"
         )
-    people, person = np.unique(np.asarray(table["id"]), return_inverse=True)
+    people, person = np.unique(np.asarray(table["id"][:]), return_inverse=True)
     if len(people) < clients:
         raise DatasetError(
             f"distribution 'natural' cannot deal {len(people)} people to {clients} clients; "

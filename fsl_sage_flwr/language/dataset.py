@@ -158,7 +158,7 @@ def with_some_kept_out(
 def _rows_of(table: datasets.Dataset, columns: Columns, name: str) -> tuple[Row, ...]:
     prompt = _column(table, columns.prompt, PROMPT_COLUMNS, "prompt", name)
     completion = _column(table, columns.completion, COMPLETION_COLUMNS, "completion", name)
-    pairs: Any = zip(table[prompt], table[completion], strict=True)
+    pairs: Any = zip(table[prompt][:], table[completion][:], strict=True)
     return tuple(Row(f"{given}{SEPARATOR}", str(learnt)) for given, learnt in pairs)
 
 

@@ -78,6 +78,18 @@ def test_local_directory(tmp_path):
     assert some_labels.tolist() == [2, 0]
 
 
+def test_no_column_is_read_row_by_row(tmp_path, monkeypatch):
+    """It takes a hundred times as long: nine seconds for the labels of CIFAR-10."""
+
+    def refuse(self):
+        raise AssertionError("row by row")
+
+    monkeypatch.setattr(datasets.arrow_dataset.Column, "__iter__", refuse)
+    name = write(tmp_path / "d", {"train": (pixels(4), [2, 0, 1, 2]), "test": (pixels(2), [1, 0])})
+    train, _ = load_images(name)
+    assert train.decode()[1].tolist() == [2, 0, 1, 2]
+
+
 def test_columns_of_any_name(tmp_path):
     splits = {"train": (pixels(2), [1, 2]), "test": (pixels(2), [0, 1])}
     name = write(tmp_path / "d", splits, image="picture", label="kind")
