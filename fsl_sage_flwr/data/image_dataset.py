@@ -71,8 +71,12 @@ class ImageDataset:
         if isinstance(self.images, Tensor):
             return self.images[rows], self.labels[rows]
         table = self.images if indices is None else self.images.select(indices)
-        batches = table.select_columns([self.column]).iter(batch_size=AT_ONCE)
-        pixels = [self._pixels(image) for batch in batches for image in batch[self.column]]
+        column = table[self.column]
+        pixels = [
+            self._pixels(image)
+            for first in range(0, len(table), AT_ONCE)
+            for image in column[first : first + AT_ONCE]
+        ]
         sizes = {found.shape[:2] for found in pixels}
         if len(sizes) > 1 or sizes - {self.image_shape[1:]}:
             expected = {self.image_shape[1:]}
