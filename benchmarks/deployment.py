@@ -40,7 +40,7 @@ def seconds_of(run: Path) -> float:
 
 def deployed(deployment: Deployment, results: Path, settings: dict[str, Any]) -> float:
     run = deployment.run(**settings, results_dir=str(results))
-    status = deployment.finish(run, 1800)
+    status = deployment.finish(run)
     if status != "finished:completed":
         raise SystemExit(f"{settings}: {status}\n{deployment.logs()[-3000:]}")
     return seconds_of(run_directory(results))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -174,7 +174,15 @@ def partition_indices(
     columns = {"row": list(range(len(labels))), "label": occurring.tolist()}
     if ids is not None:
         columns["id"] = ids.tolist()
-    table = datasets.Dataset.from_dict(columns)
+
+    class Table(datasets.Dataset):  # type: ignore[misc]
+        """Gives a column as a list: numpy would read datasets' own columns row by row."""
+
+        def __getitem__(self, key: Any) -> Any:
+            found = super().__getitem__(key)
+            return found[:] if isinstance(key, str) else found
+
+    table = Table.from_dict(columns)
     partitioner = DISTRIBUTIONS[distribution.name](distribution, clients, table)
     if not partitioner.is_dataset_assigned():
         partitioner.dataset = table
@@ -182,7 +190,7 @@ def partition_indices(
         with warnings.catch_warnings():
             # Parts of equal size leave a remainder out on purpose.
             warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
-            parts = [list(partitioner.load_partition(i)["row"]) for i in range(clients)]
+            parts = [partitioner.load_partition(i)["row"][:] for i in range(clients)]
     except ValueError as error:
         hint = f"; alpha = {distribution.alpha:g} is too small"
         raise DatasetError(

@@ -14,10 +14,12 @@ from fsl_sage_flwr.app.results import SECONDS_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+PATIENCE = 900.0
+"""Seconds until what has not happened is a failure; a slow machine is none."""
 
 
 def fsl_sage(
-    *words: str, cwd: Path, environment: Mapping[str, str] | None = None, timeout: float = 300
+    *words: str, cwd: Path, environment: Mapping[str, str] | None = None, timeout: float = PATIENCE
 ) -> subprocess.CompletedProcess[str]:
     """Run ``fsl-sage`` as an installed command."""
     return subprocess.run(

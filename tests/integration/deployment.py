@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from . import forked_programs
-from .commands import BIN, ROOT, started_by
+from .commands import BIN, PATIENCE, ROOT, started_by
 
 CONNECTION = "loopback"
 CERTIFICATES = """
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 def wait_for(
-    what: str, happened: Callable[[], Any], seconds: float = 300, pause: float = 0.5
+    what: str, happened: Callable[[], Any], seconds: float = PATIENCE, pause: float = 0.5
 ) -> Any:
     """Wait until something is true; return it."""
     deadline = time.monotonic() + seconds
@@ -199,11 +199,11 @@ class Deployment:
         stream = self._start("flwr", "log", str(run), CONNECTION, "--stream")
         return self._logs[stream.pid]
 
-    def finish(self, run: int, seconds: float = 800) -> str:
+    def finish(self, run: int) -> str:
         """Wait until a run has ended; return its status."""
         # To ask takes five CPU-seconds of a new process: only when its ServerApp has come and gone.
         wait_for(f"the ServerApp of run {run}", self._serves)
-        wait_for(f"the end of run {run}", lambda: not self._serves(), seconds)
+        wait_for(f"the end of run {run}", lambda: not self._serves())
         return str(
             wait_for(
                 f"the end of run {run}",
@@ -214,7 +214,7 @@ class Deployment:
     def flwr(self, *words: str) -> str:
         done = subprocess.run(
             ["flwr", *words], cwd=self._directory, env=self._environment, text=True,
-            capture_output=True, timeout=120, check=False,
+            capture_output=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"flwr {words[0]}: {done.stdout}{done.stderr}")

@@ -8,7 +8,7 @@ import sysconfig
 from importlib.metadata import version
 from pathlib import Path
 
-from .commands import ROOT, started_by
+from .commands import PATIENCE, ROOT, started_by
 
 
 def environment_with(wheel: Path, directory: Path) -> Path:
@@ -55,7 +55,7 @@ def run_example(name: str, directory: Path, run_config: str, port: int) -> str:
                 "--federation-config", "num-supernodes=4 client-resources-num-cpus=1",
                 "--run-config", run_config,
             ],
-            cwd=app, env=environment, capture_output=True, text=True, timeout=300, check=True,
+            cwd=app, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True,
         )  # fmt: skip
     finally:
         for process in started_by(str(home)):

@@ -84,7 +84,7 @@ class RayCluster:
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         self._nodes.append(node)
-        wait_for("the node", lambda: "Ray runtime started" in log.read_text(), 60)
+        wait_for("the node", lambda: "Ray runtime started" in log.read_text())
         return node
 
     def actors(

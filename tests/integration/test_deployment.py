@@ -37,13 +37,20 @@ def simulated(directory: Path, settings: dict[str, Any]) -> pd.DataFrame:
     return history_of(run_directory(Path(here["results-dir"])))
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["insecure", "TLS and authentication"])
-def test_every_algorithm_has_the_history_of_the_simulation(tmp_path: Path, secure: bool) -> None:
+# A message for each batch, and one for a round: what is secured is the connection of all of them.
+@pytest.mark.parametrize(
+    ("secure", "algorithms"),
+    [(False, tuple(ALGORITHMS)), (True, ("sl_single_server", "fsl_sage"))],
+    ids=["every algorithm", "TLS and authentication"],
+)
+def test_a_deployment_has_the_history_of_the_simulation(
+    tmp_path: Path, secure: bool, algorithms: tuple[str, ...]
+) -> None:
     with Deployment(tmp_path, secure=secure) as deployment:
         for partition in range(2):
             deployment.start_node(partition)
         app = write_app(tmp_path)  # without tests and docs, which Flower would pack every time
-        for algorithm in ALGORITHMS:
+        for algorithm in algorithms:
             results = tmp_path / "deployed" / algorithm
             settings = {
                 **SETTINGS,

@@ -8,7 +8,6 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.app_directory import write_app
 
@@ -29,8 +28,12 @@ def in_one_process(settings: dict[str, Any]) -> pd.DataFrame:
     return history_of(run_directory(Path(settings["results-dir"])))
 
 
-# A message for each batch, and one for a round; the SuperLink below has them all.
-@pytest.mark.parametrize("algorithm", ["sl_single_server", "fsl_sage"])
+# A message for each batch, and one for a round. That every algorithm trains a language model is in
+# the contract's table, and that a SuperLink carries every algorithm in test_deployment.py.
+ALGORITHMS = ("sl_single_server", "fsl_sage")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_simulation_on_ray_has_the_history_of_one_process(
     tmp_path: Path, algorithm: str
 ) -> None:
@@ -44,7 +47,7 @@ def test_the_simulation_on_ray_has_the_history_of_one_process(
     assert (run / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_every_algorithm_on_a_superlink_has_that_history_too(tmp_path: Path) -> None:
+def test_a_superlink_has_that_history_too(tmp_path: Path) -> None:
     # A message costs seconds here: one batch a client.
     of_all = small_run(tmp_path, **{"num-server-rounds": 1, "batch-size": 12})
     with Deployment(tmp_path, secure=False) as deployment:

@@ -8,7 +8,7 @@ import pytest
 
 from fsl_sage_flwr.simulations import load_results
 
-from .commands import ROOT
+from .commands import PATIENCE, ROOT
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -35,7 +35,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path) -> None:
     # Raises where a cell does.
     NotebookClient(
         notebook,
-        timeout=1200,
+        timeout=2 * PATIENCE,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()

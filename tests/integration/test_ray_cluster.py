@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .commands import fsl_sage, history_of, run_directory, summary_of
+from .commands import PATIENCE, fsl_sage, history_of, run_directory, summary_of
 from .deployment import wait_for
 from .ray_cluster import RayCluster
 
@@ -53,13 +53,13 @@ def test_actors_on_both_nodes_have_the_history_of_one_machine(
     assert "has as much (1 CPUs and 0 GPUs, 1 CPUs and 0 GPUs); give less" in refused.stderr
 
     process = begin(cluster, tmp_path, "--ray-address", cluster.address, where[0], *SETTINGS)
-    wait_for("an actor on both", lambda: all(cluster.actors(node) for node in nodes), 120)
+    wait_for("an actor on both", lambda: all(cluster.actors(node) for node in nodes))
     working = [lambda node=node: cluster.actors(node, at_work=True) for node in nodes]
     for actor_works in working:
-        wait_for("its work", actor_works, 60, 0.01)
-    output, errors = process.communicate(timeout=200)
+        wait_for("its work", actor_works, pause=0.01)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output + errors
-    wait_for("their end", lambda: not any(cluster.actors(node) for node in nodes), 30)
+    wait_for("their end", lambda: not any(cluster.actors(node) for node in nodes))
     assert [cluster.raylet(node).pid for node in nodes] == there
     option = run_directory(tmp_path / "option")
     for file, key in (("federation.json", "ray-address"), ("provenance.json", "ray_address")):
@@ -79,13 +79,13 @@ def test_an_interrupt_ends_the_actors_and_leaves_the_cluster(
     there = cluster.raylet(node).pid
     cluster.environment["RAY_ADDRESS"] = cluster.address
     process = begin(cluster, tmp_path, f"results-dir={tmp_path / 'results'}")
-    wait_for("a round", lambda: rounds(tmp_path / "results"), 120)
+    wait_for("a round", lambda: rounds(tmp_path / "results"))
     assert cluster.actors(node)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in errors
-    wait_for("the actors' end", lambda: not cluster.actors(node), 30)
+    wait_for("the actors' end", lambda: not cluster.actors(node))
     assert cluster.raylet(node).pid == there
 
 
@@ -96,9 +96,9 @@ def test_a_node_that_dies_ends_the_run_and_the_others_go_on_from_its_checkpoint(
     results = tmp_path / "results"
     words = ["--ray-address", cluster.address, f"results-dir={results}"]
     process = begin(cluster, tmp_path, *words, "num-server-rounds=40", "run-name=one")
-    wait_for("a round", lambda: rounds(results) >= 2, 120)
+    wait_for("a round", lambda: rounds(results) >= 2)
     cluster.kill(nodes[1])
-    output, errors = process.communicate(timeout=200)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert "a Ray actor has died" in errors
     run = run_directory(results)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,17 @@ from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 
 from ..memory_grid import MemoryGrid
-from .commands import BIN, ROOT, fsl_sage, history_of, run_directory, started_by, summary_of
+from .commands import (
+    BIN,
+    PATIENCE,
+    ROOT,
+    fsl_sage,
+    history_of,
+    run_directory,
+    started_by,
+    summary_of,
+)
+from .deployment import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -136,13 +145,10 @@ def test_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) -> No
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not _rounds(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert _rounds(tmp_path) > 0
+    wait_for("a round", lambda: _rounds(tmp_path))
     assert len(started_by(mark)) > 3
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in errors
     assert started_by(mark) == []
@@ -196,7 +202,7 @@ def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:
                 "--federation-config", "num-supernodes=3 client-resources-num-cpus=1",
                 "--run-config", f"num-server-rounds=2 results-dir='{tmp_path / 'results'}'",
             ],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE,
             check=True,
         )  # fmt: skip
         assert "round 2/2: accuracy" in done.stdout + done.stderr

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from .commands import fsl_sage, started_by, summary_of
+from .commands import PATIENCE, fsl_sage, started_by, summary_of
+from .deployment import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -50,12 +50,10 @@ def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> Non
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.rglob("history.csv"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.5)
+    wait_for("two runs", lambda: len(list(tmp_path.rglob("history.csv"))) == 2)
     assert len(started_by(mark)) > 6
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in errors
     assert started_by(mark) == []
