@@ -34,16 +34,21 @@ class Roster:
         Node on which each client last trained in this run, by partition id.
     registration_timeout : float
         Seconds to wait, at first, for all clients to connect.
+    answer_timeout : float
+        Seconds without any answer after which nodes are no longer waited for that have not said
+        which client they are. They are known once they answer, and never waited for again.
     """
 
     def __init__(self) -> None:
         self.registration_timeout = 60.0
+        self.answer_timeout = 60.0
         self.nodes: dict[int, int] = {}
         self.strangers: dict[int, str] = {}
         self.trained_on: dict[int, int] = {}
         self._known: dict[int, int] = {}
         self._expected = 0
         self._gone: set[int] = set()
+        self._silent: set[int] = set()
 
     def refresh(self, grid: SplitGrid, min_available_nodes: int) -> None:
         """Ask new nodes who they are and forget those that are gone.
@@ -100,10 +105,25 @@ class Roster:
         ]
         if not questions:
             return
-        grid.exchange(questions, self._learn, timeout=DESCRIBE_TIMEOUT)
+        awaited, heard = set(nodes) - self._silent, time.monotonic()
+
+        def learn(question: Message, reply: Message) -> None:
+            nonlocal heard
+            heard = time.monotonic()
+            self._learn(question, reply)
+            awaited.discard(question.metadata.dst_node_id)
+
+        def has_enough() -> bool:
+            return not awaited or time.monotonic() - heard > self.answer_timeout
+
+        grid.exchange(questions, learn, has_enough, timeout=DESCRIBE_TIMEOUT, on_late=self._learn)
+        self._silent |= awaited
+        for node in awaited:
+            self._refuse(node, f"no answer for {self.answer_timeout:g} s")
 
     def _learn(self, question: Message, reply: Message) -> None:
         node = question.metadata.dst_node_id
+        self._silent.discard(node)
         try:
             description = open_reply(reply, NodeDescription, Expected(), LARGEST_DESCRIPTION)
         except BadReplyError as error:

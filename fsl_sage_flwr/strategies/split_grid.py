@@ -3,6 +3,8 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +20,15 @@ LONGEST_PAUSE = 0.5
 PAUSE_SHARE = 0.1  # the next wait, as a share of the time since the last reply came
 
 OnReply = Callable[[Message, Message], None]
+
+
+@dataclass(frozen=True)
+class Owed:
+    """An answer that nobody waits for any more: whose, until when, and who takes it."""
+
+    node: int
+    expires: float
+    take: Callable[[Message], None] | None
 
 
 @runtime_checkable
@@ -66,7 +77,7 @@ class SplitGrid(Grid):
         self._on_reply = on_reply
         self._has_enough = has_enough
         self.under_way = UnderWay() if in_simulation() else None
-        self._unanswered: dict[str, tuple[int, float]] = {}
+        self._unanswered: dict[str, Owed] = {}
         self._asked: dict[str, int] = {}
         self._handed_over: list[Message] = []
         self._traffic: defaultdict[int, NodeTraffic] = defaultdict(NodeTraffic)
@@ -109,7 +120,7 @@ class SplitGrid(Grid):
         A node that is still at work on a message whose time ran out would otherwise get
         a second one, and two messages in flight race for the node's state.
         """
-        self._drop_late_replies()
+        self._take_late_replies()
         busy, nodes = self.busy_nodes, list(self._grid.get_node_ids())
         if self.under_way is not None:
             self.under_way.know_nodes(len(nodes))
@@ -118,7 +129,7 @@ class SplitGrid(Grid):
     @property
     def busy_nodes(self) -> set[int]:
         """Nodes that owe an answer which nobody waits for any more."""
-        return {node_id for node_id, _ in self._unanswered.values()}
+        return {owed.node for owed in self._unanswered.values()}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages, counted."""
@@ -178,10 +189,12 @@ class SplitGrid(Grid):
         has_enough: Callable[[], bool] = lambda: False,
         *,
         timeout: float | None = None,
+        on_late: OnReply | None = None,
     ) -> list[Message]:
         """Do as :meth:`send_and_receive`, with a receiver of one's own.
 
-        The answer of whoever is not waited for is dropped when it comes.
+        The answer of whoever is not waited for is given to ``on_late`` when the connected nodes
+        are looked for next, or else dropped.
         """
         waiting, pending = iter(messages), dict[str, tuple[Message, float]]()
         received = list[Message]()
@@ -209,8 +222,11 @@ class SplitGrid(Grid):
                 time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * waited)))
         for message_id, (message, sent) in pending.items():
             self._traffic[message.metadata.dst_node_id].seconds += time.monotonic() - sent
-            expires = time.monotonic() + message.metadata.ttl
-            self._unanswered[message_id] = (message.metadata.dst_node_id, expires)
+            self._unanswered[message_id] = Owed(
+                message.metadata.dst_node_id,
+                time.monotonic() + message.metadata.ttl,
+                None if on_late is None else partial(on_late, message),
+            )
         return received
 
     def _push_more(
@@ -223,14 +239,14 @@ class SplitGrid(Grid):
         ids, now = self.push_messages(messages) if messages else [], time.monotonic()
         pending.update(zip(ids, ((message, now) for message in messages), strict=True))
 
-    def _drop_late_replies(self) -> None:
+    def _take_late_replies(self) -> None:
         if not self._unanswered:
             return
         for reply in self.pull_messages(list(self._unanswered)):
-            self._unanswered.pop(reply.metadata.reply_to_message_id, None)
+            owed = self._unanswered.pop(reply.metadata.reply_to_message_id, None)
+            if owed is not None and owed.take is not None:
+                owed.take(reply)
         now = time.monotonic()
         self._unanswered = {
-            key: (node_id, expires)
-            for key, (node_id, expires) in self._unanswered.items()
-            if expires > now
+            key: owed for key, owed in self._unanswered.items() if owed.expires > now
         }
