@@ -1,6 +1,6 @@
 """Trouble at random on a real SuperLink, and whether the run is what it would have been.
 
-    python -m benchmarks.chaos OUT [--rounds 200] [--seed 1] [--pause 10] [--without fill]
+    python -m benchmarks.chaos OUT [--rounds 200] [--minutes M] [--seed 1] [--pause 10]
 
 Six authenticated SuperNodes over TLS train CSE-FSL on digits in short rounds, while processes are
 killed and started again, nodes stand still, their networks are cut, held and slow
@@ -17,6 +17,7 @@ It needs to be root: the results are on a small tmpfs, so that the disk can be f
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -34,7 +35,7 @@ import pytest
 import torch
 
 from tests.integration.commands import history_of, run_directory, started_by
-from tests.integration.deployment import Deployment, wait_for
+from tests.integration.deployment import CONNECTION, Deployment, wait_for
 from tests.integration.faults import clients_of, environment, faulty_app, simulated_with
 
 from .cables import Cable, Cables
@@ -79,6 +80,7 @@ class Chaos:
         who = self._draw.randrange(NODES)
         of_a_node = kind in ("node", "freeze", "cut", "hold", "slow")
         self.happened.append(f"{kind} {who}" if of_a_node else kind)
+        print(self.happened[-1], flush=True)
         cable = self._cables[who]
         {
             "client app": lambda: self._kill_one("flwr-clientapp"),
@@ -201,8 +203,11 @@ def same_as_simulated(run: Path, config: dict[str, Any], directory: Path) -> pd.
     return ours[SAME][~(ours[SAME].eq(theirs[SAME]) | ours[SAME].isna()).all(axis=1)]
 
 
-def chaos(out: Path, rounds: int, seed: int, pause: float, kinds: list[str]) -> bool:
+def chaos(
+    out: Path, rounds: int, minutes: float, seed: int, pause: float, kinds: list[str]
+) -> bool:
     """Do it all; return whether every round was what it would have been."""
+    end = time.monotonic() + 60 * minutes
     draw = random.Random(seed)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -237,7 +242,7 @@ def chaos(out: Path, rounds: int, seed: int, pause: float, kinds: list[str]) -> 
         wait_for("the first round", lambda: rounds_in(results) >= 1)
         before, done, moved, standstill = weight_of(deployment.home), 1, time.monotonic(), 0.0
         due = time.monotonic() + pause
-        while True:
+        while time.monotonic() < end:
             if rounds_in(results) > done:
                 standstill = max(standstill, time.monotonic() - moved)
                 done, moved = rounds_in(results), time.monotonic()
@@ -245,8 +250,7 @@ def chaos(out: Path, rounds: int, seed: int, pause: float, kinds: list[str]) -> 
                     f"round {done}; {len(trouble.happened)} troubles, {resumed} resumed", flush=True
                 )
             if not started_by(str(deployment.home), command="flwr-serverapp"):
-                status = wait_for("its end", _ended(deployment, run), seconds=600, pause=2)
-                if status == "finished:completed":
+                if _end_of(deployment, run) == "finished:completed":
                     break
                 run, resumed = start(), resumed + 1
                 wait_for("the ServerApp", _serves(deployment))
@@ -273,14 +277,23 @@ def chaos(out: Path, rounds: int, seed: int, pause: float, kinds: list[str]) -> 
     return different.empty
 
 
-def _ended(deployment: Deployment, run: int) -> Callable[[], str]:
+def _end_of(deployment: Deployment, run: int) -> str:
+    """Return how a run has ended whose ServerApp is gone.
+
+    Flower notices after a minute or three that a ServerApp was killed: an operator would not wait.
+    """
+
     def ended() -> str:
         with suppress(RuntimeError):  # the SuperLink is starting
             status = deployment.status(run)
             return status if status.startswith("finished") else ""
         return ""
 
-    return ended
+    with suppress(TimeoutError):
+        return str(wait_for("its end", ended, seconds=10, pause=2))
+    with suppress(RuntimeError):
+        deployment.flwr("stop", str(run), CONNECTION)
+    return str(wait_for("its end", ended, pause=2))
 
 
 def _serves(deployment: Deployment) -> Callable[[], bool]:
@@ -291,13 +304,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop it after so many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=10.0, help="seconds between two troubles")
     kinds = ["client app", "server app", "node", "freeze", "cut", "hold", "slow", "link", "fill"]
     parser.add_argument("--without", nargs="*", default=[], choices=kinds)
     given = parser.parse_args()
     kinds = [kind for kind in kinds if kind not in given.without]
-    if not chaos(given.out.absolute(), given.rounds, given.seed, given.pause, kinds):
+    if not chaos(given.out.absolute(), given.rounds, given.minutes, given.seed, given.pause, kinds):
         raise SystemExit("a round is not what it would have been")
 
 
