@@ -117,8 +117,9 @@ class Roster:
             return not awaited or time.monotonic() - heard > self.answer_timeout
 
         grid.exchange(questions, learn, has_enough, timeout=DESCRIBE_TIMEOUT, on_late=self._learn)
-        self._silent |= awaited
-        for node in awaited:
+        # In a simulation of very many the time may be up before all of them have been asked.
+        for node in awaited & grid.busy_nodes:
+            self._silent.add(node)
             self._refuse(node, f"no answer for {self.answer_timeout:g} s")
 
     def _learn(self, question: Message, reply: Message) -> None:
