@@ -80,9 +80,9 @@ def test_a_round_has_the_time_that_is_given(
     waited: list[float | None] = []
     exchange = SplitGrid.exchange
 
-    def watched(self: Any, *given: Any, timeout: float | None = None) -> Any:
+    def watched(self: Any, *given: Any, timeout: float | None = None, **more: Any) -> Any:
         waited.append(timeout)
-        return exchange(self, *given, timeout=timeout)
+        return exchange(self, *given, timeout=timeout, **more)
 
     monkeypatch.setattr(SplitGrid, "exchange", watched)
     strategy = fed_avg(round_timeout=7200.0)
