@@ -100,11 +100,12 @@ class Roster:
         return sorted(draw.sample(clients, min(count, len(clients))))
 
     def _describe(self, grid: SplitGrid, nodes: list[int]) -> None:
-        questions = [
-            grid.new_message(RecordDict(), node, DESCRIBE, DESCRIBE_TIMEOUT) for node in nodes
-        ]
-        if not questions:
+        if not nodes:
             return
+        # Made as they are sent: of ten thousand nodes of a simulation the last wait for minutes.
+        questions = (
+            grid.new_message(RecordDict(), node, DESCRIBE, DESCRIBE_TIMEOUT) for node in nodes
+        )
         awaited, heard = set(nodes) - self._silent, time.monotonic()
 
         def learn(question: Message, reply: Message) -> None:
@@ -116,8 +117,8 @@ class Roster:
         def has_enough() -> bool:
             return not awaited or time.monotonic() - heard > self.answer_timeout
 
-        grid.exchange(questions, learn, has_enough, timeout=DESCRIBE_TIMEOUT, on_late=self._learn)
-        # In a simulation of very many the time may be up before all of them have been asked.
+        grid.exchange(questions, learn, has_enough, on_late=self._learn)
+        # In a simulation some may not have been asked before the others fell silent.
         for node in awaited & grid.busy_nodes:
             self._silent.add(node)
             self._refuse(node, f"no answer for {self.answer_timeout:g} s")
