@@ -262,7 +262,7 @@ def chaos(
         shutil.copytree(results, out / "results", dirs_exist_ok=True)
     different = same_as_simulated(run_directory(out / "results"), config, out)
     summary = {
-        "rounds": done,
+        "rounds": rounds_in(out / "results"),
         "troubles": {
             kind: sum(what.startswith(kind) for what in trouble.happened) for kind in kinds
         },
