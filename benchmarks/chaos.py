@@ -9,7 +9,8 @@ The seed draws what happens, and to whom; when it happens depends on the machine
 is gone the run is resumed from its checkpoint. At the end:
 
 - every round must equal the same round of a simulation in which the same clients took part;
-- processes, open files, memory and files of Flower are compared with those at the start;
+- processes, open files, memory and files of Flower are compared with those at the start, and
+  ``weights.csv`` has them after every round;
 - the longest standstill is said: seconds between two rounds.
 
 It needs to be root: the results are on a small tmpfs, so that the disk can be filled.
@@ -24,6 +25,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +45,7 @@ from .cables import Cable, Cables
 NODES = 6
 SAME = ["round", "test_accuracy", "test_loss", "train_loss", "clients"]
 MALFORMED = ("raise", "huge", "empty")
+OPEN = ("socket", "pipe", "anon_inode", "file")
 
 
 class Chaos:
@@ -138,17 +141,42 @@ class Chaos:
         filler.unlink()
 
 
+def kinds_of_open_files(process: psutil.Process) -> Counter[str]:
+    """Count sockets, pipes, files and the kernel's own (epoll, eventfd) that a process has open."""
+    found: Counter[str] = Counter()
+    for link in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            target = os.readlink(link)
+            known = target.partition(":")[0]
+            found[known if known in ("socket", "pipe", "anon_inode") else "file"] += 1
+    return found
+
+
 def weight_of(home: Path) -> dict[str, float]:
-    """Return what the deployment's long-lived processes hold, and how many files there are."""
-    found = {"processes": 0.0, "open files": 0.0, "MiB": 0.0}
-    for process in started_by(str(home)):
-        with suppress(psutil.Error):
-            name = " ".join(process.cmdline())
-            if "superlink" in name or "supernode" in name:
-                found["processes"] += 1
-                found["open files"] += process.num_fds()
-                found["MiB"] += process.memory_info().rss / 2**20
-    return {**found, "files of Flower": float(sum(1 for _ in home.rglob("*")))}
+    """Return what the deployment's long-lived processes hold, and how many files there are.
+
+    By process: the SuperLink's, and all SuperNodes' together, with the age of the youngest; one
+    that has just been started again holds less.
+    """
+    found: dict[str, float] = {}
+    for kind in ("superlink", "supernode"):
+        processes = started_by(str(home), command=f"flower-{kind}")
+        mebibytes, ages, opened = 0.0, [], Counter[str]()
+        for process in processes:
+            with suppress(psutil.Error, FileNotFoundError):
+                mebibytes += process.memory_info().rss / 2**20
+                ages.append(time.time() - process.create_time())
+                opened += kinds_of_open_files(process)
+        found |= {f"{kind}: processes": len(ages), f"{kind}: seconds old": min(ages, default=0)}
+        found |= {f"{kind}: {what} open": opened[what] for what in OPEN}
+        found[f"{kind}: MiB"] = mebibytes
+    return {**found, "files of Flower": sum(1 for _ in home.rglob("*"))}
+
+
+def note_weight(file: Path, round_: int, weight: dict[str, float]) -> None:
+    """Add a row."""
+    row = pd.DataFrame([{"round": round_, **weight}]).round(1)
+    row.to_csv(file, mode="a", header=not file.exists(), index=False)
 
 
 @contextmanager
@@ -249,6 +277,7 @@ def chaos(
                 print(
                     f"round {done}; {len(trouble.happened)} troubles, {resumed} resumed", flush=True
                 )
+                note_weight(out / "weights.csv", done, weight_of(deployment.home))
             if not started_by(str(deployment.home), command="flwr-serverapp"):
                 if _end_of(deployment, run) == "finished:completed":
                     break

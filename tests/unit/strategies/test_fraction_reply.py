@@ -1,8 +1,7 @@
 """A round that does not wait for everybody."""
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from flwr.app import Message
@@ -12,28 +11,10 @@ from fsl_sage_flwr.strategies import SplitStrategy
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, fsl_sage, server_state, train
 from ...tasks import CLIENTS, small_app
+from .slow_grid import SLOW, SlowGrid
 from .test_contract import every_strategy, fail
 
-SLOW = CLIENTS - 1
 SHARE = (CLIENTS - 1) / CLIENTS
-
-
-class SlowGrid(MemoryGrid):
-    """Nodes of which one's answers come when it is told so."""
-
-    def __init__(self, **changes: Any) -> None:
-        super().__init__(small_app(), CLIENTS, **changes)
-        self.slow = True
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        node = list(self.contexts)[SLOW]
-        ready = {
-            key
-            for key, reply in self._replies.items()
-            if not (self.slow and reply.metadata.src_node_id == node)
-            or "describe" in reply.metadata.message_type
-        }
-        return super().pull_messages([key for key in message_ids if key in ready])
 
 
 def failing(of: int) -> Callable[[int, Message], Message]:
