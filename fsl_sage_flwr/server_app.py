@@ -19,7 +19,6 @@ from .app.going_on import checkpoint_for
 from .app.recorder import Recorder
 from .app.results import RunDirectory
 from .extensions import load_extensions
-from .strategies.threads import threads
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -53,5 +52,4 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
             label_epsilon=config.label_epsilon,
         )
         saved = checkpoint_for(config, Path(config.resume)) if config.resume else None
-    with threads(config.server_threads):
-        recorder.train_held(grid, config.num_server_rounds, saved, timeout=config.round_timeout)
+    recorder.train_held(grid, config.num_server_rounds, saved, timeout=config.round_timeout)

@@ -145,7 +145,6 @@ class RunConfig:
     resume: str = option("")
     device: str = option("auto", _device)
     precision: str = option("fp32", one_of(*PRECISIONS))
-    server_threads: int = option(0, at_least(0))
     seed: int = option(200, at_least(0))
     results_dir: str = option("results", _directory)
     run_name: str = option("", _folder_name)

@@ -9,9 +9,9 @@ from .config import SCHEDULE_KEYS, RunConfig
 
 # Keys that may differ between a checkpoint's configuration and the run that resumes from it.
 FREE_TO_CHANGE = {
-    "num-server-rounds", "resume", "results-dir", "run-name", "device", "server-threads",
-    "round-timeout", "checkpoint-interval", "min-train-nodes", "fraction-reply",
-    "max-client-failures", "pause-rounds", "max-reply-mb", "comm-threshold-mb", "tracker",
+    "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
+    "checkpoint-interval", "min-train-nodes", "fraction-reply", "max-client-failures",
+    "pause-rounds", "max-reply-mb", "comm-threshold-mb", "tracker",
 }  # fmt: skip
 
 

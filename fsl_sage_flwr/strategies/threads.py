@@ -1,4 +1,4 @@
-"""How many threads the server computes with, on the CPU."""
+"""How many threads the server computes with."""
 
 import os
 from collections.abc import Iterator
@@ -18,16 +18,8 @@ def threads_as_before() -> Iterator[None]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with so many threads inside; 0: with as many as before."""
-    with threads_as_before():
-        if count:
-            torch.set_num_threads(count)
-        yield
-
-
-@contextmanager
 def all_threads() -> Iterator[None]:
     """Compute with every core inside: the clients are at rest."""
-    with threads(os.cpu_count() or 0):
+    with threads_as_before():
+        torch.set_num_threads(os.cpu_count() or torch.get_num_threads())
         yield

@@ -20,7 +20,6 @@ from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations import load_results
-from fsl_sage_flwr.strategies import CseFsl
 
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
@@ -167,22 +166,6 @@ def test_bf16_trains_and_its_messages_are_float32(tmp_path: Path) -> None:
     merged = torch.load(directory / "full_model.pt", weights_only=True)
     assert {tensor.dtype for tensor in merged.values()} == {torch.float32}
     assert history_of(directory)["test_loss"].notna().all()
-
-
-@pytest.mark.parametrize("count", [0, 3])
-def test_the_server_computes_with_as_many_threads_as_it_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
-    seen, serve, before = set(), CseFsl.serve, torch.get_num_threads()
-
-    def watched(*given: Any) -> None:
-        seen.add(torch.get_num_threads())
-        serve(*given)
-
-    monkeypatch.setattr(CseFsl, "serve", watched)
-    run(tmp_path, algorithm="cse_fsl", **{"server-threads": count, "num-server-rounds": 1})
-    assert seen == {count or before}
-    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize(("schedule", "goes_on"), [("cosine", False), ("cosine over=9", True)])

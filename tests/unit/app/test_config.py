@@ -137,7 +137,6 @@ CHECKS = {
     },
     "client-half-codec-up": (["q5"], "valid are none, f16, q8, q4, q3, q2, sign", ["sign", "none"]),
     "precision": (["fp16", "bfloat16"], "valid are fp32, bf16", ["fp32", "bf16"]),
-    "server-threads": ([-1], AT_LEAST.format(0), [0, 2]),
     "results-dir": (["", " "], "name a directory", [".", "/abs"]),
     "run-name": (["a/b", "..", ".", "/abs"], "it names a folder", ["", "seed-1_b.2"]),
     "tracker": (
