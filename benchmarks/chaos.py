@@ -45,7 +45,7 @@ from .cables import Cable, Cables
 NODES = 6
 SAME = ["round", "test_accuracy", "test_loss", "train_loss", "clients"]
 MALFORMED = ("raise", "huge", "empty")
-OPEN = ("socket", "pipe", "anon_inode", "file")
+OPEN = ("socket", "pipe", "anon_inode")  # as the kernel calls them; all else are files
 
 
 class Chaos:
@@ -146,9 +146,8 @@ def kinds_of_open_files(process: psutil.Process) -> Counter[str]:
     found: Counter[str] = Counter()
     for link in Path(f"/proc/{process.pid}/fd").iterdir():
         with suppress(FileNotFoundError):
-            target = os.readlink(link)
-            known = target.partition(":")[0]
-            found[known if known in ("socket", "pipe", "anon_inode") else "file"] += 1
+            kind = os.readlink(link).partition(":")[0]
+            found[kind if kind in OPEN else "file"] += 1
     return found
 
 
@@ -168,7 +167,7 @@ def weight_of(home: Path) -> dict[str, float]:
                 ages.append(time.time() - process.create_time())
                 opened += kinds_of_open_files(process)
         found |= {f"{kind}: processes": len(ages), f"{kind}: seconds old": min(ages, default=0)}
-        found |= {f"{kind}: {what} open": opened[what] for what in OPEN}
+        found |= {f"{kind}: {what} open": opened[what] for what in (*OPEN, "file")}
         found[f"{kind}: MiB"] = mebibytes
     return {**found, "files of Flower": sum(1 for _ in home.rglob("*"))}
 
