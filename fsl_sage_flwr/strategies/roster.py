@@ -121,7 +121,8 @@ class Roster:
         # In a simulation some may not have been asked before the others fell silent.
         for node in awaited & grid.busy_nodes:
             self._silent.add(node)
-            self._refuse(node, f"no answer for {self.answer_timeout:g} s")
+            silent = f"no answer for {self.answer_timeout:g} s"
+            self._refuse(node, f"{silent}; if it stays so and its SuperNode runs, restart that")
 
     def _learn(self, question: Message, reply: Message) -> None:
         node = question.metadata.dst_node_id

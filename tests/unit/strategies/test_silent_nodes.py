@@ -39,6 +39,6 @@ def test_it_is_waited_for_once_and_takes_part_when_it_has_answered(
     of_slow = [kind for kind, client in nodes.types if client == SLOW]
     assert of_slow == ["query.describe"] * (2 if expires else 1) + ["train.cse_fsl"] * 2
     node = list(nodes.contexts)[SLOW]
-    said = f"node {node} does not say which client it is: no answer for 0.05 s"
+    said = f"node {node} does not say which client it is: no answer for 0.05 s; if it stays so"
     assert caplog.text.count(said) == 1
     assert strategy.roster.strangers == {}
