@@ -1,6 +1,6 @@
 """What could make the training steps faster, side by side: a client's step and the server half's.
 
-    python -m benchmarks.arithmetic [--steps N] [--batch-size B] [--only NAME ...]
+    python -m benchmarks.arithmetic [--steps N] [--batch-size B] [--only NAME ...] [--device cuda]
     OMP_NUM_THREADS=1 python -m benchmarks.arithmetic --pairs
 
 ResNet-18 for 32×32 images, cut at layer3, with FSL-SAGE's head: a step of the client half with the
@@ -35,10 +35,12 @@ from fsl_sage_flwr.splitting import (
     client_forward,
     estimated_step,
     server_step,
+    set_up_gpu,
     split,
 )
 
 OBJECTIVE = classification(10)
+CPU = torch.device("cpu")
 WARM_UP = 3
 BUILDING = threading.Lock()  # to trace a model changes torch's modules for all threads
 Batch = tuple[Tensor, Tensor]
@@ -47,16 +49,17 @@ Batch = tuple[Tensor, Tensor]
 class Halves:
     """Client half, head and server half with their optimizers; every one made is the same."""
 
-    def __init__(self, *, fused: bool = False) -> None:
+    def __init__(self, *, fused: bool = False, device: torch.device = CPU) -> None:
         torch.manual_seed(0)
         model = build_model("resnet18", (3, 32, 32), 10)
         images = torch.randn(2, 3, 32, 32)
         halves = split(model, "layer3", images)
         with torch.no_grad():
             smashed = client_forward(halves.client, images, nullcontext)
-        self.client: nn.Module = halves.client.train()
-        self.server: nn.Module = halves.server.train()
-        self.head: nn.Module = build_auxiliary(halves.server, smashed, 10)
+        head = build_auxiliary(halves.server, smashed, 10)
+        self.client: nn.Module = halves.client.train().to(device)
+        self.server: nn.Module = halves.server.train().to(device)
+        self.head: nn.Module = head.to(device)
         self.on_client, self.on_server = (
             torch.optim.Adam(half.parameters(), lr=1e-3, fused=fused)
             for half in (self.client, self.server)
@@ -68,14 +71,38 @@ class Halves:
         """Do a step of either half; return the seconds of each."""
         began = time.perf_counter()
         smashed = estimated_step(self.client, self.head, self.on_client, batch, OBJECTIVE, autocast)
+        wait_for(smashed[0])
         between = time.perf_counter()
         server_step(self.server, self.on_server, smashed, batch[1], OBJECTIVE, autocast)
+        wait_for(smashed[0])
         return between - began, time.perf_counter() - between
 
     def gradients(self) -> Tensor:
         """Return the client half's gradients in the last step."""
         found = [p.grad for p in self.client.parameters()]
         return torch.cat([g.flatten() for g in found if g is not None])
+
+
+def wait_for(tensor: Tensor) -> None:
+    """Wait until the tensor's device has done what it was told."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def rounded_to_tf32() -> Iterator[None]:
+    """Let a GPU round the operands of convolutions and matrix products to TF32."""
+    set_up_gpu(torch.device("cuda"), "tf32")
+    yield
+    set_up_gpu(torch.device("cuda"), "fp32")
+
+
+@contextmanager
+def in_any_order() -> Iterator[None]:
+    """Let a GPU choose its algorithms freely, those that do not repeat themselves too."""
+    torch.use_deterministic_algorithms(False)
+    yield
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 @contextmanager
@@ -109,7 +136,8 @@ class Variant:
 
     def prepared(self, batch: Batch) -> Callable[[], tuple[float, float]]:
         """Return a step of halves of its own."""
-        halves, (images, labels) = self.halves(), batch
+        halves, (images, labels) = self.halves(batch[0].device), batch
+        context = partial(self.context, images.device.type)
         if self.channels_last:
             images = images.to(memory_format=torch.channels_last)
         size = self.micro_batch or len(images)
@@ -118,14 +146,14 @@ class Variant:
 
         def step() -> tuple[float, float]:
             with self.around():
-                seconds = [halves.step(part, self.context) for part in parts]
+                seconds = [halves.step(part, context) for part in parts]
             return sum(s for s, _ in seconds), sum(s for _, s in seconds)
 
         return step
 
-    def halves(self) -> Halves:
+    def halves(self, device: torch.device) -> Halves:
         """Return the halves as this variant has them."""
-        halves = Halves(fused=self.fused)
+        halves = Halves(fused=self.fused, device=device)
         for name in ("client", "server", "head"):
             module: nn.Module = getattr(halves, name)
             if self.channels_last:
@@ -134,10 +162,24 @@ class Variant:
                 module.compile()
         return halves
 
-    def context(self) -> AbstractContextManager[object]:
+    def context(self, device_type: str) -> AbstractContextManager[object]:
         """Return the context of a forward pass."""
-        return torch.autocast("cpu", dtype=torch.bfloat16) if self.autocast else nullcontext()
+        return torch.autocast(device_type, dtype=torch.bfloat16) if self.autocast else nullcontext()
 
+
+ON_A_GPU = [
+    Variant("eager"),
+    Variant("in any order", around=in_any_order),
+    Variant("fused Adam", fused=True),
+    Variant("channels_last", channels_last=True),
+    Variant("compile", compile=True),
+    Variant("TF32", around=rounded_to_tf32),
+    Variant("TF32, channels_last", channels_last=True, around=rounded_to_tf32),
+    Variant("TF32, compile", compile=True, around=rounded_to_tf32),
+    Variant("autocast to bf16", autocast=True),
+    Variant("autocast to bf16, channels_last", autocast=True, channels_last=True),
+    Variant("the last one, compile", autocast=True, channels_last=True, compile=True),
+]
 
 VARIANTS = [
     Variant("eager"),
@@ -165,21 +207,27 @@ def random_batch(size: int) -> Batch:
 
 def difference(variant: Variant, batch: Batch) -> float:
     """Return what one step leaves different from eager PyTorch's."""
-    eager, other = Halves(), variant.halves()
+    device = batch[0].device
+    eager, other = Halves(device=device), variant.halves(device)
     eager.step(batch)
     images = batch[0]
     if variant.channels_last:
         images = images.to(memory_format=torch.channels_last)
     with variant.around():
-        other.step((images, batch[1]), variant.context)
+        other.step((images, batch[1]), partial(variant.context, device.type))
     expected = eager.gradients()
     return float((other.gradients() - expected).abs().max() / expected.abs().max())
 
 
-def compare_variants(names: list[str] | None, steps: int, batch_size: int) -> None:
+def compare_variants(
+    names: list[str] | None, steps: int, batch_size: int, device: torch.device
+) -> None:
     """Print each variant's times beside eager PyTorch's."""
-    variants = [v for v in VARIANTS if names is None or v.name in {"eager", *names}]
-    batch = random_batch(batch_size)
+    set_up_gpu(device, "fp32")
+    there = ON_A_GPU if device.type == "cuda" else VARIANTS
+    variants = [v for v in there if names is None or v.name in {"eager", *names}]
+    images, labels = random_batch(batch_size)
+    batch = images.to(device), labels.to(device)
     prepared = {variant.name: variant.prepared(batch) for variant in variants}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in prepared}
     for k in range(steps + WARM_UP):
@@ -187,7 +235,7 @@ def compare_variants(names: list[str] | None, steps: int, batch_size: int) -> No
             spent = step()
             if k >= WARM_UP:
                 seconds[name].append(spent)
-    print(f"{batch_size} images, {torch.get_num_threads()} threads, {steps} steps")
+    print(f"{batch_size} images, {device}, {torch.get_num_threads()} threads, {steps} steps")
     medians = {
         name: [statistics.median(part) for part in zip(*spent, strict=True)]
         for name, spent in seconds.items()
@@ -280,14 +328,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time ways to do the training steps.")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--only", nargs="+", choices=[v.name for v in VARIANTS])
+    parser.add_argument("--only", nargs="+", choices={v.name for v in VARIANTS + ON_A_GPU})
+    parser.add_argument("--device", type=torch.device, default=CPU)
     parser.add_argument("--pairs", action="store_true", help="two clients on two cores")
     parser.add_argument("--repeats", type=int, default=3, help="of --pairs")
     options = parser.parse_args()
     if options.pairs:
         compare_pairs(options.steps, options.batch_size, options.repeats)
     else:
-        compare_variants(options.only, options.steps, options.batch_size)
+        compare_variants(options.only, options.steps, options.batch_size, options.device)
 
 
 if __name__ == "__main__":

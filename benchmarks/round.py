@@ -1,6 +1,7 @@
 """Compare the time of an FSL-SAGE round in the simulation with the same arithmetic in a loop.
 
     python -m benchmarks.round [--dataset DIR] [--precision fp32 bf16] [--rounds N]
+                               [--gpus-per-client SHARE ...]
 
 In each round of both, 10 clients share 50,000 images of 32×32, with ResNet-18 cut at layer3 and
 batches of 256. There is a client step with the head's estimate for every batch, and a server step
@@ -10,6 +11,9 @@ alignment, decoding) are not counted. Evaluation on the test set is not counted 
 
 The breakdown compares the core-seconds of a round (cores times wall-clock time) with the time
 spent in the clients' steps, in the rest of their handlers, and in the server half's steps.
+
+With ``--gpus-per-client`` both compute on the first GPU, once with each of the shares; then the
+part of the rounds' time is shown in which the GPU was busy.
 """
 
 import argparse
@@ -20,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +42,7 @@ from fsl_sage_flwr.simulations.run import simulate
 from fsl_sage_flwr.splitting import estimated_step, server_step
 from fsl_sage_flwr.task import ClientIdentity
 
+from .gpu_watch import GpuWatch
 from .watch import ProcessWatch, all_memory
 
 CLIENTS = 10
@@ -109,15 +116,27 @@ def plain_loop(config: RunConfig) -> None:
                 parts["client"] += stepped - ready
                 parts["server"] += served - stepped
                 before = served
+        if task.device.type == "cuda":
+            torch.cuda.synchronize()
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": wall, "cpu": cpu, "peak": peak, **parts}))
 
 
-def in_simulation(config: RunConfig, cores: int) -> dict[str, Any]:
+def in_simulation(config: RunConfig, cores: int, gpu_share: float = 0.0) -> dict[str, Any]:
     """Run the simulation; return medians over all rounds after the second."""
-    federation = Federation(clients=CLIENTS, cpus_per_client=1, cpus=cores)
-    with ProcessWatch(all_memory) as memory:
+    federation = Federation(
+        clients=CLIENTS, cpus_per_client=1, cpus=cores, gpus_per_client=gpu_share
+    )
+    config = replace(config, run_name=f"{config.precision}-{gpu_share:g}")
+    written = Path(config.results_dir) / config.run_name / "history.csv"
+
+    def counts() -> bool:
+        rounds = len(written.read_text().splitlines()) - 1 if written.exists() else 0
+        return 2 <= rounds < config.num_server_rounds
+
+    gpu = GpuWatch(counts) if gpu_share else None
+    with ProcessWatch(all_memory) as memory, gpu or nullcontext():
         summary, path = simulate(config, federation)
     if not summary["completed"]:
         sys.exit(f"the simulation failed: {summary}")
@@ -130,6 +149,7 @@ def in_simulation(config: RunConfig, cores: int) -> dict[str, Any]:
         "server": history["server_seconds"].median(),
         "bytes": history[kinds].sum(axis=1).median(),
         "peak": memory.peak,
+        **({"busy": gpu.busy, "gpu peak": gpu.peak} if gpu else {}),
     }
 
 
@@ -138,6 +158,7 @@ def main() -> None:
     parser.add_argument("--dataset", help="directory of CIFAR-10 (random images)")
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=5, help="two are not counted")
+    parser.add_argument("--gpus-per-client", type=float, nargs="+", default=[0.0])
     parser.add_argument("--loop", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.loop:
@@ -152,7 +173,10 @@ def main() -> None:
             random_images(Path(dataset))
         for precision in options.precision:
             config = settings(dataset, precision, options.rounds, Path(name) / "results")
-            report(precision, run_loop(config, cores), in_simulation(config, cores), cores)
+            loop = run_loop(config, cores)
+            for share in options.gpus_per_client:
+                simulation = in_simulation(config, cores, share)
+                report(f"{precision}, {share:g} GPUs a client", loop, simulation, cores)
 
 
 def run_loop(config: RunConfig, threads: int) -> dict[str, float]:
@@ -176,7 +200,7 @@ def report(precision: str, loop: dict[str, float], simulation: dict[str, Any], c
     )
     wall, steps, client = simulation["seconds"], simulation["steps"], simulation["client"]
     print(
-        f"  simulation, {cores} actors: {wall:.1f} s wall; {simulation['bytes'] / 2**20:.1f} MiB "
+        f"  simulation, {cores} cores: {wall:.1f} s wall; {simulation['bytes'] / 2**20:.1f} MiB "
         f"a round; peak {simulation['peak'] / 2**30:.2f} GiB in all its processes"
     )
     share = (steps + simulation["server"]) / (cores * wall)
@@ -185,7 +209,12 @@ def report(precision: str, loop: dict[str, float], simulation: dict[str, Any], c
         f"their handlers {client - steps:.1f}, server half {simulation['server']:.1f}; "
         f"arithmetic is {share:.0%} of it (above 100 % where processes take turns on a core)"
     )
-    print(f"  simulation / loop: {simulation['seconds'] / loop['seconds']:.2f}")
+    if "busy" in simulation:
+        print(
+            f"    GPU busy {simulation['busy']:.0%} of the rounds' time; "
+            f"{simulation['gpu peak'] / 2**30:.1f} GiB held"
+        )
+    print(f"  simulation / loop: {simulation['seconds'] / loop['seconds']:.2f}", flush=True)
 
 
 if __name__ == "__main__":

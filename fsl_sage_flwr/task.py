@@ -125,8 +125,9 @@ class SplitTask:
         BatchNorm normalises over them; outputs of a language model need much memory.
     device : torch.device
         Where this side computes.
-    precision : {"fp32", "bf16"}
-        ``"bf16"`` autocasts the halves' steps.
+    precision : {"fp32", "tf32", "bf16"}
+        ``"bf16"`` autocasts the halves' steps. The other two differ on a GPU only, where
+        :func:`~fsl_sage_flwr.splitting.set_up_gpu` says for the whole process which it is.
     seed : int
         Seed of the run.
 

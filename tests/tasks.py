@@ -1,6 +1,7 @@
 """A task small enough for unit tests, with everything that makes parity hard."""
 
 import copy
+import os
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Any
@@ -11,13 +12,16 @@ from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.objective import classification
-from fsl_sage_flwr.splitting import SplitModel
+from fsl_sage_flwr.splitting import SplitModel, set_up_gpu
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 CLASSES = 3
 CLIENTS = 3
 BATCHES, FEW = 5, 3
 CLASSIFICATION = classification(CLASSES)
+# Where the small task computes unless a test says otherwise; benchmarks/gpu.sh sets it to "cuda".
+DEVICE = torch.device(os.environ.get("FSL_SAGE_TEST_DEVICE", "cpu"))
+set_up_gpu(DEVICE, "fp32")
 
 
 class SmallNet(nn.Module):
@@ -118,6 +122,7 @@ def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> Spl
         "client_optimizer": partial(torch.optim.Adam, lr=1e-2),
         "server_optimizer": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
         "auxiliary_optimizer": partial(torch.optim.Adam, lr=1e-2),
+        "device": DEVICE,
         "seed": seed,
     }
     return SplitTask(**{**settings, **changes})  # type: ignore[arg-type]

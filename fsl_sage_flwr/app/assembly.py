@@ -17,6 +17,7 @@ from ..splitting import (
     choose_cut,
     list_cuts,
     mixes_samples,
+    set_up_gpu,
 )
 from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
@@ -50,6 +51,7 @@ def build_task(
         The data or the cut of the configuration cannot be used.
     """
     settings = task_settings(config, data_path, on_client=on_client)
+    set_up_gpu(settings.device, settings.precision)
     task = TASKS[config.task].build(settings, config.task_options)
     if config.smashed_clip_norm and not on_client:
         _refuse_constants(config, task)

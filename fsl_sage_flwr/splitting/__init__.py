@@ -9,7 +9,7 @@ from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import differentiable, estimated_gradients, true_gradients
 from .optimizer_state import flatten_state, restore_state
-from .precision import autocast, to_device
+from .precision import autocast, set_up_gpu, to_device
 from .private_steps import (
     ClientPrivacy,
     check_private_steps,
@@ -74,6 +74,7 @@ __all__ = [
     "restore_state",
     "seeded_normal",
     "server_step",
+    "set_up_gpu",
     "split",
     "split_pair",
     "to_device",

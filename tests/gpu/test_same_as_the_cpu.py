@@ -1,7 +1,8 @@
-"""A GPU computes what the CPU does, within float32's noise.
+"""A GPU computes what the CPU does, within float32's noise, and the same every time.
 
-``benchmarks/gpu.sh`` runs this on a machine with one. Without one the same code compares the CPU
-with itself, bit for bit, so that it is run somewhere.
+``benchmarks/gpu.sh`` runs this on a machine with one, and there the other tests of strategies as
+well. Without one the same code compares the CPU with itself, bit for bit, so that it is run
+somewhere.
 """
 
 from collections.abc import Callable
@@ -11,21 +12,30 @@ import pytest
 import torch
 from torch import Tensor
 
+from fsl_sage_flwr.splitting import set_up_gpu
 from fsl_sage_flwr.strategies import SplitStrategy
 
 from ..memory_grid import MemoryGrid
 from ..runs import cse_fsl, fed_avg, fsl_sage, heron_sfl, split_fed_v1, split_fed_v2
 from ..tasks import CLIENTS, small_app
 
-GPU = pytest.param(
-    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-)
+CPU = torch.device("cpu")
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    ),
+]
 ALGORITHMS = [fed_avg, split_fed_v1, split_fed_v2, cse_fsl, fsl_sage, heron_sfl]
 
 
-def trained(make: Callable[..., SplitStrategy], device: str) -> tuple[dict[str, Tensor], Any]:
+def trained(
+    make: Callable[..., SplitStrategy], device: torch.device, dropout: float, precision: str
+) -> tuple[dict[str, Tensor], Any]:
     """Train two rounds on a device; return both halves and the strategy."""
-    setting = {"dropout": 0.0, "device": torch.device(device)}
+    set_up_gpu(device, precision)
+    setting = {"dropout": dropout, "device": device, "precision": precision}
     strategy = make(setting)
     nodes = MemoryGrid(small_app(**setting), CLIENTS)
     result = strategy.start(nodes, strategy.initial_arrays(), num_rounds=2)
@@ -36,10 +46,10 @@ def trained(make: Callable[..., SplitStrategy], device: str) -> tuple[dict[str, 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("make", ALGORITHMS)
-@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("device", DEVICES)
 def test_two_rounds_of_every_algorithm(make: Callable[..., SplitStrategy], device: str) -> None:
-    expected, on_cpu = trained(make, "cpu")
-    found, there = trained(make, device)
+    expected, on_cpu = trained(make, CPU, 0.0, "fp32")
+    found, there = trained(make, torch.device(device), 0.0, "fp32")
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         if device == "cpu":
@@ -47,3 +57,15 @@ def test_two_rounds_of_every_algorithm(make: Callable[..., SplitStrategy], devic
         else:
             torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
     assert there.ledger.by_kind() == on_cpu.ledger.by_kind()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("make", ALGORITHMS)
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_two_runs_are_one(make: Callable[..., SplitStrategy], device: str, precision: str) -> None:
+    """With dropout, whose random numbers a GPU draws itself."""
+    first, _ = trained(make, torch.device(device), 0.2, precision)
+    second, _ = trained(make, torch.device(device), 0.2, precision)
+    for name, tensor in first.items():
+        assert torch.equal(second[name], tensor), name

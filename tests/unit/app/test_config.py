@@ -136,7 +136,7 @@ CHECKS = {
         for key in ("smashed-codec", "gradients-codec", "client-half-codec-down", "auxiliary-codec")
     },
     "client-half-codec-up": (["q5"], "valid are none, f16, q8, q4, q3, q2, sign", ["sign", "none"]),
-    "precision": (["fp16", "bfloat16"], "valid are fp32, bf16", ["fp32", "bf16"]),
+    "precision": (["fp16", "bfloat16"], "valid are fp32, tf32, bf16", ["fp32", "bf16"]),
     "results-dir": (["", " "], "name a directory", [".", "/abs"]),
     "run-name": (["a/b", "..", ".", "/abs"], "it names a folder", ["", "seed-1_b.2"]),
     "tracker": (
