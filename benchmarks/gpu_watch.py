@@ -5,54 +5,55 @@ import threading
 from collections.abc import Callable
 from statistics import mean
 
-QUERY = ("--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
+ASK = (
+    "nvidia-smi",
+    "--id=0",
+    "--query-gpu=utilization.gpu,memory.used",
+    "--format=csv,noheader,nounits",
+)
 PAUSE = 0.2
 
 
 class GpuWatch:
-    """Asks ``nvidia-smi`` five times a second.
+    """Asks ``nvidia-smi`` again and again.
 
     Parameters
     ----------
     counts : callable
         Whether what the GPU does now is to be counted.
+
+    Attributes
+    ----------
+    looks : list of int
+        How busy the GPU was in the counted time, look by look, in percent.
+    peak : int
+        Most memory in use in the counted time, in bytes, of all its processes.
     """
 
     def __init__(self, counts: Callable[[], bool]) -> None:
+        self.looks: list[int] = []
+        self.peak = 0
         self._counts = counts
-        self._busy: list[int] = []
-        self._held = 0
-        self._nvidia_smi = subprocess.Popen(
-            ["nvidia-smi", "--id=0", *QUERY, f"--loop-ms={PAUSE * 1000:.0f}"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     @property
     def busy(self) -> float:
         """Share of the counted time in which the GPU computed something, 0 to 1."""
-        return mean(self._busy) / 100
-
-    @property
-    def peak(self) -> int:
-        """Most memory in use in the counted time, in bytes, of all its processes."""
-        return self._held
+        return mean(self.looks) / 100
 
     def __enter__(self) -> "GpuWatch":
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._nvidia_smi.terminate()
-        self._nvidia_smi.wait()
+        self._stop.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        if self._nvidia_smi.stdout is None:
-            return
-        for line in self._nvidia_smi.stdout:
+        while not self._stop.wait(PAUSE):
             if self._counts():
-                busy, mebibytes = line.split(",")
-                self._busy.append(int(busy))
-                self._held = max(self._held, int(mebibytes) * 2**20)
+                said = subprocess.run(ASK, check=True, capture_output=True, text=True).stdout
+                busy, mebibytes = said.split(",")
+                self.looks.append(int(busy))
+                self.peak = max(self.peak, int(mebibytes) * 2**20)

@@ -149,7 +149,7 @@ def in_simulation(config: RunConfig, cores: int, gpu_share: float = 0.0) -> dict
         "server": history["server_seconds"].median(),
         "bytes": history[kinds].sum(axis=1).median(),
         "peak": memory.peak,
-        **({"busy": gpu.busy, "gpu peak": gpu.peak} if gpu else {}),
+        **({"busy": gpu.busy, "looks": len(gpu.looks), "gpu peak": gpu.peak} if gpu else {}),
     }
 
 
@@ -211,7 +211,7 @@ def report(precision: str, loop: dict[str, float], simulation: dict[str, Any], c
     )
     if "busy" in simulation:
         print(
-            f"    GPU busy {simulation['busy']:.0%} of the rounds' time; "
+            f"    GPU busy {simulation['busy']:.0%} of the rounds' time ({simulation['looks']} looks); "
             f"{simulation['gpu peak'] / 2**30:.1f} GiB held"
         )
     print(f"  simulation / loop: {simulation['seconds'] / loop['seconds']:.2f}", flush=True)

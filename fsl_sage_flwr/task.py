@@ -92,7 +92,7 @@ class SplitTask:
         objective without classes: heads are then as wide as the server half's output.
     train_batches : callable
         ``(client, seed) -> (inputs, labels)`` batches of one local epoch on that client,
-        on ``device``. All randomness (order, augmentation) must come from ``seed``.
+        on any device. All randomness (order, augmentation) must come from ``seed``.
     validation_batches : callable, optional
         ``client -> (inputs, labels)`` batches of that client's validation part, for
         federated evaluation.
@@ -240,6 +240,13 @@ class SplitTask:
     def to_device(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Move smashed data to where this side computes."""
         return tuple(to_device(tensor, self.device, self.precision) for tensor in tensors)
+
+    def on_device(self, batch: Batch) -> Batch:
+        """Move a batch to where this side computes."""
+        inputs, labels = batch
+        if isinstance(inputs, Tensor):
+            return inputs.to(self.device), labels.to(self.device)
+        return tuple(tensor.to(self.device) for tensor in inputs), labels.to(self.device)
 
     def smashed_example(self) -> tuple[Tensor, ...]:
         """Return smashed data of ``example`` on the CPU, without moving any buffer."""

@@ -60,7 +60,7 @@ def _validation_batches(task: SplitTask, context: Context) -> Iterable[Batch]:
     batches = list(task.validation_batches(client))
     if not batches:
         raise MissingPayloadError(f"client {client.partition_id} has no validation examples")
-    return batches
+    return map(task.on_device, batches)
 
 
 HANDLERS = {EVALUATE_SPLIT: evaluate_split, EVALUATE_FULL_MODEL: evaluate_full_model}

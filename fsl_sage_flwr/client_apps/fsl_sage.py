@@ -39,7 +39,7 @@ def probe(message: Message, context: Context, task: SplitTask) -> Message:
     load_weights(half, request.weights, "client half", task)
     ClientState(context).save(CLIENT_HALF, dict(request.weights), version=request.round)
     seed_round(task, client, request.round)
-    inputs, labels = next(iter(epoch_batches(task, client, request.round, 0)))
+    inputs, labels = task.on_device(next(iter(epoch_batches(task, client, request.round, 0))))
     with torch.no_grad():
         smashed = client_forward(half, inputs, task.autocast)
     reply = SmashedReply(smashed=SmashedBatches.join([(smashed, labels)]))

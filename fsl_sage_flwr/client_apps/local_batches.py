@@ -17,7 +17,10 @@ def epoch_batches(
 def batches_between(
     task: SplitTask, client: ClientIdentity, round_: int, start: int, stop: int
 ) -> tuple[list[Batch], int]:
-    """Return batches ``start`` to ``stop`` of a round, epoch after epoch, and their number."""
+    """Return batches ``start`` to ``stop`` of a round, epoch after epoch, and their number.
+
+    They are on the task's device.
+    """
     found: list[Batch] = []
     passed = 0
     for epoch in range(task.local_epochs):
@@ -26,7 +29,7 @@ def batches_between(
             batches = list(batches)
         found += batches[max(0, start - passed) : max(0, stop - passed)]
         passed += len(batches)
-    return found, passed
+    return [task.on_device(batch) for batch in found], passed
 
 
 def seed_round(task: SplitTask, client: ClientIdentity, round_: int) -> None:

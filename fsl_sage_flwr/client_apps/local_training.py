@@ -96,7 +96,8 @@ class LocalRound(Generic[TrainRequestT]):
         for epoch in range(task.local_epochs):
             batches = epoch_batches(task, self.client, round_, epoch)
             count = len(batches) if isinstance(batches, Sized) else None
-            for k, (inputs, labels) in enumerate(batches):
+            for k, batch in enumerate(batches):
+                inputs, labels = task.on_device(batch)
                 self._batch += 1
                 if self._batch == 0:
                     self._check_labels(labels)

@@ -31,12 +31,13 @@ def evaluate_halves(
     client_half : ArrayRecord
         As Flower's ``evaluate_fn`` is given it.
     batches : callable
-        Returns the test batches, on ``task.device``.
+        Returns the test batches, on any device.
     """
     halves = task.model.client, task.model.server
     task.load_weights(task.model.client, client_half.to_torch_state_dict())
     with all_threads():
-        return evaluate(halves, batches(), task.objective, task.autocast)
+        moved = map(task.on_device, batches())
+        return evaluate(halves, moved, task.objective, task.autocast)
 
 
 def evaluate_server_half(
