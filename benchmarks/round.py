@@ -211,8 +211,8 @@ def report(precision: str, loop: dict[str, float], simulation: dict[str, Any], c
     )
     if "busy" in simulation:
         print(
-            f"    GPU busy {simulation['busy']:.0%} of the rounds' time ({simulation['looks']} looks); "
-            f"{simulation['gpu peak'] / 2**30:.1f} GiB held"
+            f"    GPU busy {simulation['busy']:.0%} of the rounds' time "
+            f"({simulation['looks']} looks); {simulation['gpu peak'] / 2**30:.1f} GiB held"
         )
     print(f"  simulation / loop: {simulation['seconds'] / loop['seconds']:.2f}", flush=True)
 
