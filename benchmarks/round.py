@@ -129,10 +129,11 @@ def in_simulation(config: RunConfig, cores: int, gpu_share: float = 0.0) -> dict
         clients=CLIENTS, cpus_per_client=1, cpus=cores, gpus_per_client=gpu_share
     )
     config = replace(config, run_name=f"{config.precision}-{gpu_share:g}")
-    written = Path(config.results_dir) / config.run_name / "history.csv"
+    results = Path(config.results_dir)
 
     def counts() -> bool:
-        rounds = len(written.read_text().splitlines()) - 1 if written.exists() else 0
+        written = next(results.rglob(f"{config.run_name}/history.csv"), None)
+        rounds = len(written.read_text().splitlines()) - 1 if written else 0
         return 2 <= rounds < config.num_server_rounds
 
     gpu = GpuWatch(counts) if gpu_share else None
