@@ -4,7 +4,8 @@
 #     pip install -e ".[dev]" && benchmarks/gpu.sh CIFAR10_DIRECTORY [OUT_DIRECTORY [PART ...]]
 #
 # Each part writes a file of its own to OUT_DIRECTORY, and a part whose file is there is skipped,
-# so that it can be run again. Without a PART all are run, in the order below.
+# so that it can be run again. Without a PART all are run, in the order below. Some were tried on
+# an H100 (benchmarks/README.md); nobody has run the whole of it.
 set -euo pipefail
 data="$(realpath "${1:?give a directory with CIFAR-10 (images and labels in parquet files)}")"
 out="$(realpath -m "${2:-gpu-figures}")"

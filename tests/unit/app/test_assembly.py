@@ -1,11 +1,13 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from fsl_sage_flwr.app.assembly import build_task
+from fsl_sage_flwr.app.assembly import build_task, task_settings
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.models import CATALOGUE, ModelEntry
-from fsl_sage_flwr.splitting import AuxiliaryHead
+from fsl_sage_flwr.splitting import AuxiliaryHead, flatten_state, restore_state
 
 
 class Head(nn.Linear):
@@ -67,3 +69,27 @@ def test_an_own_head_is_initialised_from_the_runs_seed_and_the_purpose(build):
     assert not torch.equal(one.weight, other.weight)
     assert not torch.equal(one.weight, later.weight)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def trained_by(optimizer, weights, steps):
+    for step in range(steps):
+        weights.grad = torch.full_like(weights, 0.1 * (step + 1))
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("on_a_gpu", [False, True])
+def test_adam_is_fused_on_a_gpu_and_goes_on_from_its_state(monkeypatch, name, on_a_gpu):
+    monkeypatch.setattr(nn.Parameter, "is_cuda", on_a_gpu)
+    settings = task_settings(RunConfig.unchecked({"optimizer": name, "device": "cpu"}))
+    weights = nn.Parameter(torch.ones(3))
+    optimizer = settings.client_optimizer(iter([weights]))
+    assert optimizer.param_groups[0]["fused"] is (True if on_a_gpu else None)
+    trained_by(optimizer, weights, 2)
+    again = nn.Parameter(weights.detach().clone())
+    other = settings.client_optimizer([again])
+    restore_state(other, copy.deepcopy(flatten_state(optimizer)))
+    assert other.param_groups[0]["fused"] is optimizer.param_groups[0]["fused"]
+    trained_by(optimizer, weights, 1)
+    trained_by(other, again, 1)
+    assert torch.equal(weights, again)
