@@ -65,11 +65,10 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
     kind = {"auto": own_head, "blocks": "auto", "linear": "linear"}[heads.auxiliary]
 
     def auxiliary() -> nn.Module:
-        moved = tuple(t.to(settings.device) for t in smashed)
         if not isinstance(kind, str):
-            return kind(moved, train.num_classes)
+            return kind(smashed, train.num_classes)
         return build_auxiliary(
-            model.server, moved, train.num_classes, kind, heads.auxiliary_max_share
+            model.server, smashed, train.num_classes, kind, heads.auxiliary_max_share
         )
 
     parts = NodeImages if settings.data_path is not None else FederatedImages

@@ -324,9 +324,8 @@ class SplitTask:
     @cached_property
     def _default_head(self) -> AuxiliaryHead:
         """What default heads are made from: tracing the server half takes most of the time."""
-        smashed = self._smashed_on_device()
-        head = build_auxiliary(self.model.server, smashed, self._output_width())
-        self._check_default_head(head, smashed)
+        head = build_auxiliary(self.model.server, self.smashed_example(), self._output_width())
+        self._check_default_head(head, self._smashed_on_device())
         return head
 
     def _check_default_head(self, head: nn.Module, smashed: tuple[Tensor, ...]) -> None:

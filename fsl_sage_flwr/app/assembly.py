@@ -223,7 +223,8 @@ def _optimizer(
         kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
         parameters = list(parameters)
         # One kernel instead of a dozen: a GPU waits for launches more than for arithmetic here.
-        fused = all(parameter.is_cuda for parameter in parameters) or None
+        # It takes one layout only, and state comes back from messages and files without any.
+        fused = all(p.is_cuda and p.is_contiguous() for p in parameters) or None
         return kind(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
     return make

@@ -117,7 +117,7 @@ def _check_parts(saved: Any) -> None:
 
 def _refuse_earlier_version(file: Path) -> None:
     try:
-        saved = torch.load(file, weights_only=True, mmap=True)
+        saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         earlier = saved.get("format", 1) != FORMAT and {"config", "history"} <= set(saved)
     except UNREADABLE:
         return

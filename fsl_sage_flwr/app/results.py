@@ -73,7 +73,7 @@ def tensors_of(checkpoint: Path) -> Path:
 def names_in(checkpoint: Path) -> set[str]:
     """Return the names of the files that a checkpoint names; one that is not whole has none."""
     try:
-        content = torch.load(checkpoint, weights_only=True, mmap=True)
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         found = files_in(with_files(content, tensors_of(checkpoint)))
     except UNREADABLE:
         return set()

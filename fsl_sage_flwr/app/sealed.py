@@ -68,4 +68,4 @@ def load_sealed(path: Path) -> Any:
         It is not the file that was written.
     """
     check_seal(path)
-    return torch.load(path, weights_only=True, mmap=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

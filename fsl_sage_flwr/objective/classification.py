@@ -55,7 +55,17 @@ def classification(
 
 def cross_entropy(output: Any, labels: Tensor) -> Tensor:
     """Return the mean cross-entropy of scores and classes."""
-    return F.cross_entropy(logits_of(output), labels)
+    return F.cross_entropy(*in_rows(logits_of(output), labels))
+
+
+def in_rows(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Give each position of a label map or a sequence a row of its own, on a GPU.
+
+    There the sum over maps is of any order; that over rows repeats itself.
+    """
+    if not scores.is_cuda or scores.dim() == 2:
+        return scores, labels
+    return scores.movedim(1, -1).flatten(0, -2), labels.flatten()
 
 
 def problem_with_classes(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .classification import problem_with_classes
+from .classification import in_rows, problem_with_classes
 from .objective import Objective, Score, logits_of
 
 
@@ -43,7 +43,7 @@ def segmentation(
         scores = logits_of(output)
         if not counted(labels):
             return scores.sum() * 0.0  # and can be differentiated
-        return F.cross_entropy(scores, labels.long(), ignore_index=ignored)
+        return F.cross_entropy(*in_rows(scores, labels.long()), ignore_index=ignored)
 
     def counted(labels: Tensor) -> int:
         return int((labels != ignored).sum())

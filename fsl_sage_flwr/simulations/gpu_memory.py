@@ -20,6 +20,7 @@ from ..app.config import RunConfig
 from ..client_apps import build_client_app, label_secret_mod
 from ..client_apps.task_cache import forget_tasks
 from ..splitting import as_tensors
+from ..strategies.server_half import MOST_AT_WORK
 from ..task import Batch, SplitTask
 from ..task_registry import TASKS
 from .rehearsal import rehearse
@@ -95,11 +96,19 @@ def measure(config: RunConfig, clients: int) -> GpuMemory:
     outside = max(0, free[gpu] - torch.cuda.mem_get_info(gpu)[0])
     one = _peaks(config, 1, clients, gpu)
     two = _peaks(config, min(2, clients), clients, gpu) if clients > 1 else one
-    server = one.rest + (clients - 1) * max(0, two.rest - one.rest)
+    server = server_memory(one, two, clients)
     # torch reserves more than it allocates, because it splits blocks and keeps them.
     held = torch.cuda.max_memory_reserved(gpu) / max(1, max(one.rest, two.rest, one.client))
     slack = min(2.0, max(1.0, held))
     return GpuMemory(int(one.client * slack) + outside, int(server * slack) + outside, free)
+
+
+def server_memory(one: Peaks, two: Peaks, clients: int) -> int:
+    """Return what the server holds with so many clients, from peaks with one and with two.
+
+    What it keeps of each is on the GPU while that client is at work there, else in a file.
+    """
+    return one.rest + (min(clients, MOST_AT_WORK) - 1) * max(0, two.rest - one.rest)
 
 
 def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:

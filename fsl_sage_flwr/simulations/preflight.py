@@ -29,6 +29,7 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     ConfigError
         One line says what is wrong and the fix.
     """
+    _check_device(config, federation)
     _check_machine(config, federation)
     _check_results(config)
     try:
@@ -63,6 +64,14 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
         raise ConfigError(
             f"min-train-nodes = {config.min_train_nodes}: there are {federation.clients} clients; "
             "give at most as many, or more --clients"
+        )
+
+
+def _check_device(config: RunConfig, federation: Federation) -> None:
+    if ":" in config.device and config.device != "cuda:0" and federation.gpus_per_client:
+        raise ConfigError(
+            f"device = {config.device!r}: a client with a share of a GPU sees that one only, as "
+            "cuda:0; use auto, and choose GPUs with CUDA_VISIBLE_DEVICES"
         )
 
 

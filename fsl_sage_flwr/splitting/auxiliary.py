@@ -80,7 +80,8 @@ def build_auxiliary(
     server_half : nn.Module
         The server half; it is not changed, and the head shares no tensors with it.
     smashed : tuple of Tensor
-        Example smashed data, ``(B, C, H, W)``, ``(B, T, D)`` or ``(B, D)``.
+        Example smashed data, ``(B, C, H, W)``, ``(B, T, D)`` or ``(B, D)``. The blocks are
+        initialised on their device: on the CPU their values are the same whatever computes.
     num_classes : int
         Number of classes.
     kind : {"auto", "linear"}
@@ -95,7 +96,7 @@ def build_auxiliary(
     """
     body = _first_blocks(server_half, max_share) if kind == "auto" else None
     if body is not None:
-        body = twice_differentiable(copy.deepcopy(body))
+        body = twice_differentiable(copy.deepcopy(body)).to(smashed[0].device)
         _initialise(body)
     with torch.no_grad():
         # In eval mode the pass leaves the body's buffers as they are.

@@ -34,9 +34,10 @@ def to_device(value: Value, device: torch.device, precision: str) -> Value:
 def set_up_gpu(device: torch.device, precision: str) -> None:
     """Let this process's GPU compute the same every time, and in float32 unless told otherwise.
 
-    PyTorch's own defaults for a GPU are faster and do neither: convolutions round their
-    operands to TF32, and some gradients are summed in any order. An operation that has no
-    repeatable form warns. A CPU needs nothing of this.
+    PyTorch's own defaults for a GPU do neither: convolutions round their operands to TF32,
+    and some gradients are summed in any order. An operation that has no repeatable form warns.
+    Attention takes PyTorch's plain form, which needs more memory: where operations only warn,
+    its fused forms do not repeat themselves. A CPU needs nothing of this.
 
     Parameters
     ----------
@@ -55,5 +56,8 @@ def set_up_gpu(device: torch.device, precision: str) -> None:
     # cuBLAS reads it when it is first used, and repeats itself only with a fixed workspace.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
     # It is there to find bugs, and has its price.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

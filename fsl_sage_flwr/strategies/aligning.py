@@ -52,7 +52,7 @@ def align_heads(
     are fitted one after the other.
     """
     first = job_of(groups[0])
-    random = _draws_random_numbers(task, first)
+    random = task.device.type != "cpu" or _draws_random_numbers(task, first)
 
     def run(group: int) -> tuple[AlignmentJob, AlignmentQuality]:
         job = first if group == first.group else job_of(group)
@@ -110,7 +110,7 @@ def _true(server_half: nn.Module, samples: AlignmentSet, task: SplitTask) -> tup
 
 
 def _draws_random_numbers(task: SplitTask, job: AlignmentJob) -> bool:
-    """Tell whether a pass through the halves moves torch's global generator."""
+    """Tell whether a pass through the halves moves torch's global generator, the CPU's."""
     rows = task.to_device(tuple(tensor[:2] for tensor in job.samples.tensors))
     before = torch.get_rng_state()
     with torch.no_grad():

@@ -20,6 +20,7 @@ from fsl_sage_flwr.objective import (
     regression,
     segmentation,
 )
+from fsl_sage_flwr.objective.classification import cross_entropy, in_rows
 from fsl_sage_flwr.splitting import SplitError, evaluate, list_cuts, split
 from fsl_sage_flwr.splitting.precision import autocast
 from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1
@@ -272,3 +273,18 @@ def test_a_clients_labels_are_checked_where_they_are(make: type) -> None:
     train(strategy, nodes, 1)
     said = strategy.last_round.failures[1]
     assert "train_batches of client 1: labels must be one vector of whole numbers" in said
+
+
+def test_rows_of_a_label_map_have_its_loss(monkeypatch):
+    scores, labels = torch.randn(2, 4, 3, 5, requires_grad=True), torch.randint(4, (2, 3, 5))
+    assert in_rows(scores, labels) == (scores, labels)
+    expected = torch.nn.functional.cross_entropy(scores, labels)
+    (its,) = torch.autograd.grad(expected, scores)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    assert in_rows(scores, labels)[0].shape == (30, 4)
+    found = cross_entropy(scores, labels)
+    (gradient,) = torch.autograd.grad(found, scores)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, its)
+    few = torch.randn(6, 4), torch.randint(4, (6,))
+    assert in_rows(*few) == few

@@ -56,6 +56,18 @@ def test_no_file_of_the_package_reads_pickles_or_runs_text() -> None:
     assert {path: what for path, what in found.items() if what} == {}
 
 
+def test_files_are_read_where_there_is_no_gpu() -> None:
+    """A file has the device of its tensors in it, and without one they cannot be read."""
+    calls = [
+        ast.unparse(node)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("torch.load")
+    ]
+    assert calls
+    assert [call for call in calls if "map_location='cpu'" not in call] == []
+
+
 @pytest.mark.parametrize(
     ("source", "seen"),
     [

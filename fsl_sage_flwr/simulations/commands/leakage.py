@@ -64,7 +64,7 @@ def _chosen(
                 f"{file.name}; settings are given as key=value"
             )
     config = RunConfig.from_run_config({**json.loads(settings.read_text()), **read_words(words)})
-    trained = Trained(*(torch.load(half, weights_only=True) for half in halves))
+    trained = Trained(*(torch.load(half, map_location="cpu", weights_only=True) for half in halves))
     return config, trained, f"halves of {run.resolve().name}"
 
 

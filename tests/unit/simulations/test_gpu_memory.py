@@ -11,7 +11,7 @@ from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.registry import ALGORITHMS
-from fsl_sage_flwr.simulations.gpu_memory import evaluation_batch
+from fsl_sage_flwr.simulations.gpu_memory import Peaks, evaluation_batch, server_memory
 from fsl_sage_flwr.simulations.gpu_share import automatic_share
 from fsl_sage_flwr.simulations.rehearsal import rehearse
 
@@ -45,6 +45,12 @@ def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digi
     inputs, labels = evaluation_batch(task, 500)
     assert len(inputs) == len(labels) == 500
     assert strategy.evaluate(strategy.initial_arrays(), lambda: [(inputs, labels)]).loss > 0
+
+
+@pytest.mark.parametrize(("clients", "expected"), [(1, 100), (2, 107), (16, 205), (100, 205)])
+def test_the_server_holds_a_few_clients_at_a_time(clients, expected):
+    one, two = Peaks(0, rest=100), Peaks(0, rest=107)
+    assert server_memory(one, two, clients) == expected
 
 
 @needs_gpu

@@ -74,6 +74,18 @@ def test_a_run_that_cannot_work_is_refused(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(("device", "share"), [("cuda:1", 0.0), ("cuda:0", 0.5), ("cuda", 0.5)])
+def test_a_client_with_a_share_of_a_gpu_sees_only_that_one(
+    device: str, share: float, tmp_path: Path
+) -> None:
+    given = {"results-dir": str(tmp_path / "results"), "run-name": "one"}
+    federation = Federation(gpus_per_client=share)
+    refuse_what_cannot_work(RunConfig.unchecked({**given, "device": device}), federation)
+    other = RunConfig.unchecked({**given, "device": "cuda:1"})
+    with pytest.raises(ConfigError, match="'cuda:1': a client with a share of a GPU sees that"):
+        refuse_what_cannot_work(other, Federation(gpus_per_client=0.5))
+
+
 def test_a_run_that_can_work_is_not(tmp_path: Path) -> None:
     refuse_what_cannot_work(config(tmp_path, cut="classifier"), Federation())
     assert not (tmp_path / "results").exists()

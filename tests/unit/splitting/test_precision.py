@@ -57,6 +57,9 @@ def flags():
         torch.backends.cudnn.allow_tf32,
         torch.get_float32_matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cuda.flash_sdp_enabled(),
+        torch.backends.cuda.mem_efficient_sdp_enabled(),
+        torch.backends.cuda.cudnn_sdp_enabled(),
     )
 
 
@@ -69,6 +72,9 @@ def own_flags(monkeypatch):
     torch.backends.cudnn.allow_tf32 = before[0]
     torch.set_float32_matmul_precision(before[1])
     torch.use_deterministic_algorithms(before[2])
+    torch.backends.cuda.enable_flash_sdp(before[3])
+    torch.backends.cuda.enable_mem_efficient_sdp(before[4])
+    torch.backends.cuda.enable_cudnn_sdp(before[5])
     torch.utils.deterministic.fill_uninitialized_memory = True
 
 
@@ -78,7 +84,7 @@ def own_flags(monkeypatch):
 )
 def test_a_gpu_repeats_itself_and_rounds_only_when_told(own_flags, precision, expected):
     set_up_gpu(torch.device("cuda:0"), precision)
-    assert flags() == (*expected, True)
+    assert flags() == (*expected, True, False, False, False)
     assert not torch.utils.deterministic.fill_uninitialized_memory
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == "chosen by the user"
 
