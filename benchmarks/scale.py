@@ -1,7 +1,8 @@
 """Measure what many virtual clients cost: time, memory and disk.
 
     python -m benchmarks.scale [--clients 10 100 1000] [--model simple_conv] [--algorithms …]
-        [--fraction 0.1] [--images 50] [--rounds 3] [--forget-optimizers] [--out FILE]
+        [--fraction 0.1] [--images 50] [--rounds 3] [--forget-optimizers]
+        [--server-optimizer sgd] [--out FILE]
 
 Random images of 32×32, as many for each client (with 10,000 clients 5 each: more would not be
 another experiment). Every setting is a run of its own; the first round, in which everything
@@ -89,6 +90,7 @@ def main() -> None:
         action="store_true",
         help="keep-optimizer-state=false: a thousand clients' may be more than a disk holds",
     )
+    parser.add_argument("--server-optimizer", default="adam", help="sgd has no state to keep")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     for clients in given.clients:
@@ -107,6 +109,7 @@ def main() -> None:
                         "batch-size": min(50, images),
                         "perturbations": 1,
                         "keep-optimizer-state": not given.forget_optimizers,
+                        "server-optimizer": given.server_optimizer,
                         "results-dir": str(Path(name) / "results"),
                     }
                 )
