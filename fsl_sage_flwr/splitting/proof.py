@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import SplitError, UnfaithfulError
+from .random_state import RandomState, random_state
 from .split_model import SplitModel
 from .structures import leaves_of
 
@@ -23,7 +24,7 @@ def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ..
     modes = {module: module.training for module in model.modules()}
     gradients = [parameter.grad for parameter in model.parameters()]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = torch.get_rng_state()
+    state = random_state(example[0].device)
     try:
         for training in (False, True):
             model.train(training)
@@ -39,7 +40,7 @@ def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ..
                 )
     finally:
         model.load_state_dict(before)
-        torch.set_rng_state(state)
+        state.restore()
         halves.client.train(modes[model])
         halves.server.train(modes[model])
         for module, training in modes.items():
@@ -61,13 +62,13 @@ def _run(
     function: nn.Module | SplitModel,
     example: tuple[Tensor, ...],
     before: dict[str, Tensor],
-    rng: Tensor,
+    rng: RandomState,
 ) -> list[Tensor | None]:
     """Return the outputs of one pass and the gradient of every parameter."""
     model.load_state_dict(before)
     for parameter in model.parameters():
         parameter.grad = None  # not zeroed in place: the caller's gradients are restored later
-    torch.set_rng_state(rng)
+    rng.restore()
     outputs = leaves_of(function(*example), Tensor)
     loss = sum((out.float().pow(2).mean() for out in outputs), torch.zeros(()))
     torch.autograd.backward(loss)

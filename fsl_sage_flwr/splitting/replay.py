@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .copying import copied
 from .errors import SplitError
+from .random_state import RandomState, random_state
 from .structures import leaves_of, map_leaves
 from .submodules import ancestors_of, holds_tensors, outermost
 
@@ -59,7 +60,7 @@ class _Delivery(threading.local):
 
     smashed: tuple[Tensor, ...] | None = None
     crossing: _Crossing | None = None
-    random_state: tuple[Tensor, Tensor | None] | None = None
+    random_state: RandomState | None = None
 
 
 _delivery = _Delivery()
@@ -116,7 +117,7 @@ def _server_forward(self: Any, *smashed: Tensor) -> Any:
     batch, device = len(smashed[0]), smashed[0].device
     before = dict(vars(_delivery))
     _delivery.smashed, _delivery.crossing = smashed, self.crossing
-    _delivery.random_state = _random_state(device)
+    _delivery.random_state = random_state(device)
     try:
         output = self.whole.forward(self, *(i.zeros(batch, device) for i in self.crossing.inputs))
         if _delivery.smashed is not None:
@@ -138,18 +139,10 @@ def _deliver(module: nn.Module, args: Any, kwargs: Any) -> Any:
     delivered = map_leaves(
         (args, kwargs), Tensor, lambda own: next(arrived).clone() if next(shapes).batched else own
     )
-    arrived_on, _delivery.smashed = _delivery.smashed[0].device, None
+    _delivery.smashed = None
     if _delivery.random_state is not None:  # the client has already drawn the replay's numbers
-        on_cpu, on_gpu = _delivery.random_state
-        torch.set_rng_state(on_cpu)
-        if on_gpu is not None:
-            torch.cuda.set_rng_state(on_gpu, arrived_on)
+        _delivery.random_state.restore()
     return delivered
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.get_rng_state(), on_gpu
 
 
 class _Stop(nn.Module):
@@ -241,7 +234,7 @@ def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
     for name, module in watched.named_modules():
         module.register_forward_pre_hook(before(name), with_kwargs=True)
         module.register_forward_hook(after(name))
-    state = torch.get_rng_state()
+    state = random_state(example[0].device)
     with torch.no_grad():
         for training in (True, False):
             for inputs in (larger, example):
@@ -249,7 +242,7 @@ def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
                 watched.train(training)(*inputs)
                 if not reached:
                     raise SplitError(f"cut {at!r} is never called in forward")
-    torch.set_rng_state(state)
+    state.restore()
     held = {name for name, module in watched.named_modules() if holds_tensors(module)}
     both = sorted(front.keys() & set(behind) & held)
     if both:
@@ -306,7 +299,7 @@ def _gradients_at_cut(
     floating = [p for p in parameters.values() if p.is_floating_point()]
     frozen = [p for p in floating if not p.requires_grad]
     found: Iterator[Tensor | None] = iter(())
-    state = torch.get_rng_state()
+    state = random_state(example[0].device)
     try:
         for parameter in frozen:
             parameter.requires_grad_()
@@ -318,7 +311,7 @@ def _gradients_at_cut(
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
-        torch.set_rng_state(state)
+        state.restore()
     return [next(found, None) if p.is_floating_point() else None for p in parameters.values()]
 
 
