@@ -1,8 +1,8 @@
 """Measure what many virtual clients cost: time, memory and disk.
 
-    python -m benchmarks.scale [--clients 10 100 1000] [--model simple_conv] [--algorithms …]
+    python -m benchmarks.scale [key=value …] [--clients 10 100 1000] [--model simple_conv] [--algorithms …]
         [--fraction 0.1] [--images 50] [--rounds 3] [--forget-optimizers]
-        [--server-optimizer sgd] [--out FILE]
+        [--out FILE]
 
 Random images of 32×32, as many for each client (with 10,000 clients 5 each: more would not be
 another experiment). Every setting is a run of its own; the first round, in which everything
@@ -26,6 +26,7 @@ from fsl_sage_flwr.app.results import RunDirectory, names_in
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.run import simulate
+from fsl_sage_flwr.simulations.settings import read_words
 
 from .long_run import MIB, on_disk, resident
 from .round import random_images
@@ -90,7 +91,7 @@ def main() -> None:
         action="store_true",
         help="keep-optimizer-state=false: a thousand clients' may be more than a disk holds",
     )
-    parser.add_argument("--server-optimizer", default="adam", help="sgd has no state to keep")
+    parser.add_argument("settings", nargs="*", help="key=value of the run configuration")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     for clients in given.clients:
@@ -109,7 +110,7 @@ def main() -> None:
                         "batch-size": min(50, images),
                         "perturbations": 1,
                         "keep-optimizer-state": not given.forget_optimizers,
-                        "server-optimizer": given.server_optimizer,
+                        **read_words(given.settings),
                         "results-dir": str(Path(name) / "results"),
                     }
                 )
