@@ -1,7 +1,7 @@
 """Measure what many virtual clients cost: time, memory and disk.
 
-    python -m benchmarks.scale [key=value …] [--clients 10 100 1000] [--model simple_conv] [--algorithms …]
-        [--fraction 0.1] [--images 50] [--rounds 3] [--forget-optimizers]
+    python -m benchmarks.scale [key=value …] [--clients 10 100 1000] [--model simple_conv]
+        [--algorithms …] [--fraction 0.1] [--images 50] [--rounds 3] [--forget-optimizers]
         [--out FILE]
 
 Random images of 32×32, as many for each client (with 10,000 clients 5 each: more would not be
