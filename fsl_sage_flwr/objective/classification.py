@@ -63,7 +63,7 @@ def in_rows(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     There the sum over maps is of any order; that over rows repeats itself.
     """
-    if not scores.is_cuda or scores.dim() == 2:
+    if not scores.is_cuda or scores.dim() < 3:
         return scores, labels
     return scores.movedim(1, -1).flatten(0, -2), labels.flatten()
 
