@@ -1,9 +1,11 @@
 """Watch how busy the first GPU is, and what it holds."""
 
+import math
 import subprocess
-import threading
 from collections.abc import Callable
 from statistics import mean
+
+from .watch import Watch
 
 ASK = (
     "nvidia-smi",
@@ -14,7 +16,7 @@ ASK = (
 PAUSE = 0.2
 
 
-class GpuWatch:
+class GpuWatch(Watch):
     """Asks ``nvidia-smi`` again and again.
 
     Parameters
@@ -31,24 +33,18 @@ class GpuWatch:
     """
 
     def __init__(self, counts: Callable[[], bool]) -> None:
+        super().__init__()
         self.looks: list[int] = []
         self.peak = 0
         self._counts = counts
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     @property
     def busy(self) -> float:
-        """Share of the counted time in which the GPU computed something, 0 to 1."""
-        return mean(self.looks) / 100
+        """Share of the counted time in which the GPU computed something, 0 to 1.
 
-    def __enter__(self) -> "GpuWatch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        NaN if there was none: what else was measured is not lost for that.
+        """
+        return mean(self.looks) / 100 if self.looks else math.nan
 
     def _watch(self) -> None:
         while not self._stop.wait(PAUSE):

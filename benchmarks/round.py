@@ -175,9 +175,10 @@ def main() -> None:
         for precision in options.precision:
             config = settings(dataset, precision, options.rounds, Path(name) / "results")
             loop = run_loop(config, cores)
+            report_loop(precision, loop, cores)
             for share in options.gpus_per_client:
                 simulation = in_simulation(config, cores, share)
-                report(f"{precision}, {share:g} GPUs a client", loop, simulation, cores)
+                report(share, loop, simulation, cores)
 
 
 def run_loop(config: RunConfig, threads: int) -> dict[str, float]:
@@ -191,18 +192,26 @@ def run_loop(config: RunConfig, threads: int) -> dict[str, float]:
     return figures
 
 
-def report(precision: str, loop: dict[str, float], simulation: dict[str, Any], cores: int) -> None:
-    """Print the figures of both, and the ratio of their times."""
+def report_loop(precision: str, loop: dict[str, float], cores: int) -> None:
+    """Print the plain loop's figures, before the simulation can take too long."""
     print(f"\n{precision}")
     print(
         f"  plain loop, {cores} threads: {loop['seconds']:.1f} s wall, {loop['cpu']:.1f} CPU-s "
         f"(data {loop['data']:.1f}, clients {loop['client']:.1f}, server {loop['server']:.1f}); "
-        f"peak {loop['peak'] / 2**30:.2f} GiB"
+        f"peak {loop['peak'] / 2**30:.2f} GiB",
+        flush=True,
     )
+
+
+def report(
+    gpu_share: float, loop: dict[str, float], simulation: dict[str, Any], cores: int
+) -> None:
+    """Print the simulation's figures, and the ratio of its time to the loop's."""
     wall, steps, client = simulation["seconds"], simulation["steps"], simulation["client"]
     print(
-        f"  simulation, {cores} cores: {wall:.1f} s wall; {simulation['bytes'] / 2**20:.1f} MiB "
-        f"a round; peak {simulation['peak'] / 2**30:.2f} GiB in all its processes"
+        f"  simulation, {cores} cores, {gpu_share:g} GPUs a client: {wall:.1f} s wall; "
+        f"{simulation['bytes'] / 2**20:.1f} MiB a round; "
+        f"peak {simulation['peak'] / 2**30:.2f} GiB in all its processes"
     )
     share = (steps + simulation["server"]) / (cores * wall)
     print(

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Self
 
 import psutil
 
@@ -22,7 +23,26 @@ def all_memory(processes: list[psutil.Process]) -> int:
     return total
 
 
-class ProcessWatch:
+class Watch:
+    """Does ``_watch`` in a thread of its own between ``with`` and its end."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        raise NotImplementedError
+
+
+class ProcessWatch(Watch):
     """Measures this process's descendants repeatedly, and keeps the highest figure.
 
     Parameters
@@ -32,18 +52,9 @@ class ProcessWatch:
     """
 
     def __init__(self, look: Callable[[list[psutil.Process]], int]) -> None:
+        super().__init__()
         self.peak = 0
         self._look = look
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "ProcessWatch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _watch(self) -> None:
         me, took = psutil.Process(), 0.0

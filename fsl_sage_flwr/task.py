@@ -23,6 +23,7 @@ from .splitting import (
     copied,
     to_device,
 )
+from .splitting.structures import map_leaves
 
 CPU = torch.device("cpu")
 
@@ -243,10 +244,8 @@ class SplitTask:
 
     def on_device(self, batch: Batch) -> Batch:
         """Move a batch to where this side computes."""
-        inputs, labels = batch
-        if isinstance(inputs, Tensor):
-            return inputs.to(self.device), labels.to(self.device)
-        return tuple(tensor.to(self.device) for tensor in inputs), labels.to(self.device)
+        moved: Batch = map_leaves(batch, Tensor, lambda tensor: tensor.to(self.device))
+        return moved
 
     def smashed_example(self) -> tuple[Tensor, ...]:
         """Return smashed data of ``example`` on the CPU, without moving any buffer."""
@@ -324,8 +323,9 @@ class SplitTask:
     @cached_property
     def _default_head(self) -> AuxiliaryHead:
         """What default heads are made from: tracing the server half takes most of the time."""
-        head = build_auxiliary(self.model.server, self.smashed_example(), self._output_width())
-        self._check_default_head(head, self._smashed_on_device())
+        smashed = self.smashed_example()
+        head = build_auxiliary(self.model.server, smashed, self._output_width())
+        self._check_default_head(head, tuple(tensor.to(self.device) for tensor in smashed))
         return head
 
     def _check_default_head(self, head: nn.Module, smashed: tuple[Tensor, ...]) -> None:
