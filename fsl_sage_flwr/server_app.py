@@ -14,11 +14,13 @@ from .app.assembly import (
     finish_of,
 )
 from .app.claim import claim_for_training
-from .app.config import RunConfig
+from .app.config import ConfigError, RunConfig
 from .app.going_on import checkpoint_for
 from .app.recorder import Recorder
 from .app.results import RunDirectory
 from .extensions import load_extensions
+from .messages import in_simulation
+from .strategies import VirtualClients
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -38,6 +40,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _train(grid: Grid, config: RunConfig, path: Path) -> None:
     with RunDirectory(path).reporting_failure(say=True):
+        grid = _with_a_node_for_each_client(grid, config)
         task = build_task(config)
         recorder = Recorder(
             build_strategy(config, task),
@@ -53,3 +56,15 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
         )
         saved = checkpoint_for(config, Path(config.resume)) if config.resume else None
     recorder.train_held(grid, config.num_server_rounds, saved, timeout=config.round_timeout)
+
+
+def _with_a_node_for_each_client(grid: Grid, config: RunConfig) -> Grid:
+    clients = config.virtual_clients
+    if not clients:
+        return grid
+    if not in_simulation():
+        raise ConfigError(
+            f"virtual-clients = {clients}: only a simulation's nodes run several clients; leave "
+            "it out, and start a SuperNode for each client"
+        )
+    return VirtualClients(grid, clients)

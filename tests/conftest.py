@@ -47,7 +47,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def _keep_files_in(directory: Path) -> None:
-    from fsl_sage_flwr.client_apps.client_state import CACHE_VARIABLE
+    from fsl_sage_flwr.client_apps.client_folder import CACHE_VARIABLE
 
     os.environ[CACHE_VARIABLE] = str(directory)
 

@@ -113,8 +113,9 @@ class MemoryGrid(Grid):
         return self.pull_messages(self.push_messages(messages))
 
     def _answer(self, message: Message, node: int) -> Message | None:
-        request = Message(_copy(message.content), node, message.metadata.message_type)
-        request.metadata.__dict__["_message_id"] = message.metadata.message_id
+        about = message.metadata
+        request = Message(_copy(message.content), node, about.message_type, group_id=about.group_id)
+        request.metadata.__dict__["_message_id"] = about.message_id
         try:
             reply = self._app(request, self.contexts[node])
         except Exception as error:  # noqa: BLE001 - what Flower's runtime does with any error

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from flwr.app import ArrayRecord
+from flwr.serverapp import Grid
 from torch import Tensor
 
 from fsl_sage_flwr.splitting import AlignmentRecipe
@@ -115,9 +116,13 @@ def server_state(state: SplitStrategy | dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in counts}
 
 
-def watched(strategy: SplitStrategy, nodes: MemoryGrid, rounds: int) -> Past:
-    """Train, and copy what each round leaves."""
+def watched(
+    strategy: SplitStrategy, grid: Grid, rounds: int, *, nodes: MemoryGrid | None = None
+) -> Past:
+    """Train, and copy what each round leaves; ``nodes`` are those that a Grid is around."""
     found = []
+    inside = grid if nodes is None else nodes
+    assert isinstance(inside, MemoryGrid)
 
     def each_round(server_round: int, arrays: ArrayRecord) -> None:
         if server_round:
@@ -127,12 +132,12 @@ def watched(strategy: SplitStrategy, nodes: MemoryGrid, rounds: int) -> Past:
                 strategy.last_round,
                 strategy.client_rounds(),
                 strategy.ledger.total,
-                len(nodes.types),
+                len(inside.types),
             )
             found.append(copy.deepcopy(left))
 
-    strategy.start(nodes, strategy.initial_arrays(), num_rounds=rounds, evaluate_fn=each_round)
-    return Past(strategy, nodes, tuple(found))
+    strategy.start(grid, strategy.initial_arrays(), num_rounds=rounds, evaluate_fn=each_round)
+    return Past(strategy, inside, tuple(found))
 
 
 @cache

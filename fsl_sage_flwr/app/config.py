@@ -143,6 +143,7 @@ class RunConfig:
     max_reply_mb: float = option(1024.0, at_least(0, above=True))
     checkpoint_interval: int = option(1, at_least(0))
     resume: str = option("")
+    virtual_clients: int = option(0, at_least(0))
     device: str = option("auto", _device)
     precision: str = option("fp32", one_of(*PRECISIONS))
     seed: int = option(200, at_least(0))

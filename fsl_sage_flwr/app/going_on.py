@@ -11,7 +11,7 @@ from .config import SCHEDULE_KEYS, RunConfig
 FREE_TO_CHANGE = {
     "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
     "checkpoint-interval", "min-train-nodes", "fraction-reply", "max-client-failures",
-    "pause-rounds", "max-reply-mb", "comm-threshold-mb", "tracker",
+    "pause-rounds", "max-reply-mb", "comm-threshold-mb", "tracker", "virtual-clients",
 }  # fmt: skip
 
 

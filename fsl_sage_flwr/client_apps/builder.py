@@ -12,6 +12,7 @@ from . import evaluation
 from .coding import coding_mod
 from .identity import describe
 from .task_cache import BuildTask, task_of
+from .virtual_client import virtual_client_mod
 
 
 def build_client_app(
@@ -39,7 +40,7 @@ def build_client_app(
     --------
     >>> app = build_client_app(lambda context: make_task(context.run_config))
     """
-    app = ClientApp(mods=[coding_mod, *(mods or [])])
+    app = ClientApp(mods=[virtual_client_mod, coding_mod, *(mods or [])])
     category, _, identifier = DESCRIBE.partition(".")
     getattr(app, category)(identifier)(describe)
     known = handlers()

@@ -1,21 +1,15 @@
 """What a client keeps between messages."""
 
-import os
-import time
-from contextlib import suppress
-from pathlib import Path
-
 from flwr.app import ArrayRecord, ConfigRecord, Context
 from torch import Tensor
 
 from ..tensor_files import SUFFIX, TensorFile, write_tensors
+from .client_folder import ClientFolder, is_named
 
 # Bytes of a node's state in Flower's context: where nobody named a folder for files, and where
 # somebody did. In a simulation a state costs 8 ms for each MB with every message, and memory.
 LARGEST_IN_CONTEXT = 50 * 1024**2
 LARGEST_BESIDE_FILES = 1024**2
-KEPT_SECONDS = 7 * 24 * 3600
-CACHE_VARIABLE = "FSL_SAGE_CACHE"
 
 
 class ClientState:
@@ -34,11 +28,8 @@ class ClientState:
     """
 
     def __init__(self, context: Context) -> None:
-        self._state = context.state
-        named = os.environ.get(CACHE_VARIABLE)
-        self._largest = LARGEST_BESIDE_FILES if named else LARGEST_IN_CONTEXT
-        self._root = Path(named or Path.home() / ".cache" / "fsl-sage-flwr")
-        self._folder = self._root / f"{context.run_id}" / f"{context.node_id}"
+        self._state, self._folder = context.state, ClientFolder(context)
+        self._largest = LARGEST_BESIDE_FILES if is_named() else LARGEST_IN_CONTEXT
 
     def save(self, name: str, tensors: dict[str, Tensor], version: int = 0) -> None:
         """Keep tensors under a name; they replace what was kept under it."""
@@ -56,7 +47,7 @@ class ClientState:
         ``context.state`` costs 8 ms per MB and message, a file a fraction of it.
         """
         self._state.pop(name, None)
-        self._write(name, tensors)
+        self._folder.write(_file(name), lambda path: write_tensors(path, tensors))
         self._state[f"{name}-info"] = ConfigRecord({"version": version, "in-file": True})
 
     def load(self, name: str, version: int = 0) -> dict[str, Tensor] | None:
@@ -65,7 +56,7 @@ class ClientState:
         if info is None or info["version"] != version:
             return None
         if info["in-file"]:
-            file = TensorFile(self._path(name))
+            file = TensorFile(self._folder.path(_file(name)))
             return file.load() if file.path.is_file() else None
         return dict(self._state.array_records[name].to_torch_state_dict())
 
@@ -73,27 +64,8 @@ class ClientState:
         """Forget what is kept under a name."""
         self._state.pop(name, None)
         self._state.pop(f"{name}-info", None)
-        self._path(name).unlink(missing_ok=True)
+        self._folder.path(_file(name)).unlink(missing_ok=True)
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}{SUFFIX}"
 
-    def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
-        if not self._folder.is_dir():
-            is_new_run = not self._folder.parent.is_dir()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            if is_new_run:  # a simulation may have thousands of nodes, and looks at all their files
-                self._prune()
-        path = self._path(name)
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        write_tensors(unfinished, tensors)
-        unfinished.replace(path)
-
-    def _prune(self) -> None:
-        """Remove files that no run has touched for a week."""
-        oldest = time.time() - KEPT_SECONDS
-        for path in self._root.glob("*/*/*"):
-            # Other processes write here too: a listed file may have been renamed since.
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
+def _file(name: str) -> str:
+    return f"{name}{SUFFIX}"

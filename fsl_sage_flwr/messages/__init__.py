@@ -34,6 +34,7 @@ from .reply import DeadActorError, in_simulation, open_reply
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .training import TrainReply, TrainRequest
 from .transport import Incoming, Outgoing
+from .virtual_client import VirtualClient
 from .weights_request import SmashedReply, WeightsRequest
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "SmashedSpec",
     "TrainReply",
     "TrainRequest",
+    "VirtualClient",
     "WeightsRequest",
     "change_smashed",
     "compression_of",

@@ -3,6 +3,10 @@
 import os
 from dataclasses import dataclass
 
+# Flower's simulation looks at every message under way for every node, ten times a second; and
+# takes one message of each node at a time.
+MOST_NODES = 100
+
 
 @dataclass(frozen=True)
 class Federation:
@@ -33,6 +37,15 @@ class Federation:
     visible_gpus: str | None = None
     ray_address: str | None = None
 
+    @property
+    def virtual_clients(self) -> int:
+        """How many clients share the simulation's nodes; 0: each has its own.
+
+        A client that shares has its state in files of one machine, so that the machines of a Ray
+        cluster have a node for each.
+        """
+        return self.clients if self.clients > MOST_NODES and self.ray_address is None else 0
+
     def ray_cpus(self) -> int:
         """Return the CPUs that a Ray of the run's own is told of.
 
@@ -62,7 +75,12 @@ class Federation:
         """
         if self.ray_address is not None:
             return self.options()
-        return {**self.options(), "init-args-num-cpus": self.ray_cpus()}
+        nodes = MOST_NODES if self.virtual_clients else self.clients
+        return {
+            **self.options(),
+            "num-supernodes": nodes,
+            "init-args-num-cpus": self.ray_cpus(),
+        }
 
     def record(self) -> dict[str, float | str]:
         """Return what is kept of it beside a run's results."""

@@ -31,6 +31,7 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
     """
     _check_device(config, federation)
     _check_machine(config, federation)
+    _check_clients(config, federation)
     _check_results(config)
     try:
         if config.noise().has_account:
@@ -64,6 +65,14 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
         raise ConfigError(
             f"min-train-nodes = {config.min_train_nodes}: there are {federation.clients} clients; "
             "give at most as many, or more --clients"
+        )
+
+
+def _check_clients(config: RunConfig, federation: Federation) -> None:
+    if config.virtual_clients not in (0, federation.clients):
+        raise ConfigError(
+            f"virtual-clients = {config.virtual_clients}: fsl-sage run chooses itself whether its "
+            f"{federation.clients} clients share nodes; leave it out, and give --clients"
         )
 
 

@@ -5,8 +5,9 @@ import shlex
 from ..app.config import all_defaults
 from .load_results import CLIENTS, Run
 
-# The person who repeats a run decides where the new results go.
-_LEFT_OUT = ("results-dir", "run-name")
+# The person who repeats a run decides where the new results go; the number of clients says
+# whether they share nodes.
+_LEFT_OUT = ("results-dir", "run-name", "virtual-clients")
 _FEDERATION = {
     CLIENTS: "--clients",
     "client-resources-num-cpus": "--cpus-per-client",
@@ -20,8 +21,9 @@ def command_line(run: Run) -> str:
     """Return the ``fsl-sage run`` command that repeats a run.
 
     It contains every key that differs from its default, except ``results-dir`` and
-    ``run-name``, so that it does not overwrite the run. It contains the options of the
-    federation that were recorded; a deployment records none.
+    ``run-name``, so that it does not overwrite the run, and what ``--clients`` says
+    already. It contains the options of the federation that were recorded; a deployment records
+    none.
     """
     words = ["fsl-sage", "run"]
     for key, option in _FEDERATION.items():

@@ -16,7 +16,7 @@ from ..app.config import RunConfig
 from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
 from ..app.trackers import require
-from ..client_apps.client_state import CACHE_VARIABLE
+from ..client_apps.client_folder import CACHE_VARIABLE
 from ..whole_files import DiskError
 from .app_directory import write_app
 from .federation import Federation
@@ -58,7 +58,9 @@ def simulate(
     """
     require(config.tracker)
     with claim_for_command(config) as claim:
-        config = replace(config, run_name=claim.path.name)
+        config = replace(
+            config, run_name=claim.path.name, virtual_clients=federation.virtual_clients
+        )
         return _simulate(config, federation, claim, watcher or Watcher(), stop), claim.path
 
 

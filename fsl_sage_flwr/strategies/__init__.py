@@ -21,6 +21,7 @@ from .sl_multi_server import SplitFedV1
 from .sl_single_server import SplitFedV2
 from .split_grid import SplitGrid
 from .split_strategy import SplitStrategy
+from .virtual_clients import VirtualClients
 
 __all__ = [
     "Aggregation",
@@ -45,6 +46,7 @@ __all__ = [
     "SplitStrategy",
     "StrategySettings",
     "TrainingFailedError",
+    "VirtualClients",
     "evaluate_halves",
     "to_record",
 ]

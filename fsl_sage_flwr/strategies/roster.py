@@ -65,7 +65,7 @@ class Roster:
     def _wait(self, grid: SplitGrid, min_available_nodes: int, *, waiting: bool) -> None:
         deadline = time.monotonic() + self.registration_timeout
         while True:
-            connected = list(grid.get_node_ids())
+            connected = dict.fromkeys(grid.get_node_ids())  # in their order, and quick to look up
             self._describe(grid, [node for node in connected if node not in self._known])
             self._assign(connected)
             wanted = max(min_available_nodes, self._expected if waiting else 1)
@@ -141,7 +141,7 @@ class Roster:
             log.warning("node %d does not say which client it is: %s", node, reason)
         self.strangers[node] = reason
 
-    def _assign(self, connected: list[int]) -> None:
+    def _assign(self, connected: Collection[int]) -> None:
         """Assign clients to nodes; the newest wins, as a restarted node may be listed twice."""
         self.nodes = {}
         for node, partition_id in self._known.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -14,6 +14,8 @@ from flwr.serverapp import Grid
 from ..messages import CommunicationLedger, in_simulation
 from .client_round import NodeTraffic
 from .under_way import UnderWay
+from .virtual_clients import VirtualClients
+from .wrapped_grid import WrappedGrid
 
 SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
@@ -39,7 +41,7 @@ class MakesMessages(Protocol):
         """Return a message to a node."""
 
 
-class SplitGrid(Grid):
+class SplitGrid(WrappedGrid):
     """Wrap a Grid for one strategy.
 
     Flower's ``send_and_receive`` returns when the last reply is there, and looks every
@@ -72,7 +74,7 @@ class SplitGrid(Grid):
         on_reply: OnReply,
         has_enough: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._ledger = ledger
         self._on_reply = on_reply
         self._has_enough = has_enough
@@ -88,31 +90,11 @@ class SplitGrid(Grid):
         self._asked = {key: node for key, node in self._asked.items() if key in self._unanswered}
         return self._traffic
 
-    def set_run(self, run: Any) -> None:
-        """Set the run of the wrapped Grid."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Any:
-        """Run of the wrapped Grid."""
-        return self._grid.run
-
     def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
         """Return a message of a type to a node, to be answered within ``ttl`` seconds."""
         if isinstance(self._grid, MakesMessages):
             return self._grid.new_message(content, node, kind, ttl)
         return Message(content, node, kind, ttl=ttl)
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Make a message; Flower asks every Grid for this."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of the connected nodes that owe no answer.
@@ -123,7 +105,10 @@ class SplitGrid(Grid):
         self._take_late_replies()
         busy, nodes = self.busy_nodes, list(self._grid.get_node_ids())
         if self.under_way is not None:
-            self.under_way.know_nodes(len(nodes))
+            grid = self._grid
+            self.under_way.know_nodes(
+                len(grid.nodes if isinstance(grid, VirtualClients) else nodes)
+            )
         return [node_id for node_id in nodes if node_id not in busy]
 
     @property

@@ -105,7 +105,7 @@ BELOW = {
     "client_app": {"app.assembly", "app.config", "client_apps", "extensions", "task"},
     "server_app": {
         *("app.assembly", "app.claim", "app.config", "app.going_on", "app.recorder"),
-        *("app.results", "extensions"),
+        *("app.results", "extensions", "messages", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {

@@ -201,3 +201,11 @@ def test_two_runs_without_a_name_leave_two_directories(tmp_path: Path) -> None:
         main(nodes, Context(1, 0, {}, RecordDict(), config))
     summaries = [summary_of(path.parent) for path in tmp_path.rglob("summary.json")]
     assert [summary["completed"] for summary in summaries] == [True, True]
+
+
+def test_clients_share_no_nodes_of_a_deployment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsl_sage_flwr.server_app.in_simulation", lambda: False)
+    with pytest.raises(ConfigError, match="virtual-clients = 3: only a simulation's nodes"):
+        run(tmp_path, **{"virtual-clients": 3})

@@ -125,6 +125,7 @@ CHECKS = {
     "round-timeout": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
     "max-reply-mb": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
     "checkpoint-interval": ([-1], AT_LEAST.format(0), [0]),
+    "virtual-clients": ([-1], AT_LEAST.format(0), [0, 1]),
     "device": (
         ["gpu", "", "cuda", "cuda:0", "auto:1", "cpu:", "cpu:x", "cuda:x"],
         "",

@@ -1,0 +1,59 @@
+"""The folder of files that a client keeps between messages."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from flwr.app import Context
+
+KEPT_SECONDS = 7 * 24 * 3600
+CACHE_VARIABLE = "FSL_SAGE_CACHE"
+
+
+def is_named() -> bool:
+    """Tell whether somebody has named the folder for all clients' files."""
+    return bool(os.environ.get(CACHE_VARIABLE))
+
+
+class ClientFolder:
+    """Files of one node of one run.
+
+    They are in the folder that ``$FSL_SAGE_CACHE`` names, or in ``~/.cache/fsl-sage-flwr``.
+
+    Parameters
+    ----------
+    context : Context
+        Flower's Context of the message at hand.
+    """
+
+    def __init__(self, context: Context) -> None:
+        named = os.environ.get(CACHE_VARIABLE)
+        self._root = Path(named or Path.home() / ".cache" / "fsl-sage-flwr")
+        self._folder = self._root / f"{context.run_id}" / f"{context.node_id}"
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file, which need not be there."""
+        return self._folder / name
+
+    def write(self, name: str, write: Callable[[Path], None]) -> None:
+        """Have a file written, which takes the place of the one before when it is whole."""
+        if not self._folder.is_dir():
+            is_new_run = not self._folder.parent.is_dir()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if is_new_run:  # a simulation may have thousands of nodes, and looks at all their files
+                self._prune()
+        path = self.path(name)
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
+        write(unfinished)
+        unfinished.replace(path)
+
+    def _prune(self) -> None:
+        """Remove files that no run has touched for a week."""
+        oldest = time.time() - KEPT_SECONDS
+        for path in self._root.glob("*/*/*"):
+            # Other processes write here too: a listed file may have been renamed since.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()

@@ -1,0 +1,42 @@
+"""Clients that share the nodes of a simulation on Ray, two of a node's at work at once."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.simulations import federation
+from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.run import simulate
+
+from ..rows import rows
+
+pytestmark = pytest.mark.integration
+
+CLIENTS, NODES = 6, 1
+
+
+@rows("algorithm", ["fsl_sage", "sl_multi_server"], lambda name: name == "fsl_sage")
+def test_the_history_is_that_of_clients_on_nodes_of_their_own(
+    tmp_path: Path, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for most in (CLIENTS, NODES):
+        monkeypatch.setattr(federation, "MOST_NODES", most)
+        config = RunConfig.from_run_config(
+            {
+                "algorithm": algorithm,
+                "num-server-rounds": 3,
+                "fraction-train": 0.7,
+                "fraction-evaluate": 0.5,
+                "compression": "strong",
+                "results-dir": str(tmp_path / str(most)),
+                "run-name": "one",
+            }
+        )
+        summary, run = simulate(config, Federation(clients=CLIENTS))
+        assert summary["completed"], summary
+        history = pd.read_csv(run / "history.csv")
+        found.append(history[[key for key in history if not key.endswith("seconds")]])
+    pd.testing.assert_frame_equal(*found)

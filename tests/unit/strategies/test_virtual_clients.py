@@ -1,0 +1,105 @@
+"""Clients that share nodes do, bit for bit and byte for byte, what they do on their own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from flwr.app import Context, Message
+from flwr.clientapp.typing import ClientAppCallable
+
+from fsl_sage_flwr.client_apps import label_secret_mod, virtual_client
+from fsl_sage_flwr.client_apps.identity import identify
+from fsl_sage_flwr.client_apps.label_secret import secret_of
+from fsl_sage_flwr.messages import VirtualClient
+from fsl_sage_flwr.strategies import SplitGrid, SplitStrategy, VirtualClients
+from fsl_sage_flwr.strategies.under_way import UnderWay
+
+from ...memory_grid import MemoryGrid, error_instead
+from ...runs import ROUNDS, Left, assert_same, fsl_sage, grid, plain, watched
+from ...tasks import CLIENTS, small_app
+from .test_contract import every_payload
+
+NODES = 2
+
+
+@pytest.fixture
+def in_a_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual_client, "in_simulation", lambda: True)
+
+
+def without_places(left: Left) -> Left:
+    """Return it without node ids and seconds, which no two runs share."""
+    return replace(left, clients=[replace(row, node_id=0, seconds=0.0) for row in left.clients])
+
+
+@every_payload
+def test_clients_on_shared_nodes_train_as_on_their_own(
+    make: Callable[..., SplitStrategy], in_a_simulation: None
+) -> None:
+    own = plain(make)
+    nodes = grid(NODES)
+    shared = watched(make(), VirtualClients(nodes, CLIENTS), ROUNDS, nodes=nodes)
+    assert len(shared.rounds) == ROUNDS
+    for ours, theirs in zip(own.rounds, shared.rounds, strict=True):
+        ours, theirs = without_places(ours), without_places(theirs)
+        assert_same(ours.arrays, theirs.arrays)
+        assert_same(ours.state, theirs.state)
+        assert (ours.clients, ours.total, ours.messages) == (
+            theirs.clients, theirs.total, theirs.messages,
+        )  # fmt: skip
+    assert all(not context.state for context in nodes.contexts.values())
+
+
+def test_one_client_of_a_node_is_lost_and_the_other_goes_on(in_a_simulation: None) -> None:
+    def lose(partition: int, reply: Message) -> Message:
+        client = VirtualClient.from_group_id(reply.metadata.group_id)
+        is_lost = client is not None and client.partition_id == 0
+        trains = reply.metadata.message_type.startswith("train")
+        return error_instead(reply) if is_lost and trains else reply
+
+    strategy, nodes = fsl_sage(), grid(NODES, tamper=lose)
+    strategy.start(VirtualClients(nodes, 3), strategy.initial_arrays(), num_rounds=1)
+    assert list(strategy.last_round.failures) == [0]
+    assert strategy.last_round.clients == 2
+
+
+def test_a_deployed_node_refuses_to_be_several_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual_client, "in_simulation", lambda: False)
+    strategy, nodes = fsl_sage(), grid(NODES)
+    strategy.roster.registration_timeout = 0.0
+    strategy.start(VirtualClients(nodes, 3), strategy.initial_arrays(), num_rounds=1)
+    assert len(strategy.roster.strangers) == 3
+    assert all("only a simulation's nodes" in why for why in strategy.roster.strangers.values())
+
+
+def test_a_client_keeps_its_state_and_not_that_of_its_neighbour(in_a_simulation: None) -> None:
+    seen: dict[int, list[bytes | None]] = {0: [], 1: [], 2: []}
+
+    def look(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        seen[identify(context).partition_id].append(secret_of(context))
+        return call_next(message, context)
+
+    nodes = MemoryGrid(small_app(mods=[label_secret_mod, look]), NODES)
+    strategy = fsl_sage()
+    strategy.start(VirtualClients(nodes, 3), strategy.initial_arrays(), num_rounds=2)
+    found = [set(secrets) for secrets in seen.values()]
+    assert all(len(secrets) == 1 and None not in secrets for secrets in found)
+    assert len(set.union(*found)) == 3
+
+
+def test_nodes_are_counted_as_flower_has_them() -> None:
+    around = SplitGrid(VirtualClients(grid(NODES), 5000), fsl_sage().ledger, lambda a, b: None)
+    around.under_way = UnderWay()
+    assert len(list(around.get_node_ids())) == 5000
+    assert around.under_way.limit == UnderWay().limit
+
+
+def test_without_nodes_there_are_no_clients() -> None:
+    nodes: MemoryGrid = grid(0)
+    assert list(VirtualClients(nodes, 3).get_node_ids()) == []
+
+
+def test_only_its_own_text_names_a_client() -> None:
+    assert VirtualClient.from_group_id(VirtualClient(3, 10).group_id) == VirtualClient(3, 10)
+    for text in ("", "1", "client 3", "client 3 of 10 ", "client -1 of 10"):
+        assert VirtualClient.from_group_id(text) is None
