@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
@@ -35,7 +36,7 @@ def _to_file(value: Any) -> Any:
     if isinstance(value, Array):
         return (value.dtype, tuple(value.shape), value.stype, _to_file(value.data))
     if isinstance(value, bytes):  # as such only some can be read without running code
-        return torch.tensor(bytearray(value), dtype=torch.uint8)
+        return torch.from_numpy(np.frombuffer(bytearray(value), np.uint8))
     return [_to_file(one) for one in value] if isinstance(value, list) else value
 
 

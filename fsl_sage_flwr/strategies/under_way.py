@@ -7,7 +7,7 @@ from collections.abc import Callable
 MOST = 64
 # Messages times nodes that Flower's simulation looks at before it waits a tenth of a second: some
 # 10 µs each, of a core that clients could compute on. 64 messages of 1,000 nodes took 60 % of one.
-LOOKED_AT = 10_000
+LOOKED_AT = 1_000
 LEAST_PER_CORE = 4
 SECOND = 1.0
 

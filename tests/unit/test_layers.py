@@ -178,7 +178,7 @@ ONLY = {
     "app.trackers": {"torch", "wandb", "mlflow", "aim"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},
-    "client_apps": {"flwr", "torch"},
+    "client_apps": {"flwr", "torch", "numpy"},
 }
 
 
