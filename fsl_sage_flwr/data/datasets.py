@@ -164,14 +164,17 @@ def _read(
     feature = tables[0].features[label]
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
     shape = entry.image_shape or _shape(tables, image, name)
+    person = _id_column(tables[0], entry)
+    # What is read of a row is all that the table has left.
+    kept = [image, person] if person else [image]
     return [
         ImageDataset(
             labels=own_labels,
             num_classes=classes,
             image_shape=shape,
-            images=table,
+            images=table.select_columns(kept),
             column=image,
-            id_column=_id_column(table, entry),
+            id_column=person,
             fitted=entry.image_shape is not None,
             class_names=names,
         )

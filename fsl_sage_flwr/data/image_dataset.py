@@ -70,12 +70,12 @@ class ImageDataset:
         rows = torch.arange(len(self.labels)) if indices is None else torch.tensor(indices)
         if isinstance(self.images, Tensor):
             return self.images[rows], self.labels[rows]
-        table = self.images if indices is None else self.images.select(indices)
-        column = table[self.column]
+        wanted = range(len(self.labels)) if indices is None else indices
+        # Not select, which copies what the table says about itself: longer than 50 small images.
         pixels = [
             self._pixels(image)
-            for first in range(0, len(table), AT_ONCE)
-            for image in column[first : first + AT_ONCE]
+            for first in range(0, len(wanted), AT_ONCE)
+            for image in self.images[wanted[first : first + AT_ONCE]][self.column]
         ]
         sizes = {found.shape[:2] for found in pixels}
         if len(sizes) > 1 or sizes - {self.image_shape[1:]}:
