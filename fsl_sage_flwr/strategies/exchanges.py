@@ -1,5 +1,7 @@
 """A round in which every batch of some clients is exchanged for its gradient."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from ..client_apps.split_fed import EXCHANGE, FLUSH, ExchangeReply, ExchangeRequest
@@ -13,7 +15,7 @@ Gradients = tuple[Tensor, ...]
 class Exchanges:
     """Clients in step: gradients of the batch before down, smashed data of the next up.
 
-    Call :meth:`ask` until it returns nothing; after each call give every reply its
+    Call :meth:`ask`, or :meth:`ask_and_serve`, until it returns nothing, and give every reply its
     :meth:`answer`; then :meth:`flushes` has the round's last messages.
 
     Parameters
@@ -49,17 +51,37 @@ class Exchanges:
 
     def ask(self) -> dict[int, ExchangeReply]:
         """Send the gradients, and return the next smashed data of all that have batches left."""
+        replies = dict[int, ExchangeReply]()
+        self.ask_and_serve(replies.__setitem__)
+        return {client: replies[client] for client in self._promised}
+
+    def ask_and_serve(self, serve: Callable[[int, ExchangeReply], None]) -> bool:
+        """Send the gradients, and have the next smashed data served while others compute them.
+
+        Parameters
+        ----------
+        serve : callable
+            Called with (client, reply), ascending; it may leave the client out of the round.
+
+        Returns
+        -------
+        bool
+            Whether anybody had batches left.
+        """
+
+        def number_of_batches(client: int, reply: ExchangeReply) -> int:
+            serve(client, reply)
+            return reply.batches
+
         self.leave_out_the_slow()
         self.number += 1
-        if not self._active:
-            return {}
-        replies = self._round.ask({client: self._question(client) for client in self._active})
-        for client in set(self._active) - set(replies):
+        questions = {client: self._question(client) for client in self._active}
+        self._promised = self._round.ask(questions, number_of_batches) if questions else {}
+        for client in set(self._active) - set(self._promised):
             self.drop(client)
-        self._promised = {client: reply.batches for client, reply in replies.items()}
         sent = (self.number + 1) * self._width
-        self._active = [client for client, reply in replies.items() if sent < reply.batches]
-        return replies
+        self._active = [client for client, number in self._promised.items() if sent < number]
+        return bool(questions)
 
     def leave_out_the_slow(self) -> None:
         """Leave out clients that took longer than a round may: only they know their batches."""

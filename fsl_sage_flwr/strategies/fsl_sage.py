@@ -141,12 +141,12 @@ class FslSage(SplitStrategy):
         request = WeightsRequest(round=round_.number, weights=round_.client_half)
         expected = Expected(smashed=round_.smashed)
         probe = Question(PROBE, request, SmashedReply, expected, sample_uploads=1)
-        answers = round_.ask(dict.fromkeys(clients, probe))
-        good = {
-            client: answer
-            for client, answer in answers.items()
-            if self.server.step(round_, client, answer.smashed, purpose="probe")
-        }
+
+        def serve(client: int, answer: SmashedReply) -> SmashedReply:
+            self.server.step(round_, client, answer.smashed, purpose="probe")
+            return answer
+
+        good = round_.ask(dict.fromkeys(clients, probe), serve)
         for client, answer in good.items():
             self.heads.begin(client)
             self.heads.keep(round_, client, answer.smashed, good)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import Tensor
@@ -35,6 +35,8 @@ from .turns import Turns
 from .waiting_weights import WaitingWeights
 
 log = logging.getLogger("flwr.fsl_sage")
+
+KeptT = TypeVar("KeptT")
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class Round:
         self._questions: dict[int, Question[Any]] = {}
         self._asked: list[int] = []
         self._client_of = {node: client for client, node in self._nodes.items()}
-        self._turns: Turns[TrainReply] = Turns((), lambda client, reply: reply)
+        self._turns: Turns[TrainReply, TrainReply] = Turns((), lambda client, reply: reply)
         self._sender: dict[str, int] = {}
         self._weights: dict[int, float] = {}
         self._updates: dict[int, tuple[int, float]] = {}
@@ -212,32 +214,49 @@ class Round:
 
     # Asking -----------------------------------------------------------------------------
 
-    def ask(self, questions: Questions[ReplyT]) -> dict[int, ReplyT]:
-        """Ask clients something within the round; return the good answers, ascending.
+    def ask(
+        self, questions: Questions[ReplyT], serve: Callable[[int, ReplyT], KeptT]
+    ) -> dict[int, KeptT]:
+        """Ask clients something within the round, and serve the good answers in turn.
 
         A client whose answer is missing or bad is left out of the round.
+
+        Parameters
+        ----------
+        questions : Mapping
+            What each client is asked.
+        serve : callable
+            Called with (client, answer), ascending, as soon as those before have answered: the
+            others are still at work. It returns what is kept of the answer.
+
+        Returns
+        -------
+        dict
+            What is kept of the answers, ascending; not of a client whose work was refused.
         """
-        answers: dict[int, ReplyT] = {}
+        turns, good = Turns(questions, serve), set[int]()
 
         def receive(request: Message, reply: Message) -> None:
             client = self._client_of[request.metadata.dst_node_id]
             answer = self._open(client, questions[client], reply)
             if answer is not None:
-                answers[client] = answer
+                good.add(client)
+                turns.take(client, answer)
+            if not self.settings.max_update_ratio:
+                turns.advance(self.failures)
 
         self._grid.exchange(
             self._messages(questions),
             receive,
-            lambda: self._are_enough(len(answers), len(questions)),
+            lambda: self._are_enough(len(good), len(questions)),
             timeout=self.settings.timeout,
         )
         for client in questions:
-            if client not in answers and client not in self.failures:
-                self._leave_out_as_absent(client, len(answers), len(questions))
-        self._screen(questions, answers)
-        return {
-            client: answers[client] for client in sorted(answers) if client not in self.failures
-        }
+            if client not in good and client not in self.failures:
+                self._leave_out_as_absent(client, len(good), len(questions))
+        self._screen(questions, turns.arrived)
+        turns.advance(self.failures)
+        return turns.served
 
     def send(
         self, questions: Questions[TrainReply], serve: Callable[[int, TrainReply], None]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Unpack
 
-from ..client_apps.split_fed import HANDLERS
+from ..client_apps.split_fed import HANDLERS, ExchangeReply
 from ..messages import TrainReply
 from ..registry import Algorithm, LineStyle
 from ..task import SplitTask
@@ -65,19 +65,20 @@ class SplitFedV1(SplitStrategy):
         """Exchange every batch of the round; ask for the client halves."""
         self.server.begin()
         exchanges = Exchanges(round_, round_.clients, self.batches_per_exchange)
-        while replies := exchanges.ask():
-            for client, reply in replies.items():
-                gradients = self.server.answer(
-                    round_,
-                    client,
-                    reply.smashed,
-                    exchange=exchanges.number,
-                    progress=exchanges.progress(reply),
-                )
-                if gradients is None:
-                    exchanges.drop(client)
-                else:
-                    exchanges.answer(client, gradients)
+
+        def serve(client: int, reply: ExchangeReply) -> None:
+            gradients = self.server.answer(
+                round_,
+                client,
+                reply.smashed,
+                exchange=exchanges.number,
+                progress=exchanges.progress(reply),
+            )
+            if gradients is not None:
+                exchanges.answer(client, gradients)
+
+        while exchanges.ask_and_serve(serve):
+            pass
         return exchanges.flushes()
 
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Container, Iterable
 from typing import Generic, TypeVar
 
 Reply = TypeVar("Reply")
+Kept = TypeVar("Kept")
 
 
-class Turns(Generic[Reply]):
+class Turns(Generic[Reply, Kept]):
     """Serve replies in ascending order of partition id: each waits for those before it.
 
     Two runs then train the server half on the same batches in the same order, and it is
@@ -23,15 +24,15 @@ class Turns(Generic[Reply]):
     ----------
     arrived : dict of int to Reply
         Those that wait for their turn.
-    served : dict of int to Reply
+    served : dict of int to Kept
         What is kept of the replies that have been served, by partition id in ascending order.
     """
 
-    def __init__(self, clients: Iterable[int], serve: Callable[[int, Reply], Reply]) -> None:
+    def __init__(self, clients: Iterable[int], serve: Callable[[int, Reply], Kept]) -> None:
         self._queue = sorted(clients)
         self._serve = serve
         self.arrived: dict[int, Reply] = {}
-        self.served: dict[int, Reply] = {}
+        self.served: dict[int, Kept] = {}
 
     @property
     def absent(self) -> list[int]:
