@@ -1,6 +1,7 @@
 """The ServerApp of this package's own runs: it trains what the configuration describes."""
 
 import logging
+import os
 from pathlib import Path
 
 from flwr.app import Context
@@ -66,5 +67,10 @@ def _with_a_node_for_each_client(grid: Grid, config: RunConfig) -> Grid:
         raise ConfigError(
             f"virtual-clients = {clients}: only a simulation's nodes run several clients; leave "
             "it out, and start a SuperNode for each client"
+        )
+    if os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):
+        raise ConfigError(
+            f"virtual-clients = {clients}: clients that share nodes have their state on one "
+            "machine; on a Ray cluster leave it out, and give as many num-supernodes"
         )
     return VirtualClients(grid, clients)

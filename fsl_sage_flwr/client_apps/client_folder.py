@@ -18,7 +18,7 @@ def is_named() -> bool:
 
 
 class ClientFolder:
-    """Files of one node of one run.
+    """Files of one client of one run, by the id of its node: its own, or one made up for it.
 
     They are in the folder that ``$FSL_SAGE_CACHE`` names, or in ``~/.cache/fsl-sage-flwr``.
 

@@ -1,6 +1,7 @@
 """A Flower mod that decodes what a node is sent, and codes what it answers.
 
-It is the outermost: what other mods and the handlers see is not coded.
+It is outside of all but the one that tells a node's clients apart: what other mods and the
+handlers see is not coded.
 """
 
 from collections import defaultdict

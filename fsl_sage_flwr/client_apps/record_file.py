@@ -8,16 +8,25 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
+from ..whole_files import writing
+
 _KINDS = {kind.__name__: kind for kind in (ArrayRecord, ConfigRecord, MetricRecord)}
 
 
 def write_records(path: Path, records: RecordDict) -> None:
-    """Write records to a file that :func:`read_records` reads."""
+    """Write records to a file that :func:`read_records` reads.
+
+    Raises
+    ------
+    DiskError
+        The file cannot be written.
+    """
     found = [
         (name, type(record).__name__, {key: _to_file(value) for key, value in record.items()})
         for name, record in records.items()
     ]
-    torch.save(found, path)
+    with writing(path):
+        torch.save(found, path)
 
 
 def read_records(path: Path) -> RecordDict:
@@ -35,7 +44,7 @@ def _to_file(value: Any) -> Any:
     """Return a value as tensors, numbers, texts, and lists or tuples of these."""
     if isinstance(value, Array):
         return (value.dtype, tuple(value.shape), value.stype, _to_file(value.data))
-    if isinstance(value, bytes):  # as such only some can be read without running code
+    if isinstance(value, bytes):  # weights_only refuses some
         return torch.from_numpy(np.frombuffer(bytearray(value), np.uint8))
     return [_to_file(one) for one in value] if isinstance(value, list) else value
 

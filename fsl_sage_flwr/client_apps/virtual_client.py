@@ -3,7 +3,7 @@
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
-from ..messages import MissingPayloadError, VirtualClient, in_simulation
+from ..messages import MissingPayloadError, VirtualClient, in_actor
 from .client_folder import ClientFolder
 from .record_file import read_records, write_records
 
@@ -27,7 +27,7 @@ def virtual_client_mod(message: Message, context: Context, call_next: ClientAppC
     client = VirtualClient.from_group_id(message.metadata.group_id)
     if client is None:
         return call_next(message, context)
-    if not in_simulation():
+    if not in_actor():
         raise MissingPayloadError(
             f"a message to {message.metadata.group_id}: only a simulation's nodes run several "
             "clients; leave virtual-clients out, and start a SuperNode for each client"

@@ -30,7 +30,8 @@ from .records import (
     PackedWeights,
     round_and_exchange,
 )
-from .reply import DeadActorError, in_simulation, open_reply
+from .reply import DeadActorError, open_reply
+from .simulation import in_actor, in_simulation
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .training import TrainReply, TrainRequest
 from .transport import Incoming, Outgoing
@@ -70,6 +71,7 @@ __all__ = [
     "figure_field",
     "flag_field",
     "gradients_field",
+    "in_actor",
     "in_simulation",
     "measure_field",
     "message_outside_a_run",

@@ -1,6 +1,5 @@
 """Open a reply, whoever sent it."""
 
-import sys
 from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -9,6 +8,7 @@ from .coding import declared_bytes, is_coded
 from .kinds import Expected
 from .payload import Reply
 from .records import BadReplyError
+from .simulation import in_simulation
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
@@ -86,6 +86,7 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     """
     if reply.has_error():
         reason = in_short(str(reply.error.reason))
+        # On a SuperLink anybody could say that an actor has died.
         if in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
             raise DeadActorError(
                 "a Ray actor has died, and Flower goes on giving it clients. Was it memory? Then "
@@ -121,11 +122,6 @@ def _more_when_decoded(record: ArrayRecord) -> int:
         return sum(max(0, declared_bytes(array) - len(array.data)) for array in coded)
     except ValueError as error:
         raise BadReplyError(f"a coded array: {error}") from error
-
-
-def in_simulation() -> bool:
-    """Tell whether Ray runs in this process: on a SuperLink anybody could say that it died."""
-    return "ray" in sys.modules
 
 
 def discard(reply: Message) -> None:

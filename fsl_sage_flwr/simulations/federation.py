@@ -56,7 +56,7 @@ class Federation:
         return min(there, self.clients * self.cpus_per_client)
 
     def options(self) -> dict[str, float]:
-        """Return the keys of ``flwr run --federation-config``."""
+        """Return, in the words of ``flwr run --federation-config``, what the user chose."""
         options: dict[str, float] = {
             "num-supernodes": self.clients,
             "client-resources-num-cpus": self.cpus_per_client,

@@ -26,9 +26,12 @@ def command_line(run: Run) -> str:
     none.
     """
     words = ["fsl-sage", "run"]
+    federation = run.federation
+    if CLIENTS not in federation and run.config.get("virtual-clients"):  # of `flwr run`
+        federation = {**federation, CLIENTS: run.config["virtual-clients"]}
     for key, option in _FEDERATION.items():
-        if key in run.federation:
-            words += [option, f"{run.federation[key]:g}"]
+        if key in federation:
+            words += [option, f"{federation[key]:g}"]
     defaults = all_defaults()
     for key, value in run.config.items():
         if key not in _LEFT_OUT and (key not in defaults or defaults[key] != value):

@@ -39,7 +39,7 @@ class ClientRound:
     client : int
         Partition id.
     node_id : int
-        Flower's id of the node.
+        Id of its node; made up where a simulation's clients share nodes.
     examples : int or None
         That its reply weighs in the average; None when it was left out.
     update_norm : float or None

@@ -15,8 +15,8 @@ Gradients = tuple[Tensor, ...]
 class Exchanges:
     """Clients in step: gradients of the batch before down, smashed data of the next up.
 
-    Call :meth:`ask`, or :meth:`ask_and_serve`, until it returns nothing, and give every reply its
-    :meth:`answer`; then :meth:`flushes` has the round's last messages.
+    Call :meth:`ask` until it returns nothing, or :meth:`ask_and_serve` until it returns False, and
+    give every reply its :meth:`answer`; then :meth:`flushes` has the round's last messages.
 
     Parameters
     ----------
@@ -76,7 +76,9 @@ class Exchanges:
         self.leave_out_the_slow()
         self.number += 1
         questions = {client: self._question(client) for client in self._active}
-        self._promised = self._round.ask(questions, number_of_batches) if questions else {}
+        self._promised = (
+            self._round.ask_and_serve(questions, number_of_batches) if questions else {}
+        )
         for client in set(self._active) - set(self._promised):
             self.drop(client)
         sent = (self.number + 1) * self._width

@@ -146,7 +146,7 @@ class FslSage(SplitStrategy):
             self.server.step(round_, client, answer.smashed, purpose="probe")
             return answer
 
-        good = round_.ask(dict.fromkeys(clients, probe), serve)
+        good = round_.ask_and_serve(dict.fromkeys(clients, probe), serve)
         for client, answer in good.items():
             self.heads.begin(client)
             self.heads.keep(round_, client, answer.smashed, good)

@@ -214,20 +214,26 @@ class Round:
 
     # Asking -----------------------------------------------------------------------------
 
-    def ask(
-        self, questions: Questions[ReplyT], serve: Callable[[int, ReplyT], KeptT]
-    ) -> dict[int, KeptT]:
-        """Ask clients something within the round, and serve the good answers in turn.
+    def ask(self, questions: Questions[ReplyT]) -> dict[int, ReplyT]:
+        """Ask clients something within the round; return the good answers, ascending.
 
         A client whose answer is missing or bad is left out of the round.
+        """
+        return self.ask_and_serve(questions, lambda client, answer: answer)
+
+    def ask_and_serve(
+        self, questions: Questions[ReplyT], serve: Callable[[int, ReplyT], KeptT]
+    ) -> dict[int, KeptT]:
+        """Do as :meth:`ask`, and serve the good answers in turn while others are at work.
 
         Parameters
         ----------
         questions : Mapping
             What each client is asked.
         serve : callable
-            Called with (client, answer), ascending, as soon as those before have answered: the
-            others are still at work. It returns what is kept of the answer.
+            Called with (client, answer), ascending, as soon as all before have answered; where
+            answers are compared (``max_update_ratio``), when all are there. It returns what is
+            kept of the answer.
 
         Returns
         -------

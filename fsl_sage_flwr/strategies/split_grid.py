@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 
 from ..messages import CommunicationLedger, in_simulation
 from .client_round import NodeTraffic
+from .stop_watch import StopWatch
 from .under_way import UnderWay
 from .virtual_clients import VirtualClients
 from .wrapped_grid import WrappedGrid
@@ -179,34 +180,36 @@ class SplitGrid(WrappedGrid):
         """Do as :meth:`send_and_receive`, with a receiver of one's own.
 
         The answer of whoever is not waited for is given to ``on_late`` when the connected nodes
-        are looked for next, or else dropped.
+        are looked for next, or else dropped. The time in which ``on_reply`` is at work counts
+        neither as the nodes' nor towards the timeout: a server that is busy makes nobody late.
         """
         waiting, pending = iter(messages), dict[str, tuple[Message, float]]()
-        received = list[Message]()
+        received, watch = list[Message](), StopWatch()
         if self.under_way is not None:
             self.under_way.begin()
-        self._push_more(waiting, pending)
-        last = time.monotonic()
+        self._push_more(waiting, pending, watch)
+        last = watch.seconds()
         deadline = None if timeout is None else last + timeout
-        while pending and not has_enough() and (deadline is None or time.monotonic() < deadline):
+        while pending and not has_enough() and (deadline is None or watch.seconds() < deadline):
             replies = list(self.pull_messages(list(pending)))
             for reply in replies:
                 request, sent = pending.pop(reply.metadata.reply_to_message_id, (None, 0.0))
                 if request is None:  # a second answer to the same message
                     continue
                 received.append(reply)
-                self._traffic[request.metadata.dst_node_id].seconds += time.monotonic() - sent
-                on_reply(request, reply)
+                self._traffic[request.metadata.dst_node_id].seconds += watch.seconds() - sent
+                with watch.stopped():
+                    on_reply(request, reply)
             if self.under_way is not None:
                 self.under_way.note(len(replies))
-            self._push_more(waiting, pending)
+            self._push_more(waiting, pending, watch)
             if replies:
-                last = time.monotonic()
+                last = watch.seconds()
             elif pending:
-                waited = time.monotonic() - last
+                waited = watch.seconds() - last
                 time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * waited)))
         for message_id, (message, sent) in pending.items():
-            self._traffic[message.metadata.dst_node_id].seconds += time.monotonic() - sent
+            self._traffic[message.metadata.dst_node_id].seconds += watch.seconds() - sent
             self._unanswered[message_id] = Owed(
                 message.metadata.dst_node_id,
                 time.monotonic() + message.metadata.ttl,
@@ -215,13 +218,16 @@ class SplitGrid(WrappedGrid):
         return received
 
     def _push_more(
-        self, waiting: Iterator[Message], pending: dict[str, tuple[Message, float]]
+        self,
+        waiting: Iterator[Message],
+        pending: dict[str, tuple[Message, float]],
+        watch: StopWatch,
     ) -> None:
         """Send what may be under way beside what is."""
         under_way = self.under_way
         room = None if under_way is None else max(under_way.limit - len(pending), 0)
         messages = list(islice(waiting, room))
-        ids, now = self.push_messages(messages) if messages else [], time.monotonic()
+        ids, now = self.push_messages(messages) if messages else [], watch.seconds()
         pending.update(zip(ids, ((message, now) for message in messages), strict=True))
 
     def _take_late_replies(self) -> None:

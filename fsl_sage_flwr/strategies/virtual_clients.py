@@ -40,7 +40,7 @@ class VirtualClients(WrappedGrid):
         self.nodes: list[int] = []
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return an id for each client, whose node is connected."""
+        """Return an id for each client."""
         self.nodes = sorted(self._grid.get_node_ids())
         return range(self._first, self._first + self._clients) if self.nodes else []
 

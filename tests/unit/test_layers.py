@@ -35,7 +35,7 @@ BELOW = {
     "registry": {"messages", "options", "splitting", "task"},
     "client_apps": {
         *("codecs", "messages", "registry", "schedules", "seeding", "splitting", "task"),
-        "tensor_files",
+        *("tensor_files", "whole_files"),
     },
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {

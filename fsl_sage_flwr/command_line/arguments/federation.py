@@ -12,7 +12,7 @@ def add_federation_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--clients`` and the options for the CPUs and GPUs that clients may use."""
     parser.add_argument(
         "--clients", type=positive,
-        help=f"number of virtual clients ({CLIENTS}; of a run that goes on: as before)",
+        help=f"number of clients ({CLIENTS}; of a run that goes on: as before)",
     )  # fmt: skip
     parser.add_argument(
         "--cpus-per-client", type=positive, default=1, help="CPU threads per client (1)"

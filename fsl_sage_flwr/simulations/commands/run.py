@@ -26,7 +26,8 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
     config, federation = _chosen(options)
     refuse_what_cannot_work(config, federation)
     if options.dry_run:
-        for part in describe(config, federation):
+        shared = replace(config, virtual_clients=federation.virtual_clients)
+        for part in describe(shared, federation):
             console.print(part, highlight=False, soft_wrap=True)
         return 0
     if options.gpus_per_client == AUTO:

@@ -27,7 +27,7 @@ def died(reply: Message) -> Message:
 def test_a_simulation_ends_with_the_round_undone(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ray", sys)  # what a simulation runs beside
+    monkeypatch.setitem(sys.modules, "flwr.simulation", sys)  # what a simulation runs beside
     strategy, states = make(), []
 
     def each_round(server_round: int, arrays: object) -> None:
@@ -46,7 +46,7 @@ def test_a_simulation_ends_with_the_round_undone(
 def test_on_a_superlink_it_is_one_clients_word(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.delitem(sys.modules, "flwr.simulation", raising=False)
     strategy = make()
     train(strategy, grid(tamper=in_round(1, 2, died), batches=one_batch), 2)
     assert list(strategy.last_round.failures) == [2]

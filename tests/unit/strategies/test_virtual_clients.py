@@ -24,7 +24,7 @@ NODES = 2
 
 @pytest.fixture
 def in_a_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual_client, "in_simulation", lambda: True)
+    monkeypatch.setattr(virtual_client, "in_actor", lambda: True)
 
 
 def without_places(left: Left) -> Left:
@@ -64,7 +64,7 @@ def test_one_client_of_a_node_is_lost_and_the_other_goes_on(in_a_simulation: Non
 
 
 def test_a_deployed_node_refuses_to_be_several_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual_client, "in_simulation", lambda: False)
+    monkeypatch.setattr(virtual_client, "in_actor", lambda: False)
     strategy, nodes = fsl_sage(), grid(NODES)
     strategy.roster.registration_timeout = 0.0
     strategy.start(VirtualClients(nodes, 3), strategy.initial_arrays(), num_rounds=1)
