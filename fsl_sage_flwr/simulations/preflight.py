@@ -69,7 +69,7 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
 
 
 def _check_clients(config: RunConfig, federation: Federation) -> None:
-    if config.virtual_clients not in (0, federation.clients):
+    if config.virtual_clients:
         raise ConfigError(
             f"virtual-clients = {config.virtual_clients}: fsl-sage run chooses itself whether its "
             f"{federation.clients} clients share nodes; leave it out, and give --clients"

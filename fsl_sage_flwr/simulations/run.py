@@ -1,7 +1,6 @@
 """One simulation, from settings to a finished run directory."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from ..app.config import RunConfig
 from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
 from ..app.trackers import require
-from ..client_apps.client_folder import CACHE_VARIABLE
+from ..client_apps.client_folder import CACHE_VARIABLE, is_named
 from ..whole_files import DiskError
 from .app_directory import write_app
 from .federation import Federation
@@ -71,7 +70,7 @@ def clients_folder(path: Path, federation: Federation) -> Iterator[Mapping[str, 
     A thousand clients keep gigabytes, which nobody needs after the run: it goes with it. A folder
     that the user has named is left as it is; and the machines of a cluster may share none.
     """
-    if os.environ.get(CACHE_VARIABLE) or federation.ray_address:
+    if is_named() or federation.ray_address:
         yield {}
         return
     folder = path / "client-state"

@@ -48,6 +48,13 @@ class VirtualClients(WrappedGrid):
         """Send each message to the node that its client shares."""
         return self._grid.push_messages([self._to_node(message) for message in messages])
 
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send each message to the node that its client shares, and return the replies."""
+        shared = [self._to_node(message) for message in messages]
+        return self._grid.send_and_receive(shared, timeout=timeout)
+
     def _to_node(self, message: Message) -> Message:
         about = message.metadata
         client = about.dst_node_id - self._first

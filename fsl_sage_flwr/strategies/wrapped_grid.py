@@ -1,13 +1,10 @@
 """A Grid around another one."""
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
-
-PAUSE = 0.1
 
 
 class WrappedGrid(Grid):
@@ -58,12 +55,4 @@ class WrappedGrid(Grid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send messages and return the replies, when all are there or time is up."""
-        waiting, replies = set(self.push_messages(messages)), list[Message]()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while waiting and (deadline is None or time.monotonic() < deadline):
-            arrived = list(self.pull_messages(waiting))
-            waiting -= {reply.metadata.reply_to_message_id for reply in arrived}
-            replies += arrived
-            if waiting:
-                time.sleep(PAUSE)
-        return replies
+        return self._grid.send_and_receive(messages, timeout=timeout)

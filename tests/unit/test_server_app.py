@@ -209,3 +209,12 @@ def test_clients_share_no_nodes_of_a_deployment(
     monkeypatch.setattr("fsl_sage_flwr.server_app.in_simulation", lambda: False)
     with pytest.raises(ConfigError, match="virtual-clients = 3: only a simulation's nodes"):
         run(tmp_path, **{"virtual-clients": 3})
+
+
+def test_clients_share_no_nodes_of_a_ray_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsl_sage_flwr.server_app.in_simulation", lambda: True)
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    with pytest.raises(ConfigError, match=r"virtual-clients = 3: .* on a Ray cluster leave it out"):
+        run(tmp_path, **{"virtual-clients": 3})

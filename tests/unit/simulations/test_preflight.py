@@ -55,7 +55,7 @@ def a_file(tmp_path: Path) -> Path:
         ({}, {"cpus": CPUS + 1}, f"--cpus {CPUS + 1}: there are {CPUS} CPUs; give at most"),
         ({}, {"cpus_per_client": CPUS + 1}, f"--cpus-per-client {CPUS + 1}: there are"),
         ({}, {"gpus": 99}, "--gpus 99: there are"),
-        ({"virtual-clients": 9}, {}, "fsl-sage run chooses itself whether its 4 clients share"),
+        ({"virtual-clients": 4}, {}, "fsl-sage run chooses itself whether its 4 clients share"),
         ({"results-dir": ""}, {}, "results-dir = '': name a directory"),
         (
             {"task": "causal_lm", "model": "/nowhere", "dataset": "/nowhere", "cut": "layers.1"},

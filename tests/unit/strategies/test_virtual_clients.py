@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from fsl_sage_flwr.client_apps import label_secret_mod, virtual_client
 from fsl_sage_flwr.client_apps.identity import identify
 from fsl_sage_flwr.client_apps.label_secret import secret_of
-from fsl_sage_flwr.messages import VirtualClient
+from fsl_sage_flwr.messages import DESCRIBE, VirtualClient
 from fsl_sage_flwr.strategies import SplitGrid, SplitStrategy, VirtualClients
 from fsl_sage_flwr.strategies.under_way import UnderWay
 
@@ -92,6 +92,14 @@ def test_nodes_are_counted_as_flower_has_them() -> None:
     around.under_way = UnderWay()
     assert len(list(around.get_node_ids())) == 5000
     assert around.under_way.limit == UnderWay().limit
+
+
+def test_another_strategy_reaches_the_clients_too(in_a_simulation: None) -> None:
+    clients = VirtualClients(grid(NODES), 3)
+    questions = [Message(RecordDict(), node, DESCRIBE) for node in clients.get_node_ids()]
+    answers = [reply.content.metric_records["metrics"] for reply in
+               clients.send_and_receive(questions)]  # fmt: skip
+    assert [(a["partition-id"], a["num-partitions"]) for a in answers] == [(0, 3), (1, 3), (2, 3)]
 
 
 def test_without_nodes_there_are_no_clients() -> None:
