@@ -1,8 +1,8 @@
 """What a client is asked in a round."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..messages import Expected, Reply, Request
 
@@ -27,6 +27,11 @@ class Question(Generic[ReplyT]):
         The most times that one training sample is in the smashed data of the answer, together
         with later answers whose questions say 0. By default once in each local epoch where
         smashed data are expected.
+    follow_up : callable, optional
+        Takes the good answer as it arrives, and returns what the client is asked next, or None
+        when it has left the client out: each client goes on at its own pace. Only of a question
+        that ``SplitStrategy.begin`` returns, or of one that follows it; the last of them, whose
+        answer counts for the round, has none.
     """
 
     message_type: str
@@ -34,6 +39,7 @@ class Question(Generic[ReplyT]):
     reply: type[ReplyT]
     expected: Expected
     sample_uploads: int | None = None
+    follow_up: "Callable[[ReplyT], Question[Any] | None] | None" = None
 
 
 Questions = Mapping[int, Question[ReplyT]]

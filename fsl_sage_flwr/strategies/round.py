@@ -14,8 +14,6 @@ from torch import Tensor
 from ..messages import (
     BadReplyError,
     PackedWeights,
-    Reply,
-    Request,
     SmashedSpec,
     TrainReply,
     open_reply,
@@ -29,7 +27,7 @@ from .question import Question, Questions, ReplyT
 from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
 from .sample_uploads import SampleUploads
-from .screening import Sent, outliers
+from .screening import Screening, Sent
 from .split_grid import SplitGrid
 from .turns import Turns
 from .waiting_weights import WaitingWeights
@@ -61,7 +59,7 @@ class RoundSettings:
         Share of the round's clients whose good answers end the wait for the others.
     max_update_ratio : float
         See :mod:`~fsl_sage_flwr.strategies.screening`; 0: nobody is looked at. Otherwise nobody
-        is served before all have answered.
+        is served before all have answered, but with what follows at a client's own pace.
     local_epochs : int
         Passes of a client over its data.
     """
@@ -152,6 +150,7 @@ class Round:
         self._updates: dict[int, tuple[int, float]] = {}
         self._not_finite: set[int] = set()
         self._late: set[int] = set()
+        self._screening = Screening(settings.max_update_ratio)
 
     # What a strategy reads --------------------------------------------------------------
 
@@ -241,12 +240,14 @@ class Round:
             What is kept of the answers, ascending; not of a client whose work was refused.
         """
         turns, good = Turns(questions, serve), set[int]()
+        screening = Screening(self.settings.max_update_ratio)
 
         def receive(request: Message, reply: Message) -> None:
             client = self._client_of[request.metadata.dst_node_id]
             answer = self._open(client, questions[client], reply)
             if answer is not None:
                 good.add(client)
+                screening.note(client, answer, self._weights_sent(questions[client]))
                 turns.take(client, answer)
             if not self.settings.max_update_ratio:
                 turns.advance(self.failures)
@@ -260,14 +261,16 @@ class Round:
         for client in questions:
             if client not in good and client not in self.failures:
                 self._leave_out_as_absent(client, len(good), len(questions))
-        self._screen(questions, turns.arrived)
+        self._leave_out_who_stands_out(screening)
         turns.advance(self.failures)
         return turns.served
 
     def send(
-        self, questions: Questions[TrainReply], serve: Callable[[int, TrainReply], None]
+        self, questions: Questions[Any], serve: Callable[[int, TrainReply], None]
     ) -> Iterator[Message]:
-        """Return the round's last messages; :meth:`receive` has their replies served in turn.
+        """Return the messages that end the round, or that lead to its end by their follow-ups.
+
+        :meth:`receive` has the last replies served in turn.
 
         When a reply has been served its tensors are let go: a round may have a thousand.
         """
@@ -281,29 +284,46 @@ class Round:
         self._turns = Turns(questions, serve_and_let_go)
         return self._messages(self._questions)
 
-    def receive(self, request: Message, reply: Message) -> None:
-        """Take a reply to one of the last messages, and serve all whose turn has come."""
+    def receive(self, request: Message, reply: Message) -> Message | None:
+        """Take a reply; return what its client is asked next.
+
+        To the last reply that is nothing; all whose turn has come are then served.
+        """
         node = request.metadata.dst_node_id
         client = self._client_of.get(node)
         if client not in self._questions:  # none of this round, or the round is closed
-            return
-        answer = self._open(client, self._questions[client], reply)
+            return None
+        question = self._questions[client]
+        answer, follow_up = self._open(client, question, reply), question.follow_up
         if answer is not None:
+            sent = self._weights_sent(question)
+            self._screening.note(client, answer, sent, is_last=follow_up is None)
+        if answer is not None and follow_up is not None:
+            following = follow_up(answer)
+            if following is not None:
+                self._questions[client] = following
+                return self._message(client, following)
+        elif answer is not None:
             metrics = reply.content.metric_records["metrics"]
             self._weights[client] = float(cast(float, metrics[self.weighted_by]))
             self._sender[reply.metadata.reply_to_message_id] = client
             self._waiting.add(reply.content)
             self._turns.take(client, answer)
+        del self._questions[client]  # and the gradients in it: a round may have a thousand
         if not self.settings.max_update_ratio:
             self._turns.advance(self.failures)
+        return None
 
     def _messages(self, questions: Questions[Any]) -> Iterator[Message]:
         """Make each message when it is sent: a round may have a thousand."""
-        for client, question in questions.items():
-            node, kind = self._nodes[client], question.message_type
-            content = question.request.pack(self._config, self._downlink.to(client, node))
-            self._uploads.note_training(client, self._sample_uploads(question))
-            yield self._grid.new_message(content, node, kind, self.settings.timeout)
+        for client in list(questions):
+            yield self._message(client, questions[client])
+
+    def _message(self, client: int, question: Question[Any]) -> Message:
+        node, kind = self._nodes[client], question.message_type
+        content = question.request.pack(self._config, self._downlink.to(client, node))
+        self._uploads.note_training(client, self._sample_uploads(question))
+        return self._grid.new_message(content, node, kind, self.settings.timeout)
 
     def _sample_uploads(self, question: Question[Any]) -> int:
         if question.sample_uploads is not None:
@@ -320,17 +340,13 @@ class Round:
             self.leave_out(client, str(error))
             return None
 
-    def _screen(self, questions: Questions[Any], answers: Mapping[int, Reply]) -> None:
-        """Leave out clients whose answers stand out, if that is wanted."""
-        ratio = self.settings.max_update_ratio
-        if not ratio:
-            return
-        sent = {client: self._weights_sent(questions[client].request) for client in answers}
-        for client, reason in outliers(answers, sent, ratio).items():
-            self.leave_out(client, reason)
+    def _leave_out_who_stands_out(self, screening: Screening) -> None:
+        for client, reason in screening.outliers().items():
+            if client not in self.failures:
+                self.leave_out(client, reason)
 
-    def _weights_sent(self, request: Request) -> Sent:
-        head = getattr(request, "auxiliary", None)
+    def _weights_sent(self, question: Question[Any]) -> Sent:
+        head = getattr(question.request, "auxiliary", None)
         return {"client_half": self.client_half, "auxiliary": head or {}}
 
     def leave_out(self, client: int, reason: str) -> None:
@@ -380,7 +396,7 @@ class Round:
         for client in self._turns.absent:
             if client not in self.failures:
                 self._leave_out_as_absent(client, len(self._sender), len(self._asked))
-        self._screen(self._questions, self._turns.arrived)
+        self._leave_out_who_stands_out(self._screening)
         self._turns.advance(self.failures)
         return dict(self._turns.served)
 

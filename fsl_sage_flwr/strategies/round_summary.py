@@ -47,8 +47,12 @@ class RoundSummary:
 
 @dataclass(frozen=True)
 class StepLoss:
-    """Mean loss over the samples of one of a client's batches, or of all of them."""
+    """Mean loss over the samples of one of a client's batches, or of all of them.
+
+    ``exchange`` is the one of the round in which it was exchanged for its gradient.
+    """
 
     client: int
     loss: float
     samples: int
+    exchange: int = 0

@@ -1,6 +1,7 @@
 """Which of a round's replies stand out: updates and smashed data of a norm far above the median."""
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from statistics import median
 from typing import Any
@@ -13,39 +14,66 @@ from ..messages import Reply, SmashedBatches
 Sent = Mapping[str, Mapping[str, Tensor]]
 
 
-def outliers(
-    replies: Mapping[int, Reply], sent: Mapping[int, Sent], ratio: float
-) -> dict[int, str]:
-    """Return the clients whose reply has a norm beyond ``ratio`` times the replies' median.
+class Screening:
+    """The norms of a round's replies, and who stands out.
+
+    Replies of clients that go on at their own pace are compared with the others' of the same
+    place in the round, once all have come.
 
     Parameters
     ----------
-    replies : Mapping
-        A round's good replies, by client.
-    sent : Mapping
-        By client what it was sent, by the name that it has in the reply: weights whose update
-        is looked at.
     ratio : float
-        How many medians are too many.
-
-    Returns
-    -------
-    dict of int to str
-        By client, why it is one.
+        How many medians are too many; 0: nobody is looked at.
     """
-    found: dict[int, str] = {}
-    norms = {client: _norms(reply, sent[client]) for client, reply in replies.items()}
-    for what in sorted({what for each in norms.values() for what in each}):
-        values = {client: each[what] for client, each in norms.items() if what in each}
-        middle = median(values.values())
-        for client, value in values.items():
-            if value > ratio * middle > 0:
-                found.setdefault(
-                    client,
-                    f"its {what} is {value / middle:.3g} times the round's median "
-                    f"(max-update-ratio = {ratio:g})",
-                )
-    return found
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = ratio
+        self._norms: defaultdict[tuple[bool, int], dict[int, dict[str, float]]] = defaultdict(dict)
+        self._replies = Counter[int]()
+
+    def note(self, client: int, reply: Reply, sent: Sent, *, is_last: bool = True) -> None:
+        """Take the norms of a good reply.
+
+        Parameters
+        ----------
+        client : int
+            Who sent it.
+        reply : Reply
+            What it sent.
+        sent : Mapping
+            What it was sent, by the name that it has in the reply: weights whose update is
+            looked at.
+        is_last : bool
+            It is asked nothing more in the round.
+        """
+        if self._ratio:
+            place = (True, 0) if is_last else (False, self._replies[client])
+            self._norms[place][client] = _norms(reply, sent)
+            self._replies[client] += 1
+
+    def outliers(self) -> dict[int, str]:
+        """Return the clients of whom a norm is beyond so many medians of its kind, with why.
+
+        Who stands out is not compared with in later replies.
+        """
+        found: dict[int, str] = {}
+        for _, norms in sorted(self._norms.items()):
+            found |= self._in_one_place({c: n for c, n in norms.items() if c not in found})
+        return dict(sorted(found.items()))
+
+    def _in_one_place(self, norms: Mapping[int, Mapping[str, float]]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for what in sorted({what for each in norms.values() for what in each}):
+            values = {client: each[what] for client, each in norms.items() if what in each}
+            middle = median(values.values())
+            for client, value in values.items():
+                if value > self._ratio * middle > 0:
+                    found.setdefault(
+                        client,
+                        f"its {what} is {value / middle:.3g} times the round's median "
+                        f"(max-update-ratio = {self._ratio:g})",
+                    )
+        return found
 
 
 def _norms(reply: Reply, sent: Sent) -> dict[str, float]:

@@ -4,6 +4,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from ..splitting import (
     trained_state,
 )
 from ..task import SplitTask
-from ..tensor_files import TensorFile, prefixed, with_prefix
+from ..tensor_files import TensorFile
 from .part import Part
 from .round import Round
 from .round_summary import StepLoss
@@ -33,8 +34,6 @@ Half = tuple[nn.Module, torch.optim.Optimizer]
 
 # Server halves of different clients in memory at a time.
 MOST_AT_WORK = 16
-
-_HALF, _OPTIMIZER = "half.", "optimizer."
 
 
 class ServerHalf(Part, ABC):
@@ -107,7 +106,8 @@ class ServerHalf(Part, ABC):
                 if problem is not None:
                     round_.leave_out_as_not_finite(client, problem)
                     return None
-                round_.losses.append(StepLoss(client, loss, self.task.objective.count(labels)))
+                samples = self.task.objective.count(labels)
+                round_.losses.append(StepLoss(client, loss, samples, exchange))
                 answers.append(gradients)
         return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
 
@@ -218,11 +218,20 @@ class OneServerHalf(ServerHalf):
         self._load(state["server_half"], state["server_optimizer"])
 
 
+@dataclass(frozen=True)
+class HalfAtRest:
+    """The files of a server half, and of its optimizer's state if that is still needed."""
+
+    weights: TensorFile
+    optimizer: TensorFile | None
+
+
 class ServerHalfPerClient(ServerHalf):
     """A copy of the server half, with an optimizer of its own, for every client.
 
     Each round begins at the average, which is the task's server half. A few halves are in memory
-    at a time, and the others, and all optimizers' states between rounds, in files.
+    at a time, and the others, and all optimizers' states between rounds, in files. Files are read
+    and written least where at most ``MOST_AT_WORK`` clients are at work at a time.
 
     Parameters
     ----------
@@ -237,11 +246,12 @@ class ServerHalfPerClient(ServerHalf):
         self._keep = keep_optimizer_state
         self._optimizers: dict[int, TensorFile] = {}
         self._at_work: dict[int, Half] = {}
-        self._at_rest: dict[int, TensorFile] = {}
+        self._at_rest: dict[int, HalfAtRest] = {}
+        self._finished = set[int]()
 
     def begin(self) -> None:
         """Let every client's half be the average, as a round begins."""
-        self._at_work, self._at_rest = {}, {}
+        self._at_work, self._at_rest, self._finished = {}, {}, set()
 
     def half_of(self, client: int) -> Half:
         """Return the client's own."""
@@ -249,15 +259,20 @@ class ServerHalfPerClient(ServerHalf):
         self._at_work[client] = half
         while len(self._at_work) > MOST_AT_WORK:
             longest = next(iter(self._at_work))
-            self._at_rest[longest] = self.files.write(_written(*self._at_work.pop(longest)))
+            self._at_rest[longest] = self._put_to_rest(longest)
         return half
+
+    def finish(self, client: int) -> None:
+        """Take it that a client's half is stepped on no more in this round."""
+        self._finished.add(client)
+        self._at_work = {client: self._at_work.pop(client), **self._at_work}  # the first to go
 
     def average(self, weights: Mapping[int, float]) -> None:
         """Make the server half the weighted average of these clients' halves; end the round."""
         halves = (self._trained(client) for client in weights)
         mean = self.aggregation.of_states(halves, list(weights.values()))
         load_trained_state(self.task.model.server, mean)
-        self._at_work, self._at_rest = {}, {}
+        self.begin()
 
     def snapshot(self) -> Any:
         """Return the optimizers' files; the halves begin each round at the average."""
@@ -266,7 +281,7 @@ class ServerHalfPerClient(ServerHalf):
     def restore(self, saved: Any) -> None:
         """Put all optimizers back."""
         self._optimizers = dict(saved)
-        self._at_work, self._at_rest = {}, {}
+        self.begin()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the average and every client's optimizer."""
@@ -285,31 +300,36 @@ class ServerHalfPerClient(ServerHalf):
         """Return a client's half as it is: at the average, if it has not been trained yet."""
         half = copied(self.task.model.server)
         optimizer = self.task.server_optimizer(half.parameters())
-        if client in self._at_rest:
-            saved = self._at_rest[client].load()
-            load_trained_state(half, with_prefix(saved, _HALF))
-            restore_state(optimizer, with_prefix(saved, _OPTIMIZER))
-        elif self._keep and client in self._optimizers:
-            restore_state(optimizer, self._optimizers[client].load())
+        resting = self._at_rest.get(client)
+        state = self._optimizers.get(client) if self._keep else None
+        if resting is not None:
+            load_trained_state(half, resting.weights.load())
+            state = resting.optimizer
+        if state is not None:
+            restore_state(optimizer, state.load())
         return half, optimizer
+
+    def _put_to_rest(self, client: int) -> HalfAtRest:
+        half, optimizer = self._at_work.pop(client)
+        needed = self._keep or client not in self._finished
+        return HalfAtRest(
+            self.files.write(trained_state(half)),
+            self.files.write(flatten_state(optimizer)) if needed else None,
+        )
 
     def _trained(self, client: int) -> Mapping[str, Tensor]:
         """Return what a client's half has come to, and keep its optimizer's state."""
-        if client in self._at_rest and client not in self._at_work:
-            saved = self._at_rest[client].load()
-            weights, state = with_prefix(saved, _HALF), with_prefix(saved, _OPTIMIZER)
+        if client in self._at_work:
+            half, optimizer = self._at_work[client]
+            weights = trained_state(half)
+            state = self.files.write(flatten_state(optimizer)) if self._keep else None
         else:
-            half, optimizer = self.half_of(client)
-            weights, state = trained_state(half), flatten_state(optimizer)
-        if self._keep:
-            self._optimizers[client] = self.files.write(state)
+            resting = self._at_rest[client]
+            weights, state = resting.weights.load(), resting.optimizer
+        if self._keep and state is not None:
+            self._optimizers[client] = state
         return weights
 
 
 def _problem_with_loss(loss: float) -> str | None:
     return None if math.isfinite(loss) else f"the server half's loss is {loss} on a batch of it"
-
-
-def _written(half: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    weights = prefixed(trained_state(half), _HALF)
-    return {**weights, **prefixed(flatten_state(optimizer), _OPTIMIZER)}

@@ -1,17 +1,19 @@
 """SplitFed V1: a server half per client, averaged each round."""
 
 from collections.abc import Mapping
-from typing import Unpack
+from dataclasses import replace
+from functools import partial
+from typing import Any, Unpack
 
 from ..client_apps.split_fed import HANDLERS, ExchangeReply
 from ..messages import TrainReply
 from ..registry import Algorithm, LineStyle
 from ..task import SplitTask
 from .common_options import ExchangeOptions, exchanged_bytes
-from .exchanges import Exchanges
-from .question import Questions
+from .exchange_questions import ExchangeQuestions
+from .question import Question, Questions
 from .round import Round
-from .server_half import ServerHalfPerClient
+from .server_half import MOST_AT_WORK, Gradients, ServerHalfPerClient
 from .settings import StrategySettings, check_batches_per_exchange
 from .split_strategy import SplitStrategy
 
@@ -19,10 +21,10 @@ from .split_strategy import SplitStrategy
 class SplitFedV1(SplitStrategy):
     """SplitFed V1 (Thapa et al., AAAI 2022, arXiv 2004.12088): one server half per client.
 
-    Each batch is one exchange with all clients in step: gradients of the batch before
-    down, smashed data of the next up; the last gradients go down in the message that is
-    answered with the client half. A client with fewer batches has none left. The halves are
-    averaged each round: equal to FedAvg of the whole model on the same batches. The server
+    Each batch is one exchange: gradients of the batch before down, smashed data of the next
+    up; the last gradients go down in the message that is answered with the client half. No
+    client waits for another until its round is over, as nothing is shared before. The halves
+    are averaged each round: equal to FedAvg of the whole model on the same batches. The server
     holds a copy of the server half, and its optimizer's state, for every client. Of a client
     that is lost in a round nothing stays, not the steps of its optimizer either.
 
@@ -47,6 +49,7 @@ class SplitFedV1(SplitStrategy):
     """
 
     private_steps = True
+    most_at_once = MOST_AT_WORK
 
     def __init__(
         self,
@@ -61,29 +64,36 @@ class SplitFedV1(SplitStrategy):
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange
 
-    def begin(self, round_: Round) -> Questions[TrainReply]:
-        """Exchange every batch of the round; ask for the client halves."""
+    def begin(self, round_: Round) -> Questions[Any]:
+        """Ask each client for its first batch; the others, and its client half, follow."""
         self.server.begin()
-        exchanges = Exchanges(round_, round_.clients, self.batches_per_exchange)
+        questions = ExchangeQuestions(round_, self.batches_per_exchange)
 
-        def serve(client: int, reply: ExchangeReply) -> None:
+        def exchange(
+            client: int, number: int = 0, gradients: Gradients = (), batches: int | None = None
+        ) -> Question[ExchangeReply]:
+            question = questions.exchange(client, number, gradients, batches)
+            return replace(question, follow_up=partial(answer, client, number))
+
+        def answer(client: int, number: int, reply: ExchangeReply) -> Question[Any] | None:
+            progress = questions.progress(number, reply)
             gradients = self.server.answer(
-                round_,
-                client,
-                reply.smashed,
-                exchange=exchanges.number,
-                progress=exchanges.progress(reply),
+                round_, client, reply.smashed, exchange=number, progress=progress
             )
-            if gradients is not None:
-                exchanges.answer(client, gradients)
+            if gradients is None:
+                return None
+            if questions.are_left(number, reply.batches):
+                return exchange(client, number + 1, gradients, reply.batches)
+            self.server.finish(client)
+            return questions.flush(client, number + 1, gradients)
 
-        while exchanges.ask_and_serve(serve):
-            pass
-        return exchanges.flushes()
+        return {client: exchange(client) for client in round_.clients}
 
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Average the server halves of the clients whose replies count."""
-        round_.losses = [loss for loss in round_.losses if loss.client in replies]
+        # Who was quick does not decide in which order losses are added up.
+        losses = sorted(round_.losses, key=lambda loss: (loss.exchange, loss.client))
+        round_.losses = [loss for loss in losses if loss.client in replies]
         self.server.average(round_.weights)
 
 

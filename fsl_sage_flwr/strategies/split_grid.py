@@ -22,7 +22,7 @@ SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
 PAUSE_SHARE = 0.1  # the next wait, as a share of the time since the last reply came
 
-OnReply = Callable[[Message, Message], None]
+OnReply = Callable[[Message, Message], Message | None]
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,13 @@ class SplitGrid(WrappedGrid):
         Counts every message.
     on_reply : callable
         Called with (request, reply) for each reply to :meth:`send_and_receive`, in order
-        of arrival. An error's sender may be the SuperLink: the request says whose it is.
+        of arrival. An error's sender may be the SuperLink: the request says whose it is. It
+        returns the next message to the same node, if there is one.
     has_enough : callable, optional
         Tells whether :meth:`send_and_receive` need not wait for the other replies.
+    most_at_once : int, optional
+        Nodes of a simulation that :meth:`send_and_receive` has at work, if they shall be fewer
+        than there might be.
 
     Attributes
     ----------
@@ -74,11 +78,13 @@ class SplitGrid(WrappedGrid):
         ledger: CommunicationLedger,
         on_reply: OnReply,
         has_enough: Callable[[], bool] = lambda: False,
+        most_at_once: int | None = None,
     ) -> None:
         super().__init__(grid)
         self._ledger = ledger
         self._on_reply = on_reply
         self._has_enough = has_enough
+        self._most_at_once = most_at_once
         self.under_way = UnderWay() if in_simulation() else None
         self._unanswered: dict[str, Owed] = {}
         self._asked: dict[str, int] = {}
@@ -154,10 +160,15 @@ class SplitGrid(WrappedGrid):
         Returns
         -------
         list of Message
-            The replies, errors among them, in order of arrival; until :meth:`let_go_of_replies`.
+            The last reply of each node, errors among them, in order of arrival; until
+            :meth:`let_go_of_replies`.
         """
         self._handed_over = self.exchange(
-            messages, self._on_reply, self._has_enough, timeout=timeout
+            messages,
+            self._on_reply,
+            self._has_enough,
+            timeout=timeout,
+            most_at_once=self._most_at_once,
         )
         return self._handed_over
 
@@ -175,7 +186,8 @@ class SplitGrid(WrappedGrid):
         has_enough: Callable[[], bool] = lambda: False,
         *,
         timeout: float | None = None,
-        on_late: OnReply | None = None,
+        on_late: Callable[[Message, Message], None] | None = None,
+        most_at_once: int | None = None,
     ) -> list[Message]:
         """Do as :meth:`send_and_receive`, with a receiver of one's own.
 
@@ -186,7 +198,7 @@ class SplitGrid(WrappedGrid):
         waiting, pending = iter(messages), dict[str, tuple[Message, float]]()
         received, watch = list[Message](), StopWatch()
         if self.under_way is not None:
-            self.under_way.begin()
+            self.under_way.begin(most_at_once)
         self._push_more(waiting, pending, watch)
         last = watch.seconds()
         deadline = None if timeout is None else last + timeout
@@ -196,10 +208,13 @@ class SplitGrid(WrappedGrid):
                 request, sent = pending.pop(reply.metadata.reply_to_message_id, (None, 0.0))
                 if request is None:  # a second answer to the same message
                     continue
-                received.append(reply)
                 self._traffic[request.metadata.dst_node_id].seconds += watch.seconds() - sent
                 with watch.stopped():
-                    on_reply(request, reply)
+                    following = on_reply(request, reply)
+                if following is None:
+                    received.append(reply)
+                else:
+                    self._push([following], pending, watch)
             if self.under_way is not None:
                 self.under_way.note(len(replies))
             self._push_more(waiting, pending, watch)
@@ -227,7 +242,16 @@ class SplitGrid(WrappedGrid):
         under_way = self.under_way
         room = None if under_way is None else max(under_way.limit - len(pending), 0)
         messages = list(islice(waiting, room))
-        ids, now = self.push_messages(messages) if messages else [], watch.seconds()
+        if messages:
+            self._push(messages, pending, watch)
+
+    def _push(
+        self,
+        messages: list[Message],
+        pending: dict[str, tuple[Message, float]],
+        watch: StopWatch,
+    ) -> None:
+        ids, now = self.push_messages(messages), watch.seconds()
         pending.update(zip(ids, ((message, now) for message in messages), strict=True))
 
     def _take_late_replies(self) -> None:

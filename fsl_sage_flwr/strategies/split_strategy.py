@@ -119,6 +119,7 @@ class SplitStrategy(FedAvg):
     evaluation_type = EVALUATE_SPLIT
     sends_weights_alone = False
     private_steps = False
+    most_at_once: int | None = None
 
     def __init__(
         self,
@@ -205,11 +206,12 @@ class SplitStrategy(FedAvg):
     # What an algorithm is made of -------------------------------------------------------
 
     @abstractmethod
-    def begin(self, round_: Round) -> Questions[TrainReply]:
+    def begin(self, round_: Round) -> Questions[Any]:
         """Do what comes before the round's last message, and return that for each client.
 
         A client that is left out of the questions takes no further part in the round. Within
-        the round clients are asked with ``round_.ask``.
+        the round clients are asked with ``round_.ask``; or a question's ``follow_up`` leads to
+        the last one, whose answer is a ``TrainReply``.
         """
 
     def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
@@ -258,7 +260,7 @@ class SplitStrategy(FedAvg):
         """
         if isinstance(grid, SplitGrid):
             return grid
-        return SplitGrid(grid, self.ledger, self._receive, self._has_enough)
+        return SplitGrid(grid, self.ledger, self._receive, self._has_enough, self.most_at_once)
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the current weights: the ``initial_arrays`` of ``start``."""
@@ -479,16 +481,16 @@ class SplitStrategy(FedAvg):
         else:
             round_.leave_out_as_not_finite(client, problem)
 
-    def _receive(self, request: Message, reply: Message) -> None:
-        """Take a reply as it arrives."""
+    def _receive(self, request: Message, reply: Message) -> Message | None:
+        """Take a reply as it arrives; return what its client is asked next in the round."""
         round_ = self._round
         if round_ is None:
-            return
+            return None
         if round_.evaluation is not None:
             round_.evaluation.receive(request, reply)
-            return
+            return None
         with self._undone_on_failure(round_):
-            round_.receive(request, reply)
+            return round_.receive(request, reply)
 
     def _has_enough(self) -> bool:
         round_ = self._round

@@ -37,7 +37,7 @@ class UnderWay:
     ) -> None:
         self._clock = clock
         self._cores = cores or os.cpu_count() or 1
-        self._least = self.limit = MOST
+        self._least = self.limit = self._most = MOST
         self._answers, self._since = 0, clock()
 
     def know_nodes(self, nodes: int) -> None:
@@ -46,14 +46,26 @@ class UnderWay:
         if least != self._least:
             self._least = self.limit = least
 
-    def begin(self) -> None:
-        """Measure from here: messages are being sent."""
-        self._answers, self._since = 0, self._clock()
+    def begin(self, most: int | None = None) -> None:
+        """Measure from here: messages are being sent.
+
+        There are to be no more than ``most`` under way, but enough for the cores.
+        """
+        enough = LEAST_PER_CORE * self._cores
+        self._most = MOST if most is None else min(max(most, enough), MOST)
+        self.limit = self._bounded(self.limit)
+        self._measure()
 
     def note(self, answers: int) -> None:
         """Take so many answers."""
         self._answers += answers
         seconds = self._clock() - self._since
         if seconds >= SECOND:
-            self.limit = max(self._least, min(round(self._answers / seconds), MOST))
-            self.begin()
+            self.limit = self._bounded(round(self._answers / seconds))
+            self._measure()
+
+    def _bounded(self, number: int) -> int:
+        return min(max(number, self._least), self._most)
+
+    def _measure(self) -> None:
+        self._answers, self._since = 0, self._clock()

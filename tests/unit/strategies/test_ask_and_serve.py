@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
-from fsl_sage_flwr.strategies import SplitFedV1
+from fsl_sage_flwr.strategies import FslSage
 from fsl_sage_flwr.strategies.stop_watch import StopWatch
 
 from ...memory_grid import MemoryGrid
-from ...runs import grid, split_fed_v1
+from ...runs import fsl_sage, grid, split_fed_v1
 from ...tasks import CLIENTS, small_app
 
 
@@ -29,19 +29,20 @@ def served(
     nodes: MemoryGrid,
     refuse: int | None = None,
     **settings: Any,
-) -> tuple[SplitFedV1, list[tuple[int, int]]]:
-    """Train a round; return who was answered, and how many replies had not been looked at."""
-    strategy, found = split_fed_v1(**settings), []
-    answer = strategy.server.answer
+) -> tuple[FslSage, list[tuple[int, int]]]:
+    """Train a round; return who was probed, and how many replies had not been looked at."""
+    strategy, found = fsl_sage(**settings), []
+    step = strategy.server.step
 
-    def note(round_: Any, client: int, *args: Any, **more: Any) -> Any:
-        found.append((client, len(nodes._replies)))
-        if client == refuse:
-            round_.leave_out_as_not_finite(client, "refused")
-            return None
-        return answer(round_, client, *args, **more)
+    def note(round_: Any, client: int, *args: Any, purpose: str = "server", **more: Any) -> Any:
+        if purpose == "probe":
+            found.append((client, len(nodes._replies)))
+            if client == refuse:
+                round_.leave_out_as_not_finite(client, "refused")
+                return False
+        return step(round_, client, *args, purpose=purpose, **more)
 
-    monkeypatch.setattr(strategy.server, "answer", note)
+    monkeypatch.setattr(strategy.server, "step", note)
     strategy.start(nodes, strategy.initial_arrays(), num_rounds=1)
     return strategy, found
 
@@ -54,7 +55,7 @@ def served(
         ({}, {"max_update_ratio": 1e6}, [0] * CLIENTS),
     ],
 )
-def test_each_is_answered_in_its_turn_as_soon_as_that_has_come(
+def test_each_is_served_in_its_turn_as_soon_as_that_has_come(
     monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, bool],
     settings: dict[str, float],
@@ -62,12 +63,14 @@ def test_each_is_answered_in_its_turn_as_soon_as_that_has_come(
 ) -> None:
     nodes = OneByOne(small_app(), CLIENTS, **changes)
     _, found = served(monkeypatch, nodes, **settings)
-    assert found[:CLIENTS] == list(zip(range(CLIENTS), left, strict=True))
+    assert found == list(zip(range(CLIENTS), left, strict=True))
 
 
 def test_whom_the_server_refuses_is_asked_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    strategy, found = served(monkeypatch, grid(), refuse=0)
-    assert [client for client, _ in found].count(0) == 1
+    nodes = grid()
+    strategy, found = served(monkeypatch, nodes, refuse=0)
+    assert [client for client, _ in found] == list(range(CLIENTS))
+    assert [client for kind, client in nodes.types if kind.startswith("train")] == [1, 2]
     assert list(strategy.last_round.failures) == [0]
     assert strategy.last_round.clients == CLIENTS - 1
 

@@ -1,0 +1,115 @@
+"""SplitFed V1: no client waits for another until its round is over."""
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+from flwr.app import Message
+from torch import Tensor
+
+from fsl_sage_flwr.client_apps.split_fed import EXCHANGE, FLUSH
+from fsl_sage_flwr.strategies import server_half, under_way
+from fsl_sage_flwr.tensor_files import TensorFile, TensorFolder
+
+from ...memory_grid import MemoryGrid
+from ...runs import assert_same, grid, server_state, split_fed_v1, train
+from ...tasks import CLIENTS, small_app
+from .slow_grid import SLOW, SlowGrid
+
+OTHERS = {client for client in range(CLIENTS) if client != SLOW}
+
+
+class Patient(SlowGrid):
+    """The last node answers nothing until all others have been sent their last message."""
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        self.slow = self.slow and {client for kind, client in self.types if kind == FLUSH} < OTHERS
+        return super().pull_messages(message_ids)
+
+
+def asked(nodes: MemoryGrid) -> list[tuple[int, str]]:
+    return [(client, kind) for kind, client in nodes.types if kind in (EXCHANGE, FLUSH)]
+
+
+def test_who_is_slow_holds_nobody_back() -> None:
+    nodes, strategy, plain = Patient(), split_fed_v1(), split_fed_v1()
+    arrays = train(strategy, nodes, 1)
+    messages = asked(nodes)
+    second = [i for i, (client, _) in enumerate(messages) if client == SLOW][1]
+    assert {client for client, kind in messages[:second] if kind == FLUSH} == OTHERS
+    assert_same(arrays, train(plain, grid(), 1))
+    assert_same(server_state(strategy), server_state(plain))
+    assert strategy.last_round.train_loss == plain.last_round.train_loss
+
+
+def test_whose_answers_come_first_changes_no_bit() -> None:
+    one, other = split_fed_v1(), split_fed_v1()
+    backwards = MemoryGrid(small_app(), CLIENTS, backwards=True)
+    assert_same(train(one, grid(), 2), train(other, backwards, 2))
+    assert_same(server_state(one), server_state(other))
+    assert one.last_round.train_loss == other.last_round.train_loss
+
+
+def test_in_a_simulation_one_client_after_the_other_ends_its_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(under_way, "LEAST_PER_CORE", 1)
+    nodes, strategy = grid(), split_fed_v1()
+    strategy.most_at_once = 1
+    wrapped = strategy.wrap_grid(nodes)
+    wrapped.under_way = under_way.UnderWay(cores=1)
+    arrays = train(strategy, wrapped, 1)
+    assert asked(nodes) == sorted(asked(nodes), key=lambda message: message[0])
+    assert_same(arrays, train(split_fed_v1(), grid(), 1))
+
+
+class Counted(TensorFolder):
+    """Notes what is written, and what is read of it again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written, self.read = 0, list[int]()
+
+    def write(self, tensors: Mapping[str, Tensor]) -> TensorFile:
+        self.written += 1
+        file, folder = super().write(tensors), self
+
+        class Noted(TensorFile):
+            def load(self) -> dict[str, Tensor]:
+                folder.read.append(len(tensors))
+                return file.load()
+
+        return Noted(file.path)
+
+
+@pytest.mark.parametrize(("keep", "files"), [(True, 2), (False, 1)])
+def test_halves_go_to_files_once_when_their_clients_have_ended(
+    monkeypatch: pytest.MonkeyPatch, keep: bool, files: int
+) -> None:
+    monkeypatch.setattr(server_half, "MOST_AT_WORK", 1)
+    monkeypatch.setattr(under_way, "LEAST_PER_CORE", 1)
+    strategy, folder = split_fed_v1(keep_optimizer_state=keep), Counted()
+    strategy.most_at_once = 1
+    strategy.keep_files_in(folder)
+    wrapped = strategy.wrap_grid(grid())
+    wrapped.under_way = under_way.UnderWay(cores=1)
+    arrays = train(strategy, wrapped, 1)
+    # The last one's is in memory when the round ends, and its optimizer's state written then.
+    assert folder.written == (CLIENTS - 1) * files + keep
+    assert len(folder.read) == CLIENTS - 1
+    plain = split_fed_v1(keep_optimizer_state=keep)
+    assert_same(arrays, train(plain, grid(), 1))
+    assert_same(server_state(strategy), server_state(plain))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_halves_that_wait_in_files_between_batches_have_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    plain = split_fed_v1(keep_optimizer_state=keep)
+    arrays = train(plain, grid(), 2)
+    monkeypatch.setattr(server_half, "MOST_AT_WORK", 1)
+    strategy, folder = split_fed_v1(keep_optimizer_state=keep), Counted()
+    strategy.keep_files_in(folder)
+    assert_same(arrays, train(strategy, grid(), 2))
+    assert_same(server_state(strategy), server_state(plain))
+    assert len(folder.read) > folder.written / 2
