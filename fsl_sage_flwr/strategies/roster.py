@@ -100,6 +100,10 @@ class Roster:
         return sorted(draw.sample(clients, min(count, len(clients))))
 
     def _describe(self, grid: SplitGrid, nodes: list[int]) -> None:
+        known = grid.clients_known(nodes)
+        for node, description in known.items():
+            self._know(node, description)
+        nodes = [node for node in nodes if node not in known]
         if not nodes:
             return
         # Made as they are sent: of ten thousand nodes of a simulation the last wait for minutes.
@@ -132,6 +136,9 @@ class Roster:
         except BadReplyError as error:
             self._refuse(node, str(error))
             return
+        self._know(node, description)
+
+    def _know(self, node: int, description: NodeDescription) -> None:
         self.strangers.pop(node, None)
         self._known[node] = description.partition_id
         self._expected = description.num_partitions

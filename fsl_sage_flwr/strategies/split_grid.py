@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from typing import Protocol, runtime_checkable
@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from ..messages import CommunicationLedger, in_simulation
+from ..messages import CommunicationLedger, NodeDescription, in_simulation
 from .client_round import NodeTraffic
 from .stop_watch import StopWatch
 from .under_way import UnderWay
@@ -117,6 +117,21 @@ class SplitGrid(WrappedGrid):
                 len(grid.nodes if isinstance(grid, VirtualClients) else nodes)
             )
         return [node_id for node_id in nodes if node_id not in busy]
+
+    def clients_known(self, nodes: Iterable[int]) -> dict[int, NodeDescription]:
+        """Return which clients nodes run, of those that need not be asked.
+
+        Who shares a node has been told by this process which client to be. Bytes are counted as
+        if each had been asked, which clients on nodes of their own are.
+        """
+        if not isinstance(self._grid, VirtualClients):
+            return {}
+        clients = {node: self._grid.client_of(node) for node in nodes}
+        found = {node: NodeDescription(**asdict(client)) for node, client in clients.items()}
+        for description in found.values():
+            self._ledger.add("down", RecordDict())
+            self._ledger.add("up", description.pack())
+        return found
 
     @property
     def busy_nodes(self) -> set[int]:

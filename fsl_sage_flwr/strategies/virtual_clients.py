@@ -44,6 +44,10 @@ class VirtualClients(WrappedGrid):
         self.nodes = sorted(self._grid.get_node_ids())
         return range(self._first, self._first + self._clients) if self.nodes else []
 
+    def client_of(self, node: int) -> VirtualClient:
+        """Return the client that one of :meth:`get_node_ids` stands for."""
+        return VirtualClient(node - self._first, self._clients)
+
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send each message to the node that its client shares."""
         return self._grid.push_messages([self._to_node(message) for message in messages])
@@ -57,11 +61,11 @@ class VirtualClients(WrappedGrid):
 
     def _to_node(self, message: Message) -> Message:
         about = message.metadata
-        client = about.dst_node_id - self._first
+        client = self.client_of(about.dst_node_id)
         return Message(
             message.content,
-            self.nodes[client % len(self.nodes)],
+            self.nodes[client.partition_id % len(self.nodes)],
             about.message_type,
             ttl=about.ttl,
-            group_id=VirtualClient(client, self._clients).group_id,
+            group_id=client.group_id,
         )
