@@ -78,6 +78,27 @@ class ExchangeQuestions:
             for k in range(first, first + len(reply.smashed.batch_sizes))
         ]
 
+    def leave_out_if_slow(self, client: int, waited_before: float = 0.0) -> bool:
+        """Leave a client out that owed answers for longer than a round may take.
+
+        Parameters
+        ----------
+        client : int
+            Only it knows how many batches it has.
+        waited_before : float
+            Seconds in which it owed answers before these exchanges.
+
+        Returns
+        -------
+        bool
+            Whether it is left out.
+        """
+        timeout = self._round.settings.timeout
+        is_slow = self._round.seconds_of(client) - waited_before > timeout
+        if is_slow:
+            self._round.leave_out(client, f"its exchanges took longer than {timeout:g} s")
+        return is_slow
+
     def _request(self, client: int, number: int, gradients: Gradients) -> ExchangeRequest:
         return ExchangeRequest(
             round=self._round.number,

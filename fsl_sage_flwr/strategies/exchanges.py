@@ -68,11 +68,9 @@ class Exchanges:
         return replies
 
     def leave_out_the_slow(self) -> None:
-        """Leave out clients that took longer than a round may: only they know their batches."""
-        timeout = self._round.settings.timeout
+        """Leave out clients that took longer than a round may."""
         for client in list(self._active):
-            if self._round.seconds_of(client) - self._waited_before[client] > timeout:
-                self._round.leave_out(client, f"its exchanges took longer than {timeout:g} s")
+            if self._questions.leave_out_if_slow(client, self._waited_before[client]):
                 self.drop(client)
 
     def answer(self, client: int, gradients: Gradients) -> None:

@@ -59,7 +59,8 @@ class RoundSettings:
         Share of the round's clients whose good answers end the wait for the others.
     max_update_ratio : float
         See :mod:`~fsl_sage_flwr.strategies.screening`; 0: nobody is looked at. Otherwise nobody
-        is served before all have answered, but with what follows at a client's own pace.
+        is served before all have answered; clients at their own pace are, and what they leave is
+        dropped at the end.
     local_epochs : int
         Passes of a client over its data.
     """
@@ -191,7 +192,7 @@ class Round:
 
     @property
     def asked(self) -> list[int]:
-        """Clients that were sent the round's last message, ascending."""
+        """Clients that were to end the round after ``begin``, ascending."""
         return self._asked
 
     @property

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ from .undo_copy import UndoCopy
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
 
-# Server halves of different clients in memory at a time.
-MOST_AT_WORK = 16
+# Server halves of different clients in memory at a time: in a simulation each process that clients
+# compute in has another one that waits.
+MOST_AT_WORK = min(max(16, 2 * (os.cpu_count() or 1)), 64)
 
 
 class ServerHalf(Part, ABC):
@@ -266,6 +268,11 @@ class ServerHalfPerClient(ServerHalf):
         """Take it that a client's half is stepped on no more in this round."""
         self._finished.add(client)
         self._at_work = {client: self._at_work.pop(client), **self._at_work}  # the first to go
+
+    def drop(self, client: int) -> None:
+        """Forget the half of a client that is left out of the round."""
+        self._at_work.pop(client, None)
+        self._at_rest.pop(client, None)
 
     def average(self, weights: Mapping[int, float]) -> None:
         """Make the server half the weighted average of these clients' halves; end the round."""

@@ -26,7 +26,7 @@ class SplitFedV1(SplitStrategy):
     client waits for another until its round is over, as nothing is shared before. The halves
     are averaged each round: equal to FedAvg of the whole model on the same batches. The server
     holds a copy of the server half, and its optimizer's state, for every client. Of a client
-    that is lost in a round nothing stays, not the steps of its optimizer either.
+    that is lost in a round nothing stays here, not the steps of its optimizer either.
 
     The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
 
@@ -76,11 +76,13 @@ class SplitFedV1(SplitStrategy):
             return replace(question, follow_up=partial(answer, client, number))
 
         def answer(client: int, number: int, reply: ExchangeReply) -> Question[Any] | None:
-            progress = questions.progress(number, reply)
-            gradients = self.server.answer(
-                round_, client, reply.smashed, exchange=number, progress=progress
-            )
+            progress, gradients = questions.progress(number, reply), None
+            if not questions.leave_out_if_slow(client):
+                gradients = self.server.answer(
+                    round_, client, reply.smashed, exchange=number, progress=progress
+                )
             if gradients is None:
+                self.server.drop(client)
                 return None
             if questions.are_left(number, reply.batches):
                 return exchange(client, number + 1, gradients, reply.batches)

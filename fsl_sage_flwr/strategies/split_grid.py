@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from ..messages import CommunicationLedger, NodeDescription, in_simulation
@@ -62,9 +62,9 @@ class SplitGrid(WrappedGrid):
         returns the next message to the same node, if there is one.
     has_enough : callable, optional
         Tells whether :meth:`send_and_receive` need not wait for the other replies.
-    most_at_once : int, optional
-        Nodes of a simulation that :meth:`send_and_receive` has at work, if they shall be fewer
-        than there might be.
+    most_at_once : callable, optional
+        Tells how many nodes of a simulation :meth:`send_and_receive` may have at work, if they
+        shall be fewer than there might be; or None.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class SplitGrid(WrappedGrid):
         ledger: CommunicationLedger,
         on_reply: OnReply,
         has_enough: Callable[[], bool] = lambda: False,
-        most_at_once: int | None = None,
+        most_at_once: Callable[[], int | None] = lambda: None,
     ) -> None:
         super().__init__(grid)
         self._ledger = ledger
@@ -170,22 +170,32 @@ class SplitGrid(WrappedGrid):
         messages : iterable of Message
             At most one per node.
         timeout : float, optional
-            Seconds to wait for replies; None waits as long as the messages live.
+            Seconds to wait for the reply to each; None waits as long as the messages live.
 
         Returns
         -------
         list of Message
-            The last reply of each node, errors among them, in order of arrival; until
-            :meth:`let_go_of_replies`.
+            The replies, errors among them, in order of arrival; until :meth:`let_go_of_replies`.
+            Those to queries, which precede a node's last message, are the strategy's alone: a
+            strategy around it may give a round up for one error.
         """
-        self._handed_over = self.exchange(
+        handed_over = self._handed_over = list[Message]()
+
+        def receive(request: Message, reply: Message) -> Message | None:
+            following = self._on_reply(request, reply)
+            kind = request.metadata.message_type
+            if following is None and kind.partition(".")[0] != MessageType.QUERY:
+                handed_over.append(reply)
+            return following
+
+        self.exchange(
             messages,
-            self._on_reply,
+            receive,
             self._has_enough,
             timeout=timeout,
-            most_at_once=self._most_at_once,
+            most_at_once=self._most_at_once(),
         )
-        return self._handed_over
+        return handed_over
 
     def let_go_of_replies(self) -> None:
         """Empty the list that :meth:`send_and_receive` returned last.
@@ -203,7 +213,7 @@ class SplitGrid(WrappedGrid):
         timeout: float | None = None,
         on_late: Callable[[Message, Message], None] | None = None,
         most_at_once: int | None = None,
-    ) -> list[Message]:
+    ) -> None:
         """Do as :meth:`send_and_receive`, with a receiver of one's own.
 
         The answer of whoever is not waited for is given to ``on_late`` when the connected nodes
@@ -211,13 +221,12 @@ class SplitGrid(WrappedGrid):
         neither as the nodes' nor towards the timeout: a server that is busy makes nobody late.
         """
         waiting, pending = iter(messages), dict[str, tuple[Message, float]]()
-        received, watch = list[Message](), StopWatch()
+        watch, overdue = StopWatch(), 0
         if self.under_way is not None:
             self.under_way.begin(most_at_once)
         self._push_more(waiting, pending, watch)
         last = watch.seconds()
-        deadline = None if timeout is None else last + timeout
-        while pending and not has_enough() and (deadline is None or watch.seconds() < deadline):
+        while pending and not has_enough():
             replies = list(self.pull_messages(list(pending)))
             for reply in replies:
                 request, sent = pending.pop(reply.metadata.reply_to_message_id, (None, 0.0))
@@ -226,36 +235,50 @@ class SplitGrid(WrappedGrid):
                 self._traffic[request.metadata.dst_node_id].seconds += watch.seconds() - sent
                 with watch.stopped():
                     following = on_reply(request, reply)
-                if following is None:
-                    received.append(reply)
-                else:
+                if following is not None:
                     self._push([following], pending, watch)
             if self.under_way is not None:
                 self.under_way.note(len(replies))
-            self._push_more(waiting, pending, watch)
+            for message_id, (_, sent) in list(pending.items()):
+                if timeout is not None and watch.seconds() - sent >= timeout:
+                    self._owe(message_id, *pending.pop(message_id), watch, on_late)
+                    overdue += 1  # it may still keep an actor at work
+            self._push_more(waiting, pending, watch, overdue)
             if replies:
                 last = watch.seconds()
             elif pending:
                 waited = watch.seconds() - last
                 time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * waited)))
         for message_id, (message, sent) in pending.items():
-            self._traffic[message.metadata.dst_node_id].seconds += watch.seconds() - sent
-            self._unanswered[message_id] = Owed(
-                message.metadata.dst_node_id,
-                time.monotonic() + message.metadata.ttl,
-                None if on_late is None else partial(on_late, message),
-            )
-        return received
+            self._owe(message_id, message, sent, watch, on_late)
+
+    def _owe(
+        self,
+        message_id: str,
+        message: Message,
+        sent: float,
+        watch: StopWatch,
+        on_late: Callable[[Message, Message], None] | None,
+    ) -> None:
+        """Wait for an answer no longer."""
+        node = message.metadata.dst_node_id
+        self._traffic[node].seconds += watch.seconds() - sent
+        self._unanswered[message_id] = Owed(
+            node,
+            time.monotonic() + message.metadata.ttl,
+            None if on_late is None else partial(on_late, message),
+        )
 
     def _push_more(
         self,
         waiting: Iterator[Message],
         pending: dict[str, tuple[Message, float]],
         watch: StopWatch,
+        overdue: int = 0,
     ) -> None:
         """Send what may be under way beside what is."""
         under_way = self.under_way
-        room = None if under_way is None else max(under_way.limit - len(pending), 0)
+        room = None if under_way is None else max(under_way.limit - len(pending) - overdue, 0)
         messages = list(islice(waiting, room))
         if messages:
             self._push(messages, pending, watch)

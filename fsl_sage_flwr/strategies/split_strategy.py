@@ -103,8 +103,8 @@ class SplitStrategy(FedAvg):
         good replies than its rule is meant for is given up.
     max_update_ratio : float
         A client is left out of a round when the norm of its update, or of its smashed data, is
-        more than so many times the round's median. Replies are then held until all have come;
-        0: they are not compared.
+        more than so many times the round's median. Replies are then held until all have come,
+        but for those of clients that go on at their own pace; 0: they are not compared.
 
     Raises
     ------
@@ -260,7 +260,7 @@ class SplitStrategy(FedAvg):
         """
         if isinstance(grid, SplitGrid):
             return grid
-        return SplitGrid(grid, self.ledger, self._receive, self._has_enough, self.most_at_once)
+        return SplitGrid(grid, self.ledger, self._receive, self._has_enough, self._most_at_once)
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the current weights: the ``initial_arrays`` of ``start``."""
@@ -495,6 +495,10 @@ class SplitStrategy(FedAvg):
     def _has_enough(self) -> bool:
         round_ = self._round
         return round_ is not None and round_.evaluation is None and round_.has_enough()
+
+    def _most_at_once(self) -> int | None:
+        round_ = self._round
+        return None if round_ is None or round_.evaluation is not None else self.most_at_once
 
     @contextmanager
     def _undone_on_failure(self, round_: Round) -> Iterator[None]:

@@ -49,10 +49,9 @@ class UnderWay:
     def begin(self, most: int | None = None) -> None:
         """Measure from here: messages are being sent.
 
-        There are to be no more than ``most`` under way, but enough for the cores.
+        There are to be no more than ``most`` under way.
         """
-        enough = LEAST_PER_CORE * self._cores
-        self._most = MOST if most is None else min(max(most, enough), MOST)
+        self._most = min(most or MOST, MOST)
         self.limit = self._bounded(self.limit)
         self._measure()
 

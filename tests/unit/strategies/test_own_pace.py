@@ -1,19 +1,22 @@
 """SplitFed V1: no client waits for another until its round is over."""
 
+import time
 from collections.abc import Iterable, Mapping
 
 import pytest
 from flwr.app import Message
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 from torch import Tensor
 
 from fsl_sage_flwr.client_apps.split_fed import EXCHANGE, FLUSH
-from fsl_sage_flwr.strategies import server_half, under_way
+from fsl_sage_flwr.strategies import SplitFedV1, server_half, under_way
 from fsl_sage_flwr.tensor_files import TensorFile, TensorFolder
 
-from ...memory_grid import MemoryGrid
+from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, grid, server_state, split_fed_v1, train
 from ...tasks import CLIENTS, small_app
 from .slow_grid import SLOW, SlowGrid
+from .test_contract import in_round
 
 OTHERS = {client for client in range(CLIENTS) if client != SLOW}
 
@@ -51,10 +54,7 @@ def test_whose_answers_come_first_changes_no_bit() -> None:
     assert one._round.losses == other._round.losses
 
 
-def test_in_a_simulation_one_client_after_the_other_ends_its_round(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(under_way, "LEAST_PER_CORE", 1)
+def test_in_a_simulation_one_client_after_the_other_ends_its_round() -> None:
     nodes, strategy = grid(), split_fed_v1()
     strategy.most_at_once = 1
     wrapped = strategy.wrap_grid(nodes)
@@ -88,7 +88,6 @@ def test_halves_go_to_files_once_when_their_clients_have_ended(
     monkeypatch: pytest.MonkeyPatch, keep: bool, files: int
 ) -> None:
     monkeypatch.setattr(server_half, "MOST_AT_WORK", 1)
-    monkeypatch.setattr(under_way, "LEAST_PER_CORE", 1)
     strategy, folder = split_fed_v1(keep_optimizer_state=keep), Counted()
     strategy.most_at_once = 1
     strategy.keep_files_in(folder)
@@ -115,3 +114,52 @@ def test_halves_that_wait_in_files_between_batches_have_the_same_bits(
     assert_same(arrays, train(strategy, grid(), 2))
     assert_same(server_state(strategy), server_state(plain))
     assert len(folder.read) > folder.written / 2
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_error_midway_is_not_shown_to_a_strategy_around_this_one(number: int) -> None:
+    """Flower's wrappers give a whole round up for one error."""
+    nodes = grid(tamper=in_round(number, 1, error_instead, EXCHANGE))
+    strategy = split_fed_v1()
+    around = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, CLIENTS)
+    initial = strategy.initial_arrays()
+    around.start(grid=strategy.wrap_grid(nodes), initial_arrays=initial, num_rounds=1)
+    assert strategy.last_round.clients == CLIENTS - 1
+    assert list(strategy.last_round.failures) == [1]
+
+
+class Timed(MemoryGrid):
+    """Each answer takes so many seconds, one after the other."""
+
+    now, seconds = 0.0, 1.0
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        found = list(super().pull_messages(message_ids))
+        self.now += sum(
+            self.seconds for reply in found if reply.metadata.message_type in (EXCHANGE, FLUSH)
+        )
+        return found
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, timeout: float) -> SplitFedV1:
+    nodes, strategy = Timed(small_app(), CLIENTS), split_fed_v1(round_timeout=timeout)
+    strategy.most_at_once = 1
+    monkeypatch.setattr(time, "monotonic", lambda: nodes.now)
+    wrapped = strategy.wrap_grid(nodes)
+    wrapped.under_way = under_way.UnderWay(lambda: 0.0, cores=1)
+    train(strategy, wrapped, 1)
+    return strategy
+
+
+def test_who_waits_for_a_turn_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client takes a few seconds, all together take longer than the timeout."""
+    strategy = timed(monkeypatch, timeout=8.0)
+    assert sum(row.seconds for row in strategy.client_rounds()) > 8.0
+    assert strategy.last_round.failures == {}
+
+
+def test_whose_exchanges_take_too_long_together_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strategy = timed(monkeypatch, timeout=1.5)
+    assert set(strategy.last_round.failures.values()) == {"its exchanges took longer than 1.5 s"}
