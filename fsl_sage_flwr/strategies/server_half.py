@@ -4,6 +4,7 @@ import copy
 import math
 import os
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +34,8 @@ from .undo_copy import UndoCopy
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
 
-# Server halves of different clients in memory at a time: in a simulation each process that clients
-# compute in has another one that waits.
+# Server halves of different clients in memory at a time. Two for each core: while one client
+# computes there, the gradients of another are on their way.
 MOST_AT_WORK = min(max(16, 2 * (os.cpu_count() or 1)), 64)
 
 
@@ -247,27 +248,27 @@ class ServerHalfPerClient(ServerHalf):
         super().__init__(task)
         self._keep = keep_optimizer_state
         self._optimizers: dict[int, TensorFile] = {}
-        self._at_work: dict[int, Half] = {}
+        self._at_work = OrderedDict[int, Half]()
         self._at_rest: dict[int, HalfAtRest] = {}
         self._finished = set[int]()
 
     def begin(self) -> None:
         """Let every client's half be the average, as a round begins."""
-        self._at_work, self._at_rest, self._finished = {}, {}, set()
+        self._at_work, self._at_rest, self._finished = OrderedDict(), {}, set()
 
     def half_of(self, client: int) -> Half:
         """Return the client's own."""
         half = self._at_work.pop(client, None) or self._read(client)
         self._at_work[client] = half
         while len(self._at_work) > MOST_AT_WORK:
-            longest = next(iter(self._at_work))
-            self._at_rest[longest] = self._put_to_rest(longest)
+            longest, half_at_work = self._at_work.popitem(last=False)
+            self._at_rest[longest] = self._written(longest, *half_at_work)
         return half
 
     def finish(self, client: int) -> None:
         """Take it that a client's half is stepped on no more in this round."""
         self._finished.add(client)
-        self._at_work = {client: self._at_work.pop(client), **self._at_work}  # the first to go
+        self._at_work.move_to_end(client, last=False)  # the first to go
 
     def drop(self, client: int) -> None:
         """Forget the half of a client that is left out of the round."""
@@ -316,8 +317,9 @@ class ServerHalfPerClient(ServerHalf):
             restore_state(optimizer, state.load())
         return half, optimizer
 
-    def _put_to_rest(self, client: int) -> HalfAtRest:
-        half, optimizer = self._at_work.pop(client)
+    def _written(
+        self, client: int, half: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> HalfAtRest:
         needed = self._keep or client not in self._finished
         return HalfAtRest(
             self.files.write(trained_state(half)),

@@ -23,6 +23,7 @@ LONGEST_PAUSE = 0.5
 PAUSE_SHARE = 0.1  # the next wait, as a share of the time since the last reply came
 
 OnReply = Callable[[Message, Message], Message | None]
+OnLate = Callable[[Message, Message], None]
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ class SplitGrid(WrappedGrid):
         has_enough: Callable[[], bool] = lambda: False,
         *,
         timeout: float | None = None,
-        on_late: Callable[[Message, Message], None] | None = None,
+        on_late: OnLate | None = None,
         most_at_once: int | None = None,
     ) -> None:
         """Do as :meth:`send_and_receive`, with a receiver of one's own.
@@ -258,7 +259,7 @@ class SplitGrid(WrappedGrid):
         message: Message,
         sent: float,
         watch: StopWatch,
-        on_late: Callable[[Message, Message], None] | None,
+        on_late: OnLate | None,
     ) -> None:
         """Wait for an answer no longer."""
         node = message.metadata.dst_node_id

@@ -119,7 +119,7 @@ class SplitStrategy(FedAvg):
     evaluation_type = EVALUATE_SPLIT
     sends_weights_alone = False
     private_steps = False
-    most_at_once: int | None = None
+    most_at_once: int | None = None  # clients in their round at a time, in a simulation
 
     def __init__(
         self,
