@@ -10,6 +10,7 @@ from torch import Tensor
 from ..batching import batches_of
 from ..seeding import derive_seed
 from .augmentation import augment, normalize
+from .decoding import decoded_once
 from .image_dataset import ImageDataset
 from .partitions import Distribution, partition_indices
 
@@ -105,7 +106,7 @@ class Epoch(Sequence[tuple[Tensor, Tensor]]):
 
 
 class FederatedImages:
-    """A training set divided among clients; each part is decoded once per process.
+    """A training set divided among clients; each part is read once per process.
 
     Parameters
     ----------
@@ -130,6 +131,7 @@ class FederatedImages:
         self._distribution = distribution
         self._device = device
         self._validation_fraction = validation_fraction
+        self._decoded: ImageDataset | None = None
         self._rows: dict[int, list[list[int]]] = {}
         self._parts: dict[tuple[int, int], tuple[ClientData, ClientData]] = {}
 
@@ -155,7 +157,10 @@ class FederatedImages:
     def _both(self, partition_id: int, num_partitions: int) -> tuple[ClientData, ClientData]:
         key = (partition_id, num_partitions)
         if key not in self._parts:
-            images, labels = self._dataset.decode(self.rows(*key))
+            # Who serves a second client serves all of them in time, and so do others beside it.
+            if self._parts and self._decoded is None:
+                self._decoded = decoded_once(self._dataset)
+            images, labels = (self._decoded or self._dataset).decode(self.rows(*key))
             whole = ClientData(images.to(self._device), labels.to(self._device))
             if self._validation_fraction:
                 seed = derive_seed(self._distribution.seed, "validation", *key)

@@ -168,7 +168,7 @@ ONLY = {
     "algorithms": set(),
     "splitting": {"opacus", "torch"},
     "models": {"torch", "torchvision"},
-    "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn", "PIL"},
+    "data": {"torch", "numpy", "datasets", "filelock", "flwr_datasets", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},
     "codecs": {"torch", "numpy"},
     "app.__init__": set(),

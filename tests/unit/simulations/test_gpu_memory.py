@@ -48,7 +48,8 @@ def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digi
 
 
 @pytest.mark.parametrize(("clients", "expected"), [(1, 100), (2, 107), (16, 205), (100, 205)])
-def test_the_server_holds_a_few_clients_at_a_time(clients, expected):
+def test_the_server_holds_a_few_clients_at_a_time(clients, expected, monkeypatch):
+    monkeypatch.setattr("fsl_sage_flwr.simulations.gpu_memory.MOST_AT_WORK", 16)
     one, two = Peaks(0, rest=100), Peaks(0, rest=107)
     assert server_memory(one, two, clients) == expected
 

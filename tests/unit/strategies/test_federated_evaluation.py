@@ -73,7 +73,7 @@ def by_hand(strategy: Any, arrays: Any, clients: list[int]) -> tuple[float, floa
     task.model.server.eval()
     loss, correct, count = 0.0, 0, 0
     for i in clients:
-        for inputs, labels in validation(ClientIdentity(i, CLIENTS)):
+        for inputs, labels in map(task.on_device, validation(ClientIdentity(i, CLIENTS))):
             with torch.no_grad():
                 scores = task.model.server(task.model.client(inputs))
             loss += task.loss(scores, labels).item() * len(labels)
