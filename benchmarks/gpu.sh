@@ -31,7 +31,7 @@ part parity pytest -q -m "integration or not integration" \
 # The contract of every strategy, with its small task on the GPU.
 part contract env FSL_SAGE_TEST_DEVICE=cuda pytest -q tests/unit/strategies tests/unit/test_server_app.py
 # A round beside the same arithmetic in a plain loop on the same card, and how busy the card is.
-part round python -m benchmarks.round --precision fp32 tf32 bf16 --gpus-per-client 1 0.25 0.1
+part round python -m benchmarks.round --precision fp32 tf32 bf16 --gpus-per-client 1 0.34 0.1
 # Ways to do the steps.
 part steps python -m benchmarks.arithmetic --device cuda --steps 30
 # Heads fitted one after the other, and as one batch.
