@@ -5,7 +5,7 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from .app.assembly import build_task
 from .app.config import ConfigError, RunConfig
-from .client_apps import build_client_app, label_secret_mod, smashed_noise_mod
+from .client_apps import build_client_app, label_secret_mod, shared_folder, smashed_noise_mod
 from .extensions import load_extensions
 from .task import SplitTask
 
@@ -21,7 +21,12 @@ def _task(context: Context) -> SplitTask:
             f"{DATA_PATH} = {data_path!r} in the node's configuration: the absolute path of a "
             "directory is needed, in single quotes"
         )
-    return build_task(RunConfig.from_run_config(context.run_config), data_path, on_client=True)
+    return build_task(
+        RunConfig.from_run_config(context.run_config),
+        data_path,
+        on_client=True,
+        parts_folder=shared_folder("parts", context.run_id),
+    )
 
 
 def _smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:

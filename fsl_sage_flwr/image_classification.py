@@ -15,6 +15,7 @@ from .data import (
     FederatedImages,
     ImageDataset,
     NodeImages,
+    PartFiles,
     is_here,
     load_images,
     load_own_images,
@@ -73,7 +74,10 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
 
     parts = NodeImages if settings.data_path is not None else FederatedImages
     kept_out = settings.validation_fraction
-    federated = parts(train, settings.distribution, settings.device, kept_out)
+    # Two nodes of one machine may have data of their own each, and both be the first client.
+    shared = settings.parts_folder if settings.data_path is None else None
+    files = PartFiles(shared) if shared is not None else None
+    federated = parts(train, settings.distribution, settings.device, kept_out, files)
     randomised = _Randomised(settings.label_epsilon, train.num_classes)
     colour = train.image_shape[0] == 3
     augmented = options.augmentation == "crop_flip" or (options.augmentation == "auto" and colour)

@@ -30,6 +30,9 @@ class TaskSettings:
         As the run configuration has them; what they may be is the kind's word.
     data_path : str or None
         Directory of the node's own data, in place of a part of the dataset.
+    parts_folder : Path or None
+        Where processes that serve clients of this run may share parts of the dataset in the form
+        that is trained on; None: nowhere.
     auto_cut : callable
         From a model and an example to a cut, for ``cut = "auto"``.
     distribution : Distribution
@@ -63,6 +66,7 @@ class TaskSettings:
     cut: str
     dataset: str
     data_path: str | None
+    parts_folder: Path | None
     auto_cut: AutoCut
     distribution: Distribution
     validation_fraction: float

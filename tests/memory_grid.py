@@ -1,6 +1,7 @@
 """A Grid in this process: nodes are ClientApps called directly, messages are serialized."""
 
 import itertools
+import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,8 @@ from flwr.supercore.task_identity import TaskIdentity  # what Flower's runtime s
 
 from fsl_sage_flwr import public  # noqa: F401 - registers every algorithm
 
-_run_ids = itertools.count(7)
+# At random, as Flower draws them: the files of two processes' runs are told apart by it.
+_run_ids = itertools.count(secrets.randbits(40))
 Tamper = Callable[[int, Message], Message | None]
 
 

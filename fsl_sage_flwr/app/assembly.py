@@ -31,7 +31,11 @@ Finish = Callable[[Weights, Path], Mapping[str, float]]
 
 
 def build_task(
-    config: RunConfig, data_path: str | None = None, *, on_client: bool = False
+    config: RunConfig,
+    data_path: str | None = None,
+    *,
+    on_client: bool = False,
+    parts_folder: Path | None = None,
 ) -> SplitTask:
     """Build the task; server and clients begin with the same weights.
 
@@ -44,13 +48,15 @@ def build_task(
     on_client : bool
         A client need not hold what it never runs, nor prove at length what the server has
         proven.
+    parts_folder : Path, optional
+        Where processes that serve clients of this run share their decoded parts of the dataset.
 
     Raises
     ------
     DatasetError, SplitError
         The data or the cut of the configuration cannot be used.
     """
-    settings = task_settings(config, data_path, on_client=on_client)
+    settings = task_settings(config, data_path, on_client=on_client, parts_folder=parts_folder)
     set_up_gpu(settings.device, settings.precision)
     task = TASKS[config.task].build(settings, config.task_options)
     if config.smashed_clip_norm and not on_client:
@@ -131,7 +137,11 @@ def finish_of(config: RunConfig) -> Finish | None:
 
 
 def task_settings(
-    config: RunConfig, data_path: str | None = None, *, on_client: bool = False
+    config: RunConfig,
+    data_path: str | None = None,
+    *,
+    on_client: bool = False,
+    parts_folder: Path | None = None,
 ) -> TaskSettings:
     """Return what the task of a run configuration is built from."""
     heads = config.options if isinstance(config.options, HeadOptions) else HeadOptions()
@@ -140,6 +150,7 @@ def task_settings(
         cut=config.cut,
         dataset=config.dataset,
         data_path=data_path,
+        parts_folder=parts_folder,
         auto_cut=lambda model, example: _auto_cut(config, model, example),
         distribution=distribution_of(config),
         validation_fraction=config.validation_fraction if config.fraction_evaluate else 0.0,

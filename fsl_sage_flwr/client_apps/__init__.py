@@ -1,7 +1,8 @@
 """ClientApps: what a node does with each algorithm's messages."""
 
 from .builder import build_client_app
+from .client_folder import shared_folder
 from .label_secret import label_secret_mod
 from .smashed_noise import smashed_noise_mod
 
-__all__ = ["build_client_app", "label_secret_mod", "smashed_noise_mod"]
+__all__ = ["build_client_app", "label_secret_mod", "shared_folder", "smashed_noise_mod"]

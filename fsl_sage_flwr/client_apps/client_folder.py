@@ -17,6 +17,15 @@ def is_named() -> bool:
     return bool(os.environ.get(CACHE_VARIABLE))
 
 
+def shared_folder(name: str, run_id: int) -> Path | None:
+    """Return a folder for what all clients of a run may share; None if nobody has named one.
+
+    It lies beside the clients' own, and its files are removed like theirs.
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) / name / f"{run_id}" if named else None
+
+
 class ClientFolder:
     """Files of one client of one run, by the id of its node: its own, or one made up for it.
 

@@ -4,6 +4,7 @@ from .augmentation import AUGMENTATIONS, augment, normalize
 from .client_data import ClientData, FederatedImages, NodeImages
 from .datasets import is_here, load_images, load_own_images
 from .image_dataset import DatasetError, ImageDataset
+from .part_files import PartFiles
 from .partitions import DISTRIBUTIONS, Distribution, partition_indices, register_distribution
 from .randomised_response import randomised_response
 from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
@@ -19,6 +20,7 @@ __all__ = [
     "FederatedImages",
     "ImageDataset",
     "NodeImages",
+    "PartFiles",
     "augment",
     "is_here",
     "load_images",

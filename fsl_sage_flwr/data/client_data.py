@@ -10,8 +10,8 @@ from torch import Tensor
 from ..batching import batches_of
 from ..seeding import derive_seed
 from .augmentation import augment, normalize
-from .decoding import decoded_once
 from .image_dataset import ImageDataset
+from .part_files import PartFiles
 from .partitions import Distribution, partition_indices
 
 
@@ -118,6 +118,8 @@ class FederatedImages:
         Where the decoded parts are kept.
     validation_fraction : float
         Share of each client's examples that is kept out of training; 0 for none.
+    files : PartFiles, optional
+        Where parts that have to be decoded are shared with other processes.
     """
 
     def __init__(
@@ -126,12 +128,13 @@ class FederatedImages:
         distribution: Distribution,
         device: torch.device,
         validation_fraction: float = 0.0,
+        files: PartFiles | None = None,
     ) -> None:
         self._dataset = dataset
         self._distribution = distribution
         self._device = device
         self._validation_fraction = validation_fraction
-        self._decoded: ImageDataset | None = None
+        self._files = None if isinstance(dataset.images, Tensor) else files
         self._rows: dict[int, list[list[int]]] = {}
         self._parts: dict[tuple[int, int], tuple[ClientData, ClientData]] = {}
 
@@ -157,10 +160,7 @@ class FederatedImages:
     def _both(self, partition_id: int, num_partitions: int) -> tuple[ClientData, ClientData]:
         key = (partition_id, num_partitions)
         if key not in self._parts:
-            # Who serves a second client serves all of them in time, and so do others beside it.
-            if self._parts and self._decoded is None:
-                self._decoded = decoded_once(self._dataset)
-            images, labels = (self._decoded or self._dataset).decode(self.rows(*key))
+            images, labels = self._read(*key)
             whole = ClientData(images.to(self._device), labels.to(self._device))
             if self._validation_fraction:
                 seed = derive_seed(self._distribution.seed, "validation", *key)
@@ -168,6 +168,16 @@ class FederatedImages:
             else:
                 self._parts[key] = whole, ClientData(whole.images[:0], whole.labels[:0])
         return self._parts[key]
+
+    def _read(self, partition_id: int, num_partitions: int) -> tuple[Tensor, Tensor]:
+        key = (partition_id, num_partitions)
+        if self._files is None:
+            return self._dataset.decode(self.rows(*key))
+        part = self._files.read(*key)
+        if part is None:
+            part = self._dataset.decode(self.rows(*key))
+            self._files.write(*key, *part)
+        return part
 
 
 class NodeImages(FederatedImages):

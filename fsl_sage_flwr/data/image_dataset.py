@@ -48,8 +48,6 @@ class ImageDataset:
         colour image in a grey dataset.
     class_names : tuple of str
         What the labels are called; empty if the data do not say so.
-    holds_pixels : bool
-        True: the table's column holds the bytes of :func:`pixels_of` (:func:`decoded_once`).
     """
 
     labels: Tensor
@@ -60,7 +58,6 @@ class ImageDataset:
     id_column: str = ""
     fitted: bool = False
     class_names: tuple[str, ...] = ()
-    holds_pixels: bool = False
 
     def decode(self, indices: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Return (uint8 images ``(n, C, H, W)``, labels ``(n,)``) of some or all rows.
@@ -75,15 +72,18 @@ class ImageDataset:
             return self.images[rows], self.labels[rows]
         wanted = range(len(self.labels)) if indices is None else indices
         # Not select, which copies what the table says about itself: longer than 50 small images.
-        cells = (
-            cell
+        pixels = [
+            self._pixels(image)
             for first in range(0, len(wanted), AT_ONCE)
-            for cell in self.images[wanted[first : first + AT_ONCE]][self.column]
-        )
-        if self.holds_pixels:
-            pixels = [np.frombuffer(cell, np.uint8).reshape(self._pixels_shape) for cell in cells]
-        else:
-            pixels = pixels_of(cells, self.image_shape, fitted=self.fitted)
+            for image in self.images[wanted[first : first + AT_ONCE]][self.column]
+        ]
+        sizes = {found.shape[:2] for found in pixels}
+        if len(sizes) > 1 or sizes - {self.image_shape[1:]}:
+            expected = {self.image_shape[1:]}
+            raise DatasetError(
+                f"images of one size are needed; found {sorted(sizes | expected)[:3]} (height, "
+                "width): resize them, or use a dataset that resizes (README: Datasets)"
+            )
         images = torch.from_numpy(np.stack(pixels))
         images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
         return images.contiguous(), self.labels[rows]
@@ -104,50 +104,17 @@ class ImageDataset:
         numbers = {text: number for number, text in enumerate(sorted(set(texts)))}
         return torch.tensor([numbers[text] for text in texts])
 
-    @property
-    def _pixels_shape(self) -> tuple[int, ...]:
-        channels, *size = self.image_shape
-        return (*size,) if channels == 1 else (*size, channels)
-
-
-def pixels_of(
-    images: Iterable[Image], image_shape: tuple[int, int, int], *, fitted: bool
-) -> list[NDArray[np.uint8]]:
-    """Return each image's pixels, ``(H, W)`` for a grey dataset, ``(H, W, 3)`` for a colour one.
-
-    Parameters
-    ----------
-    images : iterable of Image
-        Some of a dataset's images.
-    image_shape, fitted : tuple of int, bool
-        As in :class:`ImageDataset`.
-
-    Raises
-    ------
-    DatasetError
-        The images have different sizes, or a grey dataset has a colour image.
-    """
-    channels, height, width = image_shape
-    pixels = [_pixels(image, channels == 1, (width, height), fitted) for image in images]
-    sizes = {found.shape[:2] for found in pixels}
-    expected = {(height, width)}
-    if sizes - expected:
-        raise DatasetError(
-            f"images of one size are needed; found {sorted(sizes | expected)[:3]} (height, "
-            "width): resize them, or use a dataset that resizes (README: Datasets)"
-        )
-    return pixels
-
-
-def _pixels(image: Image, grey: bool, size: tuple[int, int], fitted: bool) -> NDArray[np.uint8]:
-    if fitted and image.size != size:
-        image = image.resize(size, box=_centre(image.size, size))
-    elif grey and not fitted and image.mode not in GREY_MODES:
-        raise DatasetError(
-            f"a colour image (mode {image.mode}) is among grey ones; make them all grey or all "
-            "colour"
-        )
-    return np.asarray(image.convert("L" if grey else "RGB"))
+    def _pixels(self, image: Image) -> NDArray[np.uint8]:
+        """Return ``(H, W)`` for a grey dataset, ``(H, W, 3)`` for a colour one."""
+        grey, size = self.image_shape[0] == 1, self.image_shape[:0:-1]
+        if self.fitted and image.size != size:
+            image = image.resize(size, box=_centre(image.size, size))
+        elif grey and not self.fitted and image.mode not in GREY_MODES:
+            raise DatasetError(
+                f"a colour image (mode {image.mode}) is among grey ones; make them all grey or all "
+                "colour"
+            )
+        return np.asarray(image.convert("L" if grey else "RGB"))
 
 
 def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:

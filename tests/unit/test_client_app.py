@@ -16,6 +16,7 @@ from fsl_sage_flwr.task import ClientIdentity
 
 from ..memory_grid import MemoryGrid
 from ..rows import rows
+from ..runs import assert_same
 from ..tables import pictures, write_split
 
 pytestmark = pytest.mark.usefixtures("own_datasets")
@@ -61,6 +62,25 @@ def test_a_client_trains_on_its_own_directory(tmp_path: Path, algorithm: str) ->
     assert strategy.last_round.validation is not None
     # A tenth of the 50 and of the 40 examples is kept out for validation.
     assert strategy.last_round.validation.num_examples == 5 + 4
+
+
+def test_parts_of_the_dataset_are_shared_and_own_data_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as unnamed:
+        unnamed.delenv("FSL_SAGE_CACHE")
+        without = trained({}, nodes=3)
+    monkeypatch.setenv("FSL_SAGE_CACHE", str(tmp_path / "named"))
+    strategy = trained({1: own_digits(tmp_path / "own")}, nodes=3)
+    assert strategy.last_round.clients == 3
+    folders = list((tmp_path / "named" / "parts").iterdir())
+    assert len(folders) == 1  # the run's
+    assert sorted(path.name for path in folders[0].iterdir()) == [
+        "0-of-3.safetensors", "2-of-3.safetensors",
+    ]  # fmt: skip
+    shared = trained({}, nodes=3)
+    server_halves = (each.task.model.server.state_dict() for each in (without, shared))
+    assert_same(*server_halves)
 
 
 def test_its_batches_are_its_own_and_the_servers_data_are_not_touched(tmp_path: Path) -> None:

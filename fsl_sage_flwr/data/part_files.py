@@ -1,0 +1,60 @@
+"""Clients' decoded parts in files, for the other processes that serve the same clients."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from ..tensor_files import SUFFIX, TensorFile, write_tensors
+from ..whole_files import DiskError, writing
+
+IMAGES, LABELS = "images", "labels"
+
+
+class PartFiles:
+    """Parts of one run's training split: to read one takes a fifteenth of decoding it.
+
+    Any process may serve any client of a simulation. What is decoded is what clients at work
+    need, each part once, by the process that needs it first.
+
+    Parameters
+    ----------
+    folder : Path
+        Of one run; it is made when something is written. All that write there divide the same
+        split in the same way.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, partition_id: int, num_partitions: int) -> tuple[Tensor, Tensor] | None:
+        """Return a client's images and labels; None where no process has written them."""
+        path = self._path(partition_id, num_partitions)
+        if not path.is_file():
+            return None
+        found = TensorFile(path).load()
+        return found[IMAGES], found[LABELS]
+
+    def write(self, partition_id: int, num_partitions: int, images: Tensor, labels: Tensor) -> None:
+        """Write a client's images and labels, if the disk takes them: who has them needs no file.
+
+        Parameters
+        ----------
+        images : Tensor
+            ``(N, C, H, W)``, uint8.
+        labels : Tensor
+            ``(N,)``, int64.
+        """
+        path = self._path(partition_id, num_partitions)
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
+        with suppress(DiskError), writing(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_tensors(unfinished, {IMAGES: images, LABELS: labels})
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    def _path(self, partition_id: int, num_partitions: int) -> Path:
+        return self._folder / f"{partition_id}-of-{num_partitions}{SUFFIX}"
