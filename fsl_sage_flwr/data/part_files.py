@@ -13,7 +13,7 @@ IMAGES, LABELS = "images", "labels"
 
 
 class PartFiles:
-    """Parts of one run's training split: to read one takes a fifteenth of decoding it.
+    """Parts of one run's training split: to map a file into memory takes no decoding.
 
     Any process may serve any client of a simulation. What is decoded is what clients at work
     need, each part once, by the process that needs it first.
