@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -189,11 +190,14 @@ def test_a_disk_that_refuses_any_write_of_a_round_leaves_a_run_that_goes_on(
 ) -> None:
     """Refused from its `write`-th call on, the summary too."""
     run, calls, fsync = RunDirectory(latest.parents[1]), 0, os.fsync
+    one_at_a_time = Lock()  # several threads write files, and each counts
 
     def refusing(descriptor: int) -> None:
         nonlocal calls
-        calls += began()
-        if calls >= write:
+        with one_at_a_time:
+            calls += began()
+            refused = calls >= write
+        if refused:
             raise OSError(error, os.strerror(error))
         fsync(descriptor)
 
