@@ -54,11 +54,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield a file to write, which then takes another's place at once, and is on the disk.
 
     Whoever reads has the file of before or the new one, even after the process was killed or the
     power went. If something is raised inside, the file of before stays.
+
+    Parameters
+    ----------
+    path : Path
+        Whose place it takes.
+    synced : bool
+        Whether to wait for the disk. What ends with its processes need not outlast the power.
 
     Raises
     ------
@@ -69,12 +76,14 @@ def replacing(path: Path) -> Iterator[Path]:
     with writing(path):
         try:
             yield unfinished
-            sync(unfinished)
+            if synced:
+                sync(unfinished)
             unfinished.replace(path)
         finally:
             # On a disk that became read-only this raises too; the first error is what is told.
             unfinished.unlink(missing_ok=True)
-        sync(path.parent)
+        if synced:
+            sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from flwr.app import Context
 
+from ..whole_files import replacing
+
 KEPT_SECONDS = 7 * 24 * 3600
 CACHE_VARIABLE = "FSL_SAGE_CACHE"
 
@@ -53,10 +55,8 @@ class ClientFolder:
             self._folder.mkdir(parents=True, exist_ok=True)
             if is_new_run:  # a simulation may have thousands of nodes, and looks at all their files
                 self._prune()
-        path = self.path(name)
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        write(unfinished)
-        unfinished.replace(path)
+        with replacing(self.path(name), synced=False) as unfinished:
+            write(unfinished)
 
     def _prune(self) -> None:
         """Remove files that no run has touched for a week."""

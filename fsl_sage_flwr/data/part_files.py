@@ -1,13 +1,12 @@
 """Clients' decoded parts in files, for the other processes that serve the same clients."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
 
 from ..tensor_files import SUFFIX, TensorFile, write_tensors
-from ..whole_files import DiskError, writing
+from ..whole_files import DiskError, replacing, writing
 
 IMAGES, LABELS = "images", "labels"
 
@@ -47,14 +46,11 @@ class PartFiles:
             ``(N,)``, int64.
         """
         path = self._path(partition_id, num_partitions)
-        unfinished = path.with_suffix(f".{os.getpid()}.part")
-        with suppress(DiskError), writing(path):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(DiskError):
+            with writing(path):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            with replacing(path, synced=False) as unfinished:
                 write_tensors(unfinished, {IMAGES: images, LABELS: labels})
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
 
     def _path(self, partition_id: int, num_partitions: int) -> Path:
         return self._folder / f"{partition_id}-of-{num_partitions}{SUFFIX}"
