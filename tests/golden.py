@@ -1,15 +1,24 @@
-"""Hashes of whole runs: what a change of structure must leave as it is, bit for bit.
+"""Compare whole training runs of two commits on this machine, bit for bit.
 
-    python -m tests.golden        # writes tests/golden.json; compare with git diff
+    python -m tests.golden --against COMMIT   # exit status 1 where a hash differs
+    python -m tests.golden                    # record this tree's hashes in tests/golden.json
 
-Recorded before the structure was changed, and compared by ``parity/test_golden.py`` since. The bits
-belong to one version of torch and one kind of CPU: both are in the file.
+A change of structure must move no bit. Bits depend on the processor, even with equal versions of
+torch and equal instruction sets, so no hash is committed: both commits are recorded here, each
+by the copy of this file that it contains.
 """
 
+import argparse
 import hashlib
 import json
 import logging
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +49,8 @@ STRATEGIES: dict[str, Any] = {
     "cse_fsl": runs.cse_fsl,
     "fsl_sage": runs.fsl_sage,
     "fsl_sage, warm start": partial(runs.fsl_sage, warm_start=True),
+    "heron_sfl": runs.heron_sfl,
 }
-
-
-def this_machine() -> dict[str, str]:
-    """What else decides about the bits."""
-    return {"torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
 
 
 def augmented_batches(client: ClientIdentity, seed: int) -> Any:
@@ -203,11 +208,53 @@ def _on_masked(make: Any) -> Any:
         runs.small_task = original
 
 
-def main() -> None:
+def record() -> dict[str, Any]:
+    """Train every case of this tree; return the hashes by case."""
     torch.set_num_threads(1)
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    runs_ = {case: record_one(case) for case in CASES}
-    FILE.write_text(json.dumps({"machine": this_machine(), "runs": runs_}, indent=1) + "\n")
+    return {case: json.loads(json.dumps(record_one(case))) for case in CASES}
+
+
+def record_commit(commit: str) -> dict[str, Any]:
+    """Train every case of a commit, in a process and a temporary checkout for it alone."""
+    here = Path(__file__).parent.parent
+    archive = subprocess.run(
+        ["git", "archive", commit], cwd=here, check=True, stdout=subprocess.PIPE
+    ).stdout
+    with tempfile.TemporaryDirectory() as checkout:
+        with tarfile.open(fileobj=BytesIO(archive)) as tar:
+            tar.extractall(checkout, filter="data")
+        environment = {**os.environ, "PYTHONPATH": checkout}
+        command = [sys.executable, "-m", "tests.golden"]
+        subprocess.run(command, cwd=checkout, env=environment, check=True)
+        file = Path(checkout, "tests", FILE.name)
+        return dict(json.loads(file.read_text(encoding="utf-8"))["runs"])
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return a line for each hash that differs: the case, the round, the column."""
+    found = []
+    for case in sorted({*before, *after}):
+        if case not in before or case not in after:
+            print(f"{case}: only {'after' if case in after else 'before'}; not compared")
+            continue
+        old, new = runs.flat(before[case]), runs.flat(after[case])
+        paths = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
+        found += [f"{case}: {path}" for path in paths]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--against", metavar="COMMIT", help="commit to compare this tree with")
+    commit = parser.parse_args().against
+    found = record()
+    if commit is None:
+        FILE.write_text(json.dumps({"runs": found}, indent=1) + "\n", encoding="utf-8")
+        return
+    lines = differences(record_commit(commit), found)
+    print("\n".join(lines) if lines else f"the same bits as {commit}")
+    sys.exit(bool(lines))
 
 
 if __name__ == "__main__":
