@@ -88,6 +88,7 @@ def report_page(
         common=_common(comparison),
         columns=list(table.columns),
         measure=comparison.measure.name,
+        mean=f", as a mean of {comparison.mean_of} rounds," if comparison.mean_of > 1 else "",
         spread=NAMES[comparison.spread],
         rows=table.to_numpy().tolist(),
         left=len(comparison.settings),

@@ -104,7 +104,7 @@ class Column:
 def columns_of(comparison: Comparison) -> list[Column]:
     """Return the figures of a comparison, in the order of the table."""
     measure, budget = comparison.measure, f"{mib(comparison.budget)} MiB"
-    target, name = measure.text(comparison.target), measure.name
+    target, name = comparison.target_text, measure.name
     unit = " (%)" if measure.in_percent else ""
     return [
         Column(f"final_{name}", f"final {measure.heading}", measure.number),

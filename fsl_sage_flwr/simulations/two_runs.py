@@ -82,7 +82,13 @@ def setting_differences(first: Run, second: Run) -> list[Difference]:
 
 
 def result_differences(
-    first: Run, second: Run, *, target: float | None, budget: float | None, count: Count
+    first: Run,
+    second: Run,
+    *,
+    target: float | None,
+    mean_of: int,
+    budget: float | None,
+    count: Count,
 ) -> tuple[list[Difference], tuple[str, ...]]:
     """Return the figures of both runs, and notes on how they were counted.
 
@@ -92,7 +98,7 @@ def result_differences(
     ----------
     first, second : Run
         The runs.
-    target, budget, count
+    target, mean_of, budget, count
         As in :func:`~.comparison.compare`.
     """
     lines = [
@@ -103,7 +109,7 @@ def result_differences(
         without = [run.name for run in (first, second) if run.history.empty]
         return lines, (f"no figures: {' and '.join(without)} finished no round",)
     rows = rows_of([first, second]).assign(completed=True)
-    comparison = compare(rows, target=target, budget=budget, count=count)
+    comparison = compare(rows, target=target, mean_of=mean_of, budget=budget, count=count)
     lines += _figures(comparison, (first.name, second.name))
     lines += _bytes_by_kind(comparison.rounds, (first.name, second.name))
     return lines, comparison.notes

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from .numbers import above_zero
+from .numbers import above_zero, positive
 
 BANDWIDTH = 100.0
+MEAN_OF = 3  # test accuracy swings by several points from round to round
 COUNTS = ("measured", "reference")
 SPREADS = ("deviation", "confidence")
 
@@ -27,6 +28,11 @@ def add_counting_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", type=above_zero, metavar="ACC",
         help="target accuracy, 0 to 1, or perplexity or loss, whose cost is reported (the best "
         "that every setting reached)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mean-of", type=positive, default=MEAN_OF, metavar="ROUNDS",
+        help="rounds whose mean is compared with the target and taken at the budget "
+        f"({MEAN_OF}); 1 takes single rounds",
     )  # fmt: skip
     parser.add_argument(
         "--budget-mib", type=above_zero, metavar="MIB",

@@ -16,7 +16,7 @@ def compare_command(options: argparse.Namespace, console: Console, errors: Conso
     first, second = two_runs(options.first, options.second)
     settings = setting_differences(first, second)
     results, notes = result_differences(
-        first, second, target=options.target, count=options.count,
+        first, second, target=options.target, mean_of=options.mean_of, count=options.count,
         budget=None if options.budget_mib is None else options.budget_mib * MIB,
     )  # fmt: skip
     say(console, f"A: {first.name}\nB: {second.name}\n")

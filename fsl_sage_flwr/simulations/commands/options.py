@@ -17,8 +17,9 @@ def comparison_of(options: argparse.Namespace, results: pd.DataFrame) -> Compari
     """Return the comparison of the results that the options describe."""
     budget = None if options.budget_mib is None else options.budget_mib * MIB
     return compare(
-        results, target=options.target, budget=budget, count=options.count, spread=options.spread
-    )
+        results, target=options.target, mean_of=options.mean_of, budget=budget,
+        count=options.count, spread=options.spread,
+    )  # fmt: skip
 
 
 def write(path: Path, content: bytes) -> None:

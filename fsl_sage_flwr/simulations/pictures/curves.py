@@ -159,6 +159,7 @@ def draw_curve(
     ax.plot(
         across, scale * curve["mean"], **style.line(), markevery=max(1, math.ceil(len(curve) / 8))
     )
+    ax.plot(across[-1:], scale * curve["mean"][-1:], color=style.colour, marker="|", markersize=7)
     ax.fill_between(across, scale * curve["low"], scale * curve["high"], color=style.colour,
                     alpha=0.18, linewidth=0)  # fmt: skip
 
@@ -204,7 +205,7 @@ def _labels(figures: pd.DataFrame, x: str, unit: float, unit_name: str) -> dict[
 
 def _caption(comparison: Comparison, x: str, *, judged: bool) -> str:
     seeds = comparison.rounds["seed"].nunique()
-    parts = ["Test split, after each round."]
+    parts = ["Test split, after each round; a bar marks where the runs were stopped."]
     if seeds > 1:
         parts.append(f"Lines: means over the seeds; bands: ± {NAMES[comparison.spread]}.")
     if x == "bytes":
@@ -213,8 +214,7 @@ def _caption(comparison: Comparison, x: str, *, judged: bool) -> str:
     if judged:
         cost = "communication" if x == "bytes" else "rounds"
         parts.append(
-            f"Hollow marks: {cost} at the end of the first round that reaches "
-            f"{comparison.measure.text(comparison.target)} (dotted), mean over the seeds that "
+            f"Hollow marks: {cost} to {comparison.target_text} (dotted), mean over the seeds that "
             "reach it; the same in the legend where there is one panel. Where not all seeds do, "
             "the line is broken and a fraction says how many."
         )

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...registry import label_of
-from ..comparison import Comparison
+from ..comparison import JUDGED, Comparison
 from ..names import place, settings_text, value_place
 from .style import COLUMN, PAGE, Picture, picture_style
 
@@ -50,7 +50,7 @@ def time_parts(comparison: Comparison, bandwidth: float) -> pd.DataFrame:
     """
     rows = []
     for name, run in comparison.rounds.groupby("run", sort=False):
-        reached = comparison.measure.reached(run[comparison.measure.column], comparison.target)
+        reached = comparison.measure.reached(run[JUDGED], comparison.target)
         traffic = run["bytes"].diff().fillna(run["bytes"])
         clients = run["clients"].astype(float).clip(lower=1.0)
         parts = pd.DataFrame(
@@ -77,7 +77,7 @@ def time_parts(comparison: Comparison, bandwidth: float) -> pd.DataFrame:
 
 def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
     """Draw one bar per setting, with means over the seeds."""
-    target = comparison.measure.text(comparison.target)
+    target = comparison.target_text
     keys = list(comparison.settings)
     times = time_parts(comparison, bandwidth)
     groups = times.groupby(keys, dropna=False, sort=False)

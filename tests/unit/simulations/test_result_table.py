@@ -16,7 +16,7 @@ def comparison(tmp_path):
     make_run(tmp_path, [0.5, 0.6], seed=1, mib_a_round=3)
     make_run(tmp_path, [0.5, 0.8], seed=2, mib_a_round=3)
     make_run(tmp_path, [0.7, 0.9], algorithm="fed_avg", seed=1, mib_a_round=20)
-    return compare(load_results(tmp_path), target=0.7, budget=20 * MIB)
+    return compare(load_results(tmp_path), mean_of=1, target=0.7, budget=20 * MIB)
 
 
 def test_mean_and_deviation_over_the_seeds(comparison):
@@ -34,7 +34,7 @@ def test_the_same_seed_twice_is_one_seed(tmp_path):
     for interval in (3, 4):
         make_run(tmp_path, [0.5], algorithm="fed_avg", seed=1, align_interval=interval)
     make_run(tmp_path, [0.7], algorithm="fed_avg", seed=2)
-    (row,) = results_table(compare(load_results(tmp_path))).to_dict("records")
+    (row,) = results_table(compare(load_results(tmp_path), mean_of=1)).to_dict("records")
     assert row["seeds"] == 2
     assert row["final_accuracy_mean"] == pytest.approx(0.6)
 
@@ -58,7 +58,9 @@ def test_what_is_read_has_units_and_says_what_was_not_reached(comparison):
 
 def test_never_reached_is_a_dash(tmp_path):
     make_run(tmp_path, [0.5])
-    (row,) = readable_table(compare(load_results(tmp_path), target=0.99)).to_dict("records")
+    (row,) = readable_table(compare(load_results(tmp_path), mean_of=1, target=0.99)).to_dict(
+        "records"
+    )
     assert row["MiB to 99 %"] == "–"
 
 
@@ -79,7 +81,7 @@ def test_rows_are_in_the_order_of_the_algorithms_and_of_numbers(tmp_path):
     for alpha in (10.0, 0.1, 2.0):
         make_run(tmp_path, [0.5], distribution="noniid_dirichlet", alpha=alpha)
     make_run(tmp_path, [0.5], algorithm="cse_fsl")
-    table = readable_table(compare(load_results(tmp_path)))
+    table = readable_table(compare(load_results(tmp_path), mean_of=1))
     assert table["algorithm"].tolist() == ["CSE-FSL", "FSL-SAGE", "FSL-SAGE", "FSL-SAGE"]
     assert table["alpha"].tolist() == ["–", "0.1", "2", "10"]
 
@@ -87,5 +89,5 @@ def test_rows_are_in_the_order_of_the_algorithms_and_of_numbers(tmp_path):
 def test_whole_numbers_are_in_their_order(tmp_path):
     for size in (8, 100, 16):
         make_run(tmp_path, [0.5], batch_size=size)
-    table = readable_table(compare(load_results(tmp_path)))
+    table = readable_table(compare(load_results(tmp_path), mean_of=1))
     assert table["batch-size"].tolist() == ["8", "16", "100"]

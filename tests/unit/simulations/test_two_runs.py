@@ -17,7 +17,7 @@ def lines(differences):
 
 
 def compared(first, second, **options):
-    options = {"target": None, "budget": None, "count": "measured", **options}
+    options = {"target": None, "mean_of": 1, "budget": None, "count": "measured", **options}
     found, notes = result_differences(*two_runs(first, second), **options)
     return lines(found), notes
 

@@ -20,7 +20,7 @@ def results(tmp_path):
 
 
 def test_results_prints_the_table_and_on_the_side_what_it_assumed(results, capsys):
-    assert main(["results", str(results)]) == 0
+    assert main(["results", str(results), "--mean-of", "1"]) == 0
     printed = capsys.readouterr()
     assert printed.out.count("\n") == 3
     assert "77.50 ± 3.54" in printed.out
@@ -33,7 +33,8 @@ def test_results_prints_the_table_and_on_the_side_what_it_assumed(results, capsy
 
 
 def test_results_to_a_file_with_everything_said(results, tmp_path, capsys):
-    words = ["--target", "0.7", "--budget-mib", "0.5", "--count", "reference", "--format", "csv"]
+    words = ["--target", "0.7", "--budget-mib", "0.5", "--count", "reference", "--format", "csv",
+             "--mean-of", "1"]  # fmt: skip
     assert main(["results", str(results), *words, "--out", str(tmp_path / "t.csv")]) == 0
     (row,) = csv.DictReader((tmp_path / "t.csv").open())
     assert float(row["bytes_to_target_mean"]) == 2**20

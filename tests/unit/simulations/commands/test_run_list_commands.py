@@ -40,7 +40,8 @@ def test_runs_that_are_judged_by_different_things_say_so(tmp_path, capsys):
 def test_compare_prints_settings_and_results(tmp_path, capsys):
     first = make_run(tmp_path, [0.5, 0.75], run_name="a")
     second = make_run(tmp_path, [0.5, 0.8], run_name="b", learning_rate=0.01)
-    assert main(["compare", str(first), str(second), "--target", "0.6", "--budget-mib", "1"]) == 0
+    words = ["--target", "0.6", "--budget-mib", "1", "--mean-of", "1"]
+    assert main(["compare", str(first), str(second), *words]) == 0
     printed = capsys.readouterr()
     assert f"A: {first}\nB: {second}\n" in printed.out
     assert "learning-rate  0.001  0.01" in printed.out

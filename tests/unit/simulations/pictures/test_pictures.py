@@ -40,7 +40,7 @@ def comparison_for(root, kind):
         for changes in ({}, *NEEDS.get(kind, [])):
             row = {"alignment_cosine": 0.5, **sent}
             make_run(root, [0.2, 0.8 - seed / 100], seed=seed, row=row, **changes)
-    return compare(load_results(root), target=0.6)
+    return compare(load_results(root), mean_of=1, target=0.6)
 
 
 def legend(picture):
@@ -68,7 +68,7 @@ def test_every_kind_is_drawn_with_text_as_text(tmp_path, kind):
 @pytest.mark.parametrize("how", ["svg", "png"])
 def test_the_same_picture_is_the_same_file(tmp_path, how):
     make_run(tmp_path, [0.5, 0.75])
-    comparison = compare(load_results(tmp_path))
+    comparison = compare(load_results(tmp_path), mean_of=1)
     once, again = (encoded(draw("time", comparison, 100.0), how) for _ in range(2))
     assert once == again
     if how == "png":
@@ -79,7 +79,7 @@ def test_the_same_picture_is_the_same_file(tmp_path, how):
 
 def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
     make_run(tmp_path, [0.5])
-    comparison = compare(load_results(tmp_path))
+    comparison = compare(load_results(tmp_path), mean_of=1)
     with pytest.raises(NothingToDrawError, match=r"^accuracy-alpha: no two Dirichlet alphas"):
         draw("accuracy-alpha", comparison, 100.0)
     pictures, left_out = draw_all(comparison, 100.0)
@@ -94,7 +94,7 @@ def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
 def test_a_curve_is_the_mean_over_the_rounds_that_all_seeds_have(tmp_path):
     make_run(tmp_path, [0.2, 0.4, 0.9], seed=1)
     make_run(tmp_path, [0.4, 0.8], seed=2)
-    curve = mean_curve(compare(load_results(tmp_path)).rounds, "test_accuracy")
+    curve = mean_curve(compare(load_results(tmp_path), mean_of=1).rounds, "test_accuracy")
     assert curve["round"].tolist() == [1, 2]
     assert curve["bytes"].tolist() == [MIB, 2 * MIB]
     assert curve["mean"].tolist() == pytest.approx([0.3, 0.6])
@@ -107,7 +107,7 @@ def test_a_curve_is_the_mean_over_the_rounds_that_all_seeds_have(tmp_path):
 def test_the_bytes_at_the_target_are_marked(tmp_path):
     make_run(tmp_path, [0.2, 0.7, 0.9], seed=1)
     make_run(tmp_path, [0.2, 0.3, 0.9], seed=2)
-    comparison = compare(load_results(tmp_path), target=0.6)
+    comparison = compare(load_results(tmp_path), mean_of=1, target=0.6)
     figure = draw("accuracy-communication", comparison, 100.0).figure
     (ax,) = figure.get_axes()
     curve, mark = lines_of(ax, "*")
@@ -118,10 +118,10 @@ def test_the_bytes_at_the_target_are_marked(tmp_path):
     assert figure.legends[0].get_texts()[0].get_text() == "FSL-SAGE: 2.5 MiB"
     assert ax.get_xlabel() == "communication (MiB)"
 
-    seldom = compare(load_results(tmp_path), target=0.95)
+    seldom = compare(load_results(tmp_path), mean_of=1, target=0.95)
     assert legend(draw("accuracy-communication", seldom, 100.0)) == ["FSL-SAGE: –"]
     make_run(tmp_path, [0.2, 0.3, 0.97], seed=3)
-    seldom = compare(load_results(tmp_path), target=0.95)
+    seldom = compare(load_results(tmp_path), mean_of=1, target=0.95)
     assert legend(draw("accuracy-rounds", seldom, 100.0)) == ["FSL-SAGE: 3 rounds (1 of 3)"]
 
 
@@ -130,7 +130,7 @@ def test_panels_are_what_differs_and_idle_keys_are_in_all_of_them(tmp_path):
     make_run(tmp_path, [0.5])
     make_run(tmp_path, [0.5], align_interval=5)
     make_run(tmp_path, [0.5], algorithm="fed_avg", align_interval=7)
-    panels = panels_of(compare(load_results(tmp_path)))
+    panels = panels_of(compare(load_results(tmp_path), mean_of=1))
     found = {panel.title: sorted(set(panel.rounds["algorithm"])) for panel in panels}
     assert found == {
         "Dirichlet, l = 2": ["fsl_sage"],
@@ -157,18 +157,18 @@ def test_alphas_are_in_order_and_iid_is_behind_them(tmp_path):
 
 def test_a_point_is_where_the_best_accuracy_was_first_reached(tmp_path):
     make_run(tmp_path, [0.2, 0.9, 0.9, 0.5])
-    (point,) = best_points(compare(load_results(tmp_path))).to_dict("records")
+    (point,) = best_points(compare(load_results(tmp_path), mean_of=1)).to_dict("records")
     assert (point["test_accuracy"], point["bytes"]) == (0.9, 2 * MIB)
 
 
 def test_times_are_those_of_the_definition(tmp_path):
     make_run(tmp_path, [0.2, 0.7, 0.9], clients=4, mib_a_round=2)
-    comparison = compare(load_results(tmp_path), target=0.7)
+    comparison = compare(load_results(tmp_path), mean_of=1, target=0.7)
     (parts,) = time_parts(comparison, bandwidth=8.0).to_dict("records")
     assert parts["reached"]
     assert (parts["clients"], parts["server"], parts["alignment"]) == (1.0, 0.5, 0.25)
     assert parts["communication"] == pytest.approx(2 * 2 * MIB / 4 / 1e6)
-    never = compare(load_results(tmp_path), target=0.95)
+    never = compare(load_results(tmp_path), mean_of=1, target=0.95)
     (parts,) = time_parts(never, bandwidth=8.0).to_dict("records")
     assert not parts["reached"]
     assert parts["server"] == 0.75
@@ -186,7 +186,7 @@ def test_pictures_of_runs_without_accuracy_are_of_what_they_are_judged_by(tmp_pa
             tmp_path, [0.5, 0.6], run_name=name, distribution="noniid_dirichlet", alpha=alpha,
             row={"test_accuracy": None},
         )  # fmt: skip
-    comparison = compare(load_results(tmp_path))
+    comparison = compare(load_results(tmp_path), mean_of=1)
     with pytest.raises(NothingToDrawError, match="the runs have no accuracy; loss-"):
         draw("accuracy-communication", comparison, 100.0)
     for kind in ("accuracy-alpha", "scatter-alpha", "time", "loss-rounds"):
@@ -224,7 +224,7 @@ def test_error_bars_are_the_tables(tmp_path):
             make_run(tmp_path, [final], seed=seed, distribution="noniid_dirichlet", alpha=alpha,
                      run_name=f"{alpha}-{seed}-{final}")  # fmt: skip
     for spread in SUFFIXES:
-        comparison = compare(load_results(tmp_path), spread=spread, budget=MIB)
+        comparison = compare(load_results(tmp_path), mean_of=1, spread=spread, budget=MIB)
         table = results_table(comparison).iloc[0]
         picture = draw("accuracy-alpha", comparison, 100.0)
         (ax,) = picture.figure.get_axes()
@@ -240,7 +240,7 @@ def test_a_target_that_some_seeds_reach_is_drawn_as_such(tmp_path):
     make_run(tmp_path, [0.2, 0.9], seed=1)
     make_run(tmp_path, [0.2, 0.3], seed=2)
     for target, note in ((0.6, ["1/2"]), (0.2, [])):
-        comparison = compare(load_results(tmp_path), target=target)
+        comparison = compare(load_results(tmp_path), mean_of=1, target=target)
         (ax,) = draw("accuracy-rounds", comparison, 100.0).figure.get_axes()
         assert [text.get_text() for text in ax.texts] == note
         (foot,) = [line for line in ax.get_lines() if len(set(line.get_xdata())) == 1
@@ -266,7 +266,7 @@ def test_only_aligned_rounds_are_on_the_curve(tmp_path):
         cells[rows[0].split(",").index("alignment_cosine")] = ""
         rows[2] = ",".join(cells)
         (path / "history.csv").write_text("\n".join(rows) + "\n")
-    curve = mean_curve(compare(load_results(tmp_path)).rounds, "alignment_cosine")
+    curve = mean_curve(compare(load_results(tmp_path), mean_of=1).rounds, "alignment_cosine")
     assert curve["round"].tolist() == [1, 3]
 
 
@@ -285,7 +285,7 @@ def test_bytes_are_stacked_by_kind(tmp_path):
 
 def test_an_svg_for_a_dark_page_is_the_same_svg_with_more_rules(tmp_path):
     make_run(tmp_path, [0.5, 0.75], algorithm="fed_avg")
-    svg = encoded(draw("accuracy-rounds", compare(load_results(tmp_path)), 100.0), "svg")
+    svg = encoded(draw("accuracy-rounds", compare(load_results(tmp_path), mean_of=1), 100.0), "svg")
     root = ElementTree.fromstring(fit_to_scheme(svg))
     assert root[0].tag.endswith("style")
     assert "prefers-color-scheme: dark" in root[0].text
