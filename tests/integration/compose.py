@@ -1,6 +1,7 @@
 """The Docker example without Docker: its commands, word for word, as processes of this machine."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from .deployment import Deployment, free_port, wait_for
 
 COMPOSE = yaml.safe_load((ROOT / "examples" / "docker" / "compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-LINK = "superlink"
+LINK, PROXY = "superlink", "proxy"
 
 
 def program(service: str) -> str:
@@ -30,16 +31,21 @@ class Composed(Deployment):
     """Starts every service; what Docker would do for names and ports is written into the words."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, forked=False)
+        super().__init__(directory, secure=True, forked=False, keys=2)
         self.ports = {name: free_port() for name in SERVICES} | {LINK: self.port}
         self.services: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_link(self) -> None:
         """Start all services, the SuperLink first."""
         (self._directory / "state").mkdir()  # as its image does
-        for name in SERVICES:
-            self.start_service(name)
+        self.start_service(LINK)
         wait_for("the SuperLink", self._listens)
+        # Without nginx on this machine the SuperNodes reach the SuperLink itself.
+        with_proxy = shutil.which("nginx") is not None
+        self.ports[PROXY] = self.start_proxy() if with_proxy else self.port
+        for name in SERVICES:
+            if name not in (LINK, PROXY):
+                self.start_service(name)
 
     def start_service(self, name: str) -> None:
         """Start a service, also again."""

@@ -18,14 +18,7 @@ from . import forked_programs
 from .commands import BIN, PATIENCE, ROOT, started_by
 
 CONNECTION = "loopback"
-CERTIFICATES = """
-openssl req -x509 -newkey rsa:2048 -sha256 -days 2 -nodes -keyout ca.key -out ca.crt -subj "/CN=CA"
-openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj "/CN=localhost"
-printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' > san.ext
-openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -sha256 \
-    -extfile san.ext -out server.pem
-"""
-NODE_KEY = 'ssh-keygen -q -t ecdsa -b 384 -N "" -f {}'
+KEYS = ROOT / "examples" / "docker" / "keys.sh"
 
 
 # The tests' workers start SuperLinks at the same time: each takes ports of its own, below those
@@ -40,6 +33,11 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for(
@@ -116,18 +114,15 @@ class Deployment:
             self._start_forking()
         trust = "insecure = true"
         if self._secure:
-            script = "\n".join([CERTIFICATES, *map(NODE_KEY.format, self._keys)])
-            subprocess.run(
-                ["bash", "-euc", script], cwd=self._directory, check=True, capture_output=True
-            )
-            trust = f'root-certificates = "{self._directory}/ca.crt"'
+            self._make_keys()
+            trust = f'root-certificates = "{self._directory}/keys/ca.crt"'
         (self.home / "config.toml").write_text(
             f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self.port}"\n{trust}\n'
         )
         self.start_link()
         if self._secure:
             for key in self._keys:
-                self.flwr("supernode", "register", f"{key}.pub", CONNECTION)
+                self.flwr("supernode", "register", f"keys/{key}.pub", CONNECTION)
         return self
 
     def __exit__(
@@ -143,8 +138,8 @@ class Deployment:
     def start_link(self) -> None:
         """Start the SuperLink, and wait until it listens."""
         security = (
-            ["--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.pem",
-             "--ssl-keyfile", "server.key", "--enable-supernode-auth"]
+            ["--ssl-ca-certfile", "keys/ca.crt", "--ssl-certfile", "keys/server.pem",
+             "--ssl-keyfile", "keys/server.key", "--enable-supernode-auth"]
             if self._secure
             else ["--insecure"]
         )  # fmt: skip
@@ -166,8 +161,8 @@ class Deployment:
     ) -> subprocess.Popen[bytes]:
         """Start a SuperNode; ``through`` is a port that passes on to the SuperLink's."""
         security = (
-            ["--root-certificates", "ca.crt",
-             "--auth-supernode-private-key", f"node{partition if key is None else key}"]
+            ["--root-certificates", "keys/ca.crt",
+             "--auth-supernode-private-key", f"keys/node{partition if key is None else key}"]
             if self._secure
             else ["--insecure"]
         )  # fmt: skip
@@ -233,6 +228,38 @@ class Deployment:
         """Return what all processes have said."""
         return "\n".join(path.read_text(errors="replace") for path in self._logs.values())
 
+    def start_proxy(self) -> int:
+        """Start nginx before the SuperLink, by the example's file; return the port it listens on.
+
+        What Docker would do for names, ports and folders is written into a copy of the file.
+        """
+        port, copy = free_port(), self._directory / "nginx.conf"
+        folder = self._directory / "nginx"
+        folder.mkdir()
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        own = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+        text = (KEYS.parent / "nginx.conf").read_text(encoding="utf-8")
+        for there, here in (
+            ("listen 9093", f"listen 127.0.0.1:{port}"),
+            ("superlink:8000", f"127.0.0.1:{self.port}"),
+            ("/etc/nginx/keys", f"{self._directory}/keys"),
+            ("http {", f"http {{\naccess_log {folder}/access.log;\n{own}"),
+        ):
+            text = text.replace(there, here)
+        copy.write_text(text, encoding="utf-8")
+        self._start(
+            "nginx", "-c", str(copy), "-p", str(folder), "-e", "stderr",
+            "-g", f"daemon off; pid {folder}/pid;",
+        )  # fmt: skip
+        wait_for("nginx", lambda: listens(port))
+        return port
+
+    def _make_keys(self) -> None:
+        subprocess.run(
+            ["sh", str(KEYS), str(len(self._keys))],
+            cwd=self._directory, check=True, capture_output=True,
+        )  # fmt: skip
+
     def _start_forking(self) -> None:
         """Start the process whose forks are the processes of messages and runs."""
         # A socket's address may have a hundred characters; pytest's directories have more.
@@ -260,5 +287,4 @@ class Deployment:
         return bool(started_by(str(self.home), command="flwr-serverapp"))
 
     def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return listens(self.port)
