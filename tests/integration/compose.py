@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -35,17 +35,25 @@ class Composed(Deployment):
         self.ports = {name: free_port() for name in SERVICES} | {LINK: self.port}
         self.services: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start_link(self) -> None:
-        """Start all services, the SuperLink first."""
-        (self._directory / "state").mkdir()  # as its image does
-        self.start_service(LINK)
-        wait_for("the SuperLink", self._listens)
+    def __enter__(self) -> Self:
+        """Start all services: the SuperNodes when their keys are known, which end before that.
+
+        Docker starts them again until they are.
+        """
+        super().__enter__()
         # Without nginx on this machine the SuperNodes reach the SuperLink itself.
         with_proxy = shutil.which("nginx") is not None
         self.ports[PROXY] = self.start_proxy() if with_proxy else self.port
         for name in SERVICES:
             if name not in (LINK, PROXY):
                 self.start_service(name)
+        return self
+
+    def start_link(self) -> None:
+        """Start the SuperLink, and wait until it listens."""
+        (self._directory / "state").mkdir()  # as its image does
+        self.start_service(LINK)
+        wait_for("the SuperLink", self._listens)
 
     def start_service(self, name: str) -> None:
         """Start a service, also again."""
