@@ -119,7 +119,9 @@ class FederatedImages:
     validation_fraction : float
         Share of each client's examples that is kept out of training; 0 for none.
     files : PartFiles, optional
-        Where parts that have to be decoded are shared with other processes.
+        Stores parts for other processes, which then neither decode images nor compute the
+        partition: importing its library takes more than a CPU-second, and a deployment starts a
+        process for every message.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class FederatedImages:
         self._distribution = distribution
         self._device = device
         self._validation_fraction = validation_fraction
-        self._files = None if isinstance(dataset.images, Tensor) else files
+        self._files = files
         self._rows: dict[int, list[list[int]]] = {}
         self._parts: dict[tuple[int, int], tuple[ClientData, ClientData]] = {}
 

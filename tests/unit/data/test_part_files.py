@@ -113,7 +113,12 @@ def test_a_folder_that_cannot_be_made_stops_nobody(tmp_path: Path) -> None:
     assert len(part.labels) == 4
 
 
-def test_what_is_in_memory_needs_no_file(tmp_path: Path) -> None:
+def test_a_second_process_computes_no_partition_of_what_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digits, _ = load_images("digits")
-    process(digits, tmp_path / "parts").part(0, CLIENTS)
-    assert not (tmp_path / "parts").exists()
+    first = process(digits, tmp_path / "parts").part(0, CLIENTS)
+    monkeypatch.setattr(FederatedImages, "rows", None)
+    second = process(digits, tmp_path / "parts").part(0, CLIENTS)
+    assert torch.equal(first.images, second.images)
+    assert torch.equal(first.labels, second.labels)
