@@ -1,15 +1,12 @@
 """What nodes hold of the weights that they were sent, and how the next ones are coded."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord
 from torch import Tensor
 
-from ..codecs import Codec, codec_named
+from ..codecs import codec_named
 from ..messages import (
     AUXILIARY,
     CLIENT_HALF,
@@ -18,96 +15,15 @@ from ..messages import (
     Outgoing,
     PackedWeights,
 )
-from ..messages.coding import Layout, code_weights, code_whole, is_exact
+from ..messages.coding import Layout
 from ..messages.compression import COMPRESSION, COUNTED, base_key, held_key
-from ..messages.records import to_arrays
 from ..messages.transport import AS_THEY_ARE_OUT, coded_values, numbered
+from ..tensor_files import TensorFolder
 from .diverged import DivergedError
 from .part import Part
-
-Weights = Mapping[str, Tensor]
+from .versions import FiledVersion, Version, Weights
 
 RECORDS = (CLIENT_HALF, AUXILIARY)
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of weights that nodes are sent; the next one is a difference to it.
-
-    Attributes
-    ----------
-    number : int
-        Counts versions, from 0.
-    held : dict of str to Tensor
-        What a node of this version holds: the source, but for the codec's error.
-    source : Mapping or None
-        What was to be sent.
-    whole_code : ArrayRecord or None
-        The whole as one code, which only the first version has: what a node gets later must be
-        what the others hold, bit for bit.
-    steps : tuple of (int, ArrayRecord)
-        The differences that led here, each with the version that it begins at, ascending, as long
-        as all of them together are fewer bytes than the whole.
-    """
-
-    number: int
-    held: dict[str, Tensor]
-    source: Weights | None
-    whole_code: ArrayRecord | None = None
-    steps: tuple[tuple[int, ArrayRecord], ...] = ()
-
-    @cached_property
-    def whole(self) -> ArrayRecord:
-        """All of it, for nodes that hold no version that differences could begin at."""
-        return self.whole_code or to_arrays(self.held)
-
-    @classmethod
-    def first(cls, source: Weights, codec: Codec | None, number: int = 0) -> "Version":
-        """Begin with weights that no node holds."""
-        if codec is None:
-            held = {name: tensor.detach().cpu().clone() for name, tensor in source.items()}
-            return cls(number, held, source)
-        coded = code_whole(source, codec)
-        return cls(number, coded.received, source, coded.record)
-
-    @cached_property
-    def lost(self) -> dict[str, Tensor]:
-        """What a codec has lost of the source, of the tensors that it does lose something of."""
-        if self.source is None:
-            return {}
-        return {
-            name: self.source[name].detach().cpu() - held
-            for name, held in self.held.items()
-            if not is_exact(Layout.WEIGHTS, tuple(held.shape), held.dtype)
-        }
-
-    def next(
-        self, source: Weights, codec: Codec | None, most_steps: int | None = None
-    ) -> "Version":
-        """Return the version after this one; itself, if nothing has changed."""
-        if self.source is not None and _equal(self.source, source):
-            return self
-        if codec is None:
-            return Version.first(source, None, self.number + 1)
-        coded = code_weights(source, self.held, codec)
-        steps = [*self.steps, (self.number, coded.record)]
-        whole = sum(t.numel() * t.element_size() for t in coded.received.values())
-        while steps and sum(record.count_bytes() for _, record in steps) >= whole:
-            steps.pop(0)
-        steps = steps[-most_steps:] if most_steps else steps
-        return Version(self.number + 1, coded.received, source, steps=tuple(steps))
-
-    def since(self, number: int | None) -> ArrayRecord | None:
-        """Return the differences that lead here from a version; None if the whole must be sent."""
-        if number is None or number > self.number:
-            return None
-        steps = [(begins, record) for begins, record in self.steps if begins >= number]
-        if len(steps) != self.number - number:
-            return None
-        arrays: dict[str, Array] = {}
-        for begins, record in steps:
-            arrays |= {f"{begins}:{name}": array for name, array in record.items()}
-        return ArrayRecord(arrays)
 
 
 class Downlink(Part):
@@ -115,7 +31,8 @@ class Downlink(Part):
 
     Weights that all nodes get alike are one sequence of versions. Every node that is up to date
     holds the same, bit for bit. A node that is a few versions behind gets the differences that it
-    has missed; one that is new, or may have lost what it held, gets the whole.
+    has missed; one that is new, or may have lost what it held, gets the whole. Weights of one
+    client alone, its own head, are versions in files, and in memory only while they are coded.
 
     Parameters
     ----------
@@ -125,7 +42,8 @@ class Downlink(Part):
 
     def __init__(self, compression: Compression) -> None:
         self.compression = compression
-        self._versions: dict[str, Version] = {}
+        self.files = TensorFolder()
+        self._versions: dict[str, Version | FiledVersion] = {}
         self._holders: dict[tuple[int, str], int] = {}
         self._keys: dict[tuple[str, int], str] = {}
         self._counted: dict[int, int] = {}
@@ -142,7 +60,7 @@ class Downlink(Part):
             return Incoming(self.compression)
         sources, lost = {}, {}
         for record in RECORDS:
-            version = self._version_of(record, client)
+            version = _in_memory(self._version_of(record, client))
             if version is not None and version.source is not None:
                 sources[record] = version.source
                 if self.compression.down(record) is not None:
@@ -158,7 +76,7 @@ class Downlink(Part):
         """
         shared, codec = isinstance(weights, PackedWeights), self.compression.down(record)
         key = self._keys[record, client] = _key(record, weights, client)
-        before = self._versions.get(key)
+        before = _in_memory(self._versions.get(key))
         try:
             if before is None:
                 now = Version.first(weights, codec)
@@ -169,7 +87,9 @@ class Downlink(Part):
                 f"record {record!r} for client {client} cannot be coded: {error}; are there values "
                 "that are no numbers? Lower learning-rate"
             ) from error
-        self._versions[key] = now
+        if now is not before:
+            filed = None if shared else FiledVersion.write(now, self.files, coded=codec is not None)
+            self._versions[key] = filed or now
         base = self._holders.get((node, key))
         found = now.since(base) if codec is not None else None
         self._node_of[client] = node
@@ -187,7 +107,7 @@ class Downlink(Part):
         found = {record: self._version_of(record, client) for record in RECORDS}
         return {record: version.number for record, version in found.items() if version is not None}
 
-    def _version_of(self, record: str, client: int) -> Version | None:
+    def _version_of(self, record: str, client: int) -> Version | FiledVersion | None:
         return self._versions.get(self._keys.get((record, client), record))
 
     def last_counted(self, client: int) -> int:
@@ -221,14 +141,7 @@ class Downlink(Part):
         """Return the versions; nodes of another run hold none of them."""
         if self.compression.is_none:
             return {}
-        versions = {
-            key: {
-                "number": version.number,
-                "held": version.held,
-                "source": None if version.source is None else dict(version.source),
-            }
-            for key, version in self._versions.items()
-        }
+        versions = {key: _to_checkpoint(version) for key, version in self._versions.items()}
         return {"downlink": {"versions": versions, "counted": dict(self._counted)}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -240,7 +153,9 @@ class Downlink(Part):
         self._holders = {}
         self._counted = dict(saved["counted"])
         self._versions = {
-            key: Version(version["number"], version["held"], version["source"])
+            key: FiledVersion(version["number"], self.files.take(version["weights"]))
+            if "weights" in version
+            else Version(version["number"], version["held"], version["source"])
             for key, version in saved["versions"].items()
         }
 
@@ -276,8 +191,15 @@ class _ToNode(Outgoing):
         config.update(self._notes)
 
 
-def _equal(left: Weights, right: Weights) -> bool:
-    return left is right or all(torch.equal(left[n].cpu(), right[n].cpu()) for n in left)
+def _in_memory(version: Version | FiledVersion | None) -> Version | None:
+    return version.read() if isinstance(version, FiledVersion) else version
+
+
+def _to_checkpoint(version: Version | FiledVersion) -> dict[str, Any]:
+    if isinstance(version, FiledVersion):
+        return {"number": version.number, "weights": version.weights}
+    source = None if version.source is None else dict(version.source)
+    return {"number": version.number, "held": version.held, "source": source}
 
 
 def _key(record: str, weights: Weights, client: int) -> str:

@@ -1,10 +1,15 @@
 """What nodes hold: who gets differences, who gets the whole, and what a loss costs."""
 
+import gc
+from pathlib import Path
+from types import FunctionType, ModuleType
+
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 
+from fsl_sage_flwr.app.results import RunDirectory, with_files
 from fsl_sage_flwr.client_apps.client_state import ClientState
 from fsl_sage_flwr.codecs import codec_named
 from fsl_sage_flwr.messages import PRESETS, Compression, PackedWeights
@@ -12,6 +17,7 @@ from fsl_sage_flwr.messages.coding import code_weights
 from fsl_sage_flwr.messages.records import to_arrays
 from fsl_sage_flwr.strategies import DivergedError
 from fsl_sage_flwr.strategies.downlink import Downlink
+from fsl_sage_flwr.tensor_files import TensorFolder
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...rows import rows
@@ -131,6 +137,97 @@ def test_heads_of_a_clients_own_are_versions_of_their_own() -> None:
     assert downlink.send("auxiliary", mine, *ONE)[1:] == (0, None)
     assert downlink.send("auxiliary", yours, *TWO)[1:] == (0, None)
     assert downlink.send("auxiliary", dict(weights(2)), *ONE)[1:] == (1, 0)
+
+
+def of_its_own(seed: int) -> dict[str, torch.Tensor]:
+    return dict(weights(seed)) | {"count": torch.tensor(seed), "none": torch.zeros(0, 3)}
+
+
+def in_memory(downlink: Downlink) -> int:
+    """Return how many elements of tensors an object holds in memory."""
+    gc.collect()
+    seen, left, count = set[int](), list[object]([vars(downlink)["_versions"]]), 0
+    while left:
+        each = left.pop()
+        if id(each) in seen or isinstance(each, type | ModuleType | FunctionType):
+            continue
+        seen.add(id(each))
+        count += each.numel() if isinstance(each, torch.Tensor) else 0
+        count += len(each.data) if isinstance(each, Array) else 0
+        left += gc.get_referents(each)
+    return count
+
+
+def test_a_head_of_a_clients_own_is_in_files_between_messages(tmp_path: Path) -> None:
+    downlink = Downlink(STRONG)
+    downlink.files = TensorFolder(tmp_path)
+    for round_ in range(2):
+        for client in range(8):
+            downlink.send("auxiliary", of_its_own(10 * round_ + client), client, 100 + client)
+            assert downlink.incoming(client).lost["auxiliary"]["w"].abs().max() > 0
+    assert in_memory(downlink) == 0
+    gc.collect()
+    assert len(list(tmp_path.iterdir())) == 2 * 8  # weights, and the code of the last step
+
+
+@pytest.mark.parametrize("codec", ["none", "q4"])
+def test_versions_in_files_are_those_in_memory_bit_for_bit(codec: str) -> None:
+    """What is sent, also again, and what replies are added to: as if all were one client's."""
+    compression = Compression(auxiliary=codec, smashed="q8")
+    filed, held = Downlink(compression), Downlink(compression)
+    for seed in (0, 0, 1, 2, 2):
+        for again in (False, True):
+            if again:
+                filed.forget([0])
+                held.forget([0])
+            own = filed.send("auxiliary", of_its_own(seed), *ONE)
+            # By another name for weights that several nodes share, which are in memory.
+            shared = held.send("auxiliary", PackedWeights(of_its_own(seed), name="0"), *ONE)
+            assert own[1:] == shared[1:]
+            for name, array in shared[0].items():
+                ours = own[0][name]
+                assert (ours.dtype, tuple(ours.shape), ours.stype, ours.data) == (
+                    array.dtype, tuple(array.shape), array.stype, array.data,
+                )  # fmt: skip
+            assert list(own[0]) == list(shared[0])
+            ours, theirs = filed.incoming(0), held.incoming(0)
+            for left, right in ((ours.sources, theirs.sources), (ours.lost, theirs.lost)):
+                assert left.keys() == right.keys()
+                for record in left:
+                    assert_same(dict(left[record]), dict(right[record]))
+
+
+def test_a_checkpoint_names_the_files_and_the_next_run_goes_on_from_them(tmp_path: Path) -> None:
+    run, downlink = RunDirectory(tmp_path), Downlink(STRONG)
+    downlink.files = run.tensors
+    downlink.send("auxiliary", of_its_own(0), *ONE)
+    downlink.send("auxiliary", of_its_own(1), *ONE)
+    run.write_checkpoint(run.latest, downlink.state_dict())
+    assert run.latest.stat().st_size < 4 * 16 * 200
+    saved = torch.load(run.latest, weights_only=True)
+    resumed = Downlink(STRONG)
+    resumed.files = TensorFolder(tmp_path / "other")
+    resumed.load_state_dict(with_files(saved, run.tensors.path))
+    ours, theirs = resumed.incoming(0), downlink.incoming(0)
+    assert ours.sources == {}  # of a client that this run has not asked yet
+    for each in (resumed, downlink):
+        each.forget([0])
+    again = [each.send("auxiliary", of_its_own(1), 0, 555) for each in (resumed, downlink)]
+    assert again[0][1:] == again[1][1:] == (1, None)
+    assert again[0][0] == again[1][0]
+    ours = resumed.incoming(0)
+    assert_same(dict(ours.sources["auxiliary"]), dict(theirs.sources["auxiliary"]))
+
+
+def test_a_checkpoint_of_an_earlier_version_has_them_in_memory() -> None:
+    before, earlier = Downlink(STRONG), Downlink(STRONG)
+    before.send("auxiliary", PackedWeights(of_its_own(0), name="0"), *ONE)
+    saved = before.state_dict()["downlink"]
+    versions = {"auxiliary/0": saved["versions"]["auxiliary/0"]}
+    earlier.load_state_dict({"downlink": {**saved, "versions": versions}})
+    assert in_memory(earlier) > 0
+    assert earlier.send("auxiliary", of_its_own(1), *ONE)[1] == 1
+    assert in_memory(earlier) == 0
 
 
 @rows("make", [fed_avg, split_fed_v2, cse_fsl, fsl_sage], lambda make: make is fsl_sage)
