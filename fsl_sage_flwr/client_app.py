@@ -1,11 +1,20 @@
 """The ClientApp of this package's own runs."""
 
+from contextlib import nullcontext
+
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
 from .app.assembly import build_task
 from .app.config import ConfigError, RunConfig
-from .client_apps import build_client_app, label_secret_mod, shared_folder, smashed_noise_mod
+from .client_apps import (
+    build_client_app,
+    label_secret_mod,
+    own_data_folder,
+    shared_folder,
+    smashed_noise_mod,
+)
+from .data import private_copies
 from .extensions import load_extensions
 from .task import SplitTask
 
@@ -21,12 +30,13 @@ def _task(context: Context) -> SplitTask:
             f"{DATA_PATH} = {data_path!r} in the node's configuration: the absolute path of a "
             "directory is needed, in single quotes"
         )
-    return build_task(
-        RunConfig.from_run_config(context.run_config),
-        data_path,
-        on_client=True,
-        parts_folder=shared_folder("parts", context.run_id),
-    )
+    with private_copies(own_data_folder(context)) if data_path else nullcontext():
+        return build_task(
+            RunConfig.from_run_config(context.run_config),
+            data_path,
+            on_client=True,
+            parts_folder=shared_folder("parts", context.run_id),
+        )
 
 
 def _smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:

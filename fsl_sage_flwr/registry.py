@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
-from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT
+from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
 from .options import Options, check_options, declared
 from .splitting import Cut, Workload
 from .task import SplitTask
@@ -78,7 +78,7 @@ class Algorithm(Generic[OptionsT]):
 
 
 # What every client answers, whatever the algorithm.
-RESERVED = (DESCRIBE, EVALUATE_SPLIT, EVALUATE_FULL_MODEL)
+RESERVED = (DESCRIBE, EVALUATE_SPLIT, EVALUATE_FULL_MODEL, FORGET)
 
 ALGORITHMS: dict[str, Algorithm[Any]] = {}
 

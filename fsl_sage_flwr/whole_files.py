@@ -54,7 +54,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, synced: bool = True, private: bool = False) -> Iterator[Path]:
     """Yield a file to write, which then takes another's place at once, and is on the disk.
 
     Whoever reads has the file of before or the new one, even after the process was killed or the
@@ -66,6 +66,8 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         Whose place it takes.
     synced : bool
         Whether to wait for the disk. What ends with its processes need not outlast the power.
+    private : bool
+        Only this user may read the file (0600).
 
     Raises
     ------
@@ -76,6 +78,8 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     with writing(path):
         try:
             yield unfinished
+            if private:
+                unfinished.chmod(0o600)
             if synced:
                 sync(unfinished)
             unfinished.replace(path)
@@ -84,6 +88,22 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
         if synced:
             sync(path.parent)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only this user may enter (0700), and those above it that are missing.
+
+    Raises
+    ------
+    DiskError
+        It cannot be made.
+    """
+    missing = [folder]
+    while not missing[-1].parent.is_dir() and missing[-1].parent != missing[-1]:
+        missing.append(missing[-1].parent)
+    with writing(folder):
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
 
 
 def sync(path: Path) -> None:

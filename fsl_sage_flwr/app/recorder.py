@@ -13,8 +13,15 @@ from flwr.serverapp.strategy import Result
 
 from ..registry import algorithm_of
 from ..splitting import Evaluation
-from ..strategies import DeadActorError, DivergedError, SplitStrategy, to_record
+from ..strategies import (
+    DeadActorError,
+    DivergedError,
+    SplitStrategy,
+    TrainingFailedError,
+    to_record,
+)
 from ..strategies.client_round import ClientRound
+from ..strategies.farewell import remove_client_files
 from ..task import Batch, Weights
 from .checkpoint import (
     FORMAT,
@@ -243,7 +250,7 @@ class Recorder:
                 )
             except EnoughCommunicationError as enough:
                 result = Result(arrays=enough.arrays)
-            except (DivergedError, DeadActorError):
+            except DeadActorError:
                 self._save_last_good()
                 raise
             self._complete(result.arrays or arrays)
@@ -255,6 +262,12 @@ class Recorder:
         if not started_by_command():
             self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
         self._directory.write_config(self._settings)
+            except (DivergedError, TrainingFailedError) as error:
+                if isinstance(error, DivergedError):
+                    self._save_last_good()
+                remove_client_files(self._strategy.wrap_grid(grid))
+                raise
+            remove_client_files(self._strategy.wrap_grid(grid))
         self._directory.write_history(self._rows, self._client_rows)
         for row in self._rows:
             self._tracker.log(row)

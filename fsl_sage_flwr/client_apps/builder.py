@@ -6,11 +6,13 @@ from typing import Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from ..messages import DESCRIBE
+from ..messages import DESCRIBE, FORGET
 from ..registry import Handler, handlers
 from . import evaluation
 from .coding import coding_mod
+from .forget import forget
 from .identity import describe
+from .short_errors import short_errors_mod
 from .task_cache import BuildTask, task_of
 from .virtual_client import virtual_client_mod
 
@@ -40,9 +42,10 @@ def build_client_app(
     --------
     >>> app = build_client_app(lambda context: make_task(context.run_config))
     """
-    app = ClientApp(mods=[virtual_client_mod, coding_mod, *(mods or [])])
-    category, _, identifier = DESCRIBE.partition(".")
-    getattr(app, category)(identifier)(describe)
+    app = ClientApp(mods=[short_errors_mod, virtual_client_mod, coding_mod, *(mods or [])])
+    for message_type, answer in ((DESCRIBE, describe), (FORGET, forget)):
+        category, _, identifier = message_type.partition(".")
+        getattr(app, category)(identifier)(answer)
     known = handlers()
     if not known:
         raise RuntimeError(

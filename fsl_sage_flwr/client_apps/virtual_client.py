@@ -3,7 +3,7 @@
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
-from ..messages import MissingPayloadError, VirtualClient, in_actor
+from ..messages import FORGET, MissingPayloadError, VirtualClient, in_actor
 from .client_folder import ClientFolder
 from .record_file import read_records, write_records
 
@@ -43,6 +43,8 @@ def virtual_client_mod(message: Message, context: Context, call_next: ClientAppC
         state=RecordDict(),
         run_config=context.run_config,
     )
+    if message.metadata.message_type == FORGET:
+        return call_next(message, own)  # the client's state goes with the other files
     folder = ClientFolder(own)
     path = folder.path(STATE)
     if path.is_file():

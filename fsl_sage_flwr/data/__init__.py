@@ -6,6 +6,7 @@ from .datasets import is_here, load_images, load_own_images
 from .image_dataset import DatasetError, ImageDataset
 from .part_files import PartFiles
 from .partitions import DISTRIBUTIONS, Distribution, partition_indices, register_distribution
+from .private_copies import private_copies
 from .randomised_response import randomised_response
 from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
 
@@ -28,6 +29,7 @@ __all__ = [
     "local_copy",
     "normalize",
     "partition_indices",
+    "private_copies",
     "randomised_response",
     "register_dataset",
     "register_distribution",

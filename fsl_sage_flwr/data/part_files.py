@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..tensor_files import SUFFIX, TensorFile, write_tensors
-from ..whole_files import DiskError, replacing, writing
+from ..whole_files import DiskError, make_private, replacing
 
 IMAGES, LABELS = "images", "labels"
 
@@ -47,9 +47,8 @@ class PartFiles:
         """
         path = self._path(partition_id, num_partitions)
         with suppress(DiskError):
-            with writing(path):
-                self._folder.mkdir(parents=True, exist_ok=True)
-            with replacing(path, synced=False) as unfinished:
+            make_private(self._folder)
+            with replacing(path, synced=False, private=True) as unfinished:
                 write_tensors(unfinished, {IMAGES: images, LABELS: labels})
 
     def _path(self, partition_id: int, num_partitions: int) -> Path:

@@ -9,6 +9,7 @@ from .compression import (
 )
 from .describe import DESCRIBE, NodeDescription
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
+from .forget import FORGET
 from .kinds import Expected
 from .ledger import CommunicationLedger
 from .outside_a_run import message_outside_a_run
@@ -45,6 +46,7 @@ __all__ = [
     "DESCRIBE",
     "EVALUATE_FULL_MODEL",
     "EVALUATE_SPLIT",
+    "FORGET",
     "PRESETS",
     "BadReplyError",
     "CommunicationLedger",

@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -15,7 +15,7 @@ from ..app.config import RunConfig
 from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
 from ..app.trackers import require
-from ..client_apps.client_folder import CACHE_VARIABLE, is_named
+from ..client_apps.client_folder import CACHE_VARIABLE, is_named, remove_run
 from ..whole_files import DiskError
 from .app_directory import write_app
 from .federation import Federation
@@ -67,8 +67,8 @@ def simulate(
 def clients_folder(path: Path, federation: Federation) -> Iterator[Mapping[str, str]]:
     """Give clients a folder of the run for their state; yield the variable that names it.
 
-    A thousand clients keep gigabytes, which nobody needs after the run: it goes with it. A folder
-    that the user has named is left as it is; and the machines of a cluster may share none.
+    A thousand clients keep gigabytes, which nobody needs after the run: it goes with it. Where the
+    user has named a folder the run's part of it goes; and the machines of a cluster may share none.
     """
     if is_named() or federation.ray_address:
         yield {}
@@ -96,6 +96,7 @@ def _simulate(
         tempfile.TemporaryDirectory(prefix="fsl-sage-") as name,
         clients_folder(path, federation) as folder,
         run.reporting_failure(),
+        ExitStack() as when_all_have_ended,
     ):
         directory = Path(name)
         app = write_app(directory)
@@ -113,6 +114,7 @@ def _simulate(
         ) as superlink:
             watcher.stage("Ray and ServerApp")
             run_id = superlink.run(app, run_config, federation.options_for_flower())
+            when_all_have_ended.callback(remove_run, run_id)
             summary = follow(
                 path, lambda: superlink.status(run_id), watcher, stop, lambda: superlink.is_alive
             )

@@ -1,5 +1,6 @@
 """The same code on a real SuperLink with two SuperNodes on loopback."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,25 @@ def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:
     labels = load_digits().target[:60].tolist()
     own = write_split(tmp_path / "my own data", "train", images, labels, classes=10)
     other = write_split(tmp_path / "other", "train", images, labels, classes=11)
+    kept = tmp_path / "kept"
     # With Flower's own processes, each of which imports everything: the others fork them.
-    with Deployment(tmp_path, forked=False) as deployment:
+    with Deployment(
+        tmp_path, forked=False, environment={"FSL_SAGE_CACHE": str(kept)}
+    ) as deployment:
         deployment.start_node(0, more=f"data-path='{own}'")
         deployment.start_node(1, more=f"data-path='{other}'")
         run = deployment.run(num_server_rounds=2, results_dir=str(tmp_path / "deployed"))
         assert deployment.finish(run) == "finished:completed", deployment.logs()
-    history = history_of(run_directory(tmp_path / "deployed"))
+    (folder,) = kept.iterdir()
+    assert list(folder.iterdir()) == []  # the copies that `datasets` made went with the run
+    directory = run_directory(tmp_path / "deployed")
+    made = json.loads((directory / "provenance.json").read_text())
+    assert made["command"] == "flwr-serverapp"  # without the token that Flower gave it
+    assert made["run_id"] == str(run)
+    assert len(made["app_hash"]) == 64
+    reasons = pd.read_csv(directory / "clients.csv")["failure"].dropna()
+    assert len(reasons) == 2
+    assert not reasons.str.contains(str(tmp_path)).any()
+    history = history_of(directory)
     assert history["clients"].tolist() == [1, 1]
     assert history["failures"].tolist() == [1, 1]

@@ -1,5 +1,6 @@
 """This package's own ClientApp, on data of its node's own."""
 
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_parts_of_the_dataset_are_shared_and_own_data_are_not(
     monkeypatch.setenv("FSL_SAGE_CACHE", str(tmp_path / "named"))
     strategy = trained({1: own_digits(tmp_path / "own")}, nodes=3)
     assert strategy.last_round.clients == 3
-    folders = list((tmp_path / "named" / "parts").iterdir())
+    folders = list((tmp_path / "named").glob("*/run-*/parts"))
     assert len(folders) == 1  # the run's
     assert sorted(path.name for path in folders[0].iterdir()) == [
         "0-of-3.safetensors", "2-of-3.safetensors",
@@ -81,6 +82,23 @@ def test_parts_of_the_dataset_are_shared_and_own_data_are_not(
     shared = trained({}, nodes=3)
     server_halves = (each.task.model.server.state_dict() for each in (without, shared))
     assert_same(*server_halves)
+
+
+def test_copies_of_own_data_are_private_and_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`datasets` converts Parquet to Arrow, and would keep it for all to read, for ever."""
+    import datasets
+
+    monkeypatch.setenv("FSL_SAGE_CACHE", str(tmp_path / "named"))
+    strategy = trained({0: own_digits(tmp_path / "own")}, nodes=1)
+    assert strategy.last_round.failures == {}
+    everywhere = [*(tmp_path / "named").rglob("*.arrow")]
+    assert len(everywhere) == 1
+    assert "own-data" in everywhere[0].parts
+    for path in (tmp_path / "named").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    assert tmp_path not in Path(datasets.config.HF_DATASETS_CACHE).parents  # as it was before
 
 
 def test_its_batches_are_its_own_and_the_servers_data_are_not_touched(tmp_path: Path) -> None:
@@ -143,7 +161,7 @@ def test_data_that_do_not_fit_leave_the_client_out_with_one_line(
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("/no/such/place", "DatasetError: data-path = '/no/such/place' is no directory; give the"),
+        ("/no/such/place", "DatasetError: data-path = <file> is no directory; give the"),
         (7, "ConfigError: data-path = 7 in the node's configuration: the absolute path"),
     ],
 )

@@ -102,7 +102,7 @@ BELOW = {
     "app.going_on": {"app.checkpoint", "app.config"},
     "app.run_path": {"app.config", "app.results"},
     "app.claim": {"app.config", "app.provenance", "app.run_lock", "app.run_path"},
-    "client_app": {"app.assembly", "app.config", "client_apps", "extensions", "task"},
+    "client_app": {"app.assembly", "app.config", "client_apps", "data", "extensions", "task"},
     "server_app": {
         *("app.assembly", "app.claim", "app.config", "app.going_on", "app.recorder"),
         *("app.results", "extensions", "messages", "strategies"),
