@@ -1,4 +1,8 @@
-"""What produced a run: versions, commit, machine, date, command line."""
+"""What produced a run: versions, commit, machine, date, command line, Flower's run and app.
+
+No credential is among it. Of the environment nothing is taken, and of command lines those of this
+package alone: Flower gives its processes tokens as arguments, and other programs may do the same.
+"""
 
 import os
 import platform
@@ -6,14 +10,18 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 # This environment variable tells a ServerApp which command started it.
 CLAIM = "FSL_SAGE_CLAIM"
 PACKAGES = {"package": "fsl-sage-flwr", "flwr": "flwr", "torch": "torch"}
+COMMAND = "fsl-sage"
+# What differs from run to run though nothing else does.
+OF_ONE_RUN = ("date", "command", "run_id")
 
 
 def provenance(words: Sequence[str]) -> dict[str, str | int]:
@@ -24,7 +32,6 @@ def provenance(words: Sequence[str]) -> dict[str, str | int]:
     words : sequence of str
         The command line that began it, program first.
     """
-    program, *others = words or [""]
     return {
         **{name: _version(distribution) for name, distribution in PACKAGES.items()},
         "python": platform.python_version(),
@@ -33,8 +40,49 @@ def provenance(words: Sequence[str]) -> dict[str, str | int]:
         "machine": platform.platform(),
         "cpus": len(os.sched_getaffinity(0)),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join([Path(program).name, *others]),
+        "command": command_line(words),
     }
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command line of this package; of another program its name alone.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The command line, program first.
+    """
+    program, *others = words or [""]
+    path, package = Path(program), Path(__file__).resolve().parents[1]
+    if path.name == COMMAND or path.resolve().is_relative_to(package):
+        return shlex.join([COMMAND, *others])
+    return path.name
+
+
+def of_flower_run(run: Any) -> dict[str, str]:
+    """Return the id of a run, and the hash of its app, by name.
+
+    Parameters
+    ----------
+    run : flwr Run or None
+        A Grid's ``run``.
+    """
+    found = {"run_id": getattr(run, "run_id", ""), "app_hash": getattr(run, "fab_hash", "")}
+    return {name: str(value) for name, value in found.items() if value}
+
+
+def without_credentials(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a provenance as this version writes it: earlier ones wrote every command line."""
+    cleaned = dict(found)
+    if "command" in found:
+        try:
+            words = shlex.split(str(found["command"]))
+        except ValueError:  # somebody has edited it
+            words = []
+        cleaned["command"] = command_line(words)
+    if isinstance(found.get("resumes"), Mapping):
+        cleaned["resumes"] = without_credentials(found["resumes"])
+    return cleaned
 
 
 def started_by_command() -> bool:

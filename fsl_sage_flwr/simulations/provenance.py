@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ..app.provenance import without_credentials
 from ..app.results import RunDirectory
 from .load_results import read_json
 
@@ -10,12 +11,14 @@ from .load_results import read_json
 def provenance_of(run: Path) -> dict[str, str]:
     """Return what a run's ``provenance.json`` says, as text, in its order; empty without one.
 
+    Command lines of other programs are left out, which earlier versions wrote with their tokens.
+
     Raises
     ------
     ResultsError
         The file is not a JSON object.
     """
-    found = read_json(RunDirectory.provenance_of(run))
+    found = without_credentials(read_json(RunDirectory.provenance_of(run)))
     return {str(key): _text(value) for key, value in found.items() if value not in (None, "")}
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from ..app.config import RunConfig, all_defaults
+from ..app.provenance import OF_ONE_RUN
 from ..registry import label_of
 from .comparison import MIB, Comparison
 from .differences import differing_settings, is_missing
@@ -174,7 +175,7 @@ def _made_with(runs: list[Run]) -> list[tuple[str, str]]:
     found: dict[str, dict[str, None]] = {}
     for run in runs:
         for key, value in provenance_of(run.path).items():
-            if key not in ("date", "command"):
+            if key not in OF_ONE_RUN:
                 found.setdefault(key, {})[value] = None
     return [(key, ", ".join(values)) for key, values in found.items()]
 

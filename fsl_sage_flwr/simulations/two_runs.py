@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..app.provenance import OF_ONE_RUN
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
 from .comparison import Comparison, Count, compare, mib, run_figures
 from .differences import NOT_A_SETTING, is_missing, without_what_has_no_effect
@@ -75,7 +76,7 @@ def setting_differences(first: Run, second: Run) -> list[Difference]:
         found.append(Difference(key, value_text(left), value_text(right)))
     ours, theirs = provenance_of(first.path), provenance_of(second.path)
     for key in dict.fromkeys([*ours, *theirs]):
-        if key not in ("date", "command") and ours.get(key) != theirs.get(key):
+        if key not in OF_ONE_RUN and ours.get(key) != theirs.get(key):
             pair = (ours.get(key, NOTHING), theirs.get(key, NOTHING))
             found.append(Difference(key, *pair))
     return found

@@ -39,6 +39,8 @@ class WandbBackend:
                 name=os.environ.get("WANDB_NAME", directory.name),
                 config=dict(config),
                 dir=str(directory),
+                # It would record the command line, which has a token when Flower began the process.
+                settings=wandb.Settings(x_disable_meta=True),
             )
         except wandb.Error as error:
             reason = " ".join(str(error).split())

@@ -3,12 +3,14 @@
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fsl_sage_flwr.app import provenance as module
-from fsl_sage_flwr.app.provenance import provenance
+from fsl_sage_flwr.app.provenance import of_flower_run, provenance
 from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.simulations.provenance import provenance_of
 
 
 def test_versions_machine_and_command_are_there() -> None:
@@ -16,6 +18,58 @@ def test_versions_machine_and_command_are_there() -> None:
     assert found["command"] == "fsl-sage run 'lr-schedule=step every=2'"
     for name in ("package", "flwr", "torch", "python", "host", "machine", "date"):
         assert found[name], name
+
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (["/venv/bin/flwr-serverapp", "--runtime-api-address", "x", "--token", TOKEN],
+         "flwr-serverapp"),
+        (["train.py", "--api-key", TOKEN], "train.py"),
+        ([str(Path(module.__file__).parents[1] / "__main__.py"), "run", "seed=3"],
+         "fsl-sage run seed=3"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_words_of_other_programs_are_not_written(words: list[str], written: str) -> None:
+    assert provenance(words)["command"] == written
+
+
+def test_nothing_of_the_environment_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", TOKEN)
+    assert TOKEN not in json.dumps(provenance(["fsl-sage", "run"]))
+
+
+def test_flowers_run_and_its_app_are_named() -> None:
+    run = SimpleNamespace(run_id=2**63, fab_hash="ab12", override_config={"token": TOKEN})
+    assert of_flower_run(run) == {"run_id": str(2**63), "app_hash": "ab12"}
+    assert of_flower_run(SimpleNamespace(run_id=7, fab_hash="")) == {"run_id": "7"}
+    assert of_flower_run(None) == {}
+
+
+def test_what_becomes_known_later_is_added(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.add_provenance({"run_id": "1"})
+    run.write_provenance({"host": "a"}, resumed=False)
+    run.add_provenance({"run_id": "2"})
+    read = json.loads(RunDirectory.provenance_of(tmp_path).read_text())
+    assert read == {"host": "a", "run_id": "2"}
+
+
+def test_tokens_that_an_earlier_version_wrote_are_not_shown_and_not_kept(tmp_path: Path) -> None:
+    command = f"flwr-serverapp --token {TOKEN}"
+    first = {"host": "a", "command": command, "resumes": {"host": "b", "command": f"'{command}"}}
+    file = RunDirectory.provenance_of(tmp_path)
+    file.write_text(json.dumps(first))
+    shown = provenance_of(tmp_path)
+    assert shown["command"] == "flwr-serverapp"
+    assert TOKEN not in str(shown)
+    RunDirectory(tmp_path).write_provenance({"host": "c"}, resumed=True)
+    assert TOKEN not in file.read_text()
+    assert json.loads(file.read_text())["resumes"]["host"] == "a"
 
 
 def test_the_commit_is_that_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

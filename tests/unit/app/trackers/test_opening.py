@@ -73,7 +73,10 @@ def records(directory: Path) -> Iterator[Any]:
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.integration
-def test_wandb_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> None:
+def test_wandb_has_the_name_the_configuration_and_the_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["flwr-serverapp", "--token", "0123456789abcdef"])
     directory = tmp_path / "my-run"
     directory.mkdir()
     with open_tracker("wandb", directory, {"batch-size": 32}) as tracker:
@@ -91,6 +94,8 @@ def test_wandb_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> N
     ]
     assert logged == [(1, "0.25"), (2, "0.5"), (3, "0.75")]
     assert [r.exit.exit_code for r in found if r.HasField("exit")] == [0]
+    written = [path for path in directory.rglob("*") if path.is_file()]
+    assert not any(b"0123456789abcdef" in path.read_bytes() for path in written)
 
 
 @pytest.fixture
