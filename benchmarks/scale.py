@@ -38,7 +38,7 @@ STEPS = ["client_step_seconds", "server_seconds", "alignment_seconds", "evaluati
 def checkpoint_size(path: Path) -> tuple[float, float]:
     """Return MiB of a run's newest checkpoint, and of all that its checkpoints take."""
     latest = RunDirectory.checkpoint_of(path)
-    tensors = sum((latest.parent / "tensors" / n).stat().st_size for n in names_in(latest))
+    tensors = sum((latest.parent / "tensors" / n).stat().st_size for n in names_in(latest) or ())
     return (latest.stat().st_size + tensors) / MIB, on_disk(latest.parent)[0]
 
 

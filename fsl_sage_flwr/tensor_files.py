@@ -6,6 +6,7 @@ millisecond however large it is, and holds no code. A file that a checkpoint nam
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -24,6 +25,8 @@ from torch import Tensor
 from .whole_files import checksum_of, sync, writing
 
 SUFFIX = ".safetensors"
+# What a TensorFolder names its files.
+FILE_NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}")
 
 # The format sorts its tensors; the order of a model's own is part of what is checked.
 _ORDER = "order"
@@ -115,7 +118,7 @@ class TensorFolder:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._users = Counter[str]()
-        self._needed: dict[str, frozenset[str]] = {}
+        self._needed: dict[str, frozenset[str] | None] = {}
         self._unsynced = set[str]()
         self._checksums = dict[str, str]()
         self._lock = RLock()  # an object is dropped whenever Python pleases
@@ -170,23 +173,38 @@ class TensorFolder:
         self._unsynced -= new
         return {name: self._checksums[name] for name in names}
 
-    def needed_by(self, checkpoint: str) -> frozenset[str]:
-        """Return which files a checkpoint needs, as :meth:`need` was told."""
+    def needed_by(self, checkpoint: str) -> frozenset[str] | None:
+        """Return which files a checkpoint needs, as :meth:`need` was told; None: it may be any."""
         return self._needed.get(checkpoint, frozenset())
 
-    def need(self, checkpoint: str, names: Collection[str]) -> None:
-        """Note which files a checkpoint needs from now on; what nobody needs is removed."""
+    def need(self, checkpoint: str, names: Collection[str] | None) -> None:
+        """Note which files a checkpoint needs from now on; files that none needs are removed.
+
+        Parameters
+        ----------
+        checkpoint : str
+            Its name.
+        names : collection of str or None
+            Names of its files; None if it cannot be read. As long as there is such a checkpoint,
+            no file is removed.
+        """
         before = self.needed_by(checkpoint)
-        self._needed[checkpoint] = frozenset(names)
+        self._needed[checkpoint] = None if names is None else frozenset(names)
+        if names is None:
+            return
+        if before is None:
+            self.remove_leftovers()
+            return
         for name in before.difference(names):
             self._remove_unneeded(name)
 
     def remove_leftovers(self) -> None:
-        """Remove what a process that was killed has left."""
+        """Remove the files that a killed process has left; files of other names stay."""
         if not self.path.is_dir():
             return
         for path in self.path.glob(f"*{SUFFIX}"):
-            self._remove_unneeded(path.name)
+            if FILE_NAME.fullmatch(path.name):
+                self._remove_unneeded(path.name)
         for path in self.path.glob(_UNFINISHED):
             path.unlink(missing_ok=True)
 
@@ -205,7 +223,7 @@ class TensorFolder:
             self._remove_unneeded(name)
 
     def _remove_unneeded(self, name: str) -> None:
-        needed = any(name in names for names in self._needed.values())
+        needed = any(names is None or name in names for names in self._needed.values())
         if not needed and self._users[name] <= 0:
             del self._users[name]
             self._unsynced.discard(name)

@@ -17,11 +17,12 @@ from .sealed import BrokenSealError, NoSealError, load_sealed
 log = logging.getLogger("flwr.fsl_sage")
 
 # Of what a checkpoint has; 2: clients' tensors in files beside it; 3: checksums,
-# and how often samples were uploaded.
-FORMAT = 3
+# and how often samples were uploaded; 4: the number of the clients' rows, not the rows.
+FORMAT = 4
+_READABLE = (3, FORMAT)
 
 # Whose tensors are in a checkpoint itself, and what else it has.
-_PARTS = {"config": dict, "strategy": dict, "client_half": dict, "history": list, "clients": list}
+_PARTS = {"config": dict, "strategy": dict, "client_half": dict, "history": list}
 
 
 class CheckpointError(ValueError):
@@ -30,6 +31,10 @@ class CheckpointError(ValueError):
 
 class DamagedError(CheckpointError):
     """A checkpoint is not what was written."""
+
+
+class UnreadableError(DamagedError):
+    """The disk did not deliver a checkpoint that is there; it may be whole."""
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -42,7 +47,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     -------
     dict
         ``config``, ``strategy``, ``client_half``, ``history`` and ``clients`` as they were saved,
-        and ``file``: the path that all this is from.
+        and ``file``: the path that all this is from. ``clients`` is the number of rows of the
+        run's ``clients.csv``; in a checkpoint of an earlier version, the rows.
 
     Raises
     ------
@@ -61,7 +67,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         others = (other for other in sorted(file.parent.glob("*.pt")) if other != file)
         whole = next(filter(_whole, others), None)
         hint = f", e.g. {whole}" if whole else ""
-        raise CheckpointError(f"{damage}; give another{hint}") from damage
+        raise type(damage)(f"{damage}; give another{hint}") from damage
     log.warning(
         "%s; going on from the checkpoint before it, %s, after round %d",
         damage, saved["file"], len(saved["history"]),
@@ -88,8 +94,10 @@ def _read(file: Path) -> dict[str, Any]:
     except BrokenSealError as error:
         raise _damaged(file, str(error)) from error
     except UNREADABLE as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise UnreadableError(_not_whole(file, _in_a_line(error))) from error
         raise _damaged(file, _in_a_line(error)) from error
-    if saved["format"] != FORMAT:
+    if saved["format"] not in _READABLE:
         raise _of_another_version(file)
     with ThreadPoolExecutor() as pool:
         problems = pool.map(lambda each: each.problem(), files_in(whole))
@@ -107,7 +115,10 @@ def _check_parts(saved: Any) -> None:
     for part, kind in {**_PARTS, "format": int}.items():
         if type(saved[part]) is not kind:
             raise TypeError(f"{part} is no {kind.__name__}")
-    for row in (*saved["history"], *saved["clients"]):
+    clients = saved["clients"]
+    if type(clients) not in (int, list):
+        raise TypeError("its clients are neither rows nor their number")
+    for row in (*saved["history"], *(clients if isinstance(clients, list) else ())):
         if type(row) is not dict:
             raise TypeError("a row of its history is no dict")
     for name, tensor in saved["client_half"].items():
@@ -118,7 +129,7 @@ def _check_parts(saved: Any) -> None:
 def _refuse_earlier_version(file: Path) -> None:
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        earlier = saved.get("format", 1) != FORMAT and {"config", "history"} <= set(saved)
+        earlier = saved.get("format", 1) not in _READABLE and {"config", "history"} <= set(saved)
     except UNREADABLE:
         return
     if earlier:
@@ -139,7 +150,11 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _damaged(file: Path, why: str) -> DamagedError:
-    return DamagedError(f"resume = {str(file)!r}: it is no whole checkpoint ({why})")
+    return DamagedError(_not_whole(file, why))
+
+
+def _not_whole(file: Path, why: str) -> str:
+    return f"resume = {str(file)!r}: it is no whole checkpoint ({why})"
 
 
 @contextmanager

@@ -30,8 +30,9 @@ from .checkpoint import (
     refuse_other_settings,
     refusing_what_does_not_fit,
 )
+from .client_rows import columns_of, first_rows
 from .privacy_account import PrivacyAccount
-from .provenance import of_this_process, started_by_command
+from .provenance import of_flower_run, of_this_process, started_by_command
 from .quiet import without_empty_evaluations
 from .results import RunDirectory
 from .run_lock import held_for_training
@@ -128,7 +129,7 @@ class Recorder:
         self._label_epsilon, self._spent_on_labels = label_epsilon, label_epsilon
         self._figures: Mapping[str, float] = {}
         self._rows: list[dict[str, Any]] = []
-        self._client_rows: list[dict[str, Any]] = []
+        self._client_rows = 0
         self._arrays: ArrayRecord | None = None
         self._bytes_before = strategy.ledger.by_kind()
         self._began = time.perf_counter()
@@ -215,11 +216,11 @@ class Recorder:
         self._directory.go_on_from(saved["file"] if saved else None)
         self._strategy.keep_files_in(self._directory.tensors)
         if saved is None:
-            return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout)
+            return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout, None)
         with self._directory.reporting_failure(say=True), refusing_what_does_not_fit(saved):
             self._strategy.load_state_dict(saved["strategy"])
             arrays = ArrayRecord(saved["client_half"])
-        self._rows, self._client_rows = list(saved["history"]), list(saved["clients"])
+        self._rows = list(saved["history"])
         self._bytes_before = self._strategy.ledger.by_kind()
         before = self._rows[-1]["epsilon_of_labels"] if self._rows else None
         self._spent_on_labels = (before or 0.0) + self._label_epsilon
@@ -230,16 +231,24 @@ class Recorder:
             self._strategy.rounds_done,
             ", and what their codes have lost," if coded else "",
         )
-        return self._train(grid, num_rounds, arrays, timeout)
+        return self._train(grid, num_rounds, arrays, timeout, saved)
 
-    def _train(self, grid: Grid, num_rounds: int, arrays: ArrayRecord, timeout: float) -> Result:
+    def _train(
+        self,
+        grid: Grid,
+        num_rounds: int,
+        arrays: ArrayRecord,
+        timeout: float,
+        saved: Mapping[str, Any] | None,
+    ) -> Result:
         self._num_rounds, directory = num_rounds, self._directory
         with (
             directory.reporting_failure(say=True),
             without_empty_evaluations(),
             open_tracker(self._tracker_name, directory.path, self._settings) as self._tracker,
         ):
-            self._begin()
+            self._begin(saved)
+            directory.add_provenance(_of_run(grid))
             try:
                 result: Result = self._strategy.start(
                     grid=grid,
@@ -253,25 +262,42 @@ class Recorder:
             except DeadActorError:
                 self._save_last_good()
                 raise
-            self._complete(result.arrays or arrays)
-        return result
-
-    def _begin(self) -> None:
-        """Write the configuration, and the earlier history if the run is resumed."""
-        self._directory.tensors.remove_leftovers()
-        if not started_by_command():
-            self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
-        self._directory.write_config(self._settings)
             except (DivergedError, TrainingFailedError) as error:
                 if isinstance(error, DivergedError):
                     self._save_last_good()
                 remove_client_files(self._strategy.wrap_grid(grid))
                 raise
             remove_client_files(self._strategy.wrap_grid(grid))
-        self._directory.write_history(self._rows, self._client_rows)
+            self._complete(result.arrays or arrays)
+        return result
+
+    def _begin(self, saved: Mapping[str, Any] | None) -> None:
+        """Write the configuration, and the earlier history if the run is resumed."""
+        self._directory.tensors.remove_leftovers()
+        if not started_by_command():
+            self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
+        self._directory.write_config(self._settings)
+        self._write_earlier_history(saved)
         for row in self._rows:
             self._tracker.log(row)
         self._write_summary("running")
+
+    def _write_earlier_history(self, saved: Mapping[str, Any] | None) -> None:
+        """Write both tables as a checkpoint has them: its rounds, and the rows of their clients."""
+        if saved is None or isinstance(saved["clients"], list):
+            clients = saved["clients"] if saved else []  # the rows: of an earlier version
+            self._client_rows = self._directory.write_history(self._rows, clients)
+            return
+        counted: int = saved["clients"]
+        file = RunDirectory.clients_of(saved["file"].parent.parent)
+        rows = first_rows(file, counted, self._strategy.rounds_done)
+        self._client_rows = self._directory.write_history(self._rows, rows, columns_of(file))
+        if self._client_rows < counted:
+            log.warning(
+                "%s has %d of the %d rows that the checkpoint counts; the new clients.csv lacks "
+                "the others, and nothing else depends on them",
+                file, self._client_rows, counted,
+            )  # fmt: skip
 
     def end_round(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Evaluate centrally, write the round's row, and save a checkpoint.
@@ -295,7 +321,7 @@ class Recorder:
         is_best = all(self._merit(row) > self._merit(earlier) for earlier in self._rows)
         self._rows.append(row)
         clients = [self._client_row(client) for client in self._strategy.client_rounds()]
-        self._client_rows += clients
+        self._client_rows += len(clients)
         self._directory.append_history(row, clients)
         self._tracker.log(row)
         self._log(row)
@@ -439,6 +465,13 @@ class Recorder:
                 "figures": dict(self._figures),
             }
         )
+
+
+def _of_run(grid: Grid) -> dict[str, str]:
+    try:
+        return of_flower_run(grid.run)
+    except NotImplementedError:  # a Grid outside of a run
+        return {}
 
 
 def _accuracy(evaluation: Evaluation | None) -> float | None:

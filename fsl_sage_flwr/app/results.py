@@ -4,9 +4,8 @@ import csv
 import json
 import logging
 import os
-import re
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,8 +14,16 @@ from typing import Any
 import torch
 
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
-from ..tensor_files import TensorFile, TensorFolder, files_in, link_or_copy, map_files
-from ..whole_files import DiskError, replacing, writing
+from ..tensor_files import (
+    FILE_NAME,
+    TensorFile,
+    TensorFolder,
+    files_in,
+    link_or_copy,
+    map_files,
+)
+from ..whole_files import DiskError, replacing, sync, writing
+from .provenance import without_credentials
 from .sealed import write_sealed
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -56,7 +63,6 @@ LATEST = "latest.pt"
 
 # How a checkpoint names a file of tensors, and the checksum of that file's bytes.
 FILE, CHECKSUM = "tensor-file", "crc32"
-_FILE_NAME = re.compile(r"[0-9a-f]{32}\.safetensors")
 
 # What torch raises on a file that is no whole checkpoint.
 UNREADABLE = (
@@ -70,13 +76,26 @@ def tensors_of(checkpoint: Path) -> Path:
     return checkpoint.parent / "tensors"
 
 
-def names_in(checkpoint: Path) -> set[str]:
-    """Return the names of the files that a checkpoint names; one that is not whole has none."""
+def names_in(checkpoint: Path) -> set[str] | None:
+    """Return the names of the files that a checkpoint names.
+
+    Returns
+    -------
+    set of str or None
+        Empty if there is no such checkpoint; None if it cannot be read, which is not the same:
+        the disk may deliver it the next time.
+    """
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         found = files_in(with_files(content, tensors_of(checkpoint)))
-    except UNREADABLE:
+    except FileNotFoundError:
         return set()
+    except UNREADABLE as error:
+        log.warning(
+            "%s cannot be read (%s); the files in %s are kept until it is replaced",
+            checkpoint, type(error).__name__, tensors_of(checkpoint),
+        )  # fmt: skip
+        return None
     return {file.path.name for file in found}
 
 
@@ -94,7 +113,7 @@ def with_files(value: Any, folder: Path) -> Any:
         return value
     if set(value) == {FILE, CHECKSUM}:
         name, checksum = value[FILE], value[CHECKSUM]
-        if not (isinstance(name, str) and _FILE_NAME.fullmatch(name)):
+        if not (isinstance(name, str) and FILE_NAME.fullmatch(name)):
             raise ValueError(f"{name!r} is no name of a file of tensors")
         return TensorFile(folder / name, str(checksum))
     return {key: with_files(inner, folder) for key, inner in value.items()}
@@ -215,7 +234,14 @@ class RunDirectory:
         """Write ``provenance.json``; a resumed run keeps that of its earlier parts under it."""
         file = self.provenance_of(self.path)
         earlier = json.loads(file.read_text()) if resumed and file.is_file() else None
-        self._write_json(file, {**found, "resumes": earlier} if earlier else found)
+        more = {"resumes": without_credentials(earlier)} if earlier else {}
+        self._write_json(file, {**found, **more})
+
+    def add_provenance(self, found: Mapping[str, Any]) -> None:
+        """Add to ``provenance.json`` what became known after it was written."""
+        file = self.provenance_of(self.path)
+        known = json.loads(file.read_text()) if file.is_file() else {}
+        self._write_json(file, {**known, **found})
 
     def begin_simulation(self, federation: Mapping[str, float | str], *, resumed: bool) -> None:
         """Write ``federation.json``, and remove what an unfinished run has left here."""
@@ -225,15 +251,44 @@ class RunDirectory:
         self.write_summary({"completed": False, "status": "running"})
         self._write_json(self.federation_of(self.path), federation)
 
-    def write_history(self, rows: list[dict[str, Any]], clients: list[dict[str, Any]]) -> None:
+    def write_history(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        clients: Iterable[Mapping[str, Any]],
+        client_columns: Iterable[str] | None = None,
+    ) -> int:
         """Write the whole history of rounds and clients, as a resumed run does.
 
         Rows from another version of this package may lack a column, which then stays empty,
         or have an additional one, which is put after ours.
+
+        Parameters
+        ----------
+        rows : sequence of Mapping
+            A row for each round.
+        clients : iterable of Mapping
+            A row for each client and round; they may be read from the file that they replace.
+        client_columns : iterable of str, optional
+            All their columns; by default the rows are held in memory and asked.
+
+        Returns
+        -------
+        int
+            The number of the clients' rows.
         """
-        history, of_clients = self.history_of(self.path), self.clients_of(self.path)
-        self._replace(history, lambda path: self._csv(path, rows, HISTORY_COLUMNS))
-        self._replace(of_clients, lambda path: self._csv(path, clients, CLIENT_COLUMNS))
+        if client_columns is None:
+            clients = list(clients)
+            client_columns = _columns_of(clients)
+        count = 0
+
+        def write_clients(path: Path) -> None:
+            nonlocal count
+            count = self._csv(path, clients, [*CLIENT_COLUMNS, *client_columns])
+
+        columns = [*HISTORY_COLUMNS, *_columns_of(rows)]
+        self._replace(self.history_of(self.path), lambda path: self._csv(path, rows, columns))
+        self._replace(self.clients_of(self.path), write_clients)
+        return count
 
     def append_history(self, row: dict[str, Any], clients: list[dict[str, Any]]) -> None:
         """Append a round's row and the rows of its clients, in the order of the files' columns."""
@@ -249,13 +304,18 @@ class RunDirectory:
 
         What the state has in files stays there: the checkpoint names them. So it costs what has
         changed since the one before, and checkpoints share what is the same in them. What
-        ``latest`` was becomes ``previous``.
+        ``latest`` was becomes ``previous``. The rows of ``clients.csv`` that it counts are on the
+        disk before it is.
 
         Raises
         ------
         DiskError
             It cannot be written; those of before stay.
         """
+        clients = self.clients_of(self.path)
+        if clients.is_file():
+            with writing(clients):
+                sync(clients)
         taken = {file.path: self.tensors.take(file) for file in files_in(dict(state))}
         names = {file.path.name for file in taken.values()}
         checksums = self.tensors.sync(names)
@@ -278,8 +338,7 @@ class RunDirectory:
         """
         self._goes_on_from = checkpoint.resolve() if checkpoint else None
         for file in (self.latest, self.previous, self.best):
-            if file.is_file():
-                self.tensors.need(file.name, names_in(file))
+            self.tensors.need(file.name, names_in(file))
 
     def _keep_previous(self) -> None:
         """Make ``latest`` the checkpoint before the one that is about to take its place."""
@@ -309,12 +368,16 @@ class RunDirectory:
                 torch.save(on_cpu, file)
 
     @staticmethod
-    def _csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
-        known = list(dict.fromkeys([*columns, *(column for row in rows for column in row)]))
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, known)
+    def _csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> int:
+        """Write a table; return its number of rows."""
+        count = 0
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(columns)))
             writer.writeheader()
-            writer.writerows(rows)
+            for row in rows:
+                writer.writerow(row)
+                count += 1
+        return count
 
     def _append(self, path: Path, rows: list[dict[str, Any]]) -> None:
         """Append rows in the order of the file's header; put new columns at the end.
@@ -334,7 +397,8 @@ class RunDirectory:
                     raise
                 return
             every = [*reader, *rows]
-        self._replace(path, lambda unfinished: self._csv(unfinished, every, header))
+        columns = [*header, *_columns_of(rows)]
+        self._replace(path, lambda unfinished: self._csv(unfinished, every, columns))
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, indent=2) + "\n"
@@ -344,3 +408,7 @@ class RunDirectory:
     def _replace(path: Path, write: Callable[[Path], object]) -> None:
         with replacing(path) as unfinished:
             write(unfinished)
+
+
+def _columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))

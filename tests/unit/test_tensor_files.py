@@ -78,10 +78,28 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     folder = TensorFolder(tmp_path)
     own = folder.write({"c": torch.ones(1)})
     folder.need("latest", {needed.path.name})
-    (tmp_path / "somebody's").touch()
+    others = {"somebody's", "somebody's.safetensors"}
+    for other in others:
+        (tmp_path / other).touch()
     folder.remove_leftovers()
-    assert names(folder) == {needed.path.name, own.path.name, "somebody's"}
+    assert names(folder) == {needed.path.name, own.path.name, *others}
     assert left.problem() is not None
+
+
+def test_a_checkpoint_that_cannot_be_read_keeps_every_file_until_it_is_replaced(
+    tmp_path: Path,
+) -> None:
+    before = TensorFolder(tmp_path)
+    files = [before.write({"a": torch.ones(1)}) for _ in range(2)]
+    folder = TensorFolder(tmp_path)
+    folder.need("latest", None)
+    folder.remove_leftovers()
+    taken = folder.take(files[0])
+    del taken
+    gc.collect()
+    assert names(folder) == {file.path.name for file in files}
+    folder.need("latest", {files[1].path.name})
+    assert names(folder) == {files[1].path.name}
 
 
 def test_a_file_of_another_folder_is_taken_and_the_others_is_left(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...app.checkpoint import CheckpointError
+from ...app.checkpoint import CheckpointError, UnreadableError
 from ...app.config import ConfigError, RunConfig
 from ...app.going_on import checkpoint_for
 from ...app.results import RunDirectory
@@ -43,13 +43,21 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
 
 
 def going_on(run: Combination, clients: int) -> Combination:
-    """Return a run that goes on from the checkpoint of its interrupted self, if there is one."""
+    """Return a run that goes on from the checkpoint of its interrupted self, if there is one.
+
+    Raises
+    ------
+    ConfigError
+        The disk does not deliver that checkpoint. To begin again would delete what was trained.
+    """
     path = run_path(run.config)
     checkpoint = RunDirectory.checkpoint_of(path)
     if _read(RunDirectory.federation_of(path)).get("num-supernodes") != clients:
         return run
     try:
         checkpoint_for(run.config, checkpoint)
+    except UnreadableError as error:
+        raise ConfigError(f"{error}; look at the disk, or remove {path} to begin again") from error
     except CheckpointError:  # none, or not of this configuration: it begins again
         return run
     return replace(run, config=replace(run.config, resume=str(checkpoint)))

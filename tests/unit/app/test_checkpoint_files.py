@@ -1,14 +1,21 @@
 """What a strategy keeps in files, in checkpoints: shared, proportional to a round, complete."""
 
+import errno
 import gc
+import logging
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from fsl_sage_flwr.app.checkpoint import CheckpointError, read_checkpoint
-from fsl_sage_flwr.app.results import names_in, tensors_of
+from fsl_sage_flwr.app.checkpoint import CheckpointError, UnreadableError, read_checkpoint
+from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.results import RunDirectory, names_in, tensors_of
+from fsl_sage_flwr.app.run_path import run_path
+from fsl_sage_flwr.simulations.sweeps.combinations import Combination
+from fsl_sage_flwr.simulations.sweeps.finished import going_on
 
 from ...rows import rows
 from ...runs import assert_same
@@ -27,7 +34,7 @@ def there(directory: Path) -> set[str]:
 def test_a_run_that_goes_on_is_what_it_would_have_been(tmp_path: Path, make: Make) -> None:
     whole = trained(make, tmp_path / "whole", 4)
     trained(make, tmp_path / "part", 3)
-    left = tmp_path / "part" / "checkpoints" / "tensors" / "left-by-a-killed-one.safetensors"
+    left = tmp_path / "part" / "checkpoints" / "tensors" / f"{'5' * 32}.safetensors"
     left.touch()
     # Clients begin their optimizers anew: of V1 the server halves' go on.
     rest = trained(make, tmp_path / "part", 4)
@@ -76,6 +83,59 @@ def test_a_checkpoint_goes_with_its_folder(tmp_path: Path) -> None:
     cut_off.write_bytes(cut_off.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=f"a file that it names cannot be read .*{cut_off}"):
         read_checkpoint(alone)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """Have the disk refuse to deliver a checkpoint."""
+    load = torch.load
+
+    def failing(path: Path, *args: object, **options: object) -> object:
+        if Path(path) == file:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return load(path, *args, **options)
+
+    monkeypatch.setattr(torch, "load", failing)
+
+
+def test_a_checkpoint_that_the_disk_does_not_deliver_loses_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained(fsl_sage, tmp_path, 3)
+    checkpoints = tmp_path / "checkpoints"
+    best, latest = checkpoints / "best.pt", checkpoints / "latest.pt"
+    before = names_in(best)
+    with monkeypatch.context() as patched:
+        refused(patched, best)
+        with caplog.at_level(logging.WARNING):
+            run = RunDirectory(tmp_path)
+            run.go_on_from(latest)
+            run.tensors.remove_leftovers()
+            state = read_checkpoint(latest)
+            run.write_checkpoint(latest, {key: state[key] for key in state if key != "file"})
+    assert f"{best} cannot be read (OSError); the files in" in caplog.text
+    del run, state
+    gc.collect()
+    assert read_checkpoint(best)["file"] == best
+    assert before is not None
+    assert before <= there(tmp_path)
+
+
+def test_a_sweep_does_not_begin_again_over_a_checkpoint_that_the_disk_does_not_deliver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(fsl_sage, tmp_path, 1)
+    latest = tmp_path / "checkpoints" / "latest.pt"
+    refused(monkeypatch, latest)
+    with pytest.raises(UnreadableError, match="Input/output error"):
+        read_checkpoint(latest)
+    run = RunDirectory(run_path(RunConfig(results_dir=str(tmp_path), run_name="mine")))
+    run.begin_simulation({"num-supernodes": 4}, resumed=False)
+    latest.rename(run.latest)
+    monkeypatch.undo()
+    refused(monkeypatch, run.latest)
+    combination = Combination(RunConfig(results_dir=str(tmp_path), run_name="mine"), "")
+    with pytest.raises(ConfigError, match="look at the disk, or remove"):
+        going_on(combination, 4)
 
 
 def test_an_earlier_versions_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
