@@ -77,8 +77,8 @@ def remove_run(run_id: int) -> None:
 class ClientFolder:
     """Files of one client of one run, by the id of its node: its own, or one made up for it.
 
-    Folders are 0700 and files 0600. They are removed when the run ends (:meth:`remove`); those of
-    a run that could not say so, when another run begins on this machine a week later.
+    Folders are 0700 and files 0600. They are removed when the run ends (:func:`remove_run`); those
+    of a run that could not say so, when another run begins on this machine a week later.
 
     Parameters
     ----------
@@ -107,12 +107,6 @@ class ClientFolder:
         make_private(folder)
         os.utime(folder)
         return folder
-
-    def remove(self) -> None:
-        """Remove the client's files, and the folder of its run if there is nothing else in it."""
-        _remove_files(self._folder)
-        with suppress(OSError):
-            self._folder.parent.rmdir()
 
     def _make(self) -> None:
         if self._folder.is_dir():

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, RecordDict
 
-from fsl_sage_flwr.client_apps import client_folder, forget
+from fsl_sage_flwr.client_apps import client_folder
 from fsl_sage_flwr.client_apps.client_folder import (
     CACHE_VARIABLE,
     ClientFolder,
@@ -19,6 +19,7 @@ from fsl_sage_flwr.client_apps.client_folder import (
     shared_folder,
 )
 from fsl_sage_flwr.client_apps.client_state import ClientState
+from fsl_sage_flwr.client_apps.forget import forget
 from fsl_sage_flwr.data import PartFiles
 from fsl_sage_flwr.messages import FORGET
 from fsl_sage_flwr.messages.outside_a_run import message_outside_a_run
@@ -178,22 +179,18 @@ def test_the_folder_of_a_user_who_has_named_none_is_below_home(
     assert shared_folder("parts", 3) is None
 
 
-@pytest.mark.parametrize("simulated", [False, True])
-def test_a_run_that_ends_has_its_files_removed(
-    named: Path, monkeypatch: pytest.MonkeyPatch, simulated: bool
-) -> None:
-    monkeypatch.setattr(forget, "in_actor", lambda: simulated)
+def test_a_run_that_ends_has_its_files_removed(named: Path) -> None:
     mine, other, of_another_run = keep(node=5), keep(node=6), keep(node=5, run=4)
     (own_data_folder(context()) / "table.arrow").touch()
+    parts = shared_folder("parts", 3)
+    assert parts is not None
+    PartFiles(parts).write(0, 2, torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1))
     question = message_outside_a_run(RecordDict(), 5, FORGET, 60.0, run_id=3)
-    reply = forget.forget(question, context())
-    assert isinstance(reply, Message)
+    reply = forget(question, context())
     assert len(reply.content) == 0
-    assert not mine.parent.exists()
+    assert not mine.parents[1].exists()
+    assert not other.exists()
     assert of_another_run.exists()
-    # A simulation's process removes those of all clients: which node it answers for is chance.
-    assert other.exists() != simulated
-    assert other.parents[1].exists() != simulated
 
 
 def test_own_data_that_are_read_again_are_not_old(named: Path) -> None:
