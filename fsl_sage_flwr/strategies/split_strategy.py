@@ -37,7 +37,7 @@ from .downlink import Downlink
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .given_up import GivenUpRounds
-from .part import Part
+from .part import AveragedPart, Part
 from .pauses import Pauses
 from .question import Questions
 from .roster import Roster
@@ -227,6 +227,10 @@ class SplitStrategy(FedAvg):
         """Return the halves that clients train and Flower averages: the client half."""
         return [self.task.model.client]
 
+    def averaged_parts(self) -> Sequence[AveragedPart]:
+        """Return the parts that :meth:`end` averages; a choice of clients is over them too."""
+        return []
+
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
         found: dict[str, Tensor] = {}
@@ -381,13 +385,15 @@ class SplitStrategy(FedAvg):
             return None, None
         self.given_up.note_good()
         round_.note_updates(counted, self.arrayrecord_key)
+        good = [message.content for message in counted.values()]
+        records = [content.array_records[self.arrayrecord_key] for content in good]
+        self._choose(round_, dict(zip(counted, records, strict=True)))
+        weights = {c: weight for c, weight in round_.weights.items() if c in counted}
+        averaged = [record for c, record in zip(counted, records, strict=True) if c in weights]
+        arrays = self.aggregation.of_records(averaged, list(weights.values()))
         self.end(round_, answers)
         round_.note_replies(answers)
         self.downlink.note_counted(counted, round_.number)
-        good = [message.content for message in counted.values()]
-        records = [content.array_records[self.arrayrecord_key] for content in good]
-        weights = [round_.weights[client] for client in counted]
-        arrays = self.aggregation.of_records(records, weights)
         metrics = self.train_metrics_aggr_fn(good, self.weighted_by_key)
         self._forget_lost(round_)
         round_.close()
@@ -480,6 +486,21 @@ class SplitStrategy(FedAvg):
             self.serve(round_, client, reply)
         else:
             round_.leave_out_as_not_finite(client, problem)
+
+    def _choose(self, round_: Round, records: Mapping[int, ArrayRecord]) -> None:
+        """Choose the clients to average, once for all that is averaged of them."""
+        if not self.aggregation.chooses:
+            return
+        parts = self.averaged_parts()
+        trained = {
+            client: [record.to_torch_state_dict(), *(part.trained_by(client) for part in parts)]
+            for client, record in records.items()
+        }
+        chosen = self.aggregation.choose(trained)
+        round_.average_only(chosen)
+        log.info(
+            "round %d: %s averages clients %s", round_.number + 1, self.aggregation.rule, chosen
+        )
 
     def _receive(self, request: Message, reply: Message) -> Message | None:
         """Take a reply as it arrives; return what its client is asked next in the round."""
