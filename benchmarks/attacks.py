@@ -1,9 +1,11 @@
 """Measure what malicious clients do to a run, and what each defence is worth.
 
     python -m benchmarks.attacks --csv FILE [--dataset digits] [--rounds 20] [--malicious 1 3]
-        [--algorithms …] [--attacks …] [--defences …] [--seeds 200]
+        [--algorithms …] [--attacks …] [--defences …] [--seeds 200] [--setting alike]
 
-Ten clients, iid, simple_conv, in this process. Each row is a run: the algorithm, the attack, how
+Ten clients, iid, in this process; with the setting ``alike`` they have as many examples each and
+train simple_conv, with ``unequal`` they have from 1/40 to 7/40 of the examples and train a model
+with BatchNorm. Each row is a run: the algorithm, the attack, how
 many of the ten are malicious, and the defence. Rows that the file has already are skipped.
 ``accuracy`` is the test accuracy after the last round. ``success`` is the share of test images with
 the backdoor's mark, of other classes, that the model takes for the backdoor's class.
@@ -19,30 +21,80 @@ from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, Context, Message
-from torch import Tensor
+from flwr_datasets.partitioner import SizePartitioner
+from torch import Tensor, nn
 
 from fsl_sage_flwr import build_client_app
 from fsl_sage_flwr.app.assembly import build_strategy, build_task, build_test_batches
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.data.partitions import Distribution, register_distribution
+from fsl_sage_flwr.models import ModelEntry, register_model
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
 from tests.memory_grid import MemoryGrid
 
 CLIENTS, CLASSES = 10, 10
+# Of the examples: the first three clients, which may be malicious, have as many as the median.
+SHARES = (4, 4, 4, 1, 2, 3, 4, 5, 6, 7)
 TARGET_CLASS = 0
 
 DEFENCES: dict[str, dict[str, Any]] = {
     "none": {},
     "median": {"aggregation": "median"},
+    "krum": {"aggregation": "krum", "malicious-clients": 3},
     "multi_krum": {"aggregation": "multi_krum", "malicious-clients": 3},
+    # For ten clients Bulyan bears one.
+    "bulyan": {"aggregation": "bulyan", "malicious-clients": 1},
     "ratio": {"max-update-ratio": 3.0},
     "ratio and trimmed mean": {
         "max-update-ratio": 3.0, "aggregation": "trimmed_mean", "trimmed-share": 0.3,
     },
 }  # fmt: skip
 
+SETTINGS: dict[str, dict[str, Any]] = {
+    "alike": {},
+    "unequal": {"model": "norm_conv", "distribution": "unequal"},
+}
+
 Batch = tuple[Any, Tensor]
+
+
+class NormConv(nn.Module):
+    """Three convolutions with BatchNorm, the first two of which are the client half."""
+
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_convolution(image_shape[0], 16), nn.MaxPool2d(2), *_convolution(16, 32)
+        )
+        self.classifier = nn.Sequential(
+            *_convolution(32, 32), nn.Flatten(), nn.LazyLinear(num_classes)
+        )
+        with torch.no_grad():
+            self.eval()(torch.zeros(1, *image_shape))
+        self.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return scores of shape ``(B, num_classes)``."""
+        scores: Tensor = self.classifier(self.features(images))
+        return scores
+
+
+def _convolution(channels_in: int, channels_out: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU()]
+
+
+def _unequal(distribution: Distribution, clients: int, table: Any) -> SizePartitioner:
+    sizes = [len(table) * share // sum(SHARES) for share in SHARES]
+    partitioner = SizePartitioner(partition_sizes=sizes)
+    partitioner.dataset = table.shuffle(seed=distribution.seed % 2**32)
+    return partitioner
+
+
+register_model("norm_conv", ModelEntry(NormConv, cut="classifier", auxiliary="linear"))
+register_distribution("unequal", _unequal)
 
 
 def flip_labels(batch: Batch) -> Batch:
@@ -268,6 +320,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--setting", choices=list(SETTINGS), default="alike")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS))
@@ -282,7 +335,7 @@ def main() -> None:
             done = {tuple(row[key] for key in KEYS) for row in csv.DictReader(file)}
     else:
         given.csv.write_text(",".join([*KEYS, *FIGURES]) + "\n")
-    name = Path(given.dataset).name
+    name = Path(given.dataset).name + ("" if given.setting == "alike" else f"-{given.setting}")
     for seed in given.seeds:
         for algorithm in given.algorithms:
             for defence in given.defences:
@@ -296,6 +349,7 @@ def main() -> None:
                             "dataset": given.dataset,
                             "num-server-rounds": given.rounds,
                             "seed": seed,
+                            **SETTINGS[given.setting],
                             **DEFENCES[defence],
                         }
                         figures = run(settings, ATTACKS[attack], malicious)

@@ -287,16 +287,22 @@ class SplitTask:
         finally:
             half.train()
 
-    def takes_single_samples(self) -> bool:
+    def takes_single_samples(self, *, with_head: bool = False) -> bool:
         """Tell whether the server half can be trained on a batch of one sample.
 
         BatchNorm refuses one where there is nothing but the batch to normalise over.
+
+        Parameters
+        ----------
+        with_head : bool
+            The auxiliary head is trained on the batch too.
         """
-        half = copied(self.model.server).train()
+        parts = [self.model.server, self.head] if with_head else [self.model.server]
         one = tuple(tensor[:1] for tensor in self._smashed_on_device())
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
-                half(*one)
+                for part in parts:
+                    copied(part).train()(*one)
             except ValueError:
                 return False
         return True

@@ -136,6 +136,7 @@ class Recorder:
         self._round_began = self._began
         self._num_rounds = 0
         self._completed = False
+        self._unsaved = True  # the model as it is is in no checkpoint
 
     def train(
         self,
@@ -215,6 +216,7 @@ class Recorder:
         """
         self._directory.go_on_from(saved["file"] if saved else None)
         self._strategy.keep_files_in(self._directory.tensors)
+        self._unsaved = saved is None or saved["file"] != self._directory.latest
         if saved is None:
             return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout, None)
         with self._directory.reporting_failure(say=True), refusing_what_does_not_fit(saved):
@@ -318,7 +320,11 @@ class Recorder:
         row["evaluation_seconds"] = round(now - before_test, 3)
         row["seconds"] = round(now - self._round_began, 3)
         self._round_began = now
-        is_best = all(self._merit(row) > self._merit(earlier) for earlier in self._rows)
+        given_up = self._strategy.last_round.given_up
+        self._unsaved |= not given_up
+        is_best = not given_up and all(
+            self._merit(row) > self._merit(earlier) for earlier in self._rows
+        )
         self._rows.append(row)
         clients = [self._client_row(client) for client in self._strategy.client_rounds()]
         self._client_rows += len(clients)
@@ -412,13 +418,25 @@ class Recorder:
         )  # fmt: skip
 
     def _save(self, arrays: ArrayRecord, *, is_best: bool) -> None:
+        """Write the checkpoints that are due.
+
+        A round that was given up is no reason for one, as it leaves the model as it was: should
+        the run fail because of what is in the last checkpoint, the one before is still there.
+        What such a round spent of the clients' privacy is one.
+        """
         interval, done = self._checkpoint_interval, self._rows[-1]["round"]
-        last = done == self._num_rounds
-        if interval == 0 or not (is_best or last or done % interval == 0):
+        if interval == 0:
+            return
+        # Further rounds may be given up, and end the run.
+        given_up = self._strategy.last_round.given_up
+        due = done == self._num_rounds or given_up or done % interval == 0
+        due = due and (self._unsaved or self._account is not None)
+        if not (is_best or due):
             return
         state = self._state(arrays)
-        if last or done % interval == 0:
+        if due:
             self._directory.write_checkpoint(self._directory.latest, state)
+            self._unsaved = False
         if is_best:
             self._directory.write_checkpoint(self._directory.best, state)
 
@@ -439,7 +457,8 @@ class Recorder:
         stays valid.
         """
         recorded = self._rows[-1]["round"] if self._rows else 0
-        if self._arrays is not None and self._strategy.rounds_done == recorded:
+        is_recorded = self._strategy.rounds_done == recorded
+        if self._arrays is not None and is_recorded and self._unsaved:
             self._directory.write_checkpoint(self._directory.latest, self._state(self._arrays))
 
     def _write_summary(self, status: str) -> None:

@@ -19,7 +19,7 @@ from ..task import SplitTask
 from .client_state import ClientState
 from .identity import identify
 from .loading import load_weights
-from .local_batches import epoch_batches, seed_round
+from .local_batches import NoExamplesError, epoch_batches, seed_round
 from .local_training import LocalRound
 from .shared_head import train_shared_head
 
@@ -39,7 +39,10 @@ def probe(message: Message, context: Context, task: SplitTask) -> Message:
     load_weights(half, request.weights, "client half", task)
     ClientState(context).save(CLIENT_HALF, dict(request.weights), version=request.round)
     seed_round(task, client, request.round)
-    inputs, labels = task.on_device(next(iter(epoch_batches(task, client, request.round, 0))))
+    first = next(iter(epoch_batches(task, client, request.round, 0)), None)
+    if first is None:
+        raise NoExamplesError(client)
+    inputs, labels = task.on_device(first)
     with torch.no_grad():
         smashed = client_forward(half, inputs, task.autocast)
     reply = SmashedReply(smashed=SmashedBatches.join([(smashed, labels)]))

@@ -6,6 +6,24 @@ from ..seeding import derive_seed
 from ..task import Batch, ClientIdentity, SplitTask
 
 
+class NoExamplesError(ValueError):
+    """A client has nothing to train on.
+
+    Parameters
+    ----------
+    client : ClientIdentity
+        Who.
+    what : str
+        What there is instead.
+    """
+
+    def __init__(self, client: ClientIdentity, what: str = "no training examples") -> None:
+        super().__init__(
+            f"client {client.partition_id} of {client.num_partitions} has {what}; give its node "
+            "data, or let fewer clients share the dataset"
+        )
+
+
 def epoch_batches(
     task: SplitTask, client: ClientIdentity, round_: int, epoch: int
 ) -> Iterable[Batch]:
@@ -20,6 +38,11 @@ def batches_between(
     """Return batches ``start`` to ``stop`` of a round, epoch after epoch, and their number.
 
     They are on the task's device.
+
+    Raises
+    ------
+    NoExamplesError
+        There is no batch in the round.
     """
     found: list[Batch] = []
     passed = 0
@@ -29,6 +52,8 @@ def batches_between(
             batches = list(batches)
         found += batches[max(0, start - passed) : max(0, stop - passed)]
         passed += len(batches)
+    if not passed:
+        raise NoExamplesError(client)
     return [task.on_device(batch) for batch in found], passed
 
 

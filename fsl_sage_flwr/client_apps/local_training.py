@@ -14,7 +14,7 @@ from ..task import Batch, SplitTask
 from .client_state import ClientState
 from .identity import identify
 from .kept_optimizer import AUXILIARY_OPTIMIZER, OPTIMIZER, SERVER_OPTIMIZER, KeptOptimizer
-from .local_batches import epoch_batches, seed_round
+from .local_batches import NoExamplesError, epoch_batches, seed_round
 
 TrainRequestT = TypeVar("TrainRequestT", bound=TrainRequest)
 
@@ -90,7 +90,13 @@ class LocalRound(Generic[TrainRequestT]):
         return kept.optimizer
 
     def batches(self) -> Iterator[Batch]:
-        """Iterate over the round's batches, each with its learning rates set."""
+        """Iterate over the round's batches, each with its learning rates set.
+
+        Raises
+        ------
+        NoExamplesError
+            There was none, or none with an example that counts.
+        """
         task, round_ = self._task, self.request.round
         seed_round(task, self.client, round_)
         for epoch in range(task.local_epochs):
@@ -108,6 +114,10 @@ class LocalRound(Generic[TrainRequestT]):
                 began = time.perf_counter()
                 yield inputs, labels
                 self._step_seconds += time.perf_counter() - began
+        if self._batch < 0:
+            raise NoExamplesError(self.client)
+        if not self._examples:
+            raise NoExamplesError(self.client, "no label that counts in its training examples")
 
     def _check_labels(self, labels: Tensor) -> None:
         problem = self._task.objective.problem_with(labels)

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LARGEST_WEIGHT = 2.0**53
+# The square of what is larger is not finite in float32: a step or two later nothing would be.
+# Sums of figures up to that, weighted by any number of examples, are finite in float64.
+LARGEST = 1e18
 LONGEST_SHOWN = 60
 
 NUMPY = "numpy.ndarray"  # how Flower says that an array is in numpy's format
@@ -221,7 +224,7 @@ def check_records(content: RecordDict, names: set[str]) -> None:
 
 
 def not_negative(record: MetricRecord | ConfigRecord, key: str) -> float:
-    """Return a finite number from 0 on of a record.
+    """Return a number from 0 to ``LARGEST`` of a record.
 
     Raises
     ------
@@ -229,8 +232,8 @@ def not_negative(record: MetricRecord | ConfigRecord, key: str) -> float:
         It is missing or something else.
     """
     value = record.get(key)
-    if not isinstance(value, float) or not 0 <= value < float("inf"):
-        raise BadReplyError(f"{key!r} is {value!r}; a finite number from 0 on is needed")
+    if not isinstance(value, float) or not 0 <= value <= LARGEST:
+        raise BadReplyError(f"{key!r} is {value!r}; a number from 0 to {LARGEST:g} is needed")
     return value
 
 
@@ -249,7 +252,7 @@ def positive(record: MetricRecord, key: str) -> float:
 
 
 def finite(record: MetricRecord | ConfigRecord, key: str) -> float:
-    """Return a finite number of a record.
+    """Return a number of a record, of at most ``LARGEST`` with either sign.
 
     Raises
     ------
@@ -257,8 +260,10 @@ def finite(record: MetricRecord | ConfigRecord, key: str) -> float:
         It is missing or something else.
     """
     value = record.get(key)
-    if not isinstance(value, float) or not abs(value) < float("inf"):
-        raise BadReplyError(f"{key!r} is {value!r}; a finite number is needed")
+    if not isinstance(value, float) or not abs(value) <= LARGEST:
+        raise BadReplyError(
+            f"{key!r} is {value!r}; a number from {-LARGEST:g} to {LARGEST:g} is needed"
+        )
     return value
 
 

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flwr.app import ArrayRecord, MetricRecord, RecordDict
-from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum
+import numpy as np
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg
 from torch import Tensor
 
 from ..messages import message_outside_a_run
 from .averaging import average, with_dtypes_of
+from .choice import Trained, closest, squared_distances
 
 WEIGHT = "weight"
 
-MakeStrategy = Callable[["Aggregation", int], FedAvg]
+Average = Callable[["Aggregation", Sequence[ArrayRecord], Sequence[float]], ArrayRecord]
 
 
 @dataclass(frozen=True)
@@ -21,42 +23,62 @@ class Rule:
 
     Attributes
     ----------
-    strategy : callable
-        From the settings and the number of replies to Flower's strategy that does it.
+    average : callable
+        From the settings, the records of the clients that are chosen, and their weights to one
+        record.
     fewest : callable
         From the number of malicious clients to the fewest replies that it is meant for.
+    chosen : callable, optional
+        From the numbers of replies and of malicious clients to how many replies are chosen by
+        the distances between their updates; by default all replies are averaged.
     """
 
-    strategy: MakeStrategy
+    average: Average
     fewest: Callable[[int], int] = lambda malicious: 1
+    chosen: Callable[[int, int], int] | None = None
 
 
-def _mean(of: "Aggregation", replies: int) -> FedAvg:
-    return FedAvg(weighted_by_key=WEIGHT)
+def _by(strategy: Callable[["Aggregation"], FedAvg]) -> Average:
+    """Return the average that a strategy of Flower's computes."""
+
+    def average(
+        of: "Aggregation", records: Sequence[ArrayRecord], weights: Sequence[float]
+    ) -> ArrayRecord:
+        messages = [
+            message_outside_a_run(
+                RecordDict({"arrays": record.copy(), "metrics": MetricRecord({WEIGHT: weight})}),
+                node=0,
+                kind="train",
+                ttl=0.0,
+            )
+            for record, weight in zip(records, weights, strict=True)
+        ]
+        found, _ = strategy(of).aggregate_train(0, messages)
+        if found is None:
+            raise RuntimeError(f"aggregation = {of.rule!r} of {len(records)} replies gave none")
+        return found
+
+    return average
 
 
-def _median(of: "Aggregation", replies: int) -> FedAvg:
-    return FedMedian(weighted_by_key=WEIGHT)
+_mean = _by(lambda of: FedAvg(weighted_by_key=WEIGHT))
+_median = _by(lambda of: FedMedian(weighted_by_key=WEIGHT))
+_trimmed_mean = _by(lambda of: FedTrimmedAvg(weighted_by_key=WEIGHT, beta=of.trimmed_share))
 
 
-def _trimmed_mean(of: "Aggregation", replies: int) -> FedAvg:
-    return FedTrimmedAvg(weighted_by_key=WEIGHT, beta=of.trimmed_share)
-
-
-def _krum(of: "Aggregation", replies: int) -> FedAvg:
-    return Krum(weighted_by_key=WEIGHT, num_malicious_nodes=of.malicious_clients)
-
-
-def _multi_krum(of: "Aggregation", replies: int) -> FedAvg:
-    return MultiKrum(
-        weighted_by_key=WEIGHT,
-        num_malicious_nodes=of.malicious_clients,
-        num_nodes_to_select=replies - of.malicious_clients,
-    )
-
-
-def _bulyan(of: "Aggregation", replies: int) -> FedAvg:
-    return Bulyan(weighted_by_key=WEIGHT, num_malicious_nodes=of.malicious_clients)
+def _mean_around_median(
+    of: "Aggregation", records: Sequence[ArrayRecord], weights: Sequence[float]
+) -> ArrayRecord:
+    """Average, value by value, all but the 2f that are farthest from the median (Bulyan)."""
+    kept = len(records) - 2 * of.malicious_clients
+    found = ArrayRecord()
+    for name in records[0]:
+        values = np.stack([record[name].numpy() for record in records])
+        far = np.abs(values - np.median(values, axis=0))
+        nearest = np.argpartition(far, kept - 1, axis=0)[:kept]
+        mean = np.take_along_axis(values, nearest, axis=0).mean(axis=0)
+        found[name] = Array(np.asarray(mean))
+    return found
 
 
 MEAN = "mean"
@@ -66,17 +88,19 @@ RULES: dict[str, Rule] = {
     "median": Rule(_median),
     "trimmed_mean": Rule(_trimmed_mean),
     # Blanchard et al., NeurIPS 2017, and El Mhamdi et al., ICML 2018: fewer prove nothing.
-    "krum": Rule(_krum, lambda malicious: 2 * malicious + 3),
-    "multi_krum": Rule(_multi_krum, lambda malicious: 2 * malicious + 3),
-    "bulyan": Rule(_bulyan, lambda malicious: 4 * malicious + 3),
+    "krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: 1),
+    "multi_krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: replies - f),
+    "bulyan": Rule(_mean_around_median, lambda f: 4 * f + 3, lambda replies, f: replies - 2 * f),
 }
 
 
 @dataclass(frozen=True)
 class Aggregation:
-    """Aggregates client halves, heads, and SplitFed V1's server halves, each by itself.
+    """Aggregates client halves, heads, and SplitFed V1's server halves.
 
-    The arithmetic is that of Flower's strategies of these names (``FedMedian``, …).
+    Mean, median and trimmed mean are computed by Flower's strategies. Krum, Multi-Krum and Bulyan
+    choose clients once a round, by distances over all that is averaged together: Flower's own
+    measure integer counters too, in float32.
 
     Attributes
     ----------
@@ -111,35 +135,44 @@ class Aggregation:
         """The fewest replies of a round that counts."""
         return RULES[self.rule].fewest(self.malicious_clients)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the rule averages only clients that it chooses."""
+        return RULES[self.rule].chosen is not None
+
+    def choose(self, trained: Mapping[int, Trained]) -> list[int]:
+        """Return the clients whose work is averaged, in the order given.
+
+        Parameters
+        ----------
+        trained : Mapping
+            What each of at least ``fewest`` clients trained, all parts of it.
+        """
+        clients, chosen = list(trained), RULES[self.rule].chosen
+        if chosen is None:
+            return clients
+        wanted = chosen(len(clients), self.malicious_clients)
+        distances = squared_distances(list(trained.values()))
+        return [clients[place] for place in closest(distances, self.malicious_clients, wanted)]
+
     def of_records(self, records: Sequence[ArrayRecord], weights: Sequence[float]) -> ArrayRecord:
         """Aggregate records of the same arrays; integers stay integers.
 
         Parameters
         ----------
         records : sequence of ArrayRecord
-            At least ``fewest``; they are left as they are.
+            Of the clients that :meth:`choose` returns; they are left as they are.
         weights : sequence of float
             Of each one.
         """
-        messages = [
-            message_outside_a_run(
-                RecordDict({"arrays": record.copy(), "metrics": MetricRecord({WEIGHT: weight})}),
-                node=0,
-                kind="train",
-                ttl=0.0,
-            )
-            for record, weight in zip(records, weights, strict=True)
-        ]
-        found, _ = RULES[self.rule].strategy(self, len(records)).aggregate_train(0, messages)
-        if found is None:
-            raise RuntimeError(f"aggregation = {self.rule!r} of {len(records)} replies gave none")
+        found = RULES[self.rule].average(self, records, weights)
         return with_dtypes_of(found, records[0])
 
     def of_states(
         self, states: Iterable[Mapping[str, Tensor]], weights: Sequence[float]
     ) -> dict[str, Tensor]:
-        """Aggregate state_dicts; for the mean one is in memory at a time."""
-        if self.rule == MEAN:
+        """Aggregate state_dicts; for a mean one is in memory at a time."""
+        if RULES[self.rule].average is _mean:
             return average(states, weights)
         records = [ArrayRecord(dict(state)) for state in states]
         return dict(self.of_records(records, weights).to_torch_state_dict())

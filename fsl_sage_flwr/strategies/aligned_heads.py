@@ -1,8 +1,10 @@
 """Auxiliary heads that the server fits to its own gradients, one for each group of clients."""
 
+import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +20,8 @@ from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet, kept_of
 from .part import Part
 from .round import Round
+
+log = logging.getLogger("flwr.fsl_sage")
 
 _HEAD, _OPTIMIZER, _LABELS = "head.", "optimizer.", "labels"
 
@@ -123,7 +127,8 @@ class AlignedHeads(Part):
         new = AlignmentSet(batches.tensors, batches.labels)
         if sharing > 1:
             seed = derive_seed(self._task.seed, "sample", round_.number, client)
-            new = new.sample(-(-kept_of(self._size) // sharing), seed)
+            # Two at least, as BatchNorm normalises over them.
+            new = new.sample(max(2, -(-kept_of(self._size) // sharing)), seed)
         if group in self._samples:
             new = _samples_in(self._samples[group]).appended(new, self._size)
         else:
@@ -146,16 +151,24 @@ class AlignedHeads(Part):
         for job, quality in align_heads(
             self._task, due, lambda group: self._job(group, round_), self._recipe, round_.number
         ):
-            self._heads[job.group] = AlignedHead(
-                self._written(job.head, job.optimizer),
-                round_.number,
-                self._heads[job.group].version + 1,
-            )
-            qualities.append(quality)
+            before = self._heads[job.group]
+            if math.isfinite(quality.cosine) and math.isfinite(quality.relative_error):
+                head = self._written(job.head, job.optimizer)
+                self._heads[job.group] = AlignedHead(head, round_.number, before.version + 1)
+                qualities.append(quality)
+            else:
+                self._heads[job.group] = replace(before, aligned_at=round_.number)
+                log.warning(
+                    "round %d: the head of group %d has gradients that are not finite on the "
+                    "samples it was aligned on; it stays as it was",
+                    round_.number + 1, job.group,
+                )  # fmt: skip
         summary = round_.summary
         summary.alignment_seconds = time.perf_counter() - began
-        summary.alignment_cosine = sum(q.cosine for q in qualities) / len(qualities)
-        summary.alignment_relative_error = sum(q.relative_error for q in qualities) / len(qualities)
+        if qualities:
+            count = len(qualities)
+            summary.alignment_cosine = sum(q.cosine for q in qualities) / count
+            summary.alignment_relative_error = sum(q.relative_error for q in qualities) / count
 
     def version_of(self, client: int) -> int:
         """Return which head a client is to use."""

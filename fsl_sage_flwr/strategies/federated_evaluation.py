@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from flwr.app import Message
 
 from ..messages import BadReplyError
+from ..messages.records import LARGEST
 from ..splitting import Evaluation
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -36,9 +37,15 @@ class FederatedEvaluation:
         """Take a reply as it arrives."""
         client = self._clients[request.metadata.dst_node_id]
         try:
-            self._found[client] = self._score(reply)
+            found = self._score(reply)
         except BadReplyError as error:
             self._leave_out(client, str(error))
+            return
+        problem = _problem_with(found)
+        if problem is None:
+            self._found[client] = found
+        else:
+            self._leave_out(client, problem)
 
     def finish(self) -> Evaluation | None:
         """Return the results of all examples together; None when no client gave any."""
@@ -52,3 +59,12 @@ class FederatedEvaluation:
     def _leave_out(self, client: int, reason: str) -> None:
         self.failures[client] = f"evaluation: {reason}"
         log.warning("client %d is left out of the evaluation: %s", client, reason)
+
+
+def _problem_with(found: Evaluation) -> str | None:
+    """Return the first figure that would leave no finite mean of all clients."""
+    figures = {"loss": found.loss, **{name: score.value for name, score in found.scores.items()}}
+    for name, value in figures.items():
+        if not abs(value) <= LARGEST:
+            return f"not finite: the {name} is {value:.2g} on its validation part"
+    return None

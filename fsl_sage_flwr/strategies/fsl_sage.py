@@ -1,6 +1,6 @@
 """FSL-SAGE: clients train on an estimate of the server's gradient."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -14,6 +14,7 @@ from ..task import SplitTask
 from ..tensor_files import TensorFolder
 from .aligned_heads import AlignedHeads
 from .common_options import HeadOptions, UploadOptions
+from .part import AveragedPart
 from .question import Question, Questions
 from .round import Round
 from .server_half import OneServerHalf
@@ -135,6 +136,10 @@ class FslSage(SplitStrategy):
         for client in replies:
             self.heads.begin(client, self._shared.weights)
         self._shared = None
+
+    def averaged_parts(self) -> Sequence[AveragedPart]:
+        """Return the heads of a warm start."""
+        return [] if self._shared is None else [self._shared]
 
     def _probe(self, round_: Round, clients: list[int]) -> set[int]:
         """Ask clients for a first batch, step the server half on it, and make their heads."""

@@ -1,7 +1,10 @@
 """What a strategy holds that outlives a round."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from torch import Tensor
 
 from ..tensor_files import TensorFolder
 from .aggregation import Aggregation
@@ -40,3 +43,11 @@ class Part:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint, which holds all parts' entries."""
+
+
+class AveragedPart(Part, ABC):
+    """A part of which a round averages one for each client, beside the client half."""
+
+    @abstractmethod
+    def trained_by(self, client: int) -> Mapping[str, Tensor]:
+        """Return the weights that a client's own has come to in this round, by name."""

@@ -148,6 +148,7 @@ class Round:
         self._turns: Turns[TrainReply, TrainReply] = Turns((), lambda client, reply: reply)
         self._sender: dict[str, int] = {}
         self._weights: dict[int, float] = {}
+        self._chosen: list[int] | None = None
         self._updates: dict[int, tuple[int, float]] = {}
         self._not_finite: set[int] = set()
         self._late: set[int] = set()
@@ -197,8 +198,9 @@ class Round:
 
     @property
     def weights(self) -> dict[int, float]:
-        """What each client whose reply counts weighs in averages, ascending."""
-        return {client: self._weights[client] for client in self._turns.served}
+        """What each client whose work is averaged weighs, ascending."""
+        averaged = self._turns.served if self._chosen is None else self._chosen
+        return {client: self._weights[client] for client in averaged}
 
     def node_of(self, client: int) -> int:
         """Return the node that runs a client in this round."""
@@ -409,6 +411,10 @@ class Round:
         """
         by_client = {self._sender.get(key): message for key, message in replies.items()}
         return {c: by_client[c] for c in self._turns.served if c in by_client}
+
+    def average_only(self, chosen: list[int]) -> None:
+        """Average these clients' work alone, of the replies that count."""
+        self._chosen = chosen
 
     def note_updates(self, counted: Mapping[int, Message], arrays_key: str) -> None:
         """Measure how far each client's weights have moved."""

@@ -15,6 +15,8 @@ class RoundSummary:
         Rounds finished when it ended: the first round is 1.
     clients : int
         Clients whose replies were used.
+    given_up : bool
+        The round was undone: too few replies were good, or their average was not.
     failures : dict of int to str
         Clients left out, of training or of evaluation, by partition id, with the reason.
     train_loss : float or None
@@ -34,6 +36,7 @@ class RoundSummary:
 
     round: int
     clients: int = 0
+    given_up: bool = False
     failures: dict[int, str] = field(default_factory=dict)
     train_loss: float | None = None
     validation: Evaluation | None = None

@@ -5,7 +5,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..splitting import (
 )
 from ..task import SplitTask
 from ..tensor_files import TensorFile
-from .part import Part
+from .part import AveragedPart, Part
 from .round import Round
 from .round_summary import StepLoss
 from .soundness import Soundness
@@ -229,7 +229,7 @@ class HalfAtRest:
     optimizer: TensorFile | None
 
 
-class ServerHalfPerClient(ServerHalf):
+class ServerHalfPerClient(ServerHalf, AveragedPart):
     """A copy of the server half, with an optimizer of its own, for every client.
 
     Each round begins at the average, which is the task's server half. A few halves are in memory
@@ -275,12 +275,28 @@ class ServerHalfPerClient(ServerHalf):
         self._at_work.pop(client, None)
         self._at_rest.pop(client, None)
 
-    def average(self, weights: Mapping[int, float]) -> None:
-        """Make the server half the weighted average of these clients' halves; end the round."""
-        halves = (self._trained(client) for client in weights)
+    def average(self, weights: Mapping[int, float], trained: Iterable[int]) -> None:
+        """Make the server half the weighted average of clients' halves; end the round.
+
+        Parameters
+        ----------
+        weights : Mapping
+            Of the clients whose halves are averaged.
+        trained : iterable of int
+            Clients whose optimizers go on: those whose replies are good, averaged or not.
+        """
+        halves = (self.trained_by(client) for client in weights)
         mean = self.aggregation.of_states(halves, list(weights.values()))
+        for client in trained:
+            self._keep_optimizer(client)
         load_trained_state(self.task.model.server, mean)
         self.begin()
+
+    def trained_by(self, client: int) -> Mapping[str, Tensor]:
+        """Return what a client's half has come to in this round."""
+        if client in self._at_work:
+            return trained_state(self._at_work[client][0])
+        return self._at_rest[client].weights.load()
 
     def snapshot(self) -> Any:
         """Return the optimizers' files; the halves begin each round at the average."""
@@ -326,18 +342,14 @@ class ServerHalfPerClient(ServerHalf):
             self.files.write(flatten_state(optimizer)) if needed else None,
         )
 
-    def _trained(self, client: int) -> Mapping[str, Tensor]:
-        """Return what a client's half has come to, and keep its optimizer's state."""
+    def _keep_optimizer(self, client: int) -> None:
+        if not self._keep:
+            return
         if client in self._at_work:
-            half, optimizer = self._at_work[client]
-            weights = trained_state(half)
-            state = self.files.write(flatten_state(optimizer)) if self._keep else None
-        else:
-            resting = self._at_rest[client]
-            weights, state = resting.weights.load(), resting.optimizer
-        if self._keep and state is not None:
-            self._optimizers[client] = state
-        return weights
+            state = flatten_state(self._at_work[client][1])
+            self._optimizers[client] = self.files.write(state)
+        elif (resting := self._at_rest[client].optimizer) is not None:
+            self._optimizers[client] = resting
 
 
 def _problem_with_loss(loss: float) -> str | None:

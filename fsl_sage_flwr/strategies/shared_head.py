@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from ..messages import Expected, PackedWeights, TrainReply, TrainRequest
 from ..task import SplitTask
 from ..tensor_files import TensorFile
-from .part import Part
+from .part import AveragedPart
 from .question import Question, Questions
 from .round import Round
 
 
-class SharedHead(Part):
+class SharedHead(AveragedPart):
     """One head for all clients, averaged each round as the client half is.
 
     It begins at random, whatever the task's ``auxiliary_from_server`` says: it is trained
@@ -84,9 +86,13 @@ class SharedHead(Part):
         if reply.auxiliary is not None:
             self._trained[client] = self.files.write(reply.auxiliary)
 
+    def trained_by(self, client: int) -> Mapping[str, Tensor]:
+        """Return the head that a client has trained in this round."""
+        return self._trained[client].load()
+
     def average(self, weights: Mapping[int, float]) -> None:
         """Average the heads of these clients, each with its client's weight."""
-        heads = (self._trained[client].load() for client in weights)
+        heads = (self.trained_by(client) for client in weights)
         self.weights = self.aggregation.of_states(heads, list(weights.values()))
         self._trained = {}
 

@@ -37,7 +37,7 @@ from .downlink import Downlink
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .given_up import GivenUpRounds
-from .part import Part
+from .part import AveragedPart, Part
 from .pauses import Pauses
 from .question import Questions
 from .roster import Roster
@@ -200,7 +200,7 @@ class SplitStrategy(FedAvg):
         self.smashed = SmashedSpec(
             task.smashed_example(),
             task.objective.problem_with,
-            1 if task.takes_single_samples() else 2,
+            1 if task.takes_single_samples(with_head=self.auxiliary_parameters > 0) else 2,
         )
 
     # What an algorithm is made of -------------------------------------------------------
@@ -226,6 +226,10 @@ class SplitStrategy(FedAvg):
     def trained_halves(self) -> Sequence[nn.Module]:
         """Return the halves that clients train and Flower averages: the client half."""
         return [self.task.model.client]
+
+    def averaged_parts(self) -> Sequence[AveragedPart]:
+        """Return the parts that :meth:`end` averages; a choice of clients is over them too."""
+        return []
 
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
@@ -379,15 +383,22 @@ class SplitStrategy(FedAvg):
             self._undo(round_)
             self._give_up(round_, f"{len(counted)} good replies, {wanted} needed")
             return None, None
-        self.given_up.note_good()
         round_.note_updates(counted, self.arrayrecord_key)
+        good = [message.content for message in counted.values()]
+        records = [content.array_records[self.arrayrecord_key] for content in good]
+        self._choose(round_, dict(zip(counted, records, strict=True)))
+        weights = {c: weight for c, weight in round_.weights.items() if c in counted}
+        averaged = [record for c, record in zip(counted, records, strict=True) if c in weights]
+        arrays = self.aggregation.of_records(averaged, list(weights.values()))
+        problem = self._sound.problem_with_trained(self._halves_with(arrays.to_torch_state_dict()))
+        if problem is not None:  # of weights each of which is sound
+            self._undo(round_)
+            self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
+            return None, None
+        self.given_up.note_good()
         self.end(round_, answers)
         round_.note_replies(answers)
         self.downlink.note_counted(counted, round_.number)
-        good = [message.content for message in counted.values()]
-        records = [content.array_records[self.arrayrecord_key] for content in good]
-        weights = [round_.weights[client] for client in counted]
-        arrays = self.aggregation.of_records(records, weights)
         metrics = self.train_metrics_aggr_fn(good, self.weighted_by_key)
         self._forget_lost(round_)
         round_.close()
@@ -469,17 +480,38 @@ class SplitStrategy(FedAvg):
 
     def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Serve a reply, unless what its client has trained gives no finite values."""
-        parts: list[tuple[nn.Module, Mapping[str, Tensor]]] = []
-        for half in self.trained_halves():
-            names = self.task.weights_of(half)
-            parts.append((half, {name: reply.client_half[name] for name in names}))
+        parts = self._halves_with(reply.client_half)
         if reply.auxiliary is not None:
             parts.append((self.task.head, reply.auxiliary))
         problem = self._sound.problem_with_trained(parts)
         if problem is None:
             self.serve(round_, client, reply)
         else:
-            round_.leave_out_as_not_finite(client, problem)
+            round_.leave_out_as_not_finite(client, f"the weights that it sent {problem}")
+
+    def _halves_with(
+        self, weights: Mapping[str, Tensor]
+    ) -> list[tuple[nn.Module, Mapping[str, Tensor]]]:
+        """Return the halves that clients train, each with its weights out of these."""
+        return [
+            (half, {name: weights[name] for name in self.task.weights_of(half)})
+            for half in self.trained_halves()
+        ]
+
+    def _choose(self, round_: Round, records: Mapping[int, ArrayRecord]) -> None:
+        """Choose the clients to average, once for all that is averaged of them."""
+        if not self.aggregation.chooses:
+            return
+        parts = self.averaged_parts()
+        trained = {
+            client: [record.to_torch_state_dict(), *(part.trained_by(client) for part in parts)]
+            for client, record in records.items()
+        }
+        chosen = self.aggregation.choose(trained)
+        round_.average_only(chosen)
+        log.info(
+            "round %d: %s averages clients %s", round_.number + 1, self.aggregation.rule, chosen
+        )
 
     def _receive(self, request: Message, reply: Message) -> Message | None:
         """Take a reply as it arrives; return what its client is asked next in the round."""
@@ -533,6 +565,7 @@ class SplitStrategy(FedAvg):
             part.forget(round_.failures)
 
     def _give_up(self, round_: Round, why: str) -> None:
+        round_.summary.given_up = True
         self.rounds_done += 1
         self.given_up.note(round_.number + 1, why, round_.failures, self.roster.strangers)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from flwr.app import Message
 
 from fsl_sage_flwr import Recorder
-from fsl_sage_flwr.app.checkpoint import CheckpointError
+from fsl_sage_flwr.app.checkpoint import CheckpointError, read_checkpoint
 from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_lock import DirectoryInUseError, held_for_training
 from fsl_sage_flwr.app.trackers import TrackerError
@@ -20,7 +21,7 @@ from fsl_sage_flwr.simulations.report import report_page
 from fsl_sage_flwr.simulations.result_table import format_table
 from fsl_sage_flwr.strategies import CseFsl, TrainingFailedError
 
-from ...memory_grid import MemoryGrid
+from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same
 from ...tasks import CLIENTS, client_of, small_app, small_batches, small_task
 
@@ -95,6 +96,48 @@ def test_what_an_interrupted_run_left_is_not_lost_silently(tmp_path: Path) -> No
     RunDirectory(tmp_path / "new").write_summary({"completed": False, "status": "running"})
     other, _ = recorder(tmp_path / "new")
     other.train(nodes(), 1, replace_unfinished=True)
+
+
+def failing_from(round_: int) -> MemoryGrid:
+    """Return nodes that answer no request to train any more after so many rounds."""
+    trained = 0
+
+    def tamper(client: int, reply: Message) -> Message:
+        nonlocal trained
+        if not reply.metadata.message_type.startswith("train"):
+            return reply
+        trained += 1
+        return error_instead(reply) if trained > round_ * CLIENTS else reply
+
+    return MemoryGrid(small_app(), CLIENTS, tamper=tamper)
+
+
+def test_rounds_that_are_given_up_leave_the_checkpoints_of_good_ones(tmp_path: Path) -> None:
+    """Should it be the model that no client can train, the one before it is still there."""
+    checkpoints = tmp_path / "every" / "checkpoints"
+    own, _ = recorder(tmp_path / "every")
+    with pytest.raises(TrainingFailedError):
+        own.train(failing_from(2), 9)
+    rounds = {
+        name: len(read_checkpoint(checkpoints / f"{name}.pt")["history"])
+        for name in ("latest", "previous")
+    }
+    assert rounds == {"latest": 2, "previous": 1}
+    assert list(load_results(tmp_path / "every")["round"]) == [1, 2, 3, 4]
+    rest, _ = recorder(tmp_path / "every")
+    rest.train(nodes(), 3, resume=checkpoints / "latest.pt")
+    assert list(load_results(tmp_path / "every")["round"]) == [1, 2, 3]
+
+
+def test_what_good_rounds_left_is_saved_when_one_is_given_up(tmp_path: Path) -> None:
+    """Others may be given up after it, and end the run before a checkpoint is due."""
+    own, strategy = recorder(tmp_path, checkpoint_interval=10)
+    with pytest.raises(TrainingFailedError):
+        own.train(failing_from(2), 9)
+    saved = read_checkpoint(tmp_path / "checkpoints" / "latest.pt")
+    assert len(saved["history"]) == 3
+    trained = strategy.task.model.server.state_dict()
+    assert_same(dict(saved["strategy"]["server_half"]), dict(trained))
 
 
 def test_a_failed_run_says_so_and_a_threshold_completes_one(

@@ -1,6 +1,9 @@
 """Averages that a few clients cannot move, and the refusal of what stands out."""
 
-from collections.abc import Callable
+import logging
+from ast import literal_eval
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,11 +17,13 @@ from torch import Tensor
 from fsl_sage_flwr.strategies import Aggregation, SplitStrategy, TrainingFailedError
 from fsl_sage_flwr.strategies.aggregation import RULES
 from fsl_sage_flwr.strategies.averaging import average
+from fsl_sage_flwr.strategies.choice import squared_distances
+from fsl_sage_flwr.task import Batch, ClientIdentity
 
 from ...memory_grid import MemoryGrid
 from ...rows import rows
 from ...runs import assert_same, cse_fsl, fed_avg, grid, plain, server_state, split_fed_v1, train
-from ...tasks import CLIENTS, small_app
+from ...tasks import CLIENTS, small_app, small_batches
 from .test_contract import STRATEGIES, every_strategy, in_round, with_huge
 from .test_fraction_reply import failing
 
@@ -54,7 +59,9 @@ def test_the_median_and_the_trimmed_mean_are_those_of_numpy() -> None:
 def test_one_of_seven_cannot_move_a_robust_average_far(rule: str) -> None:
     given_states = states(7)
     bad = {"w": torch.full((3, 2), 1e6), "n": given_states[0]["n"]}
-    found = Aggregation(rule).of_states([bad, *given_states[1:]], [1.0] * 7)
+    rule_, all_states = Aggregation(rule), [bad, *given_states[1:]]
+    chosen = rule_.choose({client: [state] for client, state in enumerate(all_states)})
+    found = rule_.of_states([all_states[client] for client in chosen], [1.0] * len(chosen))
     assert found["w"].abs().max() < 5
     assert found["w"].dtype == torch.float32
     assert found["n"].dtype == torch.int64
@@ -84,14 +91,98 @@ def test_every_strategy_trains_with_a_median(make: Callable[..., SplitStrategy])
     )
 
 
-def test_v1_with_a_median_is_fed_avg_with_a_median() -> None:
-    """Both halves of the model are aggregated by the same rule."""
-    rule = {"aggregation": Aggregation("trimmed_mean", trimmed_share=0.4)}
-    v1, whole = split_fed_v1(**rule), fed_avg(**rule)
-    halves = train(v1, grid(), 2).to_torch_state_dict()
+MANY = 7  # clients, of which Krum bears two malicious ones and Bulyan one
+
+
+def of_client(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    """Clients have 3, 3, 1, 2, 3, 4 and 5 batches."""
+    size = (3, 3, 1, 2, 3, 4, 5)[client.partition_id]
+    return islice(small_batches(ClientIdentity(0, MANY), seed, 5), size)
+
+
+@pytest.mark.parametrize("rule", ROBUST)
+def test_v1_with_a_rule_is_fed_avg_with_it(rule: str) -> None:
+    """Both halves of the model are aggregated by the same rule, and of the same clients."""
+    rules = {"aggregation": Aggregation(rule, trimmed_share=0.3)}
+    v1, whole = split_fed_v1(**rules), fed_avg(**rules)
+    halves = train(v1, grid(MANY, batches=of_client), 2).to_torch_state_dict()
     ours = {**halves, **v1.task.model.server.state_dict()}
-    theirs = train(whole, grid(), 2).to_torch_state_dict()
+    theirs = train(whole, grid(MANY, batches=of_client), 2).to_torch_state_dict()
     assert_same(ours, dict(theirs))
+
+
+def test_a_head_is_of_the_client_that_the_client_half_is_of() -> None:
+    nodes = grid(MANY, batches=of_client)
+    strategy = cse_fsl(aggregation=Aggregation("krum"))
+    averages = {"arrays": train(strategy, nodes, 1).to_torch_state_dict()}
+    averages["auxiliary"] = strategy.head.weights
+    replies = [reply.array_records for reply in nodes.received if "auxiliary" in reply]
+    same = {
+        record: [
+            all(torch.equal(t, reply[record].to_torch_state_dict()[n]) for n, t in average.items())
+            for reply in replies
+        ]
+        for record, average in averages.items()
+    }
+    assert same["arrays"] == same["auxiliary"]
+    assert same["arrays"].count(True) == 1
+
+
+def flipped(sent: dict[str, Tensor]) -> Callable[[int, Message], Message]:
+    """Return what turns the updates of clients 0 and 1 round."""
+
+    def change(client: int, reply: Message) -> Message:
+        if client < 2 and "arrays" in reply.content:
+            learnt = reply.content.array_records["arrays"].to_torch_state_dict()
+            reply.content["arrays"] = ArrayRecord(
+                {
+                    name: sent[name] - 4 * (t - sent[name]) if t.is_floating_point() else t
+                    for name, t in learnt.items()
+                }
+            )
+        return reply
+
+    return change
+
+
+@pytest.mark.parametrize("rule", ["krum", "multi_krum"])
+def test_clients_that_turn_updates_round_are_not_chosen_for_their_number_of_batches(
+    rule: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """BatchNorm counts batches, and two honest clients differ in that by more than any update."""
+    caplog.set_level(logging.INFO, "flwr.fsl_sage")
+    strategy = fed_avg(aggregation=Aggregation(rule, malicious_clients=2))
+    sent = dict(strategy.averaged_weights())
+    sent = {name: tensor.cpu().clone() for name, tensor in sent.items()}
+    train(strategy, grid(MANY, batches=of_client, tamper=flipped(sent)), 1)
+    said = next(line for line in caplog.messages if "averages clients" in line)
+    chosen = literal_eval(said.partition("clients ")[2])
+    assert len(chosen) == (1 if rule == "krum" else 5)
+    assert not {0, 1} & set(chosen)
+
+
+def test_distances_are_exact_for_small_updates_of_large_weights() -> None:
+    """In float32, or as |x|² + |y|² - 2xy, nothing is left of them."""
+    draw = np.random.default_rng(0)
+    common = draw.normal(size=(50, 40)).astype(np.float32) * 10
+    near = [common + draw.normal(size=common.shape).astype(np.float32) * 1e-4 for _ in range(6)]
+    trained = [[{"w": torch.from_numpy(w), "n": torch.tensor(10**k)}] for k, w in enumerate(near)]
+    rows = np.stack(near).reshape(6, -1).astype(np.float64)
+    expected = np.square(rows[:, None] - rows[None]).sum(axis=2)
+    np.testing.assert_allclose(squared_distances(trained).numpy(), expected, rtol=1e-12)
+
+
+def test_bulyan_averages_what_is_nearest_to_the_median() -> None:
+    """As Flower's does, of those that it is given."""
+    given_states = states(11)
+    rule = Aggregation("bulyan", malicious_clients=2)
+    chosen = rule.choose({client: [state] for client, state in enumerate(given_states)})
+    assert len(chosen) == 7
+    ours = rule.of_states([given_states[client] for client in chosen], [1.0] * 7)["w"]
+    stacked = np.stack([given_states[client]["w"].numpy() for client in chosen])
+    order = np.abs(stacked - np.median(stacked, axis=0)).argsort(axis=0)
+    expected = np.take_along_axis(stacked, order[:3], axis=0).mean(axis=0)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-6)
 
 
 def test_a_round_with_too_few_replies_for_the_rule_is_given_up() -> None:

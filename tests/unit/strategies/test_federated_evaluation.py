@@ -204,3 +204,32 @@ def test_a_node_without_a_validation_part_says_so() -> None:
     strategy = fsl_sage(WITH_VALIDATION, fraction_evaluate=1.0)
     train(strategy, grid(), 1)
     assert "has no validation_batches" in strategy.last_round.failures[0]
+
+
+@pytest.mark.parametrize("make", [fed_avg, cse_fsl])
+def test_one_clients_values_do_not_make_everybodys_loss_infinite(make: Callable[..., Any]) -> None:
+    def tamper(client: int, reply: Message) -> Message:
+        if client != 1 or not reply.metadata.message_type.startswith("evaluate"):
+            return reply
+        if "smashed" in reply.content:
+            reply.content["smashed"] = ArrayRecord(
+                {
+                    name: torch.full_like(tensor, 1e38)
+                    for name, tensor in reply.content.array_records["smashed"]
+                    .to_torch_state_dict()
+                    .items()
+                }
+            )
+        else:
+            reply.content.metric_records["metrics"]["loss"] = 1.7e308
+        return reply
+
+    strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
+    train(strategy, nodes(one_batch, tamper=tamper), 1)
+    summary = strategy.last_round
+    assert list(summary.failures) == [1]
+    assert summary.failures[1].startswith("evaluation: ")
+    assert summary.validation is not None
+    assert summary.validation.loss < 100
+    others = [batch for i in (0, 2) for batch in validation(ClientIdentity(i, CLIENTS))]
+    assert summary.validation.num_examples == sum(len(labels) for _, labels in others)
