@@ -28,7 +28,7 @@ from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
 from .sample_uploads import SampleUploads
 from .screening import Screening, Sent
-from .split_grid import SplitGrid
+from .split_grid import SERVER_TIME, SplitGrid
 from .turns import Turns
 from .waiting_weights import WaitingWeights
 
@@ -150,7 +150,7 @@ class Round:
         self._weights: dict[int, float] = {}
         self._updates: dict[int, tuple[int, float]] = {}
         self._not_finite: set[int] = set()
-        self._late: set[int] = set()
+        self._blameless: set[int] = set()
         self._screening = Screening(settings.max_update_ratio)
 
     # What a strategy reads --------------------------------------------------------------
@@ -187,8 +187,9 @@ class Round:
 
     @property
     def failed(self) -> dict[int, str]:
-        """Clients that were left out and were not only too slow for ``fraction_reply``."""
-        return {client: why for client, why in self.failures.items() if client not in self._late}
+        """Clients that were left out, but not as not asked, or too slow for ``fraction_reply``."""
+        found = self.failures.items()
+        return {client: why for client, why in found if client not in self._blameless}
 
     @property
     def asked(self) -> list[int]:
@@ -324,7 +325,7 @@ class Round:
         node, kind = self._nodes[client], question.message_type
         content = question.request.pack(self._config, self._downlink.to(client, node))
         self._uploads.note_training(client, self._sample_uploads(question))
-        return self._grid.new_message(content, node, kind, self.settings.timeout)
+        return self._grid.new_message(content, node, kind, self.settings.timeout + SERVER_TIME)
 
     def _sample_uploads(self, question: Question[Any]) -> int:
         if question.sample_uploads is not None:
@@ -385,8 +386,11 @@ class Round:
 
     def _leave_out_as_absent(self, client: int, good: int, asked: int) -> None:
         if self._are_enough(good, asked):
-            self._late.add(client)
+            self._blameless.add(client)
             self.leave_out(client, f"late: {good} of {asked} had answered")
+        elif self._nodes[client] not in self._grid.sent_to:
+            self._blameless.add(client)
+            self.leave_out(client, "not asked: clients asked before it did not answer in time")
         else:
             self.leave_out(client, f"no reply within {self.settings.timeout:g} s")
 
