@@ -1,6 +1,7 @@
 """An auxiliary head that all clients train and the server averages."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ..messages import Expected, PackedWeights, TrainReply, TrainRequest
@@ -61,6 +62,7 @@ class SharedHead(Part):
             weighted_by=round_.weighted_by,
         )
         head, self._trained = PackedWeights(self.weights), {}
+        problem = partial(round_.problem_with_upload, interval=server_update_interval)
         return {
             client: Question(
                 message_type,
@@ -75,6 +77,7 @@ class SharedHead(Part):
                 ),
                 TrainReply,
                 expected,
+                problem=problem,
             )
             for client in round_.clients
         }

@@ -31,6 +31,7 @@ from ..task import Batch, SplitTask
 from ..tensor_files import TensorFolder
 from .absence import wait_for_nodes
 from .aggregation import Aggregation
+from .batch_limits import BatchLimits
 from .client_clipping import refuse_clipping
 from .client_round import ClientRound
 from .diverged import DivergedError
@@ -471,7 +472,7 @@ class SplitStrategy(FedAvg):
             client_half_like=self._client_half_like,
             fraction_reply=self.fraction_reply,
             max_update_ratio=self.max_update_ratio,
-            local_epochs=self.task.local_epochs,
+            batches=BatchLimits(self.task),
         )
 
     def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:
