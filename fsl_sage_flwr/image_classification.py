@@ -107,6 +107,7 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
         auxiliary=auxiliary,
         auxiliary_from_server=heads.auxiliary_init == "server",
         local_epochs=settings.local_epochs,
+        batch_size=settings.batch_size,
         device=settings.device,
         precision=settings.precision,
         seed=settings.seed,

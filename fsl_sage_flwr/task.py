@@ -121,6 +121,9 @@ class SplitTask:
         Clients take the steps of DP-SGD.
     local_epochs : int
         Passes over the client's data in a round.
+    batch_size : int or None
+        Samples of every batch of ``train_batches`` but the last of an epoch, which may have fewer,
+        or one more. The server then refuses what such batches cannot be; None: it does not know.
     gradient_batch : int
         Samples of a pass in which an alignment takes true gradients, and measures estimates.
         BatchNorm normalises over them; outputs of a language model need much memory.
@@ -158,6 +161,7 @@ class SplitTask:
     load_weights: Callable[[nn.Module, Weights], None] = load_whole_state
     client_privacy: ClientPrivacy | None = None
     local_epochs: int = 1
+    batch_size: int | None = None
     gradient_batch: int = 256
     device: torch.device = CPU
     precision: str = "fp32"

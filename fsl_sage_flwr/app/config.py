@@ -140,6 +140,7 @@ class RunConfig:
     malicious_clients: int = option(1, at_least(0))
     max_update_ratio: float = option(0.0, at_least(0))
     round_timeout: float = option(3600.0, at_least(0, above=True))
+    absence_timeout: float = option(600.0, at_least(0))
     max_reply_mb: float = option(1024.0, at_least(0, above=True))
     checkpoint_interval: int = option(1, at_least(0))
     resume: str = option("")
@@ -255,6 +256,7 @@ class RunConfig:
             "max_client_failures": self.max_client_failures,
             "pause_rounds": self.pause_rounds,
             "round_timeout": self.round_timeout,
+            "absence_timeout": self.absence_timeout,
             "max_reply_bytes": int(self.max_reply_mb * 2**20),
             "compression": self.codecs(),
             "aggregation": self.aggregated_by(),

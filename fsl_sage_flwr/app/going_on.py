@@ -12,6 +12,7 @@ FREE_TO_CHANGE = {
     "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
     "checkpoint-interval", "min-train-nodes", "fraction-reply", "max-client-failures",
     "pause-rounds", "max-reply-mb", "comm-threshold-mb", "tracker", "virtual-clients",
+    "absence-timeout",
 }  # fmt: skip
 
 

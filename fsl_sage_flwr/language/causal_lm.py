@@ -143,6 +143,7 @@ def causal_lm_task(
         weights_of=trained_state,
         load_weights=load_trained_state,
         local_epochs=local_epochs,
+        batch_size=batch_size,
         device=device,
         precision=precision,
         seed=seed,

@@ -1,5 +1,8 @@
 """What a client is asked in a round in which its batches are exchanged for their gradients."""
 
+from collections import Counter
+from functools import partial
+
 from ..client_apps.split_fed import EXCHANGE, FLUSH, ExchangeReply, ExchangeRequest
 from ..messages import Expected, TrainReply
 from .question import Question
@@ -22,6 +25,7 @@ class ExchangeQuestions:
 
     def __init__(self, round_: Round, batches_per_exchange: int, attempt: int = 0) -> None:
         self._round, self._width, self._attempt = round_, batches_per_exchange, attempt
+        self._odd, self._examples = Counter[int](), Counter[int]()
 
     def exchange(
         self, client: int, number: int, gradients: Gradients = (), batches: int | None = None
@@ -50,7 +54,10 @@ class ExchangeQuestions:
         # The first exchange stands for all: in them each epoch is uploaded once.
         uploads = self._round.local_epochs if number == 0 else 0
         request = self._request(client, number, gradients)
-        return Question(EXCHANGE, request, ExchangeReply, expected, sample_uploads=uploads)
+        return Question(
+            EXCHANGE, request, ExchangeReply, expected, sample_uploads=uploads,
+            problem=partial(self._problem, client),
+        )  # fmt: skip
 
     def flush(self, client: int, exchanges: int, gradients: Gradients) -> Question[TrainReply]:
         """Return the last message after so many exchanges: it asks for the client half."""
@@ -59,7 +66,23 @@ class ExchangeQuestions:
             weights={"client_half": self._round.client_half_like},
             weighted_by=self._round.weighted_by,
         )
-        return Question(FLUSH, self._request(client, exchanges, gradients), TrainReply, expected)
+        sent = self._examples[client] // self._round.local_epochs
+        return Question(
+            FLUSH, self._request(client, exchanges, gradients), TrainReply, expected,
+            problem=lambda reply: (
+                None if reply.num_examples == sent
+                else f"num-examples is {reply.num_examples}; it has sent {sent} in each epoch"
+            ),
+        )  # fmt: skip
+
+    def _problem(self, client: int, reply: ExchangeReply) -> str | None:
+        """Return what is wrong with the batches of a good reply; they are counted."""
+        limits, smashed = self._round.settings.batches, reply.smashed
+        problem = limits.problem_with_sizes(smashed.batch_sizes, self._odd[client])
+        self._odd[client] += limits.odd(smashed.batch_sizes)
+        self._examples[client] += limits.task.objective.count(smashed.labels)
+        self._round.note_batches(client, reply.batches)
+        return problem
 
     def are_left(self, number: int, batches: int) -> bool:
         """Tell whether a client with so many batches in the round has some after an exchange."""
@@ -94,7 +117,7 @@ class ExchangeQuestions:
             Whether it is left out.
         """
         timeout = self._round.settings.timeout
-        is_slow = self._round.seconds_of(client) - waited_before > timeout
+        is_slow = self._round.is_slow(client, waited_before)
         if is_slow:
             self._round.leave_out(client, f"its exchanges took longer than {timeout:g} s")
         return is_slow

@@ -57,6 +57,9 @@ class Exchanges:
             for client in self._active
         }
         replies = self._round.ask(questions) if questions else {}
+        for client, reply in list(replies.items()):
+            if self._round.leave_out_if_many(client, reply.batches):
+                del replies[client]
         for client in set(self._active) - set(replies):
             self.drop(client)
         self._promised = {client: reply.batches for client, reply in replies.items()}

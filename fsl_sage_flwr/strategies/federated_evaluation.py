@@ -1,7 +1,7 @@
 """One round's evaluation on the clients' own validation parts."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from flwr.app import Message
 
@@ -21,6 +21,8 @@ class FederatedEvaluation:
         Partition ids of those asked, by node id.
     score : callable
         From a reply to its results; raises ``BadReplyError``.
+    sent_to : callable
+        Returns the nodes that were sent their message.
 
     Attributes
     ----------
@@ -28,8 +30,13 @@ class FederatedEvaluation:
         Clients without a good answer, with the reason.
     """
 
-    def __init__(self, clients: Mapping[int, int], score: Callable[[Message], Evaluation]) -> None:
-        self._clients, self._score = dict(clients), score
+    def __init__(
+        self,
+        clients: Mapping[int, int],
+        score: Callable[[Message], Evaluation],
+        sent_to: Callable[[], Collection[int]],
+    ) -> None:
+        self._clients, self._score, self._sent_to = dict(clients), score, sent_to
         self._found: dict[int, Evaluation] = {}
         self.failures: dict[int, str] = {}
 
@@ -49,9 +56,10 @@ class FederatedEvaluation:
 
     def finish(self) -> Evaluation | None:
         """Return the results of all examples together; None when no client gave any."""
-        for client in self._clients.values():
+        for node, client in self._clients.items():
             if client not in self._found and client not in self.failures:
-                self._leave_out(client, "no reply in time")
+                was_asked = node in self._sent_to()
+                self._leave_out(client, "no reply in time" if was_asked else "not asked in time")
         if not self._found:
             return None
         return Evaluation.mean([self._found[client] for client in sorted(self._found)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Unpack
 
 from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
@@ -145,7 +146,11 @@ class FslSage(SplitStrategy):
         """Ask clients for a first batch, step the server half on it, and make their heads."""
         request = WeightsRequest(round=round_.number, weights=round_.client_half)
         expected = Expected(smashed=round_.smashed)
-        probe = Question(PROBE, request, SmashedReply, expected, sample_uploads=1)
+        limits = round_.settings.batches
+        probe = Question(
+            PROBE, request, SmashedReply, expected, sample_uploads=1,
+            problem=lambda answer: limits.problem_with_probe(answer.smashed),
+        )  # fmt: skip
 
         def serve(client: int, answer: SmashedReply) -> SmashedReply:
             self.server.step(round_, client, answer.smashed, purpose="probe")
@@ -177,7 +182,10 @@ class FslSage(SplitStrategy):
         )
         # The probe's samples are left out of the first epoch, so the two make one upload in it.
         uploads = self.task.local_epochs - (1 if probed else 0)
-        return Question(TRAIN, request, TrainReply, expected, sample_uploads=uploads)
+        problem = partial(round_.problem_with_upload, interval=self.server_update_interval)
+        return Question(
+            TRAIN, request, TrainReply, expected, sample_uploads=uploads, problem=problem
+        )
 
     def keep_files_in(self, folder: TensorFolder) -> None:
         """Keep the head of a warm start there too."""

@@ -27,6 +27,9 @@ class Question(Generic[ReplyT]):
         The most times that one training sample is in the smashed data of the answer, together
         with later answers whose questions say 0. By default once in each local epoch where
         smashed data are expected.
+    problem : callable, optional
+        Takes an answer of the right form, and returns what is wrong with it all the same, in one
+        line; or None.
     follow_up : callable, optional
         Takes the good answer as it arrives, and returns what the client is asked next, or None
         when it has left the client out: each client goes on at its own pace. Only of a question
@@ -39,6 +42,7 @@ class Question(Generic[ReplyT]):
     reply: type[ReplyT]
     expected: Expected
     sample_uploads: int | None = None
+    problem: Callable[[ReplyT], str | None] | None = None
     follow_up: "Callable[[ReplyT], Question[Any] | None] | None" = None
 
 

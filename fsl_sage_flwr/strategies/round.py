@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,9 @@ from ..messages import (
     TrainReply,
     open_reply,
 )
+from ..messages.reply import discard
 from .averaging import weighted_mean
+from .batch_limits import ALWAYS_TAKEN, MOST_RULE, BatchLimits, most_batches
 from .client_round import ClientRound, NodeTraffic, update_norm
 from .diverged import DivergedError
 from .downlink import Downlink
@@ -28,7 +31,7 @@ from .roster import Roster
 from .round_summary import RoundSummary, StepLoss
 from .sample_uploads import SampleUploads
 from .screening import Screening, Sent
-from .split_grid import SplitGrid
+from .split_grid import SERVER_TIME, SplitGrid
 from .turns import Turns
 from .waiting_weights import WaitingWeights
 
@@ -61,8 +64,8 @@ class RoundSettings:
         See :mod:`~fsl_sage_flwr.strategies.screening`; 0: nobody is looked at. Otherwise nobody
         is served before all have answered; clients at their own pace are, and what they leave is
         dropped at the end.
-    local_epochs : int
-        Passes of a client over its data.
+    batches : BatchLimits
+        What a client's batches may be.
     """
 
     timeout: float
@@ -71,9 +74,9 @@ class RoundSettings:
     weighted_by: str
     smashed: SmashedSpec
     client_half_like: Mapping[str, Tensor]
+    batches: BatchLimits
     fraction_reply: float = 1.0
     max_update_ratio: float = 0.0
-    local_epochs: int = 1
 
 
 class Round:
@@ -150,8 +153,10 @@ class Round:
         self._weights: dict[int, float] = {}
         self._chosen: list[int] | None = None
         self._updates: dict[int, tuple[int, float]] = {}
+        self._batches: dict[int, int] = {}
+        self._server_seconds = defaultdict[int, float](float)
         self._not_finite: set[int] = set()
-        self._late: set[int] = set()
+        self._blameless: set[int] = set()
         self._screening = Screening(settings.max_update_ratio)
 
     # What a strategy reads --------------------------------------------------------------
@@ -174,7 +179,7 @@ class Round:
     @property
     def local_epochs(self) -> int:
         """Passes of a client over its data."""
-        return self.settings.local_epochs
+        return self.settings.batches.task.local_epochs
 
     @property
     def weighted_by(self) -> str:
@@ -188,8 +193,9 @@ class Round:
 
     @property
     def failed(self) -> dict[int, str]:
-        """Clients that were left out and were not only too slow for ``fraction_reply``."""
-        return {client: why for client, why in self.failures.items() if client not in self._late}
+        """Clients that were left out, but not as not asked, or too slow for ``fraction_reply``."""
+        found = self.failures.items()
+        return {client: why for client, why in found if client not in self._blameless}
 
     @property
     def asked(self) -> list[int]:
@@ -211,8 +217,56 @@ class Round:
         return self._roster.trained_on.get(client) == self._nodes[client]
 
     def seconds_of(self, client: int) -> float:
-        """Return the seconds of this round in which a client owed an answer."""
-        return self._traffic[self._nodes[client]].seconds
+        """Return the seconds of this round that a client took, or its batches took the server."""
+        return self._traffic[self._nodes[client]].seconds + self._server_seconds[client]
+
+    def is_slow(self, client: int, before: float = 0.0) -> bool:
+        """Tell whether a client took longer than a round may, not counting ``before`` seconds."""
+        return self.seconds_of(client) - before > self.settings.timeout
+
+    def note_batches(self, client: int, batches: int) -> None:
+        """Take the number of batches that a client has in the round."""
+        self._batches[client] = batches
+
+    def leave_out_if_many(self, client: int, batches: int, unknown: int = 0) -> bool:
+        """Leave a client out that brings too many batches, compared with the others.
+
+        Parameters
+        ----------
+        client : int
+            Partition id.
+        batches : int
+            How many it brings.
+        unknown : int
+            Clients that may still bring some. While there are any, none is left out.
+
+        Returns
+        -------
+        bool
+            Whether it brings too many; with ``unknown`` clients, whether it may be so.
+        """
+        if batches <= ALWAYS_TAKEN:
+            return False
+        known = [n for other, n in self._batches.items() if other not in self.failures]
+        most = most_batches(known + [0] * unknown)
+        if batches > most and not unknown:
+            self.leave_out(client, f"{batches} batches; at most {most} are taken: {MOST_RULE}")
+        return batches > most
+
+    def problem_with_upload(self, reply: TrainReply, interval: int) -> str | None:
+        """Return what is wrong with every ``interval``-th batch, which a reply has brought."""
+        if reply.smashed is None:
+            return None
+        limits = self.settings.batches
+        return limits.problem_with_upload(reply.smashed, reply.num_examples, interval)
+
+    def _may_serve(self, client: int, reply: TrainReply) -> bool:
+        """Leave a client out that brings too many batches; wait while that is not known."""
+        batches = 0 if reply.smashed is None else len(reply.smashed.batch_sizes)
+        if batches <= ALWAYS_TAKEN:
+            return True
+        absent = sum(other not in self.failures for other in self._turns.absent)
+        return not self.leave_out_if_many(client, batches, absent) or not absent
 
     # Asking -----------------------------------------------------------------------------
 
@@ -284,7 +338,7 @@ class Round:
 
         self._questions = dict(sorted(questions.items()))
         self._asked = list(self._questions)
-        self._turns = Turns(questions, serve_and_let_go)
+        self._turns = Turns(questions, serve_and_let_go, self._may_serve)
         return self._messages(self._questions)
 
     def receive(self, request: Message, reply: Message) -> Message | None:
@@ -311,6 +365,8 @@ class Round:
             self._weights[client] = float(cast(float, metrics[self.weighted_by]))
             self._sender[reply.metadata.reply_to_message_id] = client
             self._waiting.add(reply.content)
+            uploaded = 0 if answer.smashed is None else len(answer.smashed.batch_sizes)
+            self._batches.setdefault(client, uploaded)
             self._turns.take(client, answer)
         del self._questions[client]  # and the gradients in it: a round may have a thousand
         if not self.settings.max_update_ratio:
@@ -326,7 +382,7 @@ class Round:
         node, kind = self._nodes[client], question.message_type
         content = question.request.pack(self._config, self._downlink.to(client, node))
         self._uploads.note_training(client, self._sample_uploads(question))
-        return self._grid.new_message(content, node, kind, self.settings.timeout)
+        return self._grid.new_message(content, node, kind, self.settings.timeout + SERVER_TIME)
 
     def _sample_uploads(self, question: Question[Any]) -> int:
         if question.sample_uploads is not None:
@@ -338,10 +394,16 @@ class Round:
         try:
             limit = self.settings.max_reply_bytes
             expected = replace(question.expected, incoming=self._downlink.incoming(client))
-            return open_reply(reply, question.reply, expected, limit)
+            answer = open_reply(reply, question.reply, expected, limit)
         except BadReplyError as error:
             self.leave_out(client, str(error))
             return None
+        problem = None if question.problem is None else question.problem(answer)
+        if problem is not None:
+            discard(reply)
+            self.leave_out(client, problem)
+            return None
+        return answer
 
     def _leave_out_who_stands_out(self, screening: Screening) -> None:
         for client, reason in screening.outliers().items():
@@ -387,8 +449,11 @@ class Round:
 
     def _leave_out_as_absent(self, client: int, good: int, asked: int) -> None:
         if self._are_enough(good, asked):
-            self._late.add(client)
+            self._blameless.add(client)
             self.leave_out(client, f"late: {good} of {asked} had answered")
+        elif self._nodes[client] not in self._grid.sent_to:
+            self._blameless.add(client)
+            self.leave_out(client, "not asked: clients asked before it did not answer in time")
         else:
             self.leave_out(client, f"no reply within {self.settings.timeout:g} s")
 
@@ -450,11 +515,13 @@ class Round:
     # Figures ----------------------------------------------------------------------------
 
     @contextmanager
-    def server_time(self) -> Iterator[None]:
-        """Count what happens inside as training of the server half."""
+    def server_time(self, client: int) -> Iterator[None]:
+        """Count what happens inside as training of the server half, on a client's batches."""
         began = time.perf_counter()
         yield
-        self.summary.server_seconds += time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        self.summary.server_seconds += seconds
+        self._server_seconds[client] += seconds
 
     def client_rows(self) -> list[ClientRound]:
         """Return what each client did, by partition id; it grows with an evaluation."""

@@ -91,7 +91,7 @@ class ServerHalf(Part, ABC):
         """
         half, optimizer = self.half_of(client)
         answers = []
-        with round_.server_time():
+        with round_.server_time(client):
             self.task.reseed("server", round_.number, client, exchange)
             for (tensors, labels), now in zip(batches, progress, strict=True):
                 set_rate(optimizer, self.task.server_schedule, now)
@@ -139,8 +139,8 @@ class OneServerHalf(ServerHalf):
     ) -> bool:
         """Step on each of a client's uploaded batches, on all or on none.
 
-        When a loss, or what the steps leave, is not finite, they are undone and the client is
-        left out of the round.
+        When a loss, or what the steps leave, is not finite, or when they take the server longer
+        than is left of the client's time, they are undone and the client is left out of the round.
 
         Parameters
         ----------
@@ -161,11 +161,11 @@ class OneServerHalf(ServerHalf):
             Whether the client is still in the round.
         """
         half, optimizer = self.half_of(client)
-        losses, problem = [], None
+        losses, problem, is_slow = [], None, False
         self._undo.mark()
-        with round_.server_time():
-            self.task.reseed(purpose, round_.number, client)
-            for k, (tensors, labels) in enumerate(batches):
+        self.task.reseed(purpose, round_.number, client)
+        for k, (tensors, labels) in enumerate(batches):
+            with round_.server_time(client):
                 progress = round_.number + start + length * k / len(batches.batch_sizes)
                 set_rate(optimizer, self.task.server_schedule, progress)
                 loss = server_step(
@@ -176,16 +176,21 @@ class OneServerHalf(ServerHalf):
                     self.task.objective,
                     self.task.autocast,
                 )
-                problem = _problem_with_loss(loss)
-                if problem is not None:
-                    break
-                losses.append(StepLoss(client, loss, self.task.objective.count(labels)))
+            problem, is_slow = _problem_with_loss(loss), round_.is_slow(client)
+            if problem is not None or is_slow:
+                break
+            losses.append(StepLoss(client, loss, self.task.objective.count(labels)))
+        with round_.server_time(client):
             problem = problem or self.sound.problem_with_server_half(half, optimizer)
-        if problem is None:
+        if problem is None and not is_slow:
             round_.losses.extend(losses)
             return True
         self._undo.undo()
-        round_.leave_out_as_not_finite(client, problem)
+        if problem is not None:
+            round_.leave_out_as_not_finite(client, problem)
+        else:
+            timeout = round_.settings.timeout
+            round_.leave_out(client, f"it, and the server on its batches, took over {timeout:g} s")
         return False
 
     def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> bool:

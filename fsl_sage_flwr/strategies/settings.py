@@ -15,6 +15,7 @@ class StrategySettings(TypedDict, total=False):
 
     keep_optimizer_state: bool
     round_timeout: float
+    absence_timeout: float
     fraction_reply: float
     max_client_failures: int
     pause_rounds: int

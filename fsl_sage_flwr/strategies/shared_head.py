@@ -1,6 +1,7 @@
 """An auxiliary head that all clients train and the server averages."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -63,6 +64,7 @@ class SharedHead(AveragedPart):
             weighted_by=round_.weighted_by,
         )
         head, self._trained = PackedWeights(self.weights), {}
+        problem = partial(round_.problem_with_upload, interval=server_update_interval)
         return {
             client: Question(
                 message_type,
@@ -77,6 +79,7 @@ class SharedHead(AveragedPart):
                 ),
                 TrainReply,
                 expected,
+                problem=problem,
             )
             for client in round_.clients
         }

@@ -78,7 +78,9 @@ class SplitFedV1(SplitStrategy):
 
         def answer(client: int, number: int, reply: ExchangeReply) -> Question[Any] | None:
             progress, gradients = questions.progress(number, reply), None
-            if not questions.leave_out_if_slow(client):
+            # Others may not have said yet how many they have: what counts is how many it has sent.
+            sent = min((number + 1) * self.batches_per_exchange, reply.batches)
+            if not (questions.leave_out_if_slow(client) or round_.leave_out_if_many(client, sent)):
                 gradients = self.server.answer(
                     round_, client, reply.smashed, exchange=number, progress=progress
                 )

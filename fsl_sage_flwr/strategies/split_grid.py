@@ -2,16 +2,17 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from ..messages import CommunicationLedger, NodeDescription, in_simulation
+from ..messages.reply import count_bytes
 from .client_round import NodeTraffic
 from .stop_watch import StopWatch
 from .under_way import UnderWay
@@ -21,6 +22,14 @@ from .wrapped_grid import WrappedGrid
 SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
 PAUSE_SHARE = 0.1  # the next wait, as a share of the time since the last reply came
+
+# Seconds that a message lives beyond its timeout. A message's time to live is wall time from its
+# making, and the server's own work is in it, which is nobody's delay.
+SERVER_TIME = 12 * 3600.0
+# Times the timeout without any answer, whereupon messages that still wait are not sent.
+SILENT_TIMEOUTS = 3
+# Flower's codes of errors that this Grid reports itself.
+MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE = 3, 5
 
 OnReply = Callable[[Message, Message], Message | None]
 OnLate = Callable[[Message, Message], None]
@@ -71,6 +80,8 @@ class SplitGrid(WrappedGrid):
     ----------
     under_way : UnderWay or None
         How many messages are sent and not answered at a time; None, outside of a simulation: all.
+    sent_to : set of int
+        Nodes that the latest :meth:`exchange` has sent a message to.
     """
 
     def __init__(
@@ -87,6 +98,7 @@ class SplitGrid(WrappedGrid):
         self._has_enough = has_enough
         self._most_at_once = most_at_once
         self.under_way = UnderWay() if in_simulation() else None
+        self.sent_to = set[int]()
         self._unanswered: dict[str, Owed] = {}
         self._asked: dict[str, int] = {}
         self._handed_over: list[Message] = []
@@ -99,7 +111,7 @@ class SplitGrid(WrappedGrid):
         return self._traffic
 
     def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
-        """Return a message of a type to a node, to be answered within ``ttl`` seconds."""
+        """Return a message of a type to a node, which lives for ``ttl`` seconds."""
         if isinstance(self._grid, MakesMessages):
             return self._grid.new_message(content, node, kind, ttl)
         return Message(content, node, kind, ttl=ttl)
@@ -140,14 +152,33 @@ class SplitGrid(WrappedGrid):
         return {owed.node for owed in self._unanswered.values()}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages, counted."""
-        messages = list(messages)
-        for message in messages:
-            size = self._ledger.add("down", message.content)
-            self._traffic[message.metadata.dst_node_id].down_bytes += size
-        ids = list(self._grid.push_messages(messages))
-        self._asked.update(zip(ids, (m.metadata.dst_node_id for m in messages), strict=True))
-        return ids
+        """Send messages, counted; return an id for each, empty where one was refused."""
+        return ["" if isinstance(id_, Error) else id_ for id_ in self._pushed(list(messages))]
+
+    def _pushed(self, messages: list[Message]) -> list[str | Error]:
+        """Send messages; return the id of each, or why it was not taken."""
+        found = self._ids_of(messages)
+        if len(messages) > 1 and len(found) < len(messages):
+            # One that is too large has all refused. What the SuperLink has already it takes again.
+            taken = set(found)
+            found = [
+                about if (about := message.metadata.message_id) in taken
+                else next(iter(self._ids_of([message])), None)
+                for message in messages
+            ]  # fmt: skip
+        results = []
+        for message, id_ in zip(messages, found or [None], strict=True):
+            results.append(id_ or _why_refused(message, is_unknown=id_ == ""))
+            if id_:
+                node = message.metadata.dst_node_id
+                size = self._ledger.add("down", message.content)
+                self._traffic[node].down_bytes += size
+                self._asked[id_] = node
+        return results
+
+    def _ids_of(self, messages: list[Message]) -> list[str | None]:
+        """Return the Grid's ids; fewer than messages where some, or all, are not taken."""
+        return list(self._grid.push_messages(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Receive what has arrived, counted."""
@@ -217,18 +248,53 @@ class SplitGrid(WrappedGrid):
     ) -> None:
         """Do as :meth:`send_and_receive`, with a receiver of one's own.
 
-        The answer of whoever is not waited for is given to ``on_late`` when the connected nodes
-        are looked for next, or else dropped. The time in which ``on_reply`` is at work counts
-        neither as the nodes' nor towards the timeout: a server that is busy makes nobody late.
+        An answer that is no longer waited for is given to ``on_late`` when the connected nodes
+        are looked for next, or else dropped. Neither the timeout nor a node's seconds contain the
+        time in which messages are made and sent, or in which ``on_reply`` runs: a busy server
+        delays nobody. A message that is refused is answered at once, with an error.
+
+        In a simulation a message whose time ran out keeps its place among those under way until
+        it is answered or as much time has passed again: an actor may still work on it. When
+        nobody has answered for ``SILENT_TIMEOUTS`` timeouts, messages that still wait are not
+        sent.
         """
-        waiting, pending = iter(messages), dict[str, tuple[Message, float]]()
-        watch, overdue = StopWatch(), 0
+        waiting, made = iter(messages), list[Message]()
+        pending, overdue = dict[str, tuple[Message, float]](), set[str]()
+        watch = StopWatch()
+        self.sent_to = set()
+
+        def send(to_send: list[Message]) -> None:
+            with watch.stopped():
+                results = self._pushed(to_send)
+            now = watch.seconds()
+            for message, result in zip(to_send, results, strict=True):
+                self.sent_to.add(message.metadata.dst_node_id)
+                if not isinstance(result, Error):
+                    pending[result] = message, now
+                    continue
+                with watch.stopped():
+                    following = on_reply(message, Message(result, reply_to=message))
+                if following is not None:
+                    send([following])
+
+        def send_more() -> bool:
+            """Send what may be under way beside what is; tell whether any message is left."""
+            room = None
+            if self.under_way is not None:
+                room = max(self.under_way.limit - len(pending) - len(overdue), 0)
+            with watch.stopped():  # one more than there is room for, to know whether there is one
+                made.extend(islice(waiting, None if room is None else room + 1 - len(made)))
+            now, made[:] = made[:room], [] if room is None else made[room:]
+            if now:
+                send(now)
+            return bool(made)
+
         if self.under_way is not None:
             self.under_way.begin(most_at_once)
-        self._push_more(waiting, pending, watch)
-        last = watch.seconds()
-        while pending and not has_enough():
-            replies = list(self.pull_messages(list(pending)))
+        unsent, last = send_more(), watch.seconds()
+        while (pending or unsent) and not has_enough():
+            looked = watch.seconds()
+            replies = list(self.pull_messages(list(pending))) if pending else []
             for reply in replies:
                 request, sent = pending.pop(reply.metadata.reply_to_message_id, (None, 0.0))
                 if request is None:  # a second answer to the same message
@@ -237,21 +303,28 @@ class SplitGrid(WrappedGrid):
                 with watch.stopped():
                     following = on_reply(request, reply)
                 if following is not None:
-                    self._push([following], pending, watch)
+                    send([following])
             if self.under_way is not None:
                 self.under_way.note(len(replies))
+            heard = len(replies)
+            if overdue and unsent:
+                heard += self._take_late_replies()
+                overdue &= self._unanswered.keys()
             for message_id, (_, sent) in list(pending.items()):
-                if timeout is not None and watch.seconds() - sent >= timeout:
-                    self._owe(message_id, *pending.pop(message_id), watch, on_late)
-                    overdue += 1  # it may still keep an actor at work
-            self._push_more(waiting, pending, watch, overdue)
-            if replies:
+                if timeout is not None and looked - sent >= timeout:
+                    self._owe(message_id, *pending.pop(message_id), watch, timeout, on_late)
+                    overdue.add(message_id)
+            unsent = unsent and send_more()
+            if heard:
                 last = watch.seconds()
-            elif pending:
-                waited = watch.seconds() - last
+                continue
+            waited = watch.seconds() - last
+            if not pending and timeout is not None and waited >= SILENT_TIMEOUTS * timeout:
+                break
+            if pending or unsent:
                 time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * waited)))
         for message_id, (message, sent) in pending.items():
-            self._owe(message_id, message, sent, watch, on_late)
+            self._owe(message_id, message, sent, watch, timeout, on_late)
 
     def _owe(
         self,
@@ -259,44 +332,24 @@ class SplitGrid(WrappedGrid):
         message: Message,
         sent: float,
         watch: StopWatch,
+        timeout: float | None,
         on_late: OnLate | None,
     ) -> None:
-        """Wait for an answer no longer."""
+        """Wait for an answer no longer; its node is asked nothing for as much time again."""
         node = message.metadata.dst_node_id
         self._traffic[node].seconds += watch.seconds() - sent
         self._unanswered[message_id] = Owed(
             node,
-            time.monotonic() + message.metadata.ttl,
+            time.monotonic() + (message.metadata.ttl if timeout is None else timeout),
             None if on_late is None else partial(on_late, message),
         )
 
-    def _push_more(
-        self,
-        waiting: Iterator[Message],
-        pending: dict[str, tuple[Message, float]],
-        watch: StopWatch,
-        overdue: int = 0,
-    ) -> None:
-        """Send what may be under way beside what is."""
-        under_way = self.under_way
-        room = None if under_way is None else max(under_way.limit - len(pending) - overdue, 0)
-        messages = list(islice(waiting, room))
-        if messages:
-            self._push(messages, pending, watch)
-
-    def _push(
-        self,
-        messages: list[Message],
-        pending: dict[str, tuple[Message, float]],
-        watch: StopWatch,
-    ) -> None:
-        ids, now = self.push_messages(messages), watch.seconds()
-        pending.update(zip(ids, ((message, now) for message in messages), strict=True))
-
-    def _take_late_replies(self) -> None:
+    def _take_late_replies(self) -> int:
+        """Take answers that are no longer waited for; return their number."""
         if not self._unanswered:
-            return
-        for reply in self.pull_messages(list(self._unanswered)):
+            return 0
+        replies = list(self.pull_messages(list(self._unanswered)))
+        for reply in replies:
             owed = self._unanswered.pop(reply.metadata.reply_to_message_id, None)
             if owed is not None and owed.take is not None:
                 owed.take(reply)
@@ -304,3 +357,15 @@ class SplitGrid(WrappedGrid):
         self._unanswered = {
             key: owed for key, owed in self._unanswered.items() if owed.expires > now
         }
+        return len(replies)
+
+
+def _why_refused(message: Message, *, is_unknown: bool) -> Error:
+    if is_unknown:
+        return Error(NODE_UNAVAILABLE, "the SuperLink no longer knows this node; it has just gone")
+    size = sum(count_bytes(record) for record in message.content.values()) / 2**20
+    return Error(
+        MESSAGE_UNAVAILABLE,
+        f"the SuperLink, or a proxy in front of it, refused a message of {size:,.1f} MiB "
+        "(HTTP 413: raise the proxy's limit on a request's body), or no longer knows the node",
+    )

@@ -29,7 +29,9 @@ from ..messages import (
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
 from ..tensor_files import TensorFolder
+from .absence import wait_for_nodes
 from .aggregation import Aggregation
+from .batch_limits import BatchLimits
 from .client_clipping import refuse_clipping
 from .client_round import ClientRound
 from .diverged import DivergedError
@@ -45,7 +47,7 @@ from .round import Round, RoundSettings
 from .round_summary import RoundSummary
 from .sample_uploads import SampleUploads
 from .soundness import Soundness
-from .split_grid import SplitGrid
+from .split_grid import SERVER_TIME, SplitGrid
 from .waiting_weights import WaitingWeights
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -73,6 +75,9 @@ class SplitStrategy(FedAvg):
         Clients go on with their optimizers' state from round to round.
     round_timeout : float
         Seconds after which a client that has not answered is left out of the round.
+    absence_timeout : float
+        Seconds to wait, before a round, for ``min_train_nodes`` nodes to be connected, beyond the
+        roster's ``registration_timeout``.
     fraction_reply : float
         A round ends when this share of its clients has given good answers: the others are left
         out of it, and what they send later is dropped. A client is asked again when it has
@@ -128,6 +133,7 @@ class SplitStrategy(FedAvg):
         *,
         keep_optimizer_state: bool = True,
         round_timeout: float = 3600.0,
+        absence_timeout: float = 600.0,
         fraction_reply: float = 1.0,
         max_client_failures: int = 3,
         pause_rounds: int = 10,
@@ -183,7 +189,7 @@ class SplitStrategy(FedAvg):
             part.aggregation = self.aggregation
         self.keep_files_in(TensorFolder())
         self.keep_optimizer_state = keep_optimizer_state
-        self.round_timeout = round_timeout
+        self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
         self.fraction_reply = fraction_reply
         self.given_up = GivenUpRounds(max_failed_rounds)
         self.max_reply_bytes = max_reply_bytes
@@ -329,7 +335,9 @@ class SplitStrategy(FedAvg):
         refuse_clipping(config, name, codec, weights_alone=self.sends_weights_alone)
         self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
-        self.roster.refresh(grid, self.min_available_nodes)
+        wait_for_nodes(
+            self.roster, grid, self.min_train_nodes, self.min_available_nodes, self.absence_timeout
+        )
         wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
         paused = self.pauses.at(self.rounds_done)
         if len(set(self.roster.nodes) - paused) < self.min_train_nodes:
@@ -418,7 +426,7 @@ class SplitStrategy(FedAvg):
         wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
         clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
-        round_.evaluation = FederatedEvaluation(asked, self.score)
+        round_.evaluation = FederatedEvaluation(asked, self.score, lambda: wrapped.sent_to)
         if self.evaluation_type == EVALUATE_SPLIT:
             for client in clients:
                 self.sample_uploads.note_validation(client)
@@ -430,7 +438,7 @@ class SplitStrategy(FedAvg):
                 request.pack(outgoing=self.downlink.to(client, node)),
                 node,
                 self.evaluation_type,
-                self.round_timeout,
+                self.round_timeout + SERVER_TIME,
             )
             for node, client in asked.items()
         ]
@@ -475,7 +483,7 @@ class SplitStrategy(FedAvg):
             client_half_like=self._client_half_like,
             fraction_reply=self.fraction_reply,
             max_update_ratio=self.max_update_ratio,
-            local_epochs=self.task.local_epochs,
+            batches=BatchLimits(self.task),
         )
 
     def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:

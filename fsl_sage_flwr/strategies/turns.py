@@ -19,6 +19,8 @@ class Turns(Generic[Reply, Kept]):
         Partition ids of those that were asked.
     serve : callable
         Called with (client, reply); returns what is kept of the reply.
+    may_serve : callable, optional
+        Called with (client, reply) in its turn; false: it and those behind it wait for others.
 
     Attributes
     ----------
@@ -28,9 +30,14 @@ class Turns(Generic[Reply, Kept]):
         What is kept of the replies that have been served, by partition id in ascending order.
     """
 
-    def __init__(self, clients: Iterable[int], serve: Callable[[int, Reply], Kept]) -> None:
+    def __init__(
+        self,
+        clients: Iterable[int],
+        serve: Callable[[int, Reply], Kept],
+        may_serve: Callable[[int, Reply], bool] = lambda client, reply: True,
+    ) -> None:
         self._queue = sorted(clients)
-        self._serve = serve
+        self._serve, self._may_serve = serve, may_serve
         self.arrived: dict[int, Reply] = {}
         self.served: dict[int, Kept] = {}
 
@@ -47,7 +54,9 @@ class Turns(Generic[Reply, Kept]):
         """Serve all whose turn has come; do not wait for clients that are lost."""
         while self._queue:
             client = self._queue[0]
-            if client not in lost and client not in self.arrived:
+            if client not in lost and not (
+                client in self.arrived and self._may_serve(client, self.arrived[client])
+            ):
                 return
             reply = self.arrived.pop(client, None)
             if client not in lost and reply is not None:

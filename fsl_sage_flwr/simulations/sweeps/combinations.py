@@ -13,7 +13,7 @@ from ...app.config import ConfigError, RunConfig
 # Keys that say where and how a run is done; they do not make it another experiment.
 NOT_PART_OF_A_RUN = {
     "results-dir", "run-name", "tracker", "resume", "checkpoint-interval", "device",
-    "round-timeout", "max-reply-mb", "virtual-clients",
+    "round-timeout", "absence-timeout", "max-reply-mb", "virtual-clients",
 }  # fmt: skip
 OF_THE_SWEEP = {
     "run-name": "a sweep names its runs itself",

@@ -123,6 +123,7 @@ CHECKS = {
     "comm-threshold-mb": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),
     "min-train-nodes": ([0], AT_LEAST.format(1), [1]),
     "round-timeout": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
+    "absence-timeout": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 0.5]),
     "max-reply-mb": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
     "checkpoint-interval": ([-1], AT_LEAST.format(0), [0]),
     "virtual-clients": ([-1], AT_LEAST.format(0), [0, 1]),
