@@ -23,6 +23,7 @@ from .checkpoint import (
     refuse_other_settings,
     refusing_what_does_not_fit,
 )
+from .log_lines import show_times
 from .privacy_account import PrivacyAccount
 from .provenance import of_this_process, started_by_command
 from .quiet import without_empty_evaluations
@@ -242,6 +243,7 @@ class Recorder:
                     evaluate_fn=self.end_round,
                 )
             except EnoughCommunicationError as enough:
+                self._strategy.refuse_untrained()
                 result = Result(arrays=enough.arrays)
             except (DivergedError, DeadActorError):
                 self._save_last_good()
@@ -251,6 +253,7 @@ class Recorder:
 
     def _begin(self) -> None:
         """Write the configuration, and the earlier history if the run is resumed."""
+        show_times()
         self._directory.tensors.remove_leftovers()
         if not started_by_command():
             self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
@@ -287,6 +290,7 @@ class Recorder:
         self._tracker.log(row)
         self._log(row)
         self._save(arrays, is_best=is_best)
+        self._write_summary("running")
         if self._threshold and self._strategy.ledger.total >= self._threshold:
             log.info("%.1f MiB reach comm-threshold-mb", self._strategy.ledger.total / 2**20)
             raise EnoughCommunicationError(arrays)
