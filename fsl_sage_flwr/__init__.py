@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .public import *  # noqa: F403
 
+    __version__: str
+
 __all__ = [
     "AlignmentRecipe",
     "ClientIdentity",
@@ -58,6 +60,10 @@ if not TYPE_CHECKING:  # a type checker would take any name for one that there i
 
     def __getattr__(name: str) -> object:
         # torch and Flower take seconds to import: `fsl-sage --help` does not need them.
+        if name == "__version__":
+            from .running_code import package_version
+
+            return package_version()
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import public

@@ -1,12 +1,14 @@
 """The ClientApp of this package's own runs."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
-from .app.assembly import build_task
+from .app.assembly import build_task, classes_of_node
 from .app.config import ConfigError, RunConfig
+from .app.log_lines import show_own_errors_in_one_line, show_times
+from .classes import Classes
 from .client_apps import (
     build_client_app,
     label_secret_mod,
@@ -14,29 +16,49 @@ from .client_apps import (
     shared_folder,
     smashed_noise_mod,
 )
-from .data import private_copies
+from .data import DatasetError, private_copies
 from .extensions import load_extensions
 from .task import SplitTask
 
 DATA_PATH = "data-path"
 
+show_times()
+show_own_errors_in_one_line()
 load_extensions()  # an algorithm's handlers must be known when the app is built
 
 
-def _task(context: Context) -> SplitTask:
+def _data_path(context: Context) -> str | None:
     data_path = context.node_config.get(DATA_PATH)
     if data_path is not None and not isinstance(data_path, str):
         raise ConfigError(
             f"{DATA_PATH} = {data_path!r} in the node's configuration: the absolute path of a "
             "directory is needed, in single quotes"
         )
-    with private_copies(own_data_folder(context)) if data_path else nullcontext():
+    return data_path
+
+
+def _copies(context: Context) -> AbstractContextManager[None]:
+    own = _data_path(context) is not None
+    return private_copies(own_data_folder(context)) if own else nullcontext()
+
+
+def _task(context: Context) -> SplitTask:
+    with _copies(context):
         return build_task(
             RunConfig.from_run_config(context.run_config),
-            data_path,
+            _data_path(context),
             on_client=True,
             parts_folder=shared_folder("parts", context.run_id),
         )
+
+
+def _classes(context: Context) -> Classes | None:
+    try:
+        config = RunConfig.from_run_config(context.run_config)
+        with _copies(context):
+            return classes_of_node(config, _data_path(context))
+    except (ConfigError, DatasetError):  # the answer to the first training message says why
+        return None
 
 
 def _smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -57,4 +79,4 @@ def _label_secret(message: Message, context: Context, call_next: ClientAppCallab
     return label_secret_mod(message, context, call_next)
 
 
-app = build_client_app(_task, mods=[_smashed_noise, _label_secret])
+app = build_client_app(_task, mods=[_smashed_noise, _label_secret], classes=_classes)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .classes import Classes
 from .data import (
     AUGMENTATIONS,
     DATASETS,
@@ -111,6 +112,7 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
         device=settings.device,
         precision=settings.precision,
         seed=settings.seed,
+        class_names=train.class_names,
     )
 
 
@@ -165,6 +167,14 @@ def _built(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
             ) from error
 
 
+def classes(settings: TaskSettings, options: ImageOptions) -> Classes | None:
+    """Return the classes of a node's data; None for a dataset that all machines load by name."""
+    if settings.data_path is None and settings.dataset in DATASETS:
+        return None
+    train = _training_split(settings)
+    return Classes(train.num_classes, train.class_names)
+
+
 def test_batches(settings: TaskSettings, options: ImageOptions) -> TestBatches:
     """Return a function that iterates over the test split, which is decoded only once."""
     _, test = load_images(settings.dataset)
@@ -207,5 +217,6 @@ KIND = TaskKind(
     check=check,
     checks={"model": registered(CATALOGUE), "dataset": _dataset},
     evaluation_batch=EVALUATION_BATCH,
+    classes=classes,
     randomises_labels=True,
 )

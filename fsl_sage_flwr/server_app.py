@@ -17,6 +17,7 @@ from .app.assembly import (
 from .app.claim import claim_for_training
 from .app.config import ConfigError, RunConfig
 from .app.going_on import checkpoint_for
+from .app.log_lines import show_own_errors_in_one_line, show_times
 from .app.recorder import Recorder
 from .app.results import RunDirectory
 from .extensions import load_extensions
@@ -27,6 +28,8 @@ log = logging.getLogger("flwr.fsl_sage")
 
 app = ServerApp()
 
+show_times()
+show_own_errors_in_one_line()
 load_extensions()
 
 

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
+from .classes import Classes
 from .objective import Loss, Objective, classification, logits_of
 from .schedules import Schedule, constant
 from .seeding import derive_seed
@@ -134,6 +135,9 @@ class SplitTask:
         :func:`~fsl_sage_flwr.splitting.set_up_gpu` says for the whole process which it is.
     seed : int
         Seed of the run.
+    class_names : tuple of str
+        Names of the classes in the order of the labels; empty if unknown. A node that reports
+        classes of other names is left out of the run.
 
     Raises
     ------
@@ -166,6 +170,7 @@ class SplitTask:
     device: torch.device = CPU
     precision: str = "fp32"
     seed: int = 0
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", self._objective())
@@ -188,6 +193,11 @@ class SplitTask:
         if self.loss not in (None, self.objective.loss):
             raise ValueError("SplitTask has a loss and an objective; the objective has its own")
         return self.objective
+
+    @property
+    def classes(self) -> Classes | None:
+        """Classes of the labels; None for an objective without classes."""
+        return None if self.num_classes is None else Classes(self.num_classes, self.class_names)
 
     def made_for(self) -> str:
         """Return what the model is made for, in words."""

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .classes import Classes
 from .data import Distribution
 from .options import Check, Options, check_options, declared
 from .schedules import Schedule
@@ -112,6 +113,9 @@ class TaskKind(Generic[OptionsT]):
         From settings, options, the trained weights of both halves and the run's directory to
         more figures for the run's summary; it writes what the run leaves. By default that is
         both halves and the merged model as state_dicts.
+    classes : callable, optional
+        From a node's settings and options to the classes of its data, by which the server refuses
+        data with other classes; None where they are the run's by construction.
     randomises_labels : bool
         Whether ``build`` heeds ``label_epsilon``; it is refused where it would not be.
     """
@@ -124,6 +128,7 @@ class TaskKind(Generic[OptionsT]):
     check: Callable[[TaskSettings, OptionsT, int], None] | None = None
     evaluation_batch: int = 500
     finish: Callable[[TaskSettings, OptionsT, Weights, Path], Mapping[str, float]] | None = None
+    classes: Callable[[TaskSettings, OptionsT], Classes | None] | None = None
     randomises_labels: bool = False
 
 

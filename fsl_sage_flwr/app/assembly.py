@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..classes import Classes
 from ..data import Distribution
 from ..registry import ALGORITHMS
 from ..seeding import derive_seed
@@ -121,6 +122,20 @@ def check_task(config: RunConfig, clients: int) -> None:
     kind = TASKS[config.task]
     if kind.check is not None:
         kind.check(task_settings(config), config.task_options, clients)
+
+
+def classes_of_node(config: RunConfig, data_path: str | None) -> Classes | None:
+    """Return the classes of a node's data; None where they are the run's by construction.
+
+    Raises
+    ------
+    DatasetError
+        The data cannot be read.
+    """
+    kind = TASKS[config.task]
+    if kind.classes is None:
+        return None
+    return kind.classes(task_settings(config, data_path, on_client=True), config.task_options)
 
 
 def build_test_batches(config: RunConfig) -> TestBatches:

@@ -31,6 +31,7 @@ from .checkpoint import (
     refusing_what_does_not_fit,
 )
 from .client_rows import columns_of, first_rows
+from .log_lines import show_times
 from .privacy_account import PrivacyAccount
 from .provenance import of_flower_run, of_this_process, started_by_command
 from .quiet import without_empty_evaluations
@@ -260,6 +261,7 @@ class Recorder:
                     evaluate_fn=self.end_round,
                 )
             except EnoughCommunicationError as enough:
+                self._strategy.refuse_untrained()
                 result = Result(arrays=enough.arrays)
             except DeadActorError:
                 self._save_last_good()
@@ -275,6 +277,7 @@ class Recorder:
 
     def _begin(self, saved: Mapping[str, Any] | None) -> None:
         """Write the configuration, and the earlier history if the run is resumed."""
+        show_times()
         self._directory.tensors.remove_leftovers()
         if not started_by_command():
             self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
@@ -332,6 +335,7 @@ class Recorder:
         self._tracker.log(row)
         self._log(row)
         self._save(arrays, is_best=is_best)
+        self._write_summary("running")
         if self._threshold and self._strategy.ledger.total >= self._threshold:
             log.info("%.1f MiB reach comm-threshold-mb", self._strategy.ledger.total / 2**20)
             raise EnoughCommunicationError(arrays)

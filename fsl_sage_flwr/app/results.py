@@ -71,6 +71,17 @@ UNREADABLE = (
 )
 
 
+# Status of a run that somebody ended in an orderly way: `flwr stop`, SIGTERM, Ctrl-C.
+STOPPED = "stopped"
+
+
+def is_stop(error: BaseException) -> bool:
+    """Return whether an exception means that somebody ended the run in an orderly way."""
+    if isinstance(error, SystemExit):
+        return not error.code  # Flower's signal handler exits with 0
+    return isinstance(error, KeyboardInterrupt)
+
+
 def tensors_of(checkpoint: Path) -> Path:
     """Return the folder of the files that a checkpoint names."""
     return checkpoint.parent / "tensors"
@@ -217,14 +228,28 @@ class RunDirectory:
         try:
             yield
         except BaseException as error:
-            status = f"{type(error).__name__}: {error}"
-            if say:
+            stopped = is_stop(error)
+            status = STOPPED if stopped else f"{type(error).__name__}: {error}"
+            if say and stopped:
+                log.warning("the run is stopped")
+            elif say:
                 log.error("the run failed: %s", status)
+            so_far = self._summary_so_far()
+            if stopped and so_far.get("completed"):  # it ended before it was stopped
+                raise
             try:
-                self.write_summary({"completed": False, "status": status})
+                self.write_summary({**so_far, "completed": False, "status": status})
             except DiskError as unwritten:
                 log.error("its summary does not say so: %s", unwritten)
             raise
+
+    def _summary_so_far(self) -> dict[str, Any]:
+        """Return what the summary said of the rounds before the run ended."""
+        try:
+            found = json.loads(self.summary_of(self.path).read_text())
+        except (OSError, ValueError):
+            return {}
+        return dict(found) if isinstance(found, dict) else {}
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``, the resolved configuration."""

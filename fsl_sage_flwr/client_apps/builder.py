@@ -11,14 +11,17 @@ from ..registry import Handler, handlers
 from . import evaluation
 from .coding import coding_mod
 from .forget import forget
-from .identity import describe
+from .identity import ClassesOf, describe
 from .short_errors import short_errors_mod
 from .task_cache import BuildTask, task_of
 from .virtual_client import virtual_client_mod
 
 
 def build_client_app(
-    task: BuildTask, mods: list[Any] | None = None, train_mods: list[Any] | None = None
+    task: BuildTask,
+    mods: list[Any] | None = None,
+    train_mods: list[Any] | None = None,
+    classes: ClassesOf | None = None,
 ) -> ClientApp:
     """Make a ClientApp from a task.
 
@@ -32,6 +35,10 @@ def build_client_app(
         Flower mods, run around the messages that bring the trained weights. Those that want
         a single ArrayRecord, ``fixedclipping_mod`` and its like, work with an algorithm whose
         messages carry weights alone, not with heads, smashed data or gradients beside them.
+    classes : callable, optional
+        From Flower's Context to the :class:`~fsl_sage_flwr.classes.Classes` of the node's data. A
+        node whose classes are not those of the server's task is left out of the run. By default
+        they are not compared.
 
     Returns
     -------
@@ -43,7 +50,8 @@ def build_client_app(
     >>> app = build_client_app(lambda context: make_task(context.run_config))
     """
     app = ClientApp(mods=[short_errors_mod, virtual_client_mod, coding_mod, *(mods or [])])
-    for message_type, answer in ((DESCRIBE, describe), (FORGET, forget)):
+    own = {DESCRIBE: _described(task.__module__, classes), FORGET: forget}
+    for message_type, answer in own.items():
         category, _, identifier = message_type.partition(".")
         getattr(app, category)(identifier)(answer)
     known = handlers()
@@ -57,6 +65,13 @@ def build_client_app(
         around = train_mods if category == "train" else None
         getattr(app, category)(identifier, mods=around)(_with_task(handler, task))
     return app
+
+
+def _described(app_module: str, classes: ClassesOf | None) -> Callable[[Message, Context], Message]:
+    def handle(message: Message, context: Context) -> Message:
+        return describe(message, context, app_module, classes)
+
+    return handle
 
 
 def _with_task(handler: Handler, build: BuildTask) -> Callable[[Message, Context], Message]:

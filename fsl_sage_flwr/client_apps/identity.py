@@ -1,10 +1,17 @@
 """Which client a node is."""
 
+from collections.abc import Callable
+
 from flwr.app import Context, Message
 
-from ..messages import MissingPayloadError, NodeDescription
+from ..classes import Classes
+from ..messages import MissingPayloadError, NodeDescription, classes_asked_for
+from ..running_code import app_code, package_code
 from ..task import ClientIdentity
 from .label_secret import secret_of
+
+ClassesOf = Callable[[Context], Classes | None]
+"""From Flower's Context to the classes of the node's data; None where they are not known."""
 
 
 def identify(context: Context) -> ClientIdentity:
@@ -30,10 +37,29 @@ def identify(context: Context) -> ClientIdentity:
         ) from error
 
 
-def describe(message: Message, context: Context) -> Message:
-    """Answer ``query.describe``."""
+def describe(
+    message: Message, context: Context, app_module: str, classes_of: ClassesOf | None
+) -> Message:
+    """Answer ``query.describe``.
+
+    Parameters
+    ----------
+    message, context : Message, Context
+        As Flower hands them over.
+    app_module : str
+        Module of the app, whose version and source are reported.
+    classes_of : callable, optional
+        Returns the classes of the node's data. They are read only if the server asks for them,
+        and sent only if they differ from the run's.
+    """
     client = identify(context)
+    wanted = classes_asked_for(message.content)
+    own = classes_of(context) if wanted and classes_of is not None else None
     description = NodeDescription(
-        partition_id=client.partition_id, num_partitions=client.num_partitions
+        partition_id=client.partition_id,
+        num_partitions=client.num_partitions,
+        package=package_code(),
+        app=app_code(app_module),
+        classes=() if own is None or own.agree_with(wanted) else own.texts(),
     )
     return Message(description.pack(), reply_to=message)

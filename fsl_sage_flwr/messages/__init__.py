@@ -7,7 +7,7 @@ from .compression import (
     compression_of,
     problem_with_codec,
 )
-from .describe import DESCRIBE, NodeDescription
+from .describe import DESCRIBE, NodeDescription, classes_asked_for, describe_request
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .forget import FORGET
 from .kinds import Expected
@@ -69,7 +69,9 @@ __all__ = [
     "VirtualClient",
     "WeightsRequest",
     "change_smashed",
+    "classes_asked_for",
     "compression_of",
+    "describe_request",
     "figure_field",
     "flag_field",
     "gradients_field",

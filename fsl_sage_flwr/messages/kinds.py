@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
 from .records import (
+    ABOUT,
     CLIENT_HALF,
     GRADIENTS,
     LABELS,
@@ -17,6 +18,7 @@ from .records import (
     finite,
     not_negative,
     number,
+    shown,
     tensors_of,
     to_arrays,
 )
@@ -176,6 +178,42 @@ class Flag(Kind):
         if not isinstance(value, int) or value not in (0, 1):
             raise BadReplyError(f"{key_of(name)!r} is {value!r}; 0 or 1 is needed")
         return bool(value)
+
+
+class Text(Kind):
+    """Text, one or several, in a ConfigRecord: metrics are numbers alone.
+
+    Parameters
+    ----------
+    several : bool
+        True: a tuple of texts.
+    """
+
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
+
+    def records(self) -> tuple[str, ...]:
+        return (ABOUT,)
+
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+    ) -> None:
+        about = content.config_records.get(ABOUT, ConfigRecord())
+        content[ABOUT] = ConfigRecord(
+            {**about, key_of(name): list(value) if self._several else value}
+        )
+
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
+        return key_of(name) in content.config_records.get(ABOUT, ConfigRecord())
+
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+        key = key_of(name)
+        value = content.config_records.get(ABOUT, ConfigRecord()).get(key)
+        texts = value if self._several else [value]
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            wanted = "a list of texts" if self._several else "a text"
+            raise BadReplyError(f"{key!r} is {shown(value)}; {wanted} is needed")
+        return tuple(texts) if self._several else value
 
 
 class Scores(Kind):

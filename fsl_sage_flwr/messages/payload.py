@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
-from .kinds import Expected, Figure, Flag, Gradients, Kind, Scores, Smashed, Weights
+from .kinds import Expected, Figure, Flag, Gradients, Kind, Scores, Smashed, Text, Weights
 from .records import CONFIG, METRICS, BadReplyError, check_keys, check_records, positive
 from .transport import AS_THEY_ARE_OUT, Outgoing
 
@@ -38,6 +38,11 @@ def measure_field(*, optional: bool = False) -> Any:
 def flag_field() -> Any:
     """Declare a yes or no."""
     return _declared(Flag(), optional=False)
+
+
+def text_field(*, several: bool = False) -> Any:
+    """Declare a text, or several; there may be none."""
+    return _declared(Text(several=several), optional=True, default=() if several else None)
 
 
 def scores_field() -> Any:

@@ -34,6 +34,7 @@ AUXILIARY = "auxiliary"
 SMASHED = "smashed"
 LABELS = "labels"
 GRADIENTS = "gradients"
+ABOUT = "about"  # texts about a node, in a ConfigRecord
 
 KINDS = {
     CLIENT_HALF: "client_half",

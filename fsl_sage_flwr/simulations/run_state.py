@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import psutil
 
-from ..app.results import RunDirectory
+from ..app.results import STOPPED, RunDirectory
 from ..app.run_lock import COMMAND, TRAINING, holder_file
 from .load_results import Run
 
@@ -18,7 +18,7 @@ State = Literal["running", "completed", "failed", "interrupted"]
 # Seconds by which a process may seem to have begun after it wrote down that it had: the file has
 # whole seconds, and the system's clock may have been set.
 CLOCKS_DIFFER_BY = 5.0
-_BY_THE_USER = ("KeyboardInterrupt", "SystemExit")
+_BY_THE_USER = (STOPPED, "KeyboardInterrupt", "SystemExit")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 

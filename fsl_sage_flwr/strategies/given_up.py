@@ -17,10 +17,16 @@ class GivenUpRounds:
     ----------
     most : int
         So many in a row end the run.
+
+    Attributes
+    ----------
+    last_problem : str
+        What was said of the last one; empty if there was none.
     """
 
     def __init__(self, most: int) -> None:
         self._most, self._in_a_row = most, 0
+        self.last_problem = ""
 
     def note_good(self) -> None:
         """Note that a round counts."""
@@ -52,7 +58,9 @@ class GivenUpRounds:
             [f"client {client}: {reason}" for client, reason in failures.items()]
             + [f"node {node}: {reason}" for node, reason in strangers.items()]
         )
-        problem = f"round {number} is given up: {why} ({reasons or 'no client is connected'})"
+        problem = self.last_problem = (
+            f"round {number} is given up: {why} ({reasons or 'no client is connected'})"
+        )
         log.warning(problem)
         if self._in_a_row >= self._most:
             raise TrainingFailedError(f"{self._in_a_row} rounds in a row failed; {problem}")

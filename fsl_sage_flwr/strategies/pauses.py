@@ -65,11 +65,21 @@ class Pauses(Part):
                     "%s", client, count, self._rounds, reason,
                 )  # fmt: skip
 
+    def try_again(self, clients: Iterable[int]) -> None:
+        """Ask clients again that are paused, as their node was restarted or the run resumed.
+
+        Whoever is then left out once more is paused again at once.
+        """
+        for client in set(clients) & set(self._until):
+            del self._until[client]
+            self._left_out[client] = max(self._after - 1, 0)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the counts and who is paused until when."""
         return {"pauses": {"left_out": dict(self._left_out), "until": dict(self._until)}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint; who was paused is tried again: it may have been repaired."""
         saved = state["pauses"]
         self._left_out, self._until = dict(saved["left_out"]), dict(saved["until"])
+        self.try_again(list(self._until))

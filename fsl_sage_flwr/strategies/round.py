@@ -527,7 +527,7 @@ class Round:
         """Return what each client did, by partition id; it grows with an evaluation."""
         rows = []
         for client in sorted({*self._asked, *self.failures}):
-            node = self._nodes.get(client, self._roster.nodes.get(client, 0))
+            node = self._nodes.get(client, self._roster.last_node_of(client))
             examples, norm = self._updates.get(client, (None, None))
             traffic = self._traffic.get(node, NodeTraffic())
             rows.append(

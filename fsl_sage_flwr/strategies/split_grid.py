@@ -31,6 +31,9 @@ SILENT_TIMEOUTS = 3
 # Flower's codes of errors that this Grid reports itself.
 MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE = 3, 5
 
+# A node's public key, and when Flower last let it in.
+Life = tuple[bytes, str]
+
 OnReply = Callable[[Message, Message], Message | None]
 OnLate = Callable[[Message, Message], None]
 
@@ -78,6 +81,8 @@ class SplitGrid(WrappedGrid):
 
     Attributes
     ----------
+    registered : set of int
+        Ids of the nodes that were connected when they were last looked for, busy ones too.
     under_way : UnderWay or None
         How many messages are sent and not answered at a time; None, outside of a simulation: all.
     sent_to : set of int
@@ -99,6 +104,7 @@ class SplitGrid(WrappedGrid):
         self._most_at_once = most_at_once
         self.under_way = UnderWay() if in_simulation() else None
         self.sent_to = set[int]()
+        self.registered: set[int] = set()
         self._unanswered: dict[str, Owed] = {}
         self._asked: dict[str, int] = {}
         self._handed_over: list[Message] = []
@@ -124,6 +130,7 @@ class SplitGrid(WrappedGrid):
         """
         self._take_late_replies()
         busy, nodes = self.busy_nodes, list(self._grid.get_node_ids())
+        self.registered = set(nodes)
         if self.under_way is not None:
             grid = self._grid
             self.under_way.know_nodes(
@@ -131,18 +138,31 @@ class SplitGrid(WrappedGrid):
             )
         return [node_id for node_id in nodes if node_id not in busy]
 
-    def clients_known(self, nodes: Iterable[int]) -> dict[int, NodeDescription]:
+    def lives_of_nodes(self) -> dict[int, Life]:
+        """Return by node what tells a restart; nothing in a simulation, where no node restarts."""
+        if self.under_way is not None:
+            return {}
+        nodes = self._grid.get_nodes()
+        return {node.node_id: (node.public_key, node.last_activated_at) for node in nodes}
+
+    def clients_known(
+        self, nodes: Iterable[int], question: RecordDict, package: str
+    ) -> dict[int, NodeDescription]:
         """Return which clients nodes run, of those that need not be asked.
 
-        Who shares a node has been told by this process which client to be. Bytes are counted as
-        if each had been asked, which clients on nodes of their own are.
+        Who shares a node has been told by this process which client to be, and runs the same
+        ``package``. Bytes are counted as if each had been asked the ``question``, which clients
+        on nodes of their own are.
         """
         if not isinstance(self._grid, VirtualClients):
             return {}
         clients = {node: self._grid.client_of(node) for node in nodes}
-        found = {node: NodeDescription(**asdict(client)) for node, client in clients.items()}
+        found = {
+            node: NodeDescription(**asdict(client), package=package)
+            for node, client in clients.items()
+        }
         for description in found.values():
-            self._ledger.add("down", RecordDict())
+            self._ledger.add("down", question)
             self._ledger.add("up", description.pack())
         return found
 

@@ -38,7 +38,7 @@ from .diverged import DivergedError
 from .downlink import Downlink
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
-from .given_up import GivenUpRounds
+from .given_up import GivenUpRounds, TrainingFailedError
 from .part import AveragedPart, Part
 from .pauses import Pauses
 from .question import Questions
@@ -77,7 +77,8 @@ class SplitStrategy(FedAvg):
         Seconds after which a client that has not answered is left out of the round.
     absence_timeout : float
         Seconds to wait, before a round, for ``min_train_nodes`` nodes to be connected, beyond the
-        roster's ``registration_timeout``.
+        roster's ``registration_timeout``. At the start registered nodes that do not answer, as they
+        work for another run, are waited for as long.
     fraction_reply : float
         A round ends when this share of its clients has given good answers: the others are left
         out of it, and what they send later is dropped. A client is asked again when it has
@@ -195,9 +196,9 @@ class SplitStrategy(FedAvg):
         self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
-        self.roster = Roster()
+        self.roster = Roster(task.classes, absence_timeout)
         self._sound = Soundness(task)
-        self.rounds_done = 0
+        self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
         self._round: Round | None = None
         # Only names, shapes and dtypes are compared: tensors on "meta" have no values.
@@ -301,8 +302,13 @@ class SplitStrategy(FedAvg):
         """Run Flower's round loop; see ``flwr.serverapp.strategy.Strategy.start``.
 
         ``timeout`` is ``round_timeout`` unless it is given and shorter.
+
+        Raises
+        ------
+        TrainingFailedError
+            Too many rounds in a row were given up, or all of them.
         """
-        return super().start(
+        result = super().start(
             grid=self.wrap_grid(grid),
             initial_arrays=initial_arrays,
             num_rounds=num_rounds,
@@ -311,6 +317,21 @@ class SplitStrategy(FedAvg):
             evaluate_config=evaluate_config,
             evaluate_fn=evaluate_fn,
         )
+        if num_rounds > 0:
+            self.refuse_untrained()
+        return result
+
+    def refuse_untrained(self) -> None:
+        """Raise an error if no round was trained.
+
+        Raises
+        ------
+        TrainingFailedError
+            Every round so far was given up: the weights are the initial ones.
+        """
+        if self.rounds_trained == 0:
+            why = self.given_up.last_problem or "there was none"
+            raise TrainingFailedError(f"no round was trained: {why}")
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -338,6 +359,8 @@ class SplitStrategy(FedAvg):
         wait_for_nodes(
             self.roster, grid, self.min_train_nodes, self.min_available_nodes, self.absence_timeout
         )
+        self.pauses.try_again(self.roster.returned)
+        self.roster.returned.clear()
         wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
         paused = self.pauses.at(self.rounds_done)
         if len(set(self.roster.nodes) - paused) < self.min_train_nodes:
@@ -356,6 +379,8 @@ class SplitStrategy(FedAvg):
             WaitingWeights(self.files),
         )
         log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
+        for client, reason in self.roster.unfit.items():
+            round_.leave_out(client, reason)
         with self._undone_on_failure(round_):
             questions = self.begin(round_)
         messages = round_.send(questions, lambda client, reply: self._serve(round_, client, reply))
@@ -384,7 +409,8 @@ class SplitStrategy(FedAvg):
             answers = round_.finish_replies()
             round_.refuse_if_diverged()
         counted = round_.counted({r.metadata.reply_to_message_id: r for r in replies})
-        self.pauses.note(round_.number, answers, round_.failed)
+        asked = {c: why for c, why in round_.failed.items() if c not in self.roster.unfit}
+        self.pauses.note(round_.number, answers, asked)
         wanted = max(self.min_train_nodes, self.aggregation.fewest)
         if len(counted) < wanted:
             round_.summary.clients = len(counted)
@@ -411,6 +437,7 @@ class SplitStrategy(FedAvg):
         self._forget_lost(round_)
         round_.close()
         self.rounds_done += 1
+        self.rounds_trained += 1
         return arrays, metrics
 
     def configure_evaluate(
@@ -599,6 +626,7 @@ class SplitStrategy(FedAvg):
         """
         state: dict[str, Any] = {
             "rounds_done": self.rounds_done,
+            "rounds_trained": self.rounds_trained,
             "ledger": self.ledger.state_dict(),
             "sample_uploads": self.sample_uploads.state_dict(),
         }
@@ -609,6 +637,8 @@ class SplitStrategy(FedAvg):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the round of a checkpoint: the next ``start`` continues there."""
         self._first_round = self.rounds_done = int(state["rounds_done"])
+        # Earlier checkpoints do not count them.
+        self.rounds_trained = int(state.get("rounds_trained", self.rounds_done))
         self.ledger.load_state_dict(state["ledger"])
         self.sample_uploads.load_state_dict(state["sample_uploads"])
         for part in self.parts.values():

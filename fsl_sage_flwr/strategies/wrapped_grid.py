@@ -43,6 +43,10 @@ class WrappedGrid(Grid):
         """Return the ids of the connected nodes."""
         return self._grid.get_node_ids()
 
+    def get_nodes(self) -> Iterable[Any]:
+        """Return Flower's information about the connected nodes."""
+        return self._grid.get_nodes()
+
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages; return the id of each."""
         return self._grid.push_messages(messages)

@@ -20,6 +20,8 @@ ROOMS_WITH_ROOMS = ("app",)
 # From bottom to top: an entry names only entries above it in this table.
 BELOW = {
     "seeding": set(),
+    "classes": set(),
+    "running_code": set(),
     "whole_files": set(),
     "tensor_files": {"whole_files"},
     "batching": set(),
@@ -30,23 +32,25 @@ BELOW = {
     "data": {"batching", "seeding", "tensor_files", "whole_files"},
     "codecs": set(),
     "messages": {"codecs"},
-    "task": {"objective", "schedules", "seeding", "splitting"},
+    "task": {"classes", "objective", "schedules", "seeding", "splitting"},
     "options": {"schedules"},
     "registry": {"messages", "options", "splitting", "task"},
     "client_apps": {
         *("codecs", "messages", "registry", "schedules", "seeding", "splitting", "task"),
-        *("tensor_files", "whole_files"),
+        *("classes", "running_code", "tensor_files", "whole_files"),
     },
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
         *("client_apps", "codecs", "messages", "objective", "options", "registry", "schedules"),
-        *("seeding", "splitting", "task", "tensor_files", "whole_files"),
+        *("classes", "running_code", "seeding", "splitting", "task", "tensor_files"),
+        *("whole_files",),
     },
     "algorithms": {"registry", "strategies"},
     # What can be learnt: kinds of tasks.
-    "task_registry": {"data", "options", "schedules", "strategies", "task"},
+    "task_registry": {"classes", "data", "options", "schedules", "strategies", "task"},
     "image_classification": {
-        *("data", "models", "options", "seeding", "splitting", "task", "task_registry")
+        *("classes", "data", "models", "options", "seeding", "splitting", "task"),
+        *("task_registry",),
     },
     "language": {
         *("batching", "data", "models", "objective", "options", "schedules", "seeding"),
@@ -67,10 +71,11 @@ BELOW = {
     "app.client_rows": set(),
     "app.privacy_account": set(),
     "app.quiet": set(),
+    "app.log_lines": set(),
     "app.run_lock": {"app.provenance"},
     "app.recorder": {
-        *("app.checkpoint", "app.client_rows", "app.privacy_account", "app.provenance"),
-        *("app.quiet", "app.results", "app.run_lock", "app.trackers"),
+        *("app.checkpoint", "app.client_rows", "app.log_lines", "app.privacy_account"),
+        *("app.provenance", "app.quiet", "app.results", "app.run_lock", "app.trackers"),
         *("registry", "splitting", "strategies", "task"),
     },
     # The public surface: what another project imports.
@@ -88,7 +93,7 @@ BELOW = {
         ),
         *("splitting", "strategies", "task"),
     },
-    "__init__": {"public"},
+    "__init__": {"public", "running_code"},
     # What runs the package's own app.
     "app.noise": {"registry", "task_registry"},
     "app.config": {
@@ -97,15 +102,19 @@ BELOW = {
     },
     "app.forecast": {"codecs", "messages", "splitting"},
     "app.assembly": {
-        *("app.config", "app.forecast", "app.privacy_account", "data", "registry", "seeding"),
-        *("splitting", "strategies", "task", "task_registry"),
+        *("app.config", "app.forecast", "app.privacy_account", "classes", "data", "registry"),
+        *("seeding", "splitting", "strategies", "task", "task_registry"),
     },
     "app.going_on": {"app.checkpoint", "app.config"},
     "app.run_path": {"app.config", "app.results"},
     "app.claim": {"app.config", "app.provenance", "app.run_lock", "app.run_path"},
-    "client_app": {"app.assembly", "app.config", "client_apps", "data", "extensions", "task"},
+    "client_app": {
+        *("app.assembly", "app.config", "app.log_lines", "classes", "client_apps", "data"),
+        *("extensions", "task"),
+    },
     "server_app": {
-        *("app.assembly", "app.claim", "app.config", "app.going_on", "app.recorder"),
+        *("app.assembly", "app.claim", "app.config", "app.going_on", "app.log_lines"),
+        *("app.recorder",),
         *("app.results", "extensions", "messages", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.

@@ -19,6 +19,7 @@ from fsl_sage_flwr.simulations.comparison import compare
 from fsl_sage_flwr.simulations.load_results import read_runs
 from fsl_sage_flwr.simulations.report import report_page
 from fsl_sage_flwr.simulations.result_table import format_table
+from fsl_sage_flwr.simulations.sweeps import finished_runs
 from fsl_sage_flwr.strategies import CseFsl, TrainingFailedError
 
 from ...memory_grid import MemoryGrid, error_instead
@@ -144,7 +145,7 @@ def test_a_failed_run_says_so_and_a_threshold_completes_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     own, strategy = recorder(tmp_path / "failed")
-    strategy.roster.registration_timeout = 0.0
+    strategy.roster.registration_timeout = strategy.absence_timeout = 0.0
     with pytest.raises(TrainingFailedError):
         own.train(MemoryGrid(small_app(), 0), 4)
     summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text())
@@ -166,3 +167,44 @@ def test_a_directory_in_use_is_refused_and_shows_who_holds_it(tmp_path: Path) ->
         first.train(nodes(), 1)
     first.train(nodes(), 1)
     assert list(load_results(tmp_path)["round"]) == [1]
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize("threshold", [0.0, 1e-6], ids=["", "with a threshold"])
+def test_a_run_that_nobody_trained_is_not_completed(
+    tmp_path: Path, rounds: int, threshold: float
+) -> None:
+    def fail(client: int, reply: Message) -> Message:
+        return error_instead(reply) if reply.metadata.message_type.startswith("train") else reply
+
+    own, _ = recorder(tmp_path, comm_threshold_mb=threshold)
+    with pytest.raises(TrainingFailedError, match="no round was trained: round"):
+        own.train(MemoryGrid(small_app(), CLIENTS, tamper=fail), rounds)
+    summary = json.loads(RunDirectory.summary_of(tmp_path).read_text())
+    assert not summary["completed"]
+    assert summary["status"].startswith("TrainingFailedError: no round was trained")
+    assert not list(tmp_path.glob("*.pt"))
+    RunDirectory(tmp_path).begin_simulation({"num-supernodes": CLIENTS}, resumed=True)
+    assert finished_runs(tmp_path, CLIENTS) == {}
+
+
+def test_the_summary_tells_the_state_while_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, strategy = recorder(tmp_path)
+    seen: list[tuple[object, ...]] = []
+    configure = strategy.configure_train
+
+    def look(*args: Any) -> Any:
+        found = json.loads(RunDirectory.summary_of(tmp_path).read_text())
+        seen.append((found["status"], found["rounds"], found["final_accuracy"] is not None))
+        if len(seen) == 3:
+            raise SystemExit(0)  # as Flower does after `flwr stop`
+        return configure(*args)
+
+    monkeypatch.setattr(strategy, "configure_train", look)
+    with pytest.raises(SystemExit):
+        own.train(nodes(), 5)
+    assert seen == [("running", 0, False), ("running", 1, True), ("running", 2, True)]
+    found = json.loads(RunDirectory.summary_of(tmp_path).read_text())
+    assert (found["completed"], found["status"], found["rounds"]) == (False, "stopped", 2)

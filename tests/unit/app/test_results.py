@@ -221,13 +221,30 @@ def test_models_are_plain_state_dicts_and_one_of_both(run):
     assert not loaded["full_model"]["a.weight"].requires_grad
 
 
-@pytest.mark.parametrize("error", [ValueError("no such cut"), KeyboardInterrupt()])
-def test_a_failure_leaves_a_summary_and_goes_on(run, error):
-    with pytest.raises(type(error)), run.reporting_failure():
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("no such cut"), "ValueError: no such cut"),
+        (KeyboardInterrupt(), "stopped"),
+        (SystemExit(0), "stopped"),  # what Flower raises after `flwr stop`
+        (SystemExit(1), "SystemExit: 1"),
+    ],
+)
+def test_a_failure_leaves_a_summary_and_goes_on(run, error, status, caplog):
+    run.write_summary({"completed": False, "status": "running", "rounds": 3})
+    with pytest.raises(type(error)), run.reporting_failure(say=True):
         raise error
     summary = json.loads((run.path / "summary.json").read_text())
-    assert summary["completed"] is False
-    assert summary["status"] == f"{type(error).__name__}: {error}"
+    assert summary == {"completed": False, "status": status, "rounds": 3}
+    said = "the run is stopped" if status == "stopped" else f"the run failed: {status}"
+    assert said in caplog.text
+
+
+def test_a_run_that_is_stopped_after_its_end_stays_completed(run):
+    run.write_summary({"completed": True, "status": "completed"})
+    with pytest.raises(SystemExit), run.reporting_failure():
+        raise SystemExit(0)
+    assert RunDirectory.is_completed_at(run.path)
 
 
 def test_success_leaves_no_summary(run):

@@ -36,7 +36,9 @@ def holder(process, host=None, since=None):
     [
         ("completed", "completed"),
         ("OSError: no space left", "failed"),
-        ("KeyboardInterrupt: ", "interrupted"),
+        ("stopped", "interrupted"),
+        ("KeyboardInterrupt: ", "interrupted"),  # of an older version, as the next
+        ("SystemExit: 0", "interrupted"),
         ("running", "running"),  # a run of an older version, without locks
     ],
 )

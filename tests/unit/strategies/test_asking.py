@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
-from fsl_sage_flwr.strategies import SplitStrategy, absence
+from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError, absence
 from fsl_sage_flwr.strategies.split_grid import SERVER_TIME, SplitGrid
 
 from ...memory_grid import MemoryGrid
@@ -217,5 +217,6 @@ def test_absence_has_an_end() -> None:
     strategy, nodes = cse_fsl(absence_timeout=0.0, max_failed_rounds=9), grid()
     strategy.roster.registration_timeout = 0.0
     nodes.contexts.clear()
-    train(strategy, nodes, 2)
+    with pytest.raises(TrainingFailedError, match="no round was trained: round 2 is given up"):
+        train(strategy, nodes, 2)
     assert strategy.rounds_done == 2

@@ -78,7 +78,8 @@ def test_who_is_only_slow_is_not_paused() -> None:
     assert strategy.pauses.at(2) == set()
 
 
-def test_a_pause_goes_on_after_a_checkpoint() -> None:
+def test_who_was_paused_is_tried_once_after_a_checkpoint() -> None:
+    """It may have been repaired. If not, it is paused again at once, and the result is the same."""
     spoiled = grid(tamper=failing(1))
     make = lambda: cse_fsl(max_client_failures=1, pause_rounds=2, keep_optimizer_state=False)  # noqa: E731
     whole, first, second = make(), make(), make()
@@ -86,9 +87,18 @@ def test_a_pause_goes_on_after_a_checkpoint() -> None:
     arrays = train(first, grid(tamper=failing(1)), 1)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     theirs = train(second, grid(tamper=failing(1), first_node=9), 2, arrays)
-    assert second.last_round.failures == {}
+    assert second.pauses.at(2) == second.pauses.at(3) == {1}
     assert_same(ours, theirs)
     assert_same(server_state(whole), server_state(second))
+
+
+def test_who_was_repaired_takes_part_after_a_resume() -> None:
+    first, second = (cse_fsl(max_client_failures=1, pause_rounds=9) for _ in range(2))
+    arrays = train(first, grid(tamper=failing(1)), 2)
+    assert first.pauses.at(2) == {1}
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    train(second, grid(), 1, arrays)
+    assert second.last_round.clients == CLIENTS
 
 
 def test_arguments_are_checked() -> None:

@@ -21,7 +21,7 @@ def test_it_is_waited_for_once_and_takes_part_when_it_has_answered(
 ) -> None:
     """From the second round on to wait is to wait for an hour: that it ends is what is tested."""
     caplog.set_level(logging.INFO, "flwr.fsl_sage")
-    nodes, strategy = SlowGrid(says_who=False), cse_fsl()
+    nodes, strategy = SlowGrid(says_who=False), cse_fsl(absence_timeout=0.05)
     strategy.roster.registration_timeout, strategy.roster.answer_timeout = 0.0, 0.05
     monkeypatch.setattr(roster, "DESCRIBE_TIMEOUT", 0.1 if expires else FOR_EVER)
     took_part = []

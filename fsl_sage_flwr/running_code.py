@@ -1,0 +1,64 @@
+"""Which code this process runs: versions and hashes, by which machines are compared."""
+
+import sys
+from collections.abc import Iterable
+from functools import cache
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+
+DISTRIBUTION = "fsl-sage-flwr"
+LENGTH_OF_HASH = 12
+
+
+@cache
+def package_version() -> str:
+    """Return the version of this package; ``unknown`` for source that was not installed."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@cache
+def package_code() -> str:
+    """Return the version and a hash of the source of this package."""
+    folder = Path(__file__).parent
+    return f"{package_version()} {_hash(folder, folder.rglob('*.py'))}"
+
+
+@cache
+def app_code(module: str) -> str | None:
+    """Return the name, the version and a hash of the source of an app's module.
+
+    Hashed are the module's file and, in a package, the files beside it. ``__version__`` is that
+    of the app's top-level package.
+
+    Parameters
+    ----------
+    module : str
+        Name of an imported module.
+
+    Returns
+    -------
+    str or None
+        None for a module of this package, or without a file, as in a notebook.
+    """
+    top = module.partition(".")[0]
+    found = sys.modules.get(module)
+    source = getattr(found, "__file__", None)
+    if top == __package__ or not isinstance(source, str) or not Path(source).is_file():
+        return None
+    folder = Path(source).parent
+    files = folder.glob("*.py") if getattr(found, "__package__", "") else [Path(source)]
+    version = getattr(sys.modules.get(top), "__version__", "")
+    return " ".join(filter(None, (top, str(version), _hash(folder, files))))
+
+
+def _hash(folder: Path, files: Iterable[Path]) -> str:
+    """Return a hash of files and their names below a folder; line ends do not count."""
+    found = sha256()
+    for file in sorted(files):
+        found.update(f"{file.relative_to(folder).as_posix()}\n".encode())
+        found.update(file.read_bytes().replace(b"\r\n", b"\n"))
+    return found.hexdigest()[:LENGTH_OF_HASH]
