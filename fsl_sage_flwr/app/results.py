@@ -187,7 +187,7 @@ class RunDirectory:
     def is_completed_at(cls, path: Path) -> bool:
         """Whether a directory has a run that reached its end."""
         file = cls.summary_of(path)
-        return file.is_file() and bool(json.loads(file.read_text())["completed"])
+        return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8"))["completed"])
 
     @contextmanager
     def reporting_failure(self, *, say: bool = False) -> Iterator[None]:
@@ -214,7 +214,9 @@ class RunDirectory:
     def write_provenance(self, found: Mapping[str, Any], *, resumed: bool) -> None:
         """Write ``provenance.json``; a resumed run keeps that of its earlier parts under it."""
         file = self.provenance_of(self.path)
-        earlier = json.loads(file.read_text()) if resumed and file.is_file() else None
+        earlier = (
+            json.loads(file.read_text(encoding="utf-8")) if resumed and file.is_file() else None
+        )
         self._write_json(file, {**found, "resumes": earlier} if earlier else found)
 
     def begin_simulation(self, federation: Mapping[str, float | str], *, resumed: bool) -> None:
@@ -311,7 +313,7 @@ class RunDirectory:
     @staticmethod
     def _csv(path: Path, rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
         known = list(dict.fromkeys([*columns, *(column for row in rows for column in row)]))
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, known)
             writer.writeheader()
             writer.writerows(rows)
@@ -321,7 +323,7 @@ class RunDirectory:
 
         Rows that the disk does not take are not there at all.
         """
-        with writing(path), path.open("r+", newline="") as file:
+        with writing(path), path.open("r+", newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             header = list(reader.fieldnames or ())
             if set[str]().union(*rows).issubset(header):
@@ -338,7 +340,7 @@ class RunDirectory:
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, indent=2) + "\n"
-        self._replace(path, lambda unfinished: unfinished.write_text(text))
+        self._replace(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
     @staticmethod
     def _replace(path: Path, write: Callable[[Path], object]) -> None:
