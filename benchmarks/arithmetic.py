@@ -15,7 +15,6 @@ threads each, in two processes of one thread, and in two threads of one process.
 
 import argparse
 import multiprocessing
-import os
 import statistics
 import threading
 import time
@@ -28,6 +27,7 @@ from multiprocessing.process import BaseProcess
 import torch
 from torch import Tensor, nn
 
+from fsl_sage_flwr.cpus import usable_cpus
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.objective import classification
 from fsl_sage_flwr.splitting import (
@@ -259,7 +259,7 @@ def steps_of_a_client(
 
 def compare_pairs(steps: int, batch_size: int, repeats: int) -> None:
     """Print the seconds that two clients take, for each way to share two cores."""
-    cores = os.cpu_count() or 1
+    cores = usable_cpus()
     spawn = multiprocessing.get_context("spawn")
 
     def in_turn() -> float:

@@ -331,10 +331,10 @@ def main() -> None:
     torch.set_num_threads(1)
     done = set()
     if given.csv.exists():
-        with given.csv.open() as file:
+        with given.csv.open(encoding="utf-8") as file:
             done = {tuple(row[key] for key in KEYS) for row in csv.DictReader(file)}
     else:
-        given.csv.write_text(",".join([*KEYS, *FIGURES]) + "\n")
+        given.csv.write_text(",".join([*KEYS, *FIGURES]) + "\n", encoding="utf-8")
     name = Path(given.dataset).name + ("" if given.setting == "alike" else f"-{given.setting}")
     for seed in given.seeds:
         for algorithm in given.algorithms:
@@ -353,7 +353,7 @@ def main() -> None:
                             **DEFENCES[defence],
                         }
                         figures = run(settings, ATTACKS[attack], malicious)
-                        with given.csv.open("a", newline="") as file:
+                        with given.csv.open("a", newline="", encoding="utf-8") as file:
                             values = [*row, *(figures[key] for key in FIGURES)]
                             csv.writer(file, lineterminator="\n").writerow(values)
                         print(*row, figures, flush=True)

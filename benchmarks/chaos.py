@@ -192,7 +192,7 @@ def tmpfs(path: Path, mebibytes: int) -> Iterator[Path]:
 
 def rounds_in(results: Path) -> int:
     files = list(results.rglob("history.csv"))
-    return len(files[0].read_text().splitlines()) - 1 if files else 0
+    return len(files[0].read_text(encoding="utf-8").splitlines()) - 1 if files else 0
 
 
 def drawn_faults(draw: random.Random, rounds: int) -> dict[int, dict[int, str]]:
@@ -300,7 +300,7 @@ def chaos(
         "after": after,
         "rounds that differ from a simulation": different["round"].tolist(),
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=2))
     return different.empty
 

@@ -11,7 +11,6 @@ because one actor per core shares it; the server half's part is not. The rest is
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.cpus import usable_cpus
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.simulations.app_directory import write_app
 from fsl_sage_flwr.simulations.federation import Federation
@@ -63,20 +63,22 @@ def floor(federation: Federation) -> float:
         app, answer = write_app(directory), directory / "seconds.json"
         table = app / "pyproject.toml"
         ours, theirs = "fsl_sage_flwr.server_app:app", "fsl_sage_flwr.floor:app"
-        table.write_text(table.read_text().replace(ours, theirs))
+        table.write_text(table.read_text(encoding="utf-8").replace(ours, theirs), encoding="utf-8")
         # The app takes the package's files along, and no others.
         (app / "fsl_sage_flwr" / "floor.py").write_text(
-            FLOOR_APP.format(clients=federation.clients, exchanges=EXCHANGES)
+            FLOOR_APP.format(clients=federation.clients, exchanges=EXCHANGES), encoding="utf-8"
         )
         settings = directory / "run-config.toml"
-        settings.write_text(f"results-dir = {json.dumps(str(answer))}\n")
-        with SuperLink(directory, app, federation.cpus_per_client) as superlink:
+        settings.write_text(f"results-dir = {json.dumps(str(answer))}\n", encoding="utf-8")
+        with SuperLink(
+            directory, app, directory / "run.log", federation.cpus_per_client, usable_cpus()
+        ) as superlink:
             run_id = superlink.run(app, settings, federation.options())
             while not superlink.status(run_id).startswith("finished"):
                 time.sleep(1)
             if not answer.is_file():
                 raise SystemExit(f"the floor's run failed: {superlink.status(run_id)}")
-        return float(pd.Series(json.loads(answer.read_text())).median())
+        return float(pd.Series(json.loads(answer.read_text(encoding="utf-8"))).median())
 
 
 def arithmetic(config: RunConfig, clients: int) -> tuple[float, float]:
@@ -114,7 +116,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--algorithm", default="sl_single_server")
     options = parser.parse_args()
-    cores = os.cpu_count() or 1
+    cores = usable_cpus()
     federation = Federation(clients=options.clients, cpus_per_client=1, cpus=cores)
     with tempfile.TemporaryDirectory() as results:
         config = RunConfig.from_run_config(

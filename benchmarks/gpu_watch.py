@@ -49,7 +49,7 @@ class GpuWatch(Watch):
     def _watch(self) -> None:
         while not self._stop.wait(PAUSE):
             if self._counts():
-                said = subprocess.run(ASK, check=True, capture_output=True, text=True).stdout
+                said = subprocess.run(ASK, check=True, capture_output=True, encoding="utf-8").stdout
                 busy, mebibytes = said.split(",")
                 self.looks.append(int(busy))
                 self.peak = max(self.peak, int(mebibytes) * 2**20)

@@ -17,8 +17,8 @@ MIB = 2**20
 
 def figures_of(run: Path) -> dict[str, object]:
     """Return the figures of a completed run."""
-    summary = json.loads(RunDirectory.summary_of(run).read_text())
-    config = json.loads(RunDirectory.config_of(run).read_text())
+    summary = json.loads(RunDirectory.summary_of(run).read_text(encoding="utf-8"))
+    config = json.loads(RunDirectory.config_of(run).read_text(encoding="utf-8"))
     last = pd.read_csv(RunDirectory.history_of(run)).iloc[-1]
     return {
         "run": run.name,
@@ -41,11 +41,15 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     given = parser.parse_args()
     summaries = sorted(given.results.rglob("summary.json"), key=lambda file: file.parent.name)
-    runs = [file.parent for file in summaries if json.loads(file.read_text())["completed"]]
+    runs = [
+        file.parent
+        for file in summaries
+        if json.loads(file.read_text(encoding="utf-8"))["completed"]
+    ]
     rows = [figures_of(run) for run in runs]
     print(pd.DataFrame(rows).to_string(index=False))
     if given.csv and rows:
-        with given.csv.open("w", newline="") as file:
+        with given.csv.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)

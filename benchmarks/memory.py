@@ -7,13 +7,13 @@ rounds in the simulation. The result is the peak of the client's process minus t
 same process when it trains simple_conv on digits (that is Python, torch, Ray and Flower).
 """
 
-import os
 import tempfile
 from pathlib import Path
 
 import psutil
 
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.cpus import usable_cpus
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.run import simulate
@@ -28,7 +28,7 @@ def client_peak(processes: list[psutil.Process]) -> int:
     for process in processes:
         try:
             if "ClientAppActor" in " ".join(process.cmdline()):
-                status = Path(f"/proc/{process.pid}/status").read_text()
+                status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
                 peaks.append(int(status.split("VmHWM:")[1].split()[0]) * 1024)
         except (psutil.Error, OSError, IndexError):  # the process has ended
             continue
@@ -65,7 +65,7 @@ def main() -> None:
             "perturbations": 1,
         }
         base = peak_of({"algorithm": "fed_avg"})
-        print(f"simple_conv on digits: {base / 2**20:.0f} MiB ({os.cpu_count()} cores)")
+        print(f"simple_conv on digits: {base / 2**20:.0f} MiB ({usable_cpus()} cores)")
         for algorithm in ALGORITHMS:
             peak = peak_of({"algorithm": algorithm, **setting})
             print(f"{algorithm}: {(peak - base) / 2**20:.0f} MiB more than that", flush=True)

@@ -94,8 +94,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if not given.csv.exists():
-        given.csv.write_text(",".join([*KEYS, "accuracy", "epsilon"]) + "\n")
-    with given.csv.open() as file:
+        given.csv.write_text(",".join([*KEYS, "accuracy", "epsilon"]) + "\n", encoding="utf-8")
+    with given.csv.open(encoding="utf-8") as file:
         done = {tuple(row[key] for key in KEYS) for row in csv.DictReader(file)}
     for seed in given.seeds:
         for algorithm in given.algorithms:
@@ -105,7 +105,7 @@ def main() -> None:
                     if row in done:
                         continue
                     figures = run(algorithm, where, multiplier, given.rounds, seed)
-                    with given.csv.open("a", newline="") as file:
+                    with given.csv.open("a", newline="", encoding="utf-8") as file:
                         values = [*row, figures["accuracy"], figures["epsilon"]]
                         csv.writer(file, lineterminator="\n").writerow(values)
                     print(*row, figures, flush=True)

@@ -35,6 +35,7 @@ import torch
 
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.cpus import usable_cpus
 from fsl_sage_flwr.messages.ledger import COLUMNS
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.simulations.federation import Federation
@@ -133,7 +134,7 @@ def in_simulation(config: RunConfig, cores: int, gpu_share: float = 0.0) -> dict
 
     def counts() -> bool:
         written = next(results.rglob(f"{config.run_name}/history.csv"), None)
-        rounds = len(written.read_text().splitlines()) - 1 if written else 0
+        rounds = len(written.read_text(encoding="utf-8").splitlines()) - 1 if written else 0
         return 2 <= rounds < config.num_server_rounds
 
     gpu = GpuWatch(counts) if gpu_share else None
@@ -165,7 +166,7 @@ def main() -> None:
     if options.loop:
         plain_loop(RunConfig.from_run_config(json.loads(options.loop)))
         return
-    cores = os.cpu_count() or 1
+    cores = usable_cpus()
     print(f"{cores} cores, torch {torch.__version__}, {CLIENTS} clients, one thread each")
     with tempfile.TemporaryDirectory() as name:
         dataset = options.dataset
@@ -186,7 +187,7 @@ def run_loop(config: RunConfig, threads: int) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.round", "--loop", json.dumps(config.to_run_config())],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        check=True, capture_output=True, text=True,
+        check=True, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures

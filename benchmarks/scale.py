@@ -124,7 +124,7 @@ def main() -> None:
                 print(row, flush=True)
                 if given.out:
                     is_new = not given.out.exists()
-                    with given.out.open("a", newline="") as file:
+                    with given.out.open("a", newline="", encoding="utf-8") as file:
                         writer = csv.DictWriter(file, row)
                         if is_new:
                             writer.writeheader()

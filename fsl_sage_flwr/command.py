@@ -27,12 +27,15 @@ def main() -> int:
     Help, the version and wrong words are answered at once; torch and Flower, which take seconds,
     are imported after that.
     """
-    try:
-        ready = _ready()
-    except KeyboardInterrupt:
-        print("fsl-sage: interrupted; nothing was started", file=sys.stderr)
-        return 130
-    return ready if isinstance(ready, int) else ready()
+    from .command_line import standard_output
+
+    with standard_output():
+        try:
+            ready = _ready()
+        except KeyboardInterrupt:
+            print("fsl-sage: interrupted; nothing was started", file=sys.stderr)
+            return 130
+        return ready if isinstance(ready, int) else ready()
 
 
 def _ready() -> int | Callable[[], int]:

@@ -54,4 +54,6 @@ def app_table() -> str:
     """Return the text of pyproject.toml, which a wheel has inside the package."""
     package = Path(__file__).parent
     inside = package / "simulations" / "app.toml"
-    return (inside if inside.is_file() else package.parent / "pyproject.toml").read_text()
+    return (inside if inside.is_file() else package.parent / "pyproject.toml").read_text(
+        encoding="utf-8"
+    )

@@ -113,7 +113,8 @@ def at_least(low: float, *, above: bool = False, below: float = math.inf) -> Che
     def check(value: Any) -> str | None:
         if (value > low if above else value >= low) and value <= below and value < math.inf:
             return None
-        upper = "" if below == math.inf else f" and at most {below:g}"
+        finite = " and finite" if value == math.inf else ""
+        upper = finite if below == math.inf else f" and at most {below:g}"
         return f"it must be {'above' if above else 'at least'} {low:g}{upper}"
 
     return check

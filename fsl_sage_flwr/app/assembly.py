@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..classes import Classes
+from ..cpus import usable_cpus
 from ..data import Distribution
 from ..registry import ALGORITHMS
 from ..seeding import derive_seed
@@ -59,6 +60,8 @@ def build_task(
     """
     settings = task_settings(config, data_path, on_client=on_client, parts_folder=parts_folder)
     set_up_gpu(settings.device, settings.precision)
+    if torch.get_num_threads() > usable_cpus():  # torch knows no quota of a container
+        torch.set_num_threads(usable_cpus())
     task = TASKS[config.task].build(settings, config.task_options)
     if config.smashed_clip_norm and not on_client:
         _refuse_constants(config, task)

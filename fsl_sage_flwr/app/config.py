@@ -41,6 +41,10 @@ from .noise import Noise
 from .trackers import TRACKERS
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
+# Seconds, 31 years: what is longer overflows where Python waits.
+LONGEST_TIMEOUT = 1e9
+# Flower sends whole numbers with 64 bits.
+LARGEST_NUMBER = 2**63 - 1
 SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary-lr-schedule")
 
 
@@ -139,8 +143,8 @@ class RunConfig:
     trimmed_share: float = option(0.2, at_least(0, below=0.49))
     malicious_clients: int = option(1, at_least(0))
     max_update_ratio: float = option(0.0, at_least(0))
-    round_timeout: float = option(3600.0, at_least(0, above=True))
-    absence_timeout: float = option(600.0, at_least(0))
+    round_timeout: float = option(3600.0, at_least(0, above=True, below=LONGEST_TIMEOUT))
+    absence_timeout: float = option(600.0, at_least(0, below=LONGEST_TIMEOUT))
     max_reply_mb: float = option(1024.0, at_least(0, above=True))
     checkpoint_interval: int = option(1, at_least(0))
     resume: str = option("")
@@ -382,9 +386,25 @@ def _options_of_task(task: str) -> type[Options]:
 
 def _converted(key: str, value: Any, kind: type) -> Any:
     """Return the value as the key's type; a whole number is accepted as a float."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int and abs(value) > LARGEST_NUMBER:
+        raise ConfigError(f"{key} = {value}: it must be at most 2**63 - 1")
+    if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
         names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
         raise ConfigError(f"{key} = {value!r}: {names[kind]} is needed")
+    if kind is str and not _is_unicode(value):
+        raise ConfigError(
+            f"{key} = {value!r}: it has bytes that are not UTF-8, which Flower cannot send; rename "
+            "the file or directory"
+        )
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text is one, and not the undecodable bytes of a path."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

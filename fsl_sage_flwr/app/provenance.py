@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..cpus import usable_cpus
+
 # This environment variable tells a ServerApp which command started it.
 CLAIM = "FSL_SAGE_CLAIM"
 PACKAGES = {"package": "fsl-sage-flwr", "flwr": "flwr", "torch": "torch"}
@@ -38,7 +40,7 @@ def provenance(words: Sequence[str]) -> dict[str, str | int]:
         "commit": _commit(Path(__file__).parent),
         "host": socket.gethostname(),
         "machine": platform.platform(),
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": usable_cpus(),
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": command_line(words),
     }
@@ -107,7 +109,11 @@ def _commit(folder: Path) -> str:
 
     def git(*words: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False
+            ["git", "-C", str(folder), *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         return done.stdout.strip() if done.returncode == 0 else ""
 

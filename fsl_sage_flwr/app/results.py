@@ -217,7 +217,7 @@ class RunDirectory:
     def is_completed_at(cls, path: Path) -> bool:
         """Whether a directory has a run that reached its end."""
         file = cls.summary_of(path)
-        return file.is_file() and bool(json.loads(file.read_text())["completed"])
+        return file.is_file() and bool(json.loads(file.read_text(encoding="utf-8"))["completed"])
 
     @contextmanager
     def reporting_failure(self, *, say: bool = False) -> Iterator[None]:
@@ -258,14 +258,14 @@ class RunDirectory:
     def write_provenance(self, found: Mapping[str, Any], *, resumed: bool) -> None:
         """Write ``provenance.json``; a resumed run keeps that of its earlier parts under it."""
         file = self.provenance_of(self.path)
-        earlier = json.loads(file.read_text()) if resumed and file.is_file() else None
-        more = {"resumes": without_credentials(earlier)} if earlier else {}
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        more = {"resumes": without_credentials(known)} if resumed and known else {}
         self._write_json(file, {**found, **more})
 
     def add_provenance(self, found: Mapping[str, Any]) -> None:
         """Add to ``provenance.json`` what became known after it was written."""
         file = self.provenance_of(self.path)
-        known = json.loads(file.read_text()) if file.is_file() else {}
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         self._write_json(file, {**known, **found})
 
     def begin_simulation(self, federation: Mapping[str, float | str], *, resumed: bool) -> None:
@@ -409,7 +409,7 @@ class RunDirectory:
 
         Rows that the disk does not take are not there at all.
         """
-        with writing(path), path.open("r+", newline="") as file:
+        with writing(path), path.open("r+", newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             header = list(reader.fieldnames or ())
             if set[str]().union(*rows).issubset(header):
@@ -427,7 +427,7 @@ class RunDirectory:
 
     def _write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, indent=2) + "\n"
-        self._replace(path, lambda unfinished: unfinished.write_text(text))
+        self._replace(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
     @staticmethod
     def _replace(path: Path, write: Callable[[Path], object]) -> None:

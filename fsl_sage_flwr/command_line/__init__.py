@@ -2,6 +2,14 @@
 
 from .absent_directory import absent_directory
 from .parser import parser
+from .standard_output import OUTPUT_CLOSED, forget_output, standard_output
 from .unknown_key import unknown_key
 
-__all__ = ["absent_directory", "parser", "unknown_key"]
+__all__ = [
+    "OUTPUT_CLOSED",
+    "absent_directory",
+    "forget_output",
+    "parser",
+    "standard_output",
+    "unknown_key",
+]

@@ -59,7 +59,7 @@ def refuse_no_block(directory: str, cut: str) -> None:
     """
     file = Path(directory) / "config.json"
     try:
-        config = json.loads(file.read_text())
+        config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LanguageModelError(
             f"model = {directory!r}: {file} cannot be read ({type(error).__name__}); give the "

@@ -7,12 +7,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from .coding import declared_bytes, is_coded
 from .kinds import Expected
 from .payload import Reply
+from .reason import in_short, reason_of
 from .records import BadReplyError
 from .simulation import in_simulation
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
-LONGEST_REASON = 300
 # Flower's simulation gives this code to an error that no ClientApp raised.
 UNKNOWN, OF_RAY = 0, "ray.exceptions."
 EMPTY: tuple[object, ...] = ("", b"", [])
@@ -67,12 +67,6 @@ def open_reply(reply: Message, kind: type[ReplyT], expected: Expected, max_bytes
         raise BadReplyError(in_short(str(error))) from error
 
 
-def in_short(text: str) -> str:
-    """Return a text in one line, and as much of it as a line holds."""
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]} …"
-
-
 def content_of(reply: Message, max_bytes: int) -> RecordDict:
     """Return a reply's content.
 
@@ -85,16 +79,16 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
         messages too, and every one of them fails.
     """
     if reply.has_error():
-        reason = in_short(str(reply.error.reason))
+        reason = str(reply.error.reason)
         # On a SuperLink anybody could say that an actor has died.
         if in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
             raise DeadActorError(
                 "a Ray actor has died, and Flower goes on giving it clients. Was it memory? Then "
                 "let fewer clients work at once (fsl-sage run --cpus), or lower batch-size. A "
                 "machine of a Ray cluster? Then the others will do. Go on with "
-                f"resume=…/checkpoints/latest.pt. Ray says: {reason}"
+                f"resume=…/checkpoints/latest.pt. Ray says: {in_short(reason)}"
             )
-        raise BadReplyError(f"error {reply.error.code}: {reason}")
+        raise BadReplyError(f"error {reply.error.code}: {reason_of(reason)}")
     if not reply.has_content():
         raise BadReplyError("a reply without content")
     size = sum(count_bytes(record) for record in reply.content.values())

@@ -28,7 +28,7 @@ def write_app(directory: Path) -> Path:
             target = app / package.name / source.relative_to(package)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    (app / "pyproject.toml").write_text(app_table())
-    (app / "README.md").write_text("Written by fsl-sage run.\n")
-    (app / "LICENSE").write_text("Apache-2.0\n")
+    (app / "pyproject.toml").write_text(app_table(), encoding="utf-8")
+    (app / "README.md").write_text("Written by fsl-sage run.\n", encoding="utf-8")
+    (app / "LICENSE").write_text("Apache-2.0\n", encoding="utf-8")
     return app

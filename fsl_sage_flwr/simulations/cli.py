@@ -4,13 +4,12 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
-
-from rich.console import Console
 
 from ..app.config import ConfigError
 from ..app.trackers import TrackerError
-from ..command_line import parser
+from ..command_line import OUTPUT_CLOSED, parser, standard_output
 from ..data import DatasetError
 from ..extensions import ExtensionError, announce, load_extensions
 from ..language import LanguageModelError
@@ -19,38 +18,62 @@ from ..whole_files import DiskError
 from .commands import command_named
 from .load_results import ResultsError
 from .superlink import FlowerError
+from .terminal import OutputClosedError, Terminal
+
+# Commands that start processes.
+STARTING = ("run", "sweep")
+# What a user, a closed terminal and a scheduler send; each ends the command and all processes that
+# it started.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the words and run the command; return its exit status."""
-    return run_command(parser().parse_args(arguments))
+    with standard_output():
+        return run_command(parser().parse_args(arguments))
 
 
 def run_command(options: argparse.Namespace) -> int:
     """Run the command that was read; return its exit status.
 
     0: success. 1: the run failed, or data or results cannot be read, written or drawn.
-    2: the command line is wrong. 130: interrupted.
+    2: the command line is wrong. 130: interrupted. 141: nobody reads the output any more.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
-    errors = Console(stderr=True)
+    _end_on_signals()
+    errors = Terminal(stderr=True)
     problem: Exception
     try:
         announce(options.imports)
         load_extensions()
-        return command_named(options.command)(options, Console(), errors)
+        return command_named(options.command)(options, Terminal(), errors)
     except (ConfigError, ExtensionError, SplitError, TrackerError) as error:
         status, problem = 2, error
     except (FlowerError, DatasetError, DiskError, LanguageModelError, ResultsError) as error:
         status, problem = 1, error
+    except OutputClosedError as error:
+        if options.command in STARTING:
+            errors.print(f"fsl-sage: {error}; all processes that it started have been ended")
+        return OUTPUT_CLOSED
     except KeyboardInterrupt:
-        errors.print("fsl-sage: interrupted; all processes that it started have been ended")
+        with suppress(OSError, OutputClosedError):  # the terminal may be closed
+            errors.print("fsl-sage: interrupted; all processes that it started have been ended")
         return 130
     errors.print(f"fsl-sage: {problem}", markup=False, highlight=False, soft_wrap=True)
     return status
 
 
+def _end_on_signals() -> None:
+    for number in ENDING_SIGNALS:
+        # A signal that was ignored when the command began stays ignored: nohup does that.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A closed terminal sends SIGHUP twice, from the kernel and from the shell. A second signal
+    # would break off the ending of the processes.
+    for each in ENDING_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -1,7 +1,8 @@
 """The virtual clients of a simulation, and what they may use of the machine."""
 
-import os
 from dataclasses import dataclass
+
+from ..cpus import usable_cpus
 
 # Flower's simulation looks at every message under way for every node, ten times a second, and
 # takes one message of each node at a time: more nodes make it slower, and too few let actors wait.
@@ -52,7 +53,7 @@ class Federation:
         One actor starts for each client's share of them; more actors than clients would be
         started for nothing.
         """
-        there = self.cpus or len(os.sched_getaffinity(0))
+        there = self.cpus or usable_cpus()
         return min(there, self.clients * self.cpus_per_client)
 
     def options(self) -> dict[str, float]:

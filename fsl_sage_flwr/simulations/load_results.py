@@ -180,7 +180,7 @@ def read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        value = json.loads(file.read_text())
+        value = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # not JSON, or not text
         raise ResultsError(f"{file}: not valid JSON ({error}); remove the run or the file") from (
             error
@@ -197,7 +197,7 @@ def _history(file: Path, *, finished: bool) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame(columns=list(HISTORY_COLUMNS))
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
     except ValueError as error:
         raise ResultsError(f"{file}: not text: {error}") from error
     whole, _, rest = text.rpartition("\n")

@@ -11,10 +11,12 @@ from ..app.config import ConfigError, RunConfig
 from ..app.going_on import checkpoint_for
 from ..app.privacy_account import PrivacyAccountError, require_accountant
 from ..app.run_path import run_path
+from ..cpus import usable_cpus
 from ..data import DatasetError, is_here
 from ..language import LanguageModelError
 from ..splitting import SplitError, require_opacus
 from .federation import Federation
+from .process_environment import temporary_directory
 from .ray_cluster import nodes_of, refuse_if_no_client_fits
 
 
@@ -50,6 +52,7 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
 
 
 def _check_machine(config: RunConfig, federation: Federation) -> None:
+    temporary_directory()  # raises if Ray's sockets fit nowhere
     if federation.ray_address is None:
         _check_cpus_and_gpus(federation)
     else:
@@ -85,7 +88,7 @@ def _check_device(config: RunConfig, federation: Federation) -> None:
 
 
 def _check_cpus_and_gpus(federation: Federation) -> None:
-    there = len(os.sched_getaffinity(0))
+    there = usable_cpus()
     for option, wanted, limit, what in (
         ("--cpus", federation.cpus or 0, there, "CPUs"),
         ("--cpus-per-client", federation.cpus_per_client, federation.cpus or there, "CPUs"),

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, Self
@@ -50,7 +51,8 @@ def follow(
         The run's directory; it need not exist yet.
     status : callable
         Asks Flower for the run's status. It begins with ``finished`` if the run has ended; if
-        it wrote no summary, it failed, and Flower's words are all that is known.
+        it wrote no summary, it failed, and Flower's words are all that is known. Any other answer
+        ends nothing.
     watcher : Watcher
         Is told of stages and rounds.
     stop : Event, optional
@@ -68,13 +70,16 @@ def follow(
     stages = list(STAGES)
     history, rows = RunDirectory.history_of(path), Rows()
     read: tuple[int, int] | None = None
+    summary: dict[str, Any] = {}
     while True:
         while stages and _written_since(began, stages[0][1](path)):
             watcher.stage(stages.pop(0)[0])
-        summary = _read_summary(path)
-        written = _version_of(history)
-        if written != read:
-            rows, read = _read_rows(history), written
+        # A file that cannot be read now (a network's disk) may be readable the next time.
+        with suppress(OSError, ValueError):
+            summary = _read_summary(path)
+            written = _version_of(history)
+            if written != read:
+                rows, read = _read_rows(history), written
         while shown < len(rows):
             shown += 1
             watcher(rows[:shown])
@@ -88,9 +93,10 @@ def follow(
             answer = status()
             if answer.startswith("finished"):
                 time.sleep(1.0)
-                late = _read_summary(path)
-                if late.get("status", "running") == "running":
-                    return {**late, "completed": False, "status": f"Flower says {answer}"}
+                with suppress(OSError, ValueError):
+                    summary = _read_summary(path)
+                if summary.get("status", "running") == "running":
+                    return {**summary, "completed": False, "status": f"Flower says {answer}"}
         time.sleep(LOOK_EVERY)
 
 
@@ -181,12 +187,15 @@ def table(summary: dict[str, Any], seconds_in_all: float) -> Table:
 
 
 def _written_since(began: float, file: Path) -> bool:
-    return file.is_file() and file.stat().st_mtime >= began - 1
+    try:
+        return file.stat().st_mtime >= began - 1
+    except OSError:
+        return False
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
     file = RunDirectory.summary_of(path)
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _version_of(file: Path) -> tuple[int, int] | None:
@@ -200,7 +209,7 @@ def _version_of(file: Path) -> tuple[int, int] | None:
 def _read_rows(file: Path) -> Rows:
     if not file.is_file():
         return []
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     if not text.endswith("\n"):  # a row is being written
         return []
     import pandas as pd

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ..app.config import ConfigError
 from .federation import Federation
+from .process_environment import speaking_utf8
 
 # Ray itself reads it, in the process that Flower's simulation runs in.
 VARIABLE = "RAY_ADDRESS"
@@ -56,8 +57,9 @@ def nodes_of(address: str) -> list[Node]:
     command = [sys.executable, "-m", "fsl_sage_flwr.simulations.ray_nodes", address]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            timeout=ANSWERS_WITHIN, env={**os.environ, VARIABLE: address},
+            command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+            errors="replace", check=False,
+            timeout=ANSWERS_WITHIN, env=speaking_utf8({**os.environ, VARIABLE: address}),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ConfigError(

@@ -16,7 +16,7 @@ import ray
 def main() -> None:
     """Print what each living node has, as JSON, and nothing else."""
     # Ray reports a node that died lately on standard output, whatever its logging is set to.
-    answer = os.fdopen(os.dup(1), "w")
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     ray.init(address=sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)
     nodes: Callable[[], list[dict[str, Any]]] = ray.nodes  # Ray declares no types of it

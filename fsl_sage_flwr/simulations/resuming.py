@@ -88,6 +88,6 @@ def find_run(named: str, results: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ConfigError(f"resume: {file} cannot be read ({type(error).__name__})") from error

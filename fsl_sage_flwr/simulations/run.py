@@ -1,6 +1,5 @@
 """One simulation, from settings to a finished run directory."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,11 +15,16 @@ from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
 from ..app.trackers import require
 from ..client_apps.client_folder import CACHE_VARIABLE, is_named, remove_run
-from ..whole_files import DiskError
+from ..cpus import usable_cpus
+from ..whole_files import DiskError, writing
 from .app_directory import write_app
 from .federation import Federation
+from .process_environment import RAY_DIRECTORY, temporary_directory
 from .progress import Watcher, follow
+from .run_config_file import as_toml
 from .superlink import SuperLink
+
+LOG = "run.log"
 
 
 def simulate(
@@ -44,7 +48,7 @@ def simulate(
     -------
     tuple
         The run's summary, which has the path of the log under ``log`` if the run did not
-        complete, and the run's directory.
+        complete, and the run's directory. The log is ``run.log`` there.
 
     Raises
     ------
@@ -90,10 +94,11 @@ def _simulate(
 ) -> dict[str, Any]:
     path = claim.path
     run = RunDirectory(path)
+    parent = temporary_directory()
     run.begin_simulation(federation.record(), resumed=bool(config.resume))
     run.write_provenance(_provenance(federation), resumed=bool(config.resume))
     with (
-        tempfile.TemporaryDirectory(prefix="fsl-sage-") as name,
+        tempfile.TemporaryDirectory(prefix="fsl-sage-", dir=parent) as name,
         clients_folder(path, federation) as folder,
         run.reporting_failure(),
         ExitStack() as when_all_have_ended,
@@ -101,16 +106,18 @@ def _simulate(
         directory = Path(name)
         app = write_app(directory)
         run_config = directory / "run-config.toml"
-        values = config.to_run_config().items()
-        run_config.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values))
+        run_config.write_text(as_toml(config.to_run_config()), encoding="utf-8")
+        log = _log_of(path, resumed=bool(config.resume))
         watcher.stage("SuperLink")
         with SuperLink(
             directory,
             app,
+            log,
             federation.cpus_per_client,
+            federation.cpus or usable_cpus(),
             federation.visible_gpus,
             federation.ray_address,
-            {**claim.environment, **folder},
+            {**claim.environment, **folder, RAY_DIRECTORY: parent},
         ) as superlink:
             watcher.stage("Ray and ServerApp")
             run_id = superlink.run(app, run_config, federation.options_for_flower())
@@ -119,21 +126,23 @@ def _simulate(
                 path, lambda: superlink.status(run_id), watcher, stop, lambda: superlink.is_alive
             )
         if not summary["completed"]:
-            summary = {**summary, "log": str(_kept_log(superlink.log, path))}
+            summary = {**summary, "log": str(log)}
             with suppress(DiskError):  # it is what the caller gets, in any case
                 run.write_summary(summary)
     return summary
 
 
-def _kept_log(log: Path, run: Path) -> Path:
-    """Copy a log to a run's directory, or to a temporary one if the run's cannot be written."""
-    kept = run / "superlink.log"
-    try:
-        shutil.copyfile(log, kept)
-    except OSError:
-        kept = Path(tempfile.mkdtemp(prefix="fsl-sage-log-")) / log.name
-        shutil.copyfile(log, kept)
-    return kept
+def _log_of(run: Path, *, resumed: bool) -> Path:
+    """Return the file of a run's log: a resumed run appends to it.
+
+    It is written there from the start, since a command that is killed cannot copy it any more.
+    """
+    log = run / LOG
+    with writing(log):
+        if not resumed:
+            log.unlink(missing_ok=True)
+        log.touch()
+    return log
 
 
 def _provenance(federation: Federation) -> dict[str, str | int]:

@@ -18,7 +18,7 @@ State = Literal["running", "completed", "failed", "interrupted"]
 # Seconds by which a process may seem to have begun after it wrote down that it had: the file has
 # whole seconds, and the system's clock may have been set.
 CLOCKS_DIFFER_BY = 5.0
-_BY_THE_USER = (STOPPED, "KeyboardInterrupt", "SystemExit")
+_BY_THE_USER = (STOPPED, "KeyboardInterrupt", "OutputClosedError", "SystemExit")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -84,6 +84,6 @@ def _may_be_alive(holder: dict[str, Any]) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):  # not there, or being written
         return {}

@@ -1,6 +1,7 @@
 """A SuperLink that only one command uses, and that ends with this command."""
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -15,11 +16,19 @@ from typing import Any, Self
 
 import psutil
 
+from ..cpus import LIMIT
+from .process_environment import speaking_utf8, unproxied
 from .ray_cluster import LOCAL, VARIABLE
+
+log = logging.getLogger("flwr.fsl_sage")
 
 CONNECTION = "fsl-sage"
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
+# Seconds until a command of Flower's that does not end is ended.
+RUN_TIMEOUT, STATUS_TIMEOUT = 600.0, 120.0
+# What a status begins with that is no answer of Flower's.
+UNKNOWN = "unknown"
 
 
 class FlowerError(RuntimeError):
@@ -34,11 +43,15 @@ class SuperLink:
     Parameters
     ----------
     directory : Path
-        Directory for the SuperLink's home, log and state.
+        Directory for the SuperLink's home and state; its path is short and ASCII.
     working_directory : Path
         Directory in which the SuperLink runs: the app's directory.
+    log : Path
+        File to which the output of all processes is appended.
     threads : int
         Number of threads of each process, for server and clients alike.
+    cpus : int
+        Number of CPUs that the server may use while the clients wait.
     visible_gpus : str, optional
         The GPUs that the processes see, as in ``CUDA_VISIBLE_DEVICES``.
     ray_address : str, optional
@@ -52,32 +65,36 @@ class SuperLink:
         self,
         directory: Path,
         working_directory: Path,
+        log: Path,
         threads: int,
+        cpus: int,
         visible_gpus: str | None = None,
         ray_address: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._threads, self._visible_gpus = threads, visible_gpus
+        self._threads, self._cpus, self._visible_gpus = threads, cpus, visible_gpus
         self._ray_address = ray_address or LOCAL
         self._extra = dict(environment or {})
         self._home = directory / "flower-home"
         self._cwd = working_directory
         self._process: subprocess.Popen[bytes] | None = None
-        self.log = directory / "superlink.log"
+        self.log = log
 
     def __enter__(self) -> Self:
         port = _free_port()
         self._home.mkdir(parents=True)
         (self._home / "config.toml").write_text(
             f'[superlink]\ndefault = "{CONNECTION}"\n\n'
-            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n',
+            encoding="utf-8",
         )
         command = [
             _program("flower-superlink"), "--insecure", "--simulation",
             "--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port),
             "--disable-runtime-dependency-installation",
         ]  # fmt: skip
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
+            begin = log.tell()
             self._process = subprocess.Popen(
                 command, cwd=self._cwd, env=self._environment(), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
@@ -85,9 +102,9 @@ class SuperLink:
         deadline = time.monotonic() + START_TIMEOUT
         while not _listens(self._process.pid, port):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                log_end = self.log.read_text(errors="replace")[-2000:]
+                said = self.log.read_bytes()[begin:].decode("utf-8", "replace")[-2000:]
                 self._stop()
-                raise FlowerError(f"flower-superlink did not start:\n{log_end}")
+                raise FlowerError(f"flower-superlink did not start:\n{said}")
             time.sleep(0.1)
         return self
 
@@ -109,7 +126,7 @@ class SuperLink:
         """
         options = " ".join(f"{key}={value}" for key, value in federation.items())
         words = ["run", str(app), CONNECTION, "--run-config", str(run_config)]
-        answer = self._flwr(*words, "--federation-config", options)
+        answer = self._flwr(*words, "--federation-config", options, timeout=RUN_TIMEOUT)
         if not answer.get("success") or "run-id" not in answer:
             raise FlowerError(f"flwr run: {answer.get('error-message', answer)}")
         return int(answer["run-id"])
@@ -122,22 +139,31 @@ class SuperLink:
     def status(self, run_id: int) -> str:
         """Return the run's status in Flower's words: ``finished:failed (No heartbeat …)``.
 
-        Those of a SuperLink that is gone are ours.
+        A SuperLink that is gone has a status of this package; ``unknown``: Flower gave no answer,
+        which says nothing about the run.
         """
         if not self.is_alive:
-            code = "unknown" if self._process is None else self._process.returncode
+            code = UNKNOWN if self._process is None else self._process.returncode
             return f"finished:failed (flower-superlink is gone, with exit status {code})"
-        answer = self._flwr("list", "--run-id", str(run_id))
+        try:
+            answer = self._flwr("list", "--run-id", str(run_id), timeout=STATUS_TIMEOUT)
+        except (FlowerError, OSError) as error:
+            log.warning("the run's status is not known, and will be asked for again: %s", error)
+            return UNKNOWN
         runs = answer.get("runs") or [{}]
-        status, details = runs[0].get("status", "unknown"), runs[0].get("status-details")
+        status, details = runs[0].get("status", UNKNOWN), runs[0].get("status-details")
         return f"{status} ({details})" if details not in (None, "", "N/A") else str(status)
 
-    def _flwr(self, *words: str) -> dict[str, Any]:
-        done = subprocess.run(
-            [_program("flwr"), *words, "--format", "json"],
-            cwd=self._cwd, env=self._environment(), stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+    def _flwr(self, *words: str, timeout: float) -> dict[str, Any]:
+        try:
+            done = subprocess.run(
+                [_program("flwr"), *words, "--format", "json"],
+                cwd=self._cwd, env=self._environment(), stdin=subprocess.DEVNULL,
+                capture_output=True, encoding="utf-8", errors="replace", check=False,
+                timeout=timeout,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise FlowerError(f"flwr {words[0]} gave no answer within {timeout:g} s") from error
         try:
             answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
         except ValueError:
@@ -147,8 +173,7 @@ class SuperLink:
 
     def _environment(self) -> dict[str, str]:
         return {
-            **os.environ,
-            **self._extra,
+            **speaking_utf8(unproxied({**os.environ, **self._extra})),
             # Flower starts its own programs by name; they are in the directory of this Python.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "FLWR_HOME": str(self._home),
@@ -156,6 +181,7 @@ class SuperLink:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             # Also without a cluster: else Ray takes any that was started on this machine for it.
             VARIABLE: self._ray_address,
+            LIMIT: str(self._cpus),
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             **({} if self._visible_gpus is None else {"CUDA_VISIBLE_DEVICES": self._visible_gpus}),
             # Server and clients share the cores, so each process uses only this many threads, and

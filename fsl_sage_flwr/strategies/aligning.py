@@ -1,6 +1,5 @@
 """Align several heads, side by side."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..cpus import usable_cpus
 from ..seeding import derive_seed
 from ..splitting import (
     AlignmentQuality,
@@ -62,7 +62,7 @@ def align_heads(
         return job, _align_one(task, job, recipe, torch.Generator().manual_seed(seed))
 
     side_by_side = task.device.type == "cpu" and not random
-    workers = min(len(groups), os.cpu_count() or 1) if side_by_side else 1
+    workers = min(len(groups), usable_cpus()) if side_by_side else 1
     with (
         threads_as_before(),
         plain_attention(),

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..cpus import usable_cpus
 from ..messages import SmashedBatches, TrainReply
 from ..schedules import set_rate
 from ..splitting import (
@@ -36,7 +36,7 @@ Half = tuple[nn.Module, torch.optim.Optimizer]
 
 # Server halves of different clients in memory at a time. Two for each core: while one client
 # computes there, the gradients of another are on their way.
-MOST_AT_WORK = min(max(16, 2 * (os.cpu_count() or 1)), 64)
+MOST_AT_WORK = min(max(16, 2 * usable_cpus()), 64)
 
 
 class ServerHalf(Part, ABC):

@@ -1,10 +1,11 @@
 """How many threads the server computes with."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from ..cpus import usable_cpus
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def threads_as_before() -> Iterator[None]:
 
 @contextmanager
 def all_threads() -> Iterator[None]:
-    """Compute with every core inside: the clients are at rest."""
+    """Compute with every CPU of this process inside: the clients are at rest."""
     with threads_as_before():
-        torch.set_num_threads(os.cpu_count() or torch.get_num_threads())
+        torch.set_num_threads(usable_cpus())
         yield

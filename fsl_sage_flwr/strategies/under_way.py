@@ -1,8 +1,9 @@
 """How many messages of a simulation are under way at once."""
 
-import os
 import time
 from collections.abc import Callable
+
+from ..cpus import usable_cpus
 
 MOST = 64
 # Messages times nodes that Flower's simulation looks at before it waits a tenth of a second: some
@@ -24,7 +25,7 @@ class UnderWay:
     clock : callable
         Returns seconds.
     cores : int, optional
-        Of the machine; there are not many more actors.
+        That this process may use; there are not many more actors.
 
     Attributes
     ----------
@@ -36,7 +37,7 @@ class UnderWay:
         self, clock: Callable[[], float] = time.monotonic, cores: int | None = None
     ) -> None:
         self._clock = clock
-        self._cores = cores or os.cpu_count() or 1
+        self._cores = cores or usable_cpus()
         self._least = self.limit = self._most = MOST
         self._answers, self._since = 0, clock()
 

@@ -11,7 +11,7 @@ from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.run import simulate
 
 from .commands import history_of
-from .faults import environment, faulty_app, simulated_with
+from .faults import clients_of, environment, faulty_app, simulated_with
 
 pytestmark = pytest.mark.integration
 
@@ -43,3 +43,19 @@ def test_the_run_ends_with_the_state_before_that_round_and_goes_on_from_there(
     # Nodes are asked again who they are.
     same = [column for column in ours if "bytes" not in column]
     assert ours[same].equals(theirs[same])
+
+
+def test_a_client_that_raises_is_told_of_by_its_own_words_and_the_log_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment({1: {1: "raise"}}, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("fsl_sage_flwr.simulations.run.write_app", faulty_app)
+    config = RunConfig(num_server_rounds=1, batch_size=180, results_dir=str(tmp_path))
+    summary, run = simulate(config, Federation())
+    assert summary["completed"], summary
+    told = clients_of(run).failure[1].tolist()
+    assert told == ["", "error 2: RuntimeError: an injected fault", "", ""]
+    log = (run / "run.log").read_text(encoding="utf-8")
+    assert f"client 1 is left out: {told[1]}" in log
+    assert "Traceback" in log  # all of it is here

@@ -1,6 +1,5 @@
 """A simulation's SuperLink that dies in mid-run, as one does that somebody kills."""
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_the_run_ends_at_once_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Flower's home is there then, by which its processes are told from those of other tests.
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("FSL_SAGE_TEST_MARK", str(tmp_path))
 
     class Killer(Watcher):
         def __call__(self, rows: Rows) -> None:

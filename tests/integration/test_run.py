@@ -126,7 +126,7 @@ def test_failed_run_says_why_in_a_line_and_exits_with_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "SplitError: the raw input 'images' would cross the cut" in done.stderr
     assert "Traceback" not in done.stderr
-    assert (run_directory(tmp_path / "results") / "superlink.log").is_file()
+    assert (run_directory(tmp_path / "results") / "run.log").is_file()
 
 
 def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
     mark = f"fsl-sage-test-{tmp_path}-{number}"
     process = subprocess.Popen(

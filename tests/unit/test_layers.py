@@ -19,6 +19,7 @@ ROOMS_WITH_ROOMS = ("app",)
 # package, or in one of `ROOMS_WITH_ROOMS`.
 # From bottom to top: an entry names only entries above it in this table.
 BELOW = {
+    "cpus": set(),
     "seeding": set(),
     "classes": set(),
     "running_code": set(),
@@ -41,9 +42,9 @@ BELOW = {
     },
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
-        *("client_apps", "codecs", "messages", "objective", "options", "registry", "schedules"),
-        *("classes", "running_code", "seeding", "splitting", "task", "tensor_files"),
-        *("whole_files",),
+        *("classes", "client_apps", "codecs", "cpus", "messages", "objective", "options"),
+        *("registry", "running_code", "schedules", "seeding", "splitting", "task"),
+        *("tensor_files", "whole_files"),
     },
     "algorithms": {"registry", "strategies"},
     # What can be learnt: kinds of tasks.
@@ -65,7 +66,7 @@ BELOW = {
     "app.__init__": set(),
     "app.trackers": set(),
     "app.sealed": {"whole_files"},
-    "app.provenance": set(),
+    "app.provenance": {"cpus"},
     "app.results": {"app.provenance", "app.sealed", "messages", "tensor_files", "whole_files"},
     "app.checkpoint": {"app.results", "app.sealed", "tensor_files"},
     "app.client_rows": set(),
@@ -102,7 +103,8 @@ BELOW = {
     },
     "app.forecast": {"codecs", "messages", "splitting"},
     "app.assembly": {
-        *("app.config", "app.forecast", "app.privacy_account", "classes", "data", "registry"),
+        *("app.config", "app.forecast", "app.privacy_account", "classes", "cpus", "data"),
+        *("registry",),
         *("seeding", "splitting", "strategies", "task", "task_registry"),
     },
     "app.going_on": {"app.checkpoint", "app.config"},
@@ -130,7 +132,7 @@ BELOW = {
             "client_apps",
             "codecs",
         ),
-        *("command_line", "data", "extensions", "image_classification", "key_names"),
+        *("command_line", "cpus", "data", "extensions", "image_classification", "key_names"),
         *("language", "messages", "models", "objective"),
         *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
         *("tasks", "whole_files"),
@@ -141,6 +143,7 @@ BELOW = {
 }
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
+    "cpus",
     "extensions",
     "key_names",
     "command_line",
@@ -163,6 +166,7 @@ OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"
 WITH_THE_COMMAND = {"simulations"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
+    "cpus": set(),
     "__init__": set(),
     "key_names": set(),
     "command_line": {"argcomplete"},
@@ -185,7 +189,7 @@ ONLY = {
     "command": set(),
     "__main__": set(),
     "app.run_lock": {"filelock"},
-    "app.trackers": {"torch", "wandb", "mlflow", "aim"},
+    "app.trackers": {"torch", "wandb", "mlflow", "sqlalchemy", "aim"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},
     "client_apps": {"flwr", "torch", "numpy"},

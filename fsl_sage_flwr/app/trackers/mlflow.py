@@ -9,6 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
+from sqlalchemy import URL, make_url
 
 from .tracker import EXPERIMENT, TrackerError
 
@@ -37,15 +38,15 @@ class MlflowBackend:
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         # MLflow itself warns of its directories of files, and keeps them for old runs alone.
-        own = f"sqlite:///{directory.absolute() / DATABASE}"
-        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", own))
+        own = _uri_of(directory.absolute() / DATABASE)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
         try:
+            self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", own))
             run = self._client.create_run(self._experiment(name), run_name=directory.name)
             self._run = run.info.run_id
             params = [Param(key, str(value)) for key, value in config.items()]
             self._client.log_batch(self._run, params=params)
-        except MlflowException as error:
+        except (MlflowException, OSError) as error:
             reason = " ".join(str(error).split())
             raise TrackerError(
                 f"tracker = 'mlflow' cannot start: {reason}; check MLFLOW_TRACKING_URI, or unset "
@@ -71,3 +72,12 @@ class MlflowBackend:
     def close(self, *, completed: bool) -> None:
         """Mark the run as finished or failed."""
         self._client.set_terminated(self._run, "FINISHED" if completed else "FAILED")
+
+
+def _uri_of(database: Path) -> str:
+    """Return the address of a database file, whatever characters its path has."""
+    plain = f"sqlite:///{database}"
+    # MLflow also makes the directory that the address names unread: it is quoted only if need be.
+    if make_url(plain) == URL.create("sqlite", database=str(database)):
+        return plain
+    return URL.create("sqlite", database=str(database)).render_as_string(hide_password=False)

@@ -54,11 +54,6 @@ def _refuse_what_is_of_one_machine(options: argparse.Namespace, address: str) ->
             )
 
 
-def usable_cpus(options: argparse.Namespace) -> int:
-    """Return the number of CPUs that may be used."""
-    return options.cpus or len(os.sched_getaffinity(0))
-
-
 def usable_gpus(options: argparse.Namespace) -> list[str]:
     """Return the GPUs that may be used, as in ``CUDA_VISIBLE_DEVICES``."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -16,7 +16,7 @@ def generate_command(options: argparse.Namespace, console: Console, errors: Cons
     file = RunDirectory.config_of(options.run)
     if not file.is_file():
         raise ConfigError(f"{options.run} is no directory of a run: it has no {file.name}")
-    config = RunConfig.unchecked(json.loads(file.read_text()))
+    config = RunConfig.unchecked(json.loads(file.read_text(encoding="utf-8")))
     model, tokenizer = load_adapted(config.model, options.run)
     prompt = f"{options.prompt}{SEPARATOR}"
     (text,) = complete(model, tokenizer, [prompt], max_new_tokens=options.max_new_tokens)

@@ -63,7 +63,9 @@ def _chosen(
                 f"{directories[0]!r} is not the directory of a completed run: it has no "
                 f"{file.name}; settings are given as key=value"
             )
-    config = RunConfig.from_run_config({**json.loads(settings.read_text()), **read_words(words)})
+    config = RunConfig.from_run_config(
+        {**json.loads(settings.read_text(encoding="utf-8")), **read_words(words)}
+    )
     trained = Trained(*(torch.load(half, map_location="cpu", weights_only=True) for half in halves))
     return config, trained, f"halves of {run.resolve().name}"
 

@@ -2,10 +2,12 @@
 
 from rich.console import Console
 
+from ..terminal import Terminal
+
 
 def wide(console: Console) -> Console:
     """Return a console for a table: a pipe has no width, so no column is cut off there."""
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Terminal(width=200)
 
 
 def say(console: Console, text: str, end: str = "\n") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ...command_line.arguments.federation import AUTO
+from ...cpus import usable_cpus
 from ..federation import Federation
 from ..gpu_share import GpuShare, automatic_share
 from ..sweeps.combinations import Combination, combinations, identity
@@ -17,7 +18,7 @@ from ..sweeps.progress import SweepProgress
 from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
 from ..sweeps.sweep import sweep
-from .federation_options import federation_of, usable_cpus, usable_gpus
+from .federation_options import federation_of, usable_gpus
 from .printing import say
 
 # Keys that do not affect how much memory a client needs.
@@ -35,7 +36,7 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
     jobs = min(options.jobs, max(1, len(left)))
     automatic = options.gpus_per_client == AUTO
     gpus = usable_gpus(options) if automatic or federation.gpus_per_client else []
-    shares = share_out(federation, jobs, usable_cpus(options), gpus)
+    shares = share_out(federation, jobs, options.cpus or usable_cpus(), gpus)
     say(
         console,
         f"{len(runs)} runs, {len(runs) - len(left)} of them completed before"

@@ -1,5 +1,6 @@
 """Who gets a run's directory when several want it: real processes, started together."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -192,3 +193,25 @@ def test_a_directory_that_cannot_be_made_is_refused_in_a_line(tmp_path: Path) ->
     config = RunConfig(results_dir=str(tmp_path / "file"))
     with pytest.raises(ConfigError, match=r"results-dir = .*cannot be made \(Not a directory\)"):
         claim_for_command(config).__enter__()
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS without its lock daemon, and Lustre mounted without flock."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_a_file_system_without_locks_keeps_runs_apart_too(tmp_path: Path) -> None:
+    config = RunConfig(results_dir=str(tmp_path), run_name="mine")
+    with claim_for_command(config) as held:
+        with pytest.raises(ConfigError, match="another run is at work") as caught:
+            claim_for_command(config).__enter__()
+        assert str(held.path / FOLDER / "command.held") in str(caught.value)
+    with claim_for_training(config):
+        pass
+    assert not list(tmp_path.rglob("*.held"))

@@ -1,4 +1,5 @@
 import math
+import os
 import re
 import tomllib
 from dataclasses import FrozenInstanceError
@@ -122,8 +123,8 @@ CHECKS = {
     "label-epsilon": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 0.1]),
     "comm-threshold-mb": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),
     "min-train-nodes": ([0], AT_LEAST.format(1), [1]),
-    "round-timeout": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
-    "absence-timeout": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 0.5]),
+    "round-timeout": ([0.0, -1.0, math.nan, math.inf], "at most 1e+09", [0.5, 1e9]),
+    "absence-timeout": ([-1.0, math.nan, math.inf], "at most 1e+09", [0.0, 0.5]),
     "max-reply-mb": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
     "checkpoint-interval": ([-1], AT_LEAST.format(0), [0]),
     "virtual-clients": ([-1], AT_LEAST.format(0), [0, 1]),
@@ -340,3 +341,18 @@ def test_noise_is_fine_with_its_norm():
 def test_a_config_does_not_change():
     with pytest.raises(FrozenInstanceError):
         RunConfig().seed = 1
+
+
+@pytest.mark.parametrize("key", ["seed", "num-server-rounds", "alpha"])
+def test_a_number_that_flower_cannot_send_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key} = {2**64}: it must be at most 2\*\*63 - 1$"):
+        RunConfig.from_run_config({key: 2**64})
+    RunConfig.from_run_config({key: 2**63 - 1})
+
+
+@pytest.mark.parametrize("key", ["results-dir", "dataset", "resume"])
+def test_a_path_that_is_not_utf_8_is_refused(key: str) -> None:
+    path = os.fsdecode(b"/data/caf\xe9")
+    with pytest.raises(ConfigError, match="bytes that are not UTF-8") as caught:
+        RunConfig.from_run_config({key: path})
+    assert str(caught.value).isprintable()

@@ -13,6 +13,7 @@ from fsl_sage_flwr.app.checkpoint import FORMAT
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import run_path
+from fsl_sage_flwr.cpus import usable_cpus
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.commands import run as command
 from fsl_sage_flwr.simulations.federation import Federation
@@ -21,7 +22,7 @@ from fsl_sage_flwr.simulations.resuming import find_run
 from fsl_sage_flwr.simulations.sweeps import combinations, sweep
 from fsl_sage_flwr.simulations.sweeps.finished import going_on
 
-CPUS = len(os.sched_getaffinity(0))
+CPUS = usable_cpus()
 
 
 def config(tmp_path: Path, **changes: Any) -> RunConfig:

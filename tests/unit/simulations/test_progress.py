@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_lock import claimed_by_training
+from fsl_sage_flwr.simulations import progress
 from fsl_sage_flwr.simulations.progress import RoundLines, Rows, Watcher, follow, table
 
 
@@ -94,3 +95,40 @@ def test_both_kinds_of_seconds_are_named() -> None:
     said = console.file.getvalue()
     assert re.search(r"seconds of the rounds +4\.0", said)
     assert re.search(r"seconds in all +9\.5", said)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ASK_FLOWER_AFTER", "ASK_FLOWER_AT_MOST_AFTER", "LOOK_EVERY"):
+        monkeypatch.setattr(progress, name, 0.0)
+    monkeypatch.setattr(progress.time, "sleep", lambda seconds: None)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_only_a_status_that_says_so_ends_a_run(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_summary({"status": "running"})
+    answers = iter(["unknown", "unknown", "running", "", "finished:failed (No heartbeat)"])
+    summary = follow(tmp_path, lambda: next(answers), Watcher())
+    assert summary["status"] == "Flower says finished:failed (No heartbeat)"
+    assert not list(answers)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("error", [OSError(116, "Stale file handle"), ValueError("half a file")])
+def test_files_that_cannot_be_read_for_a_while_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    run = RunDirectory(tmp_path)
+    run.write_summary({"status": "running"})
+    reading, asked = progress._read_summary, []
+
+    def unreadable(path: Path) -> dict[str, Any]:
+        asked.append(path)
+        if len(asked) < 4:
+            raise error
+        run.write_summary({"status": "completed", "completed": True})
+        return reading(path)
+
+    monkeypatch.setattr(progress, "_read_summary", unreadable)
+    assert follow(tmp_path, lambda: "running", Watcher())["completed"]

@@ -135,6 +135,14 @@ def test_mlflow_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("own_repository")
 @pytest.mark.integration
+@pytest.mark.parametrize("name", ["a%2Fb", "50%", "q?x#y", "é"])
+def test_mlflow_writes_into_a_directory_of_any_name(tmp_path: Path, name: str) -> None:
+    track("mlflow", tmp_path / name)
+    assert (tmp_path / name / "mlflow.db").is_file()
+
+
+@pytest.mark.usefixtures("own_repository")
+@pytest.mark.integration
 def test_mlflow_has_runs_of_one_place_in_one_experiment_and_which_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
