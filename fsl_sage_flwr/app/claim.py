@@ -10,7 +10,7 @@ from pathlib import Path
 from .config import ConfigError, RunConfig
 from .provenance import CLAIM
 from .run_lock import FOLDER, DirectoryInUseError, held_for_command, held_for_training
-from .run_path import refuse_completed, run_path
+from .run_path import refuse_taken, run_path
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,12 @@ def claim_for_command(config: RunConfig) -> Iterator[Claim]:
     Raises
     ------
     ConfigError
-        Another run is active or completed in the directory, or the directory cannot be made.
+        Another run is active in the directory, or completed, or unfinished and not resumed; or
+        the directory cannot be made.
     """
     path, token = _directory(config), uuid.uuid4().hex
     with _naming_the_run(path), held_for_command(path, token):
-        refuse_completed(replace(config, run_name=path.name))
+        refuse_taken(replace(config, run_name=path.name))
         yield Claim(path, {CLAIM: token})
 
 
@@ -58,7 +59,7 @@ def claim_for_training(config: RunConfig) -> Iterator[Path]:
     """
     path = _directory(config)
     with _naming_the_run(path), held_for_training(path):
-        refuse_completed(replace(config, run_name=path.name))
+        refuse_taken(replace(config, run_name=path.name))
         yield path
 
 
@@ -75,7 +76,7 @@ def _naming_the_run(path: Path) -> Iterator[None]:
 def _directory(config: RunConfig) -> Path:
     """Make the run's directory; without a run name, make a new one."""
     if config.run_name:
-        refuse_completed(config)  # before locks are put into the directory
+        refuse_taken(config)  # before locks are put into the directory
     path = run_path(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -159,7 +159,8 @@ class Recorder:
         timeout : float
             Flower's argument: seconds for the answers of a round.
         resume : Path or str, optional
-            A checkpoint to go on from.
+            A checkpoint to resume from, or the directory of a run, whose last checkpoint is taken;
+            None or an empty text begins anew.
         replace_unfinished : bool
             Begin anew where another run was interrupted; what it left is lost.
 
@@ -171,7 +172,7 @@ class Recorder:
         Raises
         ------
         FileExistsError
-            The directory has a run that is completed, or unfinished, and none is resumed.
+            The directory has a run that is completed, or unfinished, and is not resumed.
         CheckpointError
             The checkpoint is missing or unreadable, has other settings, or enough rounds.
         DirectoryInUseError
@@ -192,12 +193,20 @@ class Recorder:
         replace_unfinished: bool,
     ) -> Result:
         self._settings |= {"num-server-rounds": num_rounds}
-        if resume is not None:
-            file = Path(resume).expanduser()
+        if resume:
+            named = Path(resume).expanduser()
+            file = RunDirectory.checkpoint_of(named) if named.is_dir() else named
+            if self._directory.path.resolve() not in file.resolve().parents:
+                self._refuse_taken(replace_unfinished=replace_unfinished)
             saved = read_checkpoint(file)
             refuse_other_settings(saved, self._settings, {"num-server-rounds"})
             refuse_finished(saved, file, num_rounds)
             return self.train_held(grid, num_rounds, saved, timeout=timeout)
+        self._refuse_taken(replace_unfinished=replace_unfinished)
+        return self.train_held(grid, num_rounds, None, timeout=timeout)
+
+    def _refuse_taken(self, *, replace_unfinished: bool) -> None:
+        """Refuse to overwrite a run that is completed, or that has a checkpoint."""
         path, latest = self._directory.path, self._directory.latest
         completed = self._directory.is_completed_at(path)
         if completed or (latest.is_file() and not replace_unfinished):
@@ -206,7 +215,6 @@ class Recorder:
                 f"{path} has {kind} run already; name another directory, or give "
                 f"resume={str(latest)!r}{how}"
             )
-        return self.train_held(grid, num_rounds, None, timeout=timeout)
 
     def train_held(
         self, grid: Grid, num_rounds: int, saved: Mapping[str, Any] | None, *, timeout: float

@@ -39,17 +39,25 @@ def results_dir_of(run: Path) -> Path:
     return above[min(3, len(above) - 1)]
 
 
-def refuse_completed(config: RunConfig) -> None:
-    """Refuse to overwrite a completed run, unless a run is resumed in its directory.
+def refuse_taken(config: RunConfig) -> None:
+    """Refuse to overwrite a run that is completed or can be resumed, unless it is resumed.
 
     Raises
     ------
     ConfigError
-        The run's directory holds a completed run.
+        The run's directory holds such a run, and ``resume`` names no file in it.
     """
     path = run_path(config)
-    if not config.resume and RunDirectory.is_completed_at(path):
+    if config.resume and path.resolve() in Path(config.resume).expanduser().resolve().parents:
+        return
+    if RunDirectory.is_completed_at(path):
         raise ConfigError(
             f"run-name = {config.run_name!r}: {path} holds a completed run already; choose "
             "another name, or remove it"
+        )
+    checkpoint = RunDirectory.checkpoint_of(path)
+    if checkpoint.is_file():
+        raise ConfigError(
+            f"run-name = {config.run_name!r}: {path} holds an unfinished run; give "
+            f"resume={str(checkpoint)!r} to continue it, choose another name, or remove it"
         )

@@ -36,6 +36,7 @@ from .client_clipping import refuse_clipping
 from .client_round import ClientRound
 from .diverged import DivergedError
 from .downlink import Downlink
+from .early_stop import ShouldStop, with_should_stop
 from .evaluation import evaluate_halves, evaluate_server_half, to_record
 from .federated_evaluation import FederatedEvaluation
 from .given_up import GivenUpRounds, TrainingFailedError
@@ -298,17 +299,19 @@ class SplitStrategy(FedAvg):
         train_config: ConfigRecord | None = None,
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+        should_stop: ShouldStop | None = None,
     ) -> Result:
         """Run Flower's round loop; see ``flwr.serverapp.strategy.Strategy.start``.
 
-        ``timeout`` is ``round_timeout`` unless it is given and shorter.
+        ``timeout`` is ``round_timeout`` unless it is given and shorter. ``should_stop`` is refused
+        by a Flower before 1.43, which has no such argument.
 
         Raises
         ------
         TrainingFailedError
             Too many rounds in a row were given up, or all of them.
         """
-        result = super().start(
+        result = with_should_stop(super().start, should_stop)(
             grid=self.wrap_grid(grid),
             initial_arrays=initial_arrays,
             num_rounds=num_rounds,

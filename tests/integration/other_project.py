@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,8 +27,8 @@ def environment_with(wheel: Path, directory: Path) -> Path:
     return directory / "bin"
 
 
-def run_example(name: str, directory: Path, run_config: str, port: int) -> str:
-    """Run an example with the wheel alone; return what Flower said."""
+def run_example(name: str, directory: Path, port: int, run_configs: Iterable[str]) -> str:
+    """Run an example with the wheel alone, once for each configuration; return what Flower said."""
     wheels, app = directory / "wheels", directory / name
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
@@ -48,16 +49,20 @@ def run_example(name: str, directory: Path, run_config: str, port: int) -> str:
         capture_output=True, text=True,
     )  # fmt: skip
     assert found.stdout.startswith(str(directory))
+    said = ""
     try:
-        done = subprocess.run(
-            [
-                str(programs / "flwr"), "run", ".", "--stream",
-                "--federation-config", "num-supernodes=4 client-resources-num-cpus=1",
-                "--run-config", run_config,
-            ],
-            cwd=app, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True,
-        )  # fmt: skip
+        for run_config in run_configs:
+            done = subprocess.run(
+                [
+                    str(programs / "flwr"), "run", ".", "--stream",
+                    "--federation-config", "num-supernodes=4 client-resources-num-cpus=1",
+                    "--run-config", run_config,
+                ],
+                cwd=app, env=environment, capture_output=True, text=True, timeout=PATIENCE,
+                check=True,
+            )  # fmt: skip
+            said += done.stdout + done.stderr
     finally:
         for process in started_by(str(home)):
             process.kill()
-    return done.stdout + done.stderr
+    return said

@@ -1,6 +1,7 @@
 """The examples, as somebody else's projects."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,22 @@ def test_example_is_a_hundred_lines(name: str) -> None:
     assert sum(len(path.read_text().splitlines()) for path in sources) <= 100
 
 
-def test_example_runs_with_the_wheel_alone(tmp_path: Path) -> None:
-    results = tmp_path / "results" / "one"
-    said = run_example("own-model", tmp_path, f"results='{results}'", 39518)
-    assert (results / "full_model.pt").is_file(), said
-    report = fsl_sage("report", str(results.parent), cwd=tmp_path)
+def test_example_runs_with_the_wheel_alone_twice_and_resumes(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+
+    def configurations() -> Iterator[str]:
+        yield f"results='{results}' num-server-rounds=1"
+        (first,) = results.iterdir()
+        yield f"results='{results}'"
+        yield f"resume='{first}' num-server-rounds=2"
+
+    said = run_example("own-model", tmp_path, 39518, configurations())
+    runs = sorted(results.glob("*/full_model.pt"))
+    rounds = [len((run.parent / "history.csv").read_text().splitlines()) - 1 for run in runs]
+    assert rounds == [2, 20], said
+    report = fsl_sage("report", str(results), cwd=tmp_path)
     assert report.returncode == 0, report.stderr
-    assert "FSL-SAGE" in (results.parent / "report.html").read_text()
+    assert "FSL-SAGE" in (results / "report.html").read_text()
 
     sys.path.insert(0, str(EXAMPLE))
     try:
@@ -38,7 +48,7 @@ def test_example_runs_with_the_wheel_alone(tmp_path: Path) -> None:
     finally:
         sys.path.remove(str(EXAMPLE))
     net = Net()
-    net.load_state_dict(torch.load(results / "full_model.pt", weights_only=True), strict=True)
+    net.load_state_dict(torch.load(runs[1], weights_only=True), strict=True)
     inputs, labels = data(test=True)
     scores = net.eval()(inputs)
     assert (scores.argmax(1) == labels).float().mean() > 0.93
@@ -49,7 +59,7 @@ def test_the_language_models_example_leaves_an_adapter_that_peft_loads(tmp_path:
     transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
     model = save_small_model(tmp_path / "tiny")
     config = f"model='{model}' adapter='{tmp_path / 'adapter'}' num-server-rounds=2"
-    said = run_example("split-gpt2", tmp_path, config, 39519)
+    said = run_example("split-gpt2", tmp_path, 39519, [config, config])
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file(), said
     base = transformers.AutoModelForCausalLM.from_pretrained(model)
     adapted = peft.PeftModel.from_pretrained(base, str(tmp_path / "adapter"))

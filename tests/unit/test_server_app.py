@@ -86,6 +86,19 @@ def test_run_ends_after_the_round_that_reaches_the_threshold(tmp_path: Path) -> 
     assert (directory / "full_model.pt").is_file()
 
 
+def test_a_second_run_of_a_name_leaves_an_interrupted_one_as_it_is(
+    tmp_path: Path, finished: Path
+) -> None:
+    named = {**QUICK, "run-name": "mine", "results-dir": str(tmp_path)}
+    directory = run_path(RunConfig.from_run_config(named))
+    shutil.copytree(finished, directory)
+    (directory / "summary.json").write_text('{"completed": false, "status": "running"}')
+    before = history_of(directory)
+    with pytest.raises(ConfigError, match=r"holds an unfinished run; give resume='.*latest.pt'"):
+        run(tmp_path, **{"run-name": "mine"})
+    assert history_of(directory).equals(before)
+
+
 @rows("algorithm", ["fsl_sage", "sl_multi_server"], lambda name: name == "fsl_sage")
 def test_resumed_run_has_the_history_of_an_uninterrupted_one(
     tmp_path: Path, algorithm: str

@@ -1,5 +1,7 @@
 """The ServerApp: FSL-SAGE as a Flower strategy, and a recorder of what it does."""
 
+from datetime import datetime
+
 from flwr.serverapp import ServerApp
 
 from fsl_sage_flwr import FslSage, Recorder
@@ -12,5 +14,7 @@ app = ServerApp()
 @app.main()
 def main(grid, context):
     strategy = FslSage(build_task(context), server_update_interval=2, align_interval=2)
-    recorder = Recorder(strategy, context.run_config["results"], lambda: [data(test=True)])
-    recorder.train(grid, context.run_config["num-server-rounds"])
+    results, resume = context.run_config["results"], context.run_config["resume"]
+    directory = resume or f"{results}/{datetime.now():%Y%m%d-%H%M%S}"
+    recorder = Recorder(strategy, directory, lambda: [data(test=True)])
+    recorder.train(grid, context.run_config["num-server-rounds"], resume=resume)

@@ -78,6 +78,12 @@ def test_a_run_goes_on_to_what_it_would_have_been(tmp_path: Path) -> None:
         again.train(nodes(), 4, resume=checkpoint)
     with pytest.raises(FileExistsError, match="has a completed run already"):
         again.train(nodes(), 4)
+    of_another, _ = recorder(tmp_path / "another")
+    of_another.train(nodes(), 1)
+    with pytest.raises(FileExistsError, match="has a completed run already"):
+        again.train(nodes(), 4, resume=tmp_path / "another")
+    again.train(nodes(), 5, resume=tmp_path / "part")
+    assert list(load_results(tmp_path / "part")["round"]) == [1, 2, 3, 4, 5]
 
 
 def test_what_an_interrupted_run_left_is_not_lost_silently(tmp_path: Path) -> None:

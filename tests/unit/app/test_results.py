@@ -13,7 +13,7 @@ from fsl_sage_flwr.app.results import (
     HISTORY_COLUMNS,
     RunDirectory,
 )
-from fsl_sage_flwr.app.run_path import refuse_completed, run_path
+from fsl_sage_flwr.app.run_path import refuse_taken, run_path
 from fsl_sage_flwr.messages.ledger import COLUMNS
 from fsl_sage_flwr.strategies import ClientRound
 
@@ -147,16 +147,23 @@ def test_a_simulation_begins_where_an_unfinished_one_was(run):
     assert json.loads(RunDirectory.summary_of(run.path).read_text())["completed"] is False
 
 
-def test_a_completed_run_is_not_written_over_unless_it_is_resumed(tmp_path):
+def test_a_run_is_not_written_over_unless_it_is_resumed(tmp_path):
     config = RunConfig(results_dir=str(tmp_path), run_name="mine")
-    refuse_completed(config)
+    refuse_taken(config)
     run = RunDirectory(run_path(config))
     run.write_summary({"completed": False})
-    refuse_completed(config)
+    refuse_taken(config)  # interrupted before its first checkpoint: nothing can be resumed
+    run.write_checkpoint(run.latest, {"round": 1})
+    unfinished = r"run-name = 'mine': .* holds an unfinished run; give resume='.*latest.pt'"
+    elsewhere = str(tmp_path / "other" / "checkpoints" / "latest.pt")
+    for other in (config, replace(config, resume=elsewhere)):
+        with pytest.raises(ConfigError, match=unfinished):
+            refuse_taken(other)
     run.write_summary({"completed": True})
-    refuse_completed(replace(config, resume=str(run.latest)))
-    with pytest.raises(ConfigError, match=r"run-name = 'mine': .* holds a completed run already"):
-        refuse_completed(config)
+    refuse_taken(replace(config, resume=str(run.latest)))
+    for other in (config, replace(config, resume=elsewhere)):
+        with pytest.raises(ConfigError, match=r"'mine': .* holds a completed run already"):
+            refuse_taken(other)
 
 
 def test_a_checkpoint_is_read_with_weights_only(run):
