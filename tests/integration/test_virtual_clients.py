@@ -7,6 +7,7 @@ import pytest
 
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations import federation
+from fsl_sage_flwr.simulations import run as module
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.run import simulate
 
@@ -21,7 +22,10 @@ CLIENTS, NODES = 6, 1
 def test_the_history_is_that_of_clients_on_nodes_of_their_own(
     tmp_path: Path, algorithm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = []
+    kept, found = tmp_path / "kept", []
+    monkeypatch.setenv("FSL_SAGE_CACHE", str(kept))
+    # The server alone sees to it that the files go, as in a run that `flwr run` has started.
+    monkeypatch.setattr(module, "remove_run", lambda run_id: None)
     for most in (CLIENTS, NODES):
         monkeypatch.setattr(federation, "MOST_NODES", most)
         config = RunConfig.from_run_config(
@@ -37,6 +41,8 @@ def test_the_history_is_that_of_clients_on_nodes_of_their_own(
         )
         summary, run = simulate(config, Federation(clients=CLIENTS))
         assert summary["completed"], summary
+        (folder,) = kept.iterdir()
+        assert list(folder.iterdir()) == []
         history = pd.read_csv(run / "history.csv")
         found.append(history[[key for key in history if not key.endswith("seconds")]])
     pd.testing.assert_frame_equal(*found)
