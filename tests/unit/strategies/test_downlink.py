@@ -15,7 +15,7 @@ from fsl_sage_flwr.codecs import codec_named
 from fsl_sage_flwr.messages import PRESETS, Compression, PackedWeights
 from fsl_sage_flwr.messages.coding import code_weights
 from fsl_sage_flwr.messages.records import to_arrays
-from fsl_sage_flwr.strategies import DivergedError
+from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.strategies.downlink import Downlink
 from fsl_sage_flwr.tensor_files import TensorFolder
 
@@ -317,7 +317,8 @@ def test_a_codec_that_a_node_does_not_know_is_named() -> None:
             return super().push_messages(messages)
 
     strategy = cse_fsl(compression=Compression(smashed="q4"), max_failed_rounds=9)
-    train(strategy, Told(small_app(), CLIENTS), 1)
+    with pytest.raises(TrainingFailedError):  # it is unknown to all of them
+        train(strategy, Told(small_app(), CLIENTS), 1)
     assert "smashed = 'mine': valid are none, f16, q8" in strategy.last_round.failures[0]
 
 
