@@ -212,6 +212,11 @@ class Round:
         """Return the seconds of this round in which a client owed an answer."""
         return self._traffic[self._nodes[client]].seconds
 
+    def take_late_replies(self) -> int:
+        """Count the bytes of answers that nobody waits for; return how many have not come."""
+        self._grid.take_late_replies()
+        return len(self._grid.busy_nodes)
+
     # Asking -----------------------------------------------------------------------------
 
     def ask(self, questions: Questions[ReplyT]) -> dict[int, ReplyT]:

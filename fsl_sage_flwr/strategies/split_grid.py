@@ -110,7 +110,7 @@ class SplitGrid(WrappedGrid):
         A node that is still at work on a message whose time ran out would otherwise get
         a second one, and two messages in flight race for the node's state.
         """
-        self._take_late_replies()
+        self.take_late_replies()
         busy, nodes = self.busy_nodes, list(self._grid.get_node_ids())
         if self.under_way is not None:
             grid = self._grid
@@ -293,7 +293,8 @@ class SplitGrid(WrappedGrid):
         ids, now = self.push_messages(messages), watch.seconds()
         pending.update(zip(ids, ((message, now) for message in messages), strict=True))
 
-    def _take_late_replies(self) -> None:
+    def take_late_replies(self) -> None:
+        """Receive, and so count, what has come since nobody waited for it any more."""
         if not self._unanswered:
             return
         for reply in self.pull_messages(list(self._unanswered)):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..messages import (
     EVALUATE_SPLIT,
+    BadReplyError,
     CommunicationLedger,
     Compression,
     DeadActorError,
@@ -223,16 +224,15 @@ class SplitStrategy(FedAvg):
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Keep what is needed of the replies of a round that counts."""
 
-    def trained_halves(self) -> Sequence[nn.Module]:
-        """Return the halves that clients train and Flower averages: the client half."""
-        return [self.task.model.client]
-
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
-        found: dict[str, Tensor] = {}
-        for half in self.trained_halves():
-            found |= self.task.weights_of(half)
-        return found
+        return self.task.weights_of(self.task.model.client)
+
+    def trained_parts(
+        self, weights: Mapping[str, Tensor]
+    ) -> Sequence[tuple[nn.Module, Mapping[str, Tensor]]]:
+        """Return the halves that clients train, each with its part of a reply's weights."""
+        return [(self.task.model.client, weights)]
 
     @property
     def auxiliary_parameters(self) -> int:
@@ -249,6 +249,14 @@ class SplitStrategy(FedAvg):
     def client_rounds(self) -> list[ClientRound]:
         """Return what each client did in the last round, by partition id."""
         return [] if self._round is None else self._round.client_rows()
+
+    def take_late_replies(self) -> int:
+        """Count the bytes of answers that nobody waits for; return how many have not come.
+
+        A ``Recorder`` calls it before it writes a round's row, so that each answer counts in the
+        round at whose end it is there.
+        """
+        return 0 if self._round is None else self._round.take_late_replies()
 
     # Flower's hooks ---------------------------------------------------------------------
 
@@ -450,7 +458,10 @@ class SplitStrategy(FedAvg):
         spec = replace(self.smashed, smallest_batch=1)
         expected = Expected(smashed=spec, incoming=self.downlink.incoming(None))
         answer = open_reply(reply, SmashedReply, expected, self.max_reply_bytes)
-        return evaluate_server_half(self.task, answer.smashed)
+        found = evaluate_server_half(self.task, answer.smashed)
+        if not found.num_examples:
+            raise BadReplyError("none of the labels of its validation examples counts")
+        return found
 
     # One round --------------------------------------------------------------------------
 
@@ -469,10 +480,7 @@ class SplitStrategy(FedAvg):
 
     def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Serve a reply, unless what its client has trained gives no finite values."""
-        parts: list[tuple[nn.Module, Mapping[str, Tensor]]] = []
-        for half in self.trained_halves():
-            names = self.task.weights_of(half)
-            parts.append((half, {name: reply.client_half[name] for name in names}))
+        parts = list(self.trained_parts(reply.client_half))
         if reply.auxiliary is not None:
             parts.append((self.task.head, reply.auxiliary))
         problem = self._sound.problem_with_trained(parts)
