@@ -17,8 +17,8 @@ from .sealed import BrokenSealError, NoSealError, load_sealed
 log = logging.getLogger("flwr.fsl_sage")
 
 # Of what a checkpoint has; 2: clients' tensors in files beside it; 3: checksums,
-# and how often samples were uploaded.
-FORMAT = 3
+# and how often samples were uploaded; 4: which samples no head is fitted to.
+FORMAT = 4
 
 # Whose tensors are in a checkpoint itself, and what else it has.
 _PARTS = {"config": dict, "strategy": dict, "client_half": dict, "history": list, "clients": list}

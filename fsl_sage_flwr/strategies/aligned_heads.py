@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from ..messages import PackedWeights, SmashedBatches
 from ..schedules import set_rate
 from ..seeding import derive_seed
-from ..splitting import AlignmentRecipe, copied, flatten_state, restore_state
+from ..splitting import AlignmentQuality, AlignmentRecipe, copied, flatten_state, restore_state
 from ..task import SplitTask
 from ..tensor_files import TensorFile, prefixed, with_prefix
 from .aligning import AlignmentJob, align_heads
-from .alignment_set import AlignmentSet, kept_of
+from .alignment_set import AlignmentSet
 from .part import Part
 from .round import Round
 
 _HEAD, _OPTIMIZER, _LABELS = "head.", "optimizer.", "labels"
+_HELD_OUT, _ROUNDS = "held-out", "rounds"
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class AlignedHeads(Part):
     align_interval : int
         l: rounds from one alignment to the next.
     align_dataset_size : int
-        Newest samples of a client that its head is fitted on; a tenth more is kept to
-        measure the fit on.
+        Newest samples of a client that its head is fitted on; beside them a tenth as many are
+        kept of the samples that are never fitted, to measure on.
     recipe : AlignmentRecipe
         Passes, batch size and schedule of a fit.
     groups : int
@@ -120,16 +121,21 @@ class AlignedHeads(Part):
         """
         group = self._group_of(client)
         sharing = sum(self._group_of(other) == group for other in others)
-        new = AlignmentSet(batches.tensors, batches.labels)
+        count, held_out = len(batches.labels), batches.held_out
+        if held_out is None:
+            held_out = torch.zeros(count, dtype=torch.bool)
+        rounds = torch.full((count,), round_.number)
+        new = AlignmentSet(batches.tensors, batches.labels, held_out, rounds)
         if sharing > 1:
             seed = derive_seed(self._task.seed, "sample", round_.number, client)
-            new = new.sample(-(-kept_of(self._size) // sharing), seed)
+            new = new.share(self._size, sharing, seed)
         if group in self._samples:
             new = _samples_in(self._samples[group]).appended(new, self._size)
         else:
             new = new.newest(self._size)
         named = {str(place): tensor for place, tensor in enumerate(new.tensors)}
-        self._samples[group] = self.files.write({**named, _LABELS: new.labels})
+        beside = {_LABELS: new.labels, _HELD_OUT: new.held_out, _ROUNDS: new.rounds}
+        self._samples[group] = self.files.write({**named, **beside})
 
     def align(self, round_: Round, clients: list[int]) -> None:
         """Align the heads of those clients that are due (algorithm 1, lines 17 to 21).
@@ -151,11 +157,15 @@ class AlignedHeads(Part):
                 round_.number,
                 self._heads[job.group].version + 1,
             )
-            qualities.append(quality)
+            if quality is not None:
+                qualities.append(quality)
         summary = round_.summary
         summary.alignment_seconds = time.perf_counter() - began
-        summary.alignment_cosine = sum(q.cosine for q in qualities) / len(qualities)
-        summary.alignment_relative_error = sum(q.relative_error for q in qualities) / len(qualities)
+        if not qualities:
+            return
+        pooled = AlignmentQuality.pooled(qualities)
+        summary.alignment_cosine = pooled.cosine
+        summary.alignment_relative_error = pooled.relative_error
 
     def version_of(self, client: int) -> int:
         """Return which head a client is to use."""
@@ -224,7 +234,7 @@ class AlignedHeads(Part):
         saved = self._heads[group].file.load()
         head = copied(self._like)
         task.load_weights(head, with_prefix(saved, _HEAD))
-        optimizer = task.auxiliary_optimizer(head.parameters())
+        optimizer = task.auxiliary_optimizer(list(head.parameters()))
         restore_state(optimizer, with_prefix(saved, _OPTIMIZER))
         set_rate(optimizer, task.auxiliary_schedule, round_.number)
         return AlignmentJob(group, head, optimizer, _samples_in(self._samples[group]))
@@ -239,5 +249,6 @@ class AlignedHeads(Part):
 
 def _samples_in(file: TensorFile) -> AlignmentSet:
     tensors = file.load()
-    labels = tensors.pop(_LABELS)
-    return AlignmentSet(tuple(tensors[str(place)] for place in range(len(tensors))), labels)
+    labels, held_out, rounds = (tensors.pop(name) for name in (_LABELS, _HELD_OUT, _ROUNDS))
+    smashed = tuple(tensors[str(place)] for place in range(len(tensors)))
+    return AlignmentSet(smashed, labels, held_out, rounds)

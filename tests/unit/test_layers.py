@@ -39,6 +39,7 @@ BELOW = {
     },
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
+        "batching",
         *("client_apps", "codecs", "messages", "objective", "options", "registry", "schedules"),
         *("seeding", "splitting", "task", "tensor_files", "whole_files"),
     },
