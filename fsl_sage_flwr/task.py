@@ -1,9 +1,10 @@
 """What is trained: the one thing that strategies and client apps are handed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ CPU = torch.device("cpu")
 Inputs = Tensor | tuple[Tensor, ...]
 Batch = tuple[Inputs, Tensor]
 Weights = Mapping[str, Tensor]
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,18 @@ class ClientIdentity:
     num_partitions: int
     node_config: Mapping[str, object] = field(default_factory=dict)
     secret: bytes | None = field(default=None, repr=False)
+
+
+@runtime_checkable
+class NumberedBatches(Protocol):
+    """Batches that say which of the client's samples they hold."""
+
+    def sample_numbers(self, k: int) -> Tensor:
+        """Return the numbers of the samples in batch ``k``.
+
+        ``(B,)``, whole numbers from 0, in the order of the batch. A sample has one number in
+        all epochs and rounds, whatever augmentation makes of it; consecutive numbers are best.
+        """
 
 
 TrainBatches = Callable[[ClientIdentity, int], Iterable[Batch]]
@@ -94,12 +107,14 @@ class SplitTask:
         objective without classes: heads are then as wide as the server half's output.
     train_batches : callable
         ``(client, seed) -> (inputs, labels)`` batches of one local epoch on that client,
-        on any device. All randomness (order, augmentation) must come from ``seed``.
+        on any device. All randomness (order, augmentation) must come from ``seed``. Where what
+        it returns is :class:`NumberedBatches` too, estimates of gradients are measured on samples
+        that they are never fitted to; else they are not measured.
     validation_batches : callable, optional
         ``client -> (inputs, labels)`` batches of that client's validation part, for
         federated evaluation.
     client_optimizer, server_optimizer, auxiliary_optimizer : callable
-        From parameters to a ``torch.optim.Optimizer``.
+        From a list of parameters to a ``torch.optim.Optimizer``.
     client_schedule, server_schedule, auxiliary_schedule : callable
         From rounds done to a factor of the optimizer's learning rate; 2.5 is in the middle
         of the third round. Within a round it advances with every batch if ``train_batches``
@@ -207,15 +222,25 @@ class SplitTask:
 
     def weights_of_both(self) -> Weights:
         """Return what travels of the whole model."""
-        return {**self.weights_of(self.model.client), **self.weights_of(self.model.server)}
+        model = self.model
+        return model.joined(self.weights_of(model.client), self.weights_of(model.server))
+
+    def parted(self, whole: Weights) -> tuple[Weights, Weights]:
+        """Return the client half's and the server half's part of such weights."""
+        client, server = self.weights_of(self.model.client), self.weights_of(self.model.server)
+        return self.model.parted(whole, client, server)
 
     def optimizer_of_client(self, half: nn.Module, parts: int = 1) -> torch.optim.Optimizer:
         """Return a client half's optimizer; ``parts`` is :class:`ClientPrivacy`'s."""
-        return self._private(half, self.client_optimizer(half.parameters()), parts)
+        return self._private(half, self.client_optimizer(list(half.parameters())), parts)
+
+    def optimizer_of_server(self, half: nn.Module) -> torch.optim.Optimizer:
+        """Return a server half's optimizer."""
+        return self.server_optimizer(list(half.parameters()))
 
     def optimizer_of_auxiliary(self, head: nn.Module, parts: int = 1) -> torch.optim.Optimizer:
         """Return the optimizer of a head that a client trains."""
-        return self._private(head, self.auxiliary_optimizer(head.parameters()), parts)
+        return self._private(head, self.auxiliary_optimizer(list(head.parameters())), parts)
 
     def _private(
         self, module: nn.Module, optimizer: torch.optim.Optimizer, parts: int

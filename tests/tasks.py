@@ -11,6 +11,7 @@ from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.client_apps.held_out import is_held_out
 from fsl_sage_flwr.objective import classification
 from fsl_sage_flwr.splitting import SplitModel, set_up_gpu
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
@@ -18,6 +19,7 @@ from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 CLASSES = 3
 CLIENTS = 3
 BATCHES, FEW = 5, 3
+SEED = 3
 CLASSIFICATION = classification(CLASSES)
 # Where the small task computes unless a test says otherwise; benchmarks/gpu.sh sets it to "cuda".
 DEVICE = torch.device(os.environ.get("FSL_SAGE_TEST_DEVICE", "cpu"))
@@ -50,6 +52,24 @@ def small_batches(client: ClientIdentity, seed: int, batches: int = BATCHES) -> 
         labels = torch.randint(CLASSES, (size,), generator=generator)
         noise = torch.randn(size, 1, 6, 6, generator=generator)
         yield noise + labels.view(-1, 1, 1, 1), labels
+
+
+class NumberedList(list[Batch]):
+    """Batches whose samples are numbered as they come."""
+
+    def sample_numbers(self, k: int) -> Tensor:
+        start = sum(len(labels) for _, labels in self[:k])
+        return torch.arange(start, start + len(self[k][1]))
+
+
+def numbered_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    """Each client's batches, with the label of each sample that is held out 2 and no other's."""
+    batches = NumberedList(small_batches(client, seed))
+    for k, (_, labels) in enumerate(batches):
+        numbers = batches.sample_numbers(k).tolist()
+        chosen = [is_held_out(SEED, client.partition_id, n) for n in numbers]
+        labels.clamp_(max=1)[torch.tensor(chosen)] = 2
+    return batches
 
 
 def few_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
@@ -111,7 +131,7 @@ def _small_model(dropout: float) -> tuple[SplitModel, Tensor]:
     return SplitModel(Front(net), Back(net), cut="block"), example
 
 
-def small_task(*, dropout: float = 0.2, seed: int = 3, **changes: object) -> SplitTask:
+def small_task(*, dropout: float = 0.2, seed: int = SEED, **changes: object) -> SplitTask:
     """Build the task; every call gives the same initial values."""
     model, example = copy.deepcopy(_small_model(dropout))
     settings: dict[str, object] = {

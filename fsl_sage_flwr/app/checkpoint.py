@@ -17,7 +17,8 @@ from .sealed import BrokenSealError, NoSealError, load_sealed
 log = logging.getLogger("flwr.fsl_sage")
 
 # Of what a checkpoint has; 2: clients' tensors in files beside it; 3: checksums,
-# and how often samples were uploaded; 4: the number of the clients' rows, not the rows.
+# and how often samples were uploaded; 4: the number of the clients' rows, not the rows, and which
+# samples no head is fitted to.
 FORMAT = 4
 _READABLE = (3, FORMAT)
 

@@ -1,6 +1,7 @@
 """Evaluate, record and save each round."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -324,6 +325,7 @@ class Recorder:
         if server_round == 0:
             self._round_began = time.perf_counter()
             return None
+        self._strategy.take_late_replies()
         before_test = time.perf_counter()
         evaluation = self._strategy.evaluate(arrays, self._test_batches)
         now = time.perf_counter()
@@ -352,15 +354,18 @@ class Recorder:
     def _complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a run that reached its end."""
         client, server = self._strategy.model_state(arrays)
+        whole = self._strategy.task.model.joined(client, server)
         if self._finish is None:
-            self._directory.write_models(client, server)
+            self._directory.write_models(client, server, whole)
         else:
-            self._figures = self._finish({**client, **server}, self._directory.path)
+            self._figures = self._finish(whole, self._directory.path)
         if self._account is not None:
             uploads = self._strategy.sample_uploads.largest
             log.info("privacy: %s", self._account.in_words(uploads))
         if self._label_epsilon:
             log.info("privacy: epsilon = %g for each label", self._spent_on_labels)
+        if owed := self._strategy.take_late_replies():
+            log.info("%d replies had not come when the run ended: their bytes are in no row", owed)
         # Before the summary, because a process that waits for the summary may end this one.
         self._tracker.close(completed=True)
         self._completed = True
@@ -414,11 +419,12 @@ class Recorder:
     def _epsilon(self, uploads: int) -> float | None:
         return None if self._account is None else round(self._account.epsilon(uploads), 4)
 
-    def _other_scores(self, prefix: str, evaluation: Evaluation) -> dict[str, float]:
+    def _other_scores(self, prefix: str, evaluation: Evaluation) -> dict[str, float | None]:
         """Return what the objective reports beside loss and accuracy, by column."""
         found = self._strategy.task.objective.figures(evaluation.loss, evaluation.scores)
         found.pop("accuracy", None)
-        return {f"{prefix}_{name}": value for name, value in found.items()}
+        absent = {name for name, value in found.items() if math.isnan(value)}
+        return {f"{prefix}_{n}": None if n in absent else value for n, value in found.items()}
 
     def _log(self, row: dict[str, Any]) -> None:
         accuracy = row["test_accuracy"]

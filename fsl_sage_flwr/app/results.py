@@ -377,13 +377,16 @@ class RunDirectory:
             self.tensors.need(self.previous.name, ())
 
     def write_models(
-        self, client: Mapping[str, torch.Tensor], server: Mapping[str, torch.Tensor]
+        self,
+        client: Mapping[str, torch.Tensor],
+        server: Mapping[str, torch.Tensor],
+        whole: Mapping[str, torch.Tensor],
     ) -> None:
-        """Write both halves and the merged full model as plain state_dicts."""
+        """Write both halves and the whole model as plain state_dicts."""
         for name, tensors in (
             ("client_half", client),
             ("server_half", server),
-            ("full_model", {**client, **server}),
+            ("full_model", whole),
         ):
             on_cpu = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
             with (

@@ -17,7 +17,7 @@ from ..messages import (
 from ..splitting import client_forward, evaluate
 from ..task import Batch, SplitTask
 from .identity import identify
-from .loading import load_part, load_weights
+from .loading import load_weights, load_whole
 
 
 def evaluate_split(message: Message, context: Context, task: SplitTask) -> Message:
@@ -40,10 +40,12 @@ def evaluate_full_model(message: Message, context: Context, task: SplitTask) -> 
     """Evaluate the whole model, where clients hold it."""
     request = WeightsRequest.unpack(message.content)
     halves = (task.model.client, task.model.server)
-    for half in halves:
-        load_part(half, request.weights, task)
+    load_whole(request.weights, task)
     found = evaluate(halves, _validation_batches(task, context), task.objective, task.autocast)
-    scores = {name: score.value for name, score in found.scores.items()}
+    if not found.num_examples:
+        raise MissingPayloadError("none of the labels of the validation examples counts")
+    # What was scored of nothing has no value; its weight says so.
+    scores = {name: score.value if score.weight else 0.0 for name, score in found.scores.items()}
     for name, score in found.scores.items():
         if score.weight != found.num_examples:
             scores[f"{name}-weight"] = float(score.weight)

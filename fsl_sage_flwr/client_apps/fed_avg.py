@@ -9,7 +9,7 @@ from flwr.app import Context, Message
 from ..messages import TrainRequest
 from ..splitting import as_tensors
 from ..task import SplitTask
-from .loading import load_part
+from .loading import load_whole
 from .local_training import LocalRound
 
 TRAIN = "train.fed_avg"
@@ -18,9 +18,8 @@ TRAIN = "train.fed_avg"
 def train(message: Message, context: Context, task: SplitTask) -> Message:
     """Train both halves for one round as the whole model that they are."""
     round_ = LocalRound(message, context, task, TrainRequest)
-    model, whole = task.model, round_.request.client_half
-    load_part(model.client, whole, task)
-    load_part(model.server, whole, task)
+    model = task.model
+    load_whole(round_.request.client_half, task)
     optimizers = round_.client_optimizer(), round_.server_optimizer()
     total_loss, examples = 0.0, 0
     for k, (inputs, labels) in enumerate(round_.batches()):

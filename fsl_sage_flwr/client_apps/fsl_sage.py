@@ -3,6 +3,8 @@
 The strategy is ``fsl_sage_flwr.strategies.FslSage``.
 """
 
+from functools import partial
+
 import torch
 from flwr.app import Context, Message
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from ..messages import (
 from ..splitting import client_forward, estimated_step, forget_sample_gradients
 from ..task import SplitTask
 from .client_state import ClientState
+from .held_out import held_out
 from .identity import identify
 from .loading import load_weights
 from .local_batches import NoExamplesError, epoch_batches, seed_round
@@ -39,13 +42,16 @@ def probe(message: Message, context: Context, task: SplitTask) -> Message:
     load_weights(half, request.weights, "client half", task)
     ClientState(context).save(CLIENT_HALF, dict(request.weights), version=request.round)
     seed_round(task, client, request.round)
-    first = next(iter(epoch_batches(task, client, request.round, 0)), None)
+    batches = epoch_batches(task, client, request.round, 0)
+    first = next(iter(batches), None)
     if first is None:
         raise NoExamplesError(client)
     inputs, labels = task.on_device(first)
     with torch.no_grad():
         smashed = client_forward(half, inputs, task.autocast)
-    reply = SmashedReply(smashed=SmashedBatches.join([(smashed, labels)]))
+    mask = held_out(task, client, batches, 0)
+    joined = SmashedBatches.join([(smashed, labels)], [] if mask is None else [mask])
+    reply = SmashedReply(smashed=joined)
     return Message(reply.pack(), reply_to=message)
 
 
@@ -55,7 +61,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
     Keeps the smashed data of every q-th batch, taken before the batch's step, and
     replies with them and the client half.
     """
-    round_ = LocalRound(message, context, task, TrainRequest)
+    round_ = LocalRound(message, context, task, TrainRequest, marks_held_out=True)
     request, half = round_.request, task.model.client
     after_probe = request.client_half is None
     load_weights(half, _client_half(request, round_.state), "client half", task)
@@ -93,4 +99,8 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
     return task.head
 
 
-HANDLERS = {PROBE: probe, WARM_START: train_shared_head, TRAIN: train}
+HANDLERS = {
+    PROBE: probe,
+    WARM_START: partial(train_shared_head, marks_held_out=True),
+    TRAIN: train,
+}

@@ -61,8 +61,8 @@ def load_weights(
     task.load_weights(module, tensors)
 
 
-def load_part(part: nn.Module, whole: Mapping[str, Tensor] | None, task: SplitTask) -> None:
-    """Load a half's own values out of a whole model's."""
-    if whole is not None:
-        whole = {name: whole[name] for name in task.weights_of(part) if name in whole}
-    load_weights(part, whole, "model", task)
+def load_whole(whole: Mapping[str, Tensor] | None, task: SplitTask) -> None:
+    """Load a whole model's values into both halves."""
+    client, server = (None, None) if whole is None else task.parted(whole)
+    load_weights(task.model.client, client, "model", task)
+    load_weights(task.model.server, server, "model", task)

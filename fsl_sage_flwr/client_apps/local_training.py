@@ -12,6 +12,7 @@ from ..messages import SmashedBatches, TrainReply, TrainRequest
 from ..schedules import Schedule, set_rate
 from ..task import Batch, SplitTask
 from .client_state import ClientState
+from .held_out import held_out
 from .identity import identify
 from .kept_optimizer import AUXILIARY_OPTIMIZER, OPTIMIZER, SERVER_OPTIMIZER, KeptOptimizer
 from .local_batches import NoExamplesError, epoch_batches, seed_round
@@ -30,6 +31,8 @@ class LocalRound(Generic[TrainRequestT]):
         What is trained.
     kind : type
         The payload that the message carries, a :class:`TrainRequest` or more than one.
+    marks_held_out : bool
+        Mark in uploads which samples the server must not fit estimates to.
 
     Attributes
     ----------
@@ -42,14 +45,23 @@ class LocalRound(Generic[TrainRequestT]):
     """
 
     def __init__(
-        self, message: Message, context: Context, task: SplitTask, kind: type[TrainRequestT]
+        self,
+        message: Message,
+        context: Context,
+        task: SplitTask,
+        kind: type[TrainRequestT],
+        *,
+        marks_held_out: bool = False,
     ) -> None:
         self._began = time.perf_counter()
         self.request = kind.unpack(message.content)
         self.client, self.state = identify(context), ClientState(context)
         self._message, self._task = message, task
         self._optimizers: list[tuple[KeptOptimizer, Schedule]] = []
+        self._marks_held_out = marks_held_out
         self._kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
+        self._held_out: list[Tensor] = []
+        self._mask: Tensor | None = None
         self._batch, self._examples, self._step_seconds = -1, 0, 0.0
 
     def client_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
@@ -67,7 +79,7 @@ class LocalRound(Generic[TrainRequestT]):
     def server_optimizer(self) -> torch.optim.Optimizer:
         """Return the optimizer of a server half that the client trains."""
         task = self._task
-        optimizer = task.server_optimizer(task.model.server.parameters())
+        optimizer = task.optimizer_of_server(task.model.server)
         return self._kept_from_before(SERVER_OPTIMIZER, optimizer, task.server_schedule)
 
     def auxiliary_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
@@ -111,6 +123,8 @@ class LocalRound(Generic[TrainRequestT]):
                 for kept, schedule in self._optimizers:
                     set_rate(kept.optimizer, schedule, round_ + share)
                 self._examples += task.objective.count(labels)
+                if self._marks_held_out and self.uploads_this_batch:
+                    self._mask = held_out(task, self.client, batches, k)
                 began = time.perf_counter()
                 yield inputs, labels
                 self._step_seconds += time.perf_counter() - began
@@ -141,6 +155,8 @@ class LocalRound(Generic[TrainRequestT]):
         """
         if self.uploads_this_batch and not (sent and self._batch == 0):
             self._kept.append((smashed, labels))
+            if self._mask is not None:
+                self._held_out.append(self._mask)
 
     def reply(
         self,
@@ -159,7 +175,7 @@ class LocalRound(Generic[TrainRequestT]):
             seconds=time.perf_counter() - self._began,
             step_seconds=self._step_seconds,
             client_half=client_half,
-            smashed=SmashedBatches.join(self._kept) if self._kept else None,
+            smashed=SmashedBatches.join(self._kept, self._held_out) if self._kept else None,
             auxiliary=auxiliary,
             train_loss=train_loss,
         )

@@ -9,13 +9,15 @@ from .loading import load_weights
 from .local_training import LocalRound
 
 
-def train_shared_head(message: Message, context: Context, task: SplitTask) -> Message:
+def train_shared_head(
+    message: Message, context: Context, task: SplitTask, *, marks_held_out: bool = False
+) -> Message:
     """Train the client half and the head for one round on the head's loss.
 
     Keeps the smashed data of every q-th batch, taken before the batch's step, and replies
-    with them, the client half and the head.
+    with them, the client half and the head. ``marks_held_out`` is :class:`LocalRound`'s.
     """
-    round_ = LocalRound(message, context, task, TrainRequest)
+    round_ = LocalRound(message, context, task, TrainRequest, marks_held_out=marks_held_out)
     half, head = task.model.client, task.head
     load_weights(half, round_.request.client_half, "client half", task)
     load_weights(head, round_.request.auxiliary, "auxiliary head", task)

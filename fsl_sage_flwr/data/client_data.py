@@ -104,6 +104,10 @@ class Epoch(Sequence[tuple[Tensor, Tensor]]):
             images = augment(images, torch.Generator().manual_seed(seed))
         return normalize(images), self._data.labels[chosen]
 
+    def sample_numbers(self, k: int) -> Tensor:
+        """Return the places of batch ``k``'s examples among the client's data."""
+        return self._order[self._rows[k]]
+
 
 class FederatedImages:
     """A training set divided among clients; each part is read once per process.

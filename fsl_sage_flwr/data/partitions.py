@@ -31,12 +31,14 @@ class Distribution:
     name : str
         ``iid``; ``noniid_dirichlet``: every client gets the same number of examples (a
         remainder is not used), with class proportions drawn from a Dirichlet distribution
-        (Hsu et al., 2019);
+        (Acar et al., arXiv 2111.04263, as in flwr-datasets);
         ``noniid``: every client gets shards of one label each; ``natural``: all examples of
         one person (FEMNIST's writers) go to the same client; or a name that was added with
         :func:`register_distribution`.
     alpha : float
-        Concentration of the Dirichlet distribution; small means unequal.
+        Parameter of the Dirichlet distribution for each class; small means unequal. Hsu et al.
+        (arXiv 1909.06335) share theirs among the classes: with ten of the same size their α is
+        ten times this one.
     shards_per_client : int
         Shards of each client, for ``noniid``.
     seed : int

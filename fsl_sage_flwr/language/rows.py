@@ -42,18 +42,30 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def epoch(self, batch_size: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    def epoch(self, batch_size: int, seed: int) -> "TokenBatches":
         """Return the batches of one pass over all rows; the seed draws the order."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         order = order.to(self.ids.device)
-        batches = batches_of(len(self), batch_size)
-        return [(self.ids[order[rows]], self.labels[order[rows]]) for rows in batches]
+        numbers = [order[rows] for rows in batches_of(len(self), batch_size)]
+        return TokenBatches([(self.ids[n], self.labels[n]) for n in numbers], numbers)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Iterate over all rows as they are, for evaluation."""
         for start in range(0, len(self), batch_size):
             rows = slice(start, start + batch_size)
             yield self.ids[rows], self.labels[rows]
+
+
+class TokenBatches(list[tuple[Tensor, Tensor]]):
+    """Batches of tokens and labels, and the numbers of their rows."""
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]], numbers: list[Tensor]) -> None:
+        super().__init__(batches)
+        self._numbers = numbers
+
+    def sample_numbers(self, k: int) -> Tensor:
+        """Return the numbers of the rows in batch ``k``."""
+        return self._numbers[k]
 
 
 def tokenize(

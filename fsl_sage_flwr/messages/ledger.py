@@ -51,6 +51,9 @@ class CommunicationLedger:
 
     Notes
     -----
+    Flower's framing is not counted: ids, metadata and headers around the records, gRPC and TLS.
+    No public call of Flower says how much it is.
+
     Beside it stands the *reference* count of the published figures: the raw elements of
     all arrays, labels free.
     """

@@ -26,6 +26,7 @@ from .records import (
 
 _LABELS = "labels"
 _SIZES = "batch-sizes"
+_HELD_OUT = "held-out"
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ class SmashedSpec:
     smallest_batch : int
         Samples that a batch must have at least: 2 where the server half normalises over
         the batch alone.
+    held_out : bool
+        The sender may mark samples that nothing must be fitted to.
     """
 
     tensors: tuple[Tensor, ...]
     problem_with_labels: Callable[[Tensor], str | None]
     smallest_batch: int = 1
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,20 +64,32 @@ class SmashedBatches:
         ``(N, …)``: whatever the objective's labels are.
     batch_sizes : tuple of int
         Samples per batch; they add up to ``N``.
+    held_out : Tensor or None
+        ``(N,)``, bool: samples that estimates are measured on and never fitted to. None: there
+        are none, or nobody knows which.
     """
 
     tensors: tuple[Tensor, ...]
     labels: Tensor
     batch_sizes: tuple[int, ...]
+    held_out: Tensor | None = None
 
     @classmethod
-    def join(cls, batches: Sequence[tuple[tuple[Tensor, ...], Tensor]]) -> "SmashedBatches":
-        """Put batches together, on the CPU; at least one."""
+    def join(
+        cls,
+        batches: Sequence[tuple[tuple[Tensor, ...], Tensor]],
+        held_out: Sequence[Tensor] = (),
+    ) -> "SmashedBatches":
+        """Put batches together, on the CPU; at least one.
+
+        ``held_out`` is the mask of each batch, or nothing.
+        """
         columns = zip(*(tensors for tensors, _ in batches), strict=True)
         return cls(
             tensors=tuple(torch.cat([t.cpu() for t in column]) for column in columns),
             labels=torch.cat([labels.cpu() for _, labels in batches]),
             batch_sizes=tuple(len(labels) for _, labels in batches),
+            held_out=torch.cat([mask.cpu() for mask in held_out]) if held_out else None,
         )
 
     def __iter__(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
@@ -88,7 +104,8 @@ class SmashedBatches:
         """Add the records ``smashed`` and ``labels``."""
         content[SMASHED] = to_arrays({str(i): t for i, t in enumerate(self.tensors)})
         sizes = torch.tensor(self.batch_sizes, dtype=torch.int64)
-        content[LABELS] = to_arrays({_LABELS: self.labels, _SIZES: sizes})
+        beside = {} if self.held_out is None else {_HELD_OUT: self.held_out}
+        content[LABELS] = to_arrays({_LABELS: self.labels, _SIZES: sizes, **beside})
 
     @classmethod
     def take_from(
@@ -110,6 +127,7 @@ class SmashedBatches:
         smashed = tensors_of(content, SMASHED) if codec is None else {}
         coded, labelling = record_of(content, SMASHED), tensors_of(content, LABELS)
         del content[SMASHED], content[LABELS]
+        held_out = labelling.pop(_HELD_OUT, None) if spec.held_out else None
         if set(labelling) != {_LABELS, _SIZES}:
             raise BadReplyError(
                 f"record {LABELS!r} must hold {_LABELS!r} and {_SIZES!r}, not "
@@ -121,6 +139,10 @@ class SmashedBatches:
         if labels.dim() == 0:
             raise BadReplyError("labels are a single number; one for each sample is needed")
         _check_sizes(sizes.tolist(), len(labels), spec.smallest_batch)
+        if held_out is not None and (
+            held_out.dtype != torch.bool or held_out.shape != (len(labels),)
+        ):
+            raise BadReplyError(f"{_HELD_OUT} must be {len(labels)} times true or false")
         if codec is not None:
             smashed = _decoded(coded, len(labels), spec, codec)
         _check_tensors(smashed, len(labels), spec)
@@ -131,7 +153,7 @@ class SmashedBatches:
             problem = f"labels cannot be checked: {' '.join(str(error).split())[:200]}"
         if problem is not None:
             raise BadReplyError(problem)
-        return cls(tuple(smashed.values()), labels, tuple(sizes.tolist()))
+        return cls(tuple(smashed.values()), labels, tuple(sizes.tolist()), held_out)
 
 
 def _check_sizes(sizes: list[int], count: int, smallest: int) -> None:

@@ -1,5 +1,6 @@
 """The objective of saying for each of several labels whether it holds."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,11 @@ def multi_label(num_labels: int) -> Objective:
         }
 
     def f1(loss: float, found: Mapping[str, Score]) -> float:
-        precision, recall = found["precision"].value, found["recall"].value
+        if not found["precision"].weight + found["recall"].weight:
+            return math.nan
+        precision, recall = (
+            found[name].value if found[name].weight else 0.0 for name in ("precision", "recall")
+        )
         return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
     def problem_with(labels: Tensor) -> str | None:

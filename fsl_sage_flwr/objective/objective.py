@@ -1,5 +1,6 @@
 """What a task is about, and the scores in a model's output."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -26,7 +27,7 @@ class Score(NamedTuple):
     Attributes
     ----------
     value : float
-        Mean over what was scored.
+        Mean over what was scored; NaN where that is nothing.
     weight : float
         How much was scored: samples, pixels, tokens.
     """
@@ -37,10 +38,14 @@ class Score(NamedTuple):
     @classmethod
     def mean(cls, scores: Iterable["Score"]) -> "Score":
         """Return the score of all that was scored in several parts."""
-        parts = list(scores)
+        parts = [part for part in scores if part.weight]
         weight = sum(part.weight for part in parts)
-        total = sum(part.value * part.weight for part in parts)
-        return cls(total / weight if weight else 0.0, weight)
+        return cls.of_total(sum(part.value * part.weight for part in parts), weight)
+
+    @classmethod
+    def of_total(cls, total: float, weight: float) -> "Score":
+        """Return the score of a sum over what was scored."""
+        return cls(total / weight if weight else math.nan, weight)
 
 
 Derived = Callable[[float, Mapping[str, Score]], float]

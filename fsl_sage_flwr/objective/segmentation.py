@@ -1,5 +1,6 @@
 """The objective of giving every pixel a class."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ def segmentation(
 
     def mean_iou(loss: float, found: Mapping[str, Score]) -> float:
         there = [found[name].value for name in names if found[name].weight]
-        return sum(there) / max(len(there), 1)
+        return sum(there) / len(there) if there else math.nan
 
     return Objective(
         loss,

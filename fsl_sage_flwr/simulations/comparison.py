@@ -43,8 +43,8 @@ class Comparison:
     budget : float
         Bytes at which runs are compared.
     count : str
-        ``measured``: the bytes of all messages; ``reference``: bytes counted as in published
-        figures.
+        ``measured``: the bytes of all messages' contents; ``reference``: bytes counted as in
+        published figures.
     spread : {"deviation", "confidence"}
         What stands behind ``±`` in tables, and what bars and bands in pictures are: the standard
         deviation over the seeds, or the 95 % confidence interval of their mean.
@@ -112,7 +112,7 @@ def compare(
     rounds = rounds.assign(bytes=rounds[COUNTS[count]].astype("float64"))
     rounds = without_what_has_no_effect(rounds.sort_values(["run", "round"], kind="stable"))
     settings = differing_settings(rounds)
-    what = "bytes of all messages"
+    what = "contents of all messages, without Flower's framing"
     if count == "reference":
         what = "bytes as published figures count them: raw tensors, labels free"
     notes.append(f"communication: {what}, all clients, since the run began")

@@ -1,12 +1,11 @@
 """Align an auxiliary head with the server half's true gradients (FSL-SAGE, eq. 7)."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..batching import batches_of
 from ..objective import Objective
@@ -42,14 +41,33 @@ class AlignmentQuality:
 
     Attributes
     ----------
-    cosine : float
-        ``<ĝ, g> / (|ĝ| |g|)`` over the whole batch; 1 is perfect.
-    relative_error : float
-        ``|ĝ - g| / |g|``; 0 is perfect, and ĝ = 0 gives 1.
+    product, estimated_square, true_square, error_square : float
+        ``<ĝ, g>``, ``|ĝ|²``, ``|g|²`` and ``|ĝ - g|²``, over all samples and tensors.
     """
 
-    cosine: float
-    relative_error: float
+    product: float
+    estimated_square: float
+    true_square: float
+    error_square: float
+
+    @classmethod
+    def pooled(cls, qualities: Sequence["AlignmentQuality"]) -> "AlignmentQuality":
+        """Return the quality over the samples of several together."""
+        columns = zip(*(astuple(quality) for quality in qualities), strict=True)
+        return cls(*(math.fsum(column) for column in columns))
+
+    @property
+    def cosine(self) -> float:
+        """``<ĝ, g> / (|ĝ| |g|)``; 1 is perfect."""
+        norms = math.sqrt(self.estimated_square) * math.sqrt(self.true_square)
+        return self.product / norms if norms else 0.0
+
+    @property
+    def relative_error(self) -> float:
+        """``|ĝ - g| / |g|``; 0 is perfect, and ĝ = 0 gives 1."""
+        if not self.true_square:
+            return math.inf if self.error_square else 0.0
+        return math.sqrt(self.error_square / self.true_square)
 
 
 def align(
@@ -128,8 +146,10 @@ def compare_gradients(estimated: tuple[Tensor, ...], true: tuple[Tensor, ...]) -
     """Compare two sets of gradients, the tensors of each set flattened to one vector."""
     ours = torch.cat([tensor.flatten() for tensor in estimated]).double()
     theirs = torch.cat([tensor.flatten() for tensor in true]).double()
-    norm = theirs.norm().clamp_min(torch.finfo(torch.float64).tiny)
+    difference = ours - theirs
     return AlignmentQuality(
-        cosine=F.cosine_similarity(ours, theirs, dim=0).item(),
-        relative_error=((ours - theirs).norm() / norm).item(),
+        product=torch.dot(ours, theirs).item(),
+        estimated_square=torch.dot(ours, ours).item(),
+        true_square=torch.dot(theirs, theirs).item(),
+        error_square=torch.dot(difference, difference).item(),
     )

@@ -1,5 +1,6 @@
 """Loss and scores of a model or of its server half."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,14 +63,24 @@ def evaluate(
         Computes the loss and the scores.
     autocast : callable
         Returns the context of a forward pass.
+
+    Raises
+    ------
+    ValueError
+        There are no batches.
+
+    Notes
+    -----
+    Where none of the labels counts, the loss is NaN; so is a score of which nothing was scored.
     """
     for part in parts:
         part.eval()
-    total_loss, count = 0.0, 0
+    total_loss, count, found_any = 0.0, 0, False
     totals = dict.fromkeys(objective.score_names, (0.0, 0.0))
     try:
         with torch.no_grad():
             for inputs, labels in batches:
+                found_any = True
                 output: object = as_tensors(inputs)
                 with autocast(), objective.where(parts[-1], labels):
                     for part in parts:
@@ -83,6 +94,10 @@ def evaluate(
     finally:
         for part in parts:
             part.train()
-    scores = {name: Score(total / weight if weight else 0.0, weight) for name, (total, weight) in
-              totals.items()}  # fmt: skip
-    return Evaluation(total_loss / max(count, 1), count, scores)
+    if not found_any:
+        raise ValueError(
+            "there are no batches to evaluate on: a generator can be read once, and rounds after "
+            "the first find it empty; give a function that makes new batches at every call"
+        )
+    scores = {name: Score.of_total(total, weight) for name, (total, weight) in totals.items()}
+    return Evaluation(total_loss / count if count else math.nan, count, scores)

@@ -12,32 +12,61 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 def mixes_samples(client_half: nn.Module, example: tuple[Tensor, ...]) -> bool:
     """Tell whether in training one sample's input may change another's smashed data.
 
-    BatchNorm mixes samples. Of other modules it is tried: a sample's floating-point inputs are
-    changed, with the same dropout, and the others' smashed data are looked at.
+    BatchNorm mixes samples. Other modules are tried: the inputs of the first, of a middle and of
+    the last sample are changed in turn, with the same dropout, and the smashed data of all the
+    others are compared. A recurrent layer without ``batch_first`` mixes in one direction only.
 
     Parameters
     ----------
     client_half : nn.Module
         Is not changed.
     example : tuple of Tensor
-        A batch of its inputs, on its device, of at least two samples.
+        A batch of its inputs, on its device, of at least two samples. Whole numbers are replaced
+        by values that occur in it.
     """
     if any(isinstance(module, BATCH_NORMS) for module in client_half.modules()):
         return True
-    half = copied(client_half).train()
+    half, count = copied(client_half).train(), len(example[0])
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         first = tuple(torch.randn_like(t) if t.is_floating_point() else t for t in example)
-        other = tuple(_with_another_last(t) if t.is_floating_point() else t for t in first)
-        torch.manual_seed(1)
-        before = as_tensors(half(*first))
-        torch.manual_seed(1)
-        after = as_tensors(half(*other))
+        before = _smashed(half, first)
+        return any(
+            _changes_others(half, first, before, place)
+            for place in sorted({0, count // 2, count - 1})
+        )
+
+
+def _smashed(half: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return smashed data, with the same dropout at every call."""
+    torch.manual_seed(1)
+    return as_tensors(half(*inputs))
+
+
+def _changes_others(
+    half: nn.Module, inputs: tuple[Tensor, ...], before: tuple[Tensor, ...], place: int
+) -> bool:
+    """Tell whether another input at ``place`` changes the smashed data of another sample."""
+    torch.manual_seed(2 + place)
+    after = _smashed(half, tuple(_with_another(tensor, place) for tensor in inputs))
+    others = torch.arange(len(inputs[0])) != place
     return not all(
-        torch.allclose(a[:-1], b[:-1], rtol=1e-4, atol=1e-6)
+        a.shape == b.shape and torch.allclose(a[others], b[others], rtol=1e-4, atol=1e-6)
         for a, b in zip(before, after, strict=True)
     )
 
 
-def _with_another_last(inputs: Tensor) -> Tensor:
-    return torch.cat([inputs[:-1], 3 * torch.randn_like(inputs[-1:])])
+def _with_another(inputs: Tensor, place: int) -> Tensor:
+    """Return inputs with another sample at a place, each of its numbers another."""
+    changed = inputs.clone()
+    if inputs.is_floating_point():
+        changed[place] = 3 * torch.randn_like(inputs[place])
+        return changed
+    whole = inputs.long()
+    values = torch.unique(whole)
+    if len(values) == 1:  # 0 and 1 are ids of every vocabulary, and all that a mask has
+        values = torch.unique(torch.cat([values, (values == 0).long()]))
+    old = torch.searchsorted(values, whole[place].contiguous())
+    shift = torch.randint(1, len(values), old.shape).to(old.device)
+    changed[place] = values[(old + shift) % len(values)].to(inputs.dtype)
+    return changed

@@ -36,16 +36,34 @@ def clip_samples(tensors: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor,
     """Scale down each sample whose norm (:func:`sample_norms`) is above ``clip_norm``.
 
     Other samples keep their exact values. Integer and boolean tensors, such as masks, are not
-    changed. Values that are not finite stay so, and the server then refuses them.
+    changed. A sample with infinite values becomes what clipping gives as they grow without end:
+    they share the norm, and its finite values become 0. NaN stays, and the server refuses it.
     """
     if not any(t.is_floating_point() for t in tensors):
         return tensors
+    if any(t.is_floating_point() and bool(t.isinf().any()) for t in tensors):
+        tensors = _without_infinite(tensors, clip_norm)
     factors = (clip_norm / sample_norms(tensors)).clamp(max=1.0)
 
     def clipped(tensor: Tensor) -> Tensor:
         return tensor * factors.to(tensor.dtype).view(-1, *[1] * (tensor.dim() - 1))
 
     return tuple(clipped(t) if t.is_floating_point() else t for t in tensors)
+
+
+def _without_infinite(tensors: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor, ...]:
+    """Return samples with infinite values as their directions, no shorter than ``clip_norm``."""
+    of_samples = [
+        t[:, None].flatten(1).isinf().any(dim=1) for t in tensors if t.is_floating_point()
+    ]
+    infinite = torch.stack(of_samples).any(dim=0)
+
+    def direction(tensor: Tensor) -> Tensor:
+        rest = torch.where(tensor.isnan(), tensor, torch.zeros_like(tensor))
+        ends = torch.where(tensor.isinf(), clip_norm * tensor.sign(), rest)
+        return torch.where(infinite.view(-1, *[1] * (tensor.dim() - 1)), ends, tensor)
+
+    return tuple(direction(t) if t.is_floating_point() else t for t in tensors)
 
 
 def add_noise(tensors: tuple[Tensor, ...], sigma: float, normal: Normal) -> tuple[Tensor, ...]:

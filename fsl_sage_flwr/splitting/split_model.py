@@ -1,9 +1,13 @@
 """The two halves of a model."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
+
+from .errors import SplitError
 
 
 def as_tensors(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -33,7 +37,49 @@ class SplitModel:
 
     def merged_state_dict(self) -> dict[str, Tensor]:
         """Return the state_dict of the uncut model, with the same names and tensors."""
-        return {**self.client.state_dict(), **self.server.state_dict()}
+        return self.joined(self.client.state_dict(), self.server.state_dict())
+
+    @cached_property
+    def prefixes(self) -> tuple[str, str]:
+        """What a client half's and a server half's names begin with where both are together.
+
+        Nothing, unless the halves have tensors of one name: then ``client.`` and ``server.``.
+        """
+        in_both = self.client.state_dict().keys() & self.server.state_dict().keys()
+        return ("client.", "server.") if in_both else ("", "")
+
+    def joined(
+        self, client: Mapping[str, Tensor], server: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return values of both halves as those of the whole model.
+
+        Raises
+        ------
+        SplitError
+            Both have a tensor of one name: what is loaded would be one half's.
+        """
+        parts = zip(self.prefixes, (client, server), strict=True)
+        ours, theirs = ({f"{p}{name}": t for name, t in part.items()} for p, part in parts)
+        in_both = sorted(ours.keys() & theirs.keys())
+        if in_both:
+            raise SplitError(
+                f"both halves have a tensor named {in_both[0]!r}; give them other names, or make "
+                "the model with split_pair(client, server, example)"
+            )
+        return {**ours, **theirs}
+
+    def parted(
+        self, whole: Mapping[str, Tensor], client: Iterable[str], server: Iterable[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the client half's and the server half's values, of these names, of the whole's.
+
+        What the whole lacks is left out.
+        """
+        of_client, of_server = (
+            {name: whole[f"{prefix}{name}"] for name in names if f"{prefix}{name}" in whole}
+            for prefix, names in zip(self.prefixes, (client, server), strict=True)
+        )
+        return of_client, of_server
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Run both halves, one after the other."""

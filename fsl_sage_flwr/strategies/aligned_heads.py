@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from ..messages import PackedWeights, SmashedBatches
 from ..schedules import set_rate
 from ..seeding import derive_seed
-from ..splitting import AlignmentRecipe, copied, flatten_state, restore_state
+from ..splitting import AlignmentQuality, AlignmentRecipe, copied, flatten_state, restore_state
 from ..task import SplitTask
 from ..tensor_files import TensorFile, prefixed, with_prefix
 from .aligning import AlignmentJob, align_heads
-from .alignment_set import AlignmentSet, kept_of
+from .alignment_set import AlignmentSet
 from .part import Part
 from .round import Round
 
 log = logging.getLogger("flwr.fsl_sage")
 
 _HEAD, _OPTIMIZER, _LABELS = "head.", "optimizer.", "labels"
+_HELD_OUT, _ROUNDS = "held-out", "rounds"
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class AlignedHeads(Part):
     align_interval : int
         l: rounds from one alignment to the next.
     align_dataset_size : int
-        Newest samples of a client that its head is fitted on; a tenth more is kept to
-        measure the fit on.
+        Newest samples of a client that its head is fitted on; beside them a tenth as many are
+        kept of the samples that are never fitted, to measure on.
     recipe : AlignmentRecipe
         Passes, batch size and schedule of a fit.
     groups : int
@@ -124,17 +125,21 @@ class AlignedHeads(Part):
         """
         group = self._group_of(client)
         sharing = sum(self._group_of(other) == group for other in others)
-        new = AlignmentSet(batches.tensors, batches.labels)
+        count, held_out = len(batches.labels), batches.held_out
+        if held_out is None:
+            held_out = torch.zeros(count, dtype=torch.bool)
+        rounds = torch.full((count,), round_.number)
+        new = AlignmentSet(batches.tensors, batches.labels, held_out, rounds)
         if sharing > 1:
             seed = derive_seed(self._task.seed, "sample", round_.number, client)
-            # Two at least, as BatchNorm normalises over them.
-            new = new.sample(max(2, -(-kept_of(self._size) // sharing)), seed)
+            new = new.share(self._size, sharing, seed)
         if group in self._samples:
             new = _samples_in(self._samples[group]).appended(new, self._size)
         else:
             new = new.newest(self._size)
         named = {str(place): tensor for place, tensor in enumerate(new.tensors)}
-        self._samples[group] = self.files.write({**named, _LABELS: new.labels})
+        beside = {_LABELS: new.labels, _HELD_OUT: new.held_out, _ROUNDS: new.rounds}
+        self._samples[group] = self.files.write({**named, **beside})
 
     def align(self, round_: Round, clients: list[int]) -> None:
         """Align the heads of those clients that are due (algorithm 1, lines 17 to 21).
@@ -152,10 +157,11 @@ class AlignedHeads(Part):
             self._task, due, lambda group: self._job(group, round_), self._recipe, round_.number
         ):
             before = self._heads[job.group]
-            if math.isfinite(quality.cosine) and math.isfinite(quality.relative_error):
+            if _is_finite(job.head, quality):
                 head = self._written(job.head, job.optimizer)
                 self._heads[job.group] = AlignedHead(head, round_.number, before.version + 1)
-                qualities.append(quality)
+                if quality is not None:
+                    qualities.append(quality)
             else:
                 self._heads[job.group] = replace(before, aligned_at=round_.number)
                 log.warning(
@@ -165,10 +171,11 @@ class AlignedHeads(Part):
                 )  # fmt: skip
         summary = round_.summary
         summary.alignment_seconds = time.perf_counter() - began
-        if qualities:
-            count = len(qualities)
-            summary.alignment_cosine = sum(q.cosine for q in qualities) / count
-            summary.alignment_relative_error = sum(q.relative_error for q in qualities) / count
+        if not qualities:
+            return
+        pooled = AlignmentQuality.pooled(qualities)
+        summary.alignment_cosine = pooled.cosine
+        summary.alignment_relative_error = pooled.relative_error
 
     def version_of(self, client: int) -> int:
         """Return which head a client is to use."""
@@ -237,7 +244,7 @@ class AlignedHeads(Part):
         saved = self._heads[group].file.load()
         head = copied(self._like)
         task.load_weights(head, with_prefix(saved, _HEAD))
-        optimizer = task.auxiliary_optimizer(head.parameters())
+        optimizer = task.auxiliary_optimizer(list(head.parameters()))
         restore_state(optimizer, with_prefix(saved, _OPTIMIZER))
         set_rate(optimizer, task.auxiliary_schedule, round_.number)
         return AlignmentJob(group, head, optimizer, _samples_in(self._samples[group]))
@@ -253,4 +260,16 @@ class AlignedHeads(Part):
 def _samples_in(file: TensorFile) -> AlignmentSet:
     tensors = file.load()
     labels = tensors.pop(_LABELS)
-    return AlignmentSet(tuple(tensors[str(place)] for place in range(len(tensors))), labels)
+    # A checkpoint of an earlier version holds nothing out.
+    held_out = tensors.pop(_HELD_OUT, torch.zeros(len(labels), dtype=torch.bool))
+    rounds = tensors.pop(_ROUNDS, torch.zeros(len(labels), dtype=torch.int64))
+    smashed = tuple(tensors[str(place)] for place in range(len(tensors)))
+    return AlignmentSet(smashed, labels, held_out, rounds)
+
+
+def _is_finite(head: nn.Module, quality: AlignmentQuality | None) -> bool:
+    """Tell whether a fit left a head that clients can use."""
+    measured = quality is None or (
+        math.isfinite(quality.cosine) and math.isfinite(quality.relative_error)
+    )
+    return measured and all(bool(weight.isfinite().all()) for weight in head.parameters())

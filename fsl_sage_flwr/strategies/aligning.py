@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..batching import batches_of
 from ..cpus import usable_cpus
 from ..seeding import derive_seed
 from ..splitting import (
@@ -21,7 +22,7 @@ from ..splitting import (
     true_gradients,
 )
 from ..task import SplitTask
-from .alignment_set import AlignmentSet
+from .alignment_set import FEWEST, AlignmentSet
 from .threads import threads_as_before
 
 
@@ -41,8 +42,11 @@ def align_heads(
     job_of: Callable[[int], AlignmentJob],
     recipe: AlignmentRecipe,
     round_: int,
-) -> Iterator[tuple[AlignmentJob, AlignmentQuality]]:
+) -> Iterator[tuple[AlignmentJob, AlignmentQuality | None]]:
     """Align heads with the task's server half; iterate over them with each one's quality.
+
+    The quality is None where none of the last round's samples are held out. A head with fewer
+    than two samples to fit stays as it is.
 
     ``job_of`` makes a group's head when its turn comes, so that few are there at once.
 
@@ -54,7 +58,7 @@ def align_heads(
     first = job_of(groups[0])
     random = task.device.type != "cpu" or _draws_random_numbers(task, first)
 
-    def run(group: int) -> tuple[AlignmentJob, AlignmentQuality]:
+    def run(group: int) -> tuple[AlignmentJob, AlignmentQuality | None]:
         job = first if group == first.group else job_of(group)
         seed = derive_seed(task.seed, "align", round_, group)
         if random:
@@ -85,28 +89,58 @@ def _one_thread() -> None:
 
 def _align_one(
     task: SplitTask, job: AlignmentJob, recipe: AlignmentRecipe, generator: torch.Generator
-) -> AlignmentQuality:
-    fit, held_out = (
-        AlignmentSet(task.to_device(part.tensors), part.labels.to(task.device))
-        for part in job.samples.divided(generator)
-    )
+) -> AlignmentQuality | None:
+    samples = job.samples
+    smashed, labels = task.to_device(samples.tensors), samples.labels.to(task.device)
     # Work on a copy: computing gradients swaps the module's buffers for a while.
-    server_half = copied(task.model.server)
-    gradients = _true(server_half, fit, task)
-    align(
-        job.head, job.optimizer, fit.tensors, fit.labels, gradients,
-        task.objective, recipe, generator,
-    )  # fmt: skip
-    # Measure on a copy: a forward pass in training mode moves the running statistics.
-    head = copied(job.head)
-    estimate = estimated_gradients(head, held_out.tensors, held_out.labels, task.objective)
-    return compare_gradients(estimate, _true(server_half, held_out, task))
-
-
-def _true(server_half: nn.Module, samples: AlignmentSet, task: SplitTask) -> tuple[Tensor, ...]:
-    return true_gradients(
-        server_half, samples.tensors, samples.labels, task.objective, task.gradient_batch
+    gradients = true_gradients(
+        copied(task.model.server), smashed, labels, task.objective, task.gradient_batch
     )
+    fit = samples.to_fit().to(task.device)
+    if len(fit) >= FEWEST:
+        align(
+            job.head,
+            job.optimizer,
+            _of(smashed, fit),
+            labels[fit],
+            _of(gradients, fit),
+            task.objective,
+            recipe,
+            generator,
+        )
+    return _measured(task, job, smashed, labels, gradients)
+
+
+def _measured(
+    task: SplitTask,
+    job: AlignmentJob,
+    smashed: tuple[Tensor, ...],
+    labels: Tensor,
+    gradients: tuple[Tensor, ...],
+) -> AlignmentQuality | None:
+    """Compare estimates with true gradients on the held-out samples of the last round.
+
+    Smashed data of earlier rounds were made by other weights; clients use the head on those of
+    the rounds to come. The others of a batch are with them, as BatchNorm is used on a client.
+    """
+    last, parts = job.samples.of_last_round(), []
+    for rows in batches_of(len(last), task.gradient_batch):
+        places = last[rows]
+        held_out = job.samples.held_out[places].nonzero().flatten()
+        if len(places) < FEWEST or not len(held_out):
+            continue
+        places, held_out = places.to(task.device), held_out.to(task.device)
+        # On a copy: a forward pass in training mode moves the running statistics.
+        estimate = estimated_gradients(
+            copied(job.head), _of(smashed, places), labels[places], task.objective
+        )
+        true = _of(_of(gradients, places), held_out)
+        parts.append(compare_gradients(_of(estimate, held_out), true))
+    return AlignmentQuality.pooled(parts) if parts else None
+
+
+def _of(tensors: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
+    return tuple(tensor[rows] for tensor in tensors)
 
 
 def _draws_random_numbers(task: SplitTask, job: AlignmentJob) -> bool:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-HELD_OUT_SHARE = 11  # one sample in eleven: a full set holds 110 % of its size
+FEWEST = 2  # what BatchNorm can normalise over
 
 
-def kept_of(size: int) -> int:
-    """Return how many samples a set has to fit ``size`` of them."""
-    return size + (size + 9) // 10
+def measured_of(size: int) -> int:
+    """Return how many held-out samples a set keeps beside ``size`` to fit: a tenth more."""
+    return -(-size // 10)
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,17 @@ class AlignmentSet:
         Smashed data, each ``(N, …)``.
     labels : Tensor
         ``(N, …)``.
+    held_out : Tensor
+        ``(N,)``, bool: samples to measure on. Clients choose them by image, so that no epoch's
+        copy of one is ever fitted.
+    rounds : Tensor
+        ``(N,)``, int64: the round in which each was uploaded.
     """
 
     tensors: tuple[Tensor, ...]
     labels: Tensor
+    held_out: Tensor
+    rounds: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,31 +42,38 @@ class AlignmentSet:
         """Return the newest samples of these and new ones."""
         both = zip(self.tensors, new.tensors, strict=True)
         joined = AlignmentSet(
-            tuple(torch.cat([a, b]) for a, b in both), torch.cat([self.labels, new.labels])
+            tuple(torch.cat([a, b]) for a, b in both),
+            torch.cat([self.labels, new.labels]),
+            torch.cat([self.held_out, new.held_out]),
+            torch.cat([self.rounds, new.rounds]),
         )
         return joined.newest(size)
 
     def newest(self, size: int) -> "AlignmentSet":
         """Return the newest samples: ``size`` to fit and a tenth of it to measure on."""
-        keep = kept_of(size)
-        return AlignmentSet(tuple(t[-keep:] for t in self.tensors), self.labels[-keep:])
+        held_out = self.held_out.nonzero().flatten()[-measured_of(size) :]
+        return self._rows(torch.cat([self.to_fit()[-size:], held_out]).sort().values)
 
-    def sample(self, count: int, seed: int) -> "AlignmentSet":
-        """Return at most so many of the samples, drawn at random, in their order."""
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return self._rows(order[:count].sort().values)
+    def share(self, size: int, sharing: int, seed: int) -> "AlignmentSet":
+        """Return an equal share of what a set of ``size`` holds, drawn at random, in its order."""
+        generator = torch.Generator().manual_seed(seed)
+        drawn = [
+            rows[torch.randperm(len(rows), generator=generator)[: -(-count // sharing)]]
+            for rows, count in (
+                (self.to_fit(), size),
+                (self.held_out.nonzero().flatten(), measured_of(size)),
+            )
+        ]
+        return self._rows(torch.cat(drawn).sort().values)
 
-    def divided(self, generator: torch.Generator) -> tuple["AlignmentSet", "AlignmentSet"]:
-        """Return (to fit, held out): one sample in eleven, at random, is kept out.
+    def to_fit(self) -> Tensor:
+        """Return the places of the samples that are not held out."""
+        return (~self.held_out).nonzero().flatten()
 
-        BatchNorm needs two samples on either side; a set of fewer than four serves both.
-        """
-        if len(self) < 4:
-            return self, self
-        order = torch.randperm(len(self), generator=generator)
-        held_out = max(2, -(-len(self) // HELD_OUT_SHARE))
-        return self._rows(order[held_out:]), self._rows(order[:held_out])
+    def of_last_round(self) -> Tensor:
+        """Return the places of the samples that were uploaded last, held out or not."""
+        return (self.rounds == self.rounds.max()).nonzero().flatten()
 
     def _rows(self, rows: Tensor) -> "AlignmentSet":
-        rows = rows.to(self.labels.device)
-        return AlignmentSet(tuple(tensor[rows] for tensor in self.tensors), self.labels[rows])
+        tensors = tuple(tensor[rows] for tensor in self.tensors)
+        return AlignmentSet(tensors, self.labels[rows], self.held_out[rows], self.rounds[rows])

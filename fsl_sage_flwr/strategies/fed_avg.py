@@ -1,5 +1,6 @@
 """FedAvg of the whole model: the baseline that splits nothing."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Unpack
 
@@ -88,9 +89,16 @@ class FullModelFedAvg(SplitStrategy):
             if reply.train_loss is not None
         ]
 
-    def trained_halves(self) -> Sequence[nn.Module]:
-        """Return both: the whole model."""
-        return [self.task.model.client, self.task.model.server]
+    def averaged_weights(self) -> Mapping[str, Tensor]:
+        """Return those of the whole model."""
+        return self.task.weights_of_both()
+
+    def trained_parts(
+        self, weights: Mapping[str, Tensor]
+    ) -> Sequence[tuple[nn.Module, Mapping[str, Tensor]]]:
+        """Return both halves."""
+        model = self.task.model
+        return list(zip((model.client, model.server), self.task.parted(weights), strict=True))
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
         """Evaluate an average of whole models on the server."""
@@ -107,20 +115,17 @@ class FullModelFedAvg(SplitStrategy):
             equal={"round": self.rounds_done}, scores=self.task.objective.score_names
         )
         answer = open_reply(reply, EvaluateReply, expected, self.max_reply_bytes)
-        scores = {
-            name: Score(
-                answer.scores[name], answer.scores.get(f"{name}-weight", answer.num_examples)
-            )
-            for name in self.task.objective.score_names
-        }
+        scores = {}
+        for name in self.task.objective.score_names:
+            weight = answer.scores.get(f"{name}-weight", answer.num_examples)
+            scores[name] = Score(answer.scores[name] if weight else math.nan, weight)
         return Evaluation(answer.loss, answer.num_examples, scores)
 
     def _load(self, arrays: ArrayRecord) -> Mapping[str, Tensor]:
         """Load the server half of an average, and return the client half's weights in it."""
-        whole, model = arrays.to_torch_state_dict(), self.task.model
-        server = {name: whole[name] for name in self.task.weights_of(model.server)}
-        self.task.load_weights(model.server, server)
-        return {name: whole[name] for name in self.task.weights_of(model.client)}
+        client, server = self.task.parted(arrays.to_torch_state_dict())
+        self.task.load_weights(self.task.model.server, server)
+        return client
 
 
 def _strategy(task: SplitTask, options: Options, settings: StrategySettings) -> FullModelFedAvg:

@@ -52,8 +52,8 @@ class FslSage(SplitStrategy):
     align_interval : int
         l: rounds from one alignment to the next.
     align_dataset_size : int
-        Newest samples per client that a head is fitted on; a tenth more is kept to
-        measure the fit on.
+        Newest samples per client that a head is fitted on; beside them a tenth as many are
+        kept of the samples that are never fitted, to measure on.
     recipe : AlignmentRecipe, optional
         Passes, batch size and schedule of a fit.
     warm_start : bool
@@ -112,7 +112,8 @@ class FslSage(SplitStrategy):
     def begin(self, round_: Round) -> Questions[TrainReply]:
         """Probe the clients without a head, align the heads that are due, send what is new."""
         if self._shared is not None:
-            return self._shared.questions(round_, WARM_START, self.server_update_interval)
+            q = self.server_update_interval
+            return self._shared.questions(round_, WARM_START, q, held_out=True)
         probed = self._probe(round_, [c for c in round_.clients if c not in self.heads])
         ready = [client for client in round_.clients if client in self.heads]
         self.heads.align(round_, ready)
@@ -145,7 +146,7 @@ class FslSage(SplitStrategy):
     def _probe(self, round_: Round, clients: list[int]) -> set[int]:
         """Ask clients for a first batch, step the server half on it, and make their heads."""
         request = WeightsRequest(round=round_.number, weights=round_.client_half)
-        expected = Expected(smashed=round_.smashed)
+        expected = Expected(smashed=replace(round_.smashed, held_out=True))
         limits = round_.settings.batches
         probe = Question(
             PROBE, request, SmashedReply, expected, sample_uploads=1,
@@ -175,7 +176,7 @@ class FslSage(SplitStrategy):
         expected = Expected(
             equal={"round": round_.number},
             weights={"client_half": round_.client_half_like},
-            smashed=round_.smashed,
+            smashed=replace(round_.smashed, held_out=True),
             # The probe already brought the first batch, and there may be no other to upload.
             smashed_may_be_missing=probed,
             weighted_by=round_.weighted_by,

@@ -268,6 +268,11 @@ class Round:
         absent = sum(other not in self.failures for other in self._turns.absent)
         return not self.leave_out_if_many(client, batches, absent) or not absent
 
+    def take_late_replies(self) -> int:
+        """Count the bytes of answers that nobody waits for; return how many have not come."""
+        self._grid.take_late_replies()
+        return len(self._grid.busy_nodes)
+
     # Asking -----------------------------------------------------------------------------
 
     def ask(self, questions: Questions[ReplyT]) -> dict[int, ReplyT]:

@@ -31,7 +31,8 @@ class RoundSummary:
     alignment_seconds : float
         Time in which heads were aligned.
     alignment_cosine, alignment_relative_error : float or None
-        Means over the clients aligned in this round; None when none was.
+        Of the heads aligned in this round, over all their newest uploads' samples that are never
+        fitted; None when no head was aligned, or there are no such samples.
     """
 
     round: int

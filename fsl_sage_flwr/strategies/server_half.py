@@ -120,7 +120,7 @@ class OneServerHalf(ServerHalf):
 
     def __init__(self, task: SplitTask) -> None:
         super().__init__(task)
-        self._optimizer = task.server_optimizer(task.model.server.parameters())
+        self._optimizer = task.optimizer_of_server(task.model.server)
         self._undo = UndoCopy(task.model.server, self._optimizer)
 
     def half_of(self, client: int) -> Half:
@@ -328,7 +328,7 @@ class ServerHalfPerClient(ServerHalf, AveragedPart):
     def _read(self, client: int) -> Half:
         """Return a client's half as it is: at the average, if it has not been trained yet."""
         half = copied(self.task.model.server)
-        optimizer = self.task.server_optimizer(half.parameters())
+        optimizer = self.task.optimizer_of_server(half)
         resting = self._at_rest.get(client)
         state = self._optimizers.get(client) if self._keep else None
         if resting is not None:

@@ -1,6 +1,7 @@
 """An auxiliary head that all clients train and the server averages."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,8 @@ class SharedHead(AveragedPart):
         message_type: str,
         server_update_interval: int,
         request: Callable[..., TrainRequest] = TrainRequest,
+        *,
+        held_out: bool = False,
     ) -> Questions[TrainReply]:
         """Return what clients are sent: client half and head; all of it comes back trained.
 
@@ -56,11 +59,13 @@ class SharedHead(AveragedPart):
         request : callable
             Makes the request: a payload that says more than ``TrainRequest``, where the
             algorithm's clients need it.
+        held_out : bool
+            Uploads may mark samples that nothing must be fitted to.
         """
         expected = Expected(
             equal={"round": round_.number},
             weights={"client_half": round_.client_half_like, "auxiliary": self.weights},
-            smashed=round_.smashed,
+            smashed=replace(round_.smashed, held_out=held_out),
             weighted_by=round_.weighted_by,
         )
         head, self._trained = PackedWeights(self.weights), {}

@@ -128,7 +128,7 @@ class SplitGrid(WrappedGrid):
         A node that is still at work on a message whose time ran out would otherwise get
         a second one, and two messages in flight race for the node's state.
         """
-        self._take_late_replies()
+        self.take_late_replies()
         busy, nodes = self.busy_nodes, list(self._grid.get_node_ids())
         self.registered = set(nodes)
         if self.under_way is not None:
@@ -328,7 +328,7 @@ class SplitGrid(WrappedGrid):
                 self.under_way.note(len(replies))
             heard = len(replies)
             if overdue and unsent:
-                heard += self._take_late_replies()
+                heard += self.take_late_replies()
                 overdue &= self._unanswered.keys()
             for message_id, (_, sent) in list(pending.items()):
                 if timeout is not None and looked - sent >= timeout:
@@ -364,8 +364,8 @@ class SplitGrid(WrappedGrid):
             None if on_late is None else partial(on_late, message),
         )
 
-    def _take_late_replies(self) -> int:
-        """Take answers that are no longer waited for; return their number."""
+    def take_late_replies(self) -> int:
+        """Receive, and so count, answers that are no longer waited for; return their number."""
         if not self._unanswered:
             return 0
         replies = list(self.pull_messages(list(self._unanswered)))

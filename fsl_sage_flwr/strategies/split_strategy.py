@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..messages import (
     EVALUATE_SPLIT,
+    BadReplyError,
     CommunicationLedger,
     Compression,
     DeadActorError,
@@ -231,20 +232,19 @@ class SplitStrategy(FedAvg):
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Keep what is needed of the replies of a round that counts."""
 
-    def trained_halves(self) -> Sequence[nn.Module]:
-        """Return the halves that clients train and Flower averages: the client half."""
-        return [self.task.model.client]
-
     def averaged_parts(self) -> Sequence[AveragedPart]:
         """Return the parts that :meth:`end` averages; a choice of clients is over them too."""
         return []
 
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
-        found: dict[str, Tensor] = {}
-        for half in self.trained_halves():
-            found |= self.task.weights_of(half)
-        return found
+        return self.task.weights_of(self.task.model.client)
+
+    def trained_parts(
+        self, weights: Mapping[str, Tensor]
+    ) -> Sequence[tuple[nn.Module, Mapping[str, Tensor]]]:
+        """Return the halves that clients train, each with its part of a reply's weights."""
+        return [(self.task.model.client, weights)]
 
     @property
     def auxiliary_parameters(self) -> int:
@@ -261,6 +261,14 @@ class SplitStrategy(FedAvg):
     def client_rounds(self) -> list[ClientRound]:
         """Return what each client did in the last round, by partition id."""
         return [] if self._round is None else self._round.client_rows()
+
+    def take_late_replies(self) -> int:
+        """Count the bytes of answers that nobody waits for; return how many have not come.
+
+        A ``Recorder`` calls it before it writes a round's row, so that each answer counts in the
+        round at whose end it is there.
+        """
+        return 0 if self._round is None else self._round.take_late_replies()
 
     # Flower's hooks ---------------------------------------------------------------------
 
@@ -499,7 +507,10 @@ class SplitStrategy(FedAvg):
         spec = replace(self.smashed, smallest_batch=1)
         expected = Expected(smashed=spec, incoming=self.downlink.incoming(None))
         answer = open_reply(reply, SmashedReply, expected, self.max_reply_bytes)
-        return evaluate_server_half(self.task, answer.smashed)
+        found = evaluate_server_half(self.task, answer.smashed)
+        if not found.num_examples:
+            raise BadReplyError("none of the labels of its validation examples counts")
+        return found
 
     # One round --------------------------------------------------------------------------
 
@@ -518,7 +529,7 @@ class SplitStrategy(FedAvg):
 
     def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Serve a reply, unless what its client has trained gives no finite values."""
-        parts = self._halves_with(reply.client_half)
+        parts = list(self.trained_parts(reply.client_half))
         if reply.auxiliary is not None:
             parts.append((self.task.head, reply.auxiliary))
         problem = self._sound.problem_with_trained(parts)
@@ -526,15 +537,6 @@ class SplitStrategy(FedAvg):
             self.serve(round_, client, reply)
         else:
             round_.leave_out_as_not_finite(client, f"the weights that it sent {problem}")
-
-    def _halves_with(
-        self, weights: Mapping[str, Tensor]
-    ) -> list[tuple[nn.Module, Mapping[str, Tensor]]]:
-        """Return the halves that clients train, each with its weights out of these."""
-        return [
-            (half, {name: weights[name] for name in self.task.weights_of(half)})
-            for half in self.trained_halves()
-        ]
 
     def _choose(self, round_: Round, records: Mapping[int, ArrayRecord]) -> None:
         """Choose the clients to average, once for all that is averaged of them."""

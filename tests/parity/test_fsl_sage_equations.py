@@ -12,7 +12,7 @@ from fsl_sage_flwr.task import ClientIdentity, SplitTask
 from fsl_sage_flwr.tensor_files import with_prefix
 
 from ..runs import RECIPE, assert_same, fsl_sage, grid, train
-from ..tasks import CLIENTS, small_batches, small_task
+from ..tasks import CLIENTS, numbered_batches, small_batches, small_task
 
 ROUNDS, Q, L, SIZE = 5, 2, 2, 20
 
@@ -32,7 +32,7 @@ class ByHand:
 
     def batches(self, t: int, i: int) -> list[tuple[Tensor, Tensor]]:
         seed = derive_seed(self.task.seed, "batches", t, i, 0)
-        return list(small_batches(ClientIdentity(i, CLIENTS), seed))
+        return list(numbered_batches(ClientIdentity(i, CLIENTS), seed))
 
     def server_step(self, z: Tensor, y: Tensor) -> None:
         self.server_optimizer.zero_grad()
@@ -41,8 +41,11 @@ class ByHand:
 
     def keep(self, i: int, z: Tensor, y: Tensor) -> None:
         old_z, old_y = self.samples.get(i, (z[:0], y[:0]))
-        newest = SIZE + SIZE // 10
-        self.samples[i] = torch.cat([old_z, z])[-newest:], torch.cat([old_y, y])[-newest:]
+        z, y = torch.cat([old_z, z]), torch.cat([old_y, y])
+        # In these batches the label 2 is that of the samples that are held out.
+        fit = [k for k in range(len(y)) if y[k] != 2][-SIZE:]
+        held_out = [k for k in range(len(y)) if y[k] == 2][-SIZE // 10 :]
+        self.samples[i] = z[sorted(fit + held_out)], y[sorted(fit + held_out)]
 
     def probe(self, t: int) -> None:
         first = {}
@@ -64,10 +67,8 @@ class ByHand:
         z, y = self.samples[i]
         seed = derive_seed(self.task.seed, "align", t, i)
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(y), generator=generator)
-        fit = order[max(2, -(-len(y) // 11)) :]
-        z, y = z[fit], y[fit]
         (g,) = true_gradients(copy.deepcopy(self.x_s), (z,), y, self.task.objective, 256)
+        z, y, g = z[y != 2], y[y != 2], g[y != 2]
         head, optimizer = self.heads[i], self.head_optimizers[i]
         steps = RECIPE.epochs * len(list(chunks(len(y), RECIPE.batch_size)))
         step = 0
@@ -144,7 +145,7 @@ def chunks(count: int, size: int) -> list[slice]:
 def test_five_rounds_equal_the_loop_by_hand() -> None:
     # No dropout: server and clients share one generator here, and in a real run they do not.
     strategy = fsl_sage({"dropout": 0.0}, align_dataset_size=SIZE)
-    arrays = train(strategy, grid(dropout=0.0, batches=small_batches), ROUNDS)
+    arrays = train(strategy, grid(dropout=0.0, batches=numbered_batches), ROUNDS)
 
     by_hand = ByHand(small_task(dropout=0.0))
     for t in range(ROUNDS):

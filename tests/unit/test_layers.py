@@ -42,8 +42,8 @@ BELOW = {
     },
     # A strategy speaks its clients' protocol: the messages that they declare.
     "strategies": {
-        *("classes", "client_apps", "codecs", "cpus", "messages", "objective", "options"),
-        *("registry", "running_code", "schedules", "seeding", "splitting", "task"),
+        *("batching", "classes", "client_apps", "codecs", "cpus", "messages", "objective"),
+        *("options", "registry", "running_code", "schedules", "seeding", "splitting", "task"),
         *("tensor_files", "whole_files"),
     },
     "algorithms": {"registry", "strategies"},

@@ -1,5 +1,6 @@
 """Losses, scores and what travels of a half are the task's to say."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,7 +87,7 @@ def test_a_model_that_returns_a_structure_is_evaluated_and_listed(kind: type) ->
 
 def test_scores_are_put_together_by_what_they_count_for() -> None:
     assert Score.mean([Score(1.0, 1), Score(0.0, 3)]) == Score(0.25, 4)
-    assert Score.mean([]) == Score(0.0, 0)
+    assert math.isnan(Score.mean([]).value)
 
 
 def test_a_task_needs_classes_or_an_objective_and_not_two_losses() -> None:
@@ -217,7 +218,9 @@ def test_several_labels_are_scored_by_hand() -> None:
     means = {name: Score(total / weight, weight) for name, (total, weight) in found.items()}
     assert objective.figures(0.5, means)["f1"] == 0.75
     nothing = dict.fromkeys(means, Score(0.0, 0))
-    assert objective.figures(0.5, nothing)["f1"] == 0.0
+    assert math.isnan(objective.figures(0.5, nothing)["f1"])
+    none_said = {**means, "precision": Score(math.nan, 0), "recall": Score(0.0, 4)}
+    assert objective.figures(0.5, none_said)["f1"] == 0.0
 
 
 def test_pixels_are_scored_by_hand() -> None:

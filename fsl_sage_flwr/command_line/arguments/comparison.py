@@ -40,7 +40,7 @@ def add_counting_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--count", choices=COUNTS, default="measured",
-        help="count the bytes of all messages, or count as published figures do (measured)",
+        help="count the bytes of all messages' contents, or as published figures do (measured)",
     )  # fmt: skip
 
 

@@ -42,8 +42,8 @@ def alignment_against_rounds(comparison: Comparison) -> Picture:
         title="Alignment of the auxiliary heads",
         caption=(
             "Cosine between the gradients that the auxiliary heads estimate and the true ones of "
-            "the server half, on samples kept out of the fit, after each alignment: 1 is the same "
-            "direction, 0 none. Mean over the heads and, where there are several, over the seeds."
+            "the server half, over the newest samples that no head is fitted to, after each "
+            "alignment: 1 is the same direction, 0 none. Mean over the seeds, if there are several."
         ),
         figure=figure,
     )

@@ -105,7 +105,8 @@ def bytes_by_kind(comparison: Comparison) -> Picture:
         name="bytes-rounds",
         title="What the bytes are",
         caption=(
-            "Bytes of all messages of all clients since the start, as measured, by kind: down is "
+            "Bytes of all messages' contents (without Flower's framing), of all clients since the "
+            "start, as measured, by kind: down is "
             "from the server to the clients, up (hatched) is from them. Means over the seeds. Each "
             "panel has its own vertical axis."
         ),

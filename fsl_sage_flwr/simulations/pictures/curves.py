@@ -209,7 +209,8 @@ def _caption(comparison: Comparison, x: str, *, judged: bool) -> str:
     if seeds > 1:
         parts.append(f"Lines: means over the seeds; bands: ± {NAMES[comparison.spread]}.")
     if x == "bytes":
-        how = "all messages" if comparison.count == "measured" else "published figures' count"
+        measured = comparison.count == "measured"
+        how = "contents of all messages" if measured else "published figures' count"
         parts.append(f"Communication: bytes of all clients, both ways, since the start ({how}).")
     if judged:
         cost = "communication" if x == "bytes" else "rounds"

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -107,6 +108,62 @@ class Centred(nn.Module):
 
 def test_a_module_of_ones_own_that_mixes_is_tried() -> None:
     assert mixes_samples(Centred(), (torch.zeros(3, 5),))
+
+
+class Recurrent(nn.Module):
+    """Without ``batch_first`` the first axis, of the samples, is taken for the time."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(3, 2, batch_first=batch_first)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.layer(inputs)[0]
+
+
+class Applied(nn.Module):
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.function(*inputs)
+
+
+def only_the_middle(x: torch.Tensor) -> torch.Tensor:
+    return x + x[len(x) // 2]
+
+
+IDS = torch.zeros(5, 4, dtype=torch.int64)
+MASK = torch.ones(5, 4, dtype=torch.bool)
+SOME = torch.tensor([[3, 7, 3], [7, 3, 3], [3, 3, 7]])
+
+
+@pytest.mark.parametrize(
+    ("half", "example", "mixed"),
+    [
+        (Recurrent(batch_first=False), (torch.zeros(5, 4, 3),), True),
+        (Recurrent(batch_first=True), (torch.zeros(5, 4, 3),), False),
+        (Applied(lambda x: x.cumsum(0)), (torch.zeros(5, 4),), True),
+        (Applied(lambda x: x.flip(0).cumsum(0)), (torch.zeros(5, 4),), True),
+        (Applied(lambda x: x.roll(1, 0) + x), (torch.zeros(5, 4),), True),
+        (Applied(only_the_middle), (torch.zeros(5, 4),), True),
+        (Applied(lambda x: x.cumsum(0)), (torch.zeros(2, 4),), True),
+        (Applied(lambda x: x.sum(1)), (torch.zeros(5, 4),), False),
+        (nn.Embedding(2, 3), (IDS,), False),
+        (nn.Sequential(nn.Embedding(2, 3), Centred()), (IDS,), True),
+        (nn.Sequential(nn.Embedding(9, 3), Centred()), (SOME,), True),
+        (nn.Embedding(9, 3), (SOME,), False),
+        (Applied(lambda x, m: x * m), (torch.zeros(5, 4), MASK), False),
+        (Applied(lambda x, m: x * m.float().mean()), (torch.zeros(5, 4), MASK), True),
+        (Applied(lambda x, m: m.all(1) & m[0, 0]), (torch.zeros(5, 4), MASK), True),
+    ],
+)
+def test_mixing_is_seen_in_every_direction_and_of_every_input(
+    half: nn.Module, example: tuple[torch.Tensor, ...], mixed: bool
+) -> None:
+    assert mixes_samples(half, example) == mixed
+    assert torch.equal(IDS, torch.zeros(5, 4, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(

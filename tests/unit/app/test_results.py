@@ -213,7 +213,7 @@ def test_json_that_cannot_be_written_leaves_the_old_file(run):
 def test_models_are_plain_state_dicts_and_one_of_both(run):
     client = {"a.weight": torch.ones(2, requires_grad=True)}
     server = {"b.weight": torch.zeros(3)}
-    run.write_models(client, server)
+    run.write_models(client, server, {**client, **server})
     assert files_in(run) == ["client_half.pt", "full_model.pt", "server_half.pt"]
     loaded = {
         name: torch.load(run.path / f"{name}.pt", weights_only=True)

@@ -132,6 +132,14 @@ def test_a_batch_is_the_same_whether_or_not_those_before_it_were_made():
     assert torch.equal(whole[3][0], sliced[0])
 
 
+def test_batches_say_which_examples_they_hold():
+    data = numbered(21)
+    for seed in (3, 4):
+        epoch = data.epoch(4, seed, augmented=True)
+        for k, (_, labels) in enumerate(epoch):
+            assert torch.equal(data.labels[epoch.sample_numbers(k)], labels)
+
+
 @pytest.mark.parametrize(("count", "kept_out"), [(10, 3), (3, 1), (2, 0), (40, 10)])
 def test_a_validation_part_is_kept_out_of_training(count, kept_out):
     source = ClientData(

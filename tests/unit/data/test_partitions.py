@@ -62,6 +62,17 @@ def test_dirichlet_parts_are_equal_and_disjoint(case, alpha):
     assert {len(part) for part in parts} == {len(labels) // clients}
 
 
+def test_alpha_is_that_of_each_class():
+    """The mean of the squared proportions of 10 classes of Dirichlet(1, …) is 2/11.
+
+    Hsu et al.'s α = 1 is 0.1 for each class, and the mean then 1.1/2.
+    """
+    labels = torch.arange(6000) % 10
+    parts = partition_indices(labels, 60, Distribution("noniid_dirichlet", alpha=1.0, seed=5))
+    shares = torch.stack([torch.bincount(labels[p], minlength=10) / len(p) for p in parts])
+    assert shares.square().sum(dim=1).mean().item() == pytest.approx(2 / 11, abs=0.05)
+
+
 @settings(max_examples=25, deadline=None)
 @given(cases(), st.integers(1, 3))
 def test_shard_parts_are_equal_and_disjoint(case, shards):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from flwr.app import ArrayRecord, RecordDict
@@ -73,6 +75,28 @@ BAD = {
     "empty batch": (changed("labels", "batch-sizes", torch.tensor([5, 0])), "do not make"),
     "negative batch": (changed("labels", "batch-sizes", torch.tensor([6, -1])), "do not make"),
 }
+
+
+def with_held_out(mask: torch.Tensor) -> RecordDict:
+    content = packed(3, 2)
+    labelling = dict(content.array_records["labels"].to_torch_state_dict())
+    content["labels"] = ArrayRecord({**labelling, "held-out": mask})
+    return content
+
+
+def test_held_out_samples_are_marked_where_that_is_expected() -> None:
+    spec, masks = replace(SPEC, held_out=True), [torch.tensor([True, False, False])]
+    content = RecordDict()
+    SmashedBatches.join([batch(3)], masks).write_to(content)
+    found = SmashedBatches.take_from(content, spec)
+    assert found.held_out is not None
+    assert found.held_out.tolist() == [True, False, False]
+    assert SmashedBatches.take_from(packed(3, 2), spec).held_out is None
+    with pytest.raises(BadReplyError, match="must hold 'labels'"):
+        SmashedBatches.take_from(with_held_out(torch.zeros(5, dtype=torch.bool)), SPEC)
+    for wrong in (torch.zeros(5), torch.zeros(4, dtype=torch.bool)):
+        with pytest.raises(BadReplyError, match="held-out must be 5 times true or false"):
+            SmashedBatches.take_from(with_held_out(wrong), spec)
 
 
 @pytest.mark.parametrize("name", BAD)

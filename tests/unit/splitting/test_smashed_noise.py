@@ -47,12 +47,24 @@ def test_a_zero_and_a_huge_sample() -> None:
     assert float(clipped[1].norm()) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_not_finite_stays_so_and_spoils_no_other(bad: float) -> None:
-    tensor = torch.tensor([[bad, 1.0], [3.0, 4.0]])
+def test_nan_stays_and_spoils_no_other() -> None:
+    tensor = torch.tensor([[math.nan, 1.0], [3.0, 4.0], [math.nan, math.inf]])
     (changed,) = add_noise(clip_samples((tensor,), 1.0), 0.1, seeded_normal(0))
-    assert not torch.isfinite(changed[0]).all()
-    assert torch.isfinite(changed[1]).all()
+    assert changed.isnan().any(dim=1).tolist() == [True, False, True]
+
+
+def test_infinite_values_are_clipped_as_if_they_grew_without_end() -> None:
+    tensor = torch.tensor([[math.inf, 1.0, -math.inf], [3.0, 4.0, 0.0], [0.1, 0.2, 0.3]])
+    beside = torch.tensor([5.0, math.inf, 0.1])
+    clipped = clip_samples((tensor, MASK[:3], beside), 2.0)
+    grown = torch.tensor([[1e25, 1.0, -1e25], [3.0, 4.0, 0.0], [0.1, 0.2, 0.3]])
+    wanted = clip_samples((grown, MASK[:3], torch.tensor([5.0, 1e25, 0.1])), 2.0)
+    for ours, theirs in zip(clipped, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert [round(norm(clipped, i), 5) for i in (0, 1)] == [2.0, 2.0]
+    assert torch.equal(clipped[0][2], tensor[2])
+    (noised, _, _) = add_noise(clipped, 0.1, seeded_normal(0))
+    assert torch.isfinite(noised).all()
 
 
 def test_masks_alone_are_left_alone() -> None:

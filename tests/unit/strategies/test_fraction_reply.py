@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from flwr.app import Message
 
+from fsl_sage_flwr.messages.reply import count_bytes
 from fsl_sage_flwr.strategies import SplitStrategy
 
 from ...memory_grid import MemoryGrid
@@ -72,6 +73,31 @@ def test_a_late_answer_is_dropped_and_its_sender_asked_again(
     strategy.start(nodes, strategy.initial_arrays(), num_rounds=4, evaluate_fn=each_round)
     fast, everyone = set(range(CLIENTS)) - {SLOW}, set(range(CLIENTS))
     assert asked_in == [everyone, fast, everyone, everyone]
+
+
+def test_late_answers_count_in_the_round_at_whose_end_they_are_there() -> None:
+    nodes, strategy = SlowGrid(), cse_fsl(fraction_reply=SHARE)
+    counted, owed = [], []
+
+    def each_round(server_round: int, arrays: object) -> None:
+        nodes.slow = False
+        owed.append(strategy.take_late_replies())
+        counted.append(strategy.ledger.total)
+        nodes.slow = server_round == 0
+
+    strategy.start(nodes, strategy.initial_arrays(), num_rounds=1, evaluate_fn=each_round)
+    assert owed == [0, 0]
+    every = [*nodes.sent, *nodes.received]
+    late = [c for c, (kind, client) in zip(nodes.sent, nodes.types, strict=True) if client == SLOW]
+    assert len(late) == 2  # who it is, and the training
+    assert counted[-1] == sum(count_bytes(r) for content in every for r in content.values())
+
+
+def test_answers_that_never_come_are_said() -> None:
+    nodes, strategy = SlowGrid(), cse_fsl(fraction_reply=SHARE)
+    assert strategy.take_late_replies() == 0
+    train(strategy, nodes, 1)
+    assert strategy.take_late_replies() == 1
 
 
 def test_a_bad_answer_is_not_one_of_the_share() -> None:

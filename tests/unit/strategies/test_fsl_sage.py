@@ -13,7 +13,7 @@ from fsl_sage_flwr.tensor_files import with_prefix
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, cse_fsl, fsl_sage, grid, plain, server_state, train
-from ...tasks import BATCHES, CLIENTS, small_batches
+from ...tasks import BATCHES, CLIENTS, numbered_batches, small_batches
 
 
 def heads_sent(nodes: MemoryGrid) -> list[tuple[str, int, bool]]:
@@ -63,7 +63,8 @@ def test_only_rounds_with_an_alignment_report_its_quality() -> None:
         if server_round:
             qualities.append(strategy.last_round.alignment_cosine)
 
-    strategy.start(grid(), strategy.initial_arrays(), 4, evaluate_fn=end_of_round)
+    nodes = grid(batches=numbered_batches)
+    strategy.start(nodes, strategy.initial_arrays(), 4, evaluate_fn=end_of_round)
     assert [quality is not None for quality in qualities] == [True, False, True, False]
     assert all(-1 <= quality <= 1 for quality in qualities if quality is not None)
 
@@ -212,18 +213,18 @@ def test_one_head_for_all_is_aligned_once_on_a_share_of_each_ones_uploads() -> N
     assert len(sent) == CLIENTS
     for other in sent[1:]:
         assert_same(other, sent[0])
-    # 22 samples are kept, of each upload at most 8; clients have uploaded 9, 9 and 6 after the
-    # probe, so the oldest of the head's are of the last probe.
+    # 20 samples are kept, of each upload at most 7; clients have uploaded 9, 9 and 6 after the
+    # probe.
     uploaded = [c["smashed"].to_torch_state_dict()["0"] for c in nodes.received if "smashed" in c]
     kept = state["samples"][0]["0"]
-    assert len(kept) == 22
+    assert len(kept) == 20
     origin = [
         next(i for i, rows in enumerate(uploaded) if any(torch.equal(row, r) for r in rows))
         for row in kept
     ]
     counted = Counter(origin)
-    assert all(counted[i] <= 8 for i in counted)
-    assert set(origin[-16:]) <= {CLIENTS, CLIENTS + 1, CLIENTS + 2}
+    assert all(counted[i] <= 7 for i in counted)
+    assert set(origin[-14:]) <= {CLIENTS, CLIENTS + 1, CLIENTS + 2}
 
 
 def test_a_late_client_gets_its_groups_head_without_a_probe() -> None:

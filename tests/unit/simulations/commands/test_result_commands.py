@@ -26,7 +26,8 @@ def test_results_prints_the_table_and_on_the_side_what_it_assumed(results, capsy
     assert "77.50 ± 3.54" in printed.out
     assert printed.err.splitlines() == [
         "left out, not completed: fsl_sage/simple_conv/digits-iid/3 (running)",
-        "communication: bytes of all messages, all clients, since the run began",
+        "communication: contents of all messages, without Flower's framing, all clients, since "
+        "the run began",
         "target accuracy: 80 %, the highest whole percent that each setting reached with some seed",
         "budget: 2 MiB, the smallest total of the compared runs",
     ]

@@ -48,7 +48,10 @@ def test_compare_prints_settings_and_results(tmp_path, capsys):
     assert ["MiB", "to", "60", "%", "2.0", "2.0", "×", "1"] in [
         line.split() for line in printed.out.splitlines()
     ]
-    assert printed.err == "communication: bytes of all messages, all clients, since the run began\n"
+    assert printed.err == (
+        "communication: contents of all messages, without Flower's framing, all clients, since "
+        "the run began\n"
+    )
 
 
 def test_compare_says_where_no_setting_differs(tmp_path, capsys):
