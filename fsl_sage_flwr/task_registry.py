@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .data import Distribution
+from .data import DataIdentity, Distribution
 from .options import Check, Options, check_options, declared
 from .schedules import Schedule
 from .strategies.common_options import HeadOptions
@@ -114,6 +114,9 @@ class TaskKind(Generic[OptionsT]):
         both halves and the merged model as state_dicts.
     randomises_labels : bool
         Whether ``build`` heeds ``label_epsilon``; it is refused where it would not be.
+    identify : callable, optional
+        From settings, options and whether data may be downloaded to what identifies the data;
+        None where they are not here. A run is resumed with the same data only, in any place.
     """
 
     name: str
@@ -125,6 +128,7 @@ class TaskKind(Generic[OptionsT]):
     evaluation_batch: int = 500
     finish: Callable[[TaskSettings, OptionsT, Weights, Path], Mapping[str, float]] | None = None
     randomises_labels: bool = False
+    identify: Callable[[TaskSettings, OptionsT, bool], DataIdentity | None] | None = None
 
 
 TASKS: dict[str, TaskKind[Any]] = {}
