@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..data import Distribution
+from ..data import DataIdentity, Distribution
 from ..registry import ALGORITHMS
 from ..seeding import derive_seed
 from ..splitting import (
@@ -121,6 +121,18 @@ def check_task(config: RunConfig, clients: int) -> None:
     kind = TASKS[config.task]
     if kind.check is not None:
         kind.check(task_settings(config), config.task_options, clients)
+
+
+def identify_data(config: RunConfig, *, download: bool) -> DataIdentity | None:
+    """Return what identifies a run's data; None where the task does not say, or they are not here.
+
+    Raises
+    ------
+    DatasetError
+        The data cannot be read.
+    """
+    identify = TASKS[config.task].identify
+    return identify and identify(task_settings(config), config.task_options, download)
 
 
 def build_test_batches(config: RunConfig) -> TestBatches:
