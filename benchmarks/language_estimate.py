@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fsl_sage_flwr.language import IGNORED, causal_lm_task
-from fsl_sage_flwr.language.dataset import Columns, split_of
+from fsl_sage_flwr.language.columns import Columns
+from fsl_sage_flwr.language.dataset import split_of
 from fsl_sage_flwr.language.heads import blocks_head, lens_head
 from fsl_sage_flwr.language.pretrained import Lora, load_model, load_tokenizer
 from fsl_sage_flwr.splitting import estimated_gradients, plain_attention, true_gradients

@@ -13,14 +13,17 @@ from .data import (
     AUGMENTATIONS,
     DATASETS,
     ClientData,
+    DataIdentity,
     FederatedImages,
     ImageDataset,
     NodeImages,
     PartFiles,
+    identity_of_images,
     is_here,
     load_images,
     load_own_images,
     local_copy,
+    look_through,
     randomised_response,
 )
 from .models import CATALOGUE, build_model
@@ -40,6 +43,8 @@ class ImageOptions(Options):
     augmentation: str = option(
         "auto", one_of(*AUGMENTATIONS), "crop and flip: of colour images, of all, or none"
     )
+    image_column: str = option("", what="column of the images; empty: the usual name, or the only")
+    label_column: str = option("", what="column of the labels; empty: the usual name, or the only")
 
 
 def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
@@ -53,7 +58,7 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
     DatasetError, SplitError
         The data or the cut cannot be used.
     """
-    train = _training_split(settings)
+    train = _training_split(settings, options)
     entry = CATALOGUE[settings.model]
     example = torch.zeros(2, *train.image_shape)
     with torch.random.fork_rng(devices=[]):
@@ -146,10 +151,23 @@ def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
         with suppress(_NotBuiltError):
             full_name(_built(settings.model, (3, 32, 32), 10), settings.cut)
     if is_here(settings.dataset):
-        train, _ = load_images(settings.dataset)
+        train, _ = _splits(settings, options)
         FederatedImages(train, settings.distribution, settings.device).rows(0, clients)
         if named:
             full_name(_built(settings.model, train.image_shape, train.num_classes), settings.cut)
+        look_through(settings.dataset, options.image_column, options.label_column)
+
+
+def identify(settings: TaskSettings, options: ImageOptions, download: bool) -> DataIdentity | None:
+    """Return what identifies both splits; None for a dataset that is not here."""
+    if not (download or is_here(settings.dataset)):
+        return None
+    train, test = _splits(settings, options)
+    taken = {"image-column": train.column, "label-column": train.label_column}
+    given = {"image-column": options.image_column, "label-column": options.label_column}
+    columns = {key: column for key, column in taken.items() if column}
+    found = [key for key in columns if not given[key]]
+    return identity_of_images({"train": train, "test": test}, columns, found)
 
 
 class _NotBuiltError(SplitError):
@@ -177,7 +195,7 @@ def classes(settings: TaskSettings, options: ImageOptions) -> Classes | None:
 
 def test_batches(settings: TaskSettings, options: ImageOptions) -> TestBatches:
     """Return a function that iterates over the test split, which is decoded only once."""
-    _, test = load_images(settings.dataset)
+    _, test = _splits(settings, options)
     images, labels = test.decode()
     data = ClientData(images.to(settings.device), labels.to(settings.device))
     return lambda: data.in_order(EVALUATION_BATCH)
@@ -193,10 +211,16 @@ def _cut(settings: TaskSettings, model: nn.Module, example: Tensor) -> str:
     return settings.cut or CATALOGUE[settings.model].cut
 
 
-def _training_split(settings: TaskSettings) -> ImageDataset:
+def _training_split(settings: TaskSettings, options: ImageOptions) -> ImageDataset:
     if settings.data_path is not None:
-        return load_own_images(settings.data_path, settings.dataset)
-    return load_images(settings.dataset)[0]
+        return load_own_images(
+            settings.data_path, settings.dataset, options.image_column, options.label_column
+        )
+    return _splits(settings, options)[0]
+
+
+def _splits(settings: TaskSettings, options: ImageOptions) -> tuple[ImageDataset, ImageDataset]:
+    return load_images(settings.dataset, options.image_column, options.label_column)
 
 
 def _dataset(value: Any) -> str | None:
@@ -219,4 +243,5 @@ KIND = TaskKind(
     evaluation_batch=EVALUATION_BATCH,
     classes=classes,
     randomises_labels=True,
+    identify=identify,
 )

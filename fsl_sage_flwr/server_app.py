@@ -13,6 +13,7 @@ from .app.assembly import (
     build_task,
     build_test_batches,
     finish_of,
+    identify_data,
 )
 from .app.claim import claim_for_training
 from .app.config import ConfigError, RunConfig
@@ -46,19 +47,21 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
     with RunDirectory(path).reporting_failure(say=True):
         grid = _with_a_node_for_each_client(grid, config)
         task = build_task(config)
+        data = identify_data(config, download=True)
         recorder = Recorder(
             build_strategy(config, task),
             path,
             build_test_batches(config),
-            settings=config.to_run_config(),
+            settings={**config.to_run_config(), **(data.columns if data else {})},
             tracker=config.tracker,
             checkpoint_interval=config.checkpoint_interval,
             comm_threshold_mb=config.comm_threshold_mb,
             finish=finish_of(config),
             account=build_account(config, task),
             label_epsilon=config.label_epsilon,
+            data=data.as_json() if data else None,
         )
-        saved = checkpoint_for(config, Path(config.resume)) if config.resume else None
+        saved = checkpoint_for(config, Path(config.resume), data) if config.resume else None
     recorder.train_held(grid, config.num_server_rounds, saved, timeout=config.round_timeout)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .classes import Classes
-from .data import Distribution
+from .data import DataIdentity, Distribution
 from .options import Check, Options, check_options, declared
 from .schedules import Schedule
 from .strategies.common_options import HeadOptions
@@ -118,6 +118,9 @@ class TaskKind(Generic[OptionsT]):
         data with other classes; None where they are the run's by construction.
     randomises_labels : bool
         Whether ``build`` heeds ``label_epsilon``; it is refused where it would not be.
+    identify : callable, optional
+        From settings, options and whether data may be downloaded to what identifies the data;
+        None where they are not here. A run is resumed with the same data only, in any place.
     """
 
     name: str
@@ -130,6 +133,7 @@ class TaskKind(Generic[OptionsT]):
     finish: Callable[[TaskSettings, OptionsT, Weights, Path], Mapping[str, float]] | None = None
     classes: Callable[[TaskSettings, OptionsT], Classes | None] | None = None
     randomises_labels: bool = False
+    identify: Callable[[TaskSettings, OptionsT, bool], DataIdentity | None] | None = None
 
 
 TASKS: dict[str, TaskKind[Any]] = {}

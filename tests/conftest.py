@@ -141,14 +141,15 @@ def own_datasets(
     """Read datasets into a cache of this test's, and nothing from the hub."""
     import datasets
 
-    from fsl_sage_flwr.data import load_images, load_own_images
+    from fsl_sage_flwr.data import load_images, load_own_images, look_through
 
     cache = tmp_path_factory.mktemp("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     datasets.disable_progress_bars()
-    load_images.cache_clear()
-    load_own_images.cache_clear()
+    kept = (load_images, load_own_images, look_through)
+    for function in kept:
+        function.cache_clear()
     yield
-    load_images.cache_clear()
-    load_own_images.cache_clear()
+    for function in kept:
+        function.cache_clear()

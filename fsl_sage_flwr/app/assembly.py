@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..classes import Classes
 from ..cpus import usable_cpus
-from ..data import Distribution
+from ..data import DataIdentity, Distribution
 from ..registry import ALGORITHMS
 from ..seeding import derive_seed
 from ..splitting import (
@@ -139,6 +139,18 @@ def classes_of_node(config: RunConfig, data_path: str | None) -> Classes | None:
     if kind.classes is None:
         return None
     return kind.classes(task_settings(config, data_path, on_client=True), config.task_options)
+
+
+def identify_data(config: RunConfig, *, download: bool) -> DataIdentity | None:
+    """Return what identifies a run's data; None where the task does not say, or they are not here.
+
+    Raises
+    ------
+    DatasetError
+        The data cannot be read.
+    """
+    identify = TASKS[config.task].identify
+    return identify and identify(task_settings(config), config.task_options, download)
 
 
 def build_test_batches(config: RunConfig) -> TestBatches:

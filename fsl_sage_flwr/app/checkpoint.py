@@ -116,6 +116,9 @@ def _check_parts(saved: Any) -> None:
     for part, kind in {**_PARTS, "format": int}.items():
         if type(saved[part]) is not kind:
             raise TypeError(f"{part} is no {kind.__name__}")
+    data = saved.get("data", {"columns": {}})  # earlier versions have none
+    if type(data) is not dict or type(data.get("columns")) is not dict:
+        raise TypeError("its data are not described")
     clients = saved["clients"]
     if type(clients) not in (int, list):
         raise TypeError("its clients are neither rows nor their number")

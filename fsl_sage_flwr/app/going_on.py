@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import read_checkpoint, refuse_finished, refuse_other_settings
+from ..data import DataIdentity
+from .checkpoint import CheckpointError, read_checkpoint, refuse_finished, refuse_other_settings
 from .config import SCHEDULE_KEYS, RunConfig
 
 # Keys that may differ between a checkpoint's configuration and the run that resumes from it.
@@ -16,14 +17,26 @@ FREE_TO_CHANGE = {
 }  # fmt: skip
 
 
-def checkpoint_for(config: RunConfig, file: Path) -> dict[str, Any]:
+def checkpoint_for(
+    config: RunConfig, file: Path, data: DataIdentity | None = None
+) -> dict[str, Any]:
     """Return what a checkpoint has.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Configuration of the run that goes on.
+    file : Path
+        The checkpoint.
+    data : DataIdentity, optional
+        What identifies the run's data. They may lie elsewhere than those of the checkpoint;
+        an earlier version's checkpoint does not identify its data, and is compared by path.
 
     Raises
     ------
     CheckpointError
-        It is missing or unreadable, was written with another configuration, or of a run
-        that has all rounds already.
+        It is missing or unreadable, was written with another configuration or other data, or
+        of a run that has all rounds already.
     """
     saved = read_checkpoint(file)
     ours = config.to_run_config()
@@ -33,7 +46,19 @@ def checkpoint_for(config: RunConfig, file: Path) -> dict[str, Any]:
     rounds = config.num_server_rounds
     if _schedules_differ(config, saved["config"].get("num-server-rounds", rounds)):
         free.remove("num-server-rounds")
+    before, changed = saved.get("data"), ""
+    if before is not None and data is not None:
+        ours |= data.columns
+        changed = data.differences(before)
+        free.add("dataset")
+    elif before is not None:  # which columns are found is not known before a download
+        free |= {key for key in before["columns"] if not ours.get(key)}
     refuse_other_settings(saved, ours, free | of_others)
+    if changed:
+        raise CheckpointError(
+            f"resume: dataset = {config.dataset!r}: other data than the checkpoint's: {changed}; "
+            "give the data that it was trained on, or begin another run"
+        )
     refuse_finished(saved, file, rounds)
     return saved
 

@@ -98,6 +98,8 @@ class Recorder:
     label_epsilon : float
         ε of the randomised response of the clients' labels, which they draw again when a run is
         resumed: the column ``epsilon_of_labels`` adds these up; 0: there is none.
+    data : Mapping, optional
+        What identifies the data; written to ``data.json`` and into checkpoints.
 
     Examples
     --------
@@ -118,6 +120,7 @@ class Recorder:
         finish: Callable[[Weights, Path], Mapping[str, float]] | None = None,
         account: PrivacyAccount | None = None,
         label_epsilon: float = 0.0,
+        data: Mapping[str, Any] | None = None,
     ) -> None:
         require(tracker)
         self._strategy = strategy
@@ -129,6 +132,7 @@ class Recorder:
         self._threshold = comm_threshold_mb * 2**20
         self._finish, self._account = finish, account
         self._label_epsilon, self._spent_on_labels = label_epsilon, label_epsilon
+        self._data = data
         self._figures: Mapping[str, float] = {}
         self._rows: list[dict[str, Any]] = []
         self._client_rows = 0
@@ -291,6 +295,7 @@ class Recorder:
         if not started_by_command():
             self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
         self._directory.write_config(self._settings)
+        self._directory.write_data(self._data)
         self._write_earlier_history(saved)
         for row in self._rows:
             self._tracker.log(row)
@@ -466,6 +471,7 @@ class Recorder:
             "client_half": dict(arrays.to_torch_state_dict()),
             "history": self._rows,
             "clients": self._client_rows,
+            **({"data": dict(self._data)} if self._data is not None else {}),
         }
 
     def _save_last_good(self) -> None:

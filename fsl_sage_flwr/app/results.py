@@ -169,6 +169,20 @@ class RunDirectory:
         return path / "config.json"
 
     @staticmethod
+    def data_of(path: Path) -> Path:
+        """Return the path of what identifies a run's data: columns, rows, a hash."""
+        return path / "data.json"
+
+    @classmethod
+    def keys_found_in_data(cls, path: Path) -> list[str]:
+        """Return the keys of ``config.json`` that the data decided: they were left open."""
+        try:
+            found = json.loads(cls.data_of(path).read_text(encoding="utf-8"))["found"]
+        except (OSError, ValueError, LookupError, TypeError):  # of an earlier version
+            return []
+        return [key for key in found if isinstance(key, str)]
+
+    @staticmethod
     def client_half_of(path: Path) -> Path:
         """Return the path of a completed run's client half."""
         return path / "client_half.pt"
@@ -254,6 +268,13 @@ class RunDirectory:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``, the resolved configuration."""
         self._write_json(self.config_of(self.path), config)
+
+    def write_data(self, data: Mapping[str, Any] | None) -> None:
+        """Write ``data.json``, what identifies the run's data."""
+        if data is None:
+            self.data_of(self.path).unlink(missing_ok=True)
+        else:
+            self._write_json(self.data_of(self.path), data)
 
     def write_provenance(self, found: Mapping[str, Any], *, resumed: bool) -> None:
         """Write ``provenance.json``; a resumed run keeps that of its earlier parts under it."""

@@ -2,19 +2,23 @@
 
 from .augmentation import AUGMENTATIONS, augment, normalize
 from .client_data import ClientData, FederatedImages, NodeImages
-from .datasets import is_here, load_images, load_own_images
-from .image_dataset import DatasetError, ImageDataset
+from .datasets import is_here, load_images, load_own_images, look_through
+from .errors import DatasetError
+from .identity import DataIdentity, identity_of_images, identity_of_texts
+from .image_dataset import ImageDataset
 from .part_files import PartFiles
 from .partitions import DISTRIBUTIONS, Distribution, partition_indices, register_distribution
 from .private_copies import private_copies
 from .randomised_response import randomised_response
 from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
+from .tables import read_tables
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "DISTRIBUTIONS",
     "ClientData",
+    "DataIdentity",
     "DatasetEntry",
     "DatasetError",
     "Distribution",
@@ -23,14 +27,18 @@ __all__ = [
     "NodeImages",
     "PartFiles",
     "augment",
+    "identity_of_images",
+    "identity_of_texts",
     "is_here",
     "load_images",
     "load_own_images",
     "local_copy",
+    "look_through",
     "normalize",
     "partition_indices",
     "private_copies",
     "randomised_response",
+    "read_tables",
     "register_dataset",
     "register_distribution",
 ]

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
-from .image_dataset import GREY_MODES, DatasetError, ImageDataset
+from .eight_bits import is_grey, refuse_low_range
+from .errors import DatasetError
+from .image_dataset import ImageDataset
+from .pictures import read_images
 from .registry import DATASETS, DatasetEntry, local_copy
+from .tables import read_tables, refuse_other_class_names
 
 if TYPE_CHECKING:
     import datasets
 
+IMAGE_COLUMNS = ("image", "img")
 ID_COLUMNS = ("writer_id", "user_id", "client_id")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 # For a local copy, `datasets` gives the name validation to a split that the hub calls valid.
 VALIDATION = ("validation", "valid", "val")
 TEST_SHARE = 0.1
 LOOKED_AT = 100
+LOOKED_AT_IF_FITTED = 4
+# Images of a split that are decoded before a run starts.
+LOOKED_THROUGH = 1000
 
 
 @lru_cache(maxsize=4)
-def load_images(name: str) -> tuple[ImageDataset, ImageDataset]:
+def load_images(
+    name: str, image_column: str = "", label_column: str = ""
+) -> tuple[ImageDataset, ImageDataset]:
     """Return the training and the test split of a dataset.
 
     Parameters
@@ -35,17 +47,24 @@ def load_images(name: str) -> tuple[ImageDataset, ImageDataset]:
         A name in ``DATASETS``; or the absolute path of a directory that
         ``datasets.load_dataset`` can read, with an image column, a label column and the
         splits ``train`` and ``test``; or ``name:path``, a local copy of a named dataset.
+    image_column, label_column : str
+        Names of the columns; empty: see :class:`DatasetEntry`.
 
     Raises
     ------
     DatasetError
-        The directory, a split or a column is missing, the splits do not fit each other, or
-        the hub cannot be reached.
+        The directory, a split or a column is missing, several columns fit, the splits do not
+        fit each other, or the hub cannot be reached.
     """
     entry, directory = _entry(name)
     if entry.load is not None and not directory:
+        if image_column or label_column:
+            raise DatasetError(
+                f"dataset {name!r} has no columns; leave image-column and label-column out"
+            )
         return entry.load()
-    splits = _load(directory or entry.hub_name, name)
+    entry = replace(entry, image=image_column or entry.image, label=label_column or entry.label)
+    splits = read_tables(directory or entry.hub_name, name)
     wanted = [entry.train, _called(entry.test, splits)] if entry.test else [entry.train]
     missing = [split for split in wanted if split not in splits]
     if missing:
@@ -55,12 +74,14 @@ def load_images(name: str) -> tuple[ImageDataset, ImageDataset]:
     tables = [splits[split] for split in wanted]
     if not entry.test:
         tables = _divided(tables[0], name)
-    train, test = _read(tables, entry, name)
+    train, test = _read(tables, entry, name, directory)
     return train, test
 
 
 @lru_cache(maxsize=4)
-def load_own_images(path: str, name: str) -> ImageDataset:
+def load_own_images(
+    path: str, name: str, image_column: str = "", label_column: str = ""
+) -> ImageDataset:
     """Return all of a node's own data, read in the same way as the run's dataset.
 
     Parameters
@@ -70,6 +91,9 @@ def load_own_images(path: str, name: str) -> ImageDataset:
         split is used, or its only split.
     name : str
         The run's dataset. Its entry gives the label column and the image size.
+    image_column, label_column : str
+        Names of the run's columns; a node whose data have none so called needs only one that
+        fits.
 
     Raises
     ------
@@ -83,18 +107,36 @@ def load_own_images(path: str, name: str) -> ImageDataset:
         raise DatasetError(
             f"data-path = {path!r} is no directory; give the absolute path of this node's data"
         )
-    splits = _load(path, what)
+    splits = read_tables(path, what)
     if known.train not in splits and len(splits) > 1:
         raise DatasetError(
             f"dataset {what!r} has no split {known.train!r}; its splits are {', '.join(splits)}"
         )
     table = splits[known.train] if known.train in splits else next(iter(splits.values()))
-    label = known.label if known.label in table.column_names else ""
-    entry = DatasetEntry(label=label, image_shape=known.image_shape)
-    (own,) = _read([table], entry, what, counted=True)
+    image, label = (
+        wanted if wanted in table.column_names else ""
+        for wanted in (image_column or known.image, label_column or known.label)
+    )
+    entry = DatasetEntry(image=image, label=label, image_shape=known.image_shape)
+    (own,) = _read([table], entry, what, path, counted=True)
     if len(own.labels) < 2:
         raise DatasetError(f"dataset {what!r} has 1 example; every client needs at least two")
     return own
+
+
+@lru_cache(maxsize=4)
+def look_through(name: str, image_column: str = "", label_column: str = "") -> None:
+    """Decode images of both splits: up to 1,000 each, spread evenly.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`load_images` and :meth:`ImageDataset.decode`.
+    """
+    for split in load_images(name, image_column, label_column):
+        if not isinstance(split.images, Tensor):
+            for row in _spread(len(split.labels), LOOKED_THROUGH):
+                split.decode([row])  # one by one: large images would fill the memory
 
 
 def is_here(name: str) -> bool:
@@ -117,19 +159,6 @@ def _entry(name: str, *, must_exist: bool = True) -> tuple[DatasetEntry, str]:
     return entry, directory
 
 
-def _load(source: str, name: str) -> dict[str, datasets.Dataset]:
-    import datasets
-
-    try:
-        return dict(datasets.load_dataset(source))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        why = " ".join(str(error).split())
-        raise DatasetError(
-            f"dataset {name!r} cannot be loaded ({why}); without a network give the "
-            "absolute path of a local copy"
-        ) from error
-
-
 def _called(split: str, splits: Container[str]) -> str:
     """Return the name of ``split`` in ``splits``: the validation split has several names."""
     if split in splits or split not in VALIDATION:
@@ -147,11 +176,17 @@ def _divided(table: datasets.Dataset, name: str) -> list[datasets.Dataset]:
 
 
 def _read(
-    tables: Sequence[datasets.Dataset], entry: DatasetEntry, name: str, *, counted: bool = False
+    tables: Sequence[datasets.Dataset],
+    entry: DatasetEntry,
+    name: str,
+    directory: str,
+    *,
+    counted: bool = False,
 ) -> list[ImageDataset]:
     """Read splits of one dataset; all get the same number of classes and image shape.
 
-    ``counted``: the label column must state the number of classes.
+    ``directory``: path of a local copy, or empty; ``counted``: the label column must state the
+    number of classes.
     """
     import datasets
 
@@ -163,7 +198,11 @@ def _read(
     classes = _classes(tables[0].features[label], labels, name, counted=counted)
     feature = tables[0].features[label]
     names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
-    shape = entry.image_shape or _shape(tables, image, name)
+    if names and directory and tables[0].info.builder_name in ("parquet", "arrow"):
+        refuse_other_class_names(directory, label, list(names), name)
+    looked_at = [_looked_at(table, image, name, entry) for table in tables]
+    refuse_low_range((picture for of_split in looked_at for picture in of_split), name)
+    shape = entry.image_shape or _shape(looked_at, name)
     person = _id_column(tables[0], entry)
     # What is read of a row is all that the table has left.
     kept = [image, person] if person else [image]
@@ -177,6 +216,8 @@ def _read(
             id_column=person,
             fitted=entry.image_shape is not None,
             class_names=names,
+            label_column=label,
+            name=_split_name(table, name),
         )
         for table, own_labels in zip(tables, labels, strict=True)
     ]
@@ -186,18 +227,37 @@ def _columns(table: datasets.Dataset, entry: DatasetEntry, name: str) -> tuple[s
     """Return the names of the image and the label column."""
     import datasets
 
-    image = [c for c, f in table.features.items() if isinstance(f, datasets.Image)]
-    label = [c for c, f in table.features.items() if isinstance(f, datasets.ClassLabel)]
-    label += [c for c in LABEL_COLUMNS if c in table.features]
-    if entry.label:
-        label = [entry.label] if entry.label in table.features else []
-    if not image or not label:
-        called = f" {entry.label!r}" if entry.label else ""
+    images = [c for c, f in table.features.items() if isinstance(f, datasets.Image)]
+    labels = [c for c, f in table.features.items() if isinstance(f, datasets.ClassLabel)]
+    # Whether a column of another type can hold labels is seen when it is read.
+    others = {entry.label, *LABEL_COLUMNS} & set(table.features)
+    found = {
+        "image": _fitting(images, entry.image, IMAGE_COLUMNS),
+        "label": _fitting(
+            list(dict.fromkeys([*labels, *sorted(others)])), entry.label, LABEL_COLUMNS
+        ),
+    }
+    if not all(found.values()):
+        image, label = (f" {wanted!r}" if wanted else "" for wanted in (entry.image, entry.label))
         raise DatasetError(
-            f"dataset {name!r} needs an image column and a label column{called}; "
-            f"its columns are {', '.join(table.column_names)}"
+            f"dataset {name!r} needs an image column{image} and a label column{label}; "
+            f"its columns are {', '.join(table.column_names)}: name them with image-column and "
+            "label-column"
         )
-    return image[0], label[0]
+    for kind, fitting in found.items():
+        if len(fitting) > 1:
+            raise DatasetError(
+                f"dataset {name!r} has several columns that fit as {kind}: {', '.join(fitting)}; "
+                f"name one with {kind}-column"
+            )
+    return found["image"][0], found["label"][0]
+
+
+def _fitting(columns: Sequence[str], given: str, usual: Sequence[str]) -> list[str]:
+    """Return the given column; or those of a usual name; or, where there are none, all."""
+    if given:
+        return [column for column in columns if column == given]
+    return [column for column in columns if column in usual] or list(columns)
 
 
 def _id_column(table: datasets.Dataset, entry: DatasetEntry) -> str:
@@ -206,12 +266,22 @@ def _id_column(table: datasets.Dataset, entry: DatasetEntry) -> str:
 
 
 def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
+    import datasets
+
+    feature = table.features[column]
+    if not isinstance(feature, datasets.ClassLabel | datasets.Value):
+        raise DatasetError(
+            f"the label column {column!r} of dataset {name!r} holds {type(feature).__name__}, one "
+            "whole number for each image is needed: write it as such, or give another label-column"
+        )
     # Not the column alone, which numpy reads row by row: a hundred times as long.
     values = np.asarray(table.with_format("numpy")[column][:])
     if not np.issubdtype(values.dtype, np.integer):
+        missing = sum(value is None or value != value for value in values.tolist())
+        holds = f"nothing in {missing} of {len(values)} rows" if missing else str(values.dtype)
         raise DatasetError(
-            f"the label column {column!r} of dataset {name!r} holds {values.dtype}; whole "
-            "numbers are needed: cast it to ClassLabel"
+            f"the label column {column!r} of dataset {name!r} holds {holds}; whole "
+            "numbers are needed: cast it to ClassLabel, or give another label-column"
         )
     return torch.from_numpy(values.astype(np.int64))
 
@@ -228,6 +298,8 @@ def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: b
         )
     lowest = min(int(own.min()) for own in labels)
     highest = max(int(own.max()) for own in labels)
+    if named is None:
+        _refuse_gaps(labels, lowest, highest, name)
     classes = highest + 1 if named is None else int(named)
     if not 0 <= lowest <= highest < classes:
         raise DatasetError(
@@ -237,24 +309,41 @@ def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: b
     return classes
 
 
-def _shape(tables: Sequence[datasets.Dataset], column: str, name: str) -> tuple[int, int, int]:
+def _refuse_gaps(labels: Sequence[Tensor], lowest: int, highest: int, name: str) -> None:
+    """Refuse plain numbers that are not 0, 1, 2, …: there would be classes without examples."""
+    used = len(torch.cat(list(labels)).unique())
+    if lowest != 0 or used != highest + 1:
+        raise DatasetError(
+            f"the labels of dataset {name!r} are {used} different numbers from {lowest} to "
+            f"{highest}; plain numbers must be 0 to {used - 1}: number the classes so, or cast the "
+            "column to datasets.ClassLabel"
+        )
+
+
+def _shape(looked_at: Sequence[Sequence[Image]], name: str) -> tuple[int, int, int]:
     """Return the images' shape: colour if one of the checked images of any split is colour."""
-    firsts = [table[0][column].size for table in tables]
+    firsts = [images[0].size for images in looked_at]
     if len(set(firsts)) > 1:
         sizes = " and ".join(f"{height}x{width}" for width, height in firsts)
         raise DatasetError(
             f"the splits of dataset {name!r} have images of {sizes} pixels (height x width); "
             "one size is needed"
         )
-    grey = all(
-        image.mode in GREY_MODES
-        for table in tables
-        for image in table.select(_spread(len(table)))[column][:]
-    )
+    grey = all(is_grey(image) for images in looked_at for image in images)
     width, height = firsts[0]
     return (1 if grey else 3, height, width)
 
 
-def _spread(count: int) -> list[int]:
-    """Return up to ``LOOKED_AT`` row numbers, spread evenly over a table."""
-    return sorted({int(row) for row in np.linspace(0, count - 1, LOOKED_AT)})
+def _looked_at(table: datasets.Dataset, column: str, name: str, entry: DatasetEntry) -> list[Image]:
+    """Return images of a split; only a few where the entry says what shape they get."""
+    most = LOOKED_AT if entry.image_shape is None else LOOKED_AT_IF_FITTED
+    return read_images(table, column, _spread(len(table), most), _split_name(table, name))
+
+
+def _split_name(table: datasets.Dataset, name: str) -> str:
+    return f"split {str(table.split)!r} of dataset {name!r}"
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return up to ``most`` row numbers, spread evenly over a table."""
+    return sorted({int(row) for row in np.linspace(0, count - 1, most)})

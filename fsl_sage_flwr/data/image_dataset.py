@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
+from .eight_bits import eight_bits, is_grey
+from .errors import DatasetError
+from .pictures import name_of, read_images
+
 if TYPE_CHECKING:
     import datasets
 
-GREY_MODES = ("1", "L")
 # Images that are decoded at once: one by one a third of the time is the table's.
 AT_ONCE = 256
-
-
-class DatasetError(ValueError):
-    """The dataset cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class ImageDataset:
         colour image in a grey dataset.
     class_names : tuple of str
         What the labels are called; empty if the data do not say so.
+    label_column : str
+        Name of the table's label column.
+    name : str
+        Name of the split in errors.
     """
 
     labels: Tensor
@@ -58,6 +61,8 @@ class ImageDataset:
     id_column: str = ""
     fitted: bool = False
     class_names: tuple[str, ...] = ()
+    label_column: str = ""
+    name: str = "the dataset"
 
     def decode(self, indices: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Return (uint8 images ``(n, C, H, W)``, labels ``(n,)``) of some or all rows.
@@ -65,7 +70,8 @@ class ImageDataset:
         Raises
         ------
         DatasetError
-            The images have different sizes, or a grey dataset has a colour image.
+            The images have different sizes, a grey dataset has a colour image, or an image
+            cannot be read or loses what it shows; the message has its row and its file's name.
         """
         rows = torch.arange(len(self.labels)) if indices is None else torch.tensor(indices)
         if isinstance(self.images, Tensor):
@@ -73,9 +79,9 @@ class ImageDataset:
         wanted = range(len(self.labels)) if indices is None else indices
         # Not select, which copies what the table says about itself: longer than 50 small images.
         pixels = [
-            self._pixels(image)
+            found
             for first in range(0, len(wanted), AT_ONCE)
-            for image in self.images[wanted[first : first + AT_ONCE]][self.column]
+            for found in self._pixels_of(self.images, wanted[first : first + AT_ONCE])
         ]
         sizes = {found.shape[:2] for found in pixels}
         if len(sizes) > 1 or sizes - {self.image_shape[1:]}:
@@ -104,12 +110,23 @@ class ImageDataset:
         numbers = {text: number for number, text in enumerate(sorted(set(texts)))}
         return torch.tensor([numbers[text] for text in texts])
 
+    def _pixels_of(self, table: datasets.Dataset, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
+        found = []
+        for row, image in zip(rows, read_images(table, self.column, rows, self.name), strict=True):
+            try:
+                found.append(self._pixels(image))
+            except DatasetError as error:
+                who = name_of(table, self.column, row, self.name)
+                raise DatasetError(f"{who}: {error}") from error
+        return found
+
     def _pixels(self, image: Image) -> NDArray[np.uint8]:
         """Return ``(H, W)`` for a grey dataset, ``(H, W, 3)`` for a colour one."""
         grey, size = self.image_shape[0] == 1, self.image_shape[:0:-1]
+        image = eight_bits(image)
         if self.fitted and image.size != size:
             image = image.resize(size, box=_centre(image.size, size))
-        elif grey and not self.fitted and image.mode not in GREY_MODES:
+        elif grey and not self.fitted and not is_grey(image):
             raise DatasetError(
                 f"a colour image (mode {image.mode}) is among grey ones; make them all grey or all "
                 "colour"

@@ -21,8 +21,8 @@ class DatasetEntry:
     hub_name : str
         Name on the Hugging Face hub; empty if ``load`` is given.
     label : str
-        Label column; empty: the first ClassLabel column, or else a column called ``label``,
-        ``labels`` or ``fine_label``.
+        Label column; empty: the one called ``label``, ``labels`` or ``fine_label``, or else the
+        only ClassLabel column.
     train : str
         Split to train on.
     test : str
@@ -37,6 +37,8 @@ class DatasetEntry:
         ``client_id`` that exists.
     load : callable, optional
         Returns (train, test); all other attributes are then ignored.
+    image : str
+        Image column; empty: the one called ``image`` or ``img``, or else the only image column.
     """
 
     hub_name: str = ""
@@ -46,6 +48,7 @@ class DatasetEntry:
     image_shape: tuple[int, int, int] | None = None
     id_column: str = ""
     load: Callable[[], tuple[ImageDataset, ImageDataset]] | None = None
+    image: str = ""
 
 
 DATASETS: dict[str, DatasetEntry] = {}

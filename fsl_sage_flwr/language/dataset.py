@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..data import DatasetError, Distribution, partition_indices
+from ..data import DatasetError, Distribution, partition_indices, read_tables
 from ..seeding import derive_seed
 from ..task import ClientIdentity
+from .columns import Columns
 from .rows import Row, Rows
-
-if TYPE_CHECKING:
-    import datasets
 
 # Names that datasets have: of the E2E challenge, on the hub and in its own files; of others.
 # Of the hub's own conversion: the dataset's script is no longer run. It was not downloaded here.
 HUB_NAMES = {"e2e_nlg": ("tuetschek/e2e_nlg", "refs/convert/parquet")}
-PROMPT_COLUMNS = ("meaning_representation", "mr", "prompt", "instruction", "input")
-COMPLETION_COLUMNS = ("human_reference", "target", "ref", "completion", "response", "output")
-SEPARATOR = "\n"
 BY_LENGTH = "length"
 LENGTHS = 10  # classes of equal size that rows are divided into by their length
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Which columns hold prompts and completions; empty: the first known name that there is."""
+class Texts:
+    """Prompts and completions of a dataset, and the columns that they were taken from."""
 
-    prompt: str = ""
-    completion: str = ""
+    splits: Mapping[str, tuple[Row, ...]]
+    columns: Columns
 
 
 @lru_cache(maxsize=4)
-def load_rows(name: str, columns: Columns) -> dict[str, tuple[Row, ...]]:
-    """Return the splits of a dataset.
+def load_texts(name: str, columns: Columns) -> Texts:
+    """Return the prompts and completions of all splits of a dataset.
 
     Parameters
     ----------
@@ -51,19 +45,17 @@ def load_rows(name: str, columns: Columns) -> dict[str, tuple[Row, ...]]:
     Raises
     ------
     DatasetError
-        It cannot be read, or a column is missing.
+        It cannot be read, a column is missing, or several fit.
     """
-    import datasets
-
     source, revision = HUB_NAMES.get(name, (name, None))
-    try:
-        splits = dict(datasets.load_dataset(source, revision=revision))
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DatasetError(
-            f"dataset {name!r} cannot be loaded ({' '.join(str(error).split())}); without a "
-            "network give the absolute path of a directory with train and test files"
-        ) from error
-    return {split: _rows_of(table, columns, name) for split, table in splits.items()}
+    tables = read_tables(source, name, revision)
+    # Splits that were loaded together have the same columns.
+    taken = columns.found_in(next(iter(tables.values())), name)
+    splits = {
+        split: taken.rows_of(table, f"split {split!r} of dataset {name!r}")
+        for split, table in tables.items()
+    }
+    return Texts(splits, taken)
 
 
 def split_of(name: str, columns: Columns, split: str) -> tuple[Row, ...]:
@@ -72,9 +64,9 @@ def split_of(name: str, columns: Columns, split: str) -> tuple[Row, ...]:
     Raises
     ------
     DatasetError
-        As :func:`load_rows`; or there is no such split.
+        As :func:`load_texts`; or there is no such split.
     """
-    splits = load_rows(name, columns)
+    splits = load_texts(name, columns).splits
     if split not in splits:
         raise DatasetError(
             f"dataset {name!r} has no split {split!r}; its splits are {', '.join(splits)}: "
@@ -95,7 +87,7 @@ def own_rows(path: str, columns: Columns) -> tuple[Row, ...]:
         raise DatasetError(
             f"data-path = {path!r} is no directory; give the absolute path of this node's data"
         )
-    splits = load_rows(path, columns)
+    splits = load_texts(path, columns).splits
     return next(iter(splits.values())) if len(splits) == 1 else split_of(path, columns, "train")
 
 
@@ -153,21 +145,3 @@ def with_some_kept_out(
     kept_out = min(max(1, round(fraction * len(rows))), len(rows) - 1)
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
     return [rows[k] for k in order[kept_out:]], [rows[k] for k in order[:kept_out]]
-
-
-def _rows_of(table: datasets.Dataset, columns: Columns, name: str) -> tuple[Row, ...]:
-    prompt = _column(table, columns.prompt, PROMPT_COLUMNS, "prompt", name)
-    completion = _column(table, columns.completion, COMPLETION_COLUMNS, "completion", name)
-    pairs: Any = zip(table[prompt][:], table[completion][:], strict=True)
-    return tuple(Row(f"{given}{SEPARATOR}", str(learnt)) for given, learnt in pairs)
-
-
-def _column(table: datasets.Dataset, given: str, known: Sequence[str], what: str, name: str) -> str:
-    found = [column for column in ([given] if given else known) if column in table.column_names]
-    if not found:
-        wanted = repr(given) if given else " or ".join(known)
-        raise DatasetError(
-            f"dataset {name!r} has no column {wanted}; its columns are "
-            f"{', '.join(table.column_names)}: name one with {what}-column"
-        )
-    return found[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..data import DISTRIBUTIONS
+from ..data import DISTRIBUTIONS, DataIdentity, identity_of_texts
 from ..models import CATALOGUE
 from ..options import Options, at_least, one_of, option
 from ..seeding import derive_seed
@@ -16,7 +16,8 @@ from ..task import ClientIdentity, SplitTask
 from ..task_registry import TaskKind, TaskSettings, TestBatches
 from .adapter_files import load_adapted, save_adapter
 from .causal_lm import EVALUATION_BATCH, causal_lm_task
-from .dataset import BY_LENGTH, Columns, divided, own_rows, split_of, with_some_kept_out
+from .columns import Columns
+from .dataset import BY_LENGTH, divided, load_texts, own_rows, split_of, with_some_kept_out
 from .generation import bleu_of, scorer
 from .pretrained import (
     LanguageModelError,
@@ -25,14 +26,16 @@ from .pretrained import (
     load_tokenizer,
     refuse_no_block,
 )
-from .rows import Row, Rows, tokenize
+from .rows import Row, Rows, refuse_long_prompts, tokenize
 
 
 @dataclass(frozen=True)
 class CausalLmOptions(Options):
     """Options of a run on a causal language model."""
 
-    prompt_column: str = option("", what="column of what is given; empty: the usual names")
+    prompt_column: str = option(
+        "", what="column of what is given, or several with commas between; empty: the usual names"
+    )
     completion_column: str = option("", what="column of what is learnt; empty: the usual names")
     max_length: int = option(128, at_least(8), "tokens of a row with its padding")
     max_test_rows: int = option(0, at_least(0), "rows of the test split that are used; 0: all")
@@ -97,6 +100,10 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         seed = derive_seed(settings.distribution.seed, "validation")
         ours, theirs = with_some_kept_out(given, settings.validation_fraction, seed)
         rows, validation = partial(_whole, ours), partial(_whole, theirs)
+    tokenizer = load_tokenizer(settings.model)
+    if settings.prove or settings.data_path is not None:
+        what = settings.data_path or settings.dataset
+        refuse_long_prompts(given, tokenizer, options.max_length, f"the training split of {what!r}")
     first = settings.cut.rpartition(".")[2]
     only = int(first) + max(1, options.head_blocks) if first.isdigit() else None
     model = load_model(
@@ -107,7 +114,7 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
     )
     return causal_lm_task(
         model,
-        load_tokenizer(settings.model),
+        tokenizer,
         cut=settings.cut,
         rows=rows,
         validation_rows=validation if settings.validation_fraction else None,
@@ -149,8 +156,32 @@ def check(settings: TaskSettings, options: CausalLmOptions, clients: int) -> Non
         refuse_no_block(settings.model, settings.cut)
     if Path(settings.dataset).is_absolute():
         rows = split_of(settings.dataset, options.columns(), "train")
+        split_of(settings.dataset, options.columns(), "test")
         of_client, _ = divided(rows, settings.distribution, settings.validation_fraction)
         of_client(ClientIdentity(0, clients))
+        if any(Path(settings.model).glob("tokenizer*")):
+            refuse_long_prompts(
+                rows,
+                load_tokenizer(settings.model),
+                options.max_length,
+                f"the training split of {settings.dataset!r}",
+            )
+
+
+def identify(
+    settings: TaskSettings, options: CausalLmOptions, download: bool
+) -> DataIdentity | None:
+    """Return what identifies both splits; None for a dataset on the hub."""
+    if not (download or Path(settings.dataset).is_absolute()):
+        return None
+    columns = load_texts(settings.dataset, options.columns()).columns
+    taken = {"prompt-column": columns.prompt, "completion-column": columns.completion}
+    given = {"prompt-column": options.prompt_column, "completion-column": options.completion_column}
+    found = [key for key in taken if not given[key]]
+    splits = {
+        split: split_of(settings.dataset, options.columns(), split) for split in ("train", "test")
+    }
+    return identity_of_texts(splits, taken, found)
 
 
 def test_batches(settings: TaskSettings, options: CausalLmOptions) -> TestBatches:
@@ -207,4 +238,5 @@ KIND = TaskKind(
     },
     evaluation_batch=EVALUATION_BATCH,
     finish=finish,
+    identify=identify,
 )

@@ -1,5 +1,6 @@
 """Prompts and completions as token ids and labels."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,8 +9,16 @@ import torch
 from torch import Tensor
 
 from ..batching import batches_of
+from ..data import DatasetError
 from ..task import ClientIdentity
 from .scores import IGNORED
+
+log = logging.getLogger("flwr.fsl_sage")
+
+# Prompts of a dataset whose length is looked at before it is trained on.
+LOOKED_AT = 1000
+# A dataset is refused of which a greater share of rows has too long a prompt.
+MOST_LEFT_OUT = 0.5
 
 
 class Row(NamedTuple):
@@ -74,7 +83,8 @@ def tokenize(
     """Turn rows into tokens.
 
     A row is its prompt, its completion and the tokenizer's end of a text. What is longer than
-    ``max_length`` loses its end; a row of which nothing is left to learn is left out.
+    ``max_length`` loses its end; a row of which nothing is left to learn is left out. The log
+    says how many rows of either kind there are.
 
     Parameters
     ----------
@@ -98,9 +108,11 @@ def tokenize(
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     ids = torch.full((len(rows), max_length), padding)
     labels = torch.full((len(rows), max_length), IGNORED)
+    cut_off = 0
     for k, row in enumerate(rows):
         prompt = tokenizer(row.prompt, add_special_tokens=False).input_ids
         completion = [*tokenizer(row.completion, add_special_tokens=False).input_ids, end]
+        cut_off += len(prompt) < max_length < len(prompt) + len(completion)
         tokens = torch.tensor([*prompt, *completion][:max_length])
         ids[k, : len(tokens)] = tokens
         labels[k, len(prompt) : len(tokens)] = tokens[len(prompt) :]
@@ -110,4 +122,43 @@ def tokenize(
             f"max_length = {max_length}: none of {len(rows)} rows has a token of its completion "
             "within it; give a greater one"
         )
+    left_out = len(rows) - int(learnt.sum())
+    if left_out or cut_off:
+        log.warning(
+            "max-length = %d: of %d rows %d are left out, because their prompts are as long, and "
+            "%d lose the end of their completions",
+            max_length, len(rows), left_out, cut_off,
+        )  # fmt: skip
     return TokenRows(ids[learnt].to(device), labels[learnt].to(device))
+
+
+def refuse_long_prompts(rows: Sequence[Row], tokenizer: Any, max_length: int, what: str) -> None:
+    """Refuse a dataset of which most prompts leave no room for a completion.
+
+    Up to 1,000 rows are looked at, spread evenly.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        All rows that are trained on.
+    tokenizer : PreTrainedTokenizer
+        Of Transformers.
+    max_length : int
+        Tokens of a row.
+    what : str
+        Name of the rows in the error.
+
+    Raises
+    ------
+    DatasetError
+        More than half of the prompts have ``max_length`` tokens or more.
+    """
+    some = rows[:: -(-len(rows) // LOOKED_AT)] if rows else rows
+    lengths = [len(tokenizer(row.prompt, add_special_tokens=False).input_ids) for row in some]
+    long = sum(length >= max_length for length in lengths)
+    if long > MOST_LEFT_OUT * len(some):
+        raise DatasetError(
+            f"max-length = {max_length}: {long} of {len(some)} prompts of {what} that were looked "
+            f"at are as long and leave nothing to learn; the longest has {max(lengths)} tokens: "
+            "give a greater max-length"
+        )

@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Iterator
 
 from rich.table import Table
+from rich.text import Text
 
-from ..app.assembly import build_task
+from ..app.assembly import build_task, identify_data
 from ..app.config import RunConfig, all_defaults
 from ..app.forecast import coded_cut
 from ..app.run_path import run_path
@@ -29,8 +30,14 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for key, value in config.to_run_config().items():
         if key not in idle:
-            table.add_row(key, str(value), "" if value != defaults[key] else "(default)")
+            # Not as markup: a path may have brackets.
+            table.add_row(key, Text(str(value)), "" if value != defaults[key] else "(default)")
     yield table
+    data = identify_data(config, download=True)
+    if data is not None:
+        columns = "".join(f"{key} = {column!r}, " for key, column in data.columns.items())
+        rows = ", ".join(f"{count:,} rows of {split}" for split, count in data.rows.items())
+        yield f"data: {columns}{rows}"
     task = build_task(config, on_client=True)
     counts = [_examples(task, k, federation.clients) for k in _some(federation.clients)]
     looked = "" if len(counts) == federation.clients else f" (of {len(counts)} that were looked at)"

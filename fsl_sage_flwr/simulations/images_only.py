@@ -1,6 +1,7 @@
 """Refuse what looks at images where a run learns something else."""
 
 from ..app.config import ConfigError, RunConfig
+from ..data import ImageDataset, load_images
 from ..image_classification import KIND
 
 
@@ -17,3 +18,15 @@ def refuse_other_tasks(config: RunConfig, command: str) -> None:
             f"task = {config.task!r}: fsl-sage {command} looks at images; only "
             f"task = {KIND.name!r} is valid here"
         )
+
+
+def images_of(config: RunConfig) -> tuple[ImageDataset, ImageDataset]:
+    """Return the training and the test split of a run on images.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`~fsl_sage_flwr.data.load_images`.
+    """
+    keys = config.to_run_config()
+    return load_images(config.dataset, keys["image-column"], keys["label-column"])

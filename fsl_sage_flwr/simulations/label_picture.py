@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..app.assembly import distribution_of
 from ..app.config import RunConfig
-from ..data import load_images, partition_indices
+from ..data import partition_indices
+from .images_only import images_of
 from .pictures.style import DOTS_PER_INCH, PAGE, picture_style
 
 MOST_COLOURS = 20
@@ -73,7 +74,7 @@ def division_of(config: RunConfig, clients: int) -> Division:
     DatasetError
         The dataset cannot be read or divided.
     """
-    train, _ = load_images(config.dataset)
+    train, _ = images_of(config)
     parts = partition_indices(train.labels, clients, distribution_of(config), train.natural_ids())
     counts = label_counts(train.labels.numpy(), parts, train.num_classes)
     return Division(counts, train.class_names)

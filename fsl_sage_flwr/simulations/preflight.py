@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..app.assembly import build_strategy, build_task, check_task
+from ..app.assembly import build_strategy, build_task, check_task, identify_data
 from ..app.checkpoint import CheckpointError
 from ..app.config import ConfigError, RunConfig
 from ..app.going_on import checkpoint_for
@@ -41,7 +41,8 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
         if config.client_clip_norm:
             require_opacus()
         if config.resume:
-            checkpoint_for(config, Path(config.resume))
+            known = identify_data(config, download=False)
+            checkpoint_for(config, Path(config.resume), known)
         check_task(config, federation.clients)
         if config.client_clip_norm and is_here(config.dataset):
             build_strategy(config, build_task(config))  # it looks at the halves

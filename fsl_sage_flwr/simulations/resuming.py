@@ -41,6 +41,7 @@ def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], di
     given = {key: value for key, value in values.items() if key not in ("resume", "results-dir")}
     of_the_run = _read(RunDirectory.config_of(run))
     of_the_run.pop("virtual-clients", None)  # the number of clients says it again
+    of_the_run |= dict.fromkeys(RunDirectory.keys_found_in_data(run), "")
     place = {"resume": str(checkpoint), "run-name": run.name,
              "results-dir": str(results_dir_of(run))}  # fmt: skip
     if run_path(RunConfig.unchecked({**of_the_run, **place})) != run:

@@ -107,7 +107,7 @@ BELOW = {
         *("registry",),
         *("seeding", "splitting", "strategies", "task", "task_registry"),
     },
-    "app.going_on": {"app.checkpoint", "app.config"},
+    "app.going_on": {"app.checkpoint", "app.config", "data"},
     "app.run_path": {"app.config", "app.results"},
     "app.claim": {"app.config", "app.provenance", "app.run_lock", "app.run_path"},
     "client_app": {
@@ -182,7 +182,7 @@ ONLY = {
     "algorithms": set(),
     "splitting": {"opacus", "torch"},
     "models": {"torch", "torchvision"},
-    "data": {"torch", "numpy", "datasets", "flwr_datasets", "sklearn", "PIL"},
+    "data": {"torch", "numpy", "datasets", "flwr_datasets", "pyarrow", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},
     "codecs": {"torch", "numpy"},
     "app.__init__": set(),

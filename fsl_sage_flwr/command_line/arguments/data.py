@@ -15,6 +15,8 @@ def add_data_arguments(commands: Any) -> None:
         description="Draw how a run with these settings divides the dataset among its clients.",
     )
     parser.add_argument("--dataset", help="a dataset's name or path (digits)")
+    parser.add_argument("--image-column", help="column of the images (the usual name)")
+    parser.add_argument("--label-column", help="column of the labels (the usual name)")
     parser.add_argument("--distribution", help="how it is divided (iid)")
     parser.add_argument("--alpha", type=float, help="for noniid_dirichlet (1.0)")
     parser.add_argument("--shards-per-client", type=int, help="for noniid (2)")

@@ -13,7 +13,10 @@ def data_command(options: argparse.Namespace, console: Console, errors: Console)
     # Imported here, because matplotlib takes a second to import and other commands do not need it.
     from ..label_picture import division_of, draw, summary
 
-    keys = ("dataset", "distribution", "alpha", "shards-per-client", "seed")
+    keys = (
+        *("dataset", "image-column", "label-column"),
+        *("distribution", "alpha", "shards-per-client", "seed"),
+    )
     given = {key: getattr(options, key.replace("-", "_")) for key in keys}
     config = RunConfig.from_run_config({k: v for k, v in given.items() if v is not None})
     path = options.out or Path(

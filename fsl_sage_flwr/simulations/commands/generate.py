@@ -8,7 +8,7 @@ from rich.console import Console
 from ...app.config import ConfigError, RunConfig
 from ...app.results import RunDirectory
 from ...language import complete, load_adapted
-from ...language.dataset import SEPARATOR
+from ...language.columns import SEPARATOR
 
 
 def generate_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

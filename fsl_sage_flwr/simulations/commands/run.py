@@ -28,7 +28,7 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
     if options.dry_run:
         shared = replace(config, virtual_clients=federation.virtual_clients)
         for part in describe(shared, federation):
-            console.print(part, highlight=False, soft_wrap=True)
+            console.print(part, markup=False, highlight=False, soft_wrap=True)
         return 0
     if options.gpus_per_client == AUTO:
         chosen = automatic_share(config, federation.clients, usable_gpus(options))

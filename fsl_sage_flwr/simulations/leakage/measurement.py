@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from ...app.assembly import build_task
 from ...app.config import ConfigError, RunConfig
 from ...batching import batches_of
-from ...data import load_images, normalize
+from ...data import normalize
 from ...data.image_dataset import ImageDataset
 from ...objective import logits_of
 from ...seeding import derive_seed
 from ...splitting import add_noise, as_tensors, client_forward, clip_samples, seeded_normal
 from ...task import SplitTask
+from ..images_only import images_of
 from . import label_inference
 from .decoder import Decoder, train_decoder
 from .distance_correlation import distance_correlation
@@ -158,7 +159,7 @@ def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort(
     if trained is not None:
         _load(task.model.client, trained.client_half, config, task)
         _load(task.model.server, trained.server_half, config, task)
-    splits = load_images(config.dataset)
+    splits = images_of(config)
     # First, because the others move running statistics.
     membership = _membership(task, config, splits, effort)
     train = _measured(task, config, splits[0], effort.images, "train")

@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...app.assembly import identify_data
 from ...app.checkpoint import CheckpointError, UnreadableError
 from ...app.config import ConfigError, RunConfig
 from ...app.going_on import checkpoint_for
 from ...app.results import RunDirectory
 from ...app.run_path import run_path
+from ...data import DatasetError
 from .combinations import Combination, identity
 
 
@@ -28,18 +30,19 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
     dict
         Maps the run's :func:`identity` to its directory.
     """
-    found = {}
+    runs = {}
     for file in sorted(results.rglob("federation.json")):
         path = file.parent
         summary = _read(RunDirectory.summary_of(path))
         recorded_clients = _read(file).get("num-supernodes")
         if summary.get("completed") and recorded_clients == clients:
             try:
-                config = RunConfig.from_run_config(_read(RunDirectory.config_of(path)))
+                found = dict.fromkeys(RunDirectory.keys_found_in_data(path), "")
+                config = RunConfig.from_run_config(_read(RunDirectory.config_of(path)) | found)
             except ConfigError:  # from another version, or with an algorithm registered elsewhere
                 continue
-            found[identity(config)] = path
-    return found
+            runs[identity(config)] = path
+    return runs
 
 
 def going_on(run: Combination, clients: int) -> Combination:
@@ -55,10 +58,10 @@ def going_on(run: Combination, clients: int) -> Combination:
     if _read(RunDirectory.federation_of(path)).get("num-supernodes") != clients:
         return run
     try:
-        checkpoint_for(run.config, checkpoint)
+        checkpoint_for(run.config, checkpoint, identify_data(run.config, download=False))
     except UnreadableError as error:
         raise ConfigError(f"{error}; look at the disk, or remove {path} to begin again") from error
-    except CheckpointError:  # none, or not of this configuration: it begins again
+    except (CheckpointError, DatasetError):  # none, or not of this configuration: it begins again
         return run
     return replace(run, config=replace(run.config, resume=str(checkpoint)))
 

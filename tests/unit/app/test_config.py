@@ -179,7 +179,8 @@ def test_this_table_has_every_check():
 def test_keys_without_a_check_are_these():
     unchecked = {
         "cut", "keep-optimizer-state", "resume", "warm-start",
-        "prompt-column", "completion-column", "lora-target-modules", "bleu",
+        "image-column", "label-column", "prompt-column", "completion-column",
+        "lora-target-modules", "bleu",
     }  # fmt: skip
     assert set(DEFAULTS) - CHECKED == unchecked
 

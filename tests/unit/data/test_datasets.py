@@ -99,12 +99,52 @@ def test_columns_of_any_name(tmp_path):
 
 
 def test_whole_numbers_as_labels(tmp_path):
-    splits = {"train": (pixels(3), [4, 0, 2]), "test": (pixels(1), [0])}
+    splits = {"train": (pixels(3), [2, 0, 1]), "test": (pixels(1), [0])}
     name = write(tmp_path / "d", splits, feature=datasets.Value("int32"))
     train, _ = load_images(name)
-    assert train.labels.tolist() == [4, 0, 2]
+    assert train.labels.tolist() == [2, 0, 1]
     assert train.labels.dtype == torch.int64
-    assert train.num_classes == 5
+    assert train.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1, 2, 3], "are 3 different numbers from 1 to 3; plain numbers must be 0 to 2"),
+        ([4, 0, 2], "are 3 different numbers from 0 to 4"),
+        ([0, 1, 2_000_000_000], "are 3 different numbers from 0 to 2000000000"),
+    ],
+)
+def test_refuses_plain_numbers_that_are_not_all_classes(tmp_path, labels, said):
+    splits = {"train": (pixels(3), labels), "test": (pixels(1), labels[:1])}
+    name = write(tmp_path / "d", splits, feature=datasets.Value("int64"))
+    with pytest.raises(DatasetError, match=said):
+        load_images(name)
+
+
+@pytest.mark.parametrize(
+    ("feature", "labels", "said"),
+    [
+        (datasets.List(datasets.Value("int64")), [[0], [1]], "holds List, one whole number for"),
+        (datasets.Value("int64"), [0, None], "holds nothing in 1 of 2 rows"),
+        (CLASSES, [0, None], "holds nothing in 1 of 2 rows"),
+        (datasets.Value("float32"), [0.0, 1.5], "holds float32"),
+    ],
+)
+def test_refuses_labels_that_are_no_numbers(tmp_path, feature, labels, said):
+    splits = {"train": (pixels(2), labels), "test": (pixels(2), labels)}
+    with pytest.raises(DatasetError, match=said):
+        load_images(write(tmp_path / "d", splits, feature=feature))
+
+
+def test_refuses_classes_in_another_order(tmp_path):
+    """`datasets` gives every file the names of the first: labels would be swapped."""
+    name = write(tmp_path / "d", {"train": (pixels(2), [0, 1])})
+    other = datasets.ClassLabel(names=["dog", "cat", "owl"])
+    write(tmp_path / "d", {"test": (pixels(2), [0, 1])}, feature=other)
+    message = r"test-0.*parquet names the classes of 'label' dog, cat, owl; another file cat, dog"
+    with pytest.raises(DatasetError, match=message):
+        load_images(name)
 
 
 def test_grey_images(tmp_path):
@@ -144,9 +184,9 @@ def test_refuses_a_colour_image_that_was_not_looked_at(tmp_path, monkeypatch):
 
 
 def test_splits_of_plain_numbers_have_their_classes_in_common(tmp_path):
-    splits = {"train": (pixels(3), [1, 0, 2]), "test": (pixels(2), [0, 6])}
+    splits = {"train": (pixels(3), [1, 0, 2]), "test": (pixels(2), [0, 3])}
     name = write(tmp_path / "d", splits, feature=datasets.Value("int32"))
-    assert [split.num_classes for split in load_images(name)] == [7, 7]
+    assert [split.num_classes for split in load_images(name)] == [4, 4]
 
 
 def test_refuses_splits_of_different_sizes(tmp_path):

@@ -1,23 +1,27 @@
 """Prompts and completions from files, divided among clients."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fsl_sage_flwr.data import DatasetError, Distribution
 from fsl_sage_flwr.language import Row
+from fsl_sage_flwr.language.columns import Columns
 from fsl_sage_flwr.language.dataset import (
-    Columns,
     divided,
+    load_texts,
     own_rows,
     split_of,
     with_some_kept_out,
 )
+from fsl_sage_flwr.language.rows import refuse_long_prompts, tokenize
 from fsl_sage_flwr.task import ClientIdentity
 
-from ...language import save_rows
+from ...language import Letters, save_rows
 
 pytestmark = pytest.mark.usefixtures("own_datasets")
 
@@ -88,3 +92,73 @@ def test_rows_are_kept_out_by_the_seed_and_both_parts_have_some() -> None:
     assert with_some_kept_out(ROWS[:1], 0.0, 3) == (ROWS[:1], [])
     with pytest.raises(DatasetError, match=r"1 example\(s\): a client that evaluates needs"):
         with_some_kept_out(ROWS[:1], 0.5, 3)
+
+
+def table_of(folder: Path, **columns: list[Any]) -> str:
+    folder.mkdir()
+    names = list(columns)
+    for split in ("train", "test"):
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def test_an_instruction_keeps_its_input(tmp_path: Path) -> None:
+    """As Alpaca has them: the input is empty where there is none."""
+    name = table_of(
+        tmp_path / "alpaca", instruction=["Add", "Rhyme", "Sing"], input=["1 2", "", None],
+        output=["3", "x", "y"],
+    )  # fmt: skip
+    rows = split_of(name, Columns(), "train")
+    assert rows == (Row("Add\n1 2\n", "3"), Row("Rhyme\n", "x"), Row("Sing\n", "y"))
+    assert load_texts(name, Columns()).columns == Columns("instruction,input", "output")
+    assert split_of(name, Columns("instruction"), "train")[0] == Row("Add\n", "3")
+    assert split_of(name, Columns("input, instruction"), "train")[0] == Row("1 2\nAdd\n", "3")
+    with pytest.raises(DatasetError, match="has no column 'x'"):
+        split_of(name, Columns("instruction,x"), "train")
+    with pytest.raises(DatasetError, match="'output' cannot be prompt and completion both"):
+        split_of(name, Columns("output"), "train")
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"prompt": ["a"], "instruction": ["b"], "output": ["c"]}, "as prompt: prompt, instruct"),
+        ({"prompt": ["a"], "response": ["b"], "output": ["c"]}, "completion: response, output;"),
+        ({"instruction": ["a"], "input": ["b"], "context": ["c"], "output": ["d"]}, "as prompt: "),
+        ({"messages": [[{"role": "user", "content": "a"}]]}, "'messages' holds no text: .*chat"),
+        ({"prompt": [["a", "b"]], "output": ["c"]}, "row 0 of split 'train' .* a list in 'prompt'"),
+        (
+            {"prompt": [[{"role": "user", "content": "a"}]], "completion": ["b"]},
+            "no text: write prompts .* tokenizer.apply_chat_template",
+        ),
+        ({"prompt": ["a", None, None], "output": ["b", "c", "d"]}, "2 of 3 rows .* have nothing"),
+    ],
+)
+def test_refuses_to_guess_and_what_is_no_text(
+    tmp_path: Path, columns: dict[str, list[Any]], said: str
+) -> None:
+    with pytest.raises(DatasetError, match=said) as caught:
+        split_of(table_of(tmp_path / "d", **columns), Columns(), "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_without_a_text_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = table_of(tmp_path / "d", mr=["a", None, "c", "d"], ref=["1", "2", None, "4"])
+    with caplog.at_level("WARNING", "flwr.fsl_sage"):
+        assert split_of(name, Columns(), "test") == (Row("a\n", "1"), Row("d\n", "4"))
+    assert "2 of 4 rows of split 'test' of dataset" in caplog.text
+
+
+def test_prompts_that_are_too_long_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [Row("p" * k, "abc") for k in range(10)]
+    with caplog.at_level("WARNING", "flwr.fsl_sage"):
+        assert len(tokenize(rows, Letters(), 7, torch.device("cpu"))) == 7
+    assert "max-length = 7: of 10 rows 3 are left out" in caplog.text
+    assert "and 3 lose the end of their completions" in caplog.text
+    refuse_long_prompts(rows, Letters(), 7, "d")
+    with pytest.raises(DatasetError, match=r"6 of 10 prompts of d .* the longest has 9 tokens: gi"):
+        refuse_long_prompts(rows, Letters(), 4, "d")

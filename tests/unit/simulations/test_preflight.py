@@ -96,7 +96,7 @@ def test_a_run_that_can_work_is_not(tmp_path: Path) -> None:
 def test_a_wrong_cut_is_refused_before_the_data_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(image_classification, "load_images", lambda name: pytest.fail("read"))
+    monkeypatch.setattr(image_classification, "load_images", lambda *names: pytest.fail("read"))
     with pytest.raises(ConfigError, match="cut 'layer9' is not a submodule"):
         refuse_what_cannot_work(config(tmp_path, cut="layer9"), Federation())
     assert main(["leakage", "cut=layer9"]) == 2
@@ -105,7 +105,8 @@ def test_a_wrong_cut_is_refused_before_the_data_are_read(
 
 def test_a_language_models_cut_must_be_before_one_of_its_blocks(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"n_layer": 3}')
-    (tmp_path / "train.csv").write_text("mr,ref\n" + "a,b\n" * 8)
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text("mr,ref\n" + "a,b\n" * 8)
     values = {"task": "causal_lm", "model": str(tmp_path), "dataset": str(tmp_path)}
     refuse_what_cannot_work(config(tmp_path, cut="h.2", **values), Federation())
     with pytest.raises(ConfigError, match="the model has 3 blocks, so 1 to 2 can be the first"):
