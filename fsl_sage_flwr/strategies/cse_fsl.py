@@ -1,6 +1,6 @@
 """CSE-FSL: clients train on an auxiliary head's own loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
@@ -10,7 +10,6 @@ from ..registry import Algorithm, LineStyle
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
-from .part import AveragedPart
 from .question import Questions
 from .round import Round
 from .server_half import OneServerHalf
@@ -74,10 +73,6 @@ class CseFsl(SplitStrategy):
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Average the heads."""
         self.head.average(round_.weights)
-
-    def averaged_parts(self) -> Sequence[AveragedPart]:
-        """Return the heads."""
-        return [self.head]
 
     @property
     def auxiliary_parameters(self) -> int:

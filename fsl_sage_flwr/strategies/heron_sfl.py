@@ -1,7 +1,7 @@
 """HERON-SFL: clients train by forward passes alone, the server by gradients."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
@@ -13,7 +13,6 @@ from ..registry import Algorithm, LineStyle
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
-from .part import AveragedPart
 from .question import Questions
 from .round import Round
 from .server_half import OneServerHalf
@@ -92,10 +91,6 @@ class HeronSfl(SplitStrategy):
     def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
         """Average the heads."""
         self.head.average(round_.weights)
-
-    def averaged_parts(self) -> Sequence[AveragedPart]:
-        """Return the heads."""
-        return [self.head]
 
     @property
     def auxiliary_parameters(self) -> int:

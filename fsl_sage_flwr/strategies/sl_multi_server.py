@@ -1,6 +1,6 @@
 """SplitFed V1: a server half per client, averaged each round."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
@@ -11,7 +11,6 @@ from ..registry import Algorithm, LineStyle
 from ..task import SplitTask
 from .common_options import ExchangeOptions, exchanged_bytes
 from .exchange_questions import ExchangeQuestions
-from .part import AveragedPart
 from .question import Question, Questions
 from .round import Round
 from .server_half import MOST_AT_WORK, Gradients, ServerHalfPerClient
@@ -100,10 +99,6 @@ class SplitFedV1(SplitStrategy):
         losses = sorted(round_.losses, key=lambda loss: (loss.exchange, loss.client))
         round_.losses = [loss for loss in losses if loss.client in replies]
         self.server.average(round_.weights, replies)
-
-    def averaged_parts(self) -> Sequence[AveragedPart]:
-        """Return the server halves."""
-        return [self.server]
 
 
 def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> SplitFedV1:

@@ -234,7 +234,7 @@ class SplitStrategy(FedAvg):
 
     def averaged_parts(self) -> Sequence[AveragedPart]:
         """Return the parts that :meth:`end` averages; a choice of clients is over them too."""
-        return []
+        return [part for part in self.parts.values() if isinstance(part, AveragedPart)]
 
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
