@@ -19,6 +19,7 @@ from .app.config import ConfigError, RunConfig
 from .app.going_on import checkpoint_for
 from .app.recorder import Recorder
 from .app.results import RunDirectory
+from .app.run_log import logged_to
 from .extensions import load_extensions
 from .messages import in_simulation
 from .strategies import VirtualClients
@@ -34,7 +35,7 @@ load_extensions()
 def main(grid: Grid, context: Context) -> None:
     """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
-    with claim_for_training(config) as path:
+    with claim_for_training(config) as path, logged_to(path):
         log.info("results: %s", path)
         _train(grid, config, path)
 

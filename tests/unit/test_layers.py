@@ -68,6 +68,7 @@ BELOW = {
     "app.provenance": {"cpus"},
     "app.quiet": set(),
     "app.run_lock": {"app.provenance"},
+    "app.run_log": {"whole_files"},
     "app.recorder": {
         *("app.checkpoint", "app.privacy_account", "app.provenance", "app.quiet", "app.results"),
         *("app.run_lock", "app.trackers"),
@@ -106,7 +107,7 @@ BELOW = {
     "client_app": {"app.assembly", "app.config", "client_apps", "extensions", "task"},
     "server_app": {
         *("app.assembly", "app.claim", "app.config", "app.going_on", "app.recorder"),
-        *("app.results", "extensions", "messages", "strategies"),
+        *("app.results", "app.run_log", "extensions", "messages", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
@@ -114,6 +115,7 @@ BELOW = {
         *("app.forecast", "app.going_on", "app.privacy_account", "app.provenance"),
         *(
             "app.run_lock",
+            "app.run_log",
             "app.run_path",
             "app.results",
             "app.trackers",
