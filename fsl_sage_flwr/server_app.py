@@ -21,6 +21,7 @@ from .app.going_on import checkpoint_for
 from .app.log_lines import show_own_errors_in_one_line, show_times
 from .app.recorder import Recorder
 from .app.results import RunDirectory
+from .app.run_log import logged_to
 from .extensions import load_extensions
 from .messages import in_simulation
 from .strategies import VirtualClients
@@ -38,7 +39,7 @@ load_extensions()
 def main(grid: Grid, context: Context) -> None:
     """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
-    with claim_for_training(config) as path:
+    with claim_for_training(config) as path, logged_to(path):
         log.info("results: %s", path)
         _train(grid, config, path)
 

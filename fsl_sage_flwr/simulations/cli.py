@@ -16,6 +16,7 @@ from ..language import LanguageModelError
 from ..splitting import SplitError
 from ..whole_files import DiskError
 from .commands import command_named
+from .commands.printing import say
 from .load_results import ResultsError
 from .superlink import FlowerError
 from .terminal import OutputClosedError, Terminal
@@ -52,7 +53,7 @@ def run_command(options: argparse.Namespace) -> int:
         status, problem = 1, error
     except OutputClosedError as error:
         if options.command in STARTING:
-            errors.print(f"fsl-sage: {error}; all processes that it started have been ended")
+            say(errors, f"fsl-sage: {error}; all processes that it started have been ended")
         return OUTPUT_CLOSED
     except KeyboardInterrupt:
         with suppress(OSError, OutputClosedError):  # the terminal may be closed

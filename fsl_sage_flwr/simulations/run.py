@@ -13,6 +13,7 @@ from ..app.claim import Claim, claim_for_command
 from ..app.config import RunConfig
 from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
+from ..app.run_log import LOG
 from ..app.trackers import require
 from ..client_apps.client_folder import CACHE_VARIABLE, is_named, remove_run
 from ..cpus import usable_cpus
@@ -23,8 +24,6 @@ from .process_environment import RAY_DIRECTORY, temporary_directory
 from .progress import Watcher, follow
 from .run_config_file import as_toml
 from .superlink import SuperLink
-
-LOG = "run.log"
 
 
 def simulate(
@@ -125,6 +124,8 @@ def _simulate(
             summary = follow(
                 path, lambda: superlink.status(run_id), watcher, stop, lambda: superlink.is_alive
             )
+            if not summary["completed"]:
+                superlink.keep_log_of(run_id)
         if not summary["completed"]:
             summary = {**summary, "log": str(log)}
             with suppress(DiskError):  # it is what the caller gets, in any case

@@ -27,6 +27,8 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
 # Seconds until a command of Flower's that does not end is ended.
 RUN_TIMEOUT, STATUS_TIMEOUT = 600.0, 120.0
+# Characters of Flower's log of a failed run that are kept.
+LONGEST_END = 100_000
 # What a status begins with that is no answer of Flower's.
 UNKNOWN = "unknown"
 
@@ -154,22 +156,44 @@ class SuperLink:
         status, details = runs[0].get("status", UNKNOWN), runs[0].get("status-details")
         return f"{status} ({details})" if details not in (None, "", "N/A") else str(status)
 
+    def keep_log_of(self, run_id: int) -> None:
+        """Append the end of Flower's log of a run to the log, if Flower can say it.
+
+        It tells why a run has failed before its ServerApp began: Ray, for example.
+        """
+        if not self.is_alive:
+            return
+        with suppress(FlowerError, OSError):
+            done = self._ask("log", str(run_id), "--show", timeout=STATUS_TIMEOUT)
+            with self.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(f"\nThe end of Flower's log of the run:\n{done.stdout[-LONGEST_END:]}")
+
     def _flwr(self, *words: str, timeout: float) -> dict[str, Any]:
-        try:
-            done = subprocess.run(
-                [_program("flwr"), *words, "--format", "json"],
-                cwd=self._cwd, env=self._environment(), stdin=subprocess.DEVNULL,
-                capture_output=True, encoding="utf-8", errors="replace", check=False,
-                timeout=timeout,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise FlowerError(f"flwr {words[0]} gave no answer within {timeout:g} s") from error
+        done = self._ask(*words, "--format", "json", timeout=timeout)
         try:
             answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
         except ValueError:
             output = (done.stdout + done.stderr).strip()[-2000:]
             raise FlowerError(f"flwr {words[0]} said: {output}") from None
         return answer
+
+    def _ask(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a command of Flower's.
+
+        Raises
+        ------
+        FlowerError
+            It does not end.
+        """
+        try:
+            return subprocess.run(
+                [_program("flwr"), *words],
+                cwd=self._cwd, env=self._environment(), stdin=subprocess.DEVNULL,
+                capture_output=True, encoding="utf-8", errors="replace", check=False,
+                timeout=timeout,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise FlowerError(f"flwr {words[0]} gave no answer within {timeout:g} s") from error
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -74,6 +74,7 @@ BELOW = {
     "app.quiet": set(),
     "app.log_lines": set(),
     "app.run_lock": {"app.provenance"},
+    "app.run_log": {"whole_files"},
     "app.recorder": {
         *("app.checkpoint", "app.client_rows", "app.log_lines", "app.privacy_account"),
         *("app.provenance", "app.quiet", "app.results", "app.run_lock", "app.trackers"),
@@ -116,8 +117,7 @@ BELOW = {
     },
     "server_app": {
         *("app.assembly", "app.claim", "app.config", "app.going_on", "app.log_lines"),
-        *("app.recorder",),
-        *("app.results", "extensions", "messages", "strategies"),
+        *("app.recorder", "app.results", "app.run_log", "extensions", "messages", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
@@ -125,6 +125,7 @@ BELOW = {
         *("app.forecast", "app.going_on", "app.privacy_account", "app.provenance"),
         *(
             "app.run_lock",
+            "app.run_log",
             "app.run_path",
             "app.results",
             "app.trackers",

@@ -91,6 +91,17 @@ def test_neither_does_one_that_hangs_or_cannot_be_asked(
     assert running.status(7) == "unknown"
 
 
+def test_flowers_log_of_a_failed_run_is_kept(running: SuperLink, programs: Path) -> None:
+    answers(programs, "validate_socket_filename failed …")
+    running.keep_log_of(7)
+    kept = running.log.read_text(encoding="utf-8")
+    assert kept.startswith("of before\nit listens\n")
+    assert kept.endswith("log of the run:\nvalidate_socket_filename failed …\n")
+    (programs / "flwr").unlink()
+    running.keep_log_of(7)
+    assert running.log.read_text(encoding="utf-8") == kept
+
+
 def test_one_that_is_gone_has_ended_the_run(running: SuperLink) -> None:
     assert running._process is not None
     running._process.kill()
