@@ -17,6 +17,7 @@ from .app.assembly import (
 from .app.claim import claim_for_training
 from .app.config import ConfigError, RunConfig
 from .app.going_on import checkpoint_for
+from .app.idle import warn_of_idle
 from .app.recorder import Recorder
 from .app.results import RunDirectory
 from .extensions import load_extensions
@@ -34,6 +35,7 @@ load_extensions()
 def main(grid: Grid, context: Context) -> None:
     """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
+    warn_of_idle(config, context.run_config)
     with claim_for_training(config) as path:
         log.info("results: %s", path)
         _train(grid, config, path)
@@ -50,7 +52,7 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
             settings=config.to_run_config(),
             tracker=config.tracker,
             checkpoint_interval=config.checkpoint_interval,
-            comm_threshold_mb=config.comm_threshold_mb,
+            max_communication_mib=config.max_communication_mib,
             finish=finish_of(config),
             account=build_account(config, task),
             label_epsilon=config.label_epsilon,

@@ -5,7 +5,13 @@ from .client_data import ClientData, FederatedImages, NodeImages
 from .datasets import is_here, load_images, load_own_images
 from .image_dataset import DatasetError, ImageDataset
 from .part_files import PartFiles
-from .partitions import DISTRIBUTIONS, Distribution, partition_indices, register_distribution
+from .partitions import (
+    DISTRIBUTION_KEYS,
+    DISTRIBUTIONS,
+    Distribution,
+    partition_indices,
+    register_distribution,
+)
 from .randomised_response import randomised_response
 from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
 
@@ -13,6 +19,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "DISTRIBUTIONS",
+    "DISTRIBUTION_KEYS",
     "ClientData",
     "DatasetEntry",
     "DatasetError",

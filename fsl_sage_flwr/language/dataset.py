@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..data import DatasetError, Distribution, partition_indices
+from ..data import DISTRIBUTION_KEYS, DatasetError, Distribution, partition_indices
 from ..seeding import derive_seed
 from ..task import ClientIdentity
 from .rows import Row, Rows
@@ -26,6 +26,7 @@ PROMPT_COLUMNS = ("meaning_representation", "mr", "prompt", "instruction", "inpu
 COMPLETION_COLUMNS = ("human_reference", "target", "ref", "completion", "response", "output")
 SEPARATOR = "\n"
 BY_LENGTH = "length"
+DISTRIBUTION_KEYS[BY_LENGTH] = ("alpha",)
 LENGTHS = 10  # classes of equal size that rows are divided into by their length
 
 

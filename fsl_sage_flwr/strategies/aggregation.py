@@ -25,10 +25,13 @@ class Rule:
         From the settings and the number of replies to Flower's strategy that does it.
     fewest : callable
         From the number of malicious clients to the fewest replies that it is meant for.
+    keys : tuple of str
+        Those of the run configuration's keys for aggregation that it depends on.
     """
 
     strategy: MakeStrategy
     fewest: Callable[[int], int] = lambda malicious: 1
+    keys: tuple[str, ...] = ()
 
 
 def _mean(of: "Aggregation", replies: int) -> FedAvg:
@@ -60,15 +63,16 @@ def _bulyan(of: "Aggregation", replies: int) -> FedAvg:
 
 
 MEAN = "mean"
+MALICIOUS = ("malicious-clients",)
 
 RULES: dict[str, Rule] = {
     MEAN: Rule(_mean),
     "median": Rule(_median),
-    "trimmed_mean": Rule(_trimmed_mean),
+    "trimmed_mean": Rule(_trimmed_mean, keys=("trimmed-share",)),
     # Blanchard et al., NeurIPS 2017, and El Mhamdi et al., ICML 2018: fewer prove nothing.
-    "krum": Rule(_krum, lambda malicious: 2 * malicious + 3),
-    "multi_krum": Rule(_multi_krum, lambda malicious: 2 * malicious + 3),
-    "bulyan": Rule(_bulyan, lambda malicious: 4 * malicious + 3),
+    "krum": Rule(_krum, lambda malicious: 2 * malicious + 3, MALICIOUS),
+    "multi_krum": Rule(_multi_krum, lambda malicious: 2 * malicious + 3, MALICIOUS),
+    "bulyan": Rule(_bulyan, lambda malicious: 4 * malicious + 3, MALICIOUS),
 }
 
 

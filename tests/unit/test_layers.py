@@ -99,18 +99,19 @@ BELOW = {
         *("app.config", "app.forecast", "app.privacy_account", "data", "registry", "seeding"),
         *("splitting", "strategies", "task", "task_registry"),
     },
-    "app.going_on": {"app.checkpoint", "app.config"},
+    "app.going_on": {"app.checkpoint", "app.config", "key_names"},
+    "app.idle": {"app.config", "data", "registry", "strategies", "task_registry"},
     "app.run_path": {"app.config", "app.results"},
     "app.claim": {"app.config", "app.provenance", "app.run_lock", "app.run_path"},
     "client_app": {"app.assembly", "app.config", "client_apps", "extensions", "task"},
     "server_app": {
-        *("app.assembly", "app.claim", "app.config", "app.going_on", "app.recorder"),
+        *("app.assembly", "app.claim", "app.config", "app.going_on", "app.idle", "app.recorder"),
         *("app.results", "extensions", "messages", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
         *("__init__", "algorithms", "app.assembly", "app.checkpoint", "app.claim", "app.config"),
-        *("app.forecast", "app.going_on", "app.privacy_account", "app.provenance"),
+        *("app.forecast", "app.going_on", "app.idle", "app.privacy_account", "app.provenance"),
         *(
             "app.run_lock",
             "app.run_path",
