@@ -1,10 +1,11 @@
 """Which key of the run configuration is meant by a name that is none."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # What other programs, and the paper, call it.
 ALSO_CALLED = {
@@ -15,8 +16,11 @@ ALSO_CALLED = {
     "codec": "compression", "cut-layer": "cut", "split-layer": "cut", "at": "cut",
     "checkpoint": "resume", "out": "results-dir", "output-dir": "results-dir",
     "name": "run-name", "arch": "model", "data": "dataset", "wd": "weight-decay",
-    "fraction-fit": "fraction-train", "threshold": "comm-threshold-mb", "seeds": "seed",
+    "fraction-fit": "fraction-train", "threshold": "max-communication-mib", "seeds": "seed",
 }  # fmt: skip
+
+# Keys of earlier versions, and what they are called now.
+RENAMED = {"comm-threshold-mb": "max-communication-mib", "max-reply-mb": "max-reply-mib"}
 
 
 def likely_key(name: str, known: Iterable[str] | None = None) -> str | None:
@@ -31,7 +35,7 @@ def likely_key(name: str, known: Iterable[str] | None = None) -> str | None:
     """
     keys = list(own_keys() if known is None else known)
     plain = name.lower().replace("_", "-")
-    meant = ALSO_CALLED.get(plain, plain)
+    meant = (ALSO_CALLED | RENAMED).get(plain, plain)
     close = [meant] if meant in keys else get_close_matches(plain, keys, n=1)
     return close[0] if close else None
 
@@ -39,9 +43,16 @@ def likely_key(name: str, known: Iterable[str] | None = None) -> str | None:
 def unknown(name: str, known: Iterable[str]) -> str:
     """Return what to say of a key that is none."""
     keys = list(known)
+    if RENAMED.get(name) in keys:
+        return f"key {name!r} is now called {RENAMED[name]!r}; give that"
     close = likely_key(name, keys)
     hint = f"did you mean {close!r}?" if close else f"valid are {', '.join(keys)}"
     return f"unknown key {name!r}: {hint}"
+
+
+def with_names_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration that an earlier version wrote, with the keys' names of today."""
+    return {RENAMED.get(key, key): value for key, value in config.items()}
 
 
 @cache

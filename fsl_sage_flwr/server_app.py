@@ -18,6 +18,7 @@ from .app.assembly import (
 from .app.claim import claim_for_training
 from .app.config import ConfigError, RunConfig
 from .app.going_on import checkpoint_for
+from .app.idle import warn_of_idle
 from .app.log_lines import show_own_errors_in_one_line, show_times
 from .app.recorder import Recorder
 from .app.results import RunDirectory
@@ -39,6 +40,7 @@ load_extensions()
 def main(grid: Grid, context: Context) -> None:
     """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
+    warn_of_idle(config, context.run_config)
     with claim_for_training(config) as path, logged_to(path):
         log.info("results: %s", path)
         _train(grid, config, path)
@@ -56,7 +58,7 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
             settings={**config.to_run_config(), **(data.columns if data else {})},
             tracker=config.tracker,
             checkpoint_interval=config.checkpoint_interval,
-            comm_threshold_mb=config.comm_threshold_mb,
+            max_communication_mib=config.max_communication_mib,
             finish=finish_of(config),
             account=build_account(config, task),
             label_epsilon=config.label_epsilon,

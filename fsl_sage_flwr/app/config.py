@@ -9,8 +9,8 @@ import torch
 
 from ..algorithms import DEFAULT
 from ..codecs import NONE
-from ..data import DISTRIBUTIONS
-from ..key_names import unknown
+from ..data import DISTRIBUTION_KEYS, DISTRIBUTIONS
+from ..key_names import unknown, with_names_of_today
 from ..messages import (
     AS_COMPRESSION_SAYS,
     PRESETS,
@@ -40,7 +40,8 @@ from ..tasks import DEFAULT_TASK
 from .noise import Noise
 from .trackers import TRACKERS
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
+# With the keys, of the client's or the server's, that have an effect with some of them alone.
+OPTIMIZERS: dict[str, tuple[str, ...]] = {"adam": (), "adamw": (), "sgd": ("momentum",)}
 # Seconds, 31 years: what is longer overflows where Python waits.
 LONGEST_TIMEOUT = 1e9
 # Flower sends whole numbers with 64 bits.
@@ -134,7 +135,7 @@ class RunConfig:
     fraction_train: float = option(1.0, at_least(0, above=True, below=1))
     fraction_evaluate: float = option(0.0, at_least(0, below=1))
     validation_fraction: float = option(0.1, at_least(0, above=True, below=0.9))
-    comm_threshold_mb: float = option(0.0, at_least(0))
+    max_communication_mib: float = option(0.0, at_least(0))
     fraction_reply: float = option(1.0, at_least(0, above=True, below=1))
     min_train_nodes: int = option(1, at_least(1))
     max_client_failures: int = option(3, at_least(0))
@@ -145,7 +146,7 @@ class RunConfig:
     max_update_ratio: float = option(0.0, at_least(0))
     round_timeout: float = option(3600.0, at_least(0, above=True, below=LONGEST_TIMEOUT))
     absence_timeout: float = option(600.0, at_least(0, below=LONGEST_TIMEOUT))
-    max_reply_mb: float = option(1024.0, at_least(0, above=True))
+    max_reply_mib: float = option(1024.0, at_least(0, above=True))
     checkpoint_interval: int = option(1, at_least(0))
     resume: str = option("")
     virtual_clients: int = option(0, at_least(0))
@@ -212,6 +213,7 @@ class RunConfig:
         This is for past runs: their names may have been registered on another machine or in
         another project, which is not an error.
         """
+        values = with_names_of_today(values)
         core = {f.name: values[key] for key, f in declared(cls).items() if key in values}
         kind = _options_of(core.get("algorithm", cls.algorithm))
         own = {f.name: values[key] for key, f in declared(kind).items() if key in values}
@@ -261,7 +263,7 @@ class RunConfig:
             "pause_rounds": self.pause_rounds,
             "round_timeout": self.round_timeout,
             "absence_timeout": self.absence_timeout,
-            "max_reply_bytes": int(self.max_reply_mb * 2**20),
+            "max_reply_bytes": int(self.max_reply_mib * 2**20),
             "compression": self.codecs(),
             "aggregation": self.aggregated_by(),
             "max_update_ratio": self.max_update_ratio,
@@ -326,22 +328,24 @@ class RunConfig:
         return {**idle, **of_options, **of_heads, **dict(self._idle_in_the_core())}
 
     def _idle_in_the_core(self) -> Iterable[tuple[str, str]]:
-        if self.distribution in ("iid", "noniid", "natural"):
-            yield "alpha", "distribution"
-        if self.distribution in ("iid", "noniid_dirichlet", "natural", "length"):
-            yield "shards-per-client", "distribution"
-        if self.optimizer != "sgd":
+        of_distribution = DISTRIBUTION_KEYS.get(self.distribution)
+        for key in ("alpha", "shards-per-client"):
+            if of_distribution is not None and key not in of_distribution:
+                yield key, "distribution"
+        if "momentum" not in OPTIMIZERS.get(self.optimizer, ("momentum",)):
             yield "momentum", "optimizer"
-        if self.server_optimizer != "sgd":
+        if "momentum" not in OPTIMIZERS.get(self.server_optimizer, ("momentum",)):
             yield "server-momentum", "server-optimizer"
-        if self.aggregation != "trimmed_mean":
-            yield "trimmed-share", "aggregation"
-        if self.aggregation in (MEAN, "median", "trimmed_mean"):
-            yield "malicious-clients", "aggregation"
+        rule = RULES.get(self.aggregation)
+        for key in ("trimmed-share", "malicious-clients"):
+            if rule is not None and key not in rule.keys:
+                yield key, "aggregation"
         if self.max_client_failures == 0:
             yield "pause-rounds", "max-client-failures"
         if self.smashed_noise_multiplier == 0:
             yield "delta", "smashed-noise-multiplier"
+        elif self.smashed_noise_seed:
+            yield "delta", "smashed-noise-seed"
         if self.fraction_evaluate == 0:
             yield "validation-fraction", "fraction-evaluate"
         yield from self._codecs_of_nothing()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import DataIdentity
+from ..key_names import with_names_of_today
 from .checkpoint import CheckpointError, read_checkpoint, refuse_finished, refuse_other_settings
 from .config import SCHEDULE_KEYS, RunConfig
 
@@ -12,7 +13,7 @@ from .config import SCHEDULE_KEYS, RunConfig
 FREE_TO_CHANGE = {
     "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
     "checkpoint-interval", "min-train-nodes", "fraction-reply", "max-client-failures",
-    "pause-rounds", "max-reply-mb", "comm-threshold-mb", "tracker", "virtual-clients",
+    "pause-rounds", "max-reply-mib", "max-communication-mib", "tracker", "virtual-clients",
     "absence-timeout",
 }  # fmt: skip
 
@@ -39,6 +40,7 @@ def checkpoint_for(
         of a run that has all rounds already.
     """
     saved = read_checkpoint(file)
+    saved["config"] = with_names_of_today(saved["config"])
     ours = config.to_run_config()
     # A checkpoint of an earlier version also contains keys of other algorithms.
     of_others = set(config.idle_keys()) - set(ours)

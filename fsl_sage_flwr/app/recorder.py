@@ -46,13 +46,13 @@ Setting = bool | int | float | str
 
 
 class EnoughCommunicationError(Exception):
-    """The communication has reached ``comm-threshold-mb``, so the run is complete.
+    """The communication has reached ``max-communication-mib``, so the run is complete.
 
     Only an exception can end Flower's round loop early. ``arrays`` is the last round's average.
     """
 
     def __init__(self, arrays: ArrayRecord) -> None:
-        super().__init__("comm-threshold-mb is reached")
+        super().__init__("max-communication-mib is reached")
         self.arrays = arrays
 
 
@@ -88,7 +88,7 @@ class Recorder:
         Also shows the rounds there; see :mod:`fsl_sage_flwr.app.trackers`.
     checkpoint_interval : int
         Rounds between two checkpoints; 0: none is written.
-    comm_threshold_mb : float
+    max_communication_mib : float
         MiB after which the run is complete; 0: none.
     finish : callable, optional
         From the trained weights and the directory to more figures for the summary; it writes
@@ -116,7 +116,7 @@ class Recorder:
         settings: Mapping[str, Setting] | None = None,
         tracker: str = "",
         checkpoint_interval: int = 1,
-        comm_threshold_mb: float = 0.0,
+        max_communication_mib: float = 0.0,
         finish: Callable[[Weights, Path], Mapping[str, float]] | None = None,
         account: PrivacyAccount | None = None,
         label_epsilon: float = 0.0,
@@ -129,7 +129,7 @@ class Recorder:
         self._settings = {**settings_of(strategy), **(settings or {})}
         self._tracker_name, self._tracker = tracker, Tracker()
         self._checkpoint_interval = checkpoint_interval
-        self._threshold = comm_threshold_mb * 2**20
+        self._threshold = max_communication_mib * 2**20
         self._finish, self._account = finish, account
         self._label_epsilon, self._spent_on_labels = label_epsilon, label_epsilon
         self._data = data
@@ -140,7 +140,7 @@ class Recorder:
         self._bytes_before = strategy.ledger.by_kind()
         self._began = time.perf_counter()
         self._round_began = self._began
-        self._num_rounds = 0
+        self._num_rounds = self._resumed_after = 0
         self._completed = False
         self._unsaved = True  # the model as it is is in no checkpoint
 
@@ -237,6 +237,7 @@ class Recorder:
             self._strategy.load_state_dict(saved["strategy"])
             arrays = ArrayRecord(saved["client_half"])
         self._rows = list(saved["history"])
+        self._resumed_after = self._rows[-1]["round"] if self._rows else 0
         self._bytes_before = self._strategy.ledger.by_kind()
         before = self._rows[-1]["epsilon_of_labels"] if self._rows else None
         self._spent_on_labels = (before or 0.0) + self._label_epsilon
@@ -261,7 +262,12 @@ class Recorder:
         with (
             directory.reporting_failure(say=True),
             without_empty_evaluations(),
-            open_tracker(self._tracker_name, directory.path, self._settings) as self._tracker,
+            open_tracker(
+                self._tracker_name,
+                directory.path,
+                self._settings,
+                directory.tracked_as(self._tracker_name) if self._rows else "",
+            ) as self._tracker,
         ):
             self._begin(saved)
             directory.add_provenance(_of_run(grid))
@@ -297,8 +303,10 @@ class Recorder:
         self._directory.write_config(self._settings)
         self._directory.write_data(self._data)
         self._write_earlier_history(saved)
-        for row in self._rows:
-            self._tracker.log(row)
+        self._directory.write_tracked_as(self._tracker_name, self._tracker.run)
+        if not self._tracker.has_earlier_rows:
+            for row in self._rows:
+                self._tracker.log(row)
         self._write_summary("running")
 
     def _write_earlier_history(self, saved: Mapping[str, Any] | None) -> None:
@@ -324,7 +332,7 @@ class Recorder:
         Raises
         ------
         EnoughCommunicationError
-            The communication has reached ``comm-threshold-mb``; the round is recorded.
+            The communication has reached ``max-communication-mib``; the round is recorded.
         """
         self._arrays = arrays
         if server_round == 0:
@@ -340,8 +348,11 @@ class Recorder:
         self._round_began = now
         given_up = self._strategy.last_round.given_up
         self._unsaved |= not given_up
-        is_best = not given_up and all(
-            self._merit(row) > self._merit(earlier) for earlier in self._rows
+        merit = self._merit(row)
+        is_best = (
+            not given_up
+            and merit > -math.inf
+            and all(merit > self._merit(other) for other in self._rows)
         )
         self._rows.append(row)
         clients = [self._client_row(client) for client in self._strategy.client_rounds()]
@@ -352,7 +363,7 @@ class Recorder:
         self._save(arrays, is_best=is_best)
         self._write_summary("running")
         if self._threshold and self._strategy.ledger.total >= self._threshold:
-            log.info("%.1f MiB reach comm-threshold-mb", self._strategy.ledger.total / 2**20)
+            log.info("%.1f MiB reach max-communication-mib", self._strategy.ledger.total / 2**20)
             raise EnoughCommunicationError(arrays)
         return to_record(evaluation, "test")
 
@@ -378,9 +389,10 @@ class Recorder:
 
     @staticmethod
     def _merit(row: Mapping[str, Any]) -> float:
-        """Return what the best round has most of: accuracy, or else less loss."""
+        """Return what the best round has most of: accuracy, or else less loss; NaN is worst."""
         accuracy, loss = row["test_accuracy"], row["test_loss"]
-        return float(-loss if accuracy is None else accuracy)
+        merit = float(-loss if accuracy is None else accuracy)
+        return -math.inf if math.isnan(merit) else merit
 
     def _row(self, evaluation: Evaluation) -> dict[str, Any]:
         summary, ledger = self._strategy.last_round, self._strategy.ledger
@@ -492,6 +504,7 @@ class Recorder:
             {
                 "completed": self._completed,
                 "status": status,
+                "resumed_after": self._resumed_after,
                 "rounds": last.get("round", 0),
                 "final_accuracy": last.get("test_accuracy"),
                 "final_loss": last.get("test_loss"),

@@ -203,6 +203,11 @@ class RunDirectory:
         return path / "provenance.json"
 
     @staticmethod
+    def tracker_of(path: Path) -> Path:
+        """Return the path of the file that names a run's run in its tracker."""
+        return path / "tracker.json"
+
+    @staticmethod
     def checkpoint_of(path: Path) -> Path:
         """Return the path of a run's last checkpoint."""
         return path / "checkpoints" / LATEST
@@ -340,6 +345,19 @@ class RunDirectory:
         """Append a round's row and the rows of its clients, in the order of the files' columns."""
         self._append(self.clients_of(self.path), clients)
         self._append(self.history_of(self.path), [row])
+
+    def write_tracked_as(self, tracker: str, run: str) -> None:
+        """Write which run of a tracker shows this run; nothing where a tracker names none."""
+        if run:
+            self._write_json(self.tracker_of(self.path), {"tracker": tracker, "run": run})
+
+    def tracked_as(self, tracker: str) -> str:
+        """Return which run of a tracker shows this run; empty if none is known."""
+        try:
+            known = json.loads(self.tracker_of(self.path).read_text(encoding="utf-8"))
+            return str(known["run"]) if known["tracker"] == tracker else ""
+        except (OSError, ValueError, LookupError, TypeError):
+            return ""
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``."""

@@ -7,7 +7,13 @@ from .errors import DatasetError
 from .identity import DataIdentity, identity_of_images, identity_of_texts
 from .image_dataset import ImageDataset
 from .part_files import PartFiles
-from .partitions import DISTRIBUTIONS, Distribution, partition_indices, register_distribution
+from .partitions import (
+    DISTRIBUTION_KEYS,
+    DISTRIBUTIONS,
+    Distribution,
+    partition_indices,
+    register_distribution,
+)
 from .private_copies import private_copies
 from .randomised_response import randomised_response
 from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
@@ -17,6 +23,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
     "DISTRIBUTIONS",
+    "DISTRIBUTION_KEYS",
     "ClientData",
     "DataIdentity",
     "DatasetEntry",

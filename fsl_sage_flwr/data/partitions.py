@@ -7,7 +7,7 @@ deployment starts for a message. So only the functions that divide a dataset imp
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +117,26 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
 
 
 DISTRIBUTIONS: dict[str, Factory] = {}
+DISTRIBUTION_KEYS: dict[str, Collection[str]] = {}
+"""The run configuration's keys that a distribution depends on; one not listed may depend on all."""
 
 
-def register_distribution(name: str, factory: Factory) -> None:
+def register_distribution(
+    name: str, factory: Factory, keys: Collection[str] = ("alpha", "shards-per-client")
+) -> None:
     """Add a distribution that a run can choose with ``distribution = "name"``.
 
     The server and all clients must import the module that calls this function.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    factory : callable
+        Makes the partitioner.
+    keys : collection of str
+        Of ``alpha`` and ``shards-per-client``, those that the factory uses; a run that is given
+        another one is refused.
 
     Raises
     ------
@@ -131,13 +145,13 @@ def register_distribution(name: str, factory: Factory) -> None:
     """
     if name in DISTRIBUTIONS:
         raise ValueError(f"distribution {name!r} is registered already; choose another name")
-    DISTRIBUTIONS[name] = factory
+    DISTRIBUTIONS[name], DISTRIBUTION_KEYS[name] = factory, keys
 
 
-register_distribution("iid", _iid)
-register_distribution("noniid_dirichlet", _dirichlet)
-register_distribution("noniid", _shards)
-register_distribution("natural", _natural)
+register_distribution("iid", _iid, keys=())
+register_distribution("noniid_dirichlet", _dirichlet, keys=("alpha",))
+register_distribution("noniid", _shards, keys=("shards-per-client",))
+register_distribution("natural", _natural, keys=())
 
 
 def partition_indices(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data import DatasetError, Distribution, partition_indices, read_tables
+from ..data import DISTRIBUTION_KEYS, DatasetError, Distribution, partition_indices, read_tables
 from ..seeding import derive_seed
 from ..task import ClientIdentity
 from .columns import Columns
@@ -20,6 +20,7 @@ from .rows import Row, Rows
 # Of the hub's own conversion: the dataset's script is no longer run. It was not downloaded here.
 HUB_NAMES = {"e2e_nlg": ("tuetschek/e2e_nlg", "refs/convert/parquet")}
 BY_LENGTH = "length"
+DISTRIBUTION_KEYS[BY_LENGTH] = ("alpha",)
 LENGTHS = 10  # classes of equal size that rows are divided into by their length
 
 

@@ -98,7 +98,7 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     if size > max_bytes:
         raise BadReplyError(
             f"a reply of {size / 2**20:,.1f} MiB; at most {max_bytes / 2**20:,.1f} are taken "
-            "(max-reply-mb)"
+            "(max-reply-mib)"
         )
     return reply.content
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..app.results import HISTORY_COLUMNS, RunDirectory
+from ..key_names import with_names_of_today
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger("flwr.fsl_sage")
 
 CLIENTS = "num-supernodes"
 HEAD_SIZE = "auxiliary_parameters"
@@ -66,16 +71,24 @@ class Run:
         return str(self.summary.get("status", "no summary.json"))
 
 
-def read_runs(directory: Path | str) -> list[Run]:
+def read_runs(directory: Path | str, say: Callable[[str], None] = log.warning) -> list[Run]:
     """Return every run under a directory, sorted by path.
 
     A run is a directory that contains ``history.csv`` or ``summary.json``; the given directory
     may be a run itself.
 
+    Parameters
+    ----------
+    directory : Path or str
+        The directory.
+    say : callable, optional
+        Is given a line for each such directory that is left out because a file in it is broken or
+        not a run's; by default the log.
+
     Raises
     ------
     ResultsError
-        The directory does not exist, it has no run, or a file of a run is broken.
+        The directory does not exist, it has no run, or none of its runs can be read.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -87,16 +100,28 @@ def read_runs(directory: Path | str) -> list[Run]:
             f"{str(directory)!r}: no run is under it (no history.csv and no summary.json); "
             "name the results-dir of `fsl-sage run`"
         )
-    return [_run(path, directory) for path in sorted(found)]
+    runs, problems = list[Run](), list[str]()
+    for path in sorted(found):
+        try:
+            runs.append(_run(path, directory))
+        except ResultsError as error:
+            problems.append(str(error))
+    if not runs:
+        raise ResultsError("; ".join(problems))
+    for problem in problems:
+        say(f"left out: {problem}")
+    return runs
 
 
-def load_results(directory: Path | str) -> pd.DataFrame:
+def load_results(directory: Path | str, say: Callable[[str], None] = log.warning) -> pd.DataFrame:
     """Return the results of every run under a directory, one row per run and round.
 
     Parameters
     ----------
     directory : Path or str
         A results directory, any directory in it, or the directory of a run.
+    say : callable, optional
+        Is given a line for each directory that is left out because it cannot be read as a run.
 
     Returns
     -------
@@ -111,9 +136,9 @@ def load_results(directory: Path | str) -> pd.DataFrame:
     Raises
     ------
     ResultsError
-        There is no run, or a file of a run is broken.
+        There is no run, or none can be read.
     """
-    return rows_of(read_runs(directory))
+    return rows_of(read_runs(directory, say))
 
 
 def rows_of(runs: list[Run]) -> pd.DataFrame:
@@ -159,10 +184,13 @@ def _is_whole(column: str) -> bool:
 
 def _run(path: Path, root: Path) -> Run:
     summary = read_json(RunDirectory.summary_of(path))
+    if summary and "completed" not in summary:
+        raise ResultsError(f"{RunDirectory.summary_of(path)}: not a run's: it has no 'completed'")
+    read_json(RunDirectory.provenance_of(path))  # a report shows it
     return Run(
         name=path.resolve().name if path == root else path.relative_to(root).as_posix(),
         path=path,
-        config=read_json(RunDirectory.config_of(path)),
+        config=with_names_of_today(read_json(RunDirectory.config_of(path))),
         federation=read_json(RunDirectory.federation_of(path)),
         summary=summary,
         history=_history(RunDirectory.history_of(path), finished=summary.get("completed") is True),
@@ -181,6 +209,8 @@ def read_json(file: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:  # not JSON, or not text
         raise ResultsError(f"{file}: not valid JSON ({error}); remove the run or the file") from (
             error
@@ -198,6 +228,8 @@ def _history(file: Path, *, finished: bool) -> pd.DataFrame:
         return pd.DataFrame(columns=list(HISTORY_COLUMNS))
     try:
         text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ResultsError(f"{file}: not text: {error}") from error
     whole, _, rest = text.rpartition("\n")

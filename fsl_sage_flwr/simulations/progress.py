@@ -4,7 +4,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -28,6 +28,9 @@ HEADER = (
 
 
 Rows = list[dict[str, Any]]
+
+# Rows of earlier rounds that a resumed run prints.
+OLD_ROWS = 3
 
 # What a ServerApp does next when it has written a file.
 STAGES = (
@@ -71,15 +74,22 @@ def follow(
     history, rows = RunDirectory.history_of(path), Rows()
     read: tuple[int, int] | None = None
     summary: dict[str, Any] = {}
+    resumed_after: int | None = None
     while True:
         while stages and _written_since(began, stages[0][1](path)):
             watcher.stage(stages.pop(0)[0])
         # A file that cannot be read now (a network's disk) may be readable the next time.
         with suppress(OSError, ValueError):
             summary = _read_summary(path)
+            resumed_after = summary.get("resumed_after", resumed_after)
             written = _version_of(history)
-            if written != read:
+            # Until the recorder has begun, the history is that of an earlier part of the run.
+            if resumed_after is not None and written != read:
                 rows, read = _read_rows(history), written
+                old = sum(row["round"] <= resumed_after for row in rows)
+                if old > shown:
+                    shown = old
+                    watcher.resumed(rows[:old])
         while shown < len(rows):
             shown += 1
             watcher(rows[:shown])
@@ -106,8 +116,11 @@ class Watcher:
     def stage(self, name: str) -> None:
         """Be told what a run begins with, before its first round has ended."""
 
+    def resumed(self, rows: Rows) -> None:
+        """Be told the rows of the rounds that a resumed run had done before."""
+
     def __call__(self, rows: Rows) -> None:
-        """Be told after every round, with the rows of the history so far."""
+        """Be told after every round, with the rows of the history so far, old ones included."""
 
 
 class RoundLines(Watcher):
@@ -125,6 +138,7 @@ class RoundLines(Watcher):
         self._console, self._num_rounds = console, num_rounds
         self._spinner = console.status("")
         self._stages: list[tuple[str, float]] = []
+        self._old = 0
 
     def __enter__(self) -> Self:
         self._spinner.__enter__()
@@ -138,12 +152,22 @@ class RoundLines(Watcher):
         self._stages.append((name, time.monotonic()))
         self._spinner.update(f"{name} …")
 
+    def resumed(self, rows: Rows) -> None:
+        """Print the last of the old rows, dimmed."""
+        self._old = len(rows)
+        last = rows[-OLD_ROWS:]
+        self._console.print(f"resumed after round {last[-1]['round']}; done before:", style="dim")
+        for row in last:
+            line = _line(row, self._num_rounds)
+            self._console.print(line, style="dim", highlight=False)
+
     def __call__(self, rows: Rows) -> None:
         """Print the line of the last row."""
-        if len(rows) == 1:
+        new = rows[self._old :]
+        if len(new) == 1:
             self._print_stages()
             self._console.print(HEADER, style="bold", highlight=False)
-        self._console.print(_line(rows[-1], self._num_rounds, rows), highlight=False)
+        self._console.print(_line(rows[-1], self._num_rounds, new), highlight=False)
         ended = rows[-1]["round"] >= self._num_rounds
         doing = "ending" if ended else f"round {rows[-1]['round'] + 1} of {self._num_rounds}"
         self._spinner.update(f"{doing} …")
@@ -218,10 +242,11 @@ def _read_rows(file: Path) -> Rows:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _line(row: dict[str, Any], num_rounds: int, so_far: Rows) -> str:
-    recent = [r["seconds"] for r in so_far[1:][-10:]] or [row["seconds"]]
+def _line(row: dict[str, Any], num_rounds: int, new: Sequence[dict[str, Any]] = ()) -> str:
+    """Return a round's line; ``new`` are this process's rows so far, for the time that is left."""
+    recent = [r["seconds"] for r in new[1:][-10:]] or [row["seconds"]]
     # The first round waits for the clients' processes to start: it says nothing of the others.
-    known = len(so_far) > 1 or num_rounds == row["round"]
+    known = len(new) > 1 or (bool(new) and num_rounds == row["round"])
     left = (num_rounds - row["round"]) * sum(recent) / len(recent)
     accuracy = "" if math.isnan(row["test_accuracy"]) else f"{row['test_accuracy']:.2%}"
     line = (

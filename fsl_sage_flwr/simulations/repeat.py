@@ -2,7 +2,7 @@
 
 import shlex
 
-from ..app.config import all_defaults
+from ..app.config import RunConfig, all_defaults
 from .load_results import CLIENTS, Run
 
 # The person who repeats a run decides where the new results go; the number of clients says
@@ -22,8 +22,8 @@ def command_line(run: Run) -> str:
 
     It contains every key that differs from its default, except ``results-dir`` and
     ``run-name``, so that it does not overwrite the run, and what ``--clients`` says
-    already. It contains the options of the federation that were recorded; a deployment records
-    none.
+    already, and keys that have no effect. It contains the options of the federation that were
+    recorded; a deployment records none.
     """
     words = ["fsl-sage", "run"]
     federation = run.federation
@@ -32,8 +32,8 @@ def command_line(run: Run) -> str:
     for key, option in _FEDERATION.items():
         if key in federation:
             words += [option, f"{federation[key]:g}"]
-    defaults = all_defaults()
+    defaults, idle = all_defaults(), RunConfig.unchecked(run.config).idle_keys()
     for key, value in run.config.items():
-        if key not in _LEFT_OUT and (key not in defaults or defaults[key] != value):
+        if key not in (*_LEFT_OUT, *idle) and (key not in defaults or defaults[key] != value):
             words.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
     return shlex.join(words)

@@ -7,6 +7,7 @@ from typing import Any
 from ..app.config import ConfigError, RunConfig
 from ..app.results import RunDirectory
 from ..app.run_path import results_dir_of, run_path
+from ..key_names import with_names_of_today
 
 LAST = "last"
 
@@ -39,7 +40,7 @@ def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], di
             f"run-name out, or begin another run from its checkpoint: resume={checkpoint}"
         )
     given = {key: value for key, value in values.items() if key not in ("resume", "results-dir")}
-    of_the_run = _read(RunDirectory.config_of(run))
+    of_the_run = with_names_of_today(_read(RunDirectory.config_of(run)))
     of_the_run.pop("virtual-clients", None)  # the number of clients says it again
     of_the_run |= dict.fromkeys(RunDirectory.keys_found_in_data(run), "")
     place = {"resume": str(checkpoint), "run-name": run.name,
@@ -70,9 +71,13 @@ def find_run(named: str, results: Path) -> Path:
     runs = [file.parent for file in results.rglob(RunDirectory.config_of(Path()).name)]
     if named == LAST:
         begun = [run for run in runs if RunDirectory.checkpoint_of(run).is_file()]
-        if begun:
-            return max(begun, key=lambda run: RunDirectory.checkpoint_of(run).stat().st_mtime)
-        raise ConfigError(f"resume = 'last': there is no run with a checkpoint in {results}")
+        unfinished = [run for run in begun if not RunDirectory.is_completed_at(run)]
+        if unfinished:
+            return max(unfinished, key=lambda run: RunDirectory.checkpoint_of(run).stat().st_mtime)
+        raise ConfigError(
+            f"resume = 'last': there is no unfinished run with a checkpoint in {results}"
+            + ("; for more rounds of a completed run, name it" if begun else "")
+        )
     called = sorted(run for run in runs if run.name == named)
     if len(called) == 1:
         return called[0]

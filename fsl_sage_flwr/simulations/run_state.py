@@ -13,11 +13,12 @@ from ..app.results import STOPPED, RunDirectory
 from ..app.run_lock import COMMAND, TRAINING, holder_file
 from .load_results import Run
 
-State = Literal["running", "completed", "failed", "interrupted"]
+State = Literal["running", "completed", "failed", "interrupted", "lost"]
 
 # Seconds by which a process may seem to have begun after it wrote down that it had: the file has
 # whole seconds, and the system's clock may have been set.
 CLOCKS_DIFFER_BY = 5.0
+LOST_AT_LEAST_AFTER = 3600.0
 _BY_THE_USER = (STOPPED, "KeyboardInterrupt", "OutputClosedError", "SystemExit")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -30,8 +31,8 @@ def state_of(run: Run) -> State:
     str
         ``completed``; ``failed``: an error ended it, and ``run.status`` says which;
         ``interrupted``: somebody ended it, or it was killed, or its machine went down;
-        ``running``. A run on another machine that was killed cannot be told from one at work,
-        and is ``running``.
+        ``lost``: its machine cannot be asked, and it has written nothing for :func:`lost_after`
+        seconds; ``running``.
     """
     if run.completed:
         return "completed"
@@ -41,9 +42,21 @@ def state_of(run: Run) -> State:
         return "interrupted" if run.status.startswith(_BY_THE_USER) else "failed"
     holders = [_read(holder_file(run.path, role)) for role in (COMMAND, TRAINING)]
     known = [holder for holder in holders if holder]
-    if not known or any(_may_be_alive(holder) for holder in known):
+    if known and any(_is_alive(holder) for holder in known):
         return "running"
-    return "interrupted"
+    if known and all(_is_here(holder) for holder in known):
+        return "interrupted"
+    return "lost" if time.time() - last_change(run) > lost_after(run) else "running"
+
+
+def lost_after(run: Run) -> float:
+    """Return the seconds without a written file after which a run elsewhere counts as lost.
+
+    A round writes one after training and evaluation, each of at most ``round-timeout``, and the
+    server's own work: three times the ``round-timeout``, and at least an hour.
+    """
+    timeout = run.config.get("round-timeout", 3600.0)
+    return max(LOST_AT_LEAST_AFTER, 3 * float(timeout))
 
 
 def last_change(run: Run) -> float:
@@ -67,10 +80,14 @@ def age_of(run: Run) -> str:
     return age_text(max(0.0, time.time() - last_change(run)))
 
 
-def _may_be_alive(holder: dict[str, Any]) -> bool:
-    """Return whether the process that wrote a lock's file may still be there."""
-    if holder.get("host") != socket.gethostname():
-        return True
+def _is_here(holder: dict[str, Any]) -> bool:
+    return holder.get("host") == socket.gethostname()
+
+
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Return whether the process that wrote a lock's file is at work on this machine."""
+    if not _is_here(holder):
+        return False
     try:
         began = psutil.Process(int(holder["process"])).create_time()
         since = datetime.fromisoformat(str(holder["since"])).timestamp()

@@ -14,6 +14,7 @@ NOTHING = "–"
 
 _COLOURS: dict[State, str] = {
     "running": "cyan", "completed": "green", "failed": "red", "interrupted": "yellow",
+    "lost": "magenta",
 }  # fmt: skip
 
 

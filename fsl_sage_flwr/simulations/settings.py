@@ -8,15 +8,28 @@ from typing import Any
 from ..app.config import ConfigError, RunConfig, all_defaults
 from ..command_line.presets import EXPERIMENTS, PRESETS, preset_folder, preset_names
 
+BASE = "preset"
 
-def read_preset(name: str) -> dict[str, Any]:
+
+def read_preset(name: str, including: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the keys of one of the package's presets or experiments, or of a TOML file.
+
+    ``preset = "name"`` in it includes another one's keys, which its own override.
+
+    Parameters
+    ----------
+    name : str
+        A preset's or an experiment's name, or the path of a file.
+    including : tuple of str
+        The presets that include this one.
 
     Raises
     ------
     ConfigError
-        There is no such preset or file, or it is not TOML.
+        There is no such preset or file, it is not TOML, or it includes itself.
     """
+    if name in including:
+        raise ConfigError(f"preset {name!r} includes itself; remove {BASE} = {name!r}")
     folders = [folder for folder in (PRESETS, EXPERIMENTS) if name in preset_names(folder)]
     if folders:
         content = (preset_folder(folders[0]) / f"{name}.toml").read_bytes()
@@ -38,7 +51,12 @@ def read_preset(name: str) -> dict[str, Any]:
             f"preset {name!r} sets nothing; write lines such as batch-size = 64 into it, or leave "
             "--preset out"
         )
-    return found
+    base = found.pop(BASE, None)
+    if base is None:
+        return found
+    if not isinstance(base, str):
+        raise ConfigError(f"{BASE} = {base!r} in preset {name!r}: the name of a preset is needed")
+    return {**read_preset(base, (*including, name)), **found}
 
 
 def read_words(words: list[str]) -> dict[str, Any]:

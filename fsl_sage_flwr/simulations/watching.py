@@ -29,6 +29,7 @@ def watch(
     console: Console,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
+    say: Callable[[str], None] = print,
 ) -> list[Run]:
     """Show the runs under a directory until none is at work; return them.
 
@@ -40,18 +41,20 @@ def watch(
         Where to show them; where it is no terminal, only the last state is printed.
     clock, pause : callable
         The seconds that have passed, and what waits for so many.
+    say : callable
+        Is given a line for each directory that cannot be read as a run, before the first picture.
 
     Raises
     ------
     ResultsError
-        No run is under the directory, or a file of a run is broken.
+        No run is under the directory, or none can be read.
     """
-    runs = read_runs(directory)
+    runs = read_runs(directory, say)
     idle_since = None if _at_work(runs) else clock() - WAIT_FOR_ANOTHER
     with Live(view(runs, console), console=console, auto_refresh=False) as live:
         while idle_since is None or clock() - idle_since < WAIT_FOR_ANOTHER:
             pause(LOOK_EVERY)
-            runs = read_runs(directory)
+            runs = read_runs(directory, lambda line: None)
             if _at_work(runs):
                 idle_since = None
             elif idle_since is None:

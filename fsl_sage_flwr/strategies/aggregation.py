@@ -31,11 +31,14 @@ class Rule:
     chosen : callable, optional
         From the numbers of replies and of malicious clients to how many replies are chosen by
         the distances between their updates; by default all replies are averaged.
+    keys : tuple of str
+        Those of the run configuration's keys for aggregation that it depends on.
     """
 
     average: Average
     fewest: Callable[[int], int] = lambda malicious: 1
     chosen: Callable[[int, int], int] | None = None
+    keys: tuple[str, ...] = ()
 
 
 def _by(strategy: Callable[["Aggregation"], FedAvg]) -> Average:
@@ -82,15 +85,18 @@ def _mean_around_median(
 
 
 MEAN = "mean"
+MALICIOUS = ("malicious-clients",)
 
 RULES: dict[str, Rule] = {
     MEAN: Rule(_mean),
     "median": Rule(_median),
-    "trimmed_mean": Rule(_trimmed_mean),
+    "trimmed_mean": Rule(_trimmed_mean, keys=("trimmed-share",)),
     # Blanchard et al., NeurIPS 2017, and El Mhamdi et al., ICML 2018: fewer prove nothing.
-    "krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: 1),
-    "multi_krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: replies - f),
-    "bulyan": Rule(_mean_around_median, lambda f: 4 * f + 3, lambda replies, f: replies - 2 * f),
+    "krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: 1, MALICIOUS),
+    "multi_krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: replies - f, MALICIOUS),
+    "bulyan": Rule(
+        _mean_around_median, lambda f: 4 * f + 3, lambda replies, f: replies - 2 * f, MALICIOUS
+    ),
 }
 
 

@@ -40,8 +40,11 @@ class HeadOptions(Options):
         return None
 
     def idle(self) -> Mapping[str, str]:
-        """Return the share, unless the head is made of blocks."""
-        return {} if self.auxiliary == "blocks" else {"auxiliary-max-share": "auxiliary"}
+        """Return the share, unless a head is made of blocks; of a linear one its beginning too."""
+        if self.auxiliary == "blocks":
+            return {}
+        begins = ("auxiliary-init",) if self.auxiliary == "linear" else ()
+        return dict.fromkeys(("auxiliary-max-share", *begins), "auxiliary")
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,10 @@ class CseFsl(SplitStrategy):
 class CseFslOptions(UploadOptions, HeadOptions):
     """The run configuration's keys of CSE-FSL."""
 
+    def idle(self) -> Mapping[str, str]:
+        """Return also how heads begin: all clients train one head, which begins at random."""
+        return {**super().idle(), "auxiliary-init": "algorithm"}
+
 
 def _strategy(task: SplitTask, options: CseFslOptions, settings: StrategySettings) -> CseFsl:
     return CseFsl(task, server_update_interval=options.server_update_interval, **settings)

@@ -109,6 +109,10 @@ class HeronSflOptions(UploadOptions, HeadOptions):
         1, at_least(1), "directions that an estimate is the mean over, two passes each"
     )
 
+    def idle(self) -> Mapping[str, str]:
+        """Return also how heads begin: all clients train one head, which begins at random."""
+        return {**super().idle(), "auxiliary-init": "algorithm"}
+
 
 def _strategy(task: SplitTask, options: HeronSflOptions, settings: StrategySettings) -> HeronSfl:
     return HeronSfl(

@@ -108,7 +108,8 @@ BELOW = {
         *("registry",),
         *("seeding", "splitting", "strategies", "task", "task_registry"),
     },
-    "app.going_on": {"app.checkpoint", "app.config", "data"},
+    "app.going_on": {"app.checkpoint", "app.config", "data", "key_names"},
+    "app.idle": {"app.config", "data", "registry", "strategies", "task_registry"},
     "app.run_path": {"app.config", "app.results"},
     "app.claim": {"app.config", "app.provenance", "app.run_lock", "app.run_path"},
     "client_app": {
@@ -116,13 +117,13 @@ BELOW = {
         *("extensions", "task"),
     },
     "server_app": {
-        *("app.assembly", "app.claim", "app.config", "app.going_on", "app.log_lines"),
+        *("app.assembly", "app.claim", "app.config", "app.going_on", "app.idle", "app.log_lines"),
         *("app.recorder", "app.results", "app.run_log", "extensions", "messages", "strategies"),
     },
     # On top: anything but the two apps, which Flower starts.
     "simulations": {
         *("__init__", "algorithms", "app.assembly", "app.checkpoint", "app.claim", "app.config"),
-        *("app.forecast", "app.going_on", "app.privacy_account", "app.provenance"),
+        *("app.forecast", "app.going_on", "app.idle", "app.privacy_account", "app.provenance"),
         *(
             "app.run_lock",
             "app.run_log",

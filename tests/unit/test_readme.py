@@ -17,6 +17,14 @@ def test_the_section_for_own_projects_is_the_example(name: str) -> None:
     assert f"```python\n# own_model/{name}.py\n{source}```" in README
 
 
+@pytest.mark.parametrize("name", ["own-model", "split-gpt2"])
+def test_an_examples_readme_sets_what_flower_needs_before_it_starts(name: str) -> None:
+    """Flower would install the example's dependencies from PyPI for each run."""
+    _, _, commands = (ROOT / "examples" / name / "README.md").read_text().partition("```\n")
+    variable, run = "export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1", "flwr run . --stream"
+    assert -1 < commands.find(variable) < commands.find(run)
+
+
 def documented() -> dict[str, str]:
     """Return the defaults of the table in docs/configuration.md, as they stand there."""
     table = (ROOT / "docs" / "configuration.md").read_text().split("\n## ")[0]

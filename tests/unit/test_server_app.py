@@ -79,7 +79,7 @@ def test_federated_evaluation_is_in_the_history(tmp_path: Path, algorithm: str) 
 
 
 def test_run_ends_after_the_round_that_reaches_the_threshold(tmp_path: Path) -> None:
-    directory = run(tmp_path, **{"num-server-rounds": 9, "comm-threshold-mb": 3.0})
+    directory = run(tmp_path, **{"num-server-rounds": 9, "max-communication-mib": 3.0})
     bytes_so_far = history_of(directory)["comm_bytes"]
     assert bytes_so_far.iloc[-1] >= 3 * 2**20 > bytes_so_far.iloc[-2]
     assert summary_of(directory)["completed"] is True

@@ -22,6 +22,8 @@ class AimBackend:
         The run's directory. Its name becomes the name of the run.
     config : Mapping
         The resolved run configuration: the run's parameters.
+    earlier : str
+        The hash of a run to continue; empty begins a new one.
 
     Raises
     ------
@@ -29,11 +31,14 @@ class AimBackend:
         The run cannot be started, for example because the server does not answer.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, Any], earlier: str) -> None:
         repository = os.environ.get("AIM_REPO", str(directory))
         try:
             self._run = Run(
+                earlier or None,
                 repo=repository,
+                # A killed process leaves Aim's lock; the run directory's lock says that it is gone.
+                force_resume=bool(earlier),
                 experiment=EXPERIMENT,
                 # Without these it would record the machine, the command line and all that is
                 # written to the terminal.
@@ -43,6 +48,7 @@ class AimBackend:
             )
             self._run.name = directory.name
             self._run["config"] = dict(config)
+            self.run = str(self._run.hash)
         except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
             raise TrackerError(

@@ -29,6 +29,9 @@ class MlflowBackend:
         The run's directory. Its name becomes the name of the run.
     config : Mapping
         The resolved run configuration: the run's parameters.
+    earlier : str
+        The id of a run to continue; empty begins a new one. Its parameters stay as
+        they were: MLflow does not change them.
 
     Raises
     ------
@@ -36,16 +39,20 @@ class MlflowBackend:
         The run cannot be started, for example because the server does not answer.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, Any], earlier: str) -> None:
         # MLflow itself warns of its directories of files, and keeps them for old runs alone.
         own = _uri_of(directory.absolute() / DATABASE)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
         try:
             self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", own))
+            if earlier:
+                self._client.update_run(earlier, status="RUNNING")
+                self.run = earlier
+                return
             run = self._client.create_run(self._experiment(name), run_name=directory.name)
-            self._run = run.info.run_id
+            self.run = str(run.info.run_id)
             params = [Param(key, str(value)) for key, value in config.items()]
-            self._client.log_batch(self._run, params=params)
+            self._client.log_batch(self.run, params=params)
         except (MlflowException, OSError) as error:
             reason = " ".join(str(error).split())
             raise TrackerError(
@@ -67,11 +74,11 @@ class MlflowBackend:
         """Log the numbers of a round."""
         now = int(time.time() * 1000)
         metrics = [Metric(name, value, now, step) for name, value in scalars.items()]
-        self._client.log_batch(self._run, metrics=metrics)
+        self._client.log_batch(self.run, metrics=metrics)
 
     def close(self, *, completed: bool) -> None:
         """Mark the run as finished or failed."""
-        self._client.set_terminated(self._run, "FINISHED" if completed else "FAILED")
+        self._client.set_terminated(self.run, "FINISHED" if completed else "FAILED")
 
 
 def _uri_of(database: Path) -> str:

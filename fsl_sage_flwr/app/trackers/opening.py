@@ -1,11 +1,14 @@
 """Open a tracker by its name."""
 
+import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .tracker import Backend, Tracker, TrackerError
+
+log = logging.getLogger("flwr.fsl_sage")
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "aim")
 
@@ -27,8 +30,10 @@ def require(name: str) -> None:
         )
 
 
-def open_tracker(name: str, directory: Path, config: Mapping[str, Any]) -> Tracker:
-    """Start the tracker of a run.
+def open_tracker(
+    name: str, directory: Path, config: Mapping[str, Any], earlier: str = ""
+) -> Tracker:
+    """Start the tracker of a run, or continue an earlier run in it.
 
     Parameters
     ----------
@@ -38,6 +43,9 @@ def open_tracker(name: str, directory: Path, config: Mapping[str, Any]) -> Track
         The run's directory.
     config : Mapping
         The resolved run configuration.
+    earlier : str
+        ``Tracker.run`` of an earlier part of the run, which is continued; if the tracker does not
+        have it, a new run is begun, and the log says so. Empty begins a new one.
 
     Raises
     ------
@@ -48,7 +56,14 @@ def open_tracker(name: str, directory: Path, config: Mapping[str, Any]) -> Track
     if not name:
         return Tracker()
     try:
-        return Tracker(name, _backend(name, directory, config))
+        if earlier:
+            try:
+                backend = _backend(name, directory, config, earlier)
+                return Tracker(name, backend, has_earlier_rows=True)
+            except TrackerError as error:
+                log.warning("the tracker's run %s is not continued, a new one begins: %s",
+                            earlier, error)  # fmt: skip
+        return Tracker(name, _backend(name, directory, config, ""))
     except ImportError as error:
         raise TrackerError(
             f"tracker = {name!r}: {name} is installed but cannot be loaded ({error}); "
@@ -56,7 +71,7 @@ def open_tracker(name: str, directory: Path, config: Mapping[str, Any]) -> Track
         ) from error
 
 
-def _backend(name: str, directory: Path, config: Mapping[str, Any]) -> Backend:
+def _backend(name: str, directory: Path, config: Mapping[str, Any], earlier: str) -> Backend:
     # Imported here, because all packages are optional and each takes seconds to import.
     if name == "tensorboard":
         from .tensorboard import TensorBoardBackend
@@ -65,11 +80,11 @@ def _backend(name: str, directory: Path, config: Mapping[str, Any]) -> Backend:
     if name == "wandb":
         from .weights_and_biases import WandbBackend
 
-        return WandbBackend(directory, config)
+        return WandbBackend(directory, config, earlier)
     if name == "mlflow":
         from .mlflow import MlflowBackend
 
-        return MlflowBackend(directory, config)
+        return MlflowBackend(directory, config, earlier)
     from .aim import AimBackend
 
-    return AimBackend(directory, config)
+    return AimBackend(directory, config, earlier)

@@ -16,6 +16,8 @@ class TensorBoardBackend:
         The run's directory.
     """
 
+    run = ""
+
     def __init__(self, directory: Path) -> None:
         # A run that resumes in its directory writes all rounds again, so the rounds that a
         # killed process wrote there are hidden.

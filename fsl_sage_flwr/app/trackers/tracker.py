@@ -16,7 +16,16 @@ class TrackerError(ValueError):
 
 
 class Backend(Protocol):
-    """The part of a tracker that talks to a service; it may raise any exception."""
+    """The part of a tracker that talks to a service; it may raise any exception.
+
+    Attributes
+    ----------
+    run : str
+        Identifies the run in the tracker, so that a resumed run continues it; empty if the run's
+        directory does.
+    """
+
+    run: str
 
     def log(self, scalars: dict[str, float], step: int) -> None:
         """Show a round's numbers; ``step`` is their position on the x axis."""
@@ -34,10 +43,20 @@ class Tracker:
         The tracker's name in log messages.
     backend : Backend, optional
         None for a tracker that does nothing.
+    has_earlier_rows : bool
+        The tracker continues an earlier run, and shows its rounds already.
     """
 
-    def __init__(self, name: str = "", backend: Backend | None = None) -> None:
+    def __init__(
+        self, name: str = "", backend: Backend | None = None, *, has_earlier_rows: bool = False
+    ) -> None:
         self._name, self._backend = name, backend
+        self.has_earlier_rows = has_earlier_rows
+
+    @property
+    def run(self) -> str:
+        """What identifies the run in the tracker; may be empty."""
+        return "" if self._backend is None else self._backend.run
 
     def __enter__(self) -> Self:
         return self

@@ -24,6 +24,8 @@ class WandbBackend:
         The run's directory. Its name becomes the name of the run, and ``wandb/`` is made in it.
     config : Mapping
         The resolved run configuration.
+    earlier : str
+        The id of a run to continue; empty begins a new one.
 
     Raises
     ------
@@ -32,7 +34,7 @@ class WandbBackend:
         not answer.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, Any], earlier: str) -> None:
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -41,17 +43,26 @@ class WandbBackend:
                 dir=str(directory),
                 # It would record the command line, which has a token when Flower began the process.
                 settings=wandb.Settings(x_disable_meta=True),
+                id=earlier or None,
+                resume="allow" if earlier else None,
             )
+            # The x axis. A resumed run computes rounds again that W&B has, and W&B drops rows of
+            # steps that it has.
+            self._run.define_metric("round")
+            self._run.define_metric("*", step_metric="round")
         except wandb.Error as error:
             reason = " ".join(str(error).split())
             raise TrackerError(
                 f"tracker = 'wandb' cannot start: {reason}; log in with wandb login, or set "
                 "WANDB_MODE=offline"
             ) from error
+        self.run = str(self._run.id)
+        self._next_step = int(self._run.starting_step)
 
     def log(self, scalars: dict[str, float], step: int) -> None:
         """Log the numbers of a round."""
-        self._run.log(scalars, step=step)
+        self._next_step = max(step, self._next_step) + 1
+        self._run.log({**scalars, "round": step}, step=self._next_step - 1)
 
     def close(self, *, completed: bool) -> None:
         """Send remaining data, and mark the run as finished or failed."""

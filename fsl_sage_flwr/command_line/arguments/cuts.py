@@ -5,6 +5,8 @@ from typing import Any
 
 from .numbers import positive
 
+MODEL = "resnet18"
+
 
 def add_cuts_arguments(commands: Any) -> None:
     """Add the command to the parser."""
@@ -15,7 +17,7 @@ def add_cuts_arguments(commands: Any) -> None:
         epilog="key=value: batch-size, local-epochs, and the options of any algorithm",
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="run configuration")
-    parser.add_argument("--model", default="resnet18", help="a model of the catalogue (resnet18)")
+    parser.add_argument("--model", help=f"a model of the catalogue ({MODEL}, or the preset's)")
     parser.add_argument(
         "--image", type=positive, nargs=3, default=(3, 32, 32), metavar=("C", "H", "W"),
         help="shape of an image (3 32 32)",

@@ -4,6 +4,7 @@ import argparse
 
 from rich.console import Console
 
+from ...command_line.arguments.cuts import MODEL
 from ..cut_table import cut_table
 from ..settings import given
 from .printing import say, wide
@@ -11,7 +12,8 @@ from .printing import say, wide
 
 def cuts_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Print the table of cuts."""
-    values = given(options.preset, [f"model={options.model}", *options.settings])
+    model = [] if options.model is None else [f"model={options.model}"]
+    values = {"model": MODEL, **given(options.preset, [*model, *options.settings])}
     on = wide(console)
     image = tuple(options.image)
     table, left_out = cut_table(values, image, options.classes, options.depth, on.width)

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ...app.config import ConfigError, RunConfig
+from ...app.idle import refuse_idle
 
 
 def data_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -17,8 +18,10 @@ def data_command(options: argparse.Namespace, console: Console, errors: Console)
         *("dataset", "image-column", "label-column"),
         *("distribution", "alpha", "shards-per-client", "seed"),
     )
-    given = {key: getattr(options, key.replace("-", "_")) for key in keys}
-    config = RunConfig.from_run_config({k: v for k, v in given.items() if v is not None})
+    values = {key: getattr(options, key.replace("-", "_")) for key in keys}
+    given = {key: value for key, value in values.items() if value is not None}
+    config = RunConfig.from_run_config(given)
+    refuse_idle([config], given, given)
     path = options.out or Path(
         f"{Path(config.dataset).name}-{config.distribution}-{options.clients}-clients.png"
     )

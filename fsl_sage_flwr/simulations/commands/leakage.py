@@ -12,6 +12,7 @@ from rich.table import Table
 from ...app.assembly import check_task
 from ...app.config import ConfigError, RunConfig
 from ...app.results import RunDirectory
+from ...key_names import with_names_of_today
 from ..images_only import refuse_other_tasks
 from ..leakage.measurement import Effort, Leakage, Trained, measure, psnr
 from ..settings import read_words, resolve
@@ -63,9 +64,8 @@ def _chosen(
                 f"{directories[0]!r} is not the directory of a completed run: it has no "
                 f"{file.name}; settings are given as key=value"
             )
-    config = RunConfig.from_run_config(
-        {**json.loads(settings.read_text(encoding="utf-8")), **read_words(words)}
-    )
+    of_the_run = with_names_of_today(json.loads(settings.read_text(encoding="utf-8")))
+    config = RunConfig.from_run_config({**of_the_run, **read_words(words)})
     trained = Trained(*(torch.load(half, map_location="cpu", weights_only=True) for half in halves))
     return config, trained, f"halves of {run.resolve().name}"
 

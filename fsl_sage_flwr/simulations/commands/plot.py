@@ -15,7 +15,9 @@ def plot_command(options: argparse.Namespace, console: Console, errors: Console)
     """Draw pictures."""
     from ..pictures import draw, draw_all, encoded
 
-    comparison = comparison_of(options, load_results(options.directory))
+    comparison = comparison_of(
+        options, load_results(options.directory, lambda line: say(errors, line))
+    )
     chosen = options.kind or [ALL]
     if ALL in chosen:
         pictures, not_drawn = draw_all(comparison, options.bandwidth)

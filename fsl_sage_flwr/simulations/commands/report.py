@@ -14,7 +14,7 @@ def report_command(options: argparse.Namespace, console: Console, errors: Consol
     """Write the page."""
     from ..report import report_page
 
-    runs = read_runs(options.directory)
+    runs = read_runs(options.directory, lambda line: say(errors, line))
     comparison = comparison_of(options, rows_of(runs))
     now = datetime.now().astimezone()
     page = report_page(options.directory, runs, comparison, options.bandwidth, now)

@@ -12,7 +12,7 @@ from .printing import say
 
 def results_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Print a table, or all rows."""
-    results = load_results(options.directory)
+    results = load_results(options.directory, lambda line: say(errors, line))
     notes: tuple[str, ...] = ()
     if options.rounds:
         text = results.to_csv(index=False)

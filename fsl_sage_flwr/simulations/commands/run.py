@@ -8,6 +8,7 @@ import psutil
 from rich.console import Console
 
 from ...app.config import ConfigError, RunConfig
+from ...app.idle import refuse_idle
 from ...command_line.arguments.federation import AUTO
 from ..dry_run import describe
 from ..federation import Federation
@@ -52,8 +53,8 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
 
 def _chosen(options: argparse.Namespace) -> tuple[RunConfig, Federation]:
     """Return what to run; a run that goes on has its configuration and its clients already."""
-    values = absolute_paths(given(options.preset, options.settings))
-    values, before = with_settings_of_the_run(values)
+    ours = given(options.preset, options.settings)
+    values, before = with_settings_of_the_run(absolute_paths(ours))
     federation = federation_of(options)
     clients = before.get("num-supernodes")
     if clients is not None:
@@ -62,4 +63,6 @@ def _chosen(options: argparse.Namespace) -> tuple[RunConfig, Federation]:
                 f"--clients {options.clients}: the run that goes on has {clients}; leave it out"
             )
         federation = replace(federation, clients=clients)
-    return RunConfig.from_run_config(values), federation
+    config = RunConfig.from_run_config(values)
+    refuse_idle([config], ours, {word.partition("=")[0] for word in options.settings})
+    return config, federation

@@ -11,7 +11,7 @@ from .printing import say, wide
 
 def runs_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """List them."""
-    runs = read_runs(options.directory)
+    runs = read_runs(options.directory, lambda line: say(errors, line))
     on = wide(console)
     on.print(run_table(runs))
     for line in reasons(runs):

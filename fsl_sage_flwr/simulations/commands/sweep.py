@@ -14,6 +14,7 @@ from ..federation import Federation
 from ..gpu_share import GpuShare, automatic_share
 from ..sweeps.combinations import Combination, combinations, identity
 from ..sweeps.finished import finished_runs, going_on
+from ..sweeps.preflight import refuse_runs_that_cannot_work
 from ..sweeps.progress import SweepProgress
 from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
@@ -43,6 +44,7 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
         f"{_begun(left)}; {jobs} at a time "
         f"{_with(shares[0])}; results: {results}",
     )
+    refuse_runs_that_cannot_work(left, shares[0])
     measured = _measured_shares(left, federation.clients, gpus, jobs, console) if automatic else {}
 
     def with_gpus(run: Combination, share: Federation) -> Federation:

@@ -13,7 +13,7 @@ def watch_command(options: argparse.Namespace, console: Console, errors: Console
     from ..watching import watch
 
     try:
-        runs = watch(options.directory, console)
+        runs = watch(options.directory, console, say=lambda line: say(errors, line))
     except KeyboardInterrupt:  # the runs go on: cli's words about ended processes are not true here
         return 130
     for line in reasons(runs):

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...app.config import ConfigError, RunConfig
+from ...app.idle import refuse_idle
 
 # Keys that say where and how a run is done; they do not make it another experiment.
 NOT_PART_OF_A_RUN = {
     "results-dir", "run-name", "tracker", "resume", "checkpoint-interval", "device",
-    "round-timeout", "absence-timeout", "max-reply-mb", "virtual-clients",
+    "round-timeout", "absence-timeout", "max-reply-mib", "virtual-clients",
 }  # fmt: skip
 OF_THE_SWEEP = {
     "run-name": "a sweep names its runs itself",
@@ -61,30 +62,20 @@ def combinations(
     Raises
     ------
     ConfigError
-        A combination is not valid, or a swept key has no effect in any run and ``words`` are
-        not the reason.
+        A combination is not valid, or a key has no effect in any run and ``words`` are not the
+        reason.
     """
     swept = _swept_keys(blocks)
     found: dict[str, Combination] = {}
-    effective = set[str]()
     for block in blocks:
         lists = {key: value for key, value in block.items() if isinstance(value, list)}
         for values in itertools.product(*lists.values()):
             chosen = {**block, **dict(zip(lists, values, strict=True))}
             config = _checked(chosen)
             shown = [key for key in swept if key not in config.idle_keys()]
-            effective.update(shown)
             found.setdefault(identity(config), _combination(config, shown))
-    for key in swept:
-        if key in effective:
-            continue
-        config = next(iter(found.values())).config
-        why = config.idle_keys()[key]
-        if key in words or why not in words:
-            raise ConfigError(
-                f"{key} changes nothing in any of these runs with "
-                f"{why} = {config.to_run_config()[why]}; leave it out, or change {why}"
-            )
+    given = dict.fromkeys(key for block in blocks for key in block)
+    refuse_idle([run.config for run in found.values()], given, words)
     return list(found.values())
 
 

@@ -12,6 +12,7 @@ from ...app.going_on import checkpoint_for
 from ...app.results import RunDirectory
 from ...app.run_path import run_path
 from ...data import DatasetError
+from ...key_names import with_names_of_today
 from .combinations import Combination, identity
 
 
@@ -36,9 +37,10 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
         summary = _read(RunDirectory.summary_of(path))
         recorded_clients = _read(file).get("num-supernodes")
         if summary.get("completed") and recorded_clients == clients:
+            written = _read(RunDirectory.config_of(path))
             try:
                 found = dict.fromkeys(RunDirectory.keys_found_in_data(path), "")
-                config = RunConfig.from_run_config(_read(RunDirectory.config_of(path)) | found)
+                config = RunConfig.from_run_config(with_names_of_today(written | found))
             except ConfigError:  # from another version, or with an algorithm registered elsewhere
                 continue
             runs[identity(config)] = path
@@ -61,10 +63,15 @@ def going_on(run: Combination, clients: int) -> Combination:
         checkpoint_for(run.config, checkpoint, identify_data(run.config, download=False))
     except UnreadableError as error:
         raise ConfigError(f"{error}; look at the disk, or remove {path} to begin again") from error
-    except (CheckpointError, DatasetError):  # none, or not of this configuration: it begins again
+    except (CheckpointError, DatasetError):  # one that cannot be used is not written over
         return run
     return replace(run, config=replace(run.config, resume=str(checkpoint)))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """Return what a JSON file has; empty if there is none, or a file that no run of ours wrote."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

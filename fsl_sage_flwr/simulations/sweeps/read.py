@@ -6,7 +6,7 @@ from typing import Any
 from ...app.config import ConfigError
 from ..settings import absolute_paths, read_preset, read_words
 
-BLOCKS, BASE = "runs", "preset"
+BLOCKS = "runs"
 COMMA = (
     "in a sweep a comma stands between two values: put a value that contains a comma into a list "
     "in a TOML file"
@@ -35,10 +35,8 @@ def read_sweep(preset: str | None, words: Sequence[str]) -> list[dict[str, Any]]
     blocks = file.pop(BLOCKS, [{}])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise ConfigError(f"preset {preset!r}: {BLOCKS} must be tables, [[{BLOCKS}]]")
-    base = file.pop(BASE, None)
-    below = read_preset(base) if isinstance(base, str) else {}
     given = _lists(words)
-    return [absolute_paths({**below, **file, **block, **given}) for block in blocks]
+    return [absolute_paths({**file, **block, **given}) for block in blocks]
 
 
 def _lists(words: Sequence[str]) -> dict[str, Any]:

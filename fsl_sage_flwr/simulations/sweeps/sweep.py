@@ -61,6 +61,10 @@ class _OfOneRun(Watcher):
     def __init__(self, combination: Combination, watcher: SweepWatcher) -> None:
         self._combination, self._watcher = combination, watcher
 
+    def resumed(self, rows: Rows) -> None:
+        """Tell of the rounds that were done before."""
+        self._watcher.round_done(self._combination, rows)
+
     def __call__(self, rows: Rows) -> None:
         """Tell of a round."""
         self._watcher.round_done(self._combination, rows)

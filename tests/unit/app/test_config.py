@@ -121,11 +121,11 @@ CHECKS = {
     "client-noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
     "delta": ([-1e-9, 0.51, math.nan], "at least 0 and at most 0.5", [0.0, 1e-9, 0.5]),
     "label-epsilon": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 0.1]),
-    "comm-threshold-mb": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),
+    "max-communication-mib": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),
     "min-train-nodes": ([0], AT_LEAST.format(1), [1]),
     "round-timeout": ([0.0, -1.0, math.nan, math.inf], "at most 1e+09", [0.5, 1e9]),
     "absence-timeout": ([-1.0, math.nan, math.inf], "at most 1e+09", [0.0, 0.5]),
-    "max-reply-mb": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
+    "max-reply-mib": ([0.0, -1.0, math.nan], ABOVE_ZERO, [0.5]),
     "checkpoint-interval": ([-1], AT_LEAST.format(0), [0]),
     "virtual-clients": ([-1], AT_LEAST.format(0), [0, 1]),
     "device": (

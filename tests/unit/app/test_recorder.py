@@ -1,6 +1,7 @@
 """A run of somebody's own model leaves what the package's own runs leave."""
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from fsl_sage_flwr import Recorder
 from fsl_sage_flwr.app.checkpoint import CheckpointError, read_checkpoint
 from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_lock import DirectoryInUseError, held_for_training
-from fsl_sage_flwr.app.trackers import TrackerError
+from fsl_sage_flwr.app.trackers import TrackerError, opening
 from fsl_sage_flwr.simulations import load_results
 from fsl_sage_flwr.simulations.comparison import compare
 from fsl_sage_flwr.simulations.load_results import read_runs
 from fsl_sage_flwr.simulations.report import report_page
 from fsl_sage_flwr.simulations.result_table import format_table
 from fsl_sage_flwr.simulations.sweeps import finished_runs
+from fsl_sage_flwr.splitting import Evaluation
 from fsl_sage_flwr.strategies import CseFsl, TrainingFailedError
 
 from ...memory_grid import MemoryGrid, error_instead
@@ -157,9 +159,60 @@ def test_a_failed_run_says_so_and_a_threshold_completes_one(
     summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text())
     assert not summary["completed"]
     assert f"the run failed: {summary['status']}" in caplog.text
-    few, _ = recorder(tmp_path / "few", comm_threshold_mb=1e-6)
+    few, _ = recorder(tmp_path / "few", max_communication_mib=1e-6)
     assert few.train(nodes(), 5).arrays is not None
     assert list(load_results(tmp_path / "few")["round"]) == [1]
+
+
+def test_a_first_round_without_a_loss_leaves_the_best_to_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([math.nan, 2.0, 3.0, math.nan])
+    own, strategy = recorder(tmp_path)
+    monkeypatch.setattr(strategy, "evaluate", lambda *_: Evaluation(next(losses), 1, {}))
+    own.train(nodes(), 3)
+    best = tmp_path / "checkpoints" / "best.pt"
+    assert len(torch.load(best, weights_only=True)["history"]) == 2
+    summary = json.loads(RunDirectory.summary_of(tmp_path).read_text())
+    assert (summary["best_round"], summary["best_loss"]) == (2, 2.0)
+
+
+class Shown:
+    """A tracker's run: which it is, and the rounds that it was given."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.steps: list[int] = []
+
+    def log(self, scalars: dict[str, float], step: int) -> None:
+        self.steps.append(step)
+
+    def close(self, *, completed: bool) -> None: ...
+
+
+def test_a_resumed_run_continues_its_run_in_the_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    began: list[Shown] = []
+    known = {"run-0", "run-2"}
+
+    def backend(name: str, directory: Path, config: object, earlier: str) -> Shown:
+        if earlier and earlier not in known:
+            raise TrackerError(f"no run {earlier}")
+        began.append(Shown(earlier or f"run-{len(began)}"))
+        return began[-1]
+
+    monkeypatch.setattr(opening, "_backend", backend)
+    for rounds, where, resume in (
+        (2, "one", None), (3, "one", "one"), (4, "two", "one"), (5, "two", "two"),
+    ):  # fmt: skip
+        own, _ = recorder(tmp_path / where, tracker="tensorboard")
+        own.train(nodes(), rounds, resume=resume and tmp_path / resume)
+    known.clear()
+    own.train(nodes(), 6, resume=tmp_path / "two")
+    assert [shown.run for shown in began] == ["run-0", "run-0", "run-2", "run-2", "run-4"]
+    assert [shown.steps for shown in began] == [[1, 2], [3], [1, 2, 3, 4], [5], [1, 2, 3, 4, 5, 6]]
+    assert "the tracker's run run-2 is not continued, a new one begins: no run run-2" in caplog.text
 
 
 def test_an_unknown_tracker_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -183,7 +236,7 @@ def test_a_run_that_nobody_trained_is_not_completed(
     def fail(client: int, reply: Message) -> Message:
         return error_instead(reply) if reply.metadata.message_type.startswith("train") else reply
 
-    own, _ = recorder(tmp_path, comm_threshold_mb=threshold)
+    own, _ = recorder(tmp_path, max_communication_mib=threshold)
     with pytest.raises(TrainingFailedError, match="no round was trained: round"):
         own.train(MemoryGrid(small_app(), CLIENTS, tamper=fail), rounds)
     summary = json.loads(RunDirectory.summary_of(tmp_path).read_text())

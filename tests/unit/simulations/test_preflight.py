@@ -1,6 +1,7 @@
 """What cannot work is refused in one line before anything is started."""
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.commands import run as command
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.preflight import refuse_what_cannot_work
-from fsl_sage_flwr.simulations.resuming import find_run
+from fsl_sage_flwr.simulations.resuming import find_run, with_settings_of_the_run
 from fsl_sage_flwr.simulations.sweeps import combinations, sweep
 from fsl_sage_flwr.simulations.sweeps.finished import going_on
 
@@ -115,15 +116,14 @@ def test_a_language_models_cut_must_be_before_one_of_its_blocks(tmp_path: Path) 
         refuse_what_cannot_work(config(tmp_path, cut="h.2", **values), Federation(clients=9))
 
 
-def checkpoint(path: Path, config: RunConfig, rounds: int = 1) -> Path:
+def checkpoint(path: Path, config: RunConfig, written: dict[str, Any] | None = None) -> Path:
     run = RunDirectory(path)
     run.begin_simulation(Federation(clients=3).options(), resumed=False)
     run.write_config(config.to_run_config())
-    rows = [{"round": k + 1} for k in range(rounds)]
     state = {
         "format": FORMAT,
-        "config": config.to_run_config(),
-        "history": rows,
+        "config": written or config.to_run_config(),
+        "history": [{"round": 1}],
         "clients": [],
         "strategy": {},
         "client_half": {"weights": torch.ones(1000)},
@@ -177,8 +177,21 @@ def test_a_run_is_found_by_its_name_its_directory_and_as_the_last(tmp_path: Path
     ):
         with pytest.raises(ConfigError, match=said):
             find_run(named, results)
-    with pytest.raises(ConfigError, match="there is no run with a checkpoint"):
+    with pytest.raises(ConfigError, match=r"no unfinished run with a checkpoint in [^;]*$"):
         find_run("last", tmp_path / "nowhere")
+
+
+def test_the_last_run_is_one_that_has_not_ended(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for number, name in enumerate(("one", "two")):
+        own = config(tmp_path, **{"run-name": name})
+        os.utime(checkpoint(run_path(own), own), (number, number))
+    RunDirectory(run_path(own)).write_summary({"completed": True})
+    assert find_run("last", results).name == "one"
+    RunDirectory(find_run("one", results)).write_summary({"completed": True})
+    with pytest.raises(ConfigError, match=r"no unfinished run .*; for more rounds of a completed"):
+        find_run("last", results)
+    assert find_run("two", results) == run_path(own)
 
 
 def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +219,57 @@ def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(started) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["alpha=0.1"], "alpha changes nothing with distribution = iid; leave it out, or set "
+         "distribution to noniid_dirichlet"),
+        (["shards-per-client=3"], "set distribution to noniid"),
+        (["momentum=0.5"], "momentum changes nothing with optimizer = adam; leave it out, or set "
+         "optimizer to sgd"),
+        (["algorithm=cse_fsl", "align-interval=3"], "align-interval changes nothing with algorithm "
+         "= cse_fsl; leave it out, or set algorithm to fsl_sage"),
+        (["algorithm=cse_fsl", "auxiliary-init=random"], "set algorithm to fsl_sage"),
+        (["auxiliary=linear", "auxiliary-init=random"], "set auxiliary to auto or blocks"),
+        (["bleu=true"], "bleu changes nothing with task = image_classification; leave it out, or "
+         "set task to causal_lm"),
+        (["malicious-clients=2"], "set aggregation to krum or multi_krum or bulyan"),
+        (["pause-rounds=2", "max-client-failures=0"], "change max-client-failures"),
+        (["--preset", "FILE"], "alpha changes nothing with distribution = iid"),
+        (["--preset", "paper", "momentum=0.5"], "momentum changes nothing with optimizer = adam"),
+    ],
+)  # fmt: skip
+def test_a_key_that_changes_nothing_is_refused_with_the_key_it_depends_on(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("alpha = 0.1\n")
+    words = [str(file) if word == "FILE" else word for word in words]
+    where = f"results-dir={tmp_path / 'results'}"
+    for name in ("run", "sweep"):
+        assert main([name, *words, where]) == 2
+        line = capsys.readouterr().err
+        assert said in line.replace(" in any of these runs", "")
+        assert line.count("\n") == 1
+
+
+def test_a_word_may_leave_a_presets_own_keys_without_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def simulate(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "simulate", simulate)
+    words = ["algorithm=fed_avg", "dataset=digits", "batch-size=32"]
+    where = f"results-dir={tmp_path / 'results'}"
+    assert main(["run", "--preset", "paper", where, *words]) == 130
+
+
+def test_data_refuses_such_a_key_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "--alpha", "0.1"]) == 2
+    assert "alpha changes nothing with distribution = iid" in capsys.readouterr().err
+
+
 def test_a_sweep_goes_on_from_its_runs_checkpoints(tmp_path: Path) -> None:
     block = {"seed": [1, 2, 3], "results-dir": str(tmp_path), "num-server-rounds": 2}
     one, two, three = combinations([block])
@@ -215,6 +279,32 @@ def test_a_sweep_goes_on_from_its_runs_checkpoints(tmp_path: Path) -> None:
     assert going_on(one, 4) == one
     assert going_on(two, 3) == two
     assert going_on(three, 3) == three
+
+
+def test_a_sweep_is_checked_before_its_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(sys.modules[sweep.__module__], "simulate", lambda *given: started.append(1))
+    datasets, where = f"dataset=digits,{tmp_path / 'nowhere'}", f"results-dir={tmp_path / 'r'}"
+    assert main(["sweep", "seed=1,2", datasets, where]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"fsl-sage: seed=1 dataset={tmp_path / 'nowhere'}: dataset")
+    assert "does not exist" in error
+    assert not started
+
+
+def test_a_run_of_an_earlier_version_is_resumed_with_its_keys_of_today(tmp_path: Path) -> None:
+    own = config(tmp_path, **{"max-communication-mib": 80.0, "max-reply-mib": 7.0})
+    names = {"max-communication-mib": "comm-threshold-mb", "max-reply-mib": "max-reply-mb"}
+    written = {names.get(key, key): value for key, value in own.to_run_config().items()}
+    file = checkpoint(run_path(own), own, written)
+    RunDirectory(run_path(own)).write_config(written)
+    values, _ = with_settings_of_the_run({"results-dir": own.results_dir, "resume": "one"})
+    going = RunConfig.from_run_config(values)
+    assert going == replace(own, resume=str(file))
+    refuse_what_cannot_work(going, Federation(3))
+    assert find_run("last", tmp_path) == run_path(own)
 
 
 def test_a_sweeps_run_that_cannot_work_is_one_that_failed(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
             if name == "data and model":
                 run.write_history([], [])
             else:
+                run.write_summary({"status": "running", "resumed_after": 0})
                 run.append_history({"round": 1}, [])
                 run.append_history({"round": 2}, [])
 
@@ -76,6 +77,53 @@ def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
     file.write_text(json.dumps({}))
     assert follow(tmp_path, lambda: "running", Told())["completed"]
     assert told == ["data and model", "first round", 1, 2]
+
+
+def test_of_a_resumed_run_old_rows_are_old_and_rows_computed_again_are_new(tmp_path: Path) -> None:
+    """Rounds 3 and 4 came after the checkpoint, which was written after round 2."""
+    run, told = RunDirectory(tmp_path), list[Any]()
+    run.write_history([row(k) for k in (1, 2, 3, 4)], [])
+    run.begin_simulation({}, resumed=True)
+
+    class Told(Watcher):
+        def resumed(self, rows: Rows) -> None:
+            told.append(("old", [r["round"] for r in rows]))
+            run.append_history(row(3), [])
+
+        def __call__(self, rows: Rows) -> None:
+            told.append(rows[-1]["round"])
+            if len(rows) == 3:
+                run.append_history(row(4), [])
+            else:
+                run.write_summary({"status": "completed", "completed": True, "resumed_after": 2})
+
+    def begin() -> str:
+        told.append("asked")
+        run.write_history([row(k) for k in (1, 2)], [])
+        run.write_summary({"status": "running", "resumed_after": 2})
+        return "running"
+
+    asked = iter([False])
+    follow(tmp_path, begin, Told(), is_alive=lambda: next(asked, True))
+    assert told == ["asked", ("old", [1, 2]), 3, 4]
+
+
+def test_a_resumed_runs_old_rows_are_said_to_be_old() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    rows = [row(k) for k in range(1, 8)]
+    with RoundLines(console, 9) as lines:
+        lines.stage("SuperLink")
+        lines.stage("first round")
+        lines.resumed(rows[:5])
+        lines(rows[:6])
+        lines(rows)
+    assert isinstance(console.file, io.StringIO)
+    said = [line.strip() for line in console.file.getvalue().splitlines()]
+    assert said[0] == "resumed after round 5; done before:"
+    assert [line.split()[0] for line in said[1:]] == [
+        "3/9", "4/9", "5/9", "started:", "round", "6/9", "7/9",
+    ]  # fmt: skip
+    assert said[-1].endswith("0:04")
 
 
 def test_flower_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:

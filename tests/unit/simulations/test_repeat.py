@@ -18,7 +18,12 @@ from ...made_runs import make_run
         {},
         {"algorithm": "cse_fsl", "learning_rate": 3e-05, "alpha": 1.0, "weight_decay": 0.0},
         {"lr_schedule": "multi_step at=60,120 gamma=0.2", "keep_optimizer_state": False},
-        {"dataset": "/data/it's here", "warm_start": True, "seed": 7, "comm_threshold_mb": 80.5},
+        {
+            "dataset": "/data/it's here",
+            "warm_start": True,
+            "seed": 7,
+            "max_communication_mib": 80.5,
+        },
     ],
 )
 def test_the_line_is_the_run_again(tmp_path, settings):
@@ -36,7 +41,7 @@ def test_the_line_is_the_run_again(tmp_path, settings):
 
 
 def test_only_what_is_not_the_default_is_said(tmp_path):
-    make_run(tmp_path, [0.5], seed=7, run_name="x", clients=10)
+    make_run(tmp_path, [0.5], seed=7, run_name="x", clients=10, alpha=0.1)  # idle with iid
     (run,) = read_runs(tmp_path)
     line = command_line(run)
     assert line.startswith("fsl-sage run --clients 10 --cpus-per-client 1 --gpus-per-client 0 ")

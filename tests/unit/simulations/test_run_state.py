@@ -1,6 +1,7 @@
 import json
 import os
 import socket
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -8,7 +9,7 @@ import psutil
 import pytest
 
 from fsl_sage_flwr.simulations.load_results import read_runs
-from fsl_sage_flwr.simulations.run_state import age_text, last_change, state_of
+from fsl_sage_flwr.simulations.run_state import age_text, last_change, lost_after, state_of
 
 from ...made_runs import make_run
 
@@ -63,10 +64,18 @@ def test_a_later_process_with_the_same_number_is_another(tmp_path):
     assert state_of(running(tmp_path, training=earlier)) == "interrupted"
 
 
-def test_what_cannot_be_known_is_running(tmp_path):
+def test_what_cannot_be_known_is_running_and_after_hours_lost(tmp_path):
     elsewhere = holder(NO_SUCH_PROCESS, host="another-machine")
-    assert state_of(running(tmp_path / "a", training=elsewhere)) == "running"
-    assert state_of(running(tmp_path / "b", training='{"process": ')) == "running"
+    for name, text in (("a", elsewhere), ("b", '{"process": ')):
+        run = running(tmp_path / name, training=text)
+        assert state_of(run) == "running"
+        assert lost_after(run) == 3 * 3600
+        assert lost_after(replace(run, config={"round-timeout": 60.0})) == 3600
+        written = [file for file in run.path.iterdir() if file.is_file()]
+        for since, state in ((3 * 3600 - 60, "running"), (3 * 3600 + 60, "lost")):
+            for file in written:
+                os.utime(file, (time.time() - since,) * 2)
+            assert state_of(run) == state
 
 
 def test_the_last_change_is_of_the_newest_file(tmp_path):

@@ -3,6 +3,8 @@ import re
 import pytest
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.app.idle import refuse_idle
+from fsl_sage_flwr.key_names import own_keys, unknown
 from fsl_sage_flwr.simulations.settings import preset_names, read_preset, read_words, resolve
 
 
@@ -14,6 +16,7 @@ def test_paper_is_a_preset():
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_valid(name):
     config = resolve(name, [])
+    refuse_idle([config], read_preset(name), ())
     for key, value in read_preset(name).items():
         assert config.to_run_config()[key] == value
 
@@ -80,10 +83,10 @@ def test_presets_differ_from_the_papers_only_where_models_and_data_do():
         different = {key for key in config if config[key] != paper[key] and not may.fullmatch(key)}
         allowed = {"model", "batch-size"}
         if name == "paper-dirichlet":
-            allowed = {"distribution", "comm-threshold-mb"}
+            allowed = {"distribution", "max-communication-mib"}
         if name == "paper-compressed":
             alignment = {"align-epochs", "align-batch-size", "align-lr-schedule", "auxiliary-init"}
-            allowed = {"compression", "comm-threshold-mb", *alignment}
+            allowed = {"compression", "max-communication-mib", *alignment}
         assert different <= allowed, name
 
 
@@ -177,6 +180,35 @@ def test_a_file_is_a_preset(tmp_path):
     path.write_text('seed = 3\nmodel = "resnet18"\n')
     config = resolve(str(path), ["seed=4"])
     assert (config.seed, config.model) == (4, "resnet18")
+
+
+def test_a_files_preset_is_below_its_own_keys(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "paper"\nbatch-size = 64\n')
+    config = resolve(str(path), ["seed=4"])
+    assert (config.model, config.batch_size, config.seed) == ("resnet18", 64, 4)
+    above = tmp_path / "above.toml"
+    above.write_text(f'preset = "{path}"\nseed = 5\n')
+    config = resolve(str(above), [])
+    assert (config.model, config.batch_size, config.seed) == ("resnet18", 64, 5)
+    path.write_text(f'preset = "{above}"\n')
+    with pytest.raises(ConfigError, match=r"mine\.toml' includes itself"):
+        resolve(str(path), [])
+    path.write_text("preset = 3\n")
+    with pytest.raises(ConfigError, match=r"preset = 3 in preset .* the name of a preset"):
+        resolve(str(path), [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("comm-threshold-mb", "max-communication-mib"), ("max-reply-mb", "max-reply-mib")],
+)
+def test_a_key_that_was_renamed_is_answered_with_its_name(old, new):
+    line = f"key {old!r} is now called {new!r}; give that"
+    assert unknown(old, own_keys()) == line
+    with pytest.raises(ConfigError, match=f"^{line}$"):
+        resolve(None, [f"{old}=1"])
+    assert RunConfig.unchecked({old: 7.0}).to_run_config()[new] == 7.0
 
 
 def test_an_unknown_preset_is_answered_with_the_names(tmp_path):

@@ -49,9 +49,11 @@ def test_it_shows_every_round_and_ends_with_the_last_run(tmp_path, console):
         make_run(tmp_path, accuracies, completed=status == "completed", status=status, run_name="a")
 
     write(*states[0])
-    time = Time(*(lambda state=state: write(*state) for state in states[1:]))
-    (run,) = watch(tmp_path, console, time.clock, time.pause)
+    time, left_out = Time(*(lambda state=state: write(*state) for state in states[1:])), []
+    (tmp_path / "history.csv").write_text("of a stranger\n")
+    (run,) = watch(tmp_path, console, time.clock, time.pause, left_out.append)
     assert run.completed
+    assert len(left_out) == 1
     for number in ("20.00", "50.00", "90.00"):
         assert number in printed(console)
     # A sweep may begin another run, so it waits for a while.

@@ -224,6 +224,6 @@ def test_a_reply_beyond_the_limit_is_let_go_of_unread() -> None:
     finally:
         tracemalloc.stop()
     assert strategy.last_round.failures == {
-        HOSTILE: "a reply of 30.0 MiB; at most 1.0 are taken (max-reply-mb)"
+        HOSTILE: "a reply of 30.0 MiB; at most 1.0 are taken (max-reply-mib)"
     }
     assert held < 10 * 2**20

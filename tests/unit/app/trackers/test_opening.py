@@ -4,6 +4,7 @@ They are imported in the tests that need them: every worker of pytest reads this
 """
 
 import contextlib
+import os
 import struct
 import subprocess
 import sys
@@ -54,11 +55,11 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     wandb.teardown()
 
 
-def records(directory: Path) -> Iterator[Any]:
+def records(directory: Path, number: int = 0) -> Iterator[Any]:
     """Read wandb's own file: LevelDB's log format, behind a header of seven bytes."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    (file,) = (directory / "wandb").rglob("*.wandb")
+    file = sorted((directory / "wandb").rglob("*.wandb"), key=os.path.getmtime)[number]
     data, at, message = file.read_bytes(), 7, b""
     while at + 7 <= len(data):
         if BLOCK - at % BLOCK < 7:  # a block's end that no record's header fits into
@@ -96,6 +97,26 @@ def test_wandb_has_the_name_the_configuration_and_the_curve(
     assert [r.exit.exit_code for r in found if r.HasField("exit")] == [0]
     written = [path for path in directory.rglob("*") if path.is_file()]
     assert not any(b"0123456789abcdef" in path.read_bytes() for path in written)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.integration
+def test_wandb_continues_a_run_with_rounds_that_it_has_had(tmp_path: Path) -> None:
+    earlier = ""
+    for rows in (ROWS, [ROWS[1], ROWS[2]]):
+        with open_tracker("wandb", tmp_path, {}, earlier) as tracker:
+            assert tracker.has_earlier_rows == bool(earlier)
+            earlier = tracker.run
+            for row in rows:
+                tracker.log(row)
+    found = list(records(tmp_path, 1))
+    (run,) = [r.run for r in found if r.HasField("run")]
+    assert run.run_id == earlier
+    logged = [
+        i.value_json for r in found for i in r.history.item if "round" in (i.key, *i.nested_key)
+    ]
+    assert logged == ["2", "3"]
+    assert "round" in {r.metric.step_metric for r in found if r.HasField("metric")}
 
 
 @pytest.fixture
@@ -160,6 +181,39 @@ def test_mlflow_has_runs_of_one_place_in_one_experiment_and_which_failed(
     found = {run.info.run_name: run.info.status for run in runs}
     assert found == {"one": "FINISHED", "two": "FAILED"}
     assert not (tmp_path / "one" / "mlflow.db").exists()
+
+
+@pytest.mark.usefixtures("own_repository")
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["mlflow", "aim"])
+def test_a_run_is_continued_and_one_that_is_gone_begun_anew(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_tracker(name, tmp_path, {"rounds": 2}) as tracker:
+        first = tracker.run
+        for row in ROWS[:2]:
+            tracker.log(row)
+    with open_tracker(name, tmp_path, {"rounds": 3}, first) as tracker:
+        assert (tracker.run, tracker.has_earlier_rows) == (first, True)
+        tracker.log(ROWS[2])
+    assert "tracker" not in caplog.text
+    if name == "mlflow":
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        points = client.get_metric_history(first, "test_accuracy")
+        assert [point.step for point in points] == [1, 2, 3]
+        assert client.get_run(first).info.status == "FINISHED"
+    else:
+        from aim import Repo, Run
+
+        run = Run(first, repo=Repo(str(tmp_path)), read_only=True)
+        (curve,) = run.metrics()
+        assert sorted(curve.dataframe()["step"]) == [1, 2, 3]
+    with open_tracker(name, tmp_path, {}, "0" * 32) as tracker:
+        assert tracker.run != first
+        assert not tracker.has_earlier_rows
+    assert "is not continued, a new one begins: tracker = " in caplog.text
 
 
 @pytest.mark.usefixtures("own_repository")

@@ -9,6 +9,8 @@ ROW = {**dict.fromkeys(HISTORY_COLUMNS), "round": 3, "test_accuracy": 0.5, "comm
 
 
 class Seen:
+    run = "seen"
+
     def __init__(self, fails: str = "") -> None:
         self.calls: list[object] = []
         self._fails = fails

@@ -1,6 +1,7 @@
 """``fsl-sage cuts`` and ``cut = "auto"``."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -19,6 +20,26 @@ def test_the_table_has_a_row_for_each_cut(capsys: pytest.CaptureFixture[str]) ->
     assert "classifier" in printed
     assert "256" in printed
     assert "batches of 64" in printed
+
+
+def test_the_model_is_the_presets_unless_it_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('model = "simple_conv"\n')
+    small = ["cuts", "--image", "1", "8", "8", "--depth", "1"]
+    for words, model in (
+        (["--preset", str(file)], "simple_conv"),
+        (["model=simple_conv"], "simple_conv"),
+        (["--preset", str(file), "--model", "basic_conv"], "basic_conv"),
+        (["--model", "basic_conv", "--preset", "paper-resnet56"], "basic_conv"),
+    ):
+        if model == "basic_conv":
+            assert main([*small, *words]) == 2
+            assert "model = 'basic_conv': valid are" in capsys.readouterr().err
+        else:
+            assert main([*small, *words]) == 0
+            assert f"cuts of {model}," in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("width", [80, 110, 300])

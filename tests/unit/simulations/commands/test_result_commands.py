@@ -91,6 +91,22 @@ def test_report_writes_a_page(results, capsys):
     assert capsys.readouterr().out.strip() == str(results / "report.html")
 
 
+@pytest.mark.parametrize("command", ["results", "plot", "report", "runs"])
+def test_what_is_not_a_run_or_is_broken_is_left_out_with_a_line(results, capsys, command):
+    stranger, broken, other = (results / name for name in ("a-stranger", "broken", "other"))
+    for folder in (stranger, broken, other):
+        folder.mkdir()
+    (stranger / "history.csv").write_text("date,price\n2026-11-30,7\n")
+    (broken / "summary.json").write_text('{"completed": ')
+    (other / "summary.json").write_text('{"model": "of another program"}')
+    assert main([command, str(results)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out: ")]
+    assert len(said) == 3
+    assert said[0].startswith(f"left out: {stranger / 'history.csv'}: not a history: its header")
+    assert said[1].startswith(f"left out: {broken / 'summary.json'}: not valid JSON")
+    assert said[2] == f"left out: {other / 'summary.json'}: not a run's: it has no 'completed'"
+
+
 @pytest.mark.parametrize("command", ["results", "plot", "report"])
 def test_no_runs_is_one_line(tmp_path, capsys, command):
     assert main([command, str(tmp_path)]) == 1

@@ -67,7 +67,7 @@ def test_watch_ends_with_the_last_run_or_when_asked(tmp_path, capsys, monkeypatc
     assert main(["watch", str(tmp_path)]) == 0
     assert capsys.readouterr().err == "fsl_sage/simple_conv/digits-iid/a: OSError: disk\n"
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(watching, "watch", interrupted)

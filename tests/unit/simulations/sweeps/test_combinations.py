@@ -73,12 +73,14 @@ def test_keys_without_effect_make_no_run_of_their_own():
 @pytest.mark.parametrize(
     ("block", "says"),
     [
-        ({"alpha": [1, 2]}, "alpha changes nothing in any of these runs with distribution = iid; "
-         "leave it out, or change distribution"),
-        ({"momentum": [0.1, 0.2]}, "with optimizer = adam"),
+        ({"alpha": [1, 2], "seed": [1, 2]}, "alpha changes nothing in any of these runs with "
+         "distribution = iid; leave it out, or set distribution to noniid_dirichlet"),
+        ({"alpha": 0.1, "seed": [1, 2]}, "alpha changes nothing in any of these runs with"),
+        ({"momentum": [0.1, 0.2]}, "with optimizer = adam; leave it out, or set optimizer to sgd"),
         ({"algorithm": ["fed_avg", "cse_fsl"], "warm-start": [True, False]},
          "with algorithm = fed_avg"),
-        ({"validation-fraction": [0.1, 0.2]}, "with fraction-evaluate = 0.0"),
+        ({"validation-fraction": [0.1, 0.2]},
+         "with fraction-evaluate = 0.0; leave it out, or change fraction-evaluate"),
         ({"auxiliary-max-share": [0.6, 0.6]}, "with auxiliary = auto"),
         ({"seed": [1, "two"]}, "seed = 'two': a whole number is needed"),
         ({"algorithm": ["fsl_sage", "fedavg"]}, "did you mean 'fed_avg'?"),

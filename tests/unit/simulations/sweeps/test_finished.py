@@ -33,6 +33,14 @@ def test_a_run_of_another_version_is_passed_over(tmp_path):
     assert finished_runs(tmp_path, 4) == {}
 
 
+def test_a_file_that_no_run_wrote_is_passed_over(tmp_path):
+    done = leave(tmp_path, seed=1)
+    for name, text in (("broken", "{"), ("stranger", "[1]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "federation.json").write_text(text)
+    assert finished_runs(tmp_path, 4) == {identity(RunConfig(seed=1)): done}
+
+
 def test_a_directory_that_is_being_made_is_passed_over(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.begin_simulation(Federation().options(), resumed=False)
