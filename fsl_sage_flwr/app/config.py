@@ -397,7 +397,7 @@ def _converted(key: str, value: Any, kind: type) -> Any:
     if type(value) is not kind:
         names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
         raise ConfigError(f"{key} = {value!r}: {names[kind]} is needed")
-    if kind is str and not _is_unicode(value):
+    if isinstance(value, str) and not _is_unicode(value):
         raise ConfigError(
             f"{key} = {value!r}: it has bytes that are not UTF-8, which Flower cannot send; rename "
             "the file or directory"

@@ -1,9 +1,11 @@
 """The cause of a client's error is what is told of it."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error
 from flwr.clientapp.client_app import ClientAppException
-from flwr.supercore.task_identity import TaskIdentity  # what Flower's runtime sets
 from ray.exceptions import RayTaskError
 
 from fsl_sage_flwr.messages import reply as replies
@@ -69,9 +71,7 @@ def test_nothing_long_and_nothing_that_moves_a_cursor_reaches_the_log() -> None:
 
 def test_a_reply_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replies, "in_simulation", lambda: True)
-    for name in ("run_id", "task_id", "node_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
-    asked = Message(RecordDict(), dst_node_id=1, message_type="train")
-    answer = Message(Error(2, in_a_simulation(ValueError("no images"))), reply_to=asked)
+    error = Error(2, in_a_simulation(ValueError("no images")))
+    answer: Any = SimpleNamespace(has_error=lambda: True, error=error)
     with pytest.raises(BadReplyError, match=r"^error 2: ValueError: no images$"):
         replies.content_of(answer, 1000)

@@ -57,7 +57,7 @@ def test_a_signal_ends_everything_and_a_second_does_not_break_that_off(
             ended.append(True)
 
     command(action)
-    assert cli.main(["runs"]) == 130
+    assert cli.main(["runs", "."]) == 130
     assert ended
     assert "interrupted" in capsys.readouterr().err
 
@@ -70,18 +70,18 @@ def test_under_nohup_a_closed_terminal_ends_nothing(command: Any) -> None:
         return 0
 
     command(action)
-    assert cli.main(["runs"]) == 0
+    assert cli.main(["runs", "."]) == 0
 
 
-@pytest.mark.parametrize(("word", "told"), [("runs", ""), ("run", "have been ended")])
+@pytest.mark.parametrize(("words", "told"), [(["runs", "."], ""), (["run"], "have been ended")])
 def test_output_that_nobody_reads_ends_a_command(
-    command: Any, word: str, told: str, capsys: pytest.CaptureFixture[str]
+    command: Any, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def action() -> int:
         raise OutputClosedError("it is closed")
 
     command(action)
-    assert cli.main([word]) == 141
+    assert cli.main(words) == 141
     said = capsys.readouterr().err
     assert told in said if told else not said
 
@@ -109,7 +109,10 @@ def test_a_closed_pipe_is_noticed_and_not_written_to_again(
     [
         ("print('x')", {}),
         ("print('x' * 2**20)", {}),
-        ("print('−ε😀')", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+        (
+            r"print('\u2212\u03b5\U0001f600')",
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        ),
     ],
 )
 def test_no_traceback_is_printed_for_a_closed_pipe_or_a_small_alphabet(
