@@ -189,7 +189,7 @@ def classes(settings: TaskSettings, options: ImageOptions) -> Classes | None:
     """Return the classes of a node's data; None for a dataset that all machines load by name."""
     if settings.data_path is None and settings.dataset in DATASETS:
         return None
-    train = _training_split(settings)
+    train = _training_split(settings, options)
     return Classes(train.num_classes, train.class_names)
 
 

@@ -16,6 +16,7 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
+from ..registry import Handler
 from ..splitting import client_forward, estimated_step, forget_sample_gradients
 from ..task import SplitTask
 from .client_state import ClientState
@@ -99,7 +100,7 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
     return task.head
 
 
-HANDLERS = {
+HANDLERS: dict[str, Handler] = {
     PROBE: probe,
     WARM_START: partial(train_shared_head, marks_held_out=True),
     TRAIN: train,

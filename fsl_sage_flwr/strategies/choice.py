@@ -30,7 +30,7 @@ def squared_distances(trained: Sequence[Trained]) -> Tensor:
         for name, first in of_part[0].items():
             if first.is_floating_point():
                 rows = torch.stack([state[name].detach().cpu().flatten() for state in of_part])
-                for columns in rows.split(COLUMNS, dim=1):
+                for columns in torch.split(rows, COLUMNS, dim=1):
                     pairs += torch.pdist(columns.double()).square()
     found = torch.zeros(count, count, dtype=torch.float64)
     found[tuple(torch.triu_indices(count, count, 1))] = pairs

@@ -435,7 +435,7 @@ class SplitStrategy(FedAvg):
         weights = {c: weight for c, weight in round_.weights.items() if c in counted}
         averaged = [record for c, record in zip(counted, records, strict=True) if c in weights]
         arrays = self.aggregation.of_records(averaged, list(weights.values()))
-        problem = self._sound.problem_with_trained(self._halves_with(arrays.to_torch_state_dict()))
+        problem = self._sound.problem_with_trained(self.trained_parts(arrays.to_torch_state_dict()))
         if problem is not None:  # of weights each of which is sound
             self._undo(round_)
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
