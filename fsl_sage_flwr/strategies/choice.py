@@ -30,7 +30,8 @@ def squared_distances(trained: Sequence[Trained]) -> Tensor:
         for name, first in of_part[0].items():
             if first.is_floating_point():
                 rows = torch.stack([state[name].detach().cpu().flatten() for state in of_part])
-                for columns in rows.split(COLUMNS, dim=1):
+                for start in range(0, rows.shape[1], COLUMNS):
+                    columns = rows[:, start : start + COLUMNS]
                     pairs += torch.pdist(columns.double()).square()
     found = torch.zeros(count, count, dtype=torch.float64)
     found[tuple(torch.triu_indices(count, count, 1))] = pairs
