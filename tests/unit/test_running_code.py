@@ -30,7 +30,7 @@ def test_an_app_is_told_by_its_version_and_the_files_beside_it(
             importlib.import_module("mine_for_a_test.app")
             found.append(app_code.__wrapped__("mine_for_a_test.app"))
             for name in ("mine_for_a_test.app", "mine_for_a_test"):
-                patched.delitem(sys.modules, name)
+                del sys.modules[name]
     assert found[0] == found[1] != found[2]
     assert [str(each).split()[:2] for each in found[1:]] == [
         ["mine_for_a_test", "1.0"], ["mine_for_a_test", "1.1"],

@@ -150,7 +150,7 @@ def test_registered_nodes_that_are_busy_are_waited_for() -> None:
 
     for absence_timeout, clients in ((600.0, CLIENTS), (0.0, CLIENTS - 1)):
         nodes, strategy = Busy(says_who=False), cse_fsl(absence_timeout=absence_timeout)
-        strategy.roster.answer_timeout = strategy.roster.registration_timeout = 0.0
+        strategy.roster.answer_timeout, strategy.roster.registration_timeout = 0.05, 0.0
         assert len(run(strategy, nodes)[0]) == clients
         assert (SLOW in strategy.roster.nodes) == (clients == CLIENTS)
 
@@ -170,6 +170,7 @@ def test_a_run_without_a_trained_round_fails_however_few_rounds() -> None:
     trained, other = cse_fsl(), cse_fsl(absence_timeout=0.0)
     result = trained.start(MemoryGrid(small_app(), CLIENTS), trained.initial_arrays(), num_rounds=1)
     other.load_state_dict(trained.state_dict())
+    other.roster.registration_timeout = 0.0
     assert result.arrays is not None
     other.start(nodes, result.arrays, num_rounds=1)
 
@@ -186,7 +187,7 @@ def test_a_node_that_was_started_again_is_not_paused(caplog: pytest.LogCaptureFi
     asked: list[list[int]] = []
 
     def restart() -> None:
-        nodes.since[nodes.node(1)] = "evening"
+        nodes.since[nodes.node(1)] += " and later"
 
     def restart_repaired() -> None:
         nonlocal broken
