@@ -131,7 +131,8 @@ class RoundLines(Watcher):
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._spinner.__exit__(*error)
+        with suppress(OSError):
+            self._spinner.__exit__(*error)
 
     def stage(self, name: str) -> None:
         """Show what the run begins with."""
@@ -139,7 +140,14 @@ class RoundLines(Watcher):
         self._spinner.update(f"{name} …")
 
     def __call__(self, rows: Rows) -> None:
-        """Print the line of the last row."""
+        """Print the line of the last row.
+
+        A terminal that is gone (a shell's ``disown``) ends no run.
+        """
+        with suppress(OSError):
+            self._print(rows)
+
+    def _print(self, rows: Rows) -> None:
         if len(rows) == 1:
             self._print_stages()
             self._console.print(HEADER, style="bold", highlight=False)
