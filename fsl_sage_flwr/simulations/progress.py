@@ -145,7 +145,8 @@ class RoundLines(Watcher):
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._spinner.__exit__(*error)
+        with suppress(OSError):
+            self._spinner.__exit__(*error)
 
     def stage(self, name: str) -> None:
         """Show what the run begins with."""
@@ -162,7 +163,14 @@ class RoundLines(Watcher):
             self._console.print(line, style="dim", highlight=False)
 
     def __call__(self, rows: Rows) -> None:
-        """Print the line of the last row."""
+        """Print the line of the last row.
+
+        A terminal that is gone (a shell's ``disown``) ends no run.
+        """
+        with suppress(OSError):
+            self._print(rows)
+
+    def _print(self, rows: Rows) -> None:
         new = rows[self._old :]
         if len(new) == 1:
             self._print_stages()

@@ -145,6 +145,16 @@ def test_both_kinds_of_seconds_are_named() -> None:
     assert re.search(r"seconds in all +9\.5", said)
 
 
+def test_a_terminal_that_is_gone_ends_no_run(tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    with RoundLines(Console(file=Gone()), 2) as lines:
+        lines.stage("SuperLink")
+        lines([row(1)])
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ASK_FLOWER_AFTER", "ASK_FLOWER_AT_MOST_AFTER", "LOOK_EVERY"):
