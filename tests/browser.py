@@ -56,7 +56,13 @@ def from_npm(scratch: Path) -> tuple[str, dict[str, str]]:
         pytest.skip(HOW)
     install = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(scratch), NPM_PACKAGE]
     installed = subprocess.run(
-        install, cwd=scratch, capture_output=True, text=True, timeout=300, check=False
+        install,
+        cwd=scratch,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        encoding="utf-8",
     )
     if installed.returncode != 0:
         pytest.skip(f"{HOW}; npm says {installed.stderr.strip()[-200:]}")
@@ -69,6 +75,6 @@ def from_npm(scratch: Path) -> tuple[str, dict[str, str]]:
     done = subprocess.run(
         [node, "--input-type=module", "-e", script], cwd=scratch,
         env={**os.environ, **unpack}, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     libraries = [str(path.parent) for path in scratch.glob("al*/**/libnss3.so")]
     return done.stdout.strip(), {"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {}

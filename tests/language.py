@@ -176,7 +176,7 @@ def save_rows(directory: Path, train: int = 24, test: int = 6) -> str:
         lines = ["mr,ref"]
         for k in range(count):
             lines.append(f"w{k % 5} w{k % 3},w{k % 7} {'w1 ' * (k % 4)}w2")
-        (directory / f"{split}.csv").write_text("\n".join(lines) + "\n")
+        (directory / f"{split}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(directory)
 
 

@@ -44,7 +44,7 @@ def make_run(
             "client-resources-num-cpus": 1,
             "client-resources-num-gpus": 0.0,
         }
-        (run.path / "federation.json").write_text(json.dumps(federation))
+        (run.path / "federation.json").write_text(json.dumps(federation), encoding="utf-8")
     run.write_history([], [])
     for number, accuracy in enumerate(accuracies, start=1):
         count = int(number * mib_a_round * MIB)

@@ -265,7 +265,7 @@ class RunDirectory:
     def _summary_so_far(self) -> dict[str, Any]:
         """Return what the summary said of the rounds before the run ended."""
         try:
-            found = json.loads(self.summary_of(self.path).read_text())
+            found = json.loads(self.summary_of(self.path).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return dict(found) if isinstance(found, dict) else {}

@@ -26,7 +26,7 @@ def fsl_sage(
         [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
         cwd=cwd, env={**os.environ, **(environment or {})},
         capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
 
 
 def run_directory(results: Path) -> Path:
@@ -36,7 +36,7 @@ def run_directory(results: Path) -> Path:
 
 
 def summary_of(run: Path) -> dict[str, object]:
-    return dict(json.loads((run / "summary.json").read_text()))
+    return dict(json.loads((run / "summary.json").read_text(encoding="utf-8")))
 
 
 def history_of(run: Path) -> pd.DataFrame:

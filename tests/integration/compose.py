@@ -11,7 +11,7 @@ import yaml
 from .commands import ROOT
 from .deployment import Deployment, free_port, wait_for
 
-COMPOSE = yaml.safe_load((ROOT / "examples" / "docker" / "compose.yml").read_text())
+COMPOSE = yaml.safe_load((ROOT / "examples" / "docker" / "compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LINK, PROXY = "superlink", "proxy"
 
@@ -22,7 +22,7 @@ def program(service: str) -> str:
     image = of["image"] if "image" in of and "build" not in of else ""
     if "build" in of:
         folder = ROOT / "examples" / "docker" / of["build"]["context"]
-        text = (folder / of["build"]["dockerfile"]).read_text()
+        text = (folder / of["build"]["dockerfile"]).read_text(encoding="utf-8")
         image = re.findall(r"^FROM (\S+)", text, re.M)[-1]
     return f"flower-{image.partition(':')[0].removeprefix('flwr/')}"
 

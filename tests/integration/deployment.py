@@ -119,7 +119,8 @@ class Deployment:
             self._make_keys()
             trust = f'root-certificates = "{self._directory}/keys/ca.crt"'
         (self.home / "config.toml").write_text(
-            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self.port}"\n{trust}\n'
+            f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self.port}"\n{trust}\n',
+            encoding="utf-8",
         )
         self.start_link()
         if self._secure:
@@ -212,7 +213,7 @@ class Deployment:
         done = subprocess.run(
             ["flwr", *words], cwd=self._directory, env=self._environment, text=True,
             capture_output=True, timeout=PATIENCE, check=False,
-        )  # fmt: skip
+        encoding="utf-8")  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"flwr {words[0]}: {done.stdout}{done.stderr}")
         return done.stdout
@@ -224,11 +225,13 @@ class Deployment:
 
     def log_of(self, process: subprocess.Popen[bytes]) -> str:
         """Return what a process has said."""
-        return self._logs[process.pid].read_text(errors="replace")
+        return self._logs[process.pid].read_text(errors="replace", encoding="utf-8")
 
     def logs(self) -> str:
         """Return what all processes have said."""
-        return "\n".join(path.read_text(errors="replace") for path in self._logs.values())
+        return "\n".join(
+            path.read_text(errors="replace", encoding="utf-8") for path in self._logs.values()
+        )
 
     def start_proxy(self) -> int:
         """Start nginx before the SuperLink, by the example's file; return the port it listens on.
@@ -277,7 +280,7 @@ class Deployment:
 
     def _start(self, *command: str, keep: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         path = self._directory / f"{len(self._logs)}-{Path(command[0]).name}.log"
-        with path.open("w") as log:
+        with path.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 command, cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True, pass_fds=keep,

@@ -24,12 +24,12 @@ def faulty_app(directory: Path) -> Path:
     """Write this package's app, with the ClientApp that has faults; return its directory."""
     written = write_app(directory)
     shutil.copyfile(faulty_client_app.__file__, written / "faulty_client_app.py")
-    table = (written / "pyproject.toml").read_text()
+    table = (written / "pyproject.toml").read_text(encoding="utf-8")
     assert "fsl_sage_flwr.client_app:app" in table
     table = table.replace("fsl_sage_flwr.client_app:app", "faulty_client_app:app")
     assert "fab-include = [" in table
     table = table.replace("fab-include = [", 'fab-include = ["faulty_client_app.py", ')
-    (written / "pyproject.toml").write_text(table)
+    (written / "pyproject.toml").write_text(table, encoding="utf-8")
     return written
 
 

@@ -48,7 +48,9 @@ def write_stand_ins(directory: Path, address: Path) -> None:
     directory.mkdir()
     for name in PROGRAMS:
         program = directory / name
-        program.write_text(STAND_IN.format(python=sys.executable, address=str(address)))
+        program.write_text(
+            STAND_IN.format(python=sys.executable, address=str(address)), encoding="utf-8"
+        )
         program.chmod(0o755)
 
 

@@ -12,5 +12,5 @@ from fsl_sage_flwr.server_app import main
 from ..memory_grid import MemoryGrid
 
 if __name__ == "__main__":
-    config = json.loads(Path(sys.argv[1]).read_text())
+    config = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     main(MemoryGrid(app, 2, run_config=config), Context(1, 0, {}, RecordDict(), config))

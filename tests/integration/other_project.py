@@ -23,7 +23,7 @@ def environment_with(wheel: Path, directory: Path) -> Path:
     install = [str(python), "-m", "pip", "install", "-q", "--no-deps"]
     subprocess.run([*install, str(wheel), f"flwr=={version('flwr')}"], check=True)
     (site,) = directory.glob("lib/python*/site-packages")
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return directory / "bin"
 
 
@@ -47,7 +47,7 @@ def run_example(name: str, directory: Path, port: int, run_configs: Iterable[str
     found = subprocess.run(
         [str(programs / "python"), "-c", where], cwd=app, env=environment, check=True,
         capture_output=True, text=True,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     assert found.stdout.startswith(str(directory))
     said = ""
     try:
@@ -60,7 +60,7 @@ def run_example(name: str, directory: Path, port: int, run_configs: Iterable[str
                 ],
                 cwd=app, env=environment, capture_output=True, text=True, timeout=PATIENCE,
                 check=True,
-            )  # fmt: skip
+            encoding="utf-8")  # fmt: skip
             said += done.stdout + done.stderr
     finally:
         for process in started_by(str(home)):

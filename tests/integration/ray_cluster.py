@@ -84,7 +84,7 @@ class RayCluster:
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         self._nodes.append(node)
-        wait_for("the node", lambda: "Ray runtime started" in log.read_text())
+        wait_for("the node", lambda: "Ray runtime started" in log.read_text(encoding="utf-8"))
         return node
 
     def actors(

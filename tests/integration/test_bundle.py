@@ -47,5 +47,5 @@ def test_the_apps_need_nothing_beside_it(bundle: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", APPS], cwd=bundle, env={"PATH": ""}, check=False,
         capture_output=True, text=True,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     assert done.stdout.split() == [f"{bundle}/fsl_sage_flwr/__init__.py", "None"], done.stderr

@@ -85,7 +85,7 @@ def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:
     (folder,) = kept.iterdir()
     assert list(folder.iterdir()) == []  # the copies that `datasets` made went with the run
     directory = run_directory(tmp_path / "deployed")
-    made = json.loads((directory / "provenance.json").read_text())
+    made = json.loads((directory / "provenance.json").read_text(encoding="utf-8"))
     assert made["command"] == "flwr-serverapp"  # without the token that Flower gave it
     assert made["run_id"] == str(run)
     assert len(made["app_hash"]) == 64

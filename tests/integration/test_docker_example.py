@@ -16,7 +16,7 @@ NODES = [name for name in SERVICES if name.startswith("supernode")]
 
 def rounds(results: Path) -> int:
     files = list(results.rglob("history.csv"))
-    return len(files[0].read_text().splitlines()) - 1 if files else 0
+    return len(files[0].read_text(encoding="utf-8").splitlines()) - 1 if files else 0
 
 
 def test_a_run_outlives_its_superlink_which_has_a_database(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_run_on_a_full_disk_ends_in_one_line_and_goes_on_when_there_is_room(
     with pytest.raises(DiskError, match="No space left on device") as caught:
         trained(fsl_sage, disk, 4)
     assert "\n" not in str(caught.value)
-    rows = (disk / "history.csv").read_text().splitlines()
+    rows = (disk / "history.csv").read_text(encoding="utf-8").splitlines()
     assert all(row.count(",") == rows[0].count(",") for row in rows)
     assert latest.read_bytes() == before
     assert len(read_checkpoint(latest)["history"]) == 2

@@ -16,7 +16,11 @@ LATE += ("wandb", "mlflow", "aim")
 def test_what_only_some_need_is_imported_late(module: str) -> None:
     command = f"import sys, fsl_sage_flwr.{module}; print(*sys.modules, sep='\\n')"
     done = subprocess.run(
-        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+        [sys.executable, "-c", command],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     loaded = set(done.stdout.split())
     assert {"torch", f"fsl_sage_flwr.{module}"} <= loaded

@@ -24,7 +24,7 @@ KILLS = 3
 
 def start(directory: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
     file = directory / "config.json"
-    file.write_text(json.dumps(config))
+    file.write_text(json.dumps(config), encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, "-m", "tests.integration.killable", str(file)], cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # threads would wait for each other, spinning
@@ -65,7 +65,9 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
         if checkpoint.exists():
             read_checkpoint(checkpoint)  # whole with all its files, whenever it was
             latest = checkpoint
-            if json.loads((run_directory(results) / "summary.json").read_text())["completed"]:
+            if json.loads((run_directory(results) / "summary.json").read_text(encoding="utf-8"))[
+                "completed"
+            ]:
                 break
     assert killed > 0
     named = set().union(*(names_in(file) for file in checkpoint.parent.glob("*.pt")))
@@ -81,4 +83,4 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
 
 def _rounds(results: Path) -> int:
     files = list(results.rglob("history.csv"))
-    return len(files[0].read_text().splitlines()) - 1 if files else 0
+    return len(files[0].read_text(encoding="utf-8").splitlines()) - 1 if files else 0

@@ -22,7 +22,7 @@ def test_example_is_a_hundred_lines(name: str) -> None:
     folder = ROOT / "examples" / name
     sources = [*folder.glob("*/*.py"), folder / "pyproject.toml"]
     assert len(sources) == 5
-    assert sum(len(path.read_text().splitlines()) for path in sources) <= 100
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 100
 
 
 def test_example_runs_with_the_wheel_alone_twice_and_resumes(tmp_path: Path) -> None:
@@ -36,11 +36,14 @@ def test_example_runs_with_the_wheel_alone_twice_and_resumes(tmp_path: Path) -> 
 
     said = run_example("own-model", tmp_path, 39518, configurations())
     runs = sorted(results.glob("*/full_model.pt"))
-    rounds = [len((run.parent / "history.csv").read_text().splitlines()) - 1 for run in runs]
+    rounds = [
+        len((run.parent / "history.csv").read_text(encoding="utf-8").splitlines()) - 1
+        for run in runs
+    ]
     assert rounds == [2, 20], said
     report = fsl_sage("report", str(results), cwd=tmp_path)
     assert report.returncode == 0, report.stderr
-    assert "FSL-SAGE" in (results / "report.html").read_text()
+    assert "FSL-SAGE" in (results / "report.html").read_text(encoding="utf-8")
 
     sys.path.insert(0, str(EXAMPLE))
     try:

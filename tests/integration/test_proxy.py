@@ -64,19 +64,19 @@ def test_every_path_but_the_nodes_is_refused(guarded: Guarded) -> None:
 def test_a_stranger_registers_no_key_and_starts_no_app(guarded: Guarded, tmp_path: Path) -> None:
     """With the authority's certificate alone all of it works on the SuperLink's own port."""
     config = guarded.home / "config.toml"
-    ours = config.read_text()
+    ours = config.read_text(encoding="utf-8")
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", str(tmp_path / "mine")],
         check=True,
     )
     register = ("supernode", "register", str(tmp_path / "mine.pub"), CONNECTION)
     try:
-        config.write_text(ours.replace(f":{guarded.port}", f":{guarded.proxy}"))
+        config.write_text(ours.replace(f":{guarded.port}", f":{guarded.proxy}"), encoding="utf-8")
         for words in (register, ("list", CONNECTION), ("supernode", "list", CONNECTION)):
             with pytest.raises(RuntimeError):
                 guarded.flwr(*words)
     finally:
-        config.write_text(ours)
+        config.write_text(ours, encoding="utf-8")
     guarded.flwr(*register)  # what the proxy keeps away
 
 
@@ -86,8 +86,10 @@ def test_a_strangers_superexec_takes_no_task(guarded: Guarded) -> None:
         "keys/ca.crt", "--runtime-api-address", f"127.0.0.1:{guarded.proxy}",
     )  # fmt: skip
     refused = guarded.home.parent / "nginx" / "access.log"
-    wait_for("the refusal", lambda: "/v1/runtime/" in refused.read_text())
-    asked = [line for line in refused.read_text().splitlines() if "/v1/runtime/" in line]
+    wait_for("the refusal", lambda: "/v1/runtime/" in refused.read_text(encoding="utf-8"))
+    asked = [
+        line for line in refused.read_text(encoding="utf-8").splitlines() if "/v1/runtime/" in line
+    ]
     assert all('" 403 ' in line for line in asked)
     guarded.kill(stranger)
 

@@ -32,12 +32,12 @@ def begin(cluster: RayCluster, cwd: Path, *words: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", "run", *words],
         cwd=cwd, env={**os.environ, **cluster.environment}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
 
 
 def rounds(results: Path) -> int:
     files = list(results.rglob("history.csv"))
-    return len(files[0].read_text().splitlines()) - 1 if files else 0
+    return len(files[0].read_text(encoding="utf-8").splitlines()) - 1 if files else 0
 
 
 def test_actors_on_both_nodes_have_the_history_of_one_machine(
@@ -63,7 +63,7 @@ def test_actors_on_both_nodes_have_the_history_of_one_machine(
     assert [cluster.raylet(node).pid for node in nodes] == there
     option = run_directory(tmp_path / "option")
     for file, key in (("federation.json", "ray-address"), ("provenance.json", "ray_address")):
-        assert json.loads((option / file).read_text())[key] == cluster.address
+        assert json.loads((option / file).read_text(encoding="utf-8"))[key] == cluster.address
 
     # Without an address: the cluster that was started on this machine is not taken.
     own = fsl_sage("run", where[1], *SETTINGS, cwd=tmp_path, environment=cluster.environment)

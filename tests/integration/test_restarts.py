@@ -29,7 +29,7 @@ def start_again(deployment: Deployment, partition: int) -> None:
 
 def rounds(results: Path) -> int:
     files = list(results.rglob("history.csv"))
-    return len(files[0].read_text().splitlines()) - 1 if files else 0
+    return len(files[0].read_text(encoding="utf-8").splitlines()) - 1 if files else 0
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["as a new node", "as the same node"])
@@ -55,7 +55,7 @@ def test_supernode_killed_in_mid_message_comes_back(
             refused = deployment.start_node(1)
             wait_for("Flower's refusal", lambda: refused.poll() is not None)
         # If it is back before the ServerApp asks, nobody learns that its message is lost.
-        wait_for("the loss", lambda: "client 1 is left out" in said.read_text())
+        wait_for("the loss", lambda: "client 1 is left out" in said.read_text(encoding="utf-8"))
         start_again(deployment, 1)
         (tmp_path / "back").touch()
         assert deployment.finish(run) == "finished:completed", deployment.logs()

@@ -144,7 +144,7 @@ def test_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) -> No
         [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", "run", "num-server-rounds=500"],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     wait_for("a round", lambda: _rounds(tmp_path))
     assert len(started_by(mark)) > 3
     process.send_signal(number)
@@ -156,7 +156,7 @@ def test_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) -> No
 
 def _rounds(directory: Path) -> int:
     histories = list(directory.rglob("history.csv"))
-    return len(histories[0].read_text().splitlines()) - 1 if histories else 0
+    return len(histories[0].read_text(encoding="utf-8").splitlines()) - 1 if histories else 0
 
 
 def test_wheel_runs_anywhere_and_writes_over_no_completed_run(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_wheel_runs_anywhere_and_writes_over_no_completed_run(tmp_path: Path) ->
     found = subprocess.run(
         [sys.executable, "-c", where], cwd=work, env={**os.environ, **environment},
         capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     assert found.stdout.startswith(str(site))
     words = ("run", "--cpus", "1", "run-name=mine", "num-server-rounds=1")
     done = fsl_sage(*words, cwd=work, environment=environment)
@@ -204,7 +204,7 @@ def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:
             ],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE,
             check=True,
-        )  # fmt: skip
+        encoding="utf-8")  # fmt: skip
         assert "round 2/2: accuracy" in done.stdout + done.stderr
         summary = summary_of(run_directory(tmp_path / "results"))
         assert summary["completed"] is True

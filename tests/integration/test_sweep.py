@@ -49,7 +49,7 @@ def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> Non
         [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     wait_for("two runs", lambda: len(list(tmp_path.rglob("history.csv"))) == 2)
     assert len(started_by(mark)) > 6
     process.send_signal(number)

@@ -10,7 +10,9 @@ import pytest
 
 from fsl_sage_flwr import command
 
-PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+PYPROJECT = tomllib.loads(
+    (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+)
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 # Flower brings rich along, and imports it itself.
 BLOCKED = sorted({*command.NEEDED} - {"rich"})
@@ -36,7 +38,12 @@ builtins.__import__ = watched
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        encoding="utf-8",
     )
 
 

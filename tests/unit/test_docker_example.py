@@ -11,9 +11,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "docker"
-COMPOSE = yaml.safe_load((FOLDER / "compose.yml").read_text())
+COMPOSE = yaml.safe_load((FOLDER / "compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-PROXY = (FOLDER / "nginx.conf").read_text()
+PROXY = (FOLDER / "nginx.conf").read_text(encoding="utf-8")
 DOCKERFILES = sorted(FOLDER.glob("*.Dockerfile"))
 
 
@@ -29,13 +29,13 @@ def mounts(service: str) -> dict[str, str]:
 
 
 def test_the_images_are_of_one_version_that_this_package_takes() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (flower,) = (
         requirement
         for requirement in map(Requirement, project["dependencies"])
         if requirement.name == "flwr"
     )
-    texts = [file.read_text() for file in (FOLDER / "compose.yml", *DOCKERFILES)]
+    texts = [file.read_text(encoding="utf-8") for file in (FOLDER / "compose.yml", *DOCKERFILES)]
     found = re.findall(r"FLWR_VERSION(?::-|=)([\w.]+)", "\n".join(texts))
     assert len(found) > len(DOCKERFILES)
     assert set(found) == {found[0]}
@@ -93,7 +93,9 @@ def test_every_key_is_mounted_where_it_is_named_and_nowhere_else() -> None:
 
 def test_what_the_dockerfiles_copy_and_the_compose_file_builds_is_there() -> None:
     copied = re.findall(
-        r"^COPY --chown=app:app (.*) /app/source/", (FOLDER / "app.Dockerfile").read_text(), re.M
+        r"^COPY --chown=app:app (.*) /app/source/",
+        (FOLDER / "app.Dockerfile").read_text(encoding="utf-8"),
+        re.M,
     )
     names = " ".join(copied).split()
     assert {"pyproject.toml", "fsl_sage_flwr"} <= set(names)
@@ -106,7 +108,7 @@ def test_what_the_dockerfiles_copy_and_the_compose_file_builds_is_there() -> Non
 
 def test_a_volume_is_on_a_directory_that_its_image_has() -> None:
     """Docker gives a new volume that directory's owner, and root where there is none."""
-    made = "\n".join(file.read_text() for file in DOCKERFILES)
+    made = "\n".join(file.read_text(encoding="utf-8") for file in DOCKERFILES)
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             name, path, *_ = volume.split(":")

@@ -15,7 +15,7 @@ ITEM = re.compile(r" *([-*]|\d+\.) ")
 
 
 def test_the_reference_has_every_public_name_once() -> None:
-    page = (ROOT / "docs" / "reference.md").read_text()
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     names = re.findall(r"^::: fsl_sage_flwr\.(\w+)$", page, flags=re.M)
     assert sorted(names) == sorted(fsl_sage_flwr.__all__)
 
@@ -23,7 +23,7 @@ def test_the_reference_has_every_public_name_once() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_list_begins_after_an_empty_line(page: Path) -> None:
     """On the repository's page it need not; on the site it would be a paragraph."""
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     lines = text.splitlines()
     for before, line in itertools.pairwise(lines):
         if ITEM.match(line):

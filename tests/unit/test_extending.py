@@ -134,7 +134,12 @@ def test_all_four_are_named_in_a_run_configuration(tmp_path: Path) -> None:
     assert summary["final_accuracy"] == 1.0
     assert heard[-9:] == [TYPE] * 9
     assert made[-1].loudness == 7
-    assert json.loads((run_directory(tmp_path) / "config.json").read_text())["loudness"] == 7
+    assert (
+        json.loads((run_directory(tmp_path) / "config.json").read_text(encoding="utf-8"))[
+            "loudness"
+        ]
+        == 7
+    )
 
 
 @pytest.mark.usefixtures("registered")

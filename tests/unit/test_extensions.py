@@ -29,12 +29,12 @@ def fsl_sage(*words: str, cwd: Path, path: Path | None = None) -> subprocess.Com
     return subprocess.run(
         [sys.executable, "-c", code, *words], cwd=cwd, env=environment, capture_output=True,
         text=True, check=False, timeout=120,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
 
 
 @pytest.mark.integration
 def test_a_module_in_this_folder_registers_a_model(tmp_path: Path) -> None:
-    (tmp_path / "my_models.py").write_text(MODEL)
+    (tmp_path / "my_models.py").write_text(MODEL, encoding="utf-8")
     listed = fsl_sage("list", "models", "--import", "my_models", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     (line,) = (line for line in listed.stdout.splitlines() if line.startswith("mine "))
@@ -47,7 +47,7 @@ def test_a_module_in_this_folder_registers_a_model(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_a_model_of_ones_own_trains_on_ray(tmp_path: Path) -> None:
-    (tmp_path / "my_models.py").write_text(MODEL)
+    (tmp_path / "my_models.py").write_text(MODEL, encoding="utf-8")
     done = fsl_sage(
         "run", "--import", "my_models", "--clients", "2", "model=mine", "num-server-rounds=1",
         cwd=tmp_path,
@@ -61,13 +61,15 @@ def test_an_installed_packages_entry_point_is_found(tmp_path: Path) -> None:
     site = tmp_path / "site"
     information = site / "their_package-1.0.dist-info"
     information.mkdir(parents=True)
-    (site / "their_models.py").write_text(MODEL)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\n")
+    (site / "their_models.py").write_text(MODEL, encoding="utf-8")
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: their-package\n", encoding="utf-8"
+    )
     entry = information / "entry_points.txt"
-    entry.write_text("[fsl_sage_flwr.models]\nmine = their_models\n")
+    entry.write_text("[fsl_sage_flwr.models]\nmine = their_models\n", encoding="utf-8")
     listed = fsl_sage("list", "models", cwd=tmp_path, path=site)
     assert "their_models" in listed.stdout, listed.stderr
-    entry.write_text("[fsl_sage_flwr.models]\nmine = no_such_module\n")
+    entry.write_text("[fsl_sage_flwr.models]\nmine = no_such_module\n", encoding="utf-8")
     broken = fsl_sage("list", "models", cwd=tmp_path, path=site)
     assert broken.returncode == 2
     assert "entry point 'mine' of fsl_sage_flwr.models (no_such_module)" in broken.stderr

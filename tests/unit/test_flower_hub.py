@@ -15,9 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CONTENT = {".py", ".toml", ".md", ".yaml", ".yml", ".json", ".jsonl"}
 BESIDE = {".gitignore", "LICENSE", "LICENSE.md"}
-TABLE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TABLE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, APP = TABLE["project"], TABLE["tool"]["flwr"]["app"]
-IGNORED = (ROOT / ".gitignore").read_text().split()
+IGNORED = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
 
 
 def is_ignored(path: Path) -> bool:
@@ -64,7 +64,7 @@ def test_the_oldest_flower_is_said_where_the_hub_reads_it() -> None:
 def test_the_readme_says_how_to_simulate_and_where_a_nodes_data_come_from() -> None:
     """The Hub asks for the number of virtual SuperNodes, and for data in deployment."""
     (section,) = re.findall(
-        r"### With plain Flower\n(.*?)\n###", (ROOT / "README.md").read_text(), re.S
+        r"### With plain Flower\n(.*?)\n###", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
     )
     for word in ("flwr run . ", "num-supernodes=", "virtual SuperNodes", "data-path"):
         assert word in section

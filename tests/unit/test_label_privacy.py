@@ -111,7 +111,7 @@ def test_a_run_says_what_it_has_spent_on_labels(tmp_path: Path, few_digits: str)
     values |= {"num-server-rounds": 2, "resume": str(RunDirectory.checkpoint_of(run))}
     main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))
     assert list(load_results(tmp_path)["epsilon_of_labels"]) == [3.0, 6.0]
-    summary = json.loads(RunDirectory.summary_of(run).read_text())
+    summary = json.loads(RunDirectory.summary_of(run).read_text(encoding="utf-8"))
     assert summary["epsilon_of_labels"] == 6.0
 
 

@@ -254,7 +254,7 @@ def third_party(names):
 
 
 FILES = sorted(ROOT.rglob("*.py"))
-IMPORTS = {path: imported(path.read_text(), path) for path in FILES}
+IMPORTS = {path: imported(path.read_text(encoding="utf-8"), path) for path in FILES}
 
 
 # One test looks at all files: with one for each a fifth of all unit tests were of these.
@@ -291,7 +291,7 @@ def test_no_import_is_hidden_in_text():
     calls = [
         path
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if (isinstance(node, ast.Name) and node.id in hidden)
         or (isinstance(node, ast.Attribute) and node.attr in hidden)
     ]

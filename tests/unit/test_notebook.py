@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / "examples" / "notebook" / "first_steps.ipynb"
-CELLS = json.loads(PATH.read_text())["cells"]
+CELLS = json.loads(PATH.read_text(encoding="utf-8"))["cells"]
 
 
 def test_it_is_kept_without_outputs() -> None:

@@ -76,7 +76,7 @@ FILES = [
 
 
 def test_no_other_file_names_an_algorithm() -> None:
-    named = {path: named_in(path.read_text()) for path in FILES}
+    named = {path: named_in(path.read_text(encoding="utf-8")) for path in FILES}
     assert {path: names for path, names in named.items() if names} == {}
 
 
@@ -119,7 +119,7 @@ def private_names(source: str) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_strategy_uses_no_private_state_of_what_it_inherits(name: str) -> None:
-    used, defined = private_names((ROOT / "strategies" / f"{name}.py").read_text())
+    used, defined = private_names((ROOT / "strategies" / f"{name}.py").read_text(encoding="utf-8"))
     assert used <= defined
 
 

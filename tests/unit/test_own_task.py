@@ -76,7 +76,7 @@ def test_it_is_named_in_a_run_configuration_with_its_keys(tmp_path: Path, algori
     assert history["test_mean_absolute_error"].notna().all()
     assert history["test_loss"].iloc[1] < history["test_loss"].iloc[0]
     assert built[-1].offset == 3.0
-    assert json.loads((file.parent / "config.json").read_text())["offset"] == 3.0
+    assert json.loads((file.parent / "config.json").read_text(encoding="utf-8"))["offset"] == 3.0
     assert (file.parent / "full_model.pt").is_file()
 
 

@@ -8,26 +8,30 @@ import pytest
 from fsl_sage_flwr.app.config import all_defaults
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["task", "client_app", "server_app"])
 def test_the_section_for_own_projects_is_the_example(name: str) -> None:
-    source = (ROOT / "examples" / "own-model" / "own_model" / f"{name}.py").read_text()
+    source = (ROOT / "examples" / "own-model" / "own_model" / f"{name}.py").read_text(
+        encoding="utf-8"
+    )
     assert f"```python\n# own_model/{name}.py\n{source}```" in README
 
 
 @pytest.mark.parametrize("name", ["own-model", "split-gpt2"])
 def test_an_examples_readme_sets_what_flower_needs_before_it_starts(name: str) -> None:
     """Flower would install the example's dependencies from PyPI for each run."""
-    _, _, commands = (ROOT / "examples" / name / "README.md").read_text().partition("```\n")
+    _, _, commands = (
+        (ROOT / "examples" / name / "README.md").read_text(encoding="utf-8").partition("```\n")
+    )
     variable, run = "export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1", "flwr run . --stream"
     assert -1 < commands.find(variable) < commands.find(run)
 
 
 def documented() -> dict[str, str]:
     """Return the defaults of the table in docs/configuration.md, as they stand there."""
-    table = (ROOT / "docs" / "configuration.md").read_text().split("\n## ")[0]
+    table = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split("\n## ")[0]
     found: dict[str, str] = {}
     for row in re.findall(r"^\| (`.*?) \| (.*?)\| ", table, flags=re.M):
         keys = re.findall(r"`([\w-]+)`", row[0])
@@ -53,9 +57,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
-    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+    for target, anchor in re.findall(
+        r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")
+    ):
         file = (page.parent / target).resolve() if target else page
         assert file.exists(), target
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", file.read_text(), flags=re.M)
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.M)
             assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}

@@ -23,7 +23,7 @@ def test_an_app_is_told_by_its_version_and_the_files_beside_it(
     for k, version in enumerate(("1.0", "1.0", "1.1")):
         folder = tmp_path / f"{k}" / "mine_for_a_test"
         folder.mkdir(parents=True)
-        (folder / "__init__.py").write_text(f'__version__ = "{version}"\n')
+        (folder / "__init__.py").write_text(f'__version__ = "{version}"\n', encoding="utf-8")
         (folder / "app.py").write_bytes(b"x = 1\n" if k else b"x = 1\r\n")
         with monkeypatch.context() as patched:
             patched.syspath_prepend(folder.parent)

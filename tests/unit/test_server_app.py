@@ -92,7 +92,9 @@ def test_a_second_run_of_a_name_leaves_an_interrupted_one_as_it_is(
     named = {**QUICK, "run-name": "mine", "results-dir": str(tmp_path)}
     directory = run_path(RunConfig.from_run_config(named))
     shutil.copytree(finished, directory)
-    (directory / "summary.json").write_text('{"completed": false, "status": "running"}')
+    (directory / "summary.json").write_text(
+        '{"completed": false, "status": "running"}', encoding="utf-8"
+    )
     before = history_of(directory)
     with pytest.raises(ConfigError, match=r"holds an unfinished run; give resume='.*latest.pt'"):
         run(tmp_path, **{"run-name": "mine"})
@@ -126,7 +128,10 @@ def test_a_run_of_another_version_goes_on_in_its_own_directory(
         old["once_known"] = old.pop("client_step_seconds")
     write_sealed(checkpoint, saved)
     of_clients = directory / "clients.csv"
-    of_clients.write_text(of_clients.read_text().replace("update_norm", "battery", 1))
+    of_clients.write_text(
+        of_clients.read_text(encoding="utf-8").replace("update_norm", "battery", 1),
+        encoding="utf-8",
+    )
     run(tmp_path, **mine, **{"num-server-rounds": 3, "resume": str(checkpoint)})
     history = pd.read_csv(directory / "history.csv")
     assert list(history) == [*HISTORY_COLUMNS, "once_known"]

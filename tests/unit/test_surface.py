@@ -52,7 +52,7 @@ def _risks_of(function: str, call: ast.Call) -> list[str]:
 
 
 def test_no_file_of_the_package_reads_pickles_or_runs_text() -> None:
-    found = {path: risks(path.read_text()) for path in FILES}
+    found = {path: risks(path.read_text(encoding="utf-8")) for path in FILES}
     assert {path: what for path, what in found.items() if what} == {}
 
 
@@ -61,7 +61,7 @@ def test_files_are_read_where_there_is_no_gpu() -> None:
     calls = [
         ast.unparse(node)
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("torch.load")
     ]
     assert calls

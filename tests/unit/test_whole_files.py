@@ -56,15 +56,15 @@ def test_a_disk_that_does_not_keep_the_new_file_leaves_the_old(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    (tmp_path / "it").write_text("old")
+    (tmp_path / "it").write_text("old", encoding="utf-8")
     monkeypatch.setattr(os, "fsync", full)
     with (
         pytest.raises(DiskError, match=r"/it cannot be written"),
         replacing(tmp_path / "it") as file,
     ):
-        file.write_text("new")
+        file.write_text("new", encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
-    assert (tmp_path / "it").read_text() == "old"
+    assert (tmp_path / "it").read_text(encoding="utf-8") == "old"
 
 
 def test_the_checksum_is_zips_and_of_as_many_bytes_as_are_asked_for(

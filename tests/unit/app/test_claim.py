@@ -167,7 +167,7 @@ def test_a_killed_command_leaves_a_server_app_that_holds_the_directory(
     command = Wanting(claim_for_command, named)
     command.answer()
     file = run_path(named) / FOLDER / "command.json"
-    monkeypatch.setenv(CLAIM, json.loads(file.read_text())["token"])
+    monkeypatch.setenv(CLAIM, json.loads(file.read_text(encoding="utf-8"))["token"])
     with claim_for_training(named):
         os.kill(command.pid, signal.SIGKILL)
         command.process.join(60)
@@ -189,7 +189,7 @@ def test_a_completed_run_is_refused_and_not_touched(named: RunConfig, claiming: 
 
 
 def test_a_directory_that_cannot_be_made_is_refused_in_a_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     config = RunConfig(results_dir=str(tmp_path / "file"))
     with pytest.raises(ConfigError, match=r"results-dir = .*cannot be made \(Not a directory\)"):
         claim_for_command(config).__enter__()

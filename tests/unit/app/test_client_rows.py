@@ -19,7 +19,7 @@ from .trained import fsl_sage, trained
 
 
 def rows_of(directory: Path) -> list[dict[str, str]]:
-    with RunDirectory.clients_of(directory).open(newline="") as file:
+    with RunDirectory.clients_of(directory).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -59,7 +59,7 @@ def test_rows_after_the_checkpoint_are_those_of_rounds_that_are_trained_again(
     trained(fsl_sage, tmp_path, 3)
     file = RunDirectory.clients_of(tmp_path)
     # Killed while it wrote: half a row, whose round seems to be an early one.
-    file.write_text(file.read_text() + "1")
+    file.write_text(file.read_text(encoding="utf-8") + "1", encoding="utf-8")
     checkpoint(tmp_path, "previous").replace(checkpoint(tmp_path))
     trained(fsl_sage, tmp_path, 4)
     assert rounds_of(tmp_path) == expected(4)
@@ -126,6 +126,6 @@ def test_only_whole_rows_of_the_rounds_before_are_read(
     tmp_path: Path, text: str, count: int, found: list[tuple[str, str]]
 ) -> None:
     file = tmp_path / "clients.csv"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     rows = list(first_rows(file, count, last_round=1))
     assert [(row["round"], row["client"]) for row in rows] == found

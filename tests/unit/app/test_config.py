@@ -273,7 +273,7 @@ def test_auto_is_the_cpu_without_cuda():
 
 
 def test_defaults_are_those_of_the_flower_app():
-    app = tomllib.loads(PYPROJECT.read_text())["tool"]["flwr"]["app"]["config"]
+    app = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]["config"]
     assert list(DEFAULTS.items()) == list(app.items())
     assert [type(value) for value in DEFAULTS.values()] == [type(value) for value in app.values()]
 

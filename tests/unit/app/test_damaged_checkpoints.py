@@ -203,10 +203,10 @@ def test_a_disk_that_refuses_any_write_of_a_round_leaves_a_run_that_goes_on(
 
     def began() -> bool:
         """Return whether the fourth round has been trained."""
-        return len(RunDirectory.history_of(run.path).read_text().splitlines()) > 4
+        return len(RunDirectory.history_of(run.path).read_text(encoding="utf-8").splitlines()) > 4
 
     monkeypatch.setattr(os, "fsync", refusing)
-    RunDirectory.history_of(run.path).write_text("")
+    RunDirectory.history_of(run.path).write_text("", encoding="utf-8")
     with pytest.raises(DiskError, match="cannot be written") as caught:
         trained(fsl_sage, run.path, 4)
     assert "\n" not in str(caught.value)

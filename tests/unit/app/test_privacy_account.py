@@ -197,11 +197,11 @@ def test_a_run_says_what_it_has_spent(
     account = PrivacyAccount(4.0, DELTA, client_noise_multiplier=8.0)
     spent = [round(account.epsilon(uploads), 4) for uploads in (2, 4)]
     assert list(load_results(tmp_path)["epsilon"]) == spent
-    clients = RunDirectory.clients_of(run).read_text().splitlines()
+    clients = RunDirectory.clients_of(run).read_text(encoding="utf-8").splitlines()
     assert clients[0].endswith("total_sample_uploads,failure,round_epsilon,epsilon")
     assert [line.split(",")[-2:] for line in clients[1:]] == [
         [f"{spent[0]}", f"{epsilon}"] for epsilon in spent for _ in range(2)
     ]
-    summary = json.loads(RunDirectory.summary_of(run).read_text())
+    summary = json.loads(RunDirectory.summary_of(run).read_text(encoding="utf-8"))
     assert (summary["epsilon"], summary["delta"]) == (spent[1], DELTA)
     assert "uploaded at most 4 times" in caplog.text

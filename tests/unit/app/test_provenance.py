@@ -55,7 +55,7 @@ def test_what_becomes_known_later_is_added(tmp_path: Path) -> None:
     run.add_provenance({"run_id": "1"})
     run.write_provenance({"host": "a"}, resumed=False)
     run.add_provenance({"run_id": "2"})
-    read = json.loads(RunDirectory.provenance_of(tmp_path).read_text())
+    read = json.loads(RunDirectory.provenance_of(tmp_path).read_text(encoding="utf-8"))
     assert read == {"host": "a", "run_id": "2"}
 
 
@@ -63,22 +63,24 @@ def test_tokens_that_an_earlier_version_wrote_are_not_shown_and_not_kept(tmp_pat
     command = f"flwr-serverapp --token {TOKEN}"
     first = {"host": "a", "command": command, "resumes": {"host": "b", "command": f"'{command}"}}
     file = RunDirectory.provenance_of(tmp_path)
-    file.write_text(json.dumps(first))
+    file.write_text(json.dumps(first), encoding="utf-8")
     shown = provenance_of(tmp_path)
     assert shown["command"] == "flwr-serverapp"
     assert TOKEN not in str(shown)
     RunDirectory(tmp_path).write_provenance({"host": "c"}, resumed=True)
-    assert TOKEN not in file.read_text()
-    assert json.loads(file.read_text())["resumes"]["host"] == "a"
+    assert TOKEN not in file.read_text(encoding="utf-8")
+    assert json.loads(file.read_text(encoding="utf-8"))["resumes"]["host"] == "a"
 
 
 def test_the_commit_is_that_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> str:
         named = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y", *words]
-        return subprocess.run(named, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            named, capture_output=True, text=True, check=True, encoding="utf-8"
+        ).stdout.strip()
 
     source = tmp_path / "provenance.py"
-    source.write_text("")
+    source.write_text("", encoding="utf-8")
     monkeypatch.setattr(module, "__file__", str(source))
     assert provenance([])["commit"] == ""
     git("init")
@@ -86,7 +88,7 @@ def test_the_commit_is_that_of_the_source(tmp_path: Path, monkeypatch: pytest.Mo
     git("add", ".")
     git("commit", "-m", "x")
     assert provenance([])["commit"] == git("rev-parse", "HEAD")
-    source.write_text("more")
+    source.write_text("more", encoding="utf-8")
     assert provenance([])["commit"] == f"{git('rev-parse', 'HEAD')}, changed"
 
 
@@ -94,5 +96,5 @@ def test_a_resumed_run_keeps_what_produced_its_beginning(tmp_path: Path) -> None
     run = RunDirectory(tmp_path)
     for host, resumed in (("lost", False), ("a", False), ("b", True), ("c", True)):
         run.write_provenance({"host": host}, resumed=resumed)
-    read = json.loads(RunDirectory.provenance_of(tmp_path).read_text())
+    read = json.loads(RunDirectory.provenance_of(tmp_path).read_text(encoding="utf-8"))
     assert read == {"host": "c", "resumes": {"host": "b", "resumes": {"host": "a"}}}

@@ -54,8 +54,8 @@ def test_two_lines_leave_a_run_that_tables_and_the_report_read(tmp_path: Path) -
     assert result.arrays is not None
     client, server = strategy.model_state(result.arrays)
     assert_same(torch.load(run / "full_model.pt", weights_only=True), {**client, **server})
-    assert json.loads(RunDirectory.provenance_of(run).read_text())["torch"]
-    assert json.loads(RunDirectory.summary_of(run).read_text())["completed"]
+    assert json.loads(RunDirectory.provenance_of(run).read_text(encoding="utf-8"))["torch"]
+    assert json.loads(RunDirectory.summary_of(run).read_text(encoding="utf-8"))["completed"]
 
 
 def test_a_run_goes_on_to_what_it_would_have_been(tmp_path: Path) -> None:
@@ -69,7 +69,9 @@ def test_a_run_goes_on_to_what_it_would_have_been(tmp_path: Path) -> None:
     assert expected is not None
     assert_same(result.arrays, expected)
     assert list(load_results(tmp_path / "part")["round"]) == [1, 2, 3, 4]
-    provenance = json.loads(RunDirectory.provenance_of(tmp_path / "part").read_text())
+    provenance = json.loads(
+        RunDirectory.provenance_of(tmp_path / "part").read_text(encoding="utf-8")
+    )
     assert "resumes" in provenance
 
     other, _ = recorder(tmp_path / "part", settings={"model": "another"})
@@ -156,7 +158,7 @@ def test_a_failed_run_says_so_and_a_threshold_completes_one(
     strategy.roster.registration_timeout = strategy.absence_timeout = 0.0
     with pytest.raises(TrainingFailedError):
         own.train(MemoryGrid(small_app(), 0), 4)
-    summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text())
+    summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text(encoding="utf-8"))
     assert not summary["completed"]
     assert f"the run failed: {summary['status']}" in caplog.text
     few, _ = recorder(tmp_path / "few", max_communication_mib=1e-6)
@@ -173,7 +175,7 @@ def test_a_first_round_without_a_loss_leaves_the_best_to_later_ones(
     own.train(nodes(), 3)
     best = tmp_path / "checkpoints" / "best.pt"
     assert len(torch.load(best, weights_only=True)["history"]) == 2
-    summary = json.loads(RunDirectory.summary_of(tmp_path).read_text())
+    summary = json.loads(RunDirectory.summary_of(tmp_path).read_text(encoding="utf-8"))
     assert (summary["best_round"], summary["best_loss"]) == (2, 2.0)
 
 
@@ -239,7 +241,7 @@ def test_a_run_that_nobody_trained_is_not_completed(
     own, _ = recorder(tmp_path, max_communication_mib=threshold)
     with pytest.raises(TrainingFailedError, match="no round was trained: round"):
         own.train(MemoryGrid(small_app(), CLIENTS, tamper=fail), rounds)
-    summary = json.loads(RunDirectory.summary_of(tmp_path).read_text())
+    summary = json.loads(RunDirectory.summary_of(tmp_path).read_text(encoding="utf-8"))
     assert not summary["completed"]
     assert summary["status"].startswith("TrainingFailedError: no round was trained")
     assert not list(tmp_path.glob("*.pt"))
@@ -255,7 +257,7 @@ def test_the_summary_tells_the_state_while_the_run_goes_on(
     configure = strategy.configure_train
 
     def look(*args: Any) -> Any:
-        found = json.loads(RunDirectory.summary_of(tmp_path).read_text())
+        found = json.loads(RunDirectory.summary_of(tmp_path).read_text(encoding="utf-8"))
         seen.append((found["status"], found["rounds"], found["final_accuracy"] is not None))
         if len(seen) == 3:
             raise SystemExit(0)  # as Flower does after `flwr stop`
@@ -265,5 +267,5 @@ def test_the_summary_tells_the_state_while_the_run_goes_on(
     with pytest.raises(SystemExit):
         own.train(nodes(), 5)
     assert seen == [("running", 0, False), ("running", 1, True), ("running", 2, True)]
-    found = json.loads(RunDirectory.summary_of(tmp_path).read_text())
+    found = json.loads(RunDirectory.summary_of(tmp_path).read_text(encoding="utf-8"))
     assert (found["completed"], found["status"], found["rounds"]) == (False, "stopped", 2)

@@ -28,7 +28,7 @@ def row(number, **values):
 
 
 def rows_of(run):
-    with RunDirectory.history_of(run.path).open(newline="") as file:
+    with RunDirectory.history_of(run.path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -64,10 +64,17 @@ def test_the_directory_is_made_and_may_exist(run):
 def test_config_and_summary_are_json(run):
     run.write_config({"seed": 1, "alpha": 0.5})
     run.write_summary({"completed": True})
-    assert json.loads((run.path / "config.json").read_text()) == {"seed": 1, "alpha": 0.5}
-    assert json.loads(RunDirectory.summary_of(run.path).read_text()) == {"completed": True}
+    assert json.loads((run.path / "config.json").read_text(encoding="utf-8")) == {
+        "seed": 1,
+        "alpha": 0.5,
+    }
+    assert json.loads(RunDirectory.summary_of(run.path).read_text(encoding="utf-8")) == {
+        "completed": True
+    }
     run.write_summary({"completed": False})
-    assert json.loads((run.path / "summary.json").read_text()) == {"completed": False}
+    assert json.loads((run.path / "summary.json").read_text(encoding="utf-8")) == {
+        "completed": False
+    }
     assert files_in(run) == ["config.json", "summary.json"]
 
 
@@ -104,7 +111,7 @@ def test_rows_of_another_version_keep_what_is_theirs_and_ours_is_empty(run):
     assert (first["test_accuracy"], first["once_known"]) == ("0.5", "7")
     assert {first[c] for c in HISTORY_COLUMNS if c not in theirs} == {""}
     assert (second["round"], second["test_accuracy"], second["once_known"]) == ("2", "0.75", "")
-    with RunDirectory.clients_of(run.path).open(newline="") as file:
+    with RunDirectory.clients_of(run.path).open(newline="", encoding="utf-8") as file:
         of_first, of_second = csv.DictReader(file)
     assert list(of_first) == [*CLIENT_COLUMNS, "battery"]
     assert (of_first["battery"], of_first["examples"]) == ("0.9", "")
@@ -113,13 +120,16 @@ def test_rows_of_another_version_keep_what_is_theirs_and_ours_is_empty(run):
 
 def test_the_header_of_the_file_says_where_a_value_stands(run):
     run.write_history([], [])
-    RunDirectory.history_of(run.path).write_text("test_loss,round,gone\r\n1.5,1,x\r\n")
+    RunDirectory.history_of(run.path).write_text(
+        "test_loss,round,gone\r\n1.5,1,x\r\n", encoding="utf-8"
+    )
     run.append_history({"round": 2, "test_loss": 0.5}, [])
     assert (
-        RunDirectory.history_of(run.path).read_text() == "test_loss,round,gone\n1.5,1,x\n0.5,2,\n"
+        RunDirectory.history_of(run.path).read_text(encoding="utf-8")
+        == "test_loss,round,gone\n1.5,1,x\n0.5,2,\n"
     )
     run.append_history({"round": 3, "surprise": 9}, [])
-    assert RunDirectory.history_of(run.path).read_text().splitlines() == [
+    assert RunDirectory.history_of(run.path).read_text(encoding="utf-8").splitlines() == [
         "test_loss,round,gone,surprise", "1.5,1,x,", "0.5,2,,", ",3,,9",
     ]  # fmt: skip
     assert files_in(run) == ["clients.csv", "history.csv"]
@@ -131,7 +141,7 @@ def test_clients_have_a_row_each_round(run):
     run.append_history(
         row(1), [{**client, "client": 0}, {**client, "client": 3, "failure": "a, b"}]
     )
-    with RunDirectory.clients_of(run.path).open(newline="") as file:
+    with RunDirectory.clients_of(run.path).open(newline="", encoding="utf-8") as file:
         found = list(csv.DictReader(file))
     assert [(r["client"], r["failure"]) for r in found] == [("0", "0"), ("3", "a, b")]
     assert tuple(found[0]) == CLIENT_COLUMNS == tuple(f.name for f in fields(ClientRound))
@@ -143,8 +153,13 @@ def test_a_simulation_begins_where_an_unfinished_one_was(run):
     assert len(rows_of(run)) == 1
     run.begin_simulation({"num-supernodes": 4}, resumed=False)
     assert files_in(run) == ["federation.json", "summary.json"]
-    assert json.loads(RunDirectory.federation_of(run.path).read_text()) == {"num-supernodes": 4}
-    assert json.loads(RunDirectory.summary_of(run.path).read_text())["completed"] is False
+    assert json.loads(RunDirectory.federation_of(run.path).read_text(encoding="utf-8")) == {
+        "num-supernodes": 4
+    }
+    assert (
+        json.loads(RunDirectory.summary_of(run.path).read_text(encoding="utf-8"))["completed"]
+        is False
+    )
 
 
 def test_a_run_is_not_written_over_unless_it_is_resumed(tmp_path):
@@ -207,7 +222,9 @@ def test_json_that_cannot_be_written_leaves_the_old_file(run):
     run.write_summary({"completed": True})
     with pytest.raises(TypeError):
         run.write_summary({"completed": object()})
-    assert json.loads((run.path / "summary.json").read_text()) == {"completed": True}
+    assert json.loads((run.path / "summary.json").read_text(encoding="utf-8")) == {
+        "completed": True
+    }
 
 
 def test_models_are_plain_state_dicts_and_one_of_both(run):
@@ -241,7 +258,7 @@ def test_a_failure_leaves_a_summary_and_goes_on(run, error, status, caplog):
     run.write_summary({"completed": False, "status": "running", "rounds": 3})
     with pytest.raises(type(error)), run.reporting_failure(say=True):
         raise error
-    summary = json.loads((run.path / "summary.json").read_text())
+    summary = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))
     assert summary == {"completed": False, "status": status, "rounds": 3}
     said = "the run is stopped" if status == "stopped" else f"the run failed: {status}"
     assert said in caplog.text

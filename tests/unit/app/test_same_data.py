@@ -126,8 +126,8 @@ def test_columns_that_were_found_are_written_and_stay_open(tmp_path: Path) -> No
     config = RunConfig.from_run_config(values)
     run = tmp_path / "results" / "fsl_sage" / "simple_conv" / "d-iid" / "r"
     checkpoint(run, config)
-    RunDirectory.federation_of(run).write_text('{"num-supernodes": 2}')
-    written = json.loads((run / "config.json").read_text())
+    RunDirectory.federation_of(run).write_text('{"num-supernodes": 2}', encoding="utf-8")
+    written = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert (written["image-column"], written["label-column"]) == ("picture", "kind")
     goes_on, _ = with_settings_of_the_run(
         {"resume": str(run), "results-dir": str(tmp_path / "results")}

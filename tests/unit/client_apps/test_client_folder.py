@@ -89,10 +89,10 @@ def test_what_others_have_put_there_stays_whatever_it_is_called(named: Path) -> 
     ]
     for path in theirs:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("mine")
+        path.write_text("mine", encoding="utf-8")
     outside = named / "elsewhere"
     outside.mkdir()
-    (outside / "x.safetensors").write_text("mine")
+    (outside / "x.safetensors").write_text("mine", encoding="utf-8")
     (run / "client-9").symlink_to(outside)
     (folder / "run-8").symlink_to(outside)
     aged(named)
@@ -100,7 +100,7 @@ def test_what_others_have_put_there_stays_whatever_it_is_called(named: Path) -> 
     remove_run(1)
     assert not ours.exists()
     for path in (*theirs, outside / "x.safetensors"):
-        assert path.read_text() == "mine", path
+        assert path.read_text(encoding="utf-8") == "mine", path
 
 
 def test_old_folders_and_links_to_nothing_raise_nothing(named: Path) -> None:

@@ -40,7 +40,12 @@ finally:
     print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        encoding="utf-8",
     )
     assert done.returncode == (2 if words[0] == "run" and "-h" not in words else 0), done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
@@ -65,7 +70,7 @@ def test_the_shell_is_told_what_may_follow(line: str, offered: set[str], tmp_pat
     subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **asking}, check=True, timeout=60
     )
-    assert {word.strip() for word in answer.read_text().split("\n")} == offered
+    assert {word.strip() for word in answer.read_text(encoding="utf-8").split("\n")} == offered
 
 
 @pytest.mark.integration
@@ -79,7 +84,9 @@ except RuntimeError as error:
 from fsl_sage_flwr import build_client_app
 build_client_app(lambda context: None)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert done.stdout.startswith("no algorithm is registered: write `from fsl_sage_flwr import")
 
 

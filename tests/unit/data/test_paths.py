@@ -49,7 +49,9 @@ def test_parquet_files_in_such_a_path(tmp_path):
 @pytest.mark.parametrize("name", ["a::b", "c?"])
 def test_a_path_that_cannot_be_taken_literally_is_refused(tmp_path, name):
     own = texts(tmp_path / name, "own")
-    (tmp_path / name / "README.md").write_text("---\nconfigs:\n- data_files: x.csv\n---\n")
+    (tmp_path / name / "README.md").write_text(
+        "---\nconfigs:\n- data_files: x.csv\n---\n", encoding="utf-8"
+    )
     with pytest.raises(DatasetError, match="rename the directory"):
         read_tables(own, own)
 
@@ -73,8 +75,8 @@ def test_a_broken_file_is_refused_with_its_cause(tmp_path, file, content, said):
 
 
 def test_columns_that_differ_between_files_are_said(tmp_path):
-    (tmp_path / "train.csv").write_text("mr,ref\na,b\n")
-    (tmp_path / "test.csv").write_text("mr,reff\na,b\n")
+    (tmp_path / "train.csv").write_text("mr,ref\na,b\n", encoding="utf-8")
+    (tmp_path / "test.csv").write_text("mr,reff\na,b\n", encoding="utf-8")
     with pytest.raises(DatasetError, match="column names don't match"):
         read_tables(str(tmp_path), str(tmp_path))
 

@@ -45,7 +45,7 @@ def test_a_run_leaves_its_history_and_its_adapter(tmp_path: Path, algorithm: str
         torch.tensor(history["test_perplexity"]), torch.tensor(history["test_loss"]).exp()
     )
     assert history["validation_perplexity"].notna().all()
-    summary = json.loads((run / "summary.json").read_text())
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert summary["best_loss"] == history["test_loss"].min()
     assert summary["final_accuracy"] is None
     assert not list(run.glob("*.pt"))
@@ -56,9 +56,15 @@ def test_a_run_leaves_its_history_and_its_adapter(tmp_path: Path, algorithm: str
 
 def test_peft_loads_what_a_run_leaves_and_it_is_what_was_trained(tmp_path: Path) -> None:
     run = finished(tmp_path, bleu=True, **{"max-new-tokens": 4})
-    assert 0 <= json.loads((run / "summary.json").read_text())["figures"]["bleu"] <= 100
+    assert (
+        0
+        <= json.loads((run / "summary.json").read_text(encoding="utf-8"))["figures"]["bleu"]
+        <= 100
+    )
     saved = torch.load(run / "checkpoints" / "latest.pt", weights_only=True)
-    model, tokenizer = load_adapted(json.loads((run / "config.json").read_text())["model"], run)
+    model, tokenizer = load_adapted(
+        json.loads((run / "config.json").read_text(encoding="utf-8"))["model"], run
+    )
     own = dict(model.named_parameters())
     trained = {**saved["client_half"], **saved["strategy"]["server_half"]}
     named = {name.removeprefix("model."): t for name, t in trained.items() if "lora_" in name}
@@ -112,7 +118,10 @@ def test_a_head_may_be_a_lens(tmp_path: Path, algorithm: str) -> None:
     run = finished(tmp_path, algorithm=algorithm, **{"head-blocks": 0})
     history = pd.read_csv(run / "history.csv")
     assert history["failures"].sum() == 0
-    assert json.loads((run / "summary.json").read_text())["auxiliary_parameters"] == 16 * 17
+    assert (
+        json.loads((run / "summary.json").read_text(encoding="utf-8"))["auxiliary_parameters"]
+        == 16 * 17
+    )
     task = build_task(RunConfig.from_run_config(small_run(tmp_path, **{"head-blocks": 0})))
     trained = [n for n, p in task.head.named_parameters() if p.requires_grad]
     assert [name.rpartition(".")[2] for name in trained] == ["weight", "bias"]
@@ -201,7 +210,9 @@ def test_what_is_trained_behind_the_blocks_is_trained_in_a_lens_too(tmp_path: Pa
 
 def test_a_prompt_without_room_loses_its_beginning(tmp_path: Path) -> None:
     run = finished(tmp_path)
-    model, tokenizer = load_adapted(json.loads((run / "config.json").read_text())["model"], run)
+    model, tokenizer = load_adapted(
+        json.loads((run / "config.json").read_text(encoding="utf-8"))["model"], run
+    )
     long = " ".join(["w1"] * 100) + " w2 w3"  # the model has 32 positions
     (ours,) = complete(model, tokenizer, [long], max_new_tokens=4)
     short = " ".join(["w1"] * 26) + " w2 w3"

@@ -35,6 +35,11 @@ def test_where_this_process_is(
 def test_what_flowers_programs_load_at_the_start(program: str, simulates: bool) -> None:
     code = f"import sys, {program}; print('flwr.simulation' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        encoding="utf-8",
     )
     assert done.stdout.strip() == str(simulates)

@@ -37,7 +37,7 @@ EXPECTED = Expected(
 
 
 def take(content: RecordDict, expected: Expected = EXPECTED) -> TrainReply:
-    return TrainReply.open(content, expected)
+    return TrainReply.open(content, expected, encoding="utf-8")
 
 
 def request(**changes: object) -> TrainRequest:

@@ -21,7 +21,7 @@ def documented() -> list[str]:
     """Return the commands, but not what is a usage (with brackets) or stands for a name (…)."""
     found = dict[str, None]()
     for page in PAGES:
-        text = re.sub(r" *\\\n *", " ", page.read_text())
+        text = re.sub(r" *\\\n *", " ", page.read_text(encoding="utf-8"))
         found |= dict.fromkeys(re.findall(COMMAND, text, flags=re.M))
     return sorted(command for command in found if not set("[…") & set(command))
 

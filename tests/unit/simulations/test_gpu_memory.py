@@ -61,7 +61,7 @@ def test_measured_on_a_gpu():
     done = subprocess.run(
         [sys.executable, "-m", "fsl_sage_flwr.simulations.gpu_memory", "4"],
         input=json.dumps(config.to_run_config()), capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    encoding="utf-8")  # fmt: skip
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["free"][0] > figures["client"] > 4 * 2_000_000
     assert figures["server"] > 4 * 1_600_000

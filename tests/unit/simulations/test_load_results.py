@@ -40,9 +40,9 @@ def test_a_run_by_itself_and_what_is_not_recorded(tmp_path):
 def test_a_key_that_one_run_lacks_keeps_the_others_type(tmp_path):
     older = make_run(tmp_path, [0.5], run_name="older")
     make_run(tmp_path, [0.5], run_name="newer")
-    config = json.loads((older / "config.json").read_text())
+    config = json.loads((older / "config.json").read_text(encoding="utf-8"))
     del config["align-interval"]
-    (older / "config.json").write_text(json.dumps(config))
+    (older / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert load_results(tmp_path)["align-interval"].tolist() == [2, None]
 
 
@@ -61,13 +61,13 @@ def test_runs_that_did_not_end_well_are_there(tmp_path):
 def test_half_a_line_of_a_run_that_goes_on_is_no_round(tmp_path):
     run = make_run(tmp_path, [0.5, 0.6], completed=False, status="running")
     history = run / "history.csv"
-    history.write_text(history.read_text()[:-20])
+    history.write_text(history.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     assert load_results(tmp_path)["round"].tolist() == [1]
 
 
 def test_half_a_line_of_a_completed_run_is_an_error(tmp_path):
     history = make_run(tmp_path, [0.5, 0.6]) / "history.csv"
-    history.write_text(history.read_text()[:-20])
+    history.write_text(history.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     with pytest.raises(ResultsError, match=r"history.csv: its last line is cut off"):
         load_results(tmp_path)
 
@@ -82,7 +82,7 @@ def test_half_a_line_of_a_completed_run_is_an_error(tmp_path):
 )
 def test_a_broken_history_is_one_line(tmp_path, change, says):
     history = make_run(tmp_path, [0.5]) / "history.csv"
-    history.write_text(change(history.read_text()))
+    history.write_text(change(history.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(ResultsError, match=says) as error:
         load_results(tmp_path)
     assert str(history) in str(error.value)

@@ -33,7 +33,7 @@ def config(tmp_path: Path, **changes: Any) -> RunConfig:
 
 def a_file(tmp_path: Path) -> Path:
     file = tmp_path / "file.csv"
-    file.write_text("label\n1\n")
+    file.write_text("label\n1\n", encoding="utf-8")
     return file
 
 
@@ -105,9 +105,9 @@ def test_a_wrong_cut_is_refused_before_the_data_are_read(
 
 
 def test_a_language_models_cut_must_be_before_one_of_its_blocks(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"n_layer": 3}')
+    (tmp_path / "config.json").write_text('{"n_layer": 3}', encoding="utf-8")
     for split in ("train", "test"):
-        (tmp_path / f"{split}.csv").write_text("mr,ref\n" + "a,b\n" * 8)
+        (tmp_path / f"{split}.csv").write_text("mr,ref\n" + "a,b\n" * 8, encoding="utf-8")
     values = {"task": "causal_lm", "model": str(tmp_path), "dataset": str(tmp_path)}
     refuse_what_cannot_work(config(tmp_path, cut="h.2", **values), Federation())
     with pytest.raises(ConfigError, match="the model has 3 blocks, so 1 to 2 can be the first"):
@@ -243,7 +243,7 @@ def test_a_key_that_changes_nothing_is_refused_with_the_key_it_depends_on(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text("alpha = 0.1\n")
+    file.write_text("alpha = 0.1\n", encoding="utf-8")
     words = [str(file) if word == "FILE" else word for word in words]
     where = f"results-dir={tmp_path / 'results'}"
     for name in ("run", "sweep"):
@@ -274,7 +274,7 @@ def test_a_sweep_goes_on_from_its_runs_checkpoints(tmp_path: Path) -> None:
     block = {"seed": [1, 2, 3], "results-dir": str(tmp_path), "num-server-rounds": 2}
     one, two, three = combinations([block])
     file = checkpoint(run_path(one.config), one.config)
-    checkpoint(run_path(two.config), two.config).write_text("cut off")
+    checkpoint(run_path(two.config), two.config).write_text("cut off", encoding="utf-8")
     assert going_on(one, 3).config.resume == str(file)
     assert going_on(one, 4) == one
     assert going_on(two, 3) == two

@@ -74,7 +74,7 @@ def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
 
     file = claimed_by_training(tmp_path)
     file.parent.mkdir()
-    file.write_text(json.dumps({}))
+    file.write_text(json.dumps({}), encoding="utf-8")
     assert follow(tmp_path, lambda: "running", Told())["completed"]
     assert told == ["data and model", "first round", 1, 2]
 

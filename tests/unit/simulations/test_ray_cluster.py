@@ -122,7 +122,8 @@ def test_what_ray_prints_of_nodes_that_died_is_not_taken_for_the_answer(
         "def init(**_): atexit.register(os.write, 1, b'[a node died]\\n')\n"
         "def nodes():\n"
         "    print('[another]', flush=True)\n"
-        "    return [{'Alive': alive, 'Resources': {'CPU': 2.0}} for alive in (True, False)]\n"
+        "    return [{'Alive': alive, 'Resources': {'CPU': 2.0}} for alive in (True, False)]\n",
+        encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert nodes_of(listening) == [{"CPU": 2.0}]
@@ -165,9 +166,9 @@ def test_a_dry_run_and_what_a_run_leaves_say_the_address(
         main([*words, "run-name=one"])
     assert environment["RAY_ADDRESS"] == ADDRESS
     (federation_file,) = tmp_path.rglob("federation.json")
-    assert json.loads(federation_file.read_text())["ray-address"] == ADDRESS
+    assert json.loads(federation_file.read_text(encoding="utf-8"))["ray-address"] == ADDRESS
     provenance = RunDirectory.provenance_of(federation_file.parent)
-    assert json.loads(provenance.read_text())["ray_address"] == ADDRESS
+    assert json.loads(provenance.read_text(encoding="utf-8"))["ray_address"] == ADDRESS
 
     # Ray would take any cluster of this machine's where it is not told to start its own.
     with pytest.raises(Started):

@@ -39,7 +39,7 @@ def page(tmp_path_factory):
     make_run(root, [0.5, 0.6], seed=3, clients=None, learning_rate=0.01, cut=NASTY)
     (last,) = [run for run in read_runs(root) if run.config["seed"] == 3]
     made = {"torch": "2.9.0", "commit": "1234567", "host": NASTY, "command": "fsl-sage run"}
-    (last.path / "provenance.json").write_text(json.dumps(made))
+    (last.path / "provenance.json").write_text(json.dumps(made), encoding="utf-8")
     runs = read_runs(root)
     return report_page(root, runs, compare(rows_of(runs), target=0.6), 100.0, NOW)
 

@@ -21,7 +21,7 @@ def running(root, **holders):
     path = make_run(root, [0.5], completed=False, status="running")
     (path / ".locks").mkdir()
     for role, holder in holders.items():
-        (path / ".locks" / f"{role}.json").write_text(holder)
+        (path / ".locks" / f"{role}.json").write_text(holder, encoding="utf-8")
     (run,) = read_runs(root)
     return run
 

@@ -177,24 +177,24 @@ def test_directories_become_absolute(tmp_path, monkeypatch):
 
 def test_a_file_is_a_preset(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('seed = 3\nmodel = "resnet18"\n')
+    path.write_text('seed = 3\nmodel = "resnet18"\n', encoding="utf-8")
     config = resolve(str(path), ["seed=4"])
     assert (config.seed, config.model) == (4, "resnet18")
 
 
 def test_a_files_preset_is_below_its_own_keys(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('preset = "paper"\nbatch-size = 64\n')
+    path.write_text('preset = "paper"\nbatch-size = 64\n', encoding="utf-8")
     config = resolve(str(path), ["seed=4"])
     assert (config.model, config.batch_size, config.seed) == ("resnet18", 64, 4)
     above = tmp_path / "above.toml"
-    above.write_text(f'preset = "{path}"\nseed = 5\n')
+    above.write_text(f'preset = "{path}"\nseed = 5\n', encoding="utf-8")
     config = resolve(str(above), [])
     assert (config.model, config.batch_size, config.seed) == ("resnet18", 64, 5)
-    path.write_text(f'preset = "{above}"\n')
+    path.write_text(f'preset = "{above}"\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=r"mine\.toml' includes itself"):
         resolve(str(path), [])
-    path.write_text("preset = 3\n")
+    path.write_text("preset = 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"preset = 3 in preset .* the name of a preset"):
         resolve(str(path), [])
 
@@ -228,13 +228,13 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path, content):
 
 def test_a_file_that_sets_nothing_is_refused(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text("# batch-size = 64\n")
+    path.write_text("# batch-size = 64\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=rf"preset '{path}' sets nothing; write lines such as"):
         read_preset(str(path))
 
 
 def test_a_preset_with_a_table_is_refused(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text("[seed]\nvalue = 3\n")
+    path.write_text("[seed]\nvalue = 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"^seed = .*: a whole number is needed"):
         resolve(str(path), [])

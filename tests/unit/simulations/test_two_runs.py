@@ -39,11 +39,11 @@ def test_versions_and_machines_that_differ(tmp_path):
     assert setting_differences(*two_runs(*paths)) == []
     for path, commit in zip(paths, ("1234567", "89abcde"), strict=True):
         made = {"torch": "2.9.0", "commit": commit, "date": path.name, "command": path.name}
-        (path / "provenance.json").write_text(json.dumps(made))
+        (path / "provenance.json").write_text(json.dumps(made), encoding="utf-8")
     assert lines(setting_differences(*two_runs(*paths))) == {"commit": ("1234567", "89abcde", "")}
     (paths[1] / "provenance.json").unlink()
     assert lines(setting_differences(*two_runs(*paths)))["torch"] == ("2.9.0", "–", "")
-    (paths[1] / "provenance.json").write_text("[")
+    (paths[1] / "provenance.json").write_text("[", encoding="utf-8")
     with pytest.raises(ResultsError, match=r"provenance.json: not valid JSON"):
         setting_differences(*two_runs(*paths))
 

@@ -50,7 +50,7 @@ def test_it_shows_every_round_and_ends_with_the_last_run(tmp_path, console):
 
     write(*states[0])
     time, left_out = Time(*(lambda state=state: write(*state) for state in states[1:])), []
-    (tmp_path / "history.csv").write_text("of a stranger\n")
+    (tmp_path / "history.csv").write_text("of a stranger\n", encoding="utf-8")
     (run,) = watch(tmp_path, console, time.clock, time.pause, left_out.append)
     assert run.completed
     assert len(left_out) == 1

@@ -26,7 +26,7 @@ def test_the_model_is_the_presets_unless_it_is_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text('model = "simple_conv"\n')
+    file.write_text('model = "simple_conv"\n', encoding="utf-8")
     small = ["cuts", "--image", "1", "8", "8", "--depth", "1"]
     for words, model in (
         (["--preset", str(file)], "simple_conv"),

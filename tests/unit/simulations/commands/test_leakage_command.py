@@ -71,7 +71,7 @@ def run_directory(tmp_path: Path) -> Path:
     """Write what a completed run leaves: another client half than the seed's."""
     run = tmp_path / "my-run"
     run.mkdir()
-    (run / "config.json").write_text(json.dumps(CONFIG.to_run_config()))
+    (run / "config.json").write_text(json.dumps(CONFIG.to_run_config()), encoding="utf-8")
     model = build_task(replace(CONFIG, seed=9)).model
     torch.save(model.client.state_dict(), run / "client_half.pt")
     torch.save(model.server.state_dict(), run / "server_half.pt")

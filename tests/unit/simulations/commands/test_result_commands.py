@@ -37,7 +37,7 @@ def test_results_to_a_file_with_everything_said(results, tmp_path, capsys):
     words = ["--target", "0.7", "--budget-mib", "0.5", "--count", "reference", "--format", "csv",
              "--mean-of", "1"]  # fmt: skip
     assert main(["results", str(results), *words, "--out", str(tmp_path / "t.csv")]) == 0
-    (row,) = csv.DictReader((tmp_path / "t.csv").open())
+    (row,) = csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8"))
     assert float(row["bytes_to_target_mean"]) == 2**20
     assert float(row["accuracy_at_budget_mean"]) == 0.5
     assert capsys.readouterr().out.strip() == str(tmp_path / "t.csv")
@@ -52,7 +52,9 @@ def test_the_spread_is_chosen_for_tables_and_report_alike(results, capsys):
     assert main(words) == 0
     assert "77.50 ± 31.77" in capsys.readouterr().out
     assert main(["report", *words[1:]]) == 0
-    assert "Mean ± 95 % confidence interval of the mean" in (results / "report.html").read_text()
+    assert "Mean ± 95 % confidence interval of the mean" in (results / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_rounds_is_the_tidy_data(results, capsys):
@@ -87,7 +89,7 @@ def test_a_kind_by_name_is_drawn_or_refused(results, tmp_path, capsys):
 
 def test_report_writes_a_page(results, capsys):
     assert main(["report", str(results)]) == 0
-    assert "3 runs, 2 completed" in (results / "report.html").read_text()
+    assert "3 runs, 2 completed" in (results / "report.html").read_text(encoding="utf-8")
     assert capsys.readouterr().out.strip() == str(results / "report.html")
 
 
@@ -96,9 +98,9 @@ def test_what_is_not_a_run_or_is_broken_is_left_out_with_a_line(results, capsys,
     stranger, broken, other = (results / name for name in ("a-stranger", "broken", "other"))
     for folder in (stranger, broken, other):
         folder.mkdir()
-    (stranger / "history.csv").write_text("date,price\n2026-11-30,7\n")
-    (broken / "summary.json").write_text('{"completed": ')
-    (other / "summary.json").write_text('{"model": "of another program"}')
+    (stranger / "history.csv").write_text("date,price\n2026-11-30,7\n", encoding="utf-8")
+    (broken / "summary.json").write_text('{"completed": ', encoding="utf-8")
+    (other / "summary.json").write_text('{"model": "of another program"}', encoding="utf-8")
     assert main([command, str(results)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out: ")]
     assert len(said) == 3

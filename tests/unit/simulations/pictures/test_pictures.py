@@ -261,11 +261,11 @@ def test_alignment_is_drawn_where_there_was_one(tmp_path):
 def test_only_aligned_rounds_are_on_the_curve(tmp_path):
     for seed in (1, 2):
         path = make_run(tmp_path, [0.2, 0.4, 0.6], seed=seed, row={"alignment_cosine": 0.5})
-        rows = (path / "history.csv").read_text().splitlines()
+        rows = (path / "history.csv").read_text(encoding="utf-8").splitlines()
         cells = rows[2].split(",")
         cells[rows[0].split(",").index("alignment_cosine")] = ""
         rows[2] = ",".join(cells)
-        (path / "history.csv").write_text("\n".join(rows) + "\n")
+        (path / "history.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     curve = mean_curve(compare(load_results(tmp_path), mean_of=1).rounds, "alignment_cosine")
     assert curve["round"].tolist() == [1, 3]
 

@@ -37,7 +37,7 @@ def test_a_file_that_no_run_wrote_is_passed_over(tmp_path):
     done = leave(tmp_path, seed=1)
     for name, text in (("broken", "{"), ("stranger", "[1]")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "federation.json").write_text(text)
+        (tmp_path / name / "federation.json").write_text(text, encoding="utf-8")
     assert finished_runs(tmp_path, 4) == {identity(RunConfig(seed=1)): done}
 
 

@@ -10,7 +10,8 @@ def file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
         'preset = "paper"\nseed = [1, 2]\nbatch-size = 64\n'
-        '[[runs]]\ndistribution = "iid"\n[[runs]]\nbatch-size = 32\nalpha = [0.1, 1]\n'
+        '[[runs]]\ndistribution = "iid"\n[[runs]]\nbatch-size = 32\nalpha = [0.1, 1]\n',
+        encoding="utf-8",
     )
     return path
 
@@ -56,7 +57,7 @@ def test_a_word_that_cannot_be_read(words, says):
 
 def test_a_file_whose_runs_are_no_tables(tmp_path):
     path = tmp_path / "x.toml"
-    path.write_text("runs = 3\n")
+    path.write_text("runs = 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"runs must be tables, \[\[runs\]\]"):
         read_sweep(str(path), [])
 
