@@ -8,7 +8,13 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
-from fsl_sage_flwr.strategies import Question, SplitGrid, SplitStrategy, evaluate_halves
+from fsl_sage_flwr.strategies import (
+    Question,
+    SplitGrid,
+    SplitStrategy,
+    TrainingFailedError,
+    evaluate_halves,
+)
 from fsl_sage_flwr.strategies.threads import all_threads
 
 from ...memory_grid import MemoryGrid
@@ -65,7 +71,8 @@ def test_everything_is_weighted_by_the_key_that_is_given() -> None:
 
 def test_a_reply_without_the_key_is_left_out_with_the_reason() -> None:
     strategy = fed_avg(weighted_by_key="importance", max_failed_rounds=9)
-    train(strategy, grid(), 1)
+    with pytest.raises(TrainingFailedError, match="no round was trained"):
+        train(strategy, grid(), 1)
     assert set(strategy.last_round.failures.values()) == {
         "'importance' is missing among the metrics"
     }

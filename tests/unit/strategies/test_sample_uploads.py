@@ -20,6 +20,7 @@ from fsl_sage_flwr.strategies import (
     SplitFedV1,
     SplitFedV2,
     SplitStrategy,
+    TrainingFailedError,
 )
 from fsl_sage_flwr.strategies.sample_uploads import SampleUploads
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
@@ -129,7 +130,8 @@ def test_rounds_that_are_given_up_count() -> None:
         return error_instead(reply) if client and trained else reply
 
     watch = Watch(lose)
-    watch.train(strategy, 2)
+    with pytest.raises(TrainingFailedError, match="no round was trained"):
+        watch.train(strategy, 2)
     assert strategy.rounds_done == 2
     assert strategy.sample_uploads.of(0) == 2 * EPOCHS >= watch.most(0) > EPOCHS
 
