@@ -29,7 +29,7 @@ def two_groups(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
 def test_a_factory_reads_the_parameters_as_often_as_it_likes(
     make: Callable[..., SplitStrategy],
 ) -> None:
-    factories = dict.fromkeys(
+    factories: dict[str, Any] = dict.fromkeys(
         ("client_optimizer", "server_optimizer", "auxiliary_optimizer"), two_groups
     )
     strategy = make(factories)
