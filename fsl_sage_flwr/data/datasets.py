@@ -311,7 +311,7 @@ def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: b
 
 def _refuse_gaps(labels: Sequence[Tensor], lowest: int, highest: int, name: str) -> None:
     """Refuse plain numbers that are not 0, 1, 2, …: there would be classes without examples."""
-    used = len(torch.cat(list(labels)).unique())
+    used = len(np.unique(torch.cat(list(labels)).numpy()))
     if lowest != 0 or used != highest + 1:
         raise DatasetError(
             f"the labels of dataset {name!r} are {used} different numbers from {lowest} to "

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .image_dataset import DatasetError
+from .errors import DatasetError
 
 if TYPE_CHECKING:
     import datasets
