@@ -10,7 +10,7 @@ from fsl_sage_flwr.codecs import codec_named
 from fsl_sage_flwr.messages import PRESETS, Compression, PackedWeights
 from fsl_sage_flwr.messages.coding import code_weights
 from fsl_sage_flwr.messages.records import to_arrays
-from fsl_sage_flwr.strategies import DivergedError
+from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.strategies.downlink import Downlink
 
 from ...memory_grid import MemoryGrid, error_instead
@@ -220,7 +220,8 @@ def test_a_codec_that_a_node_does_not_know_is_named() -> None:
             return super().push_messages(messages)
 
     strategy = cse_fsl(compression=Compression(smashed="q4"), max_failed_rounds=9)
-    train(strategy, Told(small_app(), CLIENTS), 1)
+    with pytest.raises(TrainingFailedError, match="no round was trained"):
+        train(strategy, Told(small_app(), CLIENTS), 1)
     assert "smashed = 'mine': valid are none, f16, q8" in strategy.last_round.failures[0]
 
 
