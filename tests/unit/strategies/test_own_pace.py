@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import pytest
 from flwr.app import Message
@@ -9,7 +10,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 from torch import Tensor
 
 from fsl_sage_flwr.client_apps.split_fed import EXCHANGE, FLUSH
-from fsl_sage_flwr.strategies import SplitFedV1, server_half, under_way
+from fsl_sage_flwr.strategies import SplitFedV1, TrainingFailedError, server_half, under_way
 from fsl_sage_flwr.tensor_files import TensorFile, TensorFolder
 
 from ...memory_grid import MemoryGrid, error_instead
@@ -147,7 +148,8 @@ def timed(monkeypatch: pytest.MonkeyPatch, timeout: float) -> SplitFedV1:
     monkeypatch.setattr(time, "monotonic", lambda: nodes.now)
     wrapped = strategy.wrap_grid(nodes)
     wrapped.under_way = under_way.UnderWay(lambda: 0.0, cores=1)
-    train(strategy, wrapped, 1)
+    with suppress(TrainingFailedError):  # where nobody is in time
+        train(strategy, wrapped, 1)
     return strategy
 
 
