@@ -127,7 +127,7 @@ BAD = {
     "no weight": (with_metric("num-examples", 0), "positive number"),
     "infinite weight": (with_metric("num-examples", float("inf")), "positive number"),
     "weight a list": (with_metric("num-examples", [1]), "positive number"),
-    "NaN seconds": (with_metric("seconds", float("nan")), "finite number"),
+    "NaN seconds": (with_metric("seconds", float("nan")), "number from 0 to 1e.18"),
     "other shape": (with_half(weight=torch.ones(3, 3)), r"expected torch.float32 \(2, 3\)"),
     "other dtype": (with_half(weight=torch.ones(2, 3).half()), "torch.float16"),
     "missing weight": (reply(client_half={"count": HALF["count"]}), "other tensors than expected"),
