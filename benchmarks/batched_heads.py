@@ -39,7 +39,7 @@ def one_after_the_other(
     began = clock(smashed.device)
     for i, head in enumerate(heads):
         generator = torch.Generator().manual_seed(1)
-        optimizer = task.auxiliary_optimizer(head.parameters())
+        optimizer = task.auxiliary_optimizer(list(head.parameters()))
         align(
             head, optimizer, (smashed[i],), labels[i], (targets[i],),
             task.objective, RECIPE, generator,
@@ -60,7 +60,7 @@ def as_one_batch(
         return nn.functional.cross_entropy(scores, y, reduction="sum")
 
     estimate = vmap(grad(loss, argnums=0))
-    optimizer = task.auxiliary_optimizer(parameters.values())
+    optimizer = task.auxiliary_optimizer(list(parameters.values()))
     generator = torch.Generator().manual_seed(1)
     began = clock(smashed.device)
     for _ in range(RECIPE.epochs):

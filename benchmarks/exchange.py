@@ -83,8 +83,8 @@ def arithmetic(config: RunConfig, clients: int) -> tuple[float, float]:
     """Return the seconds of one exchange's client and server steps, on one thread."""
     torch.set_num_threads(1)
     task = build_task(config)
-    client_optimizer = task.client_optimizer(task.model.client.parameters())
-    server_optimizer = task.server_optimizer(task.model.server.parameters())
+    client_optimizer = task.client_optimizer(list(task.model.client.parameters()))
+    server_optimizer = task.optimizer_of_server(task.model.server)
     on_clients = on_server = 0.0
     exchanges = 0
     for client in range(clients):

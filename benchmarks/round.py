@@ -93,11 +93,11 @@ def plain_loop(config: RunConfig) -> None:
     for round_ in range(2):
         parts = {"data": 0.0, "client": 0.0, "server": 0.0}
         began, cpu = time.perf_counter(), time.process_time()
-        server_optimizer = task.server_optimizer(task.model.server.parameters())
+        server_optimizer = task.optimizer_of_server(task.model.server)
         start = {k: v.clone() for k, v in task.model.client.state_dict().items()}
         for client in clients:
             task.model.client.load_state_dict(start)
-            optimizer = task.client_optimizer(task.model.client.parameters())
+            optimizer = task.client_optimizer(list(task.model.client.parameters()))
             seed = derive_seed(config.seed, "batches", round_, client.partition_id, 0)
             before = time.perf_counter()
             for k, batch in enumerate(task.train_batches(client, seed)):
