@@ -86,7 +86,7 @@ def arithmetic(config: RunConfig, clients: int) -> tuple[float, float]:
     torch.set_num_threads(1)
     task = build_task(config)
     client_optimizer = task.client_optimizer(list(task.model.client.parameters()))
-    server_optimizer = task.server_optimizer(list(task.model.server.parameters()))
+    server_optimizer = task.optimizer_of_server(task.model.server)
     on_clients = on_server = 0.0
     exchanges = 0
     for client in range(clients):

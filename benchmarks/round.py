@@ -94,7 +94,7 @@ def plain_loop(config: RunConfig) -> None:
     for round_ in range(2):
         parts = {"data": 0.0, "client": 0.0, "server": 0.0}
         began, cpu = time.perf_counter(), time.process_time()
-        server_optimizer = task.server_optimizer(list(task.model.server.parameters()))
+        server_optimizer = task.optimizer_of_server(task.model.server)
         start = {k: v.clone() for k, v in task.model.client.state_dict().items()}
         for client in clients:
             task.model.client.load_state_dict(start)

@@ -3,8 +3,6 @@
 The strategy is ``fsl_sage_flwr.strategies.FslSage``.
 """
 
-from functools import partial
-
 import torch
 from flwr.app import Context, Message
 from torch import Tensor, nn
@@ -16,7 +14,6 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
-from ..registry import Handler
 from ..splitting import client_forward, estimated_step, forget_sample_gradients
 from ..task import SplitTask
 from .client_state import ClientState
@@ -100,8 +97,9 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
     return task.head
 
 
-HANDLERS: dict[str, Handler] = {
-    PROBE: probe,
-    WARM_START: partial(train_shared_head, marks_held_out=True),
-    TRAIN: train,
-}
+def warm_start(message: Message, context: Context, task: SplitTask) -> Message:
+    """Train the client half and a head that all share for one round, on the head's loss."""
+    return train_shared_head(message, context, task, marks_held_out=True)
+
+
+HANDLERS = {PROBE: probe, WARM_START: warm_start, TRAIN: train}
