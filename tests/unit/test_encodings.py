@@ -20,7 +20,7 @@ OPENING = {"open": 0, "fdopen": 1, "NamedTemporaryFile": 0, "TemporaryFile": 0, 
 READING = {"read_text", "write_text"}
 STARTING = {"run", "Popen", "check_output", "check_call", "call"}
 # Of other packages: they open no text file.
-OTHERS = {"Image", "tarfile", "gzip", "kind", "safetensors", "webbrowser"}
+OTHERS = {"Image", "TrainReply", "tarfile", "gzip", "kind", "safetensors", "webbrowser"}
 
 
 def without_encoding(source: str) -> Iterator[int]:

@@ -24,7 +24,13 @@ from fsl_sage_flwr.objective import (
 from fsl_sage_flwr.objective.classification import cross_entropy, in_rows
 from fsl_sage_flwr.splitting import SplitError, evaluate, list_cuts, split
 from fsl_sage_flwr.splitting.precision import autocast
-from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1
+from fsl_sage_flwr.strategies import (
+    CseFsl,
+    FslSage,
+    FullModelFedAvg,
+    SplitFedV1,
+    TrainingFailedError,
+)
 from fsl_sage_flwr.task import SplitTask
 
 from ..kinds import maps_task, numbers_task
@@ -273,7 +279,8 @@ def test_a_clients_labels_are_checked_where_they_are(make: type) -> None:
 
     strategy = make(small_task(), max_failed_rounds=2)
     nodes = MemoryGrid(build_client_app(lambda context: small_task(train_batches=floats)), CLIENTS)
-    train(strategy, nodes, 1)
+    with pytest.raises(TrainingFailedError, match="no round was trained"):
+        train(strategy, nodes, 1)
     said = strategy.last_round.failures[1]
     assert "train_batches of client 1: labels must be one vector of whole numbers" in said
 

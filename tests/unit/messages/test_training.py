@@ -37,7 +37,7 @@ EXPECTED = Expected(
 
 
 def take(content: RecordDict, expected: Expected = EXPECTED) -> TrainReply:
-    return TrainReply.open(content, expected, encoding="utf-8")
+    return TrainReply.open(content, expected)
 
 
 def request(**changes: object) -> TrainRequest:

@@ -9,12 +9,19 @@ import torch
 from flwr.app import Message
 from torch import nn
 
-from fsl_sage_flwr.strategies import aligned_heads
+from fsl_sage_flwr.strategies import TrainingFailedError, aligned_heads
 from fsl_sage_flwr.task import Batch, ClientIdentity
 
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, fed_avg, fsl_sage, grid, train
-from ...tasks import CLASSES, CLASSIFICATION, CLIENTS, small_app, small_batches
+from ...tasks import (
+    CLASSES,
+    CLASSIFICATION,
+    CLIENTS,
+    numbered_batches,
+    small_app,
+    small_batches,
+)
 from .test_contract import every_strategy, in_round
 
 
@@ -38,7 +45,8 @@ def test_a_client_without_examples_is_left_out_in_words(make: Callable[..., Any]
 def test_a_client_whose_labels_do_not_count_is_left_out_in_words() -> None:
     nothing_counts = replace(CLASSIFICATION, count=lambda labels: 0)
     strategy = fed_avg(max_failed_rounds=2)
-    train(strategy, MemoryGrid(small_app(objective=nothing_counts), CLIENTS), 1)
+    with pytest.raises(TrainingFailedError):
+        train(strategy, MemoryGrid(small_app(objective=nothing_counts), CLIENTS), 1)
     assert "client 0 of 3 has no label that counts" in strategy.last_round.failures[0]
 
 
@@ -74,12 +82,12 @@ def test_a_head_whose_alignment_is_not_finite_stays_as_it_was(
             if job.group == 1:
                 with torch.no_grad():
                     next(job.head.parameters()).fill_(torch.nan)
-                quality = replace(quality, cosine=float("nan"))
+                quality = quality and replace(quality, product=float("nan"))
             yield job, quality
 
     monkeypatch.setattr(aligned_heads, "align_heads", spoilt)
     strategy = fsl_sage()
-    train(strategy, grid(), 1)
+    train(strategy, grid(batches=numbered_batches), 1)
     assert strategy.last_round.failures == {}
     assert strategy.last_round.alignment_cosine is not None
     assert -1 <= strategy.last_round.alignment_cosine <= 1

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flwr.serverapp.strategy import Result, Strategy
 
-from fsl_sage_flwr.strategies import SplitStrategy
+from fsl_sage_flwr.strategies import CseFsl, SplitStrategy
 
 from ...runs import cse_fsl, grid
 
@@ -31,6 +31,11 @@ def test_should_stop_is_passed_on_to_a_flower_that_has_it(monkeypatch: pytest.Mo
     ) -> Result:  # fmt: skip
         given.append({"num_rounds": num_rounds, "should_stop": should_stop})
         return Result()
+
+    def nothing(self: object) -> None:
+        """Flower's loop is a stand-in that trains no round."""
+
+    monkeypatch.setattr(CseFsl, "refuse_untrained", nothing)
 
     monkeypatch.setattr(Strategy, "start", start)
     strategy = cse_fsl()
