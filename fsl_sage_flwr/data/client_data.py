@@ -176,6 +176,12 @@ class FederatedImages:
         return self._parts[key]
 
     def _read(self, partition_id: int, num_partitions: int) -> tuple[Tensor, Tensor]:
+        images, labels = self._decoded(partition_id, num_partitions)
+        # The strides of one channel are ambiguous, and a convolution chooses its kernel by them:
+        # images from a file and decoded ones must have the same, or the bits differ.
+        return images.flatten().view(images.shape), labels
+
+    def _decoded(self, partition_id: int, num_partitions: int) -> tuple[Tensor, Tensor]:
         key = (partition_id, num_partitions)
         if self._files is None:
             return self._dataset.decode(self.rows(*key))

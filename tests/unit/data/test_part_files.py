@@ -69,6 +69,7 @@ def test_a_second_process_decodes_nothing(
             decoded.clear()
             for ours, theirs in zip(found, expected, strict=True):
                 assert torch.equal(ours.images, theirs.images)
+                assert ours.images.stride() == theirs.images.stride()  # chooses kernels
                 assert torch.equal(ours.labels, theirs.labels)
 
 
@@ -121,4 +122,5 @@ def test_a_second_process_computes_no_partition_of_what_is_in_memory(
     monkeypatch.setattr(FederatedImages, "rows", None)
     second = process(digits, tmp_path / "parts").part(0, CLIENTS)
     assert torch.equal(first.images, second.images)
+    assert first.images.stride() == second.images.stride()  # chooses kernels, and so bits
     assert torch.equal(first.labels, second.labels)
