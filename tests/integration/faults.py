@@ -60,6 +60,11 @@ def simulated_with(
     main(grid, Context(1, 0, {}, RecordDict(), config))
 
 
+def without_descriptions(history: pd.DataFrame) -> pd.DataFrame:
+    """Return a history without the bytes that depend on the name of the nodes' app."""
+    return history.drop(columns=["comm_bytes", "comm_bytes_ratio", "up_other_bytes"])
+
+
 def clients_of(run: Path) -> pd.DataFrame:
     """Return what each client did, by round and client."""
     table = pd.read_csv(run / "clients.csv", keep_default_na=False)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from flwr.app import Context, RecordDict
+from pandas.testing import assert_frame_equal
 
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.server_app import main
@@ -43,7 +44,9 @@ def test_the_simulation_on_ray_has_the_history_of_one_process(
     assert done.returncode == 0, done.stderr
     assert "final test loss" in done.stdout
     run = run_directory(Path(ray))
-    assert history_of(run).equals(in_one_process({**settings, "results-dir": here}))
+    assert_frame_equal(
+        history_of(run), in_one_process({**settings, "results-dir": here}), check_exact=True
+    )
     assert (run / "adapter" / "adapter_model.safetensors").is_file()
 
 
@@ -63,4 +66,4 @@ def test_a_superlink_has_that_history_too(tmp_path: Path) -> None:
             assert summary_of(deployed)["completed"] is True
             here = str(tmp_path / "here" / algorithm)
             found = in_one_process({**settings, "results-dir": here})
-            assert history_of(deployed).equals(found), algorithm
+            assert_frame_equal(history_of(deployed), found, check_exact=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pandas.testing import assert_frame_equal
 
 from .commands import PATIENCE, fsl_sage, history_of, run_directory, summary_of
 from .deployment import wait_for
@@ -68,7 +69,9 @@ def test_actors_on_both_nodes_have_the_history_of_one_machine(
     # Without an address: the cluster that was started on this machine is not taken.
     own = fsl_sage("run", where[1], *SETTINGS, cwd=tmp_path, environment=cluster.environment)
     assert own.returncode == 0, own.stderr
-    assert history_of(option).equals(history_of(run_directory(tmp_path / "own")))
+    assert_frame_equal(
+        history_of(option), history_of(run_directory(tmp_path / "own")), check_exact=True
+    )
 
 
 @pytest.mark.usefixtures("interruptible")

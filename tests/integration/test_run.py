@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from flwr.app import Context, RecordDict
+from pandas.testing import assert_frame_equal
 
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
@@ -59,7 +60,7 @@ def test_one_actor_and_two_give_the_same_history(tmp_path: Path) -> None:
         done = fsl_sage("run", "--cpus", str(cpus), results, "num-server-rounds=3", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     one, two = (run_directory(tmp_path / str(cpus)) for cpus in (1, 2))
-    assert history_of(one).equals(history_of(two))
+    assert_frame_equal(history_of(one), history_of(two), check_exact=True)
     ours = torch.load(one / "full_model.pt", weights_only=True)
     theirs = torch.load(two / "full_model.pt", weights_only=True)
     for name, tensor in ours.items():
@@ -86,7 +87,7 @@ def test_simulation_on_ray_has_the_history_of_one_process(
     }
     ours = run_on_ray({**settings, "results-dir": str(tmp_path / "ray")}, tmp_path)
     theirs = run_in_this_process({**settings, "results-dir": str(tmp_path / "here")})
-    assert history_of(ours).equals(history_of(theirs))
+    assert_frame_equal(history_of(ours), history_of(theirs), check_exact=True)
 
 
 def test_run_resumed_from_its_checkpoint_continues(tmp_path: Path) -> None:
