@@ -80,4 +80,8 @@ def test_split_fed_begins_again_without_a_client_that_breaks(
     simulated_with({1: {1: fault}}, 2, here, monkeypatch)
     history = history_of(deployed)
     assert history["clients"].tolist() == [1, 2]
-    assert history.equals(history_of(run_directory(tmp_path / "here")))
+    assert_frame_equal(
+        without_descriptions(history),
+        without_descriptions(history_of(run_directory(tmp_path / "here"))),
+        check_exact=True,
+    )
