@@ -20,6 +20,7 @@ PATTERNS = (
     "docs/_site/*.js",
     "docs/img/*",
     "docs/results/*",
+    "docs/results/paper/*",
     "examples/*/README.md",
     "examples/docker/*",
     "examples/notebook/*.ipynb",
