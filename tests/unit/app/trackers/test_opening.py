@@ -207,6 +207,8 @@ def test_a_run_is_continued_and_one_that_is_gone_begun_anew(
     else:
         from aim import Repo, Run
 
+        command = [str(Path(sys.executable).parent / "aim"), "storage", "--repo", str(tmp_path)]
+        subprocess.run([*command, "reindex", "-y"], check=True, capture_output=True)
         run = Run(first, repo=Repo(str(tmp_path)), read_only=True)
         (curve,) = run.metrics()
         assert sorted(curve.dataframe()["step"]) == [1, 2, 3]
