@@ -360,18 +360,9 @@ class SplitGrid(WrappedGrid):
         self._traffic[node].seconds += watch.seconds() - sent
         self._unanswered[message_id] = Owed(
             node,
-            time.monotonic() + self._owed_for(message, timeout),
+            time.monotonic() + (message.metadata.ttl if timeout is None else timeout),
             None if on_late is None else partial(on_late, message),
         )
-
-    def _owed_for(self, message: Message, timeout: float | None) -> float:
-        """Return the seconds in which a late node is asked nothing else: 0 in a deployment.
-
-        A SuperNode queues its messages; a simulation's actor may still work on the late one.
-        """
-        if timeout is None:
-            return message.metadata.ttl
-        return 0.0 if self.under_way is None else timeout
 
     def take_late_replies(self) -> int:
         """Receive, and so count, answers that are no longer waited for; return their number."""
