@@ -355,12 +355,21 @@ class SplitGrid(WrappedGrid):
         timeout: float | None,
         on_late: OnLate | None,
     ) -> None:
-        """Wait for an answer no longer; its node is asked nothing for as much time again."""
-        node = message.metadata.dst_node_id
-        self._traffic[node].seconds += watch.seconds() - sent
+        """Wait for an answer no longer; its node is asked nothing until it comes, or is too late.
+
+        A node works on one message at a time: asked again, it would fall behind for good where
+        a round does not wait for the slowest. After its timeout it may be asked: nobody can tell
+        whether it still works. A simulation waits for as long again: its actor may be at work.
+        """
+        node, seconds = message.metadata.dst_node_id, watch.seconds() - sent
+        self._traffic[node].seconds += seconds
+        if timeout is None:
+            left = message.metadata.ttl
+        else:
+            left = timeout if self.under_way is not None else max(timeout - seconds, 0.0)
         self._unanswered[message_id] = Owed(
             node,
-            time.monotonic() + (message.metadata.ttl if timeout is None else timeout),
+            time.monotonic() + left,
             None if on_late is None else partial(on_late, message),
         )
 
