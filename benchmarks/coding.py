@@ -20,20 +20,21 @@ from flwr.app import ArrayRecord, Message
 
 from fsl_sage_flwr.app.assembly import build_strategy, build_task
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.client_apps import build_client_app, coding
+from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.messages import smashed
-from fsl_sage_flwr.messages.transport import Incoming
+from fsl_sage_flwr.messages.transport import Decoder
+from fsl_sage_flwr.nodes import coding
 from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.rounds import delta_sync as downlink
 from fsl_sage_flwr.simulations.rehearsal import RehearsalGrid
-from fsl_sage_flwr.strategies import downlink
 
 CLIENTS = 10
 # Where the time of coding is spent, on either side.
 ON_CLIENT = [(coding._Node, "decode"), (coding._Node, "code")]
 ON_SERVER = [
-    (downlink.Downlink, "send"),
+    (downlink.DeltaSync, "send"),
     (downlink._ToNode, "gradients"),
-    (Incoming, "weights"),
+    (Decoder, "weights"),
     (smashed, "_decoded"),
 ]
 

@@ -14,10 +14,10 @@ from .data import (
     DATASETS,
     ClientData,
     DataIdentity,
+    DecodedPartitionCache,
     FederatedImages,
     ImageDataset,
     NodeImages,
-    PartFiles,
     identity_of_images,
     is_here,
     load_images,
@@ -82,7 +82,7 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
     kept_out = settings.validation_fraction
     # Two nodes of one machine may have data of their own each, and both be the first client.
     shared = settings.parts_folder if settings.data_path is None else None
-    files = PartFiles(shared) if shared is not None else None
+    files = DecodedPartitionCache(shared) if shared is not None else None
     federated = parts(train, settings.distribution, settings.device, kept_out, files)
     randomised = _Randomised(settings.label_epsilon, train.num_classes)
     colour = train.image_shape[0] == 3

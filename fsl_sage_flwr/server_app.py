@@ -15,14 +15,14 @@ from .app.assembly import (
     finish_of,
     identify_data,
 )
-from .app.claim import claim_for_training
 from .app.config import ConfigError, RunConfig
-from .app.going_on import checkpoint_for
-from .app.idle import warn_of_idle
 from .app.log_lines import show_own_errors_in_one_line, show_times
 from .app.recorder import Recorder
 from .app.results import RunDirectory
+from .app.resume import checkpoint_for
+from .app.run_directory_lock import claim_for_training
 from .app.run_log import logged_to
+from .app.unused_keys import warn_of_idle
 from .extensions import load_extensions
 from .messages import in_simulation
 from .strategies import VirtualClients

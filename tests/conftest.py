@@ -47,7 +47,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def _keep_files_in(directory: Path) -> None:
-    from fsl_sage_flwr.client_apps.client_folder import CACHE_VARIABLE
+    from fsl_sage_flwr.nodes.client_folder import CACHE_VARIABLE
 
     os.environ[CACHE_VARIABLE] = str(directory)
 
@@ -70,8 +70,9 @@ def forget() -> Callable[[], None]:
     import torch
 
     from fsl_sage_flwr.client_apps.split_fed import live_forwards
-    from fsl_sage_flwr.client_apps.task_cache import forget_tasks
-    from fsl_sage_flwr.strategies import evaluation, threads
+    from fsl_sage_flwr.nodes.task_cache import forget_tasks
+    from fsl_sage_flwr.rounds.metrics import evaluation
+    from fsl_sage_flwr.rounds.server import threads
 
     # The tensors of unit tests are too small for two threads, and there is a worker of pytest on
     # every core: a thread that waits for another spins, and an evaluation took ten times as long.

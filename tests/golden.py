@@ -26,9 +26,9 @@ import torch
 from flwr.app import ArrayRecord, Message
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.client_apps.client_state import ClientState
-from fsl_sage_flwr.client_apps.task_cache import forget_tasks
 from fsl_sage_flwr.data.augmentation import augment
+from fsl_sage_flwr.nodes.client_state import ClientState
+from fsl_sage_flwr.nodes.task_cache import forget_tasks
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
 
 from . import runs

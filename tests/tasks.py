@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.client_apps.held_out import is_held_out
+from fsl_sage_flwr.nodes.held_out import is_held_out
 from fsl_sage_flwr.objective import classification
 from fsl_sage_flwr.splitting import SplitModel, set_up_gpu
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask

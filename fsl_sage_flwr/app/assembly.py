@@ -25,8 +25,8 @@ from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
 from ..task import OptimizerFactory, SplitTask, Weights
 from ..task_registry import TASKS, TaskSettings, TestBatches
+from .byte_estimate import coded_cut
 from .config import ConfigError, RunConfig
-from .forecast import coded_cut
 from .privacy_account import PrivacyAccount
 
 Finish = Callable[[Weights, Path], Mapping[str, float]]

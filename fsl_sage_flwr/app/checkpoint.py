@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from ..tensor_files import files_in
+from ..tensor_store import files_in
+from .checksummed_file import BrokenSealError, NoSealError, load_sealed
 from .results import LATEST, UNREADABLE, RunDirectory, tensors_of, with_files
-from .sealed import BrokenSealError, NoSealError, load_sealed
 
 log = logging.getLogger("flwr.fsl_sage")
 

@@ -11,29 +11,14 @@ from ..algorithms import DEFAULT
 from ..codecs import NONE
 from ..data import DISTRIBUTION_KEYS, DISTRIBUTIONS
 from ..key_names import unknown, with_names_of_today
-from ..messages import (
-    AS_COMPRESSION_SAYS,
-    PRESETS,
-    Compression,
-    compression_of,
-    problem_with_codec,
-)
-from ..options import (
-    Check,
-    Options,
-    at_least,
-    declared,
-    one_of,
-    option,
-    registered,
-    schedule,
-)
+from ..messages import AS_COMPRESSION_SAYS, PRESETS, Compression, compression_of, problem_with_codec
+from ..options import Check, Options, at_least, declared, one_of, option, registered, schedule
 from ..registry import ALGORITHMS, option_fields
+from ..rounds.aggregation.aggregation import MEAN, RULES
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..splitting.precision import PRECISIONS
 from ..strategies import Aggregation, StrategySettings
-from ..strategies.aggregation import MEAN, RULES
 from ..strategies.common_options import ExchangeOptions, HeadOptions
 from ..task_registry import TASKS, task_option_fields
 from ..tasks import DEFAULT_TASK

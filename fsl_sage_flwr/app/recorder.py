@@ -13,6 +13,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
 from ..registry import algorithm_of
+from ..rounds.clients.farewell import remove_client_files
+from ..rounds.metrics.client_round import ClientRound
 from ..splitting import Evaluation
 from ..strategies import (
     DeadActorError,
@@ -21,8 +23,6 @@ from ..strategies import (
     TrainingFailedError,
     to_record,
 )
-from ..strategies.client_round import ClientRound
-from ..strategies.farewell import remove_client_files
 from ..task import Batch, Weights
 from .checkpoint import (
     FORMAT,

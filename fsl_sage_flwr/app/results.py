@@ -13,18 +13,11 @@ from typing import Any
 
 import torch
 
+from ..atomic_files import DiskError, replacing, sync, writing
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
-from ..tensor_files import (
-    FILE_NAME,
-    TensorFile,
-    TensorFolder,
-    files_in,
-    link_or_copy,
-    map_files,
-)
-from ..whole_files import DiskError, replacing, sync, writing
+from ..tensor_store import FILE_NAME, TensorFile, TensorStore, files_in, link_or_copy, map_files
+from .checksummed_file import write_sealed
 from .provenance import without_credentials
-from .sealed import write_sealed
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -116,7 +109,7 @@ def with_files(value: Any, folder: Path) -> Any:
     Raises
     ------
     ValueError
-        A file's name is none that a :class:`TensorFolder` gives: it could be anywhere.
+        A file's name is none that a :class:`TensorStore` gives: it could be anywhere.
     """
     if isinstance(value, list):
         return [with_files(inner, folder) for inner in value]
@@ -144,7 +137,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.tensors = TensorFolder(tensors_of(self.latest))
+        self.tensors = TensorStore(tensors_of(self.latest))
         self._goes_on_from: Path | None = None
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
 

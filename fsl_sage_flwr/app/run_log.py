@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..whole_files import writing
+from ..atomic_files import writing
 
 LOG = "run.log"
 _FORMAT = "%(asctime)s %(levelname)s: %(message)s"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..nodes.client_state import ClientState
 from ..splitting import (
     copied,
     flatten_state,
@@ -22,8 +23,7 @@ from ..splitting import (
     restore_state,
     trained_state,
 )
-from ..tensor_files import prefixed, with_prefix
-from .client_state import ClientState
+from ..tensor_store import prefixed, with_prefix
 
 # A graph holds a batch's activations, and an actor of a simulation serves every node in turn.
 LARGEST_LIVE = 256 * 1024**2
@@ -103,7 +103,7 @@ class Forward:
 Key = tuple[int, int, int]
 
 
-class LiveForwards:
+class ForwardCache:
     """The forward passes that are alive in this process, by (run, node, version).
 
     Halves of passes that have ended serve the same run again: copying a module costs more

@@ -7,10 +7,10 @@ import torch
 from flwr.app import Context, Message
 
 from ..messages import TrainRequest
+from ..nodes.loading import load_whole
+from ..nodes.local_round import LocalRound
 from ..splitting import as_tensors
 from ..task import SplitTask
-from .loading import load_whole
-from .local_training import LocalRound
 
 TRAIN = "train.fed_avg"
 

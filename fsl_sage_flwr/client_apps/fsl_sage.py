@@ -14,14 +14,14 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
+from ..nodes.client_state import ClientState
+from ..nodes.held_out import held_out
+from ..nodes.identity import identify
+from ..nodes.loading import load_weights
+from ..nodes.local_batches import NoExamplesError, epoch_batches, seed_round
+from ..nodes.local_round import LocalRound
 from ..splitting import client_forward, estimated_step, forget_sample_gradients
 from ..task import SplitTask
-from .client_state import ClientState
-from .held_out import held_out
-from .identity import identify
-from .loading import load_weights
-from .local_batches import NoExamplesError, epoch_batches, seed_round
-from .local_training import LocalRound
 from .shared_head import train_shared_head
 
 PROBE = "query.fsl_sage_probe"

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ..messages import (
     CLIENT_HALF,
     BadReplyError,
-    Expected,
     MissingPayloadError,
     Reply,
+    ReplySchema,
     Request,
     SmashedBatches,
     TrainReply,
@@ -26,15 +26,15 @@ from ..messages import (
     smashed_field,
     weights_field,
 )
+from ..nodes.client_state import ClientState
+from ..nodes.identity import identify
+from ..nodes.loading import load_weights
+from ..nodes.local_batches import batches_between
+from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
 from ..schedules import set_rate
 from ..splitting import client_forward, flatten_state
 from ..task import SplitTask
-from .client_state import ClientState
-from .exchange_state import FILE, Forward, LiveForwards
-from .identity import identify
-from .kept_optimizer import OPTIMIZER, KeptOptimizer
-from .loading import load_weights
-from .local_batches import batches_between
+from .exchange_state import FILE, Forward, ForwardCache
 
 EXCHANGE = "query.split_fed_exchange"
 FLUSH = "train.split_fed"
@@ -42,7 +42,7 @@ FLUSH = "train.split_fed"
 # Larger than any number of attempts or exchanges: they make one version number of all three.
 ATTEMPTS = EXCHANGES = 1_000_000
 
-live_forwards = LiveForwards()
+live_forwards = ForwardCache()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class ExchangeReply(Reply):
     batches: int = figure_field(at_least=1)
     smashed: SmashedBatches = smashed_field()
 
-    def check(self, expected: Expected) -> None:
+    def check(self, expected: ReplySchema) -> None:
         """Refuse fewer or more batches than this exchange of the round has."""
         width, present = expected.equal["batches_per_exchange"], len(self.smashed.batch_sizes)
         wanted = min(width, self.batches - self.exchange * width)
@@ -162,7 +162,7 @@ class _Exchange:
         """Start a round: the average, and the optimizer of the round before."""
         half = self._half()
         load_weights(half, self.request.client_half, "client half", self.task)
-        kept = KeptOptimizer(
+        kept = PersistentOptimizer(
             self.task.optimizer_of_client(half),
             self.state,
             OPTIMIZER,

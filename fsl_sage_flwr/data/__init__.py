@@ -3,10 +3,10 @@
 from .augmentation import AUGMENTATIONS, augment, normalize
 from .client_data import ClientData, FederatedImages, NodeImages
 from .datasets import is_here, load_images, load_own_images, look_through
+from .decoded_partition_cache import DecodedPartitionCache
 from .errors import DatasetError
 from .identity import DataIdentity, identity_of_images, identity_of_texts
 from .image_dataset import ImageDataset
-from .part_files import PartFiles
 from .partitions import (
     DISTRIBUTION_KEYS,
     DISTRIBUTIONS,
@@ -28,11 +28,11 @@ __all__ = [
     "DataIdentity",
     "DatasetEntry",
     "DatasetError",
+    "DecodedPartitionCache",
     "Distribution",
     "FederatedImages",
     "ImageDataset",
     "NodeImages",
-    "PartFiles",
     "augment",
     "identity_of_images",
     "identity_of_texts",

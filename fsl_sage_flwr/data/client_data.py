@@ -10,8 +10,8 @@ from torch import Tensor
 from ..batching import batches_of
 from ..seeding import derive_seed
 from .augmentation import augment, normalize
+from .decoded_partition_cache import DecodedPartitionCache
 from .image_dataset import ImageDataset
-from .part_files import PartFiles
 from .partitions import Distribution, partition_indices
 
 
@@ -122,7 +122,7 @@ class FederatedImages:
         Where the decoded parts are kept.
     validation_fraction : float
         Share of each client's examples that is kept out of training; 0 for none.
-    files : PartFiles, optional
+    files : DecodedPartitionCache, optional
         Stores parts for other processes, which then neither decode images nor compute the
         partition: importing its library takes more than a CPU-second, and a deployment starts a
         process for every message.
@@ -134,7 +134,7 @@ class FederatedImages:
         distribution: Distribution,
         device: torch.device,
         validation_fraction: float = 0.0,
-        files: PartFiles | None = None,
+        files: DecodedPartitionCache | None = None,
     ) -> None:
         self._dataset = dataset
         self._distribution = distribution

@@ -9,13 +9,7 @@ from torch import nn
 
 from ..schedules import Schedule, constant
 from ..splitting import as_tensors, copied, load_trained_state, split, trained_state
-from ..task import (
-    CPU,
-    Batch,
-    ClientIdentity,
-    OptimizerFactory,
-    SplitTask,
-)
+from ..task import CPU, Batch, ClientIdentity, OptimizerFactory, SplitTask
 from .heads import blocks_head, lens_head
 from .objective import next_token
 from .rows import Rows, TokenRows, tokenize

@@ -19,13 +19,7 @@ from .causal_lm import EVALUATION_BATCH, causal_lm_task
 from .columns import Columns
 from .dataset import BY_LENGTH, divided, load_texts, own_rows, split_of, with_some_kept_out
 from .generation import bleu_of, scorer
-from .pretrained import (
-    LanguageModelError,
-    Lora,
-    load_model,
-    load_tokenizer,
-    refuse_no_block,
-)
+from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer, refuse_no_block
 from .rows import Row, Rows, refuse_long_prompts, tokenize
 
 

@@ -10,7 +10,7 @@ from .compression import (
 from .describe import DESCRIBE, NodeDescription, classes_asked_for, describe_request
 from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .forget import FORGET
-from .kinds import Expected
+from .kinds import ReplySchema
 from .ledger import CommunicationLedger
 from .outside_a_run import message_outside_a_run
 from .payload import (
@@ -35,7 +35,7 @@ from .reply import DeadActorError, open_reply
 from .simulation import in_actor, in_simulation
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .training import TrainReply, TrainRequest
-from .transport import Incoming, Outgoing
+from .transport import Decoder, Encoder
 from .virtual_client import VirtualClient
 from .weights_request import SmashedReply, WeightsRequest
 
@@ -52,14 +52,14 @@ __all__ = [
     "CommunicationLedger",
     "Compression",
     "DeadActorError",
+    "Decoder",
+    "Encoder",
     "EvaluateReply",
-    "Expected",
-    "Incoming",
     "MissingPayloadError",
     "NodeDescription",
-    "Outgoing",
     "PackedWeights",
     "Reply",
+    "ReplySchema",
     "Request",
     "SmashedBatches",
     "SmashedReply",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, RecordDict
 
-from .kinds import Expected
+from .kinds import ReplySchema
 from .payload import Reply, figure_field, text_field
 from .records import ABOUT, BadReplyError
 
@@ -54,7 +54,7 @@ class NodeDescription(Reply):
     app: str | None = text_field()
     classes: tuple[str, ...] = text_field(several=True)
 
-    def check(self, expected: Expected) -> None:
+    def check(self, expected: ReplySchema) -> None:
         """Refuse a partition id outside its range."""
         if not 0 <= self.partition_id < self.num_partitions:
             raise BadReplyError(

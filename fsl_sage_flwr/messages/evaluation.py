@@ -7,7 +7,7 @@ part, which the server half scores. One that holds the whole model scores itself
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .kinds import Expected
+from .kinds import ReplySchema
 from .payload import Reply, figure_field, measure_field, scores_field
 from .records import BadReplyError
 
@@ -37,7 +37,7 @@ class EvaluateReply(Reply):
     num_examples: int = figure_field(at_least=1)
     scores: Mapping[str, float] = scores_field()
 
-    def check(self, expected: Expected) -> None:
+    def check(self, expected: ReplySchema) -> None:
         """Refuse a share that is not between 0 and 1."""
         accuracy = self.scores.get("accuracy", 0.0)
         if not 0 <= accuracy <= 1:

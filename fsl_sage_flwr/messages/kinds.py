@@ -23,13 +23,13 @@ from .records import (
     to_arrays,
 )
 from .smashed import SmashedBatches, SmashedSpec
-from .transport import AS_THEY_ARE_IN, Incoming, Outgoing
+from .transport import AS_THEY_ARE_IN, Decoder, Encoder
 
 Figures = ConfigRecord | MetricRecord
 
 
 @dataclass(frozen=True)
-class Expected:
+class ReplySchema:
     """What a message must say and hold to be used.
 
     Attributes
@@ -49,7 +49,7 @@ class Expected:
         Names of the scores that must be there.
     weighted_by : str, optional
         Key of the metric, a positive number, that the reply is weighted by.
-    incoming : Incoming
+    incoming : Decoder
         How its tensors must be coded; by default they are not.
     """
 
@@ -60,7 +60,7 @@ class Expected:
     figures: Collection[str] = ()
     scores: tuple[str, ...] = ()
     weighted_by: str | None = None
-    incoming: Incoming = AS_THEY_ARE_IN
+    incoming: Decoder = AS_THEY_ARE_IN
 
 
 class Kind(ABC):
@@ -76,17 +76,17 @@ class Kind(ABC):
         """Return the names of the records that the field takes for itself."""
         return ()
 
-    def keys(self, name: str, expected: Expected) -> tuple[str, ...]:
+    def keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
         """Return the keys that the field has among the figures."""
         return ()
 
-    def possible_keys(self, name: str, expected: Expected) -> tuple[str, ...]:
+    def possible_keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
         """Return further keys that it may have there."""
         return ()
 
     @abstractmethod
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
     ) -> None:
         """Put a value into a message."""
 
@@ -94,12 +94,12 @@ class Kind(ABC):
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         """Tell whether a message has it."""
 
-    def is_expected(self, name: str, expected: Expected) -> bool:
+    def is_expected(self, name: str, expected: ReplySchema) -> bool:
         """Tell whether an optional field must be there."""
         return False
 
     @abstractmethod
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         """Take the value, checked.
 
         Raises
@@ -130,21 +130,21 @@ class Figure(Kind):
     def __init__(self, *, whole: bool, at_least: int | None) -> None:
         self._whole, self._at_least = whole, at_least
 
-    def keys(self, name: str, expected: Expected) -> tuple[str, ...]:
+    def keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
         return (key_of(name),)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
     ) -> None:
         figures[key_of(name)] = value
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return key_of(name) in figures
 
-    def is_expected(self, name: str, expected: Expected) -> bool:
+    def is_expected(self, name: str, expected: ReplySchema) -> bool:
         return name in expected.figures
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         key = key_of(name)
         if not self._whole:
             return not_negative(figures, key)
@@ -162,18 +162,18 @@ class Flag(Kind):
 
     in_figures = True
 
-    def keys(self, name: str, expected: Expected) -> tuple[str, ...]:
+    def keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
         return (key_of(name),)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
     ) -> None:
         figures[key_of(name)] = int(value) if isinstance(figures, MetricRecord) else bool(value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return key_of(name) in figures
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         value = figures.get(key_of(name))
         if not isinstance(value, int) or value not in (0, 1):
             raise BadReplyError(f"{key_of(name)!r} is {value!r}; 0 or 1 is needed")
@@ -196,7 +196,7 @@ class Text(Kind):
         return (ABOUT,)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
     ) -> None:
         about = content.config_records.get(ABOUT, ConfigRecord())
         content[ABOUT] = ConfigRecord(
@@ -206,7 +206,7 @@ class Text(Kind):
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return key_of(name) in content.config_records.get(ABOUT, ConfigRecord())
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         key = key_of(name)
         value = content.config_records.get(ABOUT, ConfigRecord()).get(key)
         texts = value if self._several else [value]
@@ -224,21 +224,21 @@ class Scores(Kind):
 
     in_figures = True
 
-    def keys(self, name: str, expected: Expected) -> tuple[str, ...]:
+    def keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
         return expected.scores
 
-    def possible_keys(self, name: str, expected: Expected) -> tuple[str, ...]:
+    def possible_keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
         return tuple(f"{score}-weight" for score in expected.scores)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
     ) -> None:
         figures.update(value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return True
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         found = {score: finite(figures, score) for score in expected.scores}
         weights = [key for key in self.possible_keys(name, expected) if key in figures]
         return {**found, **{key: not_negative(figures, key) for key in weights}}
@@ -261,17 +261,17 @@ class Weights(Kind):
         return (self._record,)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
     ) -> None:
         content[self._record] = outgoing.weights(self._record, value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return self._record in content
 
-    def is_expected(self, name: str, expected: Expected) -> bool:
+    def is_expected(self, name: str, expected: ReplySchema) -> bool:
         return expected.weights is not None and name in expected.weights
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         if expected.weights is not None and name not in expected.weights:
             raise BadReplyError(f"record {self._record!r} was not asked for")
         incoming = expected.incoming
@@ -291,17 +291,17 @@ class Smashed(Kind):
         return (SMASHED, LABELS)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
     ) -> None:
         value.write_to(content)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return SMASHED in content or LABELS in content
 
-    def is_expected(self, name: str, expected: Expected) -> bool:
+    def is_expected(self, name: str, expected: ReplySchema) -> bool:
         return expected.smashed is not None and not expected.smashed_may_be_missing
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         if expected.smashed is None:
             raise BadReplyError(f"record {SMASHED!r} was not asked for")
         return SmashedBatches.take_from(content, expected.smashed, expected.incoming.smashed_codec)
@@ -314,12 +314,12 @@ class Gradients(Kind):
         return (GRADIENTS,)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Outgoing
+        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
     ) -> None:
         content[GRADIENTS] = outgoing.gradients(value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return GRADIENTS in content
 
-    def read(self, name: str, content: RecordDict, figures: Figures, expected: Expected) -> Any:
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         return tuple(tensors_of(content, GRADIENTS).values())

@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Self
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
-from .kinds import Expected, Figure, Flag, Gradients, Kind, Scores, Smashed, Text, Weights
+from .kinds import Figure, Flag, Gradients, Kind, ReplySchema, Scores, Smashed, Text, Weights
 from .records import CONFIG, METRICS, BadReplyError, check_keys, check_records, positive
-from .transport import AS_THEY_ARE_OUT, Outgoing
+from .transport import AS_THEY_ARE_OUT, Encoder
 
 _KIND, _OPTIONAL = "kind", "optional"
 
@@ -81,7 +81,7 @@ class Payload:
             yield each.name, each.metadata[_KIND], each.metadata[_OPTIONAL]
 
     def _write(
-        self, content: RecordDict, figures: ConfigRecord | MetricRecord, outgoing: Outgoing
+        self, content: RecordDict, figures: ConfigRecord | MetricRecord, outgoing: Encoder
     ) -> None:
         for name, kind, optional in self._fields():
             value = getattr(self, name)
@@ -90,7 +90,7 @@ class Payload:
 
     @classmethod
     def _read(
-        cls, content: RecordDict, figures: ConfigRecord | MetricRecord, expected: Expected
+        cls, content: RecordDict, figures: ConfigRecord | MetricRecord, expected: ReplySchema
     ) -> Self:
         found = {
             name: kind.read(name, content, figures, expected)
@@ -110,7 +110,7 @@ class Request(Payload):
     """Whether what Flower and its wrappers put into the configuration travels too."""
 
     def pack(
-        self, config: ConfigRecord | None = None, outgoing: Outgoing = AS_THEY_ARE_OUT
+        self, config: ConfigRecord | None = None, outgoing: Encoder = AS_THEY_ARE_OUT
     ) -> RecordDict:
         """Return the content of a message, beside what is already in ``config``."""
         merged = ConfigRecord({**(config or {})} if self.joins_config else {})
@@ -122,7 +122,7 @@ class Request(Payload):
     @classmethod
     def unpack(cls, content: RecordDict) -> Self:
         """Read on the client; what else is in the message is not looked at."""
-        return cls._read(content, content.config_records[CONFIG], Expected(weights=None))
+        return cls._read(content, content.config_records[CONFIG], ReplySchema(weights=None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ class Reply(Payload):
         return content
 
     @classmethod
-    def open(cls, content: RecordDict, expected: Expected) -> Self:
+    def open(cls, content: RecordDict, expected: ReplySchema) -> Self:
         """Read and check on the server, and leave in ``content`` what Flower averages.
 
         Raises
@@ -162,7 +162,7 @@ class Reply(Payload):
         found.check(expected)
         return found
 
-    def check(self, expected: Expected) -> None:
+    def check(self, expected: ReplySchema) -> None:
         """Refuse what only several fields together show to be wrong.
 
         Raises
@@ -176,7 +176,7 @@ class Reply(Payload):
         return any(kind.in_figures for _, kind, _ in cls._fields())
 
     @classmethod
-    def _keys(cls, expected: Expected) -> tuple[set[str], set[str]]:
+    def _keys(cls, expected: ReplySchema) -> tuple[set[str], set[str]]:
         """Return the keys that the metrics must have, and those that they may have."""
         needed = {expected.weighted_by} if expected.weighted_by else set[str]()
         possible = set[str]()

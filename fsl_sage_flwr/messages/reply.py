@@ -5,7 +5,7 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from .coding import declared_bytes, is_coded
-from .kinds import Expected
+from .kinds import ReplySchema
 from .payload import Reply
 from .reason import in_short, reason_of
 from .records import BadReplyError
@@ -33,7 +33,7 @@ def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
     return full.count_bytes() + sum(len(key) for key in record if key not in full)
 
 
-def open_reply(reply: Message, kind: type[ReplyT], expected: Expected, max_bytes: int) -> ReplyT:
+def open_reply(reply: Message, kind: type[ReplyT], expected: ReplySchema, max_bytes: int) -> ReplyT:
     """Open a reply, whoever sent it: the one place where a reply is read or refused.
 
     Parameters
@@ -42,7 +42,7 @@ def open_reply(reply: Message, kind: type[ReplyT], expected: Expected, max_bytes
         As it came; what a refused one holds is let go of, as Flower keeps it until the round ends.
     kind : type
         The payload that it must carry.
-    expected : Expected
+    expected : ReplySchema
         What that must look like.
     max_bytes : int
         Bytes of content that are taken, before and after decoding.

@@ -24,7 +24,7 @@ from .records import (
 )
 
 
-class Outgoing:
+class Encoder:
     """Packs what a request carries to one node; this one as it is."""
 
     def weights(self, record: str, weights: Mapping[str, Tensor]) -> ArrayRecord:
@@ -40,7 +40,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True)
-class Incoming:
+class Decoder:
     """How a reply must be coded.
 
     Attributes
@@ -95,7 +95,7 @@ class Incoming:
         return codec_named(self.compression.smashed)
 
 
-AS_THEY_ARE_OUT, AS_THEY_ARE_IN = Outgoing(), Incoming()
+AS_THEY_ARE_OUT, AS_THEY_ARE_IN = Encoder(), Decoder()
 
 
 def numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:

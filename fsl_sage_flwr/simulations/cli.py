@@ -9,12 +9,12 @@ from types import FrameType
 
 from ..app.config import ConfigError
 from ..app.trackers import TrackerError
+from ..atomic_files import DiskError
 from ..command_line import OUTPUT_CLOSED, parser, standard_output
 from ..data import DatasetError
 from ..extensions import ExtensionError, announce, load_extensions
 from ..language import LanguageModelError
 from ..splitting import SplitError
-from ..whole_files import DiskError
 from .commands import command_named
 from .commands.printing import say
 from .load_results import ResultsError

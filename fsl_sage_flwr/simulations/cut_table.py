@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from ..app.byte_estimate import coded_cut
 from ..app.config import RunConfig
-from ..app.forecast import coded_cut
 from ..messages import AS_COMPRESSION_SAYS
 from ..models import build_model
 from ..registry import ALGORITHMS

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..app.assembly import build_task, identify_data
+from ..app.byte_estimate import coded_cut
 from ..app.config import RunConfig, all_defaults
-from ..app.forecast import coded_cut
 from ..app.run_path import run_path
 from ..registry import ALGORITHMS
 from ..splitting import Workload, cut_of

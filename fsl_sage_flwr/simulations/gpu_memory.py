@@ -18,9 +18,9 @@ from flwr.app import Message
 from ..app.assembly import build_task
 from ..app.config import RunConfig
 from ..client_apps import build_client_app, label_secret_mod
-from ..client_apps.task_cache import forget_tasks
+from ..nodes.task_cache import forget_tasks
+from ..rounds.server.server_half import MOST_AT_WORK
 from ..splitting import as_tensors
-from ..strategies.server_half import MOST_AT_WORK
 from ..task import Batch, SplitTask
 from ..task_registry import TASKS
 from .rehearsal import rehearse

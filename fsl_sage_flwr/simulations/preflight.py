@@ -8,8 +8,8 @@ import torch
 from ..app.assembly import build_strategy, build_task, check_task, identify_data
 from ..app.checkpoint import CheckpointError
 from ..app.config import ConfigError, RunConfig
-from ..app.going_on import checkpoint_for
 from ..app.privacy_account import PrivacyAccountError, require_accountant
+from ..app.resume import checkpoint_for
 from ..app.run_path import run_path
 from ..cpus import usable_cpus
 from ..data import DatasetError, is_here

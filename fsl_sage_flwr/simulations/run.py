@@ -9,15 +9,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from ..app.claim import Claim, claim_for_command
 from ..app.config import RunConfig
 from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
+from ..app.run_directory_lock import Claim, claim_for_command
 from ..app.run_log import LOG
 from ..app.trackers import require
-from ..client_apps.client_folder import CACHE_VARIABLE, is_named, remove_run
+from ..atomic_files import DiskError, writing
 from ..cpus import usable_cpus
-from ..whole_files import DiskError, writing
+from ..nodes.client_folder import CACHE_VARIABLE, is_named, remove_run
 from .app_directory import write_app
 from .federation import Federation
 from .process_environment import RAY_DIRECTORY, temporary_directory

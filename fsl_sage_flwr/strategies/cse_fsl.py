@@ -7,14 +7,14 @@ from typing import Unpack
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
 from ..messages import TrainReply
 from ..registry import Algorithm, LineStyle
+from ..rounds.question import Questions
+from ..rounds.round import Round
+from ..rounds.server.server_half import OneServerHalf
+from ..rounds.server.shared_head import SharedHead
+from ..rounds.settings import StrategySettings, check_at_least_one
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
-from .question import Questions
-from .round import Round
-from .server_half import OneServerHalf
-from .settings import StrategySettings, check_at_least_one
-from .shared_head import SharedHead
 from .split_strategy import SplitStrategy
 
 

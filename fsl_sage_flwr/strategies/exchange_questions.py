@@ -4,10 +4,10 @@ from collections import Counter
 from functools import partial
 
 from ..client_apps.split_fed import EXCHANGE, FLUSH, ExchangeReply, ExchangeRequest
-from ..messages import Expected, TrainReply
-from .question import Question
-from .round import Round
-from .server_half import Gradients
+from ..messages import ReplySchema, TrainReply
+from ..rounds.question import Question
+from ..rounds.round import Round
+from ..rounds.server.server_half import Gradients
 
 
 class ExchangeQuestions:
@@ -50,7 +50,7 @@ class ExchangeQuestions:
         }
         if batches is not None:
             equal["batches"] = batches
-        expected = Expected(equal=equal, smashed=self._round.smashed)
+        expected = ReplySchema(equal=equal, smashed=self._round.smashed)
         # The first exchange stands for all: in them each epoch is uploaded once.
         uploads = self._round.local_epochs if number == 0 else 0
         request = self._request(client, number, gradients)
@@ -61,7 +61,7 @@ class ExchangeQuestions:
 
     def flush(self, client: int, exchanges: int, gradients: Gradients) -> Question[TrainReply]:
         """Return the last message after so many exchanges: it asks for the client half."""
-        expected = Expected(
+        expected = ReplySchema(
             equal={"round": self._round.number},
             weights={"client_half": self._round.client_half_like},
             weighted_by=self._round.weighted_by,

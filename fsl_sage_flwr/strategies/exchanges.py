@@ -2,10 +2,10 @@
 
 from ..client_apps.split_fed import ExchangeReply
 from ..messages import TrainReply
+from ..rounds.question import Questions
+from ..rounds.round import Round
+from ..rounds.server.server_half import Gradients
 from .exchange_questions import ExchangeQuestions
-from .question import Questions
-from .round import Round
-from .server_half import Gradients
 
 
 class Exchanges:

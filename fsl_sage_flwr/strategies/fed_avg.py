@@ -12,7 +12,7 @@ from ..messages import (
     EVALUATE_FULL_MODEL,
     CommunicationLedger,
     EvaluateReply,
-    Expected,
+    ReplySchema,
     TrainReply,
     TrainRequest,
     open_reply,
@@ -20,13 +20,13 @@ from ..messages import (
 from ..objective import Score
 from ..options import Options
 from ..registry import Algorithm, LineStyle
+from ..rounds.metrics.evaluation import evaluate_halves
+from ..rounds.metrics.round_summary import StepLoss
+from ..rounds.question import Question, Questions
+from ..rounds.round import Round
+from ..rounds.settings import StrategySettings
 from ..splitting import Cut, Evaluation, Workload
 from ..task import Batch, SplitTask
-from .evaluation import evaluate_halves
-from .question import Question, Questions
-from .round import Round
-from .round_summary import StepLoss
-from .settings import StrategySettings
 from .split_strategy import SplitStrategy
 
 
@@ -58,7 +58,7 @@ class FullModelFedAvg(SplitStrategy):
 
     def begin(self, round_: Round) -> Questions[TrainReply]:
         """Send the whole model."""
-        expected = Expected(
+        expected = ReplySchema(
             equal={"round": round_.number},
             weights={"client_half": round_.client_half_like},
             figures=("train_loss",),
@@ -111,7 +111,7 @@ class FullModelFedAvg(SplitStrategy):
 
     def score(self, reply: Message) -> Evaluation:
         """Return the results that a client found itself, as it holds the whole model."""
-        expected = Expected(
+        expected = ReplySchema(
             equal={"round": self.rounds_done}, scores=self.task.objective.score_names
         )
         answer = open_reply(reply, EvaluateReply, expected, self.max_reply_bytes)

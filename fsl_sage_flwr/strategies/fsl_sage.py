@@ -6,21 +6,21 @@ from functools import partial
 from typing import Any, Unpack
 
 from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
-from ..messages import Expected, SmashedReply, TrainReply, TrainRequest, WeightsRequest
+from ..messages import ReplySchema, SmashedReply, TrainReply, TrainRequest, WeightsRequest
 from ..options import at_least, one_of, option
 from ..registry import Algorithm, LineStyle
+from ..rounds.part import AveragedPart
+from ..rounds.question import Question, Questions
+from ..rounds.round import Round
+from ..rounds.server.aligned_heads import AlignedHeads
+from ..rounds.server.server_half import OneServerHalf
+from ..rounds.server.shared_head import SharedHead
+from ..rounds.settings import StrategySettings, check_at_least_one
 from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
 from ..task import SplitTask
-from ..tensor_files import TensorFolder
-from .aligned_heads import AlignedHeads
+from ..tensor_store import TensorStore
 from .common_options import HeadOptions, UploadOptions
-from .part import AveragedPart
-from .question import Question, Questions
-from .round import Round
-from .server_half import OneServerHalf
-from .settings import StrategySettings, check_at_least_one
-from .shared_head import SharedHead
 from .split_strategy import SplitStrategy
 
 
@@ -146,7 +146,7 @@ class FslSage(SplitStrategy):
     def _probe(self, round_: Round, clients: list[int]) -> set[int]:
         """Ask clients for a first batch, step the server half on it, and make their heads."""
         request = WeightsRequest(round=round_.number, weights=round_.client_half)
-        expected = Expected(smashed=replace(round_.smashed, held_out=True))
+        expected = ReplySchema(smashed=replace(round_.smashed, held_out=True))
         limits = round_.settings.batches
         probe = Question(
             PROBE, request, SmashedReply, expected, sample_uploads=1,
@@ -173,7 +173,7 @@ class FslSage(SplitStrategy):
             client_half=None if probed else round_.client_half,
             auxiliary=self.heads.news(client, round_.node_of(client)),
         )
-        expected = Expected(
+        expected = ReplySchema(
             equal={"round": round_.number},
             weights={"client_half": round_.client_half_like},
             smashed=replace(round_.smashed, held_out=True),
@@ -188,7 +188,7 @@ class FslSage(SplitStrategy):
             TRAIN, request, TrainReply, expected, sample_uploads=uploads, problem=problem
         )
 
-    def keep_files_in(self, folder: TensorFolder) -> None:
+    def keep_files_in(self, folder: TensorStore) -> None:
         """Keep the head of a warm start there too."""
         super().keep_files_in(folder)
         if self._shared is not None:

@@ -10,14 +10,14 @@ from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
 from ..messages import TrainReply
 from ..options import at_least, option
 from ..registry import Algorithm, LineStyle
+from ..rounds.question import Questions
+from ..rounds.round import Round
+from ..rounds.server.server_half import OneServerHalf
+from ..rounds.server.shared_head import SharedHead
+from ..rounds.settings import StrategySettings, check_at_least_one
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
-from .question import Questions
-from .round import Round
-from .server_half import OneServerHalf
-from .settings import StrategySettings, check_at_least_one
-from .shared_head import SharedHead
 from .split_strategy import SplitStrategy
 
 

@@ -8,13 +8,13 @@ from typing import Any, Unpack
 from ..client_apps.split_fed import HANDLERS, ExchangeReply
 from ..messages import TrainReply
 from ..registry import Algorithm, LineStyle
+from ..rounds.question import Question, Questions
+from ..rounds.round import Round
+from ..rounds.server.server_half import MOST_AT_WORK, Gradients, ServerHalfPerClient
+from ..rounds.settings import StrategySettings, check_batches_per_exchange
 from ..task import SplitTask
 from .common_options import ExchangeOptions, exchanged_bytes
 from .exchange_questions import ExchangeQuestions
-from .question import Question, Questions
-from .round import Round
-from .server_half import MOST_AT_WORK, Gradients, ServerHalfPerClient
-from .settings import StrategySettings, check_batches_per_exchange
 from .split_strategy import SplitStrategy
 
 

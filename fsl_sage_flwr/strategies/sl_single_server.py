@@ -9,14 +9,14 @@ from ..client_apps.split_fed import HANDLERS
 from ..messages import TrainReply
 from ..options import one_of, option
 from ..registry import Algorithm, LineStyle
+from ..rounds.question import Question, Questions
+from ..rounds.round import Round
+from ..rounds.server.server_half import OneServerHalf
+from ..rounds.settings import StrategySettings, check_batches_per_exchange
 from ..seeding import derive_seed
 from ..task import SplitTask
 from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
-from .question import Question, Questions
-from .round import Round
-from .server_half import OneServerHalf
-from .settings import StrategySettings, check_batches_per_exchange
 from .split_strategy import SplitStrategy
 
 SERVER_ORDERS = ("batch", "client")

@@ -19,38 +19,38 @@ from ..messages import (
     CommunicationLedger,
     Compression,
     DeadActorError,
-    Expected,
     PackedWeights,
+    ReplySchema,
     SmashedReply,
     SmashedSpec,
     TrainReply,
     WeightsRequest,
     open_reply,
 )
+from ..rounds.aggregation.aggregation import Aggregation
+from ..rounds.aggregation.client_clipping import refuse_clipping
+from ..rounds.checks.batch_limits import BatchLimits
+from ..rounds.checks.finite_check import FiniteCheck
+from ..rounds.clients.absence import wait_for_nodes
+from ..rounds.clients.client_registry import ClientRegistry
+from ..rounds.clients.cooldown import ClientCooldown
+from ..rounds.delta_sync import DeltaSync
+from ..rounds.diverged import DivergedError
+from ..rounds.early_stop import ShouldStop, with_should_stop
+from ..rounds.failed_rounds import FailedRoundCounter, TrainingFailedError
+from ..rounds.grid.split_grid import SERVER_TIME, SplitGrid
+from ..rounds.metrics.client_round import ClientRound
+from ..rounds.metrics.evaluation import evaluate_halves, evaluate_server_half, to_record
+from ..rounds.metrics.federated_evaluation import FederatedEvaluation
+from ..rounds.metrics.round_summary import RoundSummary
+from ..rounds.metrics.sample_uploads import SampleUploads
+from ..rounds.part import AveragedPart, Part
+from ..rounds.question import Questions
+from ..rounds.reply_spool import ReplySpool
+from ..rounds.round import Round, RoundSettings
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
-from ..tensor_files import TensorFolder
-from .absence import wait_for_nodes
-from .aggregation import Aggregation
-from .batch_limits import BatchLimits
-from .client_clipping import refuse_clipping
-from .client_round import ClientRound
-from .diverged import DivergedError
-from .downlink import Downlink
-from .early_stop import ShouldStop, with_should_stop
-from .evaluation import evaluate_halves, evaluate_server_half, to_record
-from .federated_evaluation import FederatedEvaluation
-from .given_up import GivenUpRounds, TrainingFailedError
-from .part import AveragedPart, Part
-from .pauses import Pauses
-from .question import Questions
-from .roster import Roster
-from .round import Round, RoundSettings
-from .round_summary import RoundSummary
-from .sample_uploads import SampleUploads
-from .soundness import Soundness
-from .split_grid import SERVER_TIME, SplitGrid
-from .waiting_weights import WaitingWeights
+from ..tensor_store import TensorStore
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -183,23 +183,23 @@ class SplitStrategy(FedAvg):
         self.task = task
         if task.client_privacy is not None:
             task.check_private_steps(with_head=self.auxiliary_parameters > 0)
-        self.downlink = Downlink(compression or Compression())
-        self.pauses = Pauses(max_client_failures, pause_rounds)
+        self.downlink = DeltaSync(compression or Compression())
+        self.pauses = ClientCooldown(max_client_failures, pause_rounds)
         self.parts = {**parts, "downlink": self.downlink, "pauses": self.pauses}
         self.aggregation = aggregation or Aggregation()
         self.max_update_ratio = max_update_ratio
         for part in self.parts.values():
             part.aggregation = self.aggregation
-        self.keep_files_in(TensorFolder())
+        self.keep_files_in(TensorStore())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
         self.fraction_reply = fraction_reply
-        self.given_up = GivenUpRounds(max_failed_rounds)
+        self.given_up = FailedRoundCounter(max_failed_rounds)
         self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
-        self.roster = Roster(task.classes, absence_timeout)
-        self._sound = Soundness(task)
+        self.roster = ClientRegistry(task.classes, absence_timeout)
+        self._sound = FiniteCheck(task)
         self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
         self._round: Round | None = None
@@ -387,7 +387,7 @@ class SplitStrategy(FedAvg):
             {name: part.snapshot() for name, part in self.parts.items()},
             self.downlink,
             self.sample_uploads,
-            WaitingWeights(self.files),
+            ReplySpool(self.files),
         )
         log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
         for client, reason in self.roster.unfit.items():
@@ -505,7 +505,7 @@ class SplitStrategy(FedAvg):
         """
         # In eval mode nothing normalises over a batch, so a batch may have one sample.
         spec = replace(self.smashed, smallest_batch=1)
-        expected = Expected(smashed=spec, incoming=self.downlink.incoming(None))
+        expected = ReplySchema(smashed=spec, incoming=self.downlink.incoming(None))
         answer = open_reply(reply, SmashedReply, expected, self.max_reply_bytes)
         found = evaluate_server_half(self.task, answer.smashed)
         if not found.num_examples:
@@ -618,7 +618,7 @@ class SplitStrategy(FedAvg):
 
     # Checkpoints ------------------------------------------------------------------------
 
-    def keep_files_in(self, folder: TensorFolder) -> None:
+    def keep_files_in(self, folder: TensorStore) -> None:
         """Keep from now on there what need not be in memory; a temporary folder by default."""
         self.files = folder
         for part in self.parts.values():

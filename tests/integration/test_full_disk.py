@@ -9,7 +9,7 @@ import pytest
 
 from fsl_sage_flwr.app.checkpoint import read_checkpoint
 from fsl_sage_flwr.app.results import names_in
-from fsl_sage_flwr.whole_files import DiskError
+from fsl_sage_flwr.atomic_files import DiskError
 
 from ..runs import assert_same
 from ..unit.app.trained import fsl_sage, trained

@@ -9,7 +9,7 @@ from torch import Tensor
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.splitting import flatten_state, true_gradients
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
-from fsl_sage_flwr.tensor_files import with_prefix
+from fsl_sage_flwr.tensor_store import with_prefix
 
 from ..runs import RECIPE, assert_same, fsl_sage, grid, train
 from ..tasks import CLIENTS, numbered_batches, small_batches, small_task

@@ -94,7 +94,7 @@ def test_one_clients_split_fed_is_the_uncut_models_loop() -> None:
     model = no_dropout(small_model())
     model.train()
     own, optimizer = task(), sgd(model.parameters())
-    from fsl_sage_flwr.client_apps.local_batches import epoch_batches
+    from fsl_sage_flwr.nodes.local_batches import epoch_batches
 
     for round_ in range(2):
         for ids, labels in epoch_batches(own, ClientIdentity(0, 1), round_, 0):

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
-from fsl_sage_flwr.client_apps.client_state import ClientState
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
 from fsl_sage_flwr.data import ClientData
+from fsl_sage_flwr.nodes.client_state import ClientState
 from fsl_sage_flwr.schedules import parse_schedule
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.splitting import answer_step, client_forward, client_step, estimated_step

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsl_sage_flwr.client_apps.local_batches import batches_between
+from fsl_sage_flwr.nodes.local_batches import batches_between
 
 from ..tasks import client_of, small_task
 

@@ -13,136 +13,94 @@ PACKAGE = "fsl_sage_flwr"
 FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
 
 # A room whose parts have an order of their own: each of them is a room of the tables below.
-ROOMS_WITH_ROOMS = ("app",)
+ROOMS_WITH_ROOMS = ("app", "rounds")
 
-# Every room, and what else of the package it may import: a module or subpackage directly in the
-# package, or in one of `ROOMS_WITH_ROOMS`.
-# From bottom to top: an entry names only entries above it in this table.
-BELOW = {
-    "cpus": set(),
-    "seeding": set(),
-    "classes": set(),
-    "running_code": set(),
-    "whole_files": set(),
-    "tensor_files": {"whole_files"},
-    "batching": set(),
-    "schedules": set(),
-    "objective": set(),
-    "splitting": {"batching", "objective"},
-    "models": set(),
-    "data": {"batching", "seeding", "tensor_files", "whole_files"},
-    "codecs": set(),
-    "messages": {"codecs"},
-    "task": {"classes", "objective", "schedules", "seeding", "splitting"},
-    "options": {"schedules"},
-    "registry": {"messages", "options", "splitting", "task"},
-    "client_apps": {
-        *("codecs", "messages", "registry", "schedules", "seeding", "splitting", "task"),
-        *("classes", "running_code", "tensor_files", "whole_files"),
-    },
-    # A strategy speaks its clients' protocol: the messages that they declare.
-    "strategies": {
-        *("batching", "classes", "client_apps", "codecs", "cpus", "messages", "objective"),
-        *("options", "registry", "running_code", "schedules", "seeding", "splitting", "task"),
-        *("tensor_files", "whole_files"),
-    },
-    "algorithms": {"registry", "strategies"},
-    # What can be learnt: kinds of tasks.
-    "task_registry": {"classes", "data", "options", "schedules", "strategies", "task"},
-    "image_classification": {
-        *("classes", "data", "models", "options", "seeding", "splitting", "task"),
-        *("task_registry",),
-    },
-    "language": {
-        *("batching", "data", "models", "objective", "options", "schedules", "seeding"),
-        *("splitting", "task", "task_registry"),
-    },
-    "tasks": {"image_classification", "language", "task_registry"},
-    # The command line's words, and the names of keys: nothing that takes time to import.
-    "extensions": set(),
-    "key_names": set(),
-    "command_line": {"extensions", "key_names"},
+# Every room from bottom to top: it imports only rooms before it.
+ORDER = (
+    # Without Flower.
+    *(
+        "cpus",
+        "seeding",
+        "classes",
+        "running_code",
+        "batching",
+        "schedules",
+        "atomic_files",
+        "tensor_store",
+        "objective",
+        "splitting",
+        "models",
+        "codecs",
+        "data",
+    ),
+    # What travels, and what is learnt.
+    *("messages", "task", "options", "registry"),
+    # The clients' side.
+    *("nodes", "client_apps"),
+    # The server's side of a round.
+    *(
+        "rounds.__init__",
+        "rounds.turns",
+        "rounds.question",
+        "rounds.threads",
+        "rounds.diverged",
+        "rounds.failed_rounds",
+        "rounds.early_stop",
+        "rounds.reply_spool",
+        "rounds.grid",
+        "rounds.aggregation",
+        "rounds.checks",
+        "rounds.settings",
+        "rounds.part",
+        "rounds.clients",
+        "rounds.metrics",
+        "rounds.versions",
+        "rounds.delta_sync",
+        "rounds.round",
+        "rounds.server",
+    ),
+    # Algorithms: a strategy speaks the protocol that its clients declare.
+    *("strategies", "algorithms"),
+    # Kinds of tasks.
+    *("task_registry", "image_classification", "language", "tasks"),
+    # The command line's words and the names of keys: nothing that takes time to import.
+    *("extensions", "key_names", "command_line"),
     # What a run leaves.
-    "app.__init__": set(),
-    "app.trackers": set(),
-    "app.sealed": {"whole_files"},
-    "app.provenance": {"cpus"},
-    "app.results": {"app.provenance", "app.sealed", "messages", "tensor_files", "whole_files"},
-    "app.checkpoint": {"app.results", "app.sealed", "tensor_files"},
-    "app.client_rows": set(),
-    "app.privacy_account": set(),
-    "app.quiet": set(),
-    "app.log_lines": set(),
-    "app.run_lock": {"app.provenance"},
-    "app.run_log": {"whole_files"},
-    "app.recorder": {
-        *("app.checkpoint", "app.client_rows", "app.log_lines", "app.privacy_account"),
-        *("app.provenance", "app.quiet", "app.results", "app.run_lock", "app.trackers"),
-        *("registry", "splitting", "strategies", "task"),
-    },
+    *(
+        "app.__init__",
+        "app.trackers",
+        "app.checksummed_file",
+        "app.provenance",
+        "app.results",
+        "app.checkpoint",
+        "app.client_rows",
+        "app.privacy_account",
+        "app.quiet",
+        "app.log_lines",
+        "app.run_lock",
+        "app.run_log",
+        "app.recorder",
+    ),
     # The public surface: what another project imports.
-    "public": {
-        *(
-            "algorithms",
-            "app.privacy_account",
-            "app.recorder",
-            "client_apps",
-            "codecs",
-            "data",
-            "messages",
-            "objective",
-            "schedules",
-        ),
-        *("splitting", "strategies", "task"),
-    },
-    "__init__": {"public", "running_code"},
+    *("public", "__init__"),
     # What runs the package's own app.
-    "app.noise": {"registry", "task_registry"},
-    "app.config": {
-        *("algorithms", "app.noise", "app.trackers", "codecs", "data", "key_names", "messages"),
-        *("options", "registry", "schedules", "splitting", "strategies", "task_registry", "tasks"),
-    },
-    "app.forecast": {"codecs", "messages", "splitting"},
-    "app.assembly": {
-        *("app.config", "app.forecast", "app.privacy_account", "classes", "cpus", "data"),
-        *("registry",),
-        *("seeding", "splitting", "strategies", "task", "task_registry"),
-    },
-    "app.going_on": {"app.checkpoint", "app.config", "data", "key_names"},
-    "app.idle": {"app.config", "data", "registry", "strategies", "task_registry"},
-    "app.run_path": {"app.config", "app.results"},
-    "app.claim": {"app.config", "app.provenance", "app.run_lock", "app.run_path"},
-    "client_app": {
-        *("app.assembly", "app.config", "app.log_lines", "classes", "client_apps", "data"),
-        *("extensions", "task"),
-    },
-    "server_app": {
-        *("app.assembly", "app.claim", "app.config", "app.going_on", "app.idle", "app.log_lines"),
-        *("app.recorder", "app.results", "app.run_log", "extensions", "messages", "strategies"),
-    },
-    # On top: anything but the two apps, which Flower starts.
-    "simulations": {
-        *("__init__", "algorithms", "app.assembly", "app.checkpoint", "app.claim", "app.config"),
-        *("app.forecast", "app.going_on", "app.idle", "app.privacy_account", "app.provenance"),
-        *(
-            "app.run_lock",
-            "app.run_log",
-            "app.run_path",
-            "app.results",
-            "app.trackers",
-            "batching",
-            "client_apps",
-            "codecs",
-        ),
-        *("command_line", "cpus", "data", "extensions", "image_classification", "key_names"),
-        *("language", "messages", "models", "objective"),
-        *("registry", "seeding", "splitting", "strategies", "task", "task_registry"),
-        *("tasks", "whole_files"),
-    },
-    # Where the command begins.
-    "command": {"command_line", "simulations"},
-    "__main__": {"command"},
-}
+    *(
+        "app.noise",
+        "app.config",
+        "app.byte_estimate",
+        "app.assembly",
+        "app.resume",
+        "app.unused_keys",
+        "app.run_path",
+        "app.run_directory_lock",
+        "client_app",
+        "server_app",
+    ),
+    # The command.
+    *("simulations", "command", "__main__"),
+)
+# Flower starts the two apps; nobody imports them.
+APPS = {"client_app", "server_app"}
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
     "cpus",
@@ -162,7 +120,7 @@ WITHOUT_FLOWER = {
     "app.__init__",
     "app.config",
 }
-WITHOUT_FLOWER |= {"app.assembly", "app.claim", "app.results", "app.trackers"}
+WITHOUT_FLOWER |= {"app.assembly", "app.run_directory_lock", "app.results", "app.trackers"}
 # Packages of the extra `command`: where it is not installed only this room is missing.
 OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"}
 WITH_THE_COMMAND = {"simulations"}
@@ -174,8 +132,8 @@ ONLY = {
     "command_line": {"argcomplete"},
     "extensions": set(),
     "seeding": set(),
-    "whole_files": {"safetensors"},
-    "tensor_files": {"safetensors", "torch"},
+    "atomic_files": {"safetensors"},
+    "tensor_store": {"safetensors", "torch"},
     "batching": set(),
     "schedules": {"torch"},
     "options": set(),
@@ -194,7 +152,8 @@ ONLY = {
     "app.trackers": {"torch", "wandb", "mlflow", "sqlalchemy", "aim"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},
-    "client_apps": {"flwr", "torch", "numpy"},
+    "nodes": {"flwr", "torch", "numpy"},
+    "client_apps": {"flwr", "torch"},
 }
 
 
@@ -229,12 +188,12 @@ def rooms(names):
             parts = rest.split(".")
             package = f"{parts[0]}.__init__" if parts[0] in ROOMS_WITH_ROOMS else "__init__"
             room = room_named(parts)
-            found.add(room if room in BELOW else package)
+            found.add(room if room in ORDER else package)
     return found
 
 
 def upward(room, names):
-    return rooms(names) - BELOW[room] - {room}
+    return rooms(names) - set(ORDER[: ORDER.index(room) + 1]) | rooms(names) & APPS - {room}
 
 
 def wrong_flower(names):
@@ -258,14 +217,8 @@ IMPORTS = {path: imported(path.read_text(encoding="utf-8"), path) for path in FI
 
 
 # One test looks at all files: with one for each a fifth of all unit tests were of these.
-def test_the_table_has_every_room_and_no_other():
-    assert {room_of(path) for path in FILES} == set(BELOW)
-
-
-def test_the_table_points_down():
-    order = list(BELOW)
-    for room, below in BELOW.items():
-        assert below <= set(order[: order.index(room)]), room
+def test_the_order_has_every_room_once():
+    assert sorted({room_of(path) for path in FILES}) == sorted(ORDER)
 
 
 def test_imports_point_down():
@@ -306,8 +259,8 @@ def test_no_import_is_hidden_in_text():
         ("strategies/fsl_sage.py", "from .. import task, algorithms", {"algorithms"}),
         ("strategies/fsl_sage.py", "from ..app import config", {"app.config"}),
         ("strategies/fsl_sage.py", "def f():\n    import fsl_sage_flwr.data.partitions", {"data"}),
-        ("client_apps/builder.py", "from ..strategies.roster import Roster", {"strategies"}),
-        ("client_apps/builder.py", "from . import fsl_sage\nfrom .identity import x", set()),
+        ("nodes/app.py", "from ..strategies.fsl_sage import FslSage", {"strategies"}),
+        ("nodes/app.py", "from . import evaluation\nfrom .identity import x", set()),
         ("messages/deep/er.py", "from ...task import SplitTask", {"task"}),
         (
             "app/config.py",
@@ -356,14 +309,3 @@ def test_an_import_upwards_is_seen(file, source, wrong):
 )
 def test_a_wrong_import_of_flower_is_seen(source, seen):
     assert bool(wrong_flower(imported(source, ROOT / "task.py"))) == seen
-
-
-def test_every_import_that_a_room_may_make_is_made():
-    """Permission that nobody needs would let an edge in that nobody asks about."""
-    names_of = {room: [] for room in BELOW}
-    for path, names in IMPORTS.items():
-        names_of[room_of(path)] += names
-    idle = {room: below - rooms(names_of[room]) for room, below in BELOW.items()}
-    assert {room: unused for room, unused in idle.items() if unused} == {}
-    idle = {room: packages - third_party(names_of[room]) for room, packages in ONLY.items()}
-    assert {room: unused for room, unused in idle.items() if unused} == {}

@@ -10,11 +10,11 @@ import torch
 from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.app.checkpoint import CheckpointError
-from fsl_sage_flwr.app.claim import claim_for_command
+from fsl_sage_flwr.app.checksummed_file import write_sealed
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import HISTORY_COLUMNS
+from fsl_sage_flwr.app.run_directory_lock import claim_for_command
 from fsl_sage_flwr.app.run_path import run_path
-from fsl_sage_flwr.app.sealed import write_sealed
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.registry import ALGORITHMS

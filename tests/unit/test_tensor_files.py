@@ -9,14 +9,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fsl_sage_flwr.tensor_files import TensorFile, TensorFolder, files_in, map_files, with_prefix
+from fsl_sage_flwr.tensor_store import TensorFile, TensorStore, files_in, map_files, with_prefix
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
 NAMES = st.text(min_size=1, max_size=12).filter(lambda name: name != "__metadata__")
 SHAPES = st.lists(st.integers(0, 4), max_size=3)
 
 
-def names(folder: TensorFolder) -> set[str]:
+def names(folder: TensorStore) -> set[str]:
     return {path.name for path in folder.path.glob("*")}
 
 
@@ -26,7 +26,7 @@ def test_names_their_order_and_values_come_back(wanted: dict) -> None:
     tensors = {
         name: torch.randint(0, 2, shape).to(dtype) for name, (shape, dtype) in wanted.items()
     }
-    file = TensorFolder().write(tensors)
+    file = TensorStore().write(tensors)
     for found in (file.load(), dict(file)):
         assert list(found) == list(tensors)
         for name, tensor in tensors.items():
@@ -38,7 +38,7 @@ def test_names_their_order_and_values_come_back(wanted: dict) -> None:
 
 
 def test_a_change_of_what_was_read_is_not_in_the_file() -> None:
-    file = TensorFolder().write({"a": torch.zeros(3), "view": torch.arange(8.0)[2:4]})
+    file = TensorStore().write({"a": torch.zeros(3), "view": torch.arange(8.0)[2:4]})
     file.load()["a"].add_(1)
     assert torch.equal(file["a"], torch.zeros(3))
     assert torch.equal(file["view"], torch.tensor([2.0, 3.0]))
@@ -46,7 +46,7 @@ def test_a_change_of_what_was_read_is_not_in_the_file() -> None:
 
 
 def test_a_file_goes_when_nobody_holds_it_any_more() -> None:
-    folder = TensorFolder()
+    folder = TensorStore()
     first, second = folder.write({"a": torch.ones(1)}), folder.write({"a": torch.ones(2)})
     saved = {"of a round": [first]}
     del first
@@ -58,7 +58,7 @@ def test_a_file_goes_when_nobody_holds_it_any_more() -> None:
 
 
 def test_a_checkpoint_keeps_its_files_and_two_share_them(tmp_path: Path) -> None:
-    folder = TensorFolder(tmp_path)
+    folder = TensorStore(tmp_path)
     files = [folder.write({"a": torch.full((1,), float(i))}) for i in range(3)]
     a, b, c = (file.path.name for file in files)
     folder.need("latest", {a, b})
@@ -73,9 +73,9 @@ def test_a_checkpoint_keeps_its_files_and_two_share_them(tmp_path: Path) -> None
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    killed = TensorFolder(tmp_path)
+    killed = TensorStore(tmp_path)
     left, needed = killed.write({"a": torch.ones(1)}), killed.write({"b": torch.ones(1)})
-    folder = TensorFolder(tmp_path)
+    folder = TensorStore(tmp_path)
     own = folder.write({"c": torch.ones(1)})
     folder.need("latest", {needed.path.name})
     others = {"somebody's", "somebody's.safetensors"}
@@ -89,9 +89,9 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
 def test_a_checkpoint_that_cannot_be_read_keeps_every_file_until_it_is_replaced(
     tmp_path: Path,
 ) -> None:
-    before = TensorFolder(tmp_path)
+    before = TensorStore(tmp_path)
     files = [before.write({"a": torch.ones(1)}) for _ in range(2)]
-    folder = TensorFolder(tmp_path)
+    folder = TensorStore(tmp_path)
     folder.need("latest", None)
     folder.remove_leftovers()
     taken = folder.take(files[0])
@@ -103,7 +103,7 @@ def test_a_checkpoint_that_cannot_be_read_keeps_every_file_until_it_is_replaced(
 
 
 def test_a_file_of_another_folder_is_taken_and_the_others_is_left(tmp_path: Path) -> None:
-    other, folder = TensorFolder(tmp_path / "other"), TensorFolder(tmp_path / "own")
+    other, folder = TensorStore(tmp_path / "other"), TensorStore(tmp_path / "own")
     file = other.write({"a": torch.ones(2)})
     taken = folder.take(file)
     assert folder.take(taken).path == taken.path
@@ -116,7 +116,7 @@ def test_a_file_of_another_folder_is_taken_and_the_others_is_left(tmp_path: Path
 
 @pytest.mark.parametrize("damage", ["cut off", "missing", "made up"])
 def test_damage_is_found_without_reading_it_all(tmp_path: Path, damage: str) -> None:
-    file = TensorFolder(tmp_path).write({"a": torch.ones(1000)})
+    file = TensorStore(tmp_path).write({"a": torch.ones(1000)})
     assert file.problem() is None
     content = file.path.read_bytes()
     if damage == "cut off":
@@ -129,7 +129,7 @@ def test_damage_is_found_without_reading_it_all(tmp_path: Path, damage: str) -> 
 
 
 def test_files_are_found_in_nested_values() -> None:
-    file = TensorFolder().write({"x.a": torch.ones(1), "y.a": torch.zeros(1)})
+    file = TensorStore().write({"x.a": torch.ones(1), "y.a": torch.zeros(1)})
     nested = {1: [file, {"deep": file}], "other": 3}
     assert files_in(nested) == [file, file]
     assert map_files(nested, lambda each: "file") == {1: ["file", {"deep": "file"}], "other": 3}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from fsl_sage_flwr import whole_files
-from fsl_sage_flwr.whole_files import DiskError, checksum_of, replacing, writing
+from fsl_sage_flwr import atomic_files as whole_files
+from fsl_sage_flwr.atomic_files import DiskError, checksum_of, replacing, writing
 
 
 def from_torch() -> None:

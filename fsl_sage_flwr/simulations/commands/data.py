@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ...app.config import ConfigError, RunConfig
-from ...app.idle import refuse_idle
+from ...app.unused_keys import refuse_idle
 
 
 def data_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -8,7 +8,7 @@ import psutil
 from rich.console import Console
 
 from ...app.config import ConfigError, RunConfig
-from ...app.idle import refuse_idle
+from ...app.unused_keys import refuse_idle
 from ...command_line.arguments.federation import AUTO
 from ..dry_run import describe
 from ..federation import Federation

@@ -11,14 +11,7 @@ from ..differences import is_missing
 from ..names import value_text
 from ..spread import NAMES, Spread, over_seeds
 from .panels import NothingToDrawError, panels_of
-from .style import (
-    Picture,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 ALONG = ("distribution", "alpha", "shards-per-client")
 IID = "iid"

@@ -8,15 +8,7 @@ from ...messages.ledger import COLUMNS, DIRECTIONS
 from ...registry import label_of
 from ..comparison import Comparison
 from .panels import MOST_PANELS, NothingToDrawError, panels_of
-from .style import (
-    COLUMN,
-    Picture,
-    byte_unit,
-    grid_of_axes,
-    label_axes,
-    picture_style,
-    styles,
-)
+from .style import COLUMN, Picture, byte_unit, grid_of_axes, label_axes, picture_style, styles
 
 # Okabe and Ito's; from below to the top of the stack.
 KINDS = {

@@ -12,15 +12,7 @@ from ..comparison import Comparison, run_figures
 from ..measure import LOSS, Measure
 from ..spread import NAMES, Spread, over_seeds
 from .panels import NothingToDrawError, Panel, panels_of
-from .style import (
-    Picture,
-    byte_unit,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from .style import Picture, byte_unit, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 LOGARITHMIC_FROM = 15.0  # largest / smallest, from which a linear axis would hide small values
 

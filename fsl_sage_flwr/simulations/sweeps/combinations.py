@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...app.config import ConfigError, RunConfig
-from ...app.idle import refuse_idle
+from ...app.unused_keys import refuse_idle
 
 # Keys that say where and how a run is done; they do not make it another experiment.
 NOT_PART_OF_A_RUN = {

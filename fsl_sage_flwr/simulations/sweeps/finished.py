@@ -8,8 +8,8 @@ from typing import Any
 from ...app.assembly import identify_data
 from ...app.checkpoint import CheckpointError, UnreadableError
 from ...app.config import ConfigError, RunConfig
-from ...app.going_on import checkpoint_for
 from ...app.results import RunDirectory
+from ...app.resume import checkpoint_for
 from ...app.run_path import run_path
 from ...data import DatasetError
 from ...key_names import with_names_of_today

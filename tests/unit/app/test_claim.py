@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from fsl_sage_flwr.app import claim
-from fsl_sage_flwr.app.claim import CLAIM, claim_for_command, claim_for_training
+from fsl_sage_flwr.app import run_directory_lock as claim
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.app.run_directory_lock import CLAIM, claim_for_command, claim_for_training
 from fsl_sage_flwr.app.run_lock import FOLDER
 from fsl_sage_flwr.app.run_path import run_path
 

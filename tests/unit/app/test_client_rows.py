@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fsl_sage_flwr.app.checkpoint import CheckpointError, read_checkpoint
+from fsl_sage_flwr.app.checksummed_file import write_sealed
 from fsl_sage_flwr.app.client_rows import first_rows
 from fsl_sage_flwr.app.results import RunDirectory
-from fsl_sage_flwr.app.sealed import write_sealed
 
 from ...tasks import CLIENTS
 from .trained import fsl_sage, trained

@@ -13,8 +13,8 @@ from fsl_sage_flwr.data import DATASETS
 from fsl_sage_flwr.models import CATALOGUE
 from fsl_sage_flwr.options import declared
 from fsl_sage_flwr.registry import ALGORITHMS, option_fields
+from fsl_sage_flwr.rounds.aggregation.aggregation import RULES
 from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
-from fsl_sage_flwr.strategies.aggregation import RULES
 from fsl_sage_flwr.task_registry import TASKS, task_option_fields
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"

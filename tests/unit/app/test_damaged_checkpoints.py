@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fsl_sage_flwr import tensor_files
+from fsl_sage_flwr import tensor_store as tensor_files
 from fsl_sage_flwr.app.checkpoint import FORMAT, CheckpointError, read_checkpoint
 from fsl_sage_flwr.app.results import RunDirectory, names_in, tensors_of
-from fsl_sage_flwr.whole_files import DiskError
+from fsl_sage_flwr.atomic_files import DiskError
 
 from ...rows import rows
 from ...runs import assert_same

@@ -8,7 +8,8 @@ from flwr.app import Message
 
 from fsl_sage_flwr import Recorder
 from fsl_sage_flwr.messages import FORGET, PRESETS
-from fsl_sage_flwr.strategies import TrainingFailedError, farewell
+from fsl_sage_flwr.rounds.clients import farewell
+from fsl_sage_flwr.strategies import TrainingFailedError
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import CLIENTS, cse_fsl, grid

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fsl_sage_flwr.app.checkpoint import FORMAT, CheckpointError, read_checkpoint
+from fsl_sage_flwr.app.checksummed_file import write_sealed
 from fsl_sage_flwr.app.results import RunDirectory, names_in
-from fsl_sage_flwr.app.sealed import write_sealed
 
 from .trained import fsl_sage, trained
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fsl_sage_flwr.app.run_log import LOG, logged_to
-from fsl_sage_flwr.whole_files import DiskError
+from fsl_sage_flwr.atomic_files import DiskError
 
 log = logging.getLogger("flwr.fsl_sage")
 

@@ -11,8 +11,8 @@ import pytest
 from fsl_sage_flwr.app.assembly import identify_data
 from fsl_sage_flwr.app.checkpoint import FORMAT, CheckpointError
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.app.going_on import checkpoint_for
 from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.app.resume import checkpoint_for
 from fsl_sage_flwr.simulations.resuming import with_settings_of_the_run
 from fsl_sage_flwr.simulations.sweeps.combinations import identity
 from fsl_sage_flwr.simulations.sweeps.finished import finished_runs

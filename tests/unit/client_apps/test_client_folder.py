@@ -10,19 +10,19 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
-from fsl_sage_flwr.client_apps import client_folder
-from fsl_sage_flwr.client_apps.client_folder import (
+from fsl_sage_flwr.data import DecodedPartitionCache
+from fsl_sage_flwr.messages import FORGET
+from fsl_sage_flwr.messages.outside_a_run import message_outside_a_run
+from fsl_sage_flwr.nodes import client_folder
+from fsl_sage_flwr.nodes.client_folder import (
     CACHE_VARIABLE,
     ClientFolder,
     own_data_folder,
     remove_run,
     shared_folder,
 )
-from fsl_sage_flwr.client_apps.client_state import ClientState
-from fsl_sage_flwr.client_apps.forget import forget
-from fsl_sage_flwr.data import PartFiles
-from fsl_sage_flwr.messages import FORGET
-from fsl_sage_flwr.messages.outside_a_run import message_outside_a_run
+from fsl_sage_flwr.nodes.client_state import ClientState
+from fsl_sage_flwr.nodes.forget import forget
 
 TENSORS = {"a": torch.arange(3.0)}
 LONG_AGO = time.time() - 8 * 24 * 3600
@@ -146,7 +146,8 @@ def test_only_this_user_may_read_what_is_kept(named: Path) -> None:
     keep()
     parts = shared_folder("parts", 3)
     assert parts is not None
-    PartFiles(parts).write(0, 2, torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1))
+    images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    DecodedPartitionCache(parts).write(0, 2, images, torch.zeros(1))
     own_data_folder(context())
     found = {path.relative_to(named).parts[1:]: mode(path) for path in named.rglob("*")}
     assert found == {
@@ -184,7 +185,8 @@ def test_a_run_that_ends_has_its_files_removed(named: Path) -> None:
     (own_data_folder(context()) / "table.arrow").touch()
     parts = shared_folder("parts", 3)
     assert parts is not None
-    PartFiles(parts).write(0, 2, torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1))
+    images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    DecodedPartitionCache(parts).write(0, 2, images, torch.zeros(1))
     question = message_outside_a_run(RecordDict(), 5, FORGET, 60.0, run_id=3)
     reply = forget(question, context())
     assert len(reply.content) == 0

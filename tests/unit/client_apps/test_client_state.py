@@ -6,9 +6,9 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
-from fsl_sage_flwr.client_apps import client_state
-from fsl_sage_flwr.client_apps.client_folder import CACHE_VARIABLE
-from fsl_sage_flwr.client_apps.client_state import ClientState
+from fsl_sage_flwr.nodes import client_state
+from fsl_sage_flwr.nodes.client_folder import CACHE_VARIABLE
+from fsl_sage_flwr.nodes.client_state import ClientState
 
 TENSORS = {"a": torch.arange(3.0), "b": torch.tensor(2)}
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from fsl_sage_flwr.client_apps.exchange_state import LARGEST_LIVE, Forward, LiveForwards
+from fsl_sage_flwr.client_apps.exchange_state import LARGEST_LIVE, Forward, ForwardCache
 
 
 def passed(width: int = 8) -> tuple[Forward, list[StorageWeakRef]]:
@@ -46,7 +46,7 @@ def test_counting_changes_no_gradient() -> None:
 
 
 def test_the_oldest_passes_make_room() -> None:
-    live = LiveForwards()
+    live = ForwardCache()
     for node in range(4):
         forward, _ = passed()
         forward.graph_bytes = LARGEST_LIVE // 3

@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fsl_sage_flwr.client_apps.record_file import read_records, write_records
+from fsl_sage_flwr.nodes.record_file import read_records, write_records
 
 WHOLE, PARTS, NAMES = st.integers(-(2**60), 2**60), st.floats(allow_nan=False), st.text(max_size=5)
 BYTES = st.binary(max_size=9)

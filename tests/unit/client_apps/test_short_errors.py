@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from flwr.app import Context, Message, RecordDict
 
-from fsl_sage_flwr.client_apps import short_errors
-from fsl_sage_flwr.client_apps.short_errors import NodeError, short_errors_mod, without_files
 from fsl_sage_flwr.data import DatasetError
 from fsl_sage_flwr.messages import DESCRIBE, MissingPayloadError
 from fsl_sage_flwr.messages.outside_a_run import message_outside_a_run
+from fsl_sage_flwr.nodes import short_errors
+from fsl_sage_flwr.nodes.short_errors import NodeError, short_errors_mod, without_files
 
 from ...memory_grid import MemoryGrid
 from ...tasks import small_app

@@ -3,8 +3,8 @@ import pickle
 from flwr.app import Context, RecordDict
 from ray import cloudpickle
 
-from fsl_sage_flwr.client_apps import task_cache
-from fsl_sage_flwr.client_apps.task_cache import task_of
+from fsl_sage_flwr.nodes import task_cache
+from fsl_sage_flwr.nodes.task_cache import task_of
 
 from ...tasks import small_task
 

@@ -9,10 +9,10 @@ import torch
 
 from fsl_sage_flwr.data import (
     DatasetError,
+    DecodedPartitionCache,
     Distribution,
     FederatedImages,
     ImageDataset,
-    PartFiles,
     load_images,
 )
 
@@ -49,7 +49,7 @@ def process(
     images: ImageDataset, folder: Path | None, validation_fraction: float = 0.0
 ) -> FederatedImages:
     """Return what a process that serves clients has."""
-    files = PartFiles(folder) if folder is not None else None
+    files = DecodedPartitionCache(folder) if folder is not None else None
     return FederatedImages(images, Distribution(), torch.device("cpu"), validation_fraction, files)
 
 
@@ -101,7 +101,7 @@ def test_a_full_disk_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fsl_sage_flwr.data.part_files.write_tensors", full)
+    monkeypatch.setattr("fsl_sage_flwr.data.decoded_partition_cache.write_tensors", full)
     images, folder = split(tmp_path), tmp_path / "parts"
     part = process(images, folder).part(0, CLIENTS)
     assert torch.equal(part.images, process(images, None).part(0, CLIENTS).images)

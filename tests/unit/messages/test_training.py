@@ -6,7 +6,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fsl_sage_flwr.messages import (
     BadReplyError,
-    Expected,
+    ReplySchema,
     SmashedBatches,
     SmashedSpec,
     TrainReply,
@@ -31,12 +31,12 @@ def reply(**changes: object) -> RecordDict:
     return TrainReply(**{**values, **changes}).pack()  # type: ignore[arg-type]
 
 
-EXPECTED = Expected(
+EXPECTED = ReplySchema(
     equal={"round": 5}, weights={"client_half": HALF}, smashed=SPEC, weighted_by="num-examples"
 )
 
 
-def take(content: RecordDict, expected: Expected = EXPECTED) -> TrainReply:
+def take(content: RecordDict, expected: ReplySchema = EXPECTED) -> TrainReply:
     return TrainReply.open(content, expected)
 
 

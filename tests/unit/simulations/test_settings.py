@@ -3,7 +3,7 @@ import re
 import pytest
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.idle import refuse_idle
+from fsl_sage_flwr.app.unused_keys import refuse_idle
 from fsl_sage_flwr.key_names import own_keys, unknown
 from fsl_sage_flwr.simulations.settings import preset_names, read_preset, read_words, resolve
 

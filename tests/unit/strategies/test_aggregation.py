@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fsl_sage_flwr.rounds.aggregation.aggregation import RULES
+from fsl_sage_flwr.rounds.aggregation.averaging import average
+from fsl_sage_flwr.rounds.aggregation.choice import squared_distances
 from fsl_sage_flwr.strategies import Aggregation, SplitStrategy, TrainingFailedError
-from fsl_sage_flwr.strategies.aggregation import RULES
-from fsl_sage_flwr.strategies.averaging import average
-from fsl_sage_flwr.strategies.choice import squared_distances
 from fsl_sage_flwr.task import Batch, ClientIdentity
 
 from ...memory_grid import MemoryGrid

@@ -8,6 +8,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
+from fsl_sage_flwr.rounds.threads import all_threads
 from fsl_sage_flwr.strategies import (
     Question,
     SplitGrid,
@@ -15,20 +16,10 @@ from fsl_sage_flwr.strategies import (
     TrainingFailedError,
     evaluate_halves,
 )
-from fsl_sage_flwr.strategies.threads import all_threads
 
 from ...memory_grid import MemoryGrid
 from ...rows import rows
-from ...runs import (
-    assert_same,
-    cse_fsl,
-    fed_avg,
-    fsl_sage,
-    grid,
-    split_fed_v1,
-    split_fed_v2,
-    train,
-)
+from ...runs import assert_same, cse_fsl, fed_avg, fsl_sage, grid, split_fed_v1, split_fed_v2, train
 from ...tasks import CLIENTS, small_app, small_task
 from .test_contract import SOME, STRATEGIES
 
@@ -116,7 +107,7 @@ def breaks(*_: Any) -> Any:
 
 
 def test_threads_are_as_before_when_an_evaluation_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsl_sage_flwr.strategies.evaluation.all_threads", all_threads)
+    monkeypatch.setattr("fsl_sage_flwr.rounds.metrics.evaluation.all_threads", all_threads)
     task = small_task()
     task.model.server.forward = breaks  # type: ignore[method-assign]
     before = torch.get_num_threads()
@@ -131,7 +122,7 @@ def test_threads_are_as_before_when_an_evaluation_breaks(monkeypatch: pytest.Mon
 
 
 def test_threads_are_as_before_when_an_alignment_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsl_sage_flwr.strategies.aligning.align", breaks)
+    monkeypatch.setattr("fsl_sage_flwr.rounds.server.aligning.align", breaks)
     monkeypatch.setattr("torch.get_num_threads", lambda: 7)
     kept: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", kept.append)

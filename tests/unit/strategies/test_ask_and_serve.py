@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
+from fsl_sage_flwr.rounds.grid.stop_watch import StopWatch
 from fsl_sage_flwr.strategies import FslSage
-from fsl_sage_flwr.strategies.stop_watch import StopWatch
 
 from ...memory_grid import MemoryGrid
 from ...runs import fsl_sage, grid, split_fed_v1

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
-from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError, absence
-from fsl_sage_flwr.strategies.split_grid import SERVER_TIME, SplitGrid
+from fsl_sage_flwr.rounds.clients import absence
+from fsl_sage_flwr.rounds.grid.split_grid import SERVER_TIME, SplitGrid
+from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, fed_avg, grid, plain, server_state, split_fed_v1, train

@@ -10,9 +10,9 @@ from flwr.app import Message
 
 from fsl_sage_flwr.messages import SmashedBatches
 from fsl_sage_flwr.objective import regression
-from fsl_sage_flwr.strategies import batch_limits
-from fsl_sage_flwr.strategies.batch_limits import BatchLimits, most_batches
-from fsl_sage_flwr.strategies.turns import Turns
+from fsl_sage_flwr.rounds.checks import batch_limits
+from fsl_sage_flwr.rounds.checks.batch_limits import BatchLimits, most_batches
+from fsl_sage_flwr.rounds.turns import Turns
 from fsl_sage_flwr.task import Batch, ClientIdentity
 
 from ...runs import (
@@ -112,7 +112,7 @@ def test_a_client_of_a_round_of_exchanges_has_not_any_number_of_batches(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """V2 knows at once; V1, whose clients wait for nobody, when more have come than others have."""
-    monkeypatch.setattr("fsl_sage_flwr.strategies.round.ALWAYS_TAKEN", 1)
+    monkeypatch.setattr("fsl_sage_flwr.rounds.round.ALWAYS_TAKEN", 1)
     monkeypatch.setattr(batch_limits, "ALWAYS_TAKEN", 1)
     monkeypatch.setattr(batch_limits, "TIMES_THE_MEDIAN", 1)
     strategy, lost = make(), make()
@@ -169,7 +169,7 @@ def test_work_on_a_clients_batches_counts_towards_its_time(monkeypatch: pytest.M
 
     of, whole = 0, strategy.server.step
     monkeypatch.setattr(strategy.server, "step", note)
-    monkeypatch.setattr("fsl_sage_flwr.strategies.server_half.set_rate", set_rate)
+    monkeypatch.setattr("fsl_sage_flwr.rounds.server.server_half.set_rate", set_rate)
     ours = train(strategy, grid(), 1)
     said = "it, and the server on its batches, took over 10 s"
     assert strategy.last_round.failures == {1: said}
@@ -218,7 +218,7 @@ def test_a_large_client_among_large_ones_is_served_in_its_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What comes out does not depend on who answers first."""
-    monkeypatch.setattr("fsl_sage_flwr.strategies.round.ALWAYS_TAKEN", 0)
+    monkeypatch.setattr("fsl_sage_flwr.rounds.round.ALWAYS_TAKEN", 0)
     monkeypatch.setattr(batch_limits, "ALWAYS_TAKEN", 0)
     monkeypatch.setattr(batch_limits, "TIMES_THE_MEDIAN", 1)
     found = []

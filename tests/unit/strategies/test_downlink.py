@@ -10,14 +10,14 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 
 from fsl_sage_flwr.app.results import RunDirectory, with_files
-from fsl_sage_flwr.client_apps.client_state import ClientState
 from fsl_sage_flwr.codecs import codec_named
 from fsl_sage_flwr.messages import PRESETS, Compression, PackedWeights
 from fsl_sage_flwr.messages.coding import code_weights
 from fsl_sage_flwr.messages.records import to_arrays
+from fsl_sage_flwr.nodes.client_state import ClientState
+from fsl_sage_flwr.rounds.delta_sync import DeltaSync
 from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
-from fsl_sage_flwr.strategies.downlink import Downlink
-from fsl_sage_flwr.tensor_files import TensorFolder
+from fsl_sage_flwr.tensor_store import TensorStore
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...rows import rows
@@ -39,7 +39,7 @@ def size(record: ArrayRecord) -> int:
 
 
 def test_a_node_that_is_up_to_date_gets_differences_and_another_the_whole() -> None:
-    downlink = Downlink(STRONG)
+    downlink = DeltaSync(STRONG)
     first = [downlink.send("arrays", weights(0), *who) for who in (ONE, TWO)]
     assert [base for _, _, base in first] == [None, None]
     record, number, base = downlink.send("arrays", weights(1), *ONE)
@@ -54,7 +54,7 @@ def test_a_node_that_is_up_to_date_gets_differences_and_another_the_whole() -> N
 
 
 def test_a_node_that_is_a_few_versions_behind_gets_what_it_missed() -> None:
-    downlink, sent = Downlink(STRONG), []
+    downlink, sent = DeltaSync(STRONG), []
     for number in range(20):
         sent.append(downlink.send("arrays", weights(number), *ONE))
         if number == 0:
@@ -68,14 +68,14 @@ def test_a_node_that_is_a_few_versions_behind_gets_what_it_missed() -> None:
 
 
 def test_nothing_new_is_nothing_to_send() -> None:
-    downlink = Downlink(STRONG)
+    downlink = DeltaSync(STRONG)
     downlink.send("arrays", weights(0), *ONE)
     record, number, base = downlink.send("arrays", weights(0), *ONE)
     assert (len(record), number, base) == (0, 0, 0)
 
 
 def test_an_undone_round_leaves_versions_as_they_were_and_its_nodes_unknown() -> None:
-    downlink = Downlink(STRONG)
+    downlink = DeltaSync(STRONG)
     for who in (ONE, TWO):
         downlink.send("arrays", weights(0), *who)
     before, lost = downlink.snapshot(), downlink.incoming(0).lost["arrays"]["w"]
@@ -89,7 +89,7 @@ def test_an_undone_round_leaves_versions_as_they_were_and_its_nodes_unknown() ->
 @pytest.mark.parametrize("up", ["none", "q4"])
 def test_what_the_code_down_lost_is_in_the_average_and_comes_with_the_next(up: str) -> None:
     """Clients that send back what they got: nothing moves on the server, and nothing is lost."""
-    downlink = Downlink(Compression(client_half_down="q2", client_half_up=up))
+    downlink = DeltaSync(Compression(client_half_down="q2", client_half_up=up))
     for number, now in enumerate([weights(0), weights(1)]):
         downlink.send("arrays", now, *ONE)
         incoming = downlink.incoming(0)
@@ -110,7 +110,7 @@ def test_clipping_on_the_clients_and_error_feedback_do_not_go_together() -> None
 
 
 def test_values_that_cannot_be_coded_end_the_run_by_name() -> None:
-    downlink = Downlink(STRONG)
+    downlink = DeltaSync(STRONG)
     with pytest.raises(DivergedError, match="record 'arrays' for client 0 cannot be coded"):
         downlink.send("arrays", PackedWeights({"w": torch.full((4, 100), 1e30)}), *ONE)
 
@@ -132,7 +132,7 @@ def test_a_node_that_does_not_answer_an_evaluation_gets_the_whole() -> None:
 
 
 def test_heads_of_a_clients_own_are_versions_of_their_own() -> None:
-    downlink = Downlink(STRONG)
+    downlink = DeltaSync(STRONG)
     mine, yours = dict(weights(0)), dict(weights(1))
     assert downlink.send("auxiliary", mine, *ONE)[1:] == (0, None)
     assert downlink.send("auxiliary", yours, *TWO)[1:] == (0, None)
@@ -143,7 +143,7 @@ def of_its_own(seed: int) -> dict[str, torch.Tensor]:
     return dict(weights(seed)) | {"count": torch.tensor(seed), "none": torch.zeros(0, 3)}
 
 
-def in_memory(downlink: Downlink) -> int:
+def in_memory(downlink: DeltaSync) -> int:
     """Return how many elements of tensors an object holds in memory."""
     gc.collect()
     seen, left, count = set[int](), list[object]([vars(downlink)["_versions"]]), 0
@@ -159,8 +159,8 @@ def in_memory(downlink: Downlink) -> int:
 
 
 def test_a_head_of_a_clients_own_is_in_files_between_messages(tmp_path: Path) -> None:
-    downlink = Downlink(STRONG)
-    downlink.files = TensorFolder(tmp_path)
+    downlink = DeltaSync(STRONG)
+    downlink.files = TensorStore(tmp_path)
     for round_ in range(2):
         for client in range(8):
             downlink.send("auxiliary", of_its_own(10 * round_ + client), client, 100 + client)
@@ -174,7 +174,7 @@ def test_a_head_of_a_clients_own_is_in_files_between_messages(tmp_path: Path) ->
 def test_versions_in_files_are_those_in_memory_bit_for_bit(codec: str) -> None:
     """What is sent, also again, and what replies are added to: as if all were one client's."""
     compression = Compression(auxiliary=codec, smashed="q8")
-    filed, held = Downlink(compression), Downlink(compression)
+    filed, held = DeltaSync(compression), DeltaSync(compression)
     for seed in (0, 0, 1, 2, 2):
         for again in (False, True):
             if again:
@@ -198,15 +198,15 @@ def test_versions_in_files_are_those_in_memory_bit_for_bit(codec: str) -> None:
 
 
 def test_a_checkpoint_names_the_files_and_the_next_run_goes_on_from_them(tmp_path: Path) -> None:
-    run, downlink = RunDirectory(tmp_path), Downlink(STRONG)
+    run, downlink = RunDirectory(tmp_path), DeltaSync(STRONG)
     downlink.files = run.tensors
     downlink.send("auxiliary", of_its_own(0), *ONE)
     downlink.send("auxiliary", of_its_own(1), *ONE)
     run.write_checkpoint(run.latest, downlink.state_dict())
     assert run.latest.stat().st_size < 4 * 16 * 200
     saved = torch.load(run.latest, weights_only=True)
-    resumed = Downlink(STRONG)
-    resumed.files = TensorFolder(tmp_path / "other")
+    resumed = DeltaSync(STRONG)
+    resumed.files = TensorStore(tmp_path / "other")
     resumed.load_state_dict(with_files(saved, run.tensors.path))
     ours, theirs = resumed.incoming(0), downlink.incoming(0)
     assert ours.sources == {}  # of a client that this run has not asked yet
@@ -220,7 +220,7 @@ def test_a_checkpoint_names_the_files_and_the_next_run_goes_on_from_them(tmp_pat
 
 
 def test_a_checkpoint_of_an_earlier_version_has_them_in_memory() -> None:
-    before, earlier = Downlink(STRONG), Downlink(STRONG)
+    before, earlier = DeltaSync(STRONG), DeltaSync(STRONG)
     before.send("auxiliary", PackedWeights(of_its_own(0), name="0"), *ONE)
     saved = before.state_dict()["downlink"]
     versions = {"auxiliary/0": saved["versions"]["auxiliary/0"]}
@@ -266,7 +266,7 @@ def test_what_a_code_lost_is_added_to_the_next_that_counts() -> None:
         return reply
 
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("fsl_sage_flwr.client_apps.coding.ClientState", Watching)
+    monkey.setattr("fsl_sage_flwr.nodes.coding.ClientState", Watching)
     try:
         train(cse_fsl(compression=STRONG), grid(1), 2)
         (after_one,) = seen

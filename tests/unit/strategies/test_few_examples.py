@@ -9,19 +9,13 @@ import torch
 from flwr.app import Message
 from torch import nn
 
-from fsl_sage_flwr.strategies import TrainingFailedError, aligned_heads
+from fsl_sage_flwr.rounds.server import aligned_heads
+from fsl_sage_flwr.strategies import TrainingFailedError
 from fsl_sage_flwr.task import Batch, ClientIdentity
 
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, fed_avg, fsl_sage, grid, train
-from ...tasks import (
-    CLASSES,
-    CLASSIFICATION,
-    CLIENTS,
-    numbered_batches,
-    small_app,
-    small_batches,
-)
+from ...tasks import CLASSES, CLASSIFICATION, CLIENTS, numbered_batches, small_app, small_batches
 from .test_contract import every_strategy, in_round
 
 

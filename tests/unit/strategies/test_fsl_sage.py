@@ -7,9 +7,9 @@ import pytest
 import torch
 from flwr.app import Message
 
-from fsl_sage_flwr.client_apps.client_state import ClientState
 from fsl_sage_flwr.client_apps.fsl_sage import PROBE, TRAIN, WARM_START
-from fsl_sage_flwr.tensor_files import with_prefix
+from fsl_sage_flwr.nodes.client_state import ClientState
+from fsl_sage_flwr.tensor_store import with_prefix
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, cse_fsl, fsl_sage, grid, plain, server_state, train

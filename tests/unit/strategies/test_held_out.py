@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fsl_sage_flwr.client_apps.held_out import SHARE, held_out, is_held_out
+from fsl_sage_flwr.nodes.held_out import SHARE, held_out, is_held_out
+from fsl_sage_flwr.rounds.server import aligning
+from fsl_sage_flwr.rounds.server.alignment_set import AlignmentSet
 from fsl_sage_flwr.splitting import AlignmentQuality, compare_gradients
-from fsl_sage_flwr.strategies import aligning
-from fsl_sage_flwr.strategies.alignment_set import AlignmentSet
 
 from ...runs import fsl_sage, grid, train
 from ...tasks import CLIENTS, client_of, few_batches, numbered_batches, small_task

@@ -14,12 +14,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
-from fsl_sage_flwr.messages import (
-    BadReplyError,
-    Expected,
-    NodeDescription,
-    Reply,
-)
+from fsl_sage_flwr.messages import BadReplyError, NodeDescription, Reply, ReplySchema
 from fsl_sage_flwr.messages.reply import content_of
 
 from ...kinds import KINDS
@@ -59,7 +54,7 @@ def try_mutants(
     refused = Counter[str]()
     opened = Reply.open.__func__  # type: ignore[attr-defined]
 
-    def after_mutants(kind: Any, content: RecordDict, expected: Expected) -> Any:
+    def after_mutants(kind: Any, content: RecordDict, expected: ReplySchema) -> Any:
         for _ in range(0 if kind is NodeDescription else count):
             mutant, said = copied(content), ""
             how = mutate(draw, mutant)

@@ -8,7 +8,7 @@ import pytest
 from flwr.app import Context, Message
 
 from fsl_sage_flwr.client_apps import split_fed
-from fsl_sage_flwr.client_apps.exchange_state import LiveForwards
+from fsl_sage_flwr.client_apps.exchange_state import ForwardCache
 from fsl_sage_flwr.strategies import SplitFedV2
 
 from ...memory_grid import MemoryGrid, Tamper
@@ -101,7 +101,7 @@ def test_two_lost_one_after_the_other() -> None:
 
 def test_a_pass_of_another_attempt_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is alive in a process which the second attempt reaches later."""
-    processes = LiveForwards(), LiveForwards()
+    processes = ForwardCache(), ForwardCache()
 
     def placed(message: Message, context: Context, call_next: Callable[..., Any]) -> Message:
         config = message.content.config_records.get("config", {})

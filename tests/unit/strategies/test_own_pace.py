@@ -10,8 +10,10 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 from torch import Tensor
 
 from fsl_sage_flwr.client_apps.split_fed import EXCHANGE, FLUSH
-from fsl_sage_flwr.strategies import SplitFedV1, TrainingFailedError, server_half, under_way
-from fsl_sage_flwr.tensor_files import TensorFile, TensorFolder
+from fsl_sage_flwr.rounds.grid import in_flight as under_way
+from fsl_sage_flwr.rounds.server import server_half
+from fsl_sage_flwr.strategies import SplitFedV1, TrainingFailedError
+from fsl_sage_flwr.tensor_store import TensorFile, TensorStore
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, grid, server_state, split_fed_v1, train
@@ -59,13 +61,13 @@ def test_in_a_simulation_one_client_after_the_other_ends_its_round() -> None:
     nodes, strategy = grid(), split_fed_v1()
     strategy.most_at_once = 1
     wrapped = strategy.wrap_grid(nodes)
-    wrapped.under_way = under_way.UnderWay(cores=1)
+    wrapped.under_way = under_way.InFlightLimit(cores=1)
     arrays = train(strategy, wrapped, 1)
     assert asked(nodes) == sorted(asked(nodes), key=lambda message: message[0])
     assert_same(arrays, train(split_fed_v1(), grid(), 1))
 
 
-class Counted(TensorFolder):
+class Counted(TensorStore):
     """Notes what is written, and what is read of it again."""
 
     def __init__(self) -> None:
@@ -93,7 +95,7 @@ def test_halves_go_to_files_once_when_their_clients_have_ended(
     strategy.most_at_once = 1
     strategy.keep_files_in(folder)
     wrapped = strategy.wrap_grid(grid())
-    wrapped.under_way = under_way.UnderWay(cores=1)
+    wrapped.under_way = under_way.InFlightLimit(cores=1)
     arrays = train(strategy, wrapped, 1)
     # The last one's is in memory when the round ends, and its optimizer's state written then.
     assert folder.written == (CLIENTS - 1) * files + keep
@@ -147,7 +149,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, timeout: float) -> SplitFedV1:
     strategy.most_at_once = 1
     monkeypatch.setattr(time, "monotonic", lambda: nodes.now)
     wrapped = strategy.wrap_grid(nodes)
-    wrapped.under_way = under_way.UnderWay(lambda: 0.0, cores=1)
+    wrapped.under_way = under_way.InFlightLimit(lambda: 0.0, cores=1)
     with suppress(TrainingFailedError):  # where nobody is in time
         train(strategy, wrapped, 1)
     return strategy

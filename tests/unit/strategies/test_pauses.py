@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from fsl_sage_flwr.rounds.clients.cooldown import ClientCooldown
 from fsl_sage_flwr.strategies import SplitStrategy
-from fsl_sage_flwr.strategies.pauses import Pauses
 
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, grid, server_state, train
@@ -48,7 +48,7 @@ def test_who_fails_is_paused_and_asked_again(
 
 
 def test_a_good_round_between_two_bad_ones_starts_the_count_anew() -> None:
-    pauses = Pauses(after=2, rounds=3)
+    pauses = ClientCooldown(after=2, rounds=3)
     for round_, bad in enumerate([{1: "x"}, {}, {1: "x"}]):
         pauses.note(round_, {0, 1} - set(bad), bad)
     assert pauses.at(3) == set()

@@ -12,10 +12,11 @@ import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 
-from fsl_sage_flwr.strategies import SplitStrategy, waiting_weights
-from fsl_sage_flwr.strategies.waiting_weights import FiledArray, WaitingWeights
-from fsl_sage_flwr.tensor_files import TensorFolder
-from fsl_sage_flwr.whole_files import DiskError
+from fsl_sage_flwr.atomic_files import DiskError
+from fsl_sage_flwr.rounds import reply_spool as waiting_weights
+from fsl_sage_flwr.rounds.reply_spool import ReplySpool, SpooledArray
+from fsl_sage_flwr.strategies import SplitStrategy
+from fsl_sage_flwr.tensor_store import TensorStore
 
 from ...runs import ROUNDS, assert_same, grid, plain, train, watched
 from ...tasks import CLIENTS
@@ -86,7 +87,7 @@ def test_weights_that_wait_in_a_file_change_no_bit(
         replies = list(replies)
         records = [reply.content.array_records["arrays"] for reply in replies]
         filed.append(
-            [all(isinstance(a, FiledArray) for a in record.values()) for record in records]
+            [all(isinstance(a, SpooledArray) for a in record.values()) for record in records]
         )
         return aggregate(self, server_round, replies)
 
@@ -118,7 +119,7 @@ def test_file_goes_with_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(waiting_weights, "IN_MEMORY", 0)
     content = RecordDict({"arrays": ArrayRecord([np.arange(5.0), np.zeros(0), np.array(3.0)])})
     before = [array.numpy() for array in content.array_records["arrays"].values()]
-    waiting = WaitingWeights(TensorFolder(tmp_path))
+    waiting = ReplySpool(TensorStore(tmp_path))
     waiting.add(content)
     held = list(content.array_records["arrays"].values())
     assert open_in(tmp_path) == 1

@@ -9,8 +9,8 @@ import pytest
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 
 from fsl_sage_flwr.messages import DESCRIBE
+from fsl_sage_flwr.rounds.clients.client_registry import NodesDisagreeError
 from fsl_sage_flwr.strategies import CseFsl, SplitGrid, TrainingFailedError
-from fsl_sage_flwr.strategies.roster import NodesDisagreeError
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import cse_fsl
@@ -212,9 +212,10 @@ def test_other_code_on_a_node_is_said_once(
 ) -> None:
     found = iter(["1.0 aaaaaaaaaaaa", "1.0 bbbbbbbbbbbb", "1.0 bbbbbbbbbbbb"])
     app = iter(["mine 2 cccccccccccc", "mine 3 dddddddddddd", "mine 2 cccccccccccc"])
-    monkeypatch.setattr("fsl_sage_flwr.client_apps.identity.package_code", lambda: next(found))
-    monkeypatch.setattr("fsl_sage_flwr.client_apps.identity.app_code", lambda _: next(app))
-    monkeypatch.setattr("fsl_sage_flwr.strategies.roster.package_code", lambda: "1.0 aaaaaaaaaaaa")
+    monkeypatch.setattr("fsl_sage_flwr.nodes.identity.package_code", lambda: next(found))
+    monkeypatch.setattr("fsl_sage_flwr.nodes.identity.app_code", lambda _: next(app))
+    here = "fsl_sage_flwr.rounds.clients.client_registry.package_code"
+    monkeypatch.setattr(here, lambda: "1.0 aaaaaaaaaaaa")
     with caplog.at_level(logging.WARNING, "flwr.fsl_sage"):
         run(cse_fsl(), Nodes(), None)
     said = [text for text in caplog.messages if "another version" in text]

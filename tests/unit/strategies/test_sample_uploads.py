@@ -11,6 +11,7 @@ from flwr.app import Message
 from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.rounds.metrics.sample_uploads import SampleUploads
 from fsl_sage_flwr.splitting import SplitModel
 from fsl_sage_flwr.strategies import (
     CseFsl,
@@ -22,7 +23,6 @@ from fsl_sage_flwr.strategies import (
     SplitStrategy,
     TrainingFailedError,
 )
-from fsl_sage_flwr.strategies.sample_uploads import SampleUploads
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 from ...memory_grid import MemoryGrid, Tamper, error_instead

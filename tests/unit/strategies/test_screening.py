@@ -5,7 +5,7 @@ import torch
 
 from fsl_sage_flwr.messages import Reply, SmashedReply
 from fsl_sage_flwr.messages.smashed import SmashedBatches
-from fsl_sage_flwr.strategies.screening import Screening
+from fsl_sage_flwr.rounds.checks.norm_outliers import NormOutlierFilter
 
 
 def smashed(norm: float) -> Reply:
@@ -15,7 +15,7 @@ def smashed(norm: float) -> Reply:
 
 def noted(ratio: float, norms: dict[int, list[float]]) -> dict[int, str]:
     """Return who stands out; the last norm of each is that of its last reply."""
-    screening = Screening(ratio)
+    screening = NormOutlierFilter(ratio)
     for client, of_client in norms.items():
         for place, norm in enumerate(of_client):
             is_last = place == len(of_client) - 1

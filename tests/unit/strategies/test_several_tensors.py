@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
-from fsl_sage_flwr.tensor_files import with_prefix
+from fsl_sage_flwr.tensor_store import with_prefix
 
 from ...masked import masked_task
 from ...memory_grid import MemoryGrid

@@ -6,7 +6,7 @@ import time
 import pytest
 from flwr.app import ArrayRecord
 
-from fsl_sage_flwr.strategies import roster
+from fsl_sage_flwr.rounds.clients import client_registry as roster
 
 from ...runs import cse_fsl
 from ...tasks import CLIENTS

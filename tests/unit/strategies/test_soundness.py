@@ -8,9 +8,9 @@ import torch
 from flwr.app import ArrayRecord, Message
 from torch import Tensor, nn
 
+from fsl_sage_flwr.rounds.checks.finite_check import FiniteCheck
 from fsl_sage_flwr.splitting import SplitModel
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
-from fsl_sage_flwr.strategies.soundness import Soundness
 
 from ...rows import rows
 from ...runs import assert_same, cse_fsl, fed_avg, grid, train
@@ -73,7 +73,7 @@ def test_statistics_that_only_an_evaluation_uses_are_tried_too() -> None:
     task = small_task()
     mean, scale = torch.full((4,), -9e17), torch.full((4,), 10.0)
     parts = parts_of(task, **{"norm.running_mean": mean, "norm.weight": scale})
-    found = Soundness(task).problem_with_trained(parts)
+    found = FiniteCheck(task).problem_with_trained(parts)
     assert found is not None
     assert found.endswith("for random inputs, in eval mode")
 
@@ -88,7 +88,7 @@ def test_a_trial_leaves_nothing_behind() -> None:
         module.load_state_dict(weights, strict=False)
 
     task = small_task(weights_of=parameters, load_weights=load_parameters)
-    sound, half = Soundness(task), task.model.client
+    sound, half = FiniteCheck(task), task.model.client
     before, drawn = dict(half.state_dict()), torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in before.items()}
     good = {name: tensor.clone() for name, tensor in parameters(half).items()}
@@ -117,7 +117,7 @@ def test_a_constant_of_the_models_own_may_be_huge() -> None:
     task = small_task(
         model=SplitModel(Masked(), nn.Linear(4, 3), cut="last"), example=torch.zeros(2, 4)
     )
-    sound = Soundness(task)
+    sound = FiniteCheck(task)
     assert sound.problem_with_trained(parts_of(task)) is None
     found = sound.problem_with_trained(parts_of(task, mask=torch.full((1,), 3e38)))
     assert found is not None

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsl_sage_flwr.strategies.turns import Turns
+from fsl_sage_flwr.rounds.turns import Turns
 
 
 @given(st.permutations(range(6)), st.sets(st.integers(0, 5)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsl_sage_flwr.strategies.under_way import UnderWay
+from fsl_sage_flwr.rounds.grid.in_flight import InFlightLimit
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
     [(0, 2, 64), (10, 2, 64), (50, 2, 20), (1000, 2, 8), (1000, 8, 32), (1000, 99, 64)],
 )
 def test_with_more_nodes_fewer_are_under_way(nodes: int, cores: int, limit: int) -> None:
-    under_way = UnderWay(Clock(), cores)
+    under_way = InFlightLimit(Clock(), cores)
     assert under_way.limit == 64
     under_way.know_nodes(nodes)
     assert under_way.limit == limit
@@ -25,7 +25,7 @@ def test_with_more_nodes_fewer_are_under_way(nodes: int, cores: int, limit: int)
 
 def test_it_follows_what_is_answered_in_a_second() -> None:
     clock = Clock()
-    under_way = UnderWay(clock, cores=2)
+    under_way = InFlightLimit(clock, cores=2)
     under_way.know_nodes(100)
     under_way.begin()
     assert under_way.limit == 10
@@ -46,7 +46,7 @@ def test_it_follows_what_is_answered_in_a_second() -> None:
 @pytest.mark.parametrize(("most", "limit"), [(16, 16), (99, 64)])
 def test_a_round_may_have_fewer_under_way(most: int, limit: int) -> None:
     clock = Clock()
-    under_way = UnderWay(clock, cores=2)
+    under_way = InFlightLimit(clock, cores=2)
     under_way.know_nodes(10)
     under_way.begin(most)
     assert under_way.limit == limit

@@ -7,18 +7,14 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
-from fsl_sage_flwr.client_apps import label_secret_mod, virtual_client
-from fsl_sage_flwr.client_apps.identity import identify
-from fsl_sage_flwr.client_apps.label_secret import secret_of
+from fsl_sage_flwr.client_apps import label_secret_mod
 from fsl_sage_flwr.messages import DESCRIBE, CommunicationLedger, NodeDescription, VirtualClient
+from fsl_sage_flwr.nodes import virtual_client
+from fsl_sage_flwr.nodes.identity import identify
+from fsl_sage_flwr.nodes.label_secret import secret_of
+from fsl_sage_flwr.rounds.grid.in_flight import InFlightLimit
 from fsl_sage_flwr.running_code import app_code
-from fsl_sage_flwr.strategies import (
-    SplitGrid,
-    SplitStrategy,
-    TrainingFailedError,
-    VirtualClients,
-)
-from fsl_sage_flwr.strategies.under_way import UnderWay
+from fsl_sage_flwr.strategies import SplitGrid, SplitStrategy, TrainingFailedError, VirtualClients
 
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import ROUNDS, Left, assert_same, fsl_sage, grid, plain, watched
@@ -114,9 +110,9 @@ def test_a_client_keeps_its_state_and_not_that_of_its_neighbour(in_a_simulation:
 
 def test_nodes_are_counted_as_flower_has_them() -> None:
     around = SplitGrid(VirtualClients(grid(NODES), 5000), fsl_sage().ledger, lambda a, b: None)
-    around.under_way = UnderWay()
+    around.under_way = InFlightLimit()
     assert len(list(around.get_node_ids())) == 5000
-    assert around.under_way.limit == UnderWay().limit
+    assert around.under_way.limit == InFlightLimit().limit
 
 
 def test_another_strategy_reaches_the_clients_too(in_a_simulation: None) -> None:

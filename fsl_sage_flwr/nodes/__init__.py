@@ -1,0 +1,1 @@
+"""What every client app does, whatever the algorithm."""

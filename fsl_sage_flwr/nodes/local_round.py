@@ -1,0 +1,187 @@
+"""What handlers of a round of local training share."""
+
+import time
+from collections.abc import Iterator, Mapping, Sized
+from typing import Generic, TypeVar
+
+import torch
+from flwr.app import Context, Message
+from torch import Tensor
+
+from ..messages import SmashedBatches, TrainReply, TrainRequest
+from ..schedules import Schedule, set_rate
+from ..task import Batch, SplitTask
+from .client_state import ClientState
+from .held_out import held_out
+from .identity import identify
+from .local_batches import NoExamplesError, epoch_batches, seed_round
+from .persistent_optimizer import (
+    AUXILIARY_OPTIMIZER,
+    OPTIMIZER,
+    SERVER_OPTIMIZER,
+    PersistentOptimizer,
+)
+
+TrainRequestT = TypeVar("TrainRequestT", bound=TrainRequest)
+
+
+class LocalRound(Generic[TrainRequestT]):
+    """A client's round of training, from the request to the reply.
+
+    Parameters
+    ----------
+    message, context : Message, Context
+        As the handler was given them.
+    task : SplitTask
+        What is trained.
+    kind : type
+        The payload that the message carries, a :class:`TrainRequest` or more than one.
+    marks_held_out : bool
+        Mark in uploads which samples the server must not fit estimates to.
+
+    Attributes
+    ----------
+    request : TrainRequest
+        What the message says.
+    client : ClientIdentity
+        Who trains.
+    state : ClientState
+        What the node keeps.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        context: Context,
+        task: SplitTask,
+        kind: type[TrainRequestT],
+        *,
+        marks_held_out: bool = False,
+    ) -> None:
+        self._began = time.perf_counter()
+        self.request = kind.unpack(message.content)
+        self.client, self.state = identify(context), ClientState(context)
+        self._message, self._task = message, task
+        self._optimizers: list[tuple[PersistentOptimizer, Schedule]] = []
+        self._marks_held_out = marks_held_out
+        self._kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
+        self._held_out: list[Tensor] = []
+        self._mask: Tensor | None = None
+        self._batch, self._examples, self._step_seconds = -1, 0, 0.0
+
+    def client_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
+        """Return the client half's optimizer, with the state that the node has kept.
+
+        Parameters
+        ----------
+        parts : int
+            Optimizers that take each step together, for ``ClientPrivacy``.
+        """
+        task = self._task
+        optimizer = task.optimizer_of_client(task.model.client, parts)
+        return self._kept_from_before(OPTIMIZER, optimizer, task.client_schedule)
+
+    def server_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer of a server half that the client trains."""
+        task = self._task
+        optimizer = task.optimizer_of_server(task.model.server)
+        return self._kept_from_before(SERVER_OPTIMIZER, optimizer, task.server_schedule)
+
+    def auxiliary_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
+        """Return the optimizer of a head that the client trains."""
+        task = self._task
+        optimizer = task.optimizer_of_auxiliary(task.head, parts)
+        return self._kept_from_before(AUXILIARY_OPTIMIZER, optimizer, task.auxiliary_schedule)
+
+    def _kept_from_before(
+        self, name: str, optimizer: torch.optim.Optimizer, schedule: Schedule
+    ) -> torch.optim.Optimizer:
+        kept = PersistentOptimizer(
+            optimizer,
+            self.state,
+            name,
+            keep=self.request.keep_optimizer_state,
+            trained_before=self.request.trained_before,
+        )
+        self._optimizers.append((kept, schedule))
+        return kept.optimizer
+
+    def batches(self) -> Iterator[Batch]:
+        """Iterate over the round's batches, each with its learning rates set.
+
+        Raises
+        ------
+        NoExamplesError
+            There was none, or none with an example that counts.
+        """
+        task, round_ = self._task, self.request.round
+        seed_round(task, self.client, round_)
+        for epoch in range(task.local_epochs):
+            batches = epoch_batches(task, self.client, round_, epoch)
+            count = len(batches) if isinstance(batches, Sized) else None
+            for k, batch in enumerate(batches):
+                inputs, labels = task.on_device(batch)
+                self._batch += 1
+                if self._batch == 0:
+                    self._check_labels(labels)
+                share = (epoch + k / count) / task.local_epochs if count else 0.0
+                for kept, schedule in self._optimizers:
+                    set_rate(kept.optimizer, schedule, round_ + share)
+                self._examples += task.objective.count(labels)
+                if self._marks_held_out and self.uploads_this_batch:
+                    self._mask = held_out(task, self.client, batches, k)
+                began = time.perf_counter()
+                yield inputs, labels
+                self._step_seconds += time.perf_counter() - began
+        if self._batch < 0:
+            raise NoExamplesError(self.client)
+        if not self._examples:
+            raise NoExamplesError(self.client, "no label that counts in its training examples")
+
+    def _check_labels(self, labels: Tensor) -> None:
+        problem = self._task.objective.problem_with(labels)
+        if problem is not None:
+            raise ValueError(
+                f"train_batches of client {self.client.partition_id}: {problem}; for other labels "
+                "give SplitTask an objective"
+            )
+
+    @property
+    def uploads_this_batch(self) -> bool:
+        """Whether the current batch is a q-th one."""
+        return self._batch % self.request.server_update_interval == 0
+
+    def keep_for_upload(
+        self, smashed: tuple[Tensor, ...], labels: Tensor, *, sent: bool = False
+    ) -> None:
+        """Keep the smashed data of the current batch if it is a q-th one.
+
+        ``sent`` says that the round's first batch is on the server already.
+        """
+        if self.uploads_this_batch and not (sent and self._batch == 0):
+            self._kept.append((smashed, labels))
+            if self._mask is not None:
+                self._held_out.append(self._mask)
+
+    def reply(
+        self,
+        client_half: Mapping[str, Tensor],
+        *,
+        auxiliary: Mapping[str, Tensor] | None = None,
+        train_loss: float | None = None,
+    ) -> Message:
+        """End the round: keep the optimizers' states, and answer."""
+        for kept, _ in self._optimizers:
+            kept.save()
+        reply = TrainReply(
+            round=self.request.round,
+            num_examples=self._examples // self._task.local_epochs,
+            optimizer_state_lost=any(kept.lost for kept, _ in self._optimizers),
+            seconds=time.perf_counter() - self._began,
+            step_seconds=self._step_seconds,
+            client_half=client_half,
+            smashed=SmashedBatches.join(self._kept, self._held_out) if self._kept else None,
+            auxiliary=auxiliary,
+            train_loss=train_loss,
+        )
+        return Message(reply.pack(), reply_to=self._message)

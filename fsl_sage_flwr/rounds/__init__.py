@@ -1,0 +1,1 @@
+"""One round of training: its clients, messages, server side and figures."""

@@ -1,0 +1,1 @@
+"""Average what clients trained, plainly or robustly."""

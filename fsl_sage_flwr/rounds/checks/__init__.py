@@ -1,0 +1,1 @@
+"""Refuse replies that are not finite, too large or too many."""

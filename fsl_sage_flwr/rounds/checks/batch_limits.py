@@ -1,0 +1,104 @@
+"""How many batches, and of how many samples, a client may train the server half with."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from statistics import median
+
+from ...messages import SmashedBatches
+from ...task import SplitTask
+
+# Batches of a client that are taken: so many times the round's median, and these in any case.
+TIMES_THE_MEDIAN, ALWAYS_TAKEN = 20, 100
+MOST_RULE = f"{TIMES_THE_MEDIAN} times the round's median, or {ALWAYS_TAKEN}"
+
+
+def most_batches(counts: Collection[int]) -> int:
+    """Return how many batches one client may bring where a round's clients bring so many each."""
+    return max(ALWAYS_TAKEN, int(TIMES_THE_MEDIAN * median(counts or [0])))
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """What a client's own number of examples allows it to send.
+
+    Batches are those of the task: of ``batch_size`` samples each, where that is known, but for
+    the last one of each local epoch, which is smaller, or larger by the single sample that
+    BatchNorm cannot be trained on.
+
+    Parameters
+    ----------
+    task : SplitTask
+        Whose batches they are.
+    """
+
+    task: SplitTask
+
+    def problem_with_sizes(self, sizes: Collection[int], odd: int = 0) -> str | None:
+        """Return what is wrong with the sizes of a client's batches.
+
+        Parameters
+        ----------
+        sizes : collection of int
+            Samples of each batch.
+        odd : int
+            Earlier batches of the round that were not of ``batch_size``.
+        """
+        size, epochs = self.task.batch_size, self.task.local_epochs
+        if size is None:
+            return None
+        largest, odd = max(sizes), odd + self.odd(sizes)
+        if largest > size + 1:
+            return f"a batch of {largest} samples; at most {size + 1} are taken (batch-size)"
+        if odd > epochs:
+            return (
+                f"{odd} batches that are not of {size} samples (batch-size); only the last one of "
+                f"each of {epochs} epochs may be"
+            )
+        return None
+
+    def odd(self, sizes: Collection[int]) -> int:
+        """Return how many batches are not of ``batch_size`` samples."""
+        return sum(size != self.task.batch_size for size in sizes)
+
+    def problem_with_upload(
+        self, smashed: SmashedBatches, num_examples: int, interval: int
+    ) -> str | None:
+        """Return what is wrong with the batches that come with a reply.
+
+        Parameters
+        ----------
+        smashed : SmashedBatches
+            Every ``interval``-th batch of the client's round.
+        num_examples : int
+            Examples of an epoch, as the objective counts.
+        interval : int
+            q: batches per upload.
+        """
+        sizes, epochs = smashed.batch_sizes, self.task.local_epochs
+        problem = self.problem_with_sizes(sizes)
+        if problem is not None:
+            return problem
+        # num_examples is the mean over the epochs, rounded down.
+        most, sent = num_examples * epochs + epochs - 1, self.task.objective.count(smashed.labels)
+        if sent > most:
+            return f"{sent} examples uploaded, of {num_examples} in each of {epochs} epochs"
+        if self.task.objective.count is not len:
+            return None
+        # Batches in between have samples too: at least one each where their size is not known.
+        batches = most - sent + len(sizes)
+        if self.task.batch_size is not None:
+            batches = epochs * math.ceil(num_examples / self.task.batch_size)
+        allowed = math.ceil(batches / interval)
+        if len(sizes) > allowed:
+            return (
+                f"{len(sizes)} batches uploaded; {num_examples} examples in {epochs} epochs give "
+                f"at most {allowed} (every {interval}th)"
+            )
+        return None
+
+    def problem_with_probe(self, smashed: SmashedBatches) -> str | None:
+        """Return what is wrong with an answer that is to have one batch."""
+        if len(smashed.batch_sizes) != 1:
+            return f"{len(smashed.batch_sizes)} batches; one was asked for"
+        return self.problem_with_sizes(smashed.batch_sizes)

@@ -1,0 +1,167 @@
+"""Whether what a client's work leaves behind is still of use: finite, and not without bounds."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ...messages.records import LARGEST
+from ...objective import logits_of
+from ...splitting import as_tensors, copied, evaluate, trained_state
+from ...splitting.sample_mixing import BATCH_NORMS
+from ...task import SplitTask
+
+NOT_NEGATIVE = ("running_var", "num_batches_tracked")
+
+ON_EXAMPLE = "on an example, which is no client's"
+
+
+class FiniteCheck:
+    """Tries halves on samples that no client has made.
+
+    A client's data may leave a half with weights that are finite but so large that every other
+    client's loss is not: whoever came next would be blamed. The samples tell whose work it was.
+
+    Parameters
+    ----------
+    task : SplitTask
+        Has the halves, an example of the inputs, and the objective.
+    """
+
+    def __init__(self, task: SplitTask) -> None:
+        self._task = task
+        self._copies: dict[int, nn.Module] = {}
+
+    def problem_with_server_half(
+        self, half: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> str | None:
+        """Return what is not finite of a server half that a client's batches have trained.
+
+        Its weights and its loss on the example, in eval mode, are to be below ``LARGEST``, and
+        its optimizer's state finite.
+        """
+        largest = _largest(trained_state(half).values())
+        if not largest <= LARGEST:
+            return f"after its batches the server half has a weight of {largest:.2g}"
+        if not math.isfinite(_largest(_tensors_in(optimizer.state))):
+            return "after its batches the server half's optimizer has values that are not finite"
+        batch = self._smashed, self._labels
+        with torch.random.fork_rng(devices=[]):
+            found = evaluate([half], [batch], self._task.objective, self._task.autocast)
+        if not found.loss <= LARGEST:
+            return f"after its batches the server half's loss is {found.loss:.2g} {ON_EXAMPLE}"
+        return None
+
+    def problem_with_trained(
+        self, parts: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
+    ) -> str | None:
+        """Return what is wrong with weights that clients have trained, after "the weights …".
+
+        Every value has to be at most ``LARGEST``, and no variance or count of BatchNorm below 0.
+        What the weights make of random inputs, in eval and in training mode, has to be within the
+        same bound, and so have the statistics that BatchNorm takes from these inputs: the next
+        client's would be refused otherwise, for what this one sent.
+
+        Parameters
+        ----------
+        parts : sequence of (nn.Module, Mapping)
+            The client half, what its smashed data go through, and the values of each. The
+            modules are left as they are.
+        """
+        for part, weights in parts:
+            problem = _problem_with_values(weights, self._task.weights_of(part))
+            if problem is not None:
+                return f"have {problem}"
+        copies = []
+        for part, weights in parts:
+            copies.append(self._copy_of(part))
+            self._task.load_weights(copies[-1], weights)
+        for mode, training in (("eval", False), ("training", True)):
+            largest = self._largest_in_pass(copies, training=training)
+            if not largest <= LARGEST:
+                return f"give a value of {largest:.2g} for random inputs, in {mode} mode"
+        return None
+
+    def _largest_in_pass(self, parts: Sequence[nn.Module], *, training: bool) -> float:
+        """Return the largest value of the output, or of a buffer that the pass would change."""
+        output: Any = self._inputs
+        found: list[Tensor] = []
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), self._task.autocast():
+            self._task.reseed("soundness")
+            for part in parts:
+                buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}
+                state = {**dict(part.named_parameters()), **buffers}
+                output = functional_call(part.train(training), state, as_tensors(output))
+                found += [
+                    buffers[name]
+                    for name, before in part.named_buffers()
+                    if not torch.equal(before, buffers[name])
+                ]
+        # Whatever form a whole model's output has; smashed data are tensors.
+        ends = output if isinstance(output, tuple) else (logits_of(output),)
+        return _largest([*found, *(end for end in ends if isinstance(end, Tensor))])
+
+    def _copy_of(self, part: nn.Module) -> nn.Module:
+        """Return a copy that is made only once: a round may have a thousand clients."""
+        if id(part) not in self._copies:
+            made = self._copies[id(part)] = copied(part)
+            for module in made.modules():
+                if isinstance(module, BATCH_NORMS):
+                    module.momentum = 1.0  # as if many batches had been as large
+        return self._copies[id(part)]
+
+    @cached_property
+    def _inputs(self) -> tuple[Tensor, ...]:
+        return self._task.to_device(_random_like(as_tensors(self._task.example)))
+
+    @cached_property
+    def _smashed(self) -> tuple[Tensor, ...]:
+        """Smashed data of the example; where they are all zero a wrecked half would not show."""
+        return self._task.to_device(_random_like(self._task.smashed_example(), samples=1))
+
+    @cached_property
+    def _labels(self) -> Tensor:
+        return self._task.objective.example_labels(len(self._smashed[0])).to(self._task.device)
+
+
+def _tensors_in(state: Mapping[Any, Mapping[str, Any]]) -> list[Tensor]:
+    """Return an optimizer's tensors, without its counts of steps, which stay on the CPU."""
+    found = [value for values in state.values() for value in values.values()]
+    return [value for value in found if isinstance(value, Tensor) and value.dim() > 0]
+
+
+def _largest(tensors: Iterable[Tensor]) -> float:
+    """Return the largest absolute value; NaN if there is one."""
+    each = [
+        torch.stack(torch.aminmax(tensor.detach())).float()  # several times as fast as a norm
+        for tensor in tensors
+        if tensor.is_floating_point() and tensor.numel()
+    ]
+    return torch.cat(each).abs().max().item() if each else 0.0
+
+
+def _random_like(tensors: Sequence[Tensor], samples: int = 2) -> tuple[Tensor, ...]:
+    """Return the first samples with normal noise on them; whole numbers as they are."""
+    draw = torch.Generator().manual_seed(0)
+    return tuple(
+        t[:samples].cpu() + torch.randn(t[:samples].shape, generator=draw).to(t.dtype)
+        if t.is_floating_point()
+        else t[:samples]
+        for t in tensors
+    )
+
+
+def _problem_with_values(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> str | None:
+    """Return the first value that is too large, or is below 0 and cannot be."""
+    for name, tensor in weights.items():
+        largest = _largest([tensor])
+        # A constant of the model's own, such as an attention mask, may be as large.
+        if not largest <= LARGEST and not torch.equal(tensor, before[name].cpu()):
+            return f"a value of {largest:.2g} in {name!r}; at most {LARGEST:g} is taken"
+        if name.rpartition(".")[2] in NOT_NEGATIVE and bool((tensor < 0).any()):
+            return f"a value of {tensor.min().item():.2g} in {name!r}, which cannot be below 0"
+    return None

@@ -1,0 +1,1 @@
+"""Know which node runs which client, and which of them to ask."""

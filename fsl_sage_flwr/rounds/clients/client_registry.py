@@ -1,0 +1,334 @@
+"""Which node runs which client."""
+
+import logging
+import random
+import time
+from collections.abc import Collection, Iterable
+
+from flwr.app import Message
+
+from ...classes import Classes
+from ...messages import (
+    DESCRIBE,
+    BadReplyError,
+    NodeDescription,
+    ReplySchema,
+    describe_request,
+    open_reply,
+)
+from ...running_code import package_code
+from ...seeding import derive_seed
+from ..grid.split_grid import Life, SplitGrid
+
+log = logging.getLogger("flwr.fsl_sage")
+
+LARGEST_DESCRIPTION = 2**16
+
+DESCRIBE_TIMEOUT = 300.0
+# Seconds after which a node that gave no usable description is asked again.
+ASK_AGAIN_AFTER = 60.0
+LOOK_EVERY = 0.2
+
+
+class NodesDisagreeError(RuntimeError):
+    """Nodes contradict each other at the start of a run; one line names them."""
+
+
+class ClientRegistry:
+    """Clients of the federation, by partition id.
+
+    Node ids are drawn anew in every run; a client's partition id is not. Everything that
+    must be the same in two runs goes by partition id, which each node is asked for once.
+
+    A client belongs to the first node that says it runs it, for as long as this node is
+    registered, and again when it returns. A node with authentication has the same key and the
+    same id after a restart. Another node that claims the client meanwhile is refused.
+
+    Parameters
+    ----------
+    classes : Classes, optional
+        Classes of the run's labels; a node whose data have others is left out.
+    absence_timeout : float
+        Seconds for which a round waits for clients that are absent, busy or silent while fewer
+        than it needs are there, and the first round for every registered node.
+
+    Attributes
+    ----------
+    nodes : dict of int to int
+        Node ids of the connected clients, by partition id.
+    unfit : dict of int to str
+        Connected clients whose data do not fit the run, with the reason.
+    strangers : dict of int to str
+        Connected nodes that run no client, with the reason.
+    returned : set of int
+        Clients whose node is another one, or was started again; whoever uses it empties it.
+    trained_on : dict of int to int
+        Node on which each client last trained in this run, by partition id.
+    registration_timeout : float
+        Seconds to wait, at first, for nodes that have not registered.
+    answer_timeout : float
+        Seconds without any answer after which, once a round has clients enough, nodes that have
+        not described themselves are no longer waited for. They are known once they answer, and
+        never waited for again.
+
+    Raises
+    ------
+    ValueError
+        ``absence_timeout`` is negative.
+    """
+
+    def __init__(self, classes: Classes | None = None, absence_timeout: float = 600.0) -> None:
+        if not absence_timeout >= 0:
+            raise ValueError(f"absence_timeout = {absence_timeout:g}: it must be at least 0")
+        self.registration_timeout = 60.0
+        self.answer_timeout = 60.0
+        self.absence_timeout = absence_timeout
+        self.nodes: dict[int, int] = {}
+        self.unfit: dict[int, str] = {}
+        self.strangers: dict[int, str] = {}
+        self.returned: set[int] = set()
+        self.trained_on: dict[int, int] = {}
+        self._classes = classes
+        self._known: dict[int, NodeDescription] = {}
+        self._expected = 0
+        self._refused_at: dict[int, float] = {}
+        self._lives: dict[int, Life] = {}
+        self._life_when_known: dict[int, Life | None] = {}
+        self._first_key: dict[int, bytes | int] = {}
+        self._seen: dict[int, tuple[int, Life | None]] = {}
+        self._code: dict[str, dict[str, int]] = {"package": {package_code(): 0}, "app": {}}
+        self._gone: set[int] = set()
+        self._silent: set[int] = set()
+
+    def refresh(self, grid: SplitGrid, min_available_nodes: int) -> None:
+        """Ask new nodes who they are and forget those that are gone.
+
+        The first time it waits, for a bounded time, until as many nodes have registered
+        as the nodes themselves say there are.
+
+        Raises
+        ------
+        NodesDisagreeError
+            Before the first round two nodes claim one partition id, or differ in
+            ``num-partitions``.
+        """
+        self._refused_at.clear()
+        before = dict(self._seen)
+        try:
+            self._wait(grid, min_available_nodes, first=self._expected == 0)
+        finally:
+            self.returned |= self._gone & set(self.nodes)
+            self._say_who_came_and_went(grid.busy_nodes)
+        now = {client: self._seen[client] for client in self.nodes}
+        self.returned |= {
+            client for client in now if before.get(client, now[client]) != now[client]
+        }
+
+    def _wait(self, grid: SplitGrid, needed: int, *, first: bool) -> None:
+        deadline = time.monotonic() + self.registration_timeout
+        while True:
+            connected = dict.fromkeys(grid.get_node_ids())  # in their order, and quick to look up
+            self._lives = grid.lives_of_nodes()
+            self._describe(grid, self._to_describe(connected), needed, first=first)
+            self._assign(connected, grid.registered, first=first)
+            wanted = max(needed, self._expected if first else 1)
+            if len(self.nodes) + len(self.unfit) >= wanted:
+                return
+            if time.monotonic() > deadline:
+                log.warning("%d of %d clients are connected; going on", len(self.nodes), wanted)
+                return
+            time.sleep(LOOK_EVERY)
+
+    def _to_describe(self, connected: Iterable[int]) -> list[int]:
+        """Return the nodes to ask: new ones, and those with unfit data that were restarted."""
+        for client in self.unfit:
+            node, _ = self._seen[client]
+            if self._lives.get(node) != self._life_when_known.get(node):
+                self._known.pop(node, None)
+        soon = time.monotonic() - ASK_AGAIN_AFTER
+        return [
+            node
+            for node in connected
+            if node not in self._known and self._refused_at.get(node, soon) <= soon
+        ]
+
+    def _say_who_came_and_went(self, busy: set[int]) -> None:
+        here, there = len(self.nodes), max(self._expected, len(self.nodes))
+        for client in sorted(self._gone & set(self.nodes)):
+            log.info("client %d is back: %d of %d clients are connected", client, here, there)
+        # Who owes an answer is late, not gone.
+        known = {about.partition_id for node, about in self._known.items() if node not in busy}
+        present = {*self.nodes, *self.unfit}
+        for client in sorted(known - present - self._gone):
+            log.warning("client %d is gone: %d of %d clients are connected", client, here, there)
+        self._gone = known - present
+
+    def sample(
+        self,
+        count: int,
+        seed: int,
+        round_: int,
+        purpose: str = "sample",
+        without: Collection[int] = (),
+    ) -> list[int]:
+        """Draw clients for a round, none of those that it is to do without; ids, ascending."""
+        clients = sorted(client for client in self.nodes if client not in without)
+        draw = random.Random(derive_seed(seed, purpose, round_))
+        return sorted(draw.sample(clients, min(count, len(clients))))
+
+    def last_node_of(self, client: int) -> int:
+        """Return the node that ran a client last; 0 if none did."""
+        node, _ = self._seen.get(client, (0, None))
+        return node
+
+    # Asking -----------------------------------------------------------------------------
+
+    def _describe(self, grid: SplitGrid, nodes: list[int], needed: int, *, first: bool) -> None:
+        fingerprint = "" if self._classes is None else self._classes.fingerprint
+        known = grid.clients_known(nodes, describe_request(fingerprint), package_code())
+        for node, description in known.items():
+            self._know(node, description)
+        nodes = [node for node in nodes if node not in known]
+        if not nodes:
+            return
+        # Made as they are sent: of ten thousand nodes of a simulation the last wait for minutes.
+        ttl = max(DESCRIBE_TIMEOUT, self.absence_timeout)
+        questions = (
+            grid.new_message(describe_request(fingerprint), node, DESCRIBE, ttl) for node in nodes
+        )
+        awaited, heard = set(nodes) - self._silent, time.monotonic()
+        is_short = first or len(self.nodes) < needed
+        patience = (
+            max(self.absence_timeout, self.answer_timeout) if is_short else self.answer_timeout
+        )
+
+        def learn(question: Message, reply: Message) -> None:
+            nonlocal heard
+            heard = time.monotonic()
+            self._learn(question, reply)
+            awaited.discard(question.metadata.dst_node_id)
+
+        def has_enough() -> bool:
+            return not awaited or time.monotonic() - heard > patience
+
+        grid.exchange(questions, learn, has_enough, on_late=self._learn)
+        # In a simulation some may not have been asked before the others fell silent.
+        for node in awaited & grid.busy_nodes:
+            self._silent.add(node)
+            silent = f"no answer for {patience:g} s"
+            self._refuse(node, f"{silent}; if it stays so and its SuperNode runs, restart that")
+
+    def _learn(self, question: Message, reply: Message) -> None:
+        node = question.metadata.dst_node_id
+        self._silent.discard(node)
+        try:
+            description = open_reply(reply, NodeDescription, ReplySchema(), LARGEST_DESCRIPTION)
+        except BadReplyError as error:
+            self._refuse(node, str(error))
+            return
+        self._know(node, description)
+
+    def _know(self, node: int, description: NodeDescription) -> None:
+        self.strangers.pop(node, None)
+        self._known[node] = description
+        self._life_when_known[node] = self._lives.get(node)
+        self._compare_code(node, description)
+
+    def _refuse(self, node: int, reason: str) -> None:
+        self._refused_at[node] = time.monotonic()
+        self._say_stranger(node, f"does not say which client it is: {reason}", reason)
+
+    def _say_stranger(self, node: int, line: str, reason: str) -> None:
+        if self.strangers.get(node) != reason:
+            log.warning("node %d %s", node, line)
+        self.strangers[node] = reason
+
+    def _compare_code(self, node: int, description: NodeDescription) -> None:
+        """Warn once of each version of the package, or of the app, that differs."""
+        of_node = {"package": description.package or "an earlier version", "app": description.app}
+        for kind, code in of_node.items():
+            seen = self._code[kind]
+            if code is None or code in seen:
+                continue
+            if seen:
+                first, whose = next(iter(seen.items()))
+                log.warning(
+                    "node %d runs another version of the %s: %.100r, and %s runs %.100r; results "
+                    "may differ: install one version on all machines",
+                    node, kind, code, f"node {whose}" if whose else "the server", first,
+                )  # fmt: skip
+            seen[code] = node
+
+    # Assigning --------------------------------------------------------------------------
+
+    def _assign(
+        self, connected: Collection[int], registered: Collection[int], *, first: bool
+    ) -> None:
+        """Assign clients to nodes: to the first that claimed each, while it is registered.
+
+        A node that owes an answer is registered and not ``connected``: nobody takes its place.
+        """
+        claims: dict[int, list[int]] = {}
+        self.strangers = {n: why for n, why in self.strangers.items() if n in registered}
+        for node, about in self._known.items():
+            if node not in registered:
+                continue
+            self._expected = self._expected or about.num_partitions
+            if about.num_partitions == self._expected:
+                claims.setdefault(about.partition_id, []).append(node)
+            else:
+                self._refuse_other_federation(node, about.num_partitions, first=first)
+        self.nodes, self.unfit = {}, {}
+        for client, nodes in claims.items():
+            mine = self._first_key.get(client)
+            holder = min(nodes, key=lambda node: self._key_of(node) != mine)
+            for other in nodes:
+                if other != holder:
+                    self._refuse_second(other, holder, client, first=first)
+            self.strangers.pop(holder, None)
+            if holder in connected:
+                self._put(client, holder)
+
+    def _put(self, client: int, node: int) -> None:
+        self._first_key.setdefault(client, self._key_of(node))
+        former, _ = self._seen.get(client, (node, None))
+        if former != node:
+            log.warning("client %d: node %d replaces node %d, which is gone", client, node, former)
+        self._seen[client] = node, self._lives.get(node)
+        problem = self._problem_with_classes(self._known[node])
+        if problem is None:
+            self.nodes[client] = node
+        else:
+            self.unfit[client] = f"{problem}; mend the data and restart its SuperNode"
+
+    def _problem_with_classes(self, description: NodeDescription) -> str | None:
+        if self._classes is None or not description.classes:
+            return None
+        try:
+            return self._classes.difference(Classes.from_texts(description.classes))
+        except ValueError:
+            return "its description of its classes cannot be read"
+
+    def _refuse_second(self, node: int, holder: int, client: int, *, first: bool) -> None:
+        if first:
+            raise NodesDisagreeError(
+                f"nodes {holder} and {node} both claim partition-id {client}: start each SuperNode "
+                "with a partition-id that no other has"
+            )
+        reason = f"claims partition-id {client}, which node {holder} has"
+        self._say_stranger(node, f"{reason}; it is refused while that one is registered", reason)
+
+    def _refuse_other_federation(self, node: int, partitions: int, *, first: bool) -> None:
+        if first:
+            whose = next(n for n, d in self._known.items() if d.num_partitions == self._expected)
+            raise NodesDisagreeError(
+                f"node {whose} says num-partitions {self._expected} and node {node} says "
+                f"{partitions}: start all SuperNodes with the same num-partitions"
+            )
+        reason = f"says num-partitions {partitions}, and the run has {self._expected}"
+        self._say_stranger(node, f"{reason}; it is refused", reason)
+
+    def _key_of(self, node: int) -> bytes | int:
+        """Return what a node has in common with itself after a restart: its key, or else its id."""
+        key, _ = self._lives.get(node, (b"", ""))
+        return key or node

@@ -1,0 +1,1 @@
+"""Send a round's messages and receive the replies."""

@@ -1,0 +1,1 @@
+"""Measure a round: losses, scores, bytes and seconds by client."""

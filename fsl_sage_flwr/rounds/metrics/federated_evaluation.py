@@ -1,0 +1,78 @@
+"""One round's evaluation on the clients' own validation parts."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+
+from flwr.app import Message
+
+from ...messages import BadReplyError
+from ...messages.records import LARGEST
+from ...splitting import Evaluation
+
+log = logging.getLogger("flwr.fsl_sage")
+
+
+class FederatedEvaluation:
+    """Who was asked, and what they answered.
+
+    Parameters
+    ----------
+    clients : mapping of int to int
+        Partition ids of those asked, by node id.
+    score : callable
+        From a reply to its results; raises ``BadReplyError``.
+    sent_to : callable
+        Returns the nodes that were sent their message.
+
+    Attributes
+    ----------
+    failures : dict of int to str
+        Clients without a good answer, with the reason.
+    """
+
+    def __init__(
+        self,
+        clients: Mapping[int, int],
+        score: Callable[[Message], Evaluation],
+        sent_to: Callable[[], Collection[int]],
+    ) -> None:
+        self._clients, self._score, self._sent_to = dict(clients), score, sent_to
+        self._found: dict[int, Evaluation] = {}
+        self.failures: dict[int, str] = {}
+
+    def receive(self, request: Message, reply: Message) -> None:
+        """Take a reply as it arrives."""
+        client = self._clients[request.metadata.dst_node_id]
+        try:
+            found = self._score(reply)
+        except BadReplyError as error:
+            self._leave_out(client, str(error))
+            return
+        problem = _problem_with(found)
+        if problem is None:
+            self._found[client] = found
+        else:
+            self._leave_out(client, problem)
+
+    def finish(self) -> Evaluation | None:
+        """Return the results of all examples together; None when no client gave any."""
+        for node, client in self._clients.items():
+            if client not in self._found and client not in self.failures:
+                was_asked = node in self._sent_to()
+                self._leave_out(client, "no reply in time" if was_asked else "not asked in time")
+        if not self._found:
+            return None
+        return Evaluation.mean([self._found[client] for client in sorted(self._found)])
+
+    def _leave_out(self, client: int, reason: str) -> None:
+        self.failures[client] = f"evaluation: {reason}"
+        log.warning("client %d is left out of the evaluation: %s", client, reason)
+
+
+def _problem_with(found: Evaluation) -> str | None:
+    """Return the first figure that would leave no finite mean of all clients."""
+    figures = {"loss": found.loss, **{name: score.value for name, score in found.scores.items()}}
+    for name, value in figures.items():
+        if not abs(value) <= LARGEST:
+            return f"not finite: the {name} is {value:.2g} on its validation part"
+    return None

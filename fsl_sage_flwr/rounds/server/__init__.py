@@ -1,0 +1,1 @@
+"""Train the server half and the auxiliary heads."""
