@@ -182,9 +182,11 @@ def save_rows(directory: Path, train: int = 24, test: int = 6) -> str:
 
 def small_run(directory: Path, **changes: Any) -> dict[str, Any]:
     """Return the run configuration of two rounds of it."""
-    return {
+    found = {
         "task": "causal_lm", "model": save_small_model(directory / "model"),
         "dataset": save_rows(directory / "rows"), "cut": "transformer.h.1", "max-length": 12,
-        "batch-size": 4, "num-server-rounds": 2, "align-dataset-size": 8, "align-batch-size": 4,
-        "align-epochs": 1, **changes,
+        "batch-size": 4, "num-server-rounds": 2,
     }  # fmt: skip
+    if changes.get("algorithm", "fsl_sage") == "fsl_sage":  # a key without effect is refused
+        found |= {"align-dataset-size": 8, "align-batch-size": 4, "align-epochs": 1}
+    return {**found, **changes}
