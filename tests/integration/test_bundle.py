@@ -28,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = [str(BIN / "flwr"), "build", "--app", str(ROOT)]
     subprocess.run(build, cwd=directory, check=True, capture_output=True)
     (fab,) = directory.glob("*.fab")
-    assert fab.stat().st_size < 1_012_000
+    assert fab.stat().st_size < 2_000_000  # each node downloads it: source alone, no data
     with zipfile.ZipFile(fab) as archive:
         archive.extractall(directory / "unpacked")
     return directory / "unpacked"

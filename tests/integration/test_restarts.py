@@ -106,7 +106,8 @@ def test_superlink_killed_and_started_again_with_the_run_resumed(
         latest = run_directory(parts[0]) / "checkpoints" / "latest.pt"
         run = start(deployment, app, {**second, "resume": str(latest)})
         assert deployment.finish(run) == "finished:completed", deployment.logs()
-        assert deployment.status(broken) == "finished:failed"
+        # The SuperLink waits for a sign of life of the old ServerApp before it says so.
+        wait_for("the first run's end", lambda: deployment.status(broken) == "finished:failed")
         assert [node.poll() for node in nodes] == [None, None]
     simulated_with({}, 2, whole, monkeypatch)
     ours, theirs = (history_of(run_directory(part)) for part in parts[1:])
