@@ -1,7 +1,7 @@
 """How many batches, and of how many samples, a client may train the server half with."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,6 +16,46 @@ MOST_RULE = f"{TIMES_THE_MEDIAN} times the round's median, or {ALWAYS_TAKEN}"
 def most_batches(counts: Collection[int]) -> int:
     """Return how many batches one client may bring where a round's clients bring so many each."""
     return max(ALWAYS_TAKEN, int(TIMES_THE_MEDIAN * median(counts or [0])))
+
+
+class BatchCounts:
+    """Batches of a round's clients, each compared with the others'.
+
+    Parameters
+    ----------
+    excluded : container of int
+        Clients that are excluded from the round: their batches do not count.
+    """
+
+    def __init__(self, excluded: Container[int]) -> None:
+        self._excluded = excluded
+        self._batches: dict[int, int] = {}
+
+    def __contains__(self, client: int) -> bool:
+        """Tell whether a client's number of batches is known."""
+        return client in self._batches
+
+    def record(self, client: int, batches: int) -> None:
+        """Record the number of batches that a client has in the round."""
+        self._batches[client] = batches
+
+    def problem_with(self, batches: int, unknown: int = 0) -> str | None:
+        """Return the problem with a client's number of batches so far.
+
+        Parameters
+        ----------
+        batches : int
+            Number of batches.
+        unknown : int
+            Clients whose number is not known; they count as 0.
+        """
+        if batches <= ALWAYS_TAKEN:
+            return None
+        known = [n for client, n in self._batches.items() if client not in self._excluded]
+        most = most_batches(known + [0] * unknown)
+        if batches <= most:
+            return None
+        return f"{batches} batches; at most {most} are taken: {MOST_RULE}"
 
 
 @dataclass(frozen=True)

@@ -202,16 +202,13 @@ class ClientRegistry:
             max(self.absence_timeout, self.answer_timeout) if is_short else self.answer_timeout
         )
 
-        def learn(question: Message, reply: Message) -> None:
-            nonlocal heard
-            heard = time.monotonic()
-            self._learn(question, reply)
-            awaited.discard(question.metadata.dst_node_id)
-
         def has_enough() -> bool:
             return not awaited or time.monotonic() - heard > patience
 
-        grid.exchange(questions, learn, has_enough, on_late=self._learn)
+        for question, reply in grid.stream(questions, has_enough, on_late=self._learn):
+            heard = time.monotonic()
+            self._learn(question, reply)
+            awaited.discard(question.metadata.dst_node_id)
         # In a simulation some may not have been asked before the others fell silent.
         for node in awaited & grid.busy_nodes:
             self._silent.add(node)

@@ -1,7 +1,7 @@
 """One round's evaluation on the clients' own validation parts."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from flwr.app import Message
 
@@ -40,9 +40,15 @@ class FederatedEvaluation:
         self._found: dict[int, Evaluation] = {}
         self.failures: dict[int, str] = {}
 
-    def receive(self, request: Message, reply: Message) -> None:
-        """Take a reply as it arrives."""
-        client = self._clients[request.metadata.dst_node_id]
+    def receive(self, stream: Iterable[tuple[Message, Message]]) -> list[Message]:
+        """Score replies as they arrive; return them for Flower's loop."""
+        replies = list[Message]()
+        for request, reply in stream:
+            self._score_reply(self._clients[request.metadata.dst_node_id], reply)
+            replies.append(reply)
+        return replies
+
+    def _score_reply(self, client: int, reply: Message) -> None:
         try:
             found = self._score(reply)
         except BadReplyError as error:
