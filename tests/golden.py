@@ -149,7 +149,7 @@ def row_of(strategy: Any, arrays: ArrayRecord, before: dict[str, int]) -> dict[s
 
 def run(make: Any, nodes: Any, **changes: Any) -> dict[str, Any]:
     strategy = make(**changes)
-    strategy.roster.registration_timeout = 0.0  # the late client is not waited for
+    strategy.registry.registration_timeout = 0.0  # the late client is not waited for
     before, rows = strategy.ledger.by_kind(), []
 
     def end_round(server_round: int, arrays: ArrayRecord) -> None:

@@ -43,7 +43,7 @@ def replies_to(
         answer = messenger.open(client, instructions[client], reply)
         if answer is not None:
             valid.add(client)
-            outliers.note(client, answer, weights_sent(instructions[client], client_half))
+            outliers.record(client, answer, weights_sent(instructions[client], client_half))
             order.add(client, answer)
         if not settings.max_update_ratio:
             yield from order.take(excluded)

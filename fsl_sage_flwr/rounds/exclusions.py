@@ -16,7 +16,7 @@ class Exclusions:
     round_ : int
         Number of the round, from 1.
     reasons : dict of int to str
-        Reason by partition id; it is filled here, for whoever reports it.
+        Reasons by partition id, which this object fills.
     """
 
     def __init__(self, round_: int, reasons: dict[int, str]) -> None:

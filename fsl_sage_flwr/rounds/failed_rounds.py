@@ -28,12 +28,12 @@ class FailedRoundCounter:
         self._most, self._in_a_row = most, 0
         self.last_problem = ""
 
-    def note_good(self) -> None:
+    def record_success(self) -> None:
         """Record a round that counts."""
         self._in_a_row = 0
 
-    def note(
-        self, number: int, why: str, failures: Mapping[int, str], strangers: Mapping[int, str]
+    def record_failure(
+        self, number: int, why: str, failures: Mapping[int, str], unidentified: Mapping[int, str]
     ) -> None:
         """Record and log a failed round.
 
@@ -45,7 +45,7 @@ class FailedRoundCounter:
             Reason, in a few words.
         failures : Mapping
             Excluded clients, with the reason.
-        strangers : Mapping
+        unidentified : Mapping
             Nodes that run no client, with the reason.
 
         Raises
@@ -56,7 +56,7 @@ class FailedRoundCounter:
         self._in_a_row += 1
         reasons = "; ".join(
             [f"client {client}: {reason}" for client, reason in failures.items()]
-            + [f"node {node}: {reason}" for node, reason in strangers.items()]
+            + [f"node {node}: {reason}" for node, reason in unidentified.items()]
         )
         problem = self.last_problem = (
             f"round {number} is given up: {why} ({reasons or 'no client is connected'})"

@@ -132,7 +132,7 @@ class LastPhase:
             return None
         is_last = isinstance(answer, TrainReply)
         sent = weights_sent(instruction, self._client_half)
-        self._outliers.note(client, answer, sent, is_last=is_last)
+        self._outliers.record(client, answer, sent, is_last=is_last)
         if not isinstance(answer, TrainReply):
             return client, answer
         metrics = reply.content.metric_records["metrics"]

@@ -81,7 +81,7 @@ class Messenger:
         if uploads is None:
             expects = instruction.expected.smashed is not None
             uploads = settings.batches.task.local_epochs if expects else 0
-        self._uploads.note_training(client, uploads)
+        self._uploads.record_training(client, uploads)
         ttl = settings.timeout + SERVER_TIME
         return self._grid.new_message(content, node, instruction.message_type, ttl)
 

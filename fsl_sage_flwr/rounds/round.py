@@ -263,7 +263,7 @@ class Round:
         ``yield from`` this, once, at the end of ``train_round``: there the round stops until
         Flower's loop has sent the messages. Each reply is handed over as those of :meth:`ask`
         are. Clients whose replies are handed over, and that are not excluded meanwhile, count
-        for the average.
+        for the average; so do replies that ``train_round`` does not iterate over.
         """
         last = self._begin_last_phase(instructions)
         self._stream = yield

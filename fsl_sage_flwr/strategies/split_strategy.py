@@ -190,11 +190,11 @@ class SplitStrategy(FedAvg):
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
         self.fraction_reply = fraction_reply
-        self.given_up = FailedRoundCounter(max_failed_rounds)
+        self.failed_rounds = FailedRoundCounter(max_failed_rounds)
         self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
-        self.roster = ClientRegistry(task.classes, absence_timeout)
+        self.registry = ClientRegistry(task.classes, absence_timeout)
         self._sound = FiniteCheck(task)
         self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
@@ -336,7 +336,7 @@ class SplitStrategy(FedAvg):
             Every round so far was given up: the weights are the initial ones.
         """
         if self.rounds_trained == 0:
-            why = self.given_up.last_problem or "there was none"
+            why = self.failed_rounds.last_problem or "there was none"
             raise TrainingFailedError(f"no round was trained: {why}")
 
     def configure_train(
@@ -363,21 +363,25 @@ class SplitStrategy(FedAvg):
         self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
         wait_for_nodes(
-            self.roster, grid, self.min_train_nodes, self.min_available_nodes, self.absence_timeout
+            self.registry,
+            grid,
+            self.min_train_nodes,
+            self.min_available_nodes,
+            self.absence_timeout,
         )
-        self.pauses.try_again(self.roster.returned)
-        self.roster.returned.clear()
-        wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
+        self.pauses.try_again(self.registry.returned)
+        self.registry.returned.clear()
+        wanted = max(int(len(self.registry.nodes) * self.fraction_train), self.min_train_nodes)
         paused = self.pauses.at(self.rounds_done)
-        if len(set(self.roster.nodes) - paused) < self.min_train_nodes:
+        if len(set(self.registry.nodes) - paused) < self.min_train_nodes:
             paused = set()
         round_ = self._round = Round(
             self.rounds_done,
-            self.roster.sample(wanted, self.task.seed, self.rounds_done, without=paused),
+            self.registry.sample(wanted, self.task.seed, self.rounds_done, without=paused),
             arrays,
             ConfigRecord({**config, "server-round": server_round}),
             grid,
-            self.roster,
+            self.registry,
             self._round_settings(),
             self.states,
             self.downlink,
@@ -385,8 +389,8 @@ class SplitStrategy(FedAvg):
             ReplySpool(self.files),
             self._problem_with_trained,
         )
-        log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
-        for client, reason in self.roster.unfit.items():
+        log.info("configure_train: clients %s of %d", round_.clients, len(self.registry.nodes))
+        for client, reason in self.registry.unfit.items():
             round_.exclude(client, reason)
         with round_.undone_on_error():
             return round_.begin(self.train_round(round_))
@@ -413,8 +417,8 @@ class SplitStrategy(FedAvg):
         with round_.undone_on_error():
             round_.refuse_divergence()
         counted = round_.counted(replies)
-        failed = {c: why for c, why in round_.blamed.items() if c not in self.roster.unfit}
-        self.pauses.note(round_.number, round_.served, failed)
+        failed = {c: why for c, why in round_.blamed.items() if c not in self.registry.unfit}
+        self.pauses.record(round_.number, round_.served, failed)
         wanted = max(self.min_train_nodes, self.aggregation.fewest)
         if len(counted) < wanted:
             round_.summary.clients = len(counted)
@@ -431,9 +435,9 @@ class SplitStrategy(FedAvg):
         if problem is not None:  # although all that is averaged is sound
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
             return None, None
-        self.given_up.note_good()
-        for state in self.averaged_states().values():
-            state.average(round_.weights, round_.served)
+        self.failed_rounds.record_success()
+        for averaged_state in self.averaged_states().values():
+            averaged_state.average(round_.weights, round_.served)
         nodes = {client: round_.node_of(client) for client in round_.served}
         for state in self.states.values():
             state.confirm(nodes)
@@ -453,15 +457,15 @@ class SplitStrategy(FedAvg):
         if self.fraction_evaluate == 0 or round_ is None:
             return []
         wrapped = self.wrap_grid(grid)
-        self.roster.refresh(wrapped, self.min_available_nodes)
-        nodes = self.roster.nodes
+        self.registry.refresh(wrapped, self.min_available_nodes)
+        nodes = self.registry.nodes
         wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
-        clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
+        clients = self.registry.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
         round_.evaluation = FederatedEvaluation(asked, self.score, lambda: wrapped.sent_to)
         if self.evaluation_type == EVALUATE_SPLIT:
             for client in clients:
-                self.sample_uploads.note_validation(client)
+                self.sample_uploads.record_validation(client)
         request = WeightsRequest(
             round=self.rounds_done, weights=PackedWeights(arrays.to_torch_state_dict())
         )
@@ -566,7 +570,9 @@ class SplitStrategy(FedAvg):
         round_.undo()
         round_.summary.given_up = True
         self.rounds_done += 1
-        self.given_up.note(round_.number + 1, why, round_.failures, self.roster.strangers)
+        self.failed_rounds.record_failure(
+            round_.number + 1, why, round_.failures, self.registry.unidentified
+        )
 
     def _train_metrics(self, records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
         summary = self.last_round
@@ -609,4 +615,4 @@ class SplitStrategy(FedAvg):
         self.pauses.load_state_dict(state["pauses"])
         for name, each in self.states.items():
             each.load_state_dict(state[name])
-            each.forget(self.roster.nodes)
+            each.forget(self.registry.nodes)

@@ -37,7 +37,7 @@ class ClientCooldown:
         """Return the clients that are paused in a round, counted from 0."""
         return {client for client, until in self._until.items() if round_ < until}
 
-    def note(self, round_: int, good: Iterable[int], left_out: Mapping[int, str]) -> None:
+    def record(self, round_: int, good: Iterable[int], left_out: Mapping[int, str]) -> None:
         """Record the results of a round.
 
         Parameters

@@ -105,7 +105,7 @@ class ReplyStream:
                     yield from self._hand_over_refused()
             heard = len(replies)
             if limit is not None:
-                limit.note(heard)
+                limit.record_answers(heard)
             if self._overdue and unsent:
                 heard += self._grid.take_late_replies()
                 self._overdue.intersection_update(self._grid.late.message_ids)

@@ -17,8 +17,8 @@ from .reply_stream import ReplyStream
 from .virtual_clients import VirtualClients
 from .wrapped_grid import WrappedGrid
 
-# Seconds that a message lives beyond its timeout. A message's time to live is wall time from its
-# making, and the server's own work is in it, which is nobody's delay.
+# Seconds that a message lives beyond its timeout: its time to live counts from its making, and
+# contains the server's work, which is no client's delay.
 SERVER_TIME = 12 * 3600.0
 # Flower's codes of errors that this Grid reports itself.
 MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE = 3, 5
@@ -32,7 +32,7 @@ Receive = Callable[["SplitGrid", Iterable[Message], float | None], list[Message]
 
 @runtime_checkable
 class MakesMessages(Protocol):
-    """A Grid that makes its messages itself: one outside of a run, where Flower cannot."""
+    """A Grid that makes its messages: one outside of a run, where Flower cannot."""
 
     def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
         """Return a message to a node."""
@@ -74,22 +74,22 @@ class SplitGrid(WrappedGrid):
         self._traffic: defaultdict[int, NodeTraffic] = defaultdict(NodeTraffic)
 
     def new_round(self) -> Mapping[int, NodeTraffic]:
-        """Return the traffic by node from here to the next call; it grows as it happens."""
+        """Return the traffic by node until the next call; it grows as messages pass."""
         self._traffic = defaultdict(NodeTraffic)
         self._asked = {key: node for key, node in self._asked.items() if key in self.late}
         return self._traffic
 
     def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
-        """Return a message of a type to a node, which lives for ``ttl`` seconds."""
+        """Return a message of a type to a node that lives for ``ttl`` seconds."""
         if isinstance(self._grid, MakesMessages):
             return self._grid.new_message(content, node, kind, ttl)
         return Message(content, node, kind, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the ids of the connected nodes that owe no answer.
+        """Return the ids of the connected nodes that owe no late reply.
 
-        A node that is still at work on a message whose time ran out would otherwise get
-        a second one, and two messages in flight race for the node's state.
+        Others may still compute: they would get a second message, and two messages in flight to
+        one node race for its state.
         """
         self.take_late_replies()
         busy, nodes = self.busy_nodes, list(self._grid.get_node_ids())
@@ -102,7 +102,7 @@ class SplitGrid(WrappedGrid):
         return [node_id for node_id in nodes if node_id not in busy]
 
     def lives_of_nodes(self) -> dict[int, Life]:
-        """Return by node what tells a restart; nothing in a simulation, where no node restarts."""
+        """Return what identifies each node's current start; nothing in a simulation."""
         if self.under_way is not None:
             return {}
         nodes = self._grid.get_nodes()
@@ -111,11 +111,10 @@ class SplitGrid(WrappedGrid):
     def clients_known(
         self, nodes: Iterable[int], question: RecordDict, package: str
     ) -> dict[int, NodeDescription]:
-        """Return which clients nodes run, of those that need not be asked.
+        """Return descriptions of the nodes that are virtual clients, without a message.
 
-        Who shares a node has been told by this process which client to be, and runs the same
-        ``package``. Bytes are counted as if each had been asked the ``question``, which clients
-        on nodes of their own are.
+        Virtual clients skip registration: this process gives each its client, and they run the
+        same ``package``. Bytes are counted as if each had answered the ``question``.
         """
         if not isinstance(self._grid, VirtualClients):
             return {}
@@ -142,7 +141,7 @@ class SplitGrid(WrappedGrid):
         """Send messages, counted; return the id of each, or the error that refused it."""
         found = self._ids_of(messages)
         if len(messages) > 1 and len(found) < len(messages):
-            # One that is too large has all refused. What the SuperLink has already it takes again.
+            # One that is too large has all refused. The SuperLink takes again those that it has.
             taken = set(found)
             found = [
                 about if (about := message.metadata.message_id) in taken
@@ -160,16 +159,16 @@ class SplitGrid(WrappedGrid):
         return results
 
     def _ids_of(self, messages: list[Message]) -> list[str | None]:
-        """Return the Grid's ids; fewer than messages where some, or all, are not taken."""
+        """Return the Grid's ids; fewer than messages where some are refused."""
         return list(self._grid.push_messages(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Receive what has arrived, counted."""
+        """Return replies that have arrived, counted."""
         replies = list(self._grid.pull_messages(message_ids))
         for reply in replies:
             if reply.has_content():
                 size = self._ledger.add("up", reply.content)
-                # The sender could lie about who it is, but not about which message it answers.
+                # A sender can forge its own id, but not the id of the message that it answers.
                 node = self._asked.get(reply.metadata.reply_to_message_id)
                 if node is not None:
                     self._traffic[node].up_bytes += size

@@ -1,4 +1,4 @@
-"""One round's evaluation on the clients' own validation parts."""
+"""Evaluate a round on the clients' validation parts."""
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,21 +13,21 @@ log = logging.getLogger("flwr.fsl_sage")
 
 
 class FederatedEvaluation:
-    """Who was asked, and what they answered.
+    """Scores the replies to one evaluation.
 
     Parameters
     ----------
     clients : mapping of int to int
-        Partition ids of those asked, by node id.
+        Partition ids of the clients, by node id.
     score : callable
         From a reply to its results; raises ``BadReplyError``.
     sent_to : callable
-        Returns the nodes that were sent their message.
+        Returns the nodes that got their message.
 
     Attributes
     ----------
     failures : dict of int to str
-        Clients without a good answer, with the reason.
+        Clients without a valid reply, with the reason.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class FederatedEvaluation:
             self._leave_out(client, problem)
 
     def finish(self) -> Evaluation | None:
-        """Return the results of all examples together; None when no client gave any."""
+        """Return the results over all examples; None without a valid reply."""
         for node, client in self._clients.items():
             if client not in self._found and client not in self.failures:
                 was_asked = node in self._sent_to()
@@ -76,7 +76,7 @@ class FederatedEvaluation:
 
 
 def _problem_with(found: Evaluation) -> str | None:
-    """Return the first figure that would leave no finite mean of all clients."""
+    """Return the first figure that makes the mean over all clients not finite."""
     figures = {"loss": found.loss, **{name: score.value for name, score in found.scores.items()}}
     for name, value in figures.items():
         if not abs(value) <= LARGEST:

@@ -1,4 +1,4 @@
-"""Auxiliary heads that the server fits to its own gradients, one for each group of clients."""
+"""Auxiliary heads that the server aligns, one for each group of clients."""
 
 import logging
 import math
@@ -143,7 +143,7 @@ class AlignedHeads(State):
         self._samples[group] = self.files.write({**named, **beside})
 
     def align(self, round_: Round, clients: list[int]) -> None:
-        """Align the heads of those clients that are due (algorithm 1, lines 17 to 21).
+        """Align the heads of clients that are due (algorithm 1, lines 17 to 21).
 
         A head is due when a round that ``align_interval`` divides has begun since its last fit.
         """
@@ -231,7 +231,7 @@ class AlignedHeads(State):
         return client % self._groups if self._groups else client
 
     def _job(self, group: int, round_: Round) -> AlignmentJob:
-        """Return a head as a module, with its optimizer and samples."""
+        """Load a head as a module, with its optimizer and samples."""
         task = self._task
         if self._like is None:
             self._like = task.new_head("like")

@@ -1,4 +1,4 @@
-"""Who owns the server half: one for all clients, or one for each client."""
+"""The server half: one for all clients, or one for each client."""
 
 import math
 from abc import ABC, abstractmethod
@@ -116,7 +116,7 @@ class ServerHalf(State, ABC):
 
 
 class OneServerHalf(ServerHalf):
-    """One server half and one optimizer, whichever client's batch they are stepped on."""
+    """One server half and one optimizer for all clients."""
 
     def __init__(self, task: SplitTask) -> None:
         super().__init__(task)
@@ -214,7 +214,7 @@ class OneServerHalf(ServerHalf):
 
 @dataclass(frozen=True)
 class OffloadedModel:
-    """The files of a server half, and of its optimizer's state if that is still needed."""
+    """Files of a server half, and of its optimizer's state while that is needed."""
 
     weights: TensorFile
     optimizer: TensorFile | None
@@ -232,7 +232,7 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
     task : SplitTask
         Its server half holds the average.
     keep_optimizer_state : bool
-        Optimizers go on with their state from round to round.
+        Optimizers keep their state from round to round.
     """
 
     def __init__(self, task: SplitTask, *, keep_optimizer_state: bool) -> None:

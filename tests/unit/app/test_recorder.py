@@ -155,7 +155,7 @@ def test_a_failed_run_says_so_and_a_threshold_completes_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     own, strategy = recorder(tmp_path / "failed")
-    strategy.roster.registration_timeout = strategy.absence_timeout = 0.0
+    strategy.registry.registration_timeout = strategy.absence_timeout = 0.0
     with pytest.raises(TrainingFailedError):
         own.train(MemoryGrid(small_app(), 0), 4)
     summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text(encoding="utf-8"))

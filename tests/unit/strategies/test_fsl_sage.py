@@ -73,7 +73,7 @@ def test_client_that_joins_late_is_probed_and_gets_a_head() -> None:
     strategy, nodes = fsl_sage(align_interval=4), grid()
     hidden = {list(nodes.contexts)[-1]}
     nodes.get_node_ids = lambda: [n for n in nodes.contexts if n not in hidden]  # type: ignore[method-assign]
-    strategy.roster.registration_timeout = 0.0
+    strategy.registry.registration_timeout = 0.0
 
     def end_of_round(server_round: int, arrays: object) -> None:
         if server_round == 2:
@@ -232,7 +232,7 @@ def test_a_late_client_gets_its_groups_head_without_a_probe() -> None:
     node = list(nodes.contexts)[-1]
     late = nodes.contexts.pop(node)
     strategy = fsl_sage(auxiliary_groups=1, align_interval=1)
-    strategy.roster.registration_timeout = 0.0
+    strategy.registry.registration_timeout = 0.0
     strategy.start(
         nodes,
         strategy.initial_arrays(),
