@@ -12,7 +12,8 @@ from ..rounds.metrics.evaluation import evaluate_halves, to_record
 from ..rounds.metrics.round_summary import RoundSummary
 from ..rounds.refused_work import NotFiniteWorkError, RefusedWorkError
 from ..rounds.round import Round, RoundBody
-from ..rounds.server.server_half import OneServerHalf, ServerHalfPerClient
+from ..rounds.server.server_half import OneServerHalf
+from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
 from ..rounds.state import AveragedState, State
