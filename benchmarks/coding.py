@@ -89,7 +89,7 @@ def measure(algorithm: str, compression: str, dataset: str, rounds: int) -> Cost
     }
     config = RunConfig.from_run_config(values)
     strategy = build_strategy(config, build_task(config))
-    strategy.roster.registration_timeout = 0.0  # the other clients never register
+    strategy.registry.registration_timeout = 0.0  # the other clients never register
     spent = defaultdict[str, float](float)
 
     def client(work: Callable[[], Message]) -> Message:

@@ -109,6 +109,20 @@ def digest(value: Any) -> str:
     return found.hexdigest()[:24]
 
 
+def by_earlier_names(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a strategy's state_dict as it was before states were nested by their names."""
+    flat = dict(state)
+    server, heads = flat.pop("server", {}), flat.pop("heads", None)
+    flat |= {f"server_{name}": value for name, value in server.items()}
+    if "head" in flat:
+        flat["head"] = flat["head"]["weights"]
+    if heads is not None:
+        flat |= {**heads, "warm": flat.pop("warm_start", {"is_over": True})["is_over"]}
+    if not flat["downlink"]:
+        del flat["downlink"]
+    return flat
+
+
 def row_of(strategy: Any, arrays: ArrayRecord, before: dict[str, int]) -> dict[str, Any]:
     summary, now = strategy.last_round, strategy.ledger.by_kind()
     figures = {
@@ -135,7 +149,7 @@ def row_of(strategy: Any, arrays: ArrayRecord, before: dict[str, int]) -> dict[s
 
 def run(make: Any, nodes: Any, **changes: Any) -> dict[str, Any]:
     strategy = make(**changes)
-    strategy.roster.registration_timeout = 0.0  # the late client is not waited for
+    strategy.registry.registration_timeout = 0.0  # the late client is not waited for
     before, rows = strategy.ledger.by_kind(), []
 
     def end_round(server_round: int, arrays: ArrayRecord) -> None:
@@ -147,7 +161,7 @@ def run(make: Any, nodes: Any, **changes: Any) -> dict[str, Any]:
         nodes.grid, strategy.initial_arrays(), num_rounds=ROUNDS, evaluate_fn=end_round
     )
     client, server = strategy.model_state(result.arrays)
-    state = strategy.state_dict()
+    state = by_earlier_names(strategy.state_dict())
     del state["sample_uploads"]  # counts messages; it came after the recording
     optimizers = {
         f"{nodes.grid.partition[node]}/{name}": ClientState(context).load(name) or {}

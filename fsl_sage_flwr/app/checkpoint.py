@@ -18,9 +18,9 @@ log = logging.getLogger("flwr.fsl_sage")
 
 # Of what a checkpoint has; 2: clients' tensors in files beside it; 3: checksums,
 # and how often samples were uploaded; 4: the number of the clients' rows, not the rows, and which
-# samples no head is fitted to.
-FORMAT = 4
-_READABLE = (3, FORMAT)
+# samples no head is fitted to; 5: a strategy's states nested by name.
+FORMAT = 5
+_READABLE = (3, 4, FORMAT)
 
 # Whose tensors are in a checkpoint itself, and what else it has.
 _PARTS = {"config": dict, "strategy": dict, "client_half": dict, "history": list}

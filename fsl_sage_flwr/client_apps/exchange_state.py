@@ -1,9 +1,9 @@
-"""What a SplitFed client keeps between the messages of a round.
+"""State of a SplitFed client between the messages of a round.
 
-Two ways to go on, with the same bits. The *live* one: the autograd graph of the last
-forward pass is still in this process. The *replay*: this is another process, and the pass
-is done again, from the same parameters, buffers, batches and random numbers, which a file of
-the node keeps as they were before it.
+A client resumes in one of two ways, with the same bits. *Live*: the autograd graph of the last
+forward pass is still in this process. *Replay*: this is another process, and repeats the pass
+from the same parameters, buffers, batches and random numbers, which a file of the node keeps as
+they were before it.
 """
 
 from collections import OrderedDict
@@ -25,34 +25,34 @@ from ..splitting import (
 )
 from ..tensor_store import prefixed, with_prefix
 
-# A graph holds a batch's activations, and an actor of a simulation serves every node in turn.
+# Bytes. A graph holds a batch's activations, and an actor of a simulation serves every node.
 LARGEST_LIVE = 256 * 1024**2
 FILE = "exchange"
 _HALF, _OPTIMIZER = "half.", "optimizer."
 
 
 @dataclass
-class Forward:
-    """A node's client half and optimizer in a round, and a pass that waits for its gradients.
+class PendingForward:
+    """A node's client half and optimizer in a round, and a forward pass without its gradients.
 
     Attributes
     ----------
     half : nn.Module
-        Client half of this node alone, as it is after the pass.
+        The node's client half after the pass.
     optimizer : torch.optim.Optimizer
         Over its parameters.
     lost : bool
-        The optimizer had to begin afresh in this round.
+        Whether the optimizer lost its state before this round.
     examples : int
-        Seen in this round so far.
+        Number of examples in this round so far.
     seconds : float
-        Spent on this round so far.
+        Seconds spent on this round so far.
     smashed : list of tuple of Tensor
         Each batch's smashed data, with their graph.
     progress : list of float
-        Rounds done when each batch's step comes, for the learning rate.
+        Rounds done at each batch's step, for the learning rate.
     graph_bytes : int
-        What the graph holds.
+        Bytes of the graph.
     """
 
     half: nn.Module
@@ -65,7 +65,7 @@ class Forward:
     graph_bytes: int = 0
 
     def save(self, state: ClientState, version: int) -> None:
-        """Write what it takes to repeat the pass that comes next."""
+        """Write everything needed to repeat the next pass."""
         totals = [float(self.examples), float(self.lost), self.seconds]
         tensors = prefixed(trained_state(self.half), _HALF)
         tensors |= prefixed(flatten_state(self.optimizer), _OPTIMIZER)
@@ -73,7 +73,7 @@ class Forward:
         state.save_file(FILE, tensors, version)
 
     def load(self, state: ClientState, version: int) -> bool:
-        """Read what :meth:`save` wrote; False when it is not there."""
+        """Read what :meth:`save` wrote; return False when it is missing."""
         tensors = state.load(FILE, version)
         if tensors is None:
             return False
@@ -85,12 +85,12 @@ class Forward:
 
     @contextmanager
     def counting_graph(self) -> Iterator[None]:
-        """Add up the bytes that the graph of the passes inside keeps."""
+        """Count the bytes that the graph of the block's passes keeps."""
         sizes = list[int]()
 
-        # The graph keeps a reference to this function and to what it returns. If one of them
-        # referred back to the graph, a graph without a backward pass would never be freed: that
-        # happens when a node goes on in another process.
+        # The graph keeps references to this function and to its result. If one of them referred
+        # back to the graph, a graph without a backward pass would never be freed: there is one
+        # when a node resumes in another process.
         def count(tensor: Tensor) -> Tensor:
             sizes.append(tensor.numel() * tensor.element_size())
             return tensor.detach()
@@ -104,44 +104,44 @@ Key = tuple[int, int, int]
 
 
 class ForwardCache:
-    """The forward passes that are alive in this process, by (run, node, version).
+    """Caches pending forward passes of this process, by (run, node, version).
 
-    Halves of passes that have ended serve the same run again: copying a module costs more
-    than loading its values.
+    Halves of completed passes are reused in the same run: copying a module costs more than
+    loading its values.
     """
 
     def __init__(self) -> None:
-        self._forwards: OrderedDict[Key, Forward] = OrderedDict()
+        self._forwards: OrderedDict[Key, PendingForward] = OrderedDict()
         self._spare: list[nn.Module] = []
         self._run = -1
 
-    def put(self, key: Key, forward: Forward) -> None:
-        """Keep a pass in place of the same node's former ones; the oldest make room."""
+    def put(self, key: Key, forward: PendingForward) -> None:
+        """Replace the node's cached pass; evict the oldest passes above the limit."""
         for other in [other for other in self._forwards if other[:2] == key[:2]]:
             self.release(self._forwards.pop(other))
         self._forwards[key] = forward
         while len(self._forwards) > 1 and self._bytes() > LARGEST_LIVE:
             self.release(self._forwards.popitem(last=False)[1])
 
-    def take(self, key: Key) -> Forward | None:
-        """Take a pass out; None when this process never did it, or has dropped it."""
+    def take(self, key: Key) -> PendingForward | None:
+        """Remove and return a pass; None when it is not cached."""
         return self._forwards.pop(key, None)
 
     def half(self, run: int, like: nn.Module) -> nn.Module:
-        """Return a client half of a run, with any values."""
+        """Return a client half for a run, with arbitrary values."""
         if run != self._run:
             self.clear()
             self._run = run
         return self._spare.pop() if self._spare else copied(like)
 
-    def release(self, forward: Forward) -> None:
-        """Take back the half of a pass that has ended."""
+    def release(self, forward: PendingForward) -> None:
+        """Reuse the half of a completed pass."""
         forward.half.zero_grad()
         forget_sample_gradients(forward.half)
         self._spare.append(forward.half)
 
     def clear(self) -> None:
-        """Forget everything, as a change of process does."""
+        """Remove everything, as a change of process does."""
         self._forwards.clear()
         self._spare.clear()
 

@@ -1,4 +1,4 @@
-"""FSL-SAGE on the client: a head's estimate of the server's gradient trains the client half.
+"""FSL-SAGE on the client: train the client half on a head's estimate of the server's gradient.
 
 The strategy is ``fsl_sage_flwr.strategies.FslSage``.
 """
@@ -98,7 +98,7 @@ def _head(request: TrainRequest, state: ClientState, task: SplitTask) -> nn.Modu
 
 
 def warm_start(message: Message, context: Context, task: SplitTask) -> Message:
-    """Train the client half and a head that all share for one round, on the head's loss."""
+    """Train the client half and the clients' shared head for one round, on the head's loss."""
     return train_shared_head(message, context, task, marks_held_out=True)
 
 

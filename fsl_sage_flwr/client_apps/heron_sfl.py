@@ -28,9 +28,9 @@ class HeronRequest(TrainRequest):
     Attributes
     ----------
     perturbation_scale : float
-        μ: how far the parameters are moved.
+        μ: length of a perturbation of the parameters.
     perturbations : int
-        P: directions that an estimate is the mean over.
+        P: number of directions in the mean of an estimate.
     """
 
     perturbation_scale: float = measure_field()
@@ -62,7 +62,7 @@ def train(message: Message, context: Context, task: SplitTask) -> Message:
 
 
 class LocalModel(nn.Module):
-    """What a client trains: client half and head, one after the other."""
+    """Client half and head, one after the other."""
 
     def __init__(self, half: nn.Module, head: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A round in which clients train a head that they share, and the client half through it."""
+"""Train a head that all clients share, and the client half through it."""
 
 from flwr.app import Context, Message
 

@@ -34,7 +34,7 @@ from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
 from ..schedules import set_rate
 from ..splitting import client_forward, flatten_state
 from ..task import SplitTask
-from .exchange_state import FILE, Forward, ForwardCache
+from .exchange_state import FILE, ForwardCache, PendingForward
 
 EXCHANGE = "query.split_fed_exchange"
 FLUSH = "train.split_fed"
@@ -47,12 +47,12 @@ live_forwards = ForwardCache()
 
 @dataclass(frozen=True, kw_only=True)
 class ExchangeRequest(Request):
-    """Step on these gradients, and send the next smashed data; or, in a flush, the result.
+    """Step on these gradients; answer with the next smashed data or, to a flush, the client half.
 
     Attributes
     ----------
     round, attempt, exchange : int
-        Round ``t``, how often it has begun again, and exchange ``k`` in it, from 0.
+        Round ``t``, its restarts so far, and exchange ``k`` in it, from 0.
     batches_per_exchange : int
         Batches sent forward with the same weights.
     keep_optimizer_state, trained_before : bool
@@ -81,9 +81,9 @@ class ExchangeReply(Reply):
     Attributes
     ----------
     round, exchange : int
-        What it answers.
+        The request's.
     batches : int
-        How many the client's round has in all.
+        Batches of the client's round in all.
     smashed : SmashedBatches
         One batch, or up to ``batches_per_exchange``.
     """
@@ -150,7 +150,7 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
 
 
 class _Exchange:
-    """What one node does at one exchange of a round."""
+    """One node's work for one exchange of a round."""
 
     def __init__(self, request: ExchangeRequest, context: Context, task: SplitTask) -> None:
         self.request, self.task = request, task
@@ -158,8 +158,8 @@ class _Exchange:
         self.state = ClientState(context)
         self._node = (context.run_id, context.node_id)
 
-    def begin(self) -> Forward:
-        """Start a round: the average, and the optimizer of the round before."""
+    def begin(self) -> PendingForward:
+        """Start a round with the average, and the optimizer of the round before."""
         half = self._half()
         load_weights(half, self.request.client_half, "client half", self.task)
         kept = PersistentOptimizer(
@@ -169,9 +169,9 @@ class _Exchange:
             keep=self.request.keep_optimizer_state,
             trained_before=self.request.trained_before,
         )
-        return Forward(half, kept.optimizer, lost=kept.lost)
+        return PendingForward(half, kept.optimizer, lost=kept.lost)
 
-    def step(self) -> Forward:
+    def step(self) -> PendingForward:
         """Step on each batch's gradient, all of them taken at the weights of the pass."""
         forward = live_forwards.take(self.key(self.request.exchange - 1)) or self._replay()
         parameters = [p for p in forward.half.parameters() if p.requires_grad]
@@ -194,13 +194,13 @@ class _Exchange:
             forward.optimizer.step()
         return forward
 
-    def forward(self, forward: Forward, exchange: int) -> tuple[list[Tensor], int]:
+    def forward(self, forward: PendingForward, exchange: int) -> tuple[list[Tensor], int]:
         """Send an exchange's batches forward.
 
         Returns
         -------
         tuple
-            Each batch's labels, and how many batches the round has.
+            Each batch's labels, and the number of batches in the round.
         """
         task, round_, width = self.task, self.request.round, self.request.batches_per_exchange
         first = exchange * width
@@ -212,9 +212,9 @@ class _Exchange:
         forward.examples += sum(task.objective.count(labels) for _, labels in batches)
         return [labels for _, labels in batches], total
 
-    def _replay(self) -> Forward:
+    def _replay(self) -> PendingForward:
         half, before = self._half(), self.request.exchange - 1
-        forward = Forward(half, self.task.optimizer_of_client(half))
+        forward = PendingForward(half, self.task.optimizer_of_client(half))
         if not forward.load(self.state, self.version(before)):
             raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
         self.forward(forward, before)
@@ -224,11 +224,11 @@ class _Exchange:
         return live_forwards.half(self._node[0], self.task.model.client)
 
     def key(self, exchange: int) -> tuple[int, int, int]:
-        """Return where an exchange's live pass is kept."""
+        """Return the cache key of an exchange's pass."""
         return (*self._node, self.version(exchange))
 
     def version(self, exchange: int) -> int:
-        """Return which file, and which live pass, belongs to an exchange of this attempt."""
+        """Return the version of an exchange of this attempt, for its file and cached pass."""
         begun = self.request.round * ATTEMPTS + self.request.attempt
         return begun * EXCHANGES + exchange
 

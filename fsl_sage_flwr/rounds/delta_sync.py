@@ -13,13 +13,13 @@ from ..messages.compression import COMPRESSION, COUNTED, base_key, held_key
 from ..messages.transport import AS_THEY_ARE_OUT, coded_values, numbered
 from ..tensor_store import TensorStore
 from .diverged import DivergedError
-from .part import Part
+from .state import State
 from .versions import FiledVersion, Version, Weights
 
 RECORDS = (CLIENT_HALF, AUXILIARY)
 
 
-class DeltaSync(Part):
+class DeltaSync(State):
     """Codes what goes down, and says how what comes up must be coded.
 
     Weights that all nodes get alike are one sequence of versions. Every node that is up to date
@@ -110,6 +110,7 @@ class DeltaSync(Part):
     def note_counted(self, clients: Iterable[int], number: int) -> None:
         """Note whose replies counted in a round: what their codes lost is theirs to add."""
         self._counted.update(dict.fromkeys(clients, number))
+        self._sent_to = set()
 
     def _drop(self, nodes: Iterable[int]) -> None:
         gone = set(nodes)
@@ -119,31 +120,24 @@ class DeltaSync(Part):
         """Send these clients the whole next time: they may have lost what they held."""
         self._drop(self._node_of[client] for client in clients if client in self._node_of)
 
-    def snapshot(self) -> Any:
-        """Return versions and holders; versions are replaced, never changed."""
-        self._sent_to = set()
-        return dict(self._versions), dict(self._holders)
-
-    def restore(self, saved: Any) -> None:
-        """Put both back; what was sent in between belongs to versions that are gone."""
-        versions, holders = saved
-        self._versions, self._holders = dict(versions), dict(holders)
-        self._drop(self._sent_to)
-
     def state_dict(self) -> dict[str, Any]:
-        """Return the versions; nodes of another run hold none of them."""
+        """Return the versions, and when each client's reply counted last."""
         if self.compression.is_none:
             return {}
         versions = {key: _to_checkpoint(version) for key, version in self._versions.items()}
-        return {"downlink": {"versions": versions, "counted": dict(self._counted)}}
+        return {"versions": versions, "counted": dict(self._counted)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the versions.
+
+        Nodes that were sent others since a round counted last are sent the whole next time.
+        """
         if self.compression.is_none:
             return
         # A checkpoint of an uncoded run has none: all that it would hold begins anew.
-        saved = state.get("downlink", {"versions": {}, "counted": {}})
-        self._holders = {}
+        saved = state or {"versions": {}, "counted": {}}
+        self._drop(self._sent_to)
+        self._sent_to = set()
         self._counted = dict(saved["counted"])
         self._versions = {
             key: FiledVersion(version["number"], self.files.take(version["weights"]))

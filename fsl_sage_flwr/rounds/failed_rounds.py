@@ -1,4 +1,4 @@
-"""Rounds that were given up, and when they are too many."""
+"""Count failed rounds, and end a run after too many in a row."""
 
 import logging
 from collections.abc import Mapping
@@ -7,56 +7,56 @@ log = logging.getLogger("flwr.fsl_sage")
 
 
 class TrainingFailedError(RuntimeError):
-    """Too many rounds in a row had too few good replies."""
+    """Too many rounds in a row had too few valid replies."""
 
 
 class FailedRoundCounter:
-    """Counts the rounds in a row that were given up.
+    """Counts failed rounds in a row.
 
     Parameters
     ----------
     most : int
-        So many in a row end the run.
+        Number of failed rounds in a row that ends the run.
 
     Attributes
     ----------
     last_problem : str
-        What was said of the last one; empty if there was none.
+        Log line of the latest failed round; empty if there was none.
     """
 
     def __init__(self, most: int) -> None:
         self._most, self._in_a_row = most, 0
         self.last_problem = ""
 
-    def note_good(self) -> None:
-        """Note that a round counts."""
+    def record_success(self) -> None:
+        """Record a round that counts."""
         self._in_a_row = 0
 
-    def note(
-        self, number: int, why: str, failures: Mapping[int, str], strangers: Mapping[int, str]
+    def record_failure(
+        self, number: int, why: str, failures: Mapping[int, str], unidentified: Mapping[int, str]
     ) -> None:
-        """Note, and say in the log, that a round was given up.
+        """Record and log a failed round.
 
         Parameters
         ----------
         number : int
-            Of the round, counted from 1.
+            Of the round, from 1.
         why : str
-            In a few words.
+            Reason, in a few words.
         failures : Mapping
-            Clients that were left out, with the reason.
-        strangers : Mapping
+            Excluded clients, with the reason.
+        unidentified : Mapping
             Nodes that run no client, with the reason.
 
         Raises
         ------
         TrainingFailedError
-            It was the last one that the run could bear.
+            There were too many in a row.
         """
         self._in_a_row += 1
         reasons = "; ".join(
             [f"client {client}: {reason}" for client, reason in failures.items()]
-            + [f"node {node}: {reason}" for node, reason in strangers.items()]
+            + [f"node {node}: {reason}" for node, reason in unidentified.items()]
         )
         problem = self.last_problem = (
             f"round {number} is given up: {why} ({reasons or 'no client is connected'})"

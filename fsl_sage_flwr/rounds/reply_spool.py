@@ -1,4 +1,4 @@
-"""What a round's replies wait with for its average: weights in memory, and then in a file."""
+"""Spools reply weights to disk above a memory limit."""
 
 import os
 from tempfile import TemporaryFile
@@ -15,10 +15,14 @@ IN_MEMORY = 2**29  # bytes of a round's replies
 class SpooledArray(Array):
     """An array whose bytes are in a file, and read whenever they are used.
 
+    Flower has no array that is read when used: this one relies on every method of ``Array`` that
+    uses the bytes reading the attribute ``data``. The tests of each strategy with a limit of 0
+    bytes fail where one does not.
+
     Parameters
     ----------
     array : Array
-        Whose bytes are added at the end of the file.
+        Its bytes are appended to the file.
     file : file
         Unbuffered.
     """
@@ -38,10 +42,10 @@ class SpooledArray(Array):
         Raises
         ------
         RuntimeError
-            The round is over, or somebody has shortened the file.
+            The round is over, or the file was truncated.
         """
         if self._file.closed:
-            raise RuntimeError("the round is over: its replies' weights have been let go of")
+            raise RuntimeError("the round is over: its replies' weights are released")
         self._file.seek(self._begin)
         parts, left = [], self._size
         while left:
@@ -53,16 +57,16 @@ class SpooledArray(Array):
 
 
 class ReplySpool:
-    """The weights of one round's replies, of which only so many are held in memory.
+    """Keeps the weights of one round's replies until the average.
 
-    Flower averages when all replies are there, and a round may have a thousand models. What
-    is more than ``IN_MEMORY`` is in a file without a name, which goes when the round is closed,
-    and with the process, however that ends. The bytes are the same, so the average is.
+    Flower averages when all replies have arrived, and a round may have a thousand models. Bytes
+    beyond ``IN_MEMORY`` are in a file without a name, which is removed when the round is closed
+    or the process ends. The bytes are the same, and so is the average.
 
     Parameters
     ----------
     folder : TensorStore
-        Where the file is, if there is one.
+        Folder of the file.
     """
 
     def __init__(self, folder: TensorStore) -> None:
@@ -70,7 +74,7 @@ class ReplySpool:
         self._file: IO[bytes] | None = None
 
     def add(self, content: RecordDict) -> None:
-        """Take the records of arrays that are left in a reply, and leave others like them in it.
+        """Move a reply's arrays to the file, if they exceed the limit.
 
         Raises
         ------
@@ -84,7 +88,7 @@ class ReplySpool:
                     content[name] = self._filed(record)
 
     def close(self) -> None:
-        """Let go of the file: what is in it cannot be read any more."""
+        """Remove the file: its arrays cannot be read afterwards."""
         if self._file is not None:
             self._file.close()
 

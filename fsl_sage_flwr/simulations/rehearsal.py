@@ -137,7 +137,7 @@ def rehearse(
         config, options=options, fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=1
     )
     strategy = build_strategy(all_train, server_task)
-    strategy.roster.registration_timeout = 0.0  # the other clients never register
+    strategy.registry.registration_timeout = 0.0  # the other clients never register
     grid = RehearsalGrid(app, nodes, clients, around)
     strategy.start(grid, strategy.initial_arrays(), num_rounds=rounds)
     return strategy

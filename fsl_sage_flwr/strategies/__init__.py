@@ -6,15 +6,17 @@ from ..rounds.diverged import DivergedError
 from ..rounds.failed_rounds import TrainingFailedError
 from ..rounds.grid.split_grid import SplitGrid
 from ..rounds.grid.virtual_clients import VirtualClients
+from ..rounds.instruction import Instruction, Instructions
 from ..rounds.metrics.client_round import ClientRound
 from ..rounds.metrics.evaluation import evaluate_halves, to_record
 from ..rounds.metrics.round_summary import RoundSummary
-from ..rounds.part import Part
-from ..rounds.question import Question, Questions
-from ..rounds.round import Round
-from ..rounds.server.server_half import OneServerHalf, ServerHalfPerClient
+from ..rounds.refused_work import NotFiniteWorkError, RefusedWorkError
+from ..rounds.round import Round, RoundBody
+from ..rounds.server.server_half import OneServerHalf
+from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
+from ..rounds.state import AveragedState, State
 from .cse_fsl import CseFsl
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
@@ -25,6 +27,7 @@ from .split_strategy import SplitStrategy
 
 __all__ = [
     "Aggregation",
+    "AveragedState",
     "ClientRound",
     "CseFsl",
     "DeadActorError",
@@ -32,11 +35,13 @@ __all__ = [
     "FslSage",
     "FullModelFedAvg",
     "HeronSfl",
+    "Instruction",
+    "Instructions",
+    "NotFiniteWorkError",
     "OneServerHalf",
-    "Part",
-    "Question",
-    "Questions",
+    "RefusedWorkError",
     "Round",
+    "RoundBody",
     "RoundSummary",
     "ServerHalfPerClient",
     "SharedHead",
@@ -44,6 +49,7 @@ __all__ = [
     "SplitFedV2",
     "SplitGrid",
     "SplitStrategy",
+    "State",
     "StrategySettings",
     "TrainingFailedError",
     "VirtualClients",

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Unpack
 
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
-from ..messages import TrainReply
 from ..registry import Algorithm, LineStyle
-from ..rounds.question import Questions
-from ..rounds.round import Round
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings, check_at_least_one
@@ -31,8 +29,8 @@ class CseFsl(SplitStrategy):
     Parameters
     ----------
     task : SplitTask
-        What is trained. ``auxiliary_from_server`` has no meaning here: heads begin at
-        random, all alike.
+        What is trained. ``auxiliary_from_server`` has no meaning here: the head is initialised
+        at random.
     server_update_interval : int
         q: batches per upload.
     **settings
@@ -61,18 +59,14 @@ class CseFsl(SplitStrategy):
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
         self.server_update_interval = server_update_interval
 
-    def begin(self, round_: Round) -> Questions[TrainReply]:
-        """Send client half and head."""
-        return self.head.questions(round_, self.message_type, self.server_update_interval)
-
-    def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Step the server half on the upload, and keep the head."""
-        if self.server.step_on_upload(round_, client, reply):
-            self.head.keep(client, reply)
-
-    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
-        """Average the heads."""
-        self.head.average(round_.weights)
+    def train_round(self, round_: Round) -> RoundBody:
+        """Send client half and head; step the server half on each upload."""
+        q = self.server_update_interval
+        instructions = self.head.instructions(round_, self.message_type, q)
+        for client, reply in (yield from round_.finish(instructions)):
+            with round_.transaction(client, self.server):
+                self.server.step_on_upload(round_, client, reply)
+                self.head.collect(client, reply.auxiliary)
 
     @property
     def auxiliary_parameters(self) -> int:

@@ -20,10 +20,10 @@ from ..messages import (
 from ..objective import Score
 from ..options import Options
 from ..registry import Algorithm, LineStyle
+from ..rounds.instruction import Instruction
 from ..rounds.metrics.evaluation import evaluate_halves
 from ..rounds.metrics.round_summary import StepLoss
-from ..rounds.question import Question, Questions
-from ..rounds.round import Round
+from ..rounds.round import Round, RoundBody
 from ..rounds.settings import StrategySettings
 from ..splitting import Cut, Evaluation, Workload
 from ..task import Batch, SplitTask
@@ -56,38 +56,32 @@ class FullModelFedAvg(SplitStrategy):
         super().__init__(task, {}, **settings)
         self.ledger = CommunicationLedger(arrays_kind="full_model")
 
-    def begin(self, round_: Round) -> Questions[TrainReply]:
-        """Send the whole model."""
-        expected = ReplySchema(
-            equal={"round": round_.number},
-            weights={"client_half": round_.client_half_like},
-            figures=("train_loss",),
-            weighted_by=round_.weighted_by,
-        )
-        return {
-            client: Question(
-                self.message_type,
-                TrainRequest(
-                    round=round_.number,
-                    server_update_interval=0,
-                    keep_optimizer_state=round_.keep_optimizer_state,
-                    trained_before=round_.has_trained(client),
-                    auxiliary_version=0,
-                    client_half=round_.client_half,
-                ),
-                TrainReply,
-                expected,
-            )
-            for client in round_.clients
-        }
+    def train_round(self, round_: Round) -> RoundBody:
+        """Send the whole model; record the clients' losses: no server half is trained."""
+        instructions = {client: self._instruction(round_, client) for client in round_.clients}
+        for client, reply in (yield from round_.finish(instructions)):
+            if reply.train_loss is not None:
+                round_.losses.append(StepLoss(client, reply.train_loss, reply.num_examples))
 
-    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
-        """Note the losses that the clients found: there is no server half to train."""
-        round_.losses = [
-            StepLoss(client, reply.train_loss, reply.num_examples)
-            for client, reply in replies.items()
-            if reply.train_loss is not None
-        ]
+    def _instruction(self, round_: Round, client: int) -> Instruction[TrainReply]:
+        return Instruction(
+            self.message_type,
+            TrainRequest(
+                round=round_.number,
+                server_update_interval=0,
+                keep_optimizer_state=round_.keep_optimizer_state,
+                trained_before=round_.has_trained(client),
+                auxiliary_version=0,
+                client_half=round_.client_half,
+            ),
+            TrainReply,
+            ReplySchema(
+                equal={"round": round_.number},
+                weights={"client_half": round_.client_half_like},
+                figures=("train_loss",),
+                weighted_by=round_.weighted_by,
+            ),
+        )
 
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return those of the whole model."""

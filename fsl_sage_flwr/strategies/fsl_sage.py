@@ -1,27 +1,70 @@
 """FSL-SAGE: clients train on an estimate of the server's gradient."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
 from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
-from ..messages import ReplySchema, SmashedReply, TrainReply, TrainRequest, WeightsRequest
+from ..messages import (
+    ReplySchema,
+    SmashedBatches,
+    SmashedReply,
+    TrainReply,
+    TrainRequest,
+    WeightsRequest,
+)
 from ..options import at_least, one_of, option
 from ..registry import Algorithm, LineStyle
-from ..rounds.part import AveragedPart
-from ..rounds.question import Question, Questions
-from ..rounds.round import Round
+from ..rounds.instruction import Instruction
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.aligned_heads import AlignedHeads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings, check_at_least_one
+from ..rounds.state import AveragedState, State
 from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
 from ..task import SplitTask
-from ..tensor_store import TensorStore
 from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
+
+
+class WarmStart(SharedHead):
+    """A head that all clients train on its loss in the first round, before any is aligned.
+
+    Parameters
+    ----------
+    task : SplitTask
+        Builds the head.
+    heads : AlignedHeads
+        Get the average as each client's head.
+
+    Attributes
+    ----------
+    is_over : bool
+        Whether the heads have been created.
+    """
+
+    def __init__(self, task: SplitTask, heads: AlignedHeads) -> None:
+        super().__init__(task)
+        self.is_over = False
+        self._heads = heads
+
+    def average(self, weights: Mapping[int, float], trained: Iterable[int]) -> None:
+        """Average the heads; the average is the first head of each client that trained one."""
+        super().average(weights, trained)
+        for client in trained:
+            self._heads.create(client, self.weights)
+        self.is_over = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether the warm start is over: before that its head is the initial one."""
+        return {"is_over": self.is_over}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore that."""
+        self.is_over, self._trained = bool(state["is_over"]), {}
 
 
 class FslSage(SplitStrategy):
@@ -57,12 +100,12 @@ class FslSage(SplitStrategy):
     recipe : AlignmentRecipe, optional
         Passes, batch size and schedule of a fit.
     warm_start : bool
-        In the first round clients train one head on its own loss, instead of the probe: every
-        client's head goes on from the average of those.
+        In the first round clients train one head on its loss, instead of the probe: the average
+        is the first head of each.
     auxiliary_groups : int
         Heads that clients share, client ``i`` the one of ``i mod auxiliary_groups``: alignment's
-        cost and the server's state then grow with them and not with clients. 0 is a head of its
-        own for each client, as in the paper.
+        cost and the server's state then grow with them and not with clients. 0 gives each client
+        a head, as in the paper.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -99,71 +142,75 @@ class FslSage(SplitStrategy):
             recipe or AlignmentRecipe(),
             auxiliary_groups,
         )
-        # There is a shared head until the first round that counts has trained it.
-        self._shared = SharedHead(task) if warm_start else None
-        super().__init__(task, {"server": self.server, "heads": self.heads}, **settings)
-        if self._shared is not None:
-            self._shared.aggregation = self.aggregation
+        self.warm_start = WarmStart(task, self.heads) if warm_start else None
+        states: dict[str, State] = {"server": self.server, "heads": self.heads}
+        if self.warm_start is not None:
+            states["warm_start"] = self.warm_start
+        super().__init__(task, states, **settings)
         example = task.to_device(self.smashed.tensors)
         labels = task.objective.example_labels(len(example[0])).to(task.device)
         check_twice_differentiable(task.new_head("check"), example, labels, task.objective)
         self.server_update_interval = server_update_interval
 
-    def begin(self, round_: Round) -> Questions[TrainReply]:
-        """Probe the clients without a head, align the heads that are due, send what is new."""
-        if self._shared is not None:
-            q = self.server_update_interval
-            return self._shared.questions(round_, WARM_START, q, held_out=True)
-        probed = self._probe(round_, [c for c in round_.clients if c not in self.heads])
+    def train_round(self, round_: Round) -> RoundBody:
+        """Probe the clients without a head, align the heads that are due, then train."""
+        if self.warm_start is not None and not self.warm_start.is_over:
+            yield from self._train_shared_head(round_, self.warm_start)
+            return
+        probed = self._probe_new_clients(round_)
         ready = [client for client in round_.clients if client in self.heads]
         self.heads.align(round_, ready)
-        return {client: self._question(round_, client, client in probed) for client in ready}
+        for client, reply in (
+            yield from round_.finish({c: self._train(round_, c, c in probed) for c in ready})
+        ):
+            with round_.transaction(client, self.server):
+                self.server.step_on_upload(round_, client, reply)
+                if reply.smashed is not None:
+                    self.heads.add_samples(round_, client, reply.smashed, round_.asked)
 
-    def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Step the server half on the upload, and keep it for alignment."""
-        if not self.server.step_on_upload(round_, client, reply):
-            return
-        if reply.smashed is not None:
-            self.heads.keep(round_, client, reply.smashed, round_.asked)
-        if self._shared is not None:
-            self._shared.keep(client, reply)
+    def _probe_new_clients(self, round_: Round) -> set[int]:
+        """Step the server half on first batches of clients without a head; create the heads."""
+        new = [client for client in round_.clients if client not in self.heads]
+        probed = dict[int, SmashedBatches]()
+        for client, reply in round_.ask(dict.fromkeys(new, self._probe(round_))):
+            with round_.transaction(client, self.server):
+                self.server.step(round_, client, reply.smashed, purpose="probe")
+                probed[client] = reply.smashed
+        for client, smashed in probed.items():
+            self.heads.create(client)
+            self.heads.add_samples(round_, client, smashed, probed)
+        return set(probed)
 
-    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
-        """Keep who holds which head; after a warm start every client has one."""
-        if self._shared is None:
-            for client in replies:
-                self.heads.note_holder(client, round_.node_of(client))
-            return
-        self._shared.average(round_.weights)
-        for client in replies:
-            self.heads.begin(client, self._shared.weights)
-        self._shared = None
+    def _train_shared_head(self, round_: Round, head: WarmStart) -> RoundBody:
+        """Train one head, shared by all clients, on its loss."""
+        q = self.server_update_interval
+        instructions = head.instructions(round_, WARM_START, q, held_out=True)
+        for client, reply in (yield from round_.finish(instructions)):
+            with round_.transaction(client, self.server):
+                self.server.step_on_upload(round_, client, reply)
+                if reply.smashed is not None:
+                    self.heads.add_samples(round_, client, reply.smashed, round_.asked)
+                head.collect(client, reply.auxiliary)
 
-    def averaged_parts(self) -> Sequence[AveragedPart]:
-        """Return the heads of a warm start."""
-        return [] if self._shared is None else [self._shared]
+    def averaged_states(self) -> dict[str, AveragedState]:
+        """Return the head of a warm start."""
+        states = super().averaged_states()
+        return {} if self.warm_start is None or self.warm_start.is_over else states
 
-    def _probe(self, round_: Round, clients: list[int]) -> set[int]:
-        """Ask clients for a first batch, step the server half on it, and make their heads."""
-        request = WeightsRequest(round=round_.number, weights=round_.client_half)
-        expected = ReplySchema(smashed=replace(round_.smashed, held_out=True))
+    def _probe(self, round_: Round) -> Instruction[SmashedReply]:
+        """Ask for the smashed data of a client's first batch."""
         limits = round_.settings.batches
-        probe = Question(
-            PROBE, request, SmashedReply, expected, sample_uploads=1,
-            problem=lambda answer: limits.problem_with_probe(answer.smashed),
-        )  # fmt: skip
+        return Instruction(
+            PROBE,
+            WeightsRequest(round=round_.number, weights=round_.client_half),
+            SmashedReply,
+            ReplySchema(smashed=replace(round_.smashed, held_out=True)),
+            sample_uploads=1,
+            problem=lambda reply: limits.problem_with_probe(reply.smashed),
+        )
 
-        def serve(client: int, answer: SmashedReply) -> SmashedReply:
-            self.server.step(round_, client, answer.smashed, purpose="probe")
-            return answer
-
-        good = round_.ask_and_serve(dict.fromkeys(clients, probe), serve)
-        for client, answer in good.items():
-            self.heads.begin(client)
-            self.heads.keep(round_, client, answer.smashed, good)
-        return set(good)
-
-    def _question(self, round_: Round, client: int, probed: bool) -> Question[TrainReply]:
+    def _train(self, round_: Round, client: int, probed: bool) -> Instruction[TrainReply]:
+        """Send client half and head, unless the node has them, for a round of training."""
         request = TrainRequest(
             round=round_.number,
             server_update_interval=self.server_update_interval,
@@ -171,7 +218,7 @@ class FslSage(SplitStrategy):
             trained_before=round_.has_trained(client),
             auxiliary_version=self.heads.version_of(client),
             client_half=None if probed else round_.client_half,
-            auxiliary=self.heads.news(client, round_.node_of(client)),
+            auxiliary=self.heads.head_update_for(client, round_.node_of(client)),
         )
         expected = ReplySchema(
             equal={"round": round_.number},
@@ -184,30 +231,14 @@ class FslSage(SplitStrategy):
         # The probe's samples are left out of the first epoch, so the two make one upload in it.
         uploads = self.task.local_epochs - (1 if probed else 0)
         problem = partial(round_.problem_with_upload, interval=self.server_update_interval)
-        return Question(
+        return Instruction(
             TRAIN, request, TrainReply, expected, sample_uploads=uploads, problem=problem
         )
-
-    def keep_files_in(self, folder: TensorStore) -> None:
-        """Keep the head of a warm start there too."""
-        super().keep_files_in(folder)
-        if self._shared is not None:
-            self._shared.files = folder
 
     @property
     def auxiliary_parameters(self) -> int:
         """Number of parameters of a client's head."""
         return self.task.head_parameters()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return whether the heads have begun, beside the rest."""
-        return {**super().state_dict(), "warm": self._shared is None}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; before a warm start has ended the shared head is fresh."""
-        super().load_state_dict(state)
-        if state["warm"]:
-            self._shared = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ from functools import partial
 from typing import Unpack
 
 from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
-from ..messages import TrainReply
 from ..options import at_least, option
 from ..registry import Algorithm, LineStyle
-from ..rounds.question import Questions
-from ..rounds.round import Round
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings, check_at_least_one
@@ -38,8 +36,8 @@ class HeronSfl(SplitStrategy):
     Parameters
     ----------
     task : SplitTask
-        What is trained. ``auxiliary_from_server`` has no meaning here: heads begin at
-        random, all alike.
+        What is trained. ``auxiliary_from_server`` has no meaning here: the head is initialised
+        at random.
     server_update_interval : int
         q: batches per upload.
     perturbation_scale : float
@@ -79,18 +77,14 @@ class HeronSfl(SplitStrategy):
             HeronRequest, perturbation_scale=float(perturbation_scale), perturbations=perturbations
         )
 
-    def begin(self, round_: Round) -> Questions[TrainReply]:
-        """Send client half and head, and how to estimate."""
-        return self.head.questions(round_, TRAIN, self.server_update_interval, self.request)
-
-    def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Step the server half on the upload, and keep the head."""
-        if self.server.step_on_upload(round_, client, reply):
-            self.head.keep(client, reply)
-
-    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
-        """Average the heads."""
-        self.head.average(round_.weights)
+    def train_round(self, round_: Round) -> RoundBody:
+        """Send client half and head, and how to estimate; step the server half on each upload."""
+        q = self.server_update_interval
+        instructions = self.head.instructions(round_, TRAIN, q, self.request)
+        for client, reply in (yield from round_.finish(instructions)):
+            with round_.transaction(client, self.server):
+                self.server.step_on_upload(round_, client, reply)
+                self.head.collect(client, reply.auxiliary)
 
     @property
     def auxiliary_parameters(self) -> int:

@@ -1,20 +1,15 @@
 """SplitFed V1: a server half per client, averaged each round."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
-from ..client_apps.split_fed import HANDLERS, ExchangeReply
-from ..messages import TrainReply
+from ..client_apps.split_fed import HANDLERS
 from ..registry import Algorithm, LineStyle
-from ..rounds.question import Question, Questions
-from ..rounds.round import Round
-from ..rounds.server.server_half import MOST_AT_WORK, Gradients, ServerHalfPerClient
+from ..rounds.round import Round, RoundBody
+from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
 from ..rounds.settings import StrategySettings, check_batches_per_exchange
 from ..task import SplitTask
 from .common_options import ExchangeOptions, exchanged_bytes
-from .exchange_questions import ExchangeQuestions
+from .exchanges import Exchanges
 from .split_strategy import SplitStrategy
 
 
@@ -25,8 +20,8 @@ class SplitFedV1(SplitStrategy):
     up; the last gradients go down in the message that is answered with the client half. No
     client waits for another until its round is over, as nothing is shared before. The halves
     are averaged each round: equal to FedAvg of the whole model on the same batches. The server
-    holds a copy of the server half, and its optimizer's state, for every client. Of a client
-    that is lost in a round nothing stays here, not the steps of its optimizer either.
+    holds a copy of the server half, and its optimizer's state, for each client. The batches of a
+    client that is lost in a round, and the steps of its optimizer, are discarded.
 
     The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
 
@@ -64,41 +59,32 @@ class SplitFedV1(SplitStrategy):
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange
 
-    def begin(self, round_: Round) -> Questions[Any]:
-        """Ask each client for its first batch; the others, and its client half, follow."""
+    def train_round(self, round_: Round) -> RoundBody:
+        """Answer each client's batches as they arrive, then ask for its client half."""
         self.server.begin()
-        questions = ExchangeQuestions(round_, self.batches_per_exchange)
-
-        def exchange(
-            client: int, number: int = 0, gradients: Gradients = (), batches: int | None = None
-        ) -> Question[ExchangeReply]:
-            question = questions.exchange(client, number, gradients, batches)
-            return replace(question, follow_up=partial(answer, client, number))
-
-        def answer(client: int, number: int, reply: ExchangeReply) -> Question[Any] | None:
-            progress, gradients = questions.progress(number, reply), None
-            # Others may not have said yet how many they have: what counts is how many it has sent.
-            sent = min((number + 1) * self.batches_per_exchange, reply.batches)
-            if not (questions.leave_out_if_slow(client) or round_.leave_out_if_many(client, sent)):
-                gradients = self.server.answer(
-                    round_, client, reply.smashed, exchange=number, progress=progress
+        exchanges = Exchanges(round_, round_.clients, self.batches_per_exchange)
+        for client, reply in (yield from round_.finish_at_own_pace(exchanges.of_all())):
+            with round_.transaction(client):
+                exchanges.refuse_slow(client)
+                exchanges.refuse_many(client, reply, others_known=False)
+                gradients = self.server.step_and_get_gradients(
+                    round_,
+                    client,
+                    reply.smashed,
+                    exchange=exchanges.number_of(client),
+                    progress=exchanges.progress(client, reply),
                 )
-            if gradients is None:
-                self.server.drop(client)
-                return None
-            if questions.are_left(number, reply.batches):
-                return exchange(client, number + 1, gradients, reply.batches)
-            self.server.finish(client)
-            return questions.flush(client, number + 1, gradients)
-
-        return {client: exchange(client) for client in round_.clients}
-
-    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
-        """Average the server halves of the clients whose replies count."""
-        # Who was quick does not decide in which order losses are added up.
-        losses = sorted(round_.losses, key=lambda loss: (loss.exchange, loss.client))
-        round_.losses = [loss for loss in losses if loss.client in replies]
-        self.server.average(round_.weights, replies)
+                exchanges.answer(client, gradients)
+            if client in round_.failures:
+                self.server.discard(client)
+            elif exchanges.are_left(client):
+                round_.send(client, exchanges.exchange(client))
+            else:
+                self.server.finish(client)
+                round_.send(client, exchanges.flush(client))
+        # The order of arrival must not decide the order in which losses are added up.
+        losses = [loss for loss in round_.losses if loss.client in round_.served]
+        round_.losses[:] = sorted(losses, key=lambda loss: (loss.exchange, loss.client))
 
 
 def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> SplitFedV1:

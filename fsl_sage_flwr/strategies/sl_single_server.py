@@ -3,16 +3,18 @@
 import logging
 import random
 from dataclasses import dataclass
+from itertools import count
 from typing import Unpack
 
 from ..client_apps.split_fed import HANDLERS
 from ..messages import TrainReply
 from ..options import one_of, option
 from ..registry import Algorithm, LineStyle
-from ..rounds.question import Question, Questions
-from ..rounds.round import Round
+from ..rounds.instruction import Instruction, Instructions
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.settings import StrategySettings, check_batches_per_exchange
+from ..rounds.state import Transaction
 from ..seeding import derive_seed
 from ..task import SplitTask
 from .common_options import ExchangeOptions, exchanged_bytes
@@ -30,9 +32,9 @@ class SplitFedV2(SplitStrategy):
     Batches are exchanged for their gradients as in :class:`SplitFedV1`. The clients' batches
     of the same exchange are taken one after the other, their order shuffled by the run's seed.
 
-    When a client is lost whose batches the server half has been stepped on, the server half
-    is put back, and the others' exchanges begin again: what was learnt from half a client
-    cannot be told from the rest. A client lost after its last batch leaves all of them.
+    When a client is lost after steps on some of its batches, the server half is restored, and
+    the others' exchanges start again: steps on half of a client's batches cannot be told from
+    the rest. The batches of a client lost after its last one all count.
 
     The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
 
@@ -73,59 +75,81 @@ class SplitFedV2(SplitStrategy):
         self.batches_per_exchange = batches_per_exchange
         self.server_order = server_order
 
-    def begin(self, round_: Round) -> Questions[TrainReply]:
-        """Exchange every batch of the round; ask for the client halves."""
+    def train_round(self, round_: Round) -> RoundBody:
+        """Exchange every batch of the round, then ask for the client halves."""
         groups = [round_.clients]
         if self.server_order == "client":
-            groups = [
-                [client] for client in self._shuffled(round_, round_.clients, "whole clients")
-            ]
-        flushes: dict[int, Question[TrainReply]] = {}
-        for i, clients in enumerate(groups):
-            flushes.update(self._exchange(round_, clients, i / len(groups), 1 / len(groups)))
-        return flushes
+            groups = [[c] for c in self._shuffled(round_, round_.clients, "whole clients")]
+        last = dict[int, Instruction[TrainReply]]()
+        for place, clients in enumerate(groups):
+            last |= self._exchange_all(round_, clients, place / len(groups), 1 / len(groups))
+        yield from round_.finish(last)
 
-    def _exchange(
+    def _exchange_all(
         self, round_: Round, clients: list[int], start: float, length: float
-    ) -> Questions[TrainReply]:
+    ) -> Instructions[TrainReply]:
         """Exchange every batch of some clients, again without those that are lost midway.
 
-        ``start`` and ``length`` say which part of the round this is.
+        ``start`` and ``length`` are the part of the round that this takes. The last messages
+        are returned.
         """
-        # The first group of a round begins where the round does: that copy is there already.
-        before = round_.saved["server"] if start == 0 else self.server.snapshot()
+        undo = round_.undo_states  # the first group starts where the round does
+        if start > 0:
+            undo = Transaction({"server": self.server})
+            undo.save()
         losses = len(round_.losses)
-        attempt = 0
-        while True:
-            exchanges = Exchanges(round_, clients, self.batches_per_exchange, attempt)
-            stepped = set[int]()
-            while (replies := exchanges.ask()) and stepped <= set(exchanges.left):
-                for client in self._shuffled(round_, list(replies), exchanges.number):
-                    reply = replies[client]
-                    stepped.add(client)
-                    gradients = self.server.answer(
-                        round_,
-                        client,
-                        reply.smashed,
-                        exchange=exchanges.number,
-                        progress=exchanges.progress(reply, start, length),
-                    )
-                    if gradients is None:
-                        exchanges.drop(client)
-                        break
-                    exchanges.answer(client, gradients)
-                exchanges.leave_out_the_slow()
-                if not stepped <= set(exchanges.left):
-                    break
-            if stepped <= set(exchanges.left):
-                return exchanges.flushes()
+        for attempt in count():
+            exchanges = Exchanges(
+                round_, clients, self.batches_per_exchange, attempt=attempt, start=start,
+                length=length,
+            )  # fmt: skip
+            stepped = self._exchange_in_step(round_, exchanges)
+            lost = sorted(stepped - set(exchanges.left))
+            if not lost:
+                break
             log.warning(
                 "round %d: clients %s begin again, without the batches of %s",
-                round_.number + 1, exchanges.left, sorted(stepped - set(exchanges.left)),
+                round_.number + 1, exchanges.left, lost,
             )  # fmt: skip
-            self.server.restore(before)
+            undo.restore("server")
             del round_.losses[losses:]
-            clients, attempt = exchanges.left, attempt + 1
+            clients = exchanges.left
+        return {client: exchanges.flush(client) for client in exchanges.left}
+
+    def _exchange_in_step(self, round_: Round, exchanges: Exchanges) -> set[int]:
+        """Exchange batches until none is left, or a client is lost after steps on its batches.
+
+        Returns
+        -------
+        set of int
+            Clients whose batches the server half was stepped on.
+        """
+        stepped, number = set[int](), 0
+        while replies := dict(round_.ask(exchanges.of_all())):
+            for client, reply in replies.items():
+                with round_.transaction(client):
+                    exchanges.refuse_many(client, reply, others_known=True)
+            valid = [client for client in replies if client not in round_.failures]
+            for client in self._shuffled(round_, valid, number):
+                if not stepped <= set(exchanges.left):
+                    break
+                stepped.add(client)
+                with round_.transaction(client):
+                    gradients = self.server.step_and_get_gradients(
+                        round_,
+                        client,
+                        replies[client].smashed,
+                        exchange=number,
+                        progress=exchanges.progress(client, replies[client]),
+                    )
+                    exchanges.answer(client, gradients)
+            for client in exchanges.active:
+                with round_.transaction(client):
+                    exchanges.refuse_slow(client)
+            if not stepped <= set(exchanges.left):
+                break
+            number += 1
+        return stepped
 
     def _shuffled(self, round_: Round, clients: list[int], purpose: int | str) -> list[int]:
         draw = random.Random(derive_seed(self.task.seed, "order", round_.number, purpose))

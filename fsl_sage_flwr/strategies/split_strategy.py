@@ -3,8 +3,7 @@
 import logging
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from ..messages import (
     BadReplyError,
     CommunicationLedger,
     Compression,
-    DeadActorError,
     PackedWeights,
     ReplySchema,
     SmashedReply,
@@ -35,7 +33,6 @@ from ..rounds.clients.absence import wait_for_nodes
 from ..rounds.clients.client_registry import ClientRegistry
 from ..rounds.clients.cooldown import ClientCooldown
 from ..rounds.delta_sync import DeltaSync
-from ..rounds.diverged import DivergedError
 from ..rounds.early_stop import ShouldStop, with_should_stop
 from ..rounds.failed_rounds import FailedRoundCounter, TrainingFailedError
 from ..rounds.grid.split_grid import SERVER_TIME, SplitGrid
@@ -44,10 +41,11 @@ from ..rounds.metrics.evaluation import evaluate_halves, evaluate_server_half, t
 from ..rounds.metrics.federated_evaluation import FederatedEvaluation
 from ..rounds.metrics.round_summary import RoundSummary
 from ..rounds.metrics.sample_uploads import SampleUploads
-from ..rounds.part import AveragedPart, Part
-from ..rounds.question import Questions
+from ..rounds.old_checkpoints import nested
 from ..rounds.reply_spool import ReplySpool
-from ..rounds.round import Round, RoundSettings
+from ..rounds.round import Round, RoundBody
+from ..rounds.settings import RoundSettings
+from ..rounds.state import AveragedState, State
 from ..splitting import Evaluation
 from ..task import Batch, SplitTask
 from ..tensor_store import TensorStore
@@ -58,11 +56,10 @@ log = logging.getLogger("flwr.fsl_sage")
 class SplitStrategy(FedAvg):
     """Flower's FedAvg over the client half, with a server half trained beside it.
 
-    Flower's round loop and arguments are kept. An algorithm is three hooks, each handed the
-    round: :meth:`begin` does what comes before the round's last message and says what that is,
-    :meth:`serve` takes a client's reply in its turn, in ascending order of partition id, and
-    :meth:`end` keeps what outlives the round. What a round changes is held in *parts* (the
-    server half, the heads), which are put back when a round is undone and which a checkpoint has.
+    Flower's round loop and arguments are kept. An algorithm is one method, :meth:`train_round`,
+    which iterates over the replies of a round. What a round changes is held in *states* (the
+    server half, the heads), which are restored when a round is undone, and which a checkpoint
+    stores.
 
     The client's half of the contract: answer ``query.describe`` (see
     :mod:`fsl_sage_flwr.client_apps`), and weight its reply by ``weighted_by_key``.
@@ -71,33 +68,32 @@ class SplitStrategy(FedAvg):
     ----------
     task : SplitTask
         What is trained. The server half in it is trained in place.
-    parts : Mapping
-        What the strategy holds that outlives a round, by name.
+    states : Mapping
+        The strategy's states by name, which outlive a round.
     keep_optimizer_state : bool
-        Clients go on with their optimizers' state from round to round.
+        Clients keep their optimizers' state from round to round.
     round_timeout : float
-        Seconds after which a client that has not answered is left out of the round.
+        Seconds after which a client that has not answered is excluded from the round.
     absence_timeout : float
         Seconds to wait, before a round, for ``min_train_nodes`` nodes to be connected, beyond the
-        roster's ``registration_timeout``. At the start registered nodes that do not answer, as they
-        work for another run, are waited for as long.
+        registry's ``registration_timeout``. At the start registered nodes that do not answer,
+        because another run uses them, are waited for as long.
     fraction_reply : float
-        A round ends when this share of its clients has given good answers: the others are left
-        out of it, and what they send later is dropped. A client is asked again when it has
-        answered. Below 1 it depends on the clients' speed who is in a round, so two runs differ.
+        Fraction of valid replies that closes a round; late replies are discarded, and their
+        senders get no message before they have answered. Below 1 the clients' speed decides
+        which of them count, so two runs differ.
     max_client_failures : int
-        Rounds in a row in which a client is left out, other than for being late, whereupon it is
-        not asked for ``pause_rounds`` rounds; 0: it is asked again every time.
+        Rounds in a row in which a client fails, other than by being late, that pause it for
+        ``pause_rounds`` rounds; 0 disables pauses.
     pause_rounds : int
-        For how many. Paused clients are asked when there are not ``min_train_nodes`` others.
+        Length of a pause. Paused clients take part when ``min_train_nodes`` others are missing.
     max_failed_rounds : int
-        Rounds in a row with fewer than ``min_train_nodes`` good replies that end the run.
+        Rounds in a row with fewer than ``min_train_nodes`` valid replies that end the run.
     max_reply_bytes : int
-        Bytes of a reply that are taken; a larger one is refused unread, and let go.
+        Largest size of a reply in bytes; a larger one is discarded unread.
     fraction_train, fraction_evaluate : float
         Share of the clients that train, and that evaluate, in a round. Flower's arguments, but
-        federated evaluation is off unless it is asked for; it needs a task with
-        ``validation_batches``.
+        federated evaluation is off by default; it needs a task with ``validation_batches``.
     min_train_nodes, min_evaluate_nodes, min_available_nodes : int
         Flower's arguments, 1 here unless given.
     weighted_by_key : str
@@ -105,20 +101,20 @@ class SplitStrategy(FedAvg):
     train_metrics_aggr_fn : callable, optional
         Flower's argument; by default the round's clients, failures and training loss.
     compression : Compression, optional
-        The codecs of what travels; by default everything travels as it is.
+        The codecs of messages; by default nothing is coded.
     aggregation : Aggregation, optional
-        How what clients trained becomes one; by default the weighted mean. A round with fewer
-        good replies than its rule is meant for is given up.
+        How the clients' results become one; by default the weighted mean. A round with fewer
+        valid replies than its rule needs is given up.
     max_update_ratio : float
-        A client is left out of a round when the norm of its update, or of its smashed data, is
-        more than so many times the round's median. Replies are then held until all have come,
-        but for those of clients that go on at their own pace; 0: they are not compared.
+        Largest norm of a client's update, or of its smashed data, as a multiple of the round's
+        median; a client above it is excluded. Replies are then held until all have arrived, but
+        not those of clients that exchange batches at their own pace. 0 disables the comparison.
 
     Raises
     ------
     ValueError
         ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``; or the task
-        has ``client_privacy``, and the algorithm no steps that it is meant for.
+        has ``client_privacy``, and the algorithm takes no steps that it applies to.
     SplitError
         The task's objective does not take what its server half gives; or its clients cannot take
         DP-SGD's steps.
@@ -127,12 +123,12 @@ class SplitStrategy(FedAvg):
     evaluation_type = EVALUATE_SPLIT
     sends_weights_alone = False
     private_steps = False
-    most_at_once: int | None = None  # clients in their round at a time, in a simulation
+    most_at_once: int | None = None  # clients in a round's last phase at a time, in a simulation
 
     def __init__(
         self,
         task: SplitTask,
-        parts: Mapping[str, Part],
+        states: Mapping[str, State],
         *,
         keep_optimizer_state: bool = True,
         round_timeout: float = 3600.0,
@@ -185,20 +181,20 @@ class SplitStrategy(FedAvg):
             task.check_private_steps(with_head=self.auxiliary_parameters > 0)
         self.downlink = DeltaSync(compression or Compression())
         self.pauses = ClientCooldown(max_client_failures, pause_rounds)
-        self.parts = {**parts, "downlink": self.downlink, "pauses": self.pauses}
+        self.states: dict[str, State] = {**states, "downlink": self.downlink}
         self.aggregation = aggregation or Aggregation()
         self.max_update_ratio = max_update_ratio
-        for part in self.parts.values():
-            part.aggregation = self.aggregation
+        for state in self.states.values():
+            state.aggregation = self.aggregation
         self.keep_files_in(TensorStore())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
         self.fraction_reply = fraction_reply
-        self.given_up = FailedRoundCounter(max_failed_rounds)
+        self.failed_rounds = FailedRoundCounter(max_failed_rounds)
         self.max_reply_bytes = max_reply_bytes
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
-        self.roster = ClientRegistry(task.classes, absence_timeout)
+        self.registry = ClientRegistry(task.classes, absence_timeout)
         self._sound = FiniteCheck(task)
         self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
@@ -215,26 +211,25 @@ class SplitStrategy(FedAvg):
     # What an algorithm is made of -------------------------------------------------------
 
     @abstractmethod
-    def begin(self, round_: Round) -> Questions[Any]:
-        """Do what comes before the round's last message, and return that for each client.
+    def train_round(self, round_: Round) -> RoundBody:
+        """Train for one round: iterate over replies, and step the server half on them.
 
-        A client that is left out of the questions takes no further part in the round. Within
-        the round clients are asked with ``round_.ask``; or a question's ``follow_up`` leads to
-        the last one, whose answer is a ``TrainReply``.
+        Within the round clients are sent messages by ``round_.ask``. The round ends with
+        ``yield from round_.finish(…)``, whose messages and replies pass through Flower's loop
+        and strategies around this one, and whose clients count for the average::
+
+            for client, reply in (yield from round_.finish(instructions)):
+                with round_.transaction(client, self.server):
+                    self.server.step_on_upload(round_, client, reply)
+
+        Averages, of the client half and of each ``AveragedState``, follow by themselves.
         """
 
-    def serve(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Take a client's reply, in its turn: train the server half on it.
-
-        A client that is left out here (``round_.leave_out``) is not in the average either.
-        """
-
-    def end(self, round_: Round, replies: Mapping[int, TrainReply]) -> None:
-        """Keep what is needed of the replies of a round that counts."""
-
-    def averaged_parts(self) -> Sequence[AveragedPart]:
-        """Return the parts that :meth:`end` averages; a choice of clients is over them too."""
-        return [part for part in self.parts.values() if isinstance(part, AveragedPart)]
+    def averaged_states(self) -> dict[str, AveragedState]:
+        """Return the states that a round averages; a choice of clients is over them too."""
+        return {
+            name: state for name, state in self.states.items() if isinstance(state, AveragedState)
+        }
 
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
@@ -255,18 +250,18 @@ class SplitStrategy(FedAvg):
 
     @property
     def last_round(self) -> RoundSummary:
-        """What happened in the round that was opened last."""
+        """Figures of the latest round."""
         return RoundSummary(round=0) if self._round is None else self._round.summary
 
     def client_rounds(self) -> list[ClientRound]:
-        """Return what each client did in the last round, by partition id."""
+        """Return each client's figures of the latest round, by partition id."""
         return [] if self._round is None else self._round.client_rows()
 
     def take_late_replies(self) -> int:
-        """Count the bytes of answers that nobody waits for; return how many have not come.
+        """Count the bytes of late replies; return how many have not arrived.
 
-        A ``Recorder`` calls it before it writes a round's row, so that each answer counts in the
-        round at whose end it is there.
+        A ``Recorder`` calls it before it writes a round's row, so that each late reply counts in
+        the round at whose end it has arrived.
         """
         return 0 if self._round is None else self._round.take_late_replies()
 
@@ -275,15 +270,15 @@ class SplitStrategy(FedAvg):
     def wrap_grid(self, grid: Grid) -> SplitGrid:
         """Wrap a Grid for this strategy.
 
-        ``start`` does it by itself. When another strategy wraps this one, give its
-        ``start`` the wrapped Grid: ``wrapper.start(grid=strategy.wrap_grid(grid), …)``.
+        ``start`` does this itself. When another strategy wraps this one, give its ``start`` the
+        wrapped Grid: ``wrapper.start(grid=strategy.wrap_grid(grid), …)``.
         """
         if isinstance(grid, SplitGrid):
             return grid
-        return SplitGrid(grid, self.ledger, self._receive, self._has_enough, self._most_at_once)
+        return SplitGrid(grid, self.ledger, self._receive)
 
     def initial_arrays(self) -> ArrayRecord:
-        """Return the current weights: the ``initial_arrays`` of ``start``."""
+        """Return the current weights, for the ``initial_arrays`` of ``start``."""
         return ArrayRecord(dict(self.averaged_weights()))
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
@@ -291,7 +286,7 @@ class SplitStrategy(FedAvg):
         return evaluate_halves(self.task, arrays, batches)
 
     def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the state_dicts of the client half and the server half as they are now."""
+        """Return the current state_dicts of the client half and the server half."""
         self.task.load_weights(self.task.model.client, arrays.to_torch_state_dict())
         return (
             dict(self.task.model.client.state_dict()),
@@ -311,8 +306,8 @@ class SplitStrategy(FedAvg):
     ) -> Result:
         """Run Flower's round loop; see ``flwr.serverapp.strategy.Strategy.start``.
 
-        ``timeout`` is ``round_timeout`` unless it is given and shorter. ``should_stop`` is refused
-        by a Flower before 1.43, which has no such argument.
+        ``timeout`` is at most ``round_timeout``, its default. Flower before 1.43 has no
+        ``should_stop``: it is refused there.
 
         Raises
         ------
@@ -341,7 +336,7 @@ class SplitStrategy(FedAvg):
             Every round so far was given up: the weights are the initial ones.
         """
         if self.rounds_trained == 0:
-            why = self.given_up.last_problem or "there was none"
+            why = self.failed_rounds.last_problem or "there was none"
             raise TrainingFailedError(f"no round was trained: {why}")
 
     def configure_train(
@@ -368,45 +363,48 @@ class SplitStrategy(FedAvg):
         self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
         wait_for_nodes(
-            self.roster, grid, self.min_train_nodes, self.min_available_nodes, self.absence_timeout
+            self.registry,
+            grid,
+            self.min_train_nodes,
+            self.min_available_nodes,
+            self.absence_timeout,
         )
-        self.pauses.try_again(self.roster.returned)
-        self.roster.returned.clear()
-        wanted = max(int(len(self.roster.nodes) * self.fraction_train), self.min_train_nodes)
+        self.pauses.try_again(self.registry.returned)
+        self.registry.returned.clear()
+        wanted = max(int(len(self.registry.nodes) * self.fraction_train), self.min_train_nodes)
         paused = self.pauses.at(self.rounds_done)
-        if len(set(self.roster.nodes) - paused) < self.min_train_nodes:
+        if len(set(self.registry.nodes) - paused) < self.min_train_nodes:
             paused = set()
         round_ = self._round = Round(
             self.rounds_done,
-            self.roster.sample(wanted, self.task.seed, self.rounds_done, without=paused),
+            self.registry.sample(wanted, self.task.seed, self.rounds_done, without=paused),
             arrays,
             ConfigRecord({**config, "server-round": server_round}),
             grid,
-            self.roster,
+            self.registry,
             self._round_settings(),
-            {name: part.snapshot() for name, part in self.parts.items()},
+            self.states,
             self.downlink,
             self.sample_uploads,
             ReplySpool(self.files),
+            self._problem_with_trained,
         )
-        log.info("configure_train: clients %s of %d", round_.clients, len(self.roster.nodes))
-        for client, reason in self.roster.unfit.items():
-            round_.leave_out(client, reason)
-        with self._undone_on_failure(round_):
-            questions = self.begin(round_)
-        messages = round_.send(questions, lambda client, reply: self._serve(round_, client, reply))
-        return self._undone_if_unsent(round_, messages)
+        log.info("configure_train: clients %s of %d", round_.clients, len(self.registry.nodes))
+        for client, reason in self.registry.unfit.items():
+            round_.exclude(client, reason)
+        with round_.undone_on_error():
+            return round_.begin(self.train_round(round_))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """End the round: average the good replies, integer buffers as integers.
+        """End the round: average the valid replies, integer buffers as integers.
 
         Returns
         -------
         tuple
             The average and the round's metrics; (None, None) when fewer than
-            ``min_train_nodes`` replies are good: then the round is undone.
+            ``min_train_nodes`` replies are valid: then the round is undone.
 
         Raises
         ------
@@ -416,19 +414,17 @@ class SplitStrategy(FedAvg):
         round_ = self._round
         if round_ is None or not round_.is_open:
             raise RuntimeError("aggregate_train was called without a round; call configure_train")
-        with self._undone_on_failure(round_):
-            answers = round_.finish_replies()
-            round_.refuse_if_diverged()
-        counted = round_.counted({r.metadata.reply_to_message_id: r for r in replies})
-        asked = {c: why for c, why in round_.failed.items() if c not in self.roster.unfit}
-        self.pauses.note(round_.number, answers, asked)
+        with round_.undone_on_error():
+            round_.refuse_divergence()
+        counted = round_.counted(replies)
+        failed = {c: why for c, why in round_.blamed.items() if c not in self.registry.unfit}
+        self.pauses.record(round_.number, round_.served, failed)
         wanted = max(self.min_train_nodes, self.aggregation.fewest)
         if len(counted) < wanted:
             round_.summary.clients = len(counted)
-            self._undo(round_)
             self._give_up(round_, f"{len(counted)} good replies, {wanted} needed")
             return None, None
-        round_.note_updates(counted, self.arrayrecord_key)
+        round_.record(counted, self.arrayrecord_key)
         good = [message.content for message in counted.values()]
         records = [content.array_records[self.arrayrecord_key] for content in good]
         self._choose(round_, dict(zip(counted, records, strict=True)))
@@ -436,16 +432,18 @@ class SplitStrategy(FedAvg):
         averaged = [record for c, record in zip(counted, records, strict=True) if c in weights]
         arrays = self.aggregation.of_records(averaged, list(weights.values()))
         problem = self._sound.problem_with_trained(self.trained_parts(arrays.to_torch_state_dict()))
-        if problem is not None:  # of weights each of which is sound
-            self._undo(round_)
+        if problem is not None:  # although all that is averaged is sound
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
             return None, None
-        self.given_up.note_good()
-        self.end(round_, answers)
-        round_.note_replies(answers)
+        self.failed_rounds.record_success()
+        for averaged_state in self.averaged_states().values():
+            averaged_state.average(round_.weights, round_.served)
+        nodes = {client: round_.node_of(client) for client in round_.served}
+        for state in self.states.values():
+            state.confirm(nodes)
         self.downlink.note_counted(counted, round_.number)
+        round_.figures.record_replies(round_.served, keeps_optimizers=self.keep_optimizer_state)
         metrics = self.train_metrics_aggr_fn(good, self.weighted_by_key)
-        self._forget_lost(round_)
         round_.close()
         self.rounds_done += 1
         self.rounds_trained += 1
@@ -454,20 +452,20 @@ class SplitStrategy(FedAvg):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Sample clients, by the seed, and ask each to evaluate on its validation part."""
+        """Sample clients by the seed; return each one's message to evaluate its validation part."""
         round_ = self._round
         if self.fraction_evaluate == 0 or round_ is None:
             return []
         wrapped = self.wrap_grid(grid)
-        self.roster.refresh(wrapped, self.min_available_nodes)
-        nodes = self.roster.nodes
+        self.registry.refresh(wrapped, self.min_available_nodes)
+        nodes = self.registry.nodes
         wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
-        clients = self.roster.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
+        clients = self.registry.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
         round_.evaluation = FederatedEvaluation(asked, self.score, lambda: wrapped.sent_to)
         if self.evaluation_type == EVALUATE_SPLIT:
             for client in clients:
-                self.sample_uploads.note_validation(client)
+                self.sample_uploads.record_validation(client)
         request = WeightsRequest(
             round=self.rounds_done, weights=PackedWeights(arrays.to_torch_state_dict())
         )
@@ -484,7 +482,7 @@ class SplitStrategy(FedAvg):
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Return ``validation-loss`` and the scores, weighted by what they count for."""
+        """Return ``validation-loss`` and the scores, weighted by examples."""
         round_ = self._round
         if round_ is None or round_.evaluation is None:
             return None
@@ -501,7 +499,7 @@ class SplitStrategy(FedAvg):
         Raises
         ------
         BadReplyError
-            It is not what was asked for.
+            The reply is not valid.
         """
         # In eval mode nothing normalises over a batch, so a batch may have one sample.
         spec = replace(self.smashed, smallest_batch=1)
@@ -525,26 +523,23 @@ class SplitStrategy(FedAvg):
             fraction_reply=self.fraction_reply,
             max_update_ratio=self.max_update_ratio,
             batches=BatchLimits(self.task),
+            most_at_once=self.most_at_once,
         )
 
-    def _serve(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Serve a reply, unless what its client has trained gives no finite values."""
+    def _problem_with_trained(self, reply: TrainReply) -> str | None:
+        """Return the problem with weights that a client has trained, or None."""
         parts = list(self.trained_parts(reply.client_half))
         if reply.auxiliary is not None:
             parts.append((self.task.head, reply.auxiliary))
-        problem = self._sound.problem_with_trained(parts)
-        if problem is None:
-            self.serve(round_, client, reply)
-        else:
-            round_.leave_out_as_not_finite(client, f"the weights that it sent {problem}")
+        return self._sound.problem_with_trained(parts)
 
     def _choose(self, round_: Round, records: Mapping[int, ArrayRecord]) -> None:
-        """Choose the clients to average, once for all that is averaged of them."""
+        """Choose the clients to average, once for all of their results."""
         if not self.aggregation.chooses:
             return
-        parts = self.averaged_parts()
+        states = self.averaged_states().values()
         trained = {
-            client: [record.to_torch_state_dict(), *(part.trained_by(client) for part in parts)]
+            client: [record.to_torch_state_dict(), *(state.trained_by(client) for state in states)]
             for client, record in records.items()
         }
         chosen = self.aggregation.choose(trained)
@@ -553,61 +548,31 @@ class SplitStrategy(FedAvg):
             "round %d: %s averages clients %s", round_.number + 1, self.aggregation.rule, chosen
         )
 
-    def _receive(self, request: Message, reply: Message) -> Message | None:
-        """Take a reply as it arrives; return what its client is asked next in the round."""
+    def _receive(
+        self, grid: SplitGrid, messages: Iterable[Message], timeout: float | None
+    ) -> list[Message]:
+        """Send the messages of a round, or of an evaluation; return the replies for Flower."""
         round_ = self._round
-        if round_ is None:
-            return None
-        if round_.evaluation is not None:
-            round_.evaluation.receive(request, reply)
-            return None
-        with self._undone_on_failure(round_):
-            return round_.receive(request, reply)
-
-    def _has_enough(self) -> bool:
-        round_ = self._round
-        return round_ is not None and round_.evaluation is None and round_.has_enough()
-
-    def _most_at_once(self) -> int | None:
-        round_ = self._round
-        return None if round_ is None or round_.evaluation is not None else self.most_at_once
-
-    @contextmanager
-    def _undone_on_failure(self, round_: Round) -> Iterator[None]:
-        """Undo the round when what happens inside ends the run."""
-        try:
-            yield
-        except (DivergedError, DeadActorError):
-            self._undo(round_)
-            raise
-
-    def _undone_if_unsent(self, round_: Round, messages: Iterator[Message]) -> Iterator[Message]:
-        """Iterate over messages; undo the round when one cannot be made."""
-        with self._undone_on_failure(round_):
-            yield from messages
-
-    def _undo(self, round_: Round) -> None:
-        """Put everything back as it was before the round."""
-        for name, part in self.parts.items():
-            part.restore(round_.saved[name])
-        self._forget_lost(round_)
-        round_.close()
+        if round_ is not None and round_.evaluation is not None:
+            return round_.evaluation.receive(grid.stream(messages, timeout=timeout))
+        if round_ is None or not round_.is_open:  # a message that is not ours
+            return [reply for _, reply in grid.stream(messages, timeout=timeout)]
+        with round_.undone_on_error():
+            return round_.receive(messages, timeout)
 
     def _undo_unfinished(self) -> None:
-        """Undo the round when a wrapper gave it up without asking us."""
+        """Undo the round when a strategy around this one gave it up without asking."""
         round_ = self._round
         if round_ is not None and round_.is_open:
-            self._undo(round_)
             self._give_up(round_, "the strategy around this one dropped it")
 
-    def _forget_lost(self, round_: Round) -> None:
-        for part in self.parts.values():
-            part.forget(round_.failures)
-
     def _give_up(self, round_: Round, why: str) -> None:
+        round_.undo()
         round_.summary.given_up = True
         self.rounds_done += 1
-        self.given_up.note(round_.number + 1, why, round_.failures, self.roster.strangers)
+        self.failed_rounds.record_failure(
+            round_.number + 1, why, round_.failures, self.registry.unidentified
+        )
 
     def _train_metrics(self, records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
         summary = self.last_round
@@ -619,32 +584,35 @@ class SplitStrategy(FedAvg):
     # Checkpoints ------------------------------------------------------------------------
 
     def keep_files_in(self, folder: TensorStore) -> None:
-        """Keep from now on there what need not be in memory; a temporary folder by default."""
+        """Keep tensors that need not be in memory in a folder; by default a temporary one."""
         self.files = folder
-        for part in self.parts.values():
-            part.files = folder
+        for state in self.states.values():
+            state.files = folder
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to go on after this round, but the client half.
+        """Return everything needed to resume after this round, but the client half.
 
-        What is kept in files is in it as a :class:`TensorFile`: a Mapping that is read when used.
+        States are nested by their names. Tensors in files are in it as a :class:`TensorFile`: a
+        Mapping that is read when used.
         """
-        state: dict[str, Any] = {
+        return {
             "rounds_done": self.rounds_done,
             "rounds_trained": self.rounds_trained,
             "ledger": self.ledger.state_dict(),
             "sample_uploads": self.sample_uploads.state_dict(),
+            "pauses": self.pauses.state_dict(),
+            **{name: state.state_dict() for name, state in self.states.items()},
         }
-        for part in self.parts.values():
-            state |= part.state_dict()
-        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the round of a checkpoint: the next ``start`` continues there."""
+        """Resume after the round of a checkpoint: the next ``start`` continues there."""
+        state = nested(state, self.states)
         self._first_round = self.rounds_done = int(state["rounds_done"])
         # Earlier checkpoints do not count them.
         self.rounds_trained = int(state.get("rounds_trained", self.rounds_done))
         self.ledger.load_state_dict(state["ledger"])
         self.sample_uploads.load_state_dict(state["sample_uploads"])
-        for part in self.parts.values():
-            part.load_state_dict(state)
+        self.pauses.load_state_dict(state["pauses"])
+        for name, each in self.states.items():
+            each.load_state_dict(state[name])
+            each.forget(self.registry.nodes)

@@ -94,4 +94,4 @@ def test_three_rounds_equal_the_loop_by_hand(of: Any) -> None:
 
     assert_same(arrays, x_c)
     assert_same(strategy.head.weights, x_a)
-    assert_same(strategy.state_dict()["server_half"], task.weights_of(x_s))
+    assert_same(strategy.state_dict()["server"]["half"], task.weights_of(x_s))

@@ -153,23 +153,23 @@ def test_five_rounds_equal_the_loop_by_hand() -> None:
 
     assert_same(arrays, by_hand.x_c)
     state = strategy.state_dict()
-    assert_same(state["server_half"], by_hand.x_s.state_dict())
+    assert_same(state["server"]["half"], by_hand.x_s.state_dict())
     for i in range(CLIENTS):
-        saved = state["heads"][i]["file"]
+        saved = state["heads"]["heads"][i]["file"]
         assert_same(with_prefix(saved, "head."), by_hand.heads[i].state_dict())
         ours = with_prefix(saved, "optimizer.")
         assert_same(ours, flatten_state(by_hand.head_optimizers[i]))
-        assert_same(state["samples"][i]["0"], by_hand.samples[i][0])
-        assert_same(state["samples"][i]["labels"], by_hand.samples[i][1])
+        assert_same(state["heads"]["samples"][i]["0"], by_hand.samples[i][0])
+        assert_same(state["heads"]["samples"][i]["labels"], by_hand.samples[i][1])
 
 
 def test_the_small_task_trains_what_it_should() -> None:
     """A guard of the test above: nothing in it may stand still."""
     strategy = fsl_sage({"dropout": 0.0}, align_dataset_size=SIZE)
-    before = copy.deepcopy(strategy.state_dict()["server_half"])
+    before = copy.deepcopy(strategy.state_dict()["server"]["half"])
     start = strategy.initial_arrays()
     arrays = train(strategy, grid(dropout=0.0, batches=small_batches), 1)
     for name, tensor in start.to_torch_state_dict().items():
         assert not torch.equal(tensor, arrays.to_torch_state_dict()[name]), name
     for name, tensor in before.items():
-        assert not torch.equal(tensor, strategy.state_dict()["server_half"][name]), name
+        assert not torch.equal(tensor, strategy.state_dict()["server"]["half"][name]), name

@@ -95,7 +95,7 @@ def test_three_rounds_equal_the_loop_by_hand() -> None:
 
     assert_same(arrays, x_c)
     assert_same(strategy.head.weights, x_a)
-    assert_same(strategy.state_dict()["server_half"], x_s.state_dict())
+    assert_same(strategy.state_dict()["server"]["half"], x_s.state_dict())
 
 
 def test_the_estimate_is_the_gradient_along_the_direction() -> None:

@@ -124,14 +124,14 @@ def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:
         return [group["lr"] for group in optimizer.param_groups]
 
     strategy = make(setting, batches_per_exchange=width)
-    last, answer = list[list[float]](), strategy.server.answer
+    last, answer = list[list[float]](), strategy.server.step_and_get_gradients
 
     def watched(*given: Any, **more: Any) -> Any:
         found = answer(*given, **more)
-        last.append(rates(strategy.server.half_of(0)[1]))
+        last.append(rates(strategy.server.model_for(0)[1]))
         return found
 
-    strategy.server.answer = watched
+    strategy.server.step_and_get_gradients = watched
     arrays = train(strategy, nodes_for({**setting, "local_epochs": 2}, 1), ROUNDS)
     assert last[-1] == [1e-2 / 4]
     if width == 1:

@@ -1,20 +1,21 @@
-"""How what several clients trained becomes one: the mean, or an average that a few cannot move."""
+"""How the clients' results become one: the mean, or an average that a few cannot move."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg
+import torch
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ...messages import message_outside_a_run
-from .averaging import average, with_dtypes_of
+from .averaging import as_dtype, average
 from .choice import Trained, closest, squared_distances
 
-WEIGHT = "weight"
-
-Average = Callable[["Aggregation", Sequence[ArrayRecord], Sequence[float]], ArrayRecord]
+Values = NDArray[Any]
+Combine = Callable[["Aggregation", Values], Values]
+"""From the settings and the values of ``n`` clients, ``(n, …)``, to one, ``(…)``."""
 
 
 @dataclass(frozen=True)
@@ -23,77 +24,52 @@ class Rule:
 
     Attributes
     ----------
-    average : callable
-        From the settings, the records of the clients that are chosen, and their weights to one
-        record.
+    combine : callable or None
+        Combines one array of all clients that are chosen; None is their weighted mean.
     fewest : callable
-        From the number of malicious clients to the fewest replies that it is meant for.
+        From the number of malicious clients to the smallest number of replies.
     chosen : callable, optional
-        From the numbers of replies and of malicious clients to how many replies are chosen by
-        the distances between their updates; by default all replies are averaged.
+        From the numbers of replies and of malicious clients to the number of replies that are
+        chosen by the distances between their updates; by default all replies are averaged.
     keys : tuple of str
-        Those of the run configuration's keys for aggregation that it depends on.
+        The run configuration's keys for aggregation that it depends on.
     """
 
-    average: Average
+    combine: Combine | None
     fewest: Callable[[int], int] = lambda malicious: 1
     chosen: Callable[[int, int], int] | None = None
     keys: tuple[str, ...] = ()
 
 
-def _by(strategy: Callable[["Aggregation"], FedAvg]) -> Average:
-    """Return the average that a strategy of Flower's computes."""
-
-    def average(
-        of: "Aggregation", records: Sequence[ArrayRecord], weights: Sequence[float]
-    ) -> ArrayRecord:
-        messages = [
-            message_outside_a_run(
-                RecordDict({"arrays": record.copy(), "metrics": MetricRecord({WEIGHT: weight})}),
-                node=0,
-                kind="train",
-                ttl=0.0,
-            )
-            for record, weight in zip(records, weights, strict=True)
-        ]
-        found, _ = strategy(of).aggregate_train(0, messages)
-        if found is None:
-            raise RuntimeError(f"aggregation = {of.rule!r} of {len(records)} replies gave none")
-        return found
-
-    return average
+def _median(of: "Aggregation", values: Values) -> Values:
+    return np.asarray(np.median(values, axis=0))
 
 
-_mean = _by(lambda of: FedAvg(weighted_by_key=WEIGHT))
-_median = _by(lambda of: FedMedian(weighted_by_key=WEIGHT))
-_trimmed_mean = _by(lambda of: FedTrimmedAvg(weighted_by_key=WEIGHT, beta=of.trimmed_share))
+def _trimmed_mean(of: "Aggregation", values: Values) -> Values:
+    """Average, value by value, all but a share at either end."""
+    cut = int(of.trimmed_share * len(values))
+    left = len(values) - cut
+    return np.asarray(np.partition(values, (cut, left - 1), axis=0)[cut:left].mean(axis=0))
 
 
-def _mean_around_median(
-    of: "Aggregation", records: Sequence[ArrayRecord], weights: Sequence[float]
-) -> ArrayRecord:
+def _mean_around_median(of: "Aggregation", values: Values) -> Values:
     """Average, value by value, all but the 2f that are farthest from the median (Bulyan)."""
-    kept = len(records) - 2 * of.malicious_clients
-    found = ArrayRecord()
-    for name in records[0]:
-        values = np.stack([record[name].numpy() for record in records])
-        far = np.abs(values - np.median(values, axis=0))
-        nearest = np.argpartition(far, kept - 1, axis=0)[:kept]
-        mean = np.take_along_axis(values, nearest, axis=0).mean(axis=0)
-        found[name] = Array(np.asarray(mean))
-    return found
+    kept = len(values) - 2 * of.malicious_clients
+    far = np.abs(values - np.median(values, axis=0))
+    nearest = np.argpartition(far, kept - 1, axis=0)[:kept]
+    return np.asarray(np.take_along_axis(values, nearest, axis=0).mean(axis=0))
 
 
 MEAN = "mean"
 MALICIOUS = ("malicious-clients",)
 
 RULES: dict[str, Rule] = {
-    MEAN: Rule(_mean),
+    MEAN: Rule(None),
     "median": Rule(_median),
     "trimmed_mean": Rule(_trimmed_mean, keys=("trimmed-share",)),
     # Blanchard et al., NeurIPS 2017, and El Mhamdi et al., ICML 2018: fewer prove nothing.
-    "krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: 1, MALICIOUS),
-    "multi_krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: replies - f, MALICIOUS),
+    "krum": Rule(None, lambda f: 2 * f + 3, lambda replies, f: 1, MALICIOUS),
+    "multi_krum": Rule(None, lambda f: 2 * f + 3, lambda replies, f: replies - f, MALICIOUS),
     "bulyan": Rule(
         _mean_around_median, lambda f: 4 * f + 3, lambda replies, f: replies - 2 * f, MALICIOUS
     ),
@@ -104,18 +80,18 @@ RULES: dict[str, Rule] = {
 class Aggregation:
     """Aggregates client halves, heads, and SplitFed V1's server halves.
 
-    Mean, median and trimmed mean are computed by Flower's strategies. Krum, Multi-Krum and Bulyan
-    choose clients once a round, by distances over all that is averaged together: Flower's own
-    measure integer counters too, in float32.
+    Mean, median and trimmed mean are computed as Flower's strategies do, with the same bits.
+    Krum, Multi-Krum and Bulyan choose clients once a round, by distances over everything that is
+    averaged together: Flower's own measure integer counters too, in float32.
 
     Attributes
     ----------
     rule : str
         A name in ``RULES``. All but ``mean``, ``krum`` and ``multi_krum`` weigh clients alike.
     trimmed_share : float
-        Of ``trimmed_mean``: share of the values that is cut off at either end.
+        Share of the values that ``trimmed_mean`` drops at either end.
     malicious_clients : int
-        Of ``krum``, ``multi_krum`` and ``bulyan``: how many of a round's clients may be.
+        Number of malicious clients in a round that ``krum``, ``multi_krum`` and ``bulyan`` bear.
 
     Raises
     ------
@@ -138,7 +114,7 @@ class Aggregation:
 
     @property
     def fewest(self) -> int:
-        """The fewest replies of a round that counts."""
+        """Smallest number of replies of a round that counts."""
         return RULES[self.rule].fewest(self.malicious_clients)
 
     @property
@@ -147,12 +123,12 @@ class Aggregation:
         return RULES[self.rule].chosen is not None
 
     def choose(self, trained: Mapping[int, Trained]) -> list[int]:
-        """Return the clients whose work is averaged, in the order given.
+        """Return the clients whose results are averaged, in the order given.
 
         Parameters
         ----------
         trained : Mapping
-            What each of at least ``fewest`` clients trained, all parts of it.
+            Results of at least ``fewest`` clients, of each all that is averaged.
         """
         clients, chosen = list(trained), RULES[self.rule].chosen
         if chosen is None:
@@ -171,14 +147,30 @@ class Aggregation:
         weights : sequence of float
             Of each one.
         """
-        found = RULES[self.rule].average(self, records, weights)
-        return with_dtypes_of(found, records[0])
+        if RULES[self.rule].combine is None:
+            states = (record.to_torch_state_dict() for record in records)
+            return ArrayRecord(average(states, weights))
+        found = ArrayRecord()
+        for name in records[0]:
+            found[name] = Array(self._combined([record[name].numpy() for record in records]))
+        return found
 
     def of_states(
         self, states: Iterable[Mapping[str, Tensor]], weights: Sequence[float]
     ) -> dict[str, Tensor]:
         """Aggregate state_dicts; for a mean one is in memory at a time."""
-        if RULES[self.rule].average is _mean:
+        if RULES[self.rule].combine is None:
             return average(states, weights)
-        records = [ArrayRecord(dict(state)) for state in states]
-        return dict(self.of_records(records, weights).to_torch_state_dict())
+        every = list(states)
+        return {
+            name: torch.from_numpy(
+                self._combined([state[name].detach().cpu().numpy() for state in every])
+            )
+            for name in every[0]
+        }
+
+    def _combined(self, arrays: Sequence[Values]) -> Values:
+        combine = RULES[self.rule].combine
+        if combine is None:
+            raise ValueError(f"aggregation = {self.rule!r} is a weighted mean")
+        return as_dtype(combine(self, np.stack(arrays)), arrays[0].dtype)

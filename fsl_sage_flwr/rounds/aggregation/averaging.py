@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
 from torch import Tensor
 
 
@@ -31,29 +30,19 @@ def average(states: Iterable[Mapping[str, Tensor]], weights: Sequence[float]) ->
             sums[name] = sums[name] + part if name in sums else part
             dtypes.setdefault(name, values.dtype)
     return {
-        name: torch.from_numpy(np.asarray(_as_dtype(values, dtypes[name])))
+        name: torch.from_numpy(np.asarray(as_dtype(values, dtypes[name])))
         for name, values in sums.items()
     }
 
 
 def weighted_mean(pairs: Sequence[tuple[float, int]]) -> float | None:
-    """Return the mean of (value, weight) pairs; None of nothing."""
+    """Return the mean of (value, weight) pairs, or None if there is none."""
     total = sum(weight for _, weight in pairs)
     return sum(value * weight for value, weight in pairs) / total if total else None
 
 
-def with_dtypes_of(record: ArrayRecord, like: ArrayRecord) -> ArrayRecord:
-    """Give every array the dtype it had: FedAvg turns integer buffers into floats."""
-    arrays = {}
-    for name, array in record.items():
-        dtype = np.dtype(like[name].dtype)
-        if np.dtype(array.dtype) != dtype:
-            array = Array(np.asarray(_as_dtype(array.numpy(), dtype)))
-        arrays[name] = array
-    return ArrayRecord(arrays)
-
-
-def _as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return values in a dtype, rounded if that is an integer one."""
     if np.issubdtype(dtype, np.integer):
         values = np.rint(values)
     return np.asarray(values).astype(dtype)

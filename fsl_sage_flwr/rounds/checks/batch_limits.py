@@ -1,48 +1,88 @@
-"""How many batches, and of how many samples, a client may train the server half with."""
+"""Limit the batches, and the samples in each, that a client trains the server half with."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from statistics import median
 
 from ...messages import SmashedBatches
 from ...task import SplitTask
 
-# Batches of a client that are taken: so many times the round's median, and these in any case.
+# Largest number of a client's batches: a multiple of the round's median, but at least the other.
 TIMES_THE_MEDIAN, ALWAYS_TAKEN = 20, 100
 MOST_RULE = f"{TIMES_THE_MEDIAN} times the round's median, or {ALWAYS_TAKEN}"
 
 
 def most_batches(counts: Collection[int]) -> int:
-    """Return how many batches one client may bring where a round's clients bring so many each."""
+    """Return the largest number of batches of a client, given those of the round's clients."""
     return max(ALWAYS_TAKEN, int(TIMES_THE_MEDIAN * median(counts or [0])))
+
+
+class BatchCounts:
+    """Batches of a round's clients, each compared with the others'.
+
+    Parameters
+    ----------
+    excluded : container of int
+        Clients that are excluded from the round: their batches do not count.
+    """
+
+    def __init__(self, excluded: Container[int]) -> None:
+        self._excluded = excluded
+        self._batches: dict[int, int] = {}
+
+    def __contains__(self, client: int) -> bool:
+        """Tell whether a client's number of batches is known."""
+        return client in self._batches
+
+    def record(self, client: int, batches: int) -> None:
+        """Record the number of batches that a client has in the round."""
+        self._batches[client] = batches
+
+    def problem_with(self, batches: int, unknown: int = 0) -> str | None:
+        """Return the problem with a client's number of batches so far.
+
+        Parameters
+        ----------
+        batches : int
+            Number of batches.
+        unknown : int
+            Clients whose number is not known; they count as 0.
+        """
+        if batches <= ALWAYS_TAKEN:
+            return None
+        known = [n for client, n in self._batches.items() if client not in self._excluded]
+        most = most_batches(known + [0] * unknown)
+        if batches <= most:
+            return None
+        return f"{batches} batches; at most {most} are taken: {MOST_RULE}"
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """What a client's own number of examples allows it to send.
+    """Limits on a client's batches that follow from its number of examples.
 
-    Batches are those of the task: of ``batch_size`` samples each, where that is known, but for
+    Batches are those of the task: of ``batch_size`` samples each, where that is known, except
     the last one of each local epoch, which is smaller, or larger by the single sample that
     BatchNorm cannot be trained on.
 
     Parameters
     ----------
     task : SplitTask
-        Whose batches they are.
+        Defines the batches.
     """
 
     task: SplitTask
 
     def problem_with_sizes(self, sizes: Collection[int], odd: int = 0) -> str | None:
-        """Return what is wrong with the sizes of a client's batches.
+        """Return the problem with the sizes of a client's batches.
 
         Parameters
         ----------
         sizes : collection of int
             Samples of each batch.
         odd : int
-            Earlier batches of the round that were not of ``batch_size``.
+            Number of earlier batches of the round of another size than ``batch_size``.
         """
         size, epochs = self.task.batch_size, self.task.local_epochs
         if size is None:
@@ -58,13 +98,13 @@ class BatchLimits:
         return None
 
     def odd(self, sizes: Collection[int]) -> int:
-        """Return how many batches are not of ``batch_size`` samples."""
+        """Return the number of batches of another size than ``batch_size``."""
         return sum(size != self.task.batch_size for size in sizes)
 
     def problem_with_upload(
         self, smashed: SmashedBatches, num_examples: int, interval: int
     ) -> str | None:
-        """Return what is wrong with the batches that come with a reply.
+        """Return the problem with the batches in a reply.
 
         Parameters
         ----------
@@ -98,7 +138,7 @@ class BatchLimits:
         return None
 
     def problem_with_probe(self, smashed: SmashedBatches) -> str | None:
-        """Return what is wrong with an answer that is to have one batch."""
+        """Return the problem with a reply that must have one batch."""
         if len(smashed.batch_sizes) != 1:
             return f"{len(smashed.batch_sizes)} batches; one was asked for"
         return self.problem_with_sizes(smashed.batch_sizes)

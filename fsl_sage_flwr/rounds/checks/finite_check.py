@@ -1,4 +1,4 @@
-"""Whether what a client's work leaves behind is still of use: finite, and not without bounds."""
+"""Check that a client's work leaves finite weights of bounded size."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,15 +21,15 @@ ON_EXAMPLE = "on an example, which is no client's"
 
 
 class FiniteCheck:
-    """Tries halves on samples that no client has made.
+    """Tests halves on samples that are not a client's.
 
     A client's data may leave a half with weights that are finite but so large that every other
-    client's loss is not: whoever came next would be blamed. The samples tell whose work it was.
+    client's loss is not, and the next client would be blamed. The samples show the culprit.
 
     Parameters
     ----------
     task : SplitTask
-        Has the halves, an example of the inputs, and the objective.
+        Provides the halves, an example of the inputs, and the objective.
     """
 
     def __init__(self, task: SplitTask) -> None:
@@ -39,10 +39,10 @@ class FiniteCheck:
     def problem_with_server_half(
         self, half: nn.Module, optimizer: torch.optim.Optimizer
     ) -> str | None:
-        """Return what is not finite of a server half that a client's batches have trained.
+        """Return what is not finite in a server half after steps on a client's batches.
 
-        Its weights and its loss on the example, in eval mode, are to be below ``LARGEST``, and
-        its optimizer's state finite.
+        Its weights and its loss on the example, in eval mode, must be below ``LARGEST``, and its
+        optimizer's state finite.
         """
         largest = _largest(trained_state(half).values())
         if not largest <= LARGEST:
@@ -59,18 +59,18 @@ class FiniteCheck:
     def problem_with_trained(
         self, parts: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
     ) -> str | None:
-        """Return what is wrong with weights that clients have trained, after "the weights …".
+        """Return the problem with weights that clients have trained, after "the weights …".
 
-        Every value has to be at most ``LARGEST``, and no variance or count of BatchNorm below 0.
-        What the weights make of random inputs, in eval and in training mode, has to be within the
-        same bound, and so have the statistics that BatchNorm takes from these inputs: the next
-        client's would be refused otherwise, for what this one sent.
+        Every value must be at most ``LARGEST``, and no variance or count of BatchNorm below 0.
+        Outputs for random inputs, in eval and in training mode, must be within the same bound,
+        and so must BatchNorm's statistics of these inputs: otherwise the next client's work would
+        be refused for what this one sent.
 
         Parameters
         ----------
         parts : sequence of (nn.Module, Mapping)
-            The client half, what its smashed data go through, and the values of each. The
-            modules are left as they are.
+            The client half, the modules behind it, and the values of each. The modules do not
+            change.
         """
         for part, weights in parts:
             problem = _problem_with_values(weights, self._task.weights_of(part))
@@ -87,7 +87,7 @@ class FiniteCheck:
         return None
 
     def _largest_in_pass(self, parts: Sequence[nn.Module], *, training: bool) -> float:
-        """Return the largest value of the output, or of a buffer that the pass would change."""
+        """Return the largest value of the output and of the buffers that the pass changes."""
         output: Any = self._inputs
         found: list[Tensor] = []
         with torch.no_grad(), torch.random.fork_rng(devices=[]), self._task.autocast():
@@ -101,12 +101,12 @@ class FiniteCheck:
                     for name, before in part.named_buffers()
                     if not torch.equal(before, buffers[name])
                 ]
-        # Whatever form a whole model's output has; smashed data are tensors.
+        # A whole model's output may have any form; smashed data are tensors.
         ends = output if isinstance(output, tuple) else (logits_of(output),)
         return _largest([*found, *(end for end in ends if isinstance(end, Tensor))])
 
     def _copy_of(self, part: nn.Module) -> nn.Module:
-        """Return a copy that is made only once: a round may have a thousand clients."""
+        """Return a copy that is made once: a round may have a thousand clients."""
         if id(part) not in self._copies:
             made = self._copies[id(part)] = copied(part)
             for module in made.modules():
@@ -120,7 +120,7 @@ class FiniteCheck:
 
     @cached_property
     def _smashed(self) -> tuple[Tensor, ...]:
-        """Smashed data of the example; where they are all zero a wrecked half would not show."""
+        """Smashed data of the example, with noise: zeros would not reveal a broken half."""
         return self._task.to_device(_random_like(self._task.smashed_example(), samples=1))
 
     @cached_property
@@ -129,7 +129,7 @@ class FiniteCheck:
 
 
 def _tensors_in(state: Mapping[Any, Mapping[str, Any]]) -> list[Tensor]:
-    """Return an optimizer's tensors, without its counts of steps, which stay on the CPU."""
+    """Return an optimizer's tensors, but not its counts of steps, which stay on the CPU."""
     found = [value for values in state.values() for value in values.values()]
     return [value for value in found if isinstance(value, Tensor) and value.dim() > 0]
 
@@ -145,7 +145,7 @@ def _largest(tensors: Iterable[Tensor]) -> float:
 
 
 def _random_like(tensors: Sequence[Tensor], samples: int = 2) -> tuple[Tensor, ...]:
-    """Return the first samples with normal noise on them; whole numbers as they are."""
+    """Return the first samples, with normal noise added to floating-point values."""
     draw = torch.Generator().manual_seed(0)
     return tuple(
         t[:samples].cpu() + torch.randn(t[:samples].shape, generator=draw).to(t.dtype)
@@ -156,7 +156,7 @@ def _random_like(tensors: Sequence[Tensor], samples: int = 2) -> tuple[Tensor, .
 
 
 def _problem_with_values(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> str | None:
-    """Return the first value that is too large, or is below 0 and cannot be."""
+    """Return the first value that is too large, or below 0 where that is impossible."""
     for name, tensor in weights.items():
         largest = _largest([tensor])
         # A constant of the model's own, such as an attention mask, may be as large.

@@ -1,4 +1,4 @@
-"""Which of a round's replies stand out: updates and smashed data of a norm far above the median."""
+"""Find updates and smashed data of a norm far above the round's median."""
 
 import math
 from collections import Counter, defaultdict
@@ -15,15 +15,15 @@ Sent = Mapping[str, Mapping[str, Tensor]]
 
 
 class NormOutlierFilter:
-    """The norms of a round's replies, and who stands out.
+    """Compares the norms of a round's replies with their medians.
 
-    Replies of clients that go on at their own pace are compared with the others' of the same
-    place in the round, once all have come.
+    Replies of clients at their own pace are compared with the others' of the same place in the
+    round, when all have arrived.
 
     Parameters
     ----------
     ratio : float
-        How many medians are too many; 0: nobody is looked at.
+        Largest norm, in medians; 0 disables the filter.
     """
 
     def __init__(self, ratio: float) -> None:
@@ -31,20 +31,19 @@ class NormOutlierFilter:
         self._norms: defaultdict[tuple[bool, int], dict[int, dict[str, float]]] = defaultdict(dict)
         self._replies = Counter[int]()
 
-    def note(self, client: int, reply: Reply, sent: Sent, *, is_last: bool = True) -> None:
-        """Take the norms of a good reply.
+    def record(self, client: int, reply: Reply, sent: Sent, *, is_last: bool = True) -> None:
+        """Record the norms of a valid reply.
 
         Parameters
         ----------
         client : int
-            Who sent it.
+            Partition id.
         reply : Reply
-            What it sent.
+            Its reply.
         sent : Mapping
-            What it was sent, by the name that it has in the reply: weights whose update is
-            looked at.
+            Weights that it started from, by their name in the reply.
         is_last : bool
-            It is asked nothing more in the round.
+            Whether it is the client's last reply in the round.
         """
         if self._ratio:
             place = (True, 0) if is_last else (False, self._replies[client])
@@ -52,9 +51,9 @@ class NormOutlierFilter:
             self._replies[client] += 1
 
     def outliers(self) -> dict[int, str]:
-        """Return the clients of whom a norm is beyond so many medians of its kind, with why.
+        """Return the clients with a norm above the limit, with the reason.
 
-        Who stands out is not compared with in later replies.
+        Their later replies are not compared with the others'.
         """
         found: dict[int, str] = {}
         for _, norms in sorted(self._norms.items()):

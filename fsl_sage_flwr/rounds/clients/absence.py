@@ -1,4 +1,4 @@
-"""Wait for nodes that are away."""
+"""Wait for absent nodes."""
 
 import logging
 import time
@@ -8,32 +8,32 @@ from .client_registry import ClientRegistry
 
 log = logging.getLogger("flwr.fsl_sage")
 
-POLL = 1.0  # seconds between two looks at who is connected
+POLL = 1.0  # seconds between two looks for connected nodes
 
 
 def wait_for_nodes(
-    roster: ClientRegistry, grid: SplitGrid, needed: int, available: int, timeout: float
+    registry: ClientRegistry, grid: SplitGrid, needed: int, available: int, timeout: float
 ) -> None:
-    """Refresh the roster; wait while fewer nodes than a round needs are connected.
+    """Refresh the registry; wait while fewer nodes than a round needs are connected.
 
-    Nodes that are connected, and do not say which client they are, are not waited for.
+    Connected nodes without a client are not waited for.
 
     Parameters
     ----------
-    roster : ClientRegistry
+    registry : ClientRegistry
         Which node runs which client.
     grid : SplitGrid
-        Through which nodes are asked.
+        Sends messages and receives replies.
     needed : int
         Clients that a round needs.
     available : int
-        Clients that the roster waits for by itself, for its own time.
+        Clients that the registry waits for, within its own limits.
     timeout : float
         Seconds to wait beyond that.
     """
-    roster.refresh(grid, available)
+    registry.refresh(grid, available)
     deadline, said = time.monotonic() + timeout, False
-    while len(roster.nodes) < needed and time.monotonic() < deadline:
+    while len(registry.nodes) < needed and time.monotonic() < deadline:
         connected = len(list(grid.get_node_ids()))
         if connected >= needed:
             return
@@ -44,4 +44,4 @@ def wait_for_nodes(
             )  # fmt: skip
             said = True
         time.sleep(POLL)
-        roster.refresh(grid, available)
+        registry.refresh(grid, available)

@@ -1,4 +1,4 @@
-"""Which node runs which client."""
+"""Record which node runs which client."""
 
 import logging
 import random
@@ -37,20 +37,20 @@ class NodesDisagreeError(RuntimeError):
 class ClientRegistry:
     """Clients of the federation, by partition id.
 
-    Node ids are drawn anew in every run; a client's partition id is not. Everything that
-    must be the same in two runs goes by partition id, which each node is asked for once.
+    Node ids are drawn for every run; partition ids stay. Everything that must be the same in two
+    runs depends on the partition id, which each node is asked for once.
 
-    A client belongs to the first node that says it runs it, for as long as this node is
-    registered, and again when it returns. A node with authentication has the same key and the
-    same id after a restart. Another node that claims the client meanwhile is refused.
+    A client belongs to the first node that claims it, while that node is registered, and again
+    when it returns. With authentication a node has the same key and id after a restart. Another
+    node that claims the client meanwhile is refused.
 
     Parameters
     ----------
     classes : Classes, optional
-        Classes of the run's labels; a node whose data have others is left out.
+        Classes of the run's labels; a node with other classes is excluded.
     absence_timeout : float
-        Seconds for which a round waits for clients that are absent, busy or silent while fewer
-        than it needs are there, and the first round for every registered node.
+        Seconds for which a round with too few clients waits for absent, busy or silent ones, and
+        the first round for every registered node.
 
     Attributes
     ----------
@@ -58,18 +58,17 @@ class ClientRegistry:
         Node ids of the connected clients, by partition id.
     unfit : dict of int to str
         Connected clients whose data do not fit the run, with the reason.
-    strangers : dict of int to str
-        Connected nodes that run no client, with the reason.
+    unidentified : dict of int to str
+        Connected nodes without a client, with the reason.
     returned : set of int
-        Clients whose node is another one, or was started again; whoever uses it empties it.
+        Clients whose node has changed or was restarted; the strategy empties it.
     trained_on : dict of int to int
         Node on which each client last trained in this run, by partition id.
     registration_timeout : float
-        Seconds to wait, at first, for nodes that have not registered.
+        Seconds to wait for unregistered nodes before the first round.
     answer_timeout : float
-        Seconds without any answer after which, once a round has clients enough, nodes that have
-        not described themselves are no longer waited for. They are known once they answer, and
-        never waited for again.
+        Seconds without any answer that end the wait for descriptions, in a round with enough
+        clients. Nodes without one are added when they answer, and not waited for again.
 
     Raises
     ------
@@ -85,7 +84,7 @@ class ClientRegistry:
         self.absence_timeout = absence_timeout
         self.nodes: dict[int, int] = {}
         self.unfit: dict[int, str] = {}
-        self.strangers: dict[int, str] = {}
+        self.unidentified: dict[int, str] = {}
         self.returned: set[int] = set()
         self.trained_on: dict[int, int] = {}
         self._classes = classes
@@ -101,10 +100,9 @@ class ClientRegistry:
         self._silent: set[int] = set()
 
     def refresh(self, grid: SplitGrid, min_available_nodes: int) -> None:
-        """Ask new nodes who they are and forget those that are gone.
+        """Ask new nodes for their clients, and remove nodes that are gone.
 
-        The first time it waits, for a bounded time, until as many nodes have registered
-        as the nodes themselves say there are.
+        The first time it waits, within limits, for the number of nodes that the nodes report.
 
         Raises
         ------
@@ -118,7 +116,7 @@ class ClientRegistry:
             self._wait(grid, min_available_nodes, first=self._expected == 0)
         finally:
             self.returned |= self._gone & set(self.nodes)
-            self._say_who_came_and_went(grid.busy_nodes)
+            self._report_changes(grid.busy_nodes)
         now = {client: self._seen[client] for client in self.nodes}
         self.returned |= {
             client for client in now if before.get(client, now[client]) != now[client]
@@ -140,7 +138,7 @@ class ClientRegistry:
             time.sleep(LOOK_EVERY)
 
     def _to_describe(self, connected: Iterable[int]) -> list[int]:
-        """Return the nodes to ask: new ones, and those with unfit data that were restarted."""
+        """Return the nodes to ask: new ones, and restarted ones whose data were unfit."""
         for client in self.unfit:
             node, _ = self._seen[client]
             if self._lives.get(node) != self._life_when_known.get(node):
@@ -152,11 +150,11 @@ class ClientRegistry:
             if node not in self._known and self._refused_at.get(node, soon) <= soon
         ]
 
-    def _say_who_came_and_went(self, busy: set[int]) -> None:
+    def _report_changes(self, busy: set[int]) -> None:
         here, there = len(self.nodes), max(self._expected, len(self.nodes))
         for client in sorted(self._gone & set(self.nodes)):
             log.info("client %d is back: %d of %d clients are connected", client, here, there)
-        # Who owes an answer is late, not gone.
+        # A node that owes a reply is late, not gone.
         known = {about.partition_id for node, about in self._known.items() if node not in busy}
         present = {*self.nodes, *self.unfit}
         for client in sorted(known - present - self._gone):
@@ -171,13 +169,13 @@ class ClientRegistry:
         purpose: str = "sample",
         without: Collection[int] = (),
     ) -> list[int]:
-        """Draw clients for a round, none of those that it is to do without; ids, ascending."""
+        """Draw a round's clients, except those in ``without``; return their ids, ascending."""
         clients = sorted(client for client in self.nodes if client not in without)
         draw = random.Random(derive_seed(seed, purpose, round_))
         return sorted(draw.sample(clients, min(count, len(clients))))
 
     def last_node_of(self, client: int) -> int:
-        """Return the node that ran a client last; 0 if none did."""
+        """Return the latest node of a client; 0 without one."""
         node, _ = self._seen.get(client, (0, None))
         return node
 
@@ -187,11 +185,11 @@ class ClientRegistry:
         fingerprint = "" if self._classes is None else self._classes.fingerprint
         known = grid.clients_known(nodes, describe_request(fingerprint), package_code())
         for node, description in known.items():
-            self._know(node, description)
+            self._record(node, description)
         nodes = [node for node in nodes if node not in known]
         if not nodes:
             return
-        # Made as they are sent: of ten thousand nodes of a simulation the last wait for minutes.
+        # Made when they are sent: the last of a simulation's ten thousand nodes wait for minutes.
         ttl = max(DESCRIBE_TIMEOUT, self.absence_timeout)
         questions = (
             grid.new_message(describe_request(fingerprint), node, DESCRIBE, ttl) for node in nodes
@@ -202,23 +200,20 @@ class ClientRegistry:
             max(self.absence_timeout, self.answer_timeout) if is_short else self.answer_timeout
         )
 
-        def learn(question: Message, reply: Message) -> None:
-            nonlocal heard
-            heard = time.monotonic()
-            self._learn(question, reply)
-            awaited.discard(question.metadata.dst_node_id)
-
         def has_enough() -> bool:
             return not awaited or time.monotonic() - heard > patience
 
-        grid.exchange(questions, learn, has_enough, on_late=self._learn)
+        for question, reply in grid.stream(questions, has_enough, on_late=self._take_description):
+            heard = time.monotonic()
+            self._take_description(question, reply)
+            awaited.discard(question.metadata.dst_node_id)
         # In a simulation some may not have been asked before the others fell silent.
         for node in awaited & grid.busy_nodes:
             self._silent.add(node)
             silent = f"no answer for {patience:g} s"
             self._refuse(node, f"{silent}; if it stays so and its SuperNode runs, restart that")
 
-    def _learn(self, question: Message, reply: Message) -> None:
+    def _take_description(self, question: Message, reply: Message) -> None:
         node = question.metadata.dst_node_id
         self._silent.discard(node)
         try:
@@ -226,22 +221,22 @@ class ClientRegistry:
         except BadReplyError as error:
             self._refuse(node, str(error))
             return
-        self._know(node, description)
+        self._record(node, description)
 
-    def _know(self, node: int, description: NodeDescription) -> None:
-        self.strangers.pop(node, None)
+    def _record(self, node: int, description: NodeDescription) -> None:
+        self.unidentified.pop(node, None)
         self._known[node] = description
         self._life_when_known[node] = self._lives.get(node)
         self._compare_code(node, description)
 
     def _refuse(self, node: int, reason: str) -> None:
         self._refused_at[node] = time.monotonic()
-        self._say_stranger(node, f"does not say which client it is: {reason}", reason)
+        self._report(node, f"does not say which client it is: {reason}", reason)
 
-    def _say_stranger(self, node: int, line: str, reason: str) -> None:
-        if self.strangers.get(node) != reason:
+    def _report(self, node: int, line: str, reason: str) -> None:
+        if self.unidentified.get(node) != reason:
             log.warning("node %d %s", node, line)
-        self.strangers[node] = reason
+        self.unidentified[node] = reason
 
     def _compare_code(self, node: int, description: NodeDescription) -> None:
         """Warn once of each version of the package, or of the app, that differs."""
@@ -264,12 +259,12 @@ class ClientRegistry:
     def _assign(
         self, connected: Collection[int], registered: Collection[int], *, first: bool
     ) -> None:
-        """Assign clients to nodes: to the first that claimed each, while it is registered.
+        """Assign each client to the first node that claimed it, while that is registered.
 
-        A node that owes an answer is registered and not ``connected``: nobody takes its place.
+        A node that owes a reply is registered but not ``connected``: it keeps its client.
         """
         claims: dict[int, list[int]] = {}
-        self.strangers = {n: why for n, why in self.strangers.items() if n in registered}
+        self.unidentified = {n: why for n, why in self.unidentified.items() if n in registered}
         for node, about in self._known.items():
             if node not in registered:
                 continue
@@ -285,7 +280,7 @@ class ClientRegistry:
             for other in nodes:
                 if other != holder:
                     self._refuse_second(other, holder, client, first=first)
-            self.strangers.pop(holder, None)
+            self.unidentified.pop(holder, None)
             if holder in connected:
                 self._put(client, holder)
 
@@ -316,7 +311,7 @@ class ClientRegistry:
                 "with a partition-id that no other has"
             )
         reason = f"claims partition-id {client}, which node {holder} has"
-        self._say_stranger(node, f"{reason}; it is refused while that one is registered", reason)
+        self._report(node, f"{reason}; it is refused while that one is registered", reason)
 
     def _refuse_other_federation(self, node: int, partitions: int, *, first: bool) -> None:
         if first:
@@ -326,9 +321,9 @@ class ClientRegistry:
                 f"{partitions}: start all SuperNodes with the same num-partitions"
             )
         reason = f"says num-partitions {partitions}, and the run has {self._expected}"
-        self._say_stranger(node, f"{reason}; it is refused", reason)
+        self._report(node, f"{reason}; it is refused", reason)
 
     def _key_of(self, node: int) -> bytes | int:
-        """Return what a node has in common with itself after a restart: its key, or else its id."""
+        """Return the identity of a node that survives a restart: its key, or else its id."""
         key, _ = self._lives.get(node, (b"", ""))
         return key or node

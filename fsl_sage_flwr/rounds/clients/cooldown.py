@@ -1,23 +1,21 @@
-"""Clients that are not asked for a while, because they were left out again and again."""
+"""Clients that get no message for some rounds, because they failed several times in a row."""
 
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..part import Part
-
 log = logging.getLogger("flwr.fsl_sage")
 
 
-class ClientCooldown(Part):
-    """Counts the rounds in a row in which each client was left out.
+class ClientCooldown:
+    """Counts the rounds in a row in which each client failed. An undone round counts too.
 
     Parameters
     ----------
     after : int
-        Rounds in a row in which a client is left out, whereupon it is paused; 0: never.
+        Failed rounds in a row that pause a client; 0 disables pauses.
     rounds : int
-        Rounds for which it is not asked then.
+        Length of a pause in rounds.
 
     Raises
     ------
@@ -36,20 +34,20 @@ class ClientCooldown(Part):
         self._until: dict[int, int] = {}
 
     def at(self, round_: int) -> set[int]:
-        """Return the clients that are not to be asked in a round, counted from 0."""
+        """Return the clients that are paused in a round, counted from 0."""
         return {client for client, until in self._until.items() if round_ < until}
 
-    def note(self, round_: int, good: Iterable[int], left_out: Mapping[int, str]) -> None:
-        """Take note of a round's end: of whose work counted, and of whose did not.
+    def record(self, round_: int, good: Iterable[int], left_out: Mapping[int, str]) -> None:
+        """Record the results of a round.
 
         Parameters
         ----------
         round_ : int
             Counted from 0.
         good : iterable of int
-            Clients that answered as they should.
+            Clients whose replies count.
         left_out : Mapping
-            Clients that did not, with the reason; without those that were only too slow.
+            Clients that failed, with the reason; late ones did not.
         """
         for client in good:
             self._left_out.pop(client, None)
@@ -66,20 +64,19 @@ class ClientCooldown(Part):
                 )  # fmt: skip
 
     def try_again(self, clients: Iterable[int]) -> None:
-        """Ask clients again that are paused, as their node was restarted or the run resumed.
+        """End the pauses of clients whose node was restarted, or of all when a run is resumed.
 
-        Whoever is then left out once more is paused again at once.
+        One more failure pauses such a client again.
         """
         for client in set(clients) & set(self._until):
             del self._until[client]
             self._left_out[client] = max(self._after - 1, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the counts and who is paused until when."""
-        return {"pauses": {"left_out": dict(self._left_out), "until": dict(self._until)}}
+        """Return the counts, and the round in which each pause ends."""
+        return {"left_out": dict(self._left_out), "until": dict(self._until)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; who was paused is tried again: it may have been repaired."""
-        saved = state["pauses"]
-        self._left_out, self._until = dict(saved["left_out"]), dict(saved["until"])
+        """Restore a checkpoint's counts and end its pauses: clients may have been repaired."""
+        self._left_out, self._until = dict(state["left_out"]), dict(state["until"])
         self.try_again(list(self._until))

@@ -1,4 +1,6 @@
-"""Have the clients' files removed when a run has ended."""
+"""Remove the clients' files when a run has ended."""
+
+from collections import deque
 
 from flwr.app import RecordDict
 
@@ -10,13 +12,13 @@ PATIENCE = 60.0
 
 
 def remove_client_files(grid: SplitGrid) -> None:
-    """Ask the connected nodes to remove what the run has left there, and wait for their answers.
+    """Tell the connected nodes to remove the run's files, and wait for their answers.
 
-    The processes of a simulation share a folder: one is asked. After the run Flower would not
-    deliver the message. Files of nodes that do not get it are removed a week later, by another run.
+    The processes of a simulation share a folder: one is told. After the run Flower would not
+    deliver the message. Another run removes files of nodes that do not get it, a week later.
     """
     nodes = list(grid.get_node_ids())
     if in_simulation():
         nodes = nodes[:1]
     questions = [grid.new_message(RecordDict(), node, FORGET, PATIENCE) for node in nodes]
-    grid.exchange(questions, lambda request, reply: None, timeout=PATIENCE)
+    deque(grid.stream(questions, timeout=PATIENCE), maxlen=0)

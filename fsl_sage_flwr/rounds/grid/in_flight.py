@@ -1,4 +1,4 @@
-"""How many messages of a simulation are under way at once."""
+"""Limit the in-flight messages of a simulation."""
 
 import time
 from collections.abc import Callable
@@ -6,31 +6,31 @@ from collections.abc import Callable
 from ...cpus import usable_cpus
 
 MOST = 64
-# Messages times nodes that Flower's simulation looks at before it waits a tenth of a second: some
-# 10 µs each, of a core that clients could compute on. 64 messages of 1,000 nodes took 60 % of one.
+# Messages times nodes that Flower's simulation polls before it waits a tenth of a second: some
+# 10 µs each, of a core that clients could use. 64 messages of 1,000 nodes took 60 % of one.
 LOOKED_AT = 1_000
 LEAST_PER_CORE = 4
 SECOND = 1.0
 
 
 class InFlightLimit:
-    """A limit of messages that are sent and not answered: what is answered in a second.
+    """Limit on in-flight messages, set to the number answered in the last second.
 
-    A simulation works on as many at a time as it has actors. What waits takes memory, and
-    Flower's simulation looks at every message for every node, over and over. Where clients answer
-    quickly more must wait, or actors have nothing to do until it has looked again.
+    A simulation handles as many at a time as it has actors. Waiting messages take memory, and
+    Flower's simulation polls every message for every node. Where clients answer quickly more
+    must wait, or actors idle until the next poll.
 
     Parameters
     ----------
     clock : callable
         Returns seconds.
     cores : int, optional
-        That this process may use; there are not many more actors.
+        Cores that this process may use; there are about as many actors.
 
     Attributes
     ----------
     limit : int
-        The most messages under way.
+        Largest number of in-flight messages.
     """
 
     def __init__(
@@ -42,22 +42,19 @@ class InFlightLimit:
         self._answers, self._since = 0, clock()
 
     def know_nodes(self, nodes: int) -> None:
-        """Take the number of nodes of the federation."""
+        """Set the number of nodes of the federation."""
         least = min(max(LOOKED_AT // max(nodes, 1), LEAST_PER_CORE * self._cores), MOST)
         if least != self._least:
             self._least = self.limit = least
 
     def begin(self, most: int | None = None) -> None:
-        """Measure from here: messages are being sent.
-
-        There are to be no more than ``most`` under way.
-        """
+        """Start to measure, as messages are sent; ``most`` is an upper bound of the limit."""
         self._most = min(most or MOST, MOST)
         self.limit = self._bounded(self.limit)
         self._measure()
 
-    def note(self, answers: int) -> None:
-        """Take so many answers."""
+    def record_answers(self, answers: int) -> None:
+        """Record a number of answers."""
         self._answers += answers
         seconds = self._clock() - self._since
         if seconds >= SECOND:

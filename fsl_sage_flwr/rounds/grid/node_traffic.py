@@ -1,11 +1,11 @@
-"""What one node was sent, returned and took, in one round."""
+"""Bytes and seconds of one node in one round."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class NodeTraffic:
-    """What went to and came from one node.
+    """Bytes and seconds of one node in one round.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Seconds, without those that do not count."""
+"""A clock that can be stopped."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class StopWatch:
-    """Measure time, and stand still while something else is done.
+    """Measures time, without that of some blocks.
 
     Parameters
     ----------
@@ -18,12 +18,12 @@ class StopWatch:
         self._clock, self._stood = clock or time.monotonic, 0.0
 
     def seconds(self) -> float:
-        """Return the seconds since some moment that stays the same."""
+        """Return the seconds since a fixed moment."""
         return self._clock() - self._stood
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Stand still as long as what is inside takes."""
+        """Do not count the time of the block."""
         began = self._clock()
         try:
             yield

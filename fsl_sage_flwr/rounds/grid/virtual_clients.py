@@ -1,4 +1,4 @@
-"""More clients than nodes: each node of a simulation runs several."""
+"""Run several clients on each node of a simulation."""
 
 import secrets
 from collections.abc import Iterable
@@ -11,31 +11,31 @@ from .wrapped_grid import WrappedGrid
 
 
 class VirtualClients(WrappedGrid):
-    """Make a few nodes of a simulation look like a node for each of many clients.
+    """Show a node for each of many clients, which share a few nodes of a simulation.
 
-    Flower's simulation looks at every message for every node, over and over: with ten thousand
-    nodes that takes one of two cores. Its actors run any client on any process, so that nodes
-    are names alone; :func:`~fsl_sage_flwr.nodes.virtual_client.virtual_client_mod` gives
-    each client its place in the federation and its own state.
+    Flower's simulation polls every message for every node: with ten thousand nodes that takes
+    one of two cores. Its actors run any client in any process, so nodes are only names there;
+    :func:`~fsl_sage_flwr.nodes.virtual_client.virtual_client_mod` gives each client its place in
+    the federation and its state.
 
     Parameters
     ----------
     grid : Grid
         The Grid that Flower handed to the ServerApp.
     clients : int
-        How many clients share its nodes.
+        Number of clients that share its nodes.
 
     Attributes
     ----------
     nodes : list of int
-        Ids of these nodes, as they were looked for last.
+        Ids of these nodes, when they were last looked for.
     """
 
     def __init__(self, grid: Grid, clients: int) -> None:
         super().__init__(grid)
         self._clients = clients
-        # As Flower's: drawn anew for every run, or a run that goes on would take its nodes for
-        # those that hold what the run before has left on them.
+        # Drawn for every run, as Flower's are: or a resumed run would take its nodes for those
+        # that hold the files of the run before.
         self._first = secrets.randbits(62)
         self.nodes: list[int] = []
 

@@ -8,7 +8,7 @@ from flwr.serverapp import Grid
 
 
 class WrappedGrid(Grid):
-    """Do as the Grid inside does; what is to be different a subclass says.
+    """Delegates to the Grid inside; subclasses override methods.
 
     Parameters
     ----------

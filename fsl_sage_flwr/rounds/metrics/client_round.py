@@ -1,4 +1,4 @@
-"""What one client did in one round, for whoever looks for a bad one."""
+"""The figures of one client in one round."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass
 class ClientRound:
-    """What one client did in one round.
+    """The figures of one client in one round.
 
     Attributes
     ----------
@@ -21,21 +21,21 @@ class ClientRound:
     client : int
         Partition id.
     node_id : int
-        Id of its node; made up where a simulation's clients share nodes.
+        Id of its node; invented where a simulation's clients share nodes.
     examples : int or None
-        That its reply weighs in the average; None when it was left out.
+        Weight of its reply in the average; None when it was excluded.
     update_norm : float or None
-        Euclidean distance between the weights that it was sent and those it sent back,
-        over all floating-point values of the record that is averaged.
+        Euclidean distance between the weights that it received and those it returned, over all
+        floating-point values of the record that is averaged.
     seconds : float
-        Latency: waiting for its replies, of all its messages.
+        Latency: time until its replies arrived, over all its messages.
     down_bytes, up_bytes : int
-        To the client and from it.
+        Bytes to the client and from it.
     sample_uploads, total_sample_uploads : int
-        The most times that one of its samples was uploaded in this round, and in the run so
-        far, rounds that were given up among them.
+        Largest number of uploads of one of its samples in this round, and in the run so far,
+        with rounds that were given up.
     failure : str
-        Why it was left out; empty when it was not.
+        Reason for its exclusion; empty when it was not excluded.
     """
 
     round: int
@@ -54,7 +54,7 @@ class ClientRound:
 def update_norm(sent: Mapping[str, NDArray[Any]], returned: ArrayRecord) -> float:
     """Return the Euclidean norm of an update, floating-point arrays alone.
 
-    ``sent`` is decoded already: it is the same for all clients of a round.
+    ``sent`` is decoded once for all clients of a round.
     """
     total = 0.0
     for name, array in returned.items():

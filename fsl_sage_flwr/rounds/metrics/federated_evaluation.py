@@ -1,7 +1,7 @@
-"""One round's evaluation on the clients' own validation parts."""
+"""Evaluate a round on the clients' validation parts."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from flwr.app import Message
 
@@ -13,21 +13,21 @@ log = logging.getLogger("flwr.fsl_sage")
 
 
 class FederatedEvaluation:
-    """Who was asked, and what they answered.
+    """Scores the replies to one evaluation.
 
     Parameters
     ----------
     clients : mapping of int to int
-        Partition ids of those asked, by node id.
+        Partition ids of the clients, by node id.
     score : callable
         From a reply to its results; raises ``BadReplyError``.
     sent_to : callable
-        Returns the nodes that were sent their message.
+        Returns the nodes that got their message.
 
     Attributes
     ----------
     failures : dict of int to str
-        Clients without a good answer, with the reason.
+        Clients without a valid reply, with the reason.
     """
 
     def __init__(
@@ -40,9 +40,15 @@ class FederatedEvaluation:
         self._found: dict[int, Evaluation] = {}
         self.failures: dict[int, str] = {}
 
-    def receive(self, request: Message, reply: Message) -> None:
-        """Take a reply as it arrives."""
-        client = self._clients[request.metadata.dst_node_id]
+    def receive(self, stream: Iterable[tuple[Message, Message]]) -> list[Message]:
+        """Score replies as they arrive; return them for Flower's loop."""
+        replies = list[Message]()
+        for request, reply in stream:
+            self._score_reply(self._clients[request.metadata.dst_node_id], reply)
+            replies.append(reply)
+        return replies
+
+    def _score_reply(self, client: int, reply: Message) -> None:
         try:
             found = self._score(reply)
         except BadReplyError as error:
@@ -55,7 +61,7 @@ class FederatedEvaluation:
             self._leave_out(client, problem)
 
     def finish(self) -> Evaluation | None:
-        """Return the results of all examples together; None when no client gave any."""
+        """Return the results over all examples; None without a valid reply."""
         for node, client in self._clients.items():
             if client not in self._found and client not in self.failures:
                 was_asked = node in self._sent_to()
@@ -70,7 +76,7 @@ class FederatedEvaluation:
 
 
 def _problem_with(found: Evaluation) -> str | None:
-    """Return the first figure that would leave no finite mean of all clients."""
+    """Return the first figure that makes the mean over all clients not finite."""
     figures = {"loss": found.loss, **{name: score.value for name, score in found.scores.items()}}
     for name, value in figures.items():
         if not abs(value) <= LARGEST:

@@ -1,4 +1,4 @@
-"""What happened in one round."""
+"""The figures of one round."""
 
 from dataclasses import dataclass, field
 
@@ -7,32 +7,31 @@ from ...splitting import Evaluation
 
 @dataclass
 class RoundSummary:
-    """What happened in one round.
+    """The figures of one round.
 
     Attributes
     ----------
     round : int
-        Rounds finished when it ended: the first round is 1.
+        Number of the round, from 1.
     clients : int
-        Clients whose replies were used.
+        Clients whose replies count.
     given_up : bool
-        The round was undone: too few replies were good, or their average was not.
+        The round was undone: too few replies were valid, or their average was not finite.
     failures : dict of int to str
-        Clients left out, of training or of evaluation, by partition id, with the reason.
+        Clients excluded from training or evaluation, by partition id, with the reason.
     train_loss : float or None
         Mean loss of the server half's steps, weighted by samples.
     validation : Evaluation or None
-        Federated evaluation after the round, weighted by examples; None when there was none.
+        Federated evaluation after the round, weighted by examples; None without one.
     client_seconds, client_step_seconds : float
-        Time that the clients spent on their requests, and of it on forward and backward
-        passes; sums over the clients.
+        Seconds of the clients, in all and on forward and backward passes; sums over clients.
     server_seconds : float
-        Time in which the server half was trained.
+        Seconds of training the server half.
     alignment_seconds : float
-        Time in which heads were aligned.
+        Seconds of aligning heads.
     alignment_cosine, alignment_relative_error : float or None
-        Of the heads aligned in this round, over all their newest uploads' samples that are never
-        fitted; None when no head was aligned, or there are no such samples.
+        Of the heads aligned in this round, over the held-out samples of their newest uploads;
+        None when no head was aligned, or no sample is held out.
     """
 
     round: int
@@ -53,7 +52,7 @@ class RoundSummary:
 class StepLoss:
     """Mean loss over the samples of one of a client's batches, or of all of them.
 
-    ``exchange`` is the one of the round in which it was exchanged for its gradient.
+    ``exchange`` is the number of the exchange that the batch was in.
     """
 
     client: int

@@ -1,4 +1,4 @@
-"""Auxiliary heads that the server fits to its own gradients, one for each group of clients."""
+"""Auxiliary heads that the server aligns, one for each group of clients."""
 
 import logging
 import math
@@ -16,8 +16,8 @@ from ...seeding import derive_seed
 from ...splitting import AlignmentQuality, AlignmentRecipe, copied, flatten_state, restore_state
 from ...task import SplitTask
 from ...tensor_store import TensorFile, prefixed, with_prefix
-from ..part import Part
 from ..round import Round
+from ..state import State
 from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet
 
@@ -51,12 +51,12 @@ class AlignedHead:
         return with_prefix(self.file.load(), _HEAD)
 
 
-class AlignedHeads(Part):
+class AlignedHeads(State):
     """The clients' heads, their samples, and which node holds which head.
 
-    Every client is a group of its own, or clients share the heads of a few groups: client ``i``
-    has head ``i mod groups``, aligned on a sample of all its clients' uploads. Heads and samples
-    are files: only those that are at work are in memory.
+    Each client has a head, or clients share the heads of a few groups: client ``i`` has head
+    ``i mod groups``, aligned on a sample of all its clients' uploads. Heads and samples are
+    files: only those in use are in memory.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class AlignedHeads(Part):
     recipe : AlignmentRecipe
         Passes, batch size and schedule of a fit.
     groups : int
-        Heads that clients share; 0: each client has its own.
+        Heads that clients share; 0 gives each client a head.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class AlignedHeads(Part):
         self._heads: dict[int, AlignedHead] = {}
         self._samples: dict[int, TensorFile] = {}
         self._holders: dict[int, tuple[int, int]] = {}
+        self._used: dict[int, int] = {}  # version by client, in this round
         self._packed: dict[int, tuple[int, PackedWeights]] = {}
         self._like: nn.Module | None = None
 
@@ -93,16 +94,16 @@ class AlignedHeads(Part):
         """Tell whether a client has a head."""
         return self._group_of(client) in self._heads
 
-    def begin(self, client: int, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Make a client's head, unless its group has one.
+    def create(self, client: int, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Create a client's head, unless its group has one.
 
         Parameters
         ----------
         client : int
             Partition id.
         weights : Mapping, optional
-            What the head begins with. By default it copies the server half's first blocks,
-            where the task says so and the head can.
+            Initial weights. By default the head copies the server half's first blocks, where
+            the task says so and the head can.
         """
         task, group = self._task, self._group_of(client)
         if group in self._heads:
@@ -115,13 +116,13 @@ class AlignedHeads(Part):
             copy_from(task.model.server)
         self._heads[group] = AlignedHead(self._written(head))
 
-    def keep(
+    def add_samples(
         self, round_: Round, client: int, batches: SmashedBatches, others: Iterable[int]
     ) -> None:
-        """Keep a client's newest samples.
+        """Add a client's upload to its alignment set, which keeps the newest samples.
 
         ``others`` are the clients that upload in the same round: those of the client's group
-        get an equal share each of the samples that the group keeps, drawn at random.
+        get equal shares of the group's samples, drawn at random.
         """
         group = self._group_of(client)
         sharing = sum(self._group_of(other) == group for other in others)
@@ -142,7 +143,7 @@ class AlignedHeads(Part):
         self._samples[group] = self.files.write({**named, **beside})
 
     def align(self, round_: Round, clients: list[int]) -> None:
-        """Align the heads of those clients that are due (algorithm 1, lines 17 to 21).
+        """Align the heads of clients that are due (algorithm 1, lines 17 to 21).
 
         A head is due when a round that ``align_interval`` divides has begun since its last fit.
         """
@@ -178,13 +179,14 @@ class AlignedHeads(Part):
         summary.alignment_relative_error = pooled.relative_error
 
     def version_of(self, client: int) -> int:
-        """Return which head a client is to use."""
+        """Return the version of the head that a client is to use."""
         return self._heads[self._group_of(client)].version
 
-    def news(self, client: int, node: int) -> Mapping[str, Tensor] | None:
+    def head_update_for(self, client: int, node: int) -> Mapping[str, Tensor] | None:
         """Return a client's head, unless its node holds it already."""
         group = self._group_of(client)
         head = self._heads[group]
+        self._used[client] = head.version
         if self._holders.get(client) == (node, head.version):
             return None
         if not self._groups:
@@ -195,24 +197,16 @@ class AlignedHeads(Part):
             self._packed[group] = head.version, packed
         return packed
 
-    def note_holder(self, client: int, node: int) -> None:
-        """Note that a client's node has used the head of now."""
-        self._holders[client] = node, self.version_of(client)
+    def confirm(self, nodes: Mapping[int, int]) -> None:
+        """Record that clients' nodes hold the heads of this round."""
+        for client in nodes.keys() & self._used.keys():
+            self._holders[client] = nodes[client], self._used[client]
+        self._used = {}
 
     def forget(self, clients: Iterable[int]) -> None:
-        """Send the head again: these clients may never have got it, or have lost it."""
+        """Send the head again: these clients' nodes may not have got it, or have lost it."""
         for client in clients:
             self._holders.pop(client, None)
-
-    def snapshot(self) -> Any:
-        """Return heads, samples and who has which: all are replaced, never changed."""
-        return dict(self._heads), dict(self._samples), dict(self._holders)
-
-    def restore(self, saved: Any) -> None:
-        """Put back what there was."""
-        heads, samples, holders = saved
-        self._heads, self._samples, self._holders = dict(heads), dict(samples), dict(holders)
-        self._packed = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the heads, their optimizers and the samples, as files."""
@@ -223,7 +217,7 @@ class AlignedHeads(Part):
         return {"heads": heads, "samples": dict(self._samples)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore heads and samples."""
         self._heads = {
             group: AlignedHead(
                 self.files.take(saved["file"]), saved["aligned_at"], saved["version"]
@@ -231,13 +225,13 @@ class AlignedHeads(Part):
             for group, saved in state["heads"].items()
         }
         self._samples = {group: self.files.take(file) for group, file in state["samples"].items()}
-        self._holders, self._packed = {}, {}
+        self._used, self._packed = {}, {}
 
     def _group_of(self, client: int) -> int:
         return client % self._groups if self._groups else client
 
     def _job(self, group: int, round_: Round) -> AlignmentJob:
-        """Return a head as a module, with its optimizer and samples."""
+        """Load a head as a module, with its optimizer and samples."""
         task = self._task
         if self._like is None:
             self._like = task.new_head("like")

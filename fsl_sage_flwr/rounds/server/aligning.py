@@ -1,4 +1,4 @@
-"""Align several heads, side by side."""
+"""Align several heads in parallel."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -45,15 +45,14 @@ def align_heads(
 ) -> Iterator[tuple[AlignmentJob, AlignmentQuality | None]]:
     """Align heads with the task's server half; iterate over them with each one's quality.
 
-    The quality is None where none of the last round's samples are held out. A head with fewer
-    than two samples to fit stays as it is.
+    The quality is None where none of the last round's samples is held out. A head with fewer
+    than two samples to fit does not change.
 
-    ``job_of`` makes a group's head when its turn comes, so that few are there at once.
+    ``job_of`` makes a group's head when it is fitted, so that few are in memory at once.
 
-    On the CPU each head has one thread and several heads are fitted at once, which is
-    quicker than many threads on one head and gives the same bits on any number of cores.
-    Where a head or the server half draws random numbers (dropout), and on a GPU, they
-    are fitted one after the other.
+    On the CPU several heads are fitted at once, with a thread each: this is faster than many
+    threads on one head, and gives the same bits on any number of cores. Where a head or the
+    server half draws random numbers (dropout), and on a GPU, heads are fitted one by one.
     """
     first = job_of(groups[0])
     random = task.device.type != "cpu" or _draws_random_numbers(task, first)
@@ -73,7 +72,7 @@ def align_heads(
         torch.random.fork_rng(devices=[]),
         ThreadPoolExecutor(workers, "align", _one_thread) as pool,
     ):
-        # Not more than one each is begun ahead: whoever takes them may be slower.
+        # At most one more for each worker is fitted ahead: the consumer may be slower.
         begun = deque(pool.submit(run, group) for group in groups[:workers])
         for group in groups[workers:]:
             done = begun.popleft().result()
@@ -120,8 +119,8 @@ def _measured(
 ) -> AlignmentQuality | None:
     """Compare estimates with true gradients on the held-out samples of the last round.
 
-    Smashed data of earlier rounds were made by other weights; clients use the head on those of
-    the rounds to come. The others of a batch are with them, as BatchNorm is used on a client.
+    Smashed data of earlier rounds come from other weights; clients use the head in later rounds.
+    Batches contain samples that are not held out too, as they do on a client, for BatchNorm.
     """
     last, parts = job.samples.of_last_round(), []
     for rows in batches_of(len(last), task.gradient_batch):

@@ -1,15 +1,15 @@
-"""The samples of one client that its head is aligned on."""
+"""The samples that a client's head is aligned on."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-FEWEST = 2  # what BatchNorm can normalise over
+FEWEST = 2  # samples that BatchNorm can normalise over
 
 
 def measured_of(size: int) -> int:
-    """Return how many held-out samples a set keeps beside ``size`` to fit: a tenth more."""
+    """Return the number of held-out samples in a set that fits ``size``: a tenth of it."""
     return -(-size // 10)
 
 
@@ -25,9 +25,9 @@ class AlignmentSet:
         ``(N, …)``.
     held_out : Tensor
         ``(N,)``, bool: samples to measure on. Clients choose them by image, so that no epoch's
-        copy of one is ever fitted.
+        copy of one is fitted.
     rounds : Tensor
-        ``(N,)``, int64: the round in which each was uploaded.
+        ``(N,)``, int64: round of each sample's upload.
     """
 
     tensors: tuple[Tensor, ...]
@@ -55,7 +55,7 @@ class AlignmentSet:
         return self._rows(torch.cat([self.to_fit()[-size:], held_out]).sort().values)
 
     def share(self, size: int, sharing: int, seed: int) -> "AlignmentSet":
-        """Return an equal share of what a set of ``size`` holds, drawn at random, in its order."""
+        """Return an equal share of a set of ``size``, drawn at random, in its order."""
         generator = torch.Generator().manual_seed(seed)
         drawn = [
             rows[torch.randperm(len(rows), generator=generator)[: -(-count // sharing)]]

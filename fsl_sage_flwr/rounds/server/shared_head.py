@@ -1,6 +1,6 @@
 """An auxiliary head that all clients train and the server averages."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,15 +10,15 @@ from torch import Tensor
 from ...messages import PackedWeights, ReplySchema, TrainReply, TrainRequest
 from ...task import SplitTask
 from ...tensor_store import TensorFile
-from ..part import AveragedPart
-from ..question import Question, Questions
+from ..instruction import Instruction, Instructions
 from ..round import Round
+from ..state import AveragedState
 
 
-class SharedHead(AveragedPart):
+class SharedHead(AveragedState):
     """One head for all clients, averaged each round as the client half is.
 
-    It begins at random, whatever the task's ``auxiliary_from_server`` says: it is trained
+    It is initialised at random, whatever the task's ``auxiliary_from_server`` is: it is trained
     on the labels, not aligned with the server half.
 
     Parameters
@@ -37,7 +37,7 @@ class SharedHead(AveragedPart):
         self.weights = {name: tensor.cpu() for name, tensor in head.items()}
         self._trained: dict[int, TensorFile] = {}
 
-    def questions(
+    def instructions(
         self,
         round_: Round,
         message_type: str,
@@ -45,19 +45,19 @@ class SharedHead(AveragedPart):
         request: Callable[..., TrainRequest] = TrainRequest,
         *,
         held_out: bool = False,
-    ) -> Questions[TrainReply]:
-        """Return what clients are sent: client half and head; all of it comes back trained.
+    ) -> Instructions[TrainReply]:
+        """Return a round's instructions: client half and head down, both up again, trained.
 
         Parameters
         ----------
         round_ : Round
-            Whose clients are asked.
+            Its clients get them.
         message_type : str
-            What they do with it.
+            Selects the clients' handler.
         server_update_interval : int
             q: batches per upload.
         request : callable
-            Makes the request: a payload that says more than ``TrainRequest``, where the
+            Makes the request: a payload with more fields than ``TrainRequest``, where the
             algorithm's clients need it.
         held_out : bool
             Uploads may mark samples that nothing must be fitted to.
@@ -68,10 +68,10 @@ class SharedHead(AveragedPart):
             smashed=replace(round_.smashed, held_out=held_out),
             weighted_by=round_.weighted_by,
         )
-        head, self._trained = PackedWeights(self.weights), {}
+        head = PackedWeights(self.weights)
         problem = partial(round_.problem_with_upload, interval=server_update_interval)
         return {
-            client: Question(
+            client: Instruction(
                 message_type,
                 request(
                     round=round_.number,
@@ -89,16 +89,16 @@ class SharedHead(AveragedPart):
             for client in round_.clients
         }
 
-    def keep(self, client: int, reply: TrainReply) -> None:
+    def collect(self, client: int, head: Mapping[str, Tensor] | None) -> None:
         """Keep the head that a client has trained, until the round ends."""
-        if reply.auxiliary is not None:
-            self._trained[client] = self.files.write(reply.auxiliary)
+        if head is not None:
+            self._trained[client] = self.files.write(head)
 
     def trained_by(self, client: int) -> Mapping[str, Tensor]:
         """Return the head that a client has trained in this round."""
         return self._trained[client].load()
 
-    def average(self, weights: Mapping[int, float]) -> None:
+    def average(self, weights: Mapping[int, float], trained: Iterable[int]) -> None:
         """Average the heads of these clients, each with its client's weight."""
         heads = (self.trained_by(client) for client in weights)
         self.weights = self.aggregation.of_states(heads, list(weights.values()))
@@ -106,8 +106,8 @@ class SharedHead(AveragedPart):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the average."""
-        return {"head": self.weights}
+        return {"weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.weights = dict(state["head"])
+        """Restore the average; the round's heads are discarded."""
+        self.weights, self._trained = dict(state["weights"]), {}

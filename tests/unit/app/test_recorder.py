@@ -148,14 +148,14 @@ def test_what_good_rounds_left_is_saved_when_one_is_given_up(tmp_path: Path) -> 
     saved = read_checkpoint(tmp_path / "checkpoints" / "latest.pt")
     assert len(saved["history"]) == 3
     trained = strategy.task.model.server.state_dict()
-    assert_same(dict(saved["strategy"]["server_half"]), dict(trained))
+    assert_same(dict(saved["strategy"]["server"]["half"]), dict(trained))
 
 
 def test_a_failed_run_says_so_and_a_threshold_completes_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     own, strategy = recorder(tmp_path / "failed")
-    strategy.roster.registration_timeout = strategy.absence_timeout = 0.0
+    strategy.registry.registration_timeout = strategy.absence_timeout = 0.0
     with pytest.raises(TrainingFailedError):
         own.train(MemoryGrid(small_app(), 0), 4)
     summary = json.loads(RunDirectory.summary_of(tmp_path / "failed").read_text(encoding="utf-8"))

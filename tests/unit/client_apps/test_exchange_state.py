@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from fsl_sage_flwr.client_apps.exchange_state import LARGEST_LIVE, Forward, ForwardCache
+from fsl_sage_flwr.client_apps.exchange_state import LARGEST_LIVE, ForwardCache, PendingForward
 
 
-def passed(width: int = 8) -> tuple[Forward, list[StorageWeakRef]]:
+def passed(width: int = 8) -> tuple[PendingForward, list[StorageWeakRef]]:
     """Return a pass, and references to its activations that do not keep them."""
     half = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Sigmoid())
-    forward = Forward(half, torch.optim.SGD(half.parameters(), lr=0.1))
+    forward = PendingForward(half, torch.optim.SGD(half.parameters(), lr=0.1))
     seen: list[StorageWeakRef] = []
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

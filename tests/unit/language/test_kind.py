@@ -66,7 +66,7 @@ def test_peft_loads_what_a_run_leaves_and_it_is_what_was_trained(tmp_path: Path)
         json.loads((run / "config.json").read_text(encoding="utf-8"))["model"], run
     )
     own = dict(model.named_parameters())
-    trained = {**saved["client_half"], **saved["strategy"]["server_half"]}
+    trained = {**saved["client_half"], **saved["strategy"]["server"]["half"]}
     named = {name.removeprefix("model."): t for name, t in trained.items() if "lora_" in name}
     assert len(named) == 6
     for name, tensor in named.items():

@@ -10,7 +10,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, 
 
 from fsl_sage_flwr.rounds.threads import all_threads
 from fsl_sage_flwr.strategies import (
-    Question,
+    Instruction,
     SplitGrid,
     SplitStrategy,
     TrainingFailedError,
@@ -76,13 +76,13 @@ def test_a_round_has_the_time_that_is_given(
     given: dict[str, Any], timeout: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float | None] = []
-    exchange = SplitGrid.exchange
+    stream = SplitGrid.stream
 
     def watched(self: Any, *given: Any, timeout: float | None = None, **more: Any) -> Any:
         waited.append(timeout)
-        return exchange(self, *given, timeout=timeout, **more)
+        return stream(self, *given, timeout=timeout, **more)
 
-    monkeypatch.setattr(SplitGrid, "exchange", watched)
+    monkeypatch.setattr(SplitGrid, "stream", watched)
     strategy = fed_avg(round_timeout=7200.0)
     strategy.start(grid(), strategy.initial_arrays(), num_rounds=1, **given)
     assert waited[1] == timeout  # after the descriptions
@@ -177,6 +177,8 @@ def test_a_closed_round_keeps_figures_alone(make: Callable[..., SplitStrategy]) 
     round_ = strategy._round
     assert round_ is not None
     kept = [value for value in vars(round_).values() if isinstance(value, dict)]
-    assert not any(isinstance(item, Question) for value in kept for item in value.values())
-    assert (round_.saved, len(round_.client_half)) == ({}, 0)
+    assert not any(isinstance(item, Instruction) for value in kept for item in value.values())
+    assert (round_.undo_states._saved, len(round_.client_half)) == ({}, 0)
+    assert round_._last is not None
+    assert round_._last.instructions == {}
     assert [row.client for row in strategy.client_rounds()] == [0, 1, 2]

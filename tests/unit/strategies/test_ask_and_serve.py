@@ -9,7 +9,7 @@ import pytest
 from flwr.app import Message
 
 from fsl_sage_flwr.rounds.grid.stop_watch import StopWatch
-from fsl_sage_flwr.strategies import FslSage
+from fsl_sage_flwr.strategies import FslSage, NotFiniteWorkError
 
 from ...memory_grid import MemoryGrid
 from ...runs import fsl_sage, grid, split_fed_v1
@@ -38,8 +38,7 @@ def served(
         if purpose == "probe":
             found.append((client, len(nodes._replies)))
             if client == refuse:
-                round_.leave_out_as_not_finite(client, "refused")
-                return False
+                raise NotFiniteWorkError("refused")
         return step(round_, client, *args, purpose=purpose, **more)
 
     monkeypatch.setattr(strategy.server, "step", note)
@@ -79,14 +78,14 @@ def test_a_busy_server_makes_nobody_late(monkeypatch: pytest.MonkeyPatch) -> Non
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     strategy = split_fed_v1(round_timeout=10.0)
-    answer: Callable[..., Any] = strategy.server.answer
+    answer: Callable[..., Any] = strategy.server.step_and_get_gradients
 
     def slowly(*args: Any, **more: Any) -> Any:
         nonlocal now
         now += 8.0
         return answer(*args, **more)
 
-    monkeypatch.setattr(strategy.server, "answer", slowly)
+    monkeypatch.setattr(strategy.server, "step_and_get_gradients", slowly)
     strategy.start(grid(), strategy.initial_arrays(), num_rounds=1)
     assert strategy.last_round.failures == {}
     assert all(row.seconds == 0.0 for row in strategy.client_rounds())

@@ -30,7 +30,7 @@ class Few:
 
     def begin(self, most: int | None = None) -> None: ...
 
-    def note(self, answers: int) -> None: ...
+    def record_answers(self, answers: int) -> None: ...
 
 
 def simulated(strategy: SplitStrategy, nodes: MemoryGrid, limit: int) -> SplitGrid:
@@ -187,10 +187,10 @@ def test_nodes_that_are_all_away_are_waited_for(
     """As many looks as a minute has, before they are back."""
     caplog.set_level(logging.WARNING, "flwr.fsl_sage")
     theirs, strategy, nodes = plain(cse_fsl).after(2), cse_fsl(), grid()
-    strategy.roster.registration_timeout = 0.0
+    strategy.registry.registration_timeout = 0.0
     monkeypatch.setattr(absence, "POLL", 0.0)
     away, looks = dict[int, Any](), 0
-    refresh = strategy.roster.refresh
+    refresh = strategy.registry.refresh
 
     def look(*args: Any) -> None:
         nonlocal looks
@@ -201,7 +201,7 @@ def test_nodes_that_are_all_away_are_waited_for(
 
     def each_round(server_round: int, arrays: object) -> None:
         if server_round == 1:
-            monkeypatch.setattr(strategy.roster, "refresh", look)
+            monkeypatch.setattr(strategy.registry, "refresh", look)
             away.update(nodes.contexts)
             nodes.contexts.clear()
 
@@ -217,7 +217,7 @@ def test_nodes_that_are_all_away_are_waited_for(
 
 def test_absence_has_an_end() -> None:
     strategy, nodes = cse_fsl(absence_timeout=0.0, max_failed_rounds=9), grid()
-    strategy.roster.registration_timeout = 0.0
+    strategy.registry.registration_timeout = 0.0
     nodes.contexts.clear()
     with pytest.raises(TrainingFailedError, match="no round was trained: round 2 is given up"):
         train(strategy, nodes, 2)

@@ -12,7 +12,7 @@ from fsl_sage_flwr.messages import SmashedBatches
 from fsl_sage_flwr.objective import regression
 from fsl_sage_flwr.rounds.checks import batch_limits
 from fsl_sage_flwr.rounds.checks.batch_limits import BatchLimits, most_batches
-from fsl_sage_flwr.rounds.turns import Turns
+from fsl_sage_flwr.rounds.ordered_replies import OrderedReplies
 from fsl_sage_flwr.task import Batch, ClientIdentity
 
 from ...runs import (
@@ -112,7 +112,6 @@ def test_a_client_of_a_round_of_exchanges_has_not_any_number_of_batches(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """V2 knows at once; V1, whose clients wait for nobody, when more have come than others have."""
-    monkeypatch.setattr("fsl_sage_flwr.rounds.round.ALWAYS_TAKEN", 1)
     monkeypatch.setattr(batch_limits, "ALWAYS_TAKEN", 1)
     monkeypatch.setattr(batch_limits, "TIMES_THE_MEDIAN", 1)
     strategy, lost = make(), make()
@@ -199,18 +198,14 @@ def test_who_may_bring_too_many_waits_for_the_others() -> None:
     served = []
     known: dict[int, int] = {}
 
-    def may_serve(client: int, batches: int) -> bool:
+    def is_ready(client: int, batches: int) -> bool:
         return batches <= 5 or len(known) == 3
 
-    def serve(client: int, batches: int) -> int:
-        served.append(client)
-        return batches
-
-    turns = Turns(range(3), serve, may_serve)
+    replies = OrderedReplies(range(3), is_ready)
     for client, batches in ((0, 9), (1, 1), (2, 8)):
         known[client] = batches
-        turns.take(client, batches)
-        turns.advance(())
+        replies.add(client, batches)
+        served += [client for client, _ in replies.take(())]
         assert served == ([0, 1, 2] if client == 2 else [])
 
 
@@ -218,7 +213,6 @@ def test_a_large_client_among_large_ones_is_served_in_its_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What comes out does not depend on who answers first."""
-    monkeypatch.setattr("fsl_sage_flwr.rounds.round.ALWAYS_TAKEN", 0)
     monkeypatch.setattr(batch_limits, "ALWAYS_TAKEN", 0)
     monkeypatch.setattr(batch_limits, "TIMES_THE_MEDIAN", 1)
     found = []

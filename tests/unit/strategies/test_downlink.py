@@ -16,6 +16,7 @@ from fsl_sage_flwr.messages.coding import code_weights
 from fsl_sage_flwr.messages.records import to_arrays
 from fsl_sage_flwr.nodes.client_state import ClientState
 from fsl_sage_flwr.rounds.delta_sync import DeltaSync
+from fsl_sage_flwr.rounds.state import Transaction
 from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.tensor_store import TensorStore
 
@@ -78,9 +79,11 @@ def test_an_undone_round_leaves_versions_as_they_were_and_its_nodes_unknown() ->
     downlink = DeltaSync(STRONG)
     for who in (ONE, TWO):
         downlink.send("arrays", weights(0), *who)
-    before, lost = downlink.snapshot(), downlink.incoming(0).lost["arrays"]["w"]
+    downlink.note_counted((0, 1), 0)
+    undo, lost = Transaction({"downlink": downlink}), downlink.incoming(0).lost["arrays"]["w"]
+    undo.save()
     downlink.send("arrays", weights(1), *ONE)
-    downlink.restore(before)
+    undo.restore()
     assert torch.equal(downlink.incoming(0).lost["arrays"]["w"], lost)
     assert downlink.send("arrays", weights(2), *ONE)[2] is None
     assert downlink.send("arrays", weights(2), *TWO)[2] == 0
@@ -222,9 +225,9 @@ def test_a_checkpoint_names_the_files_and_the_next_run_goes_on_from_them(tmp_pat
 def test_a_checkpoint_of_an_earlier_version_has_them_in_memory() -> None:
     before, earlier = DeltaSync(STRONG), DeltaSync(STRONG)
     before.send("auxiliary", PackedWeights(of_its_own(0), name="0"), *ONE)
-    saved = before.state_dict()["downlink"]
+    saved = before.state_dict()
     versions = {"auxiliary/0": saved["versions"]["auxiliary/0"]}
-    earlier.load_state_dict({"downlink": {**saved, "versions": versions}})
+    earlier.load_state_dict({**saved, "versions": versions})
     assert in_memory(earlier) > 0
     assert earlier.send("auxiliary", of_its_own(1), *ONE)[1] == 1
     assert in_memory(earlier) == 0

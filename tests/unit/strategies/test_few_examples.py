@@ -87,7 +87,7 @@ def test_a_head_whose_alignment_is_not_finite_stays_as_it_was(
     assert -1 <= strategy.last_round.alignment_cosine <= 1
     assert "round 1: the head of group 1 has gradients that are not finite" in caplog.text
     # Client 1 trained on the head that there was.
-    heads = strategy.state_dict()["heads"]
+    heads = strategy.state_dict()["heads"]["heads"]
     assert [heads[client]["version"] for client in range(CLIENTS)] == [1, 0, 1]
 
 

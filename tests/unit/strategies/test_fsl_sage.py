@@ -73,7 +73,7 @@ def test_client_that_joins_late_is_probed_and_gets_a_head() -> None:
     strategy, nodes = fsl_sage(align_interval=4), grid()
     hidden = {list(nodes.contexts)[-1]}
     nodes.get_node_ids = lambda: [n for n in nodes.contexts if n not in hidden]  # type: ignore[method-assign]
-    strategy.roster.registration_timeout = 0.0
+    strategy.registry.registration_timeout = 0.0
 
     def end_of_round(server_round: int, arrays: object) -> None:
         if server_round == 2:
@@ -149,8 +149,8 @@ def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
     nodes = grid()
     strategy, cse = fsl_sage(warm_start=True, align_interval=4), cse_fsl()
     assert_same(train(strategy, nodes, 1), train(cse, grid(), 1))
-    assert_same(strategy.state_dict()["server_half"], cse.state_dict()["server_half"])
-    for state in strategy.state_dict()["heads"].values():
+    assert_same(strategy.state_dict()["server"]["half"], cse.state_dict()["server"]["half"])
+    for state in strategy.state_dict()["heads"]["heads"].values():
         assert_same(with_prefix(state["file"], "head."), cse.head.weights)
 
     nodes = grid()
@@ -207,8 +207,8 @@ def test_one_head_for_all_is_aligned_once_on_a_share_of_each_ones_uploads() -> N
     strategy = fsl_sage(auxiliary_groups=1, align_interval=1, align_dataset_size=20)
     train(strategy, nodes, 1)
     state = strategy.state_dict()
-    assert list(state["heads"]) == list(state["samples"]) == [0]
-    assert state["heads"][0]["version"] == 1
+    assert list(state["heads"]["heads"]) == list(state["heads"]["samples"]) == [0]
+    assert state["heads"]["heads"][0]["version"] == 1
     sent = [content["auxiliary"] for content in nodes.sent if "auxiliary" in content]
     assert len(sent) == CLIENTS
     for other in sent[1:]:
@@ -216,7 +216,7 @@ def test_one_head_for_all_is_aligned_once_on_a_share_of_each_ones_uploads() -> N
     # 20 samples are kept, of each upload at most 7; clients have uploaded 9, 9 and 6 after the
     # probe.
     uploaded = [c["smashed"].to_torch_state_dict()["0"] for c in nodes.received if "smashed" in c]
-    kept = state["samples"][0]["0"]
+    kept = state["heads"]["samples"][0]["0"]
     assert len(kept) == 20
     origin = [
         next(i for i, rows in enumerate(uploaded) if any(torch.equal(row, r) for r in rows))
@@ -232,7 +232,7 @@ def test_a_late_client_gets_its_groups_head_without_a_probe() -> None:
     node = list(nodes.contexts)[-1]
     late = nodes.contexts.pop(node)
     strategy = fsl_sage(auxiliary_groups=1, align_interval=1)
-    strategy.roster.registration_timeout = 0.0
+    strategy.registry.registration_timeout = 0.0
     strategy.start(
         nodes,
         strategy.initial_arrays(),

@@ -78,7 +78,7 @@ def test_a_task_without_numbers_has_no_figure_and_fits_all() -> None:
     assert strategy.last_round.alignment_cosine is None
     assert strategy.last_round.alignment_seconds > 0
     assert all("held-out" not in c["labels"] for c in nodes.received if "labels" in c)
-    kept = strategy.state_dict()["samples"].values()
+    kept = strategy.state_dict()["heads"]["samples"].values()
     assert not any(bool(file["held-out"].any()) for file in kept)
 
 

@@ -61,7 +61,7 @@ def test_clipping_on_the_clients_is_refused_where_it_cannot_be(name: str) -> Non
 
 def test_a_mod_that_keeps_nodes_from_saying_who_they_are_is_named() -> None:
     strategy = fed_avg()
-    strategy.roster.registration_timeout = 0.0
+    strategy.registry.registration_timeout = 0.0
     nodes = MemoryGrid(small_app(mods=[fixedclipping_mod]), CLIENTS)
     with pytest.raises(TrainingFailedError, match="node 1000: error 6: fixedclipping_mod expects"):
         train(strategy, nodes, 5)

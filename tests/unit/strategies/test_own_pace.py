@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fsl_sage_flwr.client_apps.split_fed import EXCHANGE, FLUSH
 from fsl_sage_flwr.rounds.grid import in_flight as under_way
-from fsl_sage_flwr.rounds.server import server_half
+from fsl_sage_flwr.rounds.server import server_half_per_client
 from fsl_sage_flwr.strategies import SplitFedV1, TrainingFailedError
 from fsl_sage_flwr.tensor_store import TensorFile, TensorStore
 
@@ -90,7 +90,7 @@ class Counted(TensorStore):
 def test_halves_go_to_files_once_when_their_clients_have_ended(
     monkeypatch: pytest.MonkeyPatch, keep: bool, files: int
 ) -> None:
-    monkeypatch.setattr(server_half, "MOST_AT_WORK", 1)
+    monkeypatch.setattr(server_half_per_client, "MOST_AT_WORK", 1)
     strategy, folder = split_fed_v1(keep_optimizer_state=keep), Counted()
     strategy.most_at_once = 1
     strategy.keep_files_in(folder)
@@ -111,7 +111,7 @@ def test_halves_that_wait_in_files_between_batches_have_the_same_bits(
 ) -> None:
     plain = split_fed_v1(keep_optimizer_state=keep)
     arrays = train(plain, grid(), 2)
-    monkeypatch.setattr(server_half, "MOST_AT_WORK", 1)
+    monkeypatch.setattr(server_half_per_client, "MOST_AT_WORK", 1)
     strategy, folder = split_fed_v1(keep_optimizer_state=keep), Counted()
     strategy.keep_files_in(folder)
     assert_same(arrays, train(strategy, grid(), 2))

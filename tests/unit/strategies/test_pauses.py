@@ -50,9 +50,9 @@ def test_who_fails_is_paused_and_asked_again(
 def test_a_good_round_between_two_bad_ones_starts_the_count_anew() -> None:
     pauses = ClientCooldown(after=2, rounds=3)
     for round_, bad in enumerate([{1: "x"}, {}, {1: "x"}]):
-        pauses.note(round_, {0, 1} - set(bad), bad)
+        pauses.record(round_, {0, 1} - set(bad), bad)
     assert pauses.at(3) == set()
-    pauses.note(3, {0}, {1: "x"})
+    pauses.record(3, {0}, {1: "x"})
     assert [pauses.at(round_) for round_ in range(4, 8)] == [{1}, {1}, {1}, set()]
 
 

@@ -143,15 +143,15 @@ def test_evaluation_uploads_other_samples() -> None:
     assert strategy.sample_uploads.largest == watch.most(0) == 2 * EPOCHS
     counts = SampleUploads()
     for _ in range(5):
-        counts.note_validation(1)
-    counts.note_training(1, 2)
+        counts.record_validation(1)
+    counts.record_training(1, 2)
     assert (counts.of(1), counts.of(0), counts.largest) == (5, 0, 5)
 
 
 def test_the_counts_go_on_from_a_checkpoint() -> None:
     first, second = CseFsl(named_task()), CseFsl(named_task())
-    first.sample_uploads.note_training(1, 4)
+    first.sample_uploads.record_training(1, 4)
     second.load_state_dict(first.state_dict())
     assert second.sample_uploads.largest == 4
-    second.sample_uploads.note_training(1, 1)
+    second.sample_uploads.record_training(1, 1)
     assert first.sample_uploads.largest == 4

@@ -19,7 +19,7 @@ def noted(ratio: float, norms: dict[int, list[float]]) -> dict[int, str]:
     for client, of_client in norms.items():
         for place, norm in enumerate(of_client):
             is_last = place == len(of_client) - 1
-            screening.note(client, smashed(norm), {}, is_last=is_last)
+            screening.record(client, smashed(norm), {}, is_last=is_last)
     return screening.outliers()
 
 

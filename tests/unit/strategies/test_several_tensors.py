@@ -67,9 +67,9 @@ def test_an_alignment_set_keeps_every_tensor() -> None:
     train(strategy, nodes(), 2)
     assert strategy.last_round.alignment_cosine is None
     state = strategy.state_dict()
-    for samples in state["samples"].values():
+    for samples in state["heads"]["samples"].values():
         tensors = [samples[str(place)] for place in range(3)]
         assert [t.dtype for t in tensors] == [torch.float32, torch.float32, torch.int64]
         assert {len(t) for t in tensors} == {len(samples["labels"])}
-    for head in state["heads"].values():
+    for head in state["heads"]["heads"].values():
         assert all(torch.isfinite(p).all() for p in with_prefix(head["file"], "head.").values())

@@ -6,7 +6,7 @@ import time
 import pytest
 from flwr.app import ArrayRecord
 
-from fsl_sage_flwr.rounds.clients import client_registry as roster
+from fsl_sage_flwr.rounds.clients import client_registry as registry
 
 from ...runs import cse_fsl
 from ...tasks import CLIENTS
@@ -22,15 +22,15 @@ def test_it_is_waited_for_once_and_takes_part_when_it_has_answered(
     """From the second round on to wait is to wait for an hour: that it ends is what is tested."""
     caplog.set_level(logging.INFO, "flwr.fsl_sage")
     nodes, strategy = SlowGrid(says_who=False), cse_fsl(absence_timeout=0.05)
-    strategy.roster.registration_timeout, strategy.roster.answer_timeout = 0.0, 0.05
-    monkeypatch.setattr(roster, "DESCRIBE_TIMEOUT", 0.1 if expires else FOR_EVER)
+    strategy.registry.registration_timeout, strategy.registry.answer_timeout = 0.0, 0.05
+    monkeypatch.setattr(registry, "DESCRIBE_TIMEOUT", 0.1 if expires else FOR_EVER)
     took_part = []
 
     def end_of_round(server_round: int, arrays: ArrayRecord) -> None:
         took_part.append(strategy.last_round.clients)
         if server_round == 1:
-            strategy.roster.answer_timeout = FOR_EVER
-            monkeypatch.setattr(roster, "DESCRIBE_TIMEOUT", FOR_EVER)
+            strategy.registry.answer_timeout = FOR_EVER
+            monkeypatch.setattr(registry, "DESCRIBE_TIMEOUT", FOR_EVER)
             time.sleep(0.1 if expires else 0)
         nodes.slow = server_round < 2
 
@@ -41,4 +41,4 @@ def test_it_is_waited_for_once_and_takes_part_when_it_has_answered(
     node = list(nodes.contexts)[SLOW]
     said = f"node {node} does not say which client it is: no answer for 0.05 s; if it stays so"
     assert caplog.text.count(said) == 1
-    assert strategy.roster.strangers == {}
+    assert strategy.registry.unidentified == {}

@@ -31,12 +31,12 @@ def test_it_follows_what_is_answered_in_a_second() -> None:
     assert under_way.limit == 10
     for answers, after, limit in ((20, 0.5, 10), (20, 1.0, 40), (300, 2.0, 64), (1, 4.0, 10)):
         clock.now = after
-        under_way.note(answers)
+        under_way.record_answers(answers)
         assert under_way.limit == limit
     clock.now = 100.0  # nothing was to be answered meanwhile
     under_way.begin()
     clock.now = 101.0
-    under_way.note(30)
+    under_way.record_answers(30)
     under_way.know_nodes(100)
     assert under_way.limit == 30
     under_way.know_nodes(5)
@@ -51,7 +51,7 @@ def test_a_round_may_have_fewer_under_way(most: int, limit: int) -> None:
     under_way.begin(most)
     assert under_way.limit == limit
     clock.now = 1.0
-    under_way.note(1000)
+    under_way.record_answers(1000)
     assert under_way.limit == limit
     under_way.begin()
     assert under_way.limit == 64

@@ -109,7 +109,7 @@ def test_a_client_keeps_its_state_and_not_that_of_its_neighbour(in_a_simulation:
 
 
 def test_nodes_are_counted_as_flower_has_them() -> None:
-    around = SplitGrid(VirtualClients(grid(NODES), 5000), fsl_sage().ledger, lambda a, b: None)
+    around = SplitGrid(VirtualClients(grid(NODES), 5000), fsl_sage().ledger, lambda *_: [])
     around.under_way = InFlightLimit()
     assert len(list(around.get_node_ids())) == 5000
     assert around.under_way.limit == InFlightLimit().limit

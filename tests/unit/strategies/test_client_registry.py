@@ -57,7 +57,7 @@ def run(strategy: CseFsl, nodes: MemoryGrid, *events: Any) -> list[dict[int, int
 
     def end_of_round(server_round: int, arrays: ArrayRecord) -> None:
         if server_round:
-            found.append(dict(strategy.roster.nodes))
+            found.append(dict(strategy.registry.nodes))
         if 0 < server_round <= len(events) and events[server_round - 1] is not None:
             events[server_round - 1]()
 
@@ -150,9 +150,9 @@ def test_registered_nodes_that_are_busy_are_waited_for() -> None:
 
     for absence_timeout, clients in ((600.0, CLIENTS), (0.0, CLIENTS - 1)):
         nodes, strategy = Busy(says_who=False), cse_fsl(absence_timeout=absence_timeout)
-        strategy.roster.answer_timeout, strategy.roster.registration_timeout = 0.05, 0.0
+        strategy.registry.answer_timeout, strategy.registry.registration_timeout = 0.05, 0.0
         assert len(run(strategy, nodes)[0]) == clients
-        assert (SLOW in strategy.roster.nodes) == (clients == CLIENTS)
+        assert (SLOW in strategy.registry.nodes) == (clients == CLIENTS)
 
 
 def test_absence_timeout_is_checked() -> None:
@@ -163,14 +163,14 @@ def test_absence_timeout_is_checked() -> None:
 def test_a_run_without_a_trained_round_fails_however_few_rounds() -> None:
     nodes = MemoryGrid(small_app(), 0)
     strategy = cse_fsl(absence_timeout=0.0)
-    strategy.roster.registration_timeout = 0.0
+    strategy.registry.registration_timeout = 0.0
     with pytest.raises(TrainingFailedError, match="no round was trained: round 1 is given up"):
         strategy.start(nodes, strategy.initial_arrays(), num_rounds=1)
     # One trained round is enough, before a checkpoint or after it.
     trained, other = cse_fsl(), cse_fsl(absence_timeout=0.0)
     result = trained.start(MemoryGrid(small_app(), CLIENTS), trained.initial_arrays(), num_rounds=1)
     other.load_state_dict(trained.state_dict())
-    other.roster.registration_timeout = 0.0
+    other.registry.registration_timeout = 0.0
     assert result.arrays is not None
     other.start(nodes, result.arrays, num_rounds=1)
 
@@ -240,5 +240,5 @@ def test_bytes_of_descriptions_are_those_of_nodes_that_are_asked() -> None:
     nodes, strategy = Nodes(), cse_fsl()
     grid = strategy.wrap_grid(nodes)
     assert isinstance(grid, SplitGrid)
-    strategy.roster.refresh(grid, 1)
+    strategy.registry.refresh(grid, 1)
     assert {about for content in nodes.received for about in content["about"]} == {"package", "app"}

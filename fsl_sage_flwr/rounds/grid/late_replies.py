@@ -1,0 +1,57 @@
+"""Messages whose replies are no longer waited for."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from flwr.app import Message
+
+OnLate = Callable[[Message, Message], None]
+"""Called with (request, reply)."""
+
+
+@dataclass(frozen=True)
+class _LateReply:
+    request: Message
+    expires: float
+    on_late: OnLate | None
+
+
+class LateReplies:
+    """Requests without a reply, until the reply arrives or the request expires.
+
+    A node works on one message at a time. It gets no second one while it is listed here: two
+    messages in flight to one node race for its state.
+    """
+
+    def __init__(self) -> None:
+        self._late: dict[str, _LateReply] = {}
+
+    def __contains__(self, message_id: str) -> bool:
+        """Tell whether a message's reply is still missing."""
+        return message_id in self._late
+
+    @property
+    def message_ids(self) -> list[str]:
+        """Ids of the messages without a reply."""
+        return list(self._late)
+
+    @property
+    def nodes(self) -> set[int]:
+        """Nodes that owe a reply."""
+        return {late.request.metadata.dst_node_id for late in self._late.values()}
+
+    def add(
+        self, message_id: str, request: Message, seconds: float, on_late: OnLate | None
+    ) -> None:
+        """List a message for some seconds; ``on_late`` gets the reply if it comes by then."""
+        self._late[message_id] = _LateReply(request, time.monotonic() + seconds, on_late)
+
+    def take(self, replies: Iterable[Message]) -> None:
+        """Hand over replies that have arrived, and remove the requests that have expired."""
+        for reply in replies:
+            late = self._late.pop(reply.metadata.reply_to_message_id, None)
+            if late is not None and late.on_late is not None:
+                late.on_late(late.request, reply)
+        now = time.monotonic()
+        self._late = {key: late for key, late in self._late.items() if late.expires > now}
