@@ -1,22 +1,22 @@
-"""Have the clients' files removed when a run has ended."""
+"""Remove the clients' files when a run has ended."""
 
 from flwr.app import RecordDict
 
-from ...messages import FORGET, in_simulation
+from ...messages import FORGET
 from ..grid.split_grid import SplitGrid
 
-# Seconds. A deployed node starts a process for the message: a few seconds, or many if it is busy.
+# Seconds. A deployed node starts a process for the message, which takes longer when it is busy.
 PATIENCE = 60.0
 
 
 def remove_client_files(grid: SplitGrid) -> None:
-    """Ask the connected nodes to remove what the run has left there, and wait for their answers.
+    """Ask the connected nodes to remove the run's files, and wait for their answers.
 
-    The processes of a simulation share a folder: one is asked. After the run Flower would not
-    deliver the message. Files of nodes that do not get it are removed a week later, by another run.
+    The processes of a simulation share a folder, so one node is asked. Flower delivers no message
+    after the run. A node that misses the message removes the files a week later, in another run.
     """
     nodes = list(grid.get_node_ids())
-    if in_simulation():
+    if grid.simulated:
         nodes = nodes[:1]
     questions = [grid.new_message(RecordDict(), node, FORGET, PATIENCE) for node in nodes]
     grid.exchange(questions, lambda request, reply: None, timeout=PATIENCE)

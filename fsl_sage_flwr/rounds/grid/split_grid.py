@@ -11,10 +11,11 @@ from typing import Protocol, runtime_checkable
 from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from ...messages import CommunicationLedger, NodeDescription, in_simulation
-from ...messages.reply import count_bytes
+from ...messages import CommunicationLedger, NodeDescription, SimulationError
+from ...messages.reply import NOT_FROM_CLIENT_APP, count_bytes
 from .in_flight import InFlightLimit
 from .node_traffic import NodeTraffic
+from .simulation import is_simulation
 from .stop_watch import StopWatch
 from .virtual_clients import VirtualClients
 from .wrapped_grid import WrappedGrid
@@ -81,6 +82,8 @@ class SplitGrid(WrappedGrid):
 
     Attributes
     ----------
+    simulated : bool
+        Flower simulates the nodes.
     registered : set of int
         Ids of the nodes that were connected when they were last looked for, busy ones too.
     under_way : InFlightLimit or None
@@ -102,7 +105,8 @@ class SplitGrid(WrappedGrid):
         self._on_reply = on_reply
         self._has_enough = has_enough
         self._most_at_once = most_at_once
-        self.under_way = InFlightLimit() if in_simulation() else None
+        self.simulated = is_simulation(grid)
+        self.under_way = InFlightLimit() if self.simulated else None
         self.sent_to = set[int]()
         self.registered: set[int] = set()
         self._unanswered: dict[str, LateReply] = {}
@@ -201,9 +205,11 @@ class SplitGrid(WrappedGrid):
         return list(self._grid.push_messages(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Receive what has arrived, counted."""
+        """Receive what has arrived, counted; mark errors of a simulation itself."""
         replies = list(self._grid.pull_messages(message_ids))
         for reply in replies:
+            if self.simulated and reply.has_error() and reply.error.code == NOT_FROM_CLIENT_APP:
+                reply.error = SimulationError(reply.error.code, reply.error.reason)
             if reply.has_content():
                 size = self._ledger.add("up", reply.content)
                 # The sender could lie about who it is, but not about which message it answers.
