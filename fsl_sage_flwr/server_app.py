@@ -23,7 +23,6 @@ from .app.resume import checkpoint_for
 from .app.run_directory_lock import claim_for_training
 from .app.run_log import logged_to
 from .app.unused_keys import warn_of_idle
-from .extensions import load_extensions
 from .rounds.grid.simulation import is_simulation
 from .strategies import VirtualClients
 
@@ -33,7 +32,6 @@ app = ServerApp()
 
 show_times()
 show_own_errors_in_one_line()
-load_extensions()
 
 
 @app.main()

@@ -1,5 +1,7 @@
 """A Flower mod by which a simulated node runs several clients."""
 
+from copy import copy
+
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
@@ -44,17 +46,13 @@ def _as_client(
     state is a file: two clients of a node can run at the same time, and Flower would keep only the
     state that was returned last.
     """
-    own = Context(
-        run_id=context.run_id,
-        node_id=client.partition_id,
-        node_config={
-            **context.node_config,
-            "partition-id": client.partition_id,
-            "num-partitions": client.num_partitions,
-        },
-        state=RecordDict(),
-        run_config=context.run_config,
-    )
+    own = copy(context)
+    own.node_id, own.state = client.partition_id, RecordDict()
+    own.node_config = {
+        **context.node_config,
+        "partition-id": client.partition_id,
+        "num-partitions": client.num_partitions,
+    }
     if message.metadata.message_type == FORGET:
         return call_next(message, own)  # the client's state goes with the other files
     folder = ClientFolder(own)
