@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from fsl_sage_flwr import build_client_app
 from fsl_sage_flwr.app.assembly import build_strategy, build_task, build_test_batches
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.data.partitions import Distribution, register_distribution
-from fsl_sage_flwr.models import ModelEntry, register_model
+from fsl_sage_flwr.data import DISTRIBUTIONS, Distribution, DistributionEntry
+from fsl_sage_flwr.models import MODELS, ModelEntry
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
@@ -93,8 +93,8 @@ def _unequal(distribution: Distribution, clients: int, table: Any) -> SizePartit
     return partitioner
 
 
-register_model("norm_conv", ModelEntry(NormConv, cut="classifier", auxiliary="linear"))
-register_distribution("unequal", _unequal)
+MODELS.register("norm_conv", ModelEntry(NormConv, cut="classifier", auxiliary="linear"))
+DISTRIBUTIONS.register("unequal", DistributionEntry(_unequal))
 
 
 def flip_labels(batch: Batch) -> Batch:

@@ -7,7 +7,7 @@ those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and
 :class:`SplitFedV2`, :class:`FullModelFedAvg`) on the server and a ClientApp from
 :func:`build_client_app` on the nodes; :func:`to_record` makes Flower's record of an evaluation,
 :class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them fewer
-(:func:`register_codec` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves,
+(``CODECS.register`` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves,
 :func:`smashed_noise_mod` clips and noises smashed data as they leave a node, and a
 :class:`ClientPrivacy` a client's steps (a :class:`PrivacyAccount` says what that guarantees;
 :func:`randomised_response` and :func:`label_secret_mod` are for labels).
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "CODECS",
     "AlignmentRecipe",
     "ClientIdentity",
     "ClientPrivacy",
@@ -46,7 +47,6 @@ __all__ = [
     "list_cuts",
     "multi_label",
     "randomised_response",
-    "register_codec",
     "regression",
     "segmentation",
     "smashed_noise_mod",
@@ -64,6 +64,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one that there i
             from .running_code import package_version
 
             return package_version()
+        if name == "register_codec":
+            raise ImportError(f"{name} is gone: call CODECS.register(codec.name, codec)")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import public

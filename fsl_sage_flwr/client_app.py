@@ -17,14 +17,12 @@ from .client_apps import (
     smashed_noise_mod,
 )
 from .data import DatasetError, private_copies
-from .extensions import load_extensions
 from .task import SplitTask
 
 DATA_PATH = "data-path"
 
 show_times()
 show_own_errors_in_one_line()
-load_extensions()  # an algorithm's handlers must be known when the app is built
 
 
 def _data_path(context: Context) -> str | None:

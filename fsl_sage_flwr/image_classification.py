@@ -26,7 +26,7 @@ from .data import (
     look_through,
     randomised_response,
 )
-from .models import CATALOGUE, build_model
+from .models import MODELS, build_model
 from .options import Options, one_of, option, registered
 from .seeding import derive_seed
 from .splitting import SplitError, as_tensors, build_auxiliary, full_name, split
@@ -59,7 +59,7 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
         The data or the cut cannot be used.
     """
     train = _training_split(settings, options)
-    entry = CATALOGUE[settings.model]
+    entry = MODELS[settings.model]
     example = torch.zeros(2, *train.image_shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(settings.seed, "model"))
@@ -208,7 +208,7 @@ def _cut(settings: TaskSettings, model: nn.Module, example: Tensor) -> str:
     """
     if settings.cut == "auto":
         return settings.auto_cut(model, example)
-    return settings.cut or CATALOGUE[settings.model].cut
+    return settings.cut or MODELS[settings.model].cut
 
 
 def _training_split(settings: TaskSettings, options: ImageOptions) -> ImageDataset:
@@ -239,7 +239,7 @@ KIND = TaskKind(
     build=build,
     test_batches=test_batches,
     check=check,
-    checks={"model": registered(CATALOGUE), "dataset": _dataset},
+    checks={"model": registered(MODELS), "dataset": _dataset},
     evaluation_batch=EVALUATION_BATCH,
     classes=classes,
     randomises_labels=True,

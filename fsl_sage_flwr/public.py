@@ -4,7 +4,7 @@ from . import algorithms as _registration  # noqa: F401 - makes every algorithm 
 from .app.privacy_account import PrivacyAccount
 from .app.recorder import Recorder
 from .client_apps import build_client_app, label_secret_mod, smashed_noise_mod
-from .codecs import Codec, register_codec
+from .codecs import CODECS, Codec
 from .data import randomised_response
 from .messages import CommunicationLedger, Compression
 from .objective import Objective, classification, multi_label, regression, segmentation
@@ -30,6 +30,7 @@ from .strategies import (
 from .task import ClientIdentity, SplitTask
 
 __all__ = [
+    "CODECS",
     "AlignmentRecipe",
     "ClientIdentity",
     "ClientPrivacy",
@@ -55,7 +56,6 @@ __all__ = [
     "list_cuts",
     "multi_label",
     "randomised_response",
-    "register_codec",
     "regression",
     "segmentation",
     "smashed_noise_mod",

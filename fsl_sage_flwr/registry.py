@@ -1,14 +1,15 @@
-"""What an algorithm declares, and the table of those that are registered."""
+"""The declaration of an algorithm, and the registry of algorithms."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
 from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
 from .options import Options, check_options, declared
+from .registries import Registry, renamed
 from .splitting import Cut, Workload
 from .task import SplitTask
 
@@ -19,12 +20,12 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 @dataclass(frozen=True)
 class LineStyle:
-    """Colour, marker and dashes of one algorithm in pictures: each of them alone tells it apart."""
+    """Colour, marker and dashes of an algorithm in pictures; each identifies it alone."""
 
     colour: str
     marker: str
     dashes: str | tuple[int, tuple[float, ...]]
-    size: float = 4.0  # points; a star must be larger to look as large
+    size: float = 4.0  # points; a star needs more to look equally large
 
     def line(self) -> dict[str, Any]:
         """Return the arguments of matplotlib's ``Axes.plot``."""
@@ -34,35 +35,35 @@ class LineStyle:
 
 @dataclass(frozen=True)
 class Algorithm(Generic[OptionsT]):
-    """All that the rest of the package needs to know of an algorithm.
+    """Declaration of an algorithm; the rest of the package reads nothing else.
 
     Attributes
     ----------
     name : str
-        Its name in the run configuration.
+        Name in the run configuration.
     label : str
-        Its name in tables and pictures.
+        Name in tables and pictures.
     strategy : callable
-        From the task, the options and the arguments that every strategy takes
-        (``StrategySettings``) to a strategy.
+        From the task, the options and the arguments of every strategy (``StrategySettings``) to
+        the strategy.
     handlers : Mapping
-        What clients do, by message type: ``(message, context, task) -> message``.
+        Handlers of the clients by message type: ``(message, context, task) -> message``.
     options : type
-        Its keys of the run configuration.
+        Keys of the run configuration that belong to the algorithm.
     round_bytes : callable, optional
-        From a cut, a client's round and the options to the bytes of that round, both ways, in
-        the published figures' way of counting: raw tensors, labels free. ``cut = "auto"``
-        and ``fsl-sage cuts`` need it.
+        From a cut, a client's round and the options to the bytes of the round, both ways, as the
+        published figures count: raw tensors, labels free. ``cut = "auto"`` and ``fsl-sage cuts``
+        need it.
     style : LineStyle, optional
-        How pictures draw it.
+        Line in pictures.
     sends_smashed_data : bool
-        Whether anything but weights leaves a client.
+        Whether a client sends more than weights.
     private_steps : bool
-        Whether clients' steps can be DP-SGD's: all that they send is made by such steps, or is
-        smashed data.
+        Whether clients can take DP-SGD's steps: they send results of such steps and smashed data
+        alone.
     rehearsal : callable, optional
-        From the options to those, and the number of rounds, in which a run reaches its largest
-        memory; by default the options as they are, and one round.
+        From the options to the options and the number of rounds that reach a run's largest memory;
+        by default the same options and one round.
     """
 
     name: str
@@ -77,28 +78,24 @@ class Algorithm(Generic[OptionsT]):
     rehearsal: Callable[[OptionsT], tuple[OptionsT, int]] | None = None
 
 
-# What every client answers, whatever the algorithm.
+# Message types that every client answers, for all algorithms.
 RESERVED = (DESCRIBE, EVALUATE_SPLIT, EVALUATE_FULL_MODEL, FORGET)
 
-ALGORITHMS: dict[str, Algorithm[Any]] = {}
 
-
-def register_algorithm(algorithm: Algorithm[Any]) -> None:
-    """Add an algorithm, so that ``algorithm = "name"`` means it and its keys are known.
-
-    The module that does so must be imported by server and clients alike, before the run
-    configuration is read and before a ClientApp is built (``fsl_sage_flwr.client_app`` is built
-    when it is imported).
+def _check(name: str, algorithm: Algorithm[Any], others: Mapping[str, Algorithm[Any]]) -> None:
+    """Refuse an algorithm that cannot be registered beside others.
 
     Raises
     ------
     ValueError
-        The name is taken; a message type is taken or is not ``category.identifier`` as Flower
-        wants it; or a key is declared otherwise by another algorithm.
+        The name is not the algorithm's own; a message type is taken, or is not Flower's
+        ``category.identifier``; or another algorithm declares a key with another default.
     """
-    if algorithm.name in ALGORITHMS:
-        raise ValueError(f"algorithm {algorithm.name!r} is registered already; choose another name")
-    taken = handlers()
+    if algorithm.name != name:
+        raise ValueError(
+            f"algorithm {name!r} is named {algorithm.name!r}; register it under that name"
+        )
+    taken = _handlers_of(others)
     for message_type, handler in algorithm.handlers.items():
         category, _, identifier = message_type.partition(".")
         if category not in ("train", "evaluate", "query") or not identifier.isidentifier():
@@ -113,23 +110,33 @@ def register_algorithm(algorithm: Algorithm[Any]) -> None:
         # Two algorithms may share one protocol: then their handlers are the same functions.
         if taken.get(message_type, handler) is not handler:
             raise ValueError(f"message type {message_type!r} has a handler; choose another name")
-    others = {other.name: other.options for other in ALGORITHMS.values()}
-    check_options(algorithm.name, algorithm.options, others)
-    ALGORITHMS[algorithm.name] = algorithm
+    check_options(name, algorithm.options, {key: other.options for key, other in others.items()})
+
+
+ALGORITHMS = Registry[Algorithm[Any]]("algorithm", Algorithm, _check)
+"""Algorithms by name: valid for ``algorithm``.
+
+One that is registered in a module must be registered before the run configuration is read and
+before a ClientApp is built (``fsl_sage_flwr.client_app`` is built when it is imported).
+"""
 
 
 def algorithm_of(strategy: Strategy) -> str:
-    """Return the name of the algorithm that a strategy is of; else the name of its class."""
+    """Return the name of a strategy's algorithm; the name of its class if none is registered."""
     module = type(strategy).__module__
     names = [a.name for a in ALGORITHMS.values() if a.strategy.__module__ == module]
     return names[0] if names else type(strategy).__name__
 
 
 def handlers() -> dict[str, Handler]:
-    """Return what clients do, by message type, for every algorithm."""
+    """Return the handlers of all algorithms, by message type."""
+    return _handlers_of(ALGORITHMS)
+
+
+def _handlers_of(algorithms: Mapping[str, Algorithm[Any]]) -> dict[str, Handler]:
     return {
         message_type: handler
-        for algorithm in ALGORITHMS.values()
+        for algorithm in algorithms.values()
         for message_type, handler in algorithm.handlers.items()
     }
 
@@ -143,5 +150,9 @@ def option_fields() -> dict[str, Any]:
 
 
 def label_of(name: str) -> str:
-    """Return what an algorithm is called; one that is not registered here by its name."""
+    """Return an algorithm's label; its name if it is not registered here."""
     return ALGORITHMS[name].label if name in ALGORITHMS else name
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that exists
+    __getattr__ = renamed(register_algorithm="ALGORITHMS.register(algorithm.name, algorithm)")

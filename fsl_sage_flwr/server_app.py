@@ -23,8 +23,7 @@ from .app.resume import checkpoint_for
 from .app.run_directory_lock import claim_for_training
 from .app.run_log import logged_to
 from .app.unused_keys import warn_of_idle
-from .extensions import load_extensions
-from .messages import in_simulation
+from .rounds.grid.simulation import is_simulation
 from .strategies import VirtualClients
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -33,7 +32,6 @@ app = ServerApp()
 
 show_times()
 show_own_errors_in_one_line()
-load_extensions()
 
 
 @app.main()
@@ -72,7 +70,7 @@ def _with_a_node_for_each_client(grid: Grid, config: RunConfig) -> Grid:
     clients = config.virtual_clients
     if not clients:
         return grid
-    if not in_simulation():
+    if not is_simulation(grid):
         raise ConfigError(
             f"virtual-clients = {clients}: only a simulation's nodes run several clients; leave "
             "it out, and start a SuperNode for each client"

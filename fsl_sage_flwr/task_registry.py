@@ -1,9 +1,9 @@
-"""Kinds of tasks: what a run can learn, and the table of those that are registered."""
+"""The declaration of a kind of task, and the registry of kinds."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .classes import Classes
 from .data import DataIdentity, Distribution
 from .options import Check, Options, check_options, declared
+from .registries import Registry, renamed
 from .schedules import Schedule
 from .strategies.common_options import HeadOptions
 from .task import Batch, OptimizerFactory, SplitTask, Weights
@@ -23,44 +24,44 @@ AutoCut = Callable[[nn.Module, Tensor], str]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-    """What every kind of task is built from: keys that all runs have, in the form of arguments.
+    """Keys of every run, as arguments from which a kind of task is built.
 
     Attributes
     ----------
     model, cut, dataset : str
-        As the run configuration has them; what they may be is the kind's word.
+        Values of the run configuration; the kind decides which are valid.
     data_path : str or None
         Directory of the node's own data, in place of a part of the dataset.
     parts_folder : Path or None
-        Where processes that serve clients of this run may share parts of the dataset in the form
-        that is trained on; None: nowhere.
+        Folder in which processes that serve clients of this run share decoded parts of the
+        dataset; None shares nothing.
     auto_cut : callable
         From a model and an example to a cut, for ``cut = "auto"``.
     distribution : Distribution
-        How the training split is divided among the clients.
+        Division of the training split among the clients.
     validation_fraction : float
-        Share of each client's examples that is kept out of training; 0 for none.
+        Share of each client's examples that is kept out of training, at least 0.
     label_epsilon : float
-        ε of the randomised response that a client's labels are drawn by; 0: they are as they
-        are, as on the server in any case.
+        ε of the randomised response that draws a client's labels; 0 disables it. The server's
+        labels are never changed.
     batch_size, local_epochs : int
-        Of a client's round.
+        Size of a client's round.
     client_optimizer, server_optimizer, auxiliary_optimizer : callable
         From parameters to an optimizer.
     client_schedule, server_schedule, auxiliary_schedule : callable
         See :class:`~fsl_sage_flwr.task.SplitTask`.
     heads : HeadOptions
-        What auxiliary heads are like.
+        Options of auxiliary heads.
     device : torch.device
-        Where this side computes.
+        Device of this side.
     precision : str
-        See there.
+        Precision of the halves' steps, see :class:`~fsl_sage_flwr.task.SplitTask`.
     seed : int
         Seed of the run.
     client_half_only : bool
-        This is a client that never runs the server half: a kind need not load it.
+        This client never runs the server half, so that the kind need not load it.
     prove : bool
-        Whether to prove that the halves are the model, where that takes long.
+        Whether to prove at length that the halves equal the model.
     """
 
     model: str
@@ -90,37 +91,37 @@ class TaskSettings:
 
 @dataclass(frozen=True)
 class TaskKind(Generic[OptionsT]):
-    """All that the package's own app needs to know of a kind of task.
+    """Declaration of a kind of task; the package's own app reads nothing else.
 
     Attributes
     ----------
     name : str
-        Its name in the run configuration.
+        Name in the run configuration.
     options : type
-        Its keys of the run configuration.
+        Keys of the run configuration that belong to the kind.
     build : callable
         From settings and options to the task.
     test_batches : callable
         From settings and options to a function that iterates over the test split.
     checks : Mapping
-        What is valid for keys of every run whose values the kind decides: model, dataset.
+        Checks of keys of every run whose valid values the kind decides: model, dataset.
     check : callable, optional
-        From settings, options and the number of clients; raises what ``build`` would raise, as
-        far as it is known without a download or a model: it is called before a run starts.
+        From settings, options and the number of clients. It runs before a run starts and raises
+        the errors of ``build`` that are known without a download or a model.
     evaluation_batch : int
-        Samples of a batch of the test split.
+        Samples per batch of the test split.
     finish : callable, optional
         From settings, options, the trained weights of both halves and the run's directory to
-        more figures for the run's summary; it writes what the run leaves. By default that is
-        both halves and the merged model as state_dicts.
+        further figures of the run's summary. It writes the results; by default both halves and the
+        merged model as state_dicts.
     classes : callable, optional
-        From a node's settings and options to the classes of its data, by which the server refuses
-        data with other classes; None where they are the run's by construction.
+        From a node's settings and options to the classes of its data. The server refuses data with
+        other classes. None for data that have the run's classes by construction.
     randomises_labels : bool
-        Whether ``build`` heeds ``label_epsilon``; it is refused where it would not be.
+        Whether ``build`` uses ``label_epsilon``; otherwise the key is refused.
     identify : callable, optional
-        From settings, options and whether data may be downloaded to what identifies the data;
-        None where they are not here. A run is resumed with the same data only, in any place.
+        From settings, options and whether data may be downloaded to the identity of the data; None
+        for absent data. A run resumes with the same data alone, on any machine.
     """
 
     name: str
@@ -136,23 +137,15 @@ class TaskKind(Generic[OptionsT]):
     identify: Callable[[TaskSettings, OptionsT, bool], DataIdentity | None] | None = None
 
 
-TASKS: dict[str, TaskKind[Any]] = {}
+def _check(name: str, kind: TaskKind[Any], others: Mapping[str, TaskKind[Any]]) -> None:
+    """Refuse a kind whose name is another, or with a key that another kind declares differently."""
+    if kind.name != name:
+        raise ValueError(f"task {name!r} is named {kind.name!r}; register it under that name")
+    check_options(name, kind.options, {key: other.options for key, other in others.items()})
 
 
-def register_task(kind: TaskKind[Any]) -> None:
-    """Add a kind of task, so that ``task = "name"`` means it and its keys are known.
-
-    The server and all clients must import the module that calls this function.
-
-    Raises
-    ------
-    ValueError
-        The name is taken, or a key is declared otherwise by another kind.
-    """
-    if kind.name in TASKS:
-        raise ValueError(f"task {kind.name!r} is registered already; choose another name")
-    check_options(kind.name, kind.options, {other.name: other.options for other in TASKS.values()})
-    TASKS[kind.name] = kind
+TASKS = Registry[TaskKind[Any]]("task", TaskKind, _check)
+"""Kinds of tasks by name: valid for ``task``."""
 
 
 def task_option_fields() -> dict[str, Any]:
@@ -161,3 +154,7 @@ def task_option_fields() -> dict[str, Any]:
     for kind in TASKS.values():
         found |= declared(kind.options)
     return found
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that exists
+    __getattr__ = renamed(register_task="TASKS.register(kind.name, kind)")

@@ -1,9 +1,9 @@
-"""The registration: which kinds of tasks a run can name."""
+"""Register the package's kinds of tasks."""
 
 from . import image_classification, language
-from .task_registry import register_task
+from .task_registry import TASKS
 
 DEFAULT_TASK = image_classification.KIND.name
 
 for _module in (image_classification, language):
-    register_task(_module.KIND)
+    TASKS.register(_module.KIND.name, _module.KIND)

@@ -3,6 +3,7 @@
 import itertools
 import secrets
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -11,6 +12,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity  # what Flower's runtime sets
 
 from fsl_sage_flwr import public  # noqa: F401 - registers every algorithm
+from fsl_sage_flwr.rounds.grid.simulation import SIMULATION
 
 # At random, as Flower draws them: the files of two processes' runs are told apart by it.
 _run_ids = itertools.count(secrets.randbits(40))
@@ -22,6 +24,7 @@ class MemoryGrid(Grid):
 
     ``tamper(partition_id, reply)`` may replace a reply, or swallow it by returning None.
     ``node_config`` is what a node's configuration says more, by partition id.
+    ``simulated`` makes it a simulation's: its nodes get the app as Ray's actors do.
     ``sent`` and ``received`` hold copies of all contents for a byte count of their own.
     """
 
@@ -35,10 +38,12 @@ class MemoryGrid(Grid):
         node_config: dict[int, dict[str, Any]] | None = None,
         first_node: int = 1000,
         backwards: bool = False,
+        simulated: bool = False,
     ) -> None:
         run_id = next(_run_ids)  # a grid is a run of its own
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, 1
-        self._app = app
+        self._app = sent_to_an_actor(app) if simulated else app
+        self._run = SimpleNamespace(primary_task_type=SIMULATION if simulated else "flwr-serverapp")
         self._tamper = tamper
         self._backwards = backwards
         self._replies: dict[str, Message] = {}
@@ -82,7 +87,7 @@ class MemoryGrid(Grid):
 
     @property
     def run(self) -> Any:
-        raise NotImplementedError
+        return self._run
 
     def create_message(self, *args: Any, **kwargs: Any) -> Message:
         raise NotImplementedError
@@ -123,6 +128,14 @@ class MemoryGrid(Grid):
         except Exception as error:  # noqa: BLE001 - what Flower's runtime does with any error
             reply = Message(Error(2, f"{type(error).__name__}: {error}"), reply_to=request)
         return self._tamper(self.partition[node], reply) if self._tamper else reply
+
+
+def sent_to_an_actor(app: ClientApp) -> ClientApp:
+    """Return the copy of an app that Flower's simulation works with."""
+    from ray import cloudpickle  # here, because Ray takes a second to import
+
+    copy: ClientApp = cloudpickle.loads(cloudpickle.dumps(app))
+    return copy
 
 
 def error_instead(reply: Message, reason: str = "the client broke") -> Message:

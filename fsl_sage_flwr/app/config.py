@@ -9,7 +9,7 @@ import torch
 
 from ..algorithms import DEFAULT
 from ..codecs import NONE
-from ..data import DISTRIBUTION_KEYS, DISTRIBUTIONS
+from ..data import DISTRIBUTIONS, distribution_keys
 from ..key_names import unknown, with_names_of_today
 from ..messages import AS_COMPRESSION_SAYS, PRESETS, Compression, compression_of, problem_with_codec
 from ..options import Check, Options, at_least, declared, one_of, option, registered, schedule
@@ -313,7 +313,7 @@ class RunConfig:
         return {**idle, **of_options, **of_heads, **dict(self._idle_in_the_core())}
 
     def _idle_in_the_core(self) -> Iterable[tuple[str, str]]:
-        of_distribution = DISTRIBUTION_KEYS.get(self.distribution)
+        of_distribution = distribution_keys(self.distribution)
         for key in ("alpha", "shards-per-client"):
             if of_distribution is not None and key not in of_distribution:
                 yield key, "distribution"

@@ -1,6 +1,9 @@
 """Codecs: how a tensor becomes few bytes, one file for each way."""
 
-from .codec import CODECS, NONE, Bits, Codec, codec_named, register_codec
+from typing import TYPE_CHECKING
+
+from ..registries import renamed
+from .codec import CODECS, NONE, Bits, Codec, codec_named
 from .exact import Exact
 from .half_precision import HalfPrecision
 from .quantised import Quantised
@@ -16,5 +19,7 @@ __all__ = [
     "Quantised",
     "Sign",
     "codec_named",
-    "register_codec",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that exists
+    __getattr__ = renamed(register_codec="CODECS.register(codec.name, codec)")

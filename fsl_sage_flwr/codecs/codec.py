@@ -1,13 +1,16 @@
-"""What a codec is, and the table of those that are registered."""
+"""The codec: turns tensors into bytes and back; and the registry of codecs."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..registries import Registry
+
 NONE = "none"
-"""Says that tensors travel as they are; no codec has this name."""
+"""Name for no codec: tensors travel unchanged."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +75,16 @@ class Codec(ABC):
         """
 
 
-CODECS: dict[str, Codec] = {}
+def _check(name: str, codec: Codec, registered: Mapping[str, Codec]) -> None:
+    """Refuse a name that cannot travel, or that is not the codec's own."""
+    if not name.replace("-", "").isalnum():
+        raise ValueError(f"codec {name!r}: a name of letters, digits and '-' is needed")
+    if codec.name != name:
+        raise ValueError(f"codec {name!r} is named {codec.name!r}; register it under that name")
 
 
-def register_codec(codec: Codec) -> None:
-    """Add a codec, so that its name is valid for ``smashed-codec`` and its like.
-
-    Server and clients must both import the module that does so.
-
-    Raises
-    ------
-    ValueError
-        The name is taken or cannot travel.
-    """
-    if codec.name in CODECS or codec.name == NONE:
-        raise ValueError(f"codec {codec.name!r} is registered already; choose another name")
-    if not codec.name.replace("-", "").isalnum():
-        raise ValueError(f"codec {codec.name!r}: a name of letters, digits and '-' is needed")
-    CODECS[codec.name] = codec
+CODECS = Registry[Codec]("codec", Codec, _check, reserved=(NONE,))
+"""Codecs by name: valid for ``smashed-codec`` and the other keys of codecs."""
 
 
 def codec_named(name: str) -> Codec | None:
@@ -97,14 +92,10 @@ def codec_named(name: str) -> Codec | None:
 
     Raises
     ------
-    ValueError
-        There is none of that name in this process.
+    UnknownNameError
+        This process has no codec of that name.
     """
-    if name == NONE:
-        return None
-    if name not in CODECS:
-        raise ValueError(f"codec {name!r}: valid are {', '.join([NONE, *CODECS])}")
-    return CODECS[name]
+    return None if name == NONE else CODECS[name]
 
 
 def group_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .codec import Bits, Codec, over_groups, register_codec
+from .codec import CODECS, Bits, Codec, over_groups
 from .frame import framed, opened
 
 
@@ -43,4 +43,4 @@ def power_of_two_above(magnitude: Tensor) -> Tensor:
     return torch.where(torch.isfinite(magnitude), power, magnitude)
 
 
-register_codec(HalfPrecision())
+CODECS.register(HalfPrecision.name, HalfPrecision())

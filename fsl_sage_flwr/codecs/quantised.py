@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .codec import Bits, Codec, over_groups, register_codec
+from .codec import CODECS, Bits, Codec, over_groups
 from .frame import framed, opened, packed, packed_bytes, unpacked
 
 SIGNED, SQUARE_ROOT = 0, 1
@@ -75,4 +75,4 @@ for _width, _bits in {
     3: Bits(weights=2.2, activations=2.4, gradients=0.9),
     2: Bits(weights=0.9, activations=1.5, gradients=0.3),
 }.items():
-    register_codec(Quantised(_width, _bits))
+    CODECS.register(f"q{_width}", Quantised(_width, _bits))

@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .codec import Bits, Codec, over_groups, register_codec
+from .codec import CODECS, Bits, Codec, over_groups
 from .frame import framed, opened, packed, packed_bytes, unpacked
 
 
@@ -27,4 +27,4 @@ class Sign(Codec):
         return codes.float().mul_(2).sub_(1).view(shape).mul_(scales)
 
 
-register_codec(Sign())
+CODECS.register(Sign.name, Sign())

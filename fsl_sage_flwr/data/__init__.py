@@ -1,5 +1,8 @@
 """Datasets, their division among clients, and batches."""
 
+from typing import TYPE_CHECKING
+
+from ..registries import renamed
 from .augmentation import AUGMENTATIONS, augment, normalize
 from .client_data import ClientData, FederatedImages, NodeImages
 from .datasets import is_here, load_images, load_own_images, look_through
@@ -11,12 +14,13 @@ from .partitions import (
     DISTRIBUTION_KEYS,
     DISTRIBUTIONS,
     Distribution,
+    DistributionEntry,
+    distribution_keys,
     partition_indices,
-    register_distribution,
 )
 from .private_copies import private_copies
 from .randomised_response import randomised_response
-from .registry import DATASETS, DatasetEntry, local_copy, register_dataset
+from .registry import DATASETS, DatasetEntry, local_copy
 from .tables import read_tables
 
 __all__ = [
@@ -30,10 +34,12 @@ __all__ = [
     "DatasetError",
     "DecodedPartitionCache",
     "Distribution",
+    "DistributionEntry",
     "FederatedImages",
     "ImageDataset",
     "NodeImages",
     "augment",
+    "distribution_keys",
     "identity_of_images",
     "identity_of_texts",
     "is_here",
@@ -46,6 +52,10 @@ __all__ = [
     "private_copies",
     "randomised_response",
     "read_tables",
-    "register_dataset",
-    "register_distribution",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that exists
+    __getattr__ = renamed(
+        register_dataset="DATASETS.register(name, entry)",
+        register_distribution="DISTRIBUTIONS.register(name, DistributionEntry(factory, keys))",
+    )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..registries import Registry
 from .errors import DatasetError
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Distribution:
         remainder is not used), with class proportions drawn from a Dirichlet distribution
         (Acar et al., arXiv 2111.04263, as in flwr-datasets);
         ``noniid``: every client gets shards of one label each; ``natural``: all examples of
-        one person (FEMNIST's writers) go to the same client; or a name that was added with
-        :func:`register_distribution`.
+        one person (FEMNIST's writers) go to the same client; or another name in
+        :data:`DISTRIBUTIONS`.
     alpha : float
         Parameter of the Dirichlet distribution for each class; small means unequal. Hsu et al.
         (arXiv 1909.06335) share theirs among the classes: with ten of the same size their α is
@@ -116,42 +117,39 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
     return partitioner
 
 
-DISTRIBUTIONS: dict[str, Factory] = {}
-DISTRIBUTION_KEYS: dict[str, Collection[str]] = {}
-"""The run configuration's keys that a distribution depends on; one not listed may depend on all."""
+@dataclass(frozen=True)
+class DistributionEntry:
+    """A distribution that a run can name.
 
-
-def register_distribution(
-    name: str, factory: Factory, keys: Collection[str] = ("alpha", "shards-per-client")
-) -> None:
-    """Add a distribution that a run can choose with ``distribution = "name"``.
-
-    The server and all clients must import the module that calls this function.
-
-    Parameters
+    Attributes
     ----------
-    name : str
-        The name.
     factory : callable
         Makes the partitioner.
     keys : collection of str
-        Of ``alpha`` and ``shards-per-client``, those that the factory uses; a run that is given
+        Keys among ``alpha`` and ``shards-per-client`` that the factory uses. A run that sets
         another one is refused.
-
-    Raises
-    ------
-    ValueError
-        The name is already taken.
     """
-    if name in DISTRIBUTIONS:
-        raise ValueError(f"distribution {name!r} is registered already; choose another name")
-    DISTRIBUTIONS[name], DISTRIBUTION_KEYS[name] = factory, keys
+
+    factory: Factory
+    keys: Collection[str] = ("alpha", "shards-per-client")
 
 
-register_distribution("iid", _iid, keys=())
-register_distribution("noniid_dirichlet", _dirichlet, keys=("alpha",))
-register_distribution("noniid", _shards, keys=("shards-per-client",))
-register_distribution("natural", _natural, keys=())
+DISTRIBUTIONS = Registry[DistributionEntry]("distribution", DistributionEntry)
+"""Distributions by name: valid for ``distribution``."""
+
+DISTRIBUTIONS.register("iid", DistributionEntry(_iid, keys=()))
+DISTRIBUTIONS.register("noniid_dirichlet", DistributionEntry(_dirichlet, keys=("alpha",)))
+DISTRIBUTIONS.register("noniid", DistributionEntry(_shards, keys=("shards-per-client",)))
+DISTRIBUTIONS.register("natural", DistributionEntry(_natural, keys=()))
+
+DISTRIBUTION_KEYS: dict[str, Collection[str]] = {}
+"""Keys of the distributions that one task alone has, by name."""
+
+
+def distribution_keys(name: str) -> Collection[str] | None:
+    """Return the keys that a distribution uses; None for a name that is not registered here."""
+    entry = DISTRIBUTIONS.get(name)
+    return DISTRIBUTION_KEYS.get(name) if entry is None else entry.keys
 
 
 def partition_indices(
@@ -199,7 +197,7 @@ def partition_indices(
             return found[:] if isinstance(key, str) else found
 
     table = Table.from_dict(columns)
-    partitioner = DISTRIBUTIONS[distribution.name](distribution, clients, table)
+    partitioner = DISTRIBUTIONS[distribution.name].factory(distribution, clients, table)
     if not partitioner.is_dataset_assigned():
         partitioner.dataset = table
     try:

@@ -1,44 +1,44 @@
-"""Datasets by name.
+"""The registry of datasets.
 
 The column and split names of the hub's datasets come from their cards and viewers and from
 public code that loads them. The datasets were not downloaded to check this: the tests read
 tiny copies with the same columns and splits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ..registries import Registry
 from .digits import digits
 from .image_dataset import ImageDataset
 
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """How a dataset is read.
+    """A dataset that a run can name.
 
     Attributes
     ----------
     hub_name : str
         Name on the Hugging Face hub; empty if ``load`` is given.
     label : str
-        Label column; empty: the one called ``label``, ``labels`` or ``fine_label``, or else the
-        only ClassLabel column.
+        Label column; empty takes ``label``, ``labels`` or ``fine_label``, or else the only
+        ClassLabel column.
     train : str
         Split to train on.
     test : str
-        Split to test on; empty: there is no such split, and a tenth of the rows of ``train``,
-        the same rows in every run, becomes the test split.
+        Split to test on; empty makes a tenth of the rows of ``train``, the same in every run, the
+        test split.
     image_shape : tuple of int, optional
-        ``(C, H, W)`` that every image gets by resizing and a centre crop; None: all images
-        already have the same size.
+        ``(C, H, W)`` of every image after resizing and a centre crop; None for images that have
+        one size.
     id_column : str
-        Column that names the person each example comes from, for
-        ``distribution = "natural"``; empty: the first of ``writer_id``, ``user_id`` and
-        ``client_id`` that exists.
+        Column with the person of each example, for ``distribution = "natural"``; empty takes the
+        first of ``writer_id``, ``user_id`` and ``client_id`` that exists.
     load : callable, optional
         Returns (train, test); all other attributes are then ignored.
     image : str
-        Image column; empty: the one called ``image`` or ``img``, or else the only image column.
+        Image column; empty takes ``image`` or ``img``, or else the only image column.
     """
 
     hub_name: str = ""
@@ -51,24 +51,14 @@ class DatasetEntry:
     image: str = ""
 
 
-DATASETS: dict[str, DatasetEntry] = {}
-
-
-def register_dataset(name: str, entry: DatasetEntry) -> None:
-    """Add a dataset that a run can choose with ``dataset = "name"``.
-
-    The server and all clients must import the module that calls this function.
-
-    Raises
-    ------
-    ValueError
-        The name is already taken, or could be mistaken for a path.
-    """
-    if name in DATASETS:
-        raise ValueError(f"dataset {name!r} is registered already; choose another name")
+def _check(name: str, entry: DatasetEntry, registered: Mapping[str, DatasetEntry]) -> None:
+    """Refuse a name that reads like a path."""
     if not name or "/" in name or ":" in name:
         raise ValueError(f"dataset name {name!r}: choose one without '/' and ':'")
-    DATASETS[name] = entry
+
+
+DATASETS = Registry[DatasetEntry]("dataset", DatasetEntry, _check)
+"""Datasets by name: valid for ``dataset``."""
 
 
 def local_copy(text: str) -> tuple[DatasetEntry, str] | None:
@@ -78,11 +68,11 @@ def local_copy(text: str) -> tuple[DatasetEntry, str] | None:
     return (entry, directory) if colon and entry is not None and entry.load is None else None
 
 
-register_dataset("digits", DatasetEntry(load=digits))
-register_dataset("cifar10", DatasetEntry("uoft-cs/cifar10", label="label"))
-register_dataset("cifar100", DatasetEntry("uoft-cs/cifar100", label="fine_label"))
+DATASETS.register("digits", DatasetEntry(load=digits))
+DATASETS.register("cifar10", DatasetEntry("uoft-cs/cifar10", label="label"))
+DATASETS.register("cifar100", DatasetEntry("uoft-cs/cifar100", label="fine_label"))
 # It has only one split: 814,000 rows by 3,597 writers.
-register_dataset(
+DATASETS.register(
     "femnist",
     DatasetEntry(
         "flwrlabs/femnist",
@@ -93,7 +83,7 @@ register_dataset(
     ),
 )
 # Some images are grey; the test split has no labels and is not on the hub.
-register_dataset(
+DATASETS.register(
     "tinyimagenet",
     DatasetEntry("zh-plus/tiny-imagenet", label="label", test="valid", image_shape=(3, 64, 64)),
 )
@@ -101,7 +91,7 @@ register_dataset(
 # 150 GB, and a client's decoded part of it would not fit in memory. A local copy of the original
 # can be used with dataset = "imagenet:/abs/path"; its images are resized when they are read.
 # The hub's test split has only -1 as label, so the validation split is used instead.
-register_dataset(
+DATASETS.register(
     "imagenet",
     DatasetEntry(
         "benjamin-paine/imagenet-1k-64x64",

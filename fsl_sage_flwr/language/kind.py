@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data import DISTRIBUTIONS, DataIdentity, identity_of_texts
-from ..models import CATALOGUE
+from ..models import MODELS
 from ..options import Options, at_least, one_of, option
 from ..seeding import derive_seed
 from ..task import ClientIdentity, SplitTask
@@ -208,7 +208,7 @@ def finish(
 
 
 def _model(value: Any) -> str | None:
-    if value and value not in CATALOGUE:
+    if value and value not in MODELS:
         return None
     return "the name of a causal language model on the hub, or the path of its directory, is needed"
 

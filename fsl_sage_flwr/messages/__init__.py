@@ -31,8 +31,7 @@ from .records import (
     PackedWeights,
     round_and_exchange,
 )
-from .reply import DeadActorError, open_reply
-from .simulation import in_actor, in_simulation
+from .reply import DeadActorError, SimulationError, open_reply
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .training import TrainReply, TrainRequest
 from .transport import Decoder, Encoder
@@ -61,6 +60,7 @@ __all__ = [
     "Reply",
     "ReplySchema",
     "Request",
+    "SimulationError",
     "SmashedBatches",
     "SmashedReply",
     "SmashedSpec",
@@ -75,8 +75,6 @@ __all__ = [
     "figure_field",
     "flag_field",
     "gradients_field",
-    "in_actor",
-    "in_simulation",
     "measure_field",
     "message_outside_a_run",
     "open_reply",

@@ -1,31 +1,38 @@
-"""Open a reply, whoever sent it."""
+"""Open a reply: read its content, or refuse it."""
 
 from typing import TypeVar
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from .coding import declared_bytes, is_coded
 from .kinds import ReplySchema
 from .payload import Reply
 from .reason import in_short, reason_of
 from .records import BadReplyError
-from .simulation import in_simulation
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
-# Flower's simulation gives this code to an error that no ClientApp raised.
-UNKNOWN, OF_RAY = 0, "ray.exceptions."
+# Flower's code for an error of the simulation itself; a ClientApp's error has another.
+NOT_FROM_CLIENT_APP = 0
 EMPTY: tuple[object, ...] = ("", b"", [])
 
 
 class DeadActorError(RuntimeError):
-    """A process of the simulation has died, and Flower goes on giving it messages."""
+    """An actor of the simulation has died; Flower keeps sending it messages."""
+
+
+class SimulationError(Error):
+    """Error of Flower's simulation itself, in place of a client's reply.
+
+    Only the Grid of a simulation makes one. An error that travels is Flower's plain ``Error``,
+    whatever its code and text: no node can end a run with it.
+    """
 
 
 def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
     """Return the bytes of a record, by Flower's own count.
 
-    Flower's refuses a ConfigRecord with an empty value, which a sender may well choose.
+    Flower's count fails on an empty value of a ConfigRecord, which any sender can send.
     """
     if not isinstance(record, ConfigRecord):
         return record.count_bytes()
@@ -34,36 +41,36 @@ def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
 
 
 def open_reply(reply: Message, kind: type[ReplyT], expected: ReplySchema, max_bytes: int) -> ReplyT:
-    """Open a reply, whoever sent it: the one place where a reply is read or refused.
+    """Open a reply; every reply is read or refused here.
 
     Parameters
     ----------
     reply : Message
-        As it came; what a refused one holds is let go of, as Flower keeps it until the round ends.
+        The reply as received. A refused one is emptied: Flower keeps it until the round ends.
     kind : type
-        The payload that it must carry.
+        Payload that the reply must carry.
     expected : ReplySchema
-        What that must look like.
+        Schema of the payload.
     max_bytes : int
-        Bytes of content that are taken, before and after decoding.
+        Limit on the content in bytes, before and after decoding.
 
     Returns
     -------
     Reply
-        Of that kind; what Flower averages stays in the message.
+        The payload; the arrays that Flower averages stay in the message.
 
     Raises
     ------
     BadReplyError
         The reply must not be used; the text says why.
     DeadActorError
-        The error says that a Ray actor has died.
+        The reply is an error of the simulation itself.
     """
     try:
         return kind.open(content_of(reply, max_bytes), expected)
     except BadReplyError as error:
         discard(reply)
-        # Names in it are the sender's, as long as it likes.
+        # It may quote names that the sender chose, of any length.
         raise BadReplyError(in_short(str(error))) from error
 
 
@@ -73,26 +80,25 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     Raises
     ------
     BadReplyError
-        The reply is an error, has no content, or more than ``max_bytes`` of it.
+        The reply is an error, has no content, or has more than ``max_bytes`` of it.
     DeadActorError
-        The error says that a Ray actor has died. The simulation would give it the next
-        messages too, and every one of them fails.
+        The reply is an error of the simulation itself. The simulation returns the actor to its
+        pool, and every further message to it fails.
     """
     if reply.has_error():
         reason = str(reply.error.reason)
-        # On a SuperLink anybody could say that an actor has died.
-        if in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
+        if isinstance(reply.error, SimulationError):
             raise DeadActorError(
-                "a Ray actor has died, and Flower goes on giving it clients. Was it memory? Then "
-                "let fewer clients work at once (fsl-sage run --cpus), or lower batch-size. A "
-                "machine of a Ray cluster? Then the others will do. Go on with "
-                f"resume=…/checkpoints/latest.pt. Ray says: {in_short(reason)}"
+                "a Ray actor has died or cannot run a client, and Flower keeps sending it "
+                "clients. Out of memory: run fewer clients at once (fsl-sage run --cpus) or lower "
+                "batch-size. A lost machine of a Ray cluster: the others suffice. Then resume with "
+                f"resume=…/checkpoints/latest.pt. The simulation reports: {in_short(reason)}"
             )
         raise BadReplyError(f"error {reply.error.code}: {reason_of(reason)}")
     if not reply.has_content():
         raise BadReplyError("a reply without content")
     size = sum(count_bytes(record) for record in reply.content.values())
-    # Not by array_records, which would keep the arrays of a refused reply alive.
+    # Not by array_records, which keeps the arrays of a refused reply alive.
     records = [record for record in reply.content.values() if isinstance(record, ArrayRecord)]
     size += sum(_more_when_decoded(record) for record in records)
     if size > max_bytes:
@@ -104,12 +110,12 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
 
 
 def _more_when_decoded(record: ArrayRecord) -> int:
-    """Return the bytes that a record's coded arrays say they will take beyond their data.
+    """Return the bytes that decoding adds to a record, as its coded arrays declare them.
 
     Raises
     ------
     BadReplyError
-        One says what cannot be.
+        An array declares an impossible size.
     """
     try:
         coded = [array for array in record.values() if is_coded(array)]
@@ -119,7 +125,7 @@ def _more_when_decoded(record: ArrayRecord) -> int:
 
 
 def discard(reply: Message) -> None:
-    """Let go of what a refused reply holds: Flower keeps the message until the round ends."""
+    """Empty a refused reply: Flower keeps the message until the round ends."""
     if reply.has_content():
         for name in list(reply.content):
             del reply.content[name]

@@ -1,5 +1,11 @@
-"""The catalogue of models that a run can name."""
+"""Models that a run can name."""
 
-from .catalogue import CATALOGUE, ModelEntry, build_model, register_model
+from typing import TYPE_CHECKING
 
-__all__ = ["CATALOGUE", "ModelEntry", "build_model", "register_model"]
+from ..registries import renamed
+from .catalogue import MODELS, ModelEntry, build_model
+
+__all__ = ["MODELS", "ModelEntry", "build_model"]
+
+if not TYPE_CHECKING:  # a type checker would take any name for one that exists
+    __getattr__ = renamed(register_model="MODELS.register(name, entry)")

@@ -1,4 +1,4 @@
-"""Models by name, each with its usual cut."""
+"""The registry of models, each with its usual cut."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from ..registries import Registry
 from .basic_head import basic_head
 from .cifar_resnet import cifar_resnet
 from .resnet import resnet18, resnet50, resnet152
@@ -17,7 +18,7 @@ AuxiliaryBuilder = Callable[[tuple[Tensor, ...], int], nn.Module]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model of the catalogue.
+    """A model that a run can name.
 
     Attributes
     ----------
@@ -39,26 +40,24 @@ class ModelEntry:
     auxiliary: str | AuxiliaryBuilder = "auto"
 
 
-CATALOGUE: dict[str, ModelEntry] = {
-    "simple_conv": ModelEntry(SimpleConv, cut="classifier", auxiliary="linear"),
-    "resnet18": ModelEntry(resnet18, cut="layer3"),
-    # FSL-SAGE's heads for these models have basic blocks, but their server halves have none.
-    "resnet50": ModelEntry(resnet50, cut="layer3", auxiliary=partial(basic_head, blocks=6)),
-    "resnet152": ModelEntry(resnet152, cut="layer3", auxiliary=partial(basic_head, blocks=36)),
-    "resnet56": ModelEntry(partial(cifar_resnet, depth=56), cut="layer2"),
-    # FSL-SAGE's ResNet-110 is four times as wide as that of He et al.
-    "resnet110": ModelEntry(partial(cifar_resnet, depth=110, planes=64), cut="layer2"),
-    "resnet1202": ModelEntry(partial(cifar_resnet, depth=1202), cut="layer2"),
-}
+MODELS = Registry[ModelEntry]("model", ModelEntry)
+"""Models by name: valid for ``model``."""
 
-
-def register_model(name: str, entry: ModelEntry) -> None:
-    """Add a model that a run can choose with ``model = "name"``."""
-    if name in CATALOGUE:
-        raise ValueError(f"model {name!r} is in the catalogue already; choose another name.")
-    CATALOGUE[name] = entry
+MODELS.register("simple_conv", ModelEntry(SimpleConv, cut="classifier", auxiliary="linear"))
+MODELS.register("resnet18", ModelEntry(resnet18, cut="layer3"))
+# FSL-SAGE's heads for these models have basic blocks, but their server halves have none.
+MODELS.register(
+    "resnet50", ModelEntry(resnet50, cut="layer3", auxiliary=partial(basic_head, blocks=6))
+)
+MODELS.register(
+    "resnet152", ModelEntry(resnet152, cut="layer3", auxiliary=partial(basic_head, blocks=36))
+)
+MODELS.register("resnet56", ModelEntry(partial(cifar_resnet, depth=56), cut="layer2"))
+# FSL-SAGE's ResNet-110 is four times as wide as that of He et al.
+MODELS.register("resnet110", ModelEntry(partial(cifar_resnet, depth=110, planes=64), cut="layer2"))
+MODELS.register("resnet1202", ModelEntry(partial(cifar_resnet, depth=1202), cut="layer2"))
 
 
 def build_model(name: str, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Build a model of the catalogue, initialised from torch's global generator."""
-    return CATALOGUE[name].build(image_shape, num_classes)
+    """Build a registered model, initialised from torch's global generator."""
+    return MODELS[name].build(image_shape, num_classes)

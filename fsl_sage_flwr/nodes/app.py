@@ -13,6 +13,7 @@ from .coding import coding_mod
 from .forget import forget
 from .identity import ClassesOf, describe
 from .short_errors import short_errors_mod
+from .simulated import Simulated
 from .task_cache import BuildTask, task_of
 from .virtual_client import virtual_client_mod
 
@@ -49,7 +50,9 @@ def build_client_app(
     --------
     >>> app = build_client_app(lambda context: make_task(context.run_config))
     """
-    app = ClientApp(mods=[short_errors_mod, virtual_client_mod, coding_mod, *(mods or [])])
+    simulated = Simulated()
+    outer = [short_errors_mod(simulated), virtual_client_mod(simulated), coding_mod]
+    app = ClientApp(mods=[*outer, *(mods or [])])
     own = {DESCRIBE: _described(task.__module__, classes), FORGET: forget}
     for message_type, answer in own.items():
         category, _, identifier = message_type.partition(".")

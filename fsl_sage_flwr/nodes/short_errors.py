@@ -1,18 +1,18 @@
-"""A Flower mod that says of an error no more than the server needs.
+"""A Flower mod that removes names of files from the errors that reach the server.
 
-Flower sends the text of what a ClientApp raises to the server, which writes it to its log and its
-results. Errors about data name files, and the names of files may name persons.
+Flower sends the text of a ClientApp's exception to the server, which writes it to its log and its
+results. Errors about data name files, and names of files can name persons.
 """
 
 import re
 
 from flwr.app import Context, Message
-from flwr.clientapp.typing import ClientAppCallable
+from flwr.clientapp.typing import ClientAppCallable, Mod
 
-from ..messages import in_actor
+from .simulated import Simulated
 
 LONGEST = 300
-_LOOKED_AT = 4000  # characters: an error may quote a table
+_SEARCHED = 4000  # characters: an error can quote a table
 _HIDDEN = "<file>"
 _SUFFIXES = (
     "arrow avi bin bmp ckpt csv dat dcm doc docx edf feather flac gif gz h5 hdf5 heic jpeg jpg "
@@ -22,9 +22,9 @@ _SUFFIXES = (
 _SUFFIX = rf"\.(?:{'|'.join(_SUFFIXES.split())})(?!\w)"
 _ROOTED = r"(?:~[\w.-]*|\.{1,2}|[A-Za-z]:|file:/?)?[/\\]"
 _FILES = re.compile(
-    # In quotes: a rooted path, or a name with a file's suffix; both may have blanks in them.
+    # In quotes: a rooted path, or a name with a file's suffix; both can contain blanks.
     rf"(?P<quote>['\"`])(?:{_ROOTED}[^'\"`\n]*|[^'\"`\n]*{_SUFFIX}[^'\"`\n]*)(?P=quote)"
-    # Without: up to the next blank or bracket.
+    # Without quotes: up to the next blank or bracket.
     rf"|(?<![\w<./\\]){_ROOTED}[^\s'\"`<>()\[\]{{}}|,;]+"
     rf"|[^\s'\"`<>()\[\]{{}}|,;=]+{_SUFFIX}",
     re.IGNORECASE,
@@ -32,33 +32,38 @@ _FILES = re.compile(
 
 
 class NodeError(RuntimeError):
-    """A message could not be answered; the node's own log has the whole error."""
+    """The node cannot answer a message; its own log has the whole error."""
 
 
-def short_errors_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Replace an error by one of a line without names of files.
+def short_errors_mod(simulated: Simulated) -> Mod:
+    """Return the mod, which raises every error again as a ``NodeError`` of one line.
 
-    In a simulation errors stay as they are: whoever reads them has the files.
+    Flower logs both errors on the node. In a simulation errors stay as they are: the files are on
+    the machine of the log.
 
-    Raises
-    ------
-    NodeError
-        The error that the answer to the message raised. Flower logs both on the node.
+    Parameters
+    ----------
+    simulated : Simulated
+        Whether a simulation runs the ClientApp.
     """
-    if in_actor():
-        return call_next(message, context)
-    try:
-        return call_next(message, context)
-    except Exception as error:  # whatever it is, Flower would send its text
-        raise NodeError(without_files(error)) from error
+
+    def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        if simulated:
+            return call_next(message, context)
+        try:
+            return call_next(message, context)
+        except Exception as error:  # Flower would send the text of any exception
+            raise NodeError(without_files(error)) from error
+
+    return mod
 
 
 def without_files(error: BaseException) -> str:
-    """Return the kind and the text of an error in a line of 300 characters, without files."""
+    """Return the type and the text of an error in one line of 300 characters, without files."""
     text = str(error)
     for name in (getattr(error, "filename", None), getattr(error, "filename2", None)):
         if name is not None:
             text = text.replace(repr(name), _HIDDEN).replace(str(name), _HIDDEN)
-    line = " ".join(_FILES.sub(_HIDDEN, text[:_LOOKED_AT]).split())
+    line = " ".join(_FILES.sub(_HIDDEN, text[:_SEARCHED]).split())
     line = f"{type(error).__name__}: {line}"
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"

@@ -12,8 +12,8 @@ from ..app.trackers import TrackerError
 from ..atomic_files import DiskError
 from ..command_line import OUTPUT_CLOSED, parser, standard_output
 from ..data import DatasetError
-from ..extensions import ExtensionError, announce, load_extensions
 from ..language import LanguageModelError
+from ..registries import ExtensionError, announce
 from ..splitting import SplitError
 from .commands import command_named
 from .commands.printing import say
@@ -45,7 +45,6 @@ def run_command(options: argparse.Namespace) -> int:
     problem: Exception
     try:
         announce(options.imports)
-        load_extensions()
         return command_named(options.command)(options, Terminal(), errors)
     except (ConfigError, ExtensionError, SplitError, TrackerError) as error:
         status, problem = 2, error

@@ -1,4 +1,4 @@
-"""What is registered, by kind, and where it comes from."""
+"""The registered names by kind, each with the package that registered it."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
+from ..app.trackers import TRACKERS
 from ..codecs import CODECS
 from ..command_line.presets import EXPERIMENTS, PRESETS, preset_names
 from ..data import DATASETS, DISTRIBUTIONS
-from ..models import CATALOGUE
+from ..models import MODELS
 from ..registry import ALGORITHMS
 from ..task_registry import TASKS
 
@@ -39,7 +40,7 @@ def source_of(made_by: Any) -> str:
 
 
 def _models() -> Iterator[Known]:
-    for name, entry in CATALOGUE.items():
+    for name, entry in MODELS.items():
         yield Known(name, f"cut at {entry.cut}", source_of(entry.build))
 
 
@@ -50,8 +51,8 @@ def _datasets() -> Iterator[Known]:
 
 
 def _distributions() -> Iterator[Known]:
-    for name, factory in DISTRIBUTIONS.items():
-        yield Known(name, "", source_of(factory))
+    for name, entry in DISTRIBUTIONS.items():
+        yield Known(name, "", source_of(entry.factory))
 
 
 def _algorithms() -> Iterator[Known]:
@@ -69,6 +70,12 @@ def _tasks() -> Iterator[Known]:
         yield Known(name, "", source_of(kind.build))
 
 
+def _trackers() -> Iterator[Known]:
+    for name, entry in TRACKERS.items():
+        needs = f"needs the package {entry.package}" if entry.package else ""
+        yield Known(name, needs, source_of(entry.begin))
+
+
 def _presets() -> Iterator[Known]:
     for folder, what in ((PRESETS, "a run"), (EXPERIMENTS, "a sweep")):
         for name in preset_names(folder):
@@ -82,5 +89,6 @@ NAMES: dict[str, Callable[[], Iterator[Known]]] = {
     "algorithms": _algorithms,
     "codecs": _codecs,
     "tasks": _tasks,
+    "trackers": _trackers,
     "presets": _presets,
 }

@@ -20,13 +20,13 @@ from fsl_sage_flwr.data import (
     DATASETS,
     DISTRIBUTIONS,
     DatasetEntry,
+    DistributionEntry,
     ImageDataset,
-    register_dataset,
-    register_distribution,
 )
-from fsl_sage_flwr.models import CATALOGUE, ModelEntry, register_model
+from fsl_sage_flwr.models import MODELS, ModelEntry
 from fsl_sage_flwr.options import Options, at_least, option
-from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle, register_algorithm
+from fsl_sage_flwr.registries import Registry
+from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cut_table import cut_table
 from fsl_sage_flwr.simulations.names import place
@@ -94,20 +94,23 @@ def stripes() -> tuple[ImageDataset, ImageDataset]:
     return data, data
 
 
+def register(algorithm: Algorithm[Any]) -> None:
+    ALGORITHMS.register(algorithm.name, algorithm)
+
+
 @pytest.fixture
 def registered() -> Iterator[None]:
-    tables: tuple[dict[str, Any], ...] = (
-        CATALOGUE, DATASETS, DISTRIBUTIONS, ALGORITHMS
-    )  # fmt: skip
-    before = [dict(table) for table in tables]
-    register_model("flat", ModelEntry(flat_model, cut="3"))
-    register_dataset("stripes", DatasetEntry(load=stripes))
-    register_distribution("linear", lambda how, clients, table: LinearPartitioner(clients))
-    register_algorithm(LOUDER)
+    registries: tuple[Registry[Any], ...] = (MODELS, DATASETS, DISTRIBUTIONS, ALGORITHMS)
+    before = [set(registry) for registry in registries]
+    MODELS.register("flat", ModelEntry(flat_model, cut="3"))
+    DATASETS.register("stripes", DatasetEntry(load=stripes))
+    linear = DistributionEntry(lambda how, clients, table: LinearPartitioner(clients))
+    DISTRIBUTIONS.register("linear", linear)
+    register(LOUDER)
     yield
-    for table, was in zip(tables, before, strict=True):
-        table.clear()
-        table.update(was)
+    for registry, was in zip(registries, before, strict=True):
+        for name in set(registry) - was:
+            registry.remove(name)
 
 
 def _task(context: Context) -> SplitTask:
@@ -163,7 +166,7 @@ def test_the_rest_of_the_package_knows_what_an_algorithm_declares() -> None:
 
 
 def test_an_algorithm_without_a_formula_cannot_choose_a_cut(registered: None) -> None:
-    register_algorithm(louder("silent", {}, round_bytes=None))
+    register(louder("silent", {}, round_bytes=None))
     config = RunConfig.from_run_config({"algorithm": "silent", "cut": "auto"})
     with pytest.raises(SplitError, match="does not know the bytes of 'silent'"):
         build_task(config)
@@ -172,11 +175,11 @@ def test_an_algorithm_without_a_formula_cannot_choose_a_cut(registered: None) ->
 @pytest.mark.usefixtures("registered")
 def test_names_that_are_taken_are_refused() -> None:
     with pytest.raises(ValueError, match="algorithm 'fsl_sage' is registered already"):
-        register_algorithm(louder("fsl_sage", {}))
+        register(louder("fsl_sage", {}))
     with pytest.raises(ValueError, match=f"message type '{TYPE}' has a handler"):
-        register_algorithm(louder("other", {TYPE: train_shared_head}))
+        register(louder("other", {TYPE: train_shared_head}))
     with pytest.raises(ValueError, match="key 'loudness' is an option of louder_cse_fsl"):
-        register_algorithm(louder("other", {}, options=Whispering))
+        register(louder("other", {}, options=Whispering))
     assert "other" not in ALGORITHMS
 
 
@@ -202,13 +205,13 @@ class Nothing(Options):
 @pytest.mark.usefixtures("registered")
 def test_options_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="Bare is no dataclass"):
-        register_algorithm(louder("other", {}, options=Bare))
+        register(louder("other", {}, options=Bare))
     with pytest.raises(ValueError, match="'loudness3' has the default None"):
-        register_algorithm(louder("other", {}, options=Nothing))
+        register(louder("other", {}, options=Nothing))
     for message_type in ("query.describe", "evaluate.split"):
         with pytest.raises(ValueError, match="is the package's own"):
-            register_algorithm(louder("other", {message_type: louder_train}))
-    register_algorithm(louder("greedy", {}, options=Greedy))
+            register(louder("other", {message_type: louder_train}))
+    register(louder("greedy", {}, options=Greedy))
     with pytest.raises(ConfigError, match="'learning-rate' belongs to every run"):
         RunConfig.from_run_config({})
 
@@ -216,4 +219,4 @@ def test_options_that_cannot_be_are_refused() -> None:
 @pytest.mark.parametrize("message_type", ["train", "train.a-b", "learn.this", "train.a.b"])
 def test_a_message_type_that_flower_does_not_know_is_refused(message_type: str) -> None:
     with pytest.raises(ValueError, match="'train', 'evaluate' or 'query', a dot"):
-        register_algorithm(louder("other", {message_type: louder_train}))
+        register(louder("other", {message_type: louder_train}))

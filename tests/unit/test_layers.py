@@ -19,6 +19,7 @@ ROOMS_WITH_ROOMS = ("app", "rounds")
 ORDER = (
     # Without Flower.
     *(
+        "registries",
         "cpus",
         "seeding",
         "classes",
@@ -68,7 +69,7 @@ ORDER = (
     # Kinds of tasks.
     *("models", "data", "task_registry", "image_classification", "language", "tasks"),
     # The command line's words and the names of keys: nothing that takes time to import.
-    *("extensions", "key_names", "command_line"),
+    *("key_names", "command_line"),
     # What a run leaves.
     *(
         "app.__init__",
@@ -108,7 +109,7 @@ APPS = {"client_app", "server_app"}
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
     "cpus",
-    "extensions",
+    "registries",
     "key_names",
     "command_line",
     "seeding",
@@ -134,7 +135,7 @@ ONLY = {
     "__init__": set(),
     "key_names": set(),
     "command_line": {"argcomplete"},
-    "extensions": set(),
+    "registries": set(),
     "seeding": set(),
     "atomic_files": {"safetensors"},
     "tensor_store": {"safetensors", "torch"},

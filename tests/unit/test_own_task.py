@@ -17,7 +17,7 @@ from fsl_sage_flwr.options import Options, at_least, one_of, option
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.task import SplitTask
-from fsl_sage_flwr.task_registry import TASKS, TaskKind, TaskSettings, register_task
+from fsl_sage_flwr.task_registry import TASKS, TaskKind, TaskSettings
 
 from ..kinds import numbers_of, numbers_task
 from ..memory_grid import MemoryGrid
@@ -53,11 +53,11 @@ RUN: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
-    before = dict(TASKS)
-    register_task(KIND)
+    before = set(TASKS)
+    TASKS.register(KIND.name, KIND)
     yield
-    TASKS.clear()
-    TASKS.update(before)
+    for name in set(TASKS) - before:
+        TASKS.remove(name)
 
 
 def _task(context: Context) -> SplitTask:
@@ -102,7 +102,7 @@ def test_a_key_of_another_task_is_idle() -> None:
 
 def test_a_name_or_a_key_that_is_taken_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="task 'numbers' is registered already"):
-        register_task(KIND)
+        TASKS.register(KIND.name, KIND)
 
     @dataclass(frozen=True)
     class Clashing(Options):
@@ -113,7 +113,7 @@ def test_a_name_or_a_key_that_is_taken_is_refused(tmp_path: Path) -> None:
         max_length: int = option(3)
 
     with pytest.raises(ValueError, match="'max-length' is an option of causal_lm with the default"):
-        register_task(replace(KIND, name="otherwise", options=Otherwise))
-    register_task(replace(KIND, name="clashing", options=Clashing))
+        TASKS.register("otherwise", replace(KIND, name="otherwise", options=Otherwise))
+    TASKS.register("clashing", replace(KIND, name="clashing", options=Clashing))
     with pytest.raises(ConfigError, match="'seed' belongs to every run"):
         RunConfig.from_run_config(RUN)

@@ -33,9 +33,9 @@ def on_few_digits(few_digits: str) -> None:
     QUICK["dataset"] = few_digits
 
 
-def run(results: Path, **settings: Any) -> Path:
+def run(results: Path, *, simulated: bool = False, **settings: Any) -> Path:
     config = {**QUICK, **settings, "results-dir": str(results)}
-    nodes = MemoryGrid(app, 2, run_config=config)
+    nodes = MemoryGrid(app, 2, run_config=config, simulated=simulated)
     main(nodes, Context(1, 0, {}, RecordDict(), config))
     return run_directory(results)
 
@@ -221,10 +221,7 @@ def test_two_runs_without_a_name_leave_two_directories(tmp_path: Path) -> None:
     assert [summary["completed"] for summary in summaries] == [True, True]
 
 
-def test_clients_share_no_nodes_of_a_deployment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fsl_sage_flwr.server_app.in_simulation", lambda: False)
+def test_clients_share_no_nodes_of_a_deployment(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="virtual-clients = 3: only a simulation's nodes"):
         run(tmp_path, **{"virtual-clients": 3})
 
@@ -232,7 +229,6 @@ def test_clients_share_no_nodes_of_a_deployment(
 def test_clients_share_no_nodes_of_a_ray_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fsl_sage_flwr.server_app.in_simulation", lambda: True)
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
     with pytest.raises(ConfigError, match=r"virtual-clients = 3: .* on a Ray cluster leave it out"):
-        run(tmp_path, **{"virtual-clients": 3})
+        run(tmp_path, simulated=True, **{"virtual-clients": 3})

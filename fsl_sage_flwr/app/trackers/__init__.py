@@ -1,6 +1,6 @@
 """Show a run's rounds in a tracker of experiments, in addition to ``history.csv``."""
 
-from .opening import TRACKERS, open_tracker, require
+from .opening import TRACKERS, TrackerEntry, open_tracker, require
 from .tracker import Tracker, TrackerError
 
-__all__ = ["TRACKERS", "Tracker", "TrackerError", "open_tracker", "require"]
+__all__ = ["TRACKERS", "Tracker", "TrackerEntry", "TrackerError", "open_tracker", "require"]

@@ -3,7 +3,9 @@
 import argparse
 from typing import Any
 
-KINDS = ("models", "datasets", "distributions", "algorithms", "codecs", "tasks", "presets")
+KINDS = (
+    "models", "datasets", "distributions", "algorithms", "codecs", "tasks", "trackers", "presets",
+)  # fmt: skip
 
 
 def add_list_arguments(commands: Any) -> None:

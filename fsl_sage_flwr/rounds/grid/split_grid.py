@@ -8,12 +8,13 @@ from typing import Protocol, runtime_checkable
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from ...messages import CommunicationLedger, NodeDescription, in_simulation
-from ...messages.reply import count_bytes
+from ...messages import CommunicationLedger, NodeDescription, SimulationError
+from ...messages.reply import NOT_FROM_CLIENT_APP, count_bytes
 from .in_flight import InFlightLimit
 from .late_replies import LateReplies, OnLate
 from .node_traffic import NodeTraffic
 from .reply_stream import ReplyStream
+from .simulation import is_simulation
 from .virtual_clients import VirtualClients
 from .wrapped_grid import WrappedGrid
 
@@ -53,6 +54,8 @@ class SplitGrid(WrappedGrid):
 
     Attributes
     ----------
+    simulated : bool
+        Flower simulates the nodes.
     registered : set of int
         Ids of the nodes that were connected when they were last looked for, busy ones too.
     under_way : InFlightLimit or None
@@ -66,7 +69,8 @@ class SplitGrid(WrappedGrid):
     def __init__(self, grid: Grid, ledger: CommunicationLedger, receive: Receive) -> None:
         super().__init__(grid)
         self._ledger, self._receive = ledger, receive
-        self.under_way = InFlightLimit() if in_simulation() else None
+        self.simulated = is_simulation(grid)
+        self.under_way = InFlightLimit() if self.simulated else None
         self.sent_to = set[int]()
         self.registered: set[int] = set()
         self.late = LateReplies()
@@ -163,9 +167,11 @@ class SplitGrid(WrappedGrid):
         return list(self._grid.push_messages(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return replies that have arrived, counted."""
+        """Return replies that have arrived, counted; mark the simulation's own errors."""
         replies = list(self._grid.pull_messages(message_ids))
         for reply in replies:
+            if self.simulated and reply.has_error() and reply.error.code == NOT_FROM_CLIENT_APP:
+                reply.error = SimulationError(reply.error.code, reply.error.reason)
             if reply.has_content():
                 size = self._ledger.add("up", reply.content)
                 # A sender can forge its own id, but not the id of the message that it answers.

@@ -7,7 +7,7 @@ import torch
 
 from ...app.config import ConfigError
 from ...command_line.arguments.federation import AUTO, CLIENTS
-from ...extensions import IMPORTS
+from ...registries import IMPORTS
 from ..federation import Federation
 from ..ray_cluster import VARIABLE, cluster_address
 

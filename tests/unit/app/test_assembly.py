@@ -6,7 +6,7 @@ from torch import nn
 
 from fsl_sage_flwr.app.assembly import build_task, task_settings
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.models import CATALOGUE, ModelEntry
+from fsl_sage_flwr.models import MODELS, ModelEntry
 from fsl_sage_flwr.splitting import AuxiliaryHead, flatten_state, restore_state
 
 
@@ -26,18 +26,19 @@ def build_model(image_shape, num_classes):
 
 
 @pytest.fixture
-def build(monkeypatch):
+def build():
     """Return a function from run-config keys to a new head for the model above."""
 
     def own(smashed, num_classes):
         return Head(smashed[0].shape[1], num_classes)
 
-    monkeypatch.setitem(CATALOGUE, "mine", ModelEntry(build_model, cut="1", auxiliary=own))
+    MODELS.register("mine", ModelEntry(build_model, cut="1", auxiliary=own))
 
     def new_head(purpose=0, **keys):
         return build_task(RunConfig.unchecked({**MINE, **keys})).new_head(purpose)
 
-    return new_head
+    yield new_head
+    MODELS.remove("mine")
 
 
 def test_auto_is_the_catalogues_own_head(build):

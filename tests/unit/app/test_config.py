@@ -10,7 +10,7 @@ import torch
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
 from fsl_sage_flwr.data import DATASETS
-from fsl_sage_flwr.models import CATALOGUE
+from fsl_sage_flwr.models import MODELS
 from fsl_sage_flwr.options import declared
 from fsl_sage_flwr.registry import ALGORITHMS, option_fields
 from fsl_sage_flwr.rounds.aggregation.aggregation import RULES
@@ -42,7 +42,7 @@ CHECKS = {
     "label-smoothing": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
     "max-new-tokens": ([0], AT_LEAST.format(1), [1]),
     "head-blocks": ([-1], AT_LEAST.format(0), [0]),
-    "model": (["", "resnet"], f"valid are {', '.join(CATALOGUE)}", list(CATALOGUE)),
+    "model": (["", "resnet"], f"valid are {', '.join(MODELS)}", list(MODELS)),
     "client-max-params": ([-1], AT_LEAST.format(0), [0]),
     "client-max-flops": ([-1], AT_LEAST.format(0), [0]),
     "auxiliary": (["none"], "valid are auto, blocks, linear", ["auto", "blocks", "linear"]),

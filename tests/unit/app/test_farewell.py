@@ -65,10 +65,7 @@ def test_a_node_that_does_not_answer_holds_the_end_up_for_a_bounded_time(
     assert result.arrays is not None
 
 
-def test_of_a_simulation_one_node_is_asked(
-    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(farewell, "in_simulation", lambda: True)
-    nodes = grid()
+def test_of_a_simulation_one_node_is_asked(tmp_path: Path, kept: Path) -> None:
+    nodes = grid(simulated=True)
     recorder(tmp_path / "run").train(nodes, 1)
     assert [kind for kind, _ in nodes.types].count(FORGET) == 1

@@ -10,8 +10,8 @@ from flwr.app import Context, Message, RecordDict
 from fsl_sage_flwr.data import DatasetError
 from fsl_sage_flwr.messages import DESCRIBE, MissingPayloadError
 from fsl_sage_flwr.messages.outside_a_run import message_outside_a_run
-from fsl_sage_flwr.nodes import short_errors
 from fsl_sage_flwr.nodes.short_errors import NodeError, short_errors_mod, without_files
+from fsl_sage_flwr.nodes.simulated import Simulated
 
 from ...memory_grid import MemoryGrid
 from ...tasks import small_app
@@ -75,14 +75,13 @@ def question() -> tuple[Message, Context]:
 
 def test_the_nodes_own_log_has_all_of_it() -> None:
     with pytest.raises(NodeError, match="DatasetError: data-path = <file> is no directory") as seen:
-        short_errors_mod(*question(), failing)
+        short_errors_mod(Simulated())(*question(), failing)
     assert isinstance(seen.value.__cause__, DatasetError)
 
 
-def test_in_a_simulation_errors_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(short_errors, "in_actor", lambda: True)
+def test_in_a_simulation_errors_stay_as_they_are() -> None:
     with pytest.raises(DatasetError, match="/home/Doe"):
-        short_errors_mod(*question(), failing)
+        short_errors_mod(Simulated(True))(*question(), failing)
 
 
 def test_every_client_app_has_it_around_all_else() -> None:

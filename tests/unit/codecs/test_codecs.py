@@ -1,5 +1,6 @@
 """What every codec keeps, in one table: how large its error may be, and what it refuses."""
 
+import re
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fsl_sage_flwr.codecs import CODECS, Bits, Codec, Exact, codec_named, register_codec
+from fsl_sage_flwr.codecs import CODECS, Bits, Codec, Exact, codec_named
 from fsl_sage_flwr.codecs.frame import inflated, packed, packed_bytes, unpacked
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
@@ -203,12 +204,20 @@ class Doubled(Codec):
         return torch.from_numpy(np.frombuffer(data, np.float64).copy()).float().view(shape)
 
 
-def test_a_codec_comes_from_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsl_sage_flwr.codecs.codec.CODECS", {})
-    register_codec(Doubled())
-    assert isinstance(codec_named("doubled"), Doubled)
-    with pytest.raises(ValueError, match="registered already"):
-        register_codec(Doubled())
-    with pytest.raises(ValueError, match="valid are none, doubled"):
-        codec_named("q4")
+def test_a_codec_comes_from_anywhere() -> None:
+    CODECS.register("doubled", Doubled())
+    try:
+        assert isinstance(codec_named("doubled"), Doubled)
+        with pytest.raises(ValueError, match="registered already"):
+            CODECS.register("doubled", Doubled())
+        valid = ", ".join(["none", *CODECS])
+        said = f"codec 'double': valid are {valid}; did you mean 'doubled'?"
+        with pytest.raises(ValueError, match=re.escape(said)):
+            codec_named("double")
+    finally:
+        CODECS.remove("doubled")
     assert codec_named("none") is None
+    with pytest.raises(ValueError, match="codec 'none' is registered already"):
+        CODECS.register("none", Doubled())
+    with pytest.raises(ValueError, match="codec 'twice' is named 'doubled'"):
+        CODECS.register("twice", Doubled())

@@ -15,8 +15,8 @@ from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
 from fsl_sage_flwr.command_line import absent_directory, parser, unknown_key
 from fsl_sage_flwr.command_line.arguments.comparison import COUNTS, SPREADS
 from fsl_sage_flwr.command_line.arguments.plot import KIND_NAMES
-from fsl_sage_flwr.extensions import IMPORTS
 from fsl_sage_flwr.key_names import ALSO_CALLED, likely_key, own_keys
+from fsl_sage_flwr.registries import IMPORTS
 from fsl_sage_flwr.simulations.commands import command_named
 from fsl_sage_flwr.simulations.comparison import Count
 from fsl_sage_flwr.simulations.leakage.measurement import Effort

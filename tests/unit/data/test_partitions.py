@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 import torch
-from flwr_datasets.partitioner import LinearPartitioner, SizePartitioner
+from flwr_datasets.partitioner import LinearPartitioner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -10,8 +10,8 @@ from fsl_sage_flwr.data import (
     DISTRIBUTIONS,
     DatasetError,
     Distribution,
+    DistributionEntry,
     partition_indices,
-    register_distribution,
 )
 
 
@@ -186,15 +186,18 @@ def test_refuses_a_division_that_leaves_a_client_a_single_example():
         parts_of(labels_of(9, 2), 2, "natural", torch.tensor([0] * 8 + [1]))
 
 
+LINEAR = DistributionEntry(lambda how, clients, table: LinearPartitioner(clients))
+
+
 def test_a_registered_distribution_divides():
-    register_distribution("linear", lambda how, clients, table: LinearPartitioner(clients))
+    DISTRIBUTIONS.register("linear", LINEAR)
     try:
         parts = parts_of(labels_of(60, 3), 3, "linear")
         assert [len(part) for part in parts] == [10, 20, 30]
         with pytest.raises(ValueError, match="'linear' is registered already"):
-            register_distribution("linear", lambda how, clients, table: SizePartitioner([1]))
+            DISTRIBUTIONS.register("linear", LINEAR)
     finally:
-        del DISTRIBUTIONS["linear"]
+        DISTRIBUTIONS.remove("linear")
 
 
 def test_partitioners_are_given_whole_columns():
@@ -205,9 +208,9 @@ def test_partitioners_are_given_whole_columns():
         seen.append(type(table["label"]))
         return LinearPartitioner(clients)
 
-    register_distribution("linear", factory)
+    DISTRIBUTIONS.register("linear", DistributionEntry(factory))
     try:
         parts = parts_of(labels_of(60, 3), 3, "linear")
     finally:
-        del DISTRIBUTIONS["linear"]
+        DISTRIBUTIONS.remove("linear")
     assert [*seen, *map(type, parts)] == [list] * 4

@@ -12,7 +12,6 @@ from fsl_sage_flwr.data import (
     ImageDataset,
     load_images,
     partition_indices,
-    register_dataset,
 )
 
 from ...tables import pictures, write_split
@@ -143,16 +142,16 @@ def test_an_unreachable_hub_is_one_line():
 
 def test_a_registered_dataset_is_found_by_name():
     made = ImageDataset(torch.zeros(2).long(), 1, (1, 2, 2), torch.zeros(2, 1, 2, 2).byte())
-    register_dataset("blank", DatasetEntry(load=lambda: (made, made)))
+    DATASETS.register("blank", DatasetEntry(load=lambda: (made, made)))
     try:
         assert load_images("blank") == (made, made)
         with pytest.raises(ValueError, match=r"'blank' is registered already"):
-            register_dataset("blank", DatasetEntry("someone/blank"))
+            DATASETS.register("blank", DatasetEntry("someone/blank"))
     finally:
-        del DATASETS["blank"]
+        DATASETS.remove("blank")
 
 
 @pytest.mark.parametrize("name", ["", "/abs", "a:b"])
 def test_refuses_a_name_that_reads_like_a_path(name):
     with pytest.raises(ValueError, match="choose one without"):
-        register_dataset(name, DatasetEntry("someone/something"))
+        DATASETS.register(name, DatasetEntry("someone/something"))

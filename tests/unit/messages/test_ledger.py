@@ -13,7 +13,7 @@ from fsl_sage_flwr.messages import (
     TrainReply,
     TrainRequest,
 )
-from fsl_sage_flwr.models import CATALOGUE, build_model
+from fsl_sage_flwr.models import MODELS, build_model
 from fsl_sage_flwr.simulations.settings import read_preset
 from fsl_sage_flwr.splitting import as_tensors, build_auxiliary, split
 
@@ -63,7 +63,7 @@ def exchange_request(exchange: int, half: Any, gradients: Any) -> RecordDict:
 
 def paper_round(*, aligned: bool) -> CommunicationLedger:
     example = torch.zeros(2, 3, 32, 32)
-    halves = split(build_model("resnet18", (3, 32, 32), 10), CATALOGUE["resnet18"].cut, example)
+    halves = split(build_model("resnet18", (3, 32, 32), 10), MODELS["resnet18"].cut, example)
     smashed = as_tensors(halves.client(example))
     client_half = halves.client.state_dict()
     head = build_auxiliary(halves.server, smashed, 10).state_dict() if aligned else None
@@ -82,7 +82,7 @@ def paper_round(*, aligned: bool) -> CommunicationLedger:
 @pytest.mark.integration
 def test_the_other_algorithms_cost_what_the_reference_counts() -> None:
     example = torch.zeros(2, 3, 32, 32)
-    halves = split(build_model("resnet18", (3, 32, 32), 10), CATALOGUE["resnet18"].cut, example)
+    halves = split(build_model("resnet18", (3, 32, 32), 10), MODELS["resnet18"].cut, example)
     half, whole = halves.client.state_dict(), halves.merged_state_dict()
     smashed = as_tensors(halves.client(example))
     head = build_auxiliary(halves.server, smashed, 10).state_dict()

@@ -69,8 +69,7 @@ def test_nothing_long_and_nothing_that_moves_a_cursor_reaches_the_log() -> None:
     assert told.isprintable()
 
 
-def test_a_reply_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replies, "in_simulation", lambda: True)
+def test_a_reply_tells_it() -> None:
     error = Error(2, in_a_simulation(ValueError("no images")))
     answer: Any = SimpleNamespace(has_error=lambda: True, error=error)
     with pytest.raises(BadReplyError, match=r"^error 2: ValueError: no images$"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fsl_sage_flwr.models import CATALOGUE, ModelEntry, build_model, register_model
+from fsl_sage_flwr.models import MODELS, ModelEntry, build_model
 from fsl_sage_flwr.splitting import as_tensors, build_auxiliary, estimated_step, split
 
 from ...rows import rows
@@ -14,7 +14,7 @@ from ...tasks import CLASSIFICATION
 
 SHAPE = (3, 32, 32)
 # The same classes as resnet50 and resnet56, but seconds to prove.
-LIGHT = [name for name in CATALOGUE if name not in ("resnet152", "resnet1202")]
+LIGHT = [name for name in MODELS if name not in ("resnet152", "resnet1202")]
 
 
 def slow_ones_later(names, slow):
@@ -49,7 +49,7 @@ FIGURES = {
 
 
 def halves_and_head(name, example, classes):
-    entry = CATALOGUE[name]
+    entry = MODELS[name]
     halves = split(build_model(name, tuple(example.shape[1:]), classes), entry.cut, example)
     smashed = tuple(tensor.detach() for tensor in as_tensors(halves.client(example)))
     if callable(entry.auxiliary):
@@ -121,7 +121,7 @@ def small_image_resnet(depth, planes, classes):
     )
 
 
-@pytest.mark.parametrize("name", slow_ones_later(CATALOGUE, ["resnet1202"]))
+@pytest.mark.parametrize("name", slow_ones_later(MODELS, ["resnet1202"]))
 @pytest.mark.integration
 def test_every_model_has_its_sizes_written_down(name):
     assert name in SIZES, f"add the sizes of {name} to this test"
@@ -166,7 +166,7 @@ def test_small_image_resnets_are_those_of_section_4_2(depth, planes, table_6):
 @pytest.mark.parametrize("name", slow_ones_later(LIGHT, ["resnet50", "resnet110"]))
 def test_halves_are_proven_and_the_client_steps_on_its_heads_estimate(name):
     torch.manual_seed(0)
-    side = 8 if CATALOGUE[name].cut == "layer2" else 32  # a stem without pooling is slower
+    side = 8 if MODELS[name].cut == "layer2" else 32  # a stem without pooling is slower
     images, labels = torch.randn(3, 3, side, side), torch.tensor([0, 1, 2])
     halves, _, head = halves_and_head(name, images, 3)
     before = [parameter.clone() for parameter in halves.client.parameters()]
@@ -208,21 +208,23 @@ def test_initialisation_comes_from_the_global_generator(name):
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_registered_model_is_built_by_name(monkeypatch):
-    monkeypatch.setattr("fsl_sage_flwr.models.catalogue.CATALOGUE", dict(CATALOGUE))
+def test_a_registered_model_is_built_by_name():
     calls = []
 
     def build(shape, classes):
         calls.append((shape, classes))
         return nn.Linear(1, 1)
 
-    register_model("mine", ModelEntry(build, cut="layer"))
-    assert isinstance(build_model("mine", (1, 2, 3), 4), nn.Linear)
+    MODELS.register("mine", ModelEntry(build, cut="layer"))
+    try:
+        assert isinstance(build_model("mine", (1, 2, 3), 4), nn.Linear)
+    finally:
+        MODELS.remove("mine")
     assert calls == [((1, 2, 3), 4)]
 
 
 def test_register_refuses_a_name_that_is_taken():
-    before = dict(CATALOGUE)
-    with pytest.raises(ValueError, match=r"model 'resnet18' is in the catalogue already"):
-        register_model("resnet18", ModelEntry(lambda *_: nn.Linear(1, 1), cut="x"))
-    assert before == CATALOGUE
+    before = dict(MODELS)
+    with pytest.raises(ValueError, match=r"model 'resnet18' is registered already"):
+        MODELS.register("resnet18", ModelEntry(lambda *_: nn.Linear(1, 1), cut="x"))
+    assert before == dict(MODELS)

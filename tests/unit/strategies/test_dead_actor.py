@@ -1,7 +1,6 @@
 """What Flower's simulation answers for a process that has died, and what anybody may answer."""
 
 import copy
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from flwr.app import Error, Message
 
 from fsl_sage_flwr.messages import DeadActorError
+from fsl_sage_flwr.messages.reply import NOT_FROM_CLIENT_APP
 
 from ...memory_grid import error_instead
 from ...runs import assert_same, grid, server_state, train
@@ -19,15 +19,12 @@ from .test_contract import every_strategy, in_round
 def died(reply: Message) -> Message:
     answer = error_instead(reply)
     reason = "<class 'ray.exceptions.ActorDiedError'>:<'The actor died unexpectedly'>"
-    answer.error = Error(0, reason)
+    answer.error = Error(NOT_FROM_CLIENT_APP, reason)
     return answer
 
 
 @every_strategy
-def test_a_simulation_ends_with_the_round_undone(
-    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "flwr.simulation", sys)  # what a simulation runs beside
+def test_a_simulation_ends_with_the_round_undone(make: Callable[..., Any]) -> None:
     strategy, states = make(), []
 
     def each_round(server_round: int, arrays: object) -> None:
@@ -35,18 +32,17 @@ def test_a_simulation_ends_with_the_round_undone(
 
     with pytest.raises(DeadActorError, match="a Ray actor has died"):
         strategy.start(
-            grid(tamper=in_round(1, 2, died), batches=one_batch), strategy.initial_arrays(),
-            num_rounds=3, evaluate_fn=each_round,
-        )  # fmt: skip
+            grid(tamper=in_round(1, 2, died), batches=one_batch, simulated=True),
+            strategy.initial_arrays(),
+            num_rounds=3,
+            evaluate_fn=each_round,
+        )
     assert len(states) == 2
     assert_same(server_state(strategy), states[-1])
 
 
 @every_strategy
-def test_on_a_superlink_it_is_one_clients_word(
-    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(sys.modules, "flwr.simulation", raising=False)
+def test_on_a_superlink_it_is_one_clients_word(make: Callable[..., Any]) -> None:
     strategy = make()
     train(strategy, grid(tamper=in_round(1, 2, died), batches=one_batch), 2)
     assert list(strategy.last_round.failures) == [2]

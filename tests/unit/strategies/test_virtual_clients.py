@@ -9,7 +9,6 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from fsl_sage_flwr.client_apps import label_secret_mod
 from fsl_sage_flwr.messages import DESCRIBE, CommunicationLedger, NodeDescription, VirtualClient
-from fsl_sage_flwr.nodes import virtual_client
 from fsl_sage_flwr.nodes.identity import identify
 from fsl_sage_flwr.nodes.label_secret import secret_of
 from fsl_sage_flwr.rounds.grid.in_flight import InFlightLimit
@@ -22,11 +21,6 @@ from ...tasks import CLIENTS, small_app
 from .test_contract import every_payload
 
 NODES = 2
-
-
-@pytest.fixture
-def in_a_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual_client, "in_actor", lambda: True)
 
 
 def without_places(left: Left, app_bytes: int = 0) -> Left:
@@ -54,10 +48,10 @@ def bytes_of_an_app() -> int:
 
 @every_payload
 def test_clients_on_shared_nodes_train_as_on_their_own(
-    make: Callable[..., SplitStrategy], in_a_simulation: None
+    make: Callable[..., SplitStrategy],
 ) -> None:
     own = plain(make)
-    nodes = grid(NODES)
+    nodes = grid(NODES, simulated=True)
     shared = watched(make(), VirtualClients(nodes, CLIENTS), ROUNDS, nodes=nodes)
     assert len(shared.rounds) == ROUNDS
     for ours, theirs in zip(own.rounds, shared.rounds, strict=True):
@@ -72,38 +66,41 @@ def test_clients_on_shared_nodes_train_as_on_their_own(
     assert all(not context.state for context in nodes.contexts.values())
 
 
-def test_one_client_of_a_node_is_lost_and_the_other_goes_on(in_a_simulation: None) -> None:
+def test_one_client_of_a_node_is_lost_and_the_other_goes_on() -> None:
     def lose(partition: int, reply: Message) -> Message:
         client = VirtualClient.from_group_id(reply.metadata.group_id)
         is_lost = client is not None and client.partition_id == 0
         trains = reply.metadata.message_type.startswith("train")
         return error_instead(reply) if is_lost and trains else reply
 
-    strategy, nodes = fsl_sage(), grid(NODES, tamper=lose)
+    strategy, nodes = fsl_sage(), grid(NODES, tamper=lose, simulated=True)
     strategy.start(VirtualClients(nodes, 3), strategy.initial_arrays(), num_rounds=1)
     assert list(strategy.last_round.failures) == [0]
     assert strategy.last_round.clients == 2
 
 
-def test_a_deployed_node_refuses_to_be_several_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual_client, "in_actor", lambda: False)
+def test_a_deployed_node_refuses_to_be_several_clients() -> None:
     strategy = fsl_sage(max_failed_rounds=1)
     with pytest.raises(TrainingFailedError, match="only a simulation's nodes"):
         strategy.start(VirtualClients(grid(NODES), 3), strategy.initial_arrays(), num_rounds=1)
     assert len(strategy.last_round.failures) == 3
 
 
-def test_a_client_keeps_its_state_and_not_that_of_its_neighbour(in_a_simulation: None) -> None:
-    seen: dict[int, list[bytes | None]] = {0: [], 1: [], 2: []}
+SECRETS: dict[int, list[bytes | None]] = {}
 
-    def look(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        seen[identify(context).partition_id].append(secret_of(context))
-        return call_next(message, context)
 
-    nodes = MemoryGrid(small_app(mods=[label_secret_mod, look]), NODES)
+def look(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    SECRETS.setdefault(identify(context).partition_id, []).append(secret_of(context))
+    return call_next(message, context)
+
+
+def test_a_client_keeps_its_state_and_not_that_of_its_neighbour() -> None:
+    SECRETS.clear()
+    nodes = MemoryGrid(small_app(mods=[label_secret_mod, look]), NODES, simulated=True)
     strategy = fsl_sage()
     strategy.start(VirtualClients(nodes, 3), strategy.initial_arrays(), num_rounds=2)
-    found = [set(secrets) for secrets in seen.values()]
+    found = [set(secrets) for secrets in SECRETS.values()]
+    assert len(found) == 3
     assert all(len(secrets) == 1 and None not in secrets for secrets in found)
     assert len(set.union(*found)) == 3
 
@@ -115,8 +112,8 @@ def test_nodes_are_counted_as_flower_has_them() -> None:
     assert around.under_way.limit == InFlightLimit().limit
 
 
-def test_another_strategy_reaches_the_clients_too(in_a_simulation: None) -> None:
-    clients = VirtualClients(grid(NODES), 3)
+def test_another_strategy_reaches_the_clients_too() -> None:
+    clients = VirtualClients(grid(NODES, simulated=True), 3)
     questions = [Message(RecordDict(), node, DESCRIBE) for node in clients.get_node_ids()]
     answers = [reply.content.metric_records["metrics"] for reply in
                clients.send_and_receive(questions)]  # fmt: skip
