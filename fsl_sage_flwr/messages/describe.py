@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, RecordDict
 
-from .kinds import ReplySchema
+from .fields import ReplySchema
 from .payload import Reply, figure_field, text_field
 from .records import ABOUT, BadReplyError
 

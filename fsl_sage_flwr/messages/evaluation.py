@@ -7,7 +7,7 @@ part, which the server half scores. One that holds the whole model scores itself
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .kinds import ReplySchema
+from .fields import ReplySchema
 from .payload import Reply, figure_field, measure_field, scores_field
 from .records import BadReplyError
 

@@ -1,11 +1,11 @@
-"""Open a reply, whoever sent it."""
+"""Open a reply of any sender."""
 
 from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from .coding import declared_bytes, is_coded
-from .kinds import ReplySchema
+from .arrays import declared_bytes, is_coded
+from .fields import ReplySchema
 from .payload import Reply
 from .reason import in_short, reason_of
 from .records import BadReplyError
@@ -13,19 +13,19 @@ from .simulation import in_simulation
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
-# Flower's simulation gives this code to an error that no ClientApp raised.
+# The code of Flower's simulation for an error that no ClientApp raised.
 UNKNOWN, OF_RAY = 0, "ray.exceptions."
 EMPTY: tuple[object, ...] = ("", b"", [])
 
 
 class DeadActorError(RuntimeError):
-    """A process of the simulation has died, and Flower goes on giving it messages."""
+    """Report that a process of the simulation has died, to which Flower keeps sending messages."""
 
 
 def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
     """Return the bytes of a record, by Flower's own count.
 
-    Flower's refuses a ConfigRecord with an empty value, which a sender may well choose.
+    Flower's count raises on a ConfigRecord with an empty value, which a sender may choose.
     """
     if not isinstance(record, ConfigRecord):
         return record.count_bytes()
@@ -34,28 +34,28 @@ def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
 
 
 def open_reply(reply: Message, kind: type[ReplyT], expected: ReplySchema, max_bytes: int) -> ReplyT:
-    """Open a reply, whoever sent it: the one place where a reply is read or refused.
+    """Open a reply of any sender: the one place where replies are read or refused.
 
     Parameters
     ----------
     reply : Message
-        As it came; what a refused one holds is let go of, as Flower keeps it until the round ends.
+        As received. A refused one is emptied, because Flower keeps it until the round ends.
     kind : type
-        The payload that it must carry.
+        The required payload.
     expected : ReplySchema
-        What that must look like.
+        The requirements on its fields.
     max_bytes : int
-        Bytes of content that are taken, before and after decoding.
+        Largest size of the content, before and after decoding.
 
     Returns
     -------
     Reply
-        Of that kind; what Flower averages stays in the message.
+        Of that kind; the weights that Flower averages stay in the message.
 
     Raises
     ------
     BadReplyError
-        The reply must not be used; the text says why.
+        The reply cannot be used, for the reason in the text.
     DeadActorError
         The error says that a Ray actor has died.
     """
@@ -63,7 +63,7 @@ def open_reply(reply: Message, kind: type[ReplyT], expected: ReplySchema, max_by
         return kind.open(content_of(reply, max_bytes), expected)
     except BadReplyError as error:
         discard(reply)
-        # Names in it are the sender's, as long as it likes.
+        # The sender chooses the names in it, of any length.
         raise BadReplyError(in_short(str(error))) from error
 
 
@@ -75,12 +75,12 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     BadReplyError
         The reply is an error, has no content, or more than ``max_bytes`` of it.
     DeadActorError
-        The error says that a Ray actor has died. The simulation would give it the next
-        messages too, and every one of them fails.
+        The error says that a Ray actor has died. The simulation would send it the next
+        messages too, and each of them fails.
     """
     if reply.has_error():
         reason = str(reply.error.reason)
-        # On a SuperLink anybody could say that an actor has died.
+        # In a deployment any node could claim that an actor has died.
         if in_simulation() and reply.error.code == UNKNOWN and OF_RAY in reason:
             raise DeadActorError(
                 "a Ray actor has died, and Flower goes on giving it clients. Was it memory? Then "
@@ -92,7 +92,7 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     if not reply.has_content():
         raise BadReplyError("a reply without content")
     size = sum(count_bytes(record) for record in reply.content.values())
-    # Not by array_records, which would keep the arrays of a refused reply alive.
+    # Not by array_records: such a view would keep the arrays of a refused reply alive.
     records = [record for record in reply.content.values() if isinstance(record, ArrayRecord)]
     size += sum(_more_when_decoded(record) for record in records)
     if size > max_bytes:
@@ -104,12 +104,12 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
 
 
 def _more_when_decoded(record: ArrayRecord) -> int:
-    """Return the bytes that a record's coded arrays say they will take beyond their data.
+    """Return the bytes that a record's coded arrays declare beyond their data.
 
     Raises
     ------
     BadReplyError
-        One says what cannot be.
+        A declaration is impossible.
     """
     try:
         coded = [array for array in record.values() if is_coded(array)]
@@ -119,7 +119,7 @@ def _more_when_decoded(record: ArrayRecord) -> int:
 
 
 def discard(reply: Message) -> None:
-    """Let go of what a refused reply holds: Flower keeps the message until the round ends."""
+    """Empty a refused reply, which Flower keeps until the round ends."""
     if reply.has_content():
         for name in list(reply.content):
             del reply.content[name]

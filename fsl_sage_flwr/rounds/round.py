@@ -12,13 +12,13 @@ from typing import Any, TypeVar, cast
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import Tensor
 
+from ..compression.server import DeltaSync
 from ..messages import BadReplyError, PackedWeights, SmashedSpec, TrainReply, open_reply
 from ..messages.reply import discard
 from .aggregation.averaging import weighted_mean
 from .checks.batch_limits import ALWAYS_TAKEN, MOST_RULE, BatchLimits, most_batches
 from .checks.norm_outliers import NormOutlierFilter, Sent
 from .clients.client_registry import ClientRegistry
-from .delta_sync import DeltaSync
 from .diverged import DivergedError
 from .grid.node_traffic import NodeTraffic
 from .grid.split_grid import SERVER_TIME, SplitGrid

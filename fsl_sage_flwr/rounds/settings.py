@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from flwr.app import MetricRecord, RecordDict
 
-from ..messages import Compression
+from ..compression import Compression
 from ..task import SplitTask
 from .aggregation.aggregation import Aggregation
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fsl_sage_flwr.codecs import CODECS, Bits, Codec, Exact, codec_named, register_codec
-from fsl_sage_flwr.codecs.frame import inflated, packed, packed_bytes, unpacked
+from fsl_sage_flwr.compression.codecs import CODECS, Bits, Codec, Exact, codec_named, register_codec
+from fsl_sage_flwr.compression.codecs.frame import inflated, packed, packed_bytes, unpacked
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 
@@ -204,7 +204,7 @@ class Doubled(Codec):
 
 
 def test_a_codec_comes_from_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsl_sage_flwr.codecs.codec.CODECS", {})
+    monkeypatch.setattr("fsl_sage_flwr.compression.codecs.codec.CODECS", {})
     register_codec(Doubled())
     assert isinstance(codec_named("doubled"), Doubled)
     with pytest.raises(ValueError, match="registered already"):

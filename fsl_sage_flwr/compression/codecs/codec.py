@@ -1,4 +1,4 @@
-"""What a codec is, and the table of those that are registered."""
+"""Define the interface of codecs, and register them by name."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 NONE = "none"
-"""Says that tensors travel as they are; no codec has this name."""
+"""The name that stands for no codec."""
 
 
 @dataclass(frozen=True)
 class Bits:
-    """Bits that a value takes on the wire, as measured on ResNet-18 and CIFAR-10: for forecasts.
+    """Bits of a coded value, measured on ResNet-18 and CIFAR-10, for estimates of bytes.
 
     Attributes
     ----------
     weights, activations, gradients : float
-        Of differences of weights, of smashed data behind a ReLU, of gradients.
+        Bits of differences of weights, of smashed data behind a ReLU, of gradients.
     """
 
     weights: float
@@ -26,7 +26,7 @@ class Bits:
 
 
 class Codec(ABC):
-    """Turns tensors of floating-point values into bytes, and back into almost the same values.
+    """Codes tensors of floating-point values as bytes, with or without a loss.
 
     Both directions compute on the CPU in float32 and round to nearest, so that every process
     decodes the same bits.
@@ -34,12 +34,12 @@ class Codec(ABC):
     Attributes
     ----------
     name : str
-        Its name in the run configuration and on the wire: letters, digits and ``-``.
+        Name in the run configuration and on the wire: letters, digits and ``-``.
     bits : Bits
-        What ``fsl-sage cuts`` reckons with.
+        Bits of a value, with which ``fsl-sage cuts`` estimates bytes.
     needs_feedback : bool
-        It is so coarse that it is only for differences whose error the sender adds to the next
-        one: for client halves on their way up.
+        Whether the codec is valid only with error feedback, which client halves have on their
+        way up.
     """
 
     name: str
@@ -48,22 +48,22 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
-        """Return the bytes of a tensor.
+        """Return the code of a tensor.
 
         Parameters
         ----------
         values : Tensor
-            Any shape, float32, on the CPU, not empty. NaN and infinities must be coded so that
-            :meth:`decode` refuses them or returns such values.
+            Any shape, float32, contiguous, on the CPU, not empty. :meth:`decode` must refuse the
+            code of NaN and infinities, or return such values.
         axes : tuple of int
-            Axes along which values may have scales of their own; ``()`` for one scale.
+            Axes along which scales may differ; ``()`` for one scale.
         """
 
     @abstractmethod
     def decode(self, data: bytes, shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
-        """Return the tensor, float32, of the shape that the receiver expects.
+        """Return the tensor, float32, of the receiver's expected shape.
 
-        Memory is taken for ``shape`` alone, whatever the bytes say.
+        Memory is allocated for ``shape`` only, whatever the sender's bytes declare.
 
         Raises
         ------
@@ -76,14 +76,14 @@ CODECS: dict[str, Codec] = {}
 
 
 def register_codec(codec: Codec) -> None:
-    """Add a codec, so that its name is valid for ``smashed-codec`` and its like.
+    """Register a codec, whose name is then valid for ``smashed-codec`` and the other keys.
 
-    Server and clients must both import the module that does so.
+    The server and every client must import the module of this call.
 
     Raises
     ------
     ValueError
-        The name is taken or cannot travel.
+        The name is taken or has other characters than letters, digits and ``-``.
     """
     if codec.name in CODECS or codec.name == NONE:
         raise ValueError(f"codec {codec.name!r} is registered already; choose another name")
@@ -98,7 +98,7 @@ def codec_named(name: str) -> Codec | None:
     Raises
     ------
     ValueError
-        There is none of that name in this process.
+        No codec of that name is registered in this process.
     """
     if name == NONE:
         return None
@@ -108,12 +108,12 @@ def codec_named(name: str) -> Codec | None:
 
 
 def group_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of the scales that go with a tensor: 1 along all other axes."""
+    """Return the shape of a tensor's scales: 1 along all other axes."""
     return tuple(size if axis in axes else 1 for axis, size in enumerate(shape))
 
 
 def over_groups(values: Tensor, axes: tuple[int, ...], reduce: str) -> Tensor:
-    """Return the largest or the mean magnitude of each group, shaped to be broadcast."""
+    """Return the largest or the mean magnitude of each group, in a shape that broadcasts."""
     others = [axis for axis in range(values.dim()) if axis not in axes]
     if not others:
         return values.abs()

@@ -1,4 +1,4 @@
-"""Codecs: how a tensor becomes few bytes, one file for each way."""
+"""Code a tensor in few bytes, one file for each codec."""
 
 from .codec import CODECS, NONE, Bits, Codec, codec_named, register_codec
 from .exact import Exact
