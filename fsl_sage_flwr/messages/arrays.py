@@ -64,7 +64,7 @@ class TensorArray(Array):
         self.dtype, self.shape, self.stype = numpy_name(tensor.dtype), tuple(tensor.shape), NUMPY
 
     @property
-    def data(self) -> bytes:  # type: ignore[override]
+    def data(self) -> bytes:
         """The tensor in NumPy's format."""
         if self.tensor is not None and "_bytes" not in self.__dict__:
             self.__dict__["_bytes"] = Array(self.tensor.numpy()).data
