@@ -21,21 +21,19 @@ from flwr.app import ArrayRecord, Message
 from fsl_sage_flwr.app.assembly import build_strategy, build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.messages import smashed
-from fsl_sage_flwr.messages.transport import Decoder
-from fsl_sage_flwr.nodes import coding
+from fsl_sage_flwr.compression.client import ClientCompression
+from fsl_sage_flwr.compression.server import DeltaSync, ReplyDecoder, RequestEncoder
 from fsl_sage_flwr.registry import ALGORITHMS
-from fsl_sage_flwr.rounds import delta_sync as downlink
 from fsl_sage_flwr.simulations.rehearsal import RehearsalGrid
 
 CLIENTS = 10
 # Where the time of coding is spent, on either side.
-ON_CLIENT = [(coding._Node, "decode"), (coding._Node, "code")]
+ON_CLIENT = [(ClientCompression, "decode"), (ClientCompression, "encode")]
 ON_SERVER = [
-    (downlink.DeltaSync, "send"),
-    (downlink._ToNode, "gradients"),
-    (Decoder, "weights"),
-    (smashed, "_decoded"),
+    (DeltaSync, "send"),
+    (RequestEncoder, "encode_gradients"),
+    (ReplyDecoder, "decode_weights"),
+    (ReplyDecoder, "decode_smashed"),
 ]
 
 

@@ -4,9 +4,9 @@ from . import algorithms as _registration  # noqa: F401 - makes every algorithm 
 from .app.privacy_account import PrivacyAccount
 from .app.recorder import Recorder
 from .client_apps import build_client_app, label_secret_mod, smashed_noise_mod
-from .codecs import CODECS, Codec
+from .compression import CODECS, Codec, Compression
 from .data import randomised_response
-from .messages import CommunicationLedger, Compression
+from .messages import CommunicationLedger
 from .objective import Objective, classification, multi_label, regression, segmentation
 from .schedules import LearningRateSchedule
 from .splitting import (

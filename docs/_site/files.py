@@ -23,7 +23,7 @@ PATTERNS = (
     "examples/*/README.md",
     "examples/docker/*",
     "examples/notebook/*.ipynb",
-    "fsl_sage_flwr/codecs/sign.py",
+    "fsl_sage_flwr/compression/codecs/sign.py",
 )
 
 

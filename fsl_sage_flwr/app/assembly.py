@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..classes import Classes
+from ..compression.estimates import coded_cut
 from ..cpus import usable_cpus
 from ..data import DataIdentity, Distribution
 from ..registry import ALGORITHMS
@@ -25,7 +26,6 @@ from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
 from ..task import OptimizerFactory, SplitTask, Weights
 from ..task_registry import TASKS, TaskSettings, TestBatches
-from .byte_estimate import coded_cut
 from .config import ConfigError, RunConfig
 from .privacy_account import PrivacyAccount
 

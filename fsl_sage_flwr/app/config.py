@@ -8,10 +8,16 @@ from typing import Any
 import torch
 
 from ..algorithms import DEFAULT
-from ..codecs import NONE
+from ..compression import (
+    AS_COMPRESSION_SAYS,
+    NONE,
+    PRESETS,
+    Compression,
+    compression_of,
+    problem_with_codec,
+)
 from ..data import DISTRIBUTIONS, distribution_keys
 from ..key_names import unknown, with_names_of_today
-from ..messages import AS_COMPRESSION_SAYS, PRESETS, Compression, compression_of, problem_with_codec
 from ..options import Check, Options, at_least, declared, one_of, option, registered, schedule
 from ..registry import ALGORITHMS, option_fields
 from ..rounds.aggregation.aggregation import MEAN, RULES

@@ -1,10 +1,10 @@
-"""The first question to a node: which client it is, and what it runs."""
+"""Declare the first request to a node, for its client and its code."""
 
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, RecordDict
 
-from .kinds import ReplySchema
+from .fields import ReplySchema
 from .payload import Reply, figure_field, text_field
 from .records import ABOUT, BadReplyError
 
@@ -13,39 +13,38 @@ _CLASSES = "classes"
 
 
 def describe_request(classes: str) -> RecordDict:
-    """Return the content of the question.
+    """Return the content of the request.
 
     Parameters
     ----------
     classes : str
-        Fingerprint of the run's classes, see :class:`fsl_sage_flwr.classes.Classes`; empty: the
-        node's are not compared.
+        Fingerprint of the run's classes, see :class:`fsl_sage_flwr.classes.Classes`; "" skips
+        the comparison with the node's.
     """
     return RecordDict({ABOUT: ConfigRecord({_CLASSES: classes})} if classes else {})
 
 
 def classes_asked_for(content: RecordDict) -> str:
-    """Return the fingerprint of the run's classes in a question; empty if it has none."""
+    """Return the fingerprint of the run's classes in a request, "" by default."""
     return str(content.config_records.get(ABOUT, ConfigRecord()).get(_CLASSES, ""))
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeDescription(Reply):
-    """A node's place in the federation, and its code.
+    """Returns a node's place in the federation, and its code.
 
     Attributes
     ----------
     partition_id : int
-        Number of the client that the node runs.
+        Number of the node's client, from 0.
     num_partitions : int
-        Clients in the federation, as the node was told.
+        Number of clients in the federation, by the node's configuration.
     package : str or None
         Version and hash of this package on the node.
     app : str or None
-        Name, version and hash of the app, where it is not this package's own.
+        Name, version and hash of the app, unless it is this package's own.
     classes : tuple of str
-        Count and names of the classes of the node's data, only if they are not those of the
-        question.
+        Count and names of the classes of the node's data, if they differ from the request's.
     """
 
     partition_id: int = figure_field()

@@ -1,13 +1,13 @@
-"""Federated evaluation: a ``WeightsRequest``, and what comes back.
+"""Declare the reply of federated evaluation, whose request is a ``WeightsRequest``.
 
-A client that holds the client half alone answers with smashed data and labels of its validation
-part, which the server half scores. One that holds the whole model scores itself.
+A client with the client half replies with a ``SmashedReply`` of its validation data, which the
+server half scores. A client with the whole model replies with its own scores.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .kinds import ReplySchema
+from .fields import ReplySchema
 from .payload import Reply, figure_field, measure_field, scores_field
 from .records import BadReplyError
 
@@ -17,7 +17,7 @@ EVALUATE_FULL_MODEL = "evaluate.full_model"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateReply(Reply):
-    """Results of a whole model on a client's validation part.
+    """Returns the results of a whole model on a client's validation data.
 
     Attributes
     ----------
@@ -26,10 +26,10 @@ class EvaluateReply(Reply):
     loss : float
         Mean over the examples, at least 0.
     num_examples : int
-        How many there were, as the objective counts.
+        Number of examples, as the objective counts.
     scores : Mapping
-        The objective's scores by name; ``NAME-weight`` where a score counts for something else
-        than the number of examples.
+        The objective's scores by name, and ``NAME-weight`` for a score with another weight than
+        the number of examples.
     """
 
     round: int = figure_field()
@@ -38,7 +38,7 @@ class EvaluateReply(Reply):
     scores: Mapping[str, float] = scores_field()
 
     def check(self, expected: ReplySchema) -> None:
-        """Refuse a share that is not between 0 and 1."""
+        """Refuse an accuracy outside 0 to 1."""
         accuracy = self.scores.get("accuracy", 0.0)
         if not 0 <= accuracy <= 1:
             raise BadReplyError(

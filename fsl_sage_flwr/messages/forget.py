@@ -1,3 +1,3 @@
-"""The last question to a node: remove what the run has left there."""
+"""Name the last request to a node, to remove the run's files there."""
 
 FORGET = "query.forget"

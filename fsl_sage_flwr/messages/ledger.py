@@ -1,4 +1,4 @@
-"""Count the bytes of what is really in the messages."""
+"""Count the bytes of the messages' contents."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Literal
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from .coding import declared_bytes, is_coded
+from .arrays import declared_bytes, is_coded
 from .records import CLIENT_HALF, FULL_MODEL, KINDS, LABELS, OTHER
 from .reply import count_bytes
 
@@ -23,7 +23,7 @@ MOST_FOR_A_BYTE = 256
 
 
 def _raw_bytes(array: Array) -> int:
-    """Return the bytes of an array's raw elements; what the sender declares may be wrong."""
+    """Return the bytes of an array's raw elements; bounds those that the sender declares."""
     data = array.data
     if is_coded(array):
         try:
@@ -37,25 +37,25 @@ def _raw_bytes(array: Array) -> int:
 
 
 class CommunicationLedger:
-    """Bytes that crossed the network, by direction and kind.
+    """Counts the bytes that crossed the network, by direction and kind.
 
-    ``down`` is from the server to the clients. A record's bytes are what Flower's own
-    ``count_bytes`` says: serialized arrays with their headers, values, keys. The kinds
+    ``down`` is from the server to the clients. A record's bytes are those of Flower's own
+    ``count_bytes``: serialized arrays with their headers, values, keys. The kinds
     are client half, auxiliary, smashed, labels, gradients, and other (configuration and
     metrics).
 
     Parameters
     ----------
     arrays_kind : str
-        What the record that Flower averages holds: ``client_half``, or ``full_model``.
+        Kind of the record that Flower averages: ``client_half`` or ``full_model``.
 
     Notes
     -----
     Flower's framing is not counted: ids, metadata and headers around the records, gRPC and TLS.
-    No public call of Flower says how much it is.
+    No public call of Flower returns its size.
 
-    Beside it stands the *reference* count of the published figures: the raw elements of
-    all arrays, labels free.
+    The *reference* count is that of the published figures: the raw elements of all arrays
+    except labels.
     """
 
     def __init__(self, arrays_kind: str = KINDS[CLIENT_HALF]) -> None:
@@ -71,7 +71,7 @@ class CommunicationLedger:
 
     @property
     def reference_total(self) -> int:
-        """Bytes in the way of counting of the published figures."""
+        """Bytes by the reference count."""
         return self._reference
 
     def add(self, direction: Direction, content: RecordDict) -> int:
@@ -87,8 +87,8 @@ class CommunicationLedger:
     def _raw_bytes(self, direction: Direction, name: str, record: ArrayRecord) -> int:
         """Return the bytes of a record's raw elements.
 
-        Differences over several versions are those of one tensor, and a record without any says
-        that the node holds it already: as raw tensors it would have been sent.
+        Differences over several versions count as one tensor. An empty record, which says that
+        the node has the weights already, counts as the raw tensors.
         """
         if direction == "down" and not record:
             return self._whole[name]
@@ -105,6 +105,6 @@ class CommunicationLedger:
         return {**self.by_kind(), "reference": self._reference}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from the counts of a checkpoint."""
+        """Restore the counts of a checkpoint."""
         self._bytes = Counter({column: state[column] for column in COLUMNS})
         self._reference = state["reference"]

@@ -1,6 +1,6 @@
-"""Payloads: what a message carries, declared field by field.
+"""Declare payloads, the contents of messages, field by field.
 
-A payload is a dataclass whose fields say of which kind they are::
+A payload is a dataclass that declares the type of each field::
 
     @dataclass(frozen=True, kw_only=True)
     class Answer(Reply):
@@ -8,8 +8,7 @@ A payload is a dataclass whose fields say of which kind they are::
         client_half: Mapping[str, Tensor] = weights_field(CLIENT_HALF)
         smashed: SmashedBatches | None = smashed_field(optional=True)
 
-Packing, checks, the kinds of bytes and the refusal of whatever else is in the message follow
-from that.
+Packing, reading, checks and the refusal of any other content follow from the declaration.
 """
 
 from collections.abc import Iterator
@@ -18,75 +17,86 @@ from typing import Any, ClassVar, Self
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
-from .kinds import Figure, Flag, Gradients, Kind, ReplySchema, Scores, Smashed, Text, Weights
-from .records import CONFIG, METRICS, BadReplyError, check_keys, check_records, positive
-from .transport import AS_THEY_ARE_OUT, Encoder
+from .encoding import IDENTITY, IN_MEMORY, Encoder
+from .fields import (
+    BoolField,
+    Field,
+    FloatField,
+    GradientsField,
+    IntField,
+    ReplySchema,
+    ScoresField,
+    SmashedField,
+    TextField,
+    WeightsField,
+)
+from .records import CONFIG, METRICS, BadReplyError, check_keys, check_records, read_weight
 
-_KIND, _OPTIONAL = "kind", "optional"
+_FIELD, _OPTIONAL = "field", "optional"
 
 
 def figure_field(*, at_least: int | None = None) -> Any:
     """Declare a whole number."""
-    return _declared(Figure(whole=True, at_least=at_least), optional=False)
+    return _declared(IntField(min=at_least), optional=False)
 
 
 def measure_field(*, optional: bool = False) -> Any:
-    """Declare a finite float from 0 on: seconds, a loss."""
-    return _declared(Figure(whole=False, at_least=None), optional)
+    """Declare a finite float of at least 0, such as seconds or a loss."""
+    return _declared(FloatField(), optional)
 
 
 def flag_field() -> Any:
-    """Declare a yes or no."""
-    return _declared(Flag(), optional=False)
+    """Declare a truth value."""
+    return _declared(BoolField(), optional=False)
 
 
 def text_field(*, several: bool = False) -> Any:
-    """Declare a text, or several; there may be none."""
-    return _declared(Text(several=several), optional=True, default=() if several else None)
+    """Declare an optional text, or a tuple of texts."""
+    return _declared(TextField(several=several), optional=True, default=() if several else None)
 
 
 def scores_field() -> Any:
     """Declare the scores of an evaluation."""
-    return _declared(Scores(), optional=False)
+    return _declared(ScoresField(), optional=False)
 
 
 def weights_field(record: str, *, optional: bool = False) -> Any:
-    """Declare named tensors of a model that travel under a record's name."""
-    return _declared(Weights(record), optional)
+    """Declare named tensors of a model, in a record of that name."""
+    return _declared(WeightsField(record), optional)
 
 
 def smashed_field(*, optional: bool = False) -> Any:
     """Declare smashed data and their labels."""
-    return _declared(Smashed(), optional)
+    return _declared(SmashedField(), optional)
 
 
 def gradients_field() -> Any:
-    """Declare gradients with respect to smashed data; there may be none."""
-    return _declared(Gradients(), optional=True, default=())
+    """Declare optional gradients with respect to smashed data."""
+    return _declared(GradientsField(), optional=True, default=())
 
 
-def _declared(kind: Kind, optional: bool, default: Any = None) -> Any:
-    metadata = {_KIND: kind, _OPTIONAL: optional}
+def _declared(kind: Field, optional: bool, default: Any = None) -> Any:
+    metadata = {_FIELD: kind, _OPTIONAL: optional}
     return field(default=default, metadata=metadata) if optional else field(metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """What requests and replies have in common."""
+    """Base of requests and replies."""
 
     @classmethod
-    def _fields(cls) -> Iterator[tuple[str, Kind, bool]]:
-        """Iterate over (name, kind, whether it may be missing)."""
+    def _fields(cls) -> Iterator[tuple[str, Field, bool]]:
+        """Iterate over (name, field, whether it is optional)."""
         for each in fields(cls):
-            yield each.name, each.metadata[_KIND], each.metadata[_OPTIONAL]
+            yield each.name, each.metadata[_FIELD], each.metadata[_OPTIONAL]
 
     def _write(
-        self, content: RecordDict, figures: ConfigRecord | MetricRecord, outgoing: Encoder
+        self, content: RecordDict, figures: ConfigRecord | MetricRecord, encoder: Encoder
     ) -> None:
         for name, kind, optional in self._fields():
             value = getattr(self, name)
             if not (optional and (value is None or value == ())):
-                kind.write(value, name, content, figures, outgoing)
+                kind.write(value, name, content, figures, encoder)
 
     @classmethod
     def _read(
@@ -104,15 +114,13 @@ class Payload:
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Payload):
-    """What the server sends. Figures travel in the ConfigRecord that Flower's have."""
+    """A message of the server. Its figures are in Flower's own ConfigRecord."""
 
     joins_config: ClassVar[bool] = True
-    """Whether what Flower and its wrappers put into the configuration travels too."""
+    """Whether the configuration of Flower and its wrappers is sent too."""
 
-    def pack(
-        self, config: ConfigRecord | None = None, outgoing: Encoder = AS_THEY_ARE_OUT
-    ) -> RecordDict:
-        """Return the content of a message, beside what is already in ``config``."""
+    def pack(self, config: ConfigRecord | None = None, outgoing: Encoder = IDENTITY) -> RecordDict:
+        """Return the content of a message, with the entries of ``config``."""
         merged = ConfigRecord({**(config or {})} if self.joins_config else {})
         content = RecordDict({CONFIG: merged})
         self._write(content, merged, outgoing)
@@ -121,31 +129,31 @@ class Request(Payload):
 
     @classmethod
     def unpack(cls, content: RecordDict) -> Self:
-        """Read on the client; what else is in the message is not looked at."""
+        """Read a request on the client; ignores any other content."""
         return cls._read(content, content.config_records[CONFIG], ReplySchema(weights=None))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply(Payload):
-    """What a client answers. Figures travel in the MetricRecord that Flower averages."""
+    """A message of a client. Its figures are in the MetricRecord that Flower averages."""
 
     def pack(self) -> RecordDict:
-        """Return the content of a message; the ClientApp codes it if the request says so."""
+        """Return the content of a message, whose tensors the ClientApp's last mod encodes."""
         content, metrics = RecordDict(), MetricRecord()
-        self._write(content, metrics, AS_THEY_ARE_OUT)
+        self._write(content, metrics, IN_MEMORY)
         if self._has_figures():
             content[METRICS] = metrics
         return content
 
     @classmethod
     def open(cls, content: RecordDict, expected: ReplySchema) -> Self:
-        """Read and check on the server, and leave in ``content`` what Flower averages.
+        """Read and check a reply on the server, and leave in ``content`` what Flower averages.
 
         Raises
         ------
         BadReplyError
             Anything is missing, unknown, of another shape or dtype, not finite, out of range,
-            or not what is expected.
+            or otherwise not as ``expected``.
         """
         metrics = MetricRecord()
         if cls._has_figures():
@@ -157,18 +165,18 @@ class Reply(Payload):
         known |= {record for _, kind, _ in cls._fields() for record in kind.records()}
         check_records(content, known)
         if expected.weighted_by is not None:
-            positive(metrics, expected.weighted_by)
+            read_weight(metrics, expected.weighted_by)
         found = cls._read(content, metrics, expected)
         found.check(expected)
         return found
 
     def check(self, expected: ReplySchema) -> None:
-        """Refuse what only several fields together show to be wrong.
+        """Refuse values that are invalid only together.
 
         Raises
         ------
         BadReplyError
-            It is.
+            They are.
         """
 
     @classmethod
@@ -177,7 +185,7 @@ class Reply(Payload):
 
     @classmethod
     def _keys(cls, expected: ReplySchema) -> tuple[set[str], set[str]]:
-        """Return the keys that the metrics must have, and those that they may have."""
+        """Return the required and the optional keys of the metrics."""
         needed = {expected.weighted_by} if expected.weighted_by else set[str]()
         possible = set[str]()
         for name, kind, optional in cls._fields():

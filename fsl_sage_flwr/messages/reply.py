@@ -4,8 +4,8 @@ from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from .coding import declared_bytes, is_coded
-from .kinds import ReplySchema
+from .arrays import declared_bytes, is_coded
+from .fields import ReplySchema
 from .payload import Reply
 from .reason import in_short, reason_of
 from .records import BadReplyError
@@ -32,7 +32,7 @@ class SimulationError(Error):
 def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
     """Return the bytes of a record, by Flower's own count.
 
-    Flower's count fails on an empty value of a ConfigRecord, which any sender can send.
+    Flower's count raises on a ConfigRecord with an empty value, which a sender may choose.
     """
     if not isinstance(record, ConfigRecord):
         return record.count_bytes()
@@ -41,7 +41,7 @@ def count_bytes(record: ArrayRecord | MetricRecord | ConfigRecord) -> int:
 
 
 def open_reply(reply: Message, kind: type[ReplyT], expected: ReplySchema, max_bytes: int) -> ReplyT:
-    """Open a reply; every reply is read or refused here.
+    """Open a reply of any sender: the one place where replies are read or refused.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def open_reply(reply: Message, kind: type[ReplyT], expected: ReplySchema, max_by
     Raises
     ------
     BadReplyError
-        The reply must not be used; the text says why.
+        The reply cannot be used, for the reason in the text.
     DeadActorError
         The reply is an error of the simulation itself.
     """
@@ -125,7 +125,7 @@ def _more_when_decoded(record: ArrayRecord) -> int:
 
 
 def discard(reply: Message) -> None:
-    """Empty a refused reply: Flower keeps the message until the round ends."""
+    """Empty a refused reply, which Flower keeps until the round ends."""
     if reply.has_content():
         for name in list(reply.content):
             del reply.content[name]

@@ -7,22 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import RecordDict
 from torch import Tensor
 
-from ..codecs import Codec
-from .coding import Layout, decoded
-from .records import (
-    LABELS,
-    SMASHED,
-    UNREADABLE,
-    BadReplyError,
-    check_finite,
-    check_names,
-    record_of,
-    tensors_of,
-    to_arrays,
-)
+from .arrays import in_memory, numbered, tensors_of
+from .encoding import IDENTITY, Decoder
+from .records import LABELS, SMASHED, BadReplyError, check_finite, record_of
 
 _LABELS = "labels"
 _SIZES = "batch-sizes"
@@ -31,19 +21,19 @@ _HELD_OUT = "held-out"
 
 @dataclass(frozen=True)
 class SmashedSpec:
-    """What smashed data must look like to be used.
+    """Requirements on the smashed data of a reply.
 
     Attributes
     ----------
     tensors : tuple of Tensor
-        Examples; shape beyond the first axis and dtype count.
+        Examples: dtypes, and shapes beyond the first axis.
     problem_with_labels : callable
-        From labels to what is wrong with them; None when they are valid.
+        Returns the error of labels, or None for valid ones.
     smallest_batch : int
-        Samples that a batch must have at least: 2 where the server half normalises over
-        the batch alone.
+        Smallest number of samples in a batch: 2 where the server half normalises over the
+        batch alone.
     held_out : bool
-        The sender may mark samples that nothing must be fitted to.
+        Whether the sender may mark held-out samples.
     """
 
     tensors: tuple[Tensor, ...]
@@ -54,19 +44,19 @@ class SmashedSpec:
 
 @dataclass(frozen=True)
 class SmashedBatches:
-    """Batches of smashed data with their labels, in the order they were made.
+    """Batches of smashed data with their labels, in the order of the forward passes.
 
     Attributes
     ----------
     tensors : tuple of Tensor
-        What crosses the cut, each ``(N, …)``.
+        The tensors that cross the cut, each ``(N, …)``.
     labels : Tensor
-        ``(N, …)``: whatever the objective's labels are.
+        ``(N, …)``, the objective's labels.
     batch_sizes : tuple of int
         Samples per batch; they add up to ``N``.
     held_out : Tensor or None
-        ``(N,)``, bool: samples that estimates are measured on and never fitted to. None: there
-        are none, or nobody knows which.
+        ``(N,)``, bool: samples on which estimates are measured, and which no fit uses. None for
+        none.
     """
 
     tensors: tuple[Tensor, ...]
@@ -80,9 +70,9 @@ class SmashedBatches:
         batches: Sequence[tuple[tuple[Tensor, ...], Tensor]],
         held_out: Sequence[Tensor] = (),
     ) -> "SmashedBatches":
-        """Put batches together, on the CPU; at least one.
+        """Concatenate one or more batches, on the CPU.
 
-        ``held_out`` is the mask of each batch, or nothing.
+        ``held_out`` has the mask of each batch, or is empty.
         """
         columns = zip(*(tensors for tensors, _ in batches), strict=True)
         return cls(
@@ -101,31 +91,29 @@ class SmashedBatches:
             start += size
 
     def write_to(self, content: RecordDict) -> None:
-        """Add the records ``smashed`` and ``labels``."""
-        content[SMASHED] = to_arrays({str(i): t for i, t in enumerate(self.tensors)})
+        """Add the records ``smashed`` and ``labels``, not serialized yet."""
+        content[SMASHED] = in_memory(numbered(self.tensors))
         sizes = torch.tensor(self.batch_sizes, dtype=torch.int64)
         beside = {} if self.held_out is None else {_HELD_OUT: self.held_out}
-        content[LABELS] = to_arrays({_LABELS: self.labels, _SIZES: sizes, **beside})
+        content[LABELS] = in_memory({_LABELS: self.labels, _SIZES: sizes, **beside})
 
     @classmethod
     def take_from(
-        cls, content: RecordDict, spec: SmashedSpec, codec: Codec | None = None
+        cls, content: RecordDict, spec: SmashedSpec, decoder: Decoder = IDENTITY
     ) -> "SmashedBatches":
         """Take the two records out of a reply, and check them.
 
         They are taken out because Flower's own strategies want exactly one ArrayRecord
         in a reply to train.
 
-        ``codec`` is what the smashed data must be coded with; None, and they must not be.
-
         Raises
         ------
         BadReplyError
-            A record is missing, a shape or dtype differs from ``spec``, a value is not
-            finite, labels are not valid, or the sizes do not add up.
+            A record is missing, an array is not encoded as ``decoder`` requires, a shape or
+            dtype differs from ``spec``, a value is not finite, labels are not valid, or the
+            sizes do not add up.
         """
-        smashed = tensors_of(content, SMASHED) if codec is None else {}
-        coded, labelling = record_of(content, SMASHED), tensors_of(content, LABELS)
+        encoded, labelling = record_of(content, SMASHED), tensors_of(content, LABELS)
         del content[SMASHED], content[LABELS]
         held_out = labelling.pop(_HELD_OUT, None) if spec.held_out else None
         if set(labelling) != {_LABELS, _SIZES}:
@@ -143,13 +131,12 @@ class SmashedBatches:
             held_out.dtype != torch.bool or held_out.shape != (len(labels),)
         ):
             raise BadReplyError(f"{_HELD_OUT} must be {len(labels)} times true or false")
-        if codec is not None:
-            smashed = _decoded(coded, len(labels), spec, codec)
+        smashed = decoder.decode_smashed(encoded, len(labels), spec.tensors)
         _check_tensors(smashed, len(labels), spec)
         try:
             problem = spec.problem_with_labels(labels)
         except (RuntimeError, TypeError, ValueError, LookupError) as error:
-            # The objective may be anybody's, and meets whatever a client sent.
+            # The objective is the user's, the labels are the sender's.
             problem = f"labels cannot be checked: {' '.join(str(error).split())[:200]}"
         if problem is not None:
             raise BadReplyError(problem)
@@ -157,7 +144,7 @@ class SmashedBatches:
 
 
 def _check_sizes(sizes: list[int], count: int, smallest: int) -> None:
-    """Refuse sizes of batches; in Python's integers, which do not overflow."""
+    """Refuse invalid batch sizes, in Python's integers, which do not overflow."""
     if sum(sizes) != count or any(size < smallest for size in sizes) or not sizes:
         shown = f"{sizes[:5]} …" if len(sizes) > 5 else f"{sizes}"
         raise BadReplyError(
@@ -165,26 +152,13 @@ def _check_sizes(sizes: list[int], count: int, smallest: int) -> None:
         )
 
 
-def _decoded(coded: ArrayRecord, count: int, spec: SmashedSpec, codec: Codec) -> dict[str, Tensor]:
-    """Decode smashed data that have the expected shapes; whatever they say, no others."""
-    check_names(coded, [str(place) for place in range(len(spec.tensors))], SMASHED)
-    found = {}
-    for (key, array), example in zip(coded.items(), spec.tensors, strict=True):
-        shape = (count, *example.shape[1:])
-        try:
-            found[key] = decoded(array, codec, Layout.SMASHED, shape, example.dtype)
-        except UNREADABLE as error:
-            raise BadReplyError(f"smashed data {key}: {error}") from error
-    return found
-
-
 def change_smashed(
     content: RecordDict, change: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 ) -> None:
     """Replace the smashed data of a reply, each tensor ``(N, …)``; a reply may have none."""
-    if SMASHED in content.array_records:
+    if SMASHED in content:
         changed = change(tuple(tensors_of(content, SMASHED).values()))
-        content[SMASHED] = to_arrays({str(i): t for i, t in enumerate(changed)})
+        content[SMASHED] = in_memory(numbered(changed))
 
 
 def _check_tensors(smashed: dict[str, Tensor], count: int, spec: SmashedSpec) -> None:

@@ -1,4 +1,4 @@
-"""A round of local training: one request and one reply per client."""
+"""Declare the request and the reply of a round of local training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,24 +21,24 @@ from .smashed import SmashedBatches
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(Request):
-    """Train for one round on the client's own data.
+    """Asks a client to train for one round on its data.
 
     Attributes
     ----------
     round : int
         Round ``t``, from 0.
     server_update_interval : int
-        Batches per upload, ``q``; 0 uploads none.
+        Batches per upload, ``q``; 0 disables uploads.
     keep_optimizer_state : bool
-        Go on with the optimizer state of the client's round before.
+        Whether the client resumes with the optimizer state of its previous round.
     trained_before : bool
-        The node has trained in this run: if it finds no optimizer state, that is a loss.
+        Whether the node has trained in this run, so that a missing optimizer state is a loss.
     auxiliary_version : int
-        Which head to use; the node keeps the last that it was sent.
+        Version of the head to use; the node stores the last that it was sent.
     client_half : Mapping or None
-        The average ``x_c``, or of whole models; None when the node has it already.
+        The average ``x_c``, or that of whole models; None if the node has it already.
     auxiliary : Mapping or None
-        The head ``x_a``, when it has changed since the node last got it.
+        The head ``x_a``, if it has changed since the node was sent one.
     """
 
     round: int = figure_field()
@@ -52,27 +52,27 @@ class TrainRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReply(Reply):
-    """A client's answer to a request to train.
+    """Returns a client's trained weights and its uploads.
 
     Attributes
     ----------
     round : int
-        The round it belongs to.
+        Round of the request.
     num_examples : int
-        What it was trained on, as the objective counts: examples, or tokens; weight of the
-        client in the average.
+        Number of examples, or tokens, as the objective counts; weight of the client in the
+        average.
     optimizer_state_lost : bool
-        The client had to begin its optimizer afresh.
+        Whether the client has lost its optimizer state and started a new one.
     seconds, step_seconds : float
-        Time that the client spent on the request, and of it on forward and backward passes.
+        Time of the whole request, and of its forward and backward passes.
     client_half : Mapping
         The client half ``x_{c,i}`` after the last batch.
     smashed : SmashedBatches or None
-        Batches kept for the server; None when there are none.
+        Batches uploaded to the server; None for none.
     auxiliary : Mapping or None
         The head ``x_{a,i}``, where clients train it.
     train_loss : float or None
-        Mean loss of the client's steps, where the client knows it.
+        Mean loss of the client's steps; None if the client does not compute it.
     """
 
     round: int = figure_field()
@@ -86,5 +86,5 @@ class TrainReply(Reply):
     train_loss: float | None = measure_field(optional=True)
 
     def without_tensors(self) -> Self:
-        """Return the reply's figures alone."""
+        """Return the reply without its tensors."""
         return replace(self, client_half={}, smashed=None, auxiliary=None)

@@ -1,4 +1,4 @@
-"""Weights to compute with, and nothing to train: a probe, and evaluation."""
+"""Declare the request and the reply of probes and evaluations, which train nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from .smashed import SmashedBatches
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsRequest(Request):
-    """Ask for what these weights make of the client's data.
+    """Asks a client to run its data through these weights.
 
     Attributes
     ----------
     round : int
         Round ``t``, from 0.
     weights : Mapping
-        The average ``x_c``, or of whole models.
+        The average ``x_c``, or that of whole models.
     """
 
     joins_config: ClassVar[bool] = False
@@ -31,7 +31,7 @@ class WeightsRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class SmashedReply(Reply):
-    """Smashed data and labels, and nothing else.
+    """Returns smashed data and labels.
 
     Attributes
     ----------

@@ -3,13 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from flwr.app import Context, Message
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 
+from ..compression.client import ClientCompression
+from ..compression.settings import COMPRESSION
 from ..messages import DESCRIBE, FORGET
+from ..messages.arrays import serialized
+from ..messages.records import CONFIG
 from ..registry import Handler, handlers
 from . import evaluation
-from .coding import coding_mod
+from .client_state import ClientState
 from .forget import forget
 from .identity import ClassesOf, describe
 from .short_errors import short_errors_mod
@@ -51,7 +56,7 @@ def build_client_app(
     >>> app = build_client_app(lambda context: make_task(context.run_config))
     """
     simulated = Simulated()
-    outer = [short_errors_mod(simulated), virtual_client_mod(simulated), coding_mod]
+    outer = [short_errors_mod(simulated), virtual_client_mod(simulated), wire_mod]
     app = ClientApp(mods=[*outer, *(mods or [])])
     own = {DESCRIBE: _described(task.__module__, classes), FORGET: forget}
     for message_type, answer in own.items():
@@ -68,6 +73,28 @@ def build_client_app(
         around = train_mods if category == "train" else None
         getattr(app, category)(identifier, mods=around)(_with_task(handler, task))
     return app
+
+
+def wire_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Decode a request's tensors and encode the reply's, each of them once.
+
+    Other mods and the handlers are inside of this one, and see arrays without a codec. Their
+    replies hold tensors that are not serialized yet, see
+    :class:`~fsl_sage_flwr.messages.arrays.TensorArray`.
+    """
+    config = message.content.config_records.get(CONFIG, ConfigRecord())
+    coded = COMPRESSION in config
+    compression = ClientCompression(ClientState(context), config) if coded else None
+    if compression is not None:
+        compression.decode(message.content)
+    reply = call_next(message, context)
+    if reply.has_content():
+        if compression is not None:
+            compression.encode(reply.content)
+        for name, record in list(reply.content.items()):
+            if isinstance(record, ArrayRecord):
+                reply.content[name] = serialized(record)
+    return reply
 
 
 def _described(app_module: str, classes: ClassesOf | None) -> Callable[[Message, Context], Message]:

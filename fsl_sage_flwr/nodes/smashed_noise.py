@@ -1,4 +1,4 @@
-"""A Flower mod that clips smashed data and adds noise to them before they leave the client."""
+"""Clip smashed data and add noise to them in a Flower mod, before they leave the client."""
 
 import math
 
@@ -15,18 +15,21 @@ from .identity import identify
 def smashed_noise_mod(
     *, clip_norm: float, noise_multiplier: float = 0.0, seed: int | None = None
 ) -> Mod:
-    """Make a mod that clips and noises all smashed data which the server gets to see.
+    """Make a mod that clips and noises all smashed data that a client sends.
 
-    Every reply that carries smashed data is changed: uploads of training, FSL-SAGE's probe,
-    SplitFed's exchanges and federated evaluation, of whatever algorithm. Each sample is scaled
-    down to an L2 norm of at most ``clip_norm``, over all its floating-point tensors together;
-    then every value gets Gaussian noise of standard deviation ``noise_multiplier *
-    clip_norm``. Masks and other whole numbers, labels, weights and metrics go as they are:
-    what this protects, and what it does not, is in ``docs/privacy.md``.
+    The mod changes every reply with smashed data, of any algorithm: uploads of training,
+    FSL-SAGE's probe, SplitFed's exchanges and federated evaluation. It scales each sample down
+    to an L2 norm of at most ``clip_norm``, over all its floating-point tensors together, and
+    adds Gaussian noise of standard deviation ``noise_multiplier * clip_norm`` to every value.
+    Masks and other integers, labels, weights and metrics stay unchanged. ``docs/privacy.md``
+    says which attacks this prevents.
 
-    The client trains on its own smashed data, which stay clean. What the server answers is
-    made of the noised ones: SplitFed's gradient is that of the noised ``z`` and is
-    back-propagated as if it were the clean one's; FSL-SAGE aligns its heads to such gradients.
+    The mod runs on the reply and not while it is packed, so that the replies of any handler are
+    noised; their tensors are not serialized yet, so that this costs no serialization.
+
+    The client trains on its own smashed data without noise. The server computes on the noised
+    ones: SplitFed's gradient is that of the noised ``z`` and is back-propagated as if it were
+    the clean one's; FSL-SAGE aligns its heads to such gradients.
 
     Parameters
     ----------
@@ -35,15 +38,15 @@ def smashed_noise_mod(
     noise_multiplier : float
         Standard deviation of the noise in units of ``clip_norm``; 0 only clips.
     seed : int, optional
-        For experiments alone: the noise is drawn from it, the message type, round, exchange
-        and partition, so that a run repeats, and whoever knows it can subtract the noise.
-        By default it comes from the operating system, and no two runs are alike.
+        Only for experiments: draws the noise from the seed, message type, round, exchange and
+        partition, so that runs repeat and anyone with the seed can subtract the noise. By
+        default the noise comes from the operating system and differs in every run.
 
     Returns
     -------
     callable
-        For ``build_client_app(task, mods=[…])``, not for ``train_mods``: smashed data travel
-        in queries and evaluations too.
+        For ``build_client_app(task, mods=[…])``, not for ``train_mods``, because queries and
+        evaluations have smashed data too.
 
     Raises
     ------

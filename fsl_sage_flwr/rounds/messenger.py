@@ -8,10 +8,10 @@ from typing import Any
 from flwr.app import ConfigRecord, Message
 from torch import Tensor
 
+from ..compression.server import DeltaSync
 from ..messages import BadReplyError, open_reply
 from ..messages.reply import discard
 from .checks.norm_outliers import NormOutlierFilter, Sent
-from .delta_sync import DeltaSync
 from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SERVER_TIME, SplitGrid

@@ -8,11 +8,11 @@ from typing import Any, cast
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import Tensor
 
+from ..compression.server import DeltaSync
 from ..messages import PackedWeights, SmashedSpec, TrainReply
 from .asking import replies_to
 from .checks.batch_limits import BatchCounts
 from .clients.client_registry import ClientRegistry
-from .delta_sync import DeltaSync
 from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SplitGrid

@@ -7,7 +7,8 @@ from typing import TypedDict
 from flwr.app import MetricRecord, RecordDict
 from torch import Tensor
 
-from ..messages import Compression, SmashedSpec
+from ..compression import Compression
+from ..messages import SmashedSpec
 from ..task import SplitTask
 from .aggregation.aggregation import Aggregation
 from .checks.batch_limits import BatchLimits

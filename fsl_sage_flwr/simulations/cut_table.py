@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ..app.byte_estimate import coded_cut
 from ..app.config import RunConfig
-from ..messages import AS_COMPRESSION_SAYS
+from ..compression import AS_COMPRESSION_SAYS
+from ..compression.estimates import coded_cut
 from ..models import build_model
 from ..registry import ALGORITHMS
 from ..splitting import Cut, list_cuts

@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..app.assembly import build_task, identify_data
-from ..app.byte_estimate import coded_cut
 from ..app.config import RunConfig, all_defaults
 from ..app.run_path import run_path
+from ..compression.estimates import coded_cut
 from ..registry import ALGORITHMS
 from ..splitting import Workload, cut_of
 from ..task import ClientIdentity, SplitTask

@@ -12,11 +12,12 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
 from torch import Tensor, nn
 
+from ..compression import Compression
+from ..compression.server import DeltaSync
 from ..messages import (
     EVALUATE_SPLIT,
     BadReplyError,
     CommunicationLedger,
-    Compression,
     PackedWeights,
     ReplySchema,
     SmashedReply,
@@ -32,7 +33,6 @@ from ..rounds.checks.finite_check import FiniteCheck
 from ..rounds.clients.absence import wait_for_nodes
 from ..rounds.clients.client_registry import ClientRegistry
 from ..rounds.clients.cooldown import ClientCooldown
-from ..rounds.delta_sync import DeltaSync
 from ..rounds.early_stop import ShouldStop, with_should_stop
 from ..rounds.failed_rounds import FailedRoundCounter, TrainingFailedError
 from ..rounds.grid.split_grid import SERVER_TIME, SplitGrid

@@ -13,7 +13,7 @@ PACKAGE = "fsl_sage_flwr"
 FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
 
 # A room whose parts have an order of their own: each of them is a room of the tables below.
-ROOMS_WITH_ROOMS = ("app", "rounds")
+ROOMS_WITH_ROOMS = ("app", "compression", "rounds")
 
 # Every room from bottom to top: it imports only rooms before it.
 ORDER = (
@@ -30,10 +30,20 @@ ORDER = (
         "tensor_store",
         "objective",
         "splitting",
-        "codecs",
+        "compression.codecs",
     ),
     # What travels, and what is learnt.
-    *("messages", "task", "options", "registry"),
+    "messages",
+    *(
+        "compression.settings",
+        "compression.__init__",
+        "compression.estimates",
+        "compression.arrays",
+        "compression.differences",
+        "compression.versions",
+        "compression.client",
+    ),
+    *("task", "options", "registry"),
     # The clients' side.
     *("nodes", "client_apps"),
     # The server's side of a round.
@@ -56,8 +66,7 @@ ORDER = (
         "rounds.exclusions",
         "rounds.clients",
         "rounds.metrics",
-        "rounds.versions",
-        "rounds.delta_sync",
+        "compression.server",
         "rounds.messenger",
         "rounds.asking",
         "rounds.last_phase",
@@ -92,7 +101,6 @@ ORDER = (
     *(
         "app.noise",
         "app.config",
-        "app.byte_estimate",
         "app.assembly",
         "app.resume",
         "app.unused_keys",
@@ -117,7 +125,7 @@ WITHOUT_FLOWER = {
     "schedules",
     "objective",
     "options",
-    "codecs",
+    "compression.codecs",
     "splitting",
     "models",
     "data",
@@ -149,7 +157,12 @@ ONLY = {
     "models": {"torch", "torchvision"},
     "data": {"torch", "numpy", "datasets", "flwr_datasets", "pyarrow", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},
-    "codecs": {"torch", "numpy"},
+    "compression.codecs": {"torch", "numpy"},
+    "compression.__init__": set(),
+    "compression.settings": set(),
+    "compression.estimates": set(),
+    "compression.client": {"flwr", "torch"},
+    "compression.server": {"flwr", "torch"},
     "app.__init__": set(),
     "command": set(),
     "__main__": set(),

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 import fsl_sage_flwr
-from fsl_sage_flwr import codecs, data, models, registries, task_registry
+from fsl_sage_flwr import data, models, registries, task_registry
 from fsl_sage_flwr import registry as algorithm_registry
 from fsl_sage_flwr.app.trackers import TRACKERS
-from fsl_sage_flwr.codecs import CODECS
 from fsl_sage_flwr.command_line.arguments.list import KINDS
+from fsl_sage_flwr.compression import CODECS, codecs
 from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
 from fsl_sage_flwr.models import MODELS
 from fsl_sage_flwr.nodes.app import build_client_app
@@ -39,7 +39,7 @@ from dataclasses import dataclass, replace
 
 from fsl_sage_flwr import public
 from fsl_sage_flwr.app.trackers import TRACKERS
-from fsl_sage_flwr.codecs import CODECS, Sign
+from fsl_sage_flwr.compression.codecs import CODECS, Sign
 from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
 from fsl_sage_flwr.models import MODELS
 from fsl_sage_flwr.registry import ALGORITHMS
@@ -164,6 +164,9 @@ def test_an_unknown_name_is_answered_with_all_valid_ones_and_the_closest() -> No
         registry.remove("dol")
 
 
+SIGN = "from fsl_sage_flwr.compression.codecs import Sign; x = Sign()"
+
+
 @pytest.mark.parametrize(("name", "registry"), REGISTRIES.items(), ids=REGISTRIES)
 def test_every_kind_has_a_registry_with_its_group(name: str, registry: Registry[Any]) -> None:
     assert registry.group == f"fsl_sage_flwr.{name}"
@@ -235,7 +238,11 @@ def test_a_module_may_register_entries_itself(install: Install) -> None:
         ("", "no_such_module:x", "(no_such_module:x) cannot be loaded: ModuleNotFoundError: "),
         ("", "their_module:x", "(their_module:x) cannot be loaded: AttributeError: "),
         ("x = 3", "their_module:x", "ValueError: codec 'mine': 3 is no Codec; register an"),
-        ("from fsl_sage_flwr.codecs import Sign; x = Sign()", "their_module:x", "is named 'sign'"),
+        (
+            "from fsl_sage_flwr.compression.codecs import Sign; x = Sign()",
+            "their_module:x",
+            "is named 'sign'",
+        ),
     ],
 )
 def test_an_entry_point_that_cannot_be_loaded_is_one_line_every_time(
@@ -252,7 +259,8 @@ def test_an_entry_point_that_cannot_be_loaded_is_one_line_every_time(
 
 def test_an_entry_point_with_a_name_that_is_taken_is_refused(install: Install) -> None:
     install(
-        "from fsl_sage_flwr.codecs import Sign; x = Sign()", {"codecs": "sign = their_module:x"}
+        "from fsl_sage_flwr.compression.codecs import Sign; x = Sign()",
+        {"codecs": "sign = their_module:x"},
     )
     with pytest.raises(ExtensionError, match="codec 'sign' is registered already"):
         list(CODECS)

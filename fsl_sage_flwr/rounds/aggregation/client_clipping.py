@@ -2,7 +2,7 @@
 
 from flwr.app import ConfigRecord
 
-from ...codecs import NONE
+from ...compression import NONE
 
 # Flower's wrappers for it put this key into a request's config.
 KEY = "clipping_norm"

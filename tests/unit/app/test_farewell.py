@@ -7,7 +7,8 @@ import pytest
 from flwr.app import Message
 
 from fsl_sage_flwr import Recorder
-from fsl_sage_flwr.messages import FORGET, PRESETS
+from fsl_sage_flwr.compression import PRESETS
+from fsl_sage_flwr.messages import FORGET
 from fsl_sage_flwr.rounds.clients import farewell
 from fsl_sage_flwr.strategies import TrainingFailedError
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from fsl_sage_flwr.messages.coding import is_coded
+from fsl_sage_flwr.messages.arrays import is_coded
 
 Mutation = Callable[[random.Random, RecordDict], bool]
 

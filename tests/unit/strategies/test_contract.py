@@ -11,7 +11,7 @@ import torch
 from flwr.app import Array, ArrayRecord, Message
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 
-from fsl_sage_flwr.messages import PRESETS
+from fsl_sage_flwr.compression import PRESETS
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 
 from ...memory_grid import MemoryGrid, Tamper, error_instead

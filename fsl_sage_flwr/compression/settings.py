@@ -1,22 +1,22 @@
-"""Which codec each kind of payload has, and what a message says of it."""
+"""Choose a codec for each kind of payload, and tell the receiver of a message."""
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from ..codecs import CODECS, NONE, Codec, codec_named
-from .records import AUXILIARY, CLIENT_HALF
+from ..messages.records import AUXILIARY, CLIENT_HALF
+from .codecs import CODECS, NONE, Codec, codec_named
 
-# Keys of a coded message's configuration.
+# Keys in the configuration of a coded request.
 COMPRESSION = "fsl-sage-compression"
 COUNTED = "fsl-sage-counted-round"
 
 
 def held_key(record: str) -> str:
-    """Return the key of the version of a record's weights that the receiver then holds."""
+    """Return the key of the version of a record's weights that the receiver has afterwards."""
     return f"fsl-sage-held-{record}"
 
 
 def base_key(record: str) -> str:
-    """Return the key of the version that differences are against; absent, they are whole."""
+    """Return the key of the version that differences refer to; absent for whole weights."""
     return f"fsl-sage-base-{record}"
 
 
@@ -27,19 +27,19 @@ class Compression:
     Attributes
     ----------
     smashed : str
-        Of smashed data, on their way up.
+        Codes smashed data, up.
     gradients : str
-        Of SplitFed's gradients, on their way down.
+        Codes SplitFed's gradients, down.
     client_half_down, client_half_up : str
-        Of client halves, or of FedAvg's whole models. Differences travel: down to what a node
-        holds, up to what the client began the round with.
+        Code client halves, or FedAvg's whole models, as differences: down to the node's copy,
+        up to the client's weights at the start of the round.
     auxiliary : str
-        Of auxiliary heads, whichever way they travel, as differences too.
+        Codes auxiliary heads in both directions, as differences too.
 
     Raises
     ------
     ValueError
-        A codec is not known, or is too coarse for what it is named for.
+        A codec is unknown, or too coarse for its payload.
     """
 
     smashed: str = NONE
@@ -53,44 +53,43 @@ class Compression:
             problem = problem_with_codec(field.name, getattr(self, field.name))
             if problem:
                 raise ValueError(
-                    f"{field.name} = {getattr(self, field.name)!r}: {problem}; a codec of your own "
-                    "is known where the module that registers it is imported, on the server and "
-                    "on every node"
+                    f"{field.name} = {getattr(self, field.name)!r}: {problem}; for a codec of your "
+                    "own, import the module that registers it on the server and on every node"
                 )
 
     def down(self, record: str) -> Codec | None:
-        """Return the codec of a record of weights on its way down."""
+        """Return the codec of a record of weights from the server."""
         names = {CLIENT_HALF: self.client_half_down, AUXILIARY: self.auxiliary}
         return codec_named(names.get(record, NONE))
 
     def up(self, record: str) -> Codec | None:
-        """Return the codec of a record of weights on its way up."""
+        """Return the codec of a record of weights from a client."""
         names = {CLIENT_HALF: self.client_half_up, AUXILIARY: self.auxiliary}
         return codec_named(names.get(record, NONE))
 
     @property
     def is_none(self) -> bool:
-        """Whether everything travels as it is."""
+        """Whether no payload is coded."""
         return self == Compression()
 
     def to_text(self) -> str:
-        """Return the codecs in one line of a message."""
+        """Return the codecs as one text for a message."""
         return ",".join(f"{k}={name}" for k, name in asdict(self).items() if name != NONE)
 
     @classmethod
     def from_text(cls, text: str) -> "Compression":
-        """Return what :meth:`to_text` was called on.
+        """Return the codecs that :meth:`to_text` wrote.
 
         Raises
         ------
         ValueError
-            This process does not know a codec.
+            A codec is not registered in this process.
         """
         return cls(**dict(pair.split("=") for pair in text.split(",") if pair))
 
 
 def problem_with_codec(payload: str, name: str) -> str | None:
-    """Return why a codec cannot be used for a field of :class:`Compression`; None if it can."""
+    """Return why a codec cannot be used for a field of :class:`Compression`, or None."""
     coarse = payload != "client_half_up"
     valid = [NONE, *(n for n, codec in CODECS.items() if not (coarse and codec.needs_feedback))]
     return None if name in valid else f"valid are {', '.join(valid)}"
@@ -103,10 +102,10 @@ PRESETS = {
     "light": Compression("q8", "q8", "q8", "q8", "q8"),
     "strong": Compression("q4", "q4", "q4", "q4", "q4"),
 }
-"""One word for all codecs."""
+"""Values of ``compression``, each a choice of all codecs."""
 
 
 def compression_of(preset: str, **codecs: str) -> Compression:
-    """Return a preset with some of its codecs replaced, unless they are ``"auto"``."""
+    """Return a preset with the given codecs in place of its own; ``"auto"`` keeps the preset's."""
     given = {field: name for field, name in codecs.items() if name != AS_COMPRESSION_SAYS}
     return replace(PRESETS[preset], **given)

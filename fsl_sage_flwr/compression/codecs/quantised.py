@@ -1,4 +1,4 @@
-"""``q8``, ``q4``, ``q3``, ``q2``: whole numbers of a few bits, with a scale for each channel."""
+"""Quantise to 8, 4, 3 or 2 bits, ``q8`` to ``q2``, with a scale per channel."""
 
 from math import prod
 
@@ -12,31 +12,31 @@ SIGNED, SQUARE_ROOT = 0, 1
 
 
 class Quantised(Codec):
-    """Nearest of ``2**bits`` values, or one less, between the extremes of each group.
+    """Rounds to the nearest of ``2**bits`` values, or one less, within each group's range.
 
     A tensor without negative values, such as activations behind a ReLU, is coded on a
     square-root scale, ``code = round(L √(x / max))``, whose steps are finer where values are
-    dense; any other is coded evenly from ``-max`` to ``max`` with zero among the values.
+    dense. Other tensors are coded evenly from ``-max`` to ``max``, with zero among the values.
 
     Parameters
     ----------
     width : int
         Bits of a code before entropy coding: 2 to 8.
     measured : Bits
-        Bits of a value after it.
+        Bits of a value after entropy coding.
     """
 
     def __init__(self, width: int, measured: Bits) -> None:
         self.name, self.bits = f"q{width}", measured
         self._width = width
-        # A byte holds an even number of codes: three bits are stored in four, at no cost
-        # once they are entropy-coded.
+        # Codes do not cross bytes: three bits are stored in four, which entropy coding makes
+        # free.
         self._stored = {8: 8, 4: 4, 3: 4, 2: 2}[width]
 
     def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
         flag = SQUARE_ROOT if bool((values >= 0).all()) else SIGNED
         scales = over_groups(values, axes, "max")
-        # Scales of zero and of NaN give codes of zero; the scale says what there was.
+        # Scales of zero and NaN give codes of zero; the decoder sees the scale.
         relative = torch.nan_to_num(values / scales, nan=0.0, posinf=0.0, neginf=0.0)
         levels = self._levels(flag)
         if flag == SQUARE_ROOT:
@@ -55,7 +55,7 @@ class Quantised(Codec):
         largest = levels if flag == SQUARE_ROOT else 2 * levels
         if count and int(codes.max()) > largest:
             raise ValueError(f"it holds a code above {largest}")
-        # A table of the few values instead of arithmetic on each of the many.
+        # Look up the few possible values, instead of arithmetic on each value.
         steps = torch.arange(largest + 1, dtype=torch.float32)
         table = (steps / levels).square() if flag == SQUARE_ROOT else (steps - levels) / levels
         values = torch.from_numpy(table.numpy()[codes]).view(shape)

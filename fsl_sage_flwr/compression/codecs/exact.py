@@ -1,4 +1,4 @@
-"""Tensors that lose nothing: integers, and what is too small to be worth a loss."""
+"""Code tensors without loss: integers, and tensors that are too small to compress."""
 
 from math import prod
 
@@ -10,15 +10,15 @@ from .frame import deflated, inflated
 
 
 class Exact:
-    """The values themselves, entropy-coded; beside every codec, and not one to choose.
+    """Entropy-codes the bytes of a tensor, beside every chosen codec.
 
-    It takes any dtype that NumPy has, so it is no :class:`Codec`.
+    Not a :class:`Codec`, because it codes tensors of any dtype of NumPy's.
     """
 
     name = "exact"
 
     def encode(self, values: Tensor) -> bytes:
-        """Return the bytes of a tensor."""
+        """Return the code of a tensor."""
         return deflated(values.detach().cpu().contiguous().numpy().tobytes())
 
     def decode(self, data: bytes, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

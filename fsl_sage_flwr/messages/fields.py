@@ -1,4 +1,4 @@
-"""The kinds of fields that a payload may declare: how each is written, read and checked."""
+"""Write, read and check the fields of a payload, one class for each type of field."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -8,6 +8,8 @@ from typing import Any
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
+from .arrays import tensors_of, to_arrays
+from .encoding import IDENTITY, Decoder, Encoder
 from .records import (
     ABOUT,
     CLIENT_HALF,
@@ -15,42 +17,38 @@ from .records import (
     LABELS,
     SMASHED,
     BadReplyError,
-    finite,
-    not_negative,
-    number,
+    read_float,
+    read_int,
     shown,
-    tensors_of,
-    to_arrays,
 )
 from .smashed import SmashedBatches, SmashedSpec
-from .transport import AS_THEY_ARE_IN, Decoder, Encoder
 
 Figures = ConfigRecord | MetricRecord
 
 
 @dataclass(frozen=True)
 class ReplySchema:
-    """What a message must say and hold to be used.
+    """Requirements on a reply.
 
     Attributes
     ----------
     equal : Mapping
-        Figures whose value is known, by field: ``{"round": 3}``.
+        Required values of figures, by field: ``{"round": 3}``.
     weights : Mapping or None
-        What weights must look like, by field: names, shapes and dtypes. Weights of a field
-        that is not named here are refused; None takes any.
+        Required names, shapes and dtypes of weights, by field. Weights of other fields are
+        refused; None accepts any.
     smashed : SmashedSpec, optional
-        What smashed data and labels must look like; None, and they are refused.
+        Requirements on smashed data and labels; None refuses them.
     smashed_may_be_missing : bool
-        The sender may have nothing to upload.
+        Whether smashed data are optional.
     figures : collection of str
-        Optional figures, by field, that must be there.
+        Optional fields that this reply must have.
     scores : tuple of str
-        Names of the scores that must be there.
+        Names of the required scores.
     weighted_by : str, optional
-        Key of the metric, a positive number, that the reply is weighted by.
+        Key of the metric, a positive number, that weights the reply.
     incoming : Decoder
-        How its tensors must be coded; by default they are not.
+        Decoder of its tensors; by default they are in NumPy's format.
     """
 
     equal: Mapping[str, int] = field(default_factory=dict)
@@ -60,52 +58,52 @@ class ReplySchema:
     figures: Collection[str] = ()
     scores: tuple[str, ...] = ()
     weighted_by: str | None = None
-    incoming: Decoder = AS_THEY_ARE_IN
+    incoming: Decoder = IDENTITY
 
 
-class Kind(ABC):
-    """How a field of this kind travels.
+class Field(ABC):
+    """Writes, reads and checks fields of one type.
 
-    ``name`` is the field's; ``figures`` is the record of numbers that the message has;
-    ``outgoing`` says how tensors become bytes.
+    In its methods ``name`` is the field's, ``figures`` is the message's record of numbers, and
+    ``encoder`` encodes tensors.
     """
 
     in_figures = False
 
     def records(self) -> tuple[str, ...]:
-        """Return the names of the records that the field takes for itself."""
+        """Return the names of the records that only this field uses."""
         return ()
 
     def keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
-        """Return the keys that the field has among the figures."""
+        """Return the required keys of the field among the figures."""
         return ()
 
     def possible_keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
-        """Return further keys that it may have there."""
+        """Return the optional keys of the field among the figures."""
         return ()
 
     @abstractmethod
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
-        """Put a value into a message."""
+        """Write a value into a message."""
 
     @abstractmethod
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
-        """Tell whether a message has it."""
+        """Tell whether a message has the field."""
 
     def is_expected(self, name: str, expected: ReplySchema) -> bool:
-        """Tell whether an optional field must be there."""
+        """Tell whether an optional field is required."""
         return False
 
     @abstractmethod
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
-        """Take the value, checked.
+        """Read and check the value.
 
         Raises
         ------
         BadReplyError
-            It is missing or not what is expected.
+            The value is missing or violates ``expected``.
         """
 
 
@@ -114,27 +112,14 @@ def key_of(name: str) -> str:
     return name.replace("_", "-")
 
 
-class Figure(Kind):
-    """A whole number, or a finite one from 0 on.
-
-    Parameters
-    ----------
-    whole : bool
-        False: a float.
-    at_least : int, optional
-        The smallest whole number that is valid.
-    """
-
+class _Number(Field):
     in_figures = True
-
-    def __init__(self, *, whole: bool, at_least: int | None) -> None:
-        self._whole, self._at_least = whole, at_least
 
     def keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
         return (key_of(name),)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
         figures[key_of(name)] = value
 
@@ -144,34 +129,42 @@ class Figure(Kind):
     def is_expected(self, name: str, expected: ReplySchema) -> bool:
         return name in expected.figures
 
+
+class IntField(_Number):
+    """A whole number.
+
+    Parameters
+    ----------
+    min : int, optional
+        Smallest valid value; no bound by default.
+    """
+
+    def __init__(self, *, min: int | None = None) -> None:
+        self._min = min
+
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         key = key_of(name)
-        if not self._whole:
-            return not_negative(figures, key)
-        value = number(figures, key)
-        if self._at_least is not None and value < self._at_least:
-            raise BadReplyError(f"{key!r} is {value!r}; {self._at_least} or more is needed")
+        value = read_int(figures, key, min=self._min)
         wanted = expected.equal.get(name, value)
         if value != wanted:
             raise BadReplyError(f"reply of {key} {value} in {key} {wanted}")
         return value
 
 
-class Flag(Kind):
-    """Yes or no: true or false in a request, 1 or 0 among a reply's metrics."""
+class FloatField(_Number):
+    """A float from 0 to ``LARGEST``."""
 
-    in_figures = True
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
+        return read_float(figures, key_of(name), min=0)
 
-    def keys(self, name: str, expected: ReplySchema) -> tuple[str, ...]:
-        return (key_of(name),)
+
+class BoolField(_Number):
+    """A truth value: true or false in a request, 1 or 0 among a reply's metrics."""
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
         figures[key_of(name)] = int(value) if isinstance(figures, MetricRecord) else bool(value)
-
-    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
-        return key_of(name) in figures
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         value = figures.get(key_of(name))
@@ -180,13 +173,13 @@ class Flag(Kind):
         return bool(value)
 
 
-class Text(Kind):
-    """Text, one or several, in a ConfigRecord: metrics are numbers alone.
+class TextField(Field):
+    """A text, or a tuple of texts, in a ConfigRecord: a MetricRecord holds only numbers.
 
     Parameters
     ----------
     several : bool
-        True: a tuple of texts.
+        Whether the value is a tuple.
     """
 
     def __init__(self, *, several: bool) -> None:
@@ -196,7 +189,7 @@ class Text(Kind):
         return (ABOUT,)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
         about = content.config_records.get(ABOUT, ConfigRecord())
         content[ABOUT] = ConfigRecord(
@@ -216,10 +209,10 @@ class Text(Kind):
         return tuple(texts) if self._several else value
 
 
-class Scores(Kind):
+class ScoresField(Field):
     """The scores of an evaluation, each a finite number under its own name.
 
-    What a score counts for travels as ``NAME-weight`` where that is not the number of examples.
+    The weight of a score is ``NAME-weight``, by default the number of examples.
     """
 
     in_figures = True
@@ -231,7 +224,7 @@ class Scores(Kind):
         return tuple(f"{score}-weight" for score in expected.scores)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
         figures.update(value)
 
@@ -239,19 +232,19 @@ class Scores(Kind):
         return True
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
-        found = {score: finite(figures, score) for score in expected.scores}
+        found = {score: read_float(figures, score) for score in expected.scores}
         weights = [key for key in self.possible_keys(name, expected) if key in figures]
-        return {**found, **{key: not_negative(figures, key) for key in weights}}
+        return {**found, **{key: read_float(figures, key, min=0) for key in weights}}
 
 
-class Weights(Kind):
-    """Named tensors of a model, or of a part of one.
+class WeightsField(Field):
+    """Named tensors of a model or a submodule.
 
     Parameters
     ----------
     record : str
-        Under which name they travel. What is named ``arrays`` stays in a reply, for Flower's
-        FedAvg to average; everything else is taken out.
+        Name of their record. The record ``arrays`` stays in an opened reply, for Flower's
+        FedAvg to average; others are removed.
     """
 
     def __init__(self, record: str) -> None:
@@ -261,9 +254,9 @@ class Weights(Kind):
         return (self._record,)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
-        content[self._record] = outgoing.weights(self._record, value)
+        content[self._record] = encoder.encode_weights(self._record, value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return self._record in content
@@ -274,24 +267,24 @@ class Weights(Kind):
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         if expected.weights is not None and name not in expected.weights:
             raise BadReplyError(f"record {self._record!r} was not asked for")
-        incoming = expected.incoming
+        decoder = expected.incoming
         like = None if expected.weights is None else expected.weights[name]
-        tensors = incoming.weights(content, self._record, like)
+        tensors = decoder.decode_weights(content, self._record, like)
         if self._record != CLIENT_HALF:
             del content[self._record]
-        elif incoming.changes(self._record):
-            content[self._record] = to_arrays(tensors)  # what Flower averages
+        elif decoder.changes(self._record):
+            content[self._record] = to_arrays(tensors)  # for Flower to average
         return tensors
 
 
-class Smashed(Kind):
+class SmashedField(Field):
     """Smashed data with their labels, in two records."""
 
     def records(self) -> tuple[str, ...]:
         return (SMASHED, LABELS)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
         value.write_to(content)
 
@@ -304,19 +297,19 @@ class Smashed(Kind):
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         if expected.smashed is None:
             raise BadReplyError(f"record {SMASHED!r} was not asked for")
-        return SmashedBatches.take_from(content, expected.smashed, expected.incoming.smashed_codec)
+        return SmashedBatches.take_from(content, expected.smashed, expected.incoming)
 
 
-class Gradients(Kind):
+class GradientsField(Field):
     """Gradients with respect to the floating-point smashed tensors, in their order."""
 
     def records(self) -> tuple[str, ...]:
         return (GRADIENTS,)
 
     def write(
-        self, value: Any, name: str, content: RecordDict, figures: Figures, outgoing: Encoder
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
-        content[GRADIENTS] = outgoing.gradients(value)
+        content[GRADIENTS] = encoder.encode_gradients(value)
 
     def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
         return GRADIENTS in content

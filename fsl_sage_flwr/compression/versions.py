@@ -1,4 +1,4 @@
-"""Versions of weights that nodes are sent, in memory or in files."""
+"""Store the versions of weights that nodes are sent, in memory or in files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,74 +9,75 @@ import torch
 from flwr.app import Array, ArrayRecord
 from torch import Tensor
 
-from ..codecs import Codec
-from ..messages.coding import Layout, code_weights, code_whole, is_exact
-from ..messages.records import to_arrays
+from ..messages.arrays import to_arrays
 from ..tensor_store import TensorFile, TensorStore, prefixed, with_prefix
+from .arrays import Layout, is_exact
+from .codecs import Codec
+from .differences import code_weights, code_whole
 
 Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of weights that nodes are sent; the next one is a difference to it.
+    """One version of weights, to which the next one is coded as a difference.
 
     Attributes
     ----------
     number : int
-        Counts versions, from 0.
-    held : dict of str to Tensor
-        What a node of this version holds: the source, but for the codec's error.
+        From 0.
+    receiver_copy : dict of str to Tensor
+        The copy of a node of this version: the source, but for the codec's error.
     source : Mapping or None
-        What was to be sent.
+        The server's weights.
     whole_code : ArrayRecord or None
-        The whole as one code, which only the first version has: what a node gets later must be
-        what the others hold, bit for bit.
+        The code of the whole, for the first version only: the copy of a node that joins later
+        must equal the others bit for bit.
     steps : tuple of (int, ArrayRecord)
-        The differences that led here, each with the version that it begins at, ascending, as long
-        as all of them together are fewer bytes than the whole.
+        The last differences, each with the version that it starts from, ascending, and together
+        fewer bytes than the whole.
     """
 
     number: int
-    held: dict[str, Tensor]
+    receiver_copy: dict[str, Tensor]
     source: Weights | None
     whole_code: ArrayRecord | None = None
     steps: tuple[tuple[int, ArrayRecord], ...] = ()
 
     @cached_property
     def whole(self) -> ArrayRecord:
-        """All of it, for nodes that hold no version that differences could begin at."""
-        return self.whole_code or to_arrays(self.held)
+        """The whole, for nodes without a version that differences start from."""
+        return self.whole_code or to_arrays(self.receiver_copy)
 
     @classmethod
     def first(cls, source: Weights, codec: Codec | None, number: int = 0) -> "Version":
-        """Begin with weights that no node holds."""
+        """Return a version of weights that no node has a copy of."""
         if codec is None:
-            held = {name: tensor.detach().cpu().clone() for name, tensor in source.items()}
-            return cls(number, held, source)
+            copy = {name: tensor.detach().cpu().clone() for name, tensor in source.items()}
+            return cls(number, copy, source)
         coded = code_whole(source, codec)
         return cls(number, coded.received, source, coded.record)
 
     @cached_property
-    def lost(self) -> dict[str, Tensor]:
-        """What a codec has lost of the source, of the tensors that it does lose something of."""
+    def residual(self) -> dict[str, Tensor]:
+        """The codec's error: source minus copy, without the tensors that are coded exactly."""
         if self.source is None:
             return {}
         return {
-            name: self.source[name].detach().cpu() - held
-            for name, held in self.held.items()
-            if not is_exact(Layout.WEIGHTS, tuple(held.shape), held.dtype)
+            name: self.source[name].detach().cpu() - copy
+            for name, copy in self.receiver_copy.items()
+            if not is_exact(Layout.WEIGHTS, tuple(copy.shape), copy.dtype)
         }
 
     def next(
         self, source: Weights, codec: Codec | None, most_steps: int | None = None
     ) -> "Version":
-        """Return the version after this one; itself, if nothing has changed."""
+        """Return the version after this one, or this one if the weights are unchanged."""
         if self.source is not None and _equal(self.source, source):
             return self
         if codec is None:
             return Version.first(source, None, self.number + 1)
-        coded = code_weights(source, self.held, codec)
+        coded = code_weights(source, self.receiver_copy, codec)
         steps = [*self.steps, (self.number, coded.record)]
         whole = sum(t.numel() * t.element_size() for t in coded.received.values())
         while steps and sum(record.count_bytes() for _, record in steps) >= whole:
@@ -84,8 +85,8 @@ class Version:
         steps = steps[-most_steps:] if most_steps else steps
         return Version(self.number + 1, coded.received, source, steps=tuple(steps))
 
-    def since(self, number: int | None) -> ArrayRecord | None:
-        """Return the differences that lead here from a version; None if the whole must be sent."""
+    def deltas_since(self, number: int | None) -> ArrayRecord | None:
+        """Return the differences since a version; None if the whole must be sent."""
         if number is None or number > self.number:
             return None
         steps = [(begins, record) for begins, record in self.steps if begins >= number]
@@ -97,23 +98,22 @@ class Version:
         return ArrayRecord(arrays)
 
 
-_HELD, _SOURCE = "held.", "source."
+_COPY, _SOURCE = "held.", "source."
 _WHOLE, _STEP = "whole", "step"
 
 
 @dataclass(frozen=True)
 class FiledVersion:
-    """A version in files: of weights that one client alone is sent, in memory while it is at work.
+    """A version in files, of weights that a single client is sent.
 
     Attributes
     ----------
     number : int
-        As :class:`Version`'s.
+        Number of the version.
     weights : TensorFile
-        What its node holds, and what was to be sent where that is not the same.
+        The node's copy, and the source where it differs.
     code : TensorFile or None
-        The code of the whole, or of the last step: for the node that is sent it again. A
-        checkpoint does without.
+        The code of the whole, or of the last step, for sending it again. A checkpoint has none.
     """
 
     number: int
@@ -127,19 +127,18 @@ class FiledVersion:
         Parameters
         ----------
         version : Version
-            At most one of its steps is kept: its one node needs no earlier ones.
+            Only its last step is written: its one node needs no earlier ones.
         files : TensorStore
-            Where the files are.
+            Folder of the files.
         coded : bool
-            Whether a codec stands between the source and what the node holds. Without one both
-            are the same.
+            Whether a codec makes the node's copy differ from the source.
 
         Raises
         ------
         DiskError
             The files cannot be written.
         """
-        weights = prefixed(version.held, _HELD)
+        weights = prefixed(version.receiver_copy, _COPY)
         if version.source is not None and coded:
             weights |= prefixed(version.source, _SOURCE)
         code = {_WHOLE: version.whole_code} if version.whole_code else {}
@@ -155,18 +154,18 @@ class FiledVersion:
     def read(self) -> Version:
         """Return the version, in memory."""
         weights = self.weights.load()
-        held = with_prefix(weights, _HELD)
-        source = with_prefix(weights, _SOURCE) or held
+        copy = with_prefix(weights, _COPY)
+        source = with_prefix(weights, _SOURCE) or copy
         whole, steps = ArrayRecord(), dict[int, ArrayRecord]()
         for key, data in (self.code.load() if self.code is not None else {}).items():
             kind, stype, name = key.split("\n", 2)
-            like = held[name].numpy()
+            like = copy[name].numpy()
             array = Array(str(like.dtype), tuple(like.shape), stype, data.numpy().tobytes())
             if kind == _WHOLE:
                 whole[name] = array
             else:
                 steps.setdefault(int(kind.removeprefix(_STEP)), ArrayRecord())[name] = array
-        return Version(self.number, held, source, whole or None, tuple(steps.items()))
+        return Version(self.number, copy, source, whole or None, tuple(steps.items()))
 
 
 def _as_tensor(data: bytes) -> Tensor:

@@ -1,6 +1,7 @@
 """What nodes hold: who gets differences, who gets the whole, and what a loss costs."""
 
 import gc
+from collections.abc import Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -10,12 +11,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 
 from fsl_sage_flwr.app.results import RunDirectory, with_files
-from fsl_sage_flwr.codecs import codec_named
-from fsl_sage_flwr.messages import PRESETS, Compression, PackedWeights
-from fsl_sage_flwr.messages.coding import code_weights
-from fsl_sage_flwr.messages.records import to_arrays
+from fsl_sage_flwr.compression import PRESETS, Compression, codec_named
+from fsl_sage_flwr.compression.differences import code_weights
+from fsl_sage_flwr.compression.server import RECORDS, DeltaSync, ReplyDecoder
+from fsl_sage_flwr.compression.versions import Version
+from fsl_sage_flwr.messages import PackedWeights
+from fsl_sage_flwr.messages.arrays import to_arrays
 from fsl_sage_flwr.nodes.client_state import ClientState
-from fsl_sage_flwr.rounds.delta_sync import DeltaSync
 from fsl_sage_flwr.rounds.state import Transaction
 from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.tensor_store import TensorStore
@@ -24,7 +26,7 @@ from ...memory_grid import MemoryGrid, error_instead
 from ...rows import rows
 from ...runs import CLIENTS, assert_same, cse_fsl, fed_avg, fsl_sage, grid, split_fed_v2, train
 from ...tasks import small_app
-from .test_federated_evaluation import WITH_VALIDATION, nodes
+from ..strategies.test_federated_evaluation import WITH_VALIDATION, nodes
 
 STRONG = PRESETS["strong"]
 ONE, TWO = (0, 100), (1, 101)  # client and node
@@ -33,6 +35,23 @@ ONE, TWO = (0, 100), (1, 101)  # client and node
 def weights(seed: int) -> PackedWeights:
     generator = torch.Generator().manual_seed(seed)
     return PackedWeights({"w": torch.randn(16, 200, generator=generator), "b": torch.ones(3)})
+
+
+def version_of(sync: DeltaSync, client: int, record: str) -> Version | None:
+    decoder = sync.incoming(client)
+    assert isinstance(decoder, ReplyDecoder)
+    return decoder.version(record)
+
+
+def sent(sync: DeltaSync, client: int, record: str) -> Version:
+    found = version_of(sync, client, record)
+    assert found is not None
+    return found
+
+
+def source_of(version: Version) -> Mapping[str, torch.Tensor]:
+    assert version.source is not None
+    return version.source
 
 
 def size(record: ArrayRecord) -> int:
@@ -50,14 +69,14 @@ def test_a_node_that_is_up_to_date_gets_differences_and_another_the_whole() -> N
     record, number, base = downlink.send("arrays", weights(1), *TWO)
     assert (number, base) == (1, None)
     assert size(record) > 4 * 16 * 200
-    incoming, whole = downlink.incoming(1), record.to_torch_state_dict()["w"]
-    assert torch.equal(incoming.sources["arrays"]["w"] - whole, incoming.lost["arrays"]["w"])
+    now, whole = sent(downlink, 1, "arrays"), record.to_torch_state_dict()["w"]
+    assert torch.equal(source_of(now)["w"] - whole, now.residual["w"])
 
 
 def test_a_node_that_is_a_few_versions_behind_gets_what_it_missed() -> None:
-    downlink, sent = DeltaSync(STRONG), []
+    downlink, all_sent = DeltaSync(STRONG), []
     for number in range(20):
-        sent.append(downlink.send("arrays", weights(number), *ONE))
+        all_sent.append(downlink.send("arrays", weights(number), *ONE))
         if number == 0:
             downlink.send("arrays", weights(number), *TWO)
         if number == 3:
@@ -80,11 +99,11 @@ def test_an_undone_round_leaves_versions_as_they_were_and_its_nodes_unknown() ->
     for who in (ONE, TWO):
         downlink.send("arrays", weights(0), *who)
     downlink.note_counted((0, 1), 0)
-    undo, lost = Transaction({"downlink": downlink}), downlink.incoming(0).lost["arrays"]["w"]
+    undo, lost = Transaction({"downlink": downlink}), sent(downlink, 0, "arrays").residual["w"]
     undo.save()
     downlink.send("arrays", weights(1), *ONE)
     undo.restore()
-    assert torch.equal(downlink.incoming(0).lost["arrays"]["w"], lost)
+    assert torch.equal(sent(downlink, 0, "arrays").residual["w"], lost)
     assert downlink.send("arrays", weights(2), *ONE)[2] is None
     assert downlink.send("arrays", weights(2), *TWO)[2] == 0
 
@@ -95,12 +114,12 @@ def test_what_the_code_down_lost_is_in_the_average_and_comes_with_the_next(up: s
     downlink = DeltaSync(Compression(client_half_down="q2", client_half_up=up))
     for number, now in enumerate([weights(0), weights(1)]):
         downlink.send("arrays", now, *ONE)
-        incoming = downlink.incoming(0)
-        held = {n: t - incoming.lost["arrays"].get(n, 0) for n, t in now.items()}
+        incoming, lost = downlink.incoming(0), sent(downlink, 0, "arrays").residual
+        held = {n: t - lost.get(n, 0) for n, t in now.items()}
         codec = codec_named(up)
         coded = to_arrays(held) if codec is None else code_weights(held, held, codec).record
-        found = incoming.weights(RecordDict({"arrays": coded}), "arrays", now)
-        assert number == 0 or float(incoming.lost["arrays"]["w"].abs().max()) > 0.1
+        found = incoming.decode_weights(RecordDict({"arrays": coded}), "arrays", now)
+        assert number == 0 or float(lost["w"].abs().max()) > 0.1
         torch.testing.assert_close(found["w"], now["w"], rtol=0, atol=1e-6)
         assert torch.equal(found["b"], now["b"])
 
@@ -167,7 +186,7 @@ def test_a_head_of_a_clients_own_is_in_files_between_messages(tmp_path: Path) ->
     for round_ in range(2):
         for client in range(8):
             downlink.send("auxiliary", of_its_own(10 * round_ + client), client, 100 + client)
-            assert downlink.incoming(client).lost["auxiliary"]["w"].abs().max() > 0
+            assert sent(downlink, client, "auxiliary").residual["w"].abs().max() > 0
     assert in_memory(downlink) == 0
     gc.collect()
     assert len(list(tmp_path.iterdir())) == 2 * 8  # weights, and the code of the last step
@@ -193,11 +212,12 @@ def test_versions_in_files_are_those_in_memory_bit_for_bit(codec: str) -> None:
                     array.dtype, tuple(array.shape), array.stype, array.data,
                 )  # fmt: skip
             assert list(own[0]) == list(shared[0])
-            ours, theirs = filed.incoming(0), held.incoming(0)
-            for left, right in ((ours.sources, theirs.sources), (ours.lost, theirs.lost)):
-                assert left.keys() == right.keys()
-                for record in left:
-                    assert_same(dict(left[record]), dict(right[record]))
+            for record in RECORDS:
+                ours, theirs = (version_of(each, 0, record) for each in (filed, held))
+                assert (ours is None) == (theirs is None) == (record != "auxiliary")
+                if ours is not None and theirs is not None:
+                    assert_same(dict(source_of(ours)), dict(source_of(theirs)))
+                    assert_same(ours.residual, theirs.residual)
 
 
 def test_a_checkpoint_names_the_files_and_the_next_run_goes_on_from_them(tmp_path: Path) -> None:
@@ -211,15 +231,16 @@ def test_a_checkpoint_names_the_files_and_the_next_run_goes_on_from_them(tmp_pat
     resumed = DeltaSync(STRONG)
     resumed.files = TensorStore(tmp_path / "other")
     resumed.load_state_dict(with_files(saved, run.tensors.path))
-    ours, theirs = resumed.incoming(0), downlink.incoming(0)
-    assert ours.sources == {}  # of a client that this run has not asked yet
+    theirs = sent(downlink, 0, "auxiliary")
+    # Of a client that this run has not asked yet.
+    assert all(version_of(resumed, 0, record) is None for record in RECORDS)
     for each in (resumed, downlink):
         each.forget([0])
     again = [each.send("auxiliary", of_its_own(1), 0, 555) for each in (resumed, downlink)]
     assert again[0][1:] == again[1][1:] == (1, None)
     assert again[0][0] == again[1][0]
-    ours = resumed.incoming(0)
-    assert_same(dict(ours.sources["auxiliary"]), dict(theirs.sources["auxiliary"]))
+    ours = sent(resumed, 0, "auxiliary")
+    assert_same(dict(source_of(ours)), dict(source_of(theirs)))
 
 
 def test_a_checkpoint_of_an_earlier_version_has_them_in_memory() -> None:
@@ -269,7 +290,7 @@ def test_what_a_code_lost_is_added_to_the_next_that_counts() -> None:
         return reply
 
     monkey = pytest.MonkeyPatch()
-    monkey.setattr("fsl_sage_flwr.nodes.coding.ClientState", Watching)
+    monkey.setattr("fsl_sage_flwr.nodes.app.ClientState", Watching)
     try:
         train(cse_fsl(compression=STRONG), grid(1), 2)
         (after_one,) = seen

@@ -1,4 +1,4 @@
-"""The codec: turns tensors into bytes and back; and the registry of codecs."""
+"""Define the interface of codecs, and register them by name."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..registries import Registry
+from ...registries import Registry
 
 NONE = "none"
 """Name for no codec: tensors travel unchanged."""
@@ -15,12 +15,12 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Bits:
-    """Bits that a value takes on the wire, as measured on ResNet-18 and CIFAR-10: for forecasts.
+    """Bits of a coded value, measured on ResNet-18 and CIFAR-10, for estimates of bytes.
 
     Attributes
     ----------
     weights, activations, gradients : float
-        Of differences of weights, of smashed data behind a ReLU, of gradients.
+        Bits of differences of weights, of smashed data behind a ReLU, of gradients.
     """
 
     weights: float
@@ -29,7 +29,7 @@ class Bits:
 
 
 class Codec(ABC):
-    """Turns tensors of floating-point values into bytes, and back into almost the same values.
+    """Codes tensors of floating-point values as bytes, with or without a loss.
 
     Both directions compute on the CPU in float32 and round to nearest, so that every process
     decodes the same bits.
@@ -37,12 +37,12 @@ class Codec(ABC):
     Attributes
     ----------
     name : str
-        Its name in the run configuration and on the wire: letters, digits and ``-``.
+        Name in the run configuration and on the wire: letters, digits and ``-``.
     bits : Bits
-        What ``fsl-sage cuts`` reckons with.
+        Bits of a value, with which ``fsl-sage cuts`` estimates bytes.
     needs_feedback : bool
-        It is so coarse that it is only for differences whose error the sender adds to the next
-        one: for client halves on their way up.
+        Whether the codec is valid only with error feedback, which client halves have on their
+        way up.
     """
 
     name: str
@@ -51,22 +51,22 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
-        """Return the bytes of a tensor.
+        """Return the code of a tensor.
 
         Parameters
         ----------
         values : Tensor
-            Any shape, float32, on the CPU, not empty. NaN and infinities must be coded so that
-            :meth:`decode` refuses them or returns such values.
+            Any shape, float32, contiguous, on the CPU, not empty. :meth:`decode` must refuse the
+            code of NaN and infinities, or return such values.
         axes : tuple of int
-            Axes along which values may have scales of their own; ``()`` for one scale.
+            Axes along which scales may differ; ``()`` for one scale.
         """
 
     @abstractmethod
     def decode(self, data: bytes, shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
-        """Return the tensor, float32, of the shape that the receiver expects.
+        """Return the tensor, float32, of the receiver's expected shape.
 
-        Memory is taken for ``shape`` alone, whatever the bytes say.
+        Memory is allocated for ``shape`` only, whatever the sender's bytes declare.
 
         Raises
         ------
@@ -99,12 +99,12 @@ def codec_named(name: str) -> Codec | None:
 
 
 def group_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of the scales that go with a tensor: 1 along all other axes."""
+    """Return the shape of a tensor's scales: 1 along all other axes."""
     return tuple(size if axis in axes else 1 for axis, size in enumerate(shape))
 
 
 def over_groups(values: Tensor, axes: tuple[int, ...], reduce: str) -> Tensor:
-    """Return the largest or the mean magnitude of each group, shaped to be broadcast."""
+    """Return the largest or the mean magnitude of each group, in a shape that broadcasts."""
     others = [axis for axis in range(values.dim()) if axis not in axes]
     if not others:
         return values.abs()

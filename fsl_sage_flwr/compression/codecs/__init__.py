@@ -1,8 +1,8 @@
-"""Codecs: how a tensor becomes few bytes, one file for each way."""
+"""Code a tensor in few bytes, one file for each codec."""
 
 from typing import TYPE_CHECKING
 
-from ..registries import renamed
+from ...registries import renamed
 from .codec import CODECS, NONE, Bits, Codec, codec_named
 from .exact import Exact
 from .half_precision import HalfPrecision

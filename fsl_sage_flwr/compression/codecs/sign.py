@@ -1,4 +1,4 @@
-"""``sign``: one bit a value, for differences with error feedback."""
+"""Code one bit per value, ``sign``, for differences with error feedback."""
 
 from math import prod
 
@@ -10,7 +10,7 @@ from .frame import framed, opened, packed, packed_bytes, unpacked
 
 
 class Sign(Codec):
-    """The sign of a value, times the mean magnitude of its group (arXiv 1802.04434, 1901.09847)."""
+    """Codes signs, scaled by the mean magnitude of each group (arXiv 1802.04434, 1901.09847)."""
 
     name = "sign"
     bits = Bits(weights=1.0, activations=1.0, gradients=1.0)

@@ -7,19 +7,15 @@ from flwr.clientapp import ClientApp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsl_sage_flwr.codecs import CODECS
-from fsl_sage_flwr.messages import PRESETS, BadReplyError, CommunicationLedger, compression_of
-from fsl_sage_flwr.messages.coding import (
-    SMALLEST_GROUP,
-    Layout,
+from fsl_sage_flwr.compression import CODECS, PRESETS, compression_of
+from fsl_sage_flwr.compression.arrays import SMALLEST_GROUP, Layout, decoded, encoded, scale_axes
+from fsl_sage_flwr.compression.differences import (
     code_weights,
     code_whole,
     decode_weights,
     decode_whole,
-    decoded,
-    encoded,
-    scale_axes,
 )
+from fsl_sage_flwr.messages import BadReplyError, CommunicationLedger
 from fsl_sage_flwr.messages.reply import content_of
 
 from ...memory_grid import MemoryGrid

@@ -1,27 +1,27 @@
-"""How many bytes a round will send, with the codecs of a run configuration."""
+"""Estimate the bytes of a round, with the codecs of a run configuration."""
 
 from dataclasses import replace
 
-from ..codecs import Codec, codec_named
-from ..messages import Compression
 from ..splitting import Cut
+from .codecs import Codec, codec_named
+from .settings import Compression
 
-FLOAT = 32  # bits of a value as it is
+FLOAT = 32  # bits of an uncoded value
 
 
 def coded_cut(cut: Cut, codecs: Compression) -> Cut:
-    """Return a cut whose bytes are those that its codes will have.
+    """Return a cut with the estimated bytes of its coded tensors.
 
-    Client halves and heads count as in a round in the middle of a run, when differences travel;
-    where the two ways have different codecs, the mean of both. Values that are coded take as many
-    bits as ``Codec.bits`` says; vectors travel as they are.
+    Client halves and heads count as differences, as in all rounds but the first; where the two
+    directions have different codecs, as the mean of both. A coded value takes ``Codec.bits``
+    bits; vectors are not coded.
 
     Parameters
     ----------
     cut : Cut
         With the bytes of raw tensors.
     codecs : Compression
-        How tensors travel.
+        Codecs of the payloads.
     """
     down, up = codec_named(codecs.client_half_down), codec_named(codecs.client_half_up)
     auxiliary, smashed = codec_named(codecs.auxiliary), codec_named(codecs.smashed)

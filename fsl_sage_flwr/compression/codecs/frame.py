@@ -1,4 +1,4 @@
-"""The bytes of a code: a byte of flags, the scales, and the entropy-coded values."""
+"""Frame a code: one byte of flags, the scales, and the entropy-coded values."""
 
 import zlib
 from math import prod
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from .codec import group_shape
 
-# The square of a larger value is not finite in float32: nothing can be trained on it.
+# The square of a larger value is not finite in float32, so training on it would diverge.
 LARGEST_SCALE = 1.8e19
 
-_RAW_DEFLATE = -15  # no zlib header and no checksum: the transport has its own
-# Huffman codes alone: searching for repetitions takes fifty times longer and finds none.
+_RAW_DEFLATE = -15  # no zlib header and no checksum, because the transport has its own
+# Huffman codes only: a search for repetitions takes fifty times longer and finds none.
 _HUFFMAN_LEVEL = 1
 
 
@@ -27,12 +27,12 @@ def deflated(data: bytes) -> bytes:
 
 
 def inflated(data: bytes, size: int) -> bytes:
-    """Return exactly ``size`` bytes; never makes room for more than one byte beyond them.
+    """Return exactly ``size`` bytes; allocates at most one byte more.
 
     Raises
     ------
     ValueError
-        There are fewer or more, or what is there is no code.
+        The data decode to fewer or more bytes, or cannot be decoded.
     """
     decoder = zlib.decompressobj(_RAW_DEFLATE)
     try:
@@ -47,7 +47,7 @@ def inflated(data: bytes, size: int) -> bytes:
 
 
 def packed(codes: NDArray[np.uint8], bits: int) -> bytes:
-    """Put whole numbers below ``2**bits`` into as few bytes as they fill evenly."""
+    """Pack whole numbers below ``2**bits``, the same number of them in each byte."""
     per_byte = 8 // bits
     flat = codes.reshape(-1)
     if per_byte == 1:
@@ -61,7 +61,7 @@ def packed(codes: NDArray[np.uint8], bits: int) -> bytes:
 
 
 def unpacked(data: bytes, count: int, bits: int) -> NDArray[np.uint8]:
-    """Return the whole numbers that :func:`packed` was given."""
+    """Return the whole numbers that :func:`packed` packed."""
     per_byte = 8 // bits
     found = np.frombuffer(data, np.uint8)
     if per_byte == 1:
@@ -72,12 +72,12 @@ def unpacked(data: bytes, count: int, bits: int) -> NDArray[np.uint8]:
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Return how many bytes :func:`packed` makes of so many numbers."""
+    """Return the number of bytes of ``count`` packed numbers."""
     return -(-count // (8 // bits))
 
 
 def framed(flag: int, scales: Tensor, body: bytes) -> bytes:
-    """Put the parts together."""
+    """Join flag, scales and values."""
     return bytes([flag]) + scales.contiguous().numpy().astype("<f4").tobytes() + deflated(body)
 
 
@@ -88,12 +88,12 @@ def opened(
     body_bytes: int,
     largest_flag: int = 0,
 ) -> tuple[int, Tensor, bytes]:
-    """Take the parts apart: flag, scales shaped to be broadcast, and ``body_bytes`` of values.
+    """Split a code: flag, scales in a shape that broadcasts, and ``body_bytes`` of values.
 
     Raises
     ------
     ValueError
-        The bytes are cut off, hold too much, the flag is above ``largest_flag``, or a scale is
+        The code is truncated or too long, the flag is above ``largest_flag``, or a scale is
         negative, too large or not finite.
     """
     scale_shape = group_shape(shape, axes)

@@ -1,4 +1,4 @@
-"""``f16``: half precision, scaled so that nothing overflows and little vanishes."""
+"""Code in half precision, ``f16``, with a scale against overflow and underflow."""
 
 from math import prod
 
@@ -11,17 +11,17 @@ from .frame import framed, opened
 
 
 class HalfPrecision(Codec):
-    """IEEE half precision of the values divided by a power of two, the tensor's magnitude.
+    """Codes values in IEEE half precision, divided by a power of two, the tensor's magnitude.
 
-    Eleven significant bits, whatever the size of the values: gradients of 1e-7 would vanish
-    without the scale.
+    The scale keeps eleven significant bits for values of any size; gradients of 1e-7 would
+    underflow without it.
     """
 
     name = "f16"
     bits = Bits(weights=13.5, activations=10.1, gradients=13.9)
 
     def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
-        # The high bytes of all values first: they are alike.
+        # The high bytes of all values first, because these compress well.
         scale = power_of_two_above(over_groups(values, (), "max"))
         halves = (values / scale).to(torch.float16).contiguous().numpy().astype("<f2")
         planes = np.frombuffer(halves.tobytes(), np.uint8).reshape(-1, 2)
@@ -36,7 +36,7 @@ class HalfPrecision(Codec):
 
 
 def power_of_two_above(magnitude: Tensor) -> Tensor:
-    """Return the least power of two that is larger; 1 for zero, as is for NaN and infinity."""
+    """Return the least larger power of two; 1 for zero, the value itself if it is not finite."""
     _, exponent = torch.frexp(magnitude)
     power = torch.ldexp(torch.ones_like(magnitude), exponent.clamp(min=-126, max=127))
     power = torch.where(magnitude == 0, torch.ones_like(power), power)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fsl_sage_flwr.codecs import CODECS, Bits, Codec, Exact, codec_named
-from fsl_sage_flwr.codecs.frame import inflated, packed, packed_bytes, unpacked
+from fsl_sage_flwr.compression.codecs import CODECS, Bits, Codec, Exact, codec_named
+from fsl_sage_flwr.compression.codecs.frame import inflated, packed, packed_bytes, unpacked
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 
