@@ -1,4 +1,4 @@
-"""How many bytes a round will send, with the codecs of a run configuration."""
+"""Estimate the bytes of a round with the codecs of a run configuration."""
 
 from dataclasses import replace
 
@@ -6,22 +6,22 @@ from ..codecs import Codec, codec_named
 from ..messages import Compression
 from ..splitting import Cut
 
-FLOAT = 32  # bits of a value as it is
+FLOAT = 32  # bits of an uncoded value
 
 
 def coded_cut(cut: Cut, codecs: Compression) -> Cut:
-    """Return a cut whose bytes are those that its codes will have.
+    """Return a cut with the bytes of its coded tensors.
 
-    Client halves and heads count as in a round in the middle of a run, when differences travel;
-    where the two ways have different codecs, the mean of both. Values that are coded take as many
-    bits as ``Codec.bits`` says; vectors travel as they are.
+    Client halves and heads count as in a round in the middle of a run, when differences are sent;
+    with different codecs per direction, as the mean of both. Coded values take ``Codec.bits`` bits;
+    vectors are not coded.
 
     Parameters
     ----------
     cut : Cut
-        With the bytes of raw tensors.
+        Cut with the bytes of uncoded tensors.
     codecs : Compression
-        How tensors travel.
+        Codecs of the tensors.
     """
     down, up = codec_named(codecs.client_half_down), codec_named(codecs.client_half_up)
     auxiliary, smashed = codec_named(codecs.auxiliary), codec_named(codecs.smashed)

@@ -1,4 +1,4 @@
-"""Answer a wrong key at once; torch, which takes seconds, is not needed to know it."""
+"""Report an unknown key at once, without importing torch, which takes seconds."""
 
 import argparse
 import os
@@ -9,10 +9,10 @@ from ..key_names import own_keys, unknown
 
 
 def unknown_key(options: argparse.Namespace) -> str | None:
-    """Return what to say of a ``key=value`` word whose key is none; None if all are right.
+    """Return an error for a ``key=value`` word with an unknown key, or None.
 
-    Where somebody's module may declare more keys, nothing is said: the configuration, which is
-    read after that module, decides.
+    If a user's module may declare more keys, the check is left to the configuration, which is read
+    after the module is imported.
     """
     words: list[str] = getattr(options, "settings", None) or getattr(options, "words", None) or []
     keys = [word.partition("=")[0] for word in words if "=" in word]
@@ -23,5 +23,5 @@ def unknown_key(options: argparse.Namespace) -> str | None:
 
 
 def _any_registered() -> bool:
-    installed = metadata.entry_points()  # it takes a moment, which only a wrong key costs
+    installed = metadata.entry_points()  # slow, but only needed for an unknown key
     return any(installed.select(group=group) for group in GROUPS)

@@ -1,7 +1,7 @@
 """Divide a dataset among clients with flwr-datasets' partitioners.
 
 flwr-datasets imports seaborn and matplotlib, which takes 1.5 CPU-seconds in every process that a
-deployment starts for a message. So only the functions that divide a dataset import it.
+deployment starts for a message. Only the functions that divide a dataset import it.
 """
 
 from __future__ import annotations
@@ -24,25 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a dataset is divided.
+    """A division of a dataset among clients.
 
     Attributes
     ----------
     name : str
-        ``iid``; ``noniid_dirichlet``: every client gets the same number of examples (a
-        remainder is not used), with class proportions drawn from a Dirichlet distribution
-        (Acar et al., arXiv 2111.04263, as in flwr-datasets);
-        ``noniid``: every client gets shards of one label each; ``natural``: all examples of
-        one person (FEMNIST's writers) go to the same client; or a name that was added with
-        :func:`register_distribution`.
+        ``iid``; ``noniid_dirichlet``: every client gets the same number of examples (a remainder is
+        not used), with class proportions drawn from a Dirichlet distribution (Acar et al., arXiv
+        2111.04263, as in flwr-datasets); ``noniid``: every client gets shards of one label each;
+        ``natural``: all examples of one person (FEMNIST's writers) go to the same client; or a name
+        registered with :func:`register_distribution`.
     alpha : float
-        Parameter of the Dirichlet distribution for each class; small means unequal. Hsu et al.
-        (arXiv 1909.06335) share theirs among the classes: with ten of the same size their α is
-        ten times this one.
+        Parameter of the Dirichlet distribution per class; smaller values are less equal. Hsu et al.
+        (arXiv 1909.06335) divide their α by the number of classes: with ten equally frequent
+        classes it is ten times this one.
     shards_per_client : int
-        Shards of each client, for ``noniid``.
+        Shards per client, for ``noniid``.
     seed : int
-        Draws the division.
+        Seed of the division.
     """
 
     name: str = "iid"
@@ -54,9 +53,9 @@ class Distribution:
 Factory = Callable[[Distribution, int, "datasets.Dataset"], "Partitioner"]
 """Makes a partitioner from a distribution, the number of clients and the table of examples.
 
-The table has the columns ``row``, ``label`` (only labels that occur, numbered from 0) and, if it
-is known, ``id`` (the person the example comes from). The partitioner must make one partition per
-client. It is given the table unless the factory has already set its ``dataset``.
+The table has the columns ``row``, ``label`` (only labels that occur, numbered from 0) and, if
+known, ``id`` (the person of each example). The partitioner must make one partition per client. It
+receives the table unless the factory has set its ``dataset``.
 """
 
 
@@ -100,7 +99,7 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
 
     if "id" not in table.column_names:
         raise DatasetError(
-            "distribution 'natural' needs to know whose each example is: use femnist, or a "
+            "distribution 'natural' needs the person of each example: use femnist, or a "
             "local directory with a column writer_id, user_id or client_id"
         )
     people, person = np.unique(np.asarray(table["id"][:]), return_inverse=True)
@@ -109,7 +108,7 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
             f"distribution 'natural' cannot deal {len(people)} people to {clients} clients; "
             f"give at most {len(people)} clients"
         )
-    # NaturalIdPartitioner makes one partition per id, so it is given client numbers as ids.
+    # NaturalIdPartitioner makes one partition per id; the ids here are client numbers.
     order = np.random.default_rng(distribution.seed).permutation(len(people))
     partitioner = NaturalIdPartitioner(partition_by="client")
     partitioner.dataset = table.add_column("client", order[person] % clients)
@@ -118,7 +117,7 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
 
 DISTRIBUTIONS: dict[str, Factory] = {}
 DISTRIBUTION_KEYS: dict[str, Collection[str]] = {}
-"""The run configuration's keys that a distribution depends on; one not listed may depend on all."""
+"""Keys of the run configuration used by a distribution; an unlisted distribution may use all."""
 
 
 def register_distribution(
@@ -131,12 +130,12 @@ def register_distribution(
     Parameters
     ----------
     name : str
-        The name.
+        Name of the distribution.
     factory : callable
         Makes the partitioner.
     keys : collection of str
-        Of ``alpha`` and ``shards-per-client``, those that the factory uses; a run that is given
-        another one is refused.
+        Those of ``alpha`` and ``shards-per-client`` that the factory uses; a run that sets the
+        other is refused.
 
     Raises
     ------
@@ -159,24 +158,23 @@ def partition_indices(
 ) -> list[list[int]]:
     """Return each client's rows.
 
-    The partitioner gets only labels, ids and row numbers, so no image is decoded.
+    The partitioner gets labels, ids and row numbers only, so no image is decoded.
 
     Parameters
     ----------
     labels : Tensor
         ``(N,)``, int64.
     clients : int
-        Number of parts.
+        Number of clients.
     distribution : Distribution
         How to divide.
     ids : Tensor, optional
-        ``(N,)``, int64: the person each example comes from; ``natural`` needs it.
+        ``(N,)``, int64, the person of each example; required by ``natural``.
 
     Raises
     ------
     DatasetError
-        There are fewer than two examples per client, or the distribution cannot divide
-        them.
+        There are fewer than two examples per client, or the distribution cannot divide them.
     """
     import datasets
 
@@ -185,14 +183,14 @@ def partition_indices(
             f"{len(labels)} training examples are too few for {clients} clients; "
             "every client needs at least two"
         )
-    # The Dirichlet partitioner requires that every label from 0 to the highest occurs.
+    # The Dirichlet partitioner requires every label from 0 to the highest.
     _, occurring = torch.unique(labels, return_inverse=True)
     columns = {"row": list(range(len(labels))), "label": occurring.tolist()}
     if ids is not None:
         columns["id"] = ids.tolist()
 
     class Table(datasets.Dataset):  # type: ignore[misc]
-        """Gives a column as a list: numpy would read datasets' own columns row by row."""
+        """Returns columns as lists: numpy would read datasets' own columns row by row."""
 
         def __getitem__(self, key: Any) -> Any:
             found = super().__getitem__(key)
@@ -204,7 +202,7 @@ def partition_indices(
         partitioner.dataset = table
     try:
         with warnings.catch_warnings():
-            # Parts of equal size leave a remainder out on purpose.
+            # Partitions of equal size leave a remainder out on purpose.
             warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
             parts = [partitioner.load_partition(i)["row"][:] for i in range(clients)]
     except ValueError as error:

@@ -1,8 +1,8 @@
 """Datasets by name.
 
-The column and split names of the hub's datasets come from their cards and viewers and from
-public code that loads them. The datasets were not downloaded to check this: the tests read
-tiny copies with the same columns and splits.
+The hub datasets' column and split names come from their cards and viewers and from public code
+that loads them. The datasets themselves were not downloaded: the tests read tiny copies with the
+same columns and splits.
 """
 
 from collections.abc import Callable
@@ -14,31 +14,30 @@ from .image_dataset import ImageDataset
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """How a dataset is read.
+    """Source, columns and splits of a dataset.
 
     Attributes
     ----------
     hub_name : str
         Name on the Hugging Face hub; empty if ``load`` is given.
     label : str
-        Label column; empty: the one called ``label``, ``labels`` or ``fine_label``, or else the
-        only ClassLabel column.
+        Label column; empty selects ``label``, ``labels`` or ``fine_label``, or else the only
+        ClassLabel column.
     train : str
-        Split to train on.
+        Training split.
     test : str
-        Split to test on; empty: there is no such split, and a tenth of the rows of ``train``,
-        the same rows in every run, becomes the test split.
+        Test split; empty if there is none: then a tenth of the rows of ``train``, the same rows in
+        every run, becomes the test split.
     image_shape : tuple of int, optional
-        ``(C, H, W)`` that every image gets by resizing and a centre crop; None: all images
-        already have the same size.
+        ``(C, H, W)`` of every image after resizing and a centre crop; None if all images already
+        have the same size.
     id_column : str
-        Column that names the person each example comes from, for
-        ``distribution = "natural"``; empty: the first of ``writer_id``, ``user_id`` and
-        ``client_id`` that exists.
+        Column with the person of each example, for ``distribution = "natural"``; empty selects the
+        first of ``writer_id``, ``user_id`` and ``client_id`` that exists.
     load : callable, optional
         Returns (train, test); all other attributes are then ignored.
     image : str
-        Image column; empty: the one called ``image`` or ``img``, or else the only image column.
+        Image column; empty selects ``image`` or ``img``, or else the only image column.
     """
 
     hub_name: str = ""
@@ -62,7 +61,7 @@ def register_dataset(name: str, entry: DatasetEntry) -> None:
     Raises
     ------
     ValueError
-        The name is already taken, or could be mistaken for a path.
+        The name is taken, or could be mistaken for a path.
     """
     if name in DATASETS:
         raise ValueError(f"dataset {name!r} is registered already; choose another name")
@@ -72,7 +71,7 @@ def register_dataset(name: str, entry: DatasetEntry) -> None:
 
 
 def local_copy(text: str) -> tuple[DatasetEntry, str] | None:
-    """Return the entry and the directory of ``name:directory``; None for any other text."""
+    """Return the entry and the directory of ``name:directory``, or None for any other text."""
     name, colon, directory = text.partition(":")
     entry = DATASETS.get(name)
     return (entry, directory) if colon and entry is not None and entry.load is None else None
@@ -81,7 +80,7 @@ def local_copy(text: str) -> tuple[DatasetEntry, str] | None:
 register_dataset("digits", DatasetEntry(load=digits))
 register_dataset("cifar10", DatasetEntry("uoft-cs/cifar10", label="label"))
 register_dataset("cifar100", DatasetEntry("uoft-cs/cifar100", label="fine_label"))
-# It has only one split: 814,000 rows by 3,597 writers.
+# A single split: 814,000 rows by 3,597 writers.
 register_dataset(
     "femnist",
     DatasetEntry(
@@ -97,10 +96,10 @@ register_dataset(
     "tinyimagenet",
     DatasetEntry("zh-plus/tiny-imagenet", label="label", test="valid", image_shape=(3, 64, 64)),
 )
-# ILSVRC/imagenet-1k with all images resized to 64x64 pixels. The original is gated and takes
-# 150 GB, and a client's decoded part of it would not fit in memory. A local copy of the original
-# can be used with dataset = "imagenet:/abs/path"; its images are resized when they are read.
-# The hub's test split has only -1 as label, so the validation split is used instead.
+# ILSVRC/imagenet-1k, resized to 64x64 pixels. The original is gated and takes 150 GB, and a
+# client's decoded part would not fit in memory. A local copy of the original works with
+# dataset = "imagenet:/abs/path"; its images are resized when they are read. The hub's test split
+# has only -1 as label, so the validation split is used instead.
 register_dataset(
     "imagenet",
     DatasetEntry(

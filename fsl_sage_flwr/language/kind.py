@@ -1,4 +1,4 @@
-"""Causal language models as a kind of task of the run configuration."""
+"""Causal language models as a task of the run configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,15 +49,15 @@ class CausalLmOptions(Options):
     )
 
     def columns(self) -> Columns:
-        """Return where prompts and completions are."""
+        """Return the names of the columns."""
         return Columns(self.prompt_column, self.completion_column)
 
     def idle(self) -> Mapping[str, str]:
-        """Return the length of completions, unless they are made."""
+        """Return ``max-new-tokens`` as unused unless BLEU is computed."""
         return {} if self.bleu else {"max-new-tokens": "bleu"}
 
     def idle_without_heads(self) -> Sequence[str]:
-        """Return what says what a head is like."""
+        """Return the keys that only configure a head."""
         return ("head-blocks",)
 
     def lora(self) -> Lora:
@@ -67,7 +67,7 @@ class CausalLmOptions(Options):
 
 
 def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
-    """Build the task: the pretrained model is loaded, never sent.
+    """Build the task; pretrained weights are loaded, never sent.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         )
     if settings.heads.auxiliary == "blocks":
         raise LanguageModelError(
-            "auxiliary = 'blocks': head-blocks says how many a language model's head has; leave "
-            "auxiliary out"
+            "auxiliary = 'blocks': head-blocks sets the number of blocks of a language model's "
+            "head; leave auxiliary out"
         )
     _check_cut(settings)
     rows: Rows
@@ -139,12 +139,12 @@ def _check_cut(settings: TaskSettings) -> None:
 
 
 def _whole(rows: Sequence[Row], client: ClientIdentity) -> Sequence[Row]:
-    """Return a node's own rows: they are its client's."""
+    """Return all of a node's own rows for its client."""
     return rows
 
 
 def check(settings: TaskSettings, options: CausalLmOptions, clients: int) -> None:
-    """Look whether local directories hold a model and rows, and whether the cut fits the model."""
+    """Check that local directories hold a model and rows, and that the cut fits the model."""
     _check_cut(settings)
     if Path(settings.model).is_absolute():
         refuse_no_block(settings.model, settings.cut)
@@ -165,7 +165,7 @@ def check(settings: TaskSettings, options: CausalLmOptions, clients: int) -> Non
 def identify(
     settings: TaskSettings, options: CausalLmOptions, download: bool
 ) -> DataIdentity | None:
-    """Return what identifies both splits; None for a dataset on the hub."""
+    """Return the identity of both splits; None for a dataset on the hub."""
     if not (download or Path(settings.dataset).is_absolute()):
         return None
     columns = load_texts(settings.dataset, options.columns()).columns
@@ -181,7 +181,7 @@ def identify(
 def test_batches(settings: TaskSettings, options: CausalLmOptions) -> TestBatches:
     """Return a function that iterates over the test split."""
     if options.bleu:
-        scorer()  # now, not after the last round
+        scorer()  # fail now, not after the last round
     rows = split_of(settings.dataset, options.columns(), "test")
     chosen = rows[: options.max_test_rows or None]
     tokens = tokenize(chosen, load_tokenizer(settings.model), options.max_length, settings.device)
@@ -194,7 +194,7 @@ def finish(
     weights: Mapping[str, Tensor],
     directory: Path,
 ) -> Mapping[str, float]:
-    """Write the adapter as PEFT's own directory; return the BLEU, if it is asked for."""
+    """Write the adapter in PEFT's format; return the BLEU if it is enabled."""
     save_adapter(settings.model, options.lora(), weights, directory)
     if not options.bleu:
         return {}

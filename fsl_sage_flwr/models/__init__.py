@@ -1,4 +1,4 @@
-"""The catalogue of models that a run can name."""
+"""Catalogue of models that a run can name."""
 
 from .catalogue import CATALOGUE, ModelEntry, build_model, register_model
 

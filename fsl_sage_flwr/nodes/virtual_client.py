@@ -1,4 +1,4 @@
-"""A Flower mod with which a simulation's node runs several clients."""
+"""Flower mod that runs several clients on one node of a simulation."""
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
@@ -11,18 +11,17 @@ STATE = "state.pt"
 
 
 def virtual_client_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Handle a message to one of a node's clients as that client's own node would.
+    """Handle a message to one of a node's clients as the client's own node would.
 
-    What is inside sees a Context with the client's place in the federation and its own state,
-    which is a file between messages: two of a node's clients may be at work at once, and of two
-    that change the node's Flower would keep the last. A message that names no client is handled
-    as ever.
+    The app sees a Context with the client's place in the federation and its own state. Between
+    messages this state is a file: two clients of a node may be active at once, and Flower would
+    keep only the last state of the node. A message without a client is handled as usual.
 
     Raises
     ------
     MissingPayloadError
-        This node is none of a simulation. A server could otherwise have one node's data as those
-        of many clients, of a few examples each.
+        This node is not in a simulation. A server could otherwise split one node's data into many
+        clients of a few examples each.
     """
     client = VirtualClient.from_group_id(message.metadata.group_id)
     if client is None:
@@ -44,7 +43,7 @@ def virtual_client_mod(message: Message, context: Context, call_next: ClientAppC
         run_config=context.run_config,
     )
     if message.metadata.message_type == FORGET:
-        return call_next(message, own)  # the client's state goes with the other files
+        return call_next(message, own)  # the client's state is removed with the other files
     folder = ClientFolder(own)
     path = folder.path(STATE)
     if path.is_file():

@@ -145,7 +145,7 @@ def own(scores: Any, *names: str, problem: Any = lambda labels: None) -> Objecti
 
 
 def test_a_scores_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the score .loss. has a name that is taken"):
+    with pytest.raises(ValueError, match=r"the score .loss. has a reserved name"):
         own(lambda output, labels: {"loss": (1.0, 1.0)}, "loss")
 
 

@@ -1,4 +1,4 @@
-"""Open a tracker by its name."""
+"""Open a tracker by name."""
 
 import logging
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def require(name: str) -> None:
     Raises
     ------
     TrackerError
-        It is not installed.
+        The package is not installed.
     """
     if name and name not in TRACKERS:
         raise TrackerError(f"tracker = {name!r}: valid are {', '.join(TRACKERS)}")
@@ -38,14 +38,14 @@ def open_tracker(
     Parameters
     ----------
     name : str
-        One of ``TRACKERS``; empty for a tracker that does nothing.
+        One of ``TRACKERS``; empty for no tracker.
     directory : Path
         The run's directory.
     config : Mapping
         The resolved run configuration.
     earlier : str
-        ``Tracker.run`` of an earlier part of the run, which is continued; if the tracker does not
-        have it, a new run is begun, and the log says so. Empty begins a new one.
+        ``Tracker.run`` of an earlier part of the run, to be continued; if the tracker does not know
+        it, a new run starts, with a log line. Empty starts a new one.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def open_tracker(
 
 
 def _backend(name: str, directory: Path, config: Mapping[str, Any], earlier: str) -> Backend:
-    # Imported here, because all packages are optional and each takes seconds to import.
+    # Imported here because all packages are optional and each takes seconds to import.
     if name == "tensorboard":
         from .tensorboard import TensorBoardBackend
 

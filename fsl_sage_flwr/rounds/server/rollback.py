@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...splitting import load_trained_state, trained_state
+from ...splitting import load_trainable_state, trainable_state
 
 
 class Rollback:
@@ -31,7 +31,7 @@ class Rollback:
     def mark(self) -> None:
         """Keep what is now."""
         state = self._optimizer.state_dict()["state"]
-        self._weights = _copied_into(self._weights, trained_state(self._half))
+        self._weights = _copied_into(self._weights, trainable_state(self._half))
         self._state = {
             index: _copied_into(self._state.get(index, {}), values)
             for index, values in state.items()
@@ -39,7 +39,7 @@ class Rollback:
 
     def undo(self) -> None:
         """Put back what was, as copies: an optimizer steps on the very tensors that it loads."""
-        load_trained_state(self._half, self._weights)
+        load_trainable_state(self._half, self._weights)
         groups = self._optimizer.state_dict()["param_groups"]
         state = copy.deepcopy(self._state)
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -16,12 +16,12 @@ from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
 from ...splitting import (
     answer_step,
-    copied,
+    copy_sharing_frozen,
     flatten_state,
-    load_trained_state,
+    load_trainable_state,
     restore_state,
     server_step,
-    trained_state,
+    trainable_state,
 )
 from ...task import SplitTask
 from ...tensor_store import TensorFile
@@ -203,7 +203,7 @@ class OneServerHalf(ServerHalf):
 
     def snapshot(self) -> Any:
         """Return values and optimizer state, copied."""
-        weights = trained_state(self.task.model.server)
+        weights = trainable_state(self.task.model.server)
         return copy.deepcopy((weights, self._optimizer.state_dict()))
 
     def restore(self, saved: Any) -> None:
@@ -211,13 +211,13 @@ class OneServerHalf(ServerHalf):
         self._load(*copy.deepcopy(saved))
 
     def _load(self, weights: Mapping[str, Any], optimizer: dict[str, Any]) -> None:
-        load_trained_state(self.task.model.server, weights)
+        load_trainable_state(self.task.model.server, weights)
         self._optimizer.load_state_dict(optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the server half and its optimizer."""
         return {
-            "server_half": trained_state(self.task.model.server),
+            "server_half": trainable_state(self.task.model.server),
             "server_optimizer": self._optimizer.state_dict(),
         }
 
@@ -294,13 +294,13 @@ class ServerHalfPerClient(ServerHalf, AveragedPart):
         mean = self.aggregation.of_states(halves, list(weights.values()))
         for client in trained:
             self._keep_optimizer(client)
-        load_trained_state(self.task.model.server, mean)
+        load_trainable_state(self.task.model.server, mean)
         self.begin()
 
     def trained_by(self, client: int) -> Mapping[str, Tensor]:
         """Return what a client's half has come to in this round."""
         if client in self._at_work:
-            return trained_state(self._at_work[client][0])
+            return trainable_state(self._at_work[client][0])
         return self._at_rest[client].weights.load()
 
     def snapshot(self) -> Any:
@@ -315,24 +315,24 @@ class ServerHalfPerClient(ServerHalf, AveragedPart):
     def state_dict(self) -> dict[str, Any]:
         """Return the average and every client's optimizer."""
         return {
-            "server_half": trained_state(self.task.model.server),
+            "server_half": trainable_state(self.task.model.server),
             "server_optimizers": dict(self._optimizers),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
-        load_trained_state(self.task.model.server, state["server_half"])
+        load_trainable_state(self.task.model.server, state["server_half"])
         saved = state["server_optimizers"].items()
-        self._optimizers = {client: self.files.take(file) for client, file in saved}
+        self._optimizers = {client: self.files.adopt(file) for client, file in saved}
 
     def _read(self, client: int) -> Half:
         """Return a client's half as it is: at the average, if it has not been trained yet."""
-        half = copied(self.task.model.server)
+        half = copy_sharing_frozen(self.task.model.server)
         optimizer = self.task.optimizer_of_server(half)
         resting = self._at_rest.get(client)
         state = self._optimizers.get(client) if self._keep else None
         if resting is not None:
-            load_trained_state(half, resting.weights.load())
+            load_trainable_state(half, resting.weights.load())
             state = resting.optimizer
         if state is not None:
             restore_state(optimizer, state.load())
@@ -343,7 +343,7 @@ class ServerHalfPerClient(ServerHalf, AveragedPart):
     ) -> OffloadedModel:
         needed = self._keep or client not in self._finished
         return OffloadedModel(
-            self.files.write(trained_state(half)),
+            self.files.write(trainable_state(half)),
             self.files.write(flatten_state(optimizer)) if needed else None,
         )
 

@@ -1,4 +1,4 @@
-"""``fsl-sage run``: one simulation."""
+"""``fsl-sage run``: run one simulation."""
 
 import argparse
 import time
@@ -23,7 +23,7 @@ from .printing import say
 
 
 def run_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Train in a simulation, with a line for each round."""
+    """Train in a simulation, with a line per round."""
     config, federation = _chosen(options)
     refuse_what_cannot_work(config, federation)
     if options.dry_run:
@@ -52,7 +52,7 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
 
 
 def _chosen(options: argparse.Namespace) -> tuple[RunConfig, Federation]:
-    """Return what to run; a run that goes on has its configuration and its clients already."""
+    """Return configuration and federation; a resuming run takes both from its directory."""
     ours = given(options.preset, options.settings)
     values, before = with_settings_of_the_run(absolute_paths(ours))
     federation = federation_of(options)
@@ -60,7 +60,7 @@ def _chosen(options: argparse.Namespace) -> tuple[RunConfig, Federation]:
     if clients is not None:
         if options.clients not in (None, clients):
             raise ConfigError(
-                f"--clients {options.clients}: the run that goes on has {clients}; leave it out"
+                f"--clients {options.clients}: the resuming run has {clients}; leave it out"
             )
         federation = replace(federation, clients=clients)
     config = RunConfig.from_run_config(values)

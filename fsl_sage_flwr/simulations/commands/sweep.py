@@ -1,4 +1,4 @@
-"""``fsl-sage sweep``: the command."""
+"""``fsl-sage sweep``: run every combination of settings."""
 
 import argparse
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from ..sweeps.sweep import sweep
 from .federation_options import federation_of, usable_gpus
 from .printing import say
 
-# Keys that do not affect how much memory a client needs.
+# Keys without effect on a client's memory.
 SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}
 
 
 def sweep_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Run every combination that is not completed yet."""
+    """Run all combinations that are not completed yet."""
     words = {word.partition("=")[0] for word in options.settings}
     runs = combinations(read_sweep(options.preset, options.settings), words)
     results = Path(runs[0].config.results_dir)
@@ -64,7 +64,7 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
 def _measured_shares(
     runs: Sequence[Combination], clients: int, gpus: Sequence[str], jobs: int, console: Console
 ) -> dict[str, float]:
-    """Measure once for all runs whose clients need the same memory; print each choice."""
+    """Measure once for all runs with equal memory needs of a client; print each choice."""
     shares = dict[str, GpuShare]()
     found = {}
     for run in runs:
@@ -84,4 +84,4 @@ def _with(share: Federation) -> str:
 
 def _begun(runs: Sequence[Combination]) -> str:
     begun = sum(bool(run.config.resume) for run in runs)
-    return f", {begun} go on from their checkpoints" if begun else ""
+    return f", {begun} resume from their checkpoints" if begun else ""

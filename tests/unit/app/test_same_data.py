@@ -48,8 +48,8 @@ def checkpoint(run: Path, config: RunConfig, *, described: bool = True) -> Path:
         "format": FORMAT, "config": settings, "history": [{"round": 1}], "clients": [],
         "strategy": {}, "client_half": {}, **({"data": data.as_json()} if described else {}),
     }  # fmt: skip
-    directory.write_checkpoint(directory.latest, state)
-    return directory.latest
+    directory.checkpoints.write(directory.checkpoints.latest, state)
+    return directory.checkpoints.latest
 
 
 def resumed(values: dict[str, Any], file: Path) -> None:
@@ -115,8 +115,10 @@ def test_a_checkpoint_whose_data_are_no_description_is_damaged(tmp_path: Path) -
         "format": FORMAT, "config": {}, "history": [], "clients": [], "strategy": {},
         "client_half": {}, "data": [1],
     }  # fmt: skip
-    directory.write_checkpoint(file, state)
-    with pytest.raises(CheckpointError, match=r"no whole checkpoint .*its data are not described"):
+    directory.checkpoints.write(file, state)
+    with pytest.raises(
+        CheckpointError, match=r"corrupt or truncated .*the description of its data"
+    ):
         resumed(values, file)
 
 

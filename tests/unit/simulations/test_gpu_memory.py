@@ -13,7 +13,7 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.gpu_memory import Peaks, evaluation_batch, server_memory
 from fsl_sage_flwr.simulations.gpu_share import automatic_share
-from fsl_sage_flwr.simulations.rehearsal import rehearse
+from fsl_sage_flwr.simulations.memory_probe import rehearse
 
 from ...rows import rows
 

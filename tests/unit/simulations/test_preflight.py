@@ -57,7 +57,7 @@ def a_file(tmp_path: Path) -> Path:
         ({}, {"cpus": CPUS + 1}, f"--cpus {CPUS + 1}: there are {CPUS} CPUs; give at most"),
         ({}, {"cpus_per_client": CPUS + 1}, f"--cpus-per-client {CPUS + 1}: there are"),
         ({}, {"gpus": 99}, "--gpus 99: there are"),
-        ({"virtual-clients": 4}, {}, "fsl-sage run chooses itself whether its 4 clients share"),
+        ({"virtual-clients": 4}, {}, "fsl-sage run sets it from --clients (here 4)"),
         ({"results-dir": ""}, {}, "results-dir = '': name a directory"),
         (
             {"task": "causal_lm", "model": "/nowhere", "dataset": "/nowhere", "cut": "layers.1"},
@@ -128,8 +128,8 @@ def checkpoint(path: Path, config: RunConfig, written: dict[str, Any] | None = N
         "strategy": {},
         "client_half": {"weights": torch.ones(1000)},
     }
-    run.write_checkpoint(run.latest, state)
-    return run.latest
+    run.checkpoints.write(run.checkpoints.latest, state)
+    return run.checkpoints.latest
 
 
 def test_a_checkpoint_is_read_before_anything_starts(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_checkpoint_is_read_before_anything_starts(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for kept in (0, 10, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:kept])
-        with pytest.raises(ConfigError, match="it is no whole checkpoint"):
+        with pytest.raises(ConfigError, match="the checkpoint is corrupt or truncated"):
             refuse_what_cannot_work(going, Federation())
 
 

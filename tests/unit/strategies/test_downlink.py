@@ -9,7 +9,8 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 
-from fsl_sage_flwr.app.results import RunDirectory, with_files
+from fsl_sage_flwr.app.checkpoint_files import with_files
+from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.codecs import codec_named
 from fsl_sage_flwr.messages import PRESETS, Compression, PackedWeights
 from fsl_sage_flwr.messages.coding import code_weights
@@ -199,15 +200,15 @@ def test_versions_in_files_are_those_in_memory_bit_for_bit(codec: str) -> None:
 
 def test_a_checkpoint_names_the_files_and_the_next_run_goes_on_from_them(tmp_path: Path) -> None:
     run, downlink = RunDirectory(tmp_path), DeltaSync(STRONG)
-    downlink.files = run.tensors
+    downlink.files = run.checkpoints.tensors
     downlink.send("auxiliary", of_its_own(0), *ONE)
     downlink.send("auxiliary", of_its_own(1), *ONE)
-    run.write_checkpoint(run.latest, downlink.state_dict())
-    assert run.latest.stat().st_size < 4 * 16 * 200
-    saved = torch.load(run.latest, weights_only=True)
+    run.checkpoints.write(run.checkpoints.latest, downlink.state_dict())
+    assert run.checkpoints.latest.stat().st_size < 4 * 16 * 200
+    saved = torch.load(run.checkpoints.latest, weights_only=True)
     resumed = DeltaSync(STRONG)
     resumed.files = TensorStore(tmp_path / "other")
-    resumed.load_state_dict(with_files(saved, run.tensors.path))
+    resumed.load_state_dict(with_files(saved, run.checkpoints.tensors.path))
     ours, theirs = resumed.incoming(0), downlink.incoming(0)
     assert ours.sources == {}  # of a client that this run has not asked yet
     for each in (resumed, downlink):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from fsl_sage_flwr.simulations import ResultsError
-from fsl_sage_flwr.simulations.two_runs import (
+from fsl_sage_flwr.simulations.compare import (
     result_differences,
     setting_differences,
     two_runs,
