@@ -18,12 +18,12 @@ from .data import (
     FederatedImages,
     ImageDataset,
     NodeImages,
+    check_images,
     identity_of_images,
     is_here,
     load_images,
     load_own_images,
     local_copy,
-    look_through,
     randomised_response,
 )
 from .models import CATALOGUE, build_model
@@ -41,10 +41,14 @@ class ImageOptions(Options):
     """Options of a run on images."""
 
     augmentation: str = option(
-        "auto", one_of(*AUGMENTATIONS), "crop and flip: of colour images, of all, or none"
+        "auto", one_of(*AUGMENTATIONS), "crop and flip colour images (auto), all or none"
     )
-    image_column: str = option("", what="column of the images; empty: the usual name, or the only")
-    label_column: str = option("", what="column of the labels; empty: the usual name, or the only")
+    image_column: str = option(
+        "", what="column of the images; empty uses the usual name or the only one"
+    )
+    label_column: str = option(
+        "", what="column of the labels; empty uses the usual name or the only one"
+    )
 
 
 def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
@@ -155,7 +159,7 @@ def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
         FederatedImages(train, settings.distribution, settings.device).rows(0, clients)
         if named:
             full_name(_built(settings.model, train.image_shape, train.num_classes), settings.cut)
-        look_through(settings.dataset, options.image_column, options.label_column)
+        check_images(settings.dataset, options.image_column, options.label_column)
 
 
 def identify(settings: TaskSettings, options: ImageOptions, download: bool) -> DataIdentity | None:

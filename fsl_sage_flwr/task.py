@@ -319,7 +319,7 @@ class SplitTask:
         ) as error:  # fmt: skip
             given = f" of shape {shape}" if shape else ""
             raise SplitError(
-                f"the objective does not take what the server half gives{given}, with labels of "
+                f"the objective does not accept the server half's output{given}, with labels of "
                 f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:200]}"
             ) from error
         finally:

@@ -96,10 +96,10 @@ def _read(file: Path) -> dict[str, Any]:
         raise _damaged(file, str(error)) from error
     except UNREADABLE as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise UnreadableError(_not_whole(file, _in_a_line(error))) from error
+            raise UnreadableError(_damage_text(file, _in_a_line(error))) from error
         raise _damaged(file, _in_a_line(error)) from error
     if saved["format"] not in _READABLE:
-        raise _of_another_version(file)
+        raise _version_error(file)
     with ThreadPoolExecutor() as pool:
         problems = pool.map(lambda each: each.problem(), files_in(whole))
         broken = next(filter(None, problems), None)
@@ -137,10 +137,10 @@ def _refuse_earlier_version(file: Path) -> None:
     except UNREADABLE:
         return
     if earlier:
-        raise _of_another_version(file)
+        raise _version_error(file)
 
 
-def _of_another_version(file: Path) -> CheckpointError:
+def _version_error(file: Path) -> CheckpointError:
     return CheckpointError(
         f"resume = {str(file)!r}: it was written by an earlier version of this package, which "
         "this one cannot read; train anew, or resume with that version"
@@ -154,10 +154,10 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _damaged(file: Path, why: str) -> DamagedError:
-    return DamagedError(_not_whole(file, why))
+    return DamagedError(_damage_text(file, why))
 
 
-def _not_whole(file: Path, why: str) -> str:
+def _damage_text(file: Path, why: str) -> str:
     return f"resume = {str(file)!r}: the checkpoint is corrupt or truncated ({why})"
 
 

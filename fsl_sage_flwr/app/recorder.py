@@ -34,7 +34,7 @@ from .privacy_account import PrivacyAccount
 from .provenance import of_flower_run, of_this_process, started_by_command
 from .results import RunDirectory
 from .round_rows import RoundRows, merit, summary_figures
-from .run_lock import held_for_training
+from .run_lock import training_lock
 from .trackers import Tracker, open_tracker, require
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -181,7 +181,7 @@ class Recorder:
         DirectoryInUseError
             Another run is active in the directory.
         """
-        with held_for_training(self._directory.path):
+        with training_lock(self._directory.path):
             return self._train_alone(
                 grid, num_rounds, timeout, resume=resume, replace_unfinished=replace_unfinished
             )

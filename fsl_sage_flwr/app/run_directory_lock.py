@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .config import ConfigError, RunConfig
 from .provenance import CLAIM
-from .run_lock import FOLDER, DirectoryInUseError, held_for_command, held_for_training
+from .run_lock import FOLDER, DirectoryInUseError, command_lock, training_lock
 from .run_path import refuse_taken, run_path
 
 
@@ -42,7 +42,7 @@ def lock_for_command(config: RunConfig) -> Iterator[LockedDirectory]:
         cannot be created.
     """
     path, token = _directory(config), uuid.uuid4().hex
-    with _naming_the_run(path), held_for_command(path, token):
+    with _with_run_name(path), command_lock(path, token):
         refuse_taken(replace(config, run_name=path.name))
         yield LockedDirectory(path, {CLAIM: token})
 
@@ -58,13 +58,13 @@ def lock_for_training(config: RunConfig) -> Iterator[Path]:
         other run.
     """
     path = _directory(config)
-    with _naming_the_run(path), held_for_training(path):
+    with _with_run_name(path), training_lock(path):
         refuse_taken(replace(config, run_name=path.name))
         yield path
 
 
 @contextmanager
-def _naming_the_run(path: Path) -> Iterator[None]:
+def _with_run_name(path: Path) -> Iterator[None]:
     try:
         yield
     except DirectoryInUseError as error:

@@ -26,7 +26,7 @@ from .provenance import CLAIM
 FOLDER = ".locks"
 COMMAND, TRAINING = "command", "training"
 # Seconds. Checking the locks normally takes a moment.
-LOOK_AT_MOST = 60.0
+CHECK_TIMEOUT = 60.0
 # Suffix of the file in place of a lock, and errors of a file system without locks.
 _FILE = ".held"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -37,7 +37,7 @@ class DirectoryInUseError(Exception):
 
 
 @contextmanager
-def held_for_command(path: Path, token: str) -> Iterator[None]:
+def command_lock(path: Path, token: str) -> Iterator[None]:
     """Lock a run's directory while a ServerApp starts, trains in it and ends.
 
     Parameters
@@ -53,7 +53,7 @@ def held_for_command(path: Path, token: str) -> Iterator[None]:
         Another run has locked the directory.
     """
     with ExitStack() as held:
-        with _looking(path):
+        with _checking(path):
             held.enter_context(_take(path, COMMAND, token))
             # The ServerApp of a killed command may still hold this lock.
             with _lock(path, TRAINING):
@@ -62,17 +62,17 @@ def held_for_command(path: Path, token: str) -> Iterator[None]:
 
 
 @contextmanager
-def held_for_training(path: Path) -> Iterator[None]:
+def training_lock(path: Path) -> Iterator[None]:
     """Lock a run's directory while this process trains in it.
 
     Raises
     ------
     DirectoryInUseError
-        As :func:`held_for_command`, except that the command that started this process is no other
+        As :func:`command_lock`, except that the command that started this process is no other
         run.
     """
     with ExitStack() as held:
-        with _looking(path):
+        with _checking(path):
             if not _is_held_by_our_command(path):
                 held.enter_context(_take(path, COMMAND))
             held.enter_context(_take(path, TRAINING))
@@ -90,7 +90,7 @@ def holder_file(path: Path, role: str) -> Path:
 
 
 @contextmanager
-def _looking(path: Path) -> Iterator[None]:
+def _checking(path: Path) -> Iterator[None]:
     """Prevent other processes from checking or taking locks at the same time.
 
     Taking a lock and writing its holder are two steps. A process that finds a lock taken reports
@@ -98,11 +98,11 @@ def _looking(path: Path) -> Iterator[None]:
     """
     (path / FOLDER).mkdir(exist_ok=True)
     try:
-        looking = _acquired(path, "looking", LOOK_AT_MOST)
+        looking = _acquired(path, "looking", CHECK_TIMEOUT)
     except Timeout as error:
         raise DirectoryInUseError(
-            f"{path / FOLDER} has been locked for {LOOK_AT_MOST:g} s; perhaps a process that "
-            f"uses it is suspended: end it{_if_it_is_a_file(error.lock_file)}"
+            f"{path / FOLDER} has been locked for {CHECK_TIMEOUT:g} s; perhaps a process that "
+            f"uses it is suspended: end it{_soft_lock_advice(error.lock_file)}"
         ) from error
     with looking:
         yield
@@ -117,7 +117,7 @@ def _lock(path: Path, role: str) -> AbstractContextManager[object]:
     raise DirectoryInUseError(
         f"another run is active in {path}: process {holder.get('process')} on "
         f"{holder.get('host')}, since {holder.get('since')}; wait for its end"
-        f"{_if_it_is_a_file(file)}"
+        f"{_soft_lock_advice(file)}"
     )
 
 
@@ -145,7 +145,7 @@ def _has_locks(folder: Path) -> bool:
     return True
 
 
-def _if_it_is_a_file(lock: str) -> str:
+def _soft_lock_advice(lock: str) -> str:
     """Return the advice for a file that a killed process may have left."""
     return f", or delete {lock} if that process was killed" if lock.endswith(_FILE) else ""
 

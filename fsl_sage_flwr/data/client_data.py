@@ -40,7 +40,7 @@ class ClientData:
             rows = slice(start, start + batch_size)
             yield normalize(self.images[rows]), self.labels[rows]
 
-    def divided(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
+    def train_holdout_split(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
         """Return a training and a validation part, drawn with the seed.
 
         The validation part gets ``fraction`` of the examples, at least one; at least two examples
@@ -170,7 +170,7 @@ class FederatedImages:
             whole = ClientData(images.to(self._device), labels.to(self._device))
             if self._validation_fraction:
                 seed = derive_seed(self._distribution.seed, "validation", *key)
-                self._parts[key] = whole.divided(self._validation_fraction, seed)
+                self._parts[key] = whole.train_holdout_split(self._validation_fraction, seed)
             else:
                 self._parts[key] = whole, ClientData(whole.images[:0], whole.labels[:0])
         return self._parts[key]

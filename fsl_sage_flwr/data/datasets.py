@@ -125,7 +125,7 @@ def load_own_images(
 
 
 @lru_cache(maxsize=4)
-def look_through(name: str, image_column: str = "", label_column: str = "") -> None:
+def check_images(name: str, image_column: str = "", label_column: str = "") -> None:
     """Decode up to 1,000 images of each split, evenly spaced.
 
     Raises

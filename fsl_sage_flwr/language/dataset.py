@@ -91,7 +91,7 @@ def own_rows(path: str, columns: Columns) -> tuple[Row, ...]:
     return next(iter(splits.values())) if len(splits) == 1 else split_of(path, columns, "train")
 
 
-def divided(
+def partition_rows(
     rows: Sequence[Row], distribution: Distribution, validation_fraction: float
 ) -> tuple[Rows, Rows]:
     """Divide rows among clients.
@@ -121,12 +121,12 @@ def divided(
             known[count] = partition_indices(classes, count, distribution, ids)
         seed = derive_seed(distribution.seed, "validation", place, count)
         own = [rows[k] for k in known[count][place]]
-        return with_some_kept_out(own, validation_fraction, seed)
+        return train_holdout_split(own, validation_fraction, seed)
 
     return (lambda client: both(client)[0]), (lambda client: both(client)[1])
 
 
-def with_some_kept_out(
+def train_holdout_split(
     rows: Sequence[Row], fraction: float, seed: int
 ) -> tuple[list[Row], list[Row]]:
     """Return training and held-out rows, at least one each; fraction 0 holds out none.

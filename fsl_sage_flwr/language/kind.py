@@ -17,7 +17,7 @@ from ..task_registry import TaskKind, TaskSettings, TestBatches
 from .adapter_files import load_adapted, save_adapter
 from .causal_lm import EVALUATION_BATCH, causal_lm_task
 from .columns import Columns
-from .dataset import BY_LENGTH, divided, load_texts, own_rows, split_of, with_some_kept_out
+from .dataset import BY_LENGTH, load_texts, own_rows, partition_rows, split_of, train_holdout_split
 from .generation import bleu_of, scorer
 from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer, refuse_no_block
 from .rows import Row, Rows, refuse_long_prompts, tokenize
@@ -28,24 +28,26 @@ class CausalLmOptions(Options):
     """Options of a run on a causal language model."""
 
     prompt_column: str = option(
-        "", what="column of what is given, or several with commas between; empty: the usual names"
+        "", what="column of the prompt, or several separated by commas; empty uses the usual names"
     )
-    completion_column: str = option("", what="column of what is learnt; empty: the usual names")
-    max_length: int = option(128, at_least(8), "tokens of a row with its padding")
-    max_test_rows: int = option(0, at_least(0), "rows of the test split that are used; 0: all")
+    completion_column: str = option("", what="column of the completion; empty uses the usual names")
+    max_length: int = option(128, at_least(8), "tokens per row with padding")
+    max_test_rows: int = option(0, at_least(0), "rows of the test split to use; 0 uses all")
     lora_r: int = option(4, at_least(1), "rank of the adapter")
-    lora_alpha: int = option(32, at_least(1), "the adapter's output is scaled by it over the rank")
+    lora_alpha: int = option(
+        32, at_least(1), "the adapter's output is scaled by lora-alpha / lora-r"
+    )
     lora_dropout: float = option(0.1, at_least(0, below=0.9), "dropout before the adapter")
     lora_target_modules: str = option(
-        "", what="ends of names, with commas between; empty: PEFT's choice"
+        "", what="endings of module names, separated by commas; empty uses PEFT's default"
     )
     label_smoothing: float = option(0.0, at_least(0, below=0.9), "in training, not in evaluation")
     bleu: bool = option(
-        default=False, what="at the end: BLEU of greedy completions of the test split's prompts"
+        default=False, what="report the BLEU of greedy completions of the test split at the end"
     )
-    max_new_tokens: int = option(64, at_least(1), "of such a completion")
+    max_new_tokens: int = option(64, at_least(1), "tokens per completion")
     head_blocks: int = option(
-        1, at_least(0), "blocks of an auxiliary head; 0: a linear layer before norm and scores"
+        1, at_least(0), "blocks of an auxiliary head; 0 uses a linear layer before norm and scores"
     )
 
     def columns(self) -> Columns:
@@ -88,11 +90,13 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
     validation: Rows
     if settings.data_path is None:
         given = split_of(settings.dataset, options.columns(), "train")
-        rows, validation = divided(given, settings.distribution, settings.validation_fraction)
+        rows, validation = partition_rows(
+            given, settings.distribution, settings.validation_fraction
+        )
     else:
         given = own_rows(settings.data_path, options.columns())
         seed = derive_seed(settings.distribution.seed, "validation")
-        ours, theirs = with_some_kept_out(given, settings.validation_fraction, seed)
+        ours, theirs = train_holdout_split(given, settings.validation_fraction, seed)
         rows, validation = partial(_whole, ours), partial(_whole, theirs)
     tokenizer = load_tokenizer(settings.model)
     if settings.prove or settings.data_path is not None:
@@ -151,7 +155,7 @@ def check(settings: TaskSettings, options: CausalLmOptions, clients: int) -> Non
     if Path(settings.dataset).is_absolute():
         rows = split_of(settings.dataset, options.columns(), "train")
         split_of(settings.dataset, options.columns(), "test")
-        of_client, _ = divided(rows, settings.distribution, settings.validation_fraction)
+        of_client, _ = partition_rows(rows, settings.distribution, settings.validation_fraction)
         of_client(ClientIdentity(0, clients))
         if any(Path(settings.model).glob("tokenizer*")):
             refuse_long_prompts(

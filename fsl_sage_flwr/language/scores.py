@@ -29,7 +29,7 @@ class TokenScores(nn.Module):
         last = known()
         if last is not None:
             last.asked_for = None
-            last.register_forward_pre_hook(_only_what_is_asked_for)
+            last.register_forward_pre_hook(_learned_positions)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return each position's scores of the following token."""
@@ -37,7 +37,7 @@ class TokenScores(nn.Module):
         return scores
 
 
-def _only_what_is_asked_for(last: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+def _learned_positions(last: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     if last.asked_for is None:
         return None
     hidden, *others = arguments

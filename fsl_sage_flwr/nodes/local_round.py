@@ -79,21 +79,21 @@ class LocalRound(Generic[TrainRequestT]):
         """
         task = self._task
         optimizer = task.optimizer_of_client(task.model.client, parts)
-        return self._kept_from_before(OPTIMIZER, optimizer, task.client_schedule)
+        return self._persistent(OPTIMIZER, optimizer, task.client_schedule)
 
     def server_optimizer(self) -> torch.optim.Optimizer:
         """Return the optimizer of a server half trained on the client."""
         task = self._task
         optimizer = task.optimizer_of_server(task.model.server)
-        return self._kept_from_before(SERVER_OPTIMIZER, optimizer, task.server_schedule)
+        return self._persistent(SERVER_OPTIMIZER, optimizer, task.server_schedule)
 
     def auxiliary_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
         """Return the optimizer of a head trained on the client."""
         task = self._task
         optimizer = task.optimizer_of_auxiliary(task.head, parts)
-        return self._kept_from_before(AUXILIARY_OPTIMIZER, optimizer, task.auxiliary_schedule)
+        return self._persistent(AUXILIARY_OPTIMIZER, optimizer, task.auxiliary_schedule)
 
-    def _kept_from_before(
+    def _persistent(
         self, name: str, optimizer: torch.optim.Optimizer, schedule: Schedule
     ) -> torch.optim.Optimizer:
         kept = PersistentOptimizer(

@@ -32,7 +32,7 @@ class Difference:
     change: str = ""
 
 
-def two_runs(first: Path, second: Path) -> tuple[Run, Run]:
+def load_pair(first: Path, second: Path) -> tuple[Run, Run]:
     """Return the runs in two directories, named by their directories.
 
     Raises

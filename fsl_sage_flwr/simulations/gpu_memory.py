@@ -23,7 +23,7 @@ from ..rounds.server.server_half import MOST_AT_WORK
 from ..splitting import as_tensors
 from ..task import Batch, SplitTask
 from ..task_registry import TASKS
-from .memory_probe import rehearse
+from .memory_probe import probe_memory
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Peaks:
 
     def around(self, work: Callable[[], Message]) -> Message:
         """Run a client's work and record its peak."""
-        self.note_rest()
+        self.record_rest()
         before = torch.cuda.memory_allocated(self.device)
         reply = work()
         of_the_server = before - self.kept
@@ -80,7 +80,7 @@ class Peaks:
         torch.cuda.reset_peak_memory_stats(self.device)
         return reply
 
-    def note_rest(self) -> None:
+    def record_rest(self) -> None:
         """Record the peak since the last client's work."""
         peak = torch.cuda.max_memory_allocated(self.device)
         self.rest = max(self.rest, peak - self.kept)
@@ -117,7 +117,7 @@ def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(gpu)
     peaks = Peaks(gpu)
-    strategy = rehearse(
+    strategy = probe_memory(
         config,
         build_task(config),
         build_client_app(
@@ -131,7 +131,7 @@ def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:
         strategy.initial_arrays(),
         lambda: [evaluation_batch(strategy.task, TASKS[config.task].evaluation_batch)],
     )
-    peaks.note_rest()
+    peaks.record_rest()
     return peaks
 
 

@@ -12,7 +12,7 @@ import torch
 
 from ..app.config import ConfigError, RunConfig
 from .gpu_memory import GpuMemory
-from .process_environment import speaking_utf8
+from .process_environment import with_utf8
 from .superlink import FlowerError
 
 # Leaves room for fragmentation and for later allocations of libraries.
@@ -112,7 +112,7 @@ def _measure(config: RunConfig, clients: int, gpus: Sequence[str]) -> GpuMemory:
         [sys.executable, "-m", "fsl_sage_flwr.simulations.gpu_memory", str(clients)],
         input=json.dumps(config.to_run_config()), capture_output=True, encoding="utf-8",
         errors="replace", check=False,
-        env=speaking_utf8({**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
+        env=with_utf8({**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -101,7 +101,7 @@ class MemoryProbeGrid(Grid):
         return self.pull_messages(self.push_messages(messages))
 
 
-def rehearse(
+def probe_memory(
     config: RunConfig,
     server_task: SplitTask,
     app: ClientApp,

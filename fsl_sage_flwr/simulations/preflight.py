@@ -20,7 +20,7 @@ from .process_environment import temporary_directory
 from .ray_cluster import nodes_of, refuse_if_no_client_fits
 
 
-def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
+def check_run(config: RunConfig, federation: Federation) -> None:
     """Check the machine, the results directory, the checkpoint, the data and the cut.
 
     Nothing is trained or downloaded; a model is loaded only to check that DP-SGD is possible. A Ray

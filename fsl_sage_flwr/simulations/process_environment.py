@@ -15,7 +15,7 @@ LONGEST_FOR_SOCKETS = 107 - 68
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
-def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
+def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which processes of this machine reach each other without a proxy.
 
     The user's own exclusions and proxies stay, because a tracker or a download may need them. SOCKS
@@ -35,7 +35,7 @@ def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def speaking_utf8(environment: Mapping[str, str]) -> dict[str, str]:
+def with_utf8(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which Python processes write UTF-8 in any locale."""
     return {**environment, "PYTHONIOENCODING": "utf-8:backslashreplace"}
 

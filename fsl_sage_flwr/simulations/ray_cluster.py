@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ..app.config import ConfigError
 from .federation import Federation
-from .process_environment import speaking_utf8
+from .process_environment import with_utf8
 
 # Read by Ray itself, in the process of Flower's simulation.
 VARIABLE = "RAY_ADDRESS"
@@ -53,13 +53,13 @@ def nodes_of(address: str) -> list[Node]:
         Nothing listens at the address (known within a second), or it is not a Ray cluster that this
         machine belongs to, with the same versions of Ray and Python.
     """
-    _refuse_if_nobody_listens(address)
+    _refuse_closed_port(address)
     command = [sys.executable, "-m", "fsl_sage_flwr.simulations.ray_nodes", address]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
             errors="replace", check=False,
-            timeout=ANSWERS_WITHIN, env=speaking_utf8({**os.environ, VARIABLE: address}),
+            timeout=ANSWERS_WITHIN, env=with_utf8({**os.environ, VARIABLE: address}),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ConfigError(
@@ -92,7 +92,7 @@ def refuse_if_no_client_fits(federation: Federation, nodes: Sequence[Node]) -> N
     )
 
 
-def _refuse_if_nobody_listens(address: str) -> None:
+def _refuse_closed_port(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), LISTENS_WITHIN).close()

@@ -12,7 +12,7 @@ from ..key_names import with_names_of_today
 LAST = "last"
 
 
-def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def with_run_settings(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the keys and federation options of a resuming run.
 
     A ``resume`` that is a checkpoint file is unchanged: such a run starts in a new directory.

@@ -59,11 +59,11 @@ def simulate(
         The package of the requested tracker is not installed.
     """
     require(config.tracker)
-    with lock_for_command(config) as claim:
+    with lock_for_command(config) as locked:
         config = replace(
-            config, run_name=claim.path.name, virtual_clients=federation.virtual_clients
+            config, run_name=locked.path.name, virtual_clients=federation.virtual_clients
         )
-        return _simulate(config, federation, claim, watcher or Watcher(), stop), claim.path
+        return _simulate(config, federation, locked, watcher or Watcher(), stop), locked.path
 
 
 @contextmanager
@@ -87,11 +87,11 @@ def clients_folder(path: Path, federation: Federation) -> Iterator[Mapping[str, 
 def _simulate(
     config: RunConfig,
     federation: Federation,
-    claim: LockedDirectory,
+    locked: LockedDirectory,
     watcher: Watcher,
     stop: Event | None,
 ) -> dict[str, Any]:
-    path = claim.path
+    path = locked.path
     run = RunDirectory(path)
     parent = temporary_directory()
     run.begin_simulation(federation.record(), resumed=bool(config.resume))
@@ -116,7 +116,7 @@ def _simulate(
             federation.cpus or usable_cpus(),
             federation.visible_gpus,
             federation.ray_address,
-            {**claim.environment, **folder, RAY_DIRECTORY: parent},
+            {**locked.environment, **folder, RAY_DIRECTORY: parent},
         ) as superlink:
             watcher.stage("Ray and ServerApp")
             run_id = superlink.run(app, run_config, federation.options_for_flower())

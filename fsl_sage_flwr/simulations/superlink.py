@@ -17,7 +17,7 @@ from typing import Any, Self
 import psutil
 
 from ..cpus import LIMIT
-from .process_environment import speaking_utf8, unproxied
+from .process_environment import with_utf8, without_proxies
 from .ray_cluster import LOCAL, VARIABLE
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -196,7 +196,7 @@ class SuperLink:
 
     def _environment(self) -> dict[str, str]:
         return {
-            **speaking_utf8(unproxied({**os.environ, **self._extra})),
+            **with_utf8(without_proxies({**os.environ, **self._extra})),
             # Flower starts its programs by name; they are in this Python's directory.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "FLWR_HOME": str(self._home),

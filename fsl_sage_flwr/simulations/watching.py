@@ -50,12 +50,12 @@ def watch(
         The directory has no run, or no readable one.
     """
     runs = read_runs(directory, say)
-    idle_since = None if _at_work(runs) else clock() - WAIT_FOR_ANOTHER
+    idle_since = None if _any_active(runs) else clock() - WAIT_FOR_ANOTHER
     with Live(view(runs, console), console=console, auto_refresh=False) as live:
         while idle_since is None or clock() - idle_since < WAIT_FOR_ANOTHER:
             pause(LOOK_EVERY)
             runs = read_runs(directory, lambda line: None)
-            if _at_work(runs):
+            if _any_active(runs):
                 idle_since = None
             elif idle_since is None:
                 idle_since = clock()
@@ -99,5 +99,5 @@ def _without_middle(name: str, room: int) -> str:
     return begin + name[-max(room - len(begin), 1) :]
 
 
-def _at_work(runs: Sequence[Run]) -> bool:
+def _any_active(runs: Sequence[Run]) -> bool:
     return any(state_of(run) == "running" for run in runs)

@@ -26,13 +26,13 @@ def federation_of(options: argparse.Namespace) -> Federation:
     given = os.environ.get(VARIABLE, "") if options.ray_address is None else options.ray_address
     address = cluster_address(given)
     if address is not None:
-        _refuse_what_is_of_one_machine(options, address)
+        _refuse_machine_options(options, address)
     return Federation(
         clients, options.cpus_per_client, share, options.cpus, options.gpus, ray_address=address
     )
 
 
-def _refuse_what_is_of_one_machine(options: argparse.Namespace, address: str) -> None:
+def _refuse_machine_options(options: argparse.Namespace, address: str) -> None:
     for option, given, instead in (
         ("--cpus", options.cpus, "set it with `ray start --num-cpus` on each machine"),
         ("--gpus", options.gpus, "set it with `ray start --num-gpus` on each machine"),

@@ -13,8 +13,8 @@ from ...cpus import usable_cpus
 from ..federation import Federation
 from ..gpu_share import GpuShare, automatic_share
 from ..sweeps.combinations import Combination, combinations, identity
-from ..sweeps.finished import finished_runs, going_on
-from ..sweeps.preflight import refuse_runs_that_cannot_work
+from ..sweeps.finished import finished_runs, resume_interrupted
+from ..sweeps.preflight import check_runs
 from ..sweeps.progress import SweepProgress
 from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
@@ -33,7 +33,11 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
     results = Path(runs[0].config.results_dir)
     federation = federation_of(options)
     done = finished_runs(results, federation.clients)
-    left = [going_on(run, federation.clients) for run in runs if identity(run.config) not in done]
+    left = [
+        resume_interrupted(run, federation.clients)
+        for run in runs
+        if identity(run.config) not in done
+    ]
     jobs = min(options.jobs, max(1, len(left)))
     automatic = options.gpus_per_client == AUTO
     gpus = usable_gpus(options) if automatic or federation.gpus_per_client else []
@@ -44,7 +48,7 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
         f"{_begun(left)}; {jobs} at a time "
         f"{_with(shares[0])}; results: {results}",
     )
-    refuse_runs_that_cannot_work(left, shares[0])
+    check_runs(left, shares[0])
     measured = _measured_shares(left, federation.clients, gpus, jobs, console) if automatic else {}
 
     def with_gpus(run: Combination, share: Federation) -> Federation:

@@ -95,11 +95,11 @@ def by_direction(gradients: Tensor, known: Tensor, known_labels: Tensor) -> Tens
     return known_labels[cosine.argmax(dim=1)]
 
 
-def share_right(inferred: Tensor, labels: Tensor) -> float:
+def accuracy_of(inferred: Tensor, labels: Tensor) -> float:
     """Return the share of correctly inferred labels."""
     return float((inferred == labels).double().mean())
 
 
-def share_of_the_commonest(labels: Tensor) -> float:
+def best_constant_accuracy(labels: Tensor) -> float:
     """Return the accuracy of the best constant guess."""
     return int(torch.bincount(labels).max()) / len(labels)

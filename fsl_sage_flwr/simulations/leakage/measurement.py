@@ -186,7 +186,7 @@ def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort(
         inverted=len(inverted),
         labels_by_norm=by_norm,
         labels_by_direction=by_direction,
-        commonest_label=label_inference.share_of_the_commonest(test.labels),
+        commonest_label=label_inference.best_constant_accuracy(test.labels),
         membership_auc=membership,
         members=min(effort.images, len(splits[0].labels)),
         others=min(effort.samples, len(splits[1].labels)),
@@ -264,8 +264,8 @@ def _inferred_labels(
     by_norm = label_inference.by_norm(found, known, known_labels)
     by_direction = label_inference.by_direction(found, known, known_labels)
     return (
-        label_inference.share_right(by_norm, test.labels),
-        label_inference.share_right(by_direction, test.labels),
+        label_inference.accuracy_of(by_norm, test.labels),
+        label_inference.accuracy_of(by_direction, test.labels),
     )
 
 

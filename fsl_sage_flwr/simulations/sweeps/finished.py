@@ -47,7 +47,7 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
     return runs
 
 
-def going_on(run: Combination, clients: int) -> Combination:
+def resume_interrupted(run: Combination, clients: int) -> Combination:
     """Return a run that resumes from the checkpoint of its interrupted predecessor, if any.
 
     Raises

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...app.config import ConfigError
 from ..federation import Federation
-from ..preflight import refuse_what_cannot_work
+from ..preflight import check_run
 from .combinations import Combination, identity
 
 # Runs that differ only in these keys have the same data, paths and cut, and are checked once.
@@ -16,7 +16,7 @@ NOT_CHECKED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def refuse_runs_that_cannot_work(runs: Sequence[Combination], federation: Federation) -> None:
+def check_runs(runs: Sequence[Combination], federation: Federation) -> None:
     """Refuse a sweep with a run that cannot work.
 
     Raises
@@ -32,6 +32,6 @@ def refuse_runs_that_cannot_work(runs: Sequence[Combination], federation: Federa
         seen.add(kind)
         try:
             # The checkpoint was already read completely.
-            refuse_what_cannot_work(replace(run.config, resume=""), federation)
+            check_run(replace(run.config, resume=""), federation)
         except ConfigError as error:
             raise ConfigError(f"{run.label}: {error}") from error

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ...app.config import ConfigError
 from ...app.trackers import TrackerError
 from ..federation import Federation
-from ..preflight import refuse_what_cannot_work
+from ..preflight import check_run
 from ..progress import Rows, Watcher
 from ..run import simulate
 from ..superlink import FlowerError
@@ -148,7 +148,7 @@ def _simulate(
     combination: Combination, federation: Federation, watcher: SweepWatcher, stop: Event
 ) -> tuple[Path | None, dict[str, Any]]:
     try:
-        refuse_what_cannot_work(combination.config, federation)
+        check_run(combination.config, federation)
         summary, path = simulate(
             combination.config,
             federation,

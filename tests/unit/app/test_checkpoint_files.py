@@ -16,7 +16,7 @@ from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.simulations.sweeps.combinations import Combination
-from fsl_sage_flwr.simulations.sweeps.finished import going_on
+from fsl_sage_flwr.simulations.sweeps.finished import resume_interrupted
 
 from ...rows import rows
 from ...runs import assert_same
@@ -138,7 +138,7 @@ def test_a_sweep_does_not_begin_again_over_a_checkpoint_that_the_disk_does_not_d
     refused(monkeypatch, run.checkpoints.latest)
     combination = Combination(RunConfig(results_dir=str(tmp_path), run_name="mine"), "")
     with pytest.raises(ConfigError, match="check the disk, or remove"):
-        going_on(combination, 4)
+        resume_interrupted(combination, 4)
 
 
 def test_an_earlier_versions_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
