@@ -30,17 +30,17 @@ def main() -> None:
         numbers = int(given.mib * 2**20 / 4)
 
         def write() -> object:
-            return run.tensors.write({"head": torch.randn(numbers)})
+            return run.checkpoints.tensors.write({"head": torch.randn(numbers)})
 
         heads = {client: write() for client in range(given.clients)}
-        run.write_checkpoint(run.latest, {"heads": heads})
+        run.checkpoints.write(run.checkpoints.latest, {"heads": heads})
         for changed in given.changed:
             writing, checkpoint = [], []
             for _ in range(3):
                 began = time.perf_counter()
                 heads |= {client: write() for client in range(changed)}
                 written = time.perf_counter()
-                run.write_checkpoint(run.latest, {"heads": heads})
+                run.checkpoints.write(run.checkpoints.latest, {"heads": heads})
                 writing.append(written - began)
                 checkpoint.append(time.perf_counter() - written)
             print(

@@ -24,7 +24,7 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.compression.client import ClientCompression
 from fsl_sage_flwr.compression.server import DeltaSync, ReplyDecoder, RequestEncoder
 from fsl_sage_flwr.registry import ALGORITHMS
-from fsl_sage_flwr.simulations.rehearsal import RehearsalGrid
+from fsl_sage_flwr.simulations.memory_probe import MemoryProbeGrid
 
 CLIENTS = 10
 # Where the time of coding is spent, on either side.
@@ -105,7 +105,7 @@ def measure(algorithm: str, compression: str, dataset: str, rounds: int) -> Cost
             sent, began = strategy.ledger.total, time.perf_counter()
 
     task = build_task(config)
-    grid = RehearsalGrid(build_client_app(lambda context: task), 1, CLIENTS, client)
+    grid = MemoryProbeGrid(build_client_app(lambda context: task), 1, CLIENTS, client)
     with timed(ON_CLIENT, "client coding", spent), timed(ON_SERVER, "server coding", spent):
         strategy.start(
             grid, strategy.initial_arrays(), num_rounds=rounds + 1, evaluate_fn=each_round

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.language import causal_lm_task
 from fsl_sage_flwr.registry import ALGORITHMS, label_of
-from fsl_sage_flwr.splitting import Workload, cut_of, trained_state
+from fsl_sage_flwr.splitting import Workload, cut_of, trainable_state
 from fsl_sage_flwr.task import SplitTask
 
 WORK = Workload(examples=4206, batch_size=8)
@@ -45,7 +45,7 @@ def main() -> None:
     table = {}
     for name, setting in SETTINGS.items():
         task = task_of(*setting)
-        cut = cut_of(task.model, task.head, task.smashed_example(), trained_state)
+        cut = cut_of(task.model, task.head, task.smashed_example(), trainable_state)
         table[name] = {
             label_of(algorithm): entry.round_bytes(
                 cut, WORK, RunConfig.unchecked({"algorithm": algorithm, **values}).options

@@ -9,7 +9,7 @@ those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and
 :class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them fewer
 (``CODECS.register`` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves,
 :func:`smashed_noise_mod` clips and noises smashed data as they leave a node, and a
-:class:`ClientPrivacy` a client's steps (a :class:`PrivacyAccount` says what that guarantees;
+:class:`ClientPrivacy` a client's steps (a :class:`PrivacyAccount` computes the guarantee;
 :func:`randomised_response` and :func:`label_secret_mod` are for labels).
 """
 

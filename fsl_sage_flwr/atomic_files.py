@@ -1,8 +1,8 @@
-"""Files that are whole or not there: replaced at once, on the disk, with a checksum.
+"""Write files atomically and durably, and compute their checksums.
 
-The checksum is CRC-32. It finds what disks and copies do to bytes, every single flipped bit
-among it, and is five times as fast as the cryptographic ones that Python has. These would not say
-more: whoever can change a file can also write a checksum that fits.
+The checksum is CRC-32. It detects accidental damage, including every single flipped bit, and is
+five times as fast as Python's cryptographic hashes. Those would not protect better: an attacker
+who can change a file can also write a matching checksum.
 """
 
 import errno
@@ -26,17 +26,17 @@ _FIX = {
 
 
 class DiskError(OSError):
-    """A file cannot be written: the disk is full, read-only or broken; one line says which."""
+    """A file cannot be written; one line gives the cause, such as a full or read-only disk."""
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say in one line that a file could not be written, whichever library was writing it.
+def explain_disk_errors(path: Path) -> Iterator[None]:
+    """Turn any library's write error into a one-line :class:`DiskError`.
 
     Raises
     ------
     DiskError
-        The operating system refused a write inside.
+        The operating system refused a write inside the context.
     """
     try:
         yield
@@ -46,28 +46,28 @@ def writing(path: Path) -> Iterator[None]:
         number = _number(error)
         if number is None:
             raise
-        fix = _FIX.get(number, "look at the disk")
+        fix = _FIX.get(number, "check the disk")
         raise DiskError(
-            f"{path} cannot be written ({os.strerror(number)}); {fix}, and let the run go on from "
+            f"{path} cannot be written ({os.strerror(number)}); {fix}, and resume the run from "
             "its last checkpoint"
         ) from error
 
 
 @contextmanager
-def replacing(path: Path, *, synced: bool = True, private: bool = False) -> Iterator[Path]:
-    """Yield a file to write, which then takes another's place at once, and is on the disk.
+def atomic_write(path: Path, *, synced: bool = True, private: bool = False) -> Iterator[Path]:
+    """Yield a temporary file that replaces ``path`` atomically at the end.
 
-    Whoever reads has the file of before or the new one, even after the process was killed or the
-    power went. If something is raised inside, the file of before stays.
+    Readers see the old file or the new one, even after a kill or a power failure. An exception
+    inside the context keeps the old file.
 
     Parameters
     ----------
     path : Path
-        Whose place it takes.
+        File to replace.
     synced : bool
-        Whether to wait for the disk. What ends with its processes need not outlast the power.
+        Whether to wait for the disk; unnecessary for files that are useless after a power failure.
     private : bool
-        Only this user may read the file (0600).
+        Restrict access to this user (0600).
 
     Raises
     ------
@@ -75,7 +75,7 @@ def replacing(path: Path, *, synced: bool = True, private: bool = False) -> Iter
         The file cannot be written.
     """
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with writing(path):
+    with explain_disk_errors(path):
         try:
             yield unfinished
             if private:
@@ -84,30 +84,30 @@ def replacing(path: Path, *, synced: bool = True, private: bool = False) -> Iter
                 sync(unfinished)
             unfinished.replace(path)
         finally:
-            # On a disk that became read-only this raises too; the first error is what is told.
+            # On a disk that became read-only this raises too; the first error is reported.
             unfinished.unlink(missing_ok=True)
         if synced:
             sync(path.parent)
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only this user may enter (0700), and those above it that are missing.
+    """Create a folder for this user alone (0700), and its missing parents.
 
     Raises
     ------
     DiskError
-        It cannot be made.
+        The folder cannot be created.
     """
     missing = [folder]
     while not missing[-1].parent.is_dir() and missing[-1].parent != missing[-1]:
         missing.append(missing[-1].parent)
-    with writing(folder):
+    with explain_disk_errors(folder):
         for path in reversed(missing):
             path.mkdir(mode=0o700, exist_ok=True)
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or which names a folder has, is on the disk."""
+    """Wait until a file or a folder's entries are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -127,9 +127,9 @@ def checksum_of(path: Path, size: int | None = None) -> str:
 
 
 def _number(error: BaseException | None) -> int | None:
-    """Return the operating system's number of an error, or of one that it was raised from.
+    """Return the operating system's error number of an error or of its cause.
 
-    PyTorch raises another error over it, and safetensors has it in the text alone.
+    PyTorch wraps the system's error, and safetensors has the number in its text alone.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:

@@ -1,4 +1,4 @@
-"""The classes of labelled data, and how the classes of two machines differ."""
+"""Describe the classes of labelled data, and compare those of two machines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from typing import Self
 
 MOST_SHOWN = 5
 LONGEST_NAME = 40
-# Characters. A description of a node may have 64 KiB; names beyond this are not sent.
+# Characters: a node's description may have 64 KiB; more names are not sent.
 MOST_SENT = 2**15
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes that labels stand for.
+    """The classes of a dataset's labels.
 
     Attributes
     ----------
     count : int
         Labels are in ``range(count)``.
     names : tuple of str
-        Names in the order of the labels; empty if the data have none. Names that are only the
-        numbers (``"0"``, ``"1"``, …) say nothing more than ``count`` and are dropped.
+        Names in the order of the labels; empty if unknown. Names that are only numbers (``"0"``,
+        ``"1"``, …) are dropped, as they repeat ``count``.
     """
 
     count: int
@@ -34,15 +34,15 @@ class Classes:
 
     @property
     def fingerprint(self) -> str:
-        """A short text that is equal for equal classes: the count, and a hash of the names."""
+        """A short text, equal for equal classes: the count and a hash of the names."""
         if not self.names:
             return str(self.count)
         return f"{self.count} {sha256(repr(self.names).encode()).hexdigest()[:16]}"
 
     def agree_with(self, fingerprint: str) -> bool:
-        """Return whether labels mean the same where the fingerprint was made.
+        """Return whether labels mean the same as for the fingerprint's data.
 
-        Without names on one side only the counts can be compared.
+        If only one side has names, only the counts are compared.
         """
         count, _, names = fingerprint.partition(" ")
         if names and self.names:
@@ -50,18 +50,18 @@ class Classes:
         return str(self.count) == count
 
     def texts(self) -> tuple[str, ...]:
-        """Return the count and the names as texts that a message can carry."""
+        """Return the count and the names as texts for a message."""
         fits = sum(map(len, self.names)) <= MOST_SENT
         return (str(self.count), *(self.names if fits else ()))
 
     @classmethod
     def from_texts(cls, texts: Sequence[str]) -> Self:
-        """Return the classes that :meth:`texts` described.
+        """Parse the result of :meth:`texts`.
 
         Raises
         ------
         ValueError
-            The texts are not a count and as many names, or no names.
+            The texts are not a count followed by as many names or none.
         """
         count, names = int(texts[0]), tuple(texts[1:])
         if len(names) not in (0, count):
@@ -69,7 +69,7 @@ class Classes:
         return cls(count, names)
 
     def difference(self, theirs: "Classes") -> str:
-        """Return in one line how other data differ from these, which are the run's."""
+        """Describe in one line how a node's classes differ from these, the run's."""
         missing = [name for name in self.names if name not in theirs.names]
         unknown = [name for name in theirs.names if name not in self.names]
         if self.count != theirs.count and not (self.names and theirs.names):

@@ -22,10 +22,10 @@ NEEDED = (
 
 
 def main() -> int:
-    """Run the command; print one line and return 2 if a package it needs is not installed.
+    """Run the command; print one line and return 2 if a required package is not installed.
 
-    Help, the version and wrong words are answered at once; torch and Flower, which take seconds,
-    are imported after that.
+    Help, the version and errors in the words are printed at once; torch and Flower, which take
+    seconds, are imported later.
     """
     from .command_line import standard_output
 
@@ -39,9 +39,9 @@ def main() -> int:
 
 
 def _ready() -> int | Callable[[], int]:
-    """Return what runs the command, or an exit status if it cannot be run.
+    """Return a function that runs the command, or an exit status if it cannot run.
 
-    All that takes time is imported here, where Ctrl-C is caught.
+    All slow imports are here, where Ctrl-C is caught.
     """
     from .command_line import absent_directory, parser, unknown_key
     from .command_line.completion import complete_if_asked
@@ -59,10 +59,10 @@ def _ready() -> int | Callable[[], int]:
     if problem:
         print(f"fsl-sage: {problem}", file=sys.stderr)
         return 2
-    # Imports make a million objects that stay: looking for garbage among them takes a tenth of a
-    # second while they are made, and two tenths when the process ends.
+    # Imports create a million permanent objects: collecting garbage among them takes a tenth of a
+    # second during the imports, and two tenths at exit.
     gc.disable()
-    # Imported only now, because it imports the packages that were checked above.
+    # Imported here because it imports the packages checked above.
     from .simulations.cli import run_command
 
     gc.freeze()

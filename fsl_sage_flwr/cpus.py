@@ -1,22 +1,22 @@
-"""How many CPUs a process may use."""
+"""Count the CPUs that a process may use."""
 
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Set by a command for the processes that it starts, to what its --cpus said.
+# Environment variable with the value of --cpus, set by a command for its child processes.
 LIMIT = "FSL_SAGE_CPUS"
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use, at least 1.
+    """Return the number of CPUs that this process may use, at least 1.
 
-    It is the smallest of: the CPUs that the process may run on (``taskset``, cpusets, Slurm); the
-    CPU quotas of its control groups (``docker run --cpus``, Kubernetes, systemd), rounded up; and
-    what ``--cpus`` of the command that started it allows.
+    The smallest of: the process's CPU affinity (``taskset``, cpusets, Slurm); the CPU quotas of its
+    control groups (``docker run --cpus``, Kubernetes, systemd), rounded up; and ``--cpus`` of the
+    command that started it.
     """
     limits: list[float] = [len(os.sched_getaffinity(0)), *_quotas()]
     given = os.environ.get(LIMIT, "")
@@ -30,14 +30,14 @@ def _quotas() -> Iterator[float]:
     for directory in _own_groups():
         try:
             yield _quota(directory)
-        except (OSError, ValueError, ZeroDivisionError):  # no such file: no quota there
+        except (OSError, ValueError, ZeroDivisionError):  # no quota file
             continue
 
 
 def _own_groups() -> Iterator[Path]:
-    """Yield the directories of this process's control groups, of versions 1 and 2, and above them.
+    """Yield the directories of this process's control groups, versions 1 and 2, and their parents.
 
-    A container that sees the host's names has its own group at the root.
+    Inside a container that sees the host's group names, the container's group is at the root.
     """
     try:
         lines = _OWN_GROUPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -56,12 +56,12 @@ def _own_groups() -> Iterator[Path]:
 
 
 def _quota(directory: Path) -> float:
-    """Return the CPUs that one control group allows; infinity if it sets no limit.
+    """Return the CPU quota of one control group; infinity if it sets no limit.
 
     Raises
     ------
     OSError, ValueError
-        It has no quota file, or none that can be read.
+        The quota file is missing or unreadable.
     """
     version_2 = directory / "cpu.max"
     if version_2.is_file():

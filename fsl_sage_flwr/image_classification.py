@@ -1,4 +1,4 @@
-"""Image classification as a kind of task: a model of the catalogue on a dataset of images."""
+"""Image classification as a task: a model of the catalogue on a dataset of images."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,12 +18,12 @@ from .data import (
     FederatedImages,
     ImageDataset,
     NodeImages,
+    check_images,
     identity_of_images,
     is_here,
     load_images,
     load_own_images,
     local_copy,
-    look_through,
     randomised_response,
 )
 from .models import MODELS, build_model
@@ -41,17 +41,21 @@ class ImageOptions(Options):
     """Options of a run on images."""
 
     augmentation: str = option(
-        "auto", one_of(*AUGMENTATIONS), "crop and flip: of colour images, of all, or none"
+        "auto", one_of(*AUGMENTATIONS), "crop and flip colour images (auto), all or none"
     )
-    image_column: str = option("", what="column of the images; empty: the usual name, or the only")
-    label_column: str = option("", what="column of the labels; empty: the usual name, or the only")
+    image_column: str = option(
+        "", what="column of the images; empty uses the usual name or the only one"
+    )
+    label_column: str = option(
+        "", what="column of the labels; empty uses the usual name or the only one"
+    )
 
 
 def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
-    """Build the task; its halves are initialised from the seed and are the same everywhere.
+    """Build the task; its halves are initialised from the seed and equal on all machines.
 
-    A node's own data give the image shape and the classes, and the node does not need the run's
-    dataset.
+    With a node's own data, image shape and classes come from them, and the run's dataset is not
+    needed.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
 
     parts = NodeImages if settings.data_path is not None else FederatedImages
     kept_out = settings.validation_fraction
-    # Two nodes of one machine may have data of their own each, and both be the first client.
+    # Two nodes on one machine may both be partition 0, with different data.
     shared = settings.parts_folder if settings.data_path is None else None
     files = DecodedPartitionCache(shared) if shared is not None else None
     federated = parts(train, settings.distribution, settings.device, kept_out, files)
@@ -122,7 +126,7 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
 
 
 class _Randomised:
-    """Replaces labels by what randomised response makes of them, once for each node."""
+    """Replaces labels by randomised response, once per node."""
 
     def __init__(self, epsilon: float, num_classes: int) -> None:
         self._epsilon, self._num_classes = epsilon, num_classes
@@ -145,7 +149,7 @@ class _Randomised:
 
 
 def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
-    """Look whether dataset, partition and cut can be used; a dataset on the hub is not fetched."""
+    """Check that dataset, partition and cut can be used; nothing is downloaded."""
     named = settings.cut not in ("", "auto")
     if named:  # before the data, which take a second or more to read
         with suppress(_NotBuiltError):
@@ -155,11 +159,11 @@ def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
         FederatedImages(train, settings.distribution, settings.device).rows(0, clients)
         if named:
             full_name(_built(settings.model, train.image_shape, train.num_classes), settings.cut)
-        look_through(settings.dataset, options.image_column, options.label_column)
+        check_images(settings.dataset, options.image_column, options.label_column)
 
 
 def identify(settings: TaskSettings, options: ImageOptions, download: bool) -> DataIdentity | None:
-    """Return what identifies both splits; None for a dataset that is not here."""
+    """Return the identity of both splits; None for a dataset that is not on this machine."""
     if not (download or is_here(settings.dataset)):
         return None
     train, test = _splits(settings, options)
@@ -171,7 +175,7 @@ def identify(settings: TaskSettings, options: ImageOptions, download: bool) -> D
 
 
 class _NotBuiltError(SplitError):
-    """The model does not suit the images."""
+    """The model does not fit the images."""
 
 
 def _built(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -186,7 +190,7 @@ def _built(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 def classes(settings: TaskSettings, options: ImageOptions) -> Classes | None:
-    """Return the classes of a node's data; None for a dataset that all machines load by name."""
+    """Return the classes of a node's data; None for a named dataset, equal on all machines."""
     if settings.data_path is None and settings.dataset in DATASETS:
         return None
     train = _training_split(settings, options)
@@ -202,9 +206,9 @@ def test_batches(settings: TaskSettings, options: ImageOptions) -> TestBatches:
 
 
 def _cut(settings: TaskSettings, model: nn.Module, example: Tensor) -> str:
-    """Return the configured cut; ``""`` means the model's usual cut.
+    """Return the configured cut; ``""`` selects the model's default cut.
 
-    The server and all nodes must get the same cut, so ``auto`` does not use a node's own data.
+    The server and all nodes must get the same cut, so ``auto`` ignores a node's own data.
     """
     if settings.cut == "auto":
         return settings.auto_cut(model, example)

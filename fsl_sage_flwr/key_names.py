@@ -29,9 +29,9 @@ def likely_key(name: str, known: Iterable[str] | None = None) -> str | None:
     Parameters
     ----------
     name : str
-        As somebody wrote it.
+        Name as the user wrote it.
     known : iterable of str, optional
-        Keys that there are; by default those of the package's own app.
+        Existing keys; by default those of the package's own app.
     """
     keys = list(own_keys() if known is None else known)
     plain = name.lower().replace("_", "-")

@@ -1,4 +1,4 @@
-"""Which code this process runs: versions and hashes, by which machines are compared."""
+"""Identify the running code by versions and hashes, to compare machines."""
 
 import sys
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ LENGTH_OF_HASH = 12
 
 @cache
 def package_version() -> str:
-    """Return the version of this package; ``unknown`` for source that was not installed."""
+    """Return the version of this package, or ``unknown`` if it is not installed."""
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
@@ -22,17 +22,17 @@ def package_version() -> str:
 
 @cache
 def package_code() -> str:
-    """Return the version and a hash of the source of this package."""
+    """Return this package's version and a hash of its source."""
     folder = Path(__file__).parent
     return f"{package_version()} {_hash(folder, folder.rglob('*.py'))}"
 
 
 @cache
 def app_code(module: str) -> str | None:
-    """Return the name, the version and a hash of the source of an app's module.
+    """Return the name, the version and a source hash of an app's module.
 
-    Hashed are the module's file and, in a package, the files beside it. ``__version__`` is that
-    of the app's top-level package.
+    The hash covers the module's file and, in a package, the files beside it. The version is the
+    ``__version__`` of the app's top-level package.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def app_code(module: str) -> str | None:
 
 
 def _hash(folder: Path, files: Iterable[Path]) -> str:
-    """Return a hash of files and their names below a folder; line ends do not count."""
+    """Return a hash of files and their names below a folder, independent of line endings."""
     found = sha256()
     for file in sorted(files):
         found.update(f"{file.relative_to(folder).as_posix()}\n".encode())

@@ -11,7 +11,7 @@ import torch
 # Maps progress in rounds (2.5 is the middle of the third round) to a factor of the learning rate.
 Schedule = Callable[[float], float]
 
-# The setting that a kind requires, and those it allows in addition to _ANY.
+# The required setting of a kind, and the settings it allows in addition to _ANY.
 _NEEDS: dict[str, str] = {"step": "every", "multi_step": "at"}
 _MAY: dict[str, set[str]] = {
     "constant": set(),
@@ -27,7 +27,7 @@ UNITS = ("round", "batch")
 
 
 def constant(progress: float) -> float:
-    """Do not change the rate."""
+    """Return 1, which leaves the rate unchanged."""
     return 1.0
 
 
@@ -75,7 +75,7 @@ class LearningRateSchedule:
         return 1.0
 
     def _fallen(self, now: float) -> float:
-        """Return how much of the way to its end the rate has gone, 0 to 1."""
+        """Return the elapsed fraction of the decay, 0 to 1."""
         share = (now - self.warmup) / (self.over - self.warmup)
         return min(1.0, max(0.0, share))
 
@@ -88,12 +88,12 @@ def parse_schedule(text: str, rounds: int) -> LearningRateSchedule:
     text : str
         A kind and its settings: ``"multi_step at=60,120 gamma=0.2 warmup=5"``.
     rounds : int
-        Rounds of the run: a cosine or a line ends there unless ``over`` is given.
+        Rounds of the run: default end of a cosine or linear decay.
 
     Raises
     ------
     ValueError
-        The text is not valid; the message says what is wrong and what is valid.
+        The text is not valid; the message gives the error and the valid values.
     """
     kind, *words = text.split() or [""]
     if kind not in KINDS:
@@ -144,7 +144,7 @@ def _valid(name: str, number: float) -> bool:
 def set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: float) -> None:
     """Set the current learning rate of an optimizer.
 
-    The original rate is kept in its groups as ``initial_lr``, the name that torch uses too.
+    Its groups keep the original rate as ``initial_lr``, torch's own name for it.
     """
     factor = schedule(progress)
     for group in optimizer.param_groups:

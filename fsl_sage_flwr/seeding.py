@@ -1,18 +1,18 @@
-"""Seeds for all random draws, each derived from its purpose."""
+"""Derive a seed for each random draw from its purpose."""
 
 import hashlib
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Return a seed that depends on every part and on their order.
+    """Return a seed that depends on all parts and their order.
 
-    Each random draw gets a seed from (run seed, round, client, purpose), so the result of a
-    run does not depend on which process does the work or which reply arrives first.
+    Each random draw gets a seed from (run seed, round, client, purpose), so the result of a run
+    depends neither on the processes that do the work nor on the order of the replies.
 
     Parameters
     ----------
     *parts : int | str
-        What the randomness is for, e.g. ``(seed, "batches", round, partition_id)``.
+        Purpose of the draw, e.g. ``(seed, "batches", round, partition_id)``.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from .app.log_lines import show_own_errors_in_one_line, show_times
 from .app.recorder import Recorder
 from .app.results import RunDirectory
 from .app.resume import checkpoint_for
-from .app.run_directory_lock import claim_for_training
+from .app.run_directory_lock import lock_for_training
 from .app.run_log import logged_to
 from .app.unused_keys import warn_of_idle
 from .rounds.grid.simulation import is_simulation
@@ -39,13 +39,13 @@ def main(grid: Grid, context: Context) -> None:
     """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
     warn_of_idle(config, context.run_config)
-    with claim_for_training(config) as path, logged_to(path):
+    with lock_for_training(config) as path, logged_to(path):
         log.info("results: %s", path)
         _train(grid, config, path)
 
 
 def _train(grid: Grid, config: RunConfig, path: Path) -> None:
-    with RunDirectory(path).reporting_failure(say=True):
+    with RunDirectory(path).record_failure(log_error=True):
         grid = _with_a_node_for_each_client(grid, config)
         task = build_task(config)
         data = identify_data(config, download=True)

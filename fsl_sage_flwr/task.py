@@ -1,4 +1,4 @@
-"""What is trained: the one thing that strategies and client apps are handed."""
+"""Define a training task: the object that strategies and client apps receive."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,10 +22,10 @@ from .splitting import (
     autocast,
     build_auxiliary,
     check_private_steps,
-    copied,
+    copy_sharing_frozen,
     to_device,
 )
-from .splitting.structures import map_leaves
+from .splitting.pytree import map_leaves
 
 CPU = torch.device("cpu")
 
@@ -37,19 +37,18 @@ OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class ClientIdentity:
-    """Which client this is.
+    """Identity of one client.
 
     Attributes
     ----------
     partition_id : int
         The client's number, in ``range(num_partitions)``.
     num_partitions : int
-        Clients in the federation.
+        Number of clients in the federation.
     node_config : Mapping
-        The node's whole configuration, as its operator set it.
+        The node's whole configuration, as set by its operator.
     secret : bytes or None
-        What only this node knows, the same in all messages of a run, where a mod has drawn it
-        (``label_secret_mod``).
+        Secret of this node, constant during a run; drawn by ``label_secret_mod``, otherwise None.
     """
 
     partition_id: int
@@ -60,13 +59,13 @@ class ClientIdentity:
 
 @runtime_checkable
 class NumberedBatches(Protocol):
-    """Batches that say which of the client's samples they hold."""
+    """Batches with the sample numbers of a client's data."""
 
     def sample_numbers(self, k: int) -> Tensor:
         """Return the numbers of the samples in batch ``k``.
 
-        ``(B,)``, whole numbers from 0, in the order of the batch. A sample has one number in
-        all epochs and rounds, whatever augmentation makes of it; consecutive numbers are best.
+        ``(B,)``, integers from 0, in the order of the batch. A sample keeps its number in all
+        epochs and rounds, whatever its augmentation; consecutive numbers are best.
         """
 
 
@@ -75,26 +74,26 @@ ValidationBatches = Callable[[ClientIdentity], Iterable[Batch]]
 
 
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return Adam with a learning rate of 1e-3, the default of every part."""
+    """Return Adam with a learning rate of 1e-3, the default of all modules."""
     return torch.optim.Adam(parameters, lr=1e-3)
 
 
 def whole_state(module: nn.Module) -> Weights:
-    """Return all parameters and buffers of a module: what travels by default."""
+    """Return all parameters and buffers of a module, the default for messages."""
     return module.state_dict()
 
 
 def load_whole_state(module: nn.Module, weights: Weights) -> None:
-    """Load what :func:`whole_state` returned."""
+    """Load the result of :func:`whole_state`."""
     module.load_state_dict(weights)
 
 
 @dataclass(frozen=True)
 class SplitTask:
-    """A split model, its data, its optimizers and its objective.
+    """A split model with its data, optimizers and objective.
 
-    Server and clients each build one, alike. ``model`` and the heads are moved to
-    ``device`` as the task is made.
+    Server and clients each build an equal task. Building it moves ``model`` and the heads to
+    ``device``.
 
     Attributes
     ----------
@@ -103,62 +102,62 @@ class SplitTask:
     example : Tensor or tuple of Tensor
         A batch of the model's inputs, of at least two samples; only its shape matters.
     num_classes : int or None
-        Labels are in ``range(num_classes)``; the width of a default head's output. None for an
+        Labels are in ``range(num_classes)``, the width of a default head's output. None for an
         objective without classes: heads are then as wide as the server half's output.
     train_batches : callable
-        ``(client, seed) -> (inputs, labels)`` batches of one local epoch on that client,
-        on any device. All randomness (order, augmentation) must come from ``seed``. Where what
-        it returns is :class:`NumberedBatches` too, estimates of gradients are measured on samples
-        that they are never fitted to; else they are not measured.
+        ``(client, seed) -> (inputs, labels)`` batches of one local epoch on that client, on any
+        device. All randomness (order, augmentation) must come from ``seed``. Gradient estimates are
+        measured on held-out samples if the result is also :class:`NumberedBatches`; otherwise they
+        are not measured.
     validation_batches : callable, optional
         ``client -> (inputs, labels)`` batches of that client's validation part, for
         federated evaluation.
     client_optimizer, server_optimizer, auxiliary_optimizer : callable
-        From a list of parameters to a ``torch.optim.Optimizer``.
+        Map a list of parameters to a ``torch.optim.Optimizer``.
     client_schedule, server_schedule, auxiliary_schedule : callable
-        From rounds done to a factor of the optimizer's learning rate; 2.5 is in the middle
-        of the third round. Within a round it advances with every batch if ``train_batches``
-        returns something that has a length. An alignment has the rate of its round.
+        Map finished rounds to a factor of the learning rate; 2.5 is in the middle of the third
+        round. Within a round the factor advances with every batch if the result of
+        ``train_batches`` has a length. An alignment uses the factor of its round.
     auxiliary : callable, optional
-        Builds an untrained auxiliary head; by default the first blocks of the server half.
+        Builds an untrained auxiliary head, by default from the first blocks of the server half.
     auxiliary_from_server : bool
-        True: a head begins as a copy of the server half's blocks (when it has
-        ``copy_from``); False: as it was initialised.
+        True starts a head as a copy of the server half's blocks, if it has ``copy_from``; False
+        keeps its initialisation.
     loss : callable, optional
         Mean loss of (output, labels) of a classification; by default the cross-entropy.
     objective : Objective, optional
         Loss, scores and valid labels; by default a classification with ``num_classes`` and
-        ``loss``. ``dataclasses.replace`` keeps it: give a new one with another loss.
+        ``loss``. ``dataclasses.replace`` keeps it: pass a new one to change the loss.
     weights_of, load_weights : callable
-        What of a half or a head travels, by name, and how it is put back: by default the whole
+        Return and load the transmitted tensors of a half or a head, by name: by default the whole
         ``state_dict``. ``load_weights(module, weights_of(module))`` must change nothing.
-        ``trained_state`` and ``load_trained_state`` of ``splitting`` leave out frozen parameters.
+        ``trainable_state`` and ``load_trainable_state`` of ``splitting`` leave out frozen
+        parameters.
     client_privacy : ClientPrivacy, optional
-        Clients take the steps of DP-SGD.
+        Enables DP-SGD of the clients' steps.
     local_epochs : int
-        Passes over the client's data in a round.
+        Passes over the client's data per round.
     batch_size : int or None
-        Samples of every batch of ``train_batches`` but the last of an epoch, which may have fewer,
-        or one more. The server then refuses what such batches cannot be; None: it does not know.
+        Samples per batch of ``train_batches``; the last batch of an epoch may have fewer, or one
+        more. The server refuses uploads that do not fit; None disables this check.
     gradient_batch : int
-        Samples of a pass in which an alignment takes true gradients, and measures estimates.
-        BatchNorm normalises over them; outputs of a language model need much memory.
+        Samples per pass of an alignment's true gradients and its measurement. BatchNorm normalises
+        over them; outputs of a language model need much memory.
     device : torch.device
-        Where this side computes.
+        Device of this side.
     precision : {"fp32", "tf32", "bf16"}
-        ``"bf16"`` autocasts the halves' steps. The other two differ on a GPU only, where
-        :func:`~fsl_sage_flwr.splitting.set_up_gpu` says for the whole process which it is.
+        ``"bf16"`` autocasts the halves' steps. The other two differ on a GPU only, and for the
+        whole process: see :func:`~fsl_sage_flwr.splitting.set_up_gpu`.
     seed : int
         Seed of the run.
     class_names : tuple of str
-        Names of the classes in the order of the labels; empty if unknown. A node that reports
-        classes of other names is left out of the run.
+        Names of the classes in the order of the labels; empty if unknown. A node with other class
+        names is excluded from the run.
 
     Raises
     ------
     ValueError
-        There is neither ``num_classes`` nor an objective; or a loss beside an objective, which
-        has its own.
+        Neither ``num_classes`` nor an objective is given, or both a loss and an objective.
     """
 
     model: SplitModel
@@ -198,7 +197,7 @@ class SplitTask:
             if self.num_classes is None:
                 raise ValueError(
                     "num_classes = None: a task without classes needs an objective; give SplitTask "
-                    "objective=regression(…) or an Objective of your own"
+                    "objective=regression(…) or another Objective"
                 )
             return classification(self.num_classes, self.loss)
         if not isinstance(self.objective, Objective):
@@ -215,23 +214,23 @@ class SplitTask:
         return None if self.num_classes is None else Classes(self.num_classes, self.class_names)
 
     def made_for(self) -> str:
-        """Return what the model is made for, in words."""
+        """Describe the inputs and classes that the model fits."""
         shapes = [tuple(tensor.shape[1:]) for tensor in as_tensors(self.example)]
         classes = "" if self.num_classes is None else f"{self.num_classes} classes and "
         return f"{classes}inputs of shape {', '.join(map(str, shapes))}"
 
     def weights_of_both(self) -> Weights:
-        """Return what travels of the whole model."""
+        """Return the transmitted tensors of the whole model."""
         model = self.model
         return model.joined(self.weights_of(model.client), self.weights_of(model.server))
 
     def parted(self, whole: Weights) -> tuple[Weights, Weights]:
-        """Return the client half's and the server half's part of such weights."""
+        """Divide the whole model's tensors into the client half's and the server half's."""
         client, server = self.weights_of(self.model.client), self.weights_of(self.model.server)
         return self.model.parted(whole, client, server)
 
     def optimizer_of_client(self, half: nn.Module, parts: int = 1) -> torch.optim.Optimizer:
-        """Return a client half's optimizer; ``parts`` is :class:`ClientPrivacy`'s."""
+        """Return a client half's optimizer; ``parts`` is that of ``ClientPrivacy.optimizer``."""
         return self._private(half, self.client_optimizer(list(half.parameters())), parts)
 
     def optimizer_of_server(self, half: nn.Module) -> torch.optim.Optimizer:
@@ -239,7 +238,7 @@ class SplitTask:
         return self.server_optimizer(list(half.parameters()))
 
     def optimizer_of_auxiliary(self, head: nn.Module, parts: int = 1) -> torch.optim.Optimizer:
-        """Return the optimizer of a head that a client trains."""
+        """Return the optimizer of a head trained on the client."""
         return self._private(head, self.auxiliary_optimizer(list(head.parameters())), parts)
 
     def _private(
@@ -249,12 +248,12 @@ class SplitTask:
         return optimizer if privacy is None else privacy.optimizer(module, optimizer, parts)
 
     def check_private_steps(self, *, with_head: bool) -> None:
-        """Refuse DP-SGD of a client half, or a head, whose samples have no gradients of their own.
+        """Refuse DP-SGD of a client half or head without per-sample gradients.
 
         Raises
         ------
         SplitError
-            Opacus is not installed, or it cannot be done.
+            Opacus is not installed, or DP-SGD is not possible.
         """
         example = tuple(tensor.to(self.device) for tensor in as_tensors(self.example))
         check_private_steps(self.model.client, example, "client half")
@@ -268,8 +267,8 @@ class SplitTask:
     def reseed(self, *purpose: int | str) -> None:
         """Seed torch's global generators from the run's seed and a purpose.
 
-        For the CPU alone it takes a hundredth of ``torch.manual_seed``'s 2 ms, which looks
-        for GPUs each time.
+        On the CPU this takes a hundredth of the 2 ms of ``torch.manual_seed``, which looks for
+        GPUs each time.
         """
         seed = derive_seed(self.seed, *purpose)
         if self.device.type == "cpu":
@@ -278,11 +277,11 @@ class SplitTask:
             torch.manual_seed(seed)
 
     def to_device(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Move smashed data to where this side computes."""
+        """Move smashed data to this side's device."""
         return tuple(to_device(tensor, self.device, self.precision) for tensor in tensors)
 
     def on_device(self, batch: Batch) -> Batch:
-        """Move a batch to where this side computes."""
+        """Move a batch to this side's device."""
         moved: Batch = map_leaves(batch, Tensor, lambda tensor: tensor.to(self.device))
         return moved
 
@@ -298,12 +297,12 @@ class SplitTask:
         return tuple(tensor.cpu() for tensor in smashed)
 
     def check_objective(self) -> None:
-        """Refuse an objective that does not take what the server half gives.
+        """Refuse an objective that does not fit the server half's output.
 
         Raises
         ------
         SplitError
-            Its loss or its scores fail, as where there are fewer scores than classes.
+            Its loss or scores fail, for example with fewer scores than classes.
         """
         half = self.model.server
         smashed = self._smashed_on_device()
@@ -320,76 +319,79 @@ class SplitTask:
         ) as error:  # fmt: skip
             given = f" of shape {shape}" if shape else ""
             raise SplitError(
-                f"the objective does not take what the server half gives{given}, with labels of "
+                f"the objective does not accept the server half's output{given}, with labels of "
                 f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:200]}"
             ) from error
         finally:
             half.train()
 
     def takes_single_samples(self, *, with_head: bool = False) -> bool:
-        """Tell whether the server half can be trained on a batch of one sample.
+        """Return whether the server half can be trained on a batch of one sample.
 
-        BatchNorm refuses one where there is nothing but the batch to normalise over.
+        BatchNorm refuses one sample if it has only the batch axis to normalise over.
 
         Parameters
         ----------
         with_head : bool
-            The auxiliary head is trained on the batch too.
+            Whether the auxiliary head is trained on the batch too.
         """
         parts = [self.model.server, self.head] if with_head else [self.model.server]
         one = tuple(tensor[:1] for tensor in self._smashed_on_device())
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
                 for part in parts:
-                    copied(part).train()(*one)
+                    copy_sharing_frozen(part).train()(*one)
             except ValueError:
                 return False
         return True
 
     @cached_property
     def head(self) -> nn.Module:
-        """The head that a client loads each message's values into; built once."""
+        """Head into which a client loads each message's values; built once."""
         return self.new_head("client")
 
     def head_parameters(self) -> int:
-        """Return how many parameters of an auxiliary head are trained."""
+        """Return the number of trainable parameters of an auxiliary head."""
         return sum(p.numel() for p in self.head.parameters() if p.requires_grad)
 
     def new_head(self, purpose: int | str) -> nn.Module:
         """Build an auxiliary head on ``device``, initialised from the seed and a purpose.
 
-        torch's global generator is left as it was.
+        The state of torch's global generator does not change.
         """
         with torch.random.fork_rng(devices=[]):
-            make = self.auxiliary or partial(self._default_head.another, self.model.server)
+            make = self.auxiliary or partial(self._default_head.fresh_copy, self.model.server)
             self.reseed("auxiliary", purpose)
             return to_device(make(), self.device, self.precision).train()
 
     @cached_property
     def _default_head(self) -> AuxiliaryHead:
-        """What default heads are made from: tracing the server half takes most of the time."""
+        """Template of the default heads, because tracing the server half takes most of the time."""
         smashed = self.smashed_example()
         head = build_auxiliary(self.model.server, smashed, self._output_width())
         self._check_default_head(head, tuple(tensor.to(self.device) for tensor in smashed))
         return head
 
     def _check_default_head(self, head: nn.Module, smashed: tuple[Tensor, ...]) -> None:
-        """Refuse a default head whose scores the objective's loss does not take."""
+        """Refuse a default head with scores that the objective's loss does not accept."""
         labels = self.objective.example_labels(len(smashed[0])).to(self.device)
         try:
             with torch.no_grad():
-                self.loss(copied(head).to(self.device).eval()(*smashed), labels)
+                self.loss(copy_sharing_frozen(head).to(self.device).eval()(*smashed), labels)
         except (RuntimeError, ValueError, IndexError) as error:
             raise SplitError(
-                "the default auxiliary head gives one row of scores a sample, which the loss does "
-                f"not take ({' '.join(str(error).split())[:120]}); give SplitTask auxiliary=…"
+                "the default auxiliary head gives one row of scores per sample, and the loss does "
+                f"not accept these ({' '.join(str(error).split())[:120]}); give SplitTask "
+                "auxiliary=…"
             ) from error
 
     def _output_width(self) -> int:
         if self.num_classes is not None:
             return self.num_classes
         with torch.no_grad():
-            output = logits_of(copied(self.model.server).eval()(*self._smashed_on_device()))
+            output = logits_of(
+                copy_sharing_frozen(self.model.server).eval()(*self._smashed_on_device())
+            )
         return output.shape[-1] if output.dim() > 1 else 1
 
     def _smashed_on_device(self) -> tuple[Tensor, ...]:

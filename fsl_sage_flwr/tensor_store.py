@@ -1,7 +1,7 @@
-"""Named tensors in files: what a strategy keeps of clients that are not at work.
+"""Store named tensors in files: state of clients that are not currently in use.
 
-The format is safetensors': it is read by mapping the file into memory, in a fraction of a
-millisecond however large it is, and holds no code. A file that a checkpoint names has a checksum.
+The format is safetensors: a file is memory-mapped in a fraction of a millisecond whatever its
+size, and contains no code. Files in a checkpoint have checksums.
 """
 
 import json
@@ -22,22 +22,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .atomic_files import checksum_of, sync, writing
+from .atomic_files import checksum_of, explain_disk_errors, sync
 
 SUFFIX = ".safetensors"
-# What a TensorStore names its files.
+# Names of a TensorStore's files.
 FILE_NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}")
 
-# The format sorts its tensors; the order of a model's own is part of what is checked.
+# safetensors sorts tensors; the original order is part of the checks, so it is saved too.
 _ORDER = "order"
-# What safetensors names a file that it has not finished.
+# Name pattern of safetensors' unfinished files.
 _UNFINISHED = ".tmp*"
-# At once: the disk, and processors for checksums.
+# Threads for syncing and for checksums.
 _THREADS = 8
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors to a file that :class:`TensorFile` reads; their order is kept.
+    """Write named tensors to a file for :class:`TensorFile`, in order.
 
     Raises
     ------
@@ -45,19 +45,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         The file cannot be written.
     """
     values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with writing(path):
+    with explain_disk_errors(path):
         save_file(values, path, metadata={_ORDER: json.dumps(list(values))})
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """Named tensors in a file that is never changed; they are read when they are used.
+    """Named tensors in an immutable file, read on access.
 
     Parameters
     ----------
     path : Path
-        The file.
+        Path of the file.
     checksum : str, optional
-        That of its bytes, by :func:`~fsl_sage_flwr.atomic_files.checksum_of`, where it is known.
+        Checksum of its bytes, by :func:`~fsl_sage_flwr.atomic_files.checksum_of`, if known.
     """
 
     def __init__(self, path: Path, checksum: str | None = None) -> None:
@@ -66,7 +66,7 @@ class TensorFile(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         with safe_open(self.path, "pt") as file:
-            if name not in file.keys():  # noqa: SIM118 - it is no mapping
+            if name not in file.keys():  # noqa: SIM118 - not a mapping
                 raise KeyError(name)
             tensor: Tensor = file.get_tensor(name)
             return tensor
@@ -80,18 +80,18 @@ class TensorFile(Mapping[str, Tensor]):
             return len(file.keys())
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> "TensorFile":
-        """Return itself: it never changes."""
+        """Return itself, because it is immutable."""
         return self
 
     def load(self) -> dict[str, Tensor]:
-        """Return all of it; changing a tensor does not change the file."""
+        """Return all tensors; changing one does not change the file."""
         with safe_open(self.path, "pt") as file:
             return {name: file.get_tensor(name) for name in json.loads(file.metadata()[_ORDER])}
 
     def problem(self) -> str | None:
-        """Return what is wrong with the file: missing, or not whole; None when it is fine.
+        """Return the error in a missing or damaged file, or None.
 
-        All of it is read if its checksum is known.
+        The whole file is read if its checksum is known.
         """
         try:
             with safe_open(self.path, "pt"):
@@ -100,47 +100,47 @@ class TensorFile(Mapping[str, Tensor]):
                 return None
         except (OSError, SafetensorError) as error:
             return f"{self.path}: {error}"
-        return f"{self.path}: its checksum is not that of its bytes"
+        return f"{self.path}: the checksum does not match, the file is corrupt or truncated"
 
 
 class TensorStore:
-    """A folder of tensor files, each of which is there as long as somebody needs it.
+    """A folder of tensor files that are deleted when unused.
 
-    That is: as long as its :class:`TensorFile` is in use, or a checkpoint needs it. Whoever
-    undoes something puts the files of before back, and what nobody holds any more is removed.
+    A file is in use while its :class:`TensorFile` exists or a checkpoint pins it. A rollback keeps
+    the old :class:`TensorFile` objects, and with them the files.
 
     Parameters
     ----------
     path : Path, optional
-        The folder; without one a temporary one is made, which goes with this object.
+        The folder; by default a temporary one, deleted with this object.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._users = Counter[str]()
-        self._needed: dict[str, frozenset[str] | None] = {}
+        self._pinned: dict[str, frozenset[str] | None] = {}
         self._unsynced = set[str]()
         self._checksums = dict[str, str]()
-        self._lock = RLock()  # an object is dropped whenever Python pleases
+        self._lock = RLock()  # Python may finalise a TensorFile at any time, in any thread
 
     @property
     def path(self) -> Path:
-        """The folder; it is made when something is written."""
+        """The folder; a temporary one is created at the first access."""
         if self._path is None:
             self._path = Path(tempfile.mkdtemp(prefix="fsl-sage-"))
             weakref.finalize(self, shutil.rmtree, self._path, ignore_errors=True)
         return self._path
 
     def write(self, tensors: Mapping[str, Tensor]) -> TensorFile:
-        """Write tensors to a new file, which is removed when nobody needs it."""
+        """Write tensors to a new file."""
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / f"{uuid.uuid4().hex}{SUFFIX}"
         write_tensors(path, tensors)
         self._unsynced.add(path.name)
         return self._owned(path)
 
-    def take(self, file: TensorFile) -> TensorFile:
-        """Return a file of this folder with a file's tensors: itself, a link to it, or a copy."""
+    def adopt(self, file: TensorFile) -> TensorFile:
+        """Return a file of this folder with the same tensors: itself, a link or a copy."""
         if file.path.parent == self.path:
             return self._owned(file.path, file.checksum)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -150,20 +150,20 @@ class TensorStore:
         return self._owned(path, file.checksum)
 
     def sync(self, names: Collection[str]) -> dict[str, str]:
-        """Wait until files are on the disk, so that a checkpoint may name them.
+        """Wait until files are on the disk, so that a checkpoint may pin them.
 
         Returns
         -------
         dict
-            The files' checksums by name; only those of new files are computed.
+            The files' checksums by name; only new files are read.
 
         Raises
         ------
         DiskError
-            The disk does not take them.
+            The files cannot be written.
         """
         new = self._unsynced.intersection(names)
-        with writing(self.path), ThreadPoolExecutor(_THREADS) as pool:
+        with explain_disk_errors(self.path), ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(sync, (self.path / name for name in new)))
             if new:
                 sync(self.path)
@@ -173,38 +173,38 @@ class TensorStore:
         self._unsynced -= new
         return {name: self._checksums[name] for name in names}
 
-    def needed_by(self, checkpoint: str) -> frozenset[str] | None:
-        """Return which files a checkpoint needs, as :meth:`need` was told; None: it may be any."""
-        return self._needed.get(checkpoint, frozenset())
+    def pinned_by(self, checkpoint: str) -> frozenset[str] | None:
+        """Return the names pinned by a checkpoint; None if they may be any."""
+        return self._pinned.get(checkpoint, frozenset())
 
-    def need(self, checkpoint: str, names: Collection[str] | None) -> None:
-        """Note which files a checkpoint needs from now on; files that none needs are removed.
+    def pin(self, checkpoint: str, names: Collection[str] | None) -> None:
+        """Set the files that a checkpoint needs; unused files are deleted.
 
         Parameters
         ----------
         checkpoint : str
-            Its name.
+            Name of the checkpoint.
         names : collection of str or None
-            Names of its files; None if it cannot be read. As long as there is such a checkpoint,
-            no file is removed.
+            Names of its files; None if the checkpoint cannot be read: then no file is deleted until
+            it is pinned again.
         """
-        before = self.needed_by(checkpoint)
-        self._needed[checkpoint] = None if names is None else frozenset(names)
+        before = self.pinned_by(checkpoint)
+        self._pinned[checkpoint] = None if names is None else frozenset(names)
         if names is None:
             return
         if before is None:
             self.remove_leftovers()
             return
         for name in before.difference(names):
-            self._remove_unneeded(name)
+            self._remove_unused(name)
 
     def remove_leftovers(self) -> None:
-        """Remove the files that a killed process has left; files of other names stay."""
+        """Delete the files that a killed process left; files with foreign names stay."""
         if not self.path.is_dir():
             return
         for path in self.path.glob(f"*{SUFFIX}"):
             if FILE_NAME.fullmatch(path.name):
-                self._remove_unneeded(path.name)
+                self._remove_unused(path.name)
         for path in self.path.glob(_UNFINISHED):
             path.unlink(missing_ok=True)
 
@@ -220,10 +220,10 @@ class TensorStore:
     def _dropped(self, name: str) -> None:
         with self._lock:
             self._users[name] -= 1
-            self._remove_unneeded(name)
+            self._remove_unused(name)
 
-    def _remove_unneeded(self, name: str) -> None:
-        needed = any(names is None or name in names for names in self._needed.values())
+    def _remove_unused(self, name: str) -> None:
+        needed = any(names is None or name in names for names in self._pinned.values())
         if not needed and self._users[name] <= 0:
             del self._users[name]
             self._unsynced.discard(name)
@@ -232,22 +232,22 @@ class TensorStore:
 
 
 def link_or_copy(file: Path, path: Path) -> None:
-    """Put a file's bytes under another name too, without writing them where the disk can do so.
+    """Link a file under another name, or copy it if the disk has no links.
 
     Raises
     ------
     DiskError
-        They had to be copied, and cannot be written.
+        The copy cannot be written.
     """
     try:
         os.link(file, path)
     except OSError:  # another disk, or one without links
-        with writing(path):
+        with explain_disk_errors(path):
             shutil.copyfile(file, path)
 
 
 def map_files(value: Any, change: Callable[[TensorFile], Any]) -> Any:
-    """Return nested dicts and lists with ``change`` done to every :class:`TensorFile` in them."""
+    """Return nested dicts and lists with each :class:`TensorFile` mapped by ``change``."""
     if isinstance(value, TensorFile):
         return change(value)
     if isinstance(value, dict):
@@ -265,10 +265,10 @@ def files_in(value: Any) -> list[TensorFile]:
 
 
 def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return tensors by longer names; :func:`with_prefix` takes them out again."""
+    """Return tensors with prefixed names; the inverse is :func:`with_prefix`."""
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin so, by the rest of their names."""
+    """Return the tensors whose names have the prefix, without it."""
     return {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}

@@ -142,13 +142,13 @@ def own_datasets(
     """Read datasets into a cache of this test's, and nothing from the hub."""
     import datasets
 
-    from fsl_sage_flwr.data import load_images, load_own_images, look_through
+    from fsl_sage_flwr.data import check_images, load_images, load_own_images
 
     cache = tmp_path_factory.mktemp("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     datasets.disable_progress_bars()
-    kept = (load_images, load_own_images, look_through)
+    kept = (load_images, load_own_images, check_images)
     for function in kept:
         function.cache_clear()
     yield

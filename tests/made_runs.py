@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.app.results import HISTORY_COLUMNS, RunDirectory
+from fsl_sage_flwr.app.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import run_path
 
 MIB = 2**20

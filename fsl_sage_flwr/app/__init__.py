@@ -1,1 +1,1 @@
-"""The package's own app: it builds a task from a run configuration and writes the results."""
+"""The package's own app: build a task from a run configuration, and write the results."""

@@ -1,4 +1,4 @@
-"""Read a checkpoint, and refuse one that a run cannot go on from."""
+"""Read checkpoints, and refuse those that a run cannot resume from."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from ..tensor_store import files_in
-from .checksummed_file import BrokenSealError, NoSealError, load_sealed
-from .results import LATEST, UNREADABLE, RunDirectory, tensors_of, with_files
+from .checkpoint_files import LATEST, UNREADABLE, previous_of, tensors_of, with_files
+from .checksummed_file import ChecksumError, MissingChecksumError, load_checksummed
+from .results import RunDirectory
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -22,39 +23,39 @@ log = logging.getLogger("flwr.fsl_sage")
 FORMAT = 5
 _READABLE = (3, 4, FORMAT)
 
-# Whose tensors are in a checkpoint itself, and what else it has.
+# Top-level entries of a checkpoint and their types.
 _PARTS = {"config": dict, "strategy": dict, "client_half": dict, "history": list}
 
 
 class CheckpointError(ValueError):
-    """A run cannot go on from a checkpoint; one line says why."""
+    """A run cannot resume from the checkpoint; one line gives the reason."""
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint is not what was written."""
+    """The checkpoint is corrupt or truncated."""
 
 
 class UnreadableError(DamagedError):
-    """The disk did not deliver a checkpoint that is there; it may be whole."""
+    """The checkpoint exists but the disk failed to read it; it may be intact."""
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Return what a checkpoint has; its tensors are read when they are used.
+    """Return a checkpoint's content; tensors are read on access.
 
-    Before that every byte of it and of the files that it names is compared with its checksum. Of
-    a run's last checkpoint that is damaged the one before is returned, and the log says so.
+    All bytes of the checkpoint and of its tensor files are first compared with their checksums. If
+    a run's last checkpoint is damaged, the previous one is returned, with a log line.
 
     Returns
     -------
     dict
-        ``config``, ``strategy``, ``client_half``, ``history`` and ``clients`` as they were saved,
-        and ``file``: the path that all this is from. ``clients`` is the number of rows of the
-        run's ``clients.csv``; in a checkpoint of an earlier version, the rows.
+        ``config``, ``strategy``, ``client_half``, ``history`` and ``clients`` as saved, and
+        ``file``, the path of the checkpoint. ``clients`` is the number of rows of the run's
+        ``clients.csv``, or in a checkpoint of an earlier version the rows.
 
     Raises
     ------
     CheckpointError
-        The file is missing, or neither it nor the one before is whole.
+        The file is missing, or both it and the previous checkpoint are damaged.
     """
     if not file.is_file():
         raise CheckpointError(f"resume = {str(file)!r}: there is no such checkpoint file")
@@ -62,7 +63,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         return _read(file)
     except DamagedError as error:
         damage = error
-    before = RunDirectory.previous_of(file)
+    before = previous_of(file)
     saved = _whole(before) if file.name == LATEST else None
     if saved is None:
         others = (other for other in sorted(file.parent.glob("*.pt")) if other != file)
@@ -70,14 +71,14 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         hint = f", e.g. {whole}" if whole else ""
         raise type(damage)(f"{damage}; give another{hint}") from damage
     log.warning(
-        "%s; going on from the checkpoint before it, %s, after round %d",
+        "%s; resuming from the previous checkpoint %s, after round %d",
         damage, saved["file"], len(saved["history"]),
     )  # fmt: skip
     return saved
 
 
 def _whole(file: Path) -> dict[str, Any] | None:
-    """Return what a checkpoint has, if it is there and whole."""
+    """Return a checkpoint's content, or None if it is missing or damaged."""
     try:
         return _read(file) if file.is_file() else None
     except CheckpointError:
@@ -86,45 +87,45 @@ def _whole(file: Path) -> dict[str, Any] | None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        saved = load_sealed(file)
+        saved = load_checksummed(file)
         _check_parts(saved)
         whole: dict[str, Any] = {**with_files(saved, tensors_of(file)), "file": file}
-    except NoSealError as error:
+    except MissingChecksumError as error:
         _refuse_earlier_version(file)
         raise _damaged(file, str(error)) from error
-    except BrokenSealError as error:
+    except ChecksumError as error:
         raise _damaged(file, str(error)) from error
     except UNREADABLE as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise UnreadableError(_not_whole(file, _in_a_line(error))) from error
+            raise UnreadableError(_damage_text(file, _in_a_line(error))) from error
         raise _damaged(file, _in_a_line(error)) from error
     if saved["format"] not in _READABLE:
-        raise _of_another_version(file)
+        raise _version_error(file)
     with ThreadPoolExecutor() as pool:
         problems = pool.map(lambda each: each.problem(), files_in(whole))
         broken = next(filter(None, problems), None)
     if broken is not None:
         raise DamagedError(
-            f"resume = {str(file)!r}: a file that it names cannot be read ({broken}); copy a "
+            f"resume = {str(file)!r}: one of its tensor files cannot be read ({broken}); copy a "
             f"checkpoint together with its folder {tensors_of(file).name}"
         )
     return whole
 
 
 def _check_parts(saved: Any) -> None:
-    """Raise a TypeError where a checkpoint has not the parts that one has."""
+    """Raise a TypeError if an entry of a checkpoint is missing or has another type."""
     for part, kind in {**_PARTS, "format": int}.items():
         if type(saved[part]) is not kind:
             raise TypeError(f"{part} is no {kind.__name__}")
-    data = saved.get("data", {"columns": {}})  # earlier versions have none
+    data = saved.get("data", {"columns": {}})  # missing in earlier versions
     if type(data) is not dict or type(data.get("columns")) is not dict:
-        raise TypeError("its data are not described")
+        raise TypeError("the description of its data is invalid")
     clients = saved["clients"]
     if type(clients) not in (int, list):
         raise TypeError("its clients are neither rows nor their number")
     for row in (*saved["history"], *(clients if isinstance(clients, list) else ())):
         if type(row) is not dict:
-            raise TypeError("a row of its history is no dict")
+            raise TypeError("a row of its history is not a dict")
     for name, tensor in saved["client_half"].items():
         if not (isinstance(name, str) and type(tensor) is torch.Tensor):
             raise TypeError("its client half is not named tensors")
@@ -137,66 +138,66 @@ def _refuse_earlier_version(file: Path) -> None:
     except UNREADABLE:
         return
     if earlier:
-        raise _of_another_version(file)
+        raise _version_error(file)
 
 
-def _of_another_version(file: Path) -> CheckpointError:
+def _version_error(file: Path) -> CheckpointError:
     return CheckpointError(
-        f"resume = {str(file)!r}: it was written by an earlier version of this package, and "
-        "this one cannot read it; train anew, or resume with that version"
+        f"resume = {str(file)!r}: it was written by an earlier version of this package, which "
+        "this one cannot read; train anew, or resume with that version"
     )
 
 
 def _in_a_line(error: Exception) -> str:
-    """Return of torch's paragraphs the first sentence; the rest is advice to those who wrote it."""
+    """Return the first sentence of an error; torch's further paragraphs advise developers."""
     said = str(error).partition(". ")[0].partition(", please")[0]
     return f"{type(error).__name__}: {shorten(said, 120, placeholder=' …')}"
 
 
 def _damaged(file: Path, why: str) -> DamagedError:
-    return DamagedError(_not_whole(file, why))
+    return DamagedError(_damage_text(file, why))
 
 
-def _not_whole(file: Path, why: str) -> str:
-    return f"resume = {str(file)!r}: it is no whole checkpoint ({why})"
+def _damage_text(file: Path, why: str) -> str:
+    return f"resume = {str(file)!r}: the checkpoint is corrupt or truncated ({why})"
 
 
 @contextmanager
-def refusing_what_does_not_fit(saved: Mapping[str, Any]) -> Iterator[None]:
-    """Say in one line that what a checkpoint has is not what a strategy loads inside.
+def explain_mismatch(saved: Mapping[str, Any]) -> Iterator[None]:
+    """Explain in one line why a strategy cannot load a checkpoint.
 
     Raises
     ------
     CheckpointError
-        Something is missing, or of another kind or shape.
+        An entry is missing, or has another type or shape.
     """
     try:
         yield
     except UNREADABLE as error:
         raise CheckpointError(
-            f"resume = {str(saved['file'])!r}: what it has is not of this run "
-            f"({_in_a_line(error)}); give another"
+            f"resume = {str(saved['file'])!r}: its content does not fit this run "
+            f"({_in_a_line(error)}); give another checkpoint"
         ) from error
 
 
 def refuse_other_settings(
     saved: Mapping[str, Any], ours: Mapping[str, Any], free: Collection[str]
 ) -> None:
-    """Refuse a checkpoint of other settings.
+    """Refuse a checkpoint with other settings.
 
     Parameters
     ----------
     saved : Mapping
-        What :func:`read_checkpoint` returned.
+        Result of :func:`read_checkpoint`.
     ours : Mapping
-        The settings of the run that goes on.
+        Settings of the resuming run.
     free : collection of str
         Settings that may differ.
 
     Raises
     ------
     CheckpointError
-        The message has every difference.
+        A setting differs; the message lists all differences.
     """
     differences = [
         f"{key} was {value!r}, now {ours.get(key)!r}"
@@ -208,14 +209,14 @@ def refuse_other_settings(
 
 
 def refuse_finished(saved: Mapping[str, Any], file: Path, num_rounds: int) -> None:
-    """Refuse a checkpoint that has as many rounds as are wanted.
+    """Refuse a checkpoint that already has the requested number of rounds.
 
-    A run that was killed between its last round and its end is not completed: that is left to do.
+    A run that was killed between its last round and its completion may resume to complete.
 
     Raises
     ------
     CheckpointError
-        There are too many rounds, or as many and their run is completed.
+        There are more rounds than requested, or as many in a completed run.
     """
     done = len(saved["history"])
     completed = RunDirectory.is_completed_at(file.parent.parent)

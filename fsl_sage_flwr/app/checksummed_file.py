@@ -1,8 +1,8 @@
-"""A file of ``torch.save`` that has the checksum of its own bytes.
+"""Write and read files of ``torch.save`` with a checksum of their bytes.
 
-Such a file is a zip archive, and the checksum is its comment: one file, replaced at once, which
-``torch.load`` reads as any other. Its last 16 bytes are the comment's length (2 bytes) and the
-comment, ``crc32:`` and eight digits; the checksum is of all bytes before them.
+Such a file is a zip archive with the checksum as its comment: one file, replaced atomically, which
+``torch.load`` reads as usual. Its last 16 bytes are the comment's length (2 bytes) and the comment,
+``crc32:`` and eight digits; the checksum covers all bytes before them.
 """
 
 import re
@@ -19,17 +19,17 @@ _SEAL_BYTES = 16
 _LENGTH_BYTES = 2
 
 
-class BrokenSealError(ValueError):
-    """A file's bytes are not those that were written."""
+class ChecksumError(ValueError):
+    """The file's bytes do not match its checksum."""
 
 
-class NoSealError(BrokenSealError):
-    """A file has no checksum at its end: cut off, or of another version."""
+class MissingChecksumError(ChecksumError):
+    """The file has no checksum at its end: it is truncated or from an earlier version."""
 
 
-def write_sealed(path: Path, content: Any) -> None:
-    """Write a file with ``content``, which may be all that ``weights_only`` reads."""
-    # Of a path torch.save would not tell why it cannot be written.
+def write_checksummed(path: Path, content: Any) -> None:
+    """Write ``content``, of types that ``weights_only`` allows, with its checksum."""
+    # Given a path, torch.save hides the reason of a failed write.
     with path.open("wb") as file:
         torch.save(content, file)
     size = path.stat().st_size - _LENGTH_BYTES
@@ -39,33 +39,33 @@ def write_sealed(path: Path, content: Any) -> None:
         file.write(len(comment).to_bytes(_LENGTH_BYTES, "little") + comment)
 
 
-def check_seal(path: Path) -> None:
-    """Read all of a file, and compare its bytes with its checksum.
+def verify_checksum(path: Path) -> None:
+    """Read a whole file, and compare its bytes with its checksum.
 
     Raises
     ------
-    NoSealError
-        It has none.
-    BrokenSealError
-        It has another.
+    MissingChecksumError
+        The checksum is missing.
+    ChecksumError
+        The checksum differs.
     """
     size = path.stat().st_size - _SEAL_BYTES
     with path.open("rb") as file:
         file.seek(max(size, 0))
         found = _SEAL.fullmatch(file.read())
     if found is None:
-        raise NoSealError("it is cut off: there is no checksum at its end")
+        raise MissingChecksumError("there is no checksum at its end, the file is truncated")
     if checksum_of(path, size) != found[1].decode():
-        raise BrokenSealError("its checksum is not that of its bytes")
+        raise ChecksumError("the checksum does not match")
 
 
-def load_sealed(path: Path) -> Any:
-    """Return what a file has, if it is whole; its tensors are read when they are used.
+def load_checksummed(path: Path) -> Any:
+    """Return a file's content after checking it; tensors are read on access.
 
     Raises
     ------
-    BrokenSealError
-        It is not the file that was written.
+    ChecksumError
+        The file is corrupt or truncated.
     """
-    check_seal(path)
+    verify_checksum(path)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -1,4 +1,4 @@
-"""The rows of ``clients.csv`` that a checkpoint counts."""
+"""Read the rows of ``clients.csv`` that belong to a checkpoint."""
 
 import csv
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def columns_of(file: Path) -> list[str]:
-    """Return the columns of a ``clients.csv``; none if there is no such file."""
+    """Return the columns of a ``clients.csv``; none if the file is missing."""
     try:
         with file.open(encoding="utf-8", errors="replace", newline="") as opened:
             return list(csv.DictReader(opened).fieldnames or ())
@@ -15,20 +15,20 @@ def columns_of(file: Path) -> list[str]:
 
 
 def first_rows(file: Path, count: int, last_round: int) -> Iterator[dict[str, str]]:
-    """Iterate over the first ``count`` rows of a ``clients.csv``.
+    """Yield the first ``count`` rows of a ``clients.csv``.
 
-    They are read one by one: a thousand clients have a million rows after a thousand rounds. The
-    iteration ends early where the file does, or where a row is not whole or of a later round.
-    Such rows are not those that the checkpoint counted.
+    They are read one by one, because a thousand clients have a million rows after a thousand
+    rounds. The iteration ends at the end of the file, or at an incomplete row or one of a later
+    round, which the checkpoint did not count.
 
     Parameters
     ----------
     file : Path
-        It need not exist.
+        The file, which may be missing.
     count : int
-        How many rows the checkpoint counted.
+        Number of rows counted by the checkpoint.
     last_round : int
-        The round after which the checkpoint was written.
+        Last round of the checkpoint.
     """
     try:
         with file.open(encoding="utf-8", errors="replace", newline="") as opened:

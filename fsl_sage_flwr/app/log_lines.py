@@ -1,23 +1,27 @@
-"""Lines of Flower's log: with the time, and one line for an error of this package."""
+"""Format Flower's log lines: add the time, shorten own errors, hide a misleading line."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 FLOWER = "flwr"
 PACKAGE = __name__.partition(".")[0]
+# Flower logs this, with None, in each run whose first evaluation follows the first round.
+NO_EVALUATION_YET = "Initial global evaluation results: %s"
 
 
 def show_times() -> None:
-    """Have Flower's console handler write the time of each line."""
+    """Add the time to each line of Flower's console handler."""
     for handler in logging.getLogger(FLOWER).handlers:
         if hasattr(handler, "timestamps"):
             handler.timestamps = True
 
 
 def show_own_errors_in_one_line() -> None:
-    """Have Flower log an error of this package without its traceback.
+    """Log errors of this package without their traceback.
 
-    Such an error says in one line what is wrong and what to do; Flower's log would put its own
-    thirty lines around it. The traceback of any other error stays.
+    Their text already gives the reason and a fix in one line; Flower's traceback would add thirty.
+    Other errors keep their traceback.
     """
     logger = logging.getLogger(FLOWER)
     if _in_one_line not in logger.filters:
@@ -31,3 +35,18 @@ def _in_one_line(record: logging.LogRecord) -> bool:
         record.msg, record.args = "%s", (text,)
         record.exc_info = record.exc_text = None
     return True
+
+
+@contextmanager
+def without_empty_evaluations() -> Iterator[None]:
+    """Hide Flower's line about an initial evaluation that returned ``None``."""
+
+    def has_result(record: logging.LogRecord) -> bool:
+        return not (record.msg == NO_EVALUATION_YET and record.args == (None,))
+
+    logger = logging.getLogger(FLOWER)
+    logger.addFilter(has_result)
+    try:
+        yield
+    finally:
+        logger.removeFilter(has_result)

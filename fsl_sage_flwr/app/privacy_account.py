@@ -1,4 +1,4 @@
-"""What noise guarantees: (ε, δ) by Flower's own accountant."""
+"""Compute the (ε, δ) guarantee of the noise with Flower's own accountant."""
 
 import math
 from functools import lru_cache
@@ -8,7 +8,7 @@ MISSING = "the account of the noise needs the extra: pip install 'fsl-sage-flwr[
 
 
 class PrivacyAccountError(ValueError):
-    """There is no account of the noise; one line says why and what to do."""
+    """The guarantee cannot be computed; one line gives the reason and a fix."""
 
 
 def require_accountant(delta: float) -> None:
@@ -17,7 +17,7 @@ def require_accountant(delta: float) -> None:
     Raises
     ------
     PrivacyAccountError
-        It is not.
+        The accountant is missing.
     """
     if find_spec("dp_accounting") is None:
         raise PrivacyAccountError(
@@ -26,37 +26,36 @@ def require_accountant(delta: float) -> None:
 
 
 class PrivacyAccount:
-    """(ε, δ) of one sample after so many uploads of its smashed data.
+    """(ε, δ) of one sample after a number of uploads of its smashed data.
 
-    Two values of a sample's clipped smashed data are at most two clipping norms apart, so one
-    upload is a Gaussian mechanism with sensitivity 2C and deviation mC: as if a mechanism of
-    sensitivity 1 had the noise multiplier m/2. Uploads compose, and none is left out for the
-    chance that a sample was in a batch that is not uploaded: batches are drawn by shuffling with
-    a seed that the server knows, which amplifies nothing.
+    Two values of a sample's clipped smashed data differ by at most two clipping norms. One upload
+    is therefore a Gaussian mechanism of sensitivity 2C and standard deviation mC, equivalent to
+    sensitivity 1 with noise multiplier m/2. All uploads compose, without amplification by
+    subsampling: the server knows the seed that shuffles the batches.
 
-    With DP-SGD each upload stands for a step of the client as well, of at most as many
-    samples as were uploaded: a sample is in one batch of a local epoch. Its clipped gradients
-    are at most two clipping norms apart too, and the two mechanisms compose.
+    With DP-SGD each upload also counts as a step of the client, because a sample is in one batch
+    per local epoch. Its clipped gradients differ by at most two clipping norms too, and the two
+    mechanisms compose.
 
-    The accountant is Flower's ``RdpAccountant`` (Rényi differential privacy, Mironov 2017),
-    whose ε is an upper bound.
+    The accountant is Flower's ``RdpAccountant`` (Rényi differential privacy, Mironov 2017); its ε
+    is an upper bound.
 
     Parameters
     ----------
     noise_multiplier : float
-        m: deviation of the noise in clipping norms, above 0.
+        m, standard deviation of the noise in clipping norms, above 0.
     delta : float
         Above 0 and below 1.
     samples_moved : int
-        Samples whose smashed data one sample's input may change in a batch: 1, or the whole
-        batch where the client half has BatchNorm. So many move √n times as far.
+        Number of samples, n, whose smashed data depend on one sample's input: 1, or the whole
+        batch if the client half has BatchNorm. The distance grows by √n.
     client_noise_multiplier : float
-        Deviation of the noise on clients' steps in clipping norms; 0 without DP-SGD.
+        Standard deviation of the noise on clients' steps in clipping norms; 0 without DP-SGD.
 
     Raises
     ------
     PrivacyAccountError
-        The accountant is not installed, or Flower is too old to have it.
+        The accountant is not installed, or Flower is too old.
     """
 
     def __init__(
@@ -73,13 +72,13 @@ class PrivacyAccount:
             self._effective_multipliers.append(client_noise_multiplier / 2)
 
     def epsilon(self, uploads: int) -> float:
-        """Return ε after so many uploads of one sample; 0 for none."""
+        """Return ε after this number of uploads of one sample; 0 for none."""
         if not uploads:
             return 0.0
         return _epsilon(tuple(self._effective_multipliers), uploads, self.delta)
 
-    def in_words(self, uploads: int) -> str:
-        """Return what so many uploads cost, what that covers and what it does not."""
+    def describe(self, uploads: int) -> str:
+        """Describe the privacy cost of the uploads, and its scope."""
         moved = self._samples_moved
         mixed = f" and moving those of all {moved} in its batch" if moved > 1 else ""
         covered, left = "the smashed data of", "labels, client halves and auxiliary heads"
@@ -94,7 +93,7 @@ class PrivacyAccount:
 
 @lru_cache(maxsize=4096)
 def _epsilon(noise_multipliers: tuple[float, ...], count: int, delta: float) -> float:
-    # Imported here, because it is optional and takes a second or two.
+    # Imported here because it is optional and takes one or two seconds.
     try:
         from flwr.serverapp import (
             GaussianPrivacyEvent,
@@ -107,7 +106,7 @@ def _epsilon(noise_multipliers: tuple[float, ...], count: int, delta: float) -> 
         raise PrivacyAccountError(f"flwr is too old for an account of the noise: {MISSING}") from (
             error
         )
-    # Flower's word for a plain Gaussian mechanism whose sensitivity is the unit of its noise.
+    # Flower's setting for a plain Gaussian mechanism with the sensitivity as unit of its noise.
     plain = NeighboringRelation.ADD_OR_REMOVE_ONE, SamplingMethod.NO_AMPLIFICATION
     accountant = RdpAccountant(PrivacyConfig(delta, 1, *plain))
     for multiplier in noise_multipliers:

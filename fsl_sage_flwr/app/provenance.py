@@ -1,7 +1,7 @@
-"""What produced a run: versions, commit, machine, date, command line, Flower's run and app.
+"""Record the provenance of a run: versions, commit, machine, date, command line, Flower's ids.
 
-No credential is among it. Of the environment nothing is taken, and of command lines those of this
-package alone: Flower gives its processes tokens as arguments, and other programs may do the same.
+No credentials are recorded: nothing from the environment, and command lines of this package alone.
+Flower passes tokens to its processes as arguments, and other programs may do the same.
 """
 
 import os
@@ -18,21 +18,21 @@ from typing import Any
 
 from ..cpus import usable_cpus
 
-# This environment variable tells a ServerApp which command started it.
+# Environment variable that identifies the command to the ServerApp that it started.
 CLAIM = "FSL_SAGE_CLAIM"
 PACKAGES = {"package": "fsl-sage-flwr", "flwr": "flwr", "torch": "torch"}
 COMMAND = "fsl-sage"
-# What differs from run to run though nothing else does.
+# Entries that differ between otherwise equal runs.
 OF_ONE_RUN = ("date", "command", "run_id")
 
 
 def provenance(words: Sequence[str]) -> dict[str, str | int]:
-    """Return what would be needed to make a run again elsewhere, by name.
+    """Return the information needed to repeat a run elsewhere, by name.
 
     Parameters
     ----------
     words : sequence of str
-        The command line that began it, program first.
+        Command line of the run, program first.
     """
     return {
         **{name: _version(distribution) for name, distribution in PACKAGES.items()},
@@ -47,7 +47,7 @@ def provenance(words: Sequence[str]) -> dict[str, str | int]:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """Return a command line of this package; of another program its name alone.
+    """Return a command line of this package; for another program its name alone.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def of_flower_run(run: Any) -> dict[str, str]:
-    """Return the id of a run, and the hash of its app, by name.
+    """Return the id of a Flower run and the hash of its app, by name.
 
     Parameters
     ----------
@@ -74,12 +74,12 @@ def of_flower_run(run: Any) -> dict[str, str]:
 
 
 def without_credentials(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a provenance as this version writes it: earlier ones wrote every command line."""
+    """Return a provenance without the command lines of other programs, written by old versions."""
     cleaned = dict(found)
     if "command" in found:
         try:
             words = shlex.split(str(found["command"]))
-        except ValueError:  # somebody has edited it
+        except ValueError:  # edited by hand
             words = []
         cleaned["command"] = command_line(words)
     if isinstance(found.get("resumes"), Mapping):
@@ -88,24 +88,24 @@ def without_credentials(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def started_by_command() -> bool:
-    """Tell whether this process is a ServerApp that a command of this package started."""
+    """Return whether a command of this package started this process as a ServerApp."""
     return CLAIM in os.environ
 
 
 def of_this_process() -> dict[str, str | int]:
-    """Return the provenance of what this process does."""
+    """Return the provenance of this process."""
     return provenance(sys.argv)
 
 
 def _version(distribution: str) -> str:
     try:
         return metadata.version(distribution)
-    except metadata.PackageNotFoundError:  # source that was copied, not installed
+    except metadata.PackageNotFoundError:  # copied source, not installed
         return ""
 
 
 def _commit(folder: Path) -> str:
-    """Return the commit of the source, marked if files of it were changed; empty: no checkout."""
+    """Return the commit of the source, marked if files were changed; empty without a checkout."""
 
     def git(*words: str) -> str:
         done = subprocess.run(
@@ -118,7 +118,7 @@ def _commit(folder: Path) -> str:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        # A package that was installed into some other project's checkout is not of its commit.
+        # The checkout may be another project's, with this package installed in it.
         if not git("ls-files", Path(__file__).name):
             return ""
         commit = git("rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""Whether a run of a configuration can go on from a checkpoint."""
+"""Check that a run's configuration can resume from a checkpoint."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,28 +21,28 @@ FREE_TO_CHANGE = {
 def checkpoint_for(
     config: RunConfig, file: Path, data: DataIdentity | None = None
 ) -> dict[str, Any]:
-    """Return what a checkpoint has.
+    """Return the content of a compatible checkpoint.
 
     Parameters
     ----------
     config : RunConfig
-        Configuration of the run that goes on.
+        Configuration of the resuming run.
     file : Path
         The checkpoint.
     data : DataIdentity, optional
-        What identifies the run's data. They may lie elsewhere than those of the checkpoint;
-        an earlier version's checkpoint does not identify its data, and is compared by path.
+        Identity of the run's data, which may lie elsewhere than the checkpoint's; checkpoints of
+        earlier versions do not identify their data, and are compared by path.
 
     Raises
     ------
     CheckpointError
-        It is missing or unreadable, was written with another configuration or other data, or
-        of a run that has all rounds already.
+        The checkpoint is missing or unreadable, has another configuration or other data, or all
+        requested rounds.
     """
     saved = read_checkpoint(file)
     saved["config"] = with_names_of_today(saved["config"])
     ours = config.to_run_config()
-    # A checkpoint of an earlier version also contains keys of other algorithms.
+    # Checkpoints of earlier versions also contain keys of other algorithms.
     of_others = set(config.idle_keys()) - set(ours)
     free = set(FREE_TO_CHANGE)
     rounds = config.num_server_rounds
@@ -53,7 +53,7 @@ def checkpoint_for(
         ours |= data.columns
         changed = data.differences(before)
         free.add("dataset")
-    elif before is not None:  # which columns are found is not known before a download
+    elif before is not None:  # the default columns are unknown before a download
         free |= {key for key in before["columns"] if not ours.get(key)}
     refuse_other_settings(saved, ours, free | of_others)
     if changed:

@@ -1,4 +1,4 @@
-"""Make the directory of a configured run, and hold it alone."""
+"""Create the directory of a run, and lock it for one process."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from .config import ConfigError, RunConfig
 from .provenance import CLAIM
-from .run_lock import FOLDER, DirectoryInUseError, held_for_command, held_for_training
+from .run_lock import FOLDER, DirectoryInUseError, command_lock, training_lock
 from .run_path import refuse_taken, run_path
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A run directory that this process holds.
+class LockedDirectory:
+    """A run directory locked by this process.
 
     Attributes
     ----------
     path : Path
-        The directory; it exists.
+        The existing directory.
     environment : Mapping
-        Environment variables that a ServerApp needs in order to train there.
+        Environment variables for a ServerApp that trains in it.
     """
 
     path: Path
@@ -30,41 +30,41 @@ class Claim:
 
 
 @contextmanager
-def claim_for_command(config: RunConfig) -> Iterator[Claim]:
-    """Hold a run's directory while a ServerApp is started, trains there and ends.
+def lock_for_command(config: RunConfig) -> Iterator[LockedDirectory]:
+    """Lock a run's directory while a ServerApp starts, trains in it and ends.
 
-    Without ``run-name`` a new directory is made.
+    Without ``run-name`` a new directory is created.
 
     Raises
     ------
     ConfigError
-        Another run is active in the directory, or completed, or unfinished and not resumed; or
-        the directory cannot be made.
+        The directory is in use, holds a completed run or an unfinished one that is not resumed, or
+        cannot be created.
     """
     path, token = _directory(config), uuid.uuid4().hex
-    with _naming_the_run(path), held_for_command(path, token):
+    with _with_run_name(path), command_lock(path, token):
         refuse_taken(replace(config, run_name=path.name))
-        yield Claim(path, {CLAIM: token})
+        yield LockedDirectory(path, {CLAIM: token})
 
 
 @contextmanager
-def claim_for_training(config: RunConfig) -> Iterator[Path]:
-    """Hold a run's directory while this process trains there; yield its path.
+def lock_for_training(config: RunConfig) -> Iterator[Path]:
+    """Lock a run's directory while this process trains in it; yield its path.
 
     Raises
     ------
     ConfigError
-        As :func:`claim_for_command`, but the command that started this process does not count
-        as another run.
+        As :func:`lock_for_command`, except that the command that started this process is no
+        other run.
     """
     path = _directory(config)
-    with _naming_the_run(path), held_for_training(path):
+    with _with_run_name(path), training_lock(path):
         refuse_taken(replace(config, run_name=path.name))
         yield path
 
 
 @contextmanager
-def _naming_the_run(path: Path) -> Iterator[None]:
+def _with_run_name(path: Path) -> Iterator[None]:
     try:
         yield
     except DirectoryInUseError as error:
@@ -74,9 +74,9 @@ def _naming_the_run(path: Path) -> Iterator[None]:
 
 
 def _directory(config: RunConfig) -> Path:
-    """Make the run's directory; without a run name, make a new one."""
+    """Return the run's directory, created if it is missing; without a run name, a new one."""
     if config.run_name:
-        refuse_taken(config)  # before locks are put into the directory
+        refuse_taken(config)  # before lock files are created in it
     path = run_path(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,14 +87,14 @@ def _directory(config: RunConfig) -> Path:
         (path / FOLDER).mkdir(exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"results-dir = {config.results_dir!r}: {path} cannot be made ({error.strerror}); "
+            f"results-dir = {config.results_dir!r}: {path} cannot be created ({error.strerror}); "
             "name a directory that can be written to"
         ) from error
     return path
 
 
 def _numbered(path: Path) -> Iterator[Path]:
-    """Yield names that sort in order: the second run within a second gets the suffix -02."""
+    """Yield names in sorting order: the second run within a second gets the suffix -02."""
     yield path
     yield from (path.with_name(f"{path.name}-{number:02}") for number in count(2))
 

@@ -1,13 +1,11 @@
-"""The locks of a run's directory: one run at a time, and who holds it.
+"""Lock a run's directory, so that one run at a time uses it.
 
-There are two locks. They belong to the operating system, so a process that dies releases its
-locks. On a file system that has no locks (NFS without its lock daemon) a file stands for each,
-which a process that is killed leaves there.
+There are two locks of the operating system, which a dying process releases. On a file system
+without locks (NFS without its lock daemon) a file stands for each, and a killed process leaves it.
 
-The process of ``fsl-sage run`` holds ``command`` from before it starts anything until everything
-has ended. The process that trains holds ``training``, and also ``command`` if no command started
-it (``flwr run``, somebody's own ServerApp). Both locks are needed: if the command is killed, its
-ServerApp may continue.
+``fsl-sage run`` holds ``command`` until everything that it started has ended. The training process
+holds ``training``, and also ``command`` if no command started it (``flwr run``, a custom
+ServerApp). Both locks are needed: a ServerApp may outlive its killed command.
 """
 
 import errno
@@ -27,35 +25,35 @@ from .provenance import CLAIM
 
 FOLDER = ".locks"
 COMMAND, TRAINING = "command", "training"
-# Seconds. A process normally needs only a moment to check the locks.
-LOOK_AT_MOST = 60.0
-# The file that stands for a lock where a file system has none, and what such a one answers.
+# Seconds. Checking the locks normally takes a moment.
+CHECK_TIMEOUT = 60.0
+# Suffix of the file in place of a lock, and errors of a file system without locks.
 _FILE = ".held"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 class DirectoryInUseError(Exception):
-    """Another run is at work in the directory."""
+    """The directory is locked by another run."""
 
 
 @contextmanager
-def held_for_command(path: Path, token: str) -> Iterator[None]:
-    """Hold a run's directory while a ServerApp is started, trains there and ends.
+def command_lock(path: Path, token: str) -> Iterator[None]:
+    """Lock a run's directory while a ServerApp starts, trains in it and ends.
 
     Parameters
     ----------
     path : Path
-        The run's directory, which exists.
+        The run's existing directory.
     token : str
-        Tells the ServerApp, by the environment variable ``CLAIM``, that its command is the holder.
+        Identifies the command to its ServerApp, through the environment variable ``CLAIM``.
 
     Raises
     ------
     DirectoryInUseError
-        Another run is at work there.
+        Another run has locked the directory.
     """
     with ExitStack() as held:
-        with _looking(path):
+        with _checking(path):
             held.enter_context(_take(path, COMMAND, token))
             # The ServerApp of a killed command may still hold this lock.
             with _lock(path, TRAINING):
@@ -64,47 +62,47 @@ def held_for_command(path: Path, token: str) -> Iterator[None]:
 
 
 @contextmanager
-def held_for_training(path: Path) -> Iterator[None]:
-    """Hold a run's directory while this process trains there.
+def training_lock(path: Path) -> Iterator[None]:
+    """Lock a run's directory while this process trains in it.
 
     Raises
     ------
     DirectoryInUseError
-        As :func:`held_for_command`, but the command that started this process does not count
-        as another run.
+        As :func:`command_lock`, except that the command that started this process is no other
+        run.
     """
     with ExitStack() as held:
-        with _looking(path):
+        with _checking(path):
             if not _is_held_by_our_command(path):
                 held.enter_context(_take(path, COMMAND))
             held.enter_context(_take(path, TRAINING))
         yield
 
 
-def claimed_by_training(path: Path) -> Path:
-    """Return the file that a process writes as it begins to train in a run's directory."""
+def training_started_file(path: Path) -> Path:
+    """Return the file written at the start of training in a run's directory."""
     return holder_file(path, TRAINING)
 
 
 def holder_file(path: Path, role: str) -> Path:
-    """Return the file that names who holds a lock, or who held it last."""
+    """Return the file with the current or last holder of a lock."""
     return path / FOLDER / f"{role}.json"
 
 
 @contextmanager
-def _looking(path: Path) -> Iterator[None]:
+def _checking(path: Path) -> Iterator[None]:
     """Prevent other processes from checking or taking locks at the same time.
 
-    Taking a lock and writing the holder's name are two separate steps. A process that finds a
-    lock taken reports the holder, so it must not see the state between these steps.
+    Taking a lock and writing its holder are two steps. A process that finds a lock taken reports
+    the holder, so it must not see the state between them.
     """
     (path / FOLDER).mkdir(exist_ok=True)
     try:
-        looking = _acquired(path, "looking", LOOK_AT_MOST)
+        looking = _acquired(path, "looking", CHECK_TIMEOUT)
     except Timeout as error:
         raise DirectoryInUseError(
-            f"{path / FOLDER} has been locked for {LOOK_AT_MOST:g} s; perhaps a process that "
-            f"uses it is suspended: end it{_if_it_is_a_file(error.lock_file)}"
+            f"{path / FOLDER} has been locked for {CHECK_TIMEOUT:g} s; perhaps a process that "
+            f"uses it is suspended: end it{_soft_lock_advice(error.lock_file)}"
         ) from error
     with looking:
         yield
@@ -117,9 +115,9 @@ def _lock(path: Path, role: str) -> AbstractContextManager[object]:
     except Timeout as error:
         holder, file = _holder(path, role), error.lock_file
     raise DirectoryInUseError(
-        f"another run is at work in {path}: process {holder.get('process')} on "
+        f"another run is active in {path}: process {holder.get('process')} on "
         f"{holder.get('host')}, since {holder.get('since')}; wait for its end"
-        f"{_if_it_is_a_file(file)}"
+        f"{_soft_lock_advice(file)}"
     )
 
 
@@ -129,7 +127,7 @@ def _acquired(path: Path, role: str, timeout: float) -> AbstractContextManager[o
     Raises
     ------
     Timeout
-        Another process holds it.
+        Another process holds the lock.
     """
     folder = path / FOLDER
     if _has_locks(folder):
@@ -138,7 +136,7 @@ def _acquired(path: Path, role: str, timeout: float) -> AbstractContextManager[o
 
 
 def _has_locks(folder: Path) -> bool:
-    """Ask the file system: versions of filelock differ in what they make of such an answer."""
+    """Return whether the file system has locks; versions of filelock differ in this check."""
     with (folder / "trial.lock").open("wb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -147,13 +145,13 @@ def _has_locks(folder: Path) -> bool:
     return True
 
 
-def _if_it_is_a_file(lock: str) -> str:
-    """Return what to do about a file that a killed process has left."""
+def _soft_lock_advice(lock: str) -> str:
+    """Return the advice for a file that a killed process may have left."""
     return f", or delete {lock} if that process was killed" if lock.endswith(_FILE) else ""
 
 
 def _take(path: Path, role: str, token: str = "") -> AbstractContextManager[object]:
-    """Take a lock, and write down who holds it."""
+    """Take a lock, and write its holder to a file."""
     lock = _lock(path, role)
     holder = {
         "process": os.getpid(),
@@ -173,5 +171,5 @@ def _is_held_by_our_command(path: Path) -> bool:
 def _holder(path: Path, role: str) -> dict[str, Any]:
     try:
         return dict(json.loads(holder_file(path, role).read_text(encoding="utf-8")))
-    except (FileNotFoundError, json.JSONDecodeError):  # killed while writing: it holds no lock
+    except (FileNotFoundError, json.JSONDecodeError):  # killed while writing: it has no lock
         return {}

@@ -1,4 +1,4 @@
-"""The log of a run, which is kept with its results."""
+"""Write a run's log beside its results."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..atomic_files import writing
+from ..atomic_files import explain_disk_errors
 
 LOG = "run.log"
 _FORMAT = "%(asctime)s %(levelname)s: %(message)s"
@@ -14,10 +14,10 @@ _FORMAT = "%(asctime)s %(levelname)s: %(message)s"
 
 @contextmanager
 def logged_to(directory: Path) -> Iterator[None]:
-    """Append what Flower and this package log inside to ``run.log``, with the times.
+    """Append all log lines of Flower and this package to ``run.log``, with the times.
 
-    Flower's own log of a run stays with the SuperLink, and a simulation's SuperLink ends with the
-    run. An exception is written with its traceback.
+    Flower's log of a run stays with the SuperLink, and a simulation's SuperLink ends with the run.
+    An exception is logged with its traceback.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def logged_to(directory: Path) -> Iterator[None]:
         The file cannot be written.
     """
     path = directory / LOG
-    with writing(path):
+    with explain_disk_errors(path):
         handler = _Handler(path, encoding="utf-8", errors="backslashreplace")
     handler.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter(_FORMAT))
@@ -40,10 +40,10 @@ def logged_to(directory: Path) -> Iterator[None]:
         raise
     finally:
         logger.removeHandler(handler)
-        with suppress(OSError):  # what is left of the last line, on a full disk
+        with suppress(OSError):  # flushing the last line may fail on a full disk
             handler.close()
 
 
 class _Handler(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Drop a line that the disk does not take: the run ends with that error itself."""
+        """Drop a line that cannot be written: the run itself ends with that error."""

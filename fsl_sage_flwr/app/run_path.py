@@ -1,4 +1,4 @@
-"""Where a run's files go."""
+"""Choose the directory of a run's files."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ def run_path(config: RunConfig) -> Path:
     Raises
     ------
     ConfigError
-        The model's or the dataset's name would lead elsewhere.
+        The model's or the dataset's name would lead to another directory.
     """
     dataset = _folder("dataset", config.dataset)
     name = config.run_name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-seed{config.seed}"
@@ -23,7 +23,7 @@ def run_path(config: RunConfig) -> Path:
 
 
 def _folder(key: str, value: str) -> str:
-    """Return the last part of a name or a path, which is the name of a folder of results."""
+    """Return the last part of a name or a path, as the name of a results folder."""
     name = Path(value).name
     if name in ("", "..") or "\0" in name:
         raise ConfigError(
@@ -34,18 +34,18 @@ def _folder(key: str, value: str) -> str:
 
 
 def results_dir_of(run: Path) -> Path:
-    """Return the results directory that a run is kept in, if :func:`run_path` chose its place."""
+    """Return the results directory of a run, if :func:`run_path` chose its place."""
     above = list(run.parents)
     return above[min(3, len(above) - 1)]
 
 
 def refuse_taken(config: RunConfig) -> None:
-    """Refuse to overwrite a run that is completed or can be resumed, unless it is resumed.
+    """Refuse to overwrite a completed or resumable run, unless it is resumed.
 
     Raises
     ------
     ConfigError
-        The run's directory holds such a run, and ``resume`` names no file in it.
+        The directory holds such a run, and ``resume`` names no file in it.
     """
     path = run_path(config)
     if config.resume and path.resolve() in Path(config.resume).expanduser().resolve().parents:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from ..nodes.client_state import ClientState
 from ..splitting import (
-    copied,
+    copy_sharing_frozen,
     flatten_state,
     forget_sample_gradients,
-    load_trained_state,
+    load_trainable_state,
     restore_state,
-    trained_state,
+    trainable_state,
 )
 from ..tensor_store import prefixed, with_prefix
 
@@ -67,7 +67,7 @@ class PendingForward:
     def save(self, state: ClientState, version: int) -> None:
         """Write everything needed to repeat the next pass."""
         totals = [float(self.examples), float(self.lost), self.seconds]
-        tensors = prefixed(trained_state(self.half), _HALF)
+        tensors = prefixed(trainable_state(self.half), _HALF)
         tensors |= prefixed(flatten_state(self.optimizer), _OPTIMIZER)
         tensors["totals"] = torch.tensor(totals, dtype=torch.float64)
         state.save_file(FILE, tensors, version)
@@ -79,7 +79,7 @@ class PendingForward:
             return False
         examples, lost, self.seconds = tensors.pop("totals").tolist()
         self.examples, self.lost = int(examples), bool(lost)
-        load_trained_state(self.half, with_prefix(tensors, _HALF))
+        load_trainable_state(self.half, with_prefix(tensors, _HALF))
         restore_state(self.optimizer, with_prefix(tensors, _OPTIMIZER))
         return True
 
@@ -132,7 +132,7 @@ class ForwardCache:
         if run != self._run:
             self.clear()
             self._run = run
-        return self._spare.pop() if self._spare else copied(like)
+        return self._spare.pop() if self._spare else copy_sharing_frozen(like)
 
     def release(self, forward: PendingForward) -> None:
         """Reuse the half of a completed pass."""

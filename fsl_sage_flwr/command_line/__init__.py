@@ -1,4 +1,4 @@
-"""The words of the ``fsl-sage`` command; they are read before torch and Flower are imported."""
+"""Parse the words of the ``fsl-sage`` command before torch and Flower are imported."""
 
 from .absent_directory import absent_directory
 from .parser import parser

@@ -1,14 +1,14 @@
-"""Answer a directory that is not there at once; torch, which takes seconds, is not needed."""
+"""Report a missing directory at once, without importing torch, which takes seconds."""
 
 import argparse
 from pathlib import Path
 
-# What the commands call the directories that they read.
+# Names of the commands' arguments for directories to read.
 READ = ("directory", "first", "second", "run")
 
 
 def absent_directory(options: argparse.Namespace) -> str | None:
-    """Return what to say of a directory to read that is none; None if all are there."""
+    """Return an error for a missing directory, or None."""
     for name in READ:
         path = getattr(options, name, None)
         if isinstance(path, Path) and not path.is_dir():

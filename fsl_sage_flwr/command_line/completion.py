@@ -1,4 +1,4 @@
-"""What the shell's Tab key completes: commands, options, presets, and keys with their =."""
+"""Complete commands, options, presets and keys for the shell's Tab key."""
 
 import argparse
 import os
@@ -7,12 +7,12 @@ from typing import Any
 
 from ..key_names import own_keys
 
-# The shell sets it when it asks; the package argcomplete is imported only then.
+# Set by the shell for a completion; only then the package argcomplete is imported.
 ASKED = "_ARGCOMPLETE"
 
 
 def complete_if_asked(parser: argparse.ArgumentParser) -> None:
-    """Answer the shell and end, if it is the shell that asks; needs argcomplete."""
+    """Print completions and exit, if the shell has asked for them; needs argcomplete."""
     if ASKED not in os.environ:
         return
     import argcomplete
@@ -21,15 +21,15 @@ def complete_if_asked(parser: argparse.ArgumentParser) -> None:
 
 
 def keys(prefix: str, **_: Any) -> list[str]:
-    """Return the keys of the run configuration that begin with a prefix."""
+    """Return the keys of the run configuration with a prefix, each with its ``=``."""
     return [f"{key}=" for key in own_keys() if key.startswith(prefix)]
 
 
 def names(known: list[str]) -> Callable[..., list[str]]:
-    """Return what completes one of some names."""
+    """Return a completer for a list of names."""
     return lambda **_: known
 
 
 def completed_by(argument: argparse.Action, completer: Callable[..., list[str]]) -> None:
-    """Have an argument completed; argcomplete looks for this attribute."""
+    """Set an argument's completer, in the attribute that argcomplete reads."""
     argument.completer = completer  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Read the words of the command line, and say what is wrong with them."""
+"""Parse the command line, and explain its errors."""
 
 import argparse
 import re
@@ -12,25 +12,25 @@ from typing import Any, NoReturn
 from ..key_names import likely_key
 from .arguments import ARGUMENTS
 
-# Commands whose words may be key=value.
+# Commands with key=value words.
 TAKE_KEYS = ("run", "sweep", "cuts", "leakage")
-# What Flower and others call our options.
+# Names of our options in Flower and other programs.
 ALSO_CALLED = {"--num-clients": "--clients", "--num-supernodes": "--clients"}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says of an unknown option which other, or which key of the run configuration, is meant."""
+    """Explains an unknown option by a similar option, or key of the run configuration."""
 
     words: Sequence[str] = ()
     commands: Mapping[str, argparse.ArgumentParser] = MappingProxyType({})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Remember the words, for what is said of a wrong one."""
+        """Keep the words for error messages."""
         self.words = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Print one line, and end with status 2."""
+        """Print one line, and exit with status 2."""
         if message.startswith("unrecognized arguments: "):
             unknown = message.removeprefix("unrecognized arguments: ").split()
             option = next((word for word in unknown if word.startswith("--")), "")
@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(2)
 
     def _meant_by(self, option: str) -> str | None:
-        """Return what to say of an unknown option; None if nothing is like it."""
+        """Return an explanation of an unknown option; None without a similar one."""
         name, _, value = option.partition("=")
         command = next((word for word in self.words if not word.startswith("-")), "")
         known = self.commands.get(command)
@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser; its result has the name of the command as ``command``."""
+    """Return the parser; its result has the command's name as ``command``."""
     made = _Parser(prog="fsl-sage", description="Federated split learning.")
     made.add_argument(
         "--version", action="version", version=f"fsl-sage-flwr {metadata.version('fsl-sage-flwr')}"

@@ -1,4 +1,4 @@
-"""The names of the settings that come with the package."""
+"""List the package's presets and experiments."""
 
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -7,7 +7,7 @@ PRESETS, EXPERIMENTS = "presets", "experiments"
 
 
 def preset_folder(folder: str) -> Traversable:
-    """Return the folder of the package's presets of one run, or of its ``EXPERIMENTS``."""
+    """Return the package's folder of presets, or of ``EXPERIMENTS``."""
     return resources.files("fsl_sage_flwr") / "simulations" / folder
 
 

@@ -1,4 +1,4 @@
-"""Standard output that takes every character, and that may be closed by who reads it."""
+"""Print any character, and end cleanly when the output is closed."""
 
 import io
 import os
@@ -6,16 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# 128 and the number of SIGPIPE.
+# 128 plus the number of SIGPIPE.
 OUTPUT_CLOSED = 141
 
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """Let everything inside print, whatever the locale is and whoever reads it.
+    """Make printing safe inside the context, in any locale and for a closed pipe.
 
-    A character that the terminal's encoding lacks is printed as its escape. A pipe that is closed,
-    as by ``head``, ends the program with status 141, as the signal SIGPIPE ends others.
+    A character that the terminal's encoding lacks is printed as its escape. A pipe closed by its
+    reader, such as ``head``, ends the program with status 141, like SIGPIPE.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -31,7 +31,7 @@ def standard_output() -> Iterator[None]:
 
 
 def forget_output() -> None:
-    """Write what is left of the output nowhere: Python reports a closed pipe again at its end."""
+    """Discard the remaining output, because Python reports a closed pipe again at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -19,7 +19,7 @@ def coded_cut(cut: Cut, codecs: Compression) -> Cut:
     Parameters
     ----------
     cut : Cut
-        With the bytes of raw tensors.
+        Cut with the bytes of uncoded tensors.
     codecs : Compression
         Codecs of the payloads.
     """

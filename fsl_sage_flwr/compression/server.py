@@ -148,7 +148,7 @@ class DeltaSync(State):
         self._sent_to = set()
         self._counted = dict(saved["counted"])
         self._versions = {
-            key: FiledVersion(version["number"], self.files.take(version["weights"]))
+            key: FiledVersion(version["number"], self.files.adopt(version["weights"]))
             if "weights" in version
             else Version(version["number"], version["held"], version["source"])
             for key, version in saved["versions"].items()

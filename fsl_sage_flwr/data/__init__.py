@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ..registries import renamed
 from .augmentation import AUGMENTATIONS, augment, normalize
 from .client_data import ClientData, FederatedImages, NodeImages
-from .datasets import is_here, load_images, load_own_images, look_through
+from .datasets import check_images, is_here, load_images, load_own_images
 from .decoded_partition_cache import DecodedPartitionCache
 from .errors import DatasetError
 from .identity import DataIdentity, identity_of_images, identity_of_texts
@@ -39,6 +39,7 @@ __all__ = [
     "ImageDataset",
     "NodeImages",
     "augment",
+    "check_images",
     "distribution_keys",
     "identity_of_images",
     "identity_of_texts",
@@ -46,7 +47,6 @@ __all__ = [
     "load_images",
     "load_own_images",
     "local_copy",
-    "look_through",
     "normalize",
     "partition_indices",
     "private_copies",

@@ -1,6 +1,6 @@
-"""Augment and normalise whole batches on the device.
+"""Augment and normalise batches of images on the device.
 
-``B`` images of ``C`` channels, ``H`` by ``W`` pixels.
+Shapes: ``B`` images of ``C`` channels, ``H`` by ``W`` pixels.
 """
 
 import torch
@@ -17,15 +17,15 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Pad each image with zeros, crop it at random, and flip it with probability 1/2.
 
-    Each image gets a separate offset and flip, as with torchvision's per-sample
-    ``RandomCrop(padding=4)`` and ``RandomHorizontalFlip``; one gather does the whole batch.
+    Each image gets its own offset and flip, as with torchvision's per-sample
+    ``RandomCrop(padding=4)`` and ``RandomHorizontalFlip``; one gather augments the whole batch.
 
     Parameters
     ----------
     images : Tensor
         ``(B, C, H, W)``, uint8.
     generator : torch.Generator
-        A CPU generator, so that the draws are the same with every device.
+        CPU generator, so that the draws are the same on every device.
 
     Returns
     -------

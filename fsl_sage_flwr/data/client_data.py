@@ -1,4 +1,4 @@
-"""Batches of one client's part of a dataset."""
+"""Batches of one client's partition."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class ClientData:
     labels: Tensor
 
     def epoch(self, batch_size: int, seed: int, *, augmented: bool) -> "Epoch":
-        """Return one pass over all examples; the seed draws the order and the augmentation."""
+        """Return one pass over all examples; ``seed`` draws the order and the augmentation."""
         return Epoch(self, batch_size, seed, augmented=augmented)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -40,11 +40,11 @@ class ClientData:
             rows = slice(start, start + batch_size)
             yield normalize(self.images[rows]), self.labels[rows]
 
-    def divided(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
+    def train_holdout_split(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
         """Return a training and a validation part, drawn with the seed.
 
-        The validation part gets ``fraction`` of the examples, at least one. At least two
-        examples remain for training.
+        The validation part gets ``fraction`` of the examples, at least one; at least two examples
+        remain for training.
         """
         count = len(self.labels)
         kept_out = min(max(1, round(fraction * count)), count - 2)
@@ -60,18 +60,18 @@ class ClientData:
 class Epoch(Sequence[tuple[Tensor, Tensor]]):
     """Batches of one pass over a client's examples.
 
-    Each batch is augmented when it is requested, with a separate seed, so the fifth batch
-    is the same whether or not the first four were made.
+    Each batch is augmented on request with its own seed: the fifth batch does not depend on whether
+    the first four were made.
 
     Parameters
     ----------
     data : ClientData
         The examples.
     batch_size : int
-        Examples per batch. A single example at the end joins the last batch, because
-        BatchNorm cannot train on one example.
+        Examples per batch. A single example at the end joins the last batch, because BatchNorm
+        cannot train on one example.
     seed : int
-        Draws the order and the augmentation.
+        Seed of the order and the augmentation.
     augmented : bool
         Whether to crop and flip.
     """
@@ -105,27 +105,27 @@ class Epoch(Sequence[tuple[Tensor, Tensor]]):
         return normalize(images), self._data.labels[chosen]
 
     def sample_numbers(self, k: int) -> Tensor:
-        """Return the places of batch ``k``'s examples among the client's data."""
+        """Return the indices of batch ``k``'s examples in the client's data."""
         return self._order[self._rows[k]]
 
 
 class FederatedImages:
-    """A training set divided among clients; each part is read once per process.
+    """A training set divided among clients; each partition is read once per process.
 
     Parameters
     ----------
     dataset : ImageDataset
         The training split.
     distribution : Distribution
-        How it is divided.
+        Division among clients.
     device : torch.device
-        Where the decoded parts are kept.
+        Device of the decoded partitions.
     validation_fraction : float
-        Share of each client's examples that is kept out of training; 0 for none.
+        Fraction of each client's examples held out from training; 0 holds out none.
     files : DecodedPartitionCache, optional
-        Stores parts for other processes, which then neither decode images nor compute the
-        partition: importing its library takes more than a CPU-second, and a deployment starts a
-        process for every message.
+        Shares decoded partitions with other processes, which then neither decode images nor
+        compute the division: importing flwr-datasets takes more than a CPU-second, and a
+        deployment starts a process per message.
     """
 
     def __init__(
@@ -149,11 +149,11 @@ class FederatedImages:
         return self._both(partition_id, num_partitions)[0]
 
     def validation_part(self, partition_id: int, num_partitions: int) -> ClientData:
-        """Return the client's examples that are kept out of training."""
+        """Return a client's held-out examples."""
         return self._both(partition_id, num_partitions)[1]
 
     def rows(self, partition_id: int, num_partitions: int) -> list[int] | None:
-        """Return the row numbers of a client; None means all rows."""
+        """Return a client's row numbers, or None for all rows."""
         if num_partitions not in self._rows:
             self._rows[num_partitions] = partition_indices(
                 self._dataset.labels,
@@ -170,15 +170,15 @@ class FederatedImages:
             whole = ClientData(images.to(self._device), labels.to(self._device))
             if self._validation_fraction:
                 seed = derive_seed(self._distribution.seed, "validation", *key)
-                self._parts[key] = whole.divided(self._validation_fraction, seed)
+                self._parts[key] = whole.train_holdout_split(self._validation_fraction, seed)
             else:
                 self._parts[key] = whole, ClientData(whole.images[:0], whole.labels[:0])
         return self._parts[key]
 
     def _read(self, partition_id: int, num_partitions: int) -> tuple[Tensor, Tensor]:
         images, labels = self._decoded(partition_id, num_partitions)
-        # The strides of one channel are ambiguous, and a convolution chooses its kernel by them:
-        # images from a file and decoded ones must have the same, or the bits differ.
+        # The strides of a single channel are ambiguous, and a convolution chooses its kernel by
+        # them: cached and decoded images must have the same strides, or the bits differ.
         return images.flatten().view(images.shape), labels
 
     def _decoded(self, partition_id: int, num_partitions: int) -> tuple[Tensor, Tensor]:
@@ -193,8 +193,8 @@ class FederatedImages:
 
 
 class NodeImages(FederatedImages):
-    """A node's own data: the node's client gets the whole dataset."""
+    """A node's own data, all of it for the node's client."""
 
     def rows(self, partition_id: int, num_partitions: int) -> None:
-        """Return None, which means all rows."""
+        """Return None, for all rows."""
         return

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 IMAGE_COLUMNS = ("image", "img")
 ID_COLUMNS = ("writer_id", "user_id", "client_id")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-# For a local copy, `datasets` gives the name validation to a split that the hub calls valid.
+# `datasets` calls a local split validation that the hub calls valid.
 VALIDATION = ("validation", "valid", "val")
 TEST_SHARE = 0.1
 LOOKED_AT = 100
 LOOKED_AT_IF_FITTED = 4
-# Images of a split that are decoded before a run starts.
+# Number of images per split that are decoded before a run starts.
 LOOKED_THROUGH = 1000
 
 
@@ -44,11 +44,11 @@ def load_images(
     Parameters
     ----------
     name : str
-        A name in ``DATASETS``; or the absolute path of a directory that
-        ``datasets.load_dataset`` can read, with an image column, a label column and the
-        splits ``train`` and ``test``; or ``name:path``, a local copy of a named dataset.
+        A name in ``DATASETS``; the absolute path of a directory that ``datasets.load_dataset`` can
+        read, with an image column, a label column and the splits ``train`` and ``test``; or
+        ``name:path``, a local copy of a named dataset.
     image_column, label_column : str
-        Names of the columns; empty: see :class:`DatasetEntry`.
+        Names of the columns; empty for the defaults of :class:`DatasetEntry`.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def load_images(
 def load_own_images(
     path: str, name: str, image_column: str = "", label_column: str = ""
 ) -> ImageDataset:
-    """Return all of a node's own data, read in the same way as the run's dataset.
+    """Return all of a node's own data, read like the run's dataset.
 
     Parameters
     ----------
@@ -92,14 +92,14 @@ def load_own_images(
     name : str
         The run's dataset. Its entry gives the label column and the image size.
     image_column, label_column : str
-        Names of the run's columns; a node whose data have none so called needs only one that
+        Names of the run's columns; a node without a column of this name needs exactly one that
         fits.
 
     Raises
     ------
     DatasetError
-        The data cannot be used. Labels must be a ClassLabel column: plain numbers do not
-        tell a node how many classes there are if it has no examples of some of them.
+        The data cannot be used. Labels must be a ClassLabel column: plain numbers do not give the
+        number of classes if a node has no examples of some of them.
     """
     known, _ = _entry(name, must_exist=False)
     what = f"{path} (data-path)"
@@ -125,8 +125,8 @@ def load_own_images(
 
 
 @lru_cache(maxsize=4)
-def look_through(name: str, image_column: str = "", label_column: str = "") -> None:
-    """Decode images of both splits: up to 1,000 each, spread evenly.
+def check_images(name: str, image_column: str = "", label_column: str = "") -> None:
+    """Decode up to 1,000 images of each split, evenly spaced.
 
     Raises
     ------
@@ -136,11 +136,11 @@ def look_through(name: str, image_column: str = "", label_column: str = "") -> N
     for split in load_images(name, image_column, label_column):
         if not isinstance(split.images, Tensor):
             for row in _spread(len(split.labels), LOOKED_THROUGH):
-                split.decode([row])  # one by one: large images would fill the memory
+                split.decode([row])  # one by one, because large images would fill the memory
 
 
 def is_here(name: str) -> bool:
-    """Tell whether a dataset can be read without a download."""
+    """Return whether a dataset can be read without a download."""
     entry, directory = _entry(name, must_exist=False)
     return bool(directory) or entry.load is not None
 
@@ -160,14 +160,14 @@ def _entry(name: str, *, must_exist: bool = True) -> tuple[DatasetEntry, str]:
 
 
 def _called(split: str, splits: Container[str]) -> str:
-    """Return the name of ``split`` in ``splits``: the validation split has several names."""
+    """Return the name of ``split`` in ``splits``; the validation split has several names."""
     if split in splits or split not in VALIDATION:
         return split
     return next((other for other in VALIDATION if other in splits), split)
 
 
 def _divided(table: datasets.Dataset, name: str) -> list[datasets.Dataset]:
-    """Divide a table into training and test rows, in the same way for every run."""
+    """Divide a table into training and test rows, equally in every run."""
     kept_out = max(1, round(TEST_SHARE * len(table)))
     if len(table) <= kept_out:
         raise DatasetError(f"dataset {name!r} has {len(table)} examples: too few to divide")
@@ -183,10 +183,10 @@ def _read(
     *,
     counted: bool = False,
 ) -> list[ImageDataset]:
-    """Read splits of one dataset; all get the same number of classes and image shape.
+    """Read splits of one dataset with a common number of classes and image shape.
 
-    ``directory``: path of a local copy, or empty; ``counted``: the label column must state the
-    number of classes.
+    ``directory`` is the path of a local copy, or empty; with ``counted`` the label column must
+    state the number of classes.
     """
     import datasets
 
@@ -204,7 +204,7 @@ def _read(
     refuse_low_range((picture for of_split in looked_at for picture in of_split), name)
     shape = entry.image_shape or _shape(looked_at, name)
     person = _id_column(tables[0], entry)
-    # What is read of a row is all that the table has left.
+    # Drop all other columns.
     kept = [image, person] if person else [image]
     return [
         ImageDataset(
@@ -229,7 +229,7 @@ def _columns(table: datasets.Dataset, entry: DatasetEntry, name: str) -> tuple[s
 
     images = [c for c, f in table.features.items() if isinstance(f, datasets.Image)]
     labels = [c for c, f in table.features.items() if isinstance(f, datasets.ClassLabel)]
-    # Whether a column of another type can hold labels is seen when it is read.
+    # Columns of other types are checked for labels when they are read.
     others = {entry.label, *LABEL_COLUMNS} & set(table.features)
     found = {
         "image": _fitting(images, entry.image, IMAGE_COLUMNS),
@@ -254,7 +254,7 @@ def _columns(table: datasets.Dataset, entry: DatasetEntry, name: str) -> tuple[s
 
 
 def _fitting(columns: Sequence[str], given: str, usual: Sequence[str]) -> list[str]:
-    """Return the given column; or those of a usual name; or, where there are none, all."""
+    """Return the given column, or else those with a usual name, or else all."""
     if given:
         return [column for column in columns if column == given]
     return [column for column in columns if column in usual] or list(columns)
@@ -271,10 +271,10 @@ def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
     feature = table.features[column]
     if not isinstance(feature, datasets.ClassLabel | datasets.Value):
         raise DatasetError(
-            f"the label column {column!r} of dataset {name!r} holds {type(feature).__name__}, one "
-            "whole number for each image is needed: write it as such, or give another label-column"
+            f"the label column {column!r} of dataset {name!r} holds {type(feature).__name__}; one "
+            "whole number per image is needed: convert it, or give another label-column"
         )
-    # Not the column alone, which numpy reads row by row: a hundred times as long.
+    # Not `table[column]`: numpy reads it row by row, which takes a hundred times as long.
     values = np.asarray(table.with_format("numpy")[column][:])
     if not np.issubdtype(values.dtype, np.integer):
         missing = sum(value is None or value != value for value in values.tolist())
@@ -293,8 +293,8 @@ def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: b
     named = feature.num_classes if isinstance(feature, datasets.ClassLabel) else None
     if counted and named is None:
         raise DatasetError(
-            f"the labels of dataset {name!r} are plain numbers, which do not tell how many classes "
-            "there are: cast the column to datasets.ClassLabel with the run's classes"
+            f"the labels of dataset {name!r} are plain numbers, which do not state the number of "
+            "classes: cast the column to datasets.ClassLabel with the run's classes"
         )
     lowest = min(int(own.min()) for own in labels)
     highest = max(int(own.max()) for own in labels)
@@ -310,18 +310,18 @@ def _classes(feature: object, labels: Sequence[Tensor], name: str, *, counted: b
 
 
 def _refuse_gaps(labels: Sequence[Tensor], lowest: int, highest: int, name: str) -> None:
-    """Refuse plain numbers that are not 0, 1, 2, …: there would be classes without examples."""
+    """Refuse plain numbers other than 0, 1, 2, …: some classes would have no examples."""
     used = len(torch.unique(torch.cat(list(labels))))
     if lowest != 0 or used != highest + 1:
         raise DatasetError(
             f"the labels of dataset {name!r} are {used} different numbers from {lowest} to "
-            f"{highest}; plain numbers must be 0 to {used - 1}: number the classes so, or cast the "
+            f"{highest}; plain numbers must be 0 to {used - 1}: renumber the classes, or cast the "
             "column to datasets.ClassLabel"
         )
 
 
 def _shape(looked_at: Sequence[Sequence[Image]], name: str) -> tuple[int, int, int]:
-    """Return the images' shape: colour if one of the checked images of any split is colour."""
+    """Return the images' shape, with three channels if a checked image of any split is colour."""
     firsts = [images[0].size for images in looked_at]
     if len(set(firsts)) > 1:
         sizes = " and ".join(f"{height}x{width}" for width, height in firsts)
@@ -335,7 +335,7 @@ def _shape(looked_at: Sequence[Sequence[Image]], name: str) -> tuple[int, int, i
 
 
 def _looked_at(table: datasets.Dataset, column: str, name: str, entry: DatasetEntry) -> list[Image]:
-    """Return images of a split; only a few where the entry says what shape they get."""
+    """Return a split's images for the check; only a few if the entry gives their shape."""
     most = LOOKED_AT if entry.image_shape is None else LOOKED_AT_IF_FITTED
     return read_images(table, column, _spread(len(table), most), _split_name(table, name))
 
@@ -345,5 +345,5 @@ def _split_name(table: datasets.Dataset, name: str) -> str:
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """Return up to ``most`` row numbers, spread evenly over a table."""
+    """Return up to ``most`` evenly spaced row numbers of a table."""
     return sorted({int(row) for row in np.linspace(0, count - 1, most)})

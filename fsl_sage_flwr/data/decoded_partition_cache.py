@@ -1,34 +1,34 @@
-"""Clients' decoded parts in files, for the other processes that serve the same clients."""
+"""Share clients' decoded partitions between processes through files."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
 
-from ..atomic_files import DiskError, make_private, replacing
+from ..atomic_files import DiskError, atomic_write, make_private
 from ..tensor_store import SUFFIX, TensorFile, write_tensors
 
 IMAGES, LABELS = "images", "labels"
 
 
 class DecodedPartitionCache:
-    """Parts of one run's training split: to map a file into memory takes no decoding.
+    """Stores the decoded partitions of one run's training split.
 
-    Any process may serve any client of a simulation. What is decoded is what clients at work
-    need, each part once, by the process that needs it first.
+    Any process may serve any client of a simulation. The first process that needs a partition
+    decodes it; the others map its file into memory.
 
     Parameters
     ----------
     folder : Path
-        Of one run; it is made when something is written. All that write there divide the same
-        split in the same way.
+        Folder of the run, created by the first write. All processes that use it must divide the
+        same split in the same way.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, partition_id: int, num_partitions: int) -> tuple[Tensor, Tensor] | None:
-        """Return a client's images and labels; None where no process has written them."""
+        """Return a client's images and labels, or None if they are not cached."""
         path = self._path(partition_id, num_partitions)
         if not path.is_file():
             return None
@@ -36,7 +36,7 @@ class DecodedPartitionCache:
         return found[IMAGES], found[LABELS]
 
     def write(self, partition_id: int, num_partitions: int, images: Tensor, labels: Tensor) -> None:
-        """Write a client's images and labels, if the disk takes them: who has them needs no file.
+        """Write a client's images and labels; a full or read-only disk is ignored.
 
         Parameters
         ----------
@@ -48,7 +48,7 @@ class DecodedPartitionCache:
         path = self._path(partition_id, num_partitions)
         with suppress(DiskError):
             make_private(self._folder)
-            with replacing(path, synced=False, private=True) as unfinished:
+            with atomic_write(path, synced=False, private=True) as unfinished:
                 write_tensors(unfinished, {IMAGES: images, LABELS: labels})
 
     def _path(self, partition_id: int, num_partitions: int) -> Path:

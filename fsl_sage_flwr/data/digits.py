@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real images without a download."""
+"""Load scikit-learn's handwritten digits: real images without a download."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from .image_dataset import ImageDataset
 
 def digits() -> tuple[ImageDataset, ImageDataset]:
     """Return the 1,797 digits of 8x8 pixels, one fifth of them as the test split."""
-    # Imported here, because importing scikit-learn takes one CPU-second and a deployment starts
-    # a process for every message. Only runs with this dataset need it.
+    # Imported here because importing scikit-learn takes one CPU-second, and a deployment starts a
+    # process per message. Only runs on this dataset need it.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

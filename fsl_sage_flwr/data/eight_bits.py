@@ -1,4 +1,4 @@
-"""Bring images to eight bits a channel, or refuse those of which nothing would be left."""
+"""Convert images to eight bits per channel, or refuse those that would lose their content."""
 
 from collections.abc import Iterable
 
@@ -7,19 +7,19 @@ from PIL import Image
 
 from .errors import DatasetError
 
-# Highest value of 16-bit images below which 8 bits would leave fewer than 64 levels.
+# If the highest value of 16-bit images is below this, 8 bits leave fewer than 64 levels.
 LOW = 2**14
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Tell whether an image has one channel."""
+    """Return whether an image has one channel."""
     return image.mode in ("1", "L") or _has_wide_integers(image)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """Return an image with at most 8 bits a channel: of 16 bits, 0 to 65535 become 0 to 255.
+    """Return an image with at most 8 bits per channel; 16-bit values 0 to 65535 become 0 to 255.
 
-    PIL's own conversion cuts all values above 255 off.
+    PIL's own conversion clips all values above 255.
 
     Raises
     ------
@@ -50,12 +50,12 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 
 def refuse_low_range(images: Iterable[Image.Image], name: str) -> None:
-    """Refuse 16-bit images that use a small part of their range, 12-bit ones for example.
+    """Refuse 16-bit images that use a small part of their range, such as 12-bit ones.
 
     Raises
     ------
     DatasetError
-        Few levels would be left of them.
+        Fewer than 64 levels would remain.
     """
     highest = [int(np.asarray(image).max()) for image in images if _has_wide_integers(image)]
     if highest and 0 <= max(highest) < LOW:

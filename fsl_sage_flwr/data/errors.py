@@ -1,5 +1,5 @@
-"""The error of data that cannot be used."""
+"""Error of unusable data."""
 
 
 class DatasetError(ValueError):
-    """The dataset cannot be used; the message says why and what to do."""
+    """The dataset cannot be used; the message gives the reason and a fix."""

@@ -1,4 +1,4 @@
-"""Identify data by their content, wherever they are stored."""
+"""Identify data by their content, independent of their location."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from .errors import DatasetError
 from .image_dataset import ImageDataset
 from .pictures import name_of, stored_images
 
-# Images of a split whose bytes are compared; all labels are.
+# Number of images per split whose bytes are hashed; labels are hashed completely.
 COMPARED = 1000
 
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """What a run's data are.
+    """Content hash, columns and sizes of a run's data.
 
     Attributes
     ----------
     columns : Mapping
-        From keys of the run configuration to the columns that were taken.
+        Maps keys of the run configuration to the columns in use.
     found : tuple of str
-        Those of these keys that the configuration leaves open.
+        Those of these keys that the configuration leaves to the defaults.
     rows : Mapping
         Number of rows of each split.
     digest : str
-        Hash of the content, in hexadecimal; it does not depend on the place.
+        Hash of the content, in hexadecimal; it does not depend on the location.
     """
 
     columns: Mapping[str, str]
@@ -41,11 +41,11 @@ class DataIdentity:
     digest: str
 
     def as_json(self) -> dict[str, Any]:
-        """Return the attributes as a checkpoint and a JSON file have them."""
+        """Return the attributes as in a checkpoint and in a JSON file."""
         return {**asdict(self), "found": list(self.found)}
 
     def differences(self, saved: Mapping[str, Any]) -> str:
-        """Return in words how these data differ from those of a checkpoint; empty: they do not."""
+        """Describe how these data differ from a checkpoint's; empty if they do not."""
         if saved.get("digest") == self.digest:
             return ""
         before = saved.get("rows")
@@ -61,12 +61,12 @@ class DataIdentity:
 def identity_of_images(
     splits: Mapping[str, ImageDataset], columns: Mapping[str, str], found: Iterable[str]
 ) -> DataIdentity:
-    """Identify images by all labels, and by the bytes of up to 1,000 images of each split.
+    """Identify images by all labels and by the bytes of up to 1,000 images per split.
 
     Raises
     ------
     DatasetError
-        The file of an image cannot be read.
+        An image file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, split in splits.items():
@@ -85,7 +85,7 @@ def identity_of_texts(
     columns: Mapping[str, str],
     found: Iterable[str],
 ) -> DataIdentity:
-    """Identify texts by all of them."""
+    """Identify texts by their whole content."""
     digest = hashlib.blake2b(digest_size=16)
     for name, texts in splits.items():
         digest.update(repr((name, len(texts))).encode())

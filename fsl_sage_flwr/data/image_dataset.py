@@ -1,4 +1,4 @@
-"""One split of an image dataset; its images are decoded on request."""
+"""One split of an image dataset, decoded on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .pictures import name_of, read_images
 if TYPE_CHECKING:
     import datasets
 
-# Images that are decoded at once: one by one a third of the time is the table's.
+# Images decoded per call; one by one, a third of the time is the table's overhead.
 AT_ONCE = 256
 
 
@@ -40,13 +40,13 @@ class ImageDataset:
     column : str
         Name of the table's image column.
     id_column : str
-        Column that names the person each example comes from; empty if there is none.
+        Column with the person that each example comes from; empty if there is none.
     fitted : bool
-        True: every image of the table is resized, centre-cropped and made grey or colour, so
-        that it has ``image_shape``. False: an image of another size is refused, and so is a
-        colour image in a grey dataset.
+        True: every image of the table is resized, centre-cropped and converted to grey or colour to
+        match ``image_shape``. False: images of other sizes, and colour images in a grey dataset,
+        are refused.
     class_names : tuple of str
-        What the labels are called; empty if the data do not say so.
+        Names of the classes; empty if unknown.
     label_column : str
         Name of the table's label column.
     name : str
@@ -70,14 +70,14 @@ class ImageDataset:
         Raises
         ------
         DatasetError
-            The images have different sizes, a grey dataset has a colour image, or an image
-            cannot be read or loses what it shows; the message has its row and its file's name.
+            The images have different sizes, a grey dataset has a colour image, or an image cannot
+            be read or loses its content; the message has its row and its file's name.
         """
         rows = torch.arange(len(self.labels)) if indices is None else torch.tensor(indices)
         if isinstance(self.images, Tensor):
             return self.images[rows], self.labels[rows]
         wanted = range(len(self.labels)) if indices is None else indices
-        # Not select, which copies what the table says about itself: longer than 50 small images.
+        # Not select, which copies the table's metadata: that takes longer than 50 small images.
         pixels = [
             found
             for first in range(0, len(wanted), AT_ONCE)
@@ -95,13 +95,13 @@ class ImageDataset:
         return images.contiguous(), self.labels[rows]
 
     def natural_ids(self) -> Tensor | None:
-        """Return a number for the person each example comes from; None if unknown.
+        """Return a number for each example's person, or None if unknown.
 
         Returns
         -------
         Tensor or None
-            ``(N,)``, int64, numbered in the order of the sorted names. All examples without
-            a name count as one person.
+            ``(N,)``, int64, in the order of the sorted names. All examples without a name count as
+            one person.
         """
         if not self.id_column or isinstance(self.images, Tensor):
             return None

@@ -1,7 +1,7 @@
 """Divide a dataset among clients with flwr-datasets' partitioners.
 
 flwr-datasets imports seaborn and matplotlib, which takes 1.5 CPU-seconds in every process that a
-deployment starts for a message. So only the functions that divide a dataset import it.
+deployment starts for a message. Only the functions that divide a dataset import it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a dataset is divided.
+    """A division of a dataset among clients.
 
     Attributes
     ----------
@@ -37,13 +37,13 @@ class Distribution:
         one person (FEMNIST's writers) go to the same client; or another name in
         :data:`DISTRIBUTIONS`.
     alpha : float
-        Parameter of the Dirichlet distribution for each class; small means unequal. Hsu et al.
-        (arXiv 1909.06335) share theirs among the classes: with ten of the same size their α is
-        ten times this one.
+        Parameter of the Dirichlet distribution per class; smaller values are less equal. Hsu et al.
+        (arXiv 1909.06335) divide their α by the number of classes: with ten equally frequent
+        classes it is ten times this one.
     shards_per_client : int
-        Shards of each client, for ``noniid``.
+        Shards per client, for ``noniid``.
     seed : int
-        Draws the division.
+        Seed of the division.
     """
 
     name: str = "iid"
@@ -55,9 +55,9 @@ class Distribution:
 Factory = Callable[[Distribution, int, "datasets.Dataset"], "Partitioner"]
 """Makes a partitioner from a distribution, the number of clients and the table of examples.
 
-The table has the columns ``row``, ``label`` (only labels that occur, numbered from 0) and, if it
-is known, ``id`` (the person the example comes from). The partitioner must make one partition per
-client. It is given the table unless the factory has already set its ``dataset``.
+The table has the columns ``row``, ``label`` (only labels that occur, numbered from 0) and, if
+known, ``id`` (the person of each example). The partitioner must make one partition per client. It
+receives the table unless the factory has set its ``dataset``.
 """
 
 
@@ -101,7 +101,7 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
 
     if "id" not in table.column_names:
         raise DatasetError(
-            "distribution 'natural' needs to know whose each example is: use femnist, or a "
+            "distribution 'natural' needs the person of each example: use femnist, or a "
             "local directory with a column writer_id, user_id or client_id"
         )
     people, person = np.unique(np.asarray(table["id"][:]), return_inverse=True)
@@ -110,7 +110,7 @@ def _natural(distribution: Distribution, clients: int, table: datasets.Dataset) 
             f"distribution 'natural' cannot deal {len(people)} people to {clients} clients; "
             f"give at most {len(people)} clients"
         )
-    # NaturalIdPartitioner makes one partition per id, so it is given client numbers as ids.
+    # NaturalIdPartitioner makes one partition per id; the ids here are client numbers.
     order = np.random.default_rng(distribution.seed).permutation(len(people))
     partitioner = NaturalIdPartitioner(partition_by="client")
     partitioner.dataset = table.add_column("client", order[person] % clients)
@@ -157,24 +157,23 @@ def partition_indices(
 ) -> list[list[int]]:
     """Return each client's rows.
 
-    The partitioner gets only labels, ids and row numbers, so no image is decoded.
+    The partitioner gets labels, ids and row numbers only, so no image is decoded.
 
     Parameters
     ----------
     labels : Tensor
         ``(N,)``, int64.
     clients : int
-        Number of parts.
+        Number of clients.
     distribution : Distribution
         How to divide.
     ids : Tensor, optional
-        ``(N,)``, int64: the person each example comes from; ``natural`` needs it.
+        ``(N,)``, int64, the person of each example; required by ``natural``.
 
     Raises
     ------
     DatasetError
-        There are fewer than two examples per client, or the distribution cannot divide
-        them.
+        There are fewer than two examples per client, or the distribution cannot divide them.
     """
     import datasets
 
@@ -183,14 +182,14 @@ def partition_indices(
             f"{len(labels)} training examples are too few for {clients} clients; "
             "every client needs at least two"
         )
-    # The Dirichlet partitioner requires that every label from 0 to the highest occurs.
+    # The Dirichlet partitioner requires every label from 0 to the highest.
     _, occurring = torch.unique(labels, return_inverse=True)
     columns = {"row": list(range(len(labels))), "label": occurring.tolist()}
     if ids is not None:
         columns["id"] = ids.tolist()
 
     class Table(datasets.Dataset):  # type: ignore[misc]
-        """Gives a column as a list: numpy would read datasets' own columns row by row."""
+        """Returns columns as lists: numpy would read datasets' own columns row by row."""
 
         def __getitem__(self, key: Any) -> Any:
             found = super().__getitem__(key)
@@ -202,7 +201,7 @@ def partition_indices(
         partitioner.dataset = table
     try:
         with warnings.catch_warnings():
-            # Parts of equal size leave a remainder out on purpose.
+            # Partitions of equal size leave a remainder out on purpose.
             warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
             parts = [partitioner.load_partition(i)["row"][:] for i in range(clients)]
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Read the images of a table, and name the one that cannot be read."""
+"""Read the images of a table, and report unreadable ones by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import DatasetError
 if TYPE_CHECKING:
     import datasets
 
-# What PIL raises on files that are damaged, cut off, too large or no images.
+# PIL's errors for files that are damaged, truncated, too large or no images.
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
     *(struct.error, Image.DecompressionBombError),
@@ -23,7 +23,7 @@ UNREADABLE = (
 def read_images(
     table: datasets.Dataset, column: str, rows: Sequence[int], what: str
 ) -> list[Image.Image]:
-    """Return the images of some rows.
+    """Return the images of the given rows.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def read_images(
     Raises
     ------
     DatasetError
-        An image is missing or damaged; the message has its row and its file's name.
+        An image is missing or damaged; the message has its row and file name.
     """
     try:
         images: list[Image.Image] = table[rows][column]
@@ -56,14 +56,14 @@ def read_images(
 def stored_images(
     table: datasets.Dataset, column: str, rows: Sequence[int]
 ) -> list[dict[str, Any] | None]:
-    """Return the images of some rows as they are stored: their ``bytes``, or a ``path``."""
+    """Return the stored form of the given rows' images: their ``bytes`` or a ``path``."""
     stored: list[dict[str, Any] | None]
     stored = table.with_format("arrow")[list(rows)].column(column).to_pylist()
     return stored
 
 
 def name_of(table: datasets.Dataset, column: str, row: int, what: str) -> str:
-    """Return what an image is called in an error."""
+    """Return the name of an image for error messages."""
     (stored,) = stored_images(table, column, [row])
     path = stored["path"] if stored else None
     return f"the image of row {row}{f' ({path})' if path else ''} of {what}"

@@ -1,10 +1,10 @@
-"""Where `datasets` writes its copies of a node's own data."""
+"""Redirect the copies that `datasets` writes of a node's own data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What `datasets` takes for a folder that it is not given: of tables, of archives, of their files.
+# Folders that `datasets` uses by default: for tables, for archives, for extracted files.
 _FOLDERS = {
     "HF_DATASETS_CACHE": "",
     "DOWNLOADED_DATASETS_PATH": "downloads",
@@ -14,15 +14,15 @@ _FOLDERS = {
 
 @contextmanager
 def private_copies(folder: Path) -> Iterator[None]:
-    """Have the copies of what is loaded inside written to a folder, readable by this user alone.
+    """Redirect the copies that `datasets` writes inside the context to a private folder.
 
-    Anything but Arrow files is converted when it is first loaded, and the conversion kept: by
-    default in the user's cache for ever, readable by all users.
+    `datasets` converts all files but Arrow's at the first load and keeps the conversion, by default
+    permanently in the user's cache and readable by all users.
 
     Parameters
     ----------
     folder : Path
-        It exists, and only this user may enter it.
+        Existing folder, accessible to this user alone.
     """
     import datasets
 

@@ -1,4 +1,4 @@
-"""Labels by randomised response (Warner 1965): differentially private, each drawn once."""
+"""Draw differentially private labels once, by randomised response (Warner 1965)."""
 
 import hashlib
 import math
@@ -8,12 +8,11 @@ from torch import Tensor
 
 
 def randomised_response(labels: Tensor, num_classes: int, epsilon: float, secret: bytes) -> Tensor:
-    """Return labels that are kept with probability e^ε / (e^ε + K - 1), else any of the others.
+    """Return each label with probability e^ε / (e^ε + K - 1), otherwise one of the others.
 
-    Changing one label changes the probability of any result by at most a factor e^ε: the
-    labels that are returned, and all that is made of them, are (ε, 0)-differentially private
-    for each label. The same secret returns the same labels, so that a label is released once,
-    however often it is sent.
+    Changing one label changes the probability of any result by at most a factor e^ε: the returned
+    labels, and everything derived from them, are (ε, 0)-differentially private per label. The same
+    secret returns the same labels, so that repeated messages release a label only once.
 
     Parameters
     ----------
@@ -24,8 +23,8 @@ def randomised_response(labels: Tensor, num_classes: int, epsilon: float, secret
     epsilon : float
         ε, above 0.
     secret : bytes
-        At least 16 bytes that nobody else knows; SHAKE-256 makes the draws of it. Whoever
-        knows it can tell which labels were kept.
+        At least 16 secret bytes, from which SHAKE-256 makes the draws. They reveal which labels
+        were kept.
 
     Returns
     -------
@@ -35,7 +34,7 @@ def randomised_response(labels: Tensor, num_classes: int, epsilon: float, secret
     Raises
     ------
     ValueError
-        A value is out of its range.
+        A value is out of range.
     """
     if num_classes < 2 or not 0 < epsilon < math.inf or len(secret) < 16:
         raise ValueError(

@@ -1,8 +1,8 @@
 """The registry of datasets.
 
-The column and split names of the hub's datasets come from their cards and viewers and from
-public code that loads them. The datasets were not downloaded to check this: the tests read
-tiny copies with the same columns and splits.
+The hub datasets' column and split names come from their cards and viewers and from public code
+that loads them. The datasets themselves were not downloaded: the tests read tiny copies with the
+same columns and splits.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ class DatasetEntry:
         Label column; empty takes ``label``, ``labels`` or ``fine_label``, or else the only
         ClassLabel column.
     train : str
-        Split to train on.
+        Training split.
     test : str
         Split to test on; empty makes a tenth of the rows of ``train``, the same in every run, the
         test split.
@@ -62,7 +62,7 @@ DATASETS = Registry[DatasetEntry]("dataset", DatasetEntry, _check)
 
 
 def local_copy(text: str) -> tuple[DatasetEntry, str] | None:
-    """Return the entry and the directory of ``name:directory``; None for any other text."""
+    """Return the entry and the directory of ``name:directory``, or None for any other text."""
     name, colon, directory = text.partition(":")
     entry = DATASETS.get(name)
     return (entry, directory) if colon and entry is not None and entry.load is None else None

@@ -1,4 +1,4 @@
-"""Read tables with `datasets`, from a directory that is taken literally or from the hub."""
+"""Read tables with `datasets` from a local directory or the hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import DatasetError
 if TYPE_CHECKING:
     import datasets
 
-# What readers of CSV, JSON and Parquet raise.
+# Errors of the readers of CSV, JSON and Parquet.
 UNREADABLE = (OSError, ValueError, RuntimeError, TypeError)
 WITH_SCHEMA = (".parquet", ".arrow")
 
@@ -23,7 +23,7 @@ def read_tables(source: str, what: str, revision: str | None = None) -> dict[str
     Parameters
     ----------
     source : str
-        Path of a directory, in which no character is a wildcard; or a name on the hub.
+        Path of a directory, without wildcards; or a name on the hub.
     what : str
         Name of the dataset in errors.
     revision : str, optional
@@ -32,7 +32,7 @@ def read_tables(source: str, what: str, revision: str | None = None) -> dict[str
     Raises
     ------
     DatasetError
-        It cannot be read; the message has the cause, a line of a CSV file for example.
+        The data cannot be read; the message has the cause, such as a line of a CSV file.
     """
     import datasets
 
@@ -55,9 +55,9 @@ def read_tables(source: str, what: str, revision: str | None = None) -> dict[str
 
 
 def refuse_other_class_names(directory: str, column: str, names: list[str], what: str) -> None:
-    """Refuse files whose classes have other names, or the same names in another order.
+    """Refuse files with other class names, or with the same names in another order.
 
-    `datasets` takes the names of one file for all: the labels of the others would be swapped.
+    `datasets` applies one file's names to all: the labels of the others would be swapped.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def refuse_other_class_names(directory: str, column: str, names: list[str], what
     column : str
         Name of the label column.
     names : list of str
-        Names that the loaded table has.
+        Class names of the loaded table.
     what : str
         Name of the dataset in the error.
 
@@ -94,7 +94,7 @@ def refuse_other_class_names(directory: str, column: str, names: list[str], what
 
 
 def _literally(directory: str, what: str) -> dict[str, Any]:
-    """Return arguments with which `datasets` takes no character of a path for a wildcard."""
+    """Return arguments that make `datasets` take a path without wildcards."""
     from datasets.data_files import get_data_patterns
 
     path = str(Path(directory).resolve())
@@ -134,7 +134,7 @@ def _schema_of(file: str) -> Any:
 
 
 def _cause_of(error: BaseException) -> BaseException:
-    """Return what a file's reader said: `datasets` itself says that there was an error."""
+    """Return the error of a file's reader, which `datasets` wraps in a generic one."""
     import datasets
 
     while isinstance(error, datasets.exceptions.DatasetsError) and error.__cause__ is not None:

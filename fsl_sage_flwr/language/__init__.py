@@ -1,4 +1,4 @@
-"""Causal language models of Transformers, with an adapter of PEFT or without."""
+"""Causal language models of Transformers, with or without an adapter of PEFT."""
 
 from .adapter_files import load_adapted, save_adapter
 from .causal_lm import causal_lm_task

@@ -1,4 +1,4 @@
-"""A trained adapter as PEFT's own directory, and the model that is made of it again."""
+"""Save a trained adapter in PEFT's format, and load it again."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,20 +14,20 @@ PREFIX = "model."  # of TokenScores
 
 
 def save_adapter(name: str, lora: Lora, weights: Mapping[str, Tensor], directory: Path) -> Path:
-    """Write what was trained as ``PeftModel.from_pretrained(base, DIRECTORY)`` reads it.
+    """Write an adapter for ``PeftModel.from_pretrained(base, DIRECTORY)``.
 
-    No pretrained weight is loaded for it, and none is written.
+    Pretrained weights are neither loaded nor written.
 
     Parameters
     ----------
     name : str
-        The base model.
+        Name of the base model.
     lora : Lora
         The adapter.
     weights : Mapping
-        Of both halves, by the names of ``TokenScores``; frozen ones among them are passed by.
+        Weights of both halves, by the names of ``TokenScores``; frozen ones are ignored.
     directory : Path
-        The run's; a folder in it is written.
+        Directory of the run; the adapter's folder is created in it.
     """
     with loading(name) as (transformers, _), torch.device("meta"):
         config = transformers.AutoConfig.from_pretrained(name)
@@ -41,12 +41,12 @@ def save_adapter(name: str, lora: Lora, weights: Mapping[str, Tensor], directory
 
 
 def load_adapted(name: str, directory: Path) -> tuple[nn.Module, Any]:
-    """Return a base model with the adapter of a run, in eval mode, and its tokenizer.
+    """Load a base model with a run's adapter, in eval mode, and its tokenizer.
 
     Raises
     ------
     LanguageModelError
-        The extra or the base model is missing, or the run has left no adapter.
+        The extra or the base model is missing, or the run left no adapter.
     """
     if not (directory / FOLDER).is_dir():
         raise LanguageModelError(

@@ -1,4 +1,4 @@
-"""A causal language model with an adapter, as a task."""
+"""Build a task from a causal language model with an adapter."""
 
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -8,7 +8,13 @@ import torch
 from torch import nn
 
 from ..schedules import Schedule, constant
-from ..splitting import as_tensors, copied, load_trained_state, split, trained_state
+from ..splitting import (
+    as_tensors,
+    copy_sharing_frozen,
+    load_trainable_state,
+    split,
+    trainable_state,
+)
 from ..task import CPU, Batch, ClientIdentity, OptimizerFactory, SplitTask
 from .heads import blocks_head, lens_head
 from .objective import next_token
@@ -16,12 +22,12 @@ from .rows import Rows, TokenRows, tokenize
 from .scores import TokenScores
 
 EVALUATION_BATCH = 16
-# Two heads at a time keep a whole server half's activations for so many rows each.
+# Rows per batch of gradients: two heads keep a whole server half's activations for each row.
 GRADIENT_BATCH = 4
 
 
 def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return AdamW with a learning rate of 2e-4, the default of every part."""
+    """Return AdamW with a learning rate of 2e-4, the default of all modules."""
     return torch.optim.AdamW(parameters, lr=2e-4)
 
 
@@ -50,46 +56,46 @@ def causal_lm_task(
     seed: int = 0,
     prove: bool = True,
 ) -> SplitTask:
-    """Make a task of a causal language model, split before one of its blocks.
+    """Build a task from a causal language model, split before one of its blocks.
 
-    Only what requires a gradient travels, is averaged and is kept, an adapter's tensors for
-    example: every side must have the same frozen weights already.
+    Only trainable tensors, such as an adapter's, are sent, averaged and saved: every side must
+    already have the same frozen weights.
 
     Parameters
     ----------
     model : nn.Module
-        Of Transformers, usually a ``PeftModel``; what requires a gradient is trained.
+        Model of Transformers, usually a ``PeftModel``; parameters that require a gradient are
+        trained.
     tokenizer : PreTrainedTokenizer
-        Of Transformers.
+        Tokenizer of the model.
     cut : str
         First block of the server half, e.g. ``"layers.3"`` or ``"transformer.h.1"``.
     rows, validation_rows : callable
-        From a client to its prompts and completions; the second for federated evaluation.
+        Map a client to its prompts and completions, for training and for federated evaluation.
     max_length : int
-        Tokens of a row with its padding, ``T``.
+        Tokens per row with padding, ``T``.
     batch_size : int
-        Rows of a batch, ``B``.
+        Rows per batch, ``B``.
     head_blocks : int
-        Blocks of an auxiliary head; 0 makes it a lens: one linear layer, and the model's own
-        last norm and scores.
+        Blocks of an auxiliary head; 0 builds a lens: one linear layer, and the model's own last
+        norm and scores.
     auxiliary : callable, optional
-        Builds an untrained head of your own, from smashed data to scores ``(B, T, V)``.
+        Builds a custom untrained head, from smashed data to scores ``(B, T, V)``.
     auxiliary_from_server : bool
-        Heads begin with the server half's values of that time; False: with those that it had
-        at first.
+        True starts new heads from the server half's current values, False from its initial values.
     label_smoothing : float
         See :func:`~fsl_sage_flwr.language.next_token`.
     client_optimizer, server_optimizer, auxiliary_optimizer, client_schedule, server_schedule
         As in :class:`~fsl_sage_flwr.task.SplitTask`.
     auxiliary_schedule, local_epochs, device, precision, seed
-        As there.
+        As in :class:`~fsl_sage_flwr.task.SplitTask`.
     prove : bool
-        Compare the halves with the uncut model first; it takes several passes of it.
+        Compare the halves with the whole model first, which takes several passes.
 
     Raises
     ------
     SplitError
-        The model cannot be cut there, or a half would have nothing to train.
+        The model cannot be cut there, or a half has no trainable parameters.
     """
     config: Any = model.config
     example = torch.zeros(2, max_length, dtype=torch.int64)
@@ -97,7 +103,7 @@ def causal_lm_task(
 
     @cache
     def untrained() -> nn.Module:
-        """Make one before anything is trained: its copies share what is frozen."""
+        """Build one head before training starts: its copies share the frozen parameters."""
         if head_blocks:
             return blocks_head(halves, head_blocks)
         with torch.no_grad():
@@ -131,11 +137,11 @@ def causal_lm_task(
         client_schedule=client_schedule,
         server_schedule=server_schedule,
         auxiliary_schedule=auxiliary_schedule,
-        auxiliary=auxiliary or (lambda: copied(untrained())),
+        auxiliary=auxiliary or (lambda: copy_sharing_frozen(untrained())),
         auxiliary_from_server=auxiliary_from_server,
         objective=next_token(config.vocab_size, max_length, label_smoothing=label_smoothing),
-        weights_of=trained_state,
-        load_weights=load_trained_state,
+        weights_of=trainable_state,
+        load_weights=load_trainable_state,
         local_epochs=local_epochs,
         batch_size=batch_size,
         device=device,

@@ -1,4 +1,4 @@
-"""Which columns of a table hold prompts and completions, and the text in them."""
+"""Find the columns of prompts and completions in a table, and read their text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger("flwr.fsl_sage")
 
 PROMPT_COLUMNS = ("meaning_representation", "mr", "prompt", "instruction", "input")
 COMPLETION_COLUMNS = ("human_reference", "target", "ref", "completion", "response", "output")
-# What belongs to an instruction, where a dataset has it: of Alpaca, of Dolly.
+# Optional inputs of an instruction, as in Alpaca and Dolly.
 BESIDE_AN_INSTRUCTION = ("input", "context")
 SEPARATOR = "\n"
-# A dataset is refused of which a greater share of rows cannot be used.
+# Largest fraction of unusable rows in an accepted dataset.
 MOST_LEFT_OUT = 0.5
 AS_TEXT = (
     "write prompts and completions as text, a chat with the model's own template: "
@@ -35,17 +35,17 @@ class Columns:
     Attributes
     ----------
     prompt : str
-        One column, or several with commas between, whose texts are joined by line breaks; empty:
-        the only one of a usual name, or ``instruction`` with what belongs to it.
+        One column, or several with commas between, whose texts are joined by line breaks; empty
+        selects the only one of a usual name, or ``instruction`` with its optional inputs.
     completion : str
-        One column; empty: the only one of a usual name.
+        One column; empty selects the only one of a usual name.
     """
 
     prompt: str = ""
     completion: str = ""
 
     def found_in(self, table: datasets.Dataset, name: str) -> Columns:
-        """Return the columns that are taken of a table.
+        """Return the selected columns of a table.
 
         Raises
         ------
@@ -62,12 +62,12 @@ class Columns:
         return Columns(",".join(prompts), completion)
 
     def rows_of(self, table: datasets.Dataset, what: str) -> tuple[Row, ...]:
-        """Return prompts and completions; rows without one of them are left out and counted.
+        """Return prompts and completions; rows without either are skipped and counted.
 
         Parameters
         ----------
         table : datasets.Dataset
-            A table in which these columns were found.
+            Table with these columns.
         what : str
             Name of the table in errors and in the log.
 
@@ -95,7 +95,7 @@ class Columns:
             )
         if missing:
             log.warning(
-                "%d of %d rows of %s are left out: they have nothing in %r or %r",
+                "%d of %d rows of %s are skipped: they have nothing in %r or %r",
                 missing, len(table), what, prompts[0], self.completion,
             )  # fmt: skip
         return tuple(found)
@@ -116,7 +116,7 @@ def _prompts(table: datasets.Dataset, given: str, name: str) -> list[str]:
 
 
 def _parts(table: datasets.Dataset, given: str) -> list[str]:
-    """Return the columns of a key; a comma may also be in the name of one."""
+    """Return the columns in a key's value; a column's name may contain a comma."""
     if given in table.column_names:
         return [given]
     return [part.strip() for part in given.split(",")]
@@ -153,6 +153,6 @@ def _text(value: object, row: int, column: str, what: str) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return None if value != value else str(value)
     raise DatasetError(
-        f"row {row} of {what} has a {type(value).__name__} in {column!r}, which is no text: "
+        f"row {row} of {what} has a {type(value).__name__} in {column!r}, which is not text: "
         f"{AS_TEXT}"
     )

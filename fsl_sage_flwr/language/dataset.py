@@ -16,17 +16,16 @@ from ..task import ClientIdentity
 from .columns import Columns
 from .rows import Row, Rows
 
-# Names that datasets have: of the E2E challenge, on the hub and in its own files; of others.
-# Of the hub's own conversion: the dataset's script is no longer run. It was not downloaded here.
+# The hub's own conversion, because the dataset's script is no longer run. Not downloaded here.
 HUB_NAMES = {"e2e_nlg": ("tuetschek/e2e_nlg", "refs/convert/parquet")}
 BY_LENGTH = "length"
 DISTRIBUTION_KEYS[BY_LENGTH] = ("alpha",)
-LENGTHS = 10  # classes of equal size that rows are divided into by their length
+LENGTHS = 10  # classes of row length, of equal size
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Prompts and completions of a dataset, and the columns that they were taken from."""
+    """Prompts and completions of a dataset, with the names of their columns."""
 
     splits: Mapping[str, tuple[Row, ...]]
     columns: Columns
@@ -41,12 +40,12 @@ def load_texts(name: str, columns: Columns) -> Texts:
     name : str
         ``e2e_nlg``, a directory that ``datasets.load_dataset`` can read, or a name on the hub.
     columns : Columns
-        Where prompts and completions are.
+        Columns of prompts and completions.
 
     Raises
     ------
     DatasetError
-        It cannot be read, a column is missing, or several fit.
+        The dataset cannot be read, a column is missing, or several fit.
     """
     source, revision = HUB_NAMES.get(name, (name, None))
     tables = read_tables(source, name, revision)
@@ -65,7 +64,7 @@ def split_of(name: str, columns: Columns, split: str) -> tuple[Row, ...]:
     Raises
     ------
     DatasetError
-        As :func:`load_texts`; or there is no such split.
+        As :func:`load_texts`; or the split does not exist.
     """
     splits = load_texts(name, columns).splits
     if split not in splits:
@@ -77,7 +76,7 @@ def split_of(name: str, columns: Columns, split: str) -> tuple[Row, ...]:
 
 
 def own_rows(path: str, columns: Columns) -> tuple[Row, ...]:
-    """Return all of a node's own rows: its ``train`` split, or the only one.
+    """Return all of a node's own rows, from its ``train`` split or its only split.
 
     Raises
     ------
@@ -92,19 +91,19 @@ def own_rows(path: str, columns: Columns) -> tuple[Row, ...]:
     return next(iter(splits.values())) if len(splits) == 1 else split_of(path, columns, "train")
 
 
-def divided(
+def partition_rows(
     rows: Sequence[Row], distribution: Distribution, validation_fraction: float
 ) -> tuple[Rows, Rows]:
     """Divide rows among clients.
 
-    ``natural`` keeps all rows of one prompt (a meaning representation of E2E) with one client;
-    ``length`` draws each client's proportions of short and long rows from a Dirichlet
-    distribution, and the other distributions take ten classes of length for labels too.
+    ``natural`` keeps all rows of one prompt (a meaning representation of E2E) on one client;
+    ``length`` draws each client's proportions of short and long rows from a Dirichlet distribution;
+    the other distributions also use ten classes of length as labels.
 
     Returns
     -------
     tuple of callable
-        From a client to the rows that it trains on, and to those that it evaluates on.
+        Map a client to its training rows and to its evaluation rows.
     """
     lengths = np.array([len(row.prompt) + len(row.completion) for row in rows])
     order = np.argsort(lengths, kind="stable")
@@ -122,20 +121,20 @@ def divided(
             known[count] = partition_indices(classes, count, distribution, ids)
         seed = derive_seed(distribution.seed, "validation", place, count)
         own = [rows[k] for k in known[count][place]]
-        return with_some_kept_out(own, validation_fraction, seed)
+        return train_holdout_split(own, validation_fraction, seed)
 
     return (lambda client: both(client)[0]), (lambda client: both(client)[1])
 
 
-def with_some_kept_out(
+def train_holdout_split(
     rows: Sequence[Row], fraction: float, seed: int
 ) -> tuple[list[Row], list[Row]]:
-    """Return rows to train on and rows kept out, at least one each; with fraction 0 all and none.
+    """Return training and held-out rows, at least one each; fraction 0 holds out none.
 
     Raises
     ------
     DatasetError
-        There is no row to keep out beside one to train on.
+        There are fewer than two rows to divide.
     """
     if not fraction:
         return list(rows), []

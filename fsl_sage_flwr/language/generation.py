@@ -1,4 +1,4 @@
-"""Greedy completions, and how near they are to the references."""
+"""Generate greedy completions and score them against references."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,19 +15,19 @@ AT_ONCE = 16
 def complete(
     model: nn.Module, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int
 ) -> list[str]:
-    """Return the most likely completion of each prompt, word by word.
+    """Return the greedy completion of each prompt.
 
     Parameters
     ----------
     model : nn.Module
-        Of Transformers, with an adapter or without, in eval mode.
+        Model of Transformers, with or without an adapter, in eval mode.
     tokenizer : PreTrainedTokenizer
-        Its own.
+        Tokenizer of the model.
     prompts : sequence of str
-        As they are in a :class:`~fsl_sage_flwr.language.Row`; of one for which the model has too
-        few positions the end is taken.
+        Prompts as in a :class:`~fsl_sage_flwr.language.Row`; a prompt longer than the model's
+        positions loses its beginning.
     max_new_tokens : int
-        At most so many tokens each.
+        Largest number of tokens per completion.
     """
     end = tokenizer.eos_token_id
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
@@ -44,7 +44,7 @@ def complete(
         longest = max(map(len, given))
         ids = torch.full((len(given), longest), padding)
         mask = torch.zeros_like(ids)
-        for k, tokens in enumerate(given):  # on the left, so that all completions begin at once
+        for k, tokens in enumerate(given):  # left-padded, so that all completions start together
             ids[k, longest - len(tokens) :] = torch.tensor(tokens)
             mask[k, longest - len(tokens) :] = 1
         output = generate(
@@ -56,7 +56,7 @@ def complete(
 
 
 def scorer() -> Any:
-    """Return sacrebleu's BLEU of a corpus.
+    """Return sacrebleu's corpus BLEU.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def bleu_of(model: nn.Module, tokenizer: Any, rows: Sequence[Row], *, max_new_to
     Parameters
     ----------
     rows : sequence of Row
-        Rows with the same prompt are its references.
+        Rows with the same prompt are references of the same completion.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def bleu_of(model: nn.Module, tokenizer: Any, rows: Sequence[Row], *, max_new_to
         references.setdefault(row.prompt, []).append(row.completion)
     texts = complete(model, tokenizer, list(references), max_new_tokens=max_new_tokens)
     most = max(map(len, references.values()))
-    # sacrebleu takes None where a prompt has fewer references than another.
+    # sacrebleu expects None where a prompt has fewer references than others.
     streams: Any = [
         [of[k] if k < len(of) else None for of in references.values()] for k in range(most)
     ]

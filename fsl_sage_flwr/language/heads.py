@@ -5,18 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..splitting import SplitError, SplitModel, copied, receive_smashed
+from ..splitting import SplitError, SplitModel, copy_sharing_frozen, receive_smashed
 
 
 class BlocksHead(nn.Module):
-    """The server half with its blocks cut short: its first ones, the last norm and the scores.
+    """The server half without its later blocks: first blocks, last norm and scores.
 
-    Frozen tensors are the server half's own; what is trained is a copy.
+    Frozen tensors are shared with the server half; trainable ones are copies.
 
     Parameters
     ----------
     body : nn.Module
-        What is left of the server half.
+        The shortened server half.
     """
 
     def __init__(self, body: nn.Module) -> None:
@@ -29,7 +29,7 @@ class BlocksHead(nn.Module):
         return scores
 
     def copy_from(self, server_half: nn.Module) -> None:
-        """Copy the server half's current values into what is trained here."""
+        """Copy the server half's current values into the trainable tensors."""
         theirs = dict(server_half.named_parameters())
         trained = [n for n, p in self.body.named_parameters() if p.requires_grad]
         own = {n: theirs[n] for n in trained if n in theirs}
@@ -37,16 +37,16 @@ class BlocksHead(nn.Module):
 
 
 class Lens(nn.Module):
-    """Stands in the place of a block: one linear layer, the identity at first.
+    """Replaces a block by one linear layer, initialised to the identity.
 
     Parameters
     ----------
     block : nn.Module
-        What it stands for; a model may read plain attributes of its blocks.
+        Replaced block; a model may read plain attributes of its blocks.
     width : int
-        Of a token's hidden state.
+        Width of a token's hidden state, ``D``.
     in_tuple : bool
-        Whether blocks of the model return a tuple.
+        Whether the model's blocks return a tuple.
     """
 
     def __init__(self, block: nn.Module, width: int, *, in_tuple: bool) -> None:
@@ -60,15 +60,15 @@ class Lens(nn.Module):
         self._in_tuple = in_tuple
 
     def forward(self, hidden: Tensor, *args: object, **more: object) -> Tensor | tuple[Tensor]:
-        """Return hidden states ``(B, T, D)`` from hidden states; what else blocks get is idle."""
+        """Map hidden states ``(B, T, D)`` linearly; other arguments of blocks are ignored."""
         found: Tensor = self.linear(hidden)
         return (found,) if self._in_tuple else found
 
 
 def lens_head(model: SplitModel, smashed: tuple[Tensor, ...]) -> BlocksHead:
-    """Build a head of one linear layer, and the server half's own last norm and scores.
+    """Build a head of one linear layer and the server half's own last norm and scores.
 
-    What is trained behind the server half's blocks is trained in the head too.
+    Trainable parameters behind the server half's blocks are trained in the head too.
 
     Parameters
     ----------
@@ -105,20 +105,20 @@ def blocks_head(model: SplitModel, blocks: int) -> BlocksHead:
     model : SplitModel
         A language model, cut before one of its blocks.
     blocks : int
-        How many of the server half's blocks the head has.
+        Number of the server half's blocks in the head.
 
     Raises
     ------
     SplitError
-        The cut is not one of a list of blocks, or the server half has fewer.
+        The cut is not one of a list of blocks, or the server half has fewer blocks.
     """
     owner, _, place = model.cut.rpartition(".")
     known = dict(model.server.named_modules())
-    traced = isinstance(model.server, fx.GraphModule)  # its blocks do not come from a list
+    traced = isinstance(model.server, fx.GraphModule)  # its blocks are not in a list
     if traced or not place.isdigit() or not isinstance(known.get(owner), nn.ModuleList):
         raise SplitError(
             f"cut {model.cut!r} is not a block of a list of blocks, which a head is made from; "
-            "cut before one, e.g. layers.3, or give a head of your own"
+            "cut before one, e.g. layers.3, or give a custom head"
         )
     first, count = int(place), len(list(known[owner].children()))
     if not 1 <= blocks <= count - first:
@@ -126,7 +126,7 @@ def blocks_head(model: SplitModel, blocks: int) -> BlocksHead:
             f"a head of {blocks} blocks: behind {model.cut!r} the model has {count - first}; "
             f"give 1 to {count - first}"
         )
-    body = copied(model.server)
+    body = copy_sharing_frozen(model.server)
     holder, _, name = owner.rpartition(".")
     listed = body.get_submodule(owner).children()
     kept = nn.ModuleList([block for k, block in enumerate(listed) if k < first + blocks])

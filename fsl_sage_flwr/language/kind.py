@@ -1,4 +1,4 @@
-"""Causal language models as a kind of task of the run configuration."""
+"""Causal language models as a task of the run configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ..task_registry import TaskKind, TaskSettings, TestBatches
 from .adapter_files import load_adapted, save_adapter
 from .causal_lm import EVALUATION_BATCH, causal_lm_task
 from .columns import Columns
-from .dataset import BY_LENGTH, divided, load_texts, own_rows, split_of, with_some_kept_out
+from .dataset import BY_LENGTH, load_texts, own_rows, partition_rows, split_of, train_holdout_split
 from .generation import bleu_of, scorer
 from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer, refuse_no_block
 from .rows import Row, Rows, refuse_long_prompts, tokenize
@@ -28,36 +28,38 @@ class CausalLmOptions(Options):
     """Options of a run on a causal language model."""
 
     prompt_column: str = option(
-        "", what="column of what is given, or several with commas between; empty: the usual names"
+        "", what="column of the prompt, or several separated by commas; empty uses the usual names"
     )
-    completion_column: str = option("", what="column of what is learnt; empty: the usual names")
-    max_length: int = option(128, at_least(8), "tokens of a row with its padding")
-    max_test_rows: int = option(0, at_least(0), "rows of the test split that are used; 0: all")
+    completion_column: str = option("", what="column of the completion; empty uses the usual names")
+    max_length: int = option(128, at_least(8), "tokens per row with padding")
+    max_test_rows: int = option(0, at_least(0), "rows of the test split to use; 0 uses all")
     lora_r: int = option(4, at_least(1), "rank of the adapter")
-    lora_alpha: int = option(32, at_least(1), "the adapter's output is scaled by it over the rank")
+    lora_alpha: int = option(
+        32, at_least(1), "the adapter's output is scaled by lora-alpha / lora-r"
+    )
     lora_dropout: float = option(0.1, at_least(0, below=0.9), "dropout before the adapter")
     lora_target_modules: str = option(
-        "", what="ends of names, with commas between; empty: PEFT's choice"
+        "", what="endings of module names, separated by commas; empty uses PEFT's default"
     )
     label_smoothing: float = option(0.0, at_least(0, below=0.9), "in training, not in evaluation")
     bleu: bool = option(
-        default=False, what="at the end: BLEU of greedy completions of the test split's prompts"
+        default=False, what="report the BLEU of greedy completions of the test split at the end"
     )
-    max_new_tokens: int = option(64, at_least(1), "of such a completion")
+    max_new_tokens: int = option(64, at_least(1), "tokens per completion")
     head_blocks: int = option(
-        1, at_least(0), "blocks of an auxiliary head; 0: a linear layer before norm and scores"
+        1, at_least(0), "blocks of an auxiliary head; 0 uses a linear layer before norm and scores"
     )
 
     def columns(self) -> Columns:
-        """Return where prompts and completions are."""
+        """Return the names of the columns."""
         return Columns(self.prompt_column, self.completion_column)
 
     def idle(self) -> Mapping[str, str]:
-        """Return the length of completions, unless they are made."""
+        """Return ``max-new-tokens`` as unused unless BLEU is computed."""
         return {} if self.bleu else {"max-new-tokens": "bleu"}
 
     def idle_without_heads(self) -> Sequence[str]:
-        """Return what says what a head is like."""
+        """Return the keys that only configure a head."""
         return ("head-blocks",)
 
     def lora(self) -> Lora:
@@ -67,7 +69,7 @@ class CausalLmOptions(Options):
 
 
 def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
-    """Build the task: the pretrained model is loaded, never sent.
+    """Build the task; pretrained weights are loaded, never sent.
 
     Raises
     ------
@@ -80,19 +82,21 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         )
     if settings.heads.auxiliary == "blocks":
         raise LanguageModelError(
-            "auxiliary = 'blocks': head-blocks says how many a language model's head has; leave "
-            "auxiliary out"
+            "auxiliary = 'blocks': head-blocks sets the number of blocks of a language model's "
+            "head; leave auxiliary out"
         )
     _check_cut(settings)
     rows: Rows
     validation: Rows
     if settings.data_path is None:
         given = split_of(settings.dataset, options.columns(), "train")
-        rows, validation = divided(given, settings.distribution, settings.validation_fraction)
+        rows, validation = partition_rows(
+            given, settings.distribution, settings.validation_fraction
+        )
     else:
         given = own_rows(settings.data_path, options.columns())
         seed = derive_seed(settings.distribution.seed, "validation")
-        ours, theirs = with_some_kept_out(given, settings.validation_fraction, seed)
+        ours, theirs = train_holdout_split(given, settings.validation_fraction, seed)
         rows, validation = partial(_whole, ours), partial(_whole, theirs)
     tokenizer = load_tokenizer(settings.model)
     if settings.prove or settings.data_path is not None:
@@ -139,19 +143,19 @@ def _check_cut(settings: TaskSettings) -> None:
 
 
 def _whole(rows: Sequence[Row], client: ClientIdentity) -> Sequence[Row]:
-    """Return a node's own rows: they are its client's."""
+    """Return all of a node's own rows for its client."""
     return rows
 
 
 def check(settings: TaskSettings, options: CausalLmOptions, clients: int) -> None:
-    """Look whether local directories hold a model and rows, and whether the cut fits the model."""
+    """Check that local directories hold a model and rows, and that the cut fits the model."""
     _check_cut(settings)
     if Path(settings.model).is_absolute():
         refuse_no_block(settings.model, settings.cut)
     if Path(settings.dataset).is_absolute():
         rows = split_of(settings.dataset, options.columns(), "train")
         split_of(settings.dataset, options.columns(), "test")
-        of_client, _ = divided(rows, settings.distribution, settings.validation_fraction)
+        of_client, _ = partition_rows(rows, settings.distribution, settings.validation_fraction)
         of_client(ClientIdentity(0, clients))
         if any(Path(settings.model).glob("tokenizer*")):
             refuse_long_prompts(
@@ -165,7 +169,7 @@ def check(settings: TaskSettings, options: CausalLmOptions, clients: int) -> Non
 def identify(
     settings: TaskSettings, options: CausalLmOptions, download: bool
 ) -> DataIdentity | None:
-    """Return what identifies both splits; None for a dataset on the hub."""
+    """Return the identity of both splits; None for a dataset on the hub."""
     if not (download or Path(settings.dataset).is_absolute()):
         return None
     columns = load_texts(settings.dataset, options.columns()).columns
@@ -181,7 +185,7 @@ def identify(
 def test_batches(settings: TaskSettings, options: CausalLmOptions) -> TestBatches:
     """Return a function that iterates over the test split."""
     if options.bleu:
-        scorer()  # now, not after the last round
+        scorer()  # fail now, not after the last round
     rows = split_of(settings.dataset, options.columns(), "test")
     chosen = rows[: options.max_test_rows or None]
     tokens = tokenize(chosen, load_tokenizer(settings.model), options.max_length, settings.device)
@@ -194,7 +198,7 @@ def finish(
     weights: Mapping[str, Tensor],
     directory: Path,
 ) -> Mapping[str, float]:
-    """Write the adapter as PEFT's own directory; return the BLEU, if it is asked for."""
+    """Write the adapter in PEFT's format; return the BLEU if it is enabled."""
     save_adapter(settings.model, options.lora(), weights, directory)
     if not options.bleu:
         return {}

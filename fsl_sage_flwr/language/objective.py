@@ -1,4 +1,4 @@
-"""The objective of a causal language model: the next token, where it counts."""
+"""Objective of causal language modelling: predict the next token."""
 
 import math
 from collections.abc import Mapping
@@ -11,32 +11,32 @@ from torch.nn import functional as F
 from ..objective import Objective, logits_of
 from .scores import IGNORED, where_labels_count
 
-LARGEST_EXPONENT = 700.0  # of a float
+LARGEST_EXPONENT = 700.0  # largest e**x of a float
 
 
 def next_token(vocabulary: int, length: int, *, label_smoothing: float = 0.0) -> Objective:
     """Return the objective of predicting each token from those before it.
 
-    Labels are ``(B, T)``, the inputs' own token ids, with :data:`IGNORED` where nothing is to be
-    learnt; outputs are scores ``(B, T, V)`` of the token that follows, or ``(N, V)`` of those that
-    are learnt (see :func:`~fsl_sage_flwr.language.scores.where_labels_count`). What counts is the
-    token: means and averages are over those that are not ignored, not over samples.
+    Labels are ``(B, T)``, the inputs' own token ids, with :data:`IGNORED` at positions that are not
+    learned; outputs are scores ``(B, T, V)`` of the following token, or ``(N, V)`` for the learned
+    positions alone (see :func:`~fsl_sage_flwr.language.scores.where_labels_count`). Means and
+    averages are over the learned tokens, not over samples.
 
     Parameters
     ----------
     vocabulary : int
-        Scores of a token, ``V``.
+        Number of scores per token, ``V``.
     length : int
-        Tokens of a sample with its padding, ``T``.
+        Tokens per sample with padding, ``T``.
     label_smoothing : float
-        Share of the target that all tokens divide among them, in training; evaluations report
+        Fraction of the target spread over all tokens in training, 0 to below 1; evaluations report
         the loss without it.
 
     Returns
     -------
     Objective
-        Reports ``token_accuracy``, the share of tokens that have the highest score, and
-        ``perplexity``, e to the power of the loss.
+        Reports ``token_accuracy``, the share of tokens with the highest score, and ``perplexity``,
+        e to the power of the loss.
     """
 
     def counting(output: Any, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ def next_token(vocabulary: int, length: int, *, label_smoothing: float = 0.0) ->
     def mean_loss(output: Any, labels: Tensor, smoothing: float) -> Tensor:
         scores, targets = counting(output, labels)
         if not len(targets):
-            return scores.sum()  # 0, and can be differentiated
+            return scores.sum()  # 0, differentiable
         return F.cross_entropy(scores, targets, label_smoothing=smoothing)
 
     def scores_of(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:

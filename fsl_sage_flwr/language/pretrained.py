@@ -1,4 +1,4 @@
-"""Load a causal language model of Transformers, and give it an adapter of PEFT."""
+"""Load a causal language model of Transformers, and add an adapter of PEFT."""
 
 import json
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from torch import nn
 
 
 class LanguageModelError(ValueError):
-    """A model cannot be used; one line says what is wrong and the fix."""
+    """The model cannot be used; one line gives the reason and a fix."""
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA adapter, with PEFT's names.
+    """A LoRA adapter, with PEFT's parameter names.
 
     Attributes
     ----------
@@ -26,9 +26,10 @@ class Lora:
     alpha : int
         The adapter's output is scaled by ``alpha / r``.
     dropout : float
-        Before it.
+        Dropout before the adapter.
     target_modules : tuple of str
-        Ends of the names of the modules that get one; empty: PEFT's choice for the architecture.
+        Endings of the names of the adapted modules; empty selects PEFT's default for the
+        architecture.
     """
 
     r: int = 4
@@ -43,19 +44,19 @@ def load_tokenizer(name: str) -> Any:
     Raises
     ------
     LanguageModelError
-        The extra is not installed, or there is no such model.
+        The extra is not installed, or the model does not exist.
     """
     with loading(name) as (transformers, _):
         return transformers.AutoTokenizer.from_pretrained(name)
 
 
 def refuse_no_block(directory: str, cut: str) -> None:
-    """Refuse a directory without a model, and a cut behind its blocks; transformers is not needed.
+    """Refuse a directory without a model, and a cut outside its blocks, without transformers.
 
     Raises
     ------
     LanguageModelError
-        One line says which.
+        The model or the cut is invalid.
     """
     file = Path(directory) / "config.json"
     try:
@@ -80,9 +81,9 @@ def load_base(name: str, blocks: int | None = None) -> nn.Module:
     Parameters
     ----------
     name : str
-        On the hub, or a local directory.
+        Name on the hub, or a local directory.
     blocks : int, optional
-        Load no more than its first ones: what a client trains, and the head's.
+        Number of blocks to load, from the first: those of the client half and of the head.
 
     Raises
     ------
@@ -102,23 +103,23 @@ def load_base(name: str, blocks: int | None = None) -> nn.Module:
 
 
 def load_model(name: str, lora: Lora, seed: int, blocks: int | None = None) -> nn.Module:
-    """Load a model in float32, and give it an adapter that is initialised from a seed.
+    """Load a model in float32 and add an adapter initialised from a seed.
 
     Parameters
     ----------
     name : str
-        On the hub, or a local directory.
+        Name on the hub, or a local directory.
     lora : Lora
         The adapter; all other weights are frozen.
     seed : int
-        Of the adapter's first values.
+        Seed of the adapter's initial values.
     blocks : int, optional
         As in :func:`load_base`.
 
     Raises
     ------
     LanguageModelError
-        The extra is not installed, there is no such model, or it has no such modules.
+        The extra is not installed, or the model or its target modules do not exist.
     """
     base = load_base(name, blocks)
     with torch.random.fork_rng(devices=[]):
@@ -127,12 +128,12 @@ def load_model(name: str, lora: Lora, seed: int, blocks: int | None = None) -> n
 
 
 def adapted(base: nn.Module, lora: Lora) -> nn.Module:
-    """Give a model an adapter, initialised from torch's global generator; freeze the rest.
+    """Add an adapter to a model, initialised from torch's global generator; freeze the rest.
 
     Raises
     ------
     LanguageModelError
-        The model has no such modules.
+        The model has no such target modules.
     """
     import peft
 
@@ -155,12 +156,12 @@ def adapted(base: nn.Module, lora: Lora) -> nn.Module:
 
 @contextmanager
 def loading(name: str) -> Iterator[tuple[Any, Any]]:
-    """Give transformers and peft, and say in one line why a model cannot be loaded.
+    """Yield transformers and peft, and explain in one line why a model cannot be loaded.
 
     Raises
     ------
     LanguageModelError
-        The extra is not installed, or what is done inside fails.
+        The extra is not installed, or the code inside the context fails.
     """
     try:
         import peft

@@ -1,4 +1,4 @@
-"""Prompts and completions as token ids and labels."""
+"""Convert prompts and completions to token ids and labels."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -15,33 +15,33 @@ from .scores import IGNORED
 
 log = logging.getLogger("flwr.fsl_sage")
 
-# Prompts of a dataset whose length is looked at before it is trained on.
+# Number of prompts of a dataset whose length is checked before training.
 LOOKED_AT = 1000
-# A dataset is refused of which a greater share of rows has too long a prompt.
+# Largest fraction of rows with too long a prompt in an accepted dataset.
 MOST_LEFT_OUT = 0.5
 
 
 class Row(NamedTuple):
-    """One example: what is given, and what is to be learnt."""
+    """One example: a prompt and the completion to learn."""
 
     prompt: str
     completion: str
 
 
 Rows = Callable[[ClientIdentity], Sequence[Row]]
-"""From a client to its examples."""
+"""Maps a client to its examples."""
 
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Rows of tokens, padded on the right to one length.
+    """Token rows, padded on the right to one length.
 
     Attributes
     ----------
     ids : Tensor
         ``(N, T)``, int64.
     labels : Tensor
-        ``(N, T)``: the completion's ids; :data:`~fsl_sage_flwr.language.IGNORED` for the prompt
+        ``(N, T)``: the completion's ids, and :data:`~fsl_sage_flwr.language.IGNORED` at the prompt
         and the padding.
     """
 
@@ -52,55 +52,55 @@ class TokenRows:
         return len(self.ids)
 
     def epoch(self, batch_size: int, seed: int) -> "TokenBatches":
-        """Return the batches of one pass over all rows; the seed draws the order."""
+        """Return the batches of one pass over all rows; ``seed`` draws the order."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         order = order.to(self.ids.device)
         numbers = [order[rows] for rows in batches_of(len(self), batch_size)]
         return TokenBatches([(self.ids[n], self.labels[n]) for n in numbers], numbers)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Iterate over all rows as they are, for evaluation."""
+        """Iterate over all rows in order, for evaluation."""
         for start in range(0, len(self), batch_size):
             rows = slice(start, start + batch_size)
             yield self.ids[rows], self.labels[rows]
 
 
 class TokenBatches(list[tuple[Tensor, Tensor]]):
-    """Batches of tokens and labels, and the numbers of their rows."""
+    """Batches of tokens and labels, with their row numbers."""
 
     def __init__(self, batches: list[tuple[Tensor, Tensor]], numbers: list[Tensor]) -> None:
         super().__init__(batches)
         self._numbers = numbers
 
     def sample_numbers(self, k: int) -> Tensor:
-        """Return the numbers of the rows in batch ``k``."""
+        """Return the row numbers of batch ``k``."""
         return self._numbers[k]
 
 
 def tokenize(
     rows: Sequence[Row], tokenizer: Any, max_length: int, device: torch.device
 ) -> TokenRows:
-    """Turn rows into tokens.
+    """Convert rows to tokens.
 
-    A row is its prompt, its completion and the tokenizer's end of a text. What is longer than
-    ``max_length`` loses its end; a row of which nothing is left to learn is left out. The log
-    says how many rows of either kind there are.
+    A row is its prompt, its completion and the tokenizer's end of text. Rows longer than
+    ``max_length`` are truncated; those without a completion token left are skipped. The numbers of
+    truncated and skipped rows are logged.
 
     Parameters
     ----------
     rows : sequence of Row
-        Prompts end in what separates them from completions, a blank for example.
+        Prompts end with the separator from their completion, such as a blank.
     tokenizer : PreTrainedTokenizer
-        Of Transformers.
+        Tokenizer of the model.
     max_length : int
-        Tokens of a row, ``T``.
+        Tokens per row, ``T``.
     device : torch.device
-        Where the tokens are kept.
+        Device of the tokens.
 
     Raises
     ------
     ValueError
-        The tokenizer has no end of a text, or no row has anything to learn.
+        The tokenizer has no end of text, or no row keeps a token of its completion.
     """
     end = tokenizer.eos_token_id
     if end is None:
@@ -125,7 +125,7 @@ def tokenize(
     left_out = len(rows) - int(learnt.sum())
     if left_out or cut_off:
         log.warning(
-            "max-length = %d: of %d rows %d are left out, because their prompts are as long, and "
+            "max-length = %d: of %d rows %d are skipped, because their prompts are as long, and "
             "%d lose the end of their completions",
             max_length, len(rows), left_out, cut_off,
         )  # fmt: skip
@@ -133,18 +133,18 @@ def tokenize(
 
 
 def refuse_long_prompts(rows: Sequence[Row], tokenizer: Any, max_length: int, what: str) -> None:
-    """Refuse a dataset of which most prompts leave no room for a completion.
+    """Refuse a dataset if most prompts leave no room for a completion.
 
-    Up to 1,000 rows are looked at, spread evenly.
+    Up to 1,000 evenly spaced rows are checked.
 
     Parameters
     ----------
     rows : sequence of Row
-        All rows that are trained on.
+        All training rows.
     tokenizer : PreTrainedTokenizer
-        Of Transformers.
+        Tokenizer of the model.
     max_length : int
-        Tokens of a row.
+        Tokens per row.
     what : str
         Name of the rows in the error.
 
@@ -158,7 +158,7 @@ def refuse_long_prompts(rows: Sequence[Row], tokenizer: Any, max_length: int, wh
     long = sum(length >= max_length for length in lengths)
     if long > MOST_LEFT_OUT * len(some):
         raise DatasetError(
-            f"max-length = {max_length}: {long} of {len(some)} prompts of {what} that were looked "
-            f"at are as long and leave nothing to learn; the longest has {max(lengths)} tokens: "
+            f"max-length = {max_length}: {long} of {len(some)} checked prompts of {what} are as "
+            f"long or longer and leave nothing to learn; the longest has {max(lengths)} tokens: "
             "give a greater max-length"
         )

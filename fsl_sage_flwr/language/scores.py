@@ -1,4 +1,4 @@
-"""A model of Transformers as a module from one tensor to one tensor."""
+"""Wrap a model of Transformers as a module from token ids to scores."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,19 +7,19 @@ from typing import Any
 from torch import Tensor, nn
 
 IGNORED = -100
-"""The label of a position that is not learnt: of the prompt and of the padding."""
+"""Label of a position that is not learned: the prompt and the padding."""
 
 
 class TokenScores(nn.Module):
     """A causal language model, from token ids ``(B, T)`` to scores ``(B, T, V)``.
 
-    There is no attention mask: attention is causal and padding is on the right, so no token that
-    counts sees any of it.
+    There is no attention mask: attention is causal and padding is on the right, so no learned token
+    attends to it.
 
     Parameters
     ----------
     model : nn.Module
-        Of Transformers, with or without an adapter of PEFT.
+        Model of Transformers, with or without an adapter of PEFT.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -29,15 +29,15 @@ class TokenScores(nn.Module):
         last = known()
         if last is not None:
             last.asked_for = None
-            last.register_forward_pre_hook(_only_what_is_asked_for)
+            last.register_forward_pre_hook(_learned_positions)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the scores of the token that follows each."""
+        """Return each position's scores of the following token."""
         scores: Tensor = self.model(input_ids=ids, use_cache=False).logits
         return scores
 
 
-def _only_what_is_asked_for(last: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+def _learned_positions(last: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     if last.asked_for is None:
         return None
     hidden, *others = arguments
@@ -46,11 +46,11 @@ def _only_what_is_asked_for(last: nn.Module, arguments: tuple[Any, ...]) -> tupl
 
 @contextmanager
 def where_labels_count(module: nn.Module, labels: Tensor) -> Iterator[None]:
-    """Compute scores only of tokens that are learnt.
+    """Compute scores of learned tokens only.
 
-    The vocabulary is long: scores of prompts and padding would be most of a head's work and
-    memory. Within the context a part of :class:`TokenScores` returns ``(N, V)``, for the ``N``
-    labels ``(B, T)`` behind a first token that are not ignored.
+    The vocabulary is large: scores of prompts and padding would be most of a head's work and
+    memory. Inside the context, :class:`TokenScores` modules return ``(N, V)``, for the ``N`` labels
+    of ``(B, T)`` that are not ignored and not at a first position.
     """
     last = [part for part in module.modules() if "asked_for" in vars(part)]
     for part in last:

@@ -1,4 +1,4 @@
-"""The auxiliary head for models whose server half consists of bottleneck blocks."""
+"""Auxiliary head for models with a server half of bottleneck blocks."""
 
 from torch import Tensor, nn
 
@@ -8,9 +8,9 @@ from .residual import basic_stage, initialise, projection
 def basic_head(smashed: tuple[Tensor, ...], num_classes: int, *, blocks: int) -> nn.Module:
     """Return one stage of basic blocks, global average pooling and a linear layer.
 
-    The stage halves the height and width and the number of channels. FSL-SAGE uses this head
-    for a server half of bottleneck blocks. No part of it comes from the server half, so it has
-    no ``copy_from`` and starts with random weights.
+    The stage halves height, width and channels. FSL-SAGE uses this head for a server half of
+    bottleneck blocks. It shares no part with the server half, so it has no ``copy_from`` and starts
+    from random weights.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def basic_head(smashed: tuple[Tensor, ...], num_classes: int, *, blocks: int) ->
     num_classes : int
         Number of classes.
     blocks : int
-        Number of blocks in the stage, the same as in the server half's first stage.
+        Number of blocks in the stage, as in the server half's first stage.
     """
     channels_in = smashed[0].shape[1]
     channels_out = channels_in // 2

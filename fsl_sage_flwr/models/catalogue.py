@@ -23,16 +23,15 @@ class ModelEntry:
     Attributes
     ----------
     build : callable
-        Makes the model from an image's shape ``(C, H, W)`` and the number of classes, on which
-        the names of its submodules do not depend.
+        Builds the model from an image's shape ``(C, H, W)`` and the number of classes; the names of
+        its submodules do not depend on either.
     cut : str
-        First submodule of the server half, unless the user names another.
+        Default cut: first submodule of the server half.
     auxiliary : {"auto", "linear"} or callable
-        Auxiliary head that ``auxiliary = "auto"`` selects: a kind of
-        :func:`~fsl_sage_flwr.splitting.build_auxiliary`, or a function. The function gets
-        example smashed data (a tuple of tensors) and the number of classes, and returns a
-        head initialised from torch's global generator. It is used only at ``cut``; at any
-        other cut the head is of kind ``"auto"``.
+        Auxiliary head for ``auxiliary = "auto"`` at the default cut: a kind of
+        :func:`~fsl_sage_flwr.splitting.build_auxiliary`, or a function from example smashed data
+        (a tuple of tensors) and the number of classes to a head initialised from torch's global
+        generator. At any other cut the kind is ``"auto"``.
     """
 
     build: Builder

@@ -1,4 +1,4 @@
-"""The residual networks for 32×32 images of He et al. (2015), section 4.2."""
+"""Residual networks for 32×32 images (He et al., 2015, section 4.2)."""
 
 from typing import cast
 
@@ -11,9 +11,9 @@ from .residual import PaddedShortcut, basic_stage, initialise
 class CifarResNet(nn.Module):
     """A 3×3 stem without pooling and three stages of basic blocks, 6n + 2 layers deep.
 
-    The stages have ``planes``, ``2 × planes`` and ``4 × planes`` channels; the second and
-    third halve the image, and no shortcut has parameters (option A, as in the paper's
-    section 4.2). Global average pooling and a linear layer follow.
+    The stages have ``planes``, ``2 × planes`` and ``4 × planes`` channels; the second and third
+    halve the image, and no shortcut has parameters (option A, as in the paper). Global average
+    pooling and a linear layer follow.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ def cifar_resnet(
     Parameters
     ----------
     image_shape : tuple of int
-        ``(C, H, W)``; all three may be any number.
+        ``(C, H, W)``, of any size.
     num_classes : int
         Number of classes.
     depth : int
         Layers with weights, 6n + 2: 56, 110 and 1202 are in the paper's table 6.
     planes : int
-        Channels of the first stage: 16 in He et al. FSL-SAGE's ResNet-110 has 64.
+        Channels of the first stage: 16 in He et al., 64 in FSL-SAGE's ResNet-110.
 
     Raises
     ------

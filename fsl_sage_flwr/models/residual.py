@@ -7,14 +7,14 @@ from torch.nn import functional as F
 class PaddedShortcut(nn.Module):
     """Shortcut without parameters (He et al., section 3.3, option A).
 
-    Every ``stride``-th position is kept, and channels of zeros are appended.
+    Keeps every ``stride``-th position and appends channels of zeros.
 
     Parameters
     ----------
     added_channels : int
-        Number of channels that are appended.
+        Number of appended channels.
     stride : int
-        Distance between the positions that are kept.
+        Distance between the kept positions.
     """
 
     def __init__(self, added_channels: int, stride: int) -> None:
@@ -52,7 +52,7 @@ def basic_stage(
     stride : int
         Stride of the first block.
     shortcut : nn.Module, optional
-        Shortcut of the first block, needed if the stride or the channels change the shape.
+        Shortcut of the first block, required if the stride or the channels change the shape.
     """
     # Imported here for the reason given in resnet.py.
     from torchvision.models.resnet import BasicBlock

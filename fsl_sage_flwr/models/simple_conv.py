@@ -1,4 +1,4 @@
-"""A small convolutional network, fast enough for a first run."""
+"""Small convolutional network for a fast first run."""
 
 from typing import cast
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SimpleConv(nn.Module):
-    """Two convolutions and three linear layers; the usual cut is between them.
+    """Two convolutions and three linear layers, by default cut between them.
 
     Two 5×5 convolutions of 64 channels, each with ReLU, 3×3 max-pooling of stride 2 and
     local response normalisation, then 384, 192 and ``num_classes`` units.

@@ -1,1 +1,1 @@
-"""What every client app does, whatever the algorithm."""
+"""Parts of every client app, independent of the algorithm."""

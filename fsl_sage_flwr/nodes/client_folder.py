@@ -1,9 +1,8 @@
-"""The folders of files that nodes keep between messages: of one run each, private, removed with it.
+"""Folders of files that nodes keep between messages, private and removed with their run.
 
-``$FSL_SAGE_CACHE/fsl-sage-flwr-UID/run-ID/client-ID/FILE``; without the variable
-``~/.cache/fsl-sage-flwr/run-ID/client-ID/FILE``. The variable may name a directory that others use
-too: nothing outside of the folder of this user's runs is ever removed, and in it only what has this
-package's names.
+``$FSL_SAGE_CACHE/fsl-sage-flwr-UID/run-ID/client-ID/FILE``, or without the variable
+``~/.cache/fsl-sage-flwr/run-ID/client-ID/FILE``. The variable may name a directory with other
+files: only files of this package's names in the folder of this user's runs are ever removed.
 """
 
 import os
@@ -17,12 +16,12 @@ from pathlib import Path
 
 from flwr.app import Context
 
-from ..atomic_files import DiskError, make_private, replacing
+from ..atomic_files import DiskError, atomic_write, make_private
 
 KEPT_SECONDS = 7 * 24 * 3600
 CACHE_VARIABLE = "FSL_SAGE_CACHE"
 
-# The copies that `datasets` makes of a node's own data.
+# Copies that `datasets` makes of a node's own data.
 OWN_DATA = "own-data"
 _RUN = re.compile(r"run-\d+")
 _IN_A_RUN = re.compile(r"client-\d+|parts")
@@ -30,41 +29,41 @@ _FILE = re.compile(r".+\.(safetensors|pt)(\.\d+\.part)?|\.tmp\w*")
 
 
 def is_named() -> bool:
-    """Tell whether somebody has named the folder for all clients' files."""
+    """Return whether the root folder of all clients' files is configured."""
     return bool(os.environ.get(CACHE_VARIABLE))
 
 
 def root() -> Path:
-    """Return the folder of all runs of this user."""
+    """Return the folder of all of this user's runs."""
     named = os.environ.get(CACHE_VARIABLE)
     if not named:
         return Path.home() / ".cache" / "fsl-sage-flwr"
-    # Users may share the directory, but no folder that is open to one of them alone.
+    # Users may share the directory, so each gets a private folder in it.
     return Path(named) / f"fsl-sage-flwr-{os.getuid()}"
 
 
 def shared_folder(name: str, run_id: int) -> Path | None:
-    """Return a folder for what all clients of a run may share; None if nobody has named one.
+    """Return a folder shared by all clients of a run; None without a configured root.
 
-    It lies beside the clients' own, and is removed with them.
+    It lies beside the clients' folders and is removed with them.
     """
     if not is_named():
         return None
-    with suppress(DiskError):  # clients can do without
+    with suppress(DiskError):  # the folder is optional
         begin_run(run_id)
     return _run_folder(run_id) / name
 
 
 def own_data_folder(context: Context) -> Path:
-    """Return a folder for copies of the node's own data, which is there.
+    """Create and return a folder for copies of the node's own data.
 
-    It is removed with the node's other files. A message renews the time for which it is kept,
-    though nothing is written.
+    It is removed with the node's other files. Each message renews its lifetime, even if nothing is
+    written.
 
     Raises
     ------
     DiskError
-        It cannot be made.
+        The folder cannot be created.
     """
     return ClientFolder(context).own_data()
 
@@ -75,15 +74,15 @@ def remove_run(run_id: int) -> None:
 
 
 class ClientFolder:
-    """Files of one client of one run, by the id of its node: its own, or one made up for it.
+    """Files of one client of one run, by its node's id.
 
-    Folders are 0700 and files 0600. They are removed when the run ends (:func:`remove_run`); those
-    of a run that could not say so, when another run begins on this machine a week later.
+    Folders are 0700 and files 0600. They are removed when the run ends (:func:`remove_run`), or,
+    after a crash, when another run begins on this machine a week later.
 
     Parameters
     ----------
     context : Context
-        Flower's Context of the message at hand.
+        Flower's Context of the current message.
     """
 
     def __init__(self, context: Context) -> None:
@@ -91,17 +90,17 @@ class ClientFolder:
         self._folder = _run_folder(context.run_id) / f"client-{context.node_id}"
 
     def path(self, name: str) -> Path:
-        """Return the path of a file, which need not be there."""
+        """Return the path of a file, which may not exist."""
         return self._folder / name
 
     def write(self, name: str, write: Callable[[Path], None]) -> None:
-        """Have a file written, which takes the place of the one before when it is whole."""
+        """Write a file with a callback and replace the old one atomically."""
         self._make()
-        with replacing(self.path(name), synced=False, private=True) as unfinished:
+        with atomic_write(self.path(name), synced=False, private=True) as unfinished:
             write(unfinished)
 
     def own_data(self) -> Path:
-        """Return the folder of :func:`own_data_folder`."""
+        """Create and return the folder of :func:`own_data_folder`."""
         self._make()
         folder = self.path(OWN_DATA)
         make_private(folder)
@@ -116,7 +115,7 @@ class ClientFolder:
 
 
 def begin_run(run_id: int) -> None:
-    """Make the folder of a run on this machine; a new one has old runs' files removed."""
+    """Create a run's folder on this machine, and remove old runs' files if it is new."""
     folder = _run_folder(run_id)
     if not folder.is_dir():
         make_private(folder)
@@ -128,7 +127,7 @@ def _run_folder(run_id: int) -> Path:
 
 
 def _prune(all_runs: Path) -> None:
-    """Remove the files of runs that have written none for a week."""
+    """Remove the files of runs without a write for a week."""
     oldest = time.time() - KEPT_SECONDS
     for folder in _own_folders(all_runs, _RUN):
         if _last_change(folder) < oldest:
@@ -136,13 +135,13 @@ def _prune(all_runs: Path) -> None:
 
 
 def _last_change(folder: Path) -> float:
-    """Return when anything in a folder changed last; what cannot be looked at changed just now."""
+    """Return the time of the last change in a folder; unreadable files count as just changed."""
     newest = 0.0
     try:
         for where, folders, files in os.walk(folder, onerror=_raise):
             for name in ("", *folders, *files):
                 newest = max(newest, os.lstat(os.path.join(where, name)).st_mtime)
-    except OSError:  # perhaps another process has renamed a file meanwhile: the run is at work
+    except OSError:  # another process may have renamed a file: the run is active
         return time.time()
     return newest
 
@@ -154,7 +153,7 @@ def _raise(error: OSError) -> None:
 def _remove(run: Path) -> None:
     for folder in _own_folders(run, _IN_A_RUN):
         _remove_files(folder)
-    with suppress(OSError):  # there is something else in it, which stays
+    with suppress(OSError):  # foreign files in it are kept
         run.rmdir()
 
 
@@ -170,7 +169,7 @@ def _remove_files(folder: Path) -> None:
 
 
 def _own_folders(folder: Path, names: re.Pattern[str]) -> Iterator[Path]:
-    """Iterate over the folders in a folder that have a name of this package's; links are none."""
+    """Yield the subfolders with one of this package's names, except links."""
     with suppress(OSError):
         for path in list(folder.iterdir()):
             if names.fullmatch(path.name) and stat.S_ISDIR(path.lstat().st_mode):

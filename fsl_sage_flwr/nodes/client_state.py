@@ -1,4 +1,4 @@
-"""What a client keeps between messages."""
+"""Store a client's tensors between messages."""
 
 from flwr.app import ArrayRecord, ConfigRecord, Context
 from torch import Tensor
@@ -6,8 +6,8 @@ from torch import Tensor
 from ..tensor_store import SUFFIX, TensorFile, write_tensors
 from .client_folder import ClientFolder, is_named
 
-# Bytes of a node's state in Flower's context: where nobody named a folder for files, and where
-# somebody did. In a simulation a state costs 8 ms for each MB with every message, and memory.
+# Largest state of a node in Flower's context, in bytes, without and with a configured folder for
+# files. In a simulation the state costs memory, and 8 ms per MB and message.
 LARGEST_IN_CONTEXT = 50 * 1024**2
 LARGEST_BESIDE_FILES = 1024**2
 
@@ -15,16 +15,15 @@ LARGEST_BESIDE_FILES = 1024**2
 class ClientState:
     """Named groups of tensors of one node, in ``context.state`` or in a file.
 
-    In deployment Flower silently loses a ``context.state`` of 100 MB and more. A group
-    that would take the state over 50 MB is written to a file of this node instead, in
-    ``~/.cache/fsl-sage-flwr``; the state then says so, and a file that has gone is noticed.
-    Where ``$FSL_SAGE_CACHE`` names a folder files are there, and of groups that would take the
-    state over 1 MB: ``fsl-sage run`` gives a simulation's clients such a folder.
+    A deployment's Flower silently loses a ``context.state`` of 100 MB or more. A group that would
+    take the state over 50 MB is written to a file in ``~/.cache/fsl-sage-flwr``; the state
+    records this, so a lost file is noticed. If ``$FSL_SAGE_CACHE`` names a folder, files are
+    there, and the limit is 1 MB: ``fsl-sage run`` sets such a folder for a simulation's clients.
 
     Parameters
     ----------
     context : Context
-        Flower's Context of the message at hand.
+        Flower's Context of the current message.
     """
 
     def __init__(self, context: Context) -> None:
@@ -32,7 +31,7 @@ class ClientState:
         self._largest = LARGEST_BESIDE_FILES if is_named() else LARGEST_IN_CONTEXT
 
     def save(self, name: str, tensors: dict[str, Tensor], version: int = 0) -> None:
-        """Keep tensors under a name; they replace what was kept under it."""
+        """Save tensors under a name, replacing older ones."""
         self._state.pop(name, None)
         others = sum(r.count_bytes() for r in self._state.array_records.values())
         if others + sum(t.numel() * t.element_size() for t in tensors.values()) > self._largest:
@@ -42,7 +41,7 @@ class ClientState:
         self._state[f"{name}-info"] = ConfigRecord({"version": version, "in-file": False})
 
     def save_file(self, name: str, tensors: dict[str, Tensor], version: int = 0) -> None:
-        """Keep tensors in a file in any case: for what every message changes.
+        """Save tensors in a file regardless of their size, for state that every message changes.
 
         ``context.state`` costs 8 ms per MB and message, a file a fraction of it.
         """
@@ -51,7 +50,7 @@ class ClientState:
         self._state[f"{name}-info"] = ConfigRecord({"version": version, "in-file": True})
 
     def load(self, name: str, version: int = 0) -> dict[str, Tensor] | None:
-        """Return the tensors kept under a name; None when that version is not there."""
+        """Return the tensors saved under a name, or None if this version is missing."""
         info = self._state.config_records.get(f"{name}-info")
         if info is None or info["version"] != version:
             return None
@@ -61,7 +60,7 @@ class ClientState:
         return dict(self._state.array_records[name].to_torch_state_dict())
 
     def drop(self, name: str) -> None:
-        """Forget what is kept under a name."""
+        """Remove the tensors saved under a name."""
         self._state.pop(name, None)
         self._state.pop(f"{name}-info", None)
         self._folder.path(_file(name)).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Federated evaluation on the client's own validation part."""
+"""Evaluate on the client's own validation part."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ from .loading import load_weights, load_whole
 
 
 def evaluate_split(message: Message, context: Context, task: SplitTask) -> Message:
-    """Answer with the smashed data and labels of the validation part; the server scores them."""
+    """Reply with the smashed data and labels of the validation part for the server to score."""
     request = WeightsRequest.unpack(message.content)
     half = task.model.client
     load_weights(half, request.weights, "client half", task)
@@ -37,14 +37,14 @@ def evaluate_split(message: Message, context: Context, task: SplitTask) -> Messa
 
 
 def evaluate_full_model(message: Message, context: Context, task: SplitTask) -> Message:
-    """Evaluate the whole model, where clients hold it."""
+    """Evaluate the whole model on the client."""
     request = WeightsRequest.unpack(message.content)
     halves = (task.model.client, task.model.server)
     load_whole(request.weights, task)
     found = evaluate(halves, _validation_batches(task, context), task.objective, task.autocast)
     if not found.num_examples:
         raise MissingPayloadError("none of the labels of the validation examples counts")
-    # What was scored of nothing has no value; its weight says so.
+    # A score of no items has weight 0; send 0 in place of NaN.
     scores = {name: score.value if score.weight else 0.0 for name, score in found.scores.items()}
     for name, score in found.scores.items():
         if score.weight != found.num_examples:

@@ -1,4 +1,4 @@
-"""Which of a client's samples estimates are measured on, and never fitted to."""
+"""Select a client's held-out samples, on which gradient estimates are measured."""
 
 from collections.abc import Iterable
 
@@ -16,25 +16,25 @@ def held_out(
 ) -> Tensor | None:
     """Return the mask of the held-out samples in batch ``k``.
 
-    The numbers of the samples are divided into blocks of eleven, and the run's seed draws one
-    of each block: so a sample is held out in all epochs and rounds or in none, whatever
-    augmentation makes of it, and the mask says nothing of its content.
+    Sample numbers are divided into blocks of eleven, and the run's seed draws one sample per
+    block. A sample is thus held out in all epochs and rounds or in none, whatever its augmentation,
+    and the mask reveals nothing of its content.
 
     Parameters
     ----------
     task : SplitTask
-        Its seed draws.
+        Task with the seed of the draw.
     client : ClientIdentity
-        Whose samples they are.
+        Client with these samples.
     batches : iterable
-        What ``train_batches`` returned.
+        Result of ``train_batches``.
     k : int
-        Place of the batch.
+        Index of the batch.
 
     Returns
     -------
     Tensor or None
-        ``(B,)``, bool, on the CPU; None where the task does not number its samples.
+        ``(B,)``, bool, on the CPU; None if the task does not number its samples.
     """
     if not isinstance(batches, NumberedBatches):
         return None
@@ -43,6 +43,6 @@ def held_out(
 
 
 def is_held_out(seed: int, partition_id: int, number: int) -> bool:
-    """Tell whether a client's sample of this number is held out."""
+    """Return whether the client's sample with this number is held out."""
     block, place = divmod(number, SHARE)
     return derive_seed(seed, "held-out", partition_id, block) % SHARE == place

@@ -1,4 +1,4 @@
-"""Which client a node is."""
+"""Identify a node's client, and describe the node to the server."""
 
 from collections.abc import Callable
 
@@ -11,11 +11,11 @@ from ..task import ClientIdentity
 from .label_secret import secret_of
 
 ClassesOf = Callable[[Context], Classes | None]
-"""From Flower's Context to the classes of the node's data; None where they are not known."""
+"""Maps Flower's Context to the classes of the node's data, or None if unknown."""
 
 
 def identify(context: Context) -> ClientIdentity:
-    """Return the client that the node's configuration names.
+    """Return the client of the node's configuration.
 
     Raises
     ------
@@ -45,12 +45,12 @@ def describe(
     Parameters
     ----------
     message, context : Message, Context
-        As Flower hands them over.
+        Flower's arguments of a handler.
     app_module : str
-        Module of the app, whose version and source are reported.
+        Module of the app; its version and source hash are reported.
     classes_of : callable, optional
-        Returns the classes of the node's data. They are read only if the server asks for them,
-        and sent only if they differ from the run's.
+        Returns the classes of the node's data. They are read only at the server's request, and
+        sent only if they differ from the run's.
     """
     client = identify(context)
     wanted = classes_asked_for(message.content)

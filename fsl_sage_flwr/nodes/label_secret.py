@@ -1,4 +1,4 @@
-"""A Flower mod that gives a node the secret that its labels are randomised with."""
+"""Flower mod that draws a node's secret for randomised labels."""
 
 import secrets
 
@@ -10,10 +10,10 @@ _KEY = "secret"
 
 
 def label_secret_mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Draw the node's secret with its first message of a run, and keep it to the end.
+    """Draw the node's secret at its first message of a run, and keep it until the end.
 
-    The data then see it as ``ClientIdentity.secret``, and randomise each label once: whoever
-    sees a label in every round learns no more than from the first. It never leaves the node.
+    The data receive it as ``ClientIdentity.secret`` and randomise each label once: repeated
+    messages reveal no more of a label than the first. The secret never leaves the node.
     """
     if RECORD not in context.state.config_records:
         context.state[RECORD] = ConfigRecord({_KEY: secrets.token_bytes(32)})
@@ -21,7 +21,7 @@ def label_secret_mod(message: Message, context: Context, call_next: ClientAppCal
 
 
 def secret_of(context: Context) -> bytes | None:
-    """Return the node's secret; None where :func:`label_secret_mod` is not used."""
+    """Return the node's secret; None without :func:`label_secret_mod`."""
     record = context.state.config_records.get(RECORD)
     value = None if record is None else record[_KEY]
     return value if isinstance(value, bytes) else None

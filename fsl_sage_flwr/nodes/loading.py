@@ -1,4 +1,4 @@
-"""Load what the server sends, or say in one line why it does not fit."""
+"""Load the server's weights, or explain in one line why they do not fit."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from ..task import SplitTask
 
 
 class WeightMismatchError(RuntimeError):
-    """What the server sends does not fit what this node trains."""
+    """The server's weights do not fit this node's model."""
 
 
 def load_weights(
@@ -17,24 +17,24 @@ def load_weights(
 ) -> None:
     """Load a message's values into a module of the task.
 
-    torch's own error is a line per tensor; the usual cause is one: the node's own data have
-    other classes, or images of another shape, than the run's dataset.
+    torch's own error has a line per tensor. The usual cause is simple: the classes or image shape
+    of the node's own data differ from the run's dataset.
 
     Parameters
     ----------
     module : nn.Module
-        The client half, the server half or the head.
+        Client half, server half or head.
     tensors : Mapping or None
-        Values by name, as ``task.weights_of`` names them.
+        Values by the names of ``task.weights_of``.
     what : str
-        Its name in the error.
+        Name of the module in the error.
     task : SplitTask
-        What this node trains.
+        Task of this node.
 
     Raises
     ------
     MissingPayloadError
-        There are none.
+        The message has no values.
     WeightMismatchError
         A tensor is missing, unknown or of another shape.
     """

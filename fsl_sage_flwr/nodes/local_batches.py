@@ -1,4 +1,4 @@
-"""The batches of a client's round, and the seeds that they are drawn with."""
+"""Draw the batches of a client's round and their seeds."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,14 +7,14 @@ from ..task import Batch, ClientIdentity, SplitTask
 
 
 class NoExamplesError(ValueError):
-    """A client has nothing to train on.
+    """The client has no examples to train on.
 
     Parameters
     ----------
     client : ClientIdentity
-        Who.
+        Client without examples.
     what : str
-        What there is instead.
+        Description of its data.
     """
 
     def __init__(self, client: ClientIdentity, what: str = "no training examples") -> None:
@@ -35,14 +35,14 @@ def epoch_batches(
 def batches_between(
     task: SplitTask, client: ClientIdentity, round_: int, start: int, stop: int
 ) -> tuple[list[Batch], int]:
-    """Return batches ``start`` to ``stop`` of a round, epoch after epoch, and their number.
+    """Return batches ``start`` to ``stop`` of a round, over all epochs, and their total number.
 
-    They are on the task's device.
+    The batches are on the task's device.
 
     Raises
     ------
     NoExamplesError
-        There is no batch in the round.
+        The round has no batches.
     """
     found: list[Batch] = []
     passed = 0
@@ -58,5 +58,5 @@ def batches_between(
 
 
 def seed_round(task: SplitTask, client: ClientIdentity, round_: int) -> None:
-    """Seed torch for a client's round, so that dropout repeats."""
+    """Seed torch for a client's round, which makes dropout repeatable."""
     task.reseed("client", round_, client.partition_id)

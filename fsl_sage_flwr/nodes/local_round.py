@@ -1,4 +1,4 @@
-"""What handlers of a round of local training share."""
+"""Run a client's round of local training from request to reply."""
 
 import time
 from collections.abc import Iterator, Mapping, Sized
@@ -26,27 +26,27 @@ TrainRequestT = TypeVar("TrainRequestT", bound=TrainRequest)
 
 
 class LocalRound(Generic[TrainRequestT]):
-    """A client's round of training, from the request to the reply.
+    """A client's round of local training.
 
     Parameters
     ----------
     message, context : Message, Context
-        As the handler was given them.
+        Arguments of the handler.
     task : SplitTask
-        What is trained.
+        Task to train.
     kind : type
-        The payload that the message carries, a :class:`TrainRequest` or more than one.
+        Payload of the message, a :class:`TrainRequest` or a subclass.
     marks_held_out : bool
-        Mark in uploads which samples the server must not fit estimates to.
+        Mark the samples in uploads that the server must hold out from the fit of estimates.
 
     Attributes
     ----------
     request : TrainRequest
-        What the message says.
+        Payload of the message.
     client : ClientIdentity
-        Who trains.
+        Client of this node.
     state : ClientState
-        What the node keeps.
+        Stored state of the node.
     """
 
     def __init__(
@@ -70,30 +70,30 @@ class LocalRound(Generic[TrainRequestT]):
         self._batch, self._examples, self._step_seconds = -1, 0, 0.0
 
     def client_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
-        """Return the client half's optimizer, with the state that the node has kept.
+        """Return the client half's optimizer with its saved state.
 
         Parameters
         ----------
         parts : int
-            Optimizers that take each step together, for ``ClientPrivacy``.
+            Number of optimizers that take each step together, for ``ClientPrivacy``.
         """
         task = self._task
         optimizer = task.optimizer_of_client(task.model.client, parts)
-        return self._kept_from_before(OPTIMIZER, optimizer, task.client_schedule)
+        return self._persistent(OPTIMIZER, optimizer, task.client_schedule)
 
     def server_optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimizer of a server half that the client trains."""
+        """Return the optimizer of a server half trained on the client."""
         task = self._task
         optimizer = task.optimizer_of_server(task.model.server)
-        return self._kept_from_before(SERVER_OPTIMIZER, optimizer, task.server_schedule)
+        return self._persistent(SERVER_OPTIMIZER, optimizer, task.server_schedule)
 
     def auxiliary_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
-        """Return the optimizer of a head that the client trains."""
+        """Return the optimizer of a head trained on the client."""
         task = self._task
         optimizer = task.optimizer_of_auxiliary(task.head, parts)
-        return self._kept_from_before(AUXILIARY_OPTIMIZER, optimizer, task.auxiliary_schedule)
+        return self._persistent(AUXILIARY_OPTIMIZER, optimizer, task.auxiliary_schedule)
 
-    def _kept_from_before(
+    def _persistent(
         self, name: str, optimizer: torch.optim.Optimizer, schedule: Schedule
     ) -> torch.optim.Optimizer:
         kept = PersistentOptimizer(
@@ -107,12 +107,12 @@ class LocalRound(Generic[TrainRequestT]):
         return kept.optimizer
 
     def batches(self) -> Iterator[Batch]:
-        """Iterate over the round's batches, each with its learning rates set.
+        """Yield the round's batches, with the learning rates of each batch set.
 
         Raises
         ------
         NoExamplesError
-            There was none, or none with an example that counts.
+            The round has no batch, or none with a label that counts.
         """
         task, round_ = self._task, self.request.round
         seed_round(task, self.client, round_)
@@ -148,7 +148,7 @@ class LocalRound(Generic[TrainRequestT]):
 
     @property
     def uploads_this_batch(self) -> bool:
-        """Whether the current batch is a q-th one."""
+        """Whether the current batch is uploaded, as every q-th batch is."""
         return self._batch % self.request.server_update_interval == 0
 
     def keep_for_upload(
@@ -156,7 +156,7 @@ class LocalRound(Generic[TrainRequestT]):
     ) -> None:
         """Keep the smashed data of the current batch if it is a q-th one.
 
-        ``sent`` says that the round's first batch is on the server already.
+        ``sent`` tells that the server already has the round's first batch.
         """
         if self.uploads_this_batch and not (sent and self._batch == 0):
             self._kept.append((smashed, labels))
@@ -170,7 +170,7 @@ class LocalRound(Generic[TrainRequestT]):
         auxiliary: Mapping[str, Tensor] | None = None,
         train_loss: float | None = None,
     ) -> Message:
-        """End the round: keep the optimizers' states, and answer."""
+        """Finish the round: save the optimizers' states and return the reply."""
         for kept, _ in self._optimizers:
             kept.save()
         reply = TrainReply(

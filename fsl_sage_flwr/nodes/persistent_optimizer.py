@@ -1,4 +1,4 @@
-"""An optimizer of a client whose state lasts from round to round."""
+"""Keep a client optimizer's state between rounds."""
 
 import torch
 
@@ -11,25 +11,25 @@ AUXILIARY_OPTIMIZER = "auxiliary-optimizer"
 
 
 class PersistentOptimizer:
-    """An optimizer whose state lasts from round to round.
+    """An optimizer with a state that lasts between rounds.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Fresh; its state is restored here.
+        New optimizer; its state is restored here.
     state : ClientState
-        Where it is kept.
+        Store of the state.
     name : str
-        Under which name.
+        Name in the store.
     keep : bool
-        False starts every round fresh.
+        False starts every round without a state.
     trained_before : bool
-        There should be a state.
+        Whether a saved state is expected.
 
     Attributes
     ----------
     lost : bool
-        There should have been one and was not.
+        Whether the expected state was missing.
     """
 
     def __init__(
@@ -49,6 +49,6 @@ class PersistentOptimizer:
             restore_state(optimizer, kept)
 
     def save(self) -> None:
-        """Keep the state for the next round."""
+        """Save the state for the next round."""
         if self._keep:
             self._state.save(self._name, flatten_state(self.optimizer))

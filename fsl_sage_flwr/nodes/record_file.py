@@ -1,4 +1,4 @@
-"""A RecordDict in a file."""
+"""Save a RecordDict in a file."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,13 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
-from ..atomic_files import writing
+from ..atomic_files import explain_disk_errors
 
 _KINDS = {kind.__name__: kind for kind in (ArrayRecord, ConfigRecord, MetricRecord)}
 
 
 def write_records(path: Path, records: RecordDict) -> None:
-    """Write records to a file that :func:`read_records` reads.
+    """Write records to a file for :func:`read_records`.
 
     Raises
     ------
@@ -25,12 +25,12 @@ def write_records(path: Path, records: RecordDict) -> None:
         (name, type(record).__name__, {key: _to_file(value) for key, value in record.items()})
         for name, record in records.items()
     ]
-    with writing(path):
+    with explain_disk_errors(path):
         torch.save(found, path)
 
 
 def read_records(path: Path) -> RecordDict:
-    """Read records; the file can hold no code."""
+    """Read records from a file; it cannot contain code."""
     found = torch.load(path, weights_only=True, map_location="cpu")
     return RecordDict(
         {
@@ -41,10 +41,10 @@ def read_records(path: Path) -> RecordDict:
 
 
 def _to_file(value: Any) -> Any:
-    """Return a value as tensors, numbers, texts, and lists or tuples of these."""
+    """Convert a value to tensors, numbers and texts, and lists or tuples of these."""
     if isinstance(value, Array):
         return (value.dtype, tuple(value.shape), value.stype, _to_file(value.data))
-    if isinstance(value, bytes):  # weights_only refuses some
+    if isinstance(value, bytes):  # weights_only refuses some byte strings
         return torch.from_numpy(np.frombuffer(bytearray(value), np.uint8))
     return [_to_file(one) for one in value] if isinstance(value, list) else value
 

@@ -1,4 +1,4 @@
-"""Keep built tasks in the process: building a model costs more than a small message."""
+"""Keep built tasks in the process, because building a model costs more than a small message."""
 
 from collections.abc import Callable
 
@@ -9,27 +9,26 @@ from ..task import SplitTask
 BuildTask = Callable[[Context], SplitTask]
 Key = tuple[int, str, str, str]
 
-# These tell the nodes of a federation apart; a task must not depend on them.
+# Keys that distinguish the nodes of a federation; a task must not depend on them.
 PLACE = ("partition-id", "num-partitions")
 
-# At module level, since only modules last: with every message the simulation pickles the
-# ClientApp, and all that it refers to, into its actors again.
+# At module level, because only modules persist: with every message the simulation pickles the
+# ClientApp and everything it refers to into its actors.
 _last: dict[Key, SplitTask] = {}
 
 
 def task_of(build: BuildTask, context: Context) -> SplitTask:
-    """Return the task of the run that a message belongs to.
+    """Return the task of a message's run.
 
-    A process serves any node, and several runs one after the other; it keeps the task of the
-    last run. Each message loads the state of its client into the task. A node whose
-    configuration says more than its place in the federation (such as its own data) has its
-    own task.
+    A process serves any node, and several runs in sequence; it keeps the last run's task. Each
+    message loads its client's state into the task. A node with configuration beyond its place in
+    the federation, such as its own data, gets a separate task.
 
     Parameters
     ----------
     build : callable
-        From Flower's Context to the task; only the run's and the node's configuration may
-        matter, and not which partition the node is. Told apart by module and name.
+        Builds the task from Flower's Context. It may depend on the run's and the node's
+        configuration, but not on the node's partition. Identified by module and name.
     context : Context
         Flower's Context of the current message.
     """
@@ -43,5 +42,5 @@ def task_of(build: BuildTask, context: Context) -> SplitTask:
 
 
 def forget_tasks() -> None:
-    """Forget the kept tasks."""
+    """Remove the cached tasks."""
     _last.clear()

@@ -54,7 +54,7 @@ def _as_client(
         "num-partitions": client.num_partitions,
     }
     if message.metadata.message_type == FORGET:
-        return call_next(message, own)  # the client's state goes with the other files
+        return call_next(message, own)  # the client's state is removed with the other files
     folder = ClientFolder(own)
     path = folder.path(STATE)
     if path.is_file():

@@ -1,4 +1,4 @@
-"""What is learnt: the loss, the scores that are reported, and which labels are valid."""
+"""Objectives: loss, reported scores and valid labels of a task."""
 
 from .classification import classification
 from .multi_label import multi_label

@@ -1,4 +1,4 @@
-"""The objective of choosing one of several classes."""
+"""Objective of single-label classification."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,22 +15,22 @@ WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 def classification(
     num_classes: int, loss: Loss | None = None, *, label_shape: tuple[int, ...] = ()
 ) -> Objective:
-    """Return the objective of choosing one of several classes.
+    """Return the objective of single-label classification.
 
     Parameters
     ----------
     num_classes : int
-        Labels are whole numbers of any dtype in ``range(num_classes)``.
+        Labels are integers of any dtype in ``range(num_classes)``.
     loss : callable, optional
         Mean loss of (output, labels); by default the cross-entropy of :func:`logits_of`.
     label_shape : tuple of int
-        Of one sample's labels: empty for one class, ``(H, W)`` for a label map, ``(T,)`` for
-        a sequence. Scores are then ``(B, num_classes, H, W)``, as ``cross_entropy`` wants them.
+        Shape of one sample's labels: empty for one class, ``(H, W)`` for a label map, ``(T,)`` for
+        a sequence. Scores are then ``(B, num_classes, H, W)``, as ``cross_entropy`` expects them.
 
     Returns
     -------
     Objective
-        Reports ``accuracy``, the share of labels that have the highest score.
+        Reports ``accuracy``, the share of labels with the highest score.
     """
     own_loss = loss or cross_entropy
 
@@ -54,14 +54,14 @@ def classification(
 
 
 def cross_entropy(output: Any, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of scores and classes."""
+    """Return the mean cross-entropy of class scores and labels."""
     return F.cross_entropy(*in_rows(logits_of(output), labels))
 
 
 def in_rows(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Give each position of a label map or a sequence a row of its own, on a GPU.
+    """Flatten label maps and sequences to one row per position, on a GPU.
 
-    There the sum over maps is of any order; that over rows repeats itself.
+    There the sum over maps has no fixed order; the sum over rows is repeatable.
     """
     if not scores.is_cuda or scores.dim() < 3:
         return scores, labels
@@ -71,9 +71,9 @@ def in_rows(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def problem_with_classes(
     labels: Tensor, num_classes: int, label_shape: tuple[int, ...], ignored: int | None = None
 ) -> str | None:
-    """Return what is wrong with labels that should be classes; None when they are valid.
+    """Return the error in class labels, or None when they are valid.
 
-    ``ignored`` is the label of what has no class, if there may be such.
+    ``ignored`` is the label of positions without a class, if there are any.
     """
     if labels.dtype not in WHOLE_NUMBERS or tuple(labels.shape[1:]) != label_shape:
         wanted = "one vector of whole numbers"

@@ -1,4 +1,4 @@
-"""The objective of saying for each of several labels whether it holds."""
+"""Objective of multi-label classification."""
 
 import math
 from collections.abc import Mapping
@@ -15,23 +15,22 @@ DTYPES = (torch.float32, torch.bool, *WHOLE_NUMBERS)
 
 
 def multi_label(num_labels: int) -> Objective:
-    """Return the objective of saying for each of several labels whether it holds.
+    """Return the objective of multi-label classification.
 
-    Labels are ``(B, num_labels)``, 0 or 1: float32, bool or whole numbers; outputs are as many
-    logits. The loss is the binary cross-entropy, the mean over samples and labels.
+    Labels are ``(B, num_labels)``, 0 or 1, as float32, bool or integers; outputs are logits of the
+    same shape. The loss is the binary cross-entropy, averaged over samples and labels.
 
     Parameters
     ----------
     num_labels : int
-        Labels of a sample.
+        Labels per sample.
 
     Returns
     -------
     Objective
-        A label is said to hold where its logit is above 0. Reports ``label_accuracy``, the share
-        of labels that are right; ``precision``, the share that holds of those said to hold;
-        ``recall``, the share said to hold of those that do; and of these two ``f1``, their
-        harmonic mean. Samples and labels are pooled (micro-averages).
+        A label is predicted where its logit is above 0. Reports ``label_accuracy``, the share of
+        correct labels; ``precision``; ``recall``; and ``f1``, the harmonic mean of these two.
+        Samples and labels are pooled (micro-averages).
     """
 
     def loss(output: Any, labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a task is about, and the scores in a model's output."""
+"""Define a task's loss and scores, and find the scores in a model's output."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -9,27 +9,27 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 Loss = Callable[[Any, Tensor], Tensor]
-"""From (output, labels) of ``B`` samples to their mean loss, a scalar."""
+"""Maps (output, labels) of ``B`` samples to their mean loss, a scalar."""
 
 
 def everywhere(module: nn.Module, labels: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which a module gives all of its scores."""
+    """Return a context in which a module computes all its scores."""
     return nullcontext()
 
 
-# What evaluations report beside the scores.
+# Names that evaluations report beside the scores.
 RESERVED = ("loss", "round", "num-examples")
 
 
 class Score(NamedTuple):
-    """A figure and what it counts for when several are put together.
+    """A mean and its weight in averages.
 
     Attributes
     ----------
     value : float
-        Mean over what was scored; NaN where that is nothing.
+        Mean over the scored items; NaN if there are none.
     weight : float
-        How much was scored: samples, pixels, tokens.
+        Number of scored items: samples, pixels or tokens.
     """
 
     value: float
@@ -37,56 +37,54 @@ class Score(NamedTuple):
 
     @classmethod
     def mean(cls, scores: Iterable["Score"]) -> "Score":
-        """Return the score of all that was scored in several parts."""
+        """Return the weighted mean of several scores."""
         parts = [part for part in scores if part.weight]
         weight = sum(part.weight for part in parts)
         return cls.of_total(sum(part.value * part.weight for part in parts), weight)
 
     @classmethod
     def of_total(cls, total: float, weight: float) -> "Score":
-        """Return the score of a sum over what was scored."""
+        """Return the score of a sum over ``weight`` items."""
         return cls(total / weight if weight else math.nan, weight)
 
 
 Derived = Callable[[float, Mapping[str, Score]], float]
-"""From the mean loss and the scores, by name, to a figure."""
+"""Computes a figure from the mean loss and the scores by name."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a task is about.
+    """A task's loss, scores and valid labels.
 
-    Labels are a tensor ``(B, …)`` of any shape and dtype: classes, label maps, numbers, token
+    Labels are a tensor ``(B, …)`` of any shape and dtype: classes, label maps, numbers or token
     ids. :func:`classification`, :func:`multi_label`, :func:`segmentation` and :func:`regression`
-    make the usual objectives.
+    build the usual objectives.
 
     Attributes
     ----------
     loss : callable
-        From the server half's output and labels to the mean loss over what ``count`` counts;
-        at least 0.
+        Maps the server half's output and labels to the mean loss over ``count`` items; at least 0.
     scores : callable
-        From output and labels of a batch to what is reported beside the loss: for each name the
-        sum over what was scored and how much that was.
+        Maps output and labels of a batch to the reported scores: for each name the sum over the
+        scored items, and their number.
     score_names : tuple of str
-        The names, in the order in which they are reported.
+        Names of the scores, in the order of reports.
     problem_with : callable
-        From labels that a client sent to what is wrong with them, in one line; None when they
-        are valid.
+        Maps a client's labels to a one-line error, or None when they are valid.
     example_labels : callable
-        From a number of samples to so many valid labels.
+        Maps ``B`` to ``B`` valid labels.
     count : callable
-        From labels to how much the mean loss over them is a mean of, and how much they weigh
-        in averages: by default the samples; for a language model the tokens that count.
+        Maps labels to the divisor of the mean loss, which is also the batch's weight in averages:
+        by default the number of samples, for a language model the number of learned tokens.
     test_loss : callable, optional
-        The loss that evaluations report where it is another than the one that is trained on,
-        without label smoothing for example.
+        Loss that evaluations report if it differs from the training loss, for example without
+        label smoothing.
     derived : Mapping
-        More figures to report, by name: each a function of the reported loss and of all scores,
-        for example a perplexity, or the mean of several scores.
+        More reported figures by name, each a function of the reported loss and all scores: a
+        perplexity, for example, or the mean of several scores.
     where : callable
-        From a module that gives scores and the labels of a batch to a context, in which the module
-        may leave out scores that no label asks for; loss and scores then get that shorter output.
+        Maps a module that computes scores, and the labels of a batch, to a context in which the
+        module may leave out scores without a label; loss and scores then get the shorter output.
         By default nothing is left out.
     """
 
@@ -104,38 +102,38 @@ class Objective:
         names = (*self.score_names, *self.derived)
         taken = [name for name in names if name in RESERVED or names.count(name) > 1]
         if taken:
-            raise ValueError(f"the score {taken[0]!r} has a name that is taken; choose another")
+            raise ValueError(f"the score {taken[0]!r} has a reserved name; choose another")
 
     def reported_loss(self, output: Any, labels: Tensor) -> float:
-        """Return the mean loss that evaluations report."""
+        """Return the mean loss for evaluation reports."""
         loss = self.test_loss or self.loss
         return loss(output, labels).item()
 
     def output_of(self, module: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor) -> Any:
-        """Return what a module gives for inputs whose labels are known."""
+        """Return a module's output for inputs with known labels."""
         with self.where(module, labels):
             return module(*inputs)
 
     def mean_loss(self, module: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-        """Return the mean loss of a module, a scalar."""
+        """Return a module's mean loss, a scalar."""
         return self.loss(self.output_of(module, inputs, labels), labels)
 
     def total_loss(self, output: Any, labels: Tensor) -> Tensor:
-        """Return the sum of the losses of all that counts, a scalar."""
+        """Return the sum of the losses of all counted items, a scalar."""
         return self.loss(output, labels) * self.count(labels)
 
     def figures(self, loss: float, scores: Mapping[str, Score]) -> dict[str, float]:
-        """Return all that is reported beside the loss, by name."""
+        """Return all reported figures besides the loss, by name."""
         found = {name: score.value for name, score in scores.items()}
         return found | {name: of(loss, scores) for name, of in self.derived.items()}
 
     def scored(self, output: Any, labels: Tensor) -> dict[str, tuple[float, float]]:
-        """Return the scores of a batch as numbers: sums, and what they count for.
+        """Return a batch's scores as pairs of numbers: sum and number of items.
 
         Raises
         ------
         ValueError
-            The scores are not those that ``score_names`` lists.
+            The names differ from ``score_names``.
         """
         found = self.scores(output, labels)
         if set(found) != set(self.score_names):
@@ -152,13 +150,13 @@ def logits_of(output: Any) -> Tensor:
     Parameters
     ----------
     output : Tensor, mapping, dataclass or sequence
-        A tensor is itself; of a mapping or a dataclass it is ``logits``, or else its first
-        tensor; of a sequence its first tensor.
+        The scores are a tensor itself, the ``logits`` of a mapping or dataclass or else its first
+        tensor, and the first tensor of a sequence.
 
     Raises
     ------
     TypeError
-        There is no tensor in it.
+        The output contains no tensor.
     """
     if isinstance(output, Tensor):
         return output
@@ -179,5 +177,5 @@ def logits_of(output: Any) -> Tensor:
 
 
 def as_float(output: Any) -> Any:
-    """Return a tensor of scores as float32; anything else as it is."""
+    """Return a tensor of scores as float32, any other output unchanged."""
     return output.float() if isinstance(output, Tensor) else output

@@ -1,4 +1,4 @@
-"""The objective of predicting numbers."""
+"""Objective of regression."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from .objective import Loss, Objective, logits_of
 
 
 def regression(label_shape: tuple[int, ...] = (), loss: Loss | None = None) -> Objective:
-    """Return the objective of predicting numbers.
+    """Return the objective of regression.
 
     Parameters
     ----------
     label_shape : tuple of int
-        Of one sample's labels, float32; the output has as many values.
+        Shape of one sample's labels, float32; the output has as many values.
     loss : callable, optional
         Mean loss of (output, labels); by default the mean squared error.
 

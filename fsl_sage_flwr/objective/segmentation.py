@@ -1,4 +1,4 @@
-"""The objective of giving every pixel a class."""
+"""Objective of semantic segmentation."""
 
 import math
 from collections.abc import Mapping
@@ -15,27 +15,26 @@ from .objective import Objective, Score, logits_of
 def segmentation(
     num_classes: int, label_shape: tuple[int, ...], *, ignored: int = 255
 ) -> Objective:
-    """Return the objective of giving every pixel a class.
+    """Return the objective of semantic segmentation.
 
-    Labels are whole numbers ``(B, *label_shape)``, outputs are scores
-    ``(B, num_classes, *label_shape)``. What counts is the pixel: means and averages are over those
-    that have a class, not over images.
+    Labels are integers ``(B, *label_shape)``, outputs scores ``(B, num_classes, *label_shape)``.
+    Means and averages are over the pixels with a class, not over images.
+
 
     Parameters
     ----------
     num_classes : int
         Labels are in ``range(num_classes)``, or ``ignored``.
     label_shape : tuple of int
-        Of an image's label map, ``(H, W)``.
+        Shape of an image's label map, ``(H, W)``.
     ignored : int
-        The label of pixels that have no class.
+        Label of pixels without a class.
 
     Returns
     -------
     Objective
-        Reports ``pixel_accuracy``; for each class ``iou_0``, ``iou_1``, …, the pixels that are
-        rightly given it over those that are given it or have it, of all images together; and
-        ``mean_iou``, the mean of those of classes that there are.
+        Reports ``pixel_accuracy``; for each class the intersection over union ``iou_0``, ``iou_1``,
+        …, pooled over all images; and ``mean_iou``, their mean over the classes that occur.
     """
     highest = num_classes - 1 if ignored != num_classes - 1 else num_classes - 2
     names = tuple(f"iou_{k}" for k in range(num_classes))
@@ -43,7 +42,7 @@ def segmentation(
     def loss(output: Any, labels: Tensor) -> Tensor:
         scores = logits_of(output)
         if not counted(labels):
-            return scores.sum() * 0.0  # and can be differentiated
+            return scores.sum() * 0.0  # differentiable
         return F.cross_entropy(*in_rows(scores, labels.long()), ignore_index=ignored)
 
     def counted(labels: Tensor) -> int:

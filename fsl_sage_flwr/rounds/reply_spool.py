@@ -6,7 +6,7 @@ from typing import IO
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from ..atomic_files import writing
+from ..atomic_files import explain_disk_errors
 from ..tensor_store import TensorStore
 
 IN_MEMORY = 2**29  # bytes of a round's replies
@@ -94,7 +94,7 @@ class ReplySpool:
 
     def _filed(self, record: ArrayRecord) -> ArrayRecord:
         path = self._folder.path
-        with writing(path):
+        with explain_disk_errors(path):
             if self._file is None:
                 path.mkdir(parents=True, exist_ok=True)
                 self._file = TemporaryFile(dir=path, buffering=0)  # noqa: SIM115 - a round's

@@ -1,4 +1,4 @@
-"""Run simulations from the command line, and compare what they leave: ``fsl-sage``."""
+"""Run simulations from the command line, and compare their results: ``fsl-sage``."""
 
 from .load_results import ResultsError, load_results
 

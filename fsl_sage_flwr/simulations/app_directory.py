@@ -13,8 +13,8 @@ SUFFIXES = {".py", ".toml"}
 def write_app(directory: Path) -> Path:
     """Write ``pyproject.toml`` and the package's source to a directory.
 
-    The copy ensures that the installed source runs: Ray's workers import from the directory in
-    which the SuperLink was started, which is this one.
+    The copy ensures that the installed source runs: Ray's workers import from the SuperLink's
+    working directory, which is this one.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Do what the words of an ``fsl-sage`` command say."""
+"""Run an ``fsl-sage`` command from its words."""
 
 import argparse
 import signal
@@ -23,22 +23,22 @@ from .terminal import OutputClosedError, Terminal
 
 # Commands that start processes.
 STARTING = ("run", "sweep")
-# What a user, a closed terminal and a scheduler send; each ends the command and all processes that
-# it started.
+# Sent by a user, a closed terminal and a scheduler; each ends the command and all processes that it
+# started.
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the words and run the command; return its exit status."""
+    """Parse the words and run the command; return its exit status."""
     with standard_output():
         return run_command(parser().parse_args(arguments))
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Run the command that was read; return its exit status.
+    """Run a parsed command; return its exit status.
 
-    0: success. 1: the run failed, or data or results cannot be read, written or drawn.
-    2: the command line is wrong. 130: interrupted. 141: nobody reads the output any more.
+    0 is success; 1: the run failed, or data or results cannot be read, written or drawn; 2: the
+    command line is wrong; 130: interrupted; 141: the output was closed.
     """
     _end_on_signals()
     errors = Terminal(stderr=True)
@@ -64,14 +64,14 @@ def run_command(options: argparse.Namespace) -> int:
 
 def _end_on_signals() -> None:
     for number in ENDING_SIGNALS:
-        # A signal that was ignored when the command began stays ignored: nohup does that.
+        # nohup ignores a signal from the start; keep ignoring it.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    # A closed terminal sends SIGHUP twice, from the kernel and from the shell. A second signal
-    # would break off the ending of the processes.
+    # A closed terminal sends SIGHUP twice, from the kernel and from the shell. The second must not
+    # interrupt the ending of the processes.
     for each in ENDING_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A comparison: the completed runs, the settings that differ, a target and a budget."""
+"""Prepare completed runs for comparison: differing settings, a target and a budget."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from ..command_line.arguments.comparison import MEAN_OF
-from .differences import differing_settings, without_what_has_no_effect
+from .differences import differing_settings, without_unused_settings
 from .load_results import HEAD_SIZE, ResultsError
 from .measure import Measure, measure_of
 from .spread import Spread
@@ -26,30 +26,29 @@ class Comparison:
     Attributes
     ----------
     rounds : DataFrame
-        One row per round of each completed run, as :func:`load_results` returns them. A key
-        without effect in a run (``align-interval`` with FedAvg, ``alpha`` with iid) has no
-        value there. ``bytes`` is the requested count, since the run began. ``judged`` is the
-        mean of the measure over the round and those before it, ``mean_of`` in all; NaN in the
-        first ``mean_of - 1`` rounds.
+        One row per round of each completed run, as :func:`load_results` returns them. Keys without
+        effect in a run (``align-interval`` with FedAvg, ``alpha`` with iid) have no value there.
+        ``bytes`` is the requested count since the start of the run. ``judged`` is the mean of the
+        measure over the last ``mean_of`` rounds; NaN in the first ``mean_of - 1`` rounds.
     settings : tuple of str
         The keys that differ between the runs; ``algorithm`` is always the first.
     measure : Measure
-        What the runs are judged by: accuracy where all have one.
+        Figure by which the runs are compared: accuracy if all have one.
     target : float
-        The value of it, an accuracy between 0 and 1, whose cost is reported.
+        Value of the measure, such as an accuracy between 0 and 1; its cost is reported.
     mean_of : int
-        Rounds whose mean is compared with the target and taken at the budget, at least 1: one
-        round above a target is often a swing that the next ones take back.
+        Number of rounds, at least 1, whose mean is compared with the target and reported at the
+        budget: a single round above a target is often an outlier.
     budget : float
         Bytes at which runs are compared.
     count : str
         ``measured``: the bytes of all messages' contents; ``reference``: bytes counted as in
         published figures.
     spread : {"deviation", "confidence"}
-        What stands behind ``±`` in tables, and what bars and bands in pictures are: the standard
-        deviation over the seeds, or the 95 % confidence interval of their mean.
+        Meaning of ``±`` in tables, and of bars and bands in pictures: the standard deviation over
+        the seeds, or the 95 % confidence interval of their mean.
     notes : tuple of str
-        One line each about the runs left out, the counting, the target and the budget.
+        One line each about the excluded runs, the counting, the target and the budget.
     """
 
     rounds: pd.DataFrame
@@ -64,7 +63,7 @@ class Comparison:
 
     @property
     def target_text(self) -> str:
-        """The target as headings and captions name it, with the mean that is compared with it."""
+        """Target as in headings and captions, with the number of rounds of the mean."""
         text = self.measure.text(self.target)
         return text if self.mean_of == 1 else f"{text} (mean of {self.mean_of} rounds)"
 
@@ -78,29 +77,29 @@ def compare(
     count: Count = "measured",
     spread: Spread = "deviation",
 ) -> Comparison:
-    """Return a comparison of results, with defaults for the target and the budget.
+    """Compare results, with defaults for the target and the budget.
 
     Parameters
     ----------
     results : DataFrame
         The result of :func:`load_results`, or some of its rows.
     target : float, optional
-        Test accuracy, between 0 and 1, or loss or perplexity where the runs have none. By
-        default the best value, rounded, that every setting reached in its best run.
+        Test accuracy, between 0 and 1, or loss or perplexity if the runs have none. By default the
+        best value, rounded, that the best run of every setting reached.
     mean_of : int
-        Rounds whose mean is compared with the target, at least 1. Where a run has fewer rounds,
-        its number of rounds is taken for all.
+        Number of rounds whose mean is compared with the target, at least 1; at most the number of
+        rounds of the shortest run.
     budget : float, optional
-        Bytes. By default the smallest total of the runs.
+        Bytes; by default the smallest total of the runs.
     count : {"measured", "reference"}
-        Which bytes to count.
+        Bytes to count.
     spread : {"deviation", "confidence"}
-        What is given beside a mean over seeds.
+        Spread beside a mean over seeds.
 
     Raises
     ------
     ResultsError
-        No run is completed, ``mean_of`` is below 1, or the target is no accuracy.
+        No run is completed, ``mean_of`` is below 1, or the target is not an accuracy.
     """
     if mean_of < 1:
         raise ResultsError(f"mean_of = {mean_of}: give at least 1 round")
@@ -110,7 +109,7 @@ def compare(
     if rounds.empty:
         raise ResultsError(f"no completed run to compare; {'; '.join(notes) or 'no rounds'}")
     rounds = rounds.assign(bytes=rounds[COUNTS[count]].astype("float64"))
-    rounds = without_what_has_no_effect(rounds.sort_values(["run", "round"], kind="stable"))
+    rounds = without_unused_settings(rounds.sort_values(["run", "round"], kind="stable"))
     settings = differing_settings(rounds)
     what = "contents of all messages, without Flower's framing"
     if count == "reference":
@@ -140,22 +139,21 @@ def compare(
 
 
 def mib(count: float) -> str:
-    """Return bytes in MiB as text, with enough digits that small runs do not show as 0."""
+    """Return bytes in MiB as text, with enough digits for small runs."""
     return f"{count / MIB:,.1f}" if count >= 10 * MIB else f"{count / MIB:.3g}"
 
 
 def run_figures(comparison: Comparison) -> pd.DataFrame:
-    """Return the figures of each run, one row per run.
+    """Return the figures of the runs, one row per run.
 
     Returns
     -------
     DataFrame
-        The settings, ``seed``, ``run`` and, where runs are judged by accuracy:
-        ``final_accuracy``; ``best_accuracy``; ``bytes_to_target`` and ``rounds_to_target``, the
-        bytes and the round number at the end of the first round at which the mean test accuracy
-        of ``mean_of`` rounds reaches the target, NaN if it never does; ``accuracy_at_budget``,
-        that mean at the last round whose bytes are within the budget, NaN if fewer rounds are;
-        ``bytes``, ``rounds`` and ``seconds`` of the whole run.
+        The settings, ``seed``, ``run`` and, for runs compared by accuracy: ``final_accuracy``;
+        ``best_accuracy``; ``bytes_to_target`` and ``rounds_to_target``, counted at the end of the
+        first round at which the mean test accuracy of ``mean_of`` rounds reaches the target, NaN if
+        it never does; ``accuracy_at_budget``, this mean at the last round within the budget, NaN if
+        too few rounds are; ``bytes``, ``rounds`` and ``seconds`` of the whole run.
     """
     rows, measure = [], comparison.measure
     for name, run in comparison.rounds.groupby("run", sort=False):

@@ -1,4 +1,4 @@
-"""``fsl-sage cuts``: where a model can be cut, and what each cut costs."""
+"""Build the table of a model's cuts and their costs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from ..registry import ALGORITHMS
 from ..splitting import Cut, list_cuts
 from .images_only import refuse_other_tasks
 
-# Left out one after the other where the terminal is narrow; then bytes of other algorithms.
+# Columns dropped one by one if the terminal is narrow; then the bytes of other algorithms.
 LESS_ASKED_FOR = ("server MFLOPs", "B a sample", "server", "head", "client MFLOPs")
 
 
@@ -25,21 +25,21 @@ def cut_table(
     depth: int,
     width: int,
 ) -> tuple[Table, list[str]]:
-    """Return a table of the cuts of the configured model, and the columns that do not fit.
+    """Return a table of the configured model's cuts, and the columns that do not fit.
 
     Parameters
     ----------
     values : Mapping
-        Run configuration in kebab-case. It names the model; its batch size and the options of
-        each algorithm determine the bytes per round.
+        Run configuration in kebab-case: the model, and for the bytes per round the batch size and
+        each algorithm's options.
     image : tuple of int
         ``(C, H, W)``.
     classes : int
         Number of classes.
     depth : int
-        How deep to look for submodules.
+        Depth of the search for submodules.
     width : int
-        Characters of a line.
+        Characters per line.
     """
     config = RunConfig.from_run_config(values)
     refuse_other_tasks(config, "cuts")
@@ -79,7 +79,7 @@ def cut_table(
 def _that_fits(
     width: int, title: str, headings: list[str], rows: list[list[str]], less: Sequence[str]
 ) -> tuple[Table, list[str]]:
-    # Of the widest cell, and three characters of the frame.
+    # Width of the widest cell, and three characters of the frame.
     needed = {heading: 3 + max(len(row[place]) for row in (headings, *rows))
               for place, heading in enumerate(headings)}  # fmt: skip
     room, left_out = width - 1 - sum(needed.values()), list[str]()

@@ -1,4 +1,4 @@
-"""Find the settings that differ between runs and have an effect on them."""
+"""Find the settings that differ between runs and affect them."""
 
 import math
 from typing import Any
@@ -13,11 +13,11 @@ NOT_A_SETTING = NOT_PART_OF_A_RUN | {"seed"}
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a key has no value (or no effect) in a run."""
+    """Return whether a key has no value or no effect in a run."""
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
-def without_what_has_no_effect(rounds: pd.DataFrame) -> pd.DataFrame:
+def without_unused_settings(rounds: pd.DataFrame) -> pd.DataFrame:
     """Return the rows without the values of keys that have no effect in their run."""
     known = [key for key in all_defaults() if key in rounds]
     idle: dict[str, list[str]] = {}
@@ -34,11 +34,11 @@ def without_what_has_no_effect(rounds: pd.DataFrame) -> pd.DataFrame:
 
 
 def differing_settings(rounds: pd.DataFrame) -> list[str]:
-    """Return the settings with several values among the runs in which they have an effect."""
+    """Return the settings with several values among the runs that they affect."""
     known = list(all_defaults())
     other = {str(key) for key in rounds} - set(known) - {"bytes"}
     keys = [key for key in [*known, CLIENTS] if key in rounds and key not in NOT_A_SETTING]
-    # Keys of another project's algorithm, or of a later version, are recognised by the hyphen.
+    # A hyphen marks keys of another project's algorithm or of a later version.
     keys += sorted(key for key in other if "-" in key and key != CLIENTS)
     per_run = rounds.drop_duplicates("run")
     differing = []

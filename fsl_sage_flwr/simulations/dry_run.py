@@ -1,4 +1,4 @@
-"""What a run would be: its configuration, its clients, its bytes and its directory."""
+"""Describe a run without starting it: configuration, clients, bytes and directory."""
 
 import statistics
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from ..splitting import Workload, cut_of
 from ..task import ClientIdentity, SplitTask
 from .federation import Federation
 
-LOOKED_AT = 20  # clients whose examples are counted
+LOOKED_AT = 20  # clients with counted examples
 
 
 def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]:
-    """Yield what there is to print; a task is built, and nothing is started.
+    """Yield the lines and tables to print; the task is built, but nothing is started.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for key, value in config.to_run_config().items():
         if key not in idle:
-            # Not as markup: a path may have brackets.
+            # Not as markup, because a path may contain brackets.
             table.add_row(key, Text(str(value)), "" if value != defaults[key] else "(default)")
     yield table
     data = identify_data(config, download=True)
@@ -40,7 +40,7 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
         yield f"data: {columns}{rows}"
     task = build_task(config, on_client=True)
     counts = [_examples(task, k, federation.clients) for k in _some(federation.clients)]
-    looked = "" if len(counts) == federation.clients else f" (of {len(counts)} that were looked at)"
+    looked = "" if len(counts) == federation.clients else f" (of {len(counts)} that were counted)"
     yield (
         f"{federation.clients} clients with {min(counts):,} to {max(counts):,} examples{looked}, "
         f"{_where(federation)}"
@@ -68,7 +68,7 @@ def _examples(task: SplitTask, client: int, clients: int) -> int:
 def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) -> str:
     round_bytes = ALGORITHMS[config.algorithm].round_bytes
     if round_bytes is None:
-        return f"a round's bytes are not known: {config.algorithm} is registered without a formula"
+        return f"a round's bytes are unknown: {config.algorithm} is registered without a formula"
     asked = max(int(config.fraction_train * clients), config.min_train_nodes)  # as Flower does
     work = Workload(
         examples=round(statistics.mean(counts)), batch_size=config.batch_size,

@@ -1,33 +1,32 @@
-"""The virtual clients of a simulation, and what they may use of the machine."""
+"""Describe a simulation's virtual clients and their share of the machine."""
 
 from dataclasses import dataclass
 
 from ..cpus import usable_cpus
 
-# Flower's simulation looks at every message under way for every node, ten times a second, and
-# takes one message of each node at a time: more nodes make it slower, and too few let actors wait.
+# Flower's simulation checks every message in flight for every node, ten times a second, and takes
+# one message per node at a time: more nodes make it slower, and too few leave actors idle.
 MOST_NODES = 32
 
 
 @dataclass(frozen=True)
 class Federation:
-    """Size of the simulated federation, and what it may use of the machine.
+    """Size of the simulated federation, and its share of the machine.
 
     Attributes
     ----------
     clients : int
         Number of virtual clients.
     cpus_per_client : int
-        CPU threads of each client that is working.
+        CPU threads per active client.
     gpus_per_client : float
-        Share of a GPU of each client that is working.
+        Share of a GPU per active client.
     cpus, gpus : int or None
-        Total number that Ray may use; None for all.
+        Number that Ray may use in total; None for all.
     visible_gpus : str or None
-        Which GPUs these are, as in ``CUDA_VISIBLE_DEVICES``; None for all.
+        Usable GPUs, as in ``CUDA_VISIBLE_DEVICES``; None for all.
     ray_address : str or None
-        ``HOST:PORT`` of a Ray cluster that is there already, and whose CPUs and GPUs the clients
-        use; None: the run starts a Ray of its own on this machine.
+        ``HOST:PORT`` of an existing Ray cluster for the clients; None starts Ray on this machine.
     """
 
     clients: int = 4
@@ -40,24 +39,24 @@ class Federation:
 
     @property
     def virtual_clients(self) -> int:
-        """How many clients share the simulation's nodes; 0: each has its own.
+        """Number of clients that share the simulation's nodes; 0 gives each client a node.
 
-        A client that shares has its state in files of one machine, so that the machines of a Ray
-        cluster have a node for each.
+        Clients that share nodes store their state in files on one machine, so on a Ray cluster of
+        several machines each client has a node.
         """
         return self.clients if self.clients > MOST_NODES and self.ray_address is None else 0
 
     def ray_cpus(self) -> int:
-        """Return the CPUs that a Ray of the run's own is told of.
+        """Return the CPUs of a Ray instance started for the run.
 
-        One actor starts for each client's share of them; more actors than clients would be
-        started for nothing.
+        One actor starts per client's share of them, so more than all clients' shares would start
+        idle actors.
         """
         there = self.cpus or usable_cpus()
         return min(there, self.clients * self.cpus_per_client)
 
     def options(self) -> dict[str, float]:
-        """Return, in the words of ``flwr run --federation-config``, what the user chose."""
+        """Return the user's choices as options of ``flwr run --federation-config``."""
         options: dict[str, float] = {
             "num-supernodes": self.clients,
             "client-resources-num-cpus": self.cpus_per_client,
@@ -70,9 +69,9 @@ class Federation:
         return options
 
     def options_for_flower(self) -> dict[str, float]:
-        """Return the keys with which a run is started.
+        """Return the federation options for starting a run.
 
-        A Ray cluster has its CPUs already, and Ray refuses to be told of other ones.
+        They contain no CPUs for an existing Ray cluster, which refuses them.
         """
         if self.ray_address is not None:
             return self.options()
@@ -84,6 +83,6 @@ class Federation:
         }
 
     def record(self) -> dict[str, float | str]:
-        """Return what is kept of it beside a run's results."""
+        """Return the options recorded with a run's results."""
         where = {} if self.ray_address is None else {"ray-address": self.ray_address}
         return {**self.options(), **where}

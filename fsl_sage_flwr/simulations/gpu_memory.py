@@ -1,10 +1,10 @@
-"""Measure how much GPU memory one client and the server need.
+"""Measure the GPU memory of one client and of the server.
 
     python -m fsl_sage_flwr.simulations.gpu_memory CLIENTS < config.json
 
 Run this in a separate process, which frees all its memory when it ends. It prints a
-:class:`GpuMemory` as JSON. The algorithm's strategy and handlers run a rehearsal, once with one
-client and once with two; the difference is what the server holds for each client.
+:class:`GpuMemory` as JSON. The algorithm's own strategy and handlers train with one client and then
+with two; the difference is the server's memory per client.
 """
 
 import json
@@ -23,7 +23,7 @@ from ..rounds.server.server_half_per_client import MOST_AT_WORK
 from ..splitting import as_tensors
 from ..task import Batch, SplitTask
 from ..task_registry import TASKS
-from .rehearsal import rehearse
+from .memory_probe import probe_memory
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class GpuMemory:
     Attributes
     ----------
     client : int
-        Peak of a process in which one client trains for a round.
+        Peak of a process with one client training for a round.
     server : int
         Peak of the server's process.
     free : list of int
-        Free memory of each visible GPU, before this process used any.
+        Free memory of each visible GPU before the measurement.
     """
 
     client: int
@@ -52,14 +52,15 @@ class Peaks:
     Attributes
     ----------
     device : int
-        Number of the GPU.
+        Index of the GPU.
     client : int
-        Largest allocation of the clients: what they keep between messages, and what one adds
-        during its work.
+        Largest allocation of the clients: their memory between messages, and the addition of one
+        client during its work.
     rest : int
-        Largest allocation of the server, without what clients keep.
+        Largest allocation of the server, without the clients' memory between messages.
     kept : int
-        What clients keep now between messages: their task, passes that wait for gradients.
+        Current memory of the clients between messages: their task, and forward passes that wait for
+        gradients.
     """
 
     device: int
@@ -68,8 +69,8 @@ class Peaks:
     kept: int = 0
 
     def around(self, work: Callable[[], Message]) -> Message:
-        """Do a client's work, and record its peak."""
-        self.note_rest()
+        """Run a client's work and record its peak."""
+        self.record_rest()
         before = torch.cuda.memory_allocated(self.device)
         reply = work()
         of_the_server = before - self.kept
@@ -79,7 +80,7 @@ class Peaks:
         torch.cuda.reset_peak_memory_stats(self.device)
         return reply
 
-    def note_rest(self) -> None:
+    def record_rest(self) -> None:
         """Record the peak since the last client's work."""
         peak = torch.cuda.max_memory_allocated(self.device)
         self.rest = max(self.rest, peak - self.kept)
@@ -91,22 +92,22 @@ def measure(config: RunConfig, clients: int) -> GpuMemory:
     devices = range(torch.cuda.device_count())
     free = [torch.cuda.mem_get_info(device)[0] for device in devices]
     gpu = config.torch_device().index or 0
-    # Memory that torch does not count: the CUDA context and its libraries.
+    # The CUDA context and its libraries use memory that torch does not count.
     torch.zeros(1, device=config.torch_device())
     outside = max(0, free[gpu] - torch.cuda.mem_get_info(gpu)[0])
     one = _peaks(config, 1, clients, gpu)
     two = _peaks(config, min(2, clients), clients, gpu) if clients > 1 else one
     server = server_memory(one, two, clients)
-    # torch reserves more than it allocates, because it splits blocks and keeps them.
+    # torch reserves more than it allocates, because it splits blocks and caches them.
     held = torch.cuda.max_memory_reserved(gpu) / max(1, max(one.rest, two.rest, one.client))
     slack = min(2.0, max(1.0, held))
     return GpuMemory(int(one.client * slack) + outside, int(server * slack) + outside, free)
 
 
 def server_memory(one: Peaks, two: Peaks, clients: int) -> int:
-    """Return what the server holds with so many clients, from peaks with one and with two.
+    """Return the server's memory with ``clients`` clients, from its peaks with one and with two.
 
-    What it keeps of each is on the GPU while that client is at work there, else in a file.
+    State of a client is on the GPU while the server works for it, otherwise in a file.
     """
     return one.rest + (min(clients, MOST_AT_WORK) - 1) * max(0, two.rest - one.rest)
 
@@ -116,7 +117,7 @@ def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(gpu)
     peaks = Peaks(gpu)
-    strategy = rehearse(
+    strategy = probe_memory(
         config,
         build_task(config),
         build_client_app(
@@ -130,12 +131,12 @@ def _peaks(config: RunConfig, nodes: int, clients: int, gpu: int) -> Peaks:
         strategy.initial_arrays(),
         lambda: [evaluation_batch(strategy.task, TASKS[config.task].evaluation_batch)],
     )
-    peaks.note_rest()
+    peaks.record_rest()
     return peaks
 
 
 def evaluation_batch(task: SplitTask, samples: int) -> Batch:
-    """Return a batch of so many samples, as the test split is evaluated in."""
+    """Return a batch of ``samples`` samples, as in the evaluation of the test split."""
     inputs = [
         tensor[:1].to(task.device).expand(samples, *tensor.shape[1:])
         for tensor in as_tensors(task.example)

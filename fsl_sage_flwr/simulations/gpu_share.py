@@ -12,12 +12,12 @@ import torch
 
 from ..app.config import ConfigError, RunConfig
 from .gpu_memory import GpuMemory
-from .process_environment import speaking_utf8
+from .process_environment import with_utf8
 from .superlink import FlowerError
 
-# Leaves room for fragmentation, and for libraries that allocate more while they run.
+# Leaves room for fragmentation and for later allocations of libraries.
 MARGIN = 0.9
-RAY_UNITS = 10_000  # Ray divides a GPU into this many units and counts only whole units
+RAY_UNITS = 10_000  # Ray's smallest share of a GPU is 1/10,000
 MIB = 2**20
 
 
@@ -40,25 +40,25 @@ class GpuShare:
 def automatic_share(
     config: RunConfig, clients: int, gpus: Sequence[str], jobs: int = 1
 ) -> GpuShare:
-    """Measure one client's peak, and choose the share so that as many clients as possible fit.
+    """Measure one client's peak, and return the share with which most clients fit.
 
     Without a GPU the share is 0.
 
     Parameters
     ----------
     config : RunConfig
-        What the clients train.
+        Configuration of the run.
     clients : int
         Number of clients.
     gpus : sequence of str
-        The GPUs that may be used, as in ``CUDA_VISIBLE_DEVICES``.
+        Usable GPUs, as in ``CUDA_VISIBLE_DEVICES``.
     jobs : int
-        Runs at the same time.
+        Number of concurrent runs.
 
     Raises
     ------
     ConfigError
-        Not even one client fits in a GPU's free memory.
+        No client fits in a GPU's free memory.
     FlowerError
         The measurement failed.
     """
@@ -70,16 +70,16 @@ def automatic_share(
 
 
 def fit(memory: GpuMemory, clients: int, jobs: int = 1) -> GpuShare:
-    """Return the share with which as many clients as possible fit on every GPU.
+    """Return the share with which most clients fit on every GPU.
 
-    The server's memory is kept free on each GPU, and a tenth of the rest. If there are fewer
-    clients than would fit, they are spread over all GPUs of their run. If there are more runs
-    than GPUs, each run gets an equal part of a GPU's memory.
+    The server's memory and a tenth of the rest are kept free on each GPU. If fewer clients exist
+    than would fit, they are spread over all GPUs of their run. If there are more runs than GPUs,
+    the runs on a GPU get equal parts of its memory.
 
     Raises
     ------
     ConfigError
-        Not even one client fits.
+        No client fits.
     """
     gpus = len(memory.free)
     gpus_per_run, runs_per_gpu = max(1, gpus // jobs), -(-jobs // gpus)
@@ -112,7 +112,7 @@ def _measure(config: RunConfig, clients: int, gpus: Sequence[str]) -> GpuMemory:
         [sys.executable, "-m", "fsl_sage_flwr.simulations.gpu_memory", str(clients)],
         input=json.dumps(config.to_run_config()), capture_output=True, encoding="utf-8",
         errors="replace", check=False,
-        env=speaking_utf8({**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
+        env=with_utf8({**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}),
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -1,4 +1,4 @@
-"""Refuse what looks at images where a run learns something else."""
+"""Refuse commands for images on runs of other tasks."""
 
 from ..app.config import ConfigError, RunConfig
 from ..data import ImageDataset, load_images
@@ -6,12 +6,12 @@ from ..image_classification import KIND
 
 
 def refuse_other_tasks(config: RunConfig, command: str) -> None:
-    """Refuse a run configuration of another kind of task.
+    """Refuse a run configuration of another task.
 
     Raises
     ------
     ConfigError
-        ``task`` is not the image classification.
+        ``task`` is not image classification.
     """
     if config.task != KIND.name:
         raise ConfigError(

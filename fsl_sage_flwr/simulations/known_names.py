@@ -18,12 +18,12 @@ OWN = "fsl-sage-flwr"
 
 
 class Known(NamedTuple):
-    """A name that a run configuration may have.
+    """A name that a run configuration can use.
 
     Attributes
     ----------
     name, what, source : str
-        The name, a few words, and the package that registered it.
+        The name, a short description, and the package that registered it.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Known(NamedTuple):
 
 
 def source_of(made_by: Any) -> str:
-    """Return the package that a function or a class belongs to."""
+    """Return the package of a function or class."""
     while isinstance(made_by, partial):
         made_by = made_by.func
     top = str(made_by.__module__).partition(".")[0]

@@ -1,4 +1,4 @@
-"""Count and draw how many examples of each label each client has."""
+"""Count and draw each client's examples by label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from .images_only import images_of
 from .pictures.style import DOTS_PER_INCH, PAGE, picture_style
 
 MOST_COLOURS = 20
-# Above so many labels their names would be too small to be read.
+# With more labels their names would be too small to read.
 MOST_NAMES = 100
 # Inches.
 HEIGHT_OF_CLIENT, HEIGHT_OF_LABEL, LOWEST, MOST_INCHES = 0.17, 0.14, 2.2, 40.0
@@ -27,14 +27,14 @@ HEIGHT_OF_CLIENT, HEIGHT_OF_LABEL, LOWEST, MOST_INCHES = 0.17, 0.14, 2.2, 40.0
 
 @dataclass(frozen=True)
 class Division:
-    """How a dataset is divided among clients.
+    """Division of a dataset among clients.
 
     Attributes
     ----------
     counts : array
         ``(clients, labels)``, int64: each client's examples by label.
     class_names : tuple of str
-        What the labels are called; empty if the data do not say so.
+        Names of the labels; empty if unknown.
     """
 
     counts: NDArray[np.int64]
@@ -65,7 +65,7 @@ def label_counts(
 
 
 def division_of(config: RunConfig, clients: int) -> Division:
-    """Return the division that a run of this configuration trains on.
+    """Return the division of a run with this configuration.
 
     No image is decoded.
 
@@ -81,7 +81,7 @@ def division_of(config: RunConfig, clients: int) -> Division:
 
 
 def summary(counts: NDArray[np.int64]) -> str:
-    """Return a short text about the clients' numbers of examples."""
+    """Return a line on the clients' numbers of examples."""
     sizes = counts.sum(axis=1).tolist()
     return f"examples per client: min {min(sizes)}, median {median(sizes):g}, max {max(sizes)}"
 
@@ -89,8 +89,8 @@ def summary(counts: NDArray[np.int64]) -> str:
 def draw(division: Division, title: str, path: Path) -> None:
     """Draw one row per client, as a PNG.
 
-    Up to 20 labels are drawn as stacked bars with one colour per label. More labels are drawn
-    as a heat map, because so many colours cannot be told apart.
+    Up to 20 labels are drawn as stacked bars with one colour per label, more labels as a heat map,
+    because so many colours cannot be distinguished.
 
     Parameters
     ----------

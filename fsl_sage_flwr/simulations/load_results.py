@@ -1,4 +1,4 @@
-"""Read the results of all runs under a directory, as tidy data."""
+"""Read the results of all runs under a directory as tidy data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..app.results import HISTORY_COLUMNS, RunDirectory
+from ..app.csv_tables import HISTORY_COLUMNS
+from ..app.results import RunDirectory
 from ..key_names import with_names_of_today
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ log = logging.getLogger("flwr.fsl_sage")
 
 CLIENTS = "num-supernodes"
 HEAD_SIZE = "auxiliary_parameters"
-# Settings that tables and pictures ask for; a run of somebody's own model may lack them.
+# Settings used by tables and pictures; a run of a custom model may lack them.
 LOOKED_AT = (
     "algorithm", "model", "dataset", "distribution", "alpha", "shards-per-client", "seed",
     "align-interval",
@@ -29,7 +30,7 @@ LOOKED_AT = (
 
 
 class ResultsError(ValueError):
-    """The results cannot be read or compared; one line says why."""
+    """The results cannot be read or compared; one line gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,13 @@ class Run:
     Attributes
     ----------
     name : str
-        The run's directory, relative to the directory that was read.
+        The run's directory, relative to the directory of the results.
     path : Path
         The run's directory.
     config : dict
-        The resolved run configuration, kebab-case; empty if the run ended before it was
-        written.
+        The resolved run configuration, kebab-case; empty if the run ended too early to write it.
     federation : dict
-        The keys of ``flwr run --federation-config``; empty for a deployment.
+        Options of ``flwr run --federation-config``; empty for a deployment.
     summary : dict
         The content of ``summary.json``.
     history : DataFrame
@@ -62,12 +62,12 @@ class Run:
 
     @property
     def completed(self) -> bool:
-        """Whether the run reached its end."""
+        """Whether the run is completed."""
         return self.summary.get("completed") is True
 
     @property
     def status(self) -> str:
-        """``completed``, ``running`` (also if it was killed), or the error that ended the run."""
+        """``completed``, ``running`` (also after a kill), or the error that ended the run."""
         return str(self.summary.get("status", "no summary.json"))
 
 
@@ -82,13 +82,12 @@ def read_runs(directory: Path | str, say: Callable[[str], None] = log.warning) -
     directory : Path or str
         The directory.
     say : callable, optional
-        Is given a line for each such directory that is left out because a file in it is broken or
-        not a run's; by default the log.
+        Called with a line per skipped directory with a broken or foreign file; by default the log.
 
     Raises
     ------
     ResultsError
-        The directory does not exist, it has no run, or none of its runs can be read.
+        The directory does not exist, has no run, or has no readable run.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -121,28 +120,28 @@ def load_results(directory: Path | str, say: Callable[[str], None] = log.warning
     directory : Path or str
         A results directory, any directory in it, or the directory of a run.
     say : callable, optional
-        Is given a line for each directory that is left out because it cannot be read as a run.
+        Called with a line per skipped directory that cannot be read as a run.
 
     Returns
     -------
     DataFrame
         The columns of ``history.csv`` (bytes and seconds as counted), every key of the run
-        configuration by its name, ``num-supernodes`` (number of clients; missing in a
-        deployment), ``auxiliary_parameters`` (of one head; 0 without a head), ``run`` (the
-        run's directory, relative to the given one), ``completed`` and ``status``. Unfinished
-        and failed runs are included, with ``completed`` False. A run that ended before its
-        first round has one row, round 0, without figures.
+        configuration, ``num-supernodes`` (number of clients; missing in a deployment),
+        ``auxiliary_parameters`` (of one head; 0 without a head), ``run`` (the run's directory,
+        relative to the given one), ``completed`` and ``status``. Unfinished and failed runs have
+        ``completed`` False. A run that ended before its first round has one row, round 0, without
+        figures.
 
     Raises
     ------
     ResultsError
-        There is no run, or none can be read.
+        There is no run, or none is readable.
     """
     return rows_of(read_runs(directory, say))
 
 
 def rows_of(runs: list[Run]) -> pd.DataFrame:
-    """Return the rows of :func:`load_results` for runs that were already read."""
+    """Return the rows of :func:`load_results` for runs that are already read."""
     import pandas as pd
 
     rounds = pd.concat([_rounds(run) for run in runs], ignore_index=True)
@@ -198,12 +197,12 @@ def _run(path: Path, root: Path) -> Run:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return what a file of a run has; empty if there is no such file.
+    """Return the content of a run's JSON file; empty if it does not exist.
 
     Raises
     ------
     ResultsError
-        It is not a JSON object.
+        The content is not a JSON object.
     """
     if not file.is_file():
         return {}
@@ -221,7 +220,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _history(file: Path, *, finished: bool) -> pd.DataFrame:
-    """Read a history, without a last line that a running or killed run has written only in part."""
+    """Read a history, without an incomplete last line of a running or killed run."""
     import pandas as pd
 
     if not file.is_file():

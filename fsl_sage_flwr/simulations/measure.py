@@ -1,4 +1,4 @@
-"""What results are compared by: accuracy, or else perplexity or loss."""
+"""Choose the measure of comparisons: accuracy, or else perplexity or loss."""
 
 import math
 from collections.abc import Hashable
@@ -9,18 +9,18 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of the history by which runs are judged.
+    """A column of the history by which runs are compared.
 
     Attributes
     ----------
     name : str
-        As it is written in tables, pictures and the names of figures.
+        Name in tables, pictures and figure names.
     column : str
-        Its column in the history.
+        Column in the history.
     higher_is_better : bool
-        Whether the best round is the one with most of it.
+        Whether the best round has the highest value.
     in_percent : bool
-        Whether it is a share, 0 to 1, that is shown in percent.
+        Whether the value is a share, 0 to 1, shown in percent.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Measure:
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by to be shown."""
+        """Factor from a value to the shown number."""
         return 100.0 if self.in_percent else 1.0
 
     @property
     def heading(self) -> str:
-        """The name with its unit."""
+        """Name with unit."""
         return f"{self.name} (%)" if self.in_percent else self.name
 
     def best(self, values: "pd.Series[float]") -> float:
@@ -43,15 +43,15 @@ class Measure:
         return float(values.max() if self.higher_is_better else values.min())
 
     def best_place(self, values: "pd.Series[float]") -> Hashable:
-        """Return the index of the first that is the best."""
+        """Return the index of the first best value."""
         return values.idxmax() if self.higher_is_better else values.idxmin()
 
     def reached(self, values: "pd.Series[float]", target: float) -> "pd.Series[bool]":
-        """Return which values are as good as the target."""
+        """Return a mask of the values that reach the target."""
         return values >= target if self.higher_is_better else values <= target
 
     def common_target(self, bests: "pd.Series[float]") -> tuple[float, str]:
-        """Return what all of several best values reach, rounded, and how it was chosen."""
+        """Return a rounded target that all best values reach, and how it was chosen."""
         if self.higher_is_better:
             return math.floor(100 * float(bests.min()) + 1e-9) / 100, "the highest whole percent"
         return math.ceil(100 * float(bests.max()) - 1e-9) / 100, "the lowest"
@@ -61,7 +61,7 @@ class Measure:
         return f"{round(self.scale * value, 2):g}{' %' if self.in_percent else ''}"
 
     def number(self, value: float) -> str:
-        """Return a value as a cell of a column that has the unit in its heading."""
+        """Return a value as a table cell, without the unit of the heading."""
         return f"{self.scale * value:.2f}" if self.in_percent else f"{value:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""Refuse, before anything is started, a run that cannot work."""
+"""Refuse a run that cannot work before anything is started."""
 
 import os
 from pathlib import Path
@@ -20,16 +20,16 @@ from .process_environment import temporary_directory
 from .ray_cluster import nodes_of, refuse_if_no_client_fits
 
 
-def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
+def check_run(config: RunConfig, federation: Federation) -> None:
     """Check the machine, the results directory, the checkpoint, the data and the cut.
 
-    No model is trained, nothing is downloaded, and a model is loaded only to see whether DP-SGD
-    can be done with it. A Ray cluster is asked what its machines have.
+    Nothing is trained or downloaded; a model is loaded only to check that DP-SGD is possible. A Ray
+    cluster is asked for its machines' resources.
 
     Raises
     ------
     ConfigError
-        One line says what is wrong and the fix.
+        The run cannot work; one line gives the reason and a fix.
     """
     _check_device(config, federation)
     _check_machine(config, federation)
@@ -45,7 +45,7 @@ def refuse_what_cannot_work(config: RunConfig, federation: Federation) -> None:
             checkpoint_for(config, Path(config.resume), known)
         check_task(config, federation.clients)
         if config.client_clip_norm and is_here(config.dataset):
-            build_strategy(config, build_task(config))  # it looks at the halves
+            build_strategy(config, build_task(config))  # checks the halves
     except (
         CheckpointError, DatasetError, LanguageModelError, PrivacyAccountError, SplitError,
     ) as error:  # fmt: skip
@@ -75,15 +75,15 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
 def _check_clients(config: RunConfig, federation: Federation) -> None:
     if config.virtual_clients:
         raise ConfigError(
-            f"virtual-clients = {config.virtual_clients}: fsl-sage run chooses itself whether its "
-            f"{federation.clients} clients share nodes; leave it out, and give --clients"
+            f"virtual-clients = {config.virtual_clients}: fsl-sage run sets it from --clients "
+            f"(here {federation.clients}); leave it out"
         )
 
 
 def _check_device(config: RunConfig, federation: Federation) -> None:
     if ":" in config.device and config.device != "cuda:0" and federation.gpus_per_client:
         raise ConfigError(
-            f"device = {config.device!r}: a client with a share of a GPU sees that one only, as "
+            f"device = {config.device!r}: a client with a share of a GPU sees only this GPU, as "
             "cuda:0; use auto, and choose GPUs with CUDA_VISIBLE_DEVICES"
         )
 

@@ -1,4 +1,4 @@
-"""Show the progress of a run, from the files that it writes."""
+"""Show the progress of a run from its files."""
 
 import io
 import json
@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ..app.results import RunDirectory
-from ..app.run_lock import claimed_by_training
-from .headline import headline
+from ..app.run_lock import training_started_file
+from .summary_line import summary_line
 
 LOOK_EVERY = 0.2
-# Seconds without news before Flower is asked whether the run has died. The time doubles with each
-# question, because a question starts a new process that takes some CPU-seconds.
+# Seconds without progress before Flower is asked whether the run has ended. The time doubles after
+# each request, because a request starts a process that takes some CPU-seconds.
 ASK_FLOWER_AFTER, ASK_FLOWER_AT_MOST_AFTER = 15.0, 240.0
 
 HEADER = (
@@ -29,12 +29,12 @@ HEADER = (
 
 Rows = list[dict[str, Any]]
 
-# Rows of earlier rounds that a resumed run prints.
+# Number of earlier rounds that a resumed run prints.
 OLD_ROWS = 3
 
-# What a ServerApp does next when it has written a file.
+# Next stage of a ServerApp after each file.
 STAGES = (
-    ("data and model", claimed_by_training),
+    ("data and model", training_started_file),
     ("first round", RunDirectory.history_of),
 )
 
@@ -51,17 +51,17 @@ def follow(
     Parameters
     ----------
     path : Path
-        The run's directory; it need not exist yet.
+        The run's directory, which may not exist yet.
     status : callable
-        Asks Flower for the run's status. It begins with ``finished`` if the run has ended; if
-        it wrote no summary, it failed, and Flower's words are all that is known. Any other answer
-        ends nothing.
+        Asks Flower for the run's status. It starts with ``finished`` if the run has ended; a run
+        without a summary has then failed, and Flower's text is its status. Other answers are
+        ignored.
     watcher : Watcher
-        Is told of stages and rounds.
+        Receives stages and rounds.
     stop : Event, optional
-        Another thread sets this to stop the watching.
+        Set by another thread to stop watching.
     is_alive : callable, optional
-        Tells, without asking it, whether Flower is there; if not, its status is asked for at once.
+        Returns whether Flower's process is alive; if not, the status is requested at once.
 
     Raises
     ------
@@ -78,12 +78,12 @@ def follow(
     while True:
         while stages and _written_since(began, stages[0][1](path)):
             watcher.stage(stages.pop(0)[0])
-        # A file that cannot be read now (a network's disk) may be readable the next time.
+        # A file that is unreadable now, on a network disk, may be readable the next time.
         with suppress(OSError, ValueError):
             summary = _read_summary(path)
             resumed_after = summary.get("resumed_after", resumed_after)
             written = _version_of(history)
-            # Until the recorder has begun, the history is that of an earlier part of the run.
+            # Before the recorder starts, the history is that of an earlier part of the run.
             if resumed_after is not None and written != read:
                 rows, read = _read_rows(history), written
                 old = sum(row["round"] <= resumed_after for row in rows)
@@ -111,25 +111,25 @@ def follow(
 
 
 class Watcher:
-    """Is told what a run does; this one does nothing with it."""
+    """Receives a run's progress; this base class ignores it."""
 
     def stage(self, name: str) -> None:
-        """Be told what a run begins with, before its first round has ended."""
+        """Receive the stage of a run before the end of its first round."""
 
     def resumed(self, rows: Rows) -> None:
-        """Be told the rows of the rounds that a resumed run had done before."""
+        """Receive the rows of the rounds before a resumed checkpoint."""
 
     def __call__(self, rows: Rows) -> None:
-        """Be told after every round, with the rows of the history so far, old ones included."""
+        """Receive the rows of the history after every round, including earlier ones."""
 
 
 class RoundLines(Watcher):
-    """Prints one line per round in the terminal, and below them what the run is doing.
+    """Prints one line per round in the terminal, and the current activity below them.
 
     Parameters
     ----------
     console : Console
-        Where to print.
+        Console to print on.
     num_rounds : int
         Number of rounds of the run.
     """
@@ -149,12 +149,12 @@ class RoundLines(Watcher):
             self._spinner.__exit__(*error)
 
     def stage(self, name: str) -> None:
-        """Show what the run begins with."""
+        """Show the current stage."""
         self._stages.append((name, time.monotonic()))
         self._spinner.update(f"{name} …")
 
     def resumed(self, rows: Rows) -> None:
-        """Print the last of the old rows, dimmed."""
+        """Print the last of the earlier rows, dimmed."""
         self._old = len(rows)
         last = rows[-OLD_ROWS:]
         self._console.print(f"resumed after round {last[-1]['round']}; done before:", style="dim")
@@ -165,7 +165,7 @@ class RoundLines(Watcher):
     def __call__(self, rows: Rows) -> None:
         """Print the line of the last row.
 
-        A terminal that is gone (a shell's ``disown``) ends no run.
+        A closed terminal (a shell's ``disown``) does not end the run.
         """
         with suppress(OSError):
             self._print(rows)
@@ -191,19 +191,19 @@ class RoundLines(Watcher):
 
 
 def table(summary: dict[str, Any], seconds_in_all: float) -> Table:
-    """Return the short table that is printed at the end of a run.
+    """Return the short table printed at the end of a run.
 
     Parameters
     ----------
     summary : dict
-        The run's.
+        The run's summary.
     seconds_in_all : float
-        Since the command was given.
+        Seconds since the start of the command.
     """
     result = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     what = "loss" if summary["final_accuracy"] is None else "accuracy"
     final, best = (
-        headline(summary[f"{which}_accuracy"], summary[f"{which}_loss"]).removeprefix("loss ")
+        summary_line(summary[f"{which}_accuracy"], summary[f"{which}_loss"]).removeprefix("loss ")
         for which in ("final", "best")
     )
     result.add_row(f"final test {what}", final)
@@ -231,7 +231,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
 
 
 def _version_of(file: Path) -> tuple[int, int] | None:
-    """Return what changes when a file does: reading rows takes a hundred times as long."""
+    """Return a file's time and size: reading rows takes a hundred times as long."""
     if not file.is_file():
         return None
     found = file.stat()
@@ -251,9 +251,9 @@ def _read_rows(file: Path) -> Rows:
 
 
 def _line(row: dict[str, Any], num_rounds: int, new: Sequence[dict[str, Any]] = ()) -> str:
-    """Return a round's line; ``new`` are this process's rows so far, for the time that is left."""
+    """Return a round's line; ``new`` are this process's rows so far, for the time left."""
     recent = [r["seconds"] for r in new[1:][-10:]] or [row["seconds"]]
-    # The first round waits for the clients' processes to start: it says nothing of the others.
+    # The first round includes the start of the clients' processes, so it is not representative.
     known = len(new) > 1 or (bool(new) and num_rounds == row["round"])
     left = (num_rounds - row["round"]) * sum(recent) / len(recent)
     accuracy = "" if math.isnan(row["test_accuracy"]) else f"{row['test_accuracy']:.2%}"

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit, machine, command."""
+"""Read the provenance of a run: versions, commit, machine, command."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ from .load_results import read_json
 
 
 def provenance_of(run: Path) -> dict[str, str]:
-    """Return what a run's ``provenance.json`` says, as text, in its order; empty without one.
+    """Return the content of a run's ``provenance.json`` as text, in its order; empty without one.
 
-    Command lines of other programs are left out, which earlier versions wrote with their tokens.
+    Command lines of other programs are left out, because earlier versions wrote them with tokens.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A Ray cluster that is there already: its address, and what its nodes have."""
+"""Find an existing Ray cluster and the resources of its nodes."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from ..app.config import ConfigError
 from .federation import Federation
-from .process_environment import speaking_utf8
+from .process_environment import with_utf8
 
-# Ray itself reads it, in the process that Flower's simulation runs in.
+# Read by Ray itself, in the process of Flower's simulation.
 VARIABLE = "RAY_ADDRESS"
-# Ray's word for: no cluster, start one.
+# Ray's value for starting Ray on this machine.
 LOCAL = "local"
 LISTENS_WITHIN, ANSWERS_WITHIN = 1.0, 60.0
 
@@ -21,17 +21,17 @@ Node = Mapping[str, float]
 
 
 def cluster_address(given: str) -> str | None:
-    """Return the address of the cluster that is meant; None if it is a Ray of the run's own.
+    """Return the address of an existing cluster, or None for Ray on this machine.
 
     Parameters
     ----------
     given : str
-        ``HOST:PORT``, ``local`` or nothing.
+        ``HOST:PORT``, ``local`` or empty.
 
     Raises
     ------
     ConfigError
-        It is none of these.
+        The address is none of these.
     """
     if given in ("", LOCAL):
         return None
@@ -39,32 +39,32 @@ def cluster_address(given: str) -> str | None:
     if "/" in given or not (host and colon and port.isdecimal() and 0 < int(port) < 2**16):
         raise ConfigError(
             f"Ray address {given!r}: give HOST:PORT as `ray start --head` prints it, e.g. "
-            f"192.0.2.1:6379, or {LOCAL} for a Ray of the run's own (--ray-address, or {VARIABLE})"
+            f"192.0.2.1:6379, or {LOCAL} to start Ray here (--ray-address, or {VARIABLE})"
         )
     return given
 
 
 def nodes_of(address: str) -> list[Node]:
-    """Return what each node of a cluster has, in Ray's words: ``CPU``, ``GPU``, ….
+    """Return the resources of each node of a cluster, by Ray's names: ``CPU``, ``GPU``, ….
 
     Raises
     ------
     ConfigError
-        Nobody listens at the address, which is known within a second; or who does is no Ray
-        cluster that this machine belongs to, with the same versions of Ray and Python.
+        Nothing listens at the address (known within a second), or it is not a Ray cluster that this
+        machine belongs to, with the same versions of Ray and Python.
     """
-    _refuse_if_nobody_listens(address)
+    _refuse_closed_port(address)
     command = [sys.executable, "-m", "fsl_sage_flwr.simulations.ray_nodes", address]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
             errors="replace", check=False,
-            timeout=ANSWERS_WITHIN, env=speaking_utf8({**os.environ, VARIABLE: address}),
+            timeout=ANSWERS_WITHIN, env=with_utf8({**os.environ, VARIABLE: address}),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ConfigError(
-            f"Ray address {address!r}: who listens there is no Ray cluster, or did not answer for "
-            f"{ANSWERS_WITHIN:g} s; give the --port of `ray start --head`, 6379 by default"
+            f"Ray address {address!r}: no Ray cluster answered within {ANSWERS_WITHIN:g} s; give "
+            "the --port of `ray start --head`, 6379 by default"
         ) from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -73,12 +73,12 @@ def nodes_of(address: str) -> list[Node]:
 
 
 def refuse_if_no_client_fits(federation: Federation, nodes: Sequence[Node]) -> None:
-    """Compare a client's share with each node: one client cannot be on two of them.
+    """Refuse a client's share that exceeds every node: a client cannot be on two nodes.
 
     Raises
     ------
     ConfigError
-        It fits on none.
+        The share fits on no node.
     """
     cpus, gpus = federation.cpus_per_client, federation.gpus_per_client
     if any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
@@ -92,13 +92,13 @@ def refuse_if_no_client_fits(federation: Federation, nodes: Sequence[Node]) -> N
     )
 
 
-def _refuse_if_nobody_listens(address: str) -> None:
+def _refuse_closed_port(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), LISTENS_WITHIN).close()
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise ConfigError(
-            f"Ray address {address!r}: nobody listens there ({reason}); start the cluster, or "
-            f"give --ray-address {LOCAL} for a Ray of the run's own"
+            f"Ray address {address!r}: nothing listens there ({reason}); start the cluster, or "
+            f"give --ray-address {LOCAL} to start Ray on this machine"
         ) from error

@@ -1,6 +1,6 @@
-"""Ask a Ray cluster for its nodes: ``python -m fsl_sage_flwr.simulations.ray_nodes HOST:PORT``.
+"""List the nodes of a Ray cluster: ``python -m fsl_sage_flwr.simulations.ray_nodes HOST:PORT``.
 
-A process of its own, since only the end of a process ends all that Ray begins in it.
+Runs in a separate process, because only the end of a process ends everything that Ray starts in it.
 """
 
 import json
@@ -14,8 +14,8 @@ import ray
 
 
 def main() -> None:
-    """Print what each living node has, as JSON, and nothing else."""
-    # Ray reports a node that died lately on standard output, whatever its logging is set to.
+    """Print the resources of each living node as JSON, and nothing else."""
+    # Ray reports recently died nodes on standard output, whatever its log level.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     ray.init(address=sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)

@@ -1,12 +1,12 @@
-"""The command that repeats a run."""
+"""Build the command that repeats a run."""
 
 import shlex
 
 from ..app.config import RunConfig, all_defaults
 from .load_results import CLIENTS, Run
 
-# The person who repeats a run decides where the new results go; the number of clients says
-# whether they share nodes.
+# The new results' place is up to the user; the number of clients determines whether they share
+# nodes.
 _LEFT_OUT = ("results-dir", "run-name", "virtual-clients")
 _FEDERATION = {
     CLIENTS: "--clients",
@@ -20,14 +20,13 @@ _FEDERATION = {
 def command_line(run: Run) -> str:
     """Return the ``fsl-sage run`` command that repeats a run.
 
-    It contains every key that differs from its default, except ``results-dir`` and
-    ``run-name``, so that it does not overwrite the run, and what ``--clients`` says
-    already, and keys that have no effect. It contains the options of the federation that were
-    recorded; a deployment records none.
+    It contains every key with an effect that differs from its default, except ``results-dir`` and
+    ``run-name``, which would overwrite the run, and keys covered by ``--clients``. The recorded
+    federation options are included; a deployment records none.
     """
     words = ["fsl-sage", "run"]
     federation = run.federation
-    if CLIENTS not in federation and run.config.get("virtual-clients"):  # of `flwr run`
+    if CLIENTS not in federation and run.config.get("virtual-clients"):  # a run of `flwr run`
         federation = {**federation, CLIENTS: run.config["virtual-clients"]}
     for key, option in _FEDERATION.items():
         if key in federation:

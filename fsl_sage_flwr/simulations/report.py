@@ -1,4 +1,4 @@
-"""One self-contained HTML page: settings, tables, pictures, and every run."""
+"""Build one self-contained HTML page: settings, tables, pictures and all runs."""
 
 import base64
 import gzip
@@ -17,9 +17,9 @@ from ..app.provenance import OF_ONE_RUN
 from ..registry import label_of
 from .comparison import MIB, Comparison
 from .differences import differing_settings, is_missing
+from .labels import settings_text, value_place, value_text
 from .load_results import CLIENTS, Run
 from .measure import measure_of
-from .names import settings_text, value_place, value_text
 from .pictures import Picture, draw_all, encoded
 from .pictures.dark import fit_to_scheme
 from .provenance import provenance_of
@@ -28,8 +28,8 @@ from .result_table import readable_table
 from .run_chart import chart_data
 from .run_state import state_of
 from .run_table import NOTHING, rounds_text
+from .run_title import run_title
 from .spread import NAMES
-from .what_was_run import what_was_run
 
 _RUN_COLUMNS = (
     "run", "status", "rounds", "judged by", "last round", "best round", "MiB in all", "seconds",
@@ -40,7 +40,7 @@ _RUN_COLUMNS = (
 class _Image:
     """A picture on the page.
 
-    Each SVG is embedded as a separate image, so that ids in different SVGs cannot clash.
+    Each SVG is embedded as a separate image, so that ids of different SVGs cannot clash.
     """
 
     title: str
@@ -52,15 +52,15 @@ class _Image:
 def report_page(
     directory: Path, runs: list[Run], comparison: Comparison, bandwidth: float, written: datetime
 ) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
-    The page can be read without a network, on a dark screen and on paper. Without JavaScript it
-    has no chart of all runs, and its tables cannot be sorted or filtered.
+    It needs no network and suits dark screens and paper. Without JavaScript it has no chart of all
+    runs, and its tables cannot be sorted or filtered.
 
     Parameters
     ----------
     directory : Path
-        The directory that was read; its name is the page's title.
+        Directory of the results; its name is the page's title.
     runs : list of Run
         All runs, including those that are not compared.
     comparison : Comparison
@@ -68,7 +68,7 @@ def report_page(
     bandwidth : float
         Bandwidth of a client's link, Mbit/s.
     written : datetime
-        Now.
+        Time of writing.
     """
     labels = [_label(run, comparison.settings) for run in runs]
     pictures, not_drawn = draw_all(comparison, bandwidth)
@@ -81,7 +81,7 @@ def report_page(
         title=directory.resolve().name,
         version=metadata.version("fsl-sage-flwr"),
         written=written.strftime("%Y-%m-%d %H:%M %Z").strip(),
-        what=what_was_run(comparison),
+        what=run_title(comparison),
         runs=runs,
         completed=sum(run.completed for run in runs),
         notes=[*comparison.notes, *not_drawn],
@@ -120,13 +120,13 @@ def _svg_source(picture: Picture) -> str:
 
 
 def _packed_plotly() -> str:
-    """Return plotly.js, compressed to a third and as text; the page's script unpacks it."""
+    """Return plotly.js as compressed text, a third of its size; the page's script unpacks it."""
     packed = gzip.compress(get_plotlyjs().encode(), mtime=0)
     return base64.b64encode(packed).decode()
 
 
 def _differing(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return each setting that differs, with its values as text."""
+    """Return each differing setting with its values as text."""
     runs = comparison.rounds.drop_duplicates("run")
     settings = []
     for key in [*comparison.settings, "seed"]:
@@ -137,7 +137,7 @@ def _differing(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
-    """Return the keys that all compared runs share: value, and whether it is the default."""
+    """Return the keys with a common value in all compared runs, and whether it is the default."""
     runs = comparison.rounds.drop_duplicates("run")
     differing = {*differing_settings(comparison.rounds), "seed"}
     common = []
@@ -153,7 +153,7 @@ def _is_default(key: str, value: Any) -> bool:
 
 
 def _run_row(run: Run, label: str) -> list[str]:
-    """Return a run's cells, below ``_RUN_COLUMNS``."""
+    """Return a run's cells in the order of ``_RUN_COLUMNS``."""
     history = run.history
     row = [label, state_of(run), rounds_text(run)]
     if history.empty:
@@ -171,7 +171,7 @@ def _run_row(run: Run, label: str) -> list[str]:
 
 
 def _made_with(runs: list[Run]) -> list[tuple[str, str]]:
-    """Return what the runs recorded of versions and machines, with all values of a key."""
+    """Return the recorded versions and machines of the runs, with all values of a key."""
     found: dict[str, dict[str, None]] = {}
     for run in runs:
         for key, value in provenance_of(run.path).items():
@@ -181,7 +181,7 @@ def _made_with(runs: list[Run]) -> list[tuple[str, str]]:
 
 
 def _label(run: Run, settings: Sequence[str]) -> str:
-    """Return a name that tells runs apart by their settings; the directory's where it has none."""
+    """Return a name that distinguishes runs by their settings, or else the directory's name."""
     config = run.config
     if not config:
         return run.name

@@ -1,4 +1,4 @@
-"""Tables of results: one row per setting, with mean and spread over the seeds."""
+"""Build tables of results: one row per setting, with mean and spread over the seeds."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..registry import label_of
 from .comparison import MIB, Comparison, mib, run_figures
-from .names import place, value_place, value_text
+from .labels import place, value_place, value_text
 from .spread import SUFFIXES, half_width
 
 TableFormat = Literal["markdown", "csv", "latex"]
@@ -21,12 +21,11 @@ def results_table(comparison: Comparison) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The settings; ``seeds``, the number of seeds; for each figure of :func:`run_figures`
-        its ``…_mean`` over the seeds and ``…_std``, the sample standard deviation, or
-        ``…_ci95``, half of the confidence interval of the mean (NaN for one seed); shares are
-        between 0 and 1, communication is in bytes; ``reached``, the number of seeds that reached
-        the target. Runs of the same setting and seed are averaged first, so that each seed
-        counts once.
+        The settings; ``seeds``, the number of seeds; for each figure of :func:`run_figures` its
+        ``…_mean`` over the seeds and ``…_std``, the sample standard deviation, or ``…_ci95``, half
+        of the mean's confidence interval (NaN for one seed); shares are between 0 and 1,
+        communication is in bytes; ``reached``, the number of seeds that reached the target. Runs of
+        the same setting and seed are averaged first, so that each seed counts once.
     """
     runs = run_figures(comparison)
     keys, spread = list(comparison.settings), comparison.spread
@@ -69,8 +68,8 @@ def readable_table(comparison: Comparison) -> pd.DataFrame:
 def format_table(comparison: Comparison, how: TableFormat) -> str:
     """Return the table as Markdown, as LaTeX (which needs ``booktabs``), or as CSV.
 
-    CSV has the unformatted numbers of :func:`results_table`, for programs; Markdown and LaTeX
-    are for people.
+    CSV has the unformatted numbers of :func:`results_table`, for programs; Markdown and LaTeX are
+    for readers.
     """
     if how == "csv":
         return results_table(comparison).to_csv(index=False)

@@ -1,4 +1,4 @@
-"""Go on with a run that is named: by its directory, its name, or as the last one."""
+"""Resume a run given by its directory, its name, or as the last one."""
 
 import json
 from pathlib import Path
@@ -12,20 +12,20 @@ from ..key_names import with_names_of_today
 LAST = "last"
 
 
-def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the keys of a run that goes on, and its federation's options.
+def with_run_settings(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keys and federation options of a resuming run.
 
-    The path of a checkpoint file is left as it is: such a run begins in a directory of its own.
+    A ``resume`` that is a checkpoint file is unchanged: such a run starts in a new directory.
 
     Parameters
     ----------
     values : dict
-        Keys that were given; ``resume`` may name a run. They override what the run had.
+        Given keys; ``resume`` may name a run. They override the run's own.
 
     Raises
     ------
     ConfigError
-        There is no such run, or several; or it has no checkpoint.
+        There is no such run, several of them, or no checkpoint.
     """
     named = values.get("resume")
     if not isinstance(named, str) or not named or Path(named).is_file():
@@ -33,33 +33,33 @@ def with_settings_of_the_run(values: dict[str, Any]) -> tuple[dict[str, Any], di
     run = find_run(named, Path(values["results-dir"]))
     checkpoint = RunDirectory.checkpoint_of(run)
     if not checkpoint.is_file():
-        raise ConfigError(f"resume = {named!r}: {run} has no checkpoint to go on from")
+        raise ConfigError(f"resume = {named!r}: {run} has no checkpoint to resume from")
     if values.get("run-name") not in ("", None, run.name):
         raise ConfigError(
-            f"run-name = {values['run-name']!r}: the run {run.name!r} goes on where it is; leave "
+            f"run-name = {values['run-name']!r}: the run {run.name!r} resumes in place; leave "
             f"run-name out, or begin another run from its checkpoint: resume={checkpoint}"
         )
     given = {key: value for key, value in values.items() if key not in ("resume", "results-dir")}
     of_the_run = with_names_of_today(_read(RunDirectory.config_of(run)))
-    of_the_run.pop("virtual-clients", None)  # the number of clients says it again
+    of_the_run.pop("virtual-clients", None)  # implied by the number of clients
     of_the_run |= dict.fromkeys(RunDirectory.keys_found_in_data(run), "")
     place = {"resume": str(checkpoint), "run-name": run.name,
              "results-dir": str(results_dir_of(run))}  # fmt: skip
     if run_path(RunConfig.unchecked({**of_the_run, **place})) != run:
         raise ConfigError(
-            f"resume = {named!r}: {run} is not where a run of its configuration is kept, it was "
-            f"moved or copied; begin another run from its checkpoint: resume={checkpoint}"
+            f"resume = {named!r}: {run} was moved or copied from the directory of its "
+            f"configuration; begin another run from its checkpoint: resume={checkpoint}"
         )
     return {**of_the_run, **given, **place}, _read(RunDirectory.federation_of(run))
 
 
 def find_run(named: str, results: Path) -> Path:
-    """Return the directory of the run with a name, a path, or of the ``last`` one.
+    """Return the directory of the run with this name or path, or of the ``last`` one.
 
     Raises
     ------
     ConfigError
-        There is none, or there are several.
+        There is no such run, or there are several.
     """
     path = Path(named).expanduser()
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""One simulation, from settings to a finished run directory."""
+"""Run one simulation, from settings to a finished run directory."""
 
 import shutil
 import tempfile
@@ -12,10 +12,10 @@ from typing import Any
 from ..app.config import RunConfig
 from ..app.provenance import of_this_process
 from ..app.results import RunDirectory
-from ..app.run_directory_lock import Claim, claim_for_command
+from ..app.run_directory_lock import LockedDirectory, lock_for_command
 from ..app.run_log import LOG
 from ..app.trackers import require
-from ..atomic_files import DiskError, writing
+from ..atomic_files import DiskError, explain_disk_errors
 from ..cpus import usable_cpus
 from ..nodes.client_folder import CACHE_VARIABLE, is_named, remove_run
 from .app_directory import write_app
@@ -37,17 +37,17 @@ def simulate(
     Parameters
     ----------
     config, federation : RunConfig, Federation
-        What to train, and with which clients and resources.
+        The run, and its clients and resources.
     watcher : Watcher, optional
-        Is told what the run does.
+        Receives the run's progress.
     stop : Event, optional
-        Another thread sets this to end everything and to raise ``KeyboardInterrupt``.
+        Set by another thread to end everything and raise ``KeyboardInterrupt``.
 
     Returns
     -------
     tuple
-        The run's summary, which has the path of the log under ``log`` if the run did not
-        complete, and the run's directory. The log is ``run.log`` there.
+        The run's summary, with the path of the log as ``log`` if the run did not complete, and the
+        run's directory. The log is ``run.log`` in it.
 
     Raises
     ------
@@ -59,25 +59,25 @@ def simulate(
         The package of the requested tracker is not installed.
     """
     require(config.tracker)
-    with claim_for_command(config) as claim:
+    with lock_for_command(config) as locked:
         config = replace(
-            config, run_name=claim.path.name, virtual_clients=federation.virtual_clients
+            config, run_name=locked.path.name, virtual_clients=federation.virtual_clients
         )
-        return _simulate(config, federation, claim, watcher or Watcher(), stop), claim.path
+        return _simulate(config, federation, locked, watcher or Watcher(), stop), locked.path
 
 
 @contextmanager
 def clients_folder(path: Path, federation: Federation) -> Iterator[Mapping[str, str]]:
-    """Give clients a folder of the run for their state; yield the variable that names it.
+    """Create a folder of the run for the clients' state; yield the variable with its path.
 
-    A thousand clients keep gigabytes, which nobody needs after the run: it goes with it. Where the
-    user has named a folder the run's part of it goes; and the machines of a cluster may share none.
+    The state of a thousand clients takes gigabytes, so it is removed with the run; in a folder
+    configured by the user, only the run's part. The machines of a cluster may share no folder.
     """
     if is_named() or federation.ray_address:
         yield {}
         return
     folder = path / "client-state"
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed here
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
     try:
         yield {CACHE_VARIABLE: str(folder)}
     finally:
@@ -87,11 +87,11 @@ def clients_folder(path: Path, federation: Federation) -> Iterator[Mapping[str, 
 def _simulate(
     config: RunConfig,
     federation: Federation,
-    claim: Claim,
+    locked: LockedDirectory,
     watcher: Watcher,
     stop: Event | None,
 ) -> dict[str, Any]:
-    path = claim.path
+    path = locked.path
     run = RunDirectory(path)
     parent = temporary_directory()
     run.begin_simulation(federation.record(), resumed=bool(config.resume))
@@ -99,7 +99,7 @@ def _simulate(
     with (
         tempfile.TemporaryDirectory(prefix="fsl-sage-", dir=parent) as name,
         clients_folder(path, federation) as folder,
-        run.reporting_failure(),
+        run.record_failure(),
         ExitStack() as when_all_have_ended,
     ):
         directory = Path(name)
@@ -116,7 +116,7 @@ def _simulate(
             federation.cpus or usable_cpus(),
             federation.visible_gpus,
             federation.ray_address,
-            {**claim.environment, **folder, RAY_DIRECTORY: parent},
+            {**locked.environment, **folder, RAY_DIRECTORY: parent},
         ) as superlink:
             watcher.stage("Ray and ServerApp")
             run_id = superlink.run(app, run_config, federation.options_for_flower())
@@ -128,18 +128,18 @@ def _simulate(
                 superlink.keep_log_of(run_id)
         if not summary["completed"]:
             summary = {**summary, "log": str(log)}
-            with suppress(DiskError):  # it is what the caller gets, in any case
+            with suppress(DiskError):  # the caller gets the summary in any case
                 run.write_summary(summary)
     return summary
 
 
 def _log_of(run: Path, *, resumed: bool) -> Path:
-    """Return the file of a run's log: a resumed run appends to it.
+    """Return the file of a run's log; a resumed run appends to it.
 
-    It is written there from the start, since a command that is killed cannot copy it any more.
+    It is in the run's directory from the start, because a killed command cannot copy it.
     """
     log = run / LOG
-    with writing(log):
+    with explain_disk_errors(log):
         if not resumed:
             log.unlink(missing_ok=True)
         log.touch()
@@ -147,6 +147,6 @@ def _log_of(run: Path, *, resumed: bool) -> Path:
 
 
 def _provenance(federation: Federation) -> dict[str, str | int]:
-    """Return this process's, and the Ray cluster that its machine is only the server of."""
+    """Return the provenance of this process, and the Ray cluster if there is one."""
     cluster = federation.ray_address
     return {**of_this_process(), **({} if cluster is None else {"ray_address": cluster})}

@@ -1,4 +1,4 @@
-"""The data of the report's interactive chart: a curve for each run."""
+"""Build the data of the report's interactive chart, one curve per run."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from .load_results import Run
 from .measure import ACCURACY, LOSS, PERPLEXITY
 from .pictures.style import styles
 
-# Digits that a reader of a chart may see.
+# Significant digits in the chart.
 _DIGITS = 5
 
 _ACROSS: dict[str, Callable[[pd.DataFrame], "pd.Series[float]"]] = {
@@ -27,20 +27,20 @@ _UP = {
 
 
 def chart_data(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
-    """Return what the page's script draws.
+    """Return the data for the page's script.
 
     Parameters
     ----------
     runs : sequence of Run
         All runs; those without a finished round have empty curves.
     labels : sequence of str
-        Their names in the legend.
+        Names of the runs in the legend.
 
     Returns
     -------
     dict
-        ``across`` and ``up``, the names of what can be on the axes; ``runs``, one entry a run:
-        its name, group, colour and dashes, and ``values`` by these names.
+        ``across`` and ``up``, the names of the possible axes; ``runs``, one entry per run: name,
+        group, colour and dashes, and ``values`` by axis.
     """
     algorithms = [str(run.config.get("algorithm", "")) for run in runs]
     look = styles(algorithms)
@@ -49,7 +49,7 @@ def chart_data(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
         style = look[algorithm]
         curves.append(
             {
-                # plotly reads a few tags in names.
+                # plotly interprets some tags in names.
                 "name": html.escape(label),
                 "group": html.escape(label_of(algorithm)),
                 "colour": style.colour,
@@ -66,7 +66,7 @@ def chart_data(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _values(history: pd.DataFrame) -> dict[str, list[float | None]]:
-    """Return each axis that the history has something for."""
+    """Return the values of each axis with data in the history."""
     if history.empty:
         return {}
     found = {name: axis(history) for name, axis in _ACROSS.items()}
@@ -81,7 +81,7 @@ def _short(value: Any) -> float | None:
 
 
 def _dash(dashes: str | tuple[int, tuple[float, ...]]) -> str:
-    """Return matplotlib's dashes as plotly writes them."""
+    """Convert matplotlib's dashes to plotly's."""
     if isinstance(dashes, str):
         return {"--": "dash", ":": "dot", "-.": "dashdot"}.get(dashes, "solid")
     return ",".join(f"{2 * length:g}px" for length in dashes[1])

@@ -1,4 +1,4 @@
-"""The file from which ``flwr run`` reads the run configuration."""
+"""Write the run-configuration file of ``flwr run``."""
 
 import json
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def as_toml(values: Mapping[str, Any]) -> str:
-    """Return a TOML document of truth values, numbers and texts by key."""
+    """Return a TOML document of booleans, numbers and texts by key."""
     return "".join(f"{key} = {_value(value)}\n" for key, value in values.items())
 
 
 def _value(value: Any) -> str:
-    # JSON's escapes are TOML's, but for characters beyond U+FFFF (as two halves) and DEL (not).
+    # JSON's escapes are TOML's, except for characters beyond U+FFFF (two halves) and DEL (none).
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

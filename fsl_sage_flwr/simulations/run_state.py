@@ -1,4 +1,4 @@
-"""Whether a run is at work, and when its files last changed."""
+"""Find out whether a run is active, and when its files last changed."""
 
 import json
 import socket
@@ -15,8 +15,8 @@ from .load_results import Run
 
 State = Literal["running", "completed", "failed", "interrupted", "lost"]
 
-# Seconds by which a process may seem to have begun after it wrote down that it had: the file has
-# whole seconds, and the system's clock may have been set.
+# Seconds by which a process's start may lie after its lock file's time: the file has whole seconds,
+# and the system's clock may have been set.
 CLOCKS_DIFFER_BY = 5.0
 LOST_AT_LEAST_AFTER = 3600.0
 _BY_THE_USER = (STOPPED, "KeyboardInterrupt", "OutputClosedError", "SystemExit")
@@ -29,10 +29,9 @@ def state_of(run: Run) -> State:
     Returns
     -------
     str
-        ``completed``; ``failed``: an error ended it, and ``run.status`` says which;
-        ``interrupted``: somebody ended it, or it was killed, or its machine went down;
-        ``lost``: its machine cannot be asked, and it has written nothing for :func:`lost_after`
-        seconds; ``running``.
+        ``completed``; ``failed``: ended by the error in ``run.status``; ``interrupted``: stopped or
+        killed, or the machine went down; ``lost``: on an unreachable machine, without a written
+        file for :func:`lost_after` seconds; ``running``.
     """
     if run.completed:
         return "completed"
@@ -52,15 +51,15 @@ def state_of(run: Run) -> State:
 def lost_after(run: Run) -> float:
     """Return the seconds without a written file after which a run elsewhere counts as lost.
 
-    A round writes one after training and evaluation, each of at most ``round-timeout``, and the
-    server's own work: three times the ``round-timeout``, and at least an hour.
+    A round writes one after training and evaluation, each at most ``round-timeout``, and the
+    server's own work: three times ``round-timeout``, and at least an hour.
     """
     timeout = run.config.get("round-timeout", 3600.0)
     return max(LOST_AT_LEAST_AFTER, 3 * float(timeout))
 
 
 def last_change(run: Run) -> float:
-    """Return when a run last wrote its history, its summary or its configuration (Unix time)."""
+    """Return the time of the last write of history, summary or configuration (Unix time)."""
     path = run.path
     files = (RunDirectory.history_of(path), RunDirectory.summary_of(path),
              RunDirectory.config_of(path))  # fmt: skip
@@ -76,7 +75,7 @@ def age_text(seconds: float) -> str:
 
 
 def age_of(run: Run) -> str:
-    """Return how long ago a run's files last changed."""
+    """Return the time since a run's files last changed, as text."""
     return age_text(max(0.0, time.time() - last_change(run)))
 
 
@@ -85,7 +84,7 @@ def _is_here(holder: dict[str, Any]) -> bool:
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:
-    """Return whether the process that wrote a lock's file is at work on this machine."""
+    """Return whether the process of a lock file is alive on this machine."""
     if not _is_here(holder):
         return False
     try:
@@ -95,7 +94,7 @@ def _is_alive(holder: dict[str, Any]) -> bool:
         return False
     except (KeyError, ValueError, psutil.AccessDenied):
         return True
-    # A process that began later only has the same number.
+    # A process that started later only has the same number.
     return began <= since + CLOCKS_DIFFER_BY
 
 

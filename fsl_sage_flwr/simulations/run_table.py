@@ -1,4 +1,4 @@
-"""A table of runs of every state, for the terminal."""
+"""Build a table of runs of every state, for the terminal."""
 
 from collections.abc import Sequence
 
@@ -26,11 +26,11 @@ def run_table(runs: Sequence[Run], names: Sequence[Text] | None = None) -> Table
     runs : sequence of Run
         The runs, in the order of the rows.
     names : sequence of Text, optional
-        Other names than the runs' directories.
+        Names in place of the runs' directories.
     """
     measures = [None if run.history.empty else measure_of(run.history) for run in runs]
     different = set(measures) - {None}
-    # Where runs are judged by different things, each cell says by what.
+    # With different measures each cell names its own.
     common = next(iter(different)) if len(different) == 1 else None
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("run", overflow="fold")
@@ -49,19 +49,19 @@ def run_table(runs: Sequence[Run], names: Sequence[Text] | None = None) -> Table
 
 
 def reasons(runs: Sequence[Run]) -> list[str]:
-    """Return one line for each run that an error ended."""
+    """Return one line per run that an error ended."""
     return [f"{run.name}: {one_line(run.status)}" for run in runs if state_of(run) == "failed"]
 
 
 def rounds_text(run: Run) -> str:
-    """Return the number of finished rounds and, where it is known, of all: ``3/40``."""
+    """Return the number of finished rounds and, if known, of all rounds: ``3/40``."""
     wanted = run.config.get("num-server-rounds")
     done = 0 if run.history.empty else int(run.history["round"].iloc[-1])
     return f"{done}" if wanted is None else f"{done}/{wanted}"
 
 
 def _figures(run: Run, measure: Measure | None, *, named: bool) -> tuple[str, str]:
-    """Return what the run is judged by, after its last round and after its best one."""
+    """Return the run's measure after its last round and after its best one."""
     if measure is None:
         return NOTHING, NOTHING
     values = run.history[measure.column]

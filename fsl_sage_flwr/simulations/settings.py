@@ -14,19 +14,19 @@ BASE = "preset"
 def read_preset(name: str, including: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the keys of one of the package's presets or experiments, or of a TOML file.
 
-    ``preset = "name"`` in it includes another one's keys, which its own override.
+    ``preset = "name"`` in the file includes another preset's keys, which the file overrides.
 
     Parameters
     ----------
     name : str
-        A preset's or an experiment's name, or the path of a file.
+        Name of a preset or experiment, or path of a file.
     including : tuple of str
         The presets that include this one.
 
     Raises
     ------
     ConfigError
-        There is no such preset or file, it is not TOML, or it includes itself.
+        The preset or file does not exist, is not TOML, or includes itself.
     """
     if name in including:
         raise ConfigError(f"preset {name!r} includes itself; remove {BASE} = {name!r}")
@@ -98,7 +98,7 @@ def resolve(preset: str | None, words: list[str]) -> RunConfig:
 def absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
     """Return the keys with absolute paths; ``results-dir`` is always included.
 
-    ``resume`` may be the name of a run, which is no path.
+    ``resume`` may be the name of a run instead of a path.
     """
     found = {"results-dir": RunConfig().results_dir, **values}
     for key in ("results-dir", "resume"):

@@ -1,4 +1,4 @@
-"""How far seeds lie apart: a standard deviation, or a confidence interval of their mean."""
+"""Compute the spread over seeds: a standard deviation or a confidence interval of the mean."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 Spread = Literal["deviation", "confidence"]
 CONFIDENCE = 0.95
 
-# As captions and legends name them, and as columns of a CSV end.
+# Names in captions and legends, and suffixes of CSV columns.
 NAMES: dict[Spread, str] = {
     "deviation": "standard deviation",
     "confidence": "95 % confidence interval of the mean",
@@ -19,15 +19,15 @@ SUFFIXES: dict[Spread, str] = {"deviation": "std", "confidence": "ci95"}
 
 
 def half_width(values: "pd.Series[float]", spread: Spread) -> float:
-    """Return how far a bar reaches to either side of the mean.
+    """Return the length of a bar on either side of the mean.
 
     Parameters
     ----------
     values : Series
-        A figure of each seed; missing ones do not count.
+        One figure per seed; missing ones are ignored.
     spread : {"deviation", "confidence"}
-        The standard deviation of the sample; or half of the interval in which the mean lies
-        with a confidence of 95 %, by Student's t: ``t · deviation / √n``.
+        The sample standard deviation; or half of the 95 % confidence interval of the mean, by
+        Student's t: ``t · deviation / √n``.
 
     Returns
     -------
@@ -44,25 +44,25 @@ def half_width(values: "pd.Series[float]", spread: Spread) -> float:
 def over_seeds(
     rows: pd.DataFrame, by: Sequence[Hashable], column: str, spread: Spread
 ) -> pd.DataFrame:
-    """Return mean and spread over the seeds, for each group of rows.
+    """Return mean and spread over the seeds, per group of rows.
 
     Runs of one group and seed are averaged first, so that each seed counts once.
 
     Parameters
     ----------
     rows : DataFrame
-        With ``seed``, the columns of ``by``, and ``column``.
+        Rows with ``seed``, the columns of ``by``, and ``column``.
     by : sequence
-        Columns that are equal within a group.
+        Columns that define the groups.
     column : str
-        What is averaged.
+        Column to average.
     spread : {"deviation", "confidence"}
         As in :func:`half_width`.
 
     Returns
     -------
     DataFrame
-        By group: ``mean``; ``spread``, 0 for one seed; ``seeds``, the number of them.
+        By group: ``mean``; ``spread``, 0 for one seed; ``seeds``, their number.
     """
     each = rows.groupby([*by, "seed"], dropna=False)[column].mean()
     groups = each.groupby(level=list(range(len(by))), dropna=False)

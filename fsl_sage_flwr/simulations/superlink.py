@@ -1,4 +1,4 @@
-"""A SuperLink that only one command uses, and that ends with this command."""
+"""Start a SuperLink for one command, and end it with the command."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from typing import Any, Self
 import psutil
 
 from ..cpus import LIMIT
-from .process_environment import speaking_utf8, unproxied
+from .process_environment import with_utf8, without_proxies
 from .ray_cluster import LOCAL, VARIABLE
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -25,16 +25,16 @@ log = logging.getLogger("flwr.fsl_sage")
 CONNECTION = "fsl-sage"
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
-# Seconds until a command of Flower's that does not end is ended.
+# Seconds after which a hanging Flower command is ended.
 RUN_TIMEOUT, STATUS_TIMEOUT = 600.0, 120.0
-# Characters of Flower's log of a failed run that are kept.
+# Number of characters kept of Flower's log of a failed run.
 LONGEST_END = 100_000
-# What a status begins with that is no answer of Flower's.
+# Prefix of a status without an answer from Flower.
 UNKNOWN = "unknown"
 
 
 class FlowerError(RuntimeError):
-    """Flower did not do what was requested; the text is the end of Flower's output."""
+    """Flower did not do what was requested; the text is the end of its output."""
 
 
 class SuperLink:
@@ -45,22 +45,21 @@ class SuperLink:
     Parameters
     ----------
     directory : Path
-        Directory for the SuperLink's home and state; its path is short and ASCII.
+        Directory for the SuperLink's home and state, with a short ASCII path.
     working_directory : Path
-        Directory in which the SuperLink runs: the app's directory.
+        Working directory of the SuperLink: the app's directory.
     log : Path
-        File to which the output of all processes is appended.
+        File to which all processes append their output.
     threads : int
-        Number of threads of each process, for server and clients alike.
+        Number of threads per process, for server and clients alike.
     cpus : int
         Number of CPUs that the server may use while the clients wait.
     visible_gpus : str, optional
-        The GPUs that the processes see, as in ``CUDA_VISIBLE_DEVICES``.
+        GPUs visible to the processes, as in ``CUDA_VISIBLE_DEVICES``.
     ray_address : str, optional
-        Address of the Ray cluster whose processes are the clients'; otherwise the simulation
-        starts a Ray of its own.
+        Address of an existing Ray cluster for the clients; by default the simulation starts Ray.
     environment : mapping, optional
-        Environment variables for the processes, in addition to those of this process.
+        Additional environment variables for the processes.
     """
 
     def __init__(
@@ -135,14 +134,14 @@ class SuperLink:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the SuperLink's process is there."""
+        """Whether the SuperLink's process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def status(self, run_id: int) -> str:
-        """Return the run's status in Flower's words: ``finished:failed (No heartbeat …)``.
+        """Return the run's status as Flower words it: ``finished:failed (No heartbeat …)``.
 
-        A SuperLink that is gone has a status of this package; ``unknown``: Flower gave no answer,
-        which says nothing about the run.
+        The status of an ended SuperLink names its exit status. ``unknown`` means that Flower did
+        not answer; the run may be in any state.
         """
         if not self.is_alive:
             code = UNKNOWN if self._process is None else self._process.returncode
@@ -150,16 +149,16 @@ class SuperLink:
         try:
             answer = self._flwr("list", "--run-id", str(run_id), timeout=STATUS_TIMEOUT)
         except (FlowerError, OSError) as error:
-            log.warning("the run's status is not known, and will be asked for again: %s", error)
+            log.warning("the run's status is unknown, and will be requested again: %s", error)
             return UNKNOWN
         runs = answer.get("runs") or [{}]
         status, details = runs[0].get("status", UNKNOWN), runs[0].get("status-details")
         return f"{status} ({details})" if details not in (None, "", "N/A") else str(status)
 
     def keep_log_of(self, run_id: int) -> None:
-        """Append the end of Flower's log of a run to the log, if Flower can say it.
+        """Append the end of Flower's log of a run to the log, if available.
 
-        It tells why a run has failed before its ServerApp began: Ray, for example.
+        It has the reason of a failure before the start of the ServerApp, in Ray for example.
         """
         if not self.is_alive:
             return
@@ -178,12 +177,12 @@ class SuperLink:
         return answer
 
     def _ask(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a command of Flower's.
+        """Run a Flower command.
 
         Raises
         ------
         FlowerError
-            It does not end.
+            The command hangs.
         """
         try:
             return subprocess.run(
@@ -197,19 +196,19 @@ class SuperLink:
 
     def _environment(self) -> dict[str, str]:
         return {
-            **speaking_utf8(unproxied({**os.environ, **self._extra})),
-            # Flower starts its own programs by name; they are in the directory of this Python.
+            **with_utf8(without_proxies({**os.environ, **self._extra})),
+            # Flower starts its programs by name; they are in this Python's directory.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "FLWR_HOME": str(self._home),
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
-            # Also without a cluster: else Ray takes any that was started on this machine for it.
+            # Also without a cluster: otherwise Ray uses any cluster started on this machine.
             VARIABLE: self._ray_address,
             LIMIT: str(self._cpus),
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             **({} if self._visible_gpus is None else {"CUDA_VISIBLE_DEVICES": self._visible_gpus}),
-            # Server and clients share the cores, so each process uses only this many threads, and
-            # a waiting thread must not spin.
+            # Server and clients share the cores: limit each process's threads, and let waiting
+            # threads sleep.
             "OMP_NUM_THREADS": str(self._threads),
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
@@ -217,8 +216,8 @@ class SuperLink:
     def _stop(self) -> None:
         """End the SuperLink and everything that it started, including Ray's processes.
 
-        A Ray cluster that was there before is left alone; it ends the clients' processes itself,
-        as soon as the simulation's has ended.
+        An existing Ray cluster is left alone; it ends the clients' processes itself once the
+        simulation has ended.
         """
         if self._process is None:
             return
@@ -234,10 +233,10 @@ class SuperLink:
         self._process = None
 
     def _family(self, pid: int) -> list[psutil.Process]:
-        """Return this SuperLink's descendants, and orphans that have its environment.
+        """Return this SuperLink's descendants, and orphans with its environment.
 
-        Both are needed: Ray's agents overwrite their environment with their title, and other
-        processes of Ray may have lost their parent.
+        Both are needed: Ray's agents overwrite their environment with their title, and other Ray
+        processes may have lost their parent.
         """
         family = set[psutil.Process]()
         with suppress(psutil.NoSuchProcess):
@@ -251,7 +250,7 @@ class SuperLink:
 
 
 def _program(name: str) -> str:
-    """Return the path of one of Flower's programs; this Python's environment comes first."""
+    """Return the path of one of Flower's programs, preferably in this Python's environment."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -266,9 +265,9 @@ def _free_port() -> int:
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Whether it is this process, or one that it started, that listens at a port.
+    """Return whether a process or one of its children listens at a port.
 
-    Another SuperLink may have taken the port since it was free, and would get our run.
+    Another SuperLink may have taken the port meanwhile, and would get our run.
     """
     with suppress(psutil.Error):
         process = psutil.Process(pid)

@@ -1,4 +1,4 @@
-"""A console whose output may be closed by the program that reads it."""
+"""A console that notices when its output is closed."""
 
 from rich.console import Console
 
@@ -6,9 +6,9 @@ from ..command_line import forget_output
 
 
 class OutputClosedError(KeyboardInterrupt):
-    """Nobody reads the standard output any more, as in ``fsl-sage runs | head``.
+    """The standard output is closed, as in ``fsl-sage runs | head``.
 
-    It ends a command as an interrupt does: a run is ended with all its processes.
+    It ends a command like an interrupt: a run is ended with all its processes.
     """
 
 

@@ -1,4 +1,4 @@
-"""Curves of several runs in the terminal."""
+"""Draw curves of several runs in the terminal."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from rich.text import Text
 from .load_results import Run
 from .measure import measure_of
 
-# Okabe and Ito's, without black and yellow: they are seen on a dark and on a light terminal.
+# Okabe and Ito's colours without black and yellow, visible on dark and light terminals.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 MARK = "━━"
-# Columns and rows, below which nothing is to be seen in a plot.
+# Smallest useful plot, in columns and rows.
 SMALLEST = (30, 8)
 _MOST_TICKS = 8
 
 
 def marks(count: int) -> list[Text]:
-    """Return the marks of so many runs, in the colours of their curves."""
+    """Return ``count`` marks, in the colours of the runs' curves."""
     return [Text(MARK, style=COLOURS[index % len(COLOURS)]) for index in range(count)]
 
 
 def curves(runs: Sequence[Run], width: int, height: int) -> Text:
-    """Draw what runs are judged by over the rounds, one line a run.
+    """Draw the runs' measure over the rounds, one line per run.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def curves(runs: Sequence[Run], width: int, height: int) -> Text:
     if not drawn:
         return Text()
     measure = measure_of(pd.concat([run.history for run, _ in drawn]))
-    # plotext has one figure in a process.
+    # plotext has one figure per process.
     figure = plotext.figure
     figure.clear()
     figure.plot_size(max(width, SMALLEST[0]), max(height, SMALLEST[1]))

@@ -1,4 +1,4 @@
-"""Watch the runs under a directory until none is at work."""
+"""Watch the runs under a directory until none is active."""
 
 import os
 import time
@@ -15,12 +15,12 @@ from .run_table import run_table
 from .terminal_curves import SMALLEST, curves, marks
 
 LOOK_EVERY = 1.0
-# Seconds for which the watching goes on when no run is at work: a sweep begins the next one.
+# Seconds of watching without an active run, because a sweep may start the next one.
 WAIT_FOR_ANOTHER = 30.0
 MOST_CURVES = 12
-# The mark of a curve and the other columns of the table.
+# Width of the mark of a curve and the table's other columns.
 COLUMNS_BESIDE_NAMES = 62
-# The table's heading, the line about the others, and one for the cursor.
+# The table's heading, the line about further runs, and one for the cursor.
 OTHER_LINES = 3
 
 
@@ -31,31 +31,31 @@ def watch(
     pause: Callable[[float], None] = time.sleep,
     say: Callable[[str], None] = print,
 ) -> list[Run]:
-    """Show the runs under a directory until none is at work; return them.
+    """Show the runs under a directory until none is active; return them.
 
     Parameters
     ----------
     directory : Path
         Directory of results.
     console : Console
-        Where to show them; where it is no terminal, only the last state is printed.
+        Console to draw on; if it is no terminal, only the last state is printed.
     clock, pause : callable
-        The seconds that have passed, and what waits for so many.
+        Return the time in seconds, and wait for a number of seconds.
     say : callable
-        Is given a line for each directory that cannot be read as a run, before the first picture.
+        Called with a line per directory that cannot be read as a run, before the first picture.
 
     Raises
     ------
     ResultsError
-        No run is under the directory, or none can be read.
+        The directory has no run, or no readable one.
     """
     runs = read_runs(directory, say)
-    idle_since = None if _at_work(runs) else clock() - WAIT_FOR_ANOTHER
+    idle_since = None if _any_active(runs) else clock() - WAIT_FOR_ANOTHER
     with Live(view(runs, console), console=console, auto_refresh=False) as live:
         while idle_since is None or clock() - idle_since < WAIT_FOR_ANOTHER:
             pause(LOOK_EVERY)
             runs = read_runs(directory, lambda line: None)
-            if _at_work(runs):
+            if _any_active(runs):
                 idle_since = None
             elif idle_since is None:
                 idle_since = clock()
@@ -66,15 +66,15 @@ def watch(
 
 
 def view(runs: Sequence[Run], console: Console) -> ConsoleRenderable:
-    """Return curves and a table of the runs at work and of those that changed last.
+    """Return curves and a table of active runs and of those that changed last.
 
-    There are as many of them as fit on the screen; the rest is a number.
+    As many runs are shown as fit on the screen; the others are counted.
     """
     newest = sorted(runs, key=last_change, reverse=True)
     order = sorted(newest, key=lambda run: state_of(run) != "running")
     left = console.height - OTHER_LINES
     chosen = order[: max(1, min(MOST_CURVES, left - SMALLEST[1]))]
-    # By name, so that a curve keeps its colour while the runs take turns in writing.
+    # By name, so that a curve keeps its colour when runs write in turn.
     shown = sorted(chosen, key=lambda run: run.name)
     plot = curves(shown, console.width - 1, left - len(shown))
     names = _short([run.name for run in shown], console.width - COLUMNS_BESIDE_NAMES)
@@ -86,7 +86,7 @@ def view(runs: Sequence[Run], console: Console) -> ConsoleRenderable:
 
 
 def _short(names: Sequence[str], room: int) -> list[str]:
-    """Return names without the directories that all share; long ones lose their middle."""
+    """Return names without their common directories; long names lose their middle."""
     shared = os.path.commonpath([os.path.dirname(name) for name in names])
     return [_without_middle(name.removeprefix(f"{shared}/"), room) for name in names]
 
@@ -99,5 +99,5 @@ def _without_middle(name: str, room: int) -> str:
     return begin + name[-max(room - len(begin), 1) :]
 
 
-def _at_work(runs: Sequence[Run]) -> bool:
+def _any_active(runs: Sequence[Run]) -> bool:
     return any(state_of(run) == "running" for run in runs)

@@ -2,7 +2,7 @@
 
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
-from .copying import copied
+from .copying import copy_sharing_frozen
 from .cuts import Cut, Workload, choose_cut, cut_of, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
@@ -29,7 +29,7 @@ from .steps import (
     estimated_step,
     server_step,
 )
-from .trained import load_trained_state, trained_state
+from .trainable_state import load_trainable_state, trainable_state
 
 __all__ = [
     "AlignmentQuality",
@@ -56,7 +56,7 @@ __all__ = [
     "client_step",
     "clip_samples",
     "compare_gradients",
-    "copied",
+    "copy_sharing_frozen",
     "cut_of",
     "differentiable",
     "estimated_gradients",
@@ -66,7 +66,7 @@ __all__ = [
     "forget_sample_gradients",
     "full_name",
     "list_cuts",
-    "load_trained_state",
+    "load_trainable_state",
     "mixes_samples",
     "plain_attention",
     "receive_smashed",
@@ -78,7 +78,7 @@ __all__ = [
     "split",
     "split_pair",
     "to_device",
-    "trained_state",
+    "trainable_state",
     "true_gradients",
     "unpredictable_normal",
 ]

@@ -26,8 +26,7 @@ class AlignmentRecipe:
     batch_size : int
         Samples per Adam step.
     schedule : {"cosine", "constant"}
-        Learning rate over the steps of one alignment: it falls to zero along a cosine, or
-        stays constant.
+        Learning rate within one alignment: falls to zero along a cosine, or stays constant.
     """
 
     epochs: int = 5
@@ -37,7 +36,7 @@ class AlignmentRecipe:
 
 @dataclass(frozen=True)
 class AlignmentQuality:
-    """How well estimated gradients ĝ match true gradients g on samples not used for the fit.
+    """Agreement of estimated gradients ĝ with true gradients g on held-out samples.
 
     Attributes
     ----------
@@ -52,7 +51,7 @@ class AlignmentQuality:
 
     @classmethod
     def pooled(cls, qualities: Sequence["AlignmentQuality"]) -> "AlignmentQuality":
-        """Return the quality over the samples of several together."""
+        """Return the quality over the samples of several alignments together."""
         columns = zip(*(astuple(quality) for quality in qualities), strict=True)
         return cls(*(math.fsum(column) for column in columns))
 
@@ -95,11 +94,11 @@ def align(
         Alignment set: smashed data, each ``(N, …)``, labels ``(N,)``, and the true
         per-sample gradients.
     objective : Objective
-        Its loss is taken of the head's scores.
+        Loss of the head's scores.
     recipe : AlignmentRecipe
         Passes, batch size and schedule.
     generator : torch.Generator
-        A CPU generator that draws the order of the samples.
+        CPU generator that draws the order of the samples.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = recipe.epochs * len(batches_of(len(labels), recipe.batch_size))

@@ -37,11 +37,11 @@ class AuxiliaryHead(nn.Module):
         pooled = [_pool(tensor) for tensor in features if tensor.is_floating_point()]
         return cast(Tensor, self.linear(torch.cat(pooled, dim=1)))
 
-    def another(self, server_half: nn.Module) -> "AuxiliaryHead":
-        """Return what :func:`build_auxiliary` would build now, without tracing again.
+    def fresh_copy(self, server_half: nn.Module) -> "AuxiliaryHead":
+        """Return a new head as :func:`build_auxiliary` would build it, without tracing again.
 
-        ``server_half`` is the one that this head was built from. What cannot initialise itself
-        has the values that the server half has now.
+        Modules without a reset method take the current values of ``server_half``, the server half
+        from which this head was built.
         """
         head = copy.deepcopy(self)
         head.copy_from(server_half)
@@ -51,9 +51,9 @@ class AuxiliaryHead(nn.Module):
         return head
 
     def copy_from(self, server_half: nn.Module) -> None:
-        """Copy the server half's current values into the blocks that came from it.
+        """Copy the server half's current values into the body.
 
-        The linear layer does not change. With ``body=None`` nothing is copied.
+        The linear layer does not change.
         """
         if self.body is not None:
             theirs = server_half.state_dict()
@@ -69,23 +69,22 @@ def build_auxiliary(
 ) -> AuxiliaryHead:
     """Build a head from the first blocks of the server half.
 
-    ``"auto"`` takes the blocks up to the last point where only one tensor is live and at most
-    ``max_share`` of the server half's parameters are used. It initialises them anew and adds
-    global pooling and a linear layer. A ``Sequential`` is divided only if it is too large as
-    a whole. If there is no such point, and with ``"linear"``, the head is only pooling and a
-    linear layer.
+    ``"auto"`` takes the server half's blocks up to the last point with a single live tensor and at
+    most ``max_share`` of its parameters, initialises them, and adds global pooling and a linear
+    layer. A ``Sequential`` is divided only if it exceeds the share as a whole. ``"linear"``, or a
+    server half without such a point, gives pooling and a linear layer alone.
 
     Parameters
     ----------
     server_half : nn.Module
-        The server half; it is not changed, and the head shares no tensors with it.
+        Server half; it is not changed, and the head shares no tensors with it.
     smashed : tuple of Tensor
-        Example smashed data, ``(B, C, H, W)``, ``(B, T, D)`` or ``(B, D)``. The blocks are
-        initialised on their device: on the CPU their values are the same whatever computes.
+        Example smashed data, ``(B, C, H, W)``, ``(B, T, D)`` or ``(B, D)``. The head is initialised
+        on their device; on the CPU its values do not depend on the device used for training.
     num_classes : int
         Number of classes.
     kind : {"auto", "linear"}
-        See above.
+        As above.
     max_share : float
         Largest share of the server half's parameters that the head takes, 0 to 1.
 

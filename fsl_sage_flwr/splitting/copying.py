@@ -1,4 +1,4 @@
-"""Copies of modules that share what is never trained."""
+"""Copy modules without copying their frozen parameters."""
 
 import copy
 from typing import TypeVar
@@ -8,15 +8,15 @@ from torch import nn
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def copied(module: ModuleT) -> ModuleT:
-    """Copy a module; parameters that require no gradient are shared, not copied.
+def copy_sharing_frozen(module: ModuleT) -> ModuleT:
+    """Copy a module; the copy shares frozen parameters with the original.
 
-    A copy of a half of a language model with an adapter is then as large as the adapter. Nothing
-    may initialise the copy anew, or load other frozen values into it.
+    A copy of half a language model with an adapter then takes the adapter's memory. Do not
+    initialise the copy or load other frozen values into it: the original would change too.
     """
     return copy.deepcopy(module, _frozen(module))
 
 
 def _frozen(module: nn.Module) -> dict[int, nn.Parameter]:
-    """Return what ``deepcopy`` takes for copies that it has made already."""
+    """Return the frozen parameters by id, as the memo with which ``deepcopy`` keeps them."""
     return {id(p): p for p in module.parameters() if not p.requires_grad}

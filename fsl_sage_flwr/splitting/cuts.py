@@ -1,4 +1,4 @@
-"""Where a model can be cut, and what each cut costs."""
+"""List the possible cuts of a model and their costs."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ class Cut:
     client_bytes, server_bytes, head_bytes : int
         Bytes of their state_dicts, including buffers.
     client_vector_bytes, server_vector_bytes, head_vector_bytes : int
-        Bytes of the vectors and single numbers among them.
+        Bytes of those of their tensors with at most one axis.
     client_flops, server_flops : int
         Floating-point operations of the forward pass of one sample, in matrix products and
         convolutions; a multiplication and an addition count as two.
@@ -60,7 +60,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Workload:
-    """The work of one client in a round, which determines its traffic.
+    """One client's work in a round, which determines its traffic.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ def list_cuts(
 ) -> list[Cut]:
     """Return the possible cuts of a model, in the order of ``named_modules``.
 
-    They are not proven; :func:`split` proves the cut that is chosen.
+    The cuts are not proven; :func:`split` proves the chosen cut.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def list_cuts(
     example : Tensor or tuple of Tensor
         Inputs of the model, a batch of at least two samples.
     depth : int
-        How deep to look for submodules: 2 includes ``layer3`` and ``layer3.0``.
+        Depth of the search for submodules: 2 includes ``layer3`` and ``layer3.0``.
     """
     found = []
     for name, _ in model.named_modules():
@@ -126,17 +126,16 @@ def choose_cut(
     Parameters
     ----------
     cuts : sequence of Cut
-        As :func:`list_cuts` returns them; the first of several equal cuts is taken.
+        As :func:`list_cuts` returns them; the first of several equal cuts wins.
     round_bytes : callable
-        Returns the bytes of a client's round with a given cut.
+        Returns a client's bytes per round with a given cut.
     max_parameters, max_flops : int
-        Limits for the client half: its parameters, and its FLOPs per sample; 0 means no
-        limit.
+        Limits on the client half's parameters and FLOPs per sample; 0 disables a limit.
 
     Raises
     ------
     SplitError
-        No cut is within the limits; the message says what the smallest client half needs.
+        No cut is within the limits; the message gives the needs of the smallest client half.
     """
     fit = [
         cut
@@ -179,7 +178,7 @@ def cut_of(
     smashed: tuple[Tensor, ...],
     weights_of: Callable[[nn.Module], Mapping[str, Tensor]] = nn.Module.state_dict,
 ) -> Cut:
-    """Return the sizes of a cut that is made; its FLOPs are not counted, they are 0.
+    """Return the sizes of an existing cut; FLOPs are not counted (0).
 
     Parameters
     ----------
@@ -188,9 +187,9 @@ def cut_of(
     head : nn.Module
         Auxiliary head.
     smashed : tuple of Tensor
-        Smashed data of some samples.
+        Smashed data of at least one sample.
     weights_of : callable
-        What of a half or a head travels.
+        Returns the transmitted tensors of a half or a head.
     """
     client, server = halves.client, halves.server
     of_client, of_server, of_head = (weights_of(module) for module in (client, server, head))

@@ -1,6 +1,6 @@
-"""Make heads twice differentiable, as alignment needs them.
+"""Make auxiliary heads twice differentiable, as alignment requires.
 
-Some operations without a double backward are replaced; any other is refused by name.
+Some operations without a double backward are replaced; others are refused by name.
 """
 
 import re
@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..objective import Objective
-from .copying import copied
+from .copying import copy_sharing_frozen
 from .errors import SplitError
 from .gradients import estimated_gradients
 
 
 class PlainHardsigmoid(nn.Module):
-    """``nn.Hardsigmoid``, which has no double backward, computed from its definition."""
+    """``nn.Hardsigmoid`` computed from its definition, which has a double backward."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``relu6(x + 3) / 6``."""
@@ -26,7 +26,7 @@ class PlainHardsigmoid(nn.Module):
 
 
 def twice_differentiable(module: nn.Module) -> nn.Module:
-    """Replace modules that have no double backward by plain forms, in place; return the result."""
+    """Replace modules that lack a double backward by plain forms, in place; return the result."""
     if isinstance(module, nn.Hardsigmoid):
         return PlainHardsigmoid()
     for name, child in module.named_children():
@@ -37,9 +37,9 @@ def twice_differentiable(module: nn.Module) -> nn.Module:
 
 
 def plain_attention() -> AbstractContextManager[None]:
-    """Return a context in which attention uses the implementation that has a double backward.
+    """Return a context in which attention uses an implementation that has a double backward.
 
-    The setting holds for the whole process, not for one thread: enter it around all threads.
+    The setting applies to the whole process, not to one thread: enter it around all threads.
     """
     context: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
     return context
@@ -48,7 +48,7 @@ def plain_attention() -> AbstractContextManager[None]:
 def check_twice_differentiable(
     head: nn.Module, smashed: tuple[Tensor, ...], labels: Tensor, objective: Objective
 ) -> None:
-    """Check that a head can be aligned, by differentiating a copy of it twice.
+    """Check that a head can be aligned by differentiating a copy of it twice.
 
     Parameters
     ----------
@@ -59,17 +59,17 @@ def check_twice_differentiable(
     labels : Tensor
         Valid labels, ``(B, …)``.
     objective : Objective
-        Its loss is taken of the head's scores.
+        Loss of the head's scores.
 
     Raises
     ------
     SplitError
-        An operation in the head has no double backward; the message names it.
+        The head contains an operation without a double backward; the message names it.
     """
     try:
         with torch.random.fork_rng(devices=[]), plain_attention():
             estimate = estimated_gradients(
-                copied(head), smashed, labels, objective, create_graph=True
+                copy_sharing_frozen(head), smashed, labels, objective, create_graph=True
             )
             torch.autograd.backward([g.pow(2).sum() for g in estimate])
     except RuntimeError as error:
@@ -78,6 +78,6 @@ def check_twice_differentiable(
             raise
         operation = missing[1].removesuffix("_backward")
         raise SplitError(
-            f"the auxiliary head cannot be aligned: {operation!r} in it cannot be differentiated "
-            "twice. Use auxiliary = 'linear', or a head of your own without it."
+            f"the auxiliary head cannot be aligned: its operation {operation!r} cannot be "
+            "differentiated twice. Use auxiliary = 'linear', or a custom head without it."
         ) from error

@@ -1,9 +1,9 @@
-"""Errors of cutting a model."""
+"""Errors raised while cutting a model."""
 
 
 class SplitError(ValueError):
-    """The model cannot be cut there; the message says why and what to do."""
+    """The model cannot be cut there; the message gives the reason and a fix."""
 
 
 class UnfaithfulError(SplitError):
-    """The halves do not compute what the model computes; another way to cut it may work."""
+    """The halves do not compute the model's outputs; another way of cutting may work."""

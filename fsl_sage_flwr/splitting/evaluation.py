@@ -14,14 +14,14 @@ from .steps import Autocast
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results on examples that were not trained on.
+    """Results on held-out examples.
 
     Attributes
     ----------
     loss : float
         Mean loss over the examples.
     num_examples : int
-        How much was evaluated, as the objective counts: examples, or tokens.
+        Number of evaluated items, as the objective counts them: examples or tokens.
     scores : Mapping
         The objective's scores, by name.
     """
@@ -32,12 +32,12 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of labels that got the highest score, 0 to 1, if the objective reports it."""
+        """Top-1 accuracy, 0 to 1, if the objective reports it."""
         return self.scores["accuracy"].value
 
     @classmethod
     def mean(cls, parts: Sequence["Evaluation"]) -> "Evaluation":
-        """Return the results of several evaluations over all their examples together."""
+        """Return the pooled results of several evaluations."""
         loss = Score.mean(Score(part.loss, part.num_examples) for part in parts)
         names = dict.fromkeys(name for part in parts for name in part.scores)
         scores = {name: Score.mean(part.scores[name] for part in parts) for name in names}
@@ -50,12 +50,12 @@ def evaluate(
     objective: Objective,
     autocast: Autocast,
 ) -> Evaluation:
-    """Evaluate modules, one after the other, in eval mode and without gradients.
+    """Evaluate modules in sequence, in eval mode and without gradients.
 
     Parameters
     ----------
     parts : sequence of nn.Module
-        Client half and server half, or only the server half for smashed data. They are in
+        Client half and server half, or only the server half for smashed data. All are set to
         training mode afterwards, even after an error.
     batches : iterable
         ``(inputs, labels)``; the inputs are one tensor or several.
@@ -71,7 +71,7 @@ def evaluate(
 
     Notes
     -----
-    Where none of the labels counts, the loss is NaN; so is a score of which nothing was scored.
+    The loss is NaN if no label counts; a score is NaN if it has nothing to count.
     """
     for part in parts:
         part.eval()

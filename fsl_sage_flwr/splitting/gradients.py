@@ -1,8 +1,8 @@
-"""Gradients of the loss with respect to the smashed data, true and estimated.
+"""Compute the gradients of the loss with respect to the smashed data, true and estimated.
 
-Both are *per-sample* gradients: of the sum of the samples' losses, not of their mean (of the
-tokens' losses, where the objective counts tokens).
-A head that was aligned with one batch size then fits every other (FSL-SAGE, eqs. 5 and 6).
+Both are *per-sample* gradients: of the sum of the samples' losses (the tokens' losses, where the
+objective counts tokens), not of their mean. A head aligned with one batch size then fits every
+other (FSL-SAGE, eqs. 5 and 6).
 """
 
 import torch
@@ -14,7 +14,7 @@ from ..objective import Objective
 
 
 def differentiable(smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return leaf tensors with the same values; integer tensors get no gradient."""
+    """Return leaf tensors with the same values; only floating-point leaves get gradients."""
     return tuple(tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in smashed)
 
 
@@ -38,13 +38,13 @@ def estimated_gradients(
     Parameters
     ----------
     head : nn.Module
-        Auxiliary head ``x_a``, in training mode (its running statistics change).
+        Auxiliary head ``x_a`` in training mode; its running statistics change.
     smashed : tuple of Tensor
         Smashed data ``z``, each ``(B, …)``.
     labels : Tensor
         Labels ``(B, …)``.
     objective : Objective
-        Its loss is taken of the head's scores, and summed over what counts.
+        Loss of the head's scores, summed over the counted labels.
     create_graph : bool
         True to differentiate ĝ again, as alignment does.
 
@@ -65,11 +65,10 @@ def true_gradients(
     objective: Objective,
     batch_size: int,
 ) -> tuple[Tensor, ...]:
-    """Return g, the gradient that the server half would send back.
+    """Return g, the gradient that the server half would return.
 
-    The server half runs in training mode, as in a SplitFed round, but on clones of its
-    buffers, so that its running statistics do not change. (The reference implementation
-    changes them.)
+    The server half runs in training mode, as in a SplitFed round, on clones of its buffers: its
+    running statistics do not change, unlike in the reference implementation.
 
     Parameters
     ----------
@@ -80,7 +79,7 @@ def true_gradients(
     labels : Tensor
         Labels ``(N, …)``.
     objective : Objective
-        Its loss is taken of the output, and summed over what counts.
+        Loss of the output, summed over the counted labels.
     batch_size : int
         Samples per forward pass; BatchNorm normalises over them.
 

@@ -9,12 +9,12 @@ from torch import fx
 class Graph(fx.GraphModule):
     """``fx.GraphModule`` whose copies share its graph and its compiled forward.
 
-    PyTorch copies the graph and compiles it again, which takes most of a copy's time. Nobody
-    edits the graph of a half or of a head.
+    ``fx.GraphModule`` copies and recompiles the graph, which takes most of a copy's time. Sharing
+    is safe because the graph of a half or a head is never edited.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Graph":
-        """Copy what the module holds, and nothing of what it does."""
+        """Copy the tensors and submodules; share the code."""
         copied: Graph = object.__new__(type(self))
         memo[id(self)] = copied
         memo[id(self._graph)] = self._graph

@@ -1,4 +1,4 @@
-"""Optimizer state as named tensors."""
+"""Convert optimizer state to and from named tensors."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch import Tensor
 def flatten_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the state of every parameter as ``{index}.{name}`` to tensor.
 
-    Hyperparameters are left out: they are the task's.
+    Hyperparameters are left out: they belong to the task.
     """
     state = optimizer.state_dict()["state"]
     return {
@@ -21,7 +21,7 @@ def flatten_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what :func:`flatten_state` returned for an optimizer of the same kind."""
+    """Load the result of :func:`flatten_state` into an optimizer of the same kind."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")

@@ -1,6 +1,6 @@
-"""An optimizer of clipped and noised per-sample gradients, which Opacus computes.
+"""Optimize with clipped and noised per-sample gradients, computed by Opacus.
 
-Imports Opacus, an optional dependency; :class:`ClientPrivacy` is what others import.
+Imports Opacus, an optional dependency; other modules import :class:`ClientPrivacy` instead.
 """
 
 import warnings
@@ -15,21 +15,21 @@ from .errors import SplitError
 from .private_steps import DP_SGD, RECORD, forget_sample_gradients
 from .smashed_noise import unpredictable_normal
 
-# torch's remark on every module whose inputs need no gradient, as a client half's never do.
+# torch's warning for each module whose inputs need no gradient; a client half's never do.
 warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients")
 
 
 class _ContiguousHooks(GradSampleHooks):  # type: ignore[misc]  # Opacus has no types
     """Opacus's hooks, for inputs of any memory format.
 
-    ``unfold2d`` of Opacus 1.6 gives wrong patches of a ``channels_last`` input, which images read
-    from files are, and with them wrong gradients of every convolution.
+    Opacus 1.6's ``unfold2d`` takes wrong patches from a ``channels_last`` input, the format of
+    images read from files; the gradients of every convolution would then be wrong.
     """
 
     def capture_activations_hook(
         self, module: nn.Module, forward_input: tuple[Tensor, ...], _forward_output: Tensor
     ) -> None:
-        """Keep what the module was given, contiguous."""
+        """Record the module's inputs as contiguous tensors."""
         contiguous = [tensor.contiguous() for tensor in forward_input]
         super().capture_activations_hook(module, contiguous, _forward_output)
 
@@ -40,16 +40,16 @@ class SampleGradients:
     Parameters
     ----------
     module : nn.Module
-        Runs its batches through the hooks from now on.
+        Runs all its batches through the hooks until :meth:`remove`.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        # Gradients are of a batch's mean loss; "mean" takes them times the batch's size.
+        # The loss is a batch mean; with "mean" Opacus multiplies by the batch size.
         self._hooks = _ContiguousHooks(module, loss_reduction="mean")
 
     def remove(self) -> None:
-        """Remove the hooks and all they kept, also of passes that had no backward pass."""
+        """Remove the hooks and all recorded tensors, also of passes without a backward pass."""
         self._hooks.cleanup()
         for part in self._module.modules():
             for name in ("activations", "max_batch_len"):
@@ -57,9 +57,9 @@ class SampleGradients:
 
     @staticmethod
     def adds_up(parameter: nn.Parameter, samples: int, tolerance: float = 1e-3) -> bool:
-        """Tell whether the last batch has a gradient for each sample, and they are its own.
+        """Return whether the last batch has one gradient per sample and they sum to the batch's.
 
-        ``tolerance`` is a share of the samples' mean norm.
+        ``tolerance`` is a fraction of the samples' mean norm.
         """
         each, whole = parameter.grad_sample, parameter.grad  # type: ignore[attr-defined]
         if each is None or whole is None or len(each) != samples:
@@ -69,7 +69,7 @@ class SampleGradients:
 
 
 def sample_gradients_of(module: nn.Module) -> SampleGradients:
-    """Record the gradients of single samples in a module, and forget those of before."""
+    """Record per-sample gradients in a module, and discard earlier records."""
     forget_sample_gradients(module)
     recorded = module.__dict__[RECORD] = SampleGradients(module)
     return recorded
@@ -81,20 +81,20 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no type
     Parameters
     ----------
     module : nn.Module
-        Whose trained parameters the optimizer has.
+        Module whose trainable parameters are optimized.
     optimizer : torch.optim.Optimizer
         Takes the steps.
     clip_norm : float
         Largest norm of a sample's gradient.
-    deviation : float
-        Of the noise on the sum.
+    noise_std : float
+        Standard deviation of the noise on the sum.
     batch_size : int
-        What the sum is divided by.
+        Divisor of the sum.
 
     Raises
     ------
     SplitError
-        By the first step: Opacus's gradients of single samples are not the batch's.
+        In the first step: Opacus's per-sample gradients do not sum to the batch's.
     """
 
     def __init__(
@@ -102,21 +102,21 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no type
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         clip_norm: float,
-        deviation: float,
+        noise_std: float,
         batch_size: int,
     ) -> None:
         sample_gradients_of(module)
         super().__init__(
             optimizer,
-            noise_multiplier=deviation / clip_norm,
+            noise_multiplier=noise_std / clip_norm,
             max_grad_norm=clip_norm,
             expected_batch_size=batch_size,
         )
-        self._deviation = deviation
+        self._deviation = noise_std
         self._is_checked = False
 
     def add_noise(self) -> None:
-        """Add noise whose source an attacker cannot try out, unlike torch's generator."""
+        """Add noise from the operating system; the states of torch's generator can be guessed."""
         for parameter in self.params:
             total = parameter.summed_grad
             if self._deviation:
@@ -125,7 +125,7 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no type
             parameter.grad = total.view_as(parameter)
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Clip, add noise, step; what was recorded of the batch is gone afterwards."""
+        """Clip, add noise, step; then discard the records of the batch."""
         if not self._is_checked:
             self._check()
         value: float | None = super().step(closure)
@@ -133,14 +133,14 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no type
         return value
 
     def _check(self) -> None:
-        """Compare with autograd's gradients of the batches that really come, once a round."""
+        """Compare with autograd's gradients on the first real batch of a round."""
         samples = len(self.grad_samples[0])
         for parameter in self.params:
-            # Steps may be bfloat16's, half a hundredth off; wrong gradients miss by all of it.
+            # bfloat16 steps differ by half a hundredth; wrong gradients by their whole size.
             if not SampleGradients.adds_up(parameter, samples, tolerance=0.02):
                 raise SplitError(
-                    f"{DP_SGD}: Opacus's gradients of single samples, of a parameter of shape "
-                    f"{tuple(parameter.shape)}, do not add up to the batch's; choose another model "
-                    "or cut, or do without"
+                    f"{DP_SGD}: Opacus's per-sample gradients of a parameter of shape "
+                    f"{tuple(parameter.shape)} do not add up to the batch's; choose another model "
+                    "or cut, or disable DP-SGD"
                 )
         self._is_checked = True

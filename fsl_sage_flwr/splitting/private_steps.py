@@ -1,4 +1,4 @@
-"""DP-SGD of a client's steps: what it is given, and what it cannot be done with."""
+"""Configure DP-SGD of a client's steps, and refuse modules that do not allow it."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from .copying import copied
+from .copying import copy_sharing_frozen
 from .errors import SplitError
 from .sample_mixing import mixes_samples
 from .split_model import as_tensors
@@ -16,7 +16,7 @@ DP_SGD = "DP-SGD of the client's steps"
 MISSING = (
     f"{DP_SGD} needs the extra: pip install 'fsl-sage-flwr[privacy]', here and on every client"
 )
-# Where a module keeps what records the gradients of its samples.
+# Attribute of a module that holds the recorder of its per-sample gradients.
 RECORD = "fsl_sage_sample_gradients"
 
 
@@ -24,10 +24,10 @@ RECORD = "fsl_sage_sample_gradients"
 class ClientPrivacy:
     """DP-SGD of a client's steps (Abadi et al., CCS 2016, algorithm 1).
 
-    Each sample's gradient, of all that a step trains on the client, is scaled down to an L2 norm
-    of at most ``clip_norm``; Gaussian noise of ``noise_multiplier * clip_norm`` is added to their
-    sum, which is divided by ``batch_size`` and given to the client's optimizer. The noise comes
-    from the operating system: no seed repeats it, and nobody can subtract it.
+    Each sample's gradient, over all modules that a step trains on the client, is scaled down to an
+    L2 norm of at most ``clip_norm``; Gaussian noise of ``noise_multiplier * clip_norm`` is added to
+    their sum, which is divided by ``batch_size`` and passed to the client's optimizer. The noise
+    comes from the operating system: it cannot be repeated from a seed, nor subtracted.
 
     Attributes
     ----------
@@ -36,13 +36,13 @@ class ClientPrivacy:
     noise_multiplier : float
         Standard deviation of the noise in units of ``clip_norm``; 0 only clips.
     batch_size : int
-        What the sum is divided by, also for a smaller batch at the end of an epoch: how many
-        samples a batch has would tell of one.
+        Divisor of the sum, also for a smaller batch at the end of an epoch: the true size of a
+        batch would reveal the presence of a sample.
 
     Raises
     ------
     ValueError
-        A value is out of its range.
+        A value is out of range.
     """
 
     clip_norm: float
@@ -62,18 +62,18 @@ class ClientPrivacy:
     def optimizer(
         self, module: nn.Module, optimizer: torch.optim.Optimizer, parts: int = 1
     ) -> torch.optim.Optimizer:
-        """Return an optimizer that clips and adds noise before each step of the given one.
+        """Return an optimizer that clips and adds noise before each step of another optimizer.
 
         Parameters
         ----------
         module : nn.Module
-            Whose trained parameters the optimizer has. From now on each batch that runs through
-            it in training must be followed by its step.
+            Module whose trainable parameters are optimized. From now on each training batch
+            through it must be followed by a step.
         optimizer : torch.optim.Optimizer
-            Takes the steps; its state and its rates are the returned one's.
+            Takes the steps; the returned optimizer shares its state and learning rates.
         parts : int
-            Modules, with an optimizer each, that one step trains: each has ``1/sqrt(parts)`` of
-            the clipping norm, and all of the noise.
+            Number of modules that one step trains, each with its optimizer. Each gets
+            ``1/sqrt(parts)`` of the clipping norm, and the full noise.
 
         Raises
         ------
@@ -84,8 +84,8 @@ class ClientPrivacy:
         from .private_optimizer import PrivateOptimizer
 
         clip_norm = self.clip_norm / math.sqrt(parts)
-        deviation = self.noise_multiplier * self.clip_norm
-        return PrivateOptimizer(module, optimizer, clip_norm, deviation, self.batch_size)
+        noise_std = self.noise_multiplier * self.clip_norm
+        return PrivateOptimizer(module, optimizer, clip_norm, noise_std, self.batch_size)
 
 
 def require_opacus() -> None:
@@ -94,16 +94,16 @@ def require_opacus() -> None:
     Raises
     ------
     SplitError
-        It is not.
+        Opacus is missing.
     """
     if find_spec("opacus") is None:
         raise SplitError(MISSING)
 
 
 def forget_sample_gradients(module: nn.Module) -> None:
-    """Stop recording the gradients of single samples in a module, and let go of them.
+    """Stop recording per-sample gradients in a module, and release the recorded ones.
 
-    What runs a batch through it without a private step afterwards would keep them for ever.
+    Otherwise a batch without a private step would keep its records in memory.
     """
     recorded = module.__dict__.pop(RECORD, None)
     if recorded is not None:
@@ -111,38 +111,38 @@ def forget_sample_gradients(module: nn.Module) -> None:
 
 
 def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: str) -> None:
-    """Refuse a module whose samples have no gradients of their own, or none that is known.
+    """Refuse a module that DP-SGD cannot train.
 
-    There must be one gradient for each sample, and they must add up to the batch's. No buffer
-    may take values from a batch: buffers are sent as they are.
+    There must be one gradient per sample, and they must add up to the batch's gradient. No buffer
+    may take values from a batch: buffers are sent without noise.
 
     Parameters
     ----------
     module : nn.Module
-        Is not changed.
+        Module to check; it is not changed.
     example : tuple of Tensor
-        A batch of its inputs, on its device, of at least two samples; only shapes matter, and
-        the values of whole numbers.
+        A batch of its inputs, on its device, of at least two samples; floating-point values do
+        not matter.
     what : str
-        What the module is, for the message.
+        Name of the module, for the message.
 
     Raises
     ------
     SplitError
         Opacus is not installed; the module mixes the samples of a batch, as BatchNorm does; or
-        Opacus does not know the gradients of all its parameters.
+        Opacus cannot compute the per-sample gradients of all its parameters.
     """
     require_opacus()
     if mixes_samples(module, example):
         raise SplitError(
-            f"{DP_SGD}: the {what} mixes the samples of a batch, as BatchNorm does, and "
-            "none has a gradient of its own; choose a model with GroupNorm, or an earlier cut"
+            f"{DP_SGD}: the {what} mixes the samples of a batch, as BatchNorm does, so "
+            "per-sample gradients do not exist; choose a model with GroupNorm, or an earlier cut"
         )
     from .private_optimizer import sample_gradients_of
 
     problem = ""
     with torch.random.fork_rng(devices=[]):
-        half = copied(module).train()
+        half = copy_sharing_frozen(module).train()
         buffers = {name: buffer.clone() for name, buffer in half.named_buffers()}
         example = tuple(torch.randn_like(t) if t.is_floating_point() else t for t in example)
         try:
@@ -153,7 +153,7 @@ def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: st
                 if parameter.requires_grad and not (
                     problem or recorded.adds_up(parameter, len(example[0]))
                 ):
-                    problem = f"single samples' gradients of {name!r} do not add up to the batch's"
+                    problem = f"the per-sample gradients of {name!r} do not add up to the batch's"
             for name, buffer in half.named_buffers():
                 if buffer.is_floating_point() and not torch.equal(buffer, buffers[name]):
                     problem = f"the buffer {name!r} takes values from a batch"
@@ -161,6 +161,6 @@ def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: st
             problem = " ".join(str(error).split())[:200]
     if problem:
         raise SplitError(
-            f"{DP_SGD} cannot be done with the {what}: {problem}; choose another model or cut, or "
-            "do without"
+            f"{DP_SGD} is not possible for the {what}: {problem}; choose another model or cut, or "
+            "disable DP-SGD"
         )

@@ -1,25 +1,25 @@
-"""Prove that two halves compute what their model computes."""
+"""Prove that two halves compute the outputs and gradients of their model."""
 
 import torch
 from torch import Tensor, nn
 
 from .errors import SplitError, UnfaithfulError
+from .pytree import leaves_of
 from .random_state import RandomState, random_state
 from .split_model import SplitModel
-from .structures import leaves_of
 
 
 def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
-    """Compare the halves' outputs and gradients with the uncut model's, in train and eval mode.
+    """Compare the halves' outputs and gradients with the whole model's, in train and eval mode.
 
     The model's state is restored afterwards.
 
     Raises
     ------
     UnfaithfulError
-        They differ; another way to cut the model may work.
+        They differ; another way of cutting the model may work.
     SplitError
-        A tensor of the model is in neither half, or in both.
+        A tensor of the model is in neither half or in both.
     """
     modes = {module: module.training for module in model.modules()}
     gradients = [parameter.grad for parameter in model.parameters()]
@@ -52,7 +52,7 @@ def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ..
     if left & right or left | right != names:
         missing = sorted(names - left - right)
         raise SplitError(
-            f"cut {halves.cut!r}: the halves do not hold every tensor of the model once "
+            f"cut {halves.cut!r}: each tensor of the model must be in one half "
             f"(in neither half: {', '.join(missing[:3]) or 'none'})."
         )
 
@@ -64,7 +64,7 @@ def _run(
     before: dict[str, Tensor],
     rng: RandomState,
 ) -> list[Tensor | None]:
-    """Return the outputs of one pass and the gradient of every parameter."""
+    """Return the outputs of one pass and each parameter's gradient."""
     model.load_state_dict(before)
     for parameter in model.parameters():
         parameter.grad = None  # not zeroed in place: the caller's gradients are restored later

@@ -1,4 +1,4 @@
-"""The state of torch's global generators: the CPU's, and that of the GPU that computes."""
+"""Save and restore the state of torch's global generators, on the CPU and on a GPU."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RandomState:
-    """What :func:`random_state` found.
+    """Saved state of torch's generators.
 
     Attributes
     ----------
     device : torch.device
-        Where the computation is that draws.
+        Device of the computation.
     on_cpu : Tensor
         State of the CPU's generator.
     on_gpu : Tensor or None
-        State of the device's, if it is a GPU.
+        State of the device's generator, if it is a GPU.
     """
 
     device: torch.device
@@ -25,13 +25,13 @@ class RandomState:
     on_gpu: Tensor | None
 
     def restore(self) -> None:
-        """Let the generators go on from here."""
+        """Set the generators to this state."""
         torch.set_rng_state(self.on_cpu)
         if self.on_gpu is not None:
             torch.cuda.set_rng_state(self.on_gpu, self.device)
 
 
 def random_state(device: torch.device) -> RandomState:
-    """Return the state of what a computation on a device draws its random numbers from."""
+    """Return the state of the generators that a computation on ``device`` uses."""
     on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return RandomState(device, torch.get_rng_state(), on_gpu)

@@ -1,9 +1,9 @@
 """Cut a model that cannot be traced, by replaying its own forward on both sides.
 
 The client half runs the model's forward until it reaches the cut. The server half runs the same
-forward from the start on zeros, without the client half's modules; when it reaches the cut, it
-continues with the tensors that crossed. This works without knowing what the forward does, so the
-caller must prove that the halves compute what the model computes.
+forward from the start on zeros, without the client half's modules; at the cut it continues with
+the smashed data. The forward is not analysed, so the caller must prove that the halves compute the
+model's outputs.
 """
 
 import copy
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .copying import copied
+from .copying import copy_sharing_frozen
 from .errors import SplitError
+from .pytree import leaves_of, map_leaves
 from .random_state import RandomState, random_state
-from .structures import leaves_of, map_leaves
 from .submodules import ancestors_of, holds_tensors, outermost
 
 
@@ -56,7 +56,7 @@ class _Crossing:
 
 
 class _Delivery(threading.local):
-    """The tensors that crossed, until the server half running in this thread uses them."""
+    """Smashed data on the way to the cut of the server half that runs in this thread."""
 
     smashed: tuple[Tensor, ...] | None = None
     crossing: _Crossing | None = None
@@ -129,18 +129,18 @@ def _server_forward(self: Any, *smashed: Tensor) -> Any:
 
 
 def _deliver(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Replace the replay's tensors by those that crossed; a forward pre-hook of the cut."""
+    """Replace the replay's tensors by the smashed data; a forward pre-hook of the cut."""
     if _delivery.smashed is None or _delivery.crossing is None:
-        return None  # called again: only the first call is the cut
+        return None  # only the first call is the cut
     shapes = iter(leaves_of(_delivery.crossing.arguments, _Shape))
     arrived = iter(_delivery.smashed)
-    # Cloned, because the server half may begin with an in-place operation, and autograd does
-    # not allow that on a leaf.
+    # Cloned because the server half may begin with an in-place operation, which autograd does
+    # not allow on a leaf.
     delivered = map_leaves(
         (args, kwargs), Tensor, lambda own: next(arrived).clone() if next(shapes).batched else own
     )
     _delivery.smashed = None
-    if _delivery.random_state is not None:  # the client has already drawn the replay's numbers
+    if _delivery.random_state is not None:  # the client half has used the replay's numbers
         _delivery.random_state.restore()
     return delivered
 
@@ -156,20 +156,20 @@ class _Unreached(nn.Module):
         self.name = name
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise SplitError(f"{self.name!r} is called before the cut; it is in the server half")
+        raise SplitError(f"{self.name!r} is called before the cut, but is in the server half")
 
 
 class _Absent(nn.Module):
     """Replaces a module of the client half in the server half; returns zeros.
 
-    A forward may read attributes of such a module (``self.embeddings.weight.dtype``), so it
-    has the attributes of the original module, but not its values.
+    Has the original module's attributes without their values, because a forward may read them
+    (``self.embeddings.weight.dtype``).
     """
 
     def __init__(self, outputs: Any, original: nn.Module) -> None:
         super().__init__()
         self.outputs = outputs
-        # In a tuple, so that it does not become a submodule.
+        # A tuple keeps it from becoming a submodule.
         self.without_values = (copy.deepcopy(original).to("meta"),)
 
     def __getattr__(self, name: str) -> Any:
@@ -187,16 +187,16 @@ class _Absent(nn.Module):
         return map_leaves(self.outputs, _Shape, lambda shape: shape.zeros(batch, device))
 
 
-# Find the modules and tensors of each side ----------------------------------------------
+# Assign the modules and tensors to the sides ---------------------------------------------
 
 
 @dataclass
 class _Record:
     """The modules with tensors on each side of the cut.
 
-    ``front`` maps the modules called before the cut to their outputs. ``behind`` names all
-    others: a module that is never called belongs to the server half. A module without
-    tensors, such as one that computes position angles, runs on both sides.
+    ``front`` maps the modules called before the cut to their outputs; ``behind`` names all others,
+    including modules that are never called. A module without tensors, such as one that computes
+    position angles, runs on both sides.
     """
 
     arguments: Any
@@ -205,8 +205,8 @@ class _Record:
 
 
 def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
-    """Run the model in both modes with two batch sizes, and record the calls."""
-    watched, ancestors = copied(model), ancestors_of(at)
+    """Run the model in both modes with two batch sizes, and record the calls of its modules."""
+    watched, ancestors = copy_sharing_frozen(model), ancestors_of(at)
     larger = tuple(torch.cat([x, x[:1]]) for x in example)
     front: dict[str, list[Any]] = {}
     behind: list[str] = []
@@ -267,18 +267,17 @@ def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
 def _owned_by_client(
     model: nn.Module, at: str, example: tuple[Tensor, ...], record: _Record
 ) -> set[str]:
-    """Return the names of the tensors that the client half holds.
+    """Return the names of the client half's tensors.
 
-    These are all tensors of the modules called before the cut. Of the tensors that belong
-    directly to an ancestor of the cut, they are the buffers, and the parameters on which the
-    crossing tensors depend.
+    These are all tensors of the modules called before the cut, and of the cut's ancestors the
+    buffers and those parameters on which the smashed data depend.
     """
     names = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}
     prefixes = tuple(f"{name}." for name in record.front)
     owned = {name for name in names if name.startswith(prefixes)}
     elsewhere = (*prefixes, f"{at}.", *(f"{name}." for name in record.behind))
     loose = {name for name in names if not name.startswith(elsewhere)}
-    watched = copied(model)
+    watched = copy_sharing_frozen(model)
     watched.get_submodule(at).register_forward_pre_hook(_leave, with_kwargs=True)
     parameters = {n: p for n, p in watched.named_parameters() if n in loose}
     if parameters:
@@ -292,9 +291,9 @@ def _owned_by_client(
 def _gradients_at_cut(
     leaving: nn.Module, parameters: dict[str, nn.Parameter], example: tuple[Tensor, ...]
 ) -> Sequence[Tensor | None]:
-    """Return the gradient of each parameter, None for those that nothing that crosses uses.
+    """Return the gradient of the smashed data for each parameter, None if they do not depend on it.
 
-    Frozen parameters, which copies share, need one too while it is found out.
+    Frozen parameters, which copies share, require a gradient for the time of this call.
     """
     floating = [p for p in parameters.values() if p.is_floating_point()]
     frozen = [p for p in floating if not p.requires_grad]
@@ -327,8 +326,8 @@ def _without(
 ) -> Any:
     """Return a shallow copy of a module with some submodules replaced, the rest shared.
 
-    A parameter that the half does not keep becomes a buffer of zeros. The state_dict contains
-    neither such a buffer nor the other buffers that the half does not keep.
+    Parameters outside the half become buffers of zeros; these and the buffers outside the half are
+    not in the state_dict.
     """
     shell = copy.copy(module)
     inside = vars(shell)
@@ -356,7 +355,7 @@ def _without(
 def _refuse_tied(client: nn.Module, server: nn.Module, at: str) -> None:
     theirs = {id(parameter): name for name, parameter in server.named_parameters()}
     for name, parameter in client.named_parameters():
-        # Each side has the same values of a frozen weight for good.
+        # A frozen weight may be on both sides: its values never differ.
         if id(parameter) in theirs and parameter.requires_grad:
             tied = f"{name} and {theirs[id(parameter)]}"
             raise SplitError(f"weights are tied across the cut {at!r}: {tied}.")
@@ -365,8 +364,8 @@ def _refuse_tied(client: nn.Module, server: nn.Module, at: str) -> None:
 def _set_cut(server: nn.Module, at: str) -> None:
     """Add the delivery hook to the server half's cut.
 
-    The modules on the path to it are copied first, because other models share them and must
-    not get the hook.
+    The modules on the path to it are copied first, because other models share them and must not
+    get the hook.
     """
     path, owner = at.split("."), server
     for name in path:
@@ -376,7 +375,7 @@ def _set_cut(server: nn.Module, at: str) -> None:
 
 
 def receive_smashed(module: nn.Module) -> None:
-    """Have a module that stands in the cut's place in a server half begin with what crossed."""
+    """Make a module in the cut's place in a server half start from the smashed data."""
     module.register_forward_pre_hook(_deliver, with_kwargs=True)
 
 

@@ -1,32 +1,33 @@
-"""Whether the client half computes each sample's smashed data from that sample alone."""
+"""Detect client halves that mix the samples of a batch."""
 
 import torch
 from torch import Tensor, nn
 
-from .copying import copied
+from .copying import copy_sharing_frozen
 from .split_model import as_tensors
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def mixes_samples(client_half: nn.Module, example: tuple[Tensor, ...]) -> bool:
-    """Tell whether in training one sample's input may change another's smashed data.
+    """Return whether one sample's input can change another's smashed data in training.
 
-    BatchNorm mixes samples. Other modules are tried: the inputs of the first, of a middle and of
-    the last sample are changed in turn, with the same dropout, and the smashed data of all the
-    others are compared. A recurrent layer without ``batch_first`` mixes in one direction only.
+    BatchNorm mixes samples. Other modules are tested: the inputs of the first, the middle and the
+    last sample are changed in turn, with the same dropout, and the other samples' smashed data are
+    compared. One sample is not enough: a recurrent layer without ``batch_first`` mixes in one
+    direction only.
 
     Parameters
     ----------
     client_half : nn.Module
-        Is not changed.
+        Client half; it is not changed.
     example : tuple of Tensor
-        A batch of its inputs, on its device, of at least two samples. Whole numbers are replaced
-        by values that occur in it.
+        A batch of its inputs, on its device, of at least two samples. Integers are replaced by
+        other values of the example.
     """
     if any(isinstance(module, BATCH_NORMS) for module in client_half.modules()):
         return True
-    half, count = copied(client_half).train(), len(example[0])
+    half, count = copy_sharing_frozen(client_half).train(), len(example[0])
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         first = tuple(torch.randn_like(t) if t.is_floating_point() else t for t in example)
@@ -46,7 +47,7 @@ def _smashed(half: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def _changes_others(
     half: nn.Module, inputs: tuple[Tensor, ...], before: tuple[Tensor, ...], place: int
 ) -> bool:
-    """Tell whether another input at ``place`` changes the smashed data of another sample."""
+    """Return whether a changed input at ``place`` changes another sample's smashed data."""
     torch.manual_seed(2 + place)
     after = _smashed(half, tuple(_with_another(tensor, place) for tensor in inputs))
     others = torch.arange(len(inputs[0])) != place
@@ -57,14 +58,14 @@ def _changes_others(
 
 
 def _with_another(inputs: Tensor, place: int) -> Tensor:
-    """Return inputs with another sample at a place, each of its numbers another."""
+    """Return the inputs with the sample at ``place`` changed in each value."""
     changed = inputs.clone()
     if inputs.is_floating_point():
         changed[place] = 3 * torch.randn_like(inputs[place])
         return changed
     whole = inputs.long()
     values = torch.unique(whole)
-    if len(values) == 1:  # 0 and 1 are ids of every vocabulary, and all that a mask has
+    if len(values) == 1:  # 0 and 1 are valid in every vocabulary and mask
         values = torch.unique(torch.cat([values, (values == 0).long()]))
     old = torch.searchsorted(values, whole[place].contiguous())
     shift = torch.randint(1, len(values), old.shape).to(old.device)

@@ -1,4 +1,4 @@
-"""Clip smashed data and add Gaussian noise to them."""
+"""Clip smashed data and add Gaussian noise."""
 
 import math
 import os
@@ -26,7 +26,7 @@ def sample_norms(tensors: tuple[Tensor, ...]) -> Tensor:
     Tensor
         ``(N,)``, float64.
     """
-    # [:, None], because a tensor may have no other axis than that of the samples.
+    # [:, None], because a tensor may have the sample axis alone.
     flat = [t[:, None].flatten(1).double() for t in tensors if t.is_floating_point()]
     norms: Tensor = torch.linalg.vector_norm(torch.cat(flat, dim=1), dim=1)
     return norms
@@ -35,9 +35,9 @@ def sample_norms(tensors: tuple[Tensor, ...]) -> Tensor:
 def clip_samples(tensors: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor, ...]:
     """Scale down each sample whose norm (:func:`sample_norms`) is above ``clip_norm``.
 
-    Other samples keep their exact values. Integer and boolean tensors, such as masks, are not
-    changed. A sample with infinite values becomes what clipping gives as they grow without end:
-    they share the norm, and its finite values become 0. NaN stays, and the server refuses it.
+    Samples within the bound keep their exact values. Integer and boolean tensors, such as masks,
+    are not changed. A sample with infinite values becomes the limit of clipping as they grow: they
+    share the norm, and its finite values become 0. NaN stays, and the server refuses it.
     """
     if not any(t.is_floating_point() for t in tensors):
         return tensors
@@ -52,7 +52,7 @@ def clip_samples(tensors: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor,
 
 
 def _without_infinite(tensors: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor, ...]:
-    """Return samples with infinite values as their directions, no shorter than ``clip_norm``."""
+    """Replace samples with infinite values by their directions, of norm ``clip_norm`` or more."""
     of_samples = [
         t[:, None].flatten(1).isinf().any(dim=1) for t in tensors if t.is_floating_point()
     ]
@@ -74,9 +74,9 @@ def add_noise(tensors: tuple[Tensor, ...], sigma: float, normal: Normal) -> tupl
     tensors : tuple of Tensor
         Smashed data; integer and boolean tensors are not changed.
     sigma : float
-        Standard deviation of the noise; with 0 nothing is drawn.
+        Standard deviation of the noise; 0 draws nothing.
     normal : callable
-        :func:`unpredictable_normal`, or a function that :func:`seeded_normal` returned.
+        :func:`unpredictable_normal`, or the result of :func:`seeded_normal`.
     """
 
     def noised(tensor: Tensor) -> Tensor:
@@ -94,8 +94,8 @@ def add_noise(tensors: tuple[Tensor, ...], sigma: float, normal: Normal) -> tupl
 def unpredictable_normal(count: int) -> Tensor:
     """Draw from the operating system's entropy, with the Box-Muller transform.
 
-    torch's generator is not safe enough: where the smashed data are zero, the noise can be
-    read, and the generator starts from one of only 2**32 states, which an attacker can try.
+    torch's generator is not safe: where the smashed data are zero, the noise is visible, and the
+    generator starts from one of only 2**32 states, which an attacker can try.
     """
     pairs = max(1, -(-count // 2))
     bits = torch.frombuffer(bytearray(os.urandom(16 * pairs)), dtype=torch.int64)
@@ -107,7 +107,7 @@ def unpredictable_normal(count: int) -> Tensor:
 def seeded_normal(seed: int) -> Normal:
     """Return a function with repeatable draws, for experiments only.
 
-    Anyone who knows the seed can remove the noise.
+    The noise can be removed by anyone with the seed.
     """
     generator = torch.Generator().manual_seed(seed)
     return lambda count: torch.randn(count, generator=generator, dtype=torch.float64)

@@ -41,9 +41,9 @@ class SplitModel:
 
     @cached_property
     def prefixes(self) -> tuple[str, str]:
-        """What a client half's and a server half's names begin with where both are together.
+        """Prefixes of the client half's and the server half's names in a joint dict.
 
-        Nothing, unless the halves have tensors of one name: then ``client.`` and ``server.``.
+        Empty, unless the halves share a tensor name: then ``client.`` and ``server.``.
         """
         in_both = self.client.state_dict().keys() & self.server.state_dict().keys()
         return ("client.", "server.") if in_both else ("", "")
@@ -51,12 +51,12 @@ class SplitModel:
     def joined(
         self, client: Mapping[str, Tensor], server: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Return values of both halves as those of the whole model.
+        """Return values of both halves as values of the whole model.
 
         Raises
         ------
         SplitError
-            Both have a tensor of one name: what is loaded would be one half's.
+            Both halves have a tensor of the same name.
         """
         parts = zip(self.prefixes, (client, server), strict=True)
         ours, theirs = ({f"{p}{name}": t for name, t in part.items()} for p, part in parts)
@@ -71,9 +71,9 @@ class SplitModel:
     def parted(
         self, whole: Mapping[str, Tensor], client: Iterable[str], server: Iterable[str]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the client half's and the server half's values, of these names, of the whole's.
+        """Divide the whole model's values into those of the client half and the server half.
 
-        What the whole lacks is left out.
+        Names that ``whole`` lacks are left out.
         """
         of_client, of_server = (
             {name: whole[f"{prefix}{name}"] for name in names if f"{prefix}{name}" in whole}
@@ -82,5 +82,5 @@ class SplitModel:
         return of_client, of_server
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """Run both halves, one after the other."""
+        """Run both halves in sequence."""
         return self.server(*as_tensors(self.client(*inputs)))

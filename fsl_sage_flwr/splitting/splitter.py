@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from .copying import copied
+from .copying import copy_sharing_frozen
 from .errors import SplitError, UnfaithfulError
 from .graph import Graph
 from .proof import prove_halves
@@ -19,8 +19,8 @@ from .submodules import ancestors_of, holds_tensors
 class _AncestorTracer(fx.Tracer):
     """Trace through the ancestors of the cut only.
 
-    Every other module stays one opaque call, so that names, hooks and the behaviour in
-    train and eval mode do not change.
+    Every other module stays one opaque call, which preserves names, hooks and the behaviour in
+    train and eval mode.
     """
 
     def __init__(self, cut: str) -> None:
@@ -36,9 +36,9 @@ def split(
 ) -> SplitModel:
     """Cut ``model`` before the submodule named ``at``.
 
-    The halves share the model's modules and parameters; nothing is copied. The cut is proven
-    on ``example`` before it is returned: in train and eval mode, outputs and parameter
-    gradients are equal to the uncut model's bit for bit.
+    The halves share the model's modules and parameters; nothing is copied. The cut is proven on
+    ``example``: in train and eval mode, outputs and parameter gradients equal the whole model's
+    bit for bit.
 
     Parameters
     ----------
@@ -50,26 +50,26 @@ def split(
         first must have the example's size.
     at : str
         Qualified name of the first submodule of the server half, as in
-        ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``; or the end of one that
-        no other name has: ``"layers.3"`` for ``"base_model.model.model.layers.3"``.
+        ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``; or a unique ending of one:
+        ``"layers.3"`` for ``"base_model.model.model.layers.3"``.
     example : Tensor or tuple of Tensor
         Inputs of the model, a batch of at least two samples.
     prove : bool
-        False leaves out the proof of a replayed cut, where the same cut of the same model has
-        been proven already: it takes several passes of the model, and their memory.
+        False skips the proof of a replayed cut if the same cut of the same model has been proven:
+        it takes several passes of the model, and their memory.
 
     Returns
     -------
     SplitModel
-        Client half and server half. Their state_dicts have no tensor in common and together
-        are the model's.
+        Client half and server half. Their state_dicts are disjoint and together are the
+        model's.
 
     Raises
     ------
     SplitError
         The cut does not exist or is never called, a half would be empty, a module or a
         trainable weight would be on both sides, a raw input would cross the cut, or the
-        halves do not compute what the model computes.
+        halves do not compute the model's outputs.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def divide(
     prove: bool,
     prove_replay: bool = True,
 ) -> SplitModel:
-    """Cut as :func:`split` does; say apart whether a traced and a replayed cut are proven."""
+    """Cut as :func:`split`, with separate switches for the proofs of traced and replayed cuts."""
     at = full_name(model, at)
     inputs = as_tensors(example)
     try:
@@ -100,12 +100,12 @@ def divide(
 
 
 def full_name(model: nn.Module, at: str) -> str:
-    """Return the qualified name of a submodule that is named by it or by the end of it.
+    """Return the qualified name of the submodule with this name or this unique ending.
 
     Raises
     ------
     SplitError
-        There is none, or several.
+        No submodule matches, or several do.
     """
     modules: list[str] = [name for name, _ in model.named_modules()]
     if at in modules and at:
@@ -115,7 +115,7 @@ def full_name(model: nn.Module, at: str) -> str:
         return ends[0]
     if ends:
         raise SplitError(
-            f"cut {at!r} is the end of several names: {', '.join(ends[:4])}; give more of one."
+            f"cut {at!r} is the end of several names: {', '.join(ends[:4])}; give a longer ending."
         )
     named = ", ".join(name for name, _ in model.named_children())
     close = get_close_matches(at, modules, n=1)
@@ -129,7 +129,7 @@ def full_name(model: nn.Module, at: str) -> str:
 def split_pair(
     client: nn.Module, server: nn.Module, example: Tensor | tuple[Tensor, ...]
 ) -> SplitModel:
-    """Make a split model from two modules that are already halves, and prove it on ``example``.
+    """Make a split model from two modules and prove it on ``example``.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def _by_graph(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> SplitMo
     nodes = list(graph.nodes)
     first = next((i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == at), None)
     if first is None:
-        raise SplitError(f"cut {at!r} is never called in forward; name a module that is.")
+        raise SplitError(f"cut {at!r} is never called in forward; name a module that is called.")
     front, back = nodes[:first], [n for n in nodes[first:] if n.op != "output"]
     front, back = _attributes_where_used(front, back)
     _refuse_shared(model, front, back, at)
@@ -187,7 +187,7 @@ def _by_replay(
 ) -> SplitModel:
     """Cut by replaying the forward.
 
-    Replaying does not see the data flow, so the halves are proven on other inputs as well.
+    Replaying ignores the data flow, so the halves are proven on other inputs as well.
     """
     try:
         halves = SplitModel(*by_replay(model, at, example), cut=at)
@@ -205,7 +205,7 @@ def _by_replay(
 def _others_like(model: nn.Module, example: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
     """Return inputs with other values, if the model accepts them.
 
-    They reveal a forward that depends on the values of its inputs.
+    They reveal a forward that depends on its inputs' values.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -218,7 +218,7 @@ def _others_like(model: nn.Module, example: tuple[Tensor, ...]) -> list[tuple[Te
     other = tuple(like(tensor).to(tensor.device) for tensor in example)
     try:
         with torch.no_grad():
-            copied(model).eval()(*other)
+            copy_sharing_frozen(model).eval()(*other)
     except (RuntimeError, IndexError, ValueError):  # the model does not accept these values
         return []
     return [other]
@@ -236,7 +236,7 @@ def _trace(model: nn.Module, at: str) -> fx.Graph:
 def _attributes_where_used(
     front: list[fx.Node], back: list[fx.Node]
 ) -> tuple[list[fx.Node], list[fx.Node]]:
-    """Move each read of a tensor of the model itself to the side, or sides, that use it."""
+    """Move each read of the model's own tensors to the sides that use it."""
     used_in_front = {argument for node in front for argument in node.all_input_nodes}
     used_behind = {argument for node in back for argument in node.all_input_nodes}
     attributes = [node for node in front if node.op == "get_attr"]
@@ -249,7 +249,7 @@ def _refuse_numbers(
     client_half: nn.Module, example: tuple[Tensor, ...], crossing: list[fx.Node]
 ) -> None:
     with torch.no_grad():
-        values = copied(client_half).eval()(*example)
+        values = copy_sharing_frozen(client_half).eval()(*example)
     for node, value in zip(crossing, (values,) if len(crossing) == 1 else values, strict=True):
         if not isinstance(value, Tensor) or value.shape[:1] != example[0].shape[:1]:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -273,9 +273,9 @@ def _crossing(front: list[fx.Node], rest: Iterable[fx.Node]) -> list[fx.Node]:
 
 
 def _owned(model: nn.Module, nodes: list[fx.Node]) -> dict[int, str]:
-    """Return a dict from the id of each tensor of the nodes' modules to its name.
+    """Map the id of each tensor of the nodes' modules to its name.
 
-    Frozen weights are left out: both sides may have them, with the same values for good.
+    Frozen weights are left out: they may be on both sides, as their values never differ.
     """
     owned: dict[int, str] = {}
     for node in nodes:
@@ -293,7 +293,7 @@ def _owned(model: nn.Module, nodes: list[fx.Node]) -> dict[int, str]:
 def _refuse_shared(model: nn.Module, front: list[fx.Node], back: list[fx.Node], at: str) -> None:
     called = {n.target for n in front if n.op == "call_module"}
     again = {str(n.target) for n in back if n.op == "call_module" and n.target in called}
-    # A module without tensors, such as one ReLU for a whole block, may be on both sides.
+    # A module without tensors, such as a block's single ReLU, may be on both sides.
     both = sorted(name for name in again if holds_tensors(model.get_submodule(name)))
     if both:
         raise SplitError(f"module {both[0]!r} is used on both sides of the cut {at!r}.")
@@ -317,8 +317,8 @@ def _front_graph(front: list[fx.Node], crossing: list[fx.Node]) -> fx.Graph:
 def _back_graph(crossing: list[fx.Node], back: list[fx.Node], output: fx.Node) -> fx.Graph:
     graph = fx.Graph()
     copied = {node: graph.placeholder(f"smashed_{i}") for i, node in enumerate(crossing)}
-    # Cloned, because the server half may begin with an in-place operation, and autograd does
-    # not allow that on a leaf.
+    # Cloned because the server half may begin with an in-place operation, which autograd does
+    # not allow on a leaf.
     for node in crossing:
         copied[node] = graph.call_method("clone", (copied[node],))
     for node in back:

@@ -1,4 +1,4 @@
-"""Training steps of the two halves."""
+"""Take the training steps of the two halves."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ Autocast = Callable[[], AbstractContextManager[object]]
 def client_forward(
     client_half: nn.Module, inputs: Tensor | tuple[Tensor, ...], autocast: Autocast
 ) -> tuple[Tensor, ...]:
-    """Return the smashed data with their graph; floating-point tensors become float32."""
+    """Return the smashed data with their graph, floating-point tensors as float32."""
     with autocast():
         outputs = as_tensors(client_half(*as_tensors(inputs)))
     return tuple(t.float() if t.is_floating_point() else t for t in outputs)
@@ -39,12 +39,12 @@ def client_step(
     gradients : tuple of Tensor
         Per-sample gradients, one per floating-point smashed tensor.
     count : int
-        What the loss is a mean over, in most objectives the batch size ``B``: the step follows
-        the gradient of the batch's mean loss.
+        Divisor of the loss, in most objectives the batch size ``B``: the step follows the
+        gradient of the batch's mean loss.
     """
     optimizer.zero_grad()
     floating = [tensor for tensor in smashed if tensor.is_floating_point()]
-    # A constant may cross the cut; no parameter depends on its gradient.
+    # A constant that crosses the cut has no gradient to propagate.
     pairs = [(t, g) for t, g in zip(floating, gradients, strict=True) if t.requires_grad]
     torch.autograd.backward([t for t, _ in pairs], [g / max(count, 1) for _, g in pairs])
     optimizer.step()
@@ -100,7 +100,7 @@ def answer_step(
     objective: Objective,
     autocast: Autocast,
 ) -> tuple[float, tuple[Tensor, ...]]:
-    """Update the server half with one batch, and return the gradients to send to the client.
+    """Update the server half with one batch; return the loss and the gradients for the client.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which submodules of a model are where, by name."""
+"""Find the submodules of a model by name."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ from torch import nn
 
 
 def holds_tensors(module: nn.Module) -> bool:
-    """Return whether a module or one of its submodules has tensors in its ``state_dict``.
+    """Return whether a module's ``state_dict`` has tensors.
 
-    Buffers that are not in it, such as the angles of rotary positions, are made anew on either
-    side: they belong to neither.
+    Non-persistent buffers, such as the angles of rotary positions, are recomputed on both sides
+    and belong to neither.
     """
     return len(module.state_dict()) > 0
 
@@ -20,7 +20,7 @@ def ancestors_of(at: str) -> set[str]:
 
 
 def outermost(names: Iterable[str]) -> list[str]:
-    """Return, once each and in order, the names that are not inside another of the names."""
+    """Return the names that are not inside another of the names, without repetition, in order."""
     known = set(names)
     return [
         name

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fsl_sage_flwr.simulations.process_environment import unproxied
+from fsl_sage_flwr.simulations.process_environment import without_proxies
 
 from . import forked_programs
 from .commands import BIN, PATIENCE, ROOT, started_by
@@ -92,7 +92,7 @@ class Deployment:
         self._programs = directory / "programs"
         path = [str(self._programs), str(BIN), os.environ["PATH"]]
         self._environment = {
-            **unproxied(os.environ),
+            **without_proxies(os.environ),
             "PATH": os.pathsep.join(path if self._forked else path[1:]),
             "FLWR_HOME": str(self.home),
             "OMP_NUM_THREADS": "1",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsl_sage_flwr.app.checkpoint import read_checkpoint
-from fsl_sage_flwr.app.results import names_in
+from fsl_sage_flwr.app.checkpoint_files import names_in
 from fsl_sage_flwr.atomic_files import DiskError
 
 from ..runs import assert_same

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fsl_sage_flwr.app.checkpoint import read_checkpoint
-from fsl_sage_flwr.app.results import names_in, tensors_of
+from fsl_sage_flwr.app.checkpoint_files import names_in, tensors_of
 
 from .commands import ROOT, history_of, run_directory
 

@@ -11,7 +11,12 @@ from torch import nn
 
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.language import IGNORED, Row, next_token
-from fsl_sage_flwr.splitting import AlignmentRecipe, SplitError, copied, trained_state
+from fsl_sage_flwr.splitting import (
+    AlignmentRecipe,
+    SplitError,
+    copy_sharing_frozen,
+    trainable_state,
+)
 from fsl_sage_flwr.strategies import (
     CseFsl,
     FslSage,
@@ -127,7 +132,7 @@ def test_clients_weigh_by_the_tokens_that_count() -> None:
 
 
 def size(module: nn.Module) -> int:
-    return sum(tensor.numel() * 4 for tensor in trained_state(module).values())
+    return sum(tensor.numel() * 4 for tensor in trainable_state(module).values())
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "fsl_sage"])
@@ -165,7 +170,7 @@ def test_bytes_of_fsl_sage_are_those_of_the_formula() -> None:
 
 def test_a_copy_shares_what_is_frozen_and_owns_what_is_trained() -> None:
     half = task().model.server
-    other = dict(copied(half).named_parameters())
+    other = dict(copy_sharing_frozen(half).named_parameters())
     for name, parameter in half.named_parameters():
         assert (other[name] is parameter) is not parameter.requires_grad
 

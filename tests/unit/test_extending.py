@@ -29,7 +29,7 @@ from fsl_sage_flwr.registries import Registry
 from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cut_table import cut_table
-from fsl_sage_flwr.simulations.names import place
+from fsl_sage_flwr.simulations.labels import place
 from fsl_sage_flwr.simulations.pictures.style import styles
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload
 from fsl_sage_flwr.strategies import CseFsl, StrategySettings

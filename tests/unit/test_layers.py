@@ -85,14 +85,16 @@ ORDER = (
         "app.trackers",
         "app.checksummed_file",
         "app.provenance",
+        "app.csv_tables",
+        "app.checkpoint_files",
         "app.results",
         "app.checkpoint",
         "app.client_rows",
         "app.privacy_account",
-        "app.quiet",
         "app.log_lines",
         "app.run_lock",
         "app.run_log",
+        "app.round_rows",
         "app.recorder",
     ),
     # The public surface: what another project imports.
@@ -134,6 +136,7 @@ WITHOUT_FLOWER = {
     "app.config",
 }
 WITHOUT_FLOWER |= {"app.assembly", "app.run_directory_lock", "app.results", "app.trackers"}
+WITHOUT_FLOWER |= {"app.csv_tables", "app.checkpoint_files"}
 # Packages of the extra `command`: where it is not installed only this room is missing.
 OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"}
 WITH_THE_COMMAND = {"simulations"}

@@ -145,7 +145,7 @@ def own(scores: Any, *names: str, problem: Any = lambda labels: None) -> Objecti
 
 
 def test_a_scores_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the score .loss. has a name that is taken"):
+    with pytest.raises(ValueError, match=r"the score .loss. has a reserved name"):
         own(lambda output, labels: {"loss": (1.0, 1.0)}, "loss")
 
 
@@ -256,9 +256,9 @@ def test_pixels_are_scored_by_hand() -> None:
     ("task", "message"),
     [
         (lambda: replace(numbers_task(), objective=regression((2,)), loss=None),
-         r"does not take what the server half gives of shape \(2, 1\), with labels of shape "
+         r"does not accept the server half's output of shape \(2, 1\), with labels of shape "
          r"\(2, 2\)"),
-        (lambda: small_task(num_classes=CLASSES + 1), "does not take what the server half gives"),
+        (lambda: small_task(num_classes=CLASSES + 1), "does not accept the server half's output"),
         (lambda: replace(maps_task(), objective=segmentation(4, (5, 5)), loss=None),
          r"3 scores a pixel along axis 1, and 4 classes|out of bounds"),
         (lambda: replace(maps_task(), objective=segmentation(2, (5, 5)), loss=None),

@@ -10,10 +10,10 @@ import torch
 from flwr.app import Context, RecordDict
 
 from fsl_sage_flwr.app.checkpoint import CheckpointError
-from fsl_sage_flwr.app.checksummed_file import write_sealed
+from fsl_sage_flwr.app.checksummed_file import write_checksummed
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import HISTORY_COLUMNS
-from fsl_sage_flwr.app.run_directory_lock import claim_for_command
+from fsl_sage_flwr.app.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.app.run_directory_lock import lock_for_command
 from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
@@ -126,7 +126,7 @@ def test_a_run_of_another_version_goes_on_in_its_own_directory(
     saved = torch.load(checkpoint, weights_only=True)
     for old in saved["history"]:
         old["once_known"] = old.pop("client_step_seconds")
-    write_sealed(checkpoint, saved)
+    write_checksummed(checkpoint, saved)
     of_clients = directory / "clients.csv"
     of_clients.write_text(
         of_clients.read_text(encoding="utf-8").replace("update_norm", "battery", 1),
@@ -149,7 +149,7 @@ def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> N
     checkpoint = run(tmp_path, **mine) / "checkpoints" / "latest.pt"
     saved = torch.load(checkpoint, weights_only=True)
     saved["config"] |= {"align-interval": 7, "server-order": "client", "warm-start": True}
-    write_sealed(checkpoint, saved)
+    write_checksummed(checkpoint, saved)
     on = run(tmp_path, **mine, **{"num-server-rounds": 3, "resume": str(checkpoint)})
     assert list(history_of(on)["round"]) == [1, 2, 3]
 
@@ -205,8 +205,8 @@ def test_a_cosine_that_ends_with_the_run_cannot_be_lengthened(
 
 def test_a_run_is_refused_where_another_is_at_work_and_leaves_it_alone(tmp_path: Path) -> None:
     config = RunConfig.from_run_config({**QUICK, "run-name": "mine", "results-dir": str(tmp_path)})
-    with claim_for_command(config) as held:
-        with pytest.raises(ConfigError, match="run-name = 'mine': another run is at work in"):
+    with lock_for_command(config) as held:
+        with pytest.raises(ConfigError, match="run-name = 'mine': another run is active in"):
             run(tmp_path, **{"run-name": "mine"})
         assert [entry.name for entry in held.path.iterdir()] == [".locks"]
     assert summary_of(run(tmp_path, **{"run-name": "mine"}))["completed"] is True

@@ -55,7 +55,7 @@ def test_a_tracker_that_breaks_leaves_the_history_as_it_is(
     broken = run(tmp_path / "broken", **TRACKED, tracker="tensorboard")
     assert summary_of(broken)["completed"] is True
     assert history_of(broken).equals(history_of(untracked))
-    assert caplog.text.count("tracker tensorboard failed and is switched off") == 1
+    assert caplog.text.count("tracker tensorboard failed and is disabled") == 1
 
 
 def test_a_missing_package_ends_the_run_before_it_begins(

@@ -1,4 +1,4 @@
-"""Show a run's rounds in a tracker of experiments, in addition to ``history.csv``."""
+"""Show a run's rounds in an experiment tracker, in addition to ``history.csv``."""
 
 from .opening import TRACKERS, TrackerEntry, open_tracker, require
 from .tracker import Tracker, TrackerError

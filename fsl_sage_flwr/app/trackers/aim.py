@@ -1,4 +1,4 @@
-"""Aim: a run of the experiment ``fsl-sage``."""
+"""Log to Aim, as a run of the experiment ``fsl-sage``."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from .tracker import EXPERIMENT, TrackerError
 
 
 class AimBackend:
-    """Starts a run of Aim, and logs to it.
+    """Starts a run of Aim and logs to it.
 
     ``AIM_REPO`` names the repository, a directory or ``aim://HOST:PORT``. Without it the
     repository is in the run's directory.
@@ -19,16 +19,16 @@ class AimBackend:
     Parameters
     ----------
     directory : Path
-        The run's directory. Its name becomes the name of the run.
+        The run's directory; its name becomes the name of the run.
     config : Mapping
         The resolved run configuration: the run's parameters.
     earlier : str
-        The hash of a run to continue; empty begins a new one.
+        Hash of a run to continue; empty starts a new one.
 
     Raises
     ------
     TrackerError
-        The run cannot be started, for example because the server does not answer.
+        The run cannot start, for example because the server does not answer.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any], earlier: str) -> None:
@@ -37,11 +37,10 @@ class AimBackend:
             self._run = Run(
                 earlier or None,
                 repo=repository,
-                # A killed process leaves Aim's lock; the run directory's lock says that it is gone.
+                # A killed process leaves Aim's lock; the run directory's lock proves its end.
                 force_resume=bool(earlier),
                 experiment=EXPERIMENT,
-                # Without these it would record the machine, the command line and all that is
-                # written to the terminal.
+                # Otherwise Aim records the machine, the command line and the terminal output.
                 system_tracking_interval=None,
                 log_system_params=False,
                 capture_terminal_logs=False,

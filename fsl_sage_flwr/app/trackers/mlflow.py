@@ -1,4 +1,4 @@
-"""MLflow: a run of the experiment ``fsl-sage``."""
+"""Log to MLflow, as a run of the experiment ``fsl-sage``."""
 
 import os
 import time
@@ -17,30 +17,30 @@ DATABASE = "mlflow.db"
 
 
 class MlflowBackend:
-    """Starts a run of MLflow, and logs to it.
+    """Starts a run of MLflow and logs to it.
 
     The usual environment variables work: ``MLFLOW_TRACKING_URI``, ``MLFLOW_TRACKING_TOKEN``, …
-    ``MLFLOW_EXPERIMENT_NAME`` overrides this package's name of the experiment. Without a tracking
-    URI the run is in ``<run directory>/mlflow.db``, and needs no server.
+    ``MLFLOW_EXPERIMENT_NAME`` overrides the experiment's name. Without a tracking URI the run is in
+    ``<run directory>/mlflow.db``, without a server.
 
     Parameters
     ----------
     directory : Path
-        The run's directory. Its name becomes the name of the run.
+        The run's directory; its name becomes the name of the run.
     config : Mapping
         The resolved run configuration: the run's parameters.
     earlier : str
-        The id of a run to continue; empty begins a new one. Its parameters stay as
-        they were: MLflow does not change them.
+        Id of a run to continue; empty starts a new one. MLflow keeps the parameters of a continued
+        run unchanged.
 
     Raises
     ------
     TrackerError
-        The run cannot be started, for example because the server does not answer.
+        The run cannot start, for example because the server does not answer.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any], earlier: str) -> None:
-        # MLflow itself warns of its directories of files, and keeps them for old runs alone.
+        # Not a directory of files, which MLflow supports for old runs only, with a warning.
         own = _uri_of(directory.absolute() / DATABASE)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
         try:
@@ -61,7 +61,7 @@ class MlflowBackend:
             ) from error
 
     def _experiment(self, name: str) -> str:
-        # Asked for first it might be made by another run in between.
+        # Create first: between a look-up and a creation another run might create it.
         try:
             return self._client.create_experiment(name)
         except MlflowException:
@@ -82,9 +82,9 @@ class MlflowBackend:
 
 
 def _uri_of(database: Path) -> str:
-    """Return the address of a database file, whatever characters its path has."""
+    """Return the address of a database file, whatever characters its path contains."""
     plain = f"sqlite:///{database}"
-    # MLflow also makes the directory that the address names unread: it is quoted only if need be.
+    # MLflow also creates the directory named in the unparsed address: quote it only if necessary.
     if make_url(plain) == URL.create("sqlite", database=str(database)):
         return plain
     return URL.create("sqlite", database=str(database)).render_as_string(hide_password=False)

@@ -74,7 +74,7 @@ def require(name: str) -> None:
     Raises
     ------
     TrackerError
-        It is not installed.
+        The package is not installed.
     """
     if not name:
         return

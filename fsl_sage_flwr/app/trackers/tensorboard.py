@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run's directory."""
+"""Log to TensorBoard, as event files in the run's directory."""
 
 from pathlib import Path
 
@@ -19,12 +19,11 @@ class TensorBoardBackend:
     run = ""
 
     def __init__(self, directory: Path) -> None:
-        # A run that resumes in its directory writes all rounds again, so the rounds that a
-        # killed process wrote there are hidden.
+        # A resumed run writes all its rounds again: hide those that a killed process wrote.
         self._writer = SummaryWriter(str(directory / FOLDER), purge_step=0)
 
     def log(self, scalars: dict[str, float], step: int) -> None:
-        """Add a point to each curve and write it to the disk."""
+        """Add a point to each curve, on the disk."""
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()

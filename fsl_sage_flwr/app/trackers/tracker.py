@@ -1,4 +1,4 @@
-"""A tracker of a run; if it fails, the run continues without it."""
+"""Pass a run's rounds to a tracker; if it fails, the run continues without it."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,12 +7,12 @@ from typing import Any, Protocol, Self
 
 log = logging.getLogger("flwr.fsl_sage")
 
-# What runs are filed under, where a tracker has such a thing and its user names none.
+# Default group of runs, in trackers with experiments or projects.
 EXPERIMENT = "fsl-sage"
 
 
 class TrackerError(ValueError):
-    """The requested tracker cannot be used; one line says why and how to fix it."""
+    """The tracker cannot be used; one line gives the reason and a fix."""
 
 
 class Backend(Protocol):
@@ -21,8 +21,8 @@ class Backend(Protocol):
     Attributes
     ----------
     run : str
-        Identifies the run in the tracker, so that a resumed run continues it; empty if the run's
-        directory does.
+        Id of the run in the tracker, for a resumed run; empty if the run's directory identifies
+        it.
     """
 
     run: str
@@ -35,16 +35,16 @@ class Backend(Protocol):
 
 
 class Tracker:
-    """Passes each round's row to a backend, and switches the backend off if it fails.
+    """Passes each round's row to a backend, and disables a failing backend.
 
     Parameters
     ----------
     name : str
-        The tracker's name in log messages.
+        Name of the tracker in log messages.
     backend : Backend, optional
-        None for a tracker that does nothing.
+        None for no tracker.
     has_earlier_rows : bool
-        The tracker continues an earlier run, and shows its rounds already.
+        Whether the tracker already shows the earlier rounds of a continued run.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Tracker:
 
     @property
     def run(self) -> str:
-        """What identifies the run in the tracker; may be empty."""
+        """Id of the run in the tracker; may be empty."""
         return "" if self._backend is None else self._backend.run
 
     def __enter__(self) -> Self:
@@ -85,16 +85,16 @@ class Tracker:
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
             action()
-        # A tracker runs other people's code and depends on disks and servers. Its errors must
-        # not end a training that may have taken days.
+        # Trackers run third-party code and depend on disks and servers. Their errors must not end
+        # a training that may have taken days.
         except Exception as error:  # noqa: BLE001
             self._backend = None
             log.warning(
-                "tracker %s failed and is switched off, the run goes on: %s: %s",
+                "tracker %s failed and is disabled, the run continues without it: %s: %s",
                 self._name, type(error).__name__, error,
             )  # fmt: skip
 
 
 def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return a row's numbers by column, without the columns that have no value."""
+    """Return a row's numbers by column, without missing values."""
     return {key: float(v) for key, v in row.items() if key != "round" and v is not None}

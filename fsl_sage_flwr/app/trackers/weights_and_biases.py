@@ -1,4 +1,4 @@
-"""Weights & Biases: a run of the project ``fsl-sage``."""
+"""Log to Weights & Biases, as a run of the project ``fsl-sage``."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ PROJECT = "fsl-sage"
 
 
 class WandbBackend:
-    """Starts a run of Weights & Biases, and logs to it.
+    """Starts a run of Weights & Biases and logs to it.
 
     The usual environment variables work: ``WANDB_MODE``, ``WANDB_API_KEY``, ``WANDB_ENTITY``, …
     ``WANDB_PROJECT`` and ``WANDB_NAME`` override this package's project and run name.
@@ -21,17 +21,17 @@ class WandbBackend:
     Parameters
     ----------
     directory : Path
-        The run's directory. Its name becomes the name of the run, and ``wandb/`` is made in it.
+        The run's directory; its name becomes the name of the run, and ``wandb/`` is created in it.
     config : Mapping
         The resolved run configuration.
     earlier : str
-        The id of a run to continue; empty begins a new one.
+        Id of a run to continue; empty starts a new one.
 
     Raises
     ------
     TrackerError
-        The run cannot be started, for example because nobody is logged in or the server does
-        not answer.
+        The run cannot start, for example without a login or because the server does not
+        answer.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any], earlier: str) -> None:
@@ -41,13 +41,13 @@ class WandbBackend:
                 name=os.environ.get("WANDB_NAME", directory.name),
                 config=dict(config),
                 dir=str(directory),
-                # It would record the command line, which has a token when Flower began the process.
+                # It would record the command line, which has a token if Flower started the process.
                 settings=wandb.Settings(x_disable_meta=True),
                 id=earlier or None,
                 resume="allow" if earlier else None,
             )
-            # The x axis. A resumed run computes rounds again that W&B has, and W&B drops rows of
-            # steps that it has.
+            # The x axis. A resumed run repeats rounds that W&B already has, and W&B drops rows of
+            # existing steps.
             self._run.define_metric("round")
             self._run.define_metric("*", step_metric="round")
         except wandb.Error as error:
@@ -67,6 +67,6 @@ class WandbBackend:
     def close(self, *, completed: bool) -> None:
         """Send remaining data, and mark the run as finished or failed."""
         self._run.finish(exit_code=0 if completed else 1)
-        # After finish() the service process of wandb still writes. Wait for it here, because a
-        # process that reads the summary may end this process and the service with it.
+        # After finish() wandb's service process still writes. Wait for it here, because a process
+        # that reads the summary may end this process and the service with it.
         wandb.teardown()

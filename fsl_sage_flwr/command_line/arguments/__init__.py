@@ -1,4 +1,4 @@
-"""The arguments of each command of ``fsl-sage``, one command per file."""
+"""Arguments of each command of ``fsl-sage``, one command per file."""
 
 from .compare import add_compare_arguments
 from .cuts import add_cuts_arguments

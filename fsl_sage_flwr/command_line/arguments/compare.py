@@ -1,4 +1,4 @@
-"""``fsl-sage compare``: what differs between two runs."""
+"""``fsl-sage compare``: compare two runs."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ def add_compare_arguments(commands: Any) -> None:
     """Add the command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "compare",
-        help="what differs between two runs, in configuration and in result",
+        help="compare two runs, in configuration and in results",
         description="Compare two runs of any state: the settings that differ, and every figure.",
     )
     parser.add_argument("first", type=Path, metavar="A", help="directory of a run")

@@ -1,4 +1,4 @@
-"""What the commands that compare results share."""
+"""Arguments shared by the commands that compare results."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,8 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
     add_counting_arguments(parser)
     parser.add_argument(
         "--spread", choices=SPREADS, default="deviation",
-        help="what is given beside a mean over seeds: the standard deviation, or the 95 %% "
-        "confidence interval of the mean (deviation)",
+        help="spread beside a mean over seeds: the standard deviation, or the 95 %% "
+        "confidence interval of the mean (default: deviation)",
     )  # fmt: skip
 
 
@@ -26,21 +26,22 @@ def add_counting_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options for the target, the budget and the counting of bytes."""
     parser.add_argument(
         "--target", type=above_zero, metavar="ACC",
-        help="target accuracy, 0 to 1, or perplexity or loss, whose cost is reported (the best "
-        "that every setting reached)",
+        help="target accuracy, 0 to 1, or perplexity or loss, whose cost is reported (default: "
+        "the best that every setting reached)",
     )  # fmt: skip
     parser.add_argument(
         "--mean-of", type=positive, default=MEAN_OF, metavar="ROUNDS",
-        help="rounds whose mean is compared with the target and taken at the budget "
-        f"({MEAN_OF}); 1 takes single rounds",
+        help="number of rounds whose mean is compared with the target and reported at the budget "
+        f"(default: {MEAN_OF}); 1 for single rounds",
     )  # fmt: skip
     parser.add_argument(
         "--budget-mib", type=above_zero, metavar="MIB",
-        help="communication at which runs are compared (the smallest total of the runs)",
+        help="communication at which runs are compared (default: the smallest total of the runs)",
     )  # fmt: skip
     parser.add_argument(
         "--count", choices=COUNTS, default="measured",
-        help="count the bytes of all messages' contents, or as published figures do (measured)",
+        help="count the bytes of all messages' contents, or as published figures do "
+        "(default: measured)",
     )  # fmt: skip
 
 
@@ -48,5 +49,6 @@ def add_bandwidth_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--bandwidth``."""
     parser.add_argument(
         "--bandwidth", type=above_zero, default=BANDWIDTH, metavar="MBIT",
-        help=f"bandwidth of each client's link, Mbit/s, in the picture of times ({BANDWIDTH:g})",
+        help="bandwidth of each client's link, Mbit/s, in the picture of times "
+        f"(default: {BANDWIDTH:g})",
     )  # fmt: skip

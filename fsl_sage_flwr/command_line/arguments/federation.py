@@ -1,4 +1,4 @@
-"""What ``run`` and ``sweep`` share: clients, CPUs, GPUs."""
+"""Arguments shared by ``run`` and ``sweep``: clients, CPUs, GPUs."""
 
 import argparse
 
@@ -9,25 +9,25 @@ CLIENTS = 4
 
 
 def add_federation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--clients`` and the options for the CPUs and GPUs that clients may use."""
+    """Add ``--clients`` and the options for the clients' CPUs and GPUs."""
     parser.add_argument(
         "--clients", type=positive,
-        help=f"number of clients ({CLIENTS}; of a run that goes on: as before)",
+        help=f"number of clients (default: {CLIENTS}, or the resuming run's)",
     )  # fmt: skip
     parser.add_argument(
-        "--cpus-per-client", type=positive, default=1, help="CPU threads per client (1)"
+        "--cpus-per-client", type=positive, default=1, help="CPU threads per client (default: 1)"
     )
     parser.add_argument(
         "--gpus-per-client", type=_share, default=0.0, metavar="SHARE",
-        help="share of a GPU per client (0); auto: measure one client, and run as many at a time "
-        "as fit in the memory",
+        help="share of a GPU per client (default: 0); auto measures one client, and runs as many "
+        "at a time as fit in the memory",
     )  # fmt: skip
-    parser.add_argument("--cpus", type=positive, help="total number of CPUs to use (all)")
-    parser.add_argument("--gpus", type=positive, help="total number of GPUs to use (all)")
+    parser.add_argument("--cpus", type=positive, help="total number of CPUs to use (default: all)")
+    parser.add_argument("--gpus", type=positive, help="total number of GPUs to use (default: all)")
     parser.add_argument(
         "--ray-address", metavar="HOST:PORT",
-        help="run the clients on the Ray cluster at this address, of which this machine is one; "
-        "local: on a Ray of the run's own ($RAY_ADDRESS, or local)",
+        help="run the clients on the Ray cluster at this address, to which this machine belongs; "
+        "local starts Ray on this machine (default: $RAY_ADDRESS, or local)",
     )  # fmt: skip
 
 
@@ -37,8 +37,8 @@ def _share(text: str) -> float | str:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0  # the same line for both mistakes
-    # Flower takes a negative share, and fails once everything has been started.
+        value = -1.0  # gives the same error as a number out of range
+    # Flower accepts a negative share, and fails after everything has started.
     if not (0 <= value <= 1 or (value > 1 and value.is_integer())):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not valid; give auto, a number from 0 to 1, or a whole number of GPUs"

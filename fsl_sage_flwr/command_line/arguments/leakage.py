@@ -1,4 +1,4 @@
-"""``fsl-sage leakage``: what smashed data reveal."""
+"""``fsl-sage leakage``: measure what smashed data reveal."""
 
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ def add_leakage_arguments(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "leakage",
-        help="measure how much of the inputs the smashed data at a cut reveal",
+        help="measure how much the smashed data at a cut reveal of the inputs",
         description="Measure the distance correlation between inputs and smashed data, train a "
         "decoder that reconstructs the inputs, and draw both side by side; invert the client half, "
         "infer labels from gradients, and membership from the loss.",
@@ -24,7 +24,7 @@ def add_leakage_arguments(commands: Any) -> None:
         "override its configuration (without a directory: newly initialised halves)",
     )  # fmt: skip
     parser.add_argument(
-        "--preset", help="settings by name or a TOML file, if no directory is given"
+        "--preset", help="name of a preset, or a TOML file, if no directory is given"
     )
     for name, value, what in (
         ("steps", 1000, "training steps of the decoder"),
@@ -32,7 +32,7 @@ def add_leakage_arguments(commands: Any) -> None:
         ("samples", 500, "largest number of test images to measure on"),
     ):
         parser.add_argument(
-            f"--{name}", type=partial(at_least, 4), default=value, help=f"{what} ({value})"
+            f"--{name}", type=partial(at_least, 4), default=value, help=f"{what} (default: {value})"
         )
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")
     parser.set_defaults(command="leakage")

@@ -1,4 +1,4 @@
-"""``fsl-sage list``: what a run can name."""
+"""``fsl-sage list``: list the names that a run can use."""
 
 import argparse
 from typing import Any
@@ -12,8 +12,8 @@ def add_list_arguments(commands: Any) -> None:
     """Add the command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "list",
-        help="what a run can name: models, datasets, …",
-        description="List what a run can name, and which package it comes from.",
+        help="list the names that a run can use: models, datasets, …",
+        description="List the names that a run can use, with their packages.",
     )
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.set_defaults(command="list")

@@ -1,4 +1,4 @@
-"""``fsl-sage plot``: pictures of results."""
+"""``fsl-sage plot``: draw pictures of results."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from .comparison import add_bandwidth_argument, add_comparison_arguments
 
 ALL = "all"
-# Those of `simulations.pictures.KINDS`; a test compares them.
+# The names in `simulations.pictures.KINDS`; a test compares them.
 KIND_NAMES = (
     "accuracy-communication", "accuracy-rounds", "loss-communication", "loss-rounds",
     "accuracy-alpha", "scatter-alpha", "time", "align-interval", "head-size",
@@ -20,18 +20,24 @@ def add_plot_arguments(commands: Any) -> None:
     """Add the command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "plot",
-        help="pictures of results",
+        help="draw pictures of results",
         description="Draw the completed runs under a directory, as PNG and SVG.",
     )
     add_comparison_arguments(parser)
     add_bandwidth_argument(parser)
     parser.add_argument(
         "--kind", choices=(*KIND_NAMES, ALL), nargs="+", action="extend", metavar="KIND",
-        help=f"{', '.join(KIND_NAMES)}, or all, which draws what the results allow (all)",
+        help=f"{', '.join(KIND_NAMES)}, or all, which draws what the results allow (default: all)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="DIR", help="output directory (DIR/pictures)")
     parser.add_argument(
-        "--format", type=_formats, default=FORMATS, metavar="png,svg", help="file formats (png,svg)"
+        "--out", type=Path, metavar="DIR", help="output directory (default: DIR/pictures)"
+    )
+    parser.add_argument(
+        "--format",
+        type=_formats,
+        default=FORMATS,
+        metavar="png,svg",
+        help="file formats (default: png,svg)",
     )
     parser.set_defaults(command="plot")
 

@@ -1,4 +1,4 @@
-"""``fsl-sage report``: one HTML page."""
+"""``fsl-sage report``: write one HTML page."""
 
 import argparse
 from pathlib import Path
@@ -11,11 +11,13 @@ def add_report_arguments(commands: Any) -> None:
     """Add the command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "report",
-        help="one HTML page with tables, pictures and every run",
+        help="write one HTML page with tables, pictures and every run",
         description="Write one self-contained HTML page about the runs under a directory: tables, "
-        "pictures, settings, each run's configuration and how to repeat it.",
+        "pictures, settings, each run's configuration and the command that repeats it.",
     )
     add_comparison_arguments(parser)
     add_bandwidth_argument(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="output file (DIR/report.html)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="output file (default: DIR/report.html)"
+    )
     parser.set_defaults(command="report")

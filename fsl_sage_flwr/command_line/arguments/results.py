@@ -1,4 +1,4 @@
-"""``fsl-sage results``: a table, or all rows."""
+"""``fsl-sage results``: print a table of results, or all rows."""
 
 import argparse
 from pathlib import Path
@@ -11,14 +11,14 @@ def add_results_arguments(commands: Any) -> None:
     """Add the command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "results",
-        help="a table of results, with mean and deviation over the seeds",
+        help="print a table of results, with mean and deviation over the seeds",
         description="Print a table of the completed runs under a directory, one row per "
         "setting, with mean and standard deviation over the seeds.",
     )
     add_comparison_arguments(parser)
     parser.add_argument(
         "--format", choices=("markdown", "csv", "latex"), default="markdown",
-        help="format of the table (markdown); csv has unformatted numbers",
+        help="format of the table (default: markdown); csv has unformatted numbers",
     )  # fmt: skip
     parser.add_argument(
         "--rounds", action="store_true",

@@ -1,4 +1,4 @@
-"""``fsl-sage run``: one simulation."""
+"""``fsl-sage run``: run one simulation."""
 
 import argparse
 from typing import Any
@@ -22,7 +22,7 @@ def add_run_arguments(commands: Any) -> None:
     )
     add_federation_arguments(parser)
     preset = parser.add_argument(
-        "--preset", help=f"settings by name ({', '.join(preset_names())}) or a TOML file"
+        "--preset", help=f"a preset ({', '.join(preset_names())}), or a TOML file"
     )
     parser.add_argument(
         "--dry-run", action="store_true",

@@ -1,4 +1,4 @@
-"""``fsl-sage runs``: the runs under a directory, of every state."""
+"""``fsl-sage runs``: list the runs under a directory, of every state."""
 
 import argparse
 from pathlib import Path
@@ -10,8 +10,8 @@ def add_runs_arguments(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "runs",
         help="list runs: status, rounds, accuracy, bytes, age",
-        description="List every run under a directory, also those that are at work, failed or "
-        "were interrupted. Age: since a run last wrote a file.",
+        description="List every run under a directory, including active, failed and interrupted "
+        "ones. Age: time since a run last wrote a file.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="directory of results")
     parser.set_defaults(command="runs")

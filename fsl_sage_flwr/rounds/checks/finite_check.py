@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from ...messages.records import LARGEST
 from ...objective import logits_of
-from ...splitting import as_tensors, copied, evaluate, trained_state
+from ...splitting import as_tensors, copy_sharing_frozen, evaluate, trainable_state
 from ...splitting.sample_mixing import BATCH_NORMS
 from ...task import SplitTask
 
@@ -44,7 +44,7 @@ class FiniteCheck:
         Its weights and its loss on the example, in eval mode, must be below ``LARGEST``, and its
         optimizer's state finite.
         """
-        largest = _largest(trained_state(half).values())
+        largest = _largest(trainable_state(half).values())
         if not largest <= LARGEST:
             return f"after its batches the server half has a weight of {largest:.2g}"
         if not math.isfinite(_largest(_tensors_in(optimizer.state))):
@@ -108,7 +108,7 @@ class FiniteCheck:
     def _copy_of(self, part: nn.Module) -> nn.Module:
         """Return a copy that is made once: a round may have a thousand clients."""
         if id(part) not in self._copies:
-            made = self._copies[id(part)] = copied(part)
+            made = self._copies[id(part)] = copy_sharing_frozen(part)
             for module in made.modules():
                 if isinstance(module, BATCH_NORMS):
                     module.momentum = 1.0  # as if many batches had been as large

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from ...messages import PackedWeights, SmashedBatches
 from ...schedules import set_rate
 from ...seeding import derive_seed
-from ...splitting import AlignmentQuality, AlignmentRecipe, copied, flatten_state, restore_state
+from ...splitting import (
+    AlignmentQuality,
+    AlignmentRecipe,
+    copy_sharing_frozen,
+    flatten_state,
+    restore_state,
+)
 from ...task import SplitTask
 from ...tensor_store import TensorFile, prefixed, with_prefix
 from ..round import Round
@@ -220,11 +226,11 @@ class AlignedHeads(State):
         """Restore heads and samples."""
         self._heads = {
             group: AlignedHead(
-                self.files.take(saved["file"]), saved["aligned_at"], saved["version"]
+                self.files.adopt(saved["file"]), saved["aligned_at"], saved["version"]
             )
             for group, saved in state["heads"].items()
         }
-        self._samples = {group: self.files.take(file) for group, file in state["samples"].items()}
+        self._samples = {group: self.files.adopt(file) for group, file in state["samples"].items()}
         self._used, self._packed = {}, {}
 
     def _group_of(self, client: int) -> int:
@@ -236,7 +242,7 @@ class AlignedHeads(State):
         if self._like is None:
             self._like = task.new_head("like")
         saved = self._heads[group].file.load()
-        head = copied(self._like)
+        head = copy_sharing_frozen(self._like)
         task.load_weights(head, with_prefix(saved, _HEAD))
         optimizer = task.auxiliary_optimizer(list(head.parameters()))
         restore_state(optimizer, with_prefix(saved, _OPTIMIZER))

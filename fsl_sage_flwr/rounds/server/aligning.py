@@ -16,7 +16,7 @@ from ...splitting import (
     AlignmentRecipe,
     align,
     compare_gradients,
-    copied,
+    copy_sharing_frozen,
     estimated_gradients,
     plain_attention,
     true_gradients,
@@ -93,7 +93,7 @@ def _align_one(
     smashed, labels = task.to_device(samples.tensors), samples.labels.to(task.device)
     # Work on a copy: computing gradients swaps the module's buffers for a while.
     gradients = true_gradients(
-        copied(task.model.server), smashed, labels, task.objective, task.gradient_batch
+        copy_sharing_frozen(task.model.server), smashed, labels, task.objective, task.gradient_batch
     )
     fit = samples.to_fit().to(task.device)
     if len(fit) >= FEWEST:
@@ -131,7 +131,7 @@ def _measured(
         places, held_out = places.to(task.device), held_out.to(task.device)
         # On a copy: a forward pass in training mode moves the running statistics.
         estimate = estimated_gradients(
-            copied(job.head), _of(smashed, places), labels[places], task.objective
+            copy_sharing_frozen(job.head), _of(smashed, places), labels[places], task.objective
         )
         true = _of(_of(gradients, places), held_out)
         parts.append(compare_gradients(_of(estimate, held_out), true))
@@ -147,8 +147,8 @@ def _draws_random_numbers(task: SplitTask, job: AlignmentJob) -> bool:
     rows = task.to_device(tuple(tensor[:2] for tensor in job.samples.tensors))
     before = torch.get_rng_state()
     with torch.no_grad():
-        copied(job.head)(*rows)
-        copied(task.model.server)(*rows)
+        copy_sharing_frozen(job.head)(*rows)
+        copy_sharing_frozen(task.model.server)(*rows)
     moved = not torch.equal(before, torch.get_rng_state())
     torch.set_rng_state(before)
     return moved

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
-from ...splitting import answer_step, load_trained_state, server_step, trained_state
+from ...splitting import answer_step, load_trainable_state, server_step, trainable_state
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
 from ..metrics.round_summary import StepLoss
@@ -186,13 +186,13 @@ class OneServerHalf(ServerHalf):
     def state_dict(self) -> dict[str, Any]:
         """Return the server half and its optimizer."""
         return {
-            "half": trained_state(self.task.model.server),
+            "half": trainable_state(self.task.model.server),
             "optimizer": self._optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore both."""
-        load_trained_state(self.task.model.server, state["half"])
+        load_trainable_state(self.task.model.server, state["half"])
         self._optimizer.load_state_dict(state["optimizer"])
 
 

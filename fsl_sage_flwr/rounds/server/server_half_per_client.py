@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...cpus import usable_cpus
-from ...splitting import copied, flatten_state, load_trained_state, restore_state, trained_state
+from ...splitting import copy_sharing_frozen, flatten_state, load_trainable_state, restore_state, trainable_state
 from ...task import SplitTask
 from ...tensor_store import TensorFile
 from ..state import AveragedState
@@ -80,37 +80,37 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
         mean = self.aggregation.of_states(halves, list(weights.values()))
         for client in trained:
             self._keep_optimizer(client)
-        load_trained_state(self.task.model.server, mean)
+        load_trainable_state(self.task.model.server, mean)
         self.begin()
 
     def trained_by(self, client: int) -> Mapping[str, Tensor]:
         """Return the weights of a client's half in this round."""
         if client in self._at_work:
-            return trained_state(self._at_work[client][0])
+            return trainable_state(self._at_work[client][0])
         return self._at_rest[client].weights.load()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the average, and every client's optimizer as a file."""
         return {
-            "half": trained_state(self.task.model.server),
+            "half": trainable_state(self.task.model.server),
             "optimizers": dict(self._optimizers),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore them; clients' halves begin at the average."""
-        load_trained_state(self.task.model.server, state["half"])
+        load_trainable_state(self.task.model.server, state["half"])
         saved = state["optimizers"].items()
-        self._optimizers = {client: self.files.take(file) for client, file in saved}
+        self._optimizers = {client: self.files.adopt(file) for client, file in saved}
         self.begin()
 
     def _read(self, client: int) -> Half:
         """Return a client's half: the average, before its first step in the round."""
-        half = copied(self.task.model.server)
+        half = copy_sharing_frozen(self.task.model.server)
         optimizer = self.task.optimizer_of_server(half)
         resting = self._at_rest.get(client)
         state = self._optimizers.get(client) if self._keep else None
         if resting is not None:
-            load_trained_state(half, resting.weights.load())
+            load_trainable_state(half, resting.weights.load())
             state = resting.optimizer
         if state is not None:
             restore_state(optimizer, state.load())
@@ -121,7 +121,7 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
     ) -> OffloadedModel:
         needed = self._keep or client not in self._finished
         return OffloadedModel(
-            self.files.write(trained_state(half)),
+            self.files.write(trainable_state(half)),
             self.files.write(flatten_state(optimizer)) if needed else None,
         )
 

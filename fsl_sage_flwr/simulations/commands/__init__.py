@@ -1,4 +1,4 @@
-"""The commands of ``fsl-sage``, one per file, each imported when it is given."""
+"""Commands of ``fsl-sage``, one per file, each imported on use."""
 
 import argparse
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from importlib import import_module
 from rich.console import Console
 
 Command = Callable[[argparse.Namespace, Console, Console], int]
-"""From arguments, and consoles for results and for errors, to an exit status."""
+"""Maps arguments, and consoles for results and for errors, to an exit status."""
 
 
 def command_named(name: str) -> Command:
-    """Return the command of a name: ``NAME_command`` of the module ``NAME``."""
+    """Return the command with this name: ``NAME_command`` of the module ``NAME``."""
     command: Command = getattr(import_module(f".{name}", __name__), f"{name}_command")
     return command
 

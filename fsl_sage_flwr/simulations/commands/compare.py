@@ -1,4 +1,4 @@
-"""``fsl-sage compare``: what differs between two runs."""
+"""``fsl-sage compare``: compare two runs."""
 
 import argparse
 from collections.abc import Iterable
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
+from ..compare import Difference, load_pair, result_differences, setting_differences
 from ..comparison import MIB
-from ..two_runs import Difference, result_differences, setting_differences, two_runs
 from .printing import say, wide
 
 
 def compare_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Print what differs."""
-    first, second = two_runs(options.first, options.second)
+    """Print the differences."""
+    first, second = load_pair(options.first, options.second)
     settings = setting_differences(first, second)
     results, notes = result_differences(
         first, second, target=options.target, mean_of=options.mean_of, count=options.count,

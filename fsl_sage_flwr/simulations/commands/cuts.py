@@ -1,4 +1,4 @@
-"""``fsl-sage cuts``: where a model can be cut."""
+"""``fsl-sage cuts``: list the cuts of a model."""
 
 import argparse
 

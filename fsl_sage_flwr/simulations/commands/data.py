@@ -1,4 +1,4 @@
-"""``fsl-sage data``: how a dataset is divided."""
+"""``fsl-sage data``: show how a dataset is divided."""
 
 import argparse
 from pathlib import Path
@@ -10,8 +10,8 @@ from ...app.unused_keys import refuse_idle
 
 
 def data_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Draw the picture, and say what is in it."""
-    # Imported here, because matplotlib takes a second to import and other commands do not need it.
+    """Draw the picture, and print a summary."""
+    # Imported here because matplotlib takes a second to import and other commands do not need it.
     from ..label_picture import division_of, draw, summary
 
     keys = (

@@ -1,4 +1,4 @@
-"""The clients, CPUs and GPUs that the command line names."""
+"""Read the clients, CPUs and GPUs from the command line's options."""
 
 import argparse
 import os
@@ -13,29 +13,29 @@ from ..ray_cluster import VARIABLE, cluster_address
 
 
 def federation_of(options: argparse.Namespace) -> Federation:
-    """Return the federation of the options; ``auto`` means no GPU until a client is measured.
+    """Return the federation of the options; ``auto`` means no GPU until it is measured.
 
     Raises
     ------
     ConfigError
-        An option is about this machine, and the clients run on a Ray cluster; or its address is
-        not valid.
+        An option concerns this machine but the clients run on a Ray cluster, or the cluster's
+        address is invalid.
     """
     share = 0.0 if options.gpus_per_client == AUTO else options.gpus_per_client
     clients = options.clients or CLIENTS
     given = os.environ.get(VARIABLE, "") if options.ray_address is None else options.ray_address
     address = cluster_address(given)
     if address is not None:
-        _refuse_what_is_of_one_machine(options, address)
+        _refuse_machine_options(options, address)
     return Federation(
         clients, options.cpus_per_client, share, options.cpus, options.gpus, ray_address=address
     )
 
 
-def _refuse_what_is_of_one_machine(options: argparse.Namespace, address: str) -> None:
+def _refuse_machine_options(options: argparse.Namespace, address: str) -> None:
     for option, given, instead in (
-        ("--cpus", options.cpus, "`ray start --num-cpus` on each machine says how many"),
-        ("--gpus", options.gpus, "`ray start --num-gpus` on each machine says how many"),
+        ("--cpus", options.cpus, "set it with `ray start --num-cpus` on each machine"),
+        ("--gpus", options.gpus, "set it with `ray start --num-gpus` on each machine"),
         (
             "--gpus-per-client",
             options.gpus_per_client if options.gpus_per_client == AUTO else None,
@@ -44,7 +44,7 @@ def _refuse_what_is_of_one_machine(options: argparse.Namespace, address: str) ->
         (
             "--import",
             next(iter(options.imports), None),
-            "the cluster's processes are not told of it; install it with an entry point, or set "
+            "it does not reach the cluster's processes; install it with an entry point, or set "
             f"{IMPORTS} where `ray start` is called and here",
         ),
     ):
@@ -55,7 +55,7 @@ def _refuse_what_is_of_one_machine(options: argparse.Namespace, address: str) ->
 
 
 def usable_gpus(options: argparse.Namespace) -> list[str]:
-    """Return the GPUs that may be used, as in ``CUDA_VISIBLE_DEVICES``."""
+    """Return the usable GPUs, as in ``CUDA_VISIBLE_DEVICES``."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         visible = ",".join(map(str, range(torch.cuda.device_count())))

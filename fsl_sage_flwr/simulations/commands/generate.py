@@ -1,4 +1,4 @@
-"""``fsl-sage generate``: let a run's language model complete a prompt."""
+"""``fsl-sage generate``: complete a prompt with a run's language model."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The command ``fsl-sage leakage``."""
+"""``fsl-sage leakage``: measure what smashed data reveal."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ def leakage_command(options: argparse.Namespace, console: Console, errors: Conso
         raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
     with console.status("measuring …"):
         found = measure(config, trained, Effort(options.steps, options.images, options.samples))
-    # Only now: matplotlib takes a second to import, which a refusal does not need.
+    # Imported here because matplotlib takes a second to import, which a refusal does not need.
     from ..leakage.picture import draw
 
     title = f"{config.model} cut before {found.cut}, {Path(config.dataset).name}, {source}"
@@ -52,8 +52,8 @@ def _chosen(
         return resolve(preset, words), None, "halves as initialised"
     if len(directories) > 1 or preset:
         raise ConfigError(
-            f"{' and '.join([*directories, *([f'--preset {preset}'] if preset else [])])}: one "
-            "run directory, or a preset, is measured at a time"
+            f"{' and '.join([*directories, *([f'--preset {preset}'] if preset else [])])}: give "
+            "one run directory or one preset"
         )
     run = Path(directories[0])
     halves = RunDirectory.client_half_of(run), RunDirectory.server_half_of(run)
@@ -73,7 +73,7 @@ def _chosen(
 def _treatment(config: RunConfig) -> str:
     clip, multiplier = config.smashed_clip_norm, config.smashed_noise_multiplier
     if not clip:
-        return "smashed data as they are"
+        return "smashed data unchanged"
     return f"smashed data clipped to {clip:g}, noise of {multiplier * clip:g}"
 
 

@@ -1,4 +1,4 @@
-"""``fsl-sage list``: what a run can name."""
+"""``fsl-sage list``: list the names that a run can use."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from ..known_names import NAMES
 
 
 def list_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Print the names, what they are, and where they come from."""
+    """Print the names, their descriptions and their packages."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("name", "what", "from"):
         table.add_column(heading, overflow="fold")

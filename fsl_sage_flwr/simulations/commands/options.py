@@ -1,4 +1,4 @@
-"""What the commands for results share."""
+"""Parts shared by the commands for results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def comparison_of(options: argparse.Namespace, results: pd.DataFrame) -> Comparison:
-    """Return the comparison of the results that the options describe."""
+    """Return the comparison of the results, by the command line's options."""
     budget = None if options.budget_mib is None else options.budget_mib * MIB
     return compare(
         results, target=options.target, mean_of=options.mean_of, budget=budget,

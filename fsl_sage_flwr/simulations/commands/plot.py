@@ -1,4 +1,4 @@
-"""``fsl-sage plot``: pictures of results."""
+"""``fsl-sage plot``: draw pictures of results."""
 
 import argparse
 
@@ -28,7 +28,7 @@ def plot_command(options: argparse.Namespace, console: Console, errors: Console)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out {str(folder)!r} cannot be made: {error.strerror}") from error
+        raise ConfigError(f"--out {str(folder)!r} cannot be created: {error.strerror}") from error
     for picture in pictures:
         for suffix in options.format:
             path = folder / f"{picture.name}.{suffix}"

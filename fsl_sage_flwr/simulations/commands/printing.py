@@ -1,4 +1,4 @@
-"""How commands print."""
+"""Print the output of commands."""
 
 from rich.console import Console
 
@@ -6,7 +6,7 @@ from ..terminal import Terminal
 
 
 def wide(console: Console) -> Console:
-    """Return a console for a table: a pipe has no width, so no column is cut off there."""
+    """Return a console for a table; a pipe has no width limit, so no column is cut off."""
     return console if console.is_terminal else Terminal(width=200)
 
 

@@ -1,4 +1,4 @@
-"""``fsl-sage report``: one HTML page."""
+"""``fsl-sage report``: write one HTML page."""
 
 import argparse
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""``fsl-sage results``: a table, or all rows."""
+"""``fsl-sage results``: print a table of results, or all rows."""
 
 import argparse
 

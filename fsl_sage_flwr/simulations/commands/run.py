@@ -1,4 +1,4 @@
-"""``fsl-sage run``: one simulation."""
+"""``fsl-sage run``: run one simulation."""
 
 import argparse
 import time
@@ -13,9 +13,9 @@ from ...command_line.arguments.federation import AUTO
 from ..dry_run import describe
 from ..federation import Federation
 from ..gpu_share import automatic_share
-from ..preflight import refuse_what_cannot_work
+from ..preflight import check_run
 from ..progress import RoundLines, table
-from ..resuming import with_settings_of_the_run
+from ..resuming import with_run_settings
 from ..run import simulate
 from ..settings import absolute_paths, given
 from .federation_options import federation_of, usable_gpus
@@ -23,9 +23,9 @@ from .printing import say
 
 
 def run_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Train in a simulation, with a line for each round."""
+    """Train in a simulation, with a line per round."""
     config, federation = _chosen(options)
-    refuse_what_cannot_work(config, federation)
+    check_run(config, federation)
     if options.dry_run:
         shared = replace(config, virtual_clients=federation.virtual_clients)
         for part in describe(shared, federation):
@@ -52,15 +52,15 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
 
 
 def _chosen(options: argparse.Namespace) -> tuple[RunConfig, Federation]:
-    """Return what to run; a run that goes on has its configuration and its clients already."""
+    """Return configuration and federation; a resuming run takes both from its directory."""
     ours = given(options.preset, options.settings)
-    values, before = with_settings_of_the_run(absolute_paths(ours))
+    values, before = with_run_settings(absolute_paths(ours))
     federation = federation_of(options)
     clients = before.get("num-supernodes")
     if clients is not None:
         if options.clients not in (None, clients):
             raise ConfigError(
-                f"--clients {options.clients}: the run that goes on has {clients}; leave it out"
+                f"--clients {options.clients}: the resuming run has {clients}; leave it out"
             )
         federation = replace(federation, clients=clients)
     config = RunConfig.from_run_config(values)

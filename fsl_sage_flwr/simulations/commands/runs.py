@@ -1,4 +1,4 @@
-"""``fsl-sage runs``: the runs under a directory, of every state."""
+"""``fsl-sage runs``: list the runs under a directory, of every state."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""``fsl-sage sweep``: the command."""
+"""``fsl-sage sweep``: run every combination of settings."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from ...cpus import usable_cpus
 from ..federation import Federation
 from ..gpu_share import GpuShare, automatic_share
 from ..sweeps.combinations import Combination, combinations, identity
-from ..sweeps.finished import finished_runs, going_on
-from ..sweeps.preflight import refuse_runs_that_cannot_work
+from ..sweeps.finished import finished_runs, resume_interrupted
+from ..sweeps.preflight import check_runs
 from ..sweeps.progress import SweepProgress
 from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
@@ -22,18 +22,22 @@ from ..sweeps.sweep import sweep
 from .federation_options import federation_of, usable_gpus
 from .printing import say
 
-# Keys that do not affect how much memory a client needs.
+# Keys without effect on a client's memory.
 SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}
 
 
 def sweep_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    """Run every combination that is not completed yet."""
+    """Run all combinations that are not completed yet."""
     words = {word.partition("=")[0] for word in options.settings}
     runs = combinations(read_sweep(options.preset, options.settings), words)
     results = Path(runs[0].config.results_dir)
     federation = federation_of(options)
     done = finished_runs(results, federation.clients)
-    left = [going_on(run, federation.clients) for run in runs if identity(run.config) not in done]
+    left = [
+        resume_interrupted(run, federation.clients)
+        for run in runs
+        if identity(run.config) not in done
+    ]
     jobs = min(options.jobs, max(1, len(left)))
     automatic = options.gpus_per_client == AUTO
     gpus = usable_gpus(options) if automatic or federation.gpus_per_client else []
@@ -44,7 +48,7 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
         f"{_begun(left)}; {jobs} at a time "
         f"{_with(shares[0])}; results: {results}",
     )
-    refuse_runs_that_cannot_work(left, shares[0])
+    check_runs(left, shares[0])
     measured = _measured_shares(left, federation.clients, gpus, jobs, console) if automatic else {}
 
     def with_gpus(run: Combination, share: Federation) -> Federation:
@@ -64,7 +68,7 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
 def _measured_shares(
     runs: Sequence[Combination], clients: int, gpus: Sequence[str], jobs: int, console: Console
 ) -> dict[str, float]:
-    """Measure once for all runs whose clients need the same memory; print each choice."""
+    """Measure once for all runs with equal memory needs of a client; print each choice."""
     shares = dict[str, GpuShare]()
     found = {}
     for run in runs:
@@ -84,4 +88,4 @@ def _with(share: Federation) -> str:
 
 def _begun(runs: Sequence[Combination]) -> str:
     begun = sum(bool(run.config.resume) for run in runs)
-    return f", {begun} go on from their checkpoints" if begun else ""
+    return f", {begun} resume from their checkpoints" if begun else ""

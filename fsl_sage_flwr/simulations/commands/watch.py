@@ -1,4 +1,4 @@
-"""``fsl-sage watch``: live curves of the runs under a directory."""
+"""``fsl-sage watch``: show live curves of the runs under a directory."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def watch_command(options: argparse.Namespace, console: Console, errors: Console
 
     try:
         runs = watch(options.directory, console, say=lambda line: say(errors, line))
-    except KeyboardInterrupt:  # the runs go on: cli's words about ended processes are not true here
+    except KeyboardInterrupt:  # the runs continue, so cli's message about them would be wrong
         return 130
     for line in reasons(runs):
         say(errors, line)

@@ -1,4 +1,4 @@
-"""``fsl-sage leakage``: how much of the inputs the smashed data at a cut reveal."""
+"""``fsl-sage leakage``: measure how much smashed data reveal of the inputs."""
 
 from .distance_correlation import distance_correlation
 from .measurement import Leakage, Trained, measure

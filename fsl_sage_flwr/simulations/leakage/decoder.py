@@ -1,6 +1,6 @@
-"""A decoder that tries to reconstruct the inputs from the smashed data.
+"""Train a decoder that reconstructs inputs from smashed data.
 
-``C H W`` is the shape of an image, ``D h w`` the shape of smashed data that are maps.
+Shapes: ``C H W`` for an image, ``D h w`` for smashed data that are maps.
 """
 
 import math
@@ -17,14 +17,13 @@ HIDDEN = 512
 class Decoder(nn.Module):
     """Reconstructs images, with convolutions and upsampling for maps, otherwise with an MLP.
 
-    Its output is added to the mean image. The training therefore starts from the best guess
-    that is possible without smashed data.
+    Its output is added to the mean image, the best guess without smashed data.
 
     Parameters
     ----------
     shapes : list of torch.Size
-        Shape of each smashed tensor, without the axis of the samples. A single tensor with
-        three axes is a map; all other tensors are flattened and joined.
+        Shape of each smashed tensor without the sample axis. A single tensor with three axes is a
+        map; other tensors are flattened and joined.
     mean_image : Tensor
         ``(C, H, W)``.
     """
@@ -67,15 +66,15 @@ def train_decoder(
     Parameters
     ----------
     decoder : Decoder
-        Trained in place; in eval mode afterwards.
+        Decoder, trained in place; in eval mode afterwards.
     draw : callable
-        Returns the smashed data of given rows as the server would get them, with new noise.
+        Returns the smashed data of given rows as sent to the server, with new noise.
     images : Tensor
-        ``(N, C, H, W)``, the images from which the smashed data were computed.
+        ``(N, C, H, W)``, the images of the smashed data.
     steps, batch_size, learning_rate
         Settings of the training.
     generator : torch.Generator
-        A CPU generator that draws the rows.
+        CPU generator that draws the rows.
     """
     optimizer = torch.optim.Adam(decoder.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
@@ -92,8 +91,8 @@ def train_decoder(
 
 def _upsampling(shape: torch.Size, image: torch.Size) -> nn.Sequential:
     doublings = max(0, round(math.log2(image[1] / shape[1])))
-    # This layer only normalises the scale of the smashed data, which may be clipped. Without
-    # momentum its statistics are the mean over all steps, even if there are few.
+    # Only normalises the scale of the smashed data, which may be clipped. Without momentum its
+    # statistics are the mean over all steps, however few.
     layers: list[nn.Module] = [nn.BatchNorm2d(shape[0], affine=False, momentum=None)]
     layers += _convolution(shape[0], WIDTH)
     width = WIDTH

@@ -1,4 +1,4 @@
-"""Distance correlation of two random vectors of any dimensions."""
+"""Compute the distance correlation of two random vectors of any dimensions."""
 
 import math
 
@@ -9,13 +9,12 @@ from torch import Tensor
 def distance_correlation(first: Tensor, second: Tensor) -> float:
     """Return the bias-corrected distance correlation of paired samples.
 
-    It is 0 for independent vectors, and 1 if a shift, a rotation and a scaling turn one vector
-    into the other (Székely, Rizzo and Bakirov 2007). The plain statistic goes to 1 if there are
-    many more dimensions than samples, even for independent vectors, and pixels and activations
-    have thousands of dimensions. Therefore this is the bias-corrected statistic of Székely and
-    Rizzo (2013, "The distance correlation t-test of independence in high dimension"), computed
-    from U-centred distances. Its square root is returned, which is on the usual scale; a
-    negative corrected square gives 0.
+    It is 0 for independent vectors, and 1 if a shift, a rotation and a scaling turn one vector into
+    the other (Székely, Rizzo and Bakirov 2007). The plain statistic tends to 1 with many more
+    dimensions than samples, even for independent vectors; pixels and activations have thousands.
+    This is therefore the bias-corrected statistic of Székely and Rizzo (2013, "The distance
+    correlation t-test of independence in high dimension"), from U-centred distances. Its square
+    root is returned, on the usual scale; a negative corrected square gives 0.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ def distance_correlation(first: Tensor, second: Tensor) -> float:
             f"{count} and {len(second)} samples: both must have the same number, at least 4"
         )
     a, b = _centred_distances(first), _centred_distances(second)
-    # Both sums are divided by N(N - 3) in the definition, which cancels here.
+    # The definition divides both sums by N(N - 3), which cancels here.
     variances = float((a * a).sum()) * float((b * b).sum())
     if variances == 0:
         return 0.0
@@ -49,7 +48,7 @@ def distance_correlation(first: Tensor, second: Tensor) -> float:
 def _centred_distances(samples: Tensor) -> Tensor:
     """Return the U-centred distance matrix, ``(N, N)``, float64."""
     flat = samples.reshape(len(samples), -1).double()
-    # The faster computation with matrix products loses precision for small distances.
+    # Matrix products would be faster but lose precision for small distances.
     distances = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
     count = len(flat)
     rows = distances.sum(dim=1) / (count - 2)

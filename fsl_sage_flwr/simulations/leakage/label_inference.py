@@ -1,9 +1,9 @@
-"""Infer labels from the gradients of smashed data that go down to a client.
+"""Infer labels from the gradients of smashed data that are sent to a client.
 
 After Li, Sun, Yang, Gao, Wang, Xie and Song, "Label leakage and protection in two-party split
-learning" (ICLR 2022, arXiv 2102.08504), whose attacks are for two classes. Here the attacker
-knows one sample of each class with its gradient, and a gradient gets the label of the nearest
-known one: by its norm, or by its direction.
+learning" (ICLR 2022, arXiv 2102.08504), with attacks on two classes. Here the attacker knows one
+sample of each class with its gradient, and a gradient gets the label of the nearest known one, by
+norm or by direction.
 """
 
 from collections.abc import Callable
@@ -28,27 +28,27 @@ def gradients_sent_down(
 ) -> Tensor:
     """Return the gradient of each sample's smashed data, as SplitFed sends it.
 
-    The server half is in training mode, and takes no step.
+    The server half is in training mode and takes no step.
 
     Parameters
     ----------
     server_half : nn.Module
-        Its running statistics move.
+        Server half; its running statistics change.
     smashed : tuple of Tensor
         Each ``(N, …)``.
     labels : Tensor
         ``(N,)``.
     objective : Objective
-        Its mean loss over a batch is differentiated.
+        Mean loss over a batch.
     batch_size : int
-        Samples of a batch.
+        Samples per batch.
     autocast : callable
         Context of the forward pass.
 
     Returns
     -------
     Tensor
-        ``(N, D)``, of all floating-point tensors together.
+        ``(N, D)``, all floating-point tensors joined.
     """
     found = []
     for rows in batches_of(len(labels), batch_size):
@@ -63,20 +63,20 @@ def gradients_sent_down(
 
 
 def first_of_each_class(labels: Tensor) -> Tensor:
-    """Return the row of the first sample of each class that there is, ascending by class."""
+    """Return the row of the first sample of each occurring class, ascending by class."""
     classes = torch.bincount(labels).nonzero()[:, 0]
     return torch.stack([(labels == c).nonzero()[0, 0] for c in classes])
 
 
 def by_norm(gradients: Tensor, known: Tensor, known_labels: Tensor) -> Tensor:
-    """Return the label of the known gradient whose norm is nearest.
+    """Return the label of the known gradient with the nearest norm.
 
     Parameters
     ----------
     gradients : Tensor
         ``(N, D)``.
     known : Tensor
-        ``(K, D)``, of samples whose labels the attacker knows.
+        ``(K, D)``, of samples with known labels.
     known_labels : Tensor
         ``(K,)``.
 
@@ -95,11 +95,11 @@ def by_direction(gradients: Tensor, known: Tensor, known_labels: Tensor) -> Tens
     return known_labels[cosine.argmax(dim=1)]
 
 
-def share_right(inferred: Tensor, labels: Tensor) -> float:
-    """Return the share of labels that were inferred rightly."""
+def accuracy_of(inferred: Tensor, labels: Tensor) -> float:
+    """Return the share of correctly inferred labels."""
     return float((inferred == labels).double().mean())
 
 
-def share_of_the_commonest(labels: Tensor) -> float:
-    """Return the share that is right without any gradient, by always saying the same."""
+def best_constant_accuracy(labels: Tensor) -> float:
+    """Return the accuracy of the best constant guess."""
     return int(torch.bincount(labels).max()) / len(labels)

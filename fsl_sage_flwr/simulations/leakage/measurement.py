@@ -1,4 +1,4 @@
-"""Measure how much of the inputs the smashed data at a cut reveal."""
+"""Measure how much the smashed data at a cut reveal of the inputs."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from .model_inversion import invert
 BATCH = 64
 LEARNING_RATE = 2e-3
 SHOWN = 10
-INVERTED = 64  # images at most, for an inversion passes all of them many times
+INVERTED = 64  # images at most, because an inversion passes all of them many times
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Leakage:
-    """The results at a cut. Errors are for pixel values from 0 to 1.
+    """Results at one cut. Errors are for pixel values from 0 to 1.
 
     Attributes
     ----------
@@ -60,25 +60,25 @@ class Leakage:
     smashed_shapes : tuple of tuple of int
         Shape of one sample of each tensor that crosses the cut.
     samples : int
-        Number of test images that were measured.
+        Number of measured test images.
     distance_correlation : float
         Between these images and their smashed data, bias-corrected, 0 to 1.
     decoder_error, mean_image_error : float
-        Mean squared error of the decoder's reconstructions, and of the mean training image
-        used as reconstruction.
+        Mean squared error of the decoder's reconstructions, and of the mean training image as a
+        reconstruction.
     inversion_error : float
-        Of the images that an optimisation finds, with the client half alone.
+        Mean squared error of an optimisation with the client half alone.
     inverted : int
-        Number of test images that it was tried on.
+        Number of inverted test images.
     labels_by_norm, labels_by_direction : float
-        Share of the test images' labels that SplitFed's gradients give away to somebody who
-        knows one gradient of each class.
+        Share of the test images' labels that an attacker with one gradient per class infers from
+        SplitFed's gradients.
     commonest_label : float
-        Share that is right without any gradient.
+        Accuracy of the best constant guess.
     membership_auc : float
-        How well the whole model's loss tells training images from test images, 0.5 is guessing.
+        AUC of telling training images from test images by the whole model's loss; 0.5 is guessing.
     members, others : int
-        Number of training and of test images that it was tried on.
+        Number of training and of test images of this attack.
     originals, reconstructions : Tensor
         ``(10, C, H, W)``, from 0 to 1, from the test split; fewer if the split is smaller.
     """
@@ -116,9 +116,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Measured:
-    """Images of a split with their labels and smashed data, and how an attacker gets these.
+    """Images of a split with their labels and smashed data, and the smashed data as sent.
 
-    ``images`` are ``(N, C, H, W)`` from 0 to 1, ``clean`` is neither clipped nor noised.
+    ``images`` are ``(N, C, H, W)`` from 0 to 1; ``clean`` is neither clipped nor noised.
     """
 
     images: Tensor
@@ -130,25 +130,24 @@ Sent = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort()) -> Leakage:
-    """Measure how much of the inputs the smashed data reveal, as training uploads them.
+    """Measure how much the smashed data reveal of the inputs, as training uploads them.
 
     The client half runs in training mode, in batches of ``batch-size``, without augmentation.
-    Smashed data are clipped and noised as ``smashed-clip-norm`` and
-    ``smashed-noise-multiplier`` say. The decoder stands for an attacker who has the client half
-    and images like those of the clients: it is trained on images of the training split and
-    their smashed data, with new noise in every step, and tested on the test split. The
-    inversion has the client half alone. The labels are inferred from gradients of the server
-    half, and membership from the loss of the whole model. The same configuration gives the same
-    figures, because here the seed draws the noise.
+    Smashed data are clipped and noised by ``smashed-clip-norm`` and ``smashed-noise-multiplier``.
+    The decoder is an attacker with the client half and images like the clients': it is trained on
+    images of the training split and their smashed data, with new noise in every step, and tested on
+    the test split. The inversion has the client half alone. Labels are inferred from gradients of
+    the server half, and membership from the loss of the whole model. The figures are repeatable,
+    because here the seed draws the noise.
 
     Parameters
     ----------
     config : RunConfig
-        Names the model, the cut and the dataset, and the treatment of the smashed data.
+        Model, cut and dataset, and the treatment of the smashed data.
     trained : Trained or None
-        Both halves of a run; None for the initial weights of a run.
+        Both halves of a run; None for a run's initial weights.
     effort : Effort
-        The size of the measurement.
+        Size of the measurement.
 
     Raises
     ------
@@ -160,7 +159,7 @@ def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort(
         _load(task.model.client, trained.client_half, config, task)
         _load(task.model.server, trained.server_half, config, task)
     splits = images_of(config)
-    # First, because the others move running statistics.
+    # First, because the other measurements change running statistics.
     membership = _membership(task, config, splits, effort)
     train = _measured(task, config, splits[0], effort.images, "train")
     test = _measured(task, config, splits[1], effort.samples, "test")
@@ -187,7 +186,7 @@ def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort(
         inverted=len(inverted),
         labels_by_norm=by_norm,
         labels_by_direction=by_direction,
-        commonest_label=label_inference.share_of_the_commonest(test.labels),
+        commonest_label=label_inference.best_constant_accuracy(test.labels),
         membership_auc=membership,
         members=min(effort.images, len(splits[0].labels)),
         others=min(effort.samples, len(splits[1].labels)),
@@ -210,7 +209,7 @@ def _load(
 
 
 def _treatment(config: RunConfig) -> Sent:
-    """Return what clips and noises smashed data as the configuration says."""
+    """Return the function that clips and noises smashed data by the configuration."""
     normal = seeded_normal(derive_seed(config.seed, "leakage", "noise"))
     clip = config.smashed_clip_norm
     sigma = config.smashed_noise_multiplier * clip
@@ -245,10 +244,10 @@ def _trained_decoder(
 def _inferred_labels(
     task: SplitTask, config: RunConfig, train: _Measured, test: _Measured, sent: Sent
 ) -> tuple[float, float]:
-    """Return the shares of labels that norms and directions of gradients give away."""
+    """Return the shares of labels inferred by norm and by direction of gradients."""
     task.reseed("leakage", "gradients")
     rows = label_inference.first_of_each_class(train.labels)
-    few = slice(0, max(int(rows.max()) + 1, 2))  # whole batches, for BatchNorm of the server half
+    few = slice(0, max(int(rows.max()) + 1, 2))  # whole batches, for the server half's BatchNorm
 
     def gradients(of: _Measured, rows: slice) -> Tensor:
         return label_inference.gradients_sent_down(
@@ -265,15 +264,15 @@ def _inferred_labels(
     by_norm = label_inference.by_norm(found, known, known_labels)
     by_direction = label_inference.by_direction(found, known, known_labels)
     return (
-        label_inference.share_right(by_norm, test.labels),
-        label_inference.share_right(by_direction, test.labels),
+        label_inference.accuracy_of(by_norm, test.labels),
+        label_inference.accuracy_of(by_direction, test.labels),
     )
 
 
 def _inverted(
     task: SplitTask, config: RunConfig, test: _Measured, received: tuple[Tensor, ...]
 ) -> Tensor:
-    """Return what an inversion finds for the first batch of the test images."""
+    """Return the inversion of the first batch of the test images."""
     batch = batches_of(len(test.images), min(config.batch_size, INVERTED))[0]
     task.reseed("leakage", "inversion")
 
@@ -306,7 +305,7 @@ def _membership(
 def _drawn(
     task: SplitTask, config: RunConfig, split: ImageDataset, most: int, purpose: str
 ) -> tuple[Tensor, Tensor]:
-    """Return images of a split, uint8, and their labels, in an order that the seed draws."""
+    """Return images of a split, uint8, and their labels, in an order drawn by the seed."""
     seed = derive_seed(config.seed, "leakage", purpose)
     order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(seed))
     images, labels = split.decode(order[:most].tolist())

@@ -1,7 +1,7 @@
-"""Infer from the whole model's loss whether it was trained on an image.
+"""Infer training membership of an image from the whole model's loss.
 
-After Yeom, Giacomelli, Fredrikson and Jha, "Privacy risk in machine learning" (CSF 2018): who was
-trained on has less loss, and a threshold tells the two apart.
+After Yeom, Giacomelli, Fredrikson and Jha, "Privacy risk in machine learning" (CSF 2018): training
+samples have less loss, so a threshold separates them.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def losses_of(scores: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
     Parameters
     ----------
     scores : callable
-        The whole model in eval mode: from images ``(N, C, H, W)`` to scores ``(N, K)``.
+        Whole model in eval mode: maps images ``(N, C, H, W)`` to scores ``(N, K)``.
     images : Tensor
         ``(N, C, H, W)``.
     labels : Tensor
@@ -41,17 +41,17 @@ def losses_of(scores: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
 
 
 def membership_auc(members: Tensor, others: Tensor) -> float:
-    """Return how well a threshold on the loss tells those trained on from others.
+    """Return how well a threshold on the loss separates training samples from others.
 
-    It is the area under the ROC curve: the chance that a member has less loss than another.
-    0.5 is guessing, 1 is knowing.
+    It is the area under the ROC curve: the probability that a member has less loss than another
+    sample. 0.5 is guessing, 1 is certainty.
 
     Parameters
     ----------
     members, others : Tensor
-        Losses of samples that were trained on, and of samples that were not.
+        Losses of training samples, and of other samples.
     """
-    # Imported here, because it takes a second.
+    # Imported here because it takes a second.
     from sklearn.metrics import roc_auc_score
 
     truth = torch.cat([torch.ones(len(members)), torch.zeros(len(others))])

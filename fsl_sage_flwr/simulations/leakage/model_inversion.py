@@ -1,7 +1,7 @@
-"""Reconstruct inputs from smashed data with the client half alone, and no other images.
+"""Reconstruct inputs from smashed data with the client half alone.
 
-After He, Zhang and Lee, "Model inversion attacks against collaborative inference" (ACSAC 2019):
-an input is optimised until its smashed data are those that were sent.
+After He, Zhang and Lee, "Model inversion attacks against collaborative inference" (ACSAC 2019): an
+input is optimised until its smashed data match the sent ones.
 """
 
 from collections.abc import Callable
@@ -20,22 +20,22 @@ def invert(
     *,
     steps: int = STEPS,
 ) -> Tensor:
-    """Return images whose smashed data are like those that were received.
+    """Return images with smashed data like the received ones.
 
-    Adam moves all pixels, from grey, at a rate that falls to zero along a cosine; what is
-    minimised is the squared error of the smashed data relative to their size, and the images'
-    total variation.
+    Adam optimises all pixels, from grey, at a rate that falls to zero along a cosine. The objective
+    is the squared error of the smashed data relative to their size, plus the images' total
+    variation.
 
     Parameters
     ----------
     forward : callable
-        From images ``(N, C, H, W)``, from 0 to 1, to their smashed data, differentiable.
+        Maps images ``(N, C, H, W)``, from 0 to 1, to their smashed data; differentiable.
     received : tuple of Tensor
         Each ``(N, …)``; only floating-point tensors are compared.
     image_shape : tuple of int
         ``(C, H, W)``.
     steps : int
-        Of the optimisation.
+        Steps of the optimisation.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def invert(
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Return the mean absolute difference of neighbouring pixels, both ways together."""
+    """Return the mean absolute difference of neighbouring pixels, summed over both directions."""
     down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean()
     across = (images[..., :, 1:] - images[..., :, :-1]).abs().mean()
     return down + across

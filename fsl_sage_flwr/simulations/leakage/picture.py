@@ -1,4 +1,4 @@
-"""Draw inputs, and below them what a decoder reconstructs from their smashed data."""
+"""Draw inputs above their reconstructions from smashed data."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The kinds of pictures of results."""
+"""Kinds of pictures of results."""
 
 from .kinds import KINDS, draw, draw_all
 from .panels import NothingToDrawError

@@ -1,4 +1,4 @@
-"""Accuracy at a communication budget against the Dirichlet alpha of the clients' labels."""
+"""Draw accuracy at a communication budget against the Dirichlet alpha of the clients' labels."""
 
 from collections.abc import Collection
 
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from ...registry import LineStyle
 from ..comparison import Comparison, mib, run_figures
 from ..differences import is_missing
-from ..names import value_text
+from ..labels import value_text
 from ..spread import NAMES, Spread, over_seeds
 from .panels import NothingToDrawError, panels_of
 from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
@@ -20,7 +20,7 @@ IID = "iid"
 def skew_of(comparison: Comparison) -> dict[str, str]:
     """Return each run's position on the axis, in order: its alpha as text, or ``iid``.
 
-    Runs with another distribution are left out.
+    Runs with other distributions are left out.
 
     Raises
     ------
@@ -41,13 +41,13 @@ def skew_of(comparison: Comparison) -> dict[str, str]:
 def accuracy_against_alpha(comparison: Comparison) -> Picture:
     """Draw the accuracy at the budget against the heterogeneity of the clients.
 
-    The ticks are evenly spaced, because alphas differ by orders of magnitude and iid has no
-    alpha. Clients are more alike to the right.
+    The ticks are evenly spaced, because alphas differ by orders of magnitude and iid has no alpha.
+    Clients are more alike to the right.
 
     Raises
     ------
     NothingToDrawError
-        The results have no two alphas.
+        The results have fewer than two alphas.
     """
     skew, measure = skew_of(comparison), comparison.measure
     unit = " (%)" if measure.in_percent else ""
@@ -85,7 +85,7 @@ def accuracy_against_alpha(comparison: Comparison) -> Picture:
 
 
 def draw_points(ax: Axes, values: pd.DataFrame, scale: float, style: LineStyle) -> None:
-    """Draw means over seeds with error bars, joined by a line; their index is where."""
+    """Draw means over seeds with error bars, joined by a line; the index is the position."""
     ax.errorbar(
         values.index, scale * values["mean"], yerr=scale * values["spread"], capsize=2.0,
         elinewidth=0.8, **style.line(),
@@ -93,7 +93,7 @@ def draw_points(ax: Axes, values: pd.DataFrame, scale: float, style: LineStyle) 
 
 
 def bars(seeds: Collection[int], spread: Spread) -> str:
-    """Return what the error bars of points of so many seeds are; empty for one."""
+    """Describe the error bars over the seeds; empty for one seed."""
     most = max(seeds, default=0)
     return f"bars: ± {NAMES[spread]}, {int(most)} seeds" if most > 1 else ""
 

@@ -1,4 +1,4 @@
-"""Final accuracy against a number: the alignment interval or the size of the auxiliary head."""
+"""Draw final accuracy against the alignment interval or the size of the auxiliary head."""
 
 from collections.abc import Collection
 
@@ -34,8 +34,7 @@ def accuracy_against_head_size(comparison: Comparison) -> Picture:
     Raises
     ------
     NothingToDrawError
-        The results have fewer than two head sizes, or are from a version that did not record
-        sizes.
+        The results have fewer than two head sizes, or an earlier version did not record them.
     """
     return _draw(
         comparison, HEAD_SIZE, ("auxiliary", "auxiliary-max-share"), "head-size",
@@ -47,7 +46,7 @@ def _draw(
     comparison: Comparison, column: str, along: Collection[str], name: str, label: str, title: str
 ) -> Picture:
     runs = comparison.rounds.drop_duplicates("run")
-    # A size of 0 means that the run has no head, so it has no position on the axis.
+    # Size 0 means no head, and has no position on the axis.
     numbers = {
         str(run): float(value)
         for run, value in zip(runs["run"], runs[column], strict=True)

@@ -1,4 +1,4 @@
-"""How well estimated gradients point in the direction of the true ones, over the rounds."""
+"""Draw the cosine of estimated and true gradients over the rounds."""
 
 from matplotlib.ticker import MaxNLocator
 
@@ -16,7 +16,7 @@ def alignment_against_rounds(comparison: Comparison) -> Picture:
     Raises
     ------
     NothingToDrawError
-        No run has aligned its heads.
+        No run has an alignment.
     """
     rounds = comparison.rounds
     aligned = rounds[rounds[COSINE].notna()] if COSINE in rounds else rounds.iloc[:0]
@@ -42,7 +42,7 @@ def alignment_against_rounds(comparison: Comparison) -> Picture:
         title="Alignment of the auxiliary heads",
         caption=(
             "Cosine between the gradients that the auxiliary heads estimate and the true ones of "
-            "the server half, over the newest samples that no head is fitted to, after each "
+            "the server half, over the newest held-out samples, after each "
             "alignment: 1 is the same direction, 0 none. Mean over the seeds, if there are several."
         ),
         figure=figure,

@@ -1,4 +1,4 @@
-"""What the bytes are: client halves, heads, smashed data, gradients, as stacked areas."""
+"""Draw the bytes by kind (client halves, heads, smashed data, gradients) as stacked areas."""
 
 import pandas as pd
 from matplotlib.patches import Patch
@@ -10,7 +10,7 @@ from ..comparison import Comparison
 from .panels import MOST_PANELS, NothingToDrawError, panels_of
 from .style import COLUMN, Picture, byte_unit, grid_of_axes, label_axes, picture_style, styles
 
-# Okabe and Ito's; from below to the top of the stack.
+# Okabe and Ito's colours, from the bottom to the top of the stack.
 KINDS = {
     "client_half": "#0072B2",
     "full_model": "#56B4E9",
@@ -22,17 +22,17 @@ KINDS = {
 }
 # Downwards is plain, upwards is hatched.
 _HATCHES = {"down": "", "up": "////"}
-# A kind below this share of its panel's bytes is too thin to be seen.
+# A kind with a smaller share of its panel's bytes is too thin to see.
 _THIN = 0.005
 
 
 def sent_bytes(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the bytes of each kind since the run began, over the rounds that all runs have.
+    """Return the bytes of each kind since the start of the run, over the rounds of all runs.
 
     Returns
     -------
     DataFrame
-        By round: a column for each of the ledger's, the mean over the runs.
+        By round: a column per column of the ledger, the mean over the runs.
     """
     columns = [column for column in COLUMNS if column in runs]
     by_round = runs.groupby("round")
@@ -43,7 +43,7 @@ def sent_bytes(runs: pd.DataFrame) -> pd.DataFrame:
 def bytes_by_kind(comparison: Comparison) -> Picture:
     """Draw the measured bytes over the rounds, stacked by direction and kind.
 
-    There is a panel for each algorithm and setting.
+    There is a panel per algorithm and setting.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def bytes_by_kind(comparison: Comparison) -> Picture:
         raise NothingToDrawError("the runs have no bytes by kind")
     if len(panels) > MOST_PANELS:
         raise NothingToDrawError(
-            f"{len(panels)} panels, one for each algorithm and setting; draw fewer runs (at most "
+            f"{len(panels)} panels, one per algorithm and setting; draw fewer runs (at most "
             f"{MOST_PANELS} panels)"
         )
     unit, unit_name = byte_unit(max(float(sent.iloc[-1].sum()) for _, sent in panels))
@@ -95,7 +95,7 @@ def bytes_by_kind(comparison: Comparison) -> Picture:
                       ncols=min(columns, len(handles)), columnspacing=1.2)  # fmt: skip
     return Picture(
         name="bytes-rounds",
-        title="What the bytes are",
+        title="Bytes by kind",
         caption=(
             "Bytes of all messages' contents (without Flower's framing), of all clients since the "
             "start, as measured, by kind: down is "
@@ -107,7 +107,7 @@ def bytes_by_kind(comparison: Comparison) -> Picture:
 
 
 def _stack(sent: pd.DataFrame) -> list[str]:
-    """Return the columns from below to the top: by kind, and of each kind first downwards."""
+    """Return the columns from bottom to top: by kind, downwards before upwards."""
     order = [f"{direction}_{kind}_bytes" for kind in KINDS for direction in DIRECTIONS]
     return [column for column in order if column in sent]
 

@@ -1,4 +1,4 @@
-"""Accuracy, or what else runs are judged by, and loss against communication and against rounds."""
+"""Draw the measure of the runs, and the loss, against communication and against rounds."""
 
 import math
 from collections.abc import Iterable
@@ -14,38 +14,38 @@ from ..spread import NAMES, Spread, over_seeds
 from .panels import NothingToDrawError, Panel, panels_of
 from .style import Picture, byte_unit, grid_of_axes, label_axes, legend_below, picture_style, styles
 
-LOGARITHMIC_FROM = 15.0  # largest / smallest, from which a linear axis would hide small values
+LOGARITHMIC_FROM = 15.0  # ratio of largest to smallest value for a logarithmic axis
 
 
 def accuracy_against_communication(comparison: Comparison) -> Picture:
-    """Draw what runs are judged by over bytes, with the bytes at the target marked.
+    """Draw the runs' measure over bytes, with the bytes at the target marked.
 
     Raises
     ------
     NothingToDrawError
-        It is the loss.
+        The measure is the loss.
     """
     return _draw(comparison, _beside_loss(comparison), "bytes")
 
 
 def accuracy_against_rounds(comparison: Comparison) -> Picture:
-    """Draw what runs are judged by over rounds, with the round that reaches the target marked.
+    """Draw the runs' measure over rounds, with the round that reaches the target marked.
 
     Raises
     ------
     NothingToDrawError
-        It is the loss.
+        The measure is the loss.
     """
     return _draw(comparison, _beside_loss(comparison), "round")
 
 
 def _beside_loss(comparison: Comparison) -> Measure:
-    """Return what the runs are judged by, unless it is the loss, which has pictures of its own.
+    """Return the runs' measure, unless it is the loss, which has separate pictures.
 
     Raises
     ------
     NothingToDrawError
-        It is.
+        The measure is the loss.
     """
     if comparison.measure == LOSS:
         raise NothingToDrawError("the runs have no accuracy; loss-… shows how they do")
@@ -63,13 +63,13 @@ def loss_against_rounds(comparison: Comparison) -> Picture:
 
 
 def mean_curve(runs: pd.DataFrame, y: str, spread: Spread = "deviation") -> pd.DataFrame:
-    """Return the mean curve of several runs, over the rounds that all of them have.
+    """Return the mean curve of several runs, over the rounds of all of them.
 
     Returns
     -------
     DataFrame
-        ``round``; ``bytes`` (mean); ``mean`` of ``y`` over the seeds; ``low`` and ``high``, which
-        are the mean less and plus the spread; ``seeds``, their number.
+        ``round``; ``bytes`` (mean); ``mean`` of ``y`` over the seeds; ``low`` and ``high``, the
+        mean minus and plus the spread; ``seeds``, their number.
     """
     runs = runs[runs[y].notna()]
     by_round = runs.groupby("round")["run"].nunique()
@@ -88,7 +88,7 @@ def mean_curve(runs: pd.DataFrame, y: str, spread: Spread = "deviation") -> pd.D
 
 
 def band(seeds: Iterable[int], spread: Spread) -> str:
-    """Return what bands are, for lines of so many seeds each; empty for one."""
+    """Describe the bands of lines with these numbers of seeds; empty for one seed."""
     counts = sorted({int(count) for count in seeds if count > 1})
     if not counts:
         return ""
@@ -126,7 +126,7 @@ def _draw(comparison: Comparison, measure: Measure, x: str) -> Picture:
             axes[0].set_xlim(left=0)
         if not measure.in_percent and _spread(comparison.rounds[y]) > LOGARITHMIC_FROM:
             axes[0].set_yscale("log")
-        axes[0].set_ylim(axes[0].get_ylim())  # fixed, because the marks' lines begin at the axis
+        axes[0].set_ylim(axes[0].get_ylim())  # fixed, because the marks' lines start at the axis
         for panel, ax in zip(panels, axes, strict=True):
             if judged:
                 _mark(ax, comparison, panel, figures, x, unit, look)
@@ -146,7 +146,7 @@ def _draw(comparison: Comparison, measure: Measure, x: str) -> Picture:
 def draw_curve(
     ax: Axes, curve: pd.DataFrame, x: str, unit: float, scale: float, style: LineStyle
 ) -> None:
-    """Draw a mean curve with its band; ``x`` is its column, counted in ``unit``."""
+    """Draw a mean curve with its band; ``x`` is its column, in units of ``unit``."""
     across = curve[x].astype(float) / unit
     ax.plot(
         across, scale * curve["mean"], **style.line(), markevery=max(1, math.ceil(len(curve) / 8))
@@ -173,7 +173,7 @@ def _mark(
         ax.plot([cost, cost], [bottom, height], color=style.colour, linewidth=0.7, zorder=1.5,
                 linestyle="-" if everyone else (0, (4.0, 3.0)))  # fmt: skip
         if not everyone:
-            # At the foot, where no other mark is.
+            # At the bottom, where there is no other mark.
             ax.annotate(f"{len(reached)}/{len(runs)}", (cost, bottom), xytext=(-2, 3),
                         textcoords="offset points", ha="right", fontsize=6.0, color=style.colour,
                         zorder=4)  # fmt: skip

@@ -1,9 +1,9 @@
-"""The kinds of pictures, by name."""
+"""Kinds of pictures, by name."""
 
 from collections.abc import Callable
 
 from ..comparison import Comparison
-from ..what_was_run import what_was_run
+from ..run_title import run_title
 from .against_alpha import accuracy_against_alpha
 from .against_number import accuracy_against_align_interval, accuracy_against_head_size
 from .alignment import alignment_against_rounds
@@ -19,7 +19,7 @@ from .scatter import scatter_over_alpha
 from .style import Picture, add_title, picture_style
 from .times import stacked_times
 
-# Each function takes the comparison and the bandwidth of a client's link in Mbit/s.
+# Each function gets the comparison and the bandwidth of a client's link in Mbit/s.
 KINDS: dict[str, Callable[[Comparison, float], Picture]] = {
     "accuracy-communication": lambda runs, _: accuracy_against_communication(runs),
     "accuracy-rounds": lambda runs, _: accuracy_against_rounds(runs),
@@ -36,19 +36,19 @@ KINDS: dict[str, Callable[[Comparison, float], Picture]] = {
 
 
 def draw(kind: str, comparison: Comparison, bandwidth: float) -> Picture:
-    """Draw one kind of picture, with what was run as its title.
+    """Draw one kind of picture, titled with the runs' common settings.
 
     Raises
     ------
     NothingToDrawError
-        The results lack what this kind of picture shows.
+        The results lack the data of this kind.
     """
     try:
         picture = KINDS[kind](comparison, bandwidth)
     except NothingToDrawError as error:
         raise NothingToDrawError(f"{kind}: {error}") from error
     with picture_style():
-        add_title(picture.figure, what_was_run(comparison))
+        add_title(picture.figure, run_title(comparison))
     return picture
 
 
@@ -58,7 +58,7 @@ def draw_all(comparison: Comparison, bandwidth: float) -> tuple[list[Picture], l
     Returns
     -------
     tuple
-        The pictures, and one line for each kind that was left out.
+        The pictures, and one line per kind that was left out.
     """
     pictures, left_out = [], []
     for kind in KINDS:

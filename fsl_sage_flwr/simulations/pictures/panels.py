@@ -1,4 +1,4 @@
-"""Divide a picture into panels, by settings that neither its lines nor its axis show."""
+"""Divide a picture into panels, by the settings that lines and axis do not show."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ import pandas as pd
 
 from ..comparison import Comparison
 from ..differences import is_missing
+from ..labels import settings_text, value_place
 from ..load_results import ResultsError
-from ..names import settings_text, value_place
 
 MOST_PANELS = 30
 
 
 class NothingToDrawError(ResultsError):
-    """The results lack what a kind of picture shows; one line says what."""
+    """The results lack the data of a picture; one line gives the reason."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel's title (empty if it is the only panel) and its rows of ``Comparison.rounds``."""
+    """A panel's title (empty for a single panel) and its rows of ``Comparison.rounds``."""
 
     title: str
     rounds: pd.DataFrame
@@ -36,15 +36,15 @@ class Panel:
 def panels_of(comparison: Comparison, along: Collection[str] = ()) -> list[Panel]:
     """Divide the runs by every setting that differs, except the algorithm and ``along``.
 
-    A run in which a setting has no effect (FedAvg, if ``align-interval`` differs) is in every
-    panel in which it can be compared.
+    A run without effect of a setting (FedAvg, if ``align-interval`` differs) is in every panel with
+    comparable runs.
 
     Parameters
     ----------
     comparison : Comparison
         The runs.
     along : collection of str
-        Settings that the picture shows within a panel.
+        Settings shown within a panel.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def panels_of(comparison: Comparison, along: Collection[str] = ()) -> list[Panel
     kept = [one for one in distinct if not any(_covers(one, other) for other in distinct)]
     if len(kept) > MOST_PANELS:
         raise NothingToDrawError(
-            f"{len(kept)} panels, one for each combination of {', '.join(keys)}; draw fewer runs "
+            f"{len(kept)} panels, one per combination of {', '.join(keys)}; draw fewer runs "
             f"(at most {MOST_PANELS} panels)"
         )
     kept.sort(key=lambda combination: [value_place(value) for value in combination])

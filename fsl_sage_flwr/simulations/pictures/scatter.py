@@ -1,4 +1,4 @@
-"""Accuracy against communication, one point per algorithm and Dirichlet alpha."""
+"""Draw accuracy against communication, one point per algorithm and Dirichlet alpha."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .style import Picture, byte_unit, grid_of_axes, label_axes, legend_below, p
 
 
 def best_points(comparison: Comparison) -> pd.DataFrame:
-    """Return the best round of each run by what runs are judged by, and the bytes until then.
+    """Return the best round of each run by its measure, and the bytes until then.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def _point(tick: str, ticks: list[str], style: LineStyle) -> dict[str, Any]:
 
 
 def scatter_over_alpha(comparison: Comparison) -> Picture:
-    """Draw the best value against the communication that it needed, for every alpha.
+    """Draw the best value against its communication, for every alpha.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The style of all pictures, for a column of a paper, for print, and for colour-blind people."""
+"""Define the style of all pictures: for a paper's column, for print, for colour-blind readers."""
 
 import io
 import textwrap
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ...registry import ALGORITHMS, LineStyle, label_of
-from ..names import place
+from ..labels import place
 
 PictureFormat = Literal["png", "svg"]
 
@@ -21,7 +21,7 @@ COLUMN = 3.5  # inches, the width of a column of a two-column paper
 PAGE = 7.16  # inches, the width of both columns
 DOTS_PER_INCH = 300
 
-_LETTERS_PER_INCH = 15  # of a title
+_LETTERS_PER_INCH = 15  # in a title
 _INCHES_PER_LINE = 0.16
 
 _RC: dict[str, Any] = {
@@ -44,12 +44,12 @@ _RC: dict[str, Any] = {
     "lines.linewidth": 1.4,
     "hatch.linewidth": 0.6,
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "fsl-sage",  # the same picture gives the same file
+    "svg.hashsalt": "fsl-sage",  # equal pictures give equal files
 }
 
 
-# Styles for algorithms that declare none. The colours are from Okabe and Ito, because colour-blind
-# people can distinguish them; their yellow is too light for a line on white.
+# Styles for algorithms without a declared one. The colours are Okabe and Ito's, which colour-blind
+# readers can distinguish; their yellow is too light for a line on white.
 _OTHERS = (
     LineStyle("#0072B2", "v", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
     LineStyle("#CC79A7", "P", (0, (1.0, 2.5))),
@@ -64,11 +64,11 @@ class Picture:
     Attributes
     ----------
     name : str
-        The kind of picture, and the file's name without suffix.
+        Kind of picture, and name of the file without suffix.
     title : str
-        What the picture shows, in a few words.
+        A few words on the content.
     caption : str
-        What the axes show, what is averaged, and how the figures are defined.
+        Description of the axes, the averages and the figures.
     figure : Figure
         The finished figure.
     """
@@ -87,8 +87,8 @@ class Picture:
 def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
     """Return each algorithm's style, in the order of legends.
 
-    An algorithm that declares a style looks the same in every picture. Other algorithms get
-    spare styles, in the order of their names.
+    A declared style is the same in every picture. Other algorithms get spare styles, in the order
+    of their names.
     """
     ordered = sorted(dict.fromkeys(algorithms), key=place)
     known = {name: a.style for name, a in ALGORITHMS.items() if a.style is not None}
@@ -99,7 +99,7 @@ def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
 
 @contextmanager
 def picture_style() -> Iterator[None]:
-    """Apply the common style to everything that is drawn inside."""
+    """Apply the common style to all drawings inside the context."""
     with mpl.rc_context(cast(Any, _RC)):  # its type accepts only literal keys, not a dict of str
         yield
 
@@ -116,7 +116,7 @@ def grid_of_axes(
     height : float
         Height of a row, in inches.
     share_y : bool
-        Whether the panels share the vertical axis too, so that they can be compared.
+        Whether the panels share the vertical axis, for comparison.
     """
     columns = min(count, 3)
     rows = -(-count // columns)
@@ -141,7 +141,7 @@ def label_axes(axes: list[Axes], across: str, up: str) -> None:
 
 
 def add_title(figure: Figure, text: str) -> None:
-    """Put a title above all panels, and make the figure higher by its lines."""
+    """Put a title above all panels, and make the figure taller by its lines."""
     lines = textwrap.wrap(text, int(_LETTERS_PER_INCH * figure.get_figwidth()))
     figure.set_figheight(figure.get_figheight() + _INCHES_PER_LINE * len(lines))
     figure.suptitle("\n".join(lines), fontsize=_RC["axes.titlesize"])
@@ -160,11 +160,11 @@ def legend_below(
     figure : Figure
         The figure.
     algorithms : Mapping
-        The algorithms that are drawn, with their styles.
+        Drawn algorithms with their styles.
     labels : Mapping, optional
-        Other texts than the names of algorithms, by algorithm.
+        Legend texts by algorithm, in place of the names.
     note : str
-        A line above the algorithms, about what is drawn beside their lines.
+        A line above the algorithms, on bars and bands.
     """
     labels = labels or {}
     if note:
@@ -180,7 +180,7 @@ def legend_below(
 
 
 def encoded(picture: Picture, how: PictureFormat) -> bytes:
-    """Return the content of a picture's file; the same picture gives the same bytes."""
+    """Return the content of a picture's file; equal pictures give equal bytes."""
     buffer = io.BytesIO()
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[how]
     with picture_style():

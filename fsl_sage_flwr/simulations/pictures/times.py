@@ -1,4 +1,4 @@
-"""Computation and communication time at a given bandwidth, as stacked bars."""
+"""Draw computation and communication time at a given bandwidth as stacked bars."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from matplotlib.figure import Figure
 
 from ...registry import label_of
 from ..comparison import JUDGED, Comparison
-from ..names import place, settings_text, value_place
+from ..labels import place, settings_text, value_place
 from .style import COLUMN, PAGE, Picture, picture_style
 
 PARTS = ("clients", "server", "alignment", "communication")
 LONGEST_LABEL = 28  # characters; longer labels leave too little room for bars in one column
 
-# From light to dark, so that a grey copy has four tones; the hatches also distinguish the parts.
+# From light to dark, for four tones in a grey copy; the hatches also distinguish the parts.
 _LOOK = {
     "clients": ("#56B4E9", ""),
     "server": ("#E69F00", "///"),
@@ -25,16 +25,16 @@ _LOOK = {
 def time_parts(comparison: Comparison, bandwidth: float) -> pd.DataFrame:
     """Return each run's seconds of computation and communication until the target.
 
-    Clients work at the same time, each with a separate link. Clients, server, alignment and
-    messages follow one another. The seconds of a round are
+    Clients work in parallel, each with a separate link. Clients, server, alignment and messages
+    follow one another. The seconds of a round are
 
     - ``clients``: ``client_step_seconds / clients``, forward and backward passes of one client;
     - ``server``: ``server_seconds``, steps of the server half (alignment is not in it);
     - ``alignment``: ``alignment_seconds``;
     - ``communication``: ``8 · bytes / (clients · bandwidth · 10⁶)``, both directions.
 
-    They are summed over the rounds until the first that reaches the target, or over all rounds
-    if none does. Starting processes, serialization and evaluation are not included.
+    They are summed up to the first round that reaches the target, or over all rounds if none does.
+    Starting processes, serialization and evaluation are not included.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def stacked_times(comparison: Comparison, bandwidth: float) -> Picture:
                     edgecolor="white", linewidth=0.4, height=0.7)  # fmt: skip
             left = left + bars[part]
         for row, total, reached in zip(rows, left, bars["reached"], strict=True):
-            # All rounds without reaching the target take less than reaching it would.
+            # Without reaching the target, all rounds are a lower bound.
             text = f"{'' if reached else '> '}{_seconds(float(total))}"
             ax.annotate(text, (float(total), row), xytext=(3, 0),
                         textcoords="offset points", va="center", fontsize=6.5)  # fmt: skip

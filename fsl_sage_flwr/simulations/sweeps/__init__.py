@@ -1,4 +1,4 @@
-"""Many runs: every combination of lists of settings."""
+"""Run every combination of lists of settings."""
 
 from .combinations import Combination, combinations
 from .finished import finished_runs

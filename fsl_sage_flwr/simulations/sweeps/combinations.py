@@ -1,4 +1,4 @@
-"""Make one configuration per run from lists of settings."""
+"""Expand lists of settings into one configuration per run."""
 
 import hashlib
 import itertools
@@ -11,7 +11,7 @@ from typing import Any
 from ...app.config import ConfigError, RunConfig
 from ...app.unused_keys import refuse_idle
 
-# Keys that say where and how a run is done; they do not make it another experiment.
+# Keys for the place and the way of running, which do not define the experiment.
 NOT_PART_OF_A_RUN = {
     "results-dir", "run-name", "tracker", "resume", "checkpoint-interval", "device",
     "round-timeout", "absence-timeout", "max-reply-mib", "virtual-clients",
@@ -42,28 +42,28 @@ class Combination:
 def combinations(
     blocks: Sequence[Mapping[str, Any]], words: Collection[str] = ()
 ) -> list[Combination]:
-    """Return every combination of every block; each run occurs only once.
+    """Return every combination of every block; each run occurs once.
 
     Parameters
     ----------
     blocks : sequence of mapping
-        Kebab-case keys of the run configuration; the values of a list are combined with the
-        values of all other lists in its block.
+        Kebab-case keys of the run configuration; the values of a list are combined with those of
+        all other lists in its block.
     words : collection of str
-        The keys given on the command line. Because of them, a key that a preset sweeps may
-        have no effect: ``alpha`` has none if ``distribution=iid`` narrows a comparison down.
+        Keys given on the command line. They may make a preset's swept key ineffective: ``alpha``
+        has no effect if ``distribution=iid`` narrows a comparison down.
 
     Returns
     -------
     list of Combination
-        In the order of the lists; the last list varies fastest. Combinations that differ only
-        in keys without effect, such as keys of another algorithm, become one run: the first.
+        In the order of the lists; the last list varies fastest. Combinations that differ only in
+        keys without effect, such as another algorithm's, become one run: the first.
 
     Raises
     ------
     ConfigError
-        A combination is not valid, or a key has no effect in any run and ``words`` are not the
-        reason.
+        A combination is invalid, or a key has no effect in any run for another reason than
+        ``words``.
     """
     swept = _swept_keys(blocks)
     found: dict[str, Combination] = {}
@@ -87,7 +87,7 @@ def identity(config: RunConfig) -> str:
 
 
 def _swept_keys(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys that have several values, in a list or in different blocks."""
+    """Return the keys with several values, in a list or in different blocks."""
     keys = dict.fromkeys(key for block in blocks for key in block)
     return [key for key in keys if len({str(block.get(key)) for block in blocks}) > 1
             or any(isinstance(block.get(key), list) for block in blocks)]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Find the runs that are already completed, and those that were interrupted."""
+"""Find completed and interrupted runs."""
 
 import json
 from dataclasses import replace
@@ -22,9 +22,9 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
     Parameters
     ----------
     results : Path
-        Directory of results; it need not exist.
+        Directory of results, which may not exist.
     clients : int
-        Only simulations with this number of virtual clients are returned.
+        Number of virtual clients of the simulations to return.
 
     Returns
     -------
@@ -41,19 +41,19 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
             try:
                 found = dict.fromkeys(RunDirectory.keys_found_in_data(path), "")
                 config = RunConfig.from_run_config(with_names_of_today(written | found))
-            except ConfigError:  # from another version, or with an algorithm registered elsewhere
+            except ConfigError:  # of another version, or with names registered elsewhere
                 continue
             runs[identity(config)] = path
     return runs
 
 
-def going_on(run: Combination, clients: int) -> Combination:
-    """Return a run that goes on from the checkpoint of its interrupted self, if there is one.
+def resume_interrupted(run: Combination, clients: int) -> Combination:
+    """Return a run that resumes from the checkpoint of its interrupted predecessor, if any.
 
     Raises
     ------
     ConfigError
-        The disk does not deliver that checkpoint. To begin again would delete what was trained.
+        The disk fails to read the checkpoint; starting anew would delete it.
     """
     path = run_path(run.config)
     checkpoint = RunDirectory.checkpoint_of(path)
@@ -62,14 +62,14 @@ def going_on(run: Combination, clients: int) -> Combination:
     try:
         checkpoint_for(run.config, checkpoint, identify_data(run.config, download=False))
     except UnreadableError as error:
-        raise ConfigError(f"{error}; look at the disk, or remove {path} to begin again") from error
-    except (CheckpointError, DatasetError):  # one that cannot be used is not written over
+        raise ConfigError(f"{error}; check the disk, or remove {path} to begin again") from error
+    except (CheckpointError, DatasetError):  # an unusable checkpoint is not overwritten
         return run
     return replace(run, config=replace(run.config, resume=str(checkpoint)))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return what a JSON file has; empty if there is none, or a file that no run of ours wrote."""
+    """Return the content of a JSON file; empty if it is missing or not one of ours."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -6,23 +6,23 @@ from typing import Any
 
 from ...app.config import ConfigError
 from ..federation import Federation
-from ..preflight import refuse_what_cannot_work
+from ..preflight import check_run
 from .combinations import Combination, identity
 
-# Runs that differ in these alone have the same data, paths and cut, and are checked once.
+# Runs that differ only in these keys have the same data, paths and cut, and are checked once.
 NOT_CHECKED: dict[str, Any] = {
     "seed": 0, "num_server_rounds": 1, "local_epochs": 1, "learning_rate": 1.0,
     "server_learning_rate": 1.0, "weight_decay": 0.0, "server_weight_decay": 0.0,
 }  # fmt: skip
 
 
-def refuse_runs_that_cannot_work(runs: Sequence[Combination], federation: Federation) -> None:
-    """Refuse a sweep one of whose runs cannot work.
+def check_runs(runs: Sequence[Combination], federation: Federation) -> None:
+    """Refuse a sweep with a run that cannot work.
 
     Raises
     ------
     ConfigError
-        Names the first such run, and what is wrong with it.
+        A run cannot work; the message names the first one and the reason.
     """
     seen = set[str]()
     for run in runs:
@@ -31,7 +31,7 @@ def refuse_runs_that_cannot_work(runs: Sequence[Combination], federation: Federa
             continue
         seen.add(kind)
         try:
-            # A checkpoint was read, whole, when it was found.
-            refuse_what_cannot_work(replace(run.config, resume=""), federation)
+            # The checkpoint was already read completely.
+            check_run(replace(run.config, resume=""), federation)
         except ConfigError as error:
             raise ConfigError(f"{run.label}: {error}") from error

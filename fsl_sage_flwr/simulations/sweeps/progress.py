@@ -1,4 +1,4 @@
-"""Show a sweep in the terminal: all runs, and the rounds of the active runs."""
+"""Show a sweep in the terminal: all runs, and the rounds of active runs."""
 
 from typing import Any, Self
 
@@ -6,23 +6,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
-from ..headline import headline
 from ..progress import Rows
+from ..summary_line import summary_line
 from .combinations import Combination
 from .sweep import Outcome
 
 
 class SweepProgress:
-    """Shows a bar for all runs, a bar for each active run, and a line for each ended run.
+    """Shows a bar for all runs, a bar per active run, and a line per ended run.
 
     Parameters
     ----------
     console : Console
-        Where to print.
+        Console to print on.
     total : int
         Number of runs.
     done : int
-        Number of runs that are already completed.
+        Number of runs already completed.
     """
 
     def __init__(self, console: Console, total: int, done: int) -> None:
@@ -52,9 +52,9 @@ class SweepProgress:
         )
 
     def round_done(self, combination: Combination, rows: Rows) -> None:
-        """Move the run's bar."""
+        """Advance the run's bar."""
         last = rows[-1]
-        found = headline(last["test_accuracy"], last["test_loss"])
+        found = summary_line(last["test_accuracy"], last["test_loss"])
         note = f"{found}, {last['comm_bytes'] / 2**20:,.1f} MiB"
         self._progress.update(self._tasks[combination.label], completed=last["round"], note=note)
 
@@ -67,7 +67,7 @@ class SweepProgress:
         if outcome.failed:
             text = f"failed: {summary['status']}"
         else:
-            found = headline(summary["final_accuracy"], summary["final_loss"])
+            found = summary_line(summary["final_accuracy"], summary["final_loss"])
             text = (
                 f"{found} after {summary['rounds']} rounds, "
                 f"{summary['comm_bytes'] / 2**20:,.1f} MiB, {summary['seconds']:.0f} s"

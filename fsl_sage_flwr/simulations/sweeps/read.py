@@ -16,8 +16,8 @@ COMMA = (
 def read_sweep(preset: str | None, words: Sequence[str]) -> list[dict[str, Any]]:
     """Return the blocks of a sweep, for :func:`combinations`.
 
-    A file's values may be lists. Each of its tables ``[[runs]]`` is a separate sweep, which
-    also has the keys above the tables. ``preset = "name"`` includes another preset's keys.
+    A file's values may be lists. Each of its tables ``[[runs]]`` is a separate sweep, which also
+    has the keys above the tables. ``preset = "name"`` includes another preset's keys.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Divide a machine among runs that run at the same time."""
+"""Divide a machine among concurrent runs."""
 
 from dataclasses import replace
 
@@ -7,28 +7,27 @@ from ..federation import Federation
 
 
 def share_out(federation: Federation, jobs: int, cpus: int, gpus: list[str]) -> list[Federation]:
-    """Return the federation of each of ``jobs`` runs that run at the same time.
+    """Return the federation of each of ``jobs`` concurrent runs.
 
-    CPUs are divided evenly. If there are at least as many GPUs as runs, no two runs use the
-    same GPU. If there are fewer, several runs share a GPU, and fewer clients of each run use it
-    at the same time.
+    CPUs are divided evenly. With at least as many GPUs as runs, no two runs use the same GPU.
+    Otherwise several runs share a GPU, with fewer concurrent clients each.
 
     Parameters
     ----------
     federation : Federation
-        The federation of a run that has the machine to itself.
+        Federation of a run with the whole machine.
     jobs : int
-        Number of runs at the same time.
+        Number of concurrent runs.
     cpus : int
-        Number of CPUs that may be used.
+        Number of usable CPUs.
     gpus : list of str
-        The GPUs that may be used, as in ``CUDA_VISIBLE_DEVICES``.
+        Usable GPUs, as in ``CUDA_VISIBLE_DEVICES``.
 
     Raises
     ------
     ConfigError
-        A run's part of the machine is too small for one client; or there are several runs for a
-        Ray cluster, each of which takes all of it.
+        A run's part of the machine is too small for one client, or several runs are given for a Ray
+        cluster, which a run takes completely.
     """
     if federation.ray_address is not None:
         if jobs > 1:

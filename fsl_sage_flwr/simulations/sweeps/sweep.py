@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ...app.config import ConfigError
 from ...app.trackers import TrackerError
 from ..federation import Federation
-from ..preflight import refuse_what_cannot_work
+from ..preflight import check_run
 from ..progress import Rows, Watcher
 from ..run import simulate
 from ..superlink import FlowerError
@@ -20,7 +20,7 @@ from .combinations import Combination
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a sweep ended.
+    """Result of a run of a sweep.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Outcome:
     path : Path or None
         The run's directory; None if the simulation raised an error.
     summary : dict
-        The run's summary; ``completed`` says whether the run completed, ``status`` why not.
+        The run's summary: ``completed``, and the reason in ``status`` if it is False.
     """
 
     combination: Combination
@@ -38,35 +38,35 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether the run did not complete."""
+        """Whether the run failed to complete."""
         return not self.summary["completed"]
 
 
 class SweepWatcher(Protocol):
-    """Shows what happens in a sweep; several threads call it."""
+    """Shows the progress of a sweep; called by several threads."""
 
     def started(self, combination: Combination) -> None:
-        """Show that a run starts."""
+        """Show the start of a run."""
 
     def round_done(self, combination: Combination, rows: Rows) -> None:
-        """Show that a round has ended."""
+        """Show the end of a round."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Show that a run has ended."""
+        """Show the end of a run."""
 
 
 class _OfOneRun(Watcher):
-    """Tells a sweep's watcher of the rounds of one of its runs."""
+    """Passes the rounds of one run to a sweep's watcher."""
 
     def __init__(self, combination: Combination, watcher: SweepWatcher) -> None:
         self._combination, self._watcher = combination, watcher
 
     def resumed(self, rows: Rows) -> None:
-        """Tell of the rounds that were done before."""
+        """Pass the rounds before a resumed checkpoint."""
         self._watcher.round_done(self._combination, rows)
 
     def __call__(self, rows: Rows) -> None:
-        """Tell of a round."""
+        """Pass a round."""
         self._watcher.round_done(self._combination, rows)
 
 
@@ -76,16 +76,16 @@ def sweep(
     watcher: SweepWatcher,
     federation_of: Callable[[Combination, Federation], Federation] = lambda _, share: share,
 ) -> list[Outcome]:
-    """Run all combinations; as many run at a time as there are shares of the machine.
+    """Run all combinations, as many at a time as there are shares of the machine.
 
-    A run that fails does not stop the others.
+    A failed run does not stop the others.
 
     Parameters
     ----------
     combinations : sequence of Combination
-        What to run.
+        Runs of the sweep.
     shares : sequence of Federation
-        Shares of the machine, one for each run at a time.
+        Shares of the machine, one per concurrent run.
     watcher : SweepWatcher
         Shows the progress.
     federation_of : callable, optional
@@ -99,7 +99,7 @@ def sweep(
     Raises
     ------
     KeyboardInterrupt
-        The sweep was interrupted; every run has been ended.
+        The sweep was interrupted; all runs have been ended.
     """
     stop = Event()
     free = SimpleQueue[Federation]()
@@ -135,8 +135,8 @@ def sweep(
 def _wait(runs: Sequence[Future[Outcome]]) -> None:
     """Wait until all runs have ended or one has raised.
 
-    It waits one second at a time: if a signal arrives just when Python begins to wait for a
-    lock, Python handles the signal only after it has got the lock.
+    Waits one second at a time: a signal that arrives as Python starts to wait for a lock is handled
+    only after it has the lock.
     """
     while True:
         done, others = wait(runs, timeout=1, return_when=FIRST_EXCEPTION)
@@ -148,7 +148,7 @@ def _simulate(
     combination: Combination, federation: Federation, watcher: SweepWatcher, stop: Event
 ) -> tuple[Path | None, dict[str, Any]]:
     try:
-        refuse_what_cannot_work(combination.config, federation)
+        check_run(combination.config, federation)
         summary, path = simulate(
             combination.config,
             federation,

@@ -109,7 +109,7 @@ function traces() {
 function layout() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  // What a reader has enlarged or switched off stays so until the axis or the runs change.
+  // Zoom and hidden runs are kept until the axis or the runs change.
   const axis = (title) => ({ title: { text: title }, gridcolor: colour("--line"),
                              zerolinecolor: colour("--line"), linecolor: colour("--dim"),
                              uirevision: title });

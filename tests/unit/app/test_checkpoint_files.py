@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from fsl_sage_flwr.app.checkpoint import CheckpointError, UnreadableError, read_checkpoint
+from fsl_sage_flwr.app.checkpoint_files import names_in, tensors_of
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import RunDirectory, names_in, tensors_of
+from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.simulations.sweeps.combinations import Combination
-from fsl_sage_flwr.simulations.sweeps.finished import going_on
+from fsl_sage_flwr.simulations.sweeps.finished import resume_interrupted
 
 from ...rows import rows
 from ...runs import assert_same
@@ -81,7 +82,9 @@ def test_a_checkpoint_goes_with_its_folder(tmp_path: Path) -> None:
     assert_same(read_checkpoint(alone)["strategy"], read_checkpoint(latest)["strategy"])
     cut_off = tensors_of(alone) / min(names_in(alone))
     cut_off.write_bytes(cut_off.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=f"a file that it names cannot be read .*{cut_off}"):
+    with pytest.raises(
+        CheckpointError, match=f"one of its tensor files cannot be read .*{cut_off}"
+    ):
         read_checkpoint(alone)
 
 
@@ -108,10 +111,10 @@ def test_a_checkpoint_that_the_disk_does_not_deliver_loses_no_file(
         refused(patched, best)
         with caplog.at_level(logging.WARNING):
             run = RunDirectory(tmp_path)
-            run.go_on_from(latest)
-            run.tensors.remove_leftovers()
+            run.checkpoints.resume_from(latest)
+            run.checkpoints.tensors.remove_leftovers()
             state = read_checkpoint(latest)
-            run.write_checkpoint(latest, {key: state[key] for key in state if key != "file"})
+            run.checkpoints.write(latest, {key: state[key] for key in state if key != "file"})
     assert f"{best} cannot be read (OSError); the files in" in caplog.text
     del run, state
     gc.collect()
@@ -130,12 +133,12 @@ def test_a_sweep_does_not_begin_again_over_a_checkpoint_that_the_disk_does_not_d
         read_checkpoint(latest)
     run = RunDirectory(run_path(RunConfig(results_dir=str(tmp_path), run_name="mine")))
     run.begin_simulation({"num-supernodes": 4}, resumed=False)
-    latest.rename(run.latest)
+    latest.rename(run.checkpoints.latest)
     monkeypatch.undo()
-    refused(monkeypatch, run.latest)
+    refused(monkeypatch, run.checkpoints.latest)
     combination = Combination(RunConfig(results_dir=str(tmp_path), run_name="mine"), "")
-    with pytest.raises(ConfigError, match="look at the disk, or remove"):
-        going_on(combination, 4)
+    with pytest.raises(ConfigError, match="check the disk, or remove"):
+        resume_interrupted(combination, 4)
 
 
 def test_an_earlier_versions_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fsl_sage_flwr.app.checkpoint import CheckpointError, read_checkpoint
-from fsl_sage_flwr.app.checksummed_file import write_sealed
+from fsl_sage_flwr.app.checksummed_file import write_checksummed
 from fsl_sage_flwr.app.client_rows import first_rows
 from fsl_sage_flwr.app.results import RunDirectory
 
@@ -48,8 +48,8 @@ def test_a_checkpoint_is_no_larger_after_many_rounds(tmp_path: Path) -> None:
     run.write_history([], [])
     sizes = []
     for number in (1, 100_000):
-        run.write_checkpoint(run.latest, {"clients": number})
-        sizes.append(run.latest.stat().st_size)
+        run.checkpoints.write(run.checkpoints.latest, {"clients": number})
+        sizes.append(run.checkpoints.latest.stat().st_size)
     assert sizes[1] - sizes[0] < 16
 
 
@@ -89,7 +89,7 @@ def test_rows_that_are_gone_are_told_and_the_run_goes_on(
 
 def in_format_3(file: Path, clients: Any) -> None:
     saved = torch.load(file, weights_only=True)
-    write_sealed(file, {**saved, "format": 3, "clients": clients})
+    write_checksummed(file, {**saved, "format": 3, "clients": clients})
 
 
 def test_a_checkpoint_of_the_format_before_has_the_rows_itself(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fsl_sage_flwr import tensor_store as tensor_files
 from fsl_sage_flwr.app.checkpoint import FORMAT, CheckpointError, read_checkpoint
-from fsl_sage_flwr.app.results import RunDirectory, names_in, tensors_of
+from fsl_sage_flwr.app.checkpoint_files import names_in, tensors_of
+from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.atomic_files import DiskError
 
 from ...rows import rows
@@ -85,9 +86,11 @@ def test_the_one_before_goes_on_to_the_same_run(
     with caplog.at_level(logging.WARNING):
         arrays = trained(fsl_sage, latest.parents[1], 4)
     assert_same(arrays, whole[1])
-    (said,) = (r.getMessage() for r in caplog.records if "going on from the" in r.getMessage())
+    (said,) = (
+        r.getMessage() for r in caplog.records if "resuming from the previous" in r.getMessage()
+    )
     assert f"resume = '{latest}'" in said
-    assert f"the checkpoint before it, {latest.with_name('previous.pt')}, after round 2" in said
+    assert f"the previous checkpoint {latest.with_name('previous.pt')}, after round 2" in said
     # Two rounds later both are whole, and of those rounds.
     assert len(read_checkpoint(latest)["history"]) == 4
     assert len(read_checkpoint(latest.with_name("previous.pt"))["history"]) == 3
@@ -106,21 +109,23 @@ def test_a_damaged_one_never_takes_the_place_of_the_one_before(latest: Path) -> 
     before = latest.with_name("previous.pt").read_bytes()
     run = RunDirectory(latest.parents[1])
     saved = read_checkpoint(latest)
-    run.go_on_from(saved["file"])
-    run.write_checkpoint(run.latest, {key: saved[key] for key in saved if key != "file"})
-    assert run.previous.read_bytes() == before
-    assert read_checkpoint(run.latest)["file"] == run.latest
+    run.checkpoints.resume_from(saved["file"])
+    run.checkpoints.write(
+        run.checkpoints.latest, {key: saved[key] for key in saved if key != "file"}
+    )
+    assert run.checkpoints.previous.read_bytes() == before
+    assert read_checkpoint(run.checkpoints.latest)["file"] == run.checkpoints.latest
 
 
 def test_a_run_that_begins_anew_does_not_keep_another_runs_checkpoint(latest: Path) -> None:
     saved = read_checkpoint(latest)
     state = {key: saved[key] for key in saved if key != "file"}
     run = RunDirectory(latest.parents[1])
-    run.go_on_from(None)
-    run.write_checkpoint(run.latest, state)
-    assert not run.previous.exists()
-    run.write_checkpoint(run.latest, state)
-    assert read_checkpoint(run.previous)["file"] == run.previous
+    run.checkpoints.resume_from(None)
+    run.checkpoints.write(run.checkpoints.latest, state)
+    assert not run.checkpoints.previous.exists()
+    run.checkpoints.write(run.checkpoints.latest, state)
+    assert read_checkpoint(run.checkpoints.previous)["file"] == run.checkpoints.previous
 
 
 def test_if_none_is_whole_one_line_says_so_and_names_one_that_is(latest: Path) -> None:
@@ -128,7 +133,7 @@ def test_if_none_is_whole_one_line_says_so_and_names_one_that_is(latest: Path) -
     flip(latest.with_name("previous.pt"))
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(latest)
-    assert "its checksum is not that of its bytes" in str(caught.value)
+    assert "the checksum does not match" in str(caught.value)
     assert f"give another, e.g. {latest.with_name('best.pt')}" in str(caught.value)
     flip(latest.with_name("best.pt"))
     for name in ("latest", "previous", "best"):
@@ -169,11 +174,13 @@ def test_only_new_files_are_read_for_their_checksums(
 
     monkeypatch.setattr(tensor_files, "checksum_of", counted)
     run = RunDirectory(latest.parents[1])
-    run.go_on_from(latest)
-    new = run.tensors.write({"a": saved["client_half"][min(saved["client_half"])]})
+    run.checkpoints.resume_from(latest)
+    new = run.checkpoints.tensors.write({"a": saved["client_half"][min(saved["client_half"])]})
     state = {key: saved[key] for key in saved if key != "file"}
     for _ in range(2):
-        run.write_checkpoint(run.latest, {**state, "strategy": {**state["strategy"], "new": new}})
+        run.checkpoints.write(
+            run.checkpoints.latest, {**state, "strategy": {**state["strategy"], "new": new}}
+        )
     assert read == [new.path.name]
     assert state["format"] == FORMAT
 
@@ -211,6 +218,6 @@ def test_a_disk_that_refuses_any_write_of_a_round_leaves_a_run_that_goes_on(
         trained(fsl_sage, run.path, 4)
     assert "\n" not in str(caught.value)
     assert f"the run failed: DiskError: {caught.value}" in caplog.text
-    assert "its summary does not say so" in caplog.text
+    assert "its summary could not be updated" in caplog.text
     monkeypatch.setattr(os, "fsync", fsync)
     assert_same(trained(fsl_sage, run.path, 4), whole[1])

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fsl_sage_flwr.app.checkpoint import FORMAT, CheckpointError, read_checkpoint
-from fsl_sage_flwr.app.checksummed_file import write_sealed
-from fsl_sage_flwr.app.results import RunDirectory, names_in
+from fsl_sage_flwr.app.checkpoint_files import names_in
+from fsl_sage_flwr.app.checksummed_file import write_checksummed
+from fsl_sage_flwr.app.results import RunDirectory
 
 from .trained import fsl_sage, trained
 
@@ -49,15 +50,15 @@ def refused(file: Path) -> str | None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with a file beside it, alone."""
     run = RunDirectory(tmp_path_factory.mktemp("made"))
-    file = run.tensors.write({"a": torch.arange(5.0)})
+    file = run.checkpoints.tensors.write({"a": torch.arange(5.0)})
     state = {
         "format": FORMAT, "config": {"seed": 1}, "strategy": {"rounds_done": 1, "file": file},
         "client_half": {"w": torch.ones(3, 3)}, "history": [{"round": 1, "test_loss": 0.5}],
         "clients": [],
     }  # fmt: skip
-    run.write_checkpoint(run.best, state)
-    assert refused(run.best) is None
-    return run.best
+    run.checkpoints.write(run.checkpoints.best, state)
+    assert refused(run.checkpoints.best) is None
+    return run.checkpoints.best
 
 
 @given(content=st.binary(max_size=200))
@@ -70,7 +71,7 @@ def test_any_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
 @given(content=VALUES | st.fixed_dictionaries(dict.fromkeys(PARTS, VALUES)))
 @fuzzed
 def test_whole_files_of_something_else_are_refused(tmp_path: Path, content: Any) -> None:
-    write_sealed(tmp_path / "it.pt", content)
+    write_checksummed(tmp_path / "it.pt", content)
     assert refused(tmp_path / "it.pt")
 
 
@@ -100,7 +101,7 @@ class Command:
 
 
 def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
-    write_sealed(tmp_path / "it.pt", {"strategy": Command(tmp_path / "made")})
+    write_checksummed(tmp_path / "it.pt", {"strategy": Command(tmp_path / "made")})
     assert "Unpickl" in str(refused(tmp_path / "it.pt"))
     assert not (tmp_path / "made").exists()
     torch.load(tmp_path / "it.pt", weights_only=False)
@@ -113,8 +114,8 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
 def test_a_file_anywhere_else_cannot_be_named(made: Path, name: Any) -> None:
     saved = torch.load(made, weights_only=True)
     saved["strategy"]["file"]["tensor-file"] = name
-    write_sealed(made.with_name("named.pt"), saved)
-    assert "is no name of a file of tensors" in str(refused(made.with_name("named.pt")))
+    write_checksummed(made.with_name("named.pt"), saved)
+    assert "is not the name of a tensor file" in str(refused(made.with_name("named.pt")))
     assert names_in(made.with_name("named.pt")) is None
 
 
@@ -122,7 +123,7 @@ def test_a_file_anywhere_else_cannot_be_named(made: Path, name: Any) -> None:
 def test_what_does_not_fit_the_strategy_is_one_line(tmp_path: Path, strategy: Any) -> None:
     trained(fsl_sage, tmp_path, 1)
     latest = tmp_path / "checkpoints" / "latest.pt"
-    write_sealed(latest, {**torch.load(latest, weights_only=True), "strategy": strategy})
-    with pytest.raises(CheckpointError, match="what it has is not of this run") as caught:
+    write_checksummed(latest, {**torch.load(latest, weights_only=True), "strategy": strategy})
+    with pytest.raises(CheckpointError, match="its content does not fit this run") as caught:
         trained(fsl_sage, tmp_path, 2)
     assert "\n" not in str(caught.value)

@@ -61,8 +61,8 @@ def test_uploads_compose_and_a_batch_that_is_mixed_counts_as_all_of_it() -> None
     assert one.epsilon(1) < one.epsilon(2) < one.epsilon(20)
     mixed = PrivacyAccount(10.0, DELTA, samples_moved=4)
     assert mixed.epsilon(1) == pytest.approx(PrivacyAccount(5.0, DELTA).epsilon(1))
-    assert "uploaded at most 3 times; labels, client halves" in one.in_words(3)
-    assert "moving those of all 4 in its batch; labels" in mixed.in_words(3)
+    assert "uploaded at most 3 times; labels, client halves" in one.describe(3)
+    assert "moving those of all 4 in its batch; labels" in mixed.describe(3)
 
 
 @needs_accountant
@@ -73,8 +73,8 @@ def test_the_clients_steps_compose_with_their_uploads() -> None:
     assert PrivacyAccount(10.0, DELTA, client_noise_multiplier=1e6).epsilon(3) == pytest.approx(
         PrivacyAccount(10.0, DELTA).epsilon(3), rel=1e-3
     )
-    assert "the client's steps of one sample" in both.in_words(3)
-    assert both.in_words(3).endswith("3 times; labels are not covered (docs/privacy.md)")
+    assert "the client's steps of one sample" in both.describe(3)
+    assert both.describe(3).endswith("3 times; labels are not covered (docs/privacy.md)")
 
 
 def test_a_missing_accountant_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from flwr.app import Message
 from fsl_sage_flwr import Recorder
 from fsl_sage_flwr.app.checkpoint import CheckpointError, read_checkpoint
 from fsl_sage_flwr.app.results import RunDirectory
-from fsl_sage_flwr.app.run_lock import DirectoryInUseError, held_for_training
+from fsl_sage_flwr.app.run_lock import DirectoryInUseError, training_lock
 from fsl_sage_flwr.app.trackers import TrackerError, opening
 from fsl_sage_flwr.simulations import load_results
 from fsl_sage_flwr.simulations.comparison import compare
@@ -224,7 +224,7 @@ def test_an_unknown_tracker_is_refused_before_anything_starts(tmp_path: Path) ->
 
 def test_a_directory_in_use_is_refused_and_shows_who_holds_it(tmp_path: Path) -> None:
     first, _ = recorder(tmp_path)
-    with held_for_training(tmp_path), pytest.raises(DirectoryInUseError, match=r"process \d+ on"):
+    with training_lock(tmp_path), pytest.raises(DirectoryInUseError, match=r"process \d+ on"):
         first.train(nodes(), 1)
     first.train(nodes(), 1)
     assert list(load_results(tmp_path)["round"]) == [1]

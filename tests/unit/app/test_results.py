@@ -8,11 +8,8 @@ import pytest
 import torch
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import (
-    CLIENT_COLUMNS,
-    HISTORY_COLUMNS,
-    RunDirectory,
-)
+from fsl_sage_flwr.app.csv_tables import CLIENT_COLUMNS, HISTORY_COLUMNS
+from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import refuse_taken, run_path
 from fsl_sage_flwr.messages.ledger import COLUMNS
 from fsl_sage_flwr.strategies import ClientRound
@@ -55,9 +52,9 @@ def test_run_path_is_absolute(tmp_path, monkeypatch):
 
 
 def test_the_directory_is_made_and_may_exist(run):
-    assert run.latest.parent.is_dir()
-    assert run.best.parent.is_dir()
-    assert run.latest != run.best
+    assert run.checkpoints.latest.parent.is_dir()
+    assert run.checkpoints.best.parent.is_dir()
+    assert run.checkpoints.latest != run.checkpoints.best
     RunDirectory(run.path)
 
 
@@ -168,30 +165,30 @@ def test_a_run_is_not_written_over_unless_it_is_resumed(tmp_path):
     run = RunDirectory(run_path(config))
     run.write_summary({"completed": False})
     refuse_taken(config)  # interrupted before its first checkpoint: nothing can be resumed
-    run.write_checkpoint(run.latest, {"round": 1})
+    run.checkpoints.write(run.checkpoints.latest, {"round": 1})
     unfinished = r"run-name = 'mine': .* holds an unfinished run; give resume='.*latest.pt'"
     elsewhere = str(tmp_path / "other" / "checkpoints" / "latest.pt")
     for other in (config, replace(config, resume=elsewhere)):
         with pytest.raises(ConfigError, match=unfinished):
             refuse_taken(other)
     run.write_summary({"completed": True})
-    refuse_taken(replace(config, resume=str(run.latest)))
+    refuse_taken(replace(config, resume=str(run.checkpoints.latest)))
     for other in (config, replace(config, resume=elsewhere)):
         with pytest.raises(ConfigError, match=r"'mine': .* holds a completed run already"):
             refuse_taken(other)
 
 
 def test_a_checkpoint_is_read_with_weights_only(run):
-    run.write_checkpoint(run.latest, {"round": 3, "client": {"w": torch.arange(3)}})
-    state = torch.load(run.latest, weights_only=True)
+    run.checkpoints.write(run.checkpoints.latest, {"round": 3, "client": {"w": torch.arange(3)}})
+    state = torch.load(run.checkpoints.latest, weights_only=True)
     assert state["round"] == 3
     assert torch.equal(state["client"]["w"], torch.arange(3))
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_a_write_that_fails_leaves_the_old_file(run, monkeypatch, error):
-    run.write_checkpoint(run.latest, {"round": 1})
-    before = run.latest.read_bytes()
+    run.checkpoints.write(run.checkpoints.latest, {"round": 1})
+    before = run.checkpoints.latest.read_bytes()
 
     def half_a_write(state, file):
         file.write(b"half")
@@ -199,23 +196,23 @@ def test_a_write_that_fails_leaves_the_old_file(run, monkeypatch, error):
 
     monkeypatch.setattr(torch, "save", half_a_write)
     with pytest.raises(type(error)):
-        run.write_checkpoint(run.latest, {"round": 2})
-    assert run.latest.read_bytes() == before
+        run.checkpoints.write(run.checkpoints.latest, {"round": 2})
+    assert run.checkpoints.latest.read_bytes() == before
     assert files_in(run) == ["checkpoints/latest.pt"]
 
 
 def test_the_old_file_is_whole_until_the_new_one_is(run, monkeypatch):
-    run.write_checkpoint(run.latest, {"round": 1})
+    run.checkpoints.write(run.checkpoints.latest, {"round": 1})
     save, seen = torch.save, []
 
     def spy(state, path):
         save(state, path)
-        seen.append(torch.load(run.latest, weights_only=True)["round"])
+        seen.append(torch.load(run.checkpoints.latest, weights_only=True)["round"])
 
     monkeypatch.setattr(torch, "save", spy)
-    run.write_checkpoint(run.latest, {"round": 2})
+    run.checkpoints.write(run.checkpoints.latest, {"round": 2})
     assert seen == [1]
-    assert torch.load(run.latest, weights_only=True)["round"] == 2
+    assert torch.load(run.checkpoints.latest, weights_only=True)["round"] == 2
 
 
 def test_json_that_cannot_be_written_leaves_the_old_file(run):
@@ -256,7 +253,7 @@ def test_models_are_plain_state_dicts_and_one_of_both(run):
 )
 def test_a_failure_leaves_a_summary_and_goes_on(run, error, status, caplog):
     run.write_summary({"completed": False, "status": "running", "rounds": 3})
-    with pytest.raises(type(error)), run.reporting_failure(say=True):
+    with pytest.raises(type(error)), run.record_failure(log_error=True):
         raise error
     summary = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))
     assert summary == {"completed": False, "status": status, "rounds": 3}
@@ -266,12 +263,12 @@ def test_a_failure_leaves_a_summary_and_goes_on(run, error, status, caplog):
 
 def test_a_run_that_is_stopped_after_its_end_stays_completed(run):
     run.write_summary({"completed": True, "status": "completed"})
-    with pytest.raises(SystemExit), run.reporting_failure():
+    with pytest.raises(SystemExit), run.record_failure():
         raise SystemExit(0)
     assert RunDirectory.is_completed_at(run.path)
 
 
 def test_success_leaves_no_summary(run):
-    with run.reporting_failure():
+    with run.record_failure():
         pass
     assert files_in(run) == []

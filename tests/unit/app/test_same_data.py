@@ -13,7 +13,7 @@ from fsl_sage_flwr.app.checkpoint import FORMAT, CheckpointError
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.resume import checkpoint_for
-from fsl_sage_flwr.simulations.resuming import with_settings_of_the_run
+from fsl_sage_flwr.simulations.resuming import with_run_settings
 from fsl_sage_flwr.simulations.sweeps.combinations import identity
 from fsl_sage_flwr.simulations.sweeps.finished import finished_runs
 
@@ -48,8 +48,8 @@ def checkpoint(run: Path, config: RunConfig, *, described: bool = True) -> Path:
         "format": FORMAT, "config": settings, "history": [{"round": 1}], "clients": [],
         "strategy": {}, "client_half": {}, **({"data": data.as_json()} if described else {}),
     }  # fmt: skip
-    directory.write_checkpoint(directory.latest, state)
-    return directory.latest
+    directory.checkpoints.write(directory.checkpoints.latest, state)
+    return directory.checkpoints.latest
 
 
 def resumed(values: dict[str, Any], file: Path) -> None:
@@ -115,8 +115,10 @@ def test_a_checkpoint_whose_data_are_no_description_is_damaged(tmp_path: Path) -
         "format": FORMAT, "config": {}, "history": [], "clients": [], "strategy": {},
         "client_half": {}, "data": [1],
     }  # fmt: skip
-    directory.write_checkpoint(file, state)
-    with pytest.raises(CheckpointError, match=r"no whole checkpoint .*its data are not described"):
+    directory.checkpoints.write(file, state)
+    with pytest.raises(
+        CheckpointError, match=r"corrupt or truncated .*the description of its data"
+    ):
         resumed(values, file)
 
 
@@ -129,9 +131,7 @@ def test_columns_that_were_found_are_written_and_stay_open(tmp_path: Path) -> No
     RunDirectory.federation_of(run).write_text('{"num-supernodes": 2}', encoding="utf-8")
     written = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert (written["image-column"], written["label-column"]) == ("picture", "kind")
-    goes_on, _ = with_settings_of_the_run(
-        {"resume": str(run), "results-dir": str(tmp_path / "results")}
-    )
+    goes_on, _ = with_run_settings({"resume": str(run), "results-dir": str(tmp_path / "results")})
     assert (goes_on["image-column"], goes_on["label-column"]) == ("", "")
     RunDirectory(run).write_summary({"completed": True})
     assert finished_runs(tmp_path / "results", 2) == {identity(config): run}

@@ -10,7 +10,8 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 
-from fsl_sage_flwr.app.results import RunDirectory, with_files
+from fsl_sage_flwr.app.checkpoint_files import with_files
+from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.compression import PRESETS, Compression, codec_named
 from fsl_sage_flwr.compression.differences import code_weights
 from fsl_sage_flwr.compression.server import RECORDS, DeltaSync, ReplyDecoder
@@ -222,15 +223,15 @@ def test_versions_in_files_are_those_in_memory_bit_for_bit(codec: str) -> None:
 
 def test_a_checkpoint_names_the_files_and_the_next_run_goes_on_from_them(tmp_path: Path) -> None:
     run, downlink = RunDirectory(tmp_path), DeltaSync(STRONG)
-    downlink.files = run.tensors
+    downlink.files = run.checkpoints.tensors
     downlink.send("auxiliary", of_its_own(0), *ONE)
     downlink.send("auxiliary", of_its_own(1), *ONE)
-    run.write_checkpoint(run.latest, downlink.state_dict())
-    assert run.latest.stat().st_size < 4 * 16 * 200
-    saved = torch.load(run.latest, weights_only=True)
+    run.checkpoints.write(run.checkpoints.latest, downlink.state_dict())
+    assert run.checkpoints.latest.stat().st_size < 4 * 16 * 200
+    saved = torch.load(run.checkpoints.latest, weights_only=True)
     resumed = DeltaSync(STRONG)
     resumed.files = TensorStore(tmp_path / "other")
-    resumed.load_state_dict(with_files(saved, run.tensors.path))
+    resumed.load_state_dict(with_files(saved, run.checkpoints.tensors.path))
     theirs = sent(downlink, 0, "auxiliary")
     # Of a client that this run has not asked yet.
     assert all(version_of(resumed, 0, record) is None for record in RECORDS)

@@ -145,13 +145,13 @@ def test_a_validation_part_is_kept_out_of_training(count, kept_out):
     source = ClientData(
         torch.arange(count, dtype=torch.uint8).reshape(count, 1, 1, 1), torch.arange(count)
     )
-    training, validation = source.divided(0.26, 7)
+    training, validation = source.train_holdout_split(0.26, 7)
     assert len(validation.labels) == kept_out
     rows = torch.cat([training.labels, validation.labels])
     assert rows.sort().values.tolist() == list(range(count))
     for part in (training, validation):
         assert torch.equal(part.images.flatten().long(), part.labels)
-    assert torch.equal(source.divided(0.26, 7)[1].labels, validation.labels)
+    assert torch.equal(source.train_holdout_split(0.26, 7)[1].labels, validation.labels)
 
 
 def test_every_client_keeps_out_examples_of_its_own():

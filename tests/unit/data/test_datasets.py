@@ -125,7 +125,7 @@ def test_refuses_plain_numbers_that_are_not_all_classes(tmp_path, labels, said):
 @pytest.mark.parametrize(
     ("feature", "labels", "said"),
     [
-        (datasets.List(datasets.Value("int64")), [[0], [1]], "holds List, one whole number for"),
+        (datasets.List(datasets.Value("int64")), [[0], [1]], "holds List; one whole number per"),
         (datasets.Value("int64"), [0, None], "holds nothing in 1 of 2 rows"),
         (CLASSES, [0, None], "holds nothing in 1 of 2 rows"),
         (datasets.Value("float32"), [0.0, 1.5], "holds float32"),

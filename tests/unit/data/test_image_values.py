@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fsl_sage_flwr.data import DatasetError, load_images, look_through
+from fsl_sage_flwr.data import DatasetError, check_images, load_images
 from fsl_sage_flwr.data.eight_bits import eight_bits
 
 from ...tables import pictures
@@ -72,7 +72,7 @@ def test_values_without_a_range_are_refused(tmp_path, image, said):
     with pytest.raises(
         DatasetError, match=rf"image of row 0 \(.*0.tiff\) of split 'train'.*{said}"
     ):
-        look_through(name)
+        check_images(name)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -81,7 +81,7 @@ def test_images_that_are_transparency_alone_are_refused(tmp_path, mode):
     image.putalpha(Image.fromarray(pictures(1, (5, 6))[0]))
     name = folder_of(tmp_path / "d", [image] * 2)
     with pytest.raises(DatasetError, match=r"row 0 .*: only its transparency varies"):
-        look_through(name)
+        check_images(name)
 
 
 def test_transparency_beside_colours_is_left_out_as_before():
@@ -106,7 +106,7 @@ def test_a_damaged_image_is_named(tmp_path, broken, said):
     good[299] = broken
     name = folder_of(tmp_path / "d", good)
     with pytest.raises(DatasetError, match=rf"row \d+ \(.*299.png\) of .*cannot be read .*{said}"):
-        look_through(name)
+        check_images(name)
 
 
 def test_a_missing_image_is_named(tmp_path):

@@ -42,7 +42,7 @@ def test_another_name_of_the_label_column_is_found(tmp_path):
 
 def test_refuses_plain_numbers_as_labels(tmp_path):
     folder = write_split(tmp_path / "d", "train", pictures(2), [0, 1], classes=None)
-    message = r"plain numbers, which do not tell how many classes .* datasets.ClassLabel"
+    message = r"plain numbers, which do not state the number of classes.* datasets.ClassLabel"
     with pytest.raises(DatasetError, match=message):
         load_own_images(folder, "cifar10")
 

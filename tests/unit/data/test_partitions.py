@@ -175,7 +175,7 @@ def test_natural_refuses_more_clients_than_people():
 
 
 def test_natural_refuses_examples_that_are_nobodys():
-    message = r"'natural' needs to know whose each example is: use femnist, or .* writer_id"
+    message = r"'natural' needs the person of each example: use femnist, or .* writer_id"
     with pytest.raises(DatasetError, match=message):
         partition_indices(labels_of(20, 2), 2, Distribution("natural"))
 

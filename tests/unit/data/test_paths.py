@@ -59,7 +59,7 @@ def test_a_path_that_cannot_be_taken_literally_is_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("train.csv", b"mr,ref\na,b\nc,d,e,f\n", "ReplySchema 2 fields in line 3, saw 4"),
+        ("train.csv", b"mr,ref\na,b\nc,d,e,f\n", "Expected 2 fields in line 3, saw 4"),
         ("train.jsonl", b'{"mr": "a"}\n{"mr":\n', "JSON parse error"),
         ("train.csv", b"mr,ref\n\xff\xfe,b\n", "can't decode byte 0xff"),
         ("train.parquet", b"nope", "Parquet"),

@@ -12,11 +12,11 @@ from fsl_sage_flwr.data import DatasetError, Distribution
 from fsl_sage_flwr.language import Row
 from fsl_sage_flwr.language.columns import Columns
 from fsl_sage_flwr.language.dataset import (
-    divided,
     load_texts,
     own_rows,
+    partition_rows,
     split_of,
-    with_some_kept_out,
+    train_holdout_split,
 )
 from fsl_sage_flwr.language.rows import refuse_long_prompts, tokenize
 from fsl_sage_flwr.task import ClientIdentity
@@ -29,7 +29,7 @@ ROWS = [Row(f"p{k % 9}\n", f"{k}" + "x" * (k % 100)) for k in range(900)]
 
 
 def parts(name: str, clients: int = 3, **changes: Any) -> list[list[Row]]:
-    train, _ = divided(ROWS, Distribution(name, **changes), 0.0)
+    train, _ = partition_rows(ROWS, Distribution(name, **changes), 0.0)
     return [list(train(ClientIdentity(k, clients))) for k in range(clients)]
 
 
@@ -76,7 +76,7 @@ def test_length_gives_clients_rows_of_unlike_lengths() -> None:
 
 
 def test_validation_rows_are_kept_out_of_training() -> None:
-    train, validation = divided(ROWS, Distribution("iid"), 0.2)
+    train, validation = partition_rows(ROWS, Distribution("iid"), 0.2)
     for k in range(3):
         ours, theirs = train(ClientIdentity(k, 3)), validation(ClientIdentity(k, 3))
         assert (len(ours), len(theirs)) == (240, 60)
@@ -84,14 +84,14 @@ def test_validation_rows_are_kept_out_of_training() -> None:
 
 
 def test_rows_are_kept_out_by_the_seed_and_both_parts_have_some() -> None:
-    ours, theirs = with_some_kept_out(ROWS[:20], 0.1, 3)
+    ours, theirs = train_holdout_split(ROWS[:20], 0.1, 3)
     assert (len(ours), len(theirs)) == (18, 2)
     assert theirs != ROWS[:2]
-    assert with_some_kept_out(ROWS[:2], 0.9, 3)[0]
-    assert with_some_kept_out(ROWS[:2], 0.1, 3)[1]
-    assert with_some_kept_out(ROWS[:1], 0.0, 3) == (ROWS[:1], [])
+    assert train_holdout_split(ROWS[:2], 0.9, 3)[0]
+    assert train_holdout_split(ROWS[:2], 0.1, 3)[1]
+    assert train_holdout_split(ROWS[:1], 0.0, 3) == (ROWS[:1], [])
     with pytest.raises(DatasetError, match=r"1 example\(s\): a client that evaluates needs"):
-        with_some_kept_out(ROWS[:1], 0.5, 3)
+        train_holdout_split(ROWS[:1], 0.5, 3)
 
 
 def table_of(folder: Path, **columns: list[Any]) -> str:
@@ -131,7 +131,7 @@ def test_an_instruction_keeps_its_input(tmp_path: Path) -> None:
         ({"prompt": [["a", "b"]], "output": ["c"]}, "row 0 of split 'train' .* a list in 'prompt'"),
         (
             {"prompt": [[{"role": "user", "content": "a"}]], "completion": ["b"]},
-            "no text: write prompts .* tokenizer.apply_chat_template",
+            "not text: write prompts .* tokenizer.apply_chat_template",
         ),
         ({"prompt": ["a", None, None], "output": ["b", "c", "d"]}, "2 of 3 rows .* have nothing"),
     ],
@@ -157,8 +157,10 @@ def test_prompts_that_are_too_long_are_counted(caplog: pytest.LogCaptureFixture)
     rows = [Row("p" * k, "abc") for k in range(10)]
     with caplog.at_level("WARNING", "flwr.fsl_sage"):
         assert len(tokenize(rows, Letters(), 7, torch.device("cpu"))) == 7
-    assert "max-length = 7: of 10 rows 3 are left out" in caplog.text
+    assert "max-length = 7: of 10 rows 3 are skipped" in caplog.text
     assert "and 3 lose the end of their completions" in caplog.text
     refuse_long_prompts(rows, Letters(), 7, "d")
-    with pytest.raises(DatasetError, match=r"6 of 10 prompts of d .* the longest has 9 tokens: gi"):
+    with pytest.raises(
+        DatasetError, match=r"6 of 10 checked prompts of d .* the longest has 9 tokens: gi"
+    ):
         refuse_long_prompts(rows, Letters(), 4, "d")

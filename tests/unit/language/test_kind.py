@@ -136,7 +136,7 @@ def test_a_head_may_be_a_lens(tmp_path: Path, algorithm: str) -> None:
     [
         ({"model": "/no/such/model"}, "model = '/no/such/model': it cannot be loaded"),
         ({"lora-target-modules": "nothing"}, "lora-target-modules = 'nothing': "),
-        ({"auxiliary": "blocks"}, "auxiliary = 'blocks': head-blocks says how many"),
+        ({"auxiliary": "blocks"}, "auxiliary = 'blocks': head-blocks sets the number of blocks"),
         ({"auxiliary": "linear"}, "auxiliary = 'linear': a language model's head is made of"),
         ({"cut": "auto"}, "cut = 'auto': name the first block of the server half"),
         ({"cut": ""}, "cut = '': name the first block"),

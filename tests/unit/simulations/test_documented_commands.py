@@ -38,7 +38,7 @@ def start(*arguments: Any) -> None:
 def test_a_documented_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command, comments=True)[1:]
     monkeypatch.setattr(run, "simulate", start)
-    monkeypatch.setattr(run, "refuse_what_cannot_work", lambda *_: None)  # no /data is here
+    monkeypatch.setattr(run, "check_run", lambda *_: None)  # no /data is here
     monkeypatch.setattr(sweep, "finished_runs", start)
     options = parser().parse_args(words)
     if words[0] not in ("run", "sweep") or str(options.preset).endswith(".toml"):

@@ -13,7 +13,7 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.gpu_memory import Peaks, evaluation_batch, server_memory
 from fsl_sage_flwr.simulations.gpu_share import automatic_share
-from fsl_sage_flwr.simulations.rehearsal import rehearse
+from fsl_sage_flwr.simulations.memory_probe import probe_memory
 
 from ...rows import rows
 
@@ -33,7 +33,7 @@ def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digi
 
     before = {name: t.clone() for name, t in task.model.merged_state_dict().items()}
     app = build_client_app(lambda context: build_task(config))
-    strategy = rehearse(config, task, app, 2, 4, around)
+    strategy = probe_memory(config, task, app, 2, 4, around)
     assert strategy.last_round.failures == {}
     assert strategy.last_round.clients == 2
     assert len(calls) > 2  # beside the descriptions

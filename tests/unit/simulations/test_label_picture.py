@@ -121,7 +121,7 @@ def test_femnists_writers_can_be_drawn(tmp_path, capsys):
         (["--dataset", "/no/such"], "dataset directory '/no/such' does not exist", 1),
         (
             ["--distribution", "natural"],
-            "distribution 'natural' needs to know whose",
+            "distribution 'natural' needs the person of",
             1,
         ),
         (["--clients", "1000"], "1437 training examples are too few for 1000 clients", 1),

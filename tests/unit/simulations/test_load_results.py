@@ -3,7 +3,8 @@ import json
 import pytest
 
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.app.results import HISTORY_COLUMNS, RunDirectory
+from fsl_sage_flwr.app.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.simulations import ResultsError, load_results
 
 from ...made_runs import MIB, make_run
@@ -49,7 +50,7 @@ def test_a_key_that_one_run_lacks_keeps_the_others_type(tmp_path):
 def test_runs_that_did_not_end_well_are_there(tmp_path):
     make_run(tmp_path, [0.5], run_name="a", completed=False, status="running")
     failed = RunDirectory(tmp_path / "b")
-    with pytest.raises(OSError, match="disk"), failed.reporting_failure():
+    with pytest.raises(OSError, match="disk"), failed.record_failure():
         raise OSError("disk")
     rows = load_results(tmp_path)
     assert rows["completed"].tolist() == [False, False]

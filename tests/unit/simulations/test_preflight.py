@@ -18,10 +18,10 @@ from fsl_sage_flwr.cpus import usable_cpus
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.commands import run as command
 from fsl_sage_flwr.simulations.federation import Federation
-from fsl_sage_flwr.simulations.preflight import refuse_what_cannot_work
-from fsl_sage_flwr.simulations.resuming import find_run, with_settings_of_the_run
+from fsl_sage_flwr.simulations.preflight import check_run
+from fsl_sage_flwr.simulations.resuming import find_run, with_run_settings
 from fsl_sage_flwr.simulations.sweeps import combinations, sweep
-from fsl_sage_flwr.simulations.sweeps.finished import going_on
+from fsl_sage_flwr.simulations.sweeps.finished import resume_interrupted
 
 CPUS = usable_cpus()
 
@@ -57,7 +57,7 @@ def a_file(tmp_path: Path) -> Path:
         ({}, {"cpus": CPUS + 1}, f"--cpus {CPUS + 1}: there are {CPUS} CPUs; give at most"),
         ({}, {"cpus_per_client": CPUS + 1}, f"--cpus-per-client {CPUS + 1}: there are"),
         ({}, {"gpus": 99}, "--gpus 99: there are"),
-        ({"virtual-clients": 4}, {}, "fsl-sage run chooses itself whether its 4 clients share"),
+        ({"virtual-clients": 4}, {}, "fsl-sage run sets it from --clients (here 4)"),
         ({"results-dir": ""}, {}, "results-dir = '': name a directory"),
         (
             {"task": "causal_lm", "model": "/nowhere", "dataset": "/nowhere", "cut": "layers.1"},
@@ -71,7 +71,7 @@ def test_a_run_that_cannot_work_is_refused(
     file = str(a_file(tmp_path))
     given = {k: v.replace("FILE", file) if isinstance(v, str) else v for k, v in changes.items()}
     with pytest.raises(ConfigError) as caught:
-        refuse_what_cannot_work(config(tmp_path, **given), Federation(**federation))
+        check_run(config(tmp_path, **given), Federation(**federation))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "results").exists()
@@ -83,14 +83,14 @@ def test_a_client_with_a_share_of_a_gpu_sees_only_that_one(
 ) -> None:
     given = {"results-dir": str(tmp_path / "results"), "run-name": "one"}
     federation = Federation(gpus_per_client=share)
-    refuse_what_cannot_work(RunConfig.unchecked({**given, "device": device}), federation)
+    check_run(RunConfig.unchecked({**given, "device": device}), federation)
     other = RunConfig.unchecked({**given, "device": "cuda:1"})
-    with pytest.raises(ConfigError, match="'cuda:1': a client with a share of a GPU sees that"):
-        refuse_what_cannot_work(other, Federation(gpus_per_client=0.5))
+    with pytest.raises(ConfigError, match="'cuda:1': a client with a share of a GPU sees only"):
+        check_run(other, Federation(gpus_per_client=0.5))
 
 
 def test_a_run_that_can_work_is_not(tmp_path: Path) -> None:
-    refuse_what_cannot_work(config(tmp_path, cut="classifier"), Federation())
+    check_run(config(tmp_path, cut="classifier"), Federation())
     assert not (tmp_path / "results").exists()
 
 
@@ -99,7 +99,7 @@ def test_a_wrong_cut_is_refused_before_the_data_are_read(
 ) -> None:
     monkeypatch.setattr(image_classification, "load_images", lambda *names: pytest.fail("read"))
     with pytest.raises(ConfigError, match="cut 'layer9' is not a submodule"):
-        refuse_what_cannot_work(config(tmp_path, cut="layer9"), Federation())
+        check_run(config(tmp_path, cut="layer9"), Federation())
     assert main(["leakage", "cut=layer9"]) == 2
     assert "cut 'layer9' is not a submodule" in capsys.readouterr().err
 
@@ -109,11 +109,11 @@ def test_a_language_models_cut_must_be_before_one_of_its_blocks(tmp_path: Path) 
     for split in ("train", "test"):
         (tmp_path / f"{split}.csv").write_text("mr,ref\n" + "a,b\n" * 8, encoding="utf-8")
     values = {"task": "causal_lm", "model": str(tmp_path), "dataset": str(tmp_path)}
-    refuse_what_cannot_work(config(tmp_path, cut="h.2", **values), Federation())
+    check_run(config(tmp_path, cut="h.2", **values), Federation())
     with pytest.raises(ConfigError, match="the model has 3 blocks, so 1 to 2 can be the first"):
-        refuse_what_cannot_work(config(tmp_path, cut="h.3", **values), Federation())
+        check_run(config(tmp_path, cut="h.3", **values), Federation())
     with pytest.raises(ConfigError, match="8 training examples are too few for 9 clients"):
-        refuse_what_cannot_work(config(tmp_path, cut="h.2", **values), Federation(clients=9))
+        check_run(config(tmp_path, cut="h.2", **values), Federation(clients=9))
 
 
 def checkpoint(path: Path, config: RunConfig, written: dict[str, Any] | None = None) -> Path:
@@ -128,28 +128,28 @@ def checkpoint(path: Path, config: RunConfig, written: dict[str, Any] | None = N
         "strategy": {},
         "client_half": {"weights": torch.ones(1000)},
     }
-    run.write_checkpoint(run.latest, state)
-    return run.latest
+    run.checkpoints.write(run.checkpoints.latest, state)
+    return run.checkpoints.latest
 
 
 def test_a_checkpoint_is_read_before_anything_starts(tmp_path: Path) -> None:
     own = config(tmp_path)
     file = checkpoint(run_path(own), own)
     going = config(tmp_path, resume=str(file))
-    refuse_what_cannot_work(going, Federation())
+    check_run(going, Federation())
     for changes, said in (({"seed": 1}, "seed was 200, now 1"),):
         with pytest.raises(ConfigError, match=said):
-            refuse_what_cannot_work(replace(going, **changes), Federation())
+            check_run(replace(going, **changes), Federation())
     at_its_end = replace(going, num_server_rounds=1)
-    refuse_what_cannot_work(at_its_end, Federation())  # it has not been completed
+    check_run(at_its_end, Federation())  # it has not been completed
     RunDirectory(file.parents[1]).write_summary({"completed": True})
     with pytest.raises(ConfigError, match="has finished 1 rounds already; ask for more"):
-        refuse_what_cannot_work(at_its_end, Federation())
+        check_run(at_its_end, Federation())
     whole = file.read_bytes()
     for kept in (0, 10, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:kept])
-        with pytest.raises(ConfigError, match="it is no whole checkpoint"):
-            refuse_what_cannot_work(going, Federation())
+        with pytest.raises(ConfigError, match="the checkpoint is corrupt or truncated"):
+            check_run(going, Federation())
 
 
 def test_more_actors_than_clients_or_cpus_are_not_started() -> None:
@@ -275,10 +275,10 @@ def test_a_sweep_goes_on_from_its_runs_checkpoints(tmp_path: Path) -> None:
     one, two, three = combinations([block])
     file = checkpoint(run_path(one.config), one.config)
     checkpoint(run_path(two.config), two.config).write_text("cut off", encoding="utf-8")
-    assert going_on(one, 3).config.resume == str(file)
-    assert going_on(one, 4) == one
-    assert going_on(two, 3) == two
-    assert going_on(three, 3) == three
+    assert resume_interrupted(one, 3).config.resume == str(file)
+    assert resume_interrupted(one, 4) == one
+    assert resume_interrupted(two, 3) == two
+    assert resume_interrupted(three, 3) == three
 
 
 def test_a_sweep_is_checked_before_its_first_run(
@@ -300,10 +300,10 @@ def test_a_run_of_an_earlier_version_is_resumed_with_its_keys_of_today(tmp_path:
     written = {names.get(key, key): value for key, value in own.to_run_config().items()}
     file = checkpoint(run_path(own), own, written)
     RunDirectory(run_path(own)).write_config(written)
-    values, _ = with_settings_of_the_run({"results-dir": own.results_dir, "resume": "one"})
+    values, _ = with_run_settings({"results-dir": own.results_dir, "resume": "one"})
     going = RunConfig.from_run_config(values)
     assert going == replace(own, resume=str(file))
-    refuse_what_cannot_work(going, Federation(3))
+    check_run(going, Federation(3))
     assert find_run("last", tmp_path) == run_path(own)
 
 

@@ -14,7 +14,7 @@ from fsl_sage_flwr.simulations.process_environment import (
     LONGEST_FOR_SOCKETS,
     RAY_DIRECTORY,
     temporary_directory,
-    unproxied,
+    without_proxies,
 )
 from fsl_sage_flwr.simulations.run_config_file import as_toml
 
@@ -39,7 +39,7 @@ def test_own_processes_are_not_proxied_and_others_are(
     name: str, theirs: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {name: PROXY, **theirs}
-    found = unproxied(given)
+    found = without_proxies(given)
     own, far = "http://127.0.0.1:9093", "http://far.example"
     scheme = "https" if name.lower().startswith("https") else "http"
     with monkeypatch.context() as patch:
@@ -54,14 +54,14 @@ def test_own_processes_are_not_proxied_and_others_are(
 
 
 def test_what_is_excluded_stays_as_it_is_and_nothing_is_added_twice() -> None:
-    once = unproxied({"no_proxy": "*"})
+    once = without_proxies({"no_proxy": "*"})
     assert once == dict.fromkeys(("no_proxy", "NO_PROXY"), "*,127.0.0.1,localhost")
-    assert unproxied(once) == once
+    assert without_proxies(once) == once
 
 
 def test_a_socks_proxy_without_its_package_stops_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_environment, "find_spec", lambda name: None)
-    found = unproxied({"ALL_PROXY": "socks5h://127.0.0.1:1080", "http_proxy": PROXY})
+    found = without_proxies({"ALL_PROXY": "socks5h://127.0.0.1:1080", "http_proxy": PROXY})
     assert "ALL_PROXY" not in found
     assert found["http_proxy"] == PROXY
     assert not goes_through_a_proxy("http://127.0.0.1:9093", found, monkeypatch)

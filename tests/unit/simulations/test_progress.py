@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from fsl_sage_flwr.app.results import RunDirectory
-from fsl_sage_flwr.app.run_lock import claimed_by_training
+from fsl_sage_flwr.app.run_lock import training_started_file
 from fsl_sage_flwr.simulations import progress
 from fsl_sage_flwr.simulations.progress import RoundLines, Rows, Watcher, follow, table
 
@@ -72,7 +72,7 @@ def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
             if len(rows) == 2:
                 run.write_summary({"status": "completed", "completed": True})
 
-    file = claimed_by_training(tmp_path)
+    file = training_started_file(tmp_path)
     file.parent.mkdir()
     file.write_text(json.dumps({}), encoding="utf-8")
     assert follow(tmp_path, lambda: "running", Told())["completed"]

@@ -58,7 +58,7 @@ def test_the_option_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> N
     "given", ["auto", "host", ":6379", "host:", "host:0", "host:70000", "ray://host:10001"]
 )
 def test_what_is_no_address_is_refused(given: str) -> None:
-    with pytest.raises(ConfigError, match=r"give HOST:PORT .* or local for a Ray of the run's own"):
+    with pytest.raises(ConfigError, match=r"give HOST:PORT .* or local to start Ray here"):
         cluster_address(given)
 
 
@@ -102,14 +102,14 @@ def test_an_address_nobody_listens_at_is_one_line_at_once(
         assert main(words) == 2
         assert time.monotonic() - begun < 2
     said = capsys.readouterr().err
-    assert said.startswith(f"fsl-sage: Ray address '{dead}': nobody listens there (Connection ref")
+    assert said.startswith(f"fsl-sage: Ray address '{dead}': nothing listens there (Connection ref")
     assert said.count("\n") == 1
     assert not (tmp_path / "results").exists()
 
 
 def test_who_listens_must_be_a_cluster(listening: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsl_sage_flwr.simulations.ray_cluster.ANSWERS_WITHIN", 0.02)
-    with pytest.raises(ConfigError, match="who listens there is no Ray cluster, or did not answer"):
+    with pytest.raises(ConfigError, match="no Ray cluster answered within"):
         nodes_of(listening)
 
 

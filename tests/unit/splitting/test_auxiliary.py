@@ -103,7 +103,7 @@ def test_same_seed_same_head(resnet):
     assert not torch.equal(heads[0]["linear.weight"], heads[2]["linear.weight"])
 
 
-def test_another_is_what_would_be_built_now():
+def test_a_fresh_copy_is_what_would_be_built_now():
     class Scaled(nn.Module):
         """Its scale cannot initialise itself."""
 
@@ -121,7 +121,7 @@ def test_another_is_what_would_be_built_now():
         server[0].norm.running_mean += 1
         first.linear.weight.data += 1
         heads = []
-        for make in (lambda: build_auxiliary(server, smashed, 3), lambda: first.another(server)):
+        for make in (lambda: build_auxiliary(server, smashed, 3), lambda: first.fresh_copy(server)):
             torch.manual_seed(7)
             heads.append(make())
         built, another = (head.state_dict() for head in heads)

@@ -3,7 +3,7 @@ import copy
 import torch
 from torch import nn
 
-from fsl_sage_flwr.splitting import build_auxiliary, copied, split, trained_state
+from fsl_sage_flwr.splitting import build_auxiliary, copy_sharing_frozen, split, trainable_state
 
 
 def partly_frozen() -> nn.Module:
@@ -22,14 +22,14 @@ def partly_frozen() -> nn.Module:
 
 def test_a_copy_shares_what_is_frozen_and_owns_the_rest() -> None:
     model = partly_frozen()
-    for name, parameter in copied(model).named_parameters():
+    for name, parameter in copy_sharing_frozen(model).named_parameters():
         own = model.get_parameter(name)
         assert (parameter is own) is not own.requires_grad
 
 
 def test_an_optimizer_of_a_copy_steps_on_it_alone() -> None:
     model = partly_frozen()
-    other = copied(model)
+    other = copy_sharing_frozen(model)
     optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
     other(torch.randn(2, 6)).sum().backward()
     before = copy.deepcopy(model.state_dict())
@@ -42,7 +42,7 @@ def test_a_default_head_initialises_nothing_of_the_server_half() -> None:
     halves = split(partly_frozen(), "2", torch.randn(2, 6))
     before = copy.deepcopy(halves.server.state_dict())
     head = build_auxiliary(halves.server, (torch.randn(2, 6),), 3, max_share=0.9)
-    another = head.another(halves.server)
+    another = head.fresh_copy(halves.server)
     for module in (head, another):
         for parameter in module.parameters():
             parameter.data.zero_()
@@ -54,5 +54,5 @@ def test_both_names_of_a_tied_frozen_weight_are_left_out() -> None:
     model = partly_frozen()
     model[5] = nn.Linear(6, 6)
     model[5].weight = model[2].weight
-    assert "2.weight" not in trained_state(model)
-    assert "5.weight" not in trained_state(model)
+    assert "2.weight" not in trainable_state(model)
+    assert "5.weight" not in trainable_state(model)

@@ -50,7 +50,7 @@ def test_the_end_of_a_name_is_a_cut_if_it_is_of_one_module() -> None:
     both = nn.Sequential(nn.Sequential(nn.Linear(4, 4), copy.deepcopy(inner)), inner)
     inner[3] = nn.Linear(3, 4)
     with pytest.raises(
-        SplitError, match=r"end of several names: 0\.0\.1\.2, 0\.1\.2; give more of one"
+        SplitError, match=r"end of several names: 0\.0\.1\.2, 0\.1\.2; give a longer ending"
     ):
         split(nn.Sequential(both), "2", torch.randn(2, 4))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsl_sage_flwr.app.results import HISTORY_COLUMNS
+from fsl_sage_flwr.app.csv_tables import HISTORY_COLUMNS
 from fsl_sage_flwr.app.trackers import Tracker
 
 ROW = {**dict.fromkeys(HISTORY_COLUMNS), "round": 3, "test_accuracy": 0.5, "comm_bytes": 7}
@@ -40,7 +40,8 @@ def test_one_that_fails_is_said_once_and_asked_no_more(caplog: pytest.LogCapture
     assert len(seen.calls) == 1
     (record,) = caplog.records
     assert record.getMessage() == (
-        "tracker seen failed and is switched off, the run goes on: RuntimeError: the disk is full"
+        "tracker seen failed and is disabled, the run continues without it: "
+        "RuntimeError: the disk is full"
     )
 
 

@@ -113,8 +113,8 @@ def test_keys_after_a_directory_win(
     ("words", "line"),
     [
         (["nowhere"], "'nowhere' is not the directory of a completed run: it has no config.json"),
-        (["{run}", "nowhere"], "one run directory, or a preset, is measured at a time"),
-        (["{run}", "--preset", "paper"], "and --preset paper: one run directory"),
+        (["{run}", "nowhere"], "give one run directory or one preset"),
+        (["{run}", "--preset", "paper"], "and --preset paper: give one run directory"),
         (["{run}", "cut=features.3"], "the weights are not those of simple_conv cut before"),
         (["cut=layer9"], "cut 'layer9' is not a submodule of SimpleConv"),
         (["model=resnet19"], "model = 'resnet19': valid are"),

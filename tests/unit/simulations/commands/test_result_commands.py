@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from fsl_sage_flwr.app.results import HISTORY_COLUMNS
+from fsl_sage_flwr.app.csv_tables import HISTORY_COLUMNS
 from fsl_sage_flwr.simulations.cli import main
 
 from ....made_runs import make_run
@@ -124,7 +124,7 @@ def test_an_output_that_cannot_be_written_is_one_line(results, tmp_path, capsys)
     file = tmp_path / "file"
     file.touch()
     assert main(["plot", str(results), "--out", str(file)]) == 2
-    assert "cannot be made" in capsys.readouterr().err
+    assert "cannot be created" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from fsl_sage_flwr.objective import classification
 from fsl_sage_flwr.simulations.leakage.label_inference import (
+    accuracy_of,
+    best_constant_accuracy,
     by_direction,
     by_norm,
     first_of_each_class,
     gradients_sent_down,
-    share_of_the_commonest,
-    share_right,
 )
 from fsl_sage_flwr.simulations.leakage.membership import losses_of, membership_auc
 from fsl_sage_flwr.simulations.leakage.model_inversion import invert
@@ -80,9 +80,9 @@ def test_a_half_that_is_sure_of_one_class_gives_the_other_away_by_its_norm() -> 
 def test_gradients_without_a_label_in_them_give_none_away() -> None:
     gradients, labels = normal(2000, 30), labels_of(2000)
     known = first_of_each_class(labels)
-    guessing = share_of_the_commonest(labels)
+    guessing = best_constant_accuracy(labels)
     for attack in (by_norm, by_direction):
-        right = share_right(attack(gradients, gradients[known], labels[known]), labels)
+        right = accuracy_of(attack(gradients, gradients[known], labels[known]), labels)
         assert right == pytest.approx(1 / CLASSES, abs=0.04)
     assert 1 / CLASSES <= guessing < 0.25
 

@@ -34,7 +34,7 @@ class Log:
 def simulate(monkeypatch):
     """Put a function in the place of a real simulation, on a machine with CPUs enough."""
     module = sys.modules[sweep.__module__]
-    monkeypatch.setattr(module, "refuse_what_cannot_work", lambda config, federation: None)
+    monkeypatch.setattr(module, "check_run", lambda config, federation: None)
     return lambda function: monkeypatch.setattr(module, "simulate", function)
 
 

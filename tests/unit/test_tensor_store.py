@@ -61,14 +61,14 @@ def test_a_checkpoint_keeps_its_files_and_two_share_them(tmp_path: Path) -> None
     folder = TensorStore(tmp_path)
     files = [folder.write({"a": torch.full((1,), float(i))}) for i in range(3)]
     a, b, c = (file.path.name for file in files)
-    folder.need("latest", {a, b})
-    folder.need("best", {b, c})
+    folder.pin("latest", {a, b})
+    folder.pin("best", {b, c})
     files.clear()
     gc.collect()
     assert names(folder) == {a, b, c}
-    folder.need("latest", {b})
+    folder.pin("latest", {b})
     assert names(folder) == {b, c}
-    folder.need("best", ())
+    folder.pin("best", ())
     assert names(folder) == {b}
 
 
@@ -77,7 +77,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     left, needed = killed.write({"a": torch.ones(1)}), killed.write({"b": torch.ones(1)})
     folder = TensorStore(tmp_path)
     own = folder.write({"c": torch.ones(1)})
-    folder.need("latest", {needed.path.name})
+    folder.pin("latest", {needed.path.name})
     others = {"somebody's", "somebody's.safetensors"}
     for other in others:
         (tmp_path / other).touch()
@@ -92,21 +92,21 @@ def test_a_checkpoint_that_cannot_be_read_keeps_every_file_until_it_is_replaced(
     before = TensorStore(tmp_path)
     files = [before.write({"a": torch.ones(1)}) for _ in range(2)]
     folder = TensorStore(tmp_path)
-    folder.need("latest", None)
+    folder.pin("latest", None)
     folder.remove_leftovers()
-    taken = folder.take(files[0])
+    taken = folder.adopt(files[0])
     del taken
     gc.collect()
     assert names(folder) == {file.path.name for file in files}
-    folder.need("latest", {files[1].path.name})
+    folder.pin("latest", {files[1].path.name})
     assert names(folder) == {files[1].path.name}
 
 
 def test_a_file_of_another_folder_is_taken_and_the_others_is_left(tmp_path: Path) -> None:
     other, folder = TensorStore(tmp_path / "other"), TensorStore(tmp_path / "own")
     file = other.write({"a": torch.ones(2)})
-    taken = folder.take(file)
-    assert folder.take(taken).path == taken.path
+    taken = folder.adopt(file)
+    assert folder.adopt(taken).path == taken.path
     path = file.path
     del file
     gc.collect()

@@ -1,4 +1,4 @@
-"""Names and order of algorithms and settings in tables and pictures."""
+"""Name and order algorithms and settings in tables and pictures."""
 
 from collections.abc import Mapping
 from numbers import Real
@@ -18,7 +18,7 @@ def place(algorithm: str) -> tuple[int, float, str]:
 
 
 def value_place(value: Any) -> tuple[int, float, str]:
-    """Return a sort key for a setting's values: missing, numbers, text, and last ``iid``."""
+    """Return a sort key for a setting's values: missing, numbers, text, ``iid``."""
     if is_missing(value):
         return (0, 0.0, "")
     if isinstance(value, Real):  # Real, because a numpy integer is not an int
@@ -37,13 +37,13 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     """Return settings as short text: ``iid``, ``α = 0.1, l = 5``; missing ones are left out."""
     parts = []
     for key, value in settings.items():
-        # Alpha says that it is Dirichlet's.
+        # Alpha implies the Dirichlet distribution.
         if is_missing(value) or (value == "noniid_dirichlet" and "alpha" in settings):
             continue
         if key == "distribution":
             parts.append(_DISTRIBUTIONS.get(value, str(value)))
         else:
-            # A dataset may be a long path; its last part is enough to distinguish datasets.
+            # The last part of a dataset's path is enough to distinguish datasets.
             short = PurePath(value).name if key == "dataset" else value_text(value)
             parts.append(f"{_SYMBOLS.get(key, key)} = {short}")
     return ", ".join(parts)

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from fsl_sage_flwr.simulations import ResultsError
-from fsl_sage_flwr.simulations.two_runs import (
+from fsl_sage_flwr.simulations.compare import (
+    load_pair,
     result_differences,
     setting_differences,
-    two_runs,
 )
 
 from ...made_runs import MIB, make_run
@@ -18,14 +18,14 @@ def lines(differences):
 
 def compared(first, second, **options):
     options = {"target": None, "mean_of": 1, "budget": None, "count": "measured", **options}
-    found, notes = result_differences(*two_runs(first, second), **options)
+    found, notes = result_differences(*load_pair(first, second), **options)
     return lines(found), notes
 
 
 def test_settings_that_differ_and_only_where_they_have_an_effect(tmp_path):
     first = make_run(tmp_path, [0.5], seed=1, learning_rate=0.01, align_interval=5, run_name="a")
     second = make_run(tmp_path, [0.5], algorithm="fed_avg", seed=2, clients=8, run_name="b")
-    found = lines(setting_differences(*two_runs(first, second)))
+    found = lines(setting_differences(*load_pair(first, second)))
     assert found["algorithm"] == ("fsl_sage", "fed_avg", "")
     assert found["seed"] == ("1", "2", "")
     assert found["learning-rate"] == ("0.01", "0.001", "")
@@ -36,16 +36,16 @@ def test_settings_that_differ_and_only_where_they_have_an_effect(tmp_path):
 
 def test_versions_and_machines_that_differ(tmp_path):
     paths = [make_run(tmp_path, [0.5], run_name=name) for name in ("a", "b")]
-    assert setting_differences(*two_runs(*paths)) == []
+    assert setting_differences(*load_pair(*paths)) == []
     for path, commit in zip(paths, ("1234567", "89abcde"), strict=True):
         made = {"torch": "2.9.0", "commit": commit, "date": path.name, "command": path.name}
         (path / "provenance.json").write_text(json.dumps(made), encoding="utf-8")
-    assert lines(setting_differences(*two_runs(*paths))) == {"commit": ("1234567", "89abcde", "")}
+    assert lines(setting_differences(*load_pair(*paths))) == {"commit": ("1234567", "89abcde", "")}
     (paths[1] / "provenance.json").unlink()
-    assert lines(setting_differences(*two_runs(*paths)))["torch"] == ("2.9.0", "–", "")
+    assert lines(setting_differences(*load_pair(*paths)))["torch"] == ("2.9.0", "–", "")
     (paths[1] / "provenance.json").write_text("[", encoding="utf-8")
     with pytest.raises(ResultsError, match=r"provenance.json: not valid JSON"):
-        setting_differences(*two_runs(*paths))
+        setting_differences(*load_pair(*paths))
 
 
 def test_figures_with_what_changes_from_one_to_the_other(tmp_path):
@@ -81,7 +81,7 @@ def test_a_run_without_a_round_has_no_figures(tmp_path):
 
 def test_two_runs_of_the_same_name_are_two(tmp_path):
     paths = [make_run(tmp_path / root, [0.5], run_name="same") for root in "ab"]
-    first, second = two_runs(*paths)
+    first, second = load_pair(*paths)
     assert first.name != second.name
     assert setting_differences(first, second) == []
 
@@ -90,6 +90,6 @@ def test_it_takes_two_different_runs(tmp_path):
     first = make_run(tmp_path, [0.25], run_name="a")
     make_run(tmp_path, [0.25], run_name="b")
     with pytest.raises(ResultsError, match="is compared with itself"):
-        two_runs(first, first)
+        load_pair(first, first)
     with pytest.raises(ResultsError, match="2 runs are under it; name the directory of one, such"):
-        two_runs(tmp_path, first)
+        load_pair(tmp_path, first)

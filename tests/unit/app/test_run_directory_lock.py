@@ -20,7 +20,7 @@ import pytest
 from fsl_sage_flwr.app import run_directory_lock as claim
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.results import RunDirectory
-from fsl_sage_flwr.app.run_directory_lock import CLAIM, claim_for_command, claim_for_training
+from fsl_sage_flwr.app.run_directory_lock import CLAIM, lock_for_command, lock_for_training
 from fsl_sage_flwr.app.run_lock import FOLDER
 from fsl_sage_flwr.app.run_path import run_path
 
@@ -78,7 +78,7 @@ def eight(claiming: Claiming, config: RunConfig) -> tuple[list[Wanting], list[st
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("claiming", [claim_for_command, claim_for_training])
+@pytest.mark.parametrize("claiming", [lock_for_command, lock_for_training])
 def test_of_eight_runs_of_one_name_one_begins_and_seven_hear_who(
     named: RunConfig, claiming: Claiming
 ) -> None:
@@ -86,7 +86,7 @@ def test_of_eight_runs_of_one_name_one_begins_and_seven_hear_who(
     path = run_path(named)
     (winner,) = (one for one, answer in zip(wanting, answers, strict=True) if answer == str(path))
     line = (
-        f"refused: run-name = 'mine': another run is at work in {path}: process {winner.pid} on "
+        f"refused: run-name = 'mine': another run is active in {path}: process {winner.pid} on "
         rf"{re.escape(socket.gethostname())}, since \d{{4}}-\d\d-\d\dT\S+; wait for its end, or "
         "choose another run-name"
     )
@@ -99,7 +99,7 @@ def test_of_eight_runs_of_one_name_one_begins_and_seven_hear_who(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("claiming", [claim_for_command, claim_for_training])
+@pytest.mark.parametrize("claiming", [lock_for_command, lock_for_training])
 def test_eight_runs_without_a_name_have_eight_directories(
     tmp_path: Path, claiming: Claiming
 ) -> None:
@@ -118,13 +118,13 @@ def test_names_of_one_second_stand_in_the_order_in_which_they_began(
     monkeypatch.setattr(claim, "run_path", lambda config: tmp_path / "20261122-125056-seed200")
     paths = []
     for _ in range(3):
-        with claim_for_training(RunConfig()) as path:
+        with lock_for_training(RunConfig()) as path:
             paths.append(path)
     assert paths == sorted(paths)
     assert [path.name[15:] for path in paths] == ["-seed200", "-seed200-02", "-seed200-03"]
 
 
-@pytest.mark.parametrize("claiming", [claim_for_command, claim_for_training])
+@pytest.mark.parametrize("claiming", [lock_for_command, lock_for_training])
 def test_the_lock_of_a_dead_process_is_taken_over(named: RunConfig, claiming: Claiming) -> None:
     holder = Wanting(claiming, named)
     assert holder.answer() == str(run_path(named))
@@ -138,61 +138,61 @@ def test_the_lock_of_a_dead_process_is_taken_over(named: RunConfig, claiming: Cl
 
 def test_a_directory_is_held_by_the_process_not_by_a_thread(named: RunConfig) -> None:
     """Runs of a sweep are threads of one process."""
-    with claim_for_command(named):
+    with lock_for_command(named):
         with pytest.raises(ConfigError, match=f"process {os.getpid()} on"):
-            claim_for_command(named).__enter__()
-        with claim_for_command(replace(named, run_name="other")):
+            lock_for_command(named).__enter__()
+        with lock_for_command(replace(named, run_name="other")):
             pass
 
 
 def test_a_command_lets_its_own_server_app_in_and_no_other(
     named: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with claim_for_command(named) as held:
+    with lock_for_command(named) as held:
         for token in ("", "somebody-else's"):
             monkeypatch.setenv(CLAIM, token)
-            with pytest.raises(ConfigError, match="another run is at work"):
-                claim_for_training(named).__enter__()
+            with pytest.raises(ConfigError, match="another run is active"):
+                lock_for_training(named).__enter__()
         monkeypatch.setenv(CLAIM, held.environment[CLAIM])
-        with claim_for_training(named) as path:
+        with lock_for_training(named) as path:
             assert path == held.path
             # Its twin, in a deployment that was started again: the first still trains.
-            with pytest.raises(ConfigError, match="another run is at work"):
-                claim_for_training(named).__enter__()
+            with pytest.raises(ConfigError, match="another run is active"):
+                lock_for_training(named).__enter__()
 
 
 def test_a_killed_command_leaves_a_server_app_that_holds_the_directory(
     named: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = Wanting(claim_for_command, named)
+    command = Wanting(lock_for_command, named)
     command.answer()
     file = run_path(named) / FOLDER / "command.json"
     monkeypatch.setenv(CLAIM, json.loads(file.read_text(encoding="utf-8"))["token"])
-    with claim_for_training(named):
+    with lock_for_training(named):
         os.kill(command.pid, signal.SIGKILL)
         command.process.join(60)
         with pytest.raises(ConfigError, match=f"process {os.getpid()} on"):
-            claim_for_command(named).__enter__()
-    with claim_for_command(named):
+            lock_for_command(named).__enter__()
+    with lock_for_command(named):
         pass
 
 
-@pytest.mark.parametrize("claiming", [claim_for_command, claim_for_training])
+@pytest.mark.parametrize("claiming", [lock_for_command, lock_for_training])
 def test_a_completed_run_is_refused_and_not_touched(named: RunConfig, claiming: Claiming) -> None:
     run = RunDirectory(run_path(named))
     run.write_summary({"completed": True})
     with pytest.raises(ConfigError, match="holds a completed run already"), claiming(named):
         pass
     assert not (run.path / FOLDER).exists()
-    with claiming(replace(named, resume=str(run.latest))):
+    with claiming(replace(named, resume=str(run.checkpoints.latest))):
         pass
 
 
 def test_a_directory_that_cannot_be_made_is_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     config = RunConfig(results_dir=str(tmp_path / "file"))
-    with pytest.raises(ConfigError, match=r"results-dir = .*cannot be made \(Not a directory\)"):
-        claim_for_command(config).__enter__()
+    with pytest.raises(ConfigError, match=r"results-dir = .*cannot be created \(Not a directory\)"):
+        lock_for_command(config).__enter__()
 
 
 @pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -208,10 +208,10 @@ def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("without_locks")
 def test_a_file_system_without_locks_keeps_runs_apart_too(tmp_path: Path) -> None:
     config = RunConfig(results_dir=str(tmp_path), run_name="mine")
-    with claim_for_command(config) as held:
-        with pytest.raises(ConfigError, match="another run is at work") as caught:
-            claim_for_command(config).__enter__()
+    with lock_for_command(config) as held:
+        with pytest.raises(ConfigError, match="another run is active") as caught:
+            lock_for_command(config).__enter__()
         assert str(held.path / FOLDER / "command.held") in str(caught.value)
-    with claim_for_training(config):
+    with lock_for_training(config):
         pass
     assert not list(tmp_path.rglob("*.held"))

@@ -1,4 +1,4 @@
-"""Nested structures of tensors, such as the arguments and outputs of a module."""
+"""Map functions over nested containers of tensors, such as a module's arguments and outputs."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def map_leaves(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """Return a copy of nested containers in which each leaf of type ``kind`` is changed.
+    """Return a copy of nested containers with each leaf of type ``kind`` mapped by ``change``.
 
     Containers are tuples, lists, dicts and dataclasses.
     """
@@ -25,7 +25,7 @@ def map_leaves(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
 
 
 def leaves_of(value: Any, kind: type) -> list[Any]:
-    """Return the leaves of type ``kind`` in such containers, in order."""
+    """Return the leaves of type ``kind`` in nested containers, in order."""
     found: list[Any] = []
 
     def note(leaf: Any) -> Any:

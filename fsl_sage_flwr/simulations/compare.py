@@ -1,4 +1,4 @@
-"""What differs between two runs, in configuration and in result."""
+"""Compare two runs, in configuration and in results."""
 
 import math
 from collections.abc import Callable
@@ -10,15 +10,15 @@ import pandas as pd
 from ..app.provenance import OF_ONE_RUN
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
 from .comparison import Comparison, Count, compare, mib, run_figures
-from .differences import NOT_A_SETTING, is_missing, without_what_has_no_effect
+from .differences import NOT_A_SETTING, is_missing, without_unused_settings
+from .labels import value_text
 from .load_results import CLIENTS, HEAD_SIZE, ResultsError, Run, read_runs, rows_of
-from .names import value_text
 from .provenance import provenance_of
 from .result_table import columns_of
 from .run_state import state_of
 from .run_table import NOTHING, rounds_text
 
-# Of these a factor says more than a difference.
+# For these a factor is more informative than a difference.
 _BY_FACTOR = ("bytes", "bytes_to_target", "seconds", "rounds", "rounds_to_target")
 
 
@@ -32,13 +32,13 @@ class Difference:
     change: str = ""
 
 
-def two_runs(first: Path, second: Path) -> tuple[Run, Run]:
-    """Return the runs in two directories, named by them.
+def load_pair(first: Path, second: Path) -> tuple[Run, Run]:
+    """Return the runs in two directories, named by their directories.
 
     Raises
     ------
     ResultsError
-        A directory has no run or several, or both are the same.
+        A directory has no run or several, or both directories are the same.
     """
     if first.resolve() == second.resolve():
         raise ResultsError(f"{str(second)!r} is compared with itself; name another run")
@@ -57,12 +57,12 @@ def _one_run(path: Path) -> Run:
 
 
 def setting_differences(first: Run, second: Run) -> list[Difference]:
-    """Return the settings, and the versions and the machine where known, that differ.
+    """Return the differing settings, and versions and machine where known.
 
-    A setting without effect in a run has the value ``–`` there, and is left out if it has none
-    in the other either.
+    The value of a setting without effect in a run is ``–``; a setting without effect in both runs
+    is left out.
     """
-    rows = without_what_has_no_effect(rows_of([first, second])).drop_duplicates("run")
+    rows = without_unused_settings(rows_of([first, second])).drop_duplicates("run")
     one, other = rows.iloc[0], rows.iloc[1]
     keys = dict.fromkeys([*first.config, *second.config, CLIENTS, HEAD_SIZE])
     found = []
@@ -93,7 +93,7 @@ def result_differences(
 ) -> tuple[list[Difference], tuple[str, ...]]:
     """Return the figures of both runs, and notes on how they were counted.
 
-    Runs of every state are compared, by the rounds that they have.
+    Runs of every state are compared, by their finished rounds.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def _figures(comparison: Comparison, names: tuple[str, str]) -> list[Difference]
 
 
 def _bytes_by_kind(rounds: pd.DataFrame, names: tuple[str, str]) -> list[Difference]:
-    """Return the bytes of each kind of payload, as measured, where either run has any."""
+    """Return the measured bytes of each kind of payload that occurs in either run."""
     lines = []
     sums = rounds.groupby("run")[[c for c in BYTE_COLUMNS if c in rounds]].sum()
     for column in sums:

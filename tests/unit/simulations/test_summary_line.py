@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fsl_sage_flwr.simulations.headline import headline
 from fsl_sage_flwr.simulations.progress import table
+from fsl_sage_flwr.simulations.summary_line import summary_line
 
 SUMMARY: dict[str, Any] = {
     "final_accuracy": 0.5, "final_loss": 1.0, "best_accuracy": 0.75, "best_loss": 0.5,
@@ -38,5 +38,5 @@ def test_without_one_it_is_the_loss_and_what_else_was_measured() -> None:
 
 @pytest.mark.parametrize("missing", [None, math.nan])
 def test_what_is_not_there_is_no_accuracy(missing: float | None) -> None:
-    assert headline(missing, 2.5) == "loss 2.5000"
-    assert headline(0.5, 2.5) == "50.00%"
+    assert summary_line(missing, 2.5) == "loss 2.5000"
+    assert summary_line(0.5, 2.5) == "50.00%"

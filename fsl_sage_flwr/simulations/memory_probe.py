@@ -1,4 +1,4 @@
-"""Train a few rounds in this process, with the algorithm's own strategy and handlers."""
+"""Train a few rounds in this process to measure memory, with the algorithm's own code."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -17,14 +17,14 @@ from ..registry import ALGORITHMS
 from ..strategies import SplitStrategy
 from ..task import SplitTask
 
-# Clients keep state of a run in this process: each rehearsal is a run of its own.
+# Clients keep state of a run in this process, so each probe has a separate run id.
 _runs = count(1)
 
 AroundClient = Callable[[Callable[[], Message]], Message]
-"""Runs the given client's work, and may do something before and after it."""
+"""Runs the given client's work, and may measure before and after it."""
 
 
-class RehearsalGrid(Grid):
+class MemoryProbeGrid(Grid):
     """Runs a ClientApp for every message in this process, without a SuperLink.
 
     Parameters
@@ -32,9 +32,9 @@ class RehearsalGrid(Grid):
     app : ClientApp
         The app of the clients.
     nodes : int
-        Number of clients that take part; they are the first of ``clients``.
+        Number of participating clients, the first of ``clients``.
     clients : int
-        Number of clients in the federation, which decides how much data each has.
+        Number of clients in the federation, which determines each client's amount of data.
     around : callable
         Called with each client's work.
     """
@@ -55,11 +55,11 @@ class RehearsalGrid(Grid):
         }
 
     def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
-        """Make a message with complete metadata, which Flower cannot add outside of a run."""
+        """Return a message with complete metadata, which Flower cannot add outside a run."""
         return message_outside_a_run(content, node, kind, ttl, self._run)
 
     def set_run(self, run: Any) -> None:
-        """Do nothing: there is no run."""
+        """Do nothing, because there is no run."""
 
     @property
     def run(self) -> Any:
@@ -74,7 +74,7 @@ class RehearsalGrid(Grid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """Make a message; Flower requires this method of every Grid."""
+        """Return a message; Flower requires this method of every Grid."""
         return self.new_message(content, dst_node_id, message_type, ttl or 3600.0)
 
     def get_node_ids(self) -> Iterable[int]:
@@ -82,7 +82,7 @@ class RehearsalGrid(Grid):
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Run the clients on the messages now, and keep their answers."""
+        """Run the clients on the messages immediately, and store their replies."""
         ids = []
         for message in messages:
             key, context = message.metadata.message_id, self._contexts[message.metadata.dst_node_id]
@@ -91,17 +91,17 @@ class RehearsalGrid(Grid):
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the answers."""
+        """Return the replies."""
         return [self._replies.pop(key) for key in list(message_ids) if key in self._replies]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages and return the answers."""
+        """Send messages and return the replies."""
         return self.pull_messages(self.push_messages(messages))
 
 
-def rehearse(
+def probe_memory(
     config: RunConfig,
     server_task: SplitTask,
     app: ClientApp,
@@ -114,13 +114,13 @@ def rehearse(
     Parameters
     ----------
     config : RunConfig
-        Names the algorithm.
+        Configuration of the run.
     server_task : SplitTask
-        The server's task.
+        Task of the server.
     app : ClientApp
         The app of the clients.
     nodes, clients : int
-        Number of clients that take part, and number of clients in the federation.
+        Number of participating clients, and of clients in the federation.
     around : callable, optional
         Called with each client's work.
 
@@ -138,6 +138,6 @@ def rehearse(
     )
     strategy = build_strategy(all_train, server_task)
     strategy.registry.registration_timeout = 0.0  # the other clients never register
-    grid = RehearsalGrid(app, nodes, clients, around)
+    grid = MemoryProbeGrid(app, nodes, clients, around)
     strategy.start(grid, strategy.initial_arrays(), num_rounds=rounds)
     return strategy

@@ -9,7 +9,7 @@ import pytest
 from safetensors import SafetensorError
 
 from fsl_sage_flwr import atomic_files as whole_files
-from fsl_sage_flwr.atomic_files import DiskError, checksum_of, replacing, writing
+from fsl_sage_flwr.atomic_files import DiskError, atomic_write, checksum_of, explain_disk_errors
 
 
 def from_torch() -> None:
@@ -37,7 +37,7 @@ def from_python() -> None:
     ],
 )
 def test_whoever_was_writing_the_reason_and_the_fix_are_in_one_line(fail, said) -> None:
-    with pytest.raises(DiskError) as caught, writing(Path("/a/file")):
+    with pytest.raises(DiskError) as caught, explain_disk_errors(Path("/a/file")):
         fail()
     assert f"/a/file cannot be written ({said}" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -45,7 +45,7 @@ def test_whoever_was_writing_the_reason_and_the_fix_are_in_one_line(fail, said) 
 
 @pytest.mark.parametrize("error", [RuntimeError("a shape"), SafetensorError("a dtype"), OSError()])
 def test_what_is_not_the_disks_is_raised_as_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, writing(Path("/a/file")):
+    with pytest.raises(type(error)) as caught, explain_disk_errors(Path("/a/file")):
         raise error
     assert caught.value is error
 
@@ -60,7 +60,7 @@ def test_a_disk_that_does_not_keep_the_new_file_leaves_the_old(
     monkeypatch.setattr(os, "fsync", full)
     with (
         pytest.raises(DiskError, match=r"/it cannot be written"),
-        replacing(tmp_path / "it") as file,
+        atomic_write(tmp_path / "it") as file,
     ):
         file.write_text("new", encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["it"]

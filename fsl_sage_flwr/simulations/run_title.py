@@ -1,4 +1,4 @@
-"""Say in one line what the compared runs trained: algorithm, model, dataset, clients, data."""
+"""Summarise in one line what the compared runs have in common."""
 
 from pathlib import PurePath
 from typing import Any
@@ -8,16 +8,16 @@ import pandas as pd
 from ..registry import label_of
 from .comparison import Comparison
 from .differences import is_missing
+from .labels import settings_text
 from .load_results import CLIENTS
-from .names import settings_text
 
 _DISTRIBUTION = ("distribution", "alpha", "shards-per-client")
 
 
-def what_was_run(comparison: Comparison) -> str:
-    """Return it: ``FSL-SAGE: resnet18 on cifar10, 10 clients, α = 0.1``.
+def run_title(comparison: Comparison) -> str:
+    """Return the common settings: ``FSL-SAGE: resnet18 on cifar10, 10 clients, α = 0.1``.
 
-    What differs between the runs is left out; a picture shows it by lines, panels or its axis.
+    Differing settings are left out; a picture shows them by lines, panels or its axis.
     """
     runs = comparison.rounds.drop_duplicates("run")
     algorithm, model, dataset = (_shared(runs, key) for key in ("algorithm", "model", "dataset"))
@@ -30,7 +30,7 @@ def what_was_run(comparison: Comparison) -> str:
 
 
 def _shared(runs: pd.DataFrame, key: str) -> Any:
-    """Return the value that all runs have; None if they differ, or if it has no effect."""
+    """Return the common value of all runs; None if they differ, or if it has no effect."""
     values = set(runs[key]) if key in runs else {None}
     value = values.pop()
     return None if values or is_missing(value) else value
