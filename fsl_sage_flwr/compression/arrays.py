@@ -13,7 +13,7 @@ from ..messages.arrays import CODED, numpy_name
 from ..messages.records import shown
 from .codecs import Codec, Exact
 
-# The smallest number of values with a scale of their own, because a scale takes four bytes.
+# The smallest number of values that share one scale, because a scale takes four bytes.
 SMALLEST_GROUP = 64
 
 _EXACT = Exact()

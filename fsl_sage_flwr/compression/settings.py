@@ -106,6 +106,6 @@ PRESETS = {
 
 
 def compression_of(preset: str, **codecs: str) -> Compression:
-    """Return a preset with the given codecs in place of its own; ``"auto"`` keeps the preset's."""
+    """Return a preset with the given codecs; ``"auto"`` keeps the preset's codec."""
     given = {field: name for field, name in codecs.items() if name != AS_COMPRESSION_SAYS}
     return replace(PRESETS[preset], **given)

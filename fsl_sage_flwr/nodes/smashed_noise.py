@@ -22,7 +22,7 @@ def smashed_noise_mod(
     to an L2 norm of at most ``clip_norm``, over all its floating-point tensors together, and
     adds Gaussian noise of standard deviation ``noise_multiplier * clip_norm`` to every value.
     Masks and other integers, labels, weights and metrics stay unchanged. ``docs/privacy.md``
-    says which attacks this prevents.
+    names the attacks that this prevents.
 
     The mod runs on the reply and not while it is packed, so that the replies of any handler are
     noised; their tensors are not serialized yet, so that this costs no serialization.

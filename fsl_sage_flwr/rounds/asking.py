@@ -40,7 +40,7 @@ def replies_to(
     )
     for request, reply in stream:
         client = messenger.client_of[request.metadata.dst_node_id]
-        answer = messenger.open(client, instructions[client], reply)
+        answer = messenger.read_reply(client, instructions[client], reply)
         if answer is not None:
             valid.add(client)
             outliers.record(client, answer, weights_sent(instructions[client], client_half))

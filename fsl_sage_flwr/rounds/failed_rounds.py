@@ -59,7 +59,7 @@ class FailedRoundCounter:
             + [f"node {node}: {reason}" for node, reason in unidentified.items()]
         )
         problem = self.last_problem = (
-            f"round {number} is given up: {why} ({reasons or 'no client is connected'})"
+            f"round {number} failed: {why} ({reasons or 'no client is connected'})"
         )
         log.warning(problem)
         if self._in_a_row >= self._most:

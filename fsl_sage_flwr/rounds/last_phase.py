@@ -127,7 +127,7 @@ class LastPhase:
         if client is None or client not in self.instructions:  # a wrapper's own message
             return None
         instruction = self.instructions.pop(client)
-        answer = self._messenger.open(client, instruction, reply)
+        answer = self._messenger.read_reply(client, instruction, reply)
         if answer is None:
             return None
         is_last = isinstance(answer, TrainReply)

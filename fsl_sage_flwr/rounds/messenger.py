@@ -85,7 +85,9 @@ class Messenger:
         ttl = settings.timeout + SERVER_TIME
         return self._grid.new_message(content, node, instruction.message_type, ttl)
 
-    def open(self, client: int, instruction: Instruction[ReplyT], reply: Message) -> ReplyT | None:
+    def read_reply(
+        self, client: int, instruction: Instruction[ReplyT], reply: Message
+    ) -> ReplyT | None:
         """Open and check a reply; exclude its client if it is invalid."""
         expected = replace(instruction.expected, incoming=self._downlink.incoming(client))
         try:

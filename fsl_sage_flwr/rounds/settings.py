@@ -15,7 +15,7 @@ from .checks.batch_limits import BatchLimits
 
 
 class StrategySettings(TypedDict, total=False):
-    """Arguments that every strategy takes by keyword; ``SplitStrategy`` says what they are."""
+    """Arguments that every strategy takes by keyword; ``SplitStrategy`` documents them."""
 
     keep_optimizer_state: bool
     round_timeout: float

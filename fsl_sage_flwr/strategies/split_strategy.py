@@ -104,7 +104,7 @@ class SplitStrategy(FedAvg):
         The codecs of messages; by default nothing is coded.
     aggregation : Aggregation, optional
         How the clients' results become one; by default the weighted mean. A round with fewer
-        valid replies than its rule needs is given up.
+        valid replies than its rule needs failed.
     max_update_ratio : float
         Largest norm of a client's update, or of its smashed data, as a multiple of the round's
         median; a client above it is excluded. Replies are then held until all have arrived, but
@@ -172,8 +172,8 @@ class SplitStrategy(FedAvg):
             )
         if task.client_privacy is not None and not self.private_steps:
             raise ValueError(
-                f"client_privacy: clients of {type(self).__name__} take no steps whose samples "
-                "have gradients of their own, or send more than these make; leave it out"
+                f"client_privacy: clients of {type(self).__name__} take no steps with one gradient "
+                "per sample, or send more than such steps make; leave it out"
             )
         task.check_objective()
         self.task = task
@@ -312,7 +312,7 @@ class SplitStrategy(FedAvg):
         Raises
         ------
         TrainingFailedError
-            Too many rounds in a row were given up, or all of them.
+            Too many rounds in a row failed, or all of them.
         """
         result = with_should_stop(super().start, should_stop)(
             grid=self.wrap_grid(grid),
@@ -333,7 +333,7 @@ class SplitStrategy(FedAvg):
         Raises
         ------
         TrainingFailedError
-            Every round so far was given up: the weights are the initial ones.
+            Every round so far failed: the weights are the initial ones.
         """
         if self.rounds_trained == 0:
             why = self.failed_rounds.last_problem or "there was none"

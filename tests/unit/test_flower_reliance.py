@@ -28,12 +28,11 @@ from flwr.app import (
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 
-from fsl_sage_flwr.app.log_lines import FLOWER
+from fsl_sage_flwr.app.log_lines import FLOWER, NO_EVALUATION_YET
 from fsl_sage_flwr.app.provenance import of_flower_run
-from fsl_sage_flwr.app.quiet import NO_EVALUATION_YET
 from fsl_sage_flwr.messages import CLIENT_HALF, VirtualClient, message_outside_a_run
+from fsl_sage_flwr.messages.arrays import NUMPY, tensors_of
 from fsl_sage_flwr.messages.reason import reason_of
-from fsl_sage_flwr.messages.records import NUMPY, tensors_of
 from fsl_sage_flwr.messages.reply import NOT_FROM_CLIENT_APP, count_bytes
 from fsl_sage_flwr.nodes.app import build_client_app
 from fsl_sage_flwr.rounds import reply_spool
@@ -370,7 +369,7 @@ def test_flowers_own_name_of_the_weights() -> None:
 def test_the_loop_hands_the_replies_of_the_grid_to_the_strategy(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its list, which ``let_go_of_replies`` empties; and the line that ``app/quiet.py`` drops."""
+    """``let_go_of_replies`` empties its list, and ``app/log_lines.py`` drops a line of its log."""
     replies: list[Message] = []
     seen: list[Any] = []
 

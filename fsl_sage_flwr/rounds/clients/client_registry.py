@@ -133,7 +133,9 @@ class ClientRegistry:
             if len(self.nodes) + len(self.unfit) >= wanted:
                 return
             if time.monotonic() > deadline:
-                log.warning("%d of %d clients are connected; going on", len(self.nodes), wanted)
+                log.warning(
+                    "%d of %d clients are connected; continuing with these", len(self.nodes), wanted
+                )
                 return
             time.sleep(LOOK_EVERY)
 
@@ -231,7 +233,7 @@ class ClientRegistry:
 
     def _refuse(self, node: int, reason: str) -> None:
         self._refused_at[node] = time.monotonic()
-        self._report(node, f"does not say which client it is: {reason}", reason)
+        self._report(node, f"does not identify its client: {reason}", reason)
 
     def _report(self, node: int, line: str, reason: str) -> None:
         if self.unidentified.get(node) != reason:

@@ -13,7 +13,7 @@ class NodeTraffic:
         To the node and from it, as the ledger counts.
     seconds : float
         From sending a message to having its reply, added up over the messages; a message
-        without a reply counts until it was given up.
+        without a reply counts until it failed.
     """
 
     down_bytes: int = 0

@@ -33,7 +33,7 @@ class ClientRound:
         Bytes to the client and from it.
     sample_uploads, total_sample_uploads : int
         Largest number of uploads of one of its samples in this round, and in the run so far,
-        with rounds that were given up.
+        with rounds that failed.
     failure : str
         Reason for its exclusion; empty when it was not excluded.
     """

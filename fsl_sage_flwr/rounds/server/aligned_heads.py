@@ -108,8 +108,8 @@ class AlignedHeads(State):
         client : int
             Partition id.
         weights : Mapping, optional
-            Initial weights. By default the head copies the server half's first blocks, where
-            the task says so and the head can.
+            Initial weights. By default the head copies the server half's first blocks, if
+            the task asks for it and the head can.
         """
         task, group = self._task, self._group_of(client)
         if group in self._heads:

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ...cpus import usable_cpus
-from ...splitting import copy_sharing_frozen, flatten_state, load_trainable_state, restore_state, trainable_state
+from ...splitting import (
+    copy_sharing_frozen,
+    flatten_state,
+    load_trainable_state,
+    restore_state,
+    trainable_state,
+)
 from ...task import SplitTask
 from ...tensor_store import TensorFile
 from ..state import AveragedState

@@ -77,7 +77,7 @@ def test_clients_that_were_never_asked_are_not_blamed(make: Callable[..., SplitS
 
 
 def test_a_late_answer_makes_room_for_those_behind_it() -> None:
-    """They are asked as soon as it comes, before its place is given up."""
+    """They are asked as soon as it comes, before its place failed."""
 
     class Late(MemoryGrid):
         looks = 0
@@ -219,6 +219,6 @@ def test_absence_has_an_end() -> None:
     strategy, nodes = cse_fsl(absence_timeout=0.0, max_failed_rounds=9), grid()
     strategy.registry.registration_timeout = 0.0
     nodes.contexts.clear()
-    with pytest.raises(TrainingFailedError, match="no round was trained: round 2 is given up"):
+    with pytest.raises(TrainingFailedError, match="no round was trained: round 2 failed"):
         train(strategy, nodes, 2)
     assert strategy.rounds_done == 2

@@ -164,7 +164,7 @@ def test_a_run_without_a_trained_round_fails_however_few_rounds() -> None:
     nodes = MemoryGrid(small_app(), 0)
     strategy = cse_fsl(absence_timeout=0.0)
     strategy.registry.registration_timeout = 0.0
-    with pytest.raises(TrainingFailedError, match="no round was trained: round 1 is given up"):
+    with pytest.raises(TrainingFailedError, match="no round was trained: round 1 failed"):
         strategy.start(nodes, strategy.initial_arrays(), num_rounds=1)
     # One trained round is enough, before a checkpoint or after it.
     trained, other = cse_fsl(), cse_fsl(absence_timeout=0.0)

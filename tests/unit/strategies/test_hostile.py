@@ -38,7 +38,7 @@ every_row = pytest.mark.parametrize("name", ALL)
 few_rows = pytest.mark.parametrize("name", ["cse_fsl", "fsl_sage, coded", "sl_multi_server, coded"])
 
 
-def copy_sharing_frozen(content: RecordDict) -> RecordDict:
+def copied(content: RecordDict) -> RecordDict:
     """Copy the records; mutations put other arrays and values into them."""
     return RecordDict({name: record.copy() for name, record in content.items()})
 
@@ -56,7 +56,7 @@ def try_mutants(
 
     def after_mutants(kind: Any, content: RecordDict, expected: ReplySchema) -> Any:
         for _ in range(0 if kind is NodeDescription else count):
-            mutant, said = copy_sharing_frozen(content), ""
+            mutant, said = copied(content), ""
             how = mutate(draw, mutant)
             try:
                 opened(kind, content_of(Message(mutant, 1, "train"), 2**20), expected)

@@ -1,4 +1,4 @@
-"""A node that does not say which client it is, as one whose process hangs."""
+"""A node that does not identify its client, as one whose process hangs."""
 
 import logging
 import time
@@ -39,6 +39,6 @@ def test_it_is_waited_for_once_and_takes_part_when_it_has_answered(
     of_slow = [kind for kind, client in nodes.types if client == SLOW]
     assert of_slow == ["query.describe"] * (2 if expires else 1) + ["train.cse_fsl"] * 2
     node = list(nodes.contexts)[SLOW]
-    said = f"node {node} does not say which client it is: no answer for 0.05 s; if it stays so"
+    said = f"node {node} does not identify its client: no answer for 0.05 s; if it stays so"
     assert caplog.text.count(said) == 1
     assert strategy.registry.unidentified == {}
