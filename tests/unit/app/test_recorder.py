@@ -193,22 +193,23 @@ class Shown:
 
 
 def test_a_resumed_run_continues_its_run_in_the_tracker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     began: list[Shown] = []
     known = {"run-0", "run-2"}
 
-    def backend(name: str, directory: Path, config: object, earlier: str) -> Shown:
+    def backend(directory: Path, config: object, earlier: str) -> Shown:
         if earlier and earlier not in known:
             raise TrackerError(f"no run {earlier}")
         began.append(Shown(earlier or f"run-{len(began)}"))
         return began[-1]
 
-    monkeypatch.setattr(opening, "_backend", backend)
+    opening.TRACKERS.register("shown", opening.TrackerEntry(backend))
+    request.addfinalizer(lambda: opening.TRACKERS.remove("shown"))
     for rounds, where, resume in (
         (2, "one", None), (3, "one", "one"), (4, "two", "one"), (5, "two", "two"),
     ):  # fmt: skip
-        own, _ = recorder(tmp_path / where, tracker="tensorboard")
+        own, _ = recorder(tmp_path / where, tracker="shown")
         own.train(nodes(), rounds, resume=resume and tmp_path / resume)
     known.clear()
     own.train(nodes(), 6, resume=tmp_path / "two")
