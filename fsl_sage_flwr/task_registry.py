@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from .classes import Classes
+from .config import Check, Options, check_options
 from .data import DataIdentity, Distribution
-from .options import Check, Options, check_options, declared
-from .schedules import Schedule
 from .strategies.common_options import HeadOptions
-from .task import Batch, OptimizerFactory, SplitTask, Weights
+from .task import Batch, SplitTask, TrainingArguments, Weights
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -23,40 +22,30 @@ AutoCut = Callable[[nn.Module, Tensor], str]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-    """What every kind of task is built from: keys that all runs have, in the form of arguments.
+    """Settings of every run in the form in which a kind of task needs them.
 
     Attributes
     ----------
     model, cut, dataset : str
-        As the run configuration has them; what they may be is the kind's word.
+        As in the run configuration; the kind decides which are valid.
     data_path : str or None
         Directory of the node's own data, in place of a part of the dataset.
     parts_folder : Path or None
-        Where processes that serve clients of this run may share parts of the dataset in the form
-        that is trained on; None: nowhere.
+        Where processes that serve clients of this run may share decoded parts of the dataset;
+        None: nowhere.
     auto_cut : callable
         From a model and an example to a cut, for ``cut = "auto"``.
     distribution : Distribution
-        How the training split is divided among the clients.
+        Division of the training split among the clients.
     validation_fraction : float
-        Share of each client's examples that is kept out of training; 0 for none.
+        Fraction of each client's examples that is kept out of training; 0 for none.
     label_epsilon : float
-        ε of the randomised response that a client's labels are drawn by; 0: they are as they
+        ε of the randomised response by which a client's labels are drawn; 0 leaves them as they
         are, as on the server in any case.
-    batch_size, local_epochs : int
-        Of a client's round.
-    client_optimizer, server_optimizer, auxiliary_optimizer : callable
-        From parameters to an optimizer.
-    client_schedule, server_schedule, auxiliary_schedule : callable
-        See :class:`~fsl_sage_flwr.task.SplitTask`.
+    training : TrainingArguments
+        Arguments of ``SplitTask``: optimizers, schedules, batch size, device, seed, and so on.
     heads : HeadOptions
-        What auxiliary heads are like.
-    device : torch.device
-        Where this side computes.
-    precision : str
-        See there.
-    seed : int
-        Seed of the run.
+        Settings of auxiliary heads.
     client_half_only : bool
         This is a client that never runs the server half: a kind need not load it.
     prove : bool
@@ -72,20 +61,30 @@ class TaskSettings:
     distribution: Distribution
     validation_fraction: float
     label_epsilon: float
-    batch_size: int
-    local_epochs: int
-    client_optimizer: OptimizerFactory
-    server_optimizer: OptimizerFactory
-    auxiliary_optimizer: OptimizerFactory
-    client_schedule: Schedule
-    server_schedule: Schedule
-    auxiliary_schedule: Schedule
+    training: TrainingArguments
     heads: HeadOptions
-    device: torch.device
-    precision: str
-    seed: int
     client_half_only: bool
     prove: bool
+
+    @property
+    def batch_size(self) -> int:
+        """Batch size of the clients."""
+        return self.training["batch_size"]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of this side."""
+        return self.training["device"]
+
+    @property
+    def precision(self) -> str:
+        """Precision of the halves' steps."""
+        return self.training["precision"]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.training["seed"]
 
 
 @dataclass(frozen=True)
@@ -153,11 +152,3 @@ def register_task(kind: TaskKind[Any]) -> None:
         raise ValueError(f"task {kind.name!r} is registered already; choose another name")
     check_options(kind.name, kind.options, {other.name: other.options for other in TASKS.values()})
     TASKS[kind.name] = kind
-
-
-def task_option_fields() -> dict[str, Any]:
-    """Return the fields of every kind's options by key."""
-    found: dict[str, Any] = {}
-    for kind in TASKS.values():
-        found |= declared(kind.options)
-    return found

@@ -71,8 +71,8 @@ def forget() -> Callable[[], None]:
 
     from fsl_sage_flwr.client_apps.split_fed import live_forwards
     from fsl_sage_flwr.nodes.task_cache import forget_tasks
-    from fsl_sage_flwr.rounds.metrics import evaluation
     from fsl_sage_flwr.rounds import threads
+    from fsl_sage_flwr.rounds.metrics import evaluation
 
     # The tensors of unit tests are too small for two threads, and there is a worker of pytest on
     # every core: a thread that waits for another spins, and an evaluation took ten times as long.

@@ -185,6 +185,6 @@ def small_run(directory: Path, **changes: Any) -> dict[str, Any]:
     return {
         "task": "causal_lm", "model": save_small_model(directory / "model"),
         "dataset": save_rows(directory / "rows"), "cut": "transformer.h.1", "max-length": 12,
-        "batch-size": 4, "num-server-rounds": 2, "align-dataset-size": 8, "align-batch-size": 4,
-        "align-epochs": 1, **changes,
+        "batch-size": 4, "num-server-rounds": 2, "align.dataset-size": 8, "align.batch-size": 4,
+        "align.epochs": 1, **changes,
     }  # fmt: skip

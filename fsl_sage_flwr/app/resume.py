@@ -1,13 +1,12 @@
-"""Whether a run of a configuration can go on from a checkpoint."""
+"""Check whether a run can resume from a checkpoint."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..data import DataIdentity
-from ..key_names import with_names_of_today
 from .checkpoint import CheckpointError, read_checkpoint, refuse_finished, refuse_other_settings
-from .config import SCHEDULE_KEYS, RunConfig
+from .config import SCHEDULE_KEYS, RunConfig, with_new_names
 
 # Keys that may differ between a checkpoint's configuration and the run that resumes from it.
 FREE_TO_CHANGE = {
@@ -21,29 +20,29 @@ FREE_TO_CHANGE = {
 def checkpoint_for(
     config: RunConfig, file: Path, data: DataIdentity | None = None
 ) -> dict[str, Any]:
-    """Return what a checkpoint has.
+    """Read a checkpoint and check that a run can resume from it.
 
     Parameters
     ----------
     config : RunConfig
-        Configuration of the run that goes on.
+        Configuration of the run.
     file : Path
         The checkpoint.
     data : DataIdentity, optional
-        What identifies the run's data. They may lie elsewhere than those of the checkpoint;
-        an earlier version's checkpoint does not identify its data, and is compared by path.
+        Identity of the run's data, which may have another path than the checkpoint's. A
+        checkpoint of an earlier version has no identity, and is compared by path.
 
     Raises
     ------
     CheckpointError
-        It is missing or unreadable, was written with another configuration or other data, or
-        of a run that has all rounds already.
+        The file is missing or unreadable, has another configuration or other data, or belongs
+        to a run that has all its rounds.
     """
     saved = read_checkpoint(file)
-    saved["config"] = with_names_of_today(saved["config"])
+    saved["config"] = with_new_names(saved["config"])
     ours = config.to_run_config()
     # A checkpoint of an earlier version also contains keys of other algorithms.
-    of_others = set(config.idle_keys()) - set(ours)
+    of_others = set(config.unused_keys()) - set(ours)
     free = set(FREE_TO_CHANGE)
     rounds = config.num_server_rounds
     if _schedules_differ(config, saved["config"].get("num-server-rounds", rounds)):
@@ -59,7 +58,7 @@ def checkpoint_for(
     if changed:
         raise CheckpointError(
             f"resume: dataset = {config.dataset!r}: other data than the checkpoint's: {changed}; "
-            "give the data that it was trained on, or begin another run"
+            "give the data of the checkpoint, or start another run"
         )
     refuse_finished(saved, file, rounds)
     return saved

@@ -1,27 +1,31 @@
-"""Answer a wrong key at once; torch, which takes seconds, is not needed to know it."""
+"""Answer a wrong key without torch, which takes seconds to import."""
 
 import argparse
 import os
 from importlib import metadata
 
+from ..config.key_names import unknown
+from ..config.key_table import own_keys, own_new_names
 from ..extensions import GROUPS, IMPORTS
-from ..key_names import own_keys, unknown
 
 
 def unknown_key(options: argparse.Namespace) -> str | None:
-    """Return what to say of a ``key=value`` word whose key is none; None if all are right.
+    """Return the line that refuses a ``key=value`` word with an unknown key; None if there is none.
 
-    Where somebody's module may declare more keys, nothing is said: the configuration, which is
-    read after that module, decides.
+    Where a module outside the package may declare more keys, the configuration decides, which is
+    read after that module.
     """
     words: list[str] = getattr(options, "settings", None) or getattr(options, "words", None) or []
     keys = [word.partition("=")[0] for word in words if "=" in word]
     wrong = next((key for key in keys if key not in own_keys()), None)
-    if wrong is None or options.imports or os.environ.get(IMPORTS) or _any_registered():
+    if wrong is None or may_be_extended(options):
         return None
-    return unknown(wrong, own_keys())
+    return unknown(wrong, own_keys(), own_new_names())
 
 
-def _any_registered() -> bool:
-    installed = metadata.entry_points()  # it takes a moment, which only a wrong key costs
+def may_be_extended(options: argparse.Namespace) -> bool:
+    """Return whether a module outside the package may declare more keys."""
+    if options.imports or os.environ.get(IMPORTS):
+        return True
+    installed = metadata.entry_points()
     return any(installed.select(group=group) for group in GROUPS)

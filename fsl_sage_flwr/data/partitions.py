@@ -32,7 +32,7 @@ class Distribution:
         ``iid``; ``noniid_dirichlet``: every client gets the same number of examples (a
         remainder is not used), with class proportions drawn from a Dirichlet distribution
         (Acar et al., arXiv 2111.04263, as in flwr-datasets);
-        ``noniid``: every client gets shards of one label each; ``natural``: all examples of
+        ``shards``: every client gets shards of one label each; ``natural``: all examples of
         one person (FEMNIST's writers) go to the same client; or a name that was added with
         :func:`register_distribution`.
     alpha : float
@@ -40,7 +40,7 @@ class Distribution:
         (arXiv 1909.06335) share theirs among the classes: with ten of the same size their α is
         ten times this one.
     shards_per_client : int
-        Shards of each client, for ``noniid``.
+        Shards of each client, for ``shards``.
     seed : int
         Draws the division.
     """
@@ -150,7 +150,7 @@ def register_distribution(
 
 register_distribution("iid", _iid, keys=())
 register_distribution("noniid_dirichlet", _dirichlet, keys=("alpha",))
-register_distribution("noniid", _shards, keys=("shards-per-client",))
+register_distribution("shards", _shards, keys=("shards-per-client",))
 register_distribution("natural", _natural, keys=())
 
 

@@ -1,69 +1,25 @@
 """Causal language models as a kind of task of the run configuration."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ..config import one_of
 from ..data import DISTRIBUTIONS, DataIdentity, identity_of_texts
 from ..models import CATALOGUE
-from ..options import Options, at_least, one_of, option
 from ..seeding import derive_seed
 from ..task import ClientIdentity, SplitTask
 from ..task_registry import TaskKind, TaskSettings, TestBatches
 from .adapter_files import load_adapted, save_adapter
 from .causal_lm import EVALUATION_BATCH, causal_lm_task
-from .columns import Columns
 from .dataset import BY_LENGTH, divided, load_texts, own_rows, split_of, with_some_kept_out
 from .generation import bleu_of, scorer
-from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer, refuse_no_block
+from .options import CausalLmOptions
+from .pretrained import LanguageModelError, load_model, load_tokenizer, refuse_no_block
 from .rows import Row, Rows, refuse_long_prompts, tokenize
-
-
-@dataclass(frozen=True)
-class CausalLmOptions(Options):
-    """Options of a run on a causal language model."""
-
-    prompt_column: str = option(
-        "", what="column of what is given, or several with commas between; empty: the usual names"
-    )
-    completion_column: str = option("", what="column of what is learnt; empty: the usual names")
-    max_length: int = option(128, at_least(8), "tokens of a row with its padding")
-    max_test_rows: int = option(0, at_least(0), "rows of the test split that are used; 0: all")
-    lora_r: int = option(4, at_least(1), "rank of the adapter")
-    lora_alpha: int = option(32, at_least(1), "the adapter's output is scaled by it over the rank")
-    lora_dropout: float = option(0.1, at_least(0, below=0.9), "dropout before the adapter")
-    lora_target_modules: str = option(
-        "", what="ends of names, with commas between; empty: PEFT's choice"
-    )
-    label_smoothing: float = option(0.0, at_least(0, below=0.9), "in training, not in evaluation")
-    bleu: bool = option(
-        default=False, what="at the end: BLEU of greedy completions of the test split's prompts"
-    )
-    max_new_tokens: int = option(64, at_least(1), "of such a completion")
-    head_blocks: int = option(
-        1, at_least(0), "blocks of an auxiliary head; 0: a linear layer before norm and scores"
-    )
-
-    def columns(self) -> Columns:
-        """Return where prompts and completions are."""
-        return Columns(self.prompt_column, self.completion_column)
-
-    def idle(self) -> Mapping[str, str]:
-        """Return the length of completions, unless they are made."""
-        return {} if self.bleu else {"max-new-tokens": "bleu"}
-
-    def idle_without_heads(self) -> Sequence[str]:
-        """Return what says what a head is like."""
-        return ("head-blocks",)
-
-    def lora(self) -> Lora:
-        """Return the adapter."""
-        names = tuple(name.strip() for name in self.lora_target_modules.split(",") if name.strip())
-        return Lora(self.lora_r, self.lora_alpha, self.lora_dropout, names)
 
 
 def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
@@ -76,12 +32,12 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
     """
     if settings.heads.auxiliary == "linear":
         raise LanguageModelError(
-            "auxiliary = 'linear': a language model's head is made of blocks; leave it out"
+            "auxiliary.head = 'linear': a language model's head is made of blocks; leave it out"
         )
     if settings.heads.auxiliary == "blocks":
         raise LanguageModelError(
-            "auxiliary = 'blocks': head-blocks says how many a language model's head has; leave "
-            "auxiliary out"
+            "auxiliary.head = 'blocks': auxiliary.blocks is the number of blocks of a language "
+            "model's head; leave auxiliary.head out"
         )
     _check_cut(settings)
     rows: Rows
@@ -113,21 +69,11 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         rows=rows,
         validation_rows=validation if settings.validation_fraction else None,
         max_length=options.max_length,
-        batch_size=settings.batch_size,
         head_blocks=options.head_blocks,
         auxiliary_from_server=settings.heads.auxiliary_init == "server",
         label_smoothing=options.label_smoothing,
-        client_optimizer=settings.client_optimizer,
-        server_optimizer=settings.server_optimizer,
-        auxiliary_optimizer=settings.auxiliary_optimizer,
-        client_schedule=settings.client_schedule,
-        server_schedule=settings.server_schedule,
-        auxiliary_schedule=settings.auxiliary_schedule,
-        local_epochs=settings.local_epochs,
-        device=settings.device,
-        precision=settings.precision,
-        seed=settings.seed,
         prove=settings.prove,
+        **settings.training,
     )
 
 
@@ -228,7 +174,7 @@ KIND = TaskKind(
     checks={
         "model": _model,
         "dataset": _dataset,
-        "distribution": lambda value: one_of(*DISTRIBUTIONS, BY_LENGTH)(value),
+        "distribution": lambda value: one_of([*DISTRIBUTIONS, BY_LENGTH])(value),
     },
     evaluation_batch=EVALUATION_BATCH,
     finish=finish,

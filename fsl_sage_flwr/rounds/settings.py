@@ -1,4 +1,4 @@
-"""The arguments that every strategy takes."""
+"""The arguments of every strategy."""
 
 from collections.abc import Callable
 from typing import TypedDict
@@ -11,7 +11,7 @@ from .aggregation.aggregation import Aggregation
 
 
 class StrategySettings(TypedDict, total=False):
-    """Arguments that every strategy takes by keyword; ``SplitStrategy`` says what they are."""
+    """Keyword arguments of every strategy; :class:`SplitStrategy` documents them."""
 
     keep_optimizer_state: bool
     round_timeout: float
@@ -22,7 +22,7 @@ class StrategySettings(TypedDict, total=False):
     max_failed_rounds: int
     max_reply_bytes: int
     fraction_train: float
-    fraction_evaluate: float | None
+    fraction_evaluate: float
     min_train_nodes: int
     min_evaluate_nodes: int
     min_available_nodes: int
@@ -34,7 +34,7 @@ class StrategySettings(TypedDict, total=False):
 
 
 def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
-    """Refuse less than one batch an exchange, and more where each step clips its own samples.
+    """Refuse several batches an exchange where each step clips its own samples.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
 
 
 def check_at_least_one(**counts: int) -> None:
-    """Refuse arguments that count something and are less than 1.
+    """Refuse a count that is less than 1.
 
     Raises
     ------

@@ -27,7 +27,7 @@ class Comparison:
     ----------
     rounds : DataFrame
         One row per round of each completed run, as :func:`load_results` returns them. A key
-        without effect in a run (``align-interval`` with FedAvg, ``alpha`` with iid) has no
+        without effect in a run (``align.interval`` with FedAvg, ``alpha`` with iid) has no
         value there. ``bytes`` is the requested count, since the run began. ``judged`` is the
         mean of the measure over the round and those before it, ``mean_of`` in all; NaN in the
         first ``mean_of - 1`` rounds.

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Unpack
 
 from ..client_apps.split_fed import HANDLERS, ExchangeReply
+from ..config.strategy import StrategyOptions
 from ..messages import TrainReply
 from ..registry import Algorithm, LineStyle
 from ..rounds.question import Question, Questions
@@ -55,11 +56,11 @@ class SplitFedV1(SplitStrategy):
         self,
         task: SplitTask,
         *,
-        batches_per_exchange: int = 1,
+        batches_per_exchange: int = ExchangeOptions.batches_per_exchange,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_batches_per_exchange(task, batches_per_exchange)
-        keep = settings.get("keep_optimizer_state", True)
+        keep = settings.get("keep_optimizer_state", StrategyOptions.keep_optimizer_state)
         self.server = ServerHalfPerClient(task, keep_optimizer_state=keep)
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange

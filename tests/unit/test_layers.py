@@ -25,6 +25,7 @@ ORDER = (
         "running_code",
         "batching",
         "schedules",
+        "config",
         "atomic_files",
         "tensor_store",
         "objective",
@@ -32,7 +33,7 @@ ORDER = (
         "codecs",
     ),
     # What travels, and what is learnt.
-    *("messages", "task", "options", "registry"),
+    *("messages", "task", "registry"),
     # The clients' side.
     *("nodes", "client_apps"),
     # The server's side of a round.
@@ -62,7 +63,7 @@ ORDER = (
     # Kinds of tasks.
     *("models", "data", "task_registry", "image_classification", "language", "tasks"),
     # The command line's words and the names of keys: nothing that takes time to import.
-    *("extensions", "key_names", "command_line"),
+    *("extensions", "command_line"),
     # What a run leaves.
     *(
         "app.__init__",
@@ -84,7 +85,10 @@ ORDER = (
     # What runs the package's own app.
     *(
         "app.noise",
+        "app.codec_options",
+        "app.core_options",
         "app.config",
+        "app.document",
         "app.byte_estimate",
         "app.assembly",
         "app.resume",
@@ -103,13 +107,12 @@ APPS = {"client_app", "server_app"}
 WITHOUT_FLOWER = {
     "cpus",
     "extensions",
-    "key_names",
+    "config",
     "command_line",
     "seeding",
     "batching",
     "schedules",
     "objective",
-    "options",
     "codecs",
     "splitting",
     "models",
@@ -126,7 +129,6 @@ WITH_THE_COMMAND = {"simulations"}
 ONLY = {
     "cpus": set(),
     "__init__": set(),
-    "key_names": set(),
     "command_line": {"argcomplete"},
     "extensions": set(),
     "seeding": set(),
@@ -134,7 +136,7 @@ ONLY = {
     "tensor_store": {"safetensors", "torch"},
     "batching": set(),
     "schedules": {"torch"},
-    "options": set(),
+    "config": {"pydantic"},
     "objective": {"torch"},
     "registry": {"flwr"},
     "algorithms": set(),

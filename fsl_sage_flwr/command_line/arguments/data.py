@@ -19,7 +19,7 @@ def add_data_arguments(commands: Any) -> None:
     parser.add_argument("--label-column", help="column of the labels (the usual name)")
     parser.add_argument("--distribution", help="how it is divided (iid)")
     parser.add_argument("--alpha", type=float, help="for noniid_dirichlet (1.0)")
-    parser.add_argument("--shards-per-client", type=int, help="for noniid (2)")
+    parser.add_argument("--shards-per-client", type=int, help="for shards (2)")
     parser.add_argument("--clients", type=positive, default=4, help="number of clients (4)")
     parser.add_argument("--seed", type=int, help="the run's seed (200)")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture to write")

@@ -8,6 +8,7 @@ from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg
 from torch import Tensor
 
+from ...config import Options, check_arguments, setting
 from ...messages import message_outside_a_run
 from .averaging import average, with_dtypes_of
 from .choice import Trained, closest, squared_distances
@@ -73,7 +74,7 @@ def _mean_around_median(
     of: "Aggregation", records: Sequence[ArrayRecord], weights: Sequence[float]
 ) -> ArrayRecord:
     """Average, value by value, all but the 2f that are farthest from the median (Bulyan)."""
-    kept = len(records) - 2 * of.malicious_clients
+    kept = len(records) - 2 * of.assumed_malicious
     found = ArrayRecord()
     for name in records[0]:
         values = np.stack([record[name].numpy() for record in records])
@@ -85,12 +86,12 @@ def _mean_around_median(
 
 
 MEAN = "mean"
-MALICIOUS = ("malicious-clients",)
+MALICIOUS = ("robust.assumed-malicious",)
 
 RULES: dict[str, Rule] = {
     MEAN: Rule(_mean),
     "median": Rule(_median),
-    "trimmed_mean": Rule(_trimmed_mean, keys=("trimmed-share",)),
+    "trimmed_mean": Rule(_trimmed_mean, keys=("robust.trimmed-share",)),
     # Blanchard et al., NeurIPS 2017, and El Mhamdi et al., ICML 2018: fewer prove nothing.
     "krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: 1, MALICIOUS),
     "multi_krum": Rule(_mean, lambda f: 2 * f + 3, lambda replies, f: replies - f, MALICIOUS),
@@ -98,6 +99,47 @@ RULES: dict[str, Rule] = {
         _mean_around_median, lambda f: 4 * f + 3, lambda replies, f: replies - 2 * f, MALICIOUS
     ),
 }
+
+
+@dataclass(frozen=True)
+class RobustOptions(Options):
+    """Settings of the aggregation."""
+
+    aggregation: str = setting(
+        MEAN,
+        "rule that aggregates client halves, heads, and the server halves of clients",
+        key="robust.aggregation",
+        formerly=("aggregation",),
+        choices=RULES,
+    )
+    trimmed_share: float = setting(
+        0.2,
+        "fraction of the values that `trimmed_mean` cuts off at either end",
+        key="robust.trimmed-share",
+        formerly=("trimmed-share",),
+        ge=0,
+        le=0.49,
+    )
+    assumed_malicious: int = setting(
+        1,
+        "malicious clients that `krum`, `multi_krum` and `bulyan` expect in a round",
+        key="robust.assumed-malicious",
+        formerly=("malicious-clients",),
+        ge=0,
+        unit="clients",
+    )
+
+    def unused(self) -> dict[str, str]:
+        """Return the keys that the rule does not depend on."""
+        rule = RULES.get(self.aggregation)
+        if rule is None:
+            return {}
+        unused = {"robust.trimmed-share", *MALICIOUS} - set(rule.keys)
+        return dict.fromkeys(sorted(unused), "robust.aggregation")
+
+    def aggregated_by(self) -> "Aggregation":
+        """Return what aggregates."""
+        return Aggregation(self.aggregation, self.trimmed_share, self.assumed_malicious)
 
 
 @dataclass(frozen=True)
@@ -113,9 +155,9 @@ class Aggregation:
     rule : str
         A name in ``RULES``. All but ``mean``, ``krum`` and ``multi_krum`` weigh clients alike.
     trimmed_share : float
-        Of ``trimmed_mean``: share of the values that is cut off at either end.
-    malicious_clients : int
-        Of ``krum``, ``multi_krum`` and ``bulyan``: how many of a round's clients may be.
+        For ``trimmed_mean``: fraction of the values that is cut off at either end.
+    assumed_malicious : int
+        For ``krum``, ``multi_krum`` and ``bulyan``: malicious clients to expect in a round.
 
     Raises
     ------
@@ -123,23 +165,22 @@ class Aggregation:
         The rule is not known, or a number is out of its range.
     """
 
-    rule: str = MEAN
-    trimmed_share: float = 0.2
-    malicious_clients: int = 1
+    rule: str = RobustOptions.aggregation
+    trimmed_share: float = RobustOptions.trimmed_share
+    assumed_malicious: int = RobustOptions.assumed_malicious
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"aggregation = {self.rule!r}: valid are {', '.join(RULES)}")
-        if not 0 <= self.trimmed_share < 0.5 or self.malicious_clients < 0:
-            raise ValueError(
-                f"trimmed_share = {self.trimmed_share:g} must be at least 0 and below 0.5, and "
-                f"malicious_clients = {self.malicious_clients} at least 0"
-            )
+        check_arguments(
+            RobustOptions,
+            aggregation=self.rule,
+            trimmed_share=self.trimmed_share,
+            assumed_malicious=self.assumed_malicious,
+        )
 
     @property
     def fewest(self) -> int:
         """The fewest replies of a round that counts."""
-        return RULES[self.rule].fewest(self.malicious_clients)
+        return RULES[self.rule].fewest(self.assumed_malicious)
 
     @property
     def chooses(self) -> bool:
@@ -157,9 +198,9 @@ class Aggregation:
         clients, chosen = list(trained), RULES[self.rule].chosen
         if chosen is None:
             return clients
-        wanted = chosen(len(clients), self.malicious_clients)
+        wanted = chosen(len(clients), self.assumed_malicious)
         distances = squared_distances(list(trained.values()))
-        return [clients[place] for place in closest(distances, self.malicious_clients, wanted)]
+        return [clients[place] for place in closest(distances, self.assumed_malicious, wanted)]
 
     def of_records(self, records: Sequence[ArrayRecord], weights: Sequence[float]) -> ArrayRecord:
         """Aggregate records of the same arrays; integers stay integers.

@@ -133,9 +133,9 @@ def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort(
     """Measure how much of the inputs the smashed data reveal, as training uploads them.
 
     The client half runs in training mode, in batches of ``batch-size``, without augmentation.
-    Smashed data are clipped and noised as ``smashed-clip-norm`` and
-    ``smashed-noise-multiplier`` say. The decoder stands for an attacker who has the client half
-    and images like those of the clients: it is trained on images of the training split and
+    Smashed data are clipped and noised by ``privacy.smashed-clip-norm`` and
+    ``privacy.smashed-noise-multiplier``. The decoder stands for an attacker who has the client
+    half and images like those of the clients: it is trained on images of the training split and
     their smashed data, with new noise in every step, and tested on the test split. The
     inversion has the client half alone. The labels are inferred from gradients of the server
     half, and membership from the loss of the whole model. The same configuration gives the same
@@ -212,8 +212,8 @@ def _load(
 def _treatment(config: RunConfig) -> Sent:
     """Return what clips and noises smashed data as the configuration says."""
     normal = seeded_normal(derive_seed(config.seed, "leakage", "noise"))
-    clip = config.smashed_clip_norm
-    sigma = config.smashed_noise_multiplier * clip
+    clip = config.privacy.smashed_clip_norm
+    sigma = config.privacy.smashed_noise_multiplier * clip
     return lambda tensors: add_noise(
         clip_samples(tensors, clip) if clip else tensors, sigma, normal
     )

@@ -36,7 +36,7 @@ class Panel:
 def panels_of(comparison: Comparison, along: Collection[str] = ()) -> list[Panel]:
     """Divide the runs by every setting that differs, except the algorithm and ``along``.
 
-    A run in which a setting has no effect (FedAvg, if ``align-interval`` differs) is in every
+    A run in which a setting has no effect (FedAvg, if ``align.interval`` differs) is in every
     panel in which it can be compared.
 
     Parameters
