@@ -45,8 +45,8 @@ class RunConfig(CoreOptions):
     strategy: StrategyOptions = field(default=StrategyOptions())
     robust: RobustOptions = field(default=RobustOptions())
     privacy: PrivacyOptions = field(default=PrivacyOptions())
-    options: Options = field(default=None)  # type: ignore[arg-type]  # set from the algorithm
-    task_options: Options = field(default=None)  # type: ignore[arg-type]  # set from the task
+    options: Options = field(default=None)  # type: ignore[assignment]  # set from the algorithm
+    task_options: Options = field(default=None)  # type: ignore[assignment]  # set from the task
 
     def __post_init__(self) -> None:
         if self.options is None:
@@ -98,7 +98,9 @@ class RunConfig(CoreOptions):
         """
         values = with_new_names(values)
         core = {e.name: values[key] for key, e in settings_of(cls).items() if key in values}
-        groups = {name: read_options(kind, values) for name, kind in _groups().items()}
+        groups: dict[str, Any] = {
+            name: read_options(kind, values) for name, kind in _groups().items()
+        }
         return cls(
             **core,
             **groups,

@@ -109,7 +109,9 @@ def derived(root: Path = ROOT) -> dict[Path, str]:
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return {
-        project: table.sub(lambda _: app_table(entries) + "\n", project.read_text("utf-8")),
+        project: table.sub(
+            lambda _: app_table(entries) + "\n", project.read_text(encoding="utf-8")
+        ),
         page: f"{before}{BEGIN}\n{markdown(entries)}{END}{after}",
         root / FILE.relative_to(ROOT): to_json(entries),
     }

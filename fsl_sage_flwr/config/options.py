@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cache
 from typing import Any, TypeVar
 
 from .setting import KINDS, Setting, SettingError
@@ -33,13 +32,21 @@ def key_of(name: str) -> str:
     return name.replace("_", "-")
 
 
-@cache
+_KNOWN: dict[type, Mapping[str, Setting]] = {}
+
+
 def settings_of(owner: type) -> Mapping[str, Setting]:
     """Return the settings that a dataclass declares, by key.
 
     A class that declares the settings of one of several alike things has a ``PREFIX`` for their
     keys and a ``SUFFIX`` for their documentation.
     """
+    if owner not in _KNOWN:
+        _KNOWN[owner] = _read_declarations(owner)
+    return _KNOWN[owner]
+
+
+def _read_declarations(owner: type) -> Mapping[str, Setting]:
     prefix, suffix = getattr(owner, "PREFIX", ""), getattr(owner, "SUFFIX", "")
     found = {}
     for entry in fields(owner):

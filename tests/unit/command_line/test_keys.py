@@ -56,6 +56,6 @@ def test_it_imports_no_torch() -> None:
         "from fsl_sage_flwr.command import main; main(); "
         "sys.exit(' '.join({'torch', 'flwr', 'pydantic'} & set(sys.modules)) or 0)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "privacy.delta=1e-05" in ended.stdout

@@ -224,7 +224,9 @@ def test_a_value_that_was_renamed_is_answered_with_its_name():
 
 def test_groups_of_a_toml_file_are_flattened(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text("seed = 3\n[privacy]\nlabel-epsilon = 2.0\n[align]\ninterval = 7\n")
+    path.write_text(
+        "seed = 3\n[privacy]\nlabel-epsilon = 2.0\n[align]\ninterval = 7\n", encoding="utf-8"
+    )
     config = resolve(str(path), [])
     assert (config.seed, config.privacy.label_epsilon, config.options.align_interval) == (3, 2.0, 7)
 
