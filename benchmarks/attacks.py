@@ -41,14 +41,15 @@ TARGET_CLASS = 0
 
 DEFENCES: dict[str, dict[str, Any]] = {
     "none": {},
-    "median": {"aggregation": "median"},
-    "krum": {"aggregation": "krum", "malicious-clients": 3},
-    "multi_krum": {"aggregation": "multi_krum", "malicious-clients": 3},
+    "median": {"robust.aggregation": "median"},
+    "krum": {"robust.aggregation": "krum", "robust.assumed-malicious": 3},
+    "multi_krum": {"robust.aggregation": "multi_krum", "robust.assumed-malicious": 3},
     # For ten clients Bulyan bears one.
-    "bulyan": {"aggregation": "bulyan", "malicious-clients": 1},
-    "ratio": {"max-update-ratio": 3.0},
+    "bulyan": {"robust.aggregation": "bulyan", "robust.assumed-malicious": 1},
+    "ratio": {"robust.max-update-ratio": 3.0},
     "ratio and trimmed mean": {
-        "max-update-ratio": 3.0, "aggregation": "trimmed_mean", "trimmed-share": 0.3,
+        "robust.max-update-ratio": 3.0, "robust.aggregation": "trimmed_mean",
+        "robust.trimmed-share": 0.3,
     },
 }  # fmt: skip
 

@@ -80,9 +80,9 @@ def measure(algorithm: str, compression: str, dataset: str, rounds: int) -> Cost
         "dataset": dataset,
         "batch-size": 256,
         "server-update-interval": 5,
-        "align-interval": 10,
-        "align-epochs": 1,
-        "perturbations": 1,
+        "align.interval": 10,
+        "align.epochs": 1,
+        "heron.perturbations": 1,
         "compression": compression,
     }
     config = RunConfig.from_run_config(values)

@@ -39,7 +39,7 @@ part heads python -m benchmarks.batched_heads --heads 10 100
 part heads-resnet18 python -m benchmarks.batched_heads --model resnet18 --dataset "$data" --heads 10
 # How many clients fit on the card.
 part auto fsl-sage run --preset paper --clients 10 --gpus-per-client auto dataset="$data" \
-    num-server-rounds=5 align-interval=1000 results-dir="$out/results" run-name=auto
+    num-server-rounds=5 align.interval=1000 results-dir="$out/results" run-name=auto
 # The published comparison: five algorithms, to the paper's communication.
 part comparison fsl-sage sweep --preset comparison-cifar10 --clients 10 --gpus-per-client auto \
     precision=tf32 dataset="$data" results-dir="$out/results"

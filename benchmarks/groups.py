@@ -4,7 +4,7 @@
         [--dataset digits]
 
 FSL-SAGE, simple_conv, iid and by Dirichlet with α = 0.1, in this process and on one
-thread. ``auxiliary-groups`` 0 is a head for each client. The cosine is the alignments' own, the
+thread. ``auxiliary.groups`` 0 is a head for each client. The cosine is the alignments' own, the
 mean over the run; seconds are those that a round with an alignment spends on it; files are what the
 heads, their optimizers and alignment sets take on the disk after the run.
 """
@@ -67,7 +67,7 @@ def main() -> None:
                 run(
                     {
                         "algorithm": "fsl_sage", "num-server-rounds": given.rounds, "seed": seed,
-                        "auxiliary-groups": groups, "device": "cpu", "dataset": given.dataset,
+                        "auxiliary.groups": groups, "device": "cpu", "dataset": given.dataset,
                         **distribution,
                     },
                     given.clients,

@@ -41,7 +41,7 @@ def task_of(shape: dict[str, int], cut: int, blocks: int, length: int) -> SplitT
 def main() -> None:
     """Print the table."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    values = {"server-update-interval": 5, "align-interval": 10}
+    values = {"server-update-interval": 5, "align.interval": 10}
     table = {}
     for name, setting in SETTINGS.items():
         task = task_of(*setting)

@@ -32,7 +32,7 @@ def main() -> None:
         "server-update-interval": 2,
         "optimizer": "adamw",
         "server-optimizer": "adamw",
-        "perturbations": 1,
+        "heron.perturbations": 1,
     }
     base = peak_of({"algorithm": "fed_avg"})
     print(f"simple_conv on digits: {base / 2**20:.0f} MiB")

@@ -10,11 +10,11 @@ set -euo pipefail
 model="$(realpath "$1")" dataset="$(realpath "$2")" out="$(realpath -m "$3")"
 mkdir -p "$out/log"
 common="task=causal_lm model=$model dataset=$dataset num-server-rounds=4 batch-size=8 max-length=96
-    lora-dropout=0.0 optimizer=adamw server-optimizer=adamw learning-rate=5e-4
+    adapter.dropout=0.0 optimizer=adamw server-optimizer=adamw learning-rate=5e-4
     server-learning-rate=5e-4 weight-decay=0 server-weight-decay=0 checkpoint-interval=0
     results-dir=$out bleu=true"
 upload="server-update-interval=2"
-align="align-interval=1 align-dataset-size=64 align-batch-size=8 align-epochs=4"
+align="align.interval=1 align.dataset-size=64 align.batch-size=8 align.epochs=4"
 
 run() { # NAME CLIENTS SETTINGS…
     local name="$1" clients="$2"
@@ -28,11 +28,11 @@ run() { # NAME CLIENTS SETTINGS…
 for seed in ${4:-200 201}; do
     for cut in 24 3; do
         at="cut=layers.$cut seed=$seed"
-        run "frozen-$cut-$seed" 4 algorithm=cse_fsl $at $upload learning-rate=1e-30 auxiliary-learning-rate=1e-30
+        run "frozen-$cut-$seed" 4 algorithm=cse_fsl $at $upload learning-rate=1e-30 auxiliary.learning-rate=1e-30
         run "cse-$cut-$seed" 4 algorithm=cse_fsl $at $upload
-        run "cse-lens-$cut-$seed" 4 algorithm=cse_fsl $at $upload head-blocks=0
+        run "cse-lens-$cut-$seed" 4 algorithm=cse_fsl $at $upload auxiliary.blocks=0
         run "sage-block-$cut-$seed" 4 algorithm=fsl_sage $at $upload $align
-        run "sage-lens-$cut-$seed" 4 algorithm=fsl_sage $at $upload $align head-blocks=0 warm-start=true
+        run "sage-lens-$cut-$seed" 4 algorithm=fsl_sage $at $upload $align auxiliary.blocks=0 align.warm-start=true
         run "v2-$cut-$seed" 4 algorithm=sl_single_server $at
         run "v1-$cut-$seed" 4 algorithm=sl_multi_server $at
     done

@@ -41,7 +41,7 @@ def peak_of(settings: dict[str, object]) -> int:
         config = RunConfig.from_run_config(
             {
                 "num-server-rounds": 2,
-                "align-epochs": 1,
+                "align.epochs": 1,
                 "checkpoint-interval": 0,
                 "results-dir": results,
                 **settings,
@@ -62,7 +62,7 @@ def main() -> None:
             "dataset": str(dataset),
             "batch-size": 256,
             "server-update-interval": 5,
-            "perturbations": 1,
+            "heron.perturbations": 1,
         }
         base = peak_of({"algorithm": "fed_avg"})
         print(f"simple_conv on digits: {base / 2**20:.0f} MiB ({usable_cpus()} cores)")

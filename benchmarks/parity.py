@@ -21,12 +21,12 @@ from fsl_sage_flwr.simulations.run import simulate
 ROUNDS = (1, 5, 10)
 COMMON: dict[str, object] = {
     "model": "resnet18", "num-server-rounds": 10, "batch-size": 50, "learning-rate": 1e-3,
-    "server-learning-rate": 1e-3, "server-update-interval": 2, "align-interval": 2,
+    "server-learning-rate": 1e-3, "server-update-interval": 2, "align.interval": 2,
     "checkpoint-interval": 0,
 }  # fmt: skip
 SCRIPT_RECIPE: dict[str, object] = {
-    "align-epochs": 10, "align-batch-size": 100, "align-dataset-size": 200,
-    "auxiliary-init": "random", "align-lr-schedule": "constant",
+    "align.epochs": 10, "align.batch-size": 100, "align.dataset-size": 200,
+    "auxiliary.init": "random", "align.lr-schedule": "constant",
 }  # fmt: skip
 # The script's "FedAvg" shares one server half among its clients; ours is the usual FedAvg.
 VARIANTS: dict[str, dict[str, object]] = {

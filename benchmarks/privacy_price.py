@@ -32,11 +32,11 @@ KEYS = ("algorithm", "where", "multiplier", "seed")
 
 def noise(where: str, multiplier: float) -> dict[str, Any]:
     """Return the keys that put noise there; a multiplier of 0 only clips."""
-    keys: dict[str, Any] = {"delta": 0.0}
+    keys: dict[str, Any] = {"privacy.delta": 0.0}
     if where in (SMASHED, BOTH):
-        keys |= {"smashed-clip-norm": 1.0, "smashed-noise-multiplier": multiplier}
+        keys |= {"privacy.smashed-clip-norm": 1.0, "privacy.smashed-noise-multiplier": multiplier}
     if where in (STEPS, BOTH):
-        keys |= {"client-clip-norm": 1.0, "client-noise-multiplier": multiplier}
+        keys |= {"privacy.max-grad-norm": 1.0, "privacy.noise-multiplier": multiplier}
     return keys
 
 

@@ -109,7 +109,7 @@ def main() -> None:
                         "num-server-rounds": given.rounds,
                         "fraction-train": given.fraction,
                         "batch-size": min(50, images),
-                        "perturbations": 1,
+                        "heron.perturbations": 1,
                         "keep-optimizer-state": not given.forget_optimizers,
                         **read_words(given.settings),
                         "results-dir": str(Path(name) / "results"),

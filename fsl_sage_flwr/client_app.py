@@ -61,18 +61,19 @@ def _classes(context: Context) -> Classes | None:
 
 def _smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     config = RunConfig.from_run_config(context.run_config)
-    if not config.smashed_clip_norm:
+    privacy = config.privacy
+    if not privacy.smashed_clip_norm:
         return call_next(message, context)
     mod = smashed_noise_mod(
-        clip_norm=config.smashed_clip_norm,
-        noise_multiplier=config.smashed_noise_multiplier,
-        seed=config.smashed_noise_seed or None,
+        clip_norm=privacy.smashed_clip_norm,
+        noise_multiplier=privacy.smashed_noise_multiplier,
+        seed=privacy.smashed_noise_seed or None,
     )
     return mod(message, context, call_next)
 
 
 def _label_secret(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    if not RunConfig.from_run_config(context.run_config).label_epsilon:
+    if not RunConfig.from_run_config(context.run_config).privacy.label_epsilon:
         return call_next(message, context)
     return label_secret_mod(message, context, call_next)
 

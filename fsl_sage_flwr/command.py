@@ -43,13 +43,16 @@ def _ready() -> int | Callable[[], int]:
 
     All slow imports are here, where Ctrl-C is caught.
     """
-    from .command_line import absent_directory, parser, unknown_key
+    from .command_line import absent_directory, may_be_extended, parser, unknown_key
     from .command_line.completion import complete_if_asked
+    from .command_line.keys import print_own_keys
 
     made = parser()
     complete_if_asked(made)
     options = made.parse_args()
     missing = [name for name in NEEDED if find_spec(name) is None]
+    if options.command == "keys" and not may_be_extended(options):
+        return partial(print_own_keys, options)
     problem = unknown_key(options) or absent_directory(options)
     if missing:
         problem = (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .classes import Classes
+from .config import Options, one_of, setting
 from .data import (
     AUGMENTATIONS,
     DATASETS,
@@ -27,7 +28,6 @@ from .data import (
     randomised_response,
 )
 from .models import MODELS, build_model
-from .options import Options, one_of, option, registered
 from .seeding import derive_seed
 from .splitting import SplitError, as_tensors, build_auxiliary, full_name, split
 from .task import Batch, ClientIdentity, SplitTask
@@ -40,14 +40,16 @@ EVALUATION_BATCH = 500
 class ImageOptions(Options):
     """Options of a run on images."""
 
-    augmentation: str = option(
-        "auto", one_of(*AUGMENTATIONS), "crop and flip colour images (auto), all or none"
+    augmentation: str = setting(
+        "auto",
+        "augmentation: `crop_flip`, `none`; `auto` is `crop_flip` for colour images",
+        choices=AUGMENTATIONS,
     )
-    image_column: str = option(
-        "", what="column of the images; empty uses the usual name or the only one"
+    image_column: str = setting(
+        "", "column of the images; empty uses the usual name or the only one"
     )
-    label_column: str = option(
-        "", what="column of the labels; empty uses the usual name or the only one"
+    label_column: str = setting(
+        "", "column of the labels; empty uses the usual name or the only one"
     )
 
 
@@ -108,20 +110,10 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
         num_classes=train.num_classes,
         train_batches=train_batches,
         validation_batches=validation_batches if kept_out else None,
-        client_optimizer=settings.client_optimizer,
-        server_optimizer=settings.server_optimizer,
-        auxiliary_optimizer=settings.auxiliary_optimizer,
-        client_schedule=settings.client_schedule,
-        server_schedule=settings.server_schedule,
-        auxiliary_schedule=settings.auxiliary_schedule,
         auxiliary=auxiliary,
         auxiliary_from_server=heads.auxiliary_init == "server",
-        local_epochs=settings.local_epochs,
-        batch_size=settings.batch_size,
-        device=settings.device,
-        precision=settings.precision,
-        seed=settings.seed,
         class_names=train.class_names,
+        **settings.training,
     )
 
 
@@ -137,8 +129,8 @@ class _Randomised:
             return part
         if client.secret is None:
             raise ValueError(
-                f"label-epsilon = {self._epsilon:g}: client {client.partition_id} has no secret to "
-                "draw with; put label_secret_mod into the mods of the ClientApp"
+                f"privacy.label-epsilon = {self._epsilon:g}: client {client.partition_id} has no "
+                "secret to draw with; put label_secret_mod into the mods of the ClientApp"
             )
         own = f"{purpose} {client.partition_id} {client.num_partitions} ".encode() + client.secret
         if own not in self._labels:
@@ -243,7 +235,7 @@ KIND = TaskKind(
     build=build,
     test_batches=test_batches,
     check=check,
-    checks={"model": registered(MODELS), "dataset": _dataset},
+    checks={"model": one_of(MODELS), "dataset": _dataset},
     evaluation_batch=EVALUATION_BATCH,
     classes=classes,
     randomises_labels=True,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
+from .config import Options, check_options
 from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
-from .options import Options, check_options, declared
 from .registries import Registry, renamed
 from .splitting import Cut, Workload
 from .task import SplitTask
@@ -139,14 +139,6 @@ def _handlers_of(algorithms: Mapping[str, Algorithm[Any]]) -> dict[str, Handler]
         for algorithm in algorithms.values()
         for message_type, handler in algorithm.handlers.items()
     }
-
-
-def option_fields() -> dict[str, Any]:
-    """Return the fields of every algorithm's options by key."""
-    found: dict[str, Any] = {}
-    for algorithm in ALGORITHMS.values():
-        found |= declared(algorithm.options)
-    return found
 
 
 def label_of(name: str) -> str:

@@ -4,9 +4,10 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:  # declarations of settings check schedules without torch
+    import torch
 
 # Maps progress in rounds (2.5 is the middle of the third round) to a factor of the learning rate.
 Schedule = Callable[[float], float]
@@ -141,7 +142,7 @@ def _valid(name: str, number: float) -> bool:
     return 0 <= number < math.inf if name == "warmup" else 0 < number < math.inf
 
 
-def set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: float) -> None:
+def set_rate(optimizer: "torch.optim.Optimizer", schedule: Schedule, progress: float) -> None:
     """Set the current learning rate of an optimizer.
 
     Its groups keep the original rate as ``initial_lr``, torch's own name for it.

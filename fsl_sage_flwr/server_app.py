@@ -22,7 +22,7 @@ from .app.results import RunDirectory
 from .app.resume import checkpoint_for
 from .app.run_directory_lock import lock_for_training
 from .app.run_log import logged_to
-from .app.unused_keys import warn_of_idle
+from .app.unused_keys import warn_of_unused
 from .rounds.grid.simulation import is_simulation
 from .strategies import VirtualClients
 
@@ -38,7 +38,7 @@ show_own_errors_in_one_line()
 def main(grid: Grid, context: Context) -> None:
     """Train as the run configuration says, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
-    warn_of_idle(config, context.run_config)
+    warn_of_unused(config, context.run_config)
     with lock_for_training(config) as path, logged_to(path):
         log.info("results: %s", path)
         _train(grid, config, path)
@@ -59,11 +59,12 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
             max_communication_mib=config.max_communication_mib,
             finish=finish_of(config),
             account=build_account(config, task),
-            label_epsilon=config.label_epsilon,
+            label_epsilon=config.privacy.label_epsilon,
             data=data.as_json() if data else None,
         )
         saved = checkpoint_for(config, Path(config.resume), data) if config.resume else None
-    recorder.train_held(grid, config.num_server_rounds, saved, timeout=config.round_timeout)
+    timeout = config.strategy.round_timeout
+    recorder.train_held(grid, config.num_server_rounds, saved, timeout=timeout)
 
 
 def _with_a_node_for_each_client(grid: Grid, config: RunConfig) -> Grid:

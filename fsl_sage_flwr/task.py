@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypedDict, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,22 @@ class NumberedBatches(Protocol):
 
 TrainBatches = Callable[[ClientIdentity, int], Iterable[Batch]]
 ValidationBatches = Callable[[ClientIdentity], Iterable[Batch]]
+
+
+class TrainingArguments(TypedDict):
+    """Arguments of :class:`SplitTask` that do not depend on the kind of task."""
+
+    client_optimizer: OptimizerFactory
+    server_optimizer: OptimizerFactory
+    auxiliary_optimizer: OptimizerFactory
+    client_schedule: Schedule
+    server_schedule: Schedule
+    auxiliary_schedule: Schedule
+    local_epochs: int
+    batch_size: int
+    device: torch.device
+    precision: str
+    seed: int
 
 
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from .classes import Classes
+from .config import Check, Options, check_options
 from .data import DataIdentity, Distribution
-from .options import Check, Options, check_options, declared
 from .registries import Registry, renamed
-from .schedules import Schedule
 from .strategies.common_options import HeadOptions
-from .task import Batch, OptimizerFactory, SplitTask, Weights
+from .task import Batch, SplitTask, TrainingArguments, Weights
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -44,20 +43,10 @@ class TaskSettings:
     label_epsilon : float
         ε of the randomised response that draws a client's labels; 0 disables it. The server's
         labels are never changed.
-    batch_size, local_epochs : int
-        Size of a client's round.
-    client_optimizer, server_optimizer, auxiliary_optimizer : callable
-        From parameters to an optimizer.
-    client_schedule, server_schedule, auxiliary_schedule : callable
-        See :class:`~fsl_sage_flwr.task.SplitTask`.
+    training : TrainingArguments
+        Arguments of ``SplitTask``: optimizers, schedules, batch size, device, seed, and so on.
     heads : HeadOptions
-        Options of auxiliary heads.
-    device : torch.device
-        Device of this side.
-    precision : str
-        Precision of the halves' steps, see :class:`~fsl_sage_flwr.task.SplitTask`.
-    seed : int
-        Seed of the run.
+        Settings of auxiliary heads.
     client_half_only : bool
         This client never runs the server half, so that the kind need not load it.
     prove : bool
@@ -73,20 +62,30 @@ class TaskSettings:
     distribution: Distribution
     validation_fraction: float
     label_epsilon: float
-    batch_size: int
-    local_epochs: int
-    client_optimizer: OptimizerFactory
-    server_optimizer: OptimizerFactory
-    auxiliary_optimizer: OptimizerFactory
-    client_schedule: Schedule
-    server_schedule: Schedule
-    auxiliary_schedule: Schedule
+    training: TrainingArguments
     heads: HeadOptions
-    device: torch.device
-    precision: str
-    seed: int
     client_half_only: bool
     prove: bool
+
+    @property
+    def batch_size(self) -> int:
+        """Batch size of the clients."""
+        return self.training["batch_size"]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of this side."""
+        return self.training["device"]
+
+    @property
+    def precision(self) -> str:
+        """Precision of the halves' steps."""
+        return self.training["precision"]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.training["seed"]
 
 
 @dataclass(frozen=True)
@@ -146,14 +145,6 @@ def _check(name: str, kind: TaskKind[Any], others: Mapping[str, TaskKind[Any]]) 
 
 TASKS = Registry[TaskKind[Any]]("task", TaskKind, _check)
 """Kinds of tasks by name: valid for ``task``."""
-
-
-def task_option_fields() -> dict[str, Any]:
-    """Return the fields of every kind's options by key."""
-    found: dict[str, Any] = {}
-    for kind in TASKS.values():
-        found |= declared(kind.options)
-    return found
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that exists

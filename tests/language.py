@@ -188,5 +188,5 @@ def small_run(directory: Path, **changes: Any) -> dict[str, Any]:
         "batch-size": 4, "num-server-rounds": 2,
     }  # fmt: skip
     if changes.get("algorithm", "fsl_sage") == "fsl_sage":  # a key without effect is refused
-        found |= {"align-dataset-size": 8, "align-batch-size": 4, "align-epochs": 1}
+        found |= {"align.dataset-size": 8, "align.batch-size": 4, "align.epochs": 1}
     return {**found, **changes}

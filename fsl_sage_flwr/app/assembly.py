@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..classes import Classes
 from ..compression.estimates import coded_cut
+from ..config.optimizer import ADAM, ADAMW, SGD, OptimizerOptions
 from ..cpus import usable_cpus
 from ..data import DataIdentity, Distribution
 from ..registry import ALGORITHMS
@@ -63,15 +64,16 @@ def build_task(
     if torch.get_num_threads() > usable_cpus():  # torch knows no quota of a container
         torch.set_num_threads(usable_cpus())
     task = TASKS[config.task].build(settings, config.task_options)
-    if config.smashed_clip_norm and not on_client:
+    if config.privacy.smashed_clip_norm and not on_client:
         _refuse_constants(config, task)
-    if config.client_clip_norm:
+    if config.privacy.max_grad_norm:
         task = replace(task, client_privacy=_client_privacy(config))
     return task
 
 
 def _client_privacy(config: RunConfig) -> ClientPrivacy:
-    return ClientPrivacy(config.client_clip_norm, config.client_noise_multiplier, config.batch_size)
+    privacy = config.privacy
+    return ClientPrivacy(privacy.max_grad_norm, privacy.noise_multiplier, config.batch_size)
 
 
 def _refuse_constants(config: RunConfig, task: SplitTask) -> None:
@@ -89,9 +91,9 @@ def _refuse_constants(config: RunConfig, task: SplitTask) -> None:
     floating = [tensor for tensor in smashed if tensor.is_floating_point()]
     if any(not tensor.requires_grad for tensor in floating):
         raise SplitError(
-            f"smashed-clip-norm = {config.smashed_clip_norm:g}: a constant crosses the cut "
-            f"{task.model.cut!r}, an attention mask for example, and would be clipped with the "
-            "smashed data; leave the key out, or cut elsewhere"
+            f"privacy.smashed-clip-norm = {config.privacy.smashed_clip_norm:g}: a constant crosses "
+            f"the cut {task.model.cut!r}, an attention mask for example, and would be clipped with "
+            "the smashed data; leave the key out, or cut elsewhere"
         )
 
 
@@ -103,14 +105,15 @@ def build_account(config: RunConfig, task: SplitTask) -> PrivacyAccount | None:
     PrivacyAccountError
         The accountant is not installed.
     """
-    if not config.noise().has_account:
+    if not config.privacy.has_account:
         return None
     example = tuple(tensor.to(task.device) for tensor in as_tensors(task.example))
     mixed = mixes_samples(task.model.client, example)
     # A single example at the end of an epoch joins the last batch.
     moved = config.batch_size + 1 if mixed else 1
+    privacy = config.privacy
     return PrivacyAccount(
-        config.smashed_noise_multiplier, config.delta, moved, config.client_noise_multiplier
+        privacy.smashed_noise_multiplier, privacy.delta, moved, privacy.noise_multiplier
     )
 
 
@@ -175,6 +178,7 @@ def task_settings(
 ) -> TaskSettings:
     """Return what the task of a run configuration is built from."""
     heads = config.options if isinstance(config.options, HeadOptions) else HeadOptions()
+    evaluated = config.strategy.fraction_evaluate > 0
     return TaskSettings(
         model=config.model,
         cut=config.cut,
@@ -183,27 +187,26 @@ def task_settings(
         parts_folder=parts_folder,
         auto_cut=lambda model, example: _auto_cut(config, model, example),
         distribution=distribution_of(config),
-        validation_fraction=config.validation_fraction if config.fraction_evaluate else 0.0,
-        label_epsilon=config.label_epsilon if on_client else 0.0,
-        batch_size=config.batch_size,
-        local_epochs=config.local_epochs,
-        client_optimizer=_optimizer(
-            config.optimizer, config.learning_rate, config.weight_decay, config.momentum
-        ),
-        server_optimizer=_optimizer(
-            config.server_optimizer,
-            config.server_learning_rate,
-            config.server_weight_decay,
-            config.server_momentum,
-        ),
-        auxiliary_optimizer=_optimizer("adam", heads.auxiliary_learning_rate, 0.0, 0.0),
-        client_schedule=config.schedule("lr-schedule"),
-        server_schedule=config.schedule("server-lr-schedule"),
-        auxiliary_schedule=config.schedule("auxiliary-lr-schedule"),
+        validation_fraction=config.validation_fraction if evaluated else 0.0,
+        label_epsilon=config.privacy.label_epsilon if on_client else 0.0,
+        training={
+            "client_optimizer": _optimizer(config.client),
+            "server_optimizer": _optimizer(config.server),
+            "auxiliary_optimizer": _optimizer(
+                OptimizerOptions(
+                    ADAM, heads.auxiliary_learning_rate, weight_decay=0.0, momentum=0.0
+                )
+            ),
+            "client_schedule": config.schedule("lr-schedule"),
+            "server_schedule": config.schedule("server-lr-schedule"),
+            "auxiliary_schedule": config.schedule("auxiliary.lr-schedule"),
+            "local_epochs": config.local_epochs,
+            "batch_size": config.batch_size,
+            "device": config.torch_device(),
+            "precision": config.precision,
+            "seed": config.seed,
+        },
         heads=heads,
-        device=config.torch_device(),
-        precision=config.precision,
-        seed=config.seed,
         client_half_only=on_client and ALGORITHMS[config.algorithm].sends_smashed_data,
         prove=not on_client,
     )
@@ -253,19 +256,19 @@ def distribution_of(config: RunConfig) -> Distribution:
     )
 
 
-def _optimizer(
-    name: str, learning_rate: float, weight_decay: float, momentum: float
-) -> OptimizerFactory:
+def _optimizer(options: OptimizerOptions) -> OptimizerFactory:
+    rate, decay = options.learning_rate, options.weight_decay
+
     def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        if name == "sgd":
+        if options.optimizer == SGD:
             return torch.optim.SGD(
-                parameters, lr=learning_rate, weight_decay=weight_decay, momentum=momentum
+                parameters, lr=rate, weight_decay=decay, momentum=options.momentum
             )
-        kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+        kind = torch.optim.AdamW if options.optimizer == ADAMW else torch.optim.Adam
         parameters = list(parameters)
         # One kernel instead of a dozen: a GPU waits for launches more than for arithmetic here.
-        # It takes one layout only, and state comes back from messages and files without any.
+        # Fused steps need one memory layout, and loaded state has lost its own.
         fused = all(p.is_cuda and p.is_contiguous() for p in parameters) or None
-        return kind(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
+        return kind(parameters, lr=rate, weight_decay=decay, fused=fused)
 
     return make

@@ -1,154 +1,52 @@
 """The run configuration; no other module reads run-config keys."""
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
 
 import torch
 
-from ..algorithms import DEFAULT
-from ..compression import (
-    AS_COMPRESSION_SAYS,
-    NONE,
-    PRESETS,
-    Compression,
-    compression_of,
-    problem_with_codec,
-)
-from ..data import DISTRIBUTIONS, distribution_keys
-from ..key_names import unknown, with_names_of_today
-from ..options import Check, Options, at_least, declared, one_of, option, registered, schedule
-from ..registry import ALGORITHMS, option_fields
-from ..rounds.aggregation.aggregation import MEAN, RULES
+from ..compression import Compression
+from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
+from ..config.key_names import renamed, unknown
+from ..config.optimizer import CONSTANT, OptimizerOptions, ServerOptimizerOptions
+from ..config.privacy import PrivacyOptions
+from ..config.strategy import StrategyOptions
+from ..data import distribution_keys
+from ..registry import ALGORITHMS
+from ..rounds.aggregation.aggregation import RobustOptions
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
-from ..splitting.precision import PRECISIONS
-from ..strategies import Aggregation, StrategySettings
+from ..strategies import StrategySettings
 from ..strategies.common_options import ExchangeOptions, HeadOptions
-from ..task_registry import TASKS, task_option_fields
-from ..tasks import DEFAULT_TASK
-from .noise import Noise
-from .trackers import TRACKERS
+from ..task_registry import TASKS
+from .codec_options import CodecOptions
+from .core_options import CoreOptions
+from .noise import problem_of
 
-# With the keys, of the client's or the server's, that have an effect with some of them alone.
-OPTIMIZERS: dict[str, tuple[str, ...]] = {"adam": (), "adamw": (), "sgd": ("momentum",)}
-# Seconds, 31 years: what is longer overflows where Python waits.
-LONGEST_TIMEOUT = 1e9
-# Flower sends whole numbers with 64 bits.
-LARGEST_NUMBER = 2**63 - 1
-SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary-lr-schedule")
+SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary.lr-schedule")
 
 
 class ConfigError(ValueError):
     """The run configuration is wrong; one line says what is wrong, what is valid and the fix."""
 
 
-def _folder_name(value: Any) -> str | None:
-    if re.fullmatch(r"[\w.-]*", str(value)) and value not in (".", ".."):
-        return None
-    return "it names a folder: use only letters, digits, '.', '_' and '-'"
-
-
-def _directory(value: Any) -> str | None:
-    return None if str(value).strip() else "name a directory; . is the one you are in"
-
-
-def _device(value: Any) -> str | None:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
-        return "valid are auto, cpu, cuda, cuda:0, …"
-    if str(value).startswith("cuda") and not torch.cuda.is_available():
-        return "there is no CUDA device here; use auto or cpu"
-    return None
-
-
-def _codec(payload: str) -> Check:
-    """Accept the codecs of a field of ``Compression``, and ``auto``."""
-
-    def check(value: Any) -> str | None:
-        if value == AS_COMPRESSION_SAYS:
-            return None
-        problem = problem_with_codec(payload, str(value))
-        return problem and f"{problem}, and {AS_COMPRESSION_SAYS} for what compression says"
-
-    return check
-
-
-def _tracker(value: Any) -> str | None:
-    return None if value == "" else one_of(*TRACKERS)(value)
-
-
 @dataclass(frozen=True)
-class RunConfig:
-    """Resolved run configuration: the keys of every run, and its algorithm's and its task's.
+class RunConfig(CoreOptions):
+    """Resolved run configuration: the settings of every run, its algorithm and its task.
 
-    ``batch_size`` is the key ``batch-size``, ``options.align_interval`` is ``align-interval``;
-    docs/configuration.md explains each key.
+    ``batch_size`` is the key ``batch-size``, ``options.align_interval`` is ``align.interval``,
+    ``privacy.delta`` is ``privacy.delta``; docs/configuration.md explains each key.
     """
 
-    algorithm: str = option(DEFAULT, registered(ALGORITHMS))
-    task: str = option(DEFAULT_TASK, registered(TASKS))
-    model: str = option("simple_conv")
-    cut: str = option("")
-    client_max_params: int = option(0, at_least(0))
-    client_max_flops: int = option(0, at_least(0))
-    dataset: str = option("digits")
-    distribution: str = option("iid", registered(DISTRIBUTIONS))
-    alpha: float = option(1.0, at_least(0, above=True))
-    shards_per_client: int = option(2, at_least(1))
-    num_server_rounds: int = option(40, at_least(1))
-    local_epochs: int = option(1, at_least(1))
-    batch_size: int = option(32, at_least(2))
-    optimizer: str = option("adam", one_of(*OPTIMIZERS))
-    learning_rate: float = option(1e-3, at_least(0, above=True))
-    weight_decay: float = option(1e-4, at_least(0))
-    momentum: float = option(0.9, at_least(0, below=1))
-    lr_schedule: str = option("constant", schedule)
-    server_optimizer: str = option("adam", one_of(*OPTIMIZERS))
-    server_learning_rate: float = option(1e-3, at_least(0, above=True))
-    server_weight_decay: float = option(1e-4, at_least(0))
-    server_momentum: float = option(0.9, at_least(0, below=1))
-    server_lr_schedule: str = option("constant", schedule)
-    keep_optimizer_state: bool = option(True)
-    smashed_clip_norm: float = option(0.0, at_least(0))
-    smashed_noise_multiplier: float = option(0.0, at_least(0))
-    smashed_noise_seed: int = option(0, at_least(0))
-    client_clip_norm: float = option(0.0, at_least(0))
-    client_noise_multiplier: float = option(0.0, at_least(0))
-    delta: float = option(1e-5, at_least(0, below=0.5))
-    label_epsilon: float = option(0.0, at_least(0))
-    compression: str = option("none", one_of(*PRESETS))
-    smashed_codec: str = option(AS_COMPRESSION_SAYS, _codec("smashed"))
-    gradients_codec: str = option(AS_COMPRESSION_SAYS, _codec("gradients"))
-    client_half_codec_down: str = option(AS_COMPRESSION_SAYS, _codec("client_half_down"))
-    client_half_codec_up: str = option(AS_COMPRESSION_SAYS, _codec("client_half_up"))
-    auxiliary_codec: str = option(AS_COMPRESSION_SAYS, _codec("auxiliary"))
-    fraction_train: float = option(1.0, at_least(0, above=True, below=1))
-    fraction_evaluate: float = option(0.0, at_least(0, below=1))
-    validation_fraction: float = option(0.1, at_least(0, above=True, below=0.9))
-    max_communication_mib: float = option(0.0, at_least(0))
-    fraction_reply: float = option(1.0, at_least(0, above=True, below=1))
-    min_train_nodes: int = option(1, at_least(1))
-    max_client_failures: int = option(3, at_least(0))
-    pause_rounds: int = option(10, at_least(1))
-    aggregation: str = option(MEAN, one_of(*RULES))
-    trimmed_share: float = option(0.2, at_least(0, below=0.49))
-    malicious_clients: int = option(1, at_least(0))
-    max_update_ratio: float = option(0.0, at_least(0))
-    round_timeout: float = option(3600.0, at_least(0, above=True, below=LONGEST_TIMEOUT))
-    absence_timeout: float = option(600.0, at_least(0, below=LONGEST_TIMEOUT))
-    max_reply_mib: float = option(1024.0, at_least(0, above=True))
-    checkpoint_interval: int = option(1, at_least(0))
-    resume: str = option("")
-    virtual_clients: int = option(0, at_least(0))
-    device: str = option("auto", _device)
-    precision: str = option("fp32", one_of(*PRECISIONS))
-    seed: int = option(200, at_least(0))
-    results_dir: str = option("results", _directory)
-    run_name: str = option("", _folder_name)
-    tracker: str = option("", _tracker)
-    options: Options = None  # type: ignore[assignment]  # __post_init__ sets the algorithm's
-    task_options: Options = None  # type: ignore[assignment]  # and the task's
+    client: OptimizerOptions = field(default=OptimizerOptions())
+    server: ServerOptimizerOptions = field(default=ServerOptimizerOptions())
+    codec: CodecOptions = field(default=CodecOptions())
+    strategy: StrategyOptions = field(default=StrategyOptions())
+    robust: RobustOptions = field(default=RobustOptions())
+    privacy: PrivacyOptions = field(default=PrivacyOptions())
+    options: Options = field(default=None)  # type: ignore[assignment]  # set from the algorithm
+    task_options: Options = field(default=None)  # type: ignore[assignment]  # set from the task
 
     def __post_init__(self) -> None:
         if self.options is None:
@@ -165,32 +63,26 @@ class RunConfig:
         Parameters
         ----------
         run_config : Mapping
-            Flower's ``context.run_config``, kebab-case keys.
+            Flower's ``context.run_config``: flat keys.
 
         Raises
         ------
         ConfigError
-            A key is unknown, or a value has the wrong type or is not valid.
+            A key is unknown or has a new name, or a value has the wrong type or is not valid.
         """
-        core, of_algorithms, of_tasks = declared(cls), option_fields(), task_option_fields()
-        known = {**core, **of_tasks, **of_algorithms}
-        both = sorted(set(core) & {*of_algorithms, *of_tasks} or set(of_algorithms) & set(of_tasks))
-        if both:
-            raise ConfigError(
-                f"key {both[0]!r} belongs to every run, or to a task, and a registered algorithm "
-                "or task declares it too; rename its option"
-            )
-        values = {}
+        known, values = all_settings(), {}
         for key, value in run_config.items():
             if key not in known:
-                raise ConfigError(unknown(key, known))
-            values[key] = _converted(key, value, type(known[key].default))
-        task = values.get("task", cls.task)
+                raise ConfigError(unknown(key, known, new_names()))
+            try:
+                values[key] = known[key].converted(value)
+            except SettingError as error:
+                raise ConfigError(str(error)) from error
+        task = str(values.get("task", cls.task))
         of_the_task = TASKS[task].checks if task in TASKS else {}
         for key, entry in known.items():
-            check = of_the_task.get(key, entry.metadata["check"])
             value = values.get(key, entry.default)
-            problem = check(value) if check else None
+            problem = entry.problem(value, of_the_task.get(key))
             if problem:
                 raise ConfigError(f"{key} = {value!r}: {problem}")
         config = cls.unchecked(values)
@@ -199,18 +91,27 @@ class RunConfig:
 
     @classmethod
     def unchecked(cls, values: Mapping[str, Any]) -> "RunConfig":
-        """Return a configuration from kebab-case keys without checks; ignore unknown keys.
+        """Return a configuration from flat keys without checks; ignore unknown keys.
 
         This is for past runs: their names may have been registered on another machine or in
         another project, which is not an error.
         """
-        values = with_names_of_today(values)
-        core = {f.name: values[key] for key, f in declared(cls).items() if key in values}
-        kind = _options_of(core.get("algorithm", cls.algorithm))
-        own = {f.name: values[key] for key, f in declared(kind).items() if key in values}
-        of_task = _options_of_task(core.get("task", cls.task))
-        given = {f.name: values[key] for key, f in declared(of_task).items() if key in values}
-        return cls(**core, options=kind(**own), task_options=of_task(**given))
+        values = with_new_names(values)
+        core = {e.name: values[key] for key, e in settings_of(cls).items() if key in values}
+        groups: dict[str, Any] = {
+            name: read_options(kind, values) for name, kind in _groups().items()
+        }
+        return cls(
+            **core,
+            **groups,
+            options=read_options(_options_of(core.get("algorithm", cls.algorithm)), values),
+            task_options=read_options(_options_of_task(core.get("task", cls.task)), values),
+        )
+
+    def _parts(self) -> Iterator[Options]:
+        """Iterate over the options of the run."""
+        yield from (getattr(self, name) for name in _groups())
+        yield from (self.task_options, self.options)
 
     def _check_together(self) -> None:
         """Refuse values that do not fit together.
@@ -230,52 +131,25 @@ class RunConfig:
                 )
         options = self.options
         batches = options.batches_per_exchange if isinstance(options, ExchangeOptions) else 1
-        problem = (
-            self.noise().problem(self.algorithm, self.task, batches)
-            or options.problem()
-            or self.task_options.problem()
+        problems = (
+            problem_of(self.privacy, self.algorithm, self.task, batches),
+            *(part.problem() for part in self._parts()),
         )
+        problem = next(filter(None, problems), None)
         if problem:
             raise ConfigError(problem)
 
-    def noise(self) -> Noise:
-        """Return the run's clipping and noise."""
-        return Noise(**{field.name: getattr(self, field.name) for field in fields(Noise)})
-
     def strategy_settings(self) -> StrategySettings:
         """Return the arguments, common to all strategies, that have run-config keys."""
-        return {
-            "keep_optimizer_state": self.keep_optimizer_state,
-            "fraction_train": self.fraction_train,
-            "fraction_evaluate": self.fraction_evaluate,
-            "fraction_reply": self.fraction_reply,
-            "min_train_nodes": self.min_train_nodes,
-            "max_client_failures": self.max_client_failures,
-            "pause_rounds": self.pause_rounds,
-            "round_timeout": self.round_timeout,
-            "absence_timeout": self.absence_timeout,
-            "max_reply_bytes": int(self.max_reply_mib * 2**20),
-            "compression": self.codecs(),
-            "aggregation": self.aggregated_by(),
-            "max_update_ratio": self.max_update_ratio,
-        }
-
-    def aggregated_by(self) -> Aggregation:
-        """Return how what clients trained becomes one."""
-        return Aggregation(self.aggregation, self.trimmed_share, self.malicious_clients)
+        found = {f.name: getattr(self.strategy, f.name) for f in fields(self.strategy)}
+        del found["max_reply_mib"]
+        found["max_reply_bytes"] = self.strategy.max_reply_bytes
+        found |= {"compression": self.codecs(), "aggregation": self.robust.aggregated_by()}
+        return cast(StrategySettings, found)
 
     def codecs(self) -> Compression:
         """Return the codecs of what travels; ``none`` for what the algorithm does not send."""
-        codecs = compression_of(
-            self.compression,
-            smashed=self.smashed_codec,
-            gradients=self.gradients_codec,
-            client_half_down=self.client_half_codec_down,
-            client_half_up=self.client_half_codec_up,
-            auxiliary=self.auxiliary_codec,
-        )
-        idle = [key.removesuffix("-codec") for key, _ in self._codecs_of_nothing()]
-        return replace(codecs, **dict.fromkeys(idle, NONE))
+        return self.codec.codecs(dict(self._codecs_of_nothing()))
 
     def workload(self) -> Workload:
         """Return the work of one client in a round, with 5,000 examples per client."""
@@ -291,70 +165,64 @@ class RunConfig:
         ConfigError
             The schedule does not fit the number of rounds.
         """
-        text = str(self.to_run_config().get(key, "constant"))
+        text = str(self.to_run_config().get(key, CONSTANT))
         try:
             return parse_schedule(text, self.num_server_rounds)
         except ValueError as error:
             raise ConfigError(f"{key} = {text!r}: {error}") from error
 
     def to_run_config(self) -> dict[str, Any]:
-        """Return all keys of the run in kebab-case with their values, as in ``config.json``."""
-        parts = (self, self.task_options, self.options)
-        return {key: getattr(part, f.name) for part in parts for key, f in
-                declared(type(part)).items()}  # fmt: skip
+        """Return all keys of the run with their values, as in ``config.json``."""
+        found = values_of(self)
+        for part in self._parts():
+            found |= values_of(part)
+        return {key: found[key] for key in all_settings() if key in found}
 
-    def idle_keys(self) -> dict[str, str]:
+    def unused_keys(self) -> dict[str, str]:
         """Return the keys that have no effect in this run, each with the key that is the reason.
 
         These include all keys of other algorithms, unless the run's algorithm is not
         registered here.
         """
-        own, of_task = declared(type(self.options)), declared(type(self.task_options))
-        others = [key for key in option_fields() if key not in own]
+        own = settings_of(type(self.options))
+        others = [key for key in settings_of_all(ALGORITHMS) if key not in own]
         idle = dict.fromkeys(others if self.algorithm in ALGORITHMS else [], "algorithm")
-        others = [key for key in task_option_fields() if key not in of_task]
+        own = settings_of(type(self.task_options))
+        others = [key for key in settings_of_all(TASKS) if key not in own]
         idle |= dict.fromkeys(others if self.task in TASKS else [], "task")
-        of_options = {**self.options.idle(), **self.task_options.idle()}
-        of_heads = dict(self._without_heads())
-        return {**idle, **of_options, **of_heads, **dict(self._idle_in_the_core())}
+        for part in self._parts():
+            idle |= part.unused()
+        return {**idle, **dict(self._without_heads()), **dict(self._unused_in_the_core())}
 
-    def _idle_in_the_core(self) -> Iterable[tuple[str, str]]:
+    def _unused_in_the_core(self) -> Iterable[tuple[str, str]]:
         of_distribution = distribution_keys(self.distribution)
         for key in ("alpha", "shards-per-client"):
             if of_distribution is not None and key not in of_distribution:
                 yield key, "distribution"
-        if "momentum" not in OPTIMIZERS.get(self.optimizer, ("momentum",)):
-            yield "momentum", "optimizer"
-        if "momentum" not in OPTIMIZERS.get(self.server_optimizer, ("momentum",)):
-            yield "server-momentum", "server-optimizer"
-        rule = RULES.get(self.aggregation)
-        for key in ("trimmed-share", "malicious-clients"):
-            if rule is not None and key not in rule.keys:
-                yield key, "aggregation"
-        if self.max_client_failures == 0:
-            yield "pause-rounds", "max-client-failures"
-        if self.smashed_noise_multiplier == 0:
-            yield "delta", "smashed-noise-multiplier"
-        elif self.smashed_noise_seed:
-            yield "delta", "smashed-noise-seed"
-        if self.fraction_evaluate == 0:
+        if self.strategy.fraction_evaluate == 0:
             yield "validation-fraction", "fraction-evaluate"
+        if self.strategy.max_client_failures == 0:
+            yield "pause-rounds", "max-client-failures"
+        if self.privacy.smashed_noise_multiplier == 0:
+            yield "privacy.delta", "privacy.smashed-noise-multiplier"
+        elif self.privacy.smashed_noise_seed:
+            yield "privacy.delta", "privacy.smashed-noise-seed"
         yield from self._codecs_of_nothing()
 
     def _codecs_of_nothing(self) -> Iterable[tuple[str, str]]:
         """Iterate over the codecs of payloads that the algorithm does not have."""
         algorithm = ALGORITHMS.get(self.algorithm)
         if algorithm is not None and not algorithm.sends_smashed_data:
-            yield "smashed-codec", "algorithm"
+            yield "codec.smashed", "algorithm"
         if not isinstance(self.options, ExchangeOptions):
-            yield "gradients-codec", "algorithm"
+            yield "codec.gradients", "algorithm"
         if not isinstance(self.options, HeadOptions):
-            yield "auxiliary-codec", "algorithm"
+            yield "codec.auxiliary", "algorithm"
 
     def _without_heads(self) -> Iterable[tuple[str, str]]:
         """Iterate over the task's keys for heads, where the algorithm has none."""
         if self.algorithm in ALGORITHMS and not isinstance(self.options, HeadOptions):
-            yield from ((key, "algorithm") for key in self.task_options.idle_without_heads())
+            yield from ((key, "algorithm") for key in self.task_options.unused_without_heads())
 
     def torch_device(self) -> torch.device:
         """Return the configured device; ``auto`` means CUDA if it is available, else the CPU."""
@@ -363,10 +231,63 @@ class RunConfig:
         return torch.device(self.device)
 
 
+def _groups() -> dict[str, type[Options]]:
+    """Return the classes of the options that every run has, by the field of ``RunConfig``."""
+    return {f.name: type(f.default) for f in fields(RunConfig) if isinstance(f.default, Options)}
+
+
+def settings_of_all(registry: Mapping[str, Any]) -> dict[str, Setting]:
+    """Return the settings of all algorithms, or all kinds of tasks, of a registry by key."""
+    found: dict[str, Setting] = {}
+    for entry in registry.values():
+        found |= settings_of(entry.options)
+    return found
+
+
+def settings_of_every_run() -> dict[str, Setting]:
+    """Return the settings that do not belong to an algorithm or a kind of task, by key."""
+    found = dict(settings_of(RunConfig))
+    for group in _groups().values():
+        found |= settings_of(group)
+    return found
+
+
+def all_settings() -> dict[str, Setting]:
+    """Return all settings of a run configuration by key: core keys first, then the groups.
+
+    Raises
+    ------
+    ConfigError
+        A registered algorithm or task declares a key that another one, or every run, has.
+    """
+    parts = (settings_of_every_run(), settings_of_all(TASKS), settings_of_all(ALGORITHMS))
+    found: dict[str, Setting] = {}
+    for part in parts:
+        both = sorted(set(found) & set(part))
+        if both:
+            raise ConfigError(
+                f"key {both[0]!r} belongs to every run, or to a task, and a registered algorithm "
+                "or task declares it too; rename its option"
+            )
+        found |= part
+    groups = list(dict.fromkeys(entry.group for entry in found.values()))
+    return dict(sorted(found.items(), key=lambda item: groups.index(item[1].group)))
+
+
 def all_defaults() -> dict[str, Any]:
-    """Return all possible keys of a run configuration with their defaults."""
-    fields = {**declared(RunConfig), **task_option_fields(), **option_fields()}
-    return {key: f.default for key, f in fields.items()}
+    """Return all keys of a run configuration with their defaults."""
+    return {key: entry.default for key, entry in all_settings().items()}
+
+
+def new_names() -> dict[str, str]:
+    """Return the keys of earlier versions with their new names."""
+    return {old: key for key, entry in all_settings().items() for old in entry.formerly}
+
+
+def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration that an earlier version wrote, with the names of this one."""
+    values = {key: entry.renamed_values for key, entry in all_settings().items()}
+    return renamed(config, new_names(), values)
 
 
 def _options_of(algorithm: str) -> type[Options]:
@@ -377,29 +298,3 @@ def _options_of(algorithm: str) -> type[Options]:
 def _options_of_task(task: str) -> type[Options]:
     """Return the options class of a kind of task; an empty one if it is not registered here."""
     return TASKS[task].options if task in TASKS else Options
-
-
-def _converted(key: str, value: Any, kind: type) -> Any:
-    """Return the value as the key's type; a whole number is accepted as a float."""
-    if type(value) is int and abs(value) > LARGEST_NUMBER:
-        raise ConfigError(f"{key} = {value}: it must be at most 2**63 - 1")
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-        raise ConfigError(f"{key} = {value!r}: {names[kind]} is needed")
-    if isinstance(value, str) and not _is_unicode(value):
-        raise ConfigError(
-            f"{key} = {value!r}: it has bytes that are not UTF-8, which Flower cannot send; rename "
-            "the file or directory"
-        )
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    """Tell whether a text is one, and not the undecodable bytes of a path."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

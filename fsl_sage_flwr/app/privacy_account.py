@@ -21,7 +21,8 @@ def require_accountant(delta: float) -> None:
     """
     if find_spec("dp_accounting") is None:
         raise PrivacyAccountError(
-            f"delta = {delta:g}: {MISSING} where the server runs, or set delta = 0 for no account"
+            f"privacy.delta = {delta:g}: {MISSING} where the server runs, or set privacy.delta = 0 "
+            "for no account"
         )
 
 

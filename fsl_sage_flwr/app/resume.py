@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data import DataIdentity
-from ..key_names import with_names_of_today
 from .checkpoint import CheckpointError, read_checkpoint, refuse_finished, refuse_other_settings
-from .config import SCHEDULE_KEYS, RunConfig
+from .config import SCHEDULE_KEYS, RunConfig, with_new_names
 
 # Keys that may differ between a checkpoint's configuration and the run that resumes from it.
 FREE_TO_CHANGE = {
@@ -40,10 +39,10 @@ def checkpoint_for(
         requested rounds.
     """
     saved = read_checkpoint(file)
-    saved["config"] = with_names_of_today(saved["config"])
+    saved["config"] = with_new_names(saved["config"])
     ours = config.to_run_config()
     # Checkpoints of earlier versions also contain keys of other algorithms.
-    of_others = set(config.idle_keys()) - set(ours)
+    of_others = set(config.unused_keys()) - set(ours)
     free = set(FREE_TO_CHANGE)
     rounds = config.num_server_rounds
     if _schedules_differ(config, saved["config"].get("num-server-rounds", rounds)):
@@ -59,7 +58,7 @@ def checkpoint_for(
     if changed:
         raise CheckpointError(
             f"resume: dataset = {config.dataset!r}: other data than the checkpoint's: {changed}; "
-            "give the data that it was trained on, or begin another run"
+            "give the data of the checkpoint, or start another run"
         )
     refuse_finished(saved, file, rounds)
     return saved

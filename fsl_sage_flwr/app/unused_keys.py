@@ -1,44 +1,35 @@
-"""Keys that were given and change nothing: refused by the command, named in a ServerApp's log."""
+"""Keys without effect: the command refuses them, a ServerApp logs them."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..data import DISTRIBUTIONS
-from ..registry import ALGORITHMS
-from ..rounds.aggregation.aggregation import RULES
-from ..strategies.common_options import AUXILIARIES
-from ..task_registry import TASKS
-from .config import OPTIMIZERS, ConfigError, RunConfig, all_defaults
+from .config import ConfigError, RunConfig, all_defaults, all_settings
 
 log = logging.getLogger("flwr.fsl_sage")
 
-# What the keys may be that decide whether others have an effect.
-_CHOICES: dict[str, Collection[str]] = {
-    "algorithm": ALGORITHMS, "task": TASKS, "distribution": DISTRIBUTIONS, "aggregation": RULES,
-    "optimizer": OPTIMIZERS, "server-optimizer": OPTIMIZERS, "auxiliary": AUXILIARIES,
-}  # fmt: skip
 
-
-def refuse_idle(configs: Sequence[RunConfig], given: Iterable[str], words: Collection[str]) -> None:
-    """Refuse a key that was given and changes nothing in any of the runs.
+def refuse_unused(
+    configs: Sequence[RunConfig], given: Iterable[str], words: Collection[str]
+) -> None:
+    """Refuse a given key that has no effect in any of the runs.
 
     Parameters
     ----------
     configs : sequence of RunConfig
         The runs, at least one.
     given : iterable of str
-        Keys that were given, in a file or on the command line.
+        Keys of a file and of the command line.
     words : collection of str
-        Those of the command line. They may narrow a file down: with ``distribution=iid`` the
-        file's own ``alpha`` has no effect, which is no mistake.
+        Keys of the command line. They may narrow a file down: with ``distribution=iid`` the
+        file's ``alpha`` has no effect, which is no mistake.
 
     Raises
     ------
     ConfigError
         Names the first such key, and the key that it depends on.
     """
-    idle = [config.idle_keys() for config in configs]
+    idle = [config.unused_keys() for config in configs]
     for key in given:
         reasons = [keys.get(key) for keys in idle]
         why = reasons[0]
@@ -51,13 +42,13 @@ def refuse_idle(configs: Sequence[RunConfig], given: Iterable[str], words: Colle
         )
 
 
-def warn_of_idle(config: RunConfig, run_config: Mapping[str, Any]) -> None:
-    """Log the keys of a run configuration that differ from their defaults and change nothing.
+def warn_of_unused(config: RunConfig, run_config: Mapping[str, Any]) -> None:
+    """Log the keys of a run configuration that have no effect and differ from their defaults.
 
     Flower's run configuration has every key, given or not.
     """
     defaults, values = all_defaults(), config.to_run_config()
-    for key, why in config.idle_keys().items():
+    for key, why in config.unused_keys().items():
         if key in run_config and run_config[key] != defaults.get(key):
             log.warning(
                 "%s = %s changes nothing with %s = %s", key, run_config[key], why, values[why]
@@ -65,11 +56,11 @@ def warn_of_idle(config: RunConfig, run_config: Mapping[str, Any]) -> None:
 
 
 def _instead(config: RunConfig, key: str, why: str) -> str:
-    """Return what to set instead, so that a key has an effect."""
+    """Return the fix that gives a key an effect."""
     values = config.to_run_config()
     fits = [
         choice
-        for choice in _CHOICES.get(why, ())
-        if key not in RunConfig.unchecked({**values, why: choice}).idle_keys()
+        for choice in all_settings()[why].choices or ()
+        if key not in RunConfig.unchecked({**values, why: choice}).unused_keys()
     ]
     return f"set {why} to {' or '.join(fits)}" if fits else f"change {why}"

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..key_names import own_keys
+from ..config.key_table import own_keys
 
 # Set by the shell for a completion; only then the package argcomplete is imported.
 ASKED = "_ARGCOMPLETE"

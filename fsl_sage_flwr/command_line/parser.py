@@ -9,7 +9,7 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from ..key_names import likely_key
+from ..config.key_table import likely_own_key
 from .arguments import ARGUMENTS
 
 # Commands with key=value words.
@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
         close = [meant] if meant in there else get_close_matches(name, there, n=1, cutoff=0.75)
         if close:
             return f"{name} is no option; did you mean {close[0]}?"
-        key = likely_key(name.removeprefix("--")) if command in TAKE_KEYS else None
+        key = likely_own_key(name.removeprefix("--")) if command in TAKE_KEYS else None
         if key is None:
             return None
         if not value and option in self.words[:-1]:

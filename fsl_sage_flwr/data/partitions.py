@@ -33,7 +33,7 @@ class Distribution:
         ``iid``; ``noniid_dirichlet``: every client gets the same number of examples (a
         remainder is not used), with class proportions drawn from a Dirichlet distribution
         (Acar et al., arXiv 2111.04263, as in flwr-datasets);
-        ``noniid``: every client gets shards of one label each; ``natural``: all examples of
+        ``shards``: every client gets shards of one label each; ``natural``: all examples of
         one person (FEMNIST's writers) go to the same client; or another name in
         :data:`DISTRIBUTIONS`.
     alpha : float
@@ -41,7 +41,7 @@ class Distribution:
         (arXiv 1909.06335) divide their α by the number of classes: with ten equally frequent
         classes it is ten times this one.
     shards_per_client : int
-        Shards per client, for ``noniid``.
+        Shards per client, for ``shards``.
     seed : int
         Seed of the division.
     """
@@ -139,7 +139,7 @@ DISTRIBUTIONS = Registry[DistributionEntry]("distribution", DistributionEntry)
 
 DISTRIBUTIONS.register("iid", DistributionEntry(_iid, keys=()))
 DISTRIBUTIONS.register("noniid_dirichlet", DistributionEntry(_dirichlet, keys=("alpha",)))
-DISTRIBUTIONS.register("noniid", DistributionEntry(_shards, keys=("shards-per-client",)))
+DISTRIBUTIONS.register("shards", DistributionEntry(_shards, keys=("shards-per-client",)))
 DISTRIBUTIONS.register("natural", DistributionEntry(_natural, keys=()))
 
 DISTRIBUTION_KEYS: dict[str, Collection[str]] = {}

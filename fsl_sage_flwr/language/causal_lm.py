@@ -18,6 +18,7 @@ from ..splitting import (
 from ..task import CPU, Batch, ClientIdentity, OptimizerFactory, SplitTask
 from .heads import blocks_head, lens_head
 from .objective import next_token
+from .options import CausalLmOptions
 from .rows import Rows, TokenRows, tokenize
 from .scores import TokenScores
 
@@ -38,12 +39,12 @@ def causal_lm_task(
     cut: str,
     rows: Rows,
     validation_rows: Rows | None = None,
-    max_length: int = 128,
+    max_length: int = CausalLmOptions.max_length,
     batch_size: int = 8,
-    head_blocks: int = 1,
+    head_blocks: int = CausalLmOptions.head_blocks,
     auxiliary: Callable[[], nn.Module] | None = None,
     auxiliary_from_server: bool = True,
-    label_smoothing: float = 0.0,
+    label_smoothing: float = CausalLmOptions.label_smoothing,
     client_optimizer: OptimizerFactory = adamw,
     server_optimizer: OptimizerFactory = adamw,
     auxiliary_optimizer: OptimizerFactory = adamw,

@@ -1,71 +1,25 @@
 """Causal language models as a task of the run configuration."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ..config import one_of
 from ..data import DISTRIBUTIONS, DataIdentity, identity_of_texts
 from ..models import MODELS
-from ..options import Options, at_least, one_of, option
 from ..seeding import derive_seed
 from ..task import ClientIdentity, SplitTask
 from ..task_registry import TaskKind, TaskSettings, TestBatches
 from .adapter_files import load_adapted, save_adapter
 from .causal_lm import EVALUATION_BATCH, causal_lm_task
-from .columns import Columns
 from .dataset import BY_LENGTH, load_texts, own_rows, partition_rows, split_of, train_holdout_split
 from .generation import bleu_of, scorer
-from .pretrained import LanguageModelError, Lora, load_model, load_tokenizer, refuse_no_block
+from .options import CausalLmOptions
+from .pretrained import LanguageModelError, load_model, load_tokenizer, refuse_no_block
 from .rows import Row, Rows, refuse_long_prompts, tokenize
-
-
-@dataclass(frozen=True)
-class CausalLmOptions(Options):
-    """Options of a run on a causal language model."""
-
-    prompt_column: str = option(
-        "", what="column of the prompt, or several separated by commas; empty uses the usual names"
-    )
-    completion_column: str = option("", what="column of the completion; empty uses the usual names")
-    max_length: int = option(128, at_least(8), "tokens per row with padding")
-    max_test_rows: int = option(0, at_least(0), "rows of the test split to use; 0 uses all")
-    lora_r: int = option(4, at_least(1), "rank of the adapter")
-    lora_alpha: int = option(
-        32, at_least(1), "the adapter's output is scaled by lora-alpha / lora-r"
-    )
-    lora_dropout: float = option(0.1, at_least(0, below=0.9), "dropout before the adapter")
-    lora_target_modules: str = option(
-        "", what="endings of module names, separated by commas; empty uses PEFT's default"
-    )
-    label_smoothing: float = option(0.0, at_least(0, below=0.9), "in training, not in evaluation")
-    bleu: bool = option(
-        default=False, what="report the BLEU of greedy completions of the test split at the end"
-    )
-    max_new_tokens: int = option(64, at_least(1), "tokens per completion")
-    head_blocks: int = option(
-        1, at_least(0), "blocks of an auxiliary head; 0 uses a linear layer before norm and scores"
-    )
-
-    def columns(self) -> Columns:
-        """Return the names of the columns."""
-        return Columns(self.prompt_column, self.completion_column)
-
-    def idle(self) -> Mapping[str, str]:
-        """Return ``max-new-tokens`` as unused unless BLEU is computed."""
-        return {} if self.bleu else {"max-new-tokens": "bleu"}
-
-    def idle_without_heads(self) -> Sequence[str]:
-        """Return the keys that only configure a head."""
-        return ("head-blocks",)
-
-    def lora(self) -> Lora:
-        """Return the adapter."""
-        names = tuple(name.strip() for name in self.lora_target_modules.split(",") if name.strip())
-        return Lora(self.lora_r, self.lora_alpha, self.lora_dropout, names)
 
 
 def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
@@ -78,12 +32,12 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
     """
     if settings.heads.auxiliary == "linear":
         raise LanguageModelError(
-            "auxiliary = 'linear': a language model's head is made of blocks; leave it out"
+            "auxiliary.head = 'linear': a language model's head is made of blocks; leave it out"
         )
     if settings.heads.auxiliary == "blocks":
         raise LanguageModelError(
-            "auxiliary = 'blocks': head-blocks sets the number of blocks of a language model's "
-            "head; leave auxiliary out"
+            "auxiliary.head = 'blocks': auxiliary.blocks sets the number of blocks of a language "
+            "model's head; leave auxiliary.head out"
         )
     _check_cut(settings)
     rows: Rows
@@ -117,21 +71,11 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         rows=rows,
         validation_rows=validation if settings.validation_fraction else None,
         max_length=options.max_length,
-        batch_size=settings.batch_size,
         head_blocks=options.head_blocks,
         auxiliary_from_server=settings.heads.auxiliary_init == "server",
         label_smoothing=options.label_smoothing,
-        client_optimizer=settings.client_optimizer,
-        server_optimizer=settings.server_optimizer,
-        auxiliary_optimizer=settings.auxiliary_optimizer,
-        client_schedule=settings.client_schedule,
-        server_schedule=settings.server_schedule,
-        auxiliary_schedule=settings.auxiliary_schedule,
-        local_epochs=settings.local_epochs,
-        device=settings.device,
-        precision=settings.precision,
-        seed=settings.seed,
         prove=settings.prove,
+        **settings.training,
     )
 
 
@@ -232,7 +176,7 @@ KIND = TaskKind(
     checks={
         "model": _model,
         "dataset": _dataset,
-        "distribution": lambda value: one_of(*DISTRIBUTIONS, BY_LENGTH)(value),
+        "distribution": lambda value: one_of([*DISTRIBUTIONS, BY_LENGTH])(value),
     },
     evaluation_batch=EVALUATION_BATCH,
     finish=finish,

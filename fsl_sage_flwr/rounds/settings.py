@@ -15,7 +15,7 @@ from .checks.batch_limits import BatchLimits
 
 
 class StrategySettings(TypedDict, total=False):
-    """Arguments that every strategy takes by keyword; ``SplitStrategy`` documents them."""
+    """Keyword arguments of every strategy; :class:`SplitStrategy` documents them."""
 
     keep_optimizer_state: bool
     round_timeout: float
@@ -26,7 +26,7 @@ class StrategySettings(TypedDict, total=False):
     max_failed_rounds: int
     max_reply_bytes: int
     fraction_train: float
-    fraction_evaluate: float | None
+    fraction_evaluate: float
     min_train_nodes: int
     min_evaluate_nodes: int
     min_available_nodes: int
@@ -80,7 +80,7 @@ class RoundSettings:
 
 
 def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
-    """Refuse less than one batch an exchange, and more where each step clips its own samples.
+    """Refuse several batches an exchange where each step clips its own samples.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
 
 
 def check_at_least_one(**counts: int) -> None:
-    """Refuse arguments that count something and are less than 1.
+    """Refuse a count that is less than 1.
 
     Raises
     ------

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import fsl_sage_flwr
 
-from ..key_names import app_table
-
 SUFFIXES = {".py", ".toml"}
 
 
@@ -28,7 +26,15 @@ def write_app(directory: Path) -> Path:
             target = app / package.name / source.relative_to(package)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    (app / "pyproject.toml").write_text(app_table(), encoding="utf-8")
+    (app / "pyproject.toml").write_text(_app_table(), encoding="utf-8")
     (app / "README.md").write_text("Written by fsl-sage run.\n", encoding="utf-8")
     (app / "LICENSE").write_text("Apache-2.0\n", encoding="utf-8")
     return app
+
+
+def _app_table() -> str:
+    """Return the text of pyproject.toml, which a wheel contains inside the package."""
+    package = Path(fsl_sage_flwr.__file__).parent
+    inside = package / "simulations" / "app.toml"
+    file = inside if inside.is_file() else package.parent / "pyproject.toml"
+    return file.read_text(encoding="utf-8")

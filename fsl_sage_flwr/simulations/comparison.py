@@ -27,7 +27,7 @@ class Comparison:
     ----------
     rounds : DataFrame
         One row per round of each completed run, as :func:`load_results` returns them. Keys without
-        effect in a run (``align-interval`` with FedAvg, ``alpha`` with iid) have no value there.
+        effect in a run (``align.interval`` with FedAvg, ``alpha`` with iid) have no value there.
         ``bytes`` is the requested count since the start of the run. ``judged`` is the mean of the
         measure over the last ``mean_of`` rounds; NaN in the first ``mean_of - 1`` rounds.
     settings : tuple of str

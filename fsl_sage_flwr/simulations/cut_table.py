@@ -9,6 +9,7 @@ from rich.table import Table
 from ..app.config import RunConfig
 from ..compression import AS_COMPRESSION_SAYS
 from ..compression.estimates import coded_cut
+from ..config import values_of
 from ..models import build_model
 from ..registry import ALGORITHMS
 from ..splitting import Cut, list_cuts
@@ -51,10 +52,10 @@ def cut_table(
         dict.fromkeys(
             f"{key} = {value}"
             for name in known
-            for key, value in vars(configs[name].options).items()
+            for key, value in values_of(configs[name].options).items()
             if key.endswith("interval")
         )
-    ).replace("_", "-")
+    )
     title = (
         f"cuts of {config.model}, images {image}, {classes} classes; bytes of one client's "
         f"round with {work.examples:,} examples, batches of {work.batch_size}, {given}, "
@@ -98,9 +99,11 @@ def _that_fits(
 
 
 def _in_words(config: RunConfig) -> str:
-    given = {key: value for key, value in config.to_run_config().items() if "-codec" in key}
+    given = {
+        key: value for key, value in config.to_run_config().items() if key.startswith("codec.")
+    }
     codecs = [f"{key} = {value}" for key, value in given.items() if value != AS_COMPRESSION_SAYS]
-    return ", ".join([f"compression = {config.compression}", *codecs])
+    return ", ".join([f"compression = {config.codec.compression}", *codecs])
 
 
 def _row(cut: Cut, traffic: list[int]) -> list[str]:

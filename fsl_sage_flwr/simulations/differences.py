@@ -23,7 +23,7 @@ def without_unused_settings(rounds: pd.DataFrame) -> pd.DataFrame:
     idle: dict[str, list[str]] = {}
     for _, run in rounds.drop_duplicates("run").iterrows():
         values = {key: run[key] for key in known if not is_missing(run[key])}
-        for key in RunConfig.unchecked(values).idle_keys():
+        for key in RunConfig.unchecked(values).unused_keys():
             idle.setdefault(key, []).append(str(run["run"]))
     changed = {
         key: rounds[key].astype(object).mask(rounds["run"].isin(runs), None)
@@ -38,8 +38,8 @@ def differing_settings(rounds: pd.DataFrame) -> list[str]:
     known = list(all_defaults())
     other = {str(key) for key in rounds} - set(known) - {"bytes"}
     keys = [key for key in [*known, CLIENTS] if key in rounds and key not in NOT_A_SETTING]
-    # A hyphen marks keys of another project's algorithm or of a later version.
-    keys += sorted(key for key in other if "-" in key and key != CLIENTS)
+    # A hyphen or a dot marks the keys of another project's algorithm, or of a later version.
+    keys += sorted(key for key in other if set("-.") & set(key) and key != CLIENTS)
     per_run = rounds.drop_duplicates("run")
     differing = []
     for key in keys:

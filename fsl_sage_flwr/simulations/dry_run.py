@@ -26,7 +26,7 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
     DatasetError, SplitError, LanguageModelError
         As :func:`~fsl_sage_flwr.app.assembly.build_task`.
     """
-    idle, defaults = config.idle_keys(), all_defaults()
+    idle, defaults = config.unused_keys(), all_defaults()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for key, value in config.to_run_config().items():
         if key not in idle:
@@ -69,7 +69,8 @@ def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) 
     round_bytes = ALGORITHMS[config.algorithm].round_bytes
     if round_bytes is None:
         return f"a round's bytes are unknown: {config.algorithm} is registered without a formula"
-    asked = max(int(config.fraction_train * clients), config.min_train_nodes)  # as Flower does
+    fraction, fewest = config.strategy.fraction_train, config.strategy.min_train_nodes
+    asked = max(int(fraction * clients), fewest)  # as Flower does
     work = Workload(
         examples=round(statistics.mean(counts)), batch_size=config.batch_size,
         local_epochs=config.local_epochs,

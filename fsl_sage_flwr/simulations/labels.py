@@ -49,10 +49,10 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-_DISTRIBUTIONS = {"noniid": "label shards", "noniid_dirichlet": "Dirichlet"}
+_DISTRIBUTIONS = {"shards": "label shards", "noniid_dirichlet": "Dirichlet"}
 _SYMBOLS = {
     "alpha": "α",
-    "align-interval": "l",
+    "align.interval": "l",
     "server-update-interval": "q",
     "num-supernodes": "clients",
 }

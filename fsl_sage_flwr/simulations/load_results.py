@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..app.csv_tables import HISTORY_COLUMNS
 from ..app.results import RunDirectory
-from ..key_names import with_names_of_today
+from ..config.key_table import with_own_new_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ HEAD_SIZE = "auxiliary_parameters"
 # Settings used by tables and pictures; a run of a custom model may lack them.
 LOOKED_AT = (
     "algorithm", "model", "dataset", "distribution", "alpha", "shards-per-client", "seed",
-    "align-interval",
+    "align.interval",
 )  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def _run(path: Path, root: Path) -> Run:
     return Run(
         name=path.resolve().name if path == root else path.relative_to(root).as_posix(),
         path=path,
-        config=with_names_of_today(read_json(RunDirectory.config_of(path))),
+        config=with_own_new_names(read_json(RunDirectory.config_of(path))),
         federation=read_json(RunDirectory.federation_of(path)),
         summary=summary,
         history=_history(RunDirectory.history_of(path), finished=summary.get("completed") is True),

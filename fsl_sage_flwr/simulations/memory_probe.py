@@ -133,9 +133,10 @@ def probe_memory(
     rehearsal = ALGORITHMS[config.algorithm].rehearsal
     if rehearsal is not None:
         options, rounds = rehearsal(options)
-    all_train = replace(
-        config, options=options, fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=1
+    everybody = replace(
+        config.strategy, fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=1
     )
+    all_train = replace(config, options=options, strategy=everybody)
     strategy = build_strategy(all_train, server_task)
     strategy.registry.registration_timeout = 0.0  # the other clients never register
     grid = MemoryProbeGrid(app, nodes, clients, around)

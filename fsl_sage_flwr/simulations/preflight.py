@@ -36,15 +36,15 @@ def check_run(config: RunConfig, federation: Federation) -> None:
     _check_clients(config, federation)
     _check_results(config)
     try:
-        if config.noise().has_account:
-            require_accountant(config.delta)
-        if config.client_clip_norm:
+        if config.privacy.has_account:
+            require_accountant(config.privacy.delta)
+        if config.privacy.max_grad_norm:
             require_opacus()
         if config.resume:
             known = identify_data(config, download=False)
             checkpoint_for(config, Path(config.resume), known)
         check_task(config, federation.clients)
-        if config.client_clip_norm and is_here(config.dataset):
+        if config.privacy.max_grad_norm and is_here(config.dataset):
             build_strategy(config, build_task(config))  # checks the halves
     except (
         CheckpointError, DatasetError, LanguageModelError, PrivacyAccountError, SplitError,
@@ -58,17 +58,17 @@ def _check_machine(config: RunConfig, federation: Federation) -> None:
         _check_cpus_and_gpus(federation)
     else:
         refuse_if_no_client_fits(federation, nodes_of(federation.ray_address))
-    fewest = config.aggregated_by().fewest
+    fewest = config.robust.aggregated_by().fewest
     if fewest > federation.clients:
         raise ConfigError(
-            f"aggregation = {config.aggregation!r} with malicious-clients = "
-            f"{config.malicious_clients} needs {fewest} clients in a round: there are "
+            f"robust.aggregation = {config.robust.aggregation!r} with robust.assumed-malicious = "
+            f"{config.robust.assumed_malicious} needs {fewest} clients in a round: there are "
             f"{federation.clients}; give more --clients, or fewer malicious ones"
         )
-    if config.min_train_nodes > federation.clients:
+    if config.strategy.min_train_nodes > federation.clients:
         raise ConfigError(
-            f"min-train-nodes = {config.min_train_nodes}: there are {federation.clients} clients; "
-            "give at most as many, or more --clients"
+            f"min-train-nodes = {config.strategy.min_train_nodes}: there are {federation.clients} "
+            "clients; give at most as many, or more --clients"
         )
 
 

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..app.config import ConfigError, RunConfig
+from ..app.config import ConfigError, RunConfig, with_new_names
 from ..app.results import RunDirectory
 from ..app.run_path import results_dir_of, run_path
-from ..key_names import with_names_of_today
 
 LAST = "last"
 
@@ -40,7 +39,7 @@ def with_run_settings(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
             f"run-name out, or begin another run from its checkpoint: resume={checkpoint}"
         )
     given = {key: value for key, value in values.items() if key not in ("resume", "results-dir")}
-    of_the_run = with_names_of_today(_read(RunDirectory.config_of(run)))
+    of_the_run = with_new_names(_read(RunDirectory.config_of(run)))
     of_the_run.pop("virtual-clients", None)  # implied by the number of clients
     of_the_run |= dict.fromkeys(RunDirectory.keys_found_in_data(run), "")
     place = {"resume": str(checkpoint), "run-name": run.name,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..app.config import ConfigError, RunConfig, all_defaults
 from ..command_line.presets import EXPERIMENTS, PRESETS, preset_folder, preset_names
+from ..config.key_names import flattened
 
 BASE = "preset"
 
@@ -43,7 +44,7 @@ def read_preset(name: str, including: tuple[str, ...] = ()) -> dict[str, Any]:
             + (f"; did you mean {close[0]!r}?" if close else "")
         )
     try:
-        found = tomllib.loads(content.decode())
+        found = flattened(tomllib.loads(content.decode()))
     except ValueError as error:  # not TOML, or not text
         raise ConfigError(f"preset {name!r} is not valid TOML: {error}") from error
     if not found:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from ..options import Options, at_least, one_of, option, schedule
+from ..config import Options, setting
+from ..config.optimizer import CONSTANT, schedule_problem
 from ..splitting import Cut, Workload
 from ..splitting.auxiliary import MAX_SHARE
 
@@ -16,45 +17,71 @@ AUXILIARY_INITS = ("server", "random")
 class HeadOptions(Options):
     """Options of an algorithm whose clients have an auxiliary head."""
 
-    auxiliary: str = option(
-        "auto", one_of(*AUXILIARIES), "the model's own head, blocks of the server half, or linear"
+    auxiliary: str = setting(
+        "auto",
+        "auxiliary head: `auto` is the model's own, `blocks` the first blocks of the server half, "
+        "`linear` pooling and a linear layer",
+        key="auxiliary.head",
+        formerly=("auxiliary",),
+        choices=AUXILIARIES,
     )
-    auxiliary_max_share: float = option(
-        MAX_SHARE, at_least(0, below=1), "of blocks: largest share of the server half's parameters"
+    auxiliary_max_share: float = setting(
+        MAX_SHARE,
+        "largest fraction of the server half's parameters in a head of `blocks`",
+        key="auxiliary.max-share",
+        formerly=("auxiliary-max-share",),
+        ge=0,
+        le=1,
     )
-    auxiliary_init: str = option(
-        "server", one_of(*AUXILIARY_INITS), "heads begin as copies of the server half, or at random"
+    auxiliary_init: str = setting(
+        "server",
+        "initial heads: `server` copies the server half's blocks, `random`",
+        key="auxiliary.init",
+        formerly=("auxiliary-init",),
+        choices=AUXILIARY_INITS,
     )
-    auxiliary_learning_rate: float = option(
-        1e-3, at_least(0, above=True), "learning rate of the heads, by Adam"
+    auxiliary_learning_rate: float = setting(
+        1e-3,
+        "learning rate of the heads' Adam",
+        key="auxiliary.learning-rate",
+        formerly=("auxiliary-learning-rate",),
+        gt=0,
     )
-    auxiliary_lr_schedule: str = option("constant", schedule, "schedule of that rate")
+    auxiliary_lr_schedule: str = setting(
+        CONSTANT,
+        "learning-rate schedule, auxiliary heads",
+        key="auxiliary.lr-schedule",
+        formerly=("auxiliary-lr-schedule",),
+        check=schedule_problem,
+    )
 
     def problem(self) -> str | None:
-        """Refuse a share of blocks where the head is not made of them."""
+        """Refuse a fraction of blocks where the head is not made of them."""
         if self.auxiliary_max_share != MAX_SHARE and self.auxiliary != "blocks":
             return (
-                f"auxiliary-max-share = {self.auxiliary_max_share}: it is the share of the "
-                "server half's blocks that a head is made of; set auxiliary = 'blocks'"
+                f"auxiliary.max-share = {self.auxiliary_max_share}: it is the fraction of the "
+                "server half's blocks that a head is made of; set auxiliary.head = 'blocks'"
             )
         return None
 
-    def idle(self) -> Mapping[str, str]:
-        """Return the share, unless a head is made of blocks; of a linear one its beginning too."""
+    def unused(self) -> Mapping[str, str]:
+        """Return the fraction unless a head is made of blocks; for a linear head its init too."""
         if self.auxiliary == "blocks":
             return {}
-        begins = ("auxiliary-init",) if self.auxiliary == "linear" else ()
-        return dict.fromkeys(("auxiliary-max-share", *begins), "auxiliary")
+        init = ("auxiliary.init",) if self.auxiliary == "linear" else ()
+        return dict.fromkeys(("auxiliary.max-share", *init), "auxiliary.head")
 
 
 @dataclass(frozen=True)
 class UploadOptions(Options):
     """Options of an algorithm whose clients upload every q-th batch."""
 
-    server_update_interval: int = option(2, at_least(1), "q: every q-th batch is uploaded")
+    server_update_interval: int = setting(
+        2, "upload interval q: clients upload every q-th batch", ge=1, unit="batches"
+    )
 
     def uploaded_bytes(self, cut: Cut, work: Workload) -> int:
-        """Return the bytes of the smashed data that a client uploads in a round."""
+        """Return the bytes of smashed data that a client uploads in a round."""
         uploads = ceil(work.batches / self.server_update_interval) * work.batch_size
         return min(work.seen, uploads) * cut.smashed_bytes
 
@@ -63,8 +90,13 @@ class UploadOptions(Options):
 class ExchangeOptions(Options):
     """Options of an algorithm whose clients exchange every batch for its gradient."""
 
-    batches_per_exchange: int = option(
-        1, at_least(1), "batches forward with the same weights in one message; 1 is exact"
+    batches_per_exchange: int = setting(
+        1,
+        "batches that go forward with the same weights in one message; 1 is exact",
+        key="splitfed.batches-per-exchange",
+        formerly=("batches-per-exchange",),
+        ge=1,
+        unit="batches",
     )
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Unpack
 
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
+from ..config import check_arguments
 from ..registry import Algorithm, LineStyle
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
-from ..rounds.settings import StrategySettings, check_at_least_one
+from ..rounds.settings import StrategySettings
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
@@ -50,10 +51,10 @@ class CseFsl(SplitStrategy):
         self,
         task: SplitTask,
         *,
-        server_update_interval: int = 5,
+        server_update_interval: int = UploadOptions.server_update_interval,
         **settings: Unpack[StrategySettings],
     ) -> None:
-        check_at_least_one(server_update_interval=server_update_interval)
+        check_arguments(UploadOptions, server_update_interval=server_update_interval)
         self.server = OneServerHalf(task)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
@@ -76,11 +77,11 @@ class CseFsl(SplitStrategy):
 
 @dataclass(frozen=True)
 class CseFslOptions(UploadOptions, HeadOptions):
-    """The run configuration's keys of CSE-FSL."""
+    """Settings of CSE-FSL."""
 
-    def idle(self) -> Mapping[str, str]:
-        """Return also how heads begin: all clients train one head, which begins at random."""
-        return {**super().idle(), "auxiliary-init": "algorithm"}
+    def unused(self) -> Mapping[str, str]:
+        """Return also the initial heads: all clients train one head, initially random."""
+        return {**super().unused(), "auxiliary.init": "algorithm"}
 
 
 def _strategy(task: SplitTask, options: CseFslOptions, settings: StrategySettings) -> CseFsl:

@@ -8,6 +8,7 @@ from flwr.app import ArrayRecord, Message
 from torch import Tensor, nn
 
 from ..client_apps.fed_avg import HANDLERS, TRAIN
+from ..config import Options
 from ..messages import (
     EVALUATE_FULL_MODEL,
     CommunicationLedger,
@@ -18,7 +19,6 @@ from ..messages import (
     open_reply,
 )
 from ..objective import Score
-from ..options import Options
 from ..registry import Algorithm, LineStyle
 from ..rounds.instruction import Instruction
 from ..rounds.metrics.evaluation import evaluate_halves

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Unpack
 
 from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
+from ..config import Options, check_arguments, setting
 from ..messages import (
     ReplySchema,
     SmashedBatches,
@@ -14,14 +15,13 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
-from ..options import at_least, one_of, option
 from ..registry import Algorithm, LineStyle
 from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.aligned_heads import AlignedHeads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
-from ..rounds.settings import StrategySettings, check_at_least_one
+from ..rounds.settings import StrategySettings
 from ..rounds.state import AveragedState, State
 from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
@@ -65,6 +65,65 @@ class WarmStart(SharedHead):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore that."""
         self.is_over, self._trained = bool(state["is_over"]), {}
+
+
+@dataclass(frozen=True)
+class AlignOptions(Options):
+    """Settings of the alignment."""
+
+    align_interval: int = setting(
+        2,
+        "alignment interval l: rounds from one alignment to the next",
+        key="align.interval",
+        formerly=("align-interval",),
+        ge=1,
+        unit="rounds",
+    )
+    align_epochs: int = setting(
+        AlignmentRecipe.epochs,
+        "passes of an alignment over its samples",
+        key="align.epochs",
+        formerly=("align-epochs",),
+        ge=1,
+        unit="epochs",
+    )
+    align_batch_size: int = setting(
+        AlignmentRecipe.batch_size,
+        "batch size of an alignment",
+        key="align.batch-size",
+        formerly=("align-batch-size",),
+        ge=2,
+        unit="samples",
+    )
+    align_dataset_size: int = setting(
+        500,
+        "newest uploaded samples of a client that its head is fitted to",
+        key="align.dataset-size",
+        formerly=("align-dataset-size",),
+        ge=4,
+        unit="samples",
+    )
+    align_lr_schedule: str = setting(
+        AlignmentRecipe.schedule,
+        "learning rate over the steps of one alignment: `cosine` falls to zero, `constant`",
+        key="align.lr-schedule",
+        formerly=("align-lr-schedule",),
+        choices=SCHEDULES,
+    )
+    warm_start: bool = setting(
+        False,
+        "the first round trains a shared head, as CSE-FSL does, instead of the probe",
+        key="align.warm-start",
+        formerly=("warm-start",),
+    )
+    auxiliary_groups: int = setting(
+        0,
+        "heads that clients share; 0: one head per client",
+        key="auxiliary.groups",
+        formerly=("auxiliary-groups",),
+        ge=0,
+        unit="heads",
+    )
 
 
 class FslSage(SplitStrategy):
@@ -121,19 +180,21 @@ class FslSage(SplitStrategy):
         self,
         task: SplitTask,
         *,
-        server_update_interval: int = 5,
-        align_interval: int = 10,
-        align_dataset_size: int = 1000,
+        server_update_interval: int = UploadOptions.server_update_interval,
+        align_interval: int = AlignOptions.align_interval,
+        align_dataset_size: int = AlignOptions.align_dataset_size,
         recipe: AlignmentRecipe | None = None,
-        warm_start: bool = False,
-        auxiliary_groups: int = 0,
+        warm_start: bool = AlignOptions.warm_start,
+        auxiliary_groups: int = AlignOptions.auxiliary_groups,
         **settings: Unpack[StrategySettings],
     ) -> None:
-        check_at_least_one(
-            server_update_interval=server_update_interval, align_interval=align_interval
+        check_arguments(
+            FslSageOptions,
+            server_update_interval=server_update_interval,
+            align_interval=align_interval,
+            align_dataset_size=align_dataset_size,
+            auxiliary_groups=auxiliary_groups,
         )
-        if auxiliary_groups < 0:
-            raise ValueError(f"auxiliary_groups = {auxiliary_groups}: it must be 0 or more")
         self.server = OneServerHalf(task)
         self.heads = AlignedHeads(
             task,
@@ -242,22 +303,8 @@ class FslSage(SplitStrategy):
 
 
 @dataclass(frozen=True)
-class FslSageOptions(UploadOptions, HeadOptions):
-    """The run configuration's keys of FSL-SAGE."""
-
-    align_interval: int = option(2, at_least(1), "l: rounds from one alignment to the next")
-    align_epochs: int = option(5, at_least(1), "passes over the samples of an alignment")
-    align_batch_size: int = option(50, at_least(2), "samples of a step of an alignment")
-    align_dataset_size: int = option(500, at_least(4), "newest samples that a head is fitted on")
-    align_lr_schedule: str = option(
-        "cosine", one_of(*SCHEDULES), "over the steps of one alignment, to zero; or constant"
-    )
-    warm_start: bool = option(
-        default=False, what="the first round trains a shared head, instead of the probe"
-    )
-    auxiliary_groups: int = option(
-        0, at_least(0), "heads that clients share; 0: each client has its own"
-    )
+class FslSageOptions(AlignOptions, UploadOptions, HeadOptions):
+    """Settings of FSL-SAGE."""
 
 
 def _strategy(task: SplitTask, options: FslSageOptions, settings: StrategySettings) -> FslSage:

@@ -1,22 +1,41 @@
 """HERON-SFL: clients train by forward passes alone, the server by gradients."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
 from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
-from ..options import at_least, option
+from ..config import Options, check_arguments, setting
 from ..registry import Algorithm, LineStyle
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
-from ..rounds.settings import StrategySettings, check_at_least_one
+from ..rounds.settings import StrategySettings
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
+
+
+@dataclass(frozen=True)
+class PerturbationOptions(Options):
+    """Settings of a zeroth-order estimate."""
+
+    perturbation_scale: float = setting(
+        1e-3,
+        "distance by which an estimate moves the parameters",
+        key="heron.perturbation-scale",
+        formerly=("perturbation-scale",),
+        gt=0,
+    )
+    perturbations: int = setting(
+        1,
+        "directions that an estimate averages, two forward passes each",
+        key="heron.perturbations",
+        formerly=("perturbations",),
+        ge=1,
+    )
 
 
 class HeronSfl(SplitStrategy):
@@ -57,17 +76,16 @@ class HeronSfl(SplitStrategy):
         self,
         task: SplitTask,
         *,
-        server_update_interval: int = 5,
-        perturbation_scale: float = 1e-3,
-        perturbations: int = 1,
+        server_update_interval: int = UploadOptions.server_update_interval,
+        perturbation_scale: float = PerturbationOptions.perturbation_scale,
+        perturbations: int = PerturbationOptions.perturbations,
         **settings: Unpack[StrategySettings],
     ) -> None:
-        if not 0 < perturbation_scale < math.inf:
-            raise ValueError(
-                f"perturbation_scale = {perturbation_scale}: it must be above 0 and finite"
-            )
-        check_at_least_one(
-            server_update_interval=server_update_interval, perturbations=perturbations
+        check_arguments(
+            HeronSflOptions,
+            server_update_interval=server_update_interval,
+            perturbation_scale=perturbation_scale,
+            perturbations=perturbations,
         )
         self.server = OneServerHalf(task)
         self.head = SharedHead(task)
@@ -93,19 +111,12 @@ class HeronSfl(SplitStrategy):
 
 
 @dataclass(frozen=True)
-class HeronSflOptions(UploadOptions, HeadOptions):
-    """The run configuration's keys of HERON-SFL."""
+class HeronSflOptions(PerturbationOptions, UploadOptions, HeadOptions):
+    """Settings of HERON-SFL."""
 
-    perturbation_scale: float = option(
-        1e-3, at_least(0, above=True), "how far parameters are moved for an estimate"
-    )
-    perturbations: int = option(
-        1, at_least(1), "directions that an estimate is the mean over, two passes each"
-    )
-
-    def idle(self) -> Mapping[str, str]:
-        """Return also how heads begin: all clients train one head, which begins at random."""
-        return {**super().idle(), "auxiliary-init": "algorithm"}
+    def unused(self) -> Mapping[str, str]:
+        """Return also the initial heads: all clients train one head, initially random."""
+        return {**super().unused(), "auxiliary.init": "algorithm"}
 
 
 def _strategy(task: SplitTask, options: HeronSflOptions, settings: StrategySettings) -> HeronSfl:

@@ -3,6 +3,7 @@
 from typing import Unpack
 
 from ..client_apps.split_fed import HANDLERS
+from ..config.strategy import StrategyOptions
 from ..registry import Algorithm, LineStyle
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
@@ -50,11 +51,11 @@ class SplitFedV1(SplitStrategy):
         self,
         task: SplitTask,
         *,
-        batches_per_exchange: int = 1,
+        batches_per_exchange: int = ExchangeOptions.batches_per_exchange,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_batches_per_exchange(task, batches_per_exchange)
-        keep = settings.get("keep_optimizer_state", True)
+        keep = settings.get("keep_optimizer_state", StrategyOptions.keep_optimizer_state)
         self.server = ServerHalfPerClient(task, keep_optimizer_state=keep)
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange

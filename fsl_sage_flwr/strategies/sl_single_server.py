@@ -7,8 +7,8 @@ from itertools import count
 from typing import Unpack
 
 from ..client_apps.split_fed import HANDLERS
+from ..config import check_arguments, setting
 from ..messages import TrainReply
-from ..options import one_of, option
 from ..registry import Algorithm, LineStyle
 from ..rounds.instruction import Instruction, Instructions
 from ..rounds.round import Round, RoundBody
@@ -61,14 +61,11 @@ class SplitFedV2(SplitStrategy):
         self,
         task: SplitTask,
         *,
-        batches_per_exchange: int = 1,
-        server_order: str = "batch",
+        batches_per_exchange: int = ExchangeOptions.batches_per_exchange,
+        server_order: str = SERVER_ORDERS[0],
         **settings: Unpack[StrategySettings],
     ) -> None:
-        if server_order not in SERVER_ORDERS:
-            raise ValueError(
-                f"server_order = {server_order!r}: valid are {', '.join(SERVER_ORDERS)}"
-            )
+        check_arguments(SplitFedV2Options, server_order=server_order)
         check_batches_per_exchange(task, batches_per_exchange)
         self.server = OneServerHalf(task)
         super().__init__(task, {"server": self.server}, **settings)
@@ -158,10 +155,15 @@ class SplitFedV2(SplitStrategy):
 
 @dataclass(frozen=True)
 class SplitFedV2Options(ExchangeOptions):
-    """The run configuration's keys of SplitFed V2."""
+    """Settings of SplitFed V2."""
 
-    server_order: str = option(
-        "batch", one_of(*SERVER_ORDERS), "client takes one whole client after the other"
+    server_order: str = setting(
+        SERVER_ORDERS[0],
+        "order of the server half's steps: `batch` shuffles the clients at each batch, `client` "
+        "trains one whole client after the other",
+        key="splitfed.server-order",
+        formerly=("server-order",),
+        choices=SERVER_ORDERS,
     )
 
 

@@ -1,7 +1,6 @@
 """What every split-learning strategy does alike."""
 
 import logging
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 
 from ..compression import Compression
 from ..compression.server import DeltaSync
+from ..config import check_arguments
+from ..config.strategy import StrategyOptions, mebibytes
 from ..messages import (
     EVALUATE_SPLIT,
     BadReplyError,
@@ -130,24 +131,24 @@ class SplitStrategy(FedAvg):
         task: SplitTask,
         states: Mapping[str, State],
         *,
-        keep_optimizer_state: bool = True,
-        round_timeout: float = 3600.0,
-        absence_timeout: float = 600.0,
-        fraction_reply: float = 1.0,
-        max_client_failures: int = 3,
-        pause_rounds: int = 10,
+        keep_optimizer_state: bool = StrategyOptions.keep_optimizer_state,
+        round_timeout: float = StrategyOptions.round_timeout,
+        absence_timeout: float = StrategyOptions.absence_timeout,
+        fraction_reply: float = StrategyOptions.fraction_reply,
+        max_client_failures: int = StrategyOptions.max_client_failures,
+        pause_rounds: int = StrategyOptions.pause_rounds,
         max_failed_rounds: int = 3,
-        max_reply_bytes: int = 2**30,
-        fraction_train: float = 1.0,
-        fraction_evaluate: float | None = None,
-        min_train_nodes: int = 1,
+        max_reply_bytes: int = mebibytes(StrategyOptions.max_reply_mib),
+        fraction_train: float = StrategyOptions.fraction_train,
+        fraction_evaluate: float = StrategyOptions.fraction_evaluate,
+        min_train_nodes: int = StrategyOptions.min_train_nodes,
         min_evaluate_nodes: int = 1,
         min_available_nodes: int = 1,
         weighted_by_key: str = "num-examples",
         train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None = None,
         compression: Compression | None = None,
         aggregation: Aggregation | None = None,
-        max_update_ratio: float = 0.0,
+        max_update_ratio: float = StrategyOptions.max_update_ratio,
     ) -> None:
         super().__init__(
             fraction_train=fraction_train,
@@ -158,18 +159,24 @@ class SplitStrategy(FedAvg):
             weighted_by_key=weighted_by_key,
             train_metrics_aggr_fn=train_metrics_aggr_fn or self._train_metrics,
         )
-        self.fraction_evaluate = fraction_evaluate or 0.0
+        self.fraction_evaluate = fraction_evaluate
         if self.fraction_evaluate > 0 and task.validation_batches is None:
             raise ValueError(
                 f"fraction_evaluate = {self.fraction_evaluate:g} needs a task whose clients have "
                 "a validation part: give SplitTask validation_batches, or set it to 0"
             )
-        if not 0 < fraction_reply <= 1:
-            raise ValueError(f"fraction_reply = {fraction_reply:g}: it must be above 0, at most 1")
-        if not 0 <= max_update_ratio < math.inf:
-            raise ValueError(
-                f"max_update_ratio = {max_update_ratio}: it must be at least 0, finite"
-            )
+        check_arguments(
+            StrategyOptions,
+            fraction_train=fraction_train,
+            fraction_evaluate=fraction_evaluate,
+            fraction_reply=fraction_reply,
+            min_train_nodes=min_train_nodes,
+            max_client_failures=max_client_failures,
+            pause_rounds=pause_rounds,
+            max_update_ratio=max_update_ratio,
+            round_timeout=round_timeout,
+            absence_timeout=absence_timeout,
+        )
         if task.client_privacy is not None and not self.private_steps:
             raise ValueError(
                 f"client_privacy: clients of {type(self).__name__} take no steps with one gradient "

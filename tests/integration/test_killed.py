@@ -38,7 +38,7 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
     tmp_path: Path, few_digits: str, algorithm: str
 ) -> None:
     config: dict[str, Any] = {
-        "algorithm": algorithm, "dataset": few_digits, "batch-size": 10, "align-interval": 2,
+        "algorithm": algorithm, "dataset": few_digits, "batch-size": 10, "align.interval": 2,
         "num-server-rounds": 15, "keep-optimizer-state": False, "run-name": "it",
     }  # fmt: skip
     whole = {**config, "results-dir": str(tmp_path / "whole")}

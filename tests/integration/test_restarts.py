@@ -20,7 +20,7 @@ from .faults import (
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 CONFIG: dict[str, Any] = {
-    "algorithm": "fsl_sage", "batch-size": 180, "round-timeout": 400.0, "align-interval": 10,
+    "algorithm": "fsl_sage", "batch-size": 180, "round-timeout": 400.0, "align.interval": 10,
 }  # fmt: skip
 
 

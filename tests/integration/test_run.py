@@ -92,7 +92,7 @@ def test_simulation_on_ray_has_the_history_of_one_process(
 
 def test_run_resumed_from_its_checkpoint_continues(tmp_path: Path) -> None:
     """What it continues is a run in this process, and so is what it must equal."""
-    fixed: dict[str, Any] = {"keep-optimizer-state": False, "align-interval": 2}
+    fixed: dict[str, Any] = {"keep-optimizer-state": False, "align.interval": 2}
     whole, part = (
         run_in_this_process(
             {**fixed, "num-server-rounds": rounds, "results-dir": str(tmp_path / str(rounds))}

@@ -150,7 +150,7 @@ def test_no_graph_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"perturbation_scale": 0.0}, "it must be above 0 and finite"),
+        ({"perturbation_scale": 0.0}, "perturbation_scale = 0.0: it must be above 0"),
         ({"perturbation_scale": float("inf")}, "it must be above 0 and finite"),
         ({"perturbations": 0}, "perturbations = 0: it must be at least 1"),
         ({"server_update_interval": 0}, "server_update_interval = 0: it must be at least 1"),

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("own_datasets")
 
 RUN: dict[str, object] = {
     "num-server-rounds": 1, "batch-size": 360, "device": "cpu",
-    "align-dataset-size": 20, "align-batch-size": 10, "align-epochs": 1,
+    "align.dataset-size": 20, "align.batch-size": 10, "align.epochs": 1,
 }  # fmt: skip
 
 
@@ -201,8 +201,12 @@ def test_the_run_configuration_clips_and_noises_what_is_sent() -> None:
     norms: dict[int, list[float]] = {}
     for given in (
         {},
-        {"smashed-clip-norm": 0.5},
-        {"smashed-clip-norm": 0.5, "smashed-noise-multiplier": 2.0, "smashed-noise-seed": 4},
+        {"privacy.smashed-clip-norm": 0.5},
+        {
+            "privacy.smashed-clip-norm": 0.5,
+            "privacy.smashed-noise-multiplier": 2.0,
+            "privacy.smashed-noise-seed": 4,
+        },
     ):
         settings = {"algorithm": "cse_fsl", **RUN, **given}
         nodes = MemoryGrid(app, 2, run_config=settings)

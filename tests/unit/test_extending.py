@@ -16,6 +16,7 @@ from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.client_apps.shared_head import train_shared_head
+from fsl_sage_flwr.config import Options, setting
 from fsl_sage_flwr.data import (
     DATASETS,
     DISTRIBUTIONS,
@@ -24,7 +25,6 @@ from fsl_sage_flwr.data import (
     ImageDataset,
 )
 from fsl_sage_flwr.models import MODELS, ModelEntry
-from fsl_sage_flwr.options import Options, at_least, option
 from fsl_sage_flwr.registries import Registry
 from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.server_app import main
@@ -54,7 +54,7 @@ class LouderCseFsl(CseFsl):
 
 @dataclass(frozen=True)
 class LouderOptions(Options):
-    loudness: int = option(1, at_least(0), "how loudly")
+    loudness: int = setting(1, "how loudly", ge=0)
 
 
 def louder_train(message: Any, context: Context, task: SplitTask) -> Any:
@@ -153,10 +153,10 @@ def test_the_rest_of_the_package_knows_what_an_algorithm_declares() -> None:
     with pytest.raises(ConfigError, match="did you mean 'loudness'"):
         RunConfig.from_run_config({"algorithm": "louder_cse_fsl", "loudnes": 1})
     other = RunConfig.from_run_config({"algorithm": "fed_avg", "loudness": 3})
-    assert other.idle_keys()["loudness"] == "algorithm"
+    assert other.unused_keys()["loudness"] == "algorithm"
     assert "loudness" not in other.to_run_config()
     mine = RunConfig.from_run_config({"algorithm": "louder_cse_fsl"})
-    assert "align-interval" in mine.idle_keys()
+    assert "align.interval" in mine.unused_keys()
     assert styles(["louder_cse_fsl"])["louder_cse_fsl"].colour == "#123456"
     assert place("louder_cse_fsl") > place("fsl_sage")
     values = {"model": "simple_conv", "loudness": 2**20}
@@ -185,21 +185,21 @@ def test_names_that_are_taken_are_refused() -> None:
 
 @dataclass(frozen=True)
 class Whispering(Options):
-    loudness: int = option(0, at_least(0), "how loudly")
+    loudness: int = setting(0, "how loudly", ge=0)
 
 
 @dataclass(frozen=True)
 class Greedy(Options):
-    learning_rate: float = option(0.5, at_least(0.4), "mine")
+    learning_rate: float = setting(0.5, "mine", ge=0.4)
 
 
 class Bare(Options):
-    loudness2: int = option(1, at_least(0), "not a dataclass")
+    loudness2: int = setting(1, "not a dataclass", ge=0)
 
 
 @dataclass(frozen=True)
 class Nothing(Options):
-    loudness3: Any = option(None, None, "of no type")  # noqa: RUF009
+    loudness3: Any = setting(None, "of no type")  # noqa: RUF009
 
 
 @pytest.mark.usefixtures("registered")

@@ -1,4 +1,4 @@
-"""``label-epsilon`` in this package's own app: which labels leave a node, and what is said."""
+"""``privacy.label-epsilon`` in this package's own app: labels that leave a node, log lines."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..rows import rows
 ALGORITHMS = ("sl_multi_server", "sl_single_server", "cse_fsl", "fsl_sage", "heron_sfl")
 RUN: dict[str, Any] = {
     "num-server-rounds": 2, "batch-size": 25, "device": "cpu", "fraction-evaluate": 1.0,
-    "align-dataset-size": 20, "align-batch-size": 10, "align-epochs": 1,
+    "align.dataset-size": 20, "align.batch-size": 10, "align.epochs": 1,
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def labels_in(content: RecordDict) -> Tensor:
 
 @rows("algorithm", ALGORITHMS, lambda name: name in ("cse_fsl", "fsl_sage"))
 def test_what_leaves_a_node_is_randomised_and_always_alike(few_digits: str, algorithm: str) -> None:
-    values = {**RUN, "algorithm": algorithm, "dataset": few_digits, "label-epsilon": 0.1}
+    values = {**RUN, "algorithm": algorithm, "dataset": few_digits, "privacy.label-epsilon": 0.1}
     _, nodes = trained(few_digits, **values)
     task = build_task(RunConfig.from_run_config(values))
     sent = [(c, who) for c, (_, who) in zip(nodes.received, nodes.types, strict=True)]
@@ -64,7 +64,7 @@ def test_what_leaves_a_node_is_randomised_and_always_alike(few_digits: str, algo
 
 
 def test_the_secret_is_a_nodes_own_and_does_not_leave_it(few_digits: str) -> None:
-    _, nodes = trained(few_digits, algorithm="cse_fsl", **{"label-epsilon": 1.0})
+    _, nodes = trained(few_digits, algorithm="cse_fsl", **{"privacy.label-epsilon": 1.0})
     found = [secret_of(context) for context in nodes.contexts.values()]
     assert None not in found
     assert len({*found}) == 2
@@ -81,13 +81,13 @@ def test_the_secret_is_a_nodes_own_and_does_not_leave_it(few_digits: str) -> Non
 
 def test_a_large_epsilon_changes_no_bit(few_digits: str) -> None:
     one, _ = trained(few_digits, algorithm="cse_fsl")
-    two, _ = trained(few_digits, algorithm="cse_fsl", **{"label-epsilon": 500.0})
+    two, _ = trained(few_digits, algorithm="cse_fsl", **{"privacy.label-epsilon": 500.0})
     for name, weight in one.averaged_weights().items():
         assert torch.equal(weight, two.averaged_weights()[name])
 
 
 def test_no_label_leaves_a_node_without_a_secret(few_digits: str) -> None:
-    config = RunConfig.from_run_config({**RUN, "dataset": few_digits, "label-epsilon": 1.0})
+    config = RunConfig.from_run_config({**RUN, "dataset": few_digits, "privacy.label-epsilon": 1.0})
     task = build_task(config, on_client=True)
     with pytest.raises(ValueError, match="client 1 has no secret to draw with; put label_s"):
         task.train_batches(ClientIdentity(1, 2), 0)
@@ -96,13 +96,15 @@ def test_no_label_leaves_a_node_without_a_secret(few_digits: str) -> None:
 
 def test_other_tasks_are_refused_in_a_line() -> None:
     language = {"task": "causal_lm", "model": "org/name", "dataset": "e2e_nlg"}
-    with pytest.raises(ConfigError, match=r"^label-epsilon = 2: labels of task 'causal_lm' cannot"):
-        RunConfig.from_run_config({**language, "label-epsilon": 2.0})
+    with pytest.raises(
+        ConfigError, match=r"^privacy.label-epsilon = 2: labels of task 'causal_lm' cannot"
+    ):
+        RunConfig.from_run_config({**language, "privacy.label-epsilon": 2.0})
 
 
 def test_a_run_says_what_it_has_spent_on_labels(tmp_path: Path, few_digits: str) -> None:
     values: dict[str, Any] = {
-        **RUN, "algorithm": "cse_fsl", "dataset": few_digits, "label-epsilon": 3.0,
+        **RUN, "algorithm": "cse_fsl", "dataset": few_digits, "privacy.label-epsilon": 3.0,
         "num-server-rounds": 1, "results-dir": str(tmp_path), "run-name": "x",
     }  # fmt: skip
     main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))

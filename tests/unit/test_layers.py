@@ -26,6 +26,7 @@ ORDER = (
         "running_code",
         "batching",
         "schedules",
+        "config",
         "atomic_files",
         "tensor_store",
         "objective",
@@ -43,7 +44,7 @@ ORDER = (
         "compression.versions",
         "compression.client",
     ),
-    *("task", "options", "registry"),
+    *("task", "registry"),
     # The clients' side.
     *("nodes", "client_apps"),
     # The server's side of a round.
@@ -78,7 +79,7 @@ ORDER = (
     # Kinds of tasks.
     *("models", "data", "task_registry", "image_classification", "language", "tasks"),
     # The command line's words and the names of keys: nothing that takes time to import.
-    *("key_names", "command_line"),
+    "command_line",
     # What a run leaves.
     *(
         "app.__init__",
@@ -102,7 +103,10 @@ ORDER = (
     # What runs the package's own app.
     *(
         "app.noise",
+        "app.codec_options",
+        "app.core_options",
         "app.config",
+        "app.document",
         "app.assembly",
         "app.resume",
         "app.unused_keys",
@@ -120,13 +124,12 @@ APPS = {"client_app", "server_app"}
 WITHOUT_FLOWER = {
     "cpus",
     "registries",
-    "key_names",
+    "config",
     "command_line",
     "seeding",
     "batching",
     "schedules",
     "objective",
-    "options",
     "compression.codecs",
     "splitting",
     "models",
@@ -144,7 +147,6 @@ WITH_THE_COMMAND = {"simulations"}
 ONLY = {
     "cpus": set(),
     "__init__": set(),
-    "key_names": set(),
     "command_line": {"argcomplete"},
     "registries": set(),
     "seeding": set(),
@@ -152,7 +154,7 @@ ONLY = {
     "tensor_store": {"safetensors", "torch"},
     "batching": set(),
     "schedules": {"torch"},
-    "options": set(),
+    "config": {"pydantic"},
     "objective": {"torch"},
     "registry": {"flwr"},
     "algorithms": set(),
@@ -276,7 +278,7 @@ def test_no_import_is_hidden_in_text():
 @pytest.mark.parametrize(
     ("file", "source", "wrong"),
     [
-        ("strategies/fsl_sage.py", "from ..models import CATALOGUE", {"models"}),
+        ("strategies/fsl_sage.py", "from ..models import MODELS", {"models"}),
         ("strategies/fsl_sage.py", "from .. import task, algorithms", {"algorithms"}),
         ("strategies/fsl_sage.py", "from ..app import config", {"app.config"}),
         ("strategies/fsl_sage.py", "def f():\n    import fsl_sage_flwr.data.partitions", {"data"}),

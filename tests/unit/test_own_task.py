@@ -13,7 +13,7 @@ from flwr.app import Context, RecordDict
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.options import Options, at_least, one_of, option
+from fsl_sage_flwr.config import Options, one_of, setting
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.task import SplitTask
@@ -29,12 +29,14 @@ from ..tasks import client_of
 class NumberOptions(Options):
     """Options of a run on numbers."""
 
-    offset: float = option(0.0, at_least(0), "is added to nothing")
+    offset: float = setting(0.0, "is added to nothing", ge=0)
 
 
 def build(settings: TaskSettings, options: NumberOptions) -> SplitTask:
     built.append(options)
-    return replace(numbers_task(), seed=settings.seed, local_epochs=settings.local_epochs)
+    return replace(
+        numbers_task(), seed=settings.seed, local_epochs=settings.training["local_epochs"]
+    )
 
 
 built: list[NumberOptions] = []
@@ -43,11 +45,11 @@ KIND = TaskKind(
     options=NumberOptions,
     build=build,
     test_batches=lambda settings, options: lambda: list(numbers_of(client_of(0), 5)),
-    checks={"model": one_of("line"), "dataset": one_of("numbers")},
+    checks={"model": one_of(["line"]), "dataset": one_of(["numbers"])},
 )
 RUN: dict[str, Any] = {
     "task": "numbers", "model": "line", "dataset": "numbers", "num-server-rounds": 2,
-    "align-dataset-size": 8, "align-batch-size": 4, "offset": 3.0,
+    "align.dataset-size": 8, "align.batch-size": 4, "offset": 3.0,
 }  # fmt: skip
 
 
@@ -95,8 +97,8 @@ def test_its_keys_and_its_models_are_checked(values: dict[str, Any], message: st
 
 
 def test_a_key_of_another_task_is_idle() -> None:
-    idle = RunConfig.from_run_config(RUN).idle_keys()
-    assert idle["lora-r"] == "task"
+    idle = RunConfig.from_run_config(RUN).unused_keys()
+    assert idle["adapter.rank"] == "task"
     assert "offset" not in idle
 
 
@@ -106,11 +108,11 @@ def test_a_name_or_a_key_that_is_taken_is_refused(tmp_path: Path) -> None:
 
     @dataclass(frozen=True)
     class Clashing(Options):
-        seed: int = option(1)
+        seed: int = setting(1, "")
 
     @dataclass(frozen=True)
     class Otherwise(Options):
-        max_length: int = option(3)
+        max_length: int = setting(3, "")
 
     with pytest.raises(ValueError, match="'max-length' is an option of causal_lm with the default"):
         TASKS.register("otherwise", replace(KIND, name="otherwise", options=Otherwise))

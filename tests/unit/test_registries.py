@@ -44,7 +44,7 @@ from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
 from fsl_sage_flwr.models import MODELS
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.task_registry import TASKS
-from fsl_sage_flwr.options import Options
+from fsl_sage_flwr.config import Options
 from fsl_sage_flwr.tasks import DEFAULT_TASK
 
 class MySign(Sign):

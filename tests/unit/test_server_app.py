@@ -25,7 +25,7 @@ from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
 from ..rows import rows
 
-QUICK: dict[str, Any] = {"batch-size": 25, "num-server-rounds": 2, "align-epochs": 1}
+QUICK: dict[str, Any] = {"batch-size": 25, "num-server-rounds": 2, "align.epochs": 1}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -148,7 +148,11 @@ def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> N
     mine = {"algorithm": "fed_avg", "run-name": "mine"}
     checkpoint = run(tmp_path, **mine) / "checkpoints" / "latest.pt"
     saved = torch.load(checkpoint, weights_only=True)
-    saved["config"] |= {"align-interval": 7, "server-order": "client", "warm-start": True}
+    saved["config"] |= {
+        "align.interval": 7,
+        "splitfed.server-order": "client",
+        "align.warm-start": True,
+    }
     write_checksummed(checkpoint, saved)
     on = run(tmp_path, **mine, **{"num-server-rounds": 3, "resume": str(checkpoint)})
     assert list(history_of(on)["round"]) == [1, 2, 3]

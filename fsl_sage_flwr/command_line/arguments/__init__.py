@@ -4,6 +4,7 @@ from .compare import add_compare_arguments
 from .cuts import add_cuts_arguments
 from .data import add_data_arguments
 from .generate import add_generate_arguments
+from .keys import add_keys_arguments
 from .leakage import add_leakage_arguments
 from .list import add_list_arguments
 from .plot import add_plot_arguments
@@ -25,6 +26,7 @@ ARGUMENTS = (
     add_plot_arguments,
     add_report_arguments,
     add_list_arguments,
+    add_keys_arguments,
     add_cuts_arguments,
     add_data_arguments,
     add_leakage_arguments,

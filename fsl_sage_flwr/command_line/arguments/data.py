@@ -19,7 +19,7 @@ def add_data_arguments(commands: Any) -> None:
     parser.add_argument("--label-column", help="column of the labels (default: the usual name)")
     parser.add_argument("--distribution", help="division among the clients (default: iid)")
     parser.add_argument("--alpha", type=float, help="of noniid_dirichlet (default: 1.0)")
-    parser.add_argument("--shards-per-client", type=int, help="of noniid (default: 2)")
+    parser.add_argument("--shards-per-client", type=int, help="of shards (default: 2)")
     parser.add_argument(
         "--clients", type=positive, default=4, help="number of clients (default: 4)"
     )

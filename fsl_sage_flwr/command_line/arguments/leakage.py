@@ -16,7 +16,7 @@ def add_leakage_arguments(commands: Any) -> None:
         "decoder that reconstructs the inputs, and draw both side by side; invert the client half, "
         "infer labels from gradients, and membership from the loss.",
         epilog="fsl-sage leakage model=resnet18 dataset=cifar10 cut=layer2; fsl-sage leakage "
-        "results/…/my-run smashed-clip-norm=1 smashed-noise-multiplier=0.5",
+        "results/…/my-run privacy.smashed-clip-norm=1 privacy.smashed-noise-multiplier=0.5",
     )
     parser.add_argument(
         "words", nargs="*", metavar="RUN_DIR | key=value",

@@ -10,6 +10,7 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...config import Options, check_arguments, setting
 from .averaging import as_dtype, average
 from .choice import Trained, closest, squared_distances
 
@@ -54,19 +55,19 @@ def _trimmed_mean(of: "Aggregation", values: Values) -> Values:
 
 def _mean_around_median(of: "Aggregation", values: Values) -> Values:
     """Average, value by value, all but the 2f that are farthest from the median (Bulyan)."""
-    kept = len(values) - 2 * of.malicious_clients
+    kept = len(values) - 2 * of.assumed_malicious
     far = np.abs(values - np.median(values, axis=0))
     nearest = np.argpartition(far, kept - 1, axis=0)[:kept]
     return np.asarray(np.take_along_axis(values, nearest, axis=0).mean(axis=0))
 
 
 MEAN = "mean"
-MALICIOUS = ("malicious-clients",)
+MALICIOUS = ("robust.assumed-malicious",)
 
 RULES: dict[str, Rule] = {
     MEAN: Rule(None),
     "median": Rule(_median),
-    "trimmed_mean": Rule(_trimmed_mean, keys=("trimmed-share",)),
+    "trimmed_mean": Rule(_trimmed_mean, keys=("robust.trimmed-share",)),
     # Blanchard et al., NeurIPS 2017, and El Mhamdi et al., ICML 2018: fewer prove nothing.
     "krum": Rule(None, lambda f: 2 * f + 3, lambda replies, f: 1, MALICIOUS),
     "multi_krum": Rule(None, lambda f: 2 * f + 3, lambda replies, f: replies - f, MALICIOUS),
@@ -74,6 +75,47 @@ RULES: dict[str, Rule] = {
         _mean_around_median, lambda f: 4 * f + 3, lambda replies, f: replies - 2 * f, MALICIOUS
     ),
 }
+
+
+@dataclass(frozen=True)
+class RobustOptions(Options):
+    """Settings of the aggregation."""
+
+    aggregation: str = setting(
+        MEAN,
+        "rule that aggregates client halves, heads, and the server halves of clients",
+        key="robust.aggregation",
+        formerly=("aggregation",),
+        choices=RULES,
+    )
+    trimmed_share: float = setting(
+        0.2,
+        "fraction of the values that `trimmed_mean` cuts off at either end",
+        key="robust.trimmed-share",
+        formerly=("trimmed-share",),
+        ge=0,
+        le=0.49,
+    )
+    assumed_malicious: int = setting(
+        1,
+        "malicious clients that `krum`, `multi_krum` and `bulyan` expect in a round",
+        key="robust.assumed-malicious",
+        formerly=("malicious-clients",),
+        ge=0,
+        unit="clients",
+    )
+
+    def unused(self) -> dict[str, str]:
+        """Return the keys that the rule does not depend on."""
+        rule = RULES.get(self.aggregation)
+        if rule is None:
+            return {}
+        unused = {"robust.trimmed-share", *MALICIOUS} - set(rule.keys)
+        return dict.fromkeys(sorted(unused), "robust.aggregation")
+
+    def aggregated_by(self) -> "Aggregation":
+        """Return what aggregates."""
+        return Aggregation(self.aggregation, self.trimmed_share, self.assumed_malicious)
 
 
 @dataclass(frozen=True)
@@ -90,7 +132,7 @@ class Aggregation:
         A name in ``RULES``. All but ``mean``, ``krum`` and ``multi_krum`` weigh clients alike.
     trimmed_share : float
         Share of the values that ``trimmed_mean`` drops at either end.
-    malicious_clients : int
+    assumed_malicious : int
         Number of malicious clients in a round that ``krum``, ``multi_krum`` and ``bulyan`` bear.
 
     Raises
@@ -99,23 +141,22 @@ class Aggregation:
         The rule is not known, or a number is out of its range.
     """
 
-    rule: str = MEAN
-    trimmed_share: float = 0.2
-    malicious_clients: int = 1
+    rule: str = RobustOptions.aggregation
+    trimmed_share: float = RobustOptions.trimmed_share
+    assumed_malicious: int = RobustOptions.assumed_malicious
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"aggregation = {self.rule!r}: valid are {', '.join(RULES)}")
-        if not 0 <= self.trimmed_share < 0.5 or self.malicious_clients < 0:
-            raise ValueError(
-                f"trimmed_share = {self.trimmed_share:g} must be at least 0 and below 0.5, and "
-                f"malicious_clients = {self.malicious_clients} at least 0"
-            )
+        check_arguments(
+            RobustOptions,
+            aggregation=self.rule,
+            trimmed_share=self.trimmed_share,
+            assumed_malicious=self.assumed_malicious,
+        )
 
     @property
     def fewest(self) -> int:
         """Smallest number of replies of a round that counts."""
-        return RULES[self.rule].fewest(self.malicious_clients)
+        return RULES[self.rule].fewest(self.assumed_malicious)
 
     @property
     def chooses(self) -> bool:
@@ -133,9 +174,9 @@ class Aggregation:
         clients, chosen = list(trained), RULES[self.rule].chosen
         if chosen is None:
             return clients
-        wanted = chosen(len(clients), self.malicious_clients)
+        wanted = chosen(len(clients), self.assumed_malicious)
         distances = squared_distances(list(trained.values()))
-        return [clients[place] for place in closest(distances, self.malicious_clients, wanted)]
+        return [clients[place] for place in closest(distances, self.assumed_malicious, wanted)]
 
     def of_records(self, records: Sequence[ArrayRecord], weights: Sequence[float]) -> ArrayRecord:
         """Aggregate records of the same arrays; integers stay integers.

@@ -70,7 +70,7 @@ class NormOutlierFilter:
                     found.setdefault(
                         client,
                         f"its {what} is {value / middle:.3g} times the round's median "
-                        f"(max-update-ratio = {self._ratio:g})",
+                        f"(robust.max-update-ratio = {self._ratio:g})",
                     )
         return found
 

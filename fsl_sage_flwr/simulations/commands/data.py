@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ...app.config import ConfigError, RunConfig
-from ...app.unused_keys import refuse_idle
+from ...app.unused_keys import refuse_unused
 
 
 def data_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -21,7 +21,7 @@ def data_command(options: argparse.Namespace, console: Console, errors: Console)
     values = {key: getattr(options, key.replace("-", "_")) for key in keys}
     given = {key: value for key, value in values.items() if value is not None}
     config = RunConfig.from_run_config(given)
-    refuse_idle([config], given, given)
+    refuse_unused([config], given, given)
     path = options.out or Path(
         f"{Path(config.dataset).name}-{config.distribution}-{options.clients}-clients.png"
     )
@@ -29,7 +29,7 @@ def data_command(options: argparse.Namespace, console: Console, errors: Console)
         raise ConfigError(f"--out {str(path)!r}: there is no directory {str(path.parent)!r}")
     division = division_of(config, options.clients)
     settings = {"noniid_dirichlet": f", alpha {config.alpha:g}"}
-    settings["noniid"] = f", {config.shards_per_client} shards per client"
+    settings["shards"] = f", {config.shards_per_client} shards per client"
     how = f"{config.distribution}{settings.get(config.distribution, '')}"
     try:
         title = f"{Path(config.dataset).name}, {options.clients} clients, {how}, seed {config.seed}"

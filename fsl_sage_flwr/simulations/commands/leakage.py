@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ...app.assembly import check_task
-from ...app.config import ConfigError, RunConfig
+from ...app.config import ConfigError, RunConfig, with_new_names
 from ...app.results import RunDirectory
-from ...key_names import with_names_of_today
 from ..images_only import refuse_other_tasks
 from ..leakage.measurement import Effort, Leakage, Trained, measure, psnr
 from ..settings import read_words, resolve
@@ -64,14 +63,15 @@ def _chosen(
                 f"{directories[0]!r} is not the directory of a completed run: it has no "
                 f"{file.name}; settings are given as key=value"
             )
-    of_the_run = with_names_of_today(json.loads(settings.read_text(encoding="utf-8")))
+    of_the_run = with_new_names(json.loads(settings.read_text(encoding="utf-8")))
     config = RunConfig.from_run_config({**of_the_run, **read_words(words)})
     trained = Trained(*(torch.load(half, map_location="cpu", weights_only=True) for half in halves))
     return config, trained, f"halves of {run.resolve().name}"
 
 
 def _treatment(config: RunConfig) -> str:
-    clip, multiplier = config.smashed_clip_norm, config.smashed_noise_multiplier
+    privacy = config.privacy
+    clip, multiplier = privacy.smashed_clip_norm, privacy.smashed_noise_multiplier
     if not clip:
         return "smashed data unchanged"
     return f"smashed data clipped to {clip:g}, noise of {multiplier * clip:g}"

@@ -8,7 +8,7 @@ import psutil
 from rich.console import Console
 
 from ...app.config import ConfigError, RunConfig
-from ...app.unused_keys import refuse_idle
+from ...app.unused_keys import refuse_unused
 from ...command_line.arguments.federation import AUTO
 from ..dry_run import describe
 from ..federation import Federation
@@ -64,5 +64,5 @@ def _chosen(options: argparse.Namespace) -> tuple[RunConfig, Federation]:
             )
         federation = replace(federation, clients=clients)
     config = RunConfig.from_run_config(values)
-    refuse_idle([config], ours, {word.partition("=")[0] for word in options.settings})
+    refuse_unused([config], ours, {word.partition("=")[0] for word in options.settings})
     return config, federation

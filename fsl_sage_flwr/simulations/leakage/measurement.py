@@ -133,12 +133,12 @@ def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort(
     """Measure how much the smashed data reveal of the inputs, as training uploads them.
 
     The client half runs in training mode, in batches of ``batch-size``, without augmentation.
-    Smashed data are clipped and noised by ``smashed-clip-norm`` and ``smashed-noise-multiplier``.
-    The decoder is an attacker with the client half and images like the clients': it is trained on
-    images of the training split and their smashed data, with new noise in every step, and tested on
-    the test split. The inversion has the client half alone. Labels are inferred from gradients of
-    the server half, and membership from the loss of the whole model. The figures are repeatable,
-    because here the seed draws the noise.
+    Smashed data are clipped and noised by ``privacy.smashed-clip-norm`` and
+    ``privacy.smashed-noise-multiplier``. The decoder is an attacker with the client half and images
+    like the clients': it is trained on images of the training split and their smashed data, with
+    new noise in every step, and tested on the test split. The inversion has the client half alone.
+    Labels are inferred from gradients of the server half, and membership from the loss of the whole
+    model. The figures are repeatable, because here the seed draws the noise.
 
     Parameters
     ----------
@@ -211,8 +211,8 @@ def _load(
 def _treatment(config: RunConfig) -> Sent:
     """Return the function that clips and noises smashed data by the configuration."""
     normal = seeded_normal(derive_seed(config.seed, "leakage", "noise"))
-    clip = config.smashed_clip_norm
-    sigma = config.smashed_noise_multiplier * clip
+    clip = config.privacy.smashed_clip_norm
+    sigma = config.privacy.smashed_noise_multiplier * clip
     return lambda tensors: add_noise(
         clip_samples(tensors, clip) if clip else tensors, sigma, normal
     )

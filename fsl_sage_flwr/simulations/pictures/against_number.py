@@ -23,7 +23,7 @@ def accuracy_against_align_interval(comparison: Comparison) -> Picture:
         The results have fewer than two alignment intervals.
     """
     return _draw(
-        comparison, "align-interval", ("align-interval",), "align-interval",
+        comparison, "align.interval", ("align.interval",), "align-interval",
         "alignment interval l (rounds)", "Accuracy against alignment interval",
     )  # fmt: skip
 
@@ -37,7 +37,7 @@ def accuracy_against_head_size(comparison: Comparison) -> Picture:
         The results have fewer than two head sizes, or an earlier version did not record them.
     """
     return _draw(
-        comparison, HEAD_SIZE, ("auxiliary", "auxiliary-max-share"), "head-size",
+        comparison, HEAD_SIZE, ("auxiliary.head", "auxiliary.max-share"), "head-size",
         "parameters of one auxiliary head", "Accuracy against head size",
     )  # fmt: skip
 

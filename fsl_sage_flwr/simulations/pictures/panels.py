@@ -36,7 +36,7 @@ class Panel:
 def panels_of(comparison: Comparison, along: Collection[str] = ()) -> list[Panel]:
     """Divide the runs by every setting that differs, except the algorithm and ``along``.
 
-    A run without effect of a setting (FedAvg, if ``align-interval`` differs) is in every panel with
+    A run without effect of a setting (FedAvg, if ``align.interval`` differs) is in every panel with
     comparable runs.
 
     Parameters

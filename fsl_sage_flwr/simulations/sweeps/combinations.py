@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...app.config import ConfigError, RunConfig
-from ...app.unused_keys import refuse_idle
+from ...app.unused_keys import refuse_unused
 
 # Keys for the place and the way of running, which do not define the experiment.
 NOT_PART_OF_A_RUN = {
@@ -72,16 +72,16 @@ def combinations(
         for values in itertools.product(*lists.values()):
             chosen = {**block, **dict(zip(lists, values, strict=True))}
             config = _checked(chosen)
-            shown = [key for key in swept if key not in config.idle_keys()]
+            shown = [key for key in swept if key not in config.unused_keys()]
             found.setdefault(identity(config), _combination(config, shown))
     given = dict.fromkeys(key for block in blocks for key in block)
-    refuse_idle([run.config for run in found.values()], given, words)
+    refuse_unused([run.config for run in found.values()], given, words)
     return list(found.values())
 
 
 def identity(config: RunConfig) -> str:
     """Return a text that is equal for configurations of the same experiment."""
-    ignored = NOT_PART_OF_A_RUN | set(config.idle_keys())
+    ignored = NOT_PART_OF_A_RUN | set(config.unused_keys())
     keys = {key: value for key, value in config.to_run_config().items() if key not in ignored}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 

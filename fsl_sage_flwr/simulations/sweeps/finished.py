@@ -7,12 +7,11 @@ from typing import Any
 
 from ...app.assembly import identify_data
 from ...app.checkpoint import CheckpointError, UnreadableError
-from ...app.config import ConfigError, RunConfig
+from ...app.config import ConfigError, RunConfig, with_new_names
 from ...app.results import RunDirectory
 from ...app.resume import checkpoint_for
 from ...app.run_path import run_path
 from ...data import DatasetError
-from ...key_names import with_names_of_today
 from .combinations import Combination, identity
 
 
@@ -40,7 +39,7 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
             written = _read(RunDirectory.config_of(path))
             try:
                 found = dict.fromkeys(RunDirectory.keys_found_in_data(path), "")
-                config = RunConfig.from_run_config(with_names_of_today(written | found))
+                config = RunConfig.from_run_config(with_new_names(written | found))
             except ConfigError:  # of another version, or with names registered elsewhere
                 continue
             runs[identity(config)] = path

@@ -2,18 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from ...app.config import ConfigError
+from ...app.config import ConfigError, RunConfig
 from ..federation import Federation
 from ..preflight import check_run
 from .combinations import Combination, identity
-
-# Runs that differ only in these keys have the same data, paths and cut, and are checked once.
-NOT_CHECKED: dict[str, Any] = {
-    "seed": 0, "num_server_rounds": 1, "local_epochs": 1, "learning_rate": 1.0,
-    "server_learning_rate": 1.0, "weight_decay": 0.0, "server_weight_decay": 0.0,
-}  # fmt: skip
 
 
 def check_runs(runs: Sequence[Combination], federation: Federation) -> None:
@@ -26,7 +19,7 @@ def check_runs(runs: Sequence[Combination], federation: Federation) -> None:
     """
     seen = set[str]()
     for run in runs:
-        kind = identity(replace(run.config, **NOT_CHECKED))
+        kind = identity(_as_checked(run.config))
         if kind in seen:
             continue
         seen.add(kind)
@@ -35,3 +28,15 @@ def check_runs(runs: Sequence[Combination], federation: Federation) -> None:
             check_run(replace(run.config, resume=""), federation)
         except ConfigError as error:
             raise ConfigError(f"{run.label}: {error}") from error
+
+
+def _as_checked(config: RunConfig) -> RunConfig:
+    """Return a configuration without what no check depends on: each data, path and cut once."""
+    return replace(
+        config,
+        seed=0,
+        num_server_rounds=1,
+        local_epochs=1,
+        client=replace(config.client, learning_rate=1.0, weight_decay=0.0),
+        server=replace(config.server, learning_rate=1.0, weight_decay=0.0),
+    )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...app.config import ConfigError
+from ...config.key_names import flattened
 from ..settings import absolute_paths, read_preset, read_words
 
 BLOCKS = "runs"
@@ -36,7 +37,7 @@ def read_sweep(preset: str | None, words: Sequence[str]) -> list[dict[str, Any]]
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise ConfigError(f"preset {preset!r}: {BLOCKS} must be tables, [[{BLOCKS}]]")
     given = _lists(words)
-    return [absolute_paths({**file, **block, **given}) for block in blocks]
+    return [absolute_paths({**file, **flattened(block), **given}) for block in blocks]
 
 
 def _lists(words: Sequence[str]) -> dict[str, Any]:

@@ -84,11 +84,11 @@ def test_adam_is_fused_on_a_gpu_and_goes_on_from_its_state(monkeypatch, name, on
     monkeypatch.setattr(nn.Parameter, "is_cuda", on_a_gpu)
     settings = task_settings(RunConfig.unchecked({"optimizer": name, "device": "cpu"}))
     weights = nn.Parameter(torch.ones(3))
-    optimizer = settings.client_optimizer(iter([weights]))
+    optimizer = settings.training["client_optimizer"](iter([weights]))
     assert optimizer.param_groups[0]["fused"] is (True if on_a_gpu else None)
     trained_by(optimizer, weights, 2)
     again = nn.Parameter(weights.detach().clone())
-    other = settings.client_optimizer([again])
+    other = settings.training["client_optimizer"]([again])
     restore_state(other, copy.deepcopy(flatten_state(optimizer)))
     assert other.param_groups[0]["fused"] is optimizer.param_groups[0]["fused"]
     trained_by(optimizer, weights, 1)

@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
+from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults, all_settings
+from fsl_sage_flwr.config import settings_of
+from fsl_sage_flwr.config.key_names import flattened
 from fsl_sage_flwr.data import DATASETS
 from fsl_sage_flwr.models import MODELS
-from fsl_sage_flwr.options import declared
-from fsl_sage_flwr.registry import ALGORITHMS, option_fields
+from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.rounds.aggregation.aggregation import RULES
 from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
-from fsl_sage_flwr.task_registry import TASKS, task_option_fields
+from fsl_sage_flwr.task_registry import TASKS
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 DEFAULTS = all_defaults()
 CHECKED = {
     key
-    for key, field in {**declared(RunConfig), **task_option_fields(), **option_fields()}.items()
-    if field.metadata["check"] or key in TASKS[RunConfig.task].checks
+    for key, entry in all_settings().items()
+    if entry.bounds or entry.choices or entry.check or key in TASKS[RunConfig.task].checks
 }
 
 ABOVE_ZERO, AT_LEAST = "must be above 0", "must be at least {}"
@@ -36,17 +37,17 @@ CHECKS = {
     "task": (["", "images"], "valid are image_classification, causal_lm", list(TASKS)[:1]),
     "max-length": ([7], AT_LEAST.format(8), [8]),
     "max-test-rows": ([-1], AT_LEAST.format(0), [0]),
-    "lora-r": ([0], AT_LEAST.format(1), [1]),
-    "lora-alpha": ([0], AT_LEAST.format(1), [1]),
-    "lora-dropout": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
+    "adapter.rank": ([0], AT_LEAST.format(1), [1]),
+    "adapter.alpha": ([0], AT_LEAST.format(1), [1]),
+    "adapter.dropout": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
     "label-smoothing": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
     "max-new-tokens": ([0], AT_LEAST.format(1), [1]),
-    "head-blocks": ([-1], AT_LEAST.format(0), [0]),
+    "auxiliary.blocks": ([-1], AT_LEAST.format(0), [0]),
     "model": (["", "resnet"], f"valid are {', '.join(MODELS)}", list(MODELS)),
     "client-max-params": ([-1], AT_LEAST.format(0), [0]),
     "client-max-flops": ([-1], AT_LEAST.format(0), [0]),
-    "auxiliary": (["none"], "valid are auto, blocks, linear", ["auto", "blocks", "linear"]),
-    "auxiliary-max-share": ([-0.1, 1.1], "at least 0 and at most 1", [MAX_SHARE]),
+    "auxiliary.head": (["none"], "valid are auto, blocks, linear", ["auto", "blocks", "linear"]),
+    "auxiliary.max-share": ([-0.1, 1.1], "at least 0 and at most 1", [MAX_SHARE]),
     "dataset": (
         ["mnist", "data/cifar", "~/cifar", "", "femnist:copy", "mnist:/data/x", "digits:/data/x"],
         f"valid are {', '.join(DATASETS)}, the absolute path of a local dataset directory, or "
@@ -55,8 +56,8 @@ CHECKS = {
     ),
     "distribution": (
         ["dirichlet"],
-        "valid are iid, noniid_dirichlet, noniid",
-        ["iid", "noniid_dirichlet", "noniid"],
+        "valid are iid, noniid_dirichlet, shards",
+        ["iid", "noniid_dirichlet", "shards"],
     ),
     "alpha": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-3, 1e6]),
     "shards-per-client": ([0, -1], AT_LEAST.format(1), [1]),
@@ -72,24 +73,24 @@ CHECKS = {
     "server-learning-rate": ([0.0, math.nan], ABOVE_ZERO, [1e-9]),
     "server-weight-decay": ([-1e-9, math.nan], AT_LEAST.format(0), [0.0]),
     "server-momentum": ([-0.1, 1.1, math.nan], "must be at least 0 and at most 1", [0.0]),
-    "auxiliary-learning-rate": ([0.0, math.nan], ABOVE_ZERO, [1e-9]),
-    "auxiliary-lr-schedule": ([""], "valid are constant, step, multi_step, cosine", ["cosine"]),
-    "perturbation-scale": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-9]),
-    "perturbations": ([0, -1], AT_LEAST.format(1), [1]),
-    "align-lr-schedule": (["linear"], "valid are cosine, constant", ["cosine", "constant"]),
+    "auxiliary.learning-rate": ([0.0, math.nan], ABOVE_ZERO, [1e-9]),
+    "auxiliary.lr-schedule": ([""], "valid are constant, step, multi_step, cosine", ["cosine"]),
+    "heron.perturbation-scale": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-9]),
+    "heron.perturbations": ([0, -1], AT_LEAST.format(1), [1]),
+    "align.lr-schedule": (["linear"], "valid are cosine, constant", ["cosine", "constant"]),
     "lr-schedule": (
         ["lines", "step gamma=0.1 warmup=2 by=batch at=3", "step", "cosine over=2 warmup=2"],
         "",
         ["constant warmup=5", "multi_step at=1,2.5 gamma=0.5 by=batch", "cosine over=3"],
     ),
     "server-lr-schedule": (["exponential"], "valid are constant, step", ["step every=2"]),
-    "auxiliary-init": (["zero"], "valid are server, random", ["server", "random"]),
+    "auxiliary.init": (["zero"], "valid are server, random", ["server", "random"]),
     "server-update-interval": ([0], AT_LEAST.format(1), [1]),
-    "align-interval": ([0], AT_LEAST.format(1), [1]),
-    "auxiliary-groups": ([-1], AT_LEAST.format(0), [0]),
-    "align-epochs": ([0], AT_LEAST.format(1), [1]),
-    "align-batch-size": ([1], AT_LEAST.format(2), [2]),
-    "align-dataset-size": ([3], AT_LEAST.format(4), [4]),
+    "align.interval": ([0], AT_LEAST.format(1), [1]),
+    "auxiliary.groups": ([-1], AT_LEAST.format(0), [0]),
+    "align.epochs": ([0], AT_LEAST.format(1), [1]),
+    "align.batch-size": ([1], AT_LEAST.format(2), [2]),
+    "align.dataset-size": ([3], AT_LEAST.format(4), [4]),
     "fraction-train": (
         [0.0, -0.5, 1.01, math.nan],
         "must be above 0 and at most 1",
@@ -102,25 +103,25 @@ CHECKS = {
     ),
     "max-client-failures": ([-1], AT_LEAST.format(0), [0]),
     "pause-rounds": ([0], AT_LEAST.format(1), [1]),
-    "aggregation": (["mode"], f"valid are {', '.join(RULES)}", [*RULES]),
-    "trimmed-share": ([-0.1, 0.5], "must be at least 0 and at most 0.49", [0.0, 0.49]),
-    "malicious-clients": ([-1], AT_LEAST.format(0), [0]),
-    "max-update-ratio": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 10.0]),
+    "robust.aggregation": (["mode"], f"valid are {', '.join(RULES)}", [*RULES]),
+    "robust.trimmed-share": ([-0.1, 0.5], "must be at least 0 and at most 0.49", [0.0, 0.49]),
+    "robust.assumed-malicious": ([-1], AT_LEAST.format(0), [0]),
+    "robust.max-update-ratio": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 10.0]),
     "fraction-evaluate": (
         [-0.1, 1.01, math.nan],
         "must be at least 0 and at most 1",
         [0.0, 1.0],
     ),
     "validation-fraction": ([0.0, 0.91], "must be above 0 and at most 0.9", [0.01, 0.9]),
-    "batches-per-exchange": ([0], AT_LEAST.format(1), [1]),
-    "server-order": (["random"], "valid are batch, client", ["batch", "client"]),
-    "smashed-clip-norm": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 1e-3]),
-    "smashed-noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
-    "smashed-noise-seed": ([-1], AT_LEAST.format(0), [0]),
-    "client-clip-norm": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 1e-3]),
-    "client-noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
-    "delta": ([-1e-9, 0.51, math.nan], "at least 0 and at most 0.5", [0.0, 1e-9, 0.5]),
-    "label-epsilon": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 0.1]),
+    "splitfed.batches-per-exchange": ([0], AT_LEAST.format(1), [1]),
+    "splitfed.server-order": (["random"], "valid are batch, client", ["batch", "client"]),
+    "privacy.smashed-clip-norm": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 1e-3]),
+    "privacy.smashed-noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
+    "privacy.smashed-noise-seed": ([-1], AT_LEAST.format(0), [0]),
+    "privacy.max-grad-norm": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 1e-3]),
+    "privacy.noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
+    "privacy.delta": ([-1e-9, 0.51, math.nan], "at least 0 and at most 0.5", [0.0, 1e-9, 0.5]),
+    "privacy.label-epsilon": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 0.1]),
     "max-communication-mib": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),
     "min-train-nodes": ([0], AT_LEAST.format(1), [1]),
     "round-timeout": ([0.0, -1.0, math.nan, math.inf], "at most 1e+09", [0.5, 1e9]),
@@ -136,9 +137,9 @@ CHECKS = {
     "compression": (["weak", "q4"], "valid are none, light, strong", ["none", "light", "strong"]),
     **{
         key: (["q5", "sign", "strong"], "valid are none, f16, q8, q4, q3, q2", ["auto", "q3"])
-        for key in ("smashed-codec", "gradients-codec", "client-half-codec-down", "auxiliary-codec")
+        for key in ("codec.smashed", "codec.gradients", "codec.client-half-down", "codec.auxiliary")
     },
-    "client-half-codec-up": (["q5"], "valid are none, f16, q8, q4, q3, q2, sign", ["sign", "none"]),
+    "codec.client-half-up": (["q5"], "valid are none, f16, q8, q4, q3, q2, sign", ["sign", "none"]),
     "precision": (["fp16", "bfloat16"], "valid are fp32, tf32, bf16", ["fp32", "bf16"]),
     "results-dir": (["", " "], "name a directory", [".", "/abs"]),
     "run-name": (["a/b", "..", ".", "/abs"], "it names a folder", ["", "seed-1_b.2"]),
@@ -178,9 +179,9 @@ def test_this_table_has_every_check():
 
 def test_keys_without_a_check_are_these():
     unchecked = {
-        "cut", "keep-optimizer-state", "resume", "warm-start",
+        "cut", "keep-optimizer-state", "resume", "align.warm-start",
         "image-column", "label-column", "prompt-column", "completion-column",
-        "lora-target-modules", "bleu",
+        "adapter.target-modules", "bleu",
     }  # fmt: skip
     assert set(DEFAULTS) - CHECKED == unchecked
 
@@ -204,7 +205,9 @@ LANGUAGE = {"model": "org/name", "dataset": "e2e_nlg"}
 
 def kind_of(key):
     """Return the task that has a key as an option; that of the default for every other."""
-    return next((n for n, kind in TASKS.items() if key in declared(kind.options)), RunConfig.task)
+    return next(
+        (n for n, kind in TASKS.items() if key in settings_of(kind.options)), RunConfig.task
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,7 +225,9 @@ def test_the_task_says_which_models_and_data_are_valid(values, message):
 
 @pytest.mark.parametrize(("key", "value"), FINE)
 def test_a_value_at_the_edge_is_fine(key, value):
-    owner = next((name for name, a in ALGORITHMS.items() if key in declared(a.options)), "fsl_sage")
+    owner = next(
+        (name for name, a in ALGORITHMS.items() if key in settings_of(a.options)), "fsl_sage"
+    )
     needed = {"task": kind_of(key), **LANGUAGE} if kind_of(key) == "causal_lm" else {}
     config = RunConfig.from_run_config({"algorithm": owner, **needed, key: value})
     assert config.to_run_config()[key] == value
@@ -273,7 +278,8 @@ def test_auto_is_the_cpu_without_cuda():
 
 
 def test_defaults_are_those_of_the_flower_app():
-    app = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]["config"]
+    table = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]["config"]
+    app = flattened(table)
     assert list(DEFAULTS.items()) == list(app.items())
     assert [type(value) for value in DEFAULTS.values()] == [type(value) for value in app.values()]
 
@@ -294,28 +300,38 @@ def test_to_run_config_and_back():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"smashed-noise-multiplier": 0.5}, "noise-multiplier = 0.5: .* set smashed-clip-norm"),
-        ({"smashed-noise-seed": 3}, "noise-seed = 3: .* set smashed-noise-multiplier"),
-        ({"client-noise-multiplier": 0.5}, "noise-multiplier = 0.5: .* set client-clip-norm"),
         (
-            {"client-clip-norm": 1.0, "algorithm": "fed_avg"},
-            "client-clip-norm = 1: clients of fed_avg .* choose of .*cse_fsl",
-        ),
-        ({"client-clip-norm": 1.0, "algorithm": "heron_sfl"}, "clients of heron_sfl take no"),
-        (
-            {"client-clip-norm": 1, "algorithm": "sl_multi_server", "batches-per-exchange": 2},
-            "batches-per-exchange = 2: .* set it to 1",
+            {"privacy.smashed-noise-multiplier": 0.5},
+            "noise-multiplier = 0.5: .* set privacy.smashed-clip-norm",
         ),
         (
-            {"client-clip-norm": 1, "client-noise-multiplier": 1},
-            "client-noise-multiplier = 1: no epsilon .* delta = 0",
+            {"privacy.smashed-noise-seed": 3},
+            "noise-seed = 3: .* set privacy.smashed-noise-multiplier",
+        ),
+        ({"privacy.noise-multiplier": 0.5}, "noise-multiplier = 0.5: .* set privacy.max-grad-norm"),
+        (
+            {"privacy.max-grad-norm": 1.0, "algorithm": "fed_avg"},
+            "privacy.max-grad-norm = 1: clients of fed_avg .* choose of .*cse_fsl",
+        ),
+        ({"privacy.max-grad-norm": 1.0, "algorithm": "heron_sfl"}, "clients of heron_sfl take no"),
+        (
+            {
+                "privacy.max-grad-norm": 1,
+                "algorithm": "sl_multi_server",
+                "splitfed.batches-per-exchange": 2,
+            },
+            "splitfed.batches-per-exchange = 2: .* set it to 1",
         ),
         (
-            {"smashed-clip-norm": 1.0, "smashed-noise-seed": 3},
-            "noise-seed = 3: .* set smashed-noise-multiplier",
+            {"privacy.max-grad-norm": 1, "privacy.noise-multiplier": 1},
+            "privacy.noise-multiplier = 1: no epsilon .* privacy.delta = 0",
         ),
         (
-            {"smashed-clip-norm": 1.5, "algorithm": "fed_avg"},
+            {"privacy.smashed-clip-norm": 1.0, "privacy.smashed-noise-seed": 3},
+            "noise-seed = 3: .* set privacy.smashed-noise-multiplier",
+        ),
+        (
+            {"privacy.smashed-clip-norm": 1.5, "algorithm": "fed_avg"},
             "clip-norm = 1.5: clients of fed_avg send no smashed data",
         ),
     ],
@@ -326,14 +342,14 @@ def test_noise_that_would_do_nothing_is_refused(given, message):
 
 def test_noise_is_fine_with_its_norm():
     for given in (
-        {"smashed-clip-norm": 1},
-        {"smashed-clip-norm": 1, "smashed-noise-multiplier": 2},
-        {"client-clip-norm": 1, "client-noise-multiplier": 1, "delta": 0.0},
+        {"privacy.smashed-clip-norm": 1},
+        {"privacy.smashed-clip-norm": 1, "privacy.smashed-noise-multiplier": 2},
+        {"privacy.max-grad-norm": 1, "privacy.noise-multiplier": 1, "privacy.delta": 0.0},
         {
-            "client-clip-norm": 1,
-            "client-noise-multiplier": 1,
-            "smashed-clip-norm": 1,
-            "smashed-noise-multiplier": 2,
+            "privacy.max-grad-norm": 1,
+            "privacy.noise-multiplier": 1,
+            "privacy.smashed-clip-norm": 1,
+            "privacy.smashed-noise-multiplier": 2,
         },
     ):
         RunConfig.from_run_config(given)

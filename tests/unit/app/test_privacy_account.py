@@ -79,7 +79,9 @@ def test_the_clients_steps_compose_with_their_uploads() -> None:
 
 def test_a_missing_accountant_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(privacy_account, "find_spec", lambda name: None)
-    with pytest.raises(PrivacyAccountError, match=r"^delta = 1e-05: .*\[privacy\].* delta = 0"):
+    with pytest.raises(
+        PrivacyAccountError, match=r"^privacy.delta = 1e-05: .*\[privacy\].* privacy.delta = 0"
+    ):
         PrivacyAccount(1.0, DELTA)
 
 
@@ -166,18 +168,29 @@ def test_mixing_is_seen_in_every_direction_and_of_every_input(
     assert torch.equal(IDS, torch.zeros(5, 4, dtype=torch.int64))
 
 
+NOISE = {"privacy.smashed-clip-norm": 1.0, "privacy.smashed-noise-multiplier": 1.0}
+
+
 @pytest.mark.parametrize(
     "values",
     [
         {},
-        {"smashed-clip-norm": 1.0},
-        {"smashed-clip-norm": 1.0, "smashed-noise-multiplier": 1.0, "smashed-noise-seed": 3},
-        {"smashed-clip-norm": 1.0, "smashed-noise-multiplier": 1.0, "delta": 0.0},
+        {"privacy.smashed-clip-norm": 1.0},
+        {
+            "privacy.smashed-clip-norm": 1.0,
+            "privacy.smashed-noise-multiplier": 1.0,
+            "privacy.smashed-noise-seed": 3,
+        },
+        {
+            "privacy.smashed-clip-norm": 1.0,
+            "privacy.smashed-noise-multiplier": 1.0,
+            "privacy.delta": 0.0,
+        },
     ],
 )
 def test_without_secret_noise_there_is_no_account(values: dict[str, Any]) -> None:
     config = RunConfig.from_run_config({"device": "cpu", **values})
-    assert not config.noise().has_account
+    assert not config.privacy.has_account
     assert build_account(config, small_task()) is None
 
 
@@ -187,9 +200,9 @@ def test_a_run_says_what_it_has_spent(
 ) -> None:
     values: dict[str, Any] = {
         "algorithm": "cse_fsl", "dataset": few_digits, "num-server-rounds": 2, "batch-size": 25,
-        "local-epochs": 2, "smashed-clip-norm": 1.0, "smashed-noise-multiplier": 4.0,
-        "client-clip-norm": 1.0, "client-noise-multiplier": 8.0,
-        "delta": DELTA, "results-dir": str(tmp_path), "run-name": "x", "device": "cpu",
+        "local-epochs": 2, **NOISE, "privacy.smashed-noise-multiplier": 4.0,
+        "privacy.max-grad-norm": 1.0, "privacy.noise-multiplier": 8.0,
+        "privacy.delta": DELTA, "results-dir": str(tmp_path), "run-name": "x", "device": "cpu",
     }  # fmt: skip
     caplog.set_level("INFO", logger="flwr.fsl_sage")
     main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))

@@ -108,7 +108,7 @@ def test_noise_is_never_the_same_and_without_it_a_run_repeats(
 
 
 def test_a_client_of_the_package_takes_the_configurations_steps() -> None:
-    values = {"client-clip-norm": 0.5, "client-noise-multiplier": 2.0, "delta": 0.0}
+    values = {"privacy.max-grad-norm": 0.5, "privacy.noise-multiplier": 2.0, "privacy.delta": 0.0}
     config = RunConfig.from_run_config({**values, "batch-size": 7, "device": "cpu"})
     assert build_task(config, on_client=True).client_privacy == ClientPrivacy(0.5, 2.0, 7)
 
@@ -161,7 +161,7 @@ def test_a_strategy_refuses_what_mixes_samples(half: str, make: Any, said: str) 
 def test_a_model_that_mixes_samples_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["client-clip-norm=1", "model=resnet18", f"results-dir={tmp_path / 'results'}"]
+    words = ["privacy.max-grad-norm=1", "model=resnet18", f"results-dir={tmp_path / 'results'}"]
     assert main(["run", *words]) == 2
     said = capsys.readouterr().err
     assert re.match(

@@ -15,7 +15,8 @@ from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
 from fsl_sage_flwr.command_line import absent_directory, parser, unknown_key
 from fsl_sage_flwr.command_line.arguments.comparison import COUNTS, SPREADS
 from fsl_sage_flwr.command_line.arguments.plot import KIND_NAMES
-from fsl_sage_flwr.key_names import ALSO_CALLED, likely_key, own_keys
+from fsl_sage_flwr.config.key_names import ALSO_CALLED
+from fsl_sage_flwr.config.key_table import likely_own_key, own_keys
 from fsl_sage_flwr.registries import IMPORTS
 from fsl_sage_flwr.simulations.commands import command_named
 from fsl_sage_flwr.simulations.comparison import Count
@@ -143,7 +144,7 @@ def test_a_wrong_word_is_answered_in_one_line(
 
 @pytest.mark.parametrize("name", [*ALSO_CALLED, "Learning_Rate", "batchsize", "num-rounds"])
 def test_what_others_call_a_key_is_known(name: str) -> None:
-    assert likely_key(name) in own_keys()
+    assert likely_own_key(name) in own_keys()
 
 
 def test_a_key_of_another_name_is_hinted_at() -> None:

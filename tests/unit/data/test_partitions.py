@@ -78,14 +78,14 @@ def test_alpha_is_that_of_each_class():
 def test_shard_parts_are_equal_and_disjoint(case, shards):
     labels, clients, seed = case
     assume(len(labels) >= shards * clients)
-    parts = parts_of(labels, clients, "noniid", seed=seed, shards_per_client=shards)
+    parts = parts_of(labels, clients, "shards", seed=seed, shards_per_client=shards)
     check_disjoint_rows(parts, len(labels))
     assert {len(part) for part in parts} == {shards * (len(labels) // (shards * clients))}
 
 
 def test_refuses_more_shards_than_examples():
     with pytest.raises(DatasetError, match=r"shards"):
-        parts_of(labels_of(11, 2), 4, "noniid", shards_per_client=3)
+        parts_of(labels_of(11, 2), 4, "shards", shards_per_client=3)
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -100,11 +100,11 @@ def test_the_seed_draws_the_division(name):
 
 def test_shards_hold_few_labels():
     labels = labels_of(1000, 10)
-    for part in parts_of(labels, 10, "noniid", shards_per_client=2):
+    for part in parts_of(labels, 10, "shards", shards_per_client=2):
         assert len(set(labels[part].tolist())) <= 4  # a shard may lie across two labels
     (whole,) = Counter(
         len(set(labels[part].tolist()))
-        for part in parts_of(labels, 10, "noniid", shards_per_client=1)
+        for part in parts_of(labels, 10, "shards", shards_per_client=1)
     )
     assert whole == 1
 

@@ -53,7 +53,7 @@ def test_a_nodes_own_rows_are_its_train_split(tmp_path: Path) -> None:
         own_rows("rows", Columns())
 
 
-@pytest.mark.parametrize("name", ["iid", "natural", "length", "noniid"])
+@pytest.mark.parametrize("name", ["iid", "natural", "length", "shards"])
 def test_every_row_goes_to_one_client(name: str) -> None:
     found = Counter(row for part in parts(name) for row in part)
     assert set(found) <= set(ROWS)

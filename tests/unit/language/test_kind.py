@@ -115,14 +115,14 @@ def blocks_in(task: SplitTask) -> int:
 @pytest.mark.parametrize("algorithm", ["cse_fsl", "fsl_sage"])
 def test_a_head_may_be_a_lens(tmp_path: Path, algorithm: str) -> None:
     """One linear layer, the identity at first, before the model's own last norm and scores."""
-    run = finished(tmp_path, algorithm=algorithm, **{"head-blocks": 0})
+    run = finished(tmp_path, algorithm=algorithm, **{"auxiliary.blocks": 0})
     history = pd.read_csv(run / "history.csv")
     assert history["failures"].sum() == 0
     assert (
         json.loads((run / "summary.json").read_text(encoding="utf-8"))["auxiliary_parameters"]
         == 16 * 17
     )
-    task = build_task(RunConfig.from_run_config(small_run(tmp_path, **{"head-blocks": 0})))
+    task = build_task(RunConfig.from_run_config(small_run(tmp_path, **{"auxiliary.blocks": 0})))
     trained = [n for n, p in task.head.named_parameters() if p.requires_grad]
     assert [name.rpartition(".")[2] for name in trained] == ["weight", "bias"]
     hidden = torch.randn(2, 12, 16)
@@ -135,9 +135,15 @@ def test_a_head_may_be_a_lens(tmp_path: Path, algorithm: str) -> None:
     ("changes", "message"),
     [
         ({"model": "/no/such/model"}, "model = '/no/such/model': it cannot be loaded"),
-        ({"lora-target-modules": "nothing"}, "lora-target-modules = 'nothing': "),
-        ({"auxiliary": "blocks"}, "auxiliary = 'blocks': head-blocks sets the number of blocks"),
-        ({"auxiliary": "linear"}, "auxiliary = 'linear': a language model's head is made of"),
+        ({"adapter.target-modules": "nothing"}, "adapter.target-modules = 'nothing': "),
+        (
+            {"auxiliary.head": "blocks"},
+            "auxiliary.head = 'blocks': auxiliary.blocks sets the number",
+        ),
+        (
+            {"auxiliary.head": "linear"},
+            "auxiliary.head = 'linear': a language model's head is made of",
+        ),
         ({"cut": "auto"}, "cut = 'auto': name the first block of the server half"),
         ({"cut": ""}, "cut = '': name the first block"),
     ],
@@ -174,19 +180,19 @@ def test_the_same_seed_gives_every_side_the_same_adapter(tmp_path: Path) -> None
 
 def test_keys_that_change_nothing_are_said(tmp_path: Path) -> None:
     def idle(**changes: Any) -> set[str]:
-        return set(RunConfig.from_run_config(small_run(tmp_path, **changes)).idle_keys())
+        return set(RunConfig.from_run_config(small_run(tmp_path, **changes)).unused_keys())
 
     assert {"max-new-tokens", "augmentation"} <= idle()
-    assert "head-blocks" not in idle()
+    assert "auxiliary.blocks" not in idle()
     assert "max-new-tokens" not in idle(bleu=True)
-    assert "head-blocks" in idle(algorithm="fed_avg")
+    assert "auxiliary.blocks" in idle(algorithm="fed_avg")
     assert "shards-per-client" in idle(distribution="length")
     assert "alpha" not in idle(distribution="length")
 
 
 def test_heads_may_begin_as_the_server_half_was_at_first(tmp_path: Path) -> None:
     task = build_task(
-        RunConfig.from_run_config(small_run(tmp_path, **{"auxiliary-init": "random"}))
+        RunConfig.from_run_config(small_run(tmp_path, **{"auxiliary.init": "random"}))
     )
     assert not task.auxiliary_from_server
     first = task.new_head(0)
@@ -201,7 +207,7 @@ def test_heads_may_begin_as_the_server_half_was_at_first(tmp_path: Path) -> None
 
 
 def test_what_is_trained_behind_the_blocks_is_trained_in_a_lens_too(tmp_path: Path) -> None:
-    changes = {"head-blocks": 0, "lora-target-modules": "c_attn,lm_head"}
+    changes = {"auxiliary.blocks": 0, "adapter.target-modules": "c_attn,lm_head"}
     task = build_task(RunConfig.from_run_config(small_run(tmp_path, **changes)))
     trained = [n for n, p in task.head.named_parameters() if p.requires_grad]
     assert any("lm_head" in name for name in trained)
@@ -222,9 +228,9 @@ def test_a_prompt_without_room_loses_its_beginning(tmp_path: Path) -> None:
 def test_a_mask_that_crosses_is_not_clipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build_task(RunConfig.from_run_config(small_run(tmp_path, **{"smashed-clip-norm": 1.0})))
+    build_task(RunConfig.from_run_config(small_run(tmp_path, **{"privacy.smashed-clip-norm": 1.0})))
     model = language_model("Gemma2", tied=True).model
-    values = small_run(tmp_path, **{"smashed-clip-norm": 1.0, "cut": "layers.1"})
+    values = small_run(tmp_path, **{"privacy.smashed-clip-norm": 1.0, "cut": "layers.1"})
     monkeypatch.setattr("fsl_sage_flwr.language.kind.load_model", lambda *args, **more: model)
     with pytest.raises(SplitError, match=r"a constant crosses the cut .* an attention mask"):
         build_task(RunConfig.from_run_config(values))

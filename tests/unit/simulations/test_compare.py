@@ -29,7 +29,7 @@ def test_settings_that_differ_and_only_where_they_have_an_effect(tmp_path):
     assert found["algorithm"] == ("fsl_sage", "fed_avg", "")
     assert found["seed"] == ("1", "2", "")
     assert found["learning-rate"] == ("0.01", "0.001", "")
-    assert found["align-interval"] == ("5", "–", "")
+    assert found["align.interval"] == ("5", "–", "")
     assert found["num-supernodes"] == ("4", "8", "")
     assert not {"run-name", "batch-size", "alpha"} & set(found)
 

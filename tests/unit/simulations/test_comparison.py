@@ -87,11 +87,11 @@ def test_settings_are_the_keys_that_differ_and_matter(tmp_path):
         make_run(tmp_path, [0.5], seed=seed, algorithm="fed_avg", align_interval=7, clients=9)
     comparison = compare(load_results(tmp_path), mean_of=1)
     assert comparison.settings == (
-        "algorithm", "distribution", "align-interval", "num-supernodes",
+        "algorithm", "distribution", "align.interval", "num-supernodes",
     )  # fmt: skip
     runs = comparison.rounds.drop_duplicates("run").set_index("algorithm")
-    assert runs.loc["fed_avg", "align-interval"].isna().all()
-    assert sorted(runs.loc["fsl_sage", "align-interval"]) == [2, 2, 5, 5]
+    assert runs.loc["fed_avg", "align.interval"].isna().all()
+    assert sorted(runs.loc["fsl_sage", "align.interval"]) == [2, 2, 5, 5]
 
 
 def test_only_an_alpha_that_is_used_differs(tmp_path):

@@ -35,7 +35,7 @@ def test_counts_add_up(labels, clients):
         assert row.tolist() == [sum(labels[i] == label for i in part) for label in range(6)]
 
 
-@pytest.mark.parametrize("distribution", ["iid", "noniid_dirichlet", "noniid"])
+@pytest.mark.parametrize("distribution", ["iid", "noniid_dirichlet", "shards"])
 def test_counts_are_those_of_the_runs_partition(distribution):
     config = RunConfig(distribution=distribution, alpha=0.5, seed=7)
     train, _ = load_images("digits")
@@ -85,7 +85,7 @@ def test_the_summary_is_of_the_sizes():
 
 def test_the_command_writes_the_picture_and_says_where(tmp_path, capsys):
     path = tmp_path / "labels.png"
-    words = ["data", "--dataset", "digits", "--distribution", "noniid", "--shards-per-client", "3"]
+    words = ["data", "--dataset", "digits", "--distribution", "shards", "--shards-per-client", "3"]
     assert main([*words, "--clients", "7", "--seed", "3", "--out", str(path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert said == f"{path}: examples per client: min 204, median 204, max 204"

@@ -42,9 +42,9 @@ def test_a_key_that_one_run_lacks_keeps_the_others_type(tmp_path):
     older = make_run(tmp_path, [0.5], run_name="older")
     make_run(tmp_path, [0.5], run_name="newer")
     config = json.loads((older / "config.json").read_text(encoding="utf-8"))
-    del config["align-interval"]
+    del config["align.interval"]
     (older / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert load_results(tmp_path)["align-interval"].tolist() == [2, None]
+    assert load_results(tmp_path)["align.interval"].tolist() == [2, None]
 
 
 def test_runs_that_did_not_end_well_are_there(tmp_path):

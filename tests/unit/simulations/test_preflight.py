@@ -43,7 +43,7 @@ def a_file(tmp_path: Path) -> Path:
         ({"dataset": "/nowhere"}, {}, "'/nowhere' does not exist; give digits"),
         ({"dataset": "FILE"}, {}, "is a file; give digits"),
         (
-            {"aggregation": "bulyan", "malicious-clients": 2},
+            {"robust.aggregation": "bulyan", "robust.assumed-malicious": 2},
             {"clients": 10},
             "needs 11 clients in a round: there are 10; give more --clients",
         ),
@@ -224,16 +224,16 @@ def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (["alpha=0.1"], "alpha changes nothing with distribution = iid; leave it out, or set "
          "distribution to noniid_dirichlet"),
-        (["shards-per-client=3"], "set distribution to noniid"),
+        (["shards-per-client=3"], "set distribution to shards"),
         (["momentum=0.5"], "momentum changes nothing with optimizer = adam; leave it out, or set "
          "optimizer to sgd"),
-        (["algorithm=cse_fsl", "align-interval=3"], "align-interval changes nothing with algorithm "
+        (["algorithm=cse_fsl", "align.interval=3"], "align.interval changes nothing with algorithm "
          "= cse_fsl; leave it out, or set algorithm to fsl_sage"),
-        (["algorithm=cse_fsl", "auxiliary-init=random"], "set algorithm to fsl_sage"),
-        (["auxiliary=linear", "auxiliary-init=random"], "set auxiliary to auto or blocks"),
+        (["algorithm=cse_fsl", "auxiliary.init=random"], "set algorithm to fsl_sage"),
+        (["auxiliary.head=linear", "auxiliary.init=random"], "set auxiliary.head to auto or"),
         (["bleu=true"], "bleu changes nothing with task = image_classification; leave it out, or "
          "set task to causal_lm"),
-        (["malicious-clients=2"], "set aggregation to krum or multi_krum or bulyan"),
+        (["robust.assumed-malicious=2"], "set robust.aggregation to krum or multi_krum or bulyan"),
         (["pause-rounds=2", "max-client-failures=0"], "change max-client-failures"),
         (["--preset", "FILE"], "alpha changes nothing with distribution = iid"),
         (["--preset", "paper", "momentum=0.5"], "momentum changes nothing with optimizer = adam"),

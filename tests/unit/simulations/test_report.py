@@ -50,7 +50,7 @@ def test_it_says_what_every_run_was_and_how_to_repeat_it(page):
     assert sum("--clients 4" in line and "learning-rate=0.01" in line for line in repeats) == 2
     assert "add <code>--clients N</code>" in page
     assert "4 runs, 3 completed" in page
-    assert "align-epochs = 5" in page
+    assert "align.epochs = 5" in page
     assert page.count("not completed</strong>") == 1
     assert "written 2026-11-26 12:30 UTC by fsl-sage" in page
     assert "<p>simple_conv on digits, iid</p>" in page

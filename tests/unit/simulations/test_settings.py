@@ -3,8 +3,9 @@ import re
 import pytest
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.unused_keys import refuse_idle
-from fsl_sage_flwr.key_names import own_keys, unknown
+from fsl_sage_flwr.app.unused_keys import refuse_unused
+from fsl_sage_flwr.config.key_names import unknown
+from fsl_sage_flwr.config.key_table import own_keys, own_new_names
 from fsl_sage_flwr.simulations.settings import preset_names, read_preset, read_words, resolve
 
 
@@ -16,7 +17,7 @@ def test_paper_is_a_preset():
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_valid(name):
     config = resolve(name, [])
-    refuse_idle([config], read_preset(name), ())
+    refuse_unused([config], read_preset(name), ())
     for key, value in read_preset(name).items():
         assert config.to_run_config()[key] == value
 
@@ -34,13 +35,13 @@ def test_paper_is_the_papers_setting():
         "server-learning-rate": 1e-3,
         "server-weight-decay": 1e-4,
         "server-update-interval": 5,
-        "align-interval": 10,
-        "auxiliary-learning-rate": 1e-3,
-        "align-lr-schedule": "constant",
-        "auxiliary-init": "random",
-        "align-epochs": 100,
-        "align-batch-size": 1000,
-        "align-dataset-size": 1000,
+        "align.interval": 10,
+        "auxiliary.learning-rate": 1e-3,
+        "align.lr-schedule": "constant",
+        "auxiliary.init": "random",
+        "align.epochs": 100,
+        "align.batch-size": 1000,
+        "align.dataset-size": 1000,
         "seed": 200,
     }
     assert resolve("paper", []).to_run_config().items() >= wanted.items()
@@ -65,12 +66,10 @@ FALLING = "multi_step at=100,150 gamma=0.1"
 def test_presets_train_as_the_research_script_does(preset, model, batch, recipe, schedule):
     config = resolve(preset, [])
     assert (config.model, config.batch_size) == (model, batch)
-    client = (config.optimizer, config.learning_rate, config.weight_decay)
-    server = config.server_optimizer, config.server_learning_rate, config.server_weight_decay
-    assert client == server == recipe
-    assert config.momentum == config.server_momentum == 0.9
-    assert config.lr_schedule == config.server_lr_schedule == schedule
-    assert config.to_run_config()["auxiliary-lr-schedule"] == "constant"
+    for half in (config.client, config.server):
+        assert (half.optimizer, half.learning_rate, half.weight_decay) == recipe
+        assert (half.momentum, half.lr_schedule) == (0.9, schedule)
+    assert config.to_run_config()["auxiliary.lr-schedule"] == "constant"
 
 
 def test_presets_differ_from_the_papers_only_where_models_and_data_do():
@@ -85,7 +84,7 @@ def test_presets_differ_from_the_papers_only_where_models_and_data_do():
         if name == "paper-dirichlet":
             allowed = {"distribution", "max-communication-mib"}
         if name == "paper-compressed":
-            alignment = {"align-epochs", "align-batch-size", "align-lr-schedule", "auxiliary-init"}
+            alignment = {"align.epochs", "align.batch-size", "align.lr-schedule", "auxiliary.init"}
             allowed = {"compression", "max-communication-mib", *alignment}
         assert different <= allowed, name
 
@@ -100,8 +99,8 @@ def test_the_language_preset_is_the_research_scripts_without_its_mistakes():
     )
     assert (lora.lora_r, lora.lora_alpha, lora.lora_dropout) == (4, 32, 0.1)
     assert (lora.label_smoothing, lora.head_blocks, lora.max_length) == (0.1, 3, 128)
-    assert config.optimizer == config.server_optimizer == "adamw"
-    assert config.learning_rate == config.server_learning_rate == 2e-4
+    assert config.client.optimizer == config.server.optimizer == "adamw"
+    assert config.client.learning_rate == config.server.learning_rate == 2e-4
     assert config.options.auxiliary_learning_rate == 2e-4
     assert (config.batch_size, config.num_server_rounds) == (8, 200)
     warm = config.schedule("lr-schedule")
@@ -201,14 +200,35 @@ def test_a_files_preset_is_below_its_own_keys(tmp_path):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("comm-threshold-mb", "max-communication-mib"), ("max-reply-mb", "max-reply-mib")],
+    [
+        ("comm-threshold-mb", "max-communication-mib"),
+        ("max-reply-mb", "max-reply-mib"),
+        ("malicious-clients", "robust.assumed-malicious"),
+        ("client-noise-multiplier", "privacy.noise-multiplier"),
+        ("align-interval", "align.interval"),
+    ],
 )
 def test_a_key_that_was_renamed_is_answered_with_its_name(old, new):
     line = f"key {old!r} is now called {new!r}; give that"
-    assert unknown(old, own_keys()) == line
+    assert unknown(old, own_keys(), own_new_names()) == line
     with pytest.raises(ConfigError, match=f"^{line}$"):
         resolve(None, [f"{old}=1"])
     assert RunConfig.unchecked({old: 7.0}).to_run_config()[new] == 7.0
+
+
+def test_a_value_that_was_renamed_is_answered_with_its_name():
+    with pytest.raises(ConfigError, match=r"^distribution = 'noniid': .* 'shards'; give that$"):
+        resolve(None, ["distribution=noniid"])
+    assert RunConfig.unchecked({"distribution": "noniid"}).distribution == "shards"
+
+
+def test_groups_of_a_toml_file_are_flattened(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "seed = 3\n[privacy]\nlabel-epsilon = 2.0\n[align]\ninterval = 7\n", encoding="utf-8"
+    )
+    config = resolve(str(path), [])
+    assert (config.seed, config.privacy.label_epsilon, config.options.align_interval) == (3, 2.0, 7)
 
 
 def test_an_unknown_preset_is_answered_with_the_names(tmp_path):
@@ -236,5 +256,5 @@ def test_a_file_that_sets_nothing_is_refused(tmp_path):
 def test_a_preset_with_a_table_is_refused(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("[seed]\nvalue = 3\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"^seed = .*: a whole number is needed"):
+    with pytest.raises(ConfigError, match=r"^unknown key 'seed.value': did you mean 'seed'\?$"):
         resolve(str(path), [])

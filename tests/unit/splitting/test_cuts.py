@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.config import Options
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.options import Options
 from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload, choose_cut, list_cuts, split
 
@@ -77,7 +77,7 @@ def test_bytes_of_a_round_are_the_published_ones() -> None:
     """ResNet-18 cut at layer3, at the paper's setting: ten clients' figures, per client."""
     model = build_model("resnet18", (3, 32, 32), 10)
     (cut,) = [c for c in list_cuts(model, torch.zeros(2, 3, 32, 32), depth=1) if c.name == "layer3"]
-    intervals = {"server-update-interval": 5, "align-interval": 10}
+    intervals = {"server-update-interval": 5, "align.interval": 10}
     found = {
         name: algorithm.round_bytes(cut, PAPER, options(name, intervals))
         for name, algorithm in ALGORITHMS.items()

@@ -156,7 +156,7 @@ def test_registered_nodes_that_are_busy_are_waited_for() -> None:
 
 
 def test_absence_timeout_is_checked() -> None:
-    with pytest.raises(ValueError, match="absence_timeout = -1: it must be at least 0"):
+    with pytest.raises(ValueError, match=r"absence_timeout = -1\.0: it must be at least 0"):
         cse_fsl(absence_timeout=-1.0)
 
 

@@ -112,5 +112,5 @@ def test_a_bad_answer_is_not_one_of_the_share() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match=f"fraction_reply = {share:g}: it must be above 0"):
+    with pytest.raises(ValueError, match=f"fraction_reply = {share}: it must be above 0"):
         cse_fsl(fraction_reply=share)

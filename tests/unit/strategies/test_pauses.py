@@ -102,7 +102,7 @@ def test_who_was_repaired_takes_part_after_a_resume() -> None:
 
 
 def test_arguments_are_checked() -> None:
-    with pytest.raises(ValueError, match="pause_rounds = 0 at least 1"):
+    with pytest.raises(ValueError, match="pause_rounds = 0: it must be at least 1"):
         cse_fsl(pause_rounds=0)
     with pytest.raises(ValueError, match="max_update_ratio = nan: it must be at least 0"):
         cse_fsl(max_update_ratio=float("nan"))

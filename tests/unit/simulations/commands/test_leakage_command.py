@@ -10,6 +10,7 @@ import torch
 
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.config.privacy import PrivacyOptions
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.leakage import Leakage, measure
 from fsl_sage_flwr.simulations.leakage.measurement import Effort, psnr
@@ -43,7 +44,7 @@ def test_smashed_data_give_the_images_away(open_cut: Leakage) -> None:
 
 @pytest.mark.integration
 def test_noise_takes_it_back(open_cut: Leakage) -> None:
-    noise = {"smashed_clip_norm": 1.0, "smashed_noise_multiplier": 2.0}
+    noise = {"privacy": PrivacyOptions(smashed_clip_norm=1.0, smashed_noise_multiplier=2.0)}
     hidden = measure(replace(CONFIG, **noise), None, QUICK)
     assert hidden.decoder_error > 0.8 * open_cut.mean_image_error
     assert hidden.distance_correlation < 0.5 < open_cut.distance_correlation
@@ -52,7 +53,7 @@ def test_noise_takes_it_back(open_cut: Leakage) -> None:
 
 @pytest.mark.integration
 def test_the_same_configuration_has_the_same_figures() -> None:
-    noisy = replace(CONFIG, smashed_clip_norm=1.0, smashed_noise_multiplier=0.1)
+    noisy = replace(CONFIG, privacy=PrivacyOptions(1.0, 0.1))
     few = Effort(steps=5, images=64, samples=20)
     torch.manual_seed(0)
     first = figures(measure(noisy, None, few))
@@ -104,7 +105,7 @@ def test_a_runs_own_client_half_is_measured_and_drawn(
 def test_keys_after_a_directory_win(
     run_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    noise = ["smashed-clip-norm=2", "smashed-noise-multiplier=0.5"]
+    noise = ["privacy.smashed-clip-norm=2", "privacy.smashed-noise-multiplier=0.5"]
     out = printed([str(run_directory), *noise, "--out", str(tmp_path / "p.png")], capsys)
     assert "clipped to 2, noise of 1" in out
 
@@ -119,7 +120,10 @@ def test_keys_after_a_directory_win(
         (["cut=layer9"], "cut 'layer9' is not a submodule of SimpleConv"),
         (["model=resnet19"], "model = 'resnet19': valid are"),
         (["--out", "/nowhere/x.png"], "--out '/nowhere/x.png': there is no directory '/nowhere'"),
-        (["smashed-noise-multiplier=1"], "smashed-noise-multiplier = 1: the noise is measured"),
+        (
+            ["privacy.smashed-noise-multiplier=1"],
+            "privacy.smashed-noise-multiplier = 1: the noise is measured",
+        ),
     ],
 )
 def test_mistakes_are_one_line(

@@ -83,7 +83,7 @@ def test_a_kind_by_name_is_drawn_or_refused(results, tmp_path, capsys):
     assert "5 Mbit/s" in capsys.readouterr().out
     assert main(["plot", str(results), "--kind", "align-interval"]) == 1
     assert capsys.readouterr().err == (
-        "fsl-sage: align-interval: no two values of align-interval in the results: 2\n"
+        "fsl-sage: align-interval: no two values of align.interval in the results: 2\n"
     )
 
 

@@ -87,7 +87,7 @@ def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
     assert len(left_out) == 6
     assert left_out[4] == "not drawn, alignment-rounds: no run has an alignment_cosine"
     assert left_out[5] == "not drawn, bytes-rounds: the runs have no bytes by kind"
-    assert left_out[2] == "not drawn, align-interval: no two values of align-interval in the " \
+    assert left_out[2] == "not drawn, align-interval: no two values of align.interval in the " \
         "results: 2"  # fmt: skip
 
 

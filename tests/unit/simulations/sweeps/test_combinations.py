@@ -3,6 +3,7 @@ import re
 import pytest
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.config.optimizer import OptimizerOptions
 from fsl_sage_flwr.simulations.settings import EXPERIMENTS, preset_names
 from fsl_sage_flwr.simulations.sweeps import combinations, read_sweep
 from fsl_sage_flwr.simulations.sweeps.combinations import identity
@@ -56,18 +57,18 @@ def test_names_are_folders_and_tell_runs_apart():
 
 
 def interval_of(run):
-    return run.config.to_run_config().get("align-interval")
+    return run.config.to_run_config().get("align.interval")
 
 
 def test_keys_without_effect_make_no_run_of_their_own():
-    runs = combinations([{"algorithm": ["fed_avg", "fsl_sage"], "align-interval": [5, 1]}])
+    runs = combinations([{"algorithm": ["fed_avg", "fsl_sage"], "align.interval": [5, 1]}])
     assert [(r.config.algorithm, interval_of(r)) for r in runs] == [
         ("fed_avg", None),
         ("fsl_sage", 5),
         ("fsl_sage", 1),
     ]
     assert runs[0].label == "algorithm=fed_avg"
-    assert "align-interval" not in runs[0].config.run_name
+    assert "align.interval" not in runs[0].config.run_name
 
 
 @pytest.mark.parametrize(
@@ -77,11 +78,11 @@ def test_keys_without_effect_make_no_run_of_their_own():
          "distribution = iid; leave it out, or set distribution to noniid_dirichlet"),
         ({"alpha": 0.1, "seed": [1, 2]}, "alpha changes nothing in any of these runs with"),
         ({"momentum": [0.1, 0.2]}, "with optimizer = adam; leave it out, or set optimizer to sgd"),
-        ({"algorithm": ["fed_avg", "cse_fsl"], "warm-start": [True, False]},
+        ({"algorithm": ["fed_avg", "cse_fsl"], "align.warm-start": [True, False]},
          "with algorithm = fed_avg"),
         ({"validation-fraction": [0.1, 0.2]},
          "with fraction-evaluate = 0.0; leave it out, or change fraction-evaluate"),
-        ({"auxiliary-max-share": [0.6, 0.6]}, "with auxiliary = auto"),
+        ({"auxiliary.max-share": [0.6, 0.6]}, "with auxiliary.head = auto"),
         ({"seed": [1, "two"]}, "seed = 'two': a whole number is needed"),
         ({"algorithm": ["fsl_sage", "fedavg"]}, "did you mean 'fed_avg'?"),
         ({"run-name": "mine"}, "run-name = 'mine': a sweep names its runs itself"),
@@ -106,13 +107,13 @@ def test_words_may_narrow_an_experiment_down(experiment):
 def test_identity_is_what_is_trained_not_where():
     config = RunConfig()
     same = RunConfig(
-        results_dir="/elsewhere", run_name="x", checkpoint_interval=0, alpha=3.0, momentum=0.5,
-        tracker="wandb",
+        results_dir="/elsewhere", run_name="x", checkpoint_interval=0, alpha=3.0, tracker="wandb",
+        client=OptimizerOptions(momentum=0.5),
     )  # fmt: skip
     assert identity(same) == identity(config)
     for other in (
         RunConfig(seed=1),
-        RunConfig.unchecked({"align-interval": 9}),
+        RunConfig.unchecked({"align.interval": 9}),
         RunConfig(precision="bf16"),
     ):
         assert identity(other) != identity(config)

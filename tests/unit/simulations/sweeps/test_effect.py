@@ -14,21 +14,21 @@ from ....rows import rows
 
 OTHER = {
     "alpha": 0.1, "shards-per-client": 5, "momentum": 0.5, "server-momentum": 0.5,
-    "auxiliary": "linear", "auxiliary-init": "random", "auxiliary-learning-rate": 0.1,
-    "auxiliary-lr-schedule": "step every=1", "server-update-interval": 3, "align-interval": 1,
-    "align-epochs": 1, "align-batch-size": 9, "align-dataset-size": 20,
-    "align-lr-schedule": "constant", "warm-start": True, "auxiliary-groups": 1,
-    "batches-per-exchange": 2,
-    "perturbation-scale": 0.5, "perturbations": 3, "server-order": "client",
-    "validation-fraction": 0.5, "smashed-codec": "q2", "gradients-codec": "q2",
-    "auxiliary-codec": "q2", "prompt-column": "a", "completion-column": "b", "max-length": 9,
-    "max-test-rows": 5, "lora-r": 2, "lora-alpha": 3, "lora-dropout": 0.0,
-    "lora-target-modules": "q", "label-smoothing": 0.5, "head-blocks": 2,
-    "trimmed-share": 0.1, "malicious-clients": 2, "delta": 1e-3, "bleu": True,
+    "auxiliary.head": "linear", "auxiliary.init": "random", "auxiliary.learning-rate": 0.1,
+    "auxiliary.lr-schedule": "step every=1", "server-update-interval": 3, "align.interval": 1,
+    "align.epochs": 1, "align.batch-size": 9, "align.dataset-size": 20,
+    "align.lr-schedule": "constant", "align.warm-start": True, "auxiliary.groups": 1,
+    "splitfed.batches-per-exchange": 2,
+    "heron.perturbation-scale": 0.5, "heron.perturbations": 3, "splitfed.server-order": "client",
+    "validation-fraction": 0.5, "codec.smashed": "q2", "codec.gradients": "q2",
+    "codec.auxiliary": "q2", "prompt-column": "a", "completion-column": "b", "max-length": 9,
+    "max-test-rows": 5, "adapter.rank": 2, "adapter.alpha": 3, "adapter.dropout": 0.0,
+    "adapter.target-modules": "q", "label-smoothing": 0.5, "auxiliary.blocks": 2,
+    "robust.trimmed-share": 0.1, "robust.assumed-malicious": 2, "privacy.delta": 1e-3, "bleu": True,
     "max-new-tokens": 3,
 }  # fmt: skip
 # Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
-BY_CONFIG = {"auxiliary-max-share"}
+BY_CONFIG = {"auxiliary.max-share"}
 
 
 def trained(config, tmp_path, name):
@@ -43,7 +43,7 @@ def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
     config = {
         "algorithm": algorithm, "dataset": few_digits, "num-server-rounds": 1, "batch-size": 25,
     }  # fmt: skip
-    idle = set(RunConfig.from_run_config(config).idle_keys()) - BY_CONFIG
+    idle = set(RunConfig.from_run_config(config).unused_keys()) - BY_CONFIG
     assert idle <= set(OTHER)
     ours = trained(config, tmp_path, "ours")
     theirs = trained({**config, **{key: OTHER[key] for key in idle}}, tmp_path, "theirs")
@@ -54,28 +54,28 @@ def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
     ("config", "key"),
     [
         ({"distribution": "noniid_dirichlet"}, "alpha"),
-        ({"distribution": "noniid"}, "shards-per-client"),
+        ({"distribution": "shards"}, "shards-per-client"),
         ({"max-client-failures": 2}, "pause-rounds"),
-        ({"aggregation": "trimmed_mean"}, "trimmed-share"),
-        ({"aggregation": "bulyan"}, "malicious-clients"),
-        ({"aggregation": "somebodys_own"}, "trimmed-share"),
+        ({"robust.aggregation": "trimmed_mean"}, "robust.trimmed-share"),
+        ({"robust.aggregation": "bulyan"}, "robust.assumed-malicious"),
+        ({"robust.aggregation": "somebodys_own"}, "robust.trimmed-share"),
         ({"optimizer": "somebodys_own"}, "momentum"),
         ({"distribution": "length"}, "alpha"),
-        ({"smashed-noise-multiplier": 1.0}, "delta"),
+        ({"privacy.smashed-noise-multiplier": 1.0}, "delta"),
         ({"optimizer": "sgd"}, "momentum"),
         ({"server-optimizer": "sgd"}, "server-momentum"),
-        ({"algorithm": "fsl_sage"}, "auxiliary-init"),
-        ({"algorithm": "cse_fsl", "auxiliary": "blocks"}, "auxiliary-max-share"),
-        ({"algorithm": "sl_single_server"}, "server-order"),
-        ({"algorithm": "sl_multi_server"}, "batches-per-exchange"),
-        ({"algorithm": "fsl_sage", "cut": "auto"}, "align-interval"),
+        ({"algorithm": "fsl_sage"}, "auxiliary.init"),
+        ({"algorithm": "cse_fsl", "auxiliary.head": "blocks"}, "auxiliary.max-share"),
+        ({"algorithm": "sl_single_server"}, "splitfed.server-order"),
+        ({"algorithm": "sl_multi_server"}, "splitfed.batches-per-exchange"),
+        ({"algorithm": "fsl_sage", "cut": "auto"}, "align.interval"),
         ({"fraction-evaluate": 0.5}, "validation-fraction"),
-        ({"algorithm": "cse_fsl"}, "smashed-codec"),
-        ({"algorithm": "cse_fsl"}, "auxiliary-codec"),
-        ({"algorithm": "sl_multi_server"}, "gradients-codec"),
-        ({"algorithm": "somebodys_own"}, "align-epochs"),
+        ({"algorithm": "cse_fsl"}, "codec.smashed"),
+        ({"algorithm": "cse_fsl"}, "codec.auxiliary"),
+        ({"algorithm": "sl_multi_server"}, "codec.gradients"),
+        ({"algorithm": "somebodys_own"}, "align.epochs"),
         ({"distribution": "somebodys_own"}, "alpha"),
     ],
 )
 def test_a_key_that_matters_is_not_idle(config, key):
-    assert key not in RunConfig.unchecked(config).idle_keys()
+    assert key not in RunConfig.unchecked(config).unused_keys()

@@ -17,8 +17,8 @@ def file(tmp_path):
 
 
 def test_words_are_lists_of_their_keys_types(tmp_path):
-    (block,) = read_sweep(None, ["alpha=0.1,1", "seed=3", "warm-start=true,false", "cut=a,b"])
-    wanted = {"alpha": [0.1, 1.0], "seed": 3, "warm-start": [True, False], "cut": ["a", "b"]}
+    (block,) = read_sweep(None, ["alpha=0.1,1", "seed=3", "align.warm-start=true,false", "cut=a,b"])
+    wanted = {"alpha": [0.1, 1.0], "seed": 3, "align.warm-start": [True, False], "cut": ["a", "b"]}
     assert block.items() >= wanted.items()
     assert block["results-dir"].startswith("/")
 

@@ -1,0 +1,135 @@
+"""Write the files derived from the settings: pyproject's table, keys.json, configuration.md.
+
+python -m fsl_sage_flwr.app.document           # list the files that are out of date
+python -m fsl_sage_flwr.app.document --write   # write them
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
+from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
+from ..config import settings_of
+from ..config.key_table import FILE, KeyEntry, to_json
+from ..registry import ALGORITHMS, label_of
+from ..task_registry import TASKS
+from .config import all_settings
+
+ROOT = Path(__file__).parents[2]
+BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
+TABLE = "[tool.flwr.app.config]"
+ALGORITHM_PAGE = "Of the algorithms in parentheses: [algorithms](algorithms.md)."
+# Title of a group's section, and the pages that explain it; an algorithm's group has its label.
+SECTIONS = {
+    "": (
+        "Core",
+        "[Datasets](#datasets), [schedules](#learning-rate-schedules), [trackers](#trackers), "
+        "[language models](language-models.md), [clients and GPUs](simulation.md).",
+    ),
+    "codec": (
+        "Codecs",
+        "`none`, `f16`, `q8`, `q4`, `q3`, `q2`, and `sign` for the client half on its way to the "
+        "server: [compression](compression.md).",
+    ),
+    "robust": (
+        "Robustness",
+        "Aggregation that a few clients cannot move: [security](security.md).",
+    ),
+    "privacy": ("Privacy", "What each kind of noise guarantees: [privacy](privacy.md)."),
+    "adapter": ("Adapter of a language model", "LoRA: [language models](language-models.md)."),
+    "auxiliary": ("Auxiliary heads", ALGORITHM_PAGE),
+    "align": ("Alignment", ALGORITHM_PAGE),
+}
+
+
+def key_entries() -> dict[str, KeyEntry]:
+    """Return the documentation of all keys that are registered in this process."""
+    return {key: KeyEntry.of(entry, _used_by(key)) for key, entry in all_settings().items()}
+
+
+def _used_by(key: str) -> str:
+    owners = [
+        name
+        for registry in (TASKS, ALGORITHMS)
+        for name, entry in registry.items()
+        if key in settings_of(entry.options)
+    ]
+    return ", ".join(owners)
+
+
+def app_table(entries: Mapping[str, KeyEntry]) -> str:
+    """Return the table of the keys in pyproject.toml."""
+    lines = [TABLE]
+    group = ""
+    for key, entry in entries.items():
+        if entry.group != group:
+            group = entry.group
+            lines += ["", f"{TABLE[:-1]}.{group}]"]
+        lines.append(f"{key.rpartition('.')[2]} = {json.dumps(entry.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def markdown(entries: Mapping[str, KeyEntry]) -> str:
+    """Return the tables of docs/configuration.md."""
+    parts = []
+    for group, members in groupby(entries.values(), key=lambda entry: entry.group):
+        rows = list(members)
+        title, see = SECTIONS.get(group, (_labels(rows), ALGORITHM_PAGE))
+        parts += [f"### {title}" + (f": `{group}`" if group else ""), ""]
+        parts += [see, ""] if see else []
+        parts += ["| key | default | valid | |", "|---|---|---|---|"]
+        parts += [_row(entry) for entry in rows]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _labels(entries: Sequence[KeyEntry]) -> str:
+    names = dict.fromkeys(name for entry in entries for name in entry.used_by.split(", "))
+    return ", ".join(label_of(name) for name in names)
+
+
+def _row(entry: KeyEntry) -> str:
+    default = f"`{entry.default_text()}`" if entry.default_text() else ""
+    valid = entry.valid + (f"; {entry.unit}" if entry.unit else "")
+    used_by = "".join(f" `{name}`" for name in entry.used_by.split(", ") if name)
+    doc = entry.doc + (f" ({used_by.strip().replace('` `', '`, `')})" if used_by else "")
+    return f"| `{entry.key}` | {default} | {valid} | {doc} |"
+
+
+def derived(root: Path = ROOT) -> dict[Path, str]:
+    """Return the derived files with the content that they should have."""
+    entries = key_entries()
+    project, page = root / "pyproject.toml", root / "docs" / "configuration.md"
+    table = re.compile(rf"^{re.escape(TABLE)}\n.*?(?=^\[tool\.(?!flwr\.app\.config))", re.M | re.S)
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return {
+        project: table.sub(
+            lambda _: app_table(entries) + "\n", project.read_text(encoding="utf-8")
+        ),
+        page: f"{before}{BEGIN}\n{markdown(entries)}{END}{after}",
+        root / FILE.relative_to(ROOT): to_json(entries),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write the derived files with ``--write``, or list those that are out of date."""
+    stale = [
+        file
+        for file, content in derived().items()
+        if not file.is_file() or file.read_text(encoding="utf-8") != content
+    ]
+    for file in stale:
+        if "--write" in arguments:
+            file.write_text(derived()[file], encoding="utf-8")
+        print(f"{file.relative_to(ROOT)}: {'written' if '--write' in arguments else 'out of date'}")
+    return 1 if stale and "--write" not in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""Settings that every strategy has, as arguments of the same names."""
+
+from dataclasses import dataclass
+
+from .options import Options
+from .setting import setting
+
+# Python's waits overflow beyond this: 31 years.
+LONGEST_TIMEOUT = 1e9
+
+
+@dataclass(frozen=True)
+class StrategyOptions(Options):
+    """Settings of all strategies: sampling of clients, time limits, exclusion of replies."""
+
+    fraction_train: float = setting(
+        1.0, "fraction of the clients that train in a round", gt=0, le=1
+    )
+    fraction_evaluate: float = setting(
+        0.0, "fraction of the clients that evaluate after a round", ge=0, le=1
+    )
+    min_train_nodes: int = setting(1, "valid replies that a round needs", ge=1, unit="clients")
+    fraction_reply: float = setting(
+        1.0, "fraction of valid replies that closes a round; late replies are discarded", gt=0, le=1
+    )
+    max_client_failures: int = setting(
+        3,
+        "consecutive failed rounds after which a client is paused; 0 disables pauses",
+        ge=0,
+        unit="rounds",
+    )
+    pause_rounds: int = setting(10, "length of such a pause", ge=1, unit="rounds")
+    max_update_ratio: float = setting(
+        0.0,
+        "largest norm of an update or of smashed data, in medians of the round; 0 disables the "
+        "check",
+        key="robust.max-update-ratio",
+        formerly=("max-update-ratio",),
+        ge=0,
+    )
+    round_timeout: float = setting(
+        3600.0,
+        "time after which a client without a reply is left out of a round; its exchanges and the "
+        "server's steps on them count together",
+        gt=0,
+        le=LONGEST_TIMEOUT,
+        unit="seconds",
+    )
+    absence_timeout: float = setting(
+        600.0,
+        "time to wait before a round until `min-train-nodes` nodes are connected, and at the start "
+        "for registered nodes that do not answer",
+        ge=0,
+        le=LONGEST_TIMEOUT,
+        unit="seconds",
+    )
+    max_reply_mib: float = setting(
+        1024.0,
+        "largest reply; a larger one is refused unread",
+        formerly=("max-reply-mb",),
+        gt=0,
+        unit="MiB",
+    )
+    keep_optimizer_state: bool = setting(
+        True, "clients keep their optimizers' state from round to round"
+    )
+
+    @property
+    def max_reply_bytes(self) -> int:
+        """Largest reply in bytes."""
+        return mebibytes(self.max_reply_mib)
+
+
+def mebibytes(count: float) -> int:
+    """Return the bytes of a number of MiB."""
+    return int(count * 2**20)
