@@ -105,14 +105,16 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Let SIGINT interrupt this process and those that it starts.
+    """Let SIGINT and SIGHUP interrupt this process and those that it starts.
 
-    A job that a shell without job control starts in the background (``nohup pytest &``) ignores
-    it, and so do its children.
+    A job that a shell without job control starts in the background ignores SIGINT, a job of
+    ``nohup`` SIGHUP, and so do their children.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
