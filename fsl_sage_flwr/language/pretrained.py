@@ -148,7 +148,7 @@ def adapted(base: nn.Module, lora: Lora) -> nn.Module:
         model: nn.Module = peft.get_peft_model(base, config)
     except ValueError as error:
         raise LanguageModelError(
-            f"lora-target-modules = {','.join(lora.target_modules)!r}: "
+            f"adapter.target-modules = {','.join(lora.target_modules)!r}: "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
     return model

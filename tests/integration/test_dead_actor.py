@@ -20,10 +20,10 @@ def test_the_run_ends_with_the_state_before_that_round_and_goes_on_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In its second exchange: the server half has been trained on the first by then."""
-    config = RunConfig(
-        algorithm="sl_single_server", num_server_rounds=4, batch_size=128,
-        keep_optimizer_state=False, run_name="whole", results_dir=str(tmp_path),
-    )  # fmt: skip
+    config = RunConfig.from_run_config({
+        "algorithm": "sl_single_server", "num-server-rounds": 4, "batch-size": 128,
+        "keep-optimizer-state": False, "run-name": "whole", "results-dir": str(tmp_path),
+    })  # fmt: skip
     simulated_with({}, Federation().clients, config.to_run_config(), monkeypatch)
 
     for name, value in environment({1: {3: "die"}}, tmp_path).items():

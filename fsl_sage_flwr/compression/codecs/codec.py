@@ -84,7 +84,7 @@ def _check(name: str, codec: Codec, registered: Mapping[str, Codec]) -> None:
 
 
 CODECS = Registry[Codec]("codec", Codec, _check, reserved=(NONE,))
-"""Codecs by name: valid for ``smashed-codec`` and the other keys of codecs."""
+"""Codecs by name: valid for ``codec.smashed`` and the other keys of codecs."""
 
 
 def codec_named(name: str) -> Codec | None:

@@ -29,6 +29,10 @@ from .alignment_set import AlignmentSet
 
 log = logging.getLogger("flwr.fsl_sage")
 
+# Held-out cosine of estimated and true gradients below which shared heads were better in every
+# setting that was measured: docs/algorithms.md.
+POOR_COSINE = 0.5
+
 _HEAD, _OPTIMIZER, _LABELS = "head.", "optimizer.", "labels"
 _HELD_OUT, _ROUNDS = "held-out", "rounds"
 
@@ -95,6 +99,7 @@ class AlignedHeads(State):
         self._used: dict[int, int] = {}  # version by client, in this round
         self._packed: dict[int, tuple[int, PackedWeights]] = {}
         self._like: nn.Module | None = None
+        self._has_advised = False
 
     def __contains__(self, client: int) -> bool:
         """Tell whether a client has a head."""
@@ -183,6 +188,19 @@ class AlignedHeads(State):
         pooled = AlignmentQuality.pooled(qualities)
         summary.alignment_cosine = pooled.cosine
         summary.alignment_relative_error = pooled.relative_error
+        if pooled.cosine < POOR_COSINE and len(due) > 1 and not self._groups:
+            self._advise_sharing(round_.number, pooled.cosine)
+
+    def _advise_sharing(self, round_: int, cosine: float) -> None:
+        """Advise shared heads, once a run and not before the heads were aligned twice."""
+        if round_ < self._interval or self._has_advised:
+            return
+        self._has_advised = True
+        log.warning(
+            "round %d: the heads estimate gradients poorly (cosine %.2f on held-out samples); if "
+            "clients have few samples, share one head: auxiliary.groups = 1",
+            round_ + 1, cosine,
+        )  # fmt: skip
 
     def version_of(self, client: int) -> int:
         """Return the version of the head that a client is to use."""

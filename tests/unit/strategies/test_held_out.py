@@ -136,3 +136,18 @@ def test_nothing_is_perfect_of_gradients_that_are_zero() -> None:
     assert compare_gradients(zero, one).cosine == compare_gradients(one, zero).cosine == 0
     assert compare_gradients(zero, one).relative_error == 1
     assert compare_gradients(one, zero).relative_error == float("inf")
+
+
+@pytest.mark.parametrize(("groups", "advised"), [(0, 1), (1, 0)])
+def test_heads_of_a_poor_estimate_are_advised_to_be_shared_once(
+    groups: int,
+    advised: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poor = AlignmentQuality(0.15, 1.0, 1.0, 1.0)
+    monkeypatch.setattr(AlignmentQuality, "pooled", lambda found: poor)
+    strategy = fsl_sage({"train_batches": numbered_batches}, align_interval=1,
+                        auxiliary_groups=groups)  # fmt: skip
+    train(strategy, grid(batches=numbered_batches), 4)
+    assert caplog.text.count("cosine 0.15 on held-out samples") == advised
