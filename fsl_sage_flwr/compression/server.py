@@ -54,11 +54,11 @@ class DeltaSync(State):
         self._node_of: dict[int, int] = {}
         self._sent_to = set[int]()
 
-    def to(self, client: int, node: int) -> Encoder:
+    def encoder(self, client: int, node: int) -> Encoder:
         """Return the encoder of a request to a client's node."""
         return IDENTITY if self.compression.is_none else RequestEncoder(self, client, node)
 
-    def incoming(self, client: int | None) -> Decoder:
+    def decoder(self, client: int | None) -> Decoder:
         """Return the decoder of a client's replies; None for replies without weights."""
         found = {} if client is None else {r: self._version_of(r, client) for r in RECORDS}
         return ReplyDecoder(self.compression, found)

@@ -47,7 +47,7 @@ class ReplySchema:
         Names of the required scores.
     weighted_by : str, optional
         Key of the metric, a positive number, that weights the reply.
-    incoming : Decoder
+    decoder : Decoder
         Decoder of its tensors; by default they are in NumPy's format.
     """
 
@@ -58,7 +58,7 @@ class ReplySchema:
     figures: Collection[str] = ()
     scores: tuple[str, ...] = ()
     weighted_by: str | None = None
-    incoming: Decoder = IDENTITY
+    decoder: Decoder = IDENTITY
 
 
 class Field(ABC):
@@ -267,7 +267,7 @@ class WeightsField(Field):
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         if expected.weights is not None and name not in expected.weights:
             raise BadReplyError(f"record {self._record!r} was not asked for")
-        decoder = expected.incoming
+        decoder = expected.decoder
         like = None if expected.weights is None else expected.weights[name]
         tensors = decoder.decode_weights(content, self._record, like)
         if self._record != CLIENT_HALF:
@@ -297,7 +297,7 @@ class SmashedField(Field):
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         if expected.smashed is None:
             raise BadReplyError(f"record {SMASHED!r} was not asked for")
-        return SmashedBatches.take_from(content, expected.smashed, expected.incoming)
+        return SmashedBatches.take_from(content, expected.smashed, expected.decoder)
 
 
 class GradientsField(Field):

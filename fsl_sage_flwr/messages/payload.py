@@ -119,12 +119,12 @@ class Request(Payload):
     joins_config: ClassVar[bool] = True
     """Whether the configuration of Flower and its wrappers is sent too."""
 
-    def pack(self, config: ConfigRecord | None = None, outgoing: Encoder = IDENTITY) -> RecordDict:
+    def pack(self, config: ConfigRecord | None = None, encoder: Encoder = IDENTITY) -> RecordDict:
         """Return the content of a message, with the entries of ``config``."""
         merged = ConfigRecord({**(config or {})} if self.joins_config else {})
         content = RecordDict({CONFIG: merged})
-        self._write(content, merged, outgoing)
-        outgoing.note(merged)
+        self._write(content, merged, encoder)
+        encoder.note(merged)
         return content
 
     @classmethod

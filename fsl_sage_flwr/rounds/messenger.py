@@ -76,7 +76,7 @@ class Messenger:
     def message(self, client: int, instruction: Instruction[Any]) -> Message:
         """Return an instruction as a message."""
         node, settings = self.nodes[client], self._settings
-        content = instruction.request.pack(self._config, self._downlink.to(client, node))
+        content = instruction.request.pack(self._config, self._downlink.encoder(client, node))
         uploads = instruction.sample_uploads
         if uploads is None:
             expects = instruction.expected.smashed is not None
@@ -89,7 +89,7 @@ class Messenger:
         self, client: int, instruction: Instruction[ReplyT], reply: Message
     ) -> ReplyT | None:
         """Open and check a reply; exclude its client if it is invalid."""
-        expected = replace(instruction.expected, incoming=self._downlink.incoming(client))
+        expected = replace(instruction.expected, decoder=self._downlink.decoder(client))
         try:
             answer = open_reply(reply, instruction.reply, expected, self._settings.max_reply_bytes)
         except BadReplyError as error:

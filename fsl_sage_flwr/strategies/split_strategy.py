@@ -478,7 +478,7 @@ class SplitStrategy(FedAvg):
         )
         return [
             wrapped.new_message(
-                request.pack(outgoing=self.downlink.to(client, node)),
+                request.pack(encoder=self.downlink.encoder(client, node)),
                 node,
                 self.evaluation_type,
                 self.round_timeout + SERVER_TIME,
@@ -510,7 +510,7 @@ class SplitStrategy(FedAvg):
         """
         # In eval mode nothing normalises over a batch, so a batch may have one sample.
         spec = replace(self.smashed, smallest_batch=1)
-        expected = ReplySchema(smashed=spec, incoming=self.downlink.incoming(None))
+        expected = ReplySchema(smashed=spec, decoder=self.downlink.decoder(None))
         answer = open_reply(reply, SmashedReply, expected, self.max_reply_bytes)
         found = evaluate_server_half(self.task, answer.smashed)
         if not found.num_examples:

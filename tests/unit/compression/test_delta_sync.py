@@ -39,7 +39,7 @@ def weights(seed: int) -> PackedWeights:
 
 
 def version_of(sync: DeltaSync, client: int, record: str) -> Version | None:
-    decoder = sync.incoming(client)
+    decoder = sync.decoder(client)
     assert isinstance(decoder, ReplyDecoder)
     return decoder.version(record)
 
@@ -115,11 +115,11 @@ def test_what_the_code_down_lost_is_in_the_average_and_comes_with_the_next(up: s
     downlink = DeltaSync(Compression(client_half_down="q2", client_half_up=up))
     for number, now in enumerate([weights(0), weights(1)]):
         downlink.send("arrays", now, *ONE)
-        incoming, lost = downlink.incoming(0), sent(downlink, 0, "arrays").residual
+        decoder, lost = downlink.decoder(0), sent(downlink, 0, "arrays").residual
         held = {n: t - lost.get(n, 0) for n, t in now.items()}
         codec = codec_named(up)
         coded = to_arrays(held) if codec is None else code_weights(held, held, codec).record
-        found = incoming.decode_weights(RecordDict({"arrays": coded}), "arrays", now)
+        found = decoder.decode_weights(RecordDict({"arrays": coded}), "arrays", now)
         assert number == 0 or float(lost["w"].abs().max()) > 0.1
         torch.testing.assert_close(found["w"], now["w"], rtol=0, atol=1e-6)
         assert torch.equal(found["b"], now["b"])
