@@ -1,4 +1,4 @@
-"""The ClientApp of this package's own runs."""
+"""The package's ClientApp."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -1,4 +1,4 @@
-"""All public names; the package imports this file when one of them is asked for."""
+"""All public names; the package imports this module at the first use of one of them."""
 
 from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
 from .app.privacy_account import PrivacyAccount

@@ -1,4 +1,4 @@
-"""The ServerApp of this package's own runs: it trains what the configuration describes."""
+"""The package's ServerApp: train as the run configuration says."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ show_own_errors_in_one_line()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train as the run configuration says, and write the results."""
+    """Train by the run configuration, and write the results."""
     config = RunConfig.from_run_config(context.run_config)
     warn_of_unused(config, context.run_config)
     with lock_for_training(config) as path, logged_to(path):

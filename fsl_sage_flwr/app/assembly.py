@@ -40,7 +40,7 @@ def build_task(
     on_client: bool = False,
     parts_folder: Path | None = None,
 ) -> SplitTask:
-    """Build the task; server and clients begin with the same weights.
+    """Build the task, with the same initial weights on server and clients.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def _client_privacy(config: RunConfig) -> ClientPrivacy:
 
 
 def _refuse_constants(config: RunConfig, task: SplitTask) -> None:
-    """Refuse to clip smashed data that hold what no weight changes: an attention mask.
+    """Refuse to clip smashed data that contain a constant, such as an attention mask.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def _refuse_constants(config: RunConfig, task: SplitTask) -> None:
 
 
 def build_account(config: RunConfig, task: SplitTask) -> PrivacyAccount | None:
-    """Return the account of the noise on smashed data; None where there is nothing to account.
+    """Return the privacy account of the noise on smashed data; None without noise.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def build_account(config: RunConfig, task: SplitTask) -> PrivacyAccount | None:
 
 
 def check_task(config: RunConfig, clients: int) -> None:
-    """Refuse what is known to be wrong with a task before it is built.
+    """Check a task before it is built.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def check_task(config: RunConfig, clients: int) -> None:
 
 
 def classes_of_node(config: RunConfig, data_path: str | None) -> Classes | None:
-    """Return the classes of a node's data; None where they are the run's by construction.
+    """Return the classes of a node's data; None if they are the run's by construction.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def classes_of_node(config: RunConfig, data_path: str | None) -> Classes | None:
 
 
 def identify_data(config: RunConfig, *, download: bool) -> DataIdentity | None:
-    """Return what identifies a run's data; None where the task does not say, or they are not here.
+    """Return the identity of a run's data; None without one, or if the data are absent.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def build_test_batches(config: RunConfig) -> TestBatches:
 
 
 def finish_of(config: RunConfig) -> Finish | None:
-    """Return what writes a completed run's models in place of their state_dicts, if any."""
+    """Return the task's own writer of a completed run's models, if it has one."""
     finish = TASKS[config.task].finish
     if finish is None:
         return None
@@ -176,7 +176,7 @@ def task_settings(
     on_client: bool = False,
     parts_folder: Path | None = None,
 ) -> TaskSettings:
-    """Return what the task of a run configuration is built from."""
+    """Return the settings from which a run's task is built."""
     heads = config.options if isinstance(config.options, HeadOptions) else HeadOptions()
     evaluated = config.strategy.fraction_evaluate > 0
     return TaskSettings(

@@ -28,7 +28,7 @@ SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary.lr-schedule")
 
 
 class ConfigError(ValueError):
-    """The run configuration is wrong; one line says what is wrong, what is valid and the fix."""
+    """A run configuration is invalid; the line names the value, the valid values and the fix."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class RunConfig(CoreOptions):
         return cast(StrategySettings, found)
 
     def codecs(self) -> Compression:
-        """Return the codecs of what travels; ``none`` for what the algorithm does not send."""
+        """Return the codec of each payload; ``none`` for payloads that the algorithm lacks."""
         return self.codec.codecs(dict(self._codecs_of_nothing()))
 
     def workload(self) -> Workload:

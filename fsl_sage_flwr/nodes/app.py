@@ -1,4 +1,4 @@
-"""Make a ClientApp that speaks every algorithm that is registered."""
+"""Build a ClientApp that handles the messages of all registered algorithms."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def build_client_app(
     train_mods: list[Any] | None = None,
     classes: ClassesOf | None = None,
 ) -> ClientApp:
-    """Make a ClientApp from a task.
+    """Build a ClientApp from a task.
 
     Parameters
     ----------
