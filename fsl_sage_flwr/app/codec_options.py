@@ -42,7 +42,7 @@ class CodecOptions(Options):
     """A preset, and the codecs that differ from it."""
 
     compression: str = setting(
-        NONE, "codecs of all that travels: `light` has 8 bits a value, `strong` 4", choices=PRESETS
+        NONE, "codecs of all payloads: `light` has 8 bits per value, `strong` 4", choices=PRESETS
     )
     smashed: str = _codec_setting("smashed", "smashed data", "smashed-codec")
     gradients: str = _codec_setting("gradients", "gradients of smashed data", "gradients-codec")

@@ -45,13 +45,14 @@ class RunConfig(CoreOptions):
     strategy: StrategyOptions = field(default=StrategyOptions())
     robust: RobustOptions = field(default=RobustOptions())
     privacy: PrivacyOptions = field(default=PrivacyOptions())
-    options: Options = field(default=None)  # type: ignore[assignment]  # set from the algorithm
-    task_options: Options = field(default=None)  # type: ignore[assignment]  # set from the task
+    # By default those of the algorithm and of the task, which are known once the run is.
+    options: Options = field(default_factory=Options)
+    task_options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
-        if self.options is None:
+        if type(self.options) is Options:
             object.__setattr__(self, "options", _options_of(self.algorithm)())
-        if self.task_options is None:
+        if type(self.task_options) is Options:
             object.__setattr__(self, "task_options", _options_of_task(self.task)())
 
     @classmethod
@@ -186,13 +187,13 @@ class RunConfig(CoreOptions):
         """
         own = settings_of(type(self.options))
         others = [key for key in settings_of_all(ALGORITHMS) if key not in own]
-        idle = dict.fromkeys(others if self.algorithm in ALGORITHMS else [], "algorithm")
+        unused = dict.fromkeys(others if self.algorithm in ALGORITHMS else [], "algorithm")
         own = settings_of(type(self.task_options))
         others = [key for key in settings_of_all(TASKS) if key not in own]
-        idle |= dict.fromkeys(others if self.task in TASKS else [], "task")
+        unused |= dict.fromkeys(others if self.task in TASKS else [], "task")
         for part in self._parts():
-            idle |= part.unused()
-        return {**idle, **dict(self._without_heads()), **dict(self._unused_in_the_core())}
+            unused |= part.unused()
+        return {**unused, **dict(self._without_heads()), **dict(self._unused_in_the_core())}
 
     def _unused_in_the_core(self) -> Iterable[tuple[str, str]]:
         of_distribution = distribution_keys(self.distribution)

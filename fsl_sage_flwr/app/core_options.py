@@ -36,7 +36,7 @@ def _device(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class CoreOptions(Options):
-    """Settings of what is trained, on which data, where, and for how long."""
+    """Settings of model, data, length and device of a run."""
 
     algorithm: str = setting(DEFAULT, "algorithm", choices=ALGORITHMS)
     task: str = setting(DEFAULT_TASK, "kind of task", choices=TASKS)
@@ -47,8 +47,8 @@ class CoreOptions(Options):
     )
     cut: str = setting(
         "",
-        "first submodule of the server half; empty: the catalogue's cut; `auto`: the cut with the "
-        "fewest bytes a round within the two budgets below",
+        "first submodule of the server half; empty uses the model's default cut, `auto` the cut "
+        "with the fewest bytes per round within the two budgets below",
     )
     client_max_params: int = setting(
         0, "largest client half with `cut=auto`; 0 is no limit", ge=0, unit="parameters"
@@ -97,7 +97,7 @@ class CoreOptions(Options):
     )
     virtual_clients: int = setting(
         0,
-        "virtual clients that share the nodes of a simulation; 0: one client per node. "
+        "virtual clients that share the nodes of a simulation; 0 gives each client a node. "
         "`fsl-sage run` sets it",
         ge=0,
         unit="clients",
@@ -113,10 +113,10 @@ class CoreOptions(Options):
     seed: int = setting(200, "seed of everything random", ge=0)
     results_dir: str = setting("results", "directory of results", check=_directory)
     run_name: str = setting(
-        "", "name of the run's directory; empty: from date, time and seed", check=_folder_name
+        "", "name of the run's directory; empty names it by date, time and seed", check=_folder_name
     )
     tracker: str = setting(
         "",
-        "experiment tracker: `tensorboard`, `wandb`, `mlflow` or `aim`; empty: none",
+        "experiment tracker: `tensorboard`, `wandb`, `mlflow` or `aim`; empty uses none",
         choices=("", *TRACKERS),
     )

@@ -266,7 +266,7 @@ class Recorder:
             ) as self._tracker,
         ):
             self._begin(saved)
-            directory.add_provenance(_of_run(grid))
+            directory.add_provenance(of_flower_run(grid.run))
             try:
                 result: Result = self._strategy.start(
                     grid=grid,
@@ -448,10 +448,3 @@ class Recorder:
                 "figures": dict(self._figures),
             }
         )
-
-
-def _of_run(grid: Grid) -> dict[str, str]:
-    try:
-        return of_flower_run(grid.run)
-    except NotImplementedError:  # a Grid outside a run
-        return {}

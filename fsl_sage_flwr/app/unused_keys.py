@@ -29,9 +29,9 @@ def refuse_unused(
     ConfigError
         Names the first such key, and the key that it depends on.
     """
-    idle = [config.unused_keys() for config in configs]
+    unused = [config.unused_keys() for config in configs]
     for key in given:
-        reasons = [keys.get(key) for keys in idle]
+        reasons = [keys.get(key) for keys in unused]
         why = reasons[0]
         if why is None or None in reasons or (why in words and key not in words):
             continue

@@ -1,4 +1,4 @@
-"""What checks types and bounds: pydantic's adapters."""
+"""Check types and bounds with pydantic's adapters."""
 
 from functools import cache
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 @cache
 def adapter(kind: type, ge: float | None, gt: float | None, le: float | None) -> TypeAdapter[Any]:
-    """Return what validates a strict value of a type within bounds.
+    """Return the adapter that validates a strict value of a type within bounds.
 
     A bounded float must be finite; an integer is accepted as a float.
     """

@@ -1,4 +1,4 @@
-"""Answer a name that is no key of the run configuration with the key that it stands for."""
+"""Suggest the key of the run configuration that an unknown name stands for."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches

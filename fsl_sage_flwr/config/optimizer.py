@@ -13,7 +13,7 @@ CONSTANT = "constant"
 
 
 def schedule_problem(value: object) -> str | None:
-    """Return what is wrong with the text of a learning-rate schedule."""
+    """Return the problem with the text of a learning-rate schedule, or None."""
     try:
         parse_schedule(str(value), rounds=2**31)
     except ValueError as error:

@@ -12,7 +12,7 @@ class Options:
     """Settings of one algorithm, kind of task or group; a subclass declares them as fields."""
 
     def problem(self) -> str | None:
-        """Return what is wrong with several settings together, in one line; None if nothing is."""
+        """Return the problem with several settings together, in one line, or None."""
         return None
 
     def unused(self) -> Mapping[str, str]:
@@ -51,9 +51,15 @@ def _read_declarations(owner: type) -> Mapping[str, Setting]:
     found = {}
     for entry in fields(owner):
         declared: Setting | None = entry.metadata.get("setting")
-        if declared is not None:
-            key = prefix + (declared.key or key_of(entry.name))
-            found[key] = replace(declared, name=entry.name, key=key, doc=declared.doc + suffix)
+        if declared is None:
+            continue
+        group, key, formerly = entry.metadata["group"], declared.key, declared.formerly
+        if group:
+            key = f"{group}.{key_of(entry.name.removeprefix(f'{group}_'))}"
+            formerly = formerly or (key_of(entry.name),)
+        key = prefix + (key or key_of(entry.name))
+        doc = declared.doc + suffix
+        found[key] = replace(declared, name=entry.name, key=key, doc=doc, formerly=formerly)
     return found
 
 

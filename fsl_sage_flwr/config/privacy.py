@@ -13,51 +13,46 @@ class PrivacyOptions(Options):
     smashed_clip_norm: float = setting(
         0.0,
         "largest L2 norm of a sample's smashed data; 0 disables clipping",
-        key="privacy.smashed-clip-norm",
-        formerly=("smashed-clip-norm",),
+        group="privacy",
         ge=0,
     )
     smashed_noise_multiplier: float = setting(
         0.0,
         "standard deviation of the Gaussian noise on smashed data, in clipping norms",
-        key="privacy.smashed-noise-multiplier",
-        formerly=("smashed-noise-multiplier",),
+        group="privacy",
         ge=0,
     )
     smashed_noise_seed: int = setting(
         0,
-        "seed of that noise, for experiments; 0 draws it from the system's entropy",
-        key="privacy.smashed-noise-seed",
-        formerly=("smashed-noise-seed",),
+        "seed of the noise on smashed data, for experiments; 0 draws it from the system's entropy",
+        group="privacy",
         ge=0,
     )
     max_grad_norm: float = setting(
         0.0,
         "DP-SGD: largest L2 norm of a sample's gradient; 0 disables DP-SGD",
-        key="privacy.max-grad-norm",
+        group="privacy",
         formerly=("client-clip-norm",),
         ge=0,
     )
     noise_multiplier: float = setting(
         0.0,
         "DP-SGD: standard deviation of the noise on a batch's gradient sum, in `max-grad-norm`s",
-        key="privacy.noise-multiplier",
+        group="privacy",
         formerly=("client-noise-multiplier",),
         ge=0,
     )
     delta: float = setting(
         1e-5,
         "δ of the reported (ε, δ); 0 disables the account",
-        key="privacy.delta",
-        formerly=("delta",),
+        group="privacy",
         ge=0,
         le=0.5,
     )
     label_epsilon: float = setting(
         0.0,
         "ε of the randomised response by which clients draw their labels once; 0 disables it",
-        key="privacy.label-epsilon",
-        formerly=("label-epsilon",),
+        group="privacy",
         ge=0,
     )
 

@@ -120,7 +120,7 @@ class Setting:
         return f"it must be {self.bounds}{finite}"
 
     def problem(self, value: Any, check: Check | None = None) -> str | None:
-        """Return what is wrong with a value of the setting's type; None if it is valid.
+        """Return the problem with a value of the setting's type; None if it is valid.
 
         Parameters
         ----------
@@ -157,6 +157,7 @@ def setting(
     doc: str,
     *,
     key: str = "",
+    group: str = "",
     unit: str = "",
     ge: float | None = None,
     gt: float | None = None,
@@ -168,8 +169,10 @@ def setting(
 ) -> Any:
     """Declare a setting as a field of a dataclass; :class:`Setting` explains the arguments.
 
-    The key is the field's name in kebab-case unless ``key`` gives another one. The class attribute
-    is the default, so a constructor takes it from there: ``interval: int = Mine.interval``.
+    The key is the field's name in kebab-case unless ``key`` gives another one. In a ``group`` it is
+    the rest of the name behind the group's, ``align.interval`` of ``align_interval``, and the whole
+    name is the former key unless ``formerly`` gives another one. The class attribute is the
+    default, so a constructor takes it from there: ``interval: int = Mine.interval``.
     """
     declared = Setting(
         default,
@@ -184,7 +187,7 @@ def setting(
         formerly=formerly,
         renamed_values=renamed_values,
     )
-    return field(default=default, metadata={"setting": declared})
+    return field(default=default, metadata={"setting": declared, "group": group})
 
 
 def _is_unicode(text: str) -> bool:

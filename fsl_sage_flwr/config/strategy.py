@@ -29,13 +29,12 @@ class StrategyOptions(Options):
         ge=0,
         unit="rounds",
     )
-    pause_rounds: int = setting(10, "length of such a pause", ge=1, unit="rounds")
+    pause_rounds: int = setting(10, "length of a pause", ge=1, unit="rounds")
     max_update_ratio: float = setting(
         0.0,
         "largest norm of an update or of smashed data, in medians of the round; 0 disables the "
         "check",
-        key="robust.max-update-ratio",
-        formerly=("max-update-ratio",),
+        group="robust",
         ge=0,
     )
     round_timeout: float = setting(

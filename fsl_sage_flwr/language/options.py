@@ -13,16 +13,16 @@ class CausalLmOptions(Options):
     """Options of a run on a causal language model."""
 
     prompt_column: str = setting(
-        "", "column of the prompts, or several separated by commas; empty: the usual names"
+        "", "column of the prompts, or several separated by commas; empty uses the usual names"
     )
-    completion_column: str = setting("", "column of the completions; empty: the usual names")
+    completion_column: str = setting("", "column of the completions; empty uses the usual names")
     max_length: int = setting(128, "length of a row with its padding", ge=8, unit="tokens")
-    max_test_rows: int = setting(0, "rows of the test split to use; 0: all", ge=0, unit="rows")
+    max_test_rows: int = setting(0, "rows of the test split to use; 0 uses all", ge=0, unit="rows")
     label_smoothing: float = setting(0.0, "label smoothing in training", ge=0, le=0.9)
     bleu: bool = setting(
-        False, "report at the end the BLEU of greedy completions of the test split's prompts"
+        False, "report the BLEU of greedy completions of the test split at the end"
     )
-    max_new_tokens: int = setting(64, "longest such completion", ge=1, unit="tokens")
+    max_new_tokens: int = setting(64, "longest completion", ge=1, unit="tokens")
     lora_r: int = setting(
         Lora.r, "rank of the adapter", key="adapter.rank", formerly=("lora-r",), ge=1
     )
@@ -43,13 +43,13 @@ class CausalLmOptions(Options):
     )
     lora_target_modules: str = setting(
         "",
-        "modules with an adapter: ends of their names, separated by commas; empty: PEFT's choice",
+        "modules with an adapter: ends of names, separated by commas; empty uses PEFT's choice",
         key="adapter.target-modules",
         formerly=("lora-target-modules",),
     )
     head_blocks: int = setting(
         1,
-        "blocks of an auxiliary head; 0: a linear layer before the model's norm and scores",
+        "blocks of an auxiliary head; 0 uses a linear layer before the model's norm and scores",
         key="auxiliary.blocks",
         formerly=("head-blocks",),
         ge=0,
@@ -57,7 +57,7 @@ class CausalLmOptions(Options):
     )
 
     def columns(self) -> Columns:
-        """Return where prompts and completions are."""
+        """Return the names of the columns."""
         return Columns(self.prompt_column, self.completion_column)
 
     def unused(self) -> Mapping[str, str]:

@@ -1,5 +1,8 @@
 """Tell a simulated node from a deployed one, by how the ClientApp reached its process."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class Simulated:
     """Truth value: a simulation runs this copy of the ClientApp.
@@ -15,6 +18,12 @@ class Simulated:
 
     def __bool__(self) -> bool:
         return self._value
+
+    def __copy__(self) -> "Simulated":
+        return self  # a copy in this process is no other process's
+
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> "Simulated":
+        return self
 
     def __reduce__(self) -> tuple[type["Simulated"], tuple[bool]]:
         return Simulated, (True,)

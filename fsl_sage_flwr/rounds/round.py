@@ -248,7 +248,7 @@ class Round:
 
         Each is handed over as soon as all before it have arrived, while other clients still
         compute; where replies are compared (``max_update_ratio``), when all have arrived. A
-        client whose reply is missing or invalid is excluded. Nothing is sent before the first
+        missing or invalid reply excludes its client. Nothing is sent before the first
         reply is asked for.
         """
         return replies_to(
@@ -397,7 +397,7 @@ class Round:
         self._chosen = chosen
 
     def record(self, counted: Mapping[int, Message], arrays_key: str) -> None:
-        """Record how far the weights of each client whose reply counts have moved."""
+        """Record the update norm of each client in the average."""
         weights = self._last_phase.weights
         self.figures.record_updates(self._sent, counted, weights, arrays_key)
 

@@ -20,14 +20,14 @@ def is_missing(value: Any) -> bool:
 def without_unused_settings(rounds: pd.DataFrame) -> pd.DataFrame:
     """Return the rows without the values of keys that have no effect in their run."""
     known = [key for key in all_defaults() if key in rounds]
-    idle: dict[str, list[str]] = {}
+    unused: dict[str, list[str]] = {}
     for _, run in rounds.drop_duplicates("run").iterrows():
         values = {key: run[key] for key in known if not is_missing(run[key])}
         for key in RunConfig.unchecked(values).unused_keys():
-            idle.setdefault(key, []).append(str(run["run"]))
+            unused.setdefault(key, []).append(str(run["run"]))
     changed = {
         key: rounds[key].astype(object).mask(rounds["run"].isin(runs), None)
-        for key, runs in idle.items()
+        for key, runs in unused.items()
         if key in rounds
     }
     return rounds.assign(**changed)

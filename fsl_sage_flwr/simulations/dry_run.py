@@ -26,10 +26,10 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
     DatasetError, SplitError, LanguageModelError
         As :func:`~fsl_sage_flwr.app.assembly.build_task`.
     """
-    idle, defaults = config.unused_keys(), all_defaults()
+    unused, defaults = config.unused_keys(), all_defaults()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for key, value in config.to_run_config().items():
-        if key not in idle:
+        if key not in unused:
             # Not as markup, because a path may contain brackets.
             table.add_row(key, Text(str(value)), "" if value != defaults[key] else "(default)")
     yield table

@@ -31,8 +31,8 @@ def command_line(run: Run) -> str:
     for key, option in _FEDERATION.items():
         if key in federation:
             words += [option, f"{federation[key]:g}"]
-    defaults, idle = all_defaults(), RunConfig.unchecked(run.config).unused_keys()
+    defaults, unused = all_defaults(), RunConfig.unchecked(run.config).unused_keys()
     for key, value in run.config.items():
-        if key not in (*_LEFT_OUT, *idle) and (key not in defaults or defaults[key] != value):
+        if key not in (*_LEFT_OUT, *unused) and (key not in defaults or defaults[key] != value):
             words.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
     return shlex.join(words)

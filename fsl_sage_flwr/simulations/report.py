@@ -186,7 +186,7 @@ def _label(run: Run, settings: Sequence[str]) -> str:
     if not config:
         return run.name
     keys = dict.fromkeys(["distribution", "alpha", *settings])
-    idle = {"algorithm", *RunConfig.unchecked(config).unused_keys()}
+    unused = {"algorithm", *RunConfig.unchecked(config).unused_keys()}
     known = {**config, CLIENTS: run.federation.get(CLIENTS)}
-    shown = settings_text({key: known.get(key) for key in keys if key not in idle})
+    shown = settings_text({key: known.get(key) for key in keys if key not in unused})
     return f"{label_of(str(config.get('algorithm')))}, {shown}, seed {config.get('seed')}"

@@ -28,30 +28,26 @@ class HeadOptions(Options):
     auxiliary_max_share: float = setting(
         MAX_SHARE,
         "largest fraction of the server half's parameters in a head of `blocks`",
-        key="auxiliary.max-share",
-        formerly=("auxiliary-max-share",),
+        group="auxiliary",
         ge=0,
         le=1,
     )
     auxiliary_init: str = setting(
         "server",
         "initial heads: `server` copies the server half's blocks, `random`",
-        key="auxiliary.init",
-        formerly=("auxiliary-init",),
+        group="auxiliary",
         choices=AUXILIARY_INITS,
     )
     auxiliary_learning_rate: float = setting(
         1e-3,
         "learning rate of the heads' Adam",
-        key="auxiliary.learning-rate",
-        formerly=("auxiliary-learning-rate",),
+        group="auxiliary",
         gt=0,
     )
     auxiliary_lr_schedule: str = setting(
         CONSTANT,
         "learning-rate schedule, auxiliary heads",
-        key="auxiliary.lr-schedule",
-        formerly=("auxiliary-lr-schedule",),
+        group="auxiliary",
         check=schedule_problem,
     )
 
@@ -93,8 +89,7 @@ class ExchangeOptions(Options):
     batches_per_exchange: int = setting(
         1,
         "batches that go forward with the same weights in one message; 1 is exact",
-        key="splitfed.batches-per-exchange",
-        formerly=("batches-per-exchange",),
+        group="splitfed",
         ge=1,
         unit="batches",
     )

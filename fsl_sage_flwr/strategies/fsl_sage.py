@@ -74,53 +74,46 @@ class AlignOptions(Options):
     align_interval: int = setting(
         2,
         "alignment interval l: rounds from one alignment to the next",
-        key="align.interval",
-        formerly=("align-interval",),
+        group="align",
         ge=1,
         unit="rounds",
     )
     align_epochs: int = setting(
         AlignmentRecipe.epochs,
         "passes of an alignment over its samples",
-        key="align.epochs",
-        formerly=("align-epochs",),
+        group="align",
         ge=1,
         unit="epochs",
     )
     align_batch_size: int = setting(
         AlignmentRecipe.batch_size,
         "batch size of an alignment",
-        key="align.batch-size",
-        formerly=("align-batch-size",),
+        group="align",
         ge=2,
         unit="samples",
     )
     align_dataset_size: int = setting(
         500,
         "newest uploaded samples of a client that its head is fitted to",
-        key="align.dataset-size",
-        formerly=("align-dataset-size",),
+        group="align",
         ge=4,
         unit="samples",
     )
     align_lr_schedule: str = setting(
         AlignmentRecipe.schedule,
         "learning rate over the steps of one alignment: `cosine` falls to zero, `constant`",
-        key="align.lr-schedule",
-        formerly=("align-lr-schedule",),
+        group="align",
         choices=SCHEDULES,
     )
     warm_start: bool = setting(
         False,
         "the first round trains a shared head, as CSE-FSL does, instead of the probe",
-        key="align.warm-start",
-        formerly=("warm-start",),
+        group="align",
     )
     auxiliary_groups: int = setting(
         0,
-        "heads that clients share; 0: one head per client",
-        key="auxiliary.groups",
-        formerly=("auxiliary-groups",),
+        "heads that clients share; 0 gives each client a head",
+        group="auxiliary",
         ge=0,
         unit="heads",
     )

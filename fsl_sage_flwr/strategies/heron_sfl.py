@@ -25,15 +25,13 @@ class PerturbationOptions(Options):
     perturbation_scale: float = setting(
         1e-3,
         "distance by which an estimate moves the parameters",
-        key="heron.perturbation-scale",
-        formerly=("perturbation-scale",),
+        group="heron",
         gt=0,
     )
     perturbations: int = setting(
         1,
         "directions that an estimate averages, two forward passes each",
-        key="heron.perturbations",
-        formerly=("perturbations",),
+        group="heron",
         ge=1,
     )
 

@@ -161,8 +161,7 @@ class SplitFedV2Options(ExchangeOptions):
         SERVER_ORDERS[0],
         "order of the server half's steps: `batch` shuffles the clients at each batch, `client` "
         "trains one whole client after the other",
-        key="splitfed.server-order",
-        formerly=("server-order",),
+        group="splitfed",
         choices=SERVER_ORDERS,
     )
 

@@ -1,4 +1,4 @@
-"""How the clients' results become one: the mean, or an average that a few cannot move."""
+"""Aggregate clients' results: by their mean, or by a rule that a few clients cannot move."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,22 +84,20 @@ class RobustOptions(Options):
     aggregation: str = setting(
         MEAN,
         "rule that aggregates client halves, heads, and the server halves of clients",
-        key="robust.aggregation",
-        formerly=("aggregation",),
+        group="robust",
         choices=RULES,
     )
     trimmed_share: float = setting(
         0.2,
         "fraction of the values that `trimmed_mean` cuts off at either end",
-        key="robust.trimmed-share",
-        formerly=("trimmed-share",),
+        group="robust",
         ge=0,
         le=0.49,
     )
     assumed_malicious: int = setting(
         1,
         "malicious clients that `krum`, `multi_krum` and `bulyan` expect in a round",
-        key="robust.assumed-malicious",
+        group="robust",
         formerly=("malicious-clients",),
         ge=0,
         unit="clients",
@@ -114,7 +112,7 @@ class RobustOptions(Options):
         return dict.fromkeys(sorted(unused), "robust.aggregation")
 
     def aggregated_by(self) -> "Aggregation":
-        """Return what aggregates."""
+        """Return the aggregation."""
         return Aggregation(self.aggregation, self.trimmed_share, self.assumed_malicious)
 
 

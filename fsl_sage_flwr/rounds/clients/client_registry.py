@@ -61,7 +61,7 @@ class ClientRegistry:
     unidentified : dict of int to str
         Connected nodes without a client, with the reason.
     returned : set of int
-        Clients whose node has changed or was restarted; the strategy empties it.
+        Clients on another or a restarted node; the strategy empties it.
     trained_on : dict of int to int
         Node on which each client last trained in this run, by partition id.
     registration_timeout : float

@@ -64,7 +64,7 @@ class ClientCooldown:
                 )  # fmt: skip
 
     def try_again(self, clients: Iterable[int]) -> None:
-        """End the pauses of clients whose node was restarted, or of all when a run is resumed.
+        """End the pauses of clients on restarted nodes, or of all when a run is resumed.
 
         One more failure pauses such a client again.
         """

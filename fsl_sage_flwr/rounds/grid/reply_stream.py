@@ -74,7 +74,7 @@ class ReplyStream:
         self._watch = StopWatch()
 
     def send(self, message: Message) -> None:
-        """Send the next message to the node whose reply was handed over last."""
+        """Send the next message to the node of the latest reply."""
         self._next.append(message)
 
     def __iter__(self) -> Iterator[tuple[Message, Message]]:

@@ -31,7 +31,7 @@ class RoundFigures:
     traffic : Mapping
         The round's traffic by node; it grows.
     registry : ClientRegistry
-        On which nodes clients have trained before.
+        Nodes on which clients have trained before.
     uploads : SampleUploads
         How often samples were uploaded in the run.
 
@@ -79,7 +79,7 @@ class RoundFigures:
         weights: Mapping[int, float],
         arrays_key: str,
     ) -> None:
-        """Measure how far the weights of each client whose reply counts have moved."""
+        """Measure the update norm of each client in the average."""
         before = {name: array.numpy() for name, array in sent.items()}
         for client, message in counted.items():
             norm = update_norm(before, message.content.array_records[arrays_key])

@@ -1,7 +1,9 @@
 """What a node says of an error: the reason, and no name of a file."""
 
+import copy
 import errno
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,11 @@ def test_every_client_app_has_it_around_all_else() -> None:
     (reply,) = grid.pull_messages([key])
     assert "DatasetError: data-path = <file> is no directory" in reply.error.reason
     assert SECRET not in reply.error.reason
+
+
+def test_only_another_process_takes_a_sent_app_for_a_simulated_one() -> None:
+    here = Simulated()
+    assert pickle.loads(pickle.dumps(here))
+    assert not copy.deepcopy(here)
+    assert not copy.copy(here)
+    assert not here
