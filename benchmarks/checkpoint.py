@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.runs.directory import RunDirectory
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsl_sage_flwr.app.results import RunDirectory
+from fsl_sage_flwr.runs.directory import RunDirectory
 
 MIB = 2**20
 

@@ -21,13 +21,7 @@ from torch.nn import functional as F
 
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.objective import classification
-from fsl_sage_flwr.splitting import (
-    SplitModel,
-    answer_step,
-    client_forward,
-    client_step,
-    split,
-)
+from fsl_sage_flwr.splitting import SplitModel, answer_step, client_forward, client_step, split
 
 
 class Untraceable(nn.Module):

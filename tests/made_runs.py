@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.app.csv_tables import HISTORY_COLUMNS
-from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import run_path
+from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.runs.directory import RunDirectory
 
 MIB = 2**20
 

@@ -7,13 +7,16 @@ from typing import Any
 import torch
 
 from ..algorithms import DEFAULT
-from ..config import Options, setting
+from ..config import (
+    Options,
+    setting,
+)
 from ..data import DISTRIBUTIONS
 from ..registry import ALGORITHMS
+from ..runs.trackers import TRACKERS
 from ..splitting.precision import PRECISIONS
 from ..task_registry import TASKS
 from ..tasks import DEFAULT_TASK
-from .trackers import TRACKERS
 
 
 def _folder_name(value: Any) -> str | None:
@@ -71,7 +74,13 @@ class CoreOptions(Options):
     )
     alpha: float = setting(1.0, "parameter of `noniid_dirichlet`; small is unequal", gt=0)
     shards_per_client: int = setting(2, "shards of each client with `shards`", ge=1)
-    num_server_rounds: int = setting(40, "rounds", ge=1, unit="rounds")
+    num_server_rounds: int = setting(
+        40,
+        "rounds",
+        ge=1,
+        unit="rounds",
+        scope="course",
+    )
     local_epochs: int = setting(1, "passes over a client's data in a round", ge=1, unit="epochs")
     batch_size: int = setting(32, "batch size", ge=2, unit="samples")
     validation_fraction: float = setting(
@@ -86,14 +95,20 @@ class CoreOptions(Options):
         formerly=("comm-threshold-mb",),
         ge=0,
         unit="MiB",
+        scope="course",
     )
     checkpoint_interval: int = setting(
-        1, "rounds from one checkpoint to the next; 0 writes none", ge=0, unit="rounds"
+        1,
+        "rounds from one checkpoint to the next; 0 writes none",
+        ge=0,
+        unit="rounds",
+        scope="execution",
     )
     resume: str = setting(
         "",
         "checkpoint file to resume from; for the command also a run's directory, its name or "
         "`last`, which is continued in place",
+        scope="execution",
     )
     virtual_clients: int = setting(
         0,
@@ -101,9 +116,13 @@ class CoreOptions(Options):
         "`fsl-sage run` sets it",
         ge=0,
         unit="clients",
+        scope="execution",
     )
     device: str = setting(
-        "auto", "`cpu`, `cuda` or `cuda:1`; `auto`: CUDA if available", check=_device
+        "auto",
+        "`cpu`, `cuda` or `cuda:1`; `auto`: CUDA if available",
+        check=_device,
+        scope="execution",
     )
     precision: str = setting(
         "fp32",
@@ -111,12 +130,21 @@ class CoreOptions(Options):
         choices=PRECISIONS,
     )
     seed: int = setting(200, "seed of everything random", ge=0)
-    results_dir: str = setting("results", "directory of results", check=_directory)
+    results_dir: str = setting(
+        "results",
+        "directory of results",
+        check=_directory,
+        scope="execution",
+    )
     run_name: str = setting(
-        "", "name of the run's directory; empty names it by date, time and seed", check=_folder_name
+        "",
+        "name of the run's directory; empty names it by date, time and seed",
+        check=_folder_name,
+        scope="execution",
     )
     tracker: str = setting(
         "",
         "experiment tracker: `tensorboard`, `wandb`, `mlflow` or `aim`; empty uses none",
         choices=("", *TRACKERS),
+        scope="execution",
     )

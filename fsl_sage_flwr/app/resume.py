@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from ..data import DataIdentity
-from .checkpoint import CheckpointError, read_checkpoint, refuse_finished, refuse_other_settings
-from .config import SCHEDULE_KEYS, RunConfig, with_new_names
-
-# Keys that may differ between a checkpoint's configuration and the run that resumes from it.
-FREE_TO_CHANGE = {
-    "num-server-rounds", "resume", "results-dir", "run-name", "device", "round-timeout",
-    "checkpoint-interval", "min-train-nodes", "fraction-reply", "max-client-failures",
-    "pause-rounds", "max-reply-mib", "max-communication-mib", "tracker", "virtual-clients",
-    "absence-timeout",
-}  # fmt: skip
+from ..runs.checkpoint import (
+    CheckpointError,
+    read_checkpoint,
+    refuse_finished,
+    refuse_other_settings,
+)
+from .config import (
+    SCHEDULE_KEYS,
+    RunConfig,
+    all_settings,
+    with_new_names,
+)
 
 
 def checkpoint_for(
@@ -43,7 +45,7 @@ def checkpoint_for(
     ours = config.to_run_config()
     # Checkpoints of earlier versions also contain keys of other algorithms.
     of_others = set(config.unused_keys()) - set(ours)
-    free = set(FREE_TO_CHANGE)
+    free = {key for key, entry in all_settings().items() if entry.scope != "experiment"}
     rounds = config.num_server_rounds
     if _schedules_differ(config, saved["config"].get("num-server-rounds", rounds)):
         free.remove("num-server-rounds")

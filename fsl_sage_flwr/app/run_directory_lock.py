@@ -7,10 +7,21 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from .config import ConfigError, RunConfig
-from .provenance import CLAIM
-from .run_lock import FOLDER, DirectoryInUseError, command_lock, training_lock
-from .run_path import refuse_taken, run_path
+from ..runs.lock import (
+    FOLDER,
+    DirectoryInUseError,
+    command_lock,
+    training_lock,
+)
+from ..runs.provenance import CLAIM
+from .config import (
+    ConfigError,
+    RunConfig,
+)
+from .run_path import (
+    refuse_taken,
+    run_path,
+)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .config import ConfigError, RunConfig
-from .results import RunDirectory
+from ..runs.directory import RunDirectory
+from .config import (
+    ConfigError,
+    RunConfig,
+)
 
 
 def run_path(config: RunConfig) -> Path:

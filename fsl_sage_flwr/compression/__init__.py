@@ -1,6 +1,12 @@
 """Compress messages: codecs, differences of weights, and both sides of their synchronisation."""
 
-from .codecs import CODECS, NONE, Bits, Codec, codec_named
+from .codecs import (
+    CODECS,
+    NONE,
+    Bits,
+    Codec,
+    codec_named,
+)
 from .settings import (
     AS_COMPRESSION_SAYS,
     PRESETS,

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from . import key_names
-from .setting import KINDS, Setting
+from .setting import (
+    KINDS,
+    Setting,
+)
 
 FILE = Path(__file__).with_name("keys.json")
 
@@ -31,6 +34,8 @@ class KeyEntry:
         Names in earlier versions.
     renamed_values : Mapping
         Values of earlier versions with their new names.
+    scope : str
+        As in :class:`~fsl_sage_flwr.config.Setting`.
     """
 
     key: str
@@ -41,6 +46,7 @@ class KeyEntry:
     used_by: str = ""
     formerly: list[str] = field(default_factory=list)
     renamed_values: Mapping[str, str] = field(default_factory=dict)
+    scope: str = "experiment"
 
     @classmethod
     def of(cls, setting: Setting, used_by: str) -> "KeyEntry":
@@ -57,6 +63,7 @@ class KeyEntry:
             used_by,
             list(setting.formerly),
             dict(setting.renamed_values),
+            setting.scope,
         )
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 Value = bool | int | float | str
 Check = Callable[[Any], str | None]
 """Maps a value to what is valid instead, or to None if the value is valid."""
+
+Scope = Literal["experiment", "course", "execution"]
+"""What a setting defines: the experiment; the course of a run, which may change when it resumes; or
+only where and how a run is executed, which may differ between runs of one experiment."""
 
 # Flower sends integers with 64 bits.
 LARGEST_INTEGER = 2**63 - 1
@@ -54,6 +58,9 @@ class Setting:
         Names of the key in earlier versions; they are refused with the new name.
     renamed_values : Mapping
         Values of earlier versions with their new names.
+    scope : {"experiment", "course", "execution"}
+        What the setting defines. A run resumes with other values of "course" and "execution"; runs
+        that differ in "execution" alone are the same experiment.
     """
 
     default: Value
@@ -68,6 +75,7 @@ class Setting:
     check: Check | None = None
     formerly: tuple[str, ...] = ()
     renamed_values: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    scope: Scope = "experiment"
 
     @property
     def kind(self) -> type:
@@ -166,6 +174,7 @@ def setting(
     check: Check | None = None,
     formerly: tuple[str, ...] = (),
     renamed_values: Mapping[str, str] = MappingProxyType({}),
+    scope: Scope = "experiment",
 ) -> Any:
     """Declare a setting as a field of a dataclass; :class:`Setting` explains the arguments.
 
@@ -186,6 +195,7 @@ def setting(
         check=check,
         formerly=formerly,
         renamed_values=renamed_values,
+        scope=scope,
     )
     return field(default=default, metadata={"setting": declared, "group": group})
 

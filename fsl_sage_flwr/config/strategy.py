@@ -19,17 +19,34 @@ class StrategyOptions(Options):
     fraction_evaluate: float = setting(
         0.0, "fraction of the clients that evaluate after a round", ge=0, le=1
     )
-    min_train_nodes: int = setting(1, "valid replies that a round needs", ge=1, unit="clients")
+    min_train_nodes: int = setting(
+        1,
+        "valid replies that a round needs",
+        ge=1,
+        unit="clients",
+        scope="course",
+    )
     fraction_reply: float = setting(
-        1.0, "fraction of valid replies that closes a round; late replies are discarded", gt=0, le=1
+        1.0,
+        "fraction of valid replies that closes a round; late replies are discarded",
+        gt=0,
+        le=1,
+        scope="course",
     )
     max_client_failures: int = setting(
         3,
         "consecutive failed rounds after which a client is paused; 0 disables pauses",
         ge=0,
         unit="rounds",
+        scope="course",
     )
-    pause_rounds: int = setting(10, "length of a pause", ge=1, unit="rounds")
+    pause_rounds: int = setting(
+        10,
+        "length of a pause",
+        ge=1,
+        unit="rounds",
+        scope="course",
+    )
     max_update_ratio: float = setting(
         0.0,
         "largest norm of an update or of smashed data, in medians of the round; 0 disables the "
@@ -44,6 +61,7 @@ class StrategyOptions(Options):
         gt=0,
         le=LONGEST_TIMEOUT,
         unit="seconds",
+        scope="execution",
     )
     absence_timeout: float = setting(
         600.0,
@@ -52,6 +70,7 @@ class StrategyOptions(Options):
         ge=0,
         le=LONGEST_TIMEOUT,
         unit="seconds",
+        scope="execution",
     )
     max_reply_mib: float = setting(
         1024.0,
@@ -59,6 +78,7 @@ class StrategyOptions(Options):
         formerly=("max-reply-mb",),
         gt=0,
         unit="MiB",
+        scope="execution",
     )
     keep_optimizer_state: bool = setting(
         True, "clients keep their optimizers' state from round to round"

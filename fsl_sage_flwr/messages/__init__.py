@@ -1,9 +1,21 @@
 """Pack, open, check and count the messages between server and clients."""
 
 from .arrays import PackedWeights
-from .describe import DESCRIBE, NodeDescription, classes_asked_for, describe_request
-from .encoding import Decoder, Encoder
-from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
+from .describe import (
+    DESCRIBE,
+    NodeDescription,
+    classes_asked_for,
+    describe_request,
+)
+from .encoding import (
+    Decoder,
+    Encoder,
+)
+from .evaluation import (
+    EVALUATE_FULL_MODEL,
+    EVALUATE_SPLIT,
+    EvaluateReply,
+)
 from .fields import ReplySchema
 from .forget import FORGET
 from .ledger import CommunicationLedger
@@ -25,11 +37,25 @@ from .records import (
     MissingPayloadError,
     round_and_exchange,
 )
-from .reply import DeadActorError, SimulationError, open_reply
-from .smashed import SmashedBatches, SmashedSpec, change_smashed
-from .training import TrainReply, TrainRequest
+from .reply import (
+    DeadActorError,
+    SimulationError,
+    open_reply,
+)
+from .smashed import (
+    SmashedBatches,
+    SmashedSpec,
+    change_smashed,
+)
+from .training import (
+    TrainReply,
+    TrainRequest,
+)
 from .virtual_client import VirtualClient
-from .weights_request import SmashedReply, WeightsRequest
+from .weights_request import (
+    SmashedReply,
+    WeightsRequest,
+)
 
 __all__ = [
     "AUXILIARY",

@@ -15,16 +15,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, RecordDict
-from numpy.lib.format import (
-    MAGIC_PREFIX,
-    read_array_header_1_0,
-    read_array_header_2_0,
-    read_magic,
-)
+from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .records import BadReplyError, record_of, shown
+from .records import (
+    BadReplyError,
+    record_of,
+    shown,
+)
 
 NUMPY = "numpy.ndarray"  # Flower's ``stype`` of an array in NumPy's format
 CODED = "fsl-sage."  # begins the ``stype`` of a coded array; the codec's name follows

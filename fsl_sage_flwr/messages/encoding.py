@@ -17,7 +17,10 @@ from .arrays import (
     tensors_of,
     to_arrays,
 )
-from .records import SMASHED, check_like
+from .records import (
+    SMASHED,
+    check_like,
+)
 
 
 class Encoder(ABC):

@@ -2,7 +2,10 @@
 
 import torch
 
-from ..splitting import flatten_state, restore_state
+from ..splitting import (
+    flatten_state,
+    restore_state,
+)
 from .client_state import ClientState
 
 OPTIMIZER = "optimizer"

@@ -4,7 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..messages import Reply, ReplySchema, Request
+from ..messages import (
+    Reply,
+    ReplySchema,
+    Request,
+)
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 

@@ -13,9 +13,9 @@ from typing import Any, Self
 from rich.console import Console
 from rich.table import Table
 
-from ..app.results import RunDirectory
-from ..app.run_lock import training_started_file
-from .summary_line import summary_line
+from ..analysis.summary_line import summary_line
+from ..runs.directory import RunDirectory
+from ..runs.lock import training_started_file
 
 LOOK_EVERY = 0.2
 # Seconds without progress before Flower is asked whether the run has ended. The time doubles after

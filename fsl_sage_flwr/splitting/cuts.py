@@ -12,7 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..objective import logits_of
 from .auxiliary import build_auxiliary
 from .errors import SplitError
-from .split_model import SplitModel, as_tensors
+from .split_model import (
+    SplitModel,
+    as_tensors,
+)
 from .splitter import divide
 
 

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ..objective import Objective
-from .gradients import differentiable, estimated_gradients
+from .gradients import (
+    differentiable,
+    estimated_gradients,
+)
 from .split_model import as_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]

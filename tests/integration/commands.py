@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from fsl_sage_flwr.app.csv_tables import SECONDS_COLUMNS
+from fsl_sage_flwr.runs.csv_tables import SECONDS_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

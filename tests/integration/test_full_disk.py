@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fsl_sage_flwr.app.checkpoint import read_checkpoint
-from fsl_sage_flwr.app.checkpoint_files import names_in
 from fsl_sage_flwr.atomic_files import DiskError
+from fsl_sage_flwr.runs.checkpoint import read_checkpoint
+from fsl_sage_flwr.runs.checkpoint_files import names_in
 
 from ..runs import assert_same
-from ..unit.app.trained import fsl_sage, trained
+from ..unit.runs.trained import fsl_sage, trained
 
 pytestmark = pytest.mark.integration
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from fsl_sage_flwr.app.checkpoint import read_checkpoint
-from fsl_sage_flwr.app.checkpoint_files import names_in, tensors_of
+from fsl_sage_flwr.runs.checkpoint import read_checkpoint
+from fsl_sage_flwr.runs.checkpoint_files import names_in, tensors_of
 
 from .commands import ROOT, history_of, run_directory
 

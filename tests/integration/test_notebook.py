@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fsl_sage_flwr.simulations import load_results
+from fsl_sage_flwr.analysis import load_results
 
 from .commands import PATIENCE, ROOT
 

@@ -9,13 +9,7 @@ from pandas.testing import assert_frame_equal
 from ..memory_grid import MemoryGrid
 from .commands import history_of, run_directory
 from .deployment import Deployment, wait_for
-from .faults import (
-    clients_of,
-    environment,
-    faulty_app,
-    simulated_with,
-    without_descriptions,
-)
+from .faults import clients_of, environment, faulty_app, simulated_with, without_descriptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

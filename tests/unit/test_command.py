@@ -67,10 +67,10 @@ def test_the_library_is_imported_where_none_of_them_is() -> None:
 def test_the_apps_ask_for_none_of_them_and_a_room_that_does_would_be_seen() -> None:
     done = python(
         f"{WE_MAY_NOT}\nimport fsl_sage_flwr.client_app, fsl_sage_flwr.server_app\n"
-        "print('imported', flush=True)\nimport fsl_sage_flwr.simulations.comparison"
+        "print('imported', flush=True)\nimport fsl_sage_flwr.analysis.comparison"
     )
     assert done.stdout == "imported\n", done.stderr
-    assert "fsl_sage_flwr.simulations.comparison imports pandas" in done.stderr
+    assert "fsl_sage_flwr.analysis.comparison imports pandas" in done.stderr
 
 
 def test_the_command_says_in_one_line_what_to_install(

@@ -12,6 +12,8 @@ from flwr.app import Context, RecordDict
 from flwr_datasets.partitioner import LinearPartitioner
 from torch import nn
 
+from fsl_sage_flwr.analysis.labels import place
+from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
@@ -29,8 +31,6 @@ from fsl_sage_flwr.registries import Registry
 from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cut_table import cut_table
-from fsl_sage_flwr.simulations.labels import place
-from fsl_sage_flwr.simulations.pictures.style import styles
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload
 from fsl_sage_flwr.strategies import CseFsl, StrategySettings
 from fsl_sage_flwr.task import SplitTask

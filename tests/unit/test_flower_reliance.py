@@ -28,8 +28,6 @@ from flwr.app import (
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 
-from fsl_sage_flwr.app.log_lines import FLOWER, NO_EVALUATION_YET
-from fsl_sage_flwr.app.provenance import of_flower_run
 from fsl_sage_flwr.messages import CLIENT_HALF, VirtualClient, message_outside_a_run
 from fsl_sage_flwr.messages.arrays import NUMPY, tensors_of
 from fsl_sage_flwr.messages.reason import reason_of
@@ -39,6 +37,8 @@ from fsl_sage_flwr.rounds import reply_spool
 from fsl_sage_flwr.rounds.aggregation.client_clipping import KEY
 from fsl_sage_flwr.rounds.grid.simulation import SIMULATION, is_simulation
 from fsl_sage_flwr.rounds.grid.split_grid import MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE, SplitGrid
+from fsl_sage_flwr.runs.log_lines import FLOWER, NO_EVALUATION_YET
+from fsl_sage_flwr.runs.provenance import of_flower_run
 from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.tensor_store import TensorStore
 

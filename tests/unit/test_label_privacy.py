@@ -9,14 +9,14 @@ import torch
 from flwr.app import ConfigRecord, Context, RecordDict
 from torch import Tensor
 
+from fsl_sage_flwr.analysis.load_results import load_results
 from fsl_sage_flwr.app.assembly import build_strategy, build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.nodes.label_secret import RECORD, secret_of
 from fsl_sage_flwr.nodes.local_batches import epoch_batches
+from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.server_app import main
-from fsl_sage_flwr.simulations.load_results import load_results
 from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.task import ClientIdentity
 

@@ -13,7 +13,7 @@ PACKAGE = "fsl_sage_flwr"
 FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
 
 # A room whose parts have an order of their own: each of them is a room of the tables below.
-ROOMS_WITH_ROOMS = ("app", "compression", "rounds")
+ROOMS_WITH_ROOMS = ("app", "compression", "rounds", "runs")
 
 # Every room from bottom to top: it imports only rooms before it.
 ORDER = (
@@ -82,32 +82,34 @@ ORDER = (
     "command_line",
     # What a run leaves.
     *(
-        "app.__init__",
-        "app.trackers",
-        "app.checksummed_file",
-        "app.provenance",
-        "app.csv_tables",
-        "app.checkpoint_files",
-        "app.results",
-        "app.checkpoint",
-        "app.client_rows",
-        "app.privacy_account",
-        "app.log_lines",
-        "app.run_lock",
-        "app.run_log",
-        "app.round_rows",
-        "app.recorder",
+        "runs.__init__",
+        "runs.trackers",
+        "runs.checksummed_file",
+        "runs.provenance",
+        "runs.csv_tables",
+        "runs.checkpoint_files",
+        "runs.directory",
+        "runs.checkpoint",
+        "runs.client_rows",
+        "runs.privacy_account",
+        "runs.log_lines",
+        "runs.lock",
+        "runs.log",
+        "runs.round_rows",
+        "runs.recorder",
     ),
     # The public surface: what another project imports.
     *("public", "__init__"),
     # What runs the package's own app.
     *(
+        "app.__init__",
         "app.noise",
         "app.codec_options",
         "app.core_options",
         "app.config",
         "app.document",
         "app.assembly",
+        "app.images_only",
         "app.resume",
         "app.unused_keys",
         "app.run_path",
@@ -116,7 +118,7 @@ ORDER = (
         "server_app",
     ),
     # The command.
-    *("simulations", "command", "__main__"),
+    *("analysis", "attacks", "simulations", "command", "__main__"),
 )
 # Flower starts the two apps; nobody imports them.
 APPS = {"client_app", "server_app"}
@@ -137,12 +139,16 @@ WITHOUT_FLOWER = {
     "task",
     "app.__init__",
     "app.config",
+    "app.assembly",
+    "app.run_directory_lock",
+    "runs.directory",
+    "runs.trackers",
+    "runs.csv_tables",
+    "runs.checkpoint_files",
 }
-WITHOUT_FLOWER |= {"app.assembly", "app.run_directory_lock", "app.results", "app.trackers"}
-WITHOUT_FLOWER |= {"app.csv_tables", "app.checkpoint_files"}
 # Packages of the extra `command`: where it is not installed only this room is missing.
 OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"}
-WITH_THE_COMMAND = {"simulations"}
+WITH_THE_COMMAND = {"analysis", "attacks", "simulations"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
     "cpus": set(),
@@ -171,8 +177,8 @@ ONLY = {
     "app.__init__": set(),
     "command": set(),
     "__main__": set(),
-    "app.run_lock": {"filelock"},
-    "app.trackers": {"torch", "wandb", "mlflow", "sqlalchemy", "aim"},
+    "runs.lock": {"filelock"},
+    "runs.trackers": {"torch", "wandb", "mlflow", "sqlalchemy", "aim"},
     "task": {"torch"},
     "strategies": {"flwr", "torch", "numpy"},
     "nodes": {"flwr", "torch", "numpy"},
@@ -291,13 +297,13 @@ def test_no_import_is_hidden_in_text():
             {"app.assembly"},
         ),
         (
-            "app/results.py",
-            "from .recorder import Recorder\nfrom .config import x",
-            {"app.recorder", "app.config"},
+            "runs/directory.py",
+            "from .recorder import Recorder\nfrom ..app.config import x",
+            {"runs.recorder", "app.config"},
         ),
-        ("app/trackers/opening.py", "from ..config import RunConfig", {"app.config"}),
-        ("app/trackers/opening.py", "from .tracker import Tracker", set()),
-        ("app/config.py", "from ..app import trackers", set()),
+        ("runs/trackers/opening.py", "from ...app.config import RunConfig", {"app.config"}),
+        ("runs/trackers/opening.py", "from .tracker import Tracker", set()),
+        ("runs/recorder.py", "from ..runs import trackers", set()),
         ("seeding.py", "from fsl_sage_flwr.batching import batches_of", {"batching"}),
         ("task.py", "import fsl_sage_flwr", {"__init__"}),
         ("simulations/run.py", "from ..server_app import app", {"server_app"}),

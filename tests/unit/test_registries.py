@@ -13,7 +13,6 @@ import pytest
 import fsl_sage_flwr
 from fsl_sage_flwr import data, models, registries, task_registry
 from fsl_sage_flwr import registry as algorithm_registry
-from fsl_sage_flwr.app.trackers import TRACKERS
 from fsl_sage_flwr.command_line.arguments.list import KINDS
 from fsl_sage_flwr.compression import CODECS, codecs
 from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
@@ -21,6 +20,7 @@ from fsl_sage_flwr.models import MODELS
 from fsl_sage_flwr.nodes.app import build_client_app
 from fsl_sage_flwr.registries import ExtensionError, Registry, UnknownNameError
 from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.runs.trackers import TRACKERS
 from fsl_sage_flwr.simulations.known_names import NAMES
 from fsl_sage_flwr.task_registry import TASKS
 
@@ -38,7 +38,7 @@ EVERYTHING = """
 from dataclasses import dataclass, replace
 
 from fsl_sage_flwr import public
-from fsl_sage_flwr.app.trackers import TRACKERS
+from fsl_sage_flwr.runs.trackers import TRACKERS
 from fsl_sage_flwr.compression.codecs import CODECS, Sign
 from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
 from fsl_sage_flwr.models import MODELS

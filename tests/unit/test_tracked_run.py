@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fsl_sage_flwr.app.trackers import TrackerError
+from fsl_sage_flwr.runs.trackers import TrackerError
 from fsl_sage_flwr.simulations.cli import main
 
 from ..integration.commands import history_of, run_directory, summary_of

@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .comparison import add_bandwidth_argument, add_comparison_arguments
+from .comparison import (
+    add_bandwidth_argument,
+    add_comparison_arguments,
+)
 
 
 def add_report_arguments(commands: Any) -> None:

@@ -6,7 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .frame import deflated, inflated
+from .frame import (
+    deflated,
+    inflated,
+)
 
 
 class Exact:

@@ -6,8 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .codec import CODECS, Bits, Codec, over_groups
-from .frame import framed, opened
+from .codec import (
+    CODECS,
+    Bits,
+    Codec,
+    over_groups,
+)
+from .frame import (
+    framed,
+    opened,
+)
 
 
 class HalfPrecision(Codec):

@@ -5,10 +5,16 @@ import json
 
 from rich.console import Console
 
-from ...app.config import ConfigError, RunConfig
-from ...app.results import RunDirectory
-from ...language import complete, load_adapted
+from ...app.config import (
+    ConfigError,
+    RunConfig,
+)
+from ...language import (
+    complete,
+    load_adapted,
+)
 from ...language.columns import SEPARATOR
+from ...runs.directory import RunDirectory
 
 
 def generate_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -10,11 +10,24 @@ from rich.console import Console
 from rich.table import Table
 
 from ...app.assembly import check_task
-from ...app.config import ConfigError, RunConfig, with_new_names
-from ...app.results import RunDirectory
-from ..images_only import refuse_other_tasks
-from ..leakage.measurement import Effort, Leakage, Trained, measure, psnr
-from ..settings import read_words, resolve
+from ...app.config import (
+    ConfigError,
+    RunConfig,
+    with_new_names,
+)
+from ...app.images_only import refuse_other_tasks
+from ...attacks.measurement import (
+    Effort,
+    Leakage,
+    Trained,
+    measure,
+    psnr,
+)
+from ...runs.directory import RunDirectory
+from ..settings import (
+    read_words,
+    resolve,
+)
 
 
 def leakage_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -30,7 +43,7 @@ def leakage_command(options: argparse.Namespace, console: Console, errors: Conso
     with console.status("measuring …"):
         found = measure(config, trained, Effort(options.steps, options.images, options.samples))
     # Imported here because matplotlib takes a second to import, which a refusal does not need.
-    from ..leakage.picture import draw
+    from ...attacks.picture import draw
 
     title = f"{config.model} cut before {found.cut}, {Path(config.dataset).name}, {source}"
     treatment = _treatment(config)

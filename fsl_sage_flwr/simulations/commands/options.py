@@ -6,8 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...analysis.comparison import (
+    MIB,
+    Comparison,
+    compare,
+)
 from ...app.config import ConfigError
-from ..comparison import MIB, Comparison, compare
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,14 +5,20 @@ from datetime import datetime
 
 from rich.console import Console
 
-from ..load_results import read_runs, rows_of
-from .options import comparison_of, write
+from ...analysis.load_results import (
+    read_runs,
+    rows_of,
+)
+from .options import (
+    comparison_of,
+    write,
+)
 from .printing import say
 
 
 def report_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Write the page."""
-    from ..report import report_page
+    from ...analysis.report import report_page
 
     runs = read_runs(options.directory, lambda line: say(errors, line))
     comparison = comparison_of(options, rows_of(runs))

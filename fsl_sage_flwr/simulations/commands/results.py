@@ -4,9 +4,12 @@ import argparse
 
 from rich.console import Console
 
-from ..load_results import load_results
-from ..result_table import format_table
-from .options import comparison_of, write
+from ...analysis.load_results import load_results
+from ...analysis.result_table import format_table
+from .options import (
+    comparison_of,
+    write,
+)
 from .printing import say
 
 

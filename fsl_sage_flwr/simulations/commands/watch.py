@@ -4,13 +4,13 @@ import argparse
 
 from rich.console import Console
 
-from ..run_table import reasons
+from ...analysis.run_table import reasons
 from .printing import say
 
 
 def watch_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Watch them."""
-    from ..watching import watch
+    from ...analysis.watching import watch
 
     try:
         runs = watch(options.directory, console, say=lambda line: say(errors, line))

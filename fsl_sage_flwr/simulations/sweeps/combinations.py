@@ -8,14 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...app.config import ConfigError, RunConfig
+from ...app.config import (
+    ConfigError,
+    RunConfig,
+    all_settings,
+)
 from ...app.unused_keys import refuse_unused
 
-# Keys for the place and the way of running, which do not define the experiment.
-NOT_PART_OF_A_RUN = {
-    "results-dir", "run-name", "tracker", "resume", "checkpoint-interval", "device",
-    "round-timeout", "absence-timeout", "max-reply-mib", "virtual-clients",
-}  # fmt: skip
 OF_THE_SWEEP = {
     "run-name": "a sweep names its runs itself",
     "resume": "a sweep finds the checkpoints of its runs itself",
@@ -81,8 +80,12 @@ def combinations(
 
 def identity(config: RunConfig) -> str:
     """Return a text that is equal for configurations of the same experiment."""
-    ignored = NOT_PART_OF_A_RUN | set(config.unused_keys())
-    keys = {key: value for key, value in config.to_run_config().items() if key not in ignored}
+    known, unused = all_settings(), config.unused_keys()
+    keys = {
+        key: value
+        for key, value in config.to_run_config().items()
+        if known[key].scope != "execution" and key not in unused
+    }
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
 
 

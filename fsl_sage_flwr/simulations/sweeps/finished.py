@@ -6,13 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from ...app.assembly import identify_data
-from ...app.checkpoint import CheckpointError, UnreadableError
-from ...app.config import ConfigError, RunConfig, with_new_names
-from ...app.results import RunDirectory
+from ...app.config import (
+    ConfigError,
+    RunConfig,
+    with_new_names,
+)
 from ...app.resume import checkpoint_for
 from ...app.run_path import run_path
 from ...data import DatasetError
-from .combinations import Combination, identity
+from ...runs.checkpoint import (
+    CheckpointError,
+    UnreadableError,
+)
+from ...runs.directory import RunDirectory
+from .combinations import (
+    Combination,
+    identity,
+)
 
 
 def finished_runs(results: Path, clients: int) -> dict[str, Path]:

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
+from ...analysis.summary_line import summary_line
 from ..progress import Rows
-from ..summary_line import summary_line
 from .combinations import Combination
 from .sweep import Outcome
 

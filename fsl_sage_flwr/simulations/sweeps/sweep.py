@@ -9,10 +9,13 @@ from threading import Event
 from typing import Any, Protocol
 
 from ...app.config import ConfigError
-from ...app.trackers import TrackerError
+from ...runs.trackers import TrackerError
 from ..federation import Federation
 from ..preflight import check_run
-from ..progress import Rows, Watcher
+from ..progress import (
+    Rows,
+    Watcher,
+)
 from ..run import simulate
 from ..superlink import FlowerError
 from .combinations import Combination

@@ -19,10 +19,10 @@ import pytest
 
 from fsl_sage_flwr.app import run_directory_lock as claim
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_directory_lock import CLAIM, lock_for_command, lock_for_training
-from fsl_sage_flwr.app.run_lock import FOLDER
 from fsl_sage_flwr.app.run_path import run_path
+from fsl_sage_flwr.runs.directory import RunDirectory
+from fsl_sage_flwr.runs.lock import FOLDER
 
 # This process has imported everything: a new one, or a fork server, takes seconds for that.
 PROCESSES = multiprocessing.get_context("fork")

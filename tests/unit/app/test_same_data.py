@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fsl_sage_flwr.app.assembly import identify_data
-from fsl_sage_flwr.app.checkpoint import FORMAT, CheckpointError
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.resume import checkpoint_for
+from fsl_sage_flwr.runs.checkpoint import FORMAT, CheckpointError
+from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.simulations.resuming import with_run_settings
 from fsl_sage_flwr.simulations.sweeps.combinations import identity
 from fsl_sage_flwr.simulations.sweeps.finished import finished_runs

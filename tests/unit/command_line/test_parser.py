@@ -11,7 +11,10 @@ import pytest
 
 import fsl_sage_flwr
 from fsl_sage_flwr import public
+from fsl_sage_flwr.analysis.comparison import Count
+from fsl_sage_flwr.analysis.spread import Spread
 from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults
+from fsl_sage_flwr.attacks.measurement import Effort
 from fsl_sage_flwr.command_line import absent_directory, parser, unknown_key
 from fsl_sage_flwr.command_line.arguments.comparison import COUNTS, SPREADS
 from fsl_sage_flwr.command_line.arguments.plot import KIND_NAMES
@@ -19,9 +22,6 @@ from fsl_sage_flwr.config.key_names import ALSO_CALLED
 from fsl_sage_flwr.config.key_table import likely_own_key, own_keys
 from fsl_sage_flwr.registries import IMPORTS
 from fsl_sage_flwr.simulations.commands import command_named
-from fsl_sage_flwr.simulations.comparison import Count
-from fsl_sage_flwr.simulations.leakage.measurement import Effort
-from fsl_sage_flwr.simulations.spread import Spread
 
 HEAVY = ("torch", "flwr", "pandas", "datasets", "rich")
 

@@ -10,8 +10,6 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 
-from fsl_sage_flwr.app.checkpoint_files import with_files
-from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.compression import PRESETS, Compression, codec_named
 from fsl_sage_flwr.compression.differences import code_weights
 from fsl_sage_flwr.compression.server import RECORDS, DeltaSync, ReplyDecoder
@@ -20,6 +18,8 @@ from fsl_sage_flwr.messages import PackedWeights
 from fsl_sage_flwr.messages.arrays import to_arrays
 from fsl_sage_flwr.nodes.client_state import ClientState
 from fsl_sage_flwr.rounds.state import Transaction
+from fsl_sage_flwr.runs.checkpoint_files import with_files
+from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.tensor_store import TensorStore
 

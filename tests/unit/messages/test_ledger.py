@@ -7,12 +7,7 @@ import torch
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
 from fsl_sage_flwr.client_apps.split_fed import ExchangeReply, ExchangeRequest
-from fsl_sage_flwr.messages import (
-    CommunicationLedger,
-    SmashedBatches,
-    TrainReply,
-    TrainRequest,
-)
+from fsl_sage_flwr.messages import CommunicationLedger, SmashedBatches, TrainReply, TrainRequest
 from fsl_sage_flwr.models import MODELS, build_model
 from fsl_sage_flwr.simulations.settings import read_preset
 from fsl_sage_flwr.splitting import as_tensors, build_auxiliary, split

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from fsl_sage_flwr import image_classification
-from fsl_sage_flwr.app.checkpoint import FORMAT
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.cpus import usable_cpus
+from fsl_sage_flwr.runs.checkpoint import FORMAT
+from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.commands import run as command
 from fsl_sage_flwr.simulations.federation import Federation

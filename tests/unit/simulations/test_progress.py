@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fsl_sage_flwr.app.results import RunDirectory
-from fsl_sage_flwr.app.run_lock import training_started_file
+from fsl_sage_flwr.runs.directory import RunDirectory
+from fsl_sage_flwr.runs.lock import training_started_file
 from fsl_sage_flwr.simulations import progress
 from fsl_sage_flwr.simulations.progress import RoundLines, Rows, Watcher, follow, table
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fsl_sage_flwr.app.config import ConfigError
-from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.command_line import parser
+from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.commands.federation_options import federation_of
 from fsl_sage_flwr.simulations.federation import Federation

@@ -10,10 +10,10 @@ import torch
 
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.attacks import Leakage, measure
+from fsl_sage_flwr.attacks.measurement import Effort, psnr
 from fsl_sage_flwr.config.privacy import PrivacyOptions
 from fsl_sage_flwr.simulations.cli import main
-from fsl_sage_flwr.simulations.leakage import Leakage, measure
-from fsl_sage_flwr.simulations.leakage.measurement import Effort, psnr
 
 QUICK = Effort(steps=60, images=500, samples=120)
 WORDS = ["--steps", "4", "--images", "50", "--samples", "20"]

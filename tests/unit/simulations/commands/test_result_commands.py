@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from fsl_sage_flwr.app.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
 from fsl_sage_flwr.simulations.cli import main
 
 from ....made_runs import make_run

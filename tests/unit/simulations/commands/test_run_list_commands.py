@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsl_sage_flwr.simulations import watching
+from fsl_sage_flwr.analysis import watching
 from fsl_sage_flwr.simulations.cli import main
 
 from ....made_runs import make_run

@@ -1,6 +1,6 @@
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.app.results import RunDirectory
 from fsl_sage_flwr.app.run_path import run_path
+from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.sweeps import finished_runs
 from fsl_sage_flwr.simulations.sweeps.combinations import identity

@@ -1,0 +1,201 @@
+"""Prepare completed runs for comparison: differing settings, a target and a budget."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from ..command_line.arguments.comparison import MEAN_OF
+from .differences import (
+    differing_settings,
+    without_unused_settings,
+)
+from .load_results import (
+    HEAD_SIZE,
+    ResultsError,
+)
+from .measure import (
+    Measure,
+    measure_of,
+)
+from .spread import Spread
+
+Count = Literal["measured", "reference"]
+COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
+
+MIB = 2**20
+JUDGED = "judged"  # column of a comparison's rounds
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Completed runs, ready for tables and pictures.
+
+    Attributes
+    ----------
+    rounds : DataFrame
+        One row per round of each completed run, as :func:`load_results` returns them. Keys without
+        effect in a run (``align.interval`` with FedAvg, ``alpha`` with iid) have no value there.
+        ``bytes`` is the requested count since the start of the run. ``judged`` is the mean of the
+        measure over the last ``mean_of`` rounds; NaN in the first ``mean_of - 1`` rounds.
+    settings : tuple of str
+        The keys that differ between the runs; ``algorithm`` is always the first.
+    measure : Measure
+        Figure by which the runs are compared: accuracy if all have one.
+    target : float
+        Value of the measure, such as an accuracy between 0 and 1; its cost is reported.
+    mean_of : int
+        Number of rounds, at least 1, whose mean is compared with the target and reported at the
+        budget: a single round above a target is often an outlier.
+    budget : float
+        Bytes at which runs are compared.
+    count : str
+        ``measured``: the bytes of all messages' contents; ``reference``: bytes counted as in
+        published figures.
+    spread : {"deviation", "confidence"}
+        Meaning of ``±`` in tables, and of bars and bands in pictures: the standard deviation over
+        the seeds, or the 95 % confidence interval of their mean.
+    notes : tuple of str
+        One line each about the excluded runs, the counting, the target and the budget.
+    """
+
+    rounds: pd.DataFrame
+    settings: tuple[str, ...]
+    measure: Measure
+    target: float
+    mean_of: int
+    budget: float
+    count: Count
+    spread: Spread
+    notes: tuple[str, ...]
+
+    @property
+    def target_text(self) -> str:
+        """Target as in headings and captions, with the number of rounds of the mean."""
+        text = self.measure.text(self.target)
+        return text if self.mean_of == 1 else f"{text} (mean of {self.mean_of} rounds)"
+
+
+def compare(
+    results: pd.DataFrame,
+    *,
+    target: float | None = None,
+    mean_of: int = MEAN_OF,
+    budget: float | None = None,
+    count: Count = "measured",
+    spread: Spread = "deviation",
+) -> Comparison:
+    """Compare results, with defaults for the target and the budget.
+
+    Parameters
+    ----------
+    results : DataFrame
+        The result of :func:`load_results`, or some of its rows.
+    target : float, optional
+        Test accuracy, between 0 and 1, or loss or perplexity if the runs have none. By default the
+        best value, rounded, that the best run of every setting reached.
+    mean_of : int
+        Number of rounds whose mean is compared with the target, at least 1; at most the number of
+        rounds of the shortest run.
+    budget : float, optional
+        Bytes; by default the smallest total of the runs.
+    count : {"measured", "reference"}
+        Bytes to count.
+    spread : {"deviation", "confidence"}
+        Spread beside a mean over seeds.
+
+    Raises
+    ------
+    ResultsError
+        No run is completed, ``mean_of`` is below 1, or the target is not an accuracy.
+    """
+    if mean_of < 1:
+        raise ResultsError(f"mean_of = {mean_of}: give at least 1 round")
+    unfinished = results[~results["completed"].astype(bool)]
+    rounds = results[results["completed"].astype(bool) & (results["round"] > 0)]
+    notes = [_left_out(unfinished)] if len(unfinished) else []
+    if rounds.empty:
+        raise ResultsError(f"no completed run to compare; {'; '.join(notes) or 'no rounds'}")
+    rounds = rounds.assign(bytes=rounds[COUNTS[count]].astype("float64"))
+    rounds = without_unused_settings(rounds.sort_values(["run", "round"], kind="stable"))
+    settings = differing_settings(rounds)
+    what = "contents of all messages, without Flower's framing"
+    if count == "reference":
+        what = "bytes as published figures count them: raw tensors, labels free"
+    notes.append(f"communication: {what}, all clients, since the run began")
+    measure = measure_of(rounds)
+    of_runs = rounds.groupby("run", sort=False)[measure.column]
+    mean_of = min(mean_of, int(of_runs.size().min()))
+    rounds[JUDGED] = of_runs.transform(lambda values: values.rolling(mean_of).mean())
+    if mean_of > 1:
+        notes.append(f"target and budget: mean {measure.name} of {mean_of} rounds")
+    if target is None:
+        of_settings = rounds.groupby([*settings], dropna=False, sort=False)[JUDGED]
+        target, how = measure.common_target(of_settings.agg(measure.best))
+        notes.append(
+            f"target {measure.name}: {measure.text(target)}, {how} that each setting reached "
+            "with some seed"
+        )
+    elif measure.in_percent and target > 1:
+        raise ResultsError(f"--target {target:g} is no accuracy between 0 and 1, such as 0.9")
+    if budget is None:
+        budget = float(rounds.groupby("run")["bytes"].max().min())
+        notes.append(f"budget: {mib(budget)} MiB, the smallest total of the compared runs")
+    return Comparison(
+        rounds, tuple(settings), measure, target, mean_of, budget, count, spread, tuple(notes)
+    )
+
+
+def mib(count: float) -> str:
+    """Return bytes in MiB as text, with enough digits for small runs."""
+    return f"{count / MIB:,.1f}" if count >= 10 * MIB else f"{count / MIB:.3g}"
+
+
+def run_figures(comparison: Comparison) -> pd.DataFrame:
+    """Return the figures of the runs, one row per run.
+
+    Returns
+    -------
+    DataFrame
+        The settings, ``seed``, ``run`` and, for runs compared by accuracy: ``final_accuracy``;
+        ``best_accuracy``; ``bytes_to_target`` and ``rounds_to_target``, counted at the end of the
+        first round at which the mean test accuracy of ``mean_of`` rounds reaches the target, NaN if
+        it never does; ``accuracy_at_budget``, this mean at the last round within the budget, NaN if
+        too few rounds are; ``bytes``, ``rounds`` and ``seconds`` of the whole run.
+    """
+    rows, measure = [], comparison.measure
+    for name, run in comparison.rounds.groupby("run", sort=False):
+        first, last = run.iloc[0], run.iloc[-1]
+        reached = run[measure.reached(run[JUDGED], comparison.target)]
+        within = run[run["bytes"] <= comparison.budget]
+        rows.append(
+            {
+                **{key: first[key] for key in comparison.settings},
+                "seed": first.get("seed"),
+                "run": name,
+                HEAD_SIZE: first[HEAD_SIZE],
+                f"final_{measure.name}": last[measure.column],
+                f"best_{measure.name}": measure.best(run[measure.column]),
+                "bytes_to_target": reached["bytes"].iloc[0] if len(reached) else math.nan,
+                "rounds_to_target": float(reached["round"].iloc[0]) if len(reached) else math.nan,
+                f"{measure.name}_at_budget": within[JUDGED].iloc[-1] if len(within) else math.nan,
+                "bytes": last["bytes"],
+                "rounds": float(last["round"]),
+                "seconds": run["seconds"].sum(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def one_line(text: str) -> str:
+    """Return the first line of a status, shortened to 120 characters."""
+    first = text.strip().splitlines()[0] if text.strip() else text
+    return first if len(first) <= 120 else f"{first[:119]}…"
+
+
+def _left_out(unfinished: pd.DataFrame) -> str:
+    reasons = unfinished.drop_duplicates("run")
+    each = [f"{run} ({one_line(str(status))})" for run, status in
+            zip(reasons["run"], reasons["status"], strict=True)]  # fmt: skip
+    return f"left out, not completed: {', '.join(each)}"

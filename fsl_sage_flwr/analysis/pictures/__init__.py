@@ -1,0 +1,23 @@
+"""Kinds of pictures of results."""
+
+from .kinds import (
+    KINDS,
+    draw,
+    draw_all,
+)
+from .panels import NothingToDrawError
+from .style import (
+    Picture,
+    PictureFormat,
+    encoded,
+)
+
+__all__ = [
+    "KINDS",
+    "NothingToDrawError",
+    "Picture",
+    "PictureFormat",
+    "draw",
+    "draw_all",
+    "encoded",
+]

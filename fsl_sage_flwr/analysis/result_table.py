@@ -1,0 +1,165 @@
+"""Build tables of results: one row per setting, with mean and spread over the seeds."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from ..registry import label_of
+from .comparison import (
+    MIB,
+    Comparison,
+    mib,
+    run_figures,
+)
+from .labels import (
+    place,
+    value_place,
+    value_text,
+)
+from .spread import (
+    SUFFIXES,
+    half_width,
+)
+
+TableFormat = Literal["markdown", "csv", "latex"]
+
+
+def results_table(comparison: Comparison) -> pd.DataFrame:
+    """Return one row per setting, with unformatted numbers.
+
+    Returns
+    -------
+    DataFrame
+        The settings; ``seeds``, the number of seeds; for each figure of :func:`run_figures` its
+        ``…_mean`` over the seeds and ``…_std``, the sample standard deviation, or ``…_ci95``, half
+        of the mean's confidence interval (NaN for one seed); shares are between 0 and 1,
+        communication is in bytes; ``reached``, the number of seeds that reached the target. Runs of
+        the same setting and seed are averaged first, so that each seed counts once.
+    """
+    runs = run_figures(comparison)
+    keys, spread = list(comparison.settings), comparison.spread
+    figures = [column.figure for column in columns_of(comparison)]
+    by_seed = runs.groupby([*keys, "seed"], dropna=False, sort=False)[figures]
+    seeds = by_seed.mean().reset_index()
+    groups = seeds.groupby(keys, dropna=False, sort=False)
+    table = groups.size().rename("seeds").reset_index()
+    for figure in figures:
+        column = groups[figure]
+        table[f"{figure}_mean"] = column.mean().to_numpy()
+        table[f"{figure}_{SUFFIXES[spread]}"] = column.agg(
+            lambda values: half_width(values, spread)
+        ).to_numpy()
+    table["reached"] = groups["bytes_to_target"].count().to_numpy()
+    return _sorted(table, keys)
+
+
+def readable_table(comparison: Comparison) -> pd.DataFrame:
+    """Return :func:`results_table` as text: ``mean ± spread``, percent and MiB."""
+    table, suffix = results_table(comparison), SUFFIXES[comparison.spread]
+    text = pd.DataFrame(index=table.index)
+    for key in comparison.settings:
+        name = label_of if key == "algorithm" else value_text
+        text[key] = [name(value) for value in table[key]]
+    text["seeds"] = table["seeds"].astype(str)
+    for column in columns_of(comparison):
+        figure = column.figure
+        pairs = zip(table[f"{figure}_mean"], table[f"{figure}_{suffix}"], strict=True)
+        text[column.heading] = [column.cell(mean, spread) for mean, spread in pairs]
+        if column.figure.endswith("to_target"):
+            text[column.heading] = [
+                cell if reached in (0, seeds) else f"{cell} ({reached} of {seeds})"
+                for cell, reached, seeds in
+                zip(text[column.heading], table["reached"], table["seeds"], strict=True)
+            ]  # fmt: skip
+    return text
+
+
+def format_table(comparison: Comparison, how: TableFormat) -> str:
+    """Return the table as Markdown, as LaTeX (which needs ``booktabs``), or as CSV.
+
+    CSV has the unformatted numbers of :func:`results_table`, for programs; Markdown and LaTeX are
+    for readers.
+    """
+    if how == "csv":
+        return results_table(comparison).to_csv(index=False)
+    text = readable_table(comparison)
+    if how == "markdown":
+        alignment = ["left"] * len(comparison.settings)
+        alignment += ["right"] * (text.shape[1] - len(alignment))
+        return f"{text.to_markdown(index=False, colalign=alignment, disable_numparse=True)}\n"
+    layout = "l" * len(comparison.settings)
+    layout += "r" * (text.shape[1] - len(layout))
+    latex = _latex_escaped(text).to_latex(index=False, escape=False, column_format=layout)
+    return "% \\usepackage{booktabs}\n" + latex
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of the table: its name in :func:`run_figures`, its heading, and its text."""
+
+    figure: str
+    heading: str
+    number: Callable[[float], str]
+
+    def cell(self, mean: float, spread: float) -> str:
+        """Return a mean with its spread, which is NaN for one seed."""
+        if math.isnan(mean):
+            return "–"
+        text = self.number(mean)
+        return text if math.isnan(spread) else f"{text} ± {self.number(spread)}"
+
+
+def columns_of(comparison: Comparison) -> list[Column]:
+    """Return the figures of a comparison, in the order of the table."""
+    measure, budget = comparison.measure, f"{mib(comparison.budget)} MiB"
+    target, name = comparison.target_text, measure.name
+    unit = " (%)" if measure.in_percent else ""
+    return [
+        Column(f"final_{name}", f"final {measure.heading}", measure.number),
+        Column(f"best_{name}", f"best {measure.heading}", measure.number),
+        Column("bytes_to_target", f"MiB to {target}", _mibs),
+        Column("rounds_to_target", f"rounds to {target}", _plain),
+        Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number),
+        Column("bytes", "MiB in all", _mibs),
+        Column("rounds", "rounds", _plain),
+        Column("seconds", "seconds", _seconds),
+    ]
+
+
+def _mibs(value: float) -> str:
+    return f"{value / MIB:,.1f}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f}"
+
+
+def _sorted(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Sort by algorithm, in the usual order, then by the other settings."""
+    first, *others = keys
+    order = sorted(
+        range(len(table)),
+        key=lambda i: [place(table[first][i]), *(value_place(table[key][i]) for key in others)],
+    )
+    return table.loc[order].reset_index(drop=True)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "–": "--",
+}  # fmt: skip
+
+
+def _latex_escaped(text: pd.DataFrame) -> pd.DataFrame:
+    escapes = str.maketrans(_LATEX)
+    escaped = text.map(lambda cell: cell.translate(escapes))
+    escaped.columns = [str(name).translate(escapes) for name in escaped.columns]
+    return escaped

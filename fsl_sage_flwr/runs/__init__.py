@@ -1,0 +1,1 @@
+"""Record a run: its directory, tables, checkpoints, lock, provenance and trackers."""

@@ -1,0 +1,471 @@
+"""Train with a strategy, and evaluate, record and save each round."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ArrayRecord, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result
+
+from ..registry import algorithm_of
+from ..rounds.clients.farewell import remove_client_files
+from ..strategies import (
+    DeadActorError,
+    DivergedError,
+    SplitStrategy,
+    TrainingFailedError,
+    to_record,
+)
+from ..task import (
+    Batch,
+    Weights,
+)
+from .checkpoint import (
+    FORMAT,
+    explain_mismatch,
+    read_checkpoint,
+    refuse_finished,
+    refuse_other_settings,
+)
+from .client_rows import (
+    columns_of,
+    first_rows,
+)
+from .directory import RunDirectory
+from .lock import training_lock
+from .log_lines import (
+    show_times,
+    without_empty_evaluations,
+)
+from .privacy_account import PrivacyAccount
+from .provenance import (
+    of_flower_run,
+    of_this_process,
+    started_by_command,
+)
+from .round_rows import (
+    RoundRows,
+    merit,
+    summary_figures,
+)
+from .trackers import (
+    Tracker,
+    open_tracker,
+    require,
+)
+
+log = logging.getLogger("flwr.fsl_sage")
+
+Setting = bool | int | float | str
+
+
+class EnoughCommunicationError(Exception):
+    """The communication has reached ``max-communication-mib``, so the run is complete.
+
+    Only an exception can end Flower's round loop early. ``arrays`` is the last round's average.
+    """
+
+    def __init__(self, arrays: ArrayRecord) -> None:
+        super().__init__("max-communication-mib is reached")
+        self.arrays = arrays
+
+
+def settings_of(strategy: SplitStrategy) -> dict[str, Setting]:
+    """Return the default settings of a run with a custom model, for tables and pictures."""
+    task = strategy.task
+    return {
+        "algorithm": algorithm_of(strategy), "model": "own", "dataset": "own",
+        "distribution": "own", "seed": task.seed, "cut": task.model.cut,
+        "local-epochs": task.local_epochs,
+    }  # fmt: skip
+
+
+class Recorder:
+    """Trains with a strategy, and writes a run's files.
+
+    These are the history of all rounds and clients, checkpoints, a summary, the trained models and
+    the provenance: ``fsl-sage results``, ``plot`` and ``report`` read them.
+
+    Parameters
+    ----------
+    strategy : SplitStrategy
+        Strategy to train with; its state is saved after every round.
+    directory : Path or str
+        Directory of the files, created if it is missing.
+    test_batches : callable
+        Returns the batches of the test split.
+    settings : Mapping, optional
+        Written to ``config.json`` and into checkpoints. Tables and pictures identify a run by its
+        ``algorithm``, ``model``, ``dataset``, ``distribution`` and ``seed``; those not given come
+        from the strategy and its task, or are ``own``.
+    tracker : str
+        Also show the rounds in this tracker; see :mod:`fsl_sage_flwr.runs.trackers`.
+    checkpoint_interval : int
+        Rounds between two checkpoints; 0 disables checkpoints.
+    max_communication_mib : float
+        MiB of communication after which the run is complete; 0 disables the limit.
+    finish : callable, optional
+        Writes a completed run's models, from the trained weights and the directory, and returns
+        more figures for the summary. By default both halves and the merged model are written.
+    account : PrivacyAccount, optional
+        Account of the clients' noise on smashed data, for the columns ``epsilon``.
+    label_epsilon : float
+        ε of the randomised response of the clients' labels, drawn again when a run resumes; the
+        column ``epsilon_of_labels`` is their sum. 0 disables it.
+    data : Mapping, optional
+        Identity of the data, written to ``data.json`` and into checkpoints.
+
+    Examples
+    --------
+    >>> recorder = Recorder(strategy, "results/mine", lambda: test_batches)
+    >>> result = recorder.train(grid, num_rounds=20)
+    """
+
+    def __init__(
+        self,
+        strategy: SplitStrategy,
+        directory: Path | str,
+        test_batches: Callable[[], Iterable[Batch]],
+        *,
+        settings: Mapping[str, Setting] | None = None,
+        tracker: str = "",
+        checkpoint_interval: int = 1,
+        max_communication_mib: float = 0.0,
+        finish: Callable[[Weights, Path], Mapping[str, float]] | None = None,
+        account: PrivacyAccount | None = None,
+        label_epsilon: float = 0.0,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        require(tracker)
+        self._strategy = strategy
+        self._directory = RunDirectory(Path(directory).expanduser())
+        self._checkpoints = self._directory.checkpoints
+        self._test_batches = test_batches
+        self._settings = {**settings_of(strategy), **(settings or {})}
+        self._tracker_name, self._tracker = tracker, Tracker()
+        self._checkpoint_interval = checkpoint_interval
+        self._threshold = max_communication_mib * 2**20
+        self._finish, self._account = finish, account
+        self._label_epsilon = label_epsilon
+        self._round_rows = RoundRows(strategy, account, label_epsilon)
+        self._data = data
+        self._figures: Mapping[str, float] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._client_rows = 0
+        self._arrays: ArrayRecord | None = None
+        self._began = time.perf_counter()
+        self._round_began = self._began
+        self._num_rounds = self._resumed_after = 0
+        self._completed = False
+        self._unsaved = True  # the current model is in no checkpoint
+
+    def train(
+        self,
+        grid: Grid,
+        num_rounds: int,
+        *,
+        timeout: float = 3600.0,
+        resume: Path | str | None = None,
+        replace_unfinished: bool = False,
+    ) -> Result:
+        """Train until ``num_rounds`` rounds are done in total.
+
+        Parameters
+        ----------
+        grid : Grid
+            Flower's Grid.
+        num_rounds : int
+            Number of rounds, including those before a resumed checkpoint.
+        timeout : float
+            Flower's time limit for the replies of a round, in seconds.
+        resume : Path or str, optional
+            Checkpoint to resume from, or the directory of a run, for its last checkpoint; None or
+            an empty text starts anew.
+        replace_unfinished : bool
+            Replace an interrupted run in the directory; its files are lost.
+
+        Returns
+        -------
+        Result
+            Flower's result; ``arrays`` has the averaged client half.
+
+        Raises
+        ------
+        FileExistsError
+            The directory has a completed or unfinished run that is not resumed.
+        CheckpointError
+            The checkpoint is missing or unreadable, has other settings, or enough rounds.
+        DirectoryInUseError
+            Another run is active in the directory.
+        """
+        with training_lock(self._directory.path):
+            return self._train_alone(
+                grid, num_rounds, timeout, resume=resume, replace_unfinished=replace_unfinished
+            )
+
+    def _train_alone(
+        self,
+        grid: Grid,
+        num_rounds: int,
+        timeout: float,
+        *,
+        resume: Path | str | None,
+        replace_unfinished: bool,
+    ) -> Result:
+        self._settings |= {"num-server-rounds": num_rounds}
+        if resume:
+            named = Path(resume).expanduser()
+            file = RunDirectory.checkpoint_of(named) if named.is_dir() else named
+            if self._directory.path.resolve() not in file.resolve().parents:
+                self._refuse_taken(replace_unfinished=replace_unfinished)
+            saved = read_checkpoint(file)
+            refuse_other_settings(saved, self._settings, {"num-server-rounds"})
+            refuse_finished(saved, file, num_rounds)
+            return self.train_held(grid, num_rounds, saved, timeout=timeout)
+        self._refuse_taken(replace_unfinished=replace_unfinished)
+        return self.train_held(grid, num_rounds, None, timeout=timeout)
+
+    def _refuse_taken(self, *, replace_unfinished: bool) -> None:
+        """Refuse to overwrite a run that is completed or has a checkpoint."""
+        path, latest = self._directory.path, self._checkpoints.latest
+        completed = self._directory.is_completed_at(path)
+        if completed or (latest.is_file() and not replace_unfinished):
+            kind, how = ("a completed", " and more rounds") if completed else ("an unfinished", "")
+            raise FileExistsError(
+                f"{path} has {kind} run already; name another directory, or give "
+                f"resume={str(latest)!r}{how}"
+            )
+
+    def train_held(
+        self, grid: Grid, num_rounds: int, saved: Mapping[str, Any] | None, *, timeout: float
+    ) -> Result:
+        """Train in a directory that the caller has locked and checked.
+
+        ``saved`` is the content of a checkpoint, with any settings; None starts anew.
+        """
+        self._checkpoints.resume_from(saved["file"] if saved else None)
+        self._strategy.keep_files_in(self._checkpoints.tensors)
+        self._unsaved = saved is None or saved["file"] != self._checkpoints.latest
+        if saved is None:
+            return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout, None)
+        with self._directory.record_failure(log_error=True), explain_mismatch(saved):
+            self._strategy.load_state_dict(saved["strategy"])
+            arrays = ArrayRecord(saved["client_half"])
+        self._rows = list(saved["history"])
+        self._resumed_after = self._rows[-1]["round"] if self._rows else 0
+        self._round_rows.resume(self._rows)
+        coded = not self._strategy.downlink.compression.is_none
+        log.warning(
+            "resumed after round %d; checkpoints do not contain the clients' optimizer states%s, "
+            "which start anew",
+            self._strategy.rounds_done,
+            " and codec residuals" if coded else "",
+        )
+        return self._train(grid, num_rounds, arrays, timeout, saved)
+
+    def _train(
+        self,
+        grid: Grid,
+        num_rounds: int,
+        arrays: ArrayRecord,
+        timeout: float,
+        saved: Mapping[str, Any] | None,
+    ) -> Result:
+        self._num_rounds, directory = num_rounds, self._directory
+        with (
+            directory.record_failure(log_error=True),
+            without_empty_evaluations(),
+            open_tracker(
+                self._tracker_name,
+                directory.path,
+                self._settings,
+                directory.tracked_as(self._tracker_name) if self._rows else "",
+            ) as self._tracker,
+        ):
+            self._begin(saved)
+            directory.add_provenance(of_flower_run(grid.run))
+            try:
+                result: Result = self._strategy.start(
+                    grid=grid,
+                    initial_arrays=arrays,
+                    num_rounds=num_rounds - self._strategy.rounds_done,
+                    timeout=timeout,
+                    evaluate_fn=self.end_round,
+                )
+            except EnoughCommunicationError as enough:
+                self._strategy.refuse_untrained()
+                result = Result(arrays=enough.arrays)
+            except DeadActorError:
+                self._save_last_good()
+                raise
+            except (DivergedError, TrainingFailedError) as error:
+                if isinstance(error, DivergedError):
+                    self._save_last_good()
+                remove_client_files(self._strategy.wrap_grid(grid))
+                raise
+            remove_client_files(self._strategy.wrap_grid(grid))
+            self._complete(result.arrays or arrays)
+        return result
+
+    def _begin(self, saved: Mapping[str, Any] | None) -> None:
+        """Write the run's first files, with the earlier history of a resumed run."""
+        show_times()
+        self._checkpoints.tensors.remove_leftovers()
+        if not started_by_command():
+            self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
+        self._directory.write_config(self._settings)
+        self._directory.write_data(self._data)
+        self._write_earlier_history(saved)
+        self._directory.write_tracked_as(self._tracker_name, self._tracker.run)
+        if not self._tracker.has_earlier_rows:
+            for row in self._rows:
+                self._tracker.log(row)
+        self._write_summary("running")
+
+    def _write_earlier_history(self, saved: Mapping[str, Any] | None) -> None:
+        """Write the rows of a checkpoint's rounds and of their clients."""
+        if saved is None or isinstance(saved["clients"], list):
+            clients = saved["clients"] if saved else []  # an earlier version saved the rows
+            self._client_rows = self._directory.write_history(self._rows, clients)
+            return
+        counted: int = saved["clients"]
+        file = RunDirectory.clients_of(saved["file"].parent.parent)
+        rows = first_rows(file, counted, self._strategy.rounds_done)
+        self._client_rows = self._directory.write_history(self._rows, rows, columns_of(file))
+        if self._client_rows < counted:
+            log.warning(
+                "%s has %d of the %d rows that the checkpoint counts; the new clients.csv lacks "
+                "the others, which does not affect the training",
+                file, self._client_rows, counted,
+            )  # fmt: skip
+
+    def end_round(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        """Evaluate centrally, write the round's row, and save a checkpoint.
+
+        Raises
+        ------
+        EnoughCommunicationError
+            The communication has reached ``max-communication-mib``; the round is recorded.
+        """
+        self._arrays = arrays
+        if server_round == 0:
+            self._round_began = time.perf_counter()
+            return None
+        self._strategy.take_late_replies()
+        before_test = time.perf_counter()
+        evaluation = self._strategy.evaluate(arrays, self._test_batches)
+        now = time.perf_counter()
+        row = self._round_rows.round_row(evaluation)
+        row["evaluation_seconds"] = round(now - before_test, 3)
+        row["seconds"] = round(now - self._round_began, 3)
+        self._round_began = now
+        given_up = self._strategy.last_round.given_up
+        self._unsaved |= not given_up
+        is_best = (
+            not given_up
+            and merit(row) > -math.inf
+            and all(merit(row) > merit(other) for other in self._rows)
+        )
+        self._rows.append(row)
+        clients = [self._round_rows.client_row(c) for c in self._strategy.client_rounds()]
+        self._client_rows += len(clients)
+        self._directory.append_history(row, clients)
+        self._tracker.log(row)
+        self._log(row)
+        self._save(arrays, is_best=is_best)
+        self._write_summary("running")
+        if self._threshold and self._strategy.ledger.total >= self._threshold:
+            log.info("%.1f MiB reach max-communication-mib", self._strategy.ledger.total / 2**20)
+            raise EnoughCommunicationError(arrays)
+        return to_record(evaluation, "test")
+
+    def _complete(self, arrays: ArrayRecord) -> None:
+        """Write the models and the summary of a completed run."""
+        client, server = self._strategy.model_state(arrays)
+        whole = self._strategy.task.model.joined(client, server)
+        if self._finish is None:
+            self._directory.write_models(client, server, whole)
+        else:
+            self._figures = self._finish(whole, self._directory.path)
+        if self._account is not None:
+            uploads = self._strategy.sample_uploads.largest
+            log.info("privacy: %s", self._account.describe(uploads))
+        if self._label_epsilon:
+            log.info("privacy: epsilon = %g for each label", self._round_rows.epsilon_of_labels)
+        if owed := self._strategy.take_late_replies():
+            log.info("%d replies were missing when the run ended: their bytes are in no row", owed)
+        # Before the summary, because a process that waits for the summary may end this one.
+        self._tracker.close(completed=True)
+        self._completed = True
+        self._write_summary("completed")
+
+    def _log(self, row: dict[str, Any]) -> None:
+        accuracy = row["test_accuracy"]
+        log.info(
+            "round %d/%d: %sloss %.4f, %.1f MiB so far, %.1f s",
+            row["round"], self._num_rounds,
+            "" if accuracy is None else f"accuracy {accuracy:.2%}, ".replace("%", " %"),
+            row["test_loss"], row["comm_bytes"] / 2**20, row["seconds"],
+        )  # fmt: skip
+
+    def _save(self, arrays: ArrayRecord, *, is_best: bool) -> None:
+        """Write the checkpoints that are due.
+
+        A failed round changes no model, so it needs no checkpoint: if the last checkpoint makes the
+        run fail, the previous one is kept. The clients' privacy spent in a failed round is saved.
+        """
+        interval, done = self._checkpoint_interval, self._rows[-1]["round"]
+        if interval == 0:
+            return
+        # Save now: further failed rounds may end the run.
+        given_up = self._strategy.last_round.given_up
+        due = done == self._num_rounds or given_up or done % interval == 0
+        due = due and (self._unsaved or self._account is not None)
+        if not (is_best or due):
+            return
+        state = self._state(arrays)
+        if due:
+            self._checkpoints.write(self._checkpoints.latest, state)
+            self._unsaved = False
+        if is_best:
+            self._checkpoints.write(self._checkpoints.best, state)
+
+    def _state(self, arrays: ArrayRecord) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "config": self._settings,
+            "strategy": self._strategy.state_dict(),
+            "client_half": dict(arrays.to_torch_state_dict()),
+            "history": self._rows,
+            "clients": self._client_rows,
+            **({"data": dict(self._data)} if self._data is not None else {}),
+        }
+
+    def _save_last_good(self) -> None:
+        """Save the state after the last recorded round, when training cannot continue.
+
+        If a later round was trained but not recorded, nothing is saved: the last checkpoint stays
+        valid.
+        """
+        recorded = self._rows[-1]["round"] if self._rows else 0
+        is_recorded = self._strategy.rounds_done == recorded
+        if self._arrays is not None and is_recorded and self._unsaved:
+            self._checkpoints.write(self._checkpoints.latest, self._state(self._arrays))
+
+    def _write_summary(self, status: str) -> None:
+        self._directory.write_summary(
+            {
+                "completed": self._completed,
+                "status": status,
+                "resumed_after": self._resumed_after,
+                **summary_figures(self._rows),
+                "delta": None if self._account is None else self._account.delta,
+                "auxiliary_parameters": self._strategy.auxiliary_parameters,
+                "seconds": round(time.perf_counter() - self._began, 3),
+                "figures": dict(self._figures),
+            }
+        )
