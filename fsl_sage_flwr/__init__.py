@@ -29,6 +29,7 @@ __all__ = [
     "CommunicationLedger",
     "Compression",
     "CseFsl",
+    "CycleSl",
     "FslSage",
     "FullModelFedAvg",
     "HeronSfl",

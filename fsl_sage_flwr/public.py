@@ -20,6 +20,7 @@ from .splitting import (
 )
 from .strategies import (
     CseFsl,
+    CycleSl,
     FslSage,
     FullModelFedAvg,
     HeronSfl,
@@ -38,6 +39,7 @@ __all__ = [
     "CommunicationLedger",
     "Compression",
     "CseFsl",
+    "CycleSl",
     "FslSage",
     "FullModelFedAvg",
     "HeronSfl",

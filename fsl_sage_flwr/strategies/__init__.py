@@ -18,6 +18,7 @@ from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
 from ..rounds.state import AveragedState, State
 from .cse_fsl import CseFsl
+from .cycle_sl import CycleSl
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
@@ -30,6 +31,7 @@ __all__ = [
     "AveragedState",
     "ClientRound",
     "CseFsl",
+    "CycleSl",
     "DeadActorError",
     "DivergedError",
     "FslSage",

@@ -2,11 +2,12 @@
 
 import logging
 import random
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from itertools import count
 from typing import Unpack
 
-from ..client_apps.split_fed import HANDLERS
+from ..client_apps.split_fed import HANDLERS, ExchangeReply
 from ..config import check_arguments, setting
 from ..messages import TrainReply
 from ..registry import Algorithm, LineStyle
@@ -126,26 +127,56 @@ class SplitFedV2(SplitStrategy):
             for client, reply in replies.items():
                 with round_.transaction(client):
                     exchanges.refuse_many(client, reply, others_known=True)
-            valid = [client for client in replies if client not in round_.failures]
-            for client in self._shuffled(round_, valid, number):
-                if not stepped <= set(exchanges.left):
-                    break
-                stepped.add(client)
-                with round_.transaction(client):
-                    gradients = self.server.step_and_get_gradients(
-                        round_,
-                        client,
-                        replies[client].smashed,
-                        exchange=number,
-                        progress=exchanges.progress(client, replies[client]),
-                    )
-                    exchanges.answer(client, gradients)
+            valid = {c: reply for c, reply in replies.items() if c not in round_.failures}
+            stepped |= self._answer(round_, exchanges, valid, number, stepped)
             for client in exchanges.active:
                 with round_.transaction(client):
                     exchanges.refuse_slow(client)
             if not stepped <= set(exchanges.left):
                 break
             number += 1
+        return stepped
+
+    def _answer(
+        self,
+        round_: Round,
+        exchanges: Exchanges,
+        replies: Mapping[int, ExchangeReply],
+        number: int,
+        before: Set[int],
+    ) -> set[int]:
+        """Step on the batches of one exchange, and answer each client with its gradients.
+
+        Parameters
+        ----------
+        round_, exchanges : Round, Exchanges
+            The clients' round, and their exchanges in it.
+        replies : Mapping
+            Valid replies by client.
+        number : int
+            Number of the exchange in the round.
+        before : set of int
+            Clients whose batches the server half was stepped on before.
+
+        Returns
+        -------
+        set of int
+            Clients whose batches it is now stepped on; it ends where one of them is lost.
+        """
+        stepped = set[int]()
+        for client in self._shuffled(round_, list(replies), number):
+            if not before | stepped <= set(exchanges.left):
+                break
+            stepped.add(client)
+            with round_.transaction(client):
+                gradients = self.server.step_and_get_gradients(
+                    round_,
+                    client,
+                    replies[client].smashed,
+                    exchange=number,
+                    progress=exchanges.progress(client, replies[client]),
+                )
+                exchanges.answer(client, gradients)
         return stepped
 
     def _shuffled(self, round_: Round, clients: list[int], purpose: int | str) -> list[int]:

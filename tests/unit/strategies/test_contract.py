@@ -20,6 +20,7 @@ from ...runs import (
     ROUNDS,
     assert_same,
     cse_fsl,
+    cycle_sl,
     fed_avg,
     fsl_sage,
     grid,
@@ -42,6 +43,7 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fsl_sage, warm start": partial(fsl_sage, warm_start=True),
     "fsl_sage, two heads": partial(fsl_sage, auxiliary_groups=2),
     "heron_sfl": heron_sfl,
+    "cycle_sl": cycle_sl,
 }
 # Each kind of message, of payload and of state is in one of these; CI has all rows.
 SOME = [STRATEGIES[name] for name in ("fed_avg", "sl_single_server", "cse_fsl", "fsl_sage")]
@@ -58,7 +60,8 @@ every_strategy = rows("make", STRATEGIES.values(), lambda make: make in TWO, ids
 ALL = {**STRATEGIES, **CODED}
 # One message a round with all kinds of payload but one, and a message a batch with that one.
 FEW_CODED = [CODED["fsl_sage, coded"], CODED["sl_single_server, coded"]]
-# HERON-SFL's messages and state are CSE-FSL's; a warm start's and shared heads' are FSL-SAGE's.
+# HERON-SFL's messages and state are CSE-FSL's, CycleSL's are V2's, a warm start's and shared
+# heads' are FSL-SAGE's.
 HERE = [*FEW_CODED, *SOME, STRATEGIES["sl_multi_server"]]
 every_payload = rows("make", ALL.values(), lambda make: make in HERE, ids=ALL)
 # CSE-FSL alone averages heads and keeps two optimizers on a client.

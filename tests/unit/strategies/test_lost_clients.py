@@ -13,16 +13,16 @@ from fsl_sage_flwr.strategies import SplitFedV2
 
 from ...memory_grid import MemoryGrid, Tamper
 from ...rows import rows
-from ...runs import Left, Past, assert_same, split_fed_v1, split_fed_v2, watched
+from ...runs import Left, Past, assert_same, cycle_sl, split_fed_v1, split_fed_v2, watched
 from ...tasks import BATCHES, CLIENTS, small_app, small_batches
 from .test_contract import EXCHANGE, fail, in_round
 
 each_way = rows(
     "make",
     [split_fed_v1, split_fed_v2, partial(split_fed_v2, server_order="client"),
-     partial(split_fed_v2, batches_per_exchange=2)],
+     partial(split_fed_v2, batches_per_exchange=2), cycle_sl],
     lambda make: make is split_fed_v1 or "batches_per_exchange" in getattr(make, "keywords", {}),
-    ids=["V1", "V2", "V2, client by client", "V2, two batches an exchange"],
+    ids=["V1", "V2", "V2, client by client", "V2, two batches an exchange", "CycleSL"],
 )  # fmt: skip
 
 
