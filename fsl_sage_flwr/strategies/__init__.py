@@ -23,6 +23,7 @@ from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
 from .sl_multi_server import SplitFedV1
 from .sl_single_server import SplitFedV2
+from .split_frozen import SplitFrozen
 from .split_strategy import SplitStrategy
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "SharedHead",
     "SplitFedV1",
     "SplitFedV2",
+    "SplitFrozen",
     "SplitGrid",
     "SplitStrategy",
     "State",
