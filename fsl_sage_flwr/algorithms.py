@@ -2,6 +2,7 @@
 
 from .registry import ALGORITHMS
 from .strategies import (
+    ampere,
     cse_fsl,
     cycle_sl,
     fed_avg,
@@ -9,6 +10,7 @@ from .strategies import (
     heron_sfl,
     sl_multi_server,
     sl_single_server,
+    split_frozen,
 )
 
 DEFAULT = fsl_sage.ALGORITHM.name
@@ -21,5 +23,7 @@ for _module in (
     cse_fsl,
     fsl_sage,
     heron_sfl,
+    split_frozen,
+    ampere,
 ):
     ALGORITHMS.register(_module.ALGORITHM.name, _module.ALGORITHM)

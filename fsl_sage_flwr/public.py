@@ -19,6 +19,7 @@ from .splitting import (
     split_pair,
 )
 from .strategies import (
+    Ampere,
     CseFsl,
     CycleSl,
     FslSage,
@@ -26,6 +27,7 @@ from .strategies import (
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     to_record,
 )
 from .task import ClientIdentity, SplitTask
@@ -33,6 +35,7 @@ from .task import ClientIdentity, SplitTask
 __all__ = [
     "CODECS",
     "AlignmentRecipe",
+    "Ampere",
     "ClientIdentity",
     "ClientPrivacy",
     "Codec",
@@ -50,6 +53,7 @@ __all__ = [
     "SplitError",
     "SplitFedV1",
     "SplitFedV2",
+    "SplitFrozen",
     "SplitModel",
     "SplitTask",
     "build_client_app",

@@ -15,8 +15,10 @@ from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
+from ..rounds.server.smashed_pool import SmashedPool
 from ..rounds.settings import StrategySettings
 from ..rounds.state import AveragedState, State
+from .ampere import Ampere
 from .cse_fsl import CseFsl
 from .cycle_sl import CycleSl
 from .fed_avg import FullModelFedAvg
@@ -24,10 +26,12 @@ from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
 from .sl_multi_server import SplitFedV1
 from .sl_single_server import SplitFedV2
+from .split_frozen import SplitFrozen
 from .split_strategy import SplitStrategy
 
 __all__ = [
     "Aggregation",
+    "Ampere",
     "AveragedState",
     "ClientRound",
     "CseFsl",
@@ -47,8 +51,10 @@ __all__ = [
     "RoundSummary",
     "ServerHalfPerClient",
     "SharedHead",
+    "SmashedPool",
     "SplitFedV1",
     "SplitFedV2",
+    "SplitFrozen",
     "SplitGrid",
     "SplitStrategy",
     "State",
