@@ -86,13 +86,13 @@ class Ampere(SplitStrategy):
         check_arguments(AmpereOptions, client_rounds=client_rounds)
         self.server, self.pool = OneServerHalf(task), SmashedPool(task)
         self.head = SharedHead(task)
-        self.client_rounds = client_rounds
+        self._client_rounds = client_rounds
         states = {"server": self.server, "pool": self.pool, "head": self.head}
         super().__init__(task, states, **settings)
 
     def train_round(self, round_: Round) -> RoundBody:
         """Train the client half and the head, or the server half on what was uploaded."""
-        self.trains_client_half = round_.number < self.client_rounds
+        self.trains_client_half = round_.number < self._client_rounds
         if not self.trains_client_half:
             yield from train_on_kept(round_, self.server, self.pool)
             return
