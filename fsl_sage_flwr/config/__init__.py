@@ -2,6 +2,7 @@
 
 from .options import (
     Options,
+    arguments_of,
     check_arguments,
     check_options,
     read_options,
@@ -21,6 +22,7 @@ __all__ = [
     "Options",
     "Setting",
     "SettingError",
+    "arguments_of",
     "check_arguments",
     "check_options",
     "one_of",

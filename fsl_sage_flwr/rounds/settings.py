@@ -74,9 +74,9 @@ class RoundSettings:
     smashed: SmashedSpec
     client_half_like: Mapping[str, Tensor]
     batches: BatchLimits
-    fraction_reply: float = 1.0
-    max_update_ratio: float = 0.0
-    most_at_once: int | None = None
+    fraction_reply: float
+    max_update_ratio: float
+    most_at_once: int | None
 
 
 def check_batches_per_exchange(task: SplitTask, batches: int) -> None:

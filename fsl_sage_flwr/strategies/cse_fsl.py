@@ -8,7 +8,10 @@ from ..client_apps.cse_fsl import (
     HANDLERS,
     TRAIN,
 )
-from ..config import check_arguments
+from ..config import (
+    arguments_of,
+    check_arguments,
+)
 from ..registry import (
     Algorithm,
     LineStyle,
@@ -100,7 +103,7 @@ class CseFslOptions(UploadOptions, HeadOptions):
 
 
 def _strategy(task: SplitTask, options: CseFslOptions, settings: StrategySettings) -> CseFsl:
-    return CseFsl(task, server_update_interval=options.server_update_interval, **settings)
+    return CseFsl(task, **arguments_of(options, UploadOptions), **settings)
 
 
 def _round_bytes(cut: Cut, work: Workload, options: CseFslOptions) -> int:

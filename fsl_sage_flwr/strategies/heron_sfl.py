@@ -12,6 +12,7 @@ from ..client_apps.heron_sfl import (
 )
 from ..config import (
     Options,
+    arguments_of,
     check_arguments,
     setting,
 )
@@ -138,13 +139,7 @@ class HeronSflOptions(PerturbationOptions, UploadOptions, HeadOptions):
 
 
 def _strategy(task: SplitTask, options: HeronSflOptions, settings: StrategySettings) -> HeronSfl:
-    return HeronSfl(
-        task,
-        server_update_interval=options.server_update_interval,
-        perturbation_scale=options.perturbation_scale,
-        perturbations=options.perturbations,
-        **settings,
-    )
+    return HeronSfl(task, **arguments_of(options, UploadOptions, PerturbationOptions), **settings)
 
 
 def _round_bytes(cut: Cut, work: Workload, options: HeronSflOptions) -> int:

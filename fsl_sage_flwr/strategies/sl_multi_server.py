@@ -3,6 +3,7 @@
 from typing import Unpack
 
 from ..client_apps.split_fed import HANDLERS
+from ..config import arguments_of
 from ..config.strategy import StrategyOptions
 from ..registry import (
     Algorithm,
@@ -104,7 +105,7 @@ class SplitFedV1(SplitStrategy):
 
 
 def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> SplitFedV1:
-    return SplitFedV1(task, batches_per_exchange=options.batches_per_exchange, **settings)
+    return SplitFedV1(task, **arguments_of(options, ExchangeOptions), **settings)
 
 
 ALGORITHM = Algorithm(

@@ -8,6 +8,7 @@ from typing import Unpack
 
 from ..client_apps.split_fed import HANDLERS
 from ..config import (
+    arguments_of,
     check_arguments,
     setting,
 )
@@ -187,12 +188,7 @@ class SplitFedV2Options(ExchangeOptions):
 def _strategy(
     task: SplitTask, options: SplitFedV2Options, settings: StrategySettings
 ) -> SplitFedV2:
-    return SplitFedV2(
-        task,
-        batches_per_exchange=options.batches_per_exchange,
-        server_order=options.server_order,
-        **settings,
-    )
+    return SplitFedV2(task, **arguments_of(options, SplitFedV2Options), **settings)
 
 
 ALGORITHM = Algorithm(
