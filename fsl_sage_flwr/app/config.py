@@ -144,8 +144,11 @@ class RunConfig(CoreOptions):
         """
         for key in SCHEDULE_KEYS:
             self.schedule(key)
-        for key in ("client-max-params", "client-max-flops"):
-            value = getattr(self, key.replace("-", "_"))
+        budgets = {
+            "auto-cut.max-params": self.client_max_params,
+            "auto-cut.max-flops": self.client_max_flops,
+        }
+        for key, value in budgets.items():
             if value and self.cut != "auto":
                 raise ConfigError(
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"

@@ -112,9 +112,9 @@ def test_a_name_or_a_key_that_is_taken_is_refused(tmp_path: Path) -> None:
 
     @dataclass(frozen=True)
     class Otherwise(Options):
-        max_length: int = setting(3, "")
+        max_length: int = setting(3, "", group="language")
 
-    with pytest.raises(ValueError, match="'max-length' is an option of causal_lm with the default"):
+    with pytest.raises(ValueError, match=r"'language\.max-length' is an option of causal_lm with"):
         TASKS.register("otherwise", replace(KIND, name="otherwise", options=Otherwise))
     TASKS.register("clashing", replace(KIND, name="clashing", options=Clashing))
     with pytest.raises(ConfigError, match="'seed' belongs to every run"):
