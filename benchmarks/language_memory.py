@@ -10,7 +10,7 @@ peak of the same process when it trains simple_conv on digits.
 import argparse
 from pathlib import Path
 
-from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 
 from .memory import peak_of
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..algorithm_registry import ALGORITHMS
 from ..classes import Classes
 from ..compression.estimates import coded_cut
 from ..config.optimizer import (
@@ -20,7 +21,6 @@ from ..data import (
     DataIdentity,
     Distribution,
 )
-from ..registry import ALGORITHMS
 from ..runs.privacy_account import PrivacyAccount
 from ..seeding import derive_seed
 from ..splitting import (

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 
+from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
 from ..config import (
     Options,
@@ -27,7 +28,6 @@ from ..config.optimizer import (
 from ..config.privacy import PrivacyOptions
 from ..config.strategy import StrategyOptions
 from ..data import distribution_keys
-from ..registry import ALGORITHMS
 from ..rounds.aggregation.aggregation import RobustOptions
 from ..schedules import (
     LearningRateSchedule,

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
+from ..algorithm_registry import ALGORITHMS
 from ..algorithms import DEFAULT
 from ..config import (
     Options,
     setting,
 )
 from ..data import DISTRIBUTIONS
-from ..registry import ALGORITHMS
 from ..runs.trackers import TRACKERS
 from ..splitting.precision import PRECISIONS
 from ..task_registry import TASKS

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from ..algorithm_registry import ALGORITHMS
 from ..app.assembly import (
     build_task,
     identify_data,
@@ -16,7 +17,6 @@ from ..app.config import (
 )
 from ..app.run_path import run_path
 from ..compression.estimates import coded_cut
-from ..registry import ALGORITHMS
 from ..splitting import (
     Workload,
     cut_of,

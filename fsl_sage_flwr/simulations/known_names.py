@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
+from ..algorithm_registry import ALGORITHMS
 from ..command_line.presets import (
     EXPERIMENTS,
     PRESETS,
@@ -17,7 +18,6 @@ from ..data import (
     DISTRIBUTIONS,
 )
 from ..models import MODELS
-from ..registry import ALGORITHMS
 from ..runs.trackers import TRACKERS
 from ..task_registry import TASKS
 

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
+from ..algorithm_registry import (
+    Algorithm,
+    LineStyle,
+)
 from ..client_apps.cse_fsl import (
     HANDLERS,
     TRAIN,
@@ -11,10 +15,6 @@ from ..client_apps.cse_fsl import (
 from ..config import (
     arguments_of,
     check_arguments,
-)
-from ..registry import (
-    Algorithm,
-    LineStyle,
 )
 from ..rounds.round import (
     Round,

@@ -7,6 +7,10 @@ from typing import Unpack
 from flwr.app import ArrayRecord, Message
 from torch import Tensor, nn
 
+from ..algorithm_registry import (
+    Algorithm,
+    LineStyle,
+)
 from ..client_apps.fed_avg import (
     HANDLERS,
     TRAIN,
@@ -22,10 +26,6 @@ from ..messages import (
     open_reply,
 )
 from ..objective import Score
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
 from ..rounds.instruction import Instruction
 from ..rounds.metrics.evaluation import evaluate_halves
 from ..rounds.metrics.round_summary import StepLoss

@@ -5,6 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
+from ..algorithm_registry import (
+    Algorithm,
+    LineStyle,
+)
 from ..client_apps.fsl_sage import (
     HANDLERS,
     PROBE,
@@ -24,10 +28,6 @@ from ..messages import (
     TrainReply,
     TrainRequest,
     WeightsRequest,
-)
-from ..registry import (
-    Algorithm,
-    LineStyle,
 )
 from ..rounds.instruction import Instruction
 from ..rounds.round import (

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
+from ..algorithm_registry import (
+    Algorithm,
+    LineStyle,
+)
 from ..client_apps.heron_sfl import (
     HANDLERS,
     TRAIN,
@@ -15,10 +19,6 @@ from ..config import (
     arguments_of,
     check_arguments,
     setting,
-)
-from ..registry import (
-    Algorithm,
-    LineStyle,
 )
 from ..rounds.round import (
     Round,

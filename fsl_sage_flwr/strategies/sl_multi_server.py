@@ -2,13 +2,13 @@
 
 from typing import Unpack
 
-from ..client_apps.split_fed import HANDLERS
-from ..config import arguments_of
-from ..config.strategy import StrategyOptions
-from ..registry import (
+from ..algorithm_registry import (
     Algorithm,
     LineStyle,
 )
+from ..client_apps.split_fed import HANDLERS
+from ..config import arguments_of
+from ..config.strategy import StrategyOptions
 from ..rounds.round import (
     Round,
     RoundBody,

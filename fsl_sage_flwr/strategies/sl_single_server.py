@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Unpack
 
+from ..algorithm_registry import (
+    Algorithm,
+    LineStyle,
+)
 from ..client_apps.split_fed import HANDLERS
 from ..config import (
     arguments_of,
@@ -13,10 +17,6 @@ from ..config import (
     setting,
 )
 from ..messages import TrainReply
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
 from ..rounds.instruction import (
     Instruction,
     Instructions,

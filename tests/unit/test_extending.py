@@ -12,6 +12,7 @@ from flwr.app import Context, RecordDict
 from flwr_datasets.partitioner import LinearPartitioner
 from torch import nn
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.analysis.labels import place
 from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.app.assembly import build_task
@@ -28,7 +29,6 @@ from fsl_sage_flwr.data import (
 )
 from fsl_sage_flwr.models import MODELS, ModelEntry
 from fsl_sage_flwr.registries import Registry
-from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cut_table import cut_table
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload

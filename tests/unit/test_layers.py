@@ -44,7 +44,7 @@ ORDER = (
         "compression.versions",
         "compression.client",
     ),
-    *("task", "registry"),
+    *("task", "algorithm_registry"),
     # The clients' side.
     *("nodes", "client_apps"),
     # The server's side of a round.
@@ -162,7 +162,7 @@ ONLY = {
     "schedules": {"torch"},
     "config": {"pydantic"},
     "objective": {"torch"},
-    "registry": {"flwr"},
+    "algorithm_registry": {"flwr"},
     "algorithms": set(),
     "splitting": {"opacus", "torch"},
     "models": {"torch", "torchvision"},

@@ -8,8 +8,8 @@ import pytest
 
 import fsl_sage_flwr
 from fsl_sage_flwr import public, strategies  # noqa: F401 - the first registers all
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import all_settings
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.strategies import SplitStrategy
 
 ROOT = Path(fsl_sage_flwr.__file__).parent

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.config import Options, one_of, setting
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.task import SplitTask
 from fsl_sage_flwr.task_registry import TASKS, TaskKind, TaskSettings

@@ -4,11 +4,11 @@ import pandas as pd
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ...algorithm_registry import label_of
 from ...messages.ledger import (
     COLUMNS,
     DIRECTIONS,
 )
-from ...registry import label_of
 from ..comparison import Comparison
 from .panels import (
     MOST_PANELS,

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ...registry import (
+from ...algorithm_registry import (
     LineStyle,
     label_of,
 )

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults, all_settings
 from fsl_sage_flwr.config import settings_of
 from fsl_sage_flwr.config.key_names import flattened
 from fsl_sage_flwr.data import DATASETS
 from fsl_sage_flwr.models import MODELS
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.rounds.aggregation.aggregation import RULES
 from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
 from fsl_sage_flwr.task_registry import TASKS

@@ -7,11 +7,11 @@ from typing import Any, get_type_hints
 import pytest
 
 from fsl_sage_flwr import strategies
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS, algorithm_of
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.compression import Compression
 from fsl_sage_flwr.config import Options, settings_of
 from fsl_sage_flwr.language import causal_lm_task
-from fsl_sage_flwr.registry import ALGORITHMS, algorithm_of
 from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import Aggregation, SplitStrategy, StrategySettings
 from fsl_sage_flwr.strategies.common_options import HeadOptions

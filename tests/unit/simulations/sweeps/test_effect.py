@@ -4,9 +4,9 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 
 from ....memory_grid import MemoryGrid
