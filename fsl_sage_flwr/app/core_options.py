@@ -8,10 +8,7 @@ import torch
 
 from ..algorithm_registry import ALGORITHMS
 from ..algorithms import DEFAULT
-from ..config import (
-    Options,
-    setting,
-)
+from ..config import Options, setting
 from ..data import DISTRIBUTIONS
 from ..runs.trackers import TRACKERS
 from ..splitting.precision import PRECISIONS

@@ -9,13 +9,7 @@ from .options import (
     settings_of,
     values_of,
 )
-from .setting import (
-    Check,
-    Setting,
-    SettingError,
-    one_of,
-    setting,
-)
+from .setting import Check, Setting, SettingError, one_of, setting
 
 __all__ = [
     "Check",

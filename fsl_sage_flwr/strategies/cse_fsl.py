@@ -4,34 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
-from ..algorithm_registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..client_apps.cse_fsl import (
-    HANDLERS,
-    TRAIN,
-)
-from ..config import (
-    arguments_of,
-    check_arguments,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps.cse_fsl import HANDLERS, TRAIN
+from ..config import arguments_of, check_arguments
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..splitting import (
-    Cut,
-    Workload,
-)
+from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
+from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 

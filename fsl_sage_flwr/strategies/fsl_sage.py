@@ -5,22 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
-from ..algorithm_registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..client_apps.fsl_sage import (
-    HANDLERS,
-    PROBE,
-    TRAIN,
-    WARM_START,
-)
-from ..config import (
-    Options,
-    arguments_of,
-    check_arguments,
-    setting,
-)
+from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
+from ..config import Options, arguments_of, check_arguments, setting
 from ..messages import (
     ReplySchema,
     SmashedBatches,
@@ -30,30 +17,16 @@ from ..messages import (
     WeightsRequest,
 )
 from ..rounds.instruction import Instruction
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.aligned_heads import AlignedHeads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..rounds.state import (
-    AveragedState,
-    State,
-)
-from ..splitting import (
-    AlignmentRecipe,
-    Cut,
-    Workload,
-    check_twice_differentiable,
-)
+from ..rounds.state import AveragedState, State
+from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
+from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 

@@ -5,37 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
-from ..algorithm_registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..client_apps.heron_sfl import (
-    HANDLERS,
-    TRAIN,
-    HeronRequest,
-)
-from ..config import (
-    Options,
-    arguments_of,
-    check_arguments,
-    setting,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
+from ..config import Options, arguments_of, check_arguments, setting
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..splitting import (
-    Cut,
-    Workload,
-)
+from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
+from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 
