@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 
+from ..algorithm_options import ExchangeOptions, HeadOptions
 from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
 from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
@@ -18,7 +19,6 @@ from ..rounds.aggregation.aggregation import RobustOptions
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
-from ..strategies.common_options import ExchangeOptions, HeadOptions
 from ..task_registry import TASKS
 from .codec_options import CodecOptions
 from .core_options import CoreOptions

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
+from ..algorithm_options import HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
 from ..config import arguments_of, check_arguments
@@ -13,7 +14,6 @@ from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
 from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
+from ..algorithm_options import HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
 from ..config import Options, arguments_of, check_arguments, setting
@@ -26,7 +27,6 @@ from ..rounds.state import AveragedState, State
 from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
 from ..task import SplitTask
-from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
+from ..algorithm_options import HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
 from ..config import Options, arguments_of, check_arguments, setting
@@ -14,7 +15,6 @@ from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
 from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 

@@ -2,16 +2,16 @@
 
 from typing import Unpack
 
+from ..algorithm_options import ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS
 from ..config import arguments_of
 from ..config.strategy import StrategyOptions
+from ..rounds.exchanges import Exchanges, check_batches_per_exchange
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
-from ..rounds.settings import StrategySettings, check_batches_per_exchange
+from ..rounds.settings import StrategySettings
 from ..task import SplitTask
-from .common_options import ExchangeOptions, exchanged_bytes
-from .exchanges import Exchanges
 from .split_strategy import SplitStrategy
 
 

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Unpack
 
+from ..algorithm_options import ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS
 from ..config import arguments_of, check_arguments, setting
 from ..messages import TrainReply
+from ..rounds.exchanges import Exchanges, check_batches_per_exchange
 from ..rounds.instruction import Instruction, Instructions
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
-from ..rounds.settings import StrategySettings, check_batches_per_exchange
+from ..rounds.settings import StrategySettings
 from ..rounds.state import Transaction
 from ..seeding import derive_seed
 from ..task import SplitTask
-from .common_options import ExchangeOptions, exchanged_bytes
-from .exchanges import Exchanges
 from .split_strategy import SplitStrategy
 
 SERVER_ORDERS = ("batch", "client")

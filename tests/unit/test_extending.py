@@ -18,7 +18,6 @@ from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.client_apps.shared_head import train_shared_head
 from fsl_sage_flwr.config import Options, setting
 from fsl_sage_flwr.data import (
     DATASETS,
@@ -28,6 +27,7 @@ from fsl_sage_flwr.data import (
     ImageDataset,
 )
 from fsl_sage_flwr.models import MODELS, ModelEntry
+from fsl_sage_flwr.nodes.shared_head import train_shared_head
 from fsl_sage_flwr.registries import Registry
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cut_table import cut_table

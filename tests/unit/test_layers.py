@@ -44,7 +44,7 @@ ORDER = (
         "compression.versions",
         "compression.client",
     ),
-    *("task", "algorithm_registry"),
+    *("task", "algorithm_registry", "algorithm_options"),
     # The clients' side.
     *("nodes", "client_apps"),
     # The server's side of a round.
@@ -73,6 +73,7 @@ ORDER = (
         "rounds.last_phase",
         "rounds.round",
         "rounds.server",
+        "rounds.exchanges",
     ),
     # Algorithms: a strategy speaks the protocol that its clients declare.
     *("strategies", "algorithms"),
@@ -163,6 +164,7 @@ ONLY = {
     "config": {"pydantic"},
     "objective": {"torch"},
     "algorithm_registry": {"flwr"},
+    "algorithm_options": set(),
     "algorithms": set(),
     "splitting": {"opacus", "torch"},
     "models": {"torch", "torchvision"},

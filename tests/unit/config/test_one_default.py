@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from fsl_sage_flwr import strategies
+from fsl_sage_flwr.algorithm_options import HeadOptions
 from fsl_sage_flwr.algorithm_registry import ALGORITHMS, algorithm_of
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.compression import Compression
@@ -14,7 +15,6 @@ from fsl_sage_flwr.config import Options, settings_of
 from fsl_sage_flwr.language import causal_lm_task
 from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import Aggregation, SplitStrategy, StrategySettings
-from fsl_sage_flwr.strategies.common_options import HeadOptions
 from fsl_sage_flwr.task_registry import TASKS
 
 from ...tasks import small_task
