@@ -1,8 +1,9 @@
 """Split-learning algorithms as Flower strategies."""
 
+from ..diverged import DivergedError
 from ..messages import DeadActorError
 from ..rounds.aggregation.aggregation import Aggregation
-from ..rounds.diverged import DivergedError
+from ..rounds.averaged_state import AveragedState
 from ..rounds.failed_rounds import TrainingFailedError
 from ..rounds.grid.split_grid import SplitGrid
 from ..rounds.grid.virtual_clients import VirtualClients
@@ -16,7 +17,7 @@ from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..rounds.state import AveragedState, State
+from ..state import State
 from .cse_fsl import CseFsl
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage

@@ -17,15 +17,16 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
+from ..rounds.averaged_state import AveragedState
 from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.aligned_heads import AlignedHeads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..rounds.state import AveragedState, State
 from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
+from ..state import State
 from ..task import SplitTask
 from .split_strategy import SplitStrategy
 

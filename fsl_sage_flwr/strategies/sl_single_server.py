@@ -16,8 +16,8 @@ from ..rounds.instruction import Instruction, Instructions
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.settings import StrategySettings
-from ..rounds.state import Transaction
 from ..seeding import derive_seed
+from ..state import Transaction
 from ..task import SplitTask
 from .split_strategy import SplitStrategy
 

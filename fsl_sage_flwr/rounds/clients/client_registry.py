@@ -18,6 +18,7 @@ from ...messages import (
 )
 from ...running_code import package_code
 from ...seeding import derive_seed
+from ..grid.reply_stream import ReplyStream
 from ..grid.split_grid import Life, SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -205,7 +206,9 @@ class ClientRegistry:
         def has_enough() -> bool:
             return not awaited or time.monotonic() - heard > patience
 
-        for question, reply in grid.stream(questions, has_enough, on_late=self._take_description):
+        for question, reply in ReplyStream(
+            grid, questions, has_enough, on_late=self._take_description
+        ):
             heard = time.monotonic()
             self._take_description(question, reply)
             awaited.discard(question.metadata.dst_node_id)
