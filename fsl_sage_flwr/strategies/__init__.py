@@ -17,6 +17,7 @@ from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..state import State
 from .cse_fsl import CseFsl
 from .fed_avg import FullModelFedAvg
@@ -24,7 +25,6 @@ from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
 from .sl_multi_server import SplitFedV1
 from .sl_single_server import SplitFedV2
-from .split_strategy import SplitStrategy
 
 __all__ = [
     "Aggregation",

@@ -25,9 +25,9 @@ from ..rounds.metrics.evaluation import evaluate_halves
 from ..rounds.metrics.round_summary import StepLoss
 from ..rounds.round import Round, RoundBody
 from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..splitting import Cut, Evaluation, Workload
 from ..task import Batch, SplitTask
-from .split_strategy import SplitStrategy
 
 
 class FullModelFedAvg(SplitStrategy):

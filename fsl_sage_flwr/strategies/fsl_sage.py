@@ -24,11 +24,11 @@ from ..rounds.server.aligned_heads import AlignedHeads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
 from ..state import State
 from ..task import SplitTask
-from .split_strategy import SplitStrategy
 
 
 class WarmStart(SharedHead):

@@ -13,9 +13,9 @@ from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .split_strategy import SplitStrategy
 
 
 @dataclass(frozen=True)

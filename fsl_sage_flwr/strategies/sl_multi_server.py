@@ -11,8 +11,8 @@ from ..rounds.exchanges import Exchanges, check_batches_per_exchange
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
 from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..task import SplitTask
-from .split_strategy import SplitStrategy
 
 
 class SplitFedV1(SplitStrategy):

@@ -16,10 +16,10 @@ from ..rounds.instruction import Instruction, Instructions
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..seeding import derive_seed
 from ..state import Transaction
 from ..task import SplitTask
-from .split_strategy import SplitStrategy
 
 SERVER_ORDERS = ("batch", "client")
 

@@ -74,6 +74,7 @@ ORDER = (
         "rounds.last_phase",
         "rounds.round",
         "rounds.server",
+        "rounds.split_strategy",
         "rounds.exchanges",
     ),
     # Algorithms: a strategy speaks the protocol that its clients declare.

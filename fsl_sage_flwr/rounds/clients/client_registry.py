@@ -70,16 +70,9 @@ class ClientRegistry:
     answer_timeout : float
         Seconds without any answer that end the wait for descriptions, in a round with enough
         clients. Nodes without one are added when they answer, and not waited for again.
-
-    Raises
-    ------
-    ValueError
-        ``absence_timeout`` is negative.
     """
 
-    def __init__(self, classes: Classes | None = None, absence_timeout: float = 600.0) -> None:
-        if not absence_timeout >= 0:
-            raise ValueError(f"absence_timeout = {absence_timeout:g}: it must be at least 0")
+    def __init__(self, classes: Classes | None, absence_timeout: float) -> None:
         self.registration_timeout = 60.0
         self.answer_timeout = 60.0
         self.absence_timeout = absence_timeout
