@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.config import Options
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload, choose_cut, list_cuts, split
 
 from ...thin import SHAPE, thin_resnet
