@@ -15,6 +15,7 @@ from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
+from ..rounds.server.smashed_pool import SmashedPool
 from ..rounds.settings import StrategySettings
 from ..rounds.state import AveragedState, State
 from .cse_fsl import CseFsl
@@ -46,6 +47,7 @@ __all__ = [
     "RoundSummary",
     "ServerHalfPerClient",
     "SharedHead",
+    "SmashedPool",
     "SplitFedV1",
     "SplitFedV2",
     "SplitFrozen",
