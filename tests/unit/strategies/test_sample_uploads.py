@@ -108,7 +108,7 @@ def test_what_the_server_keeps_is_uploaded_once_in_a_run() -> None:
     strategy, watch = SplitFrozen(named_task()), Watch()
     watch.train(strategy, 3)
     assert strategy.sample_uploads.largest == watch.most(0) == 1
-    assert [row.sample_uploads for row in strategy.client_rows()] == [0] * CLIENTS
+    assert [row.sample_uploads for row in strategy.client_rounds()] == [0] * CLIENTS
 
 
 def test_a_larger_interval_uploads_less_and_is_not_counted_as_less() -> None:
