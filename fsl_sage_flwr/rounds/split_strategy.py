@@ -430,7 +430,8 @@ class SplitStrategy(FedAvg):
         counted = round_.counted(replies)
         failed = {c: why for c, why in round_.blamed.items() if c not in self.registry.unfit}
         self.pauses.record(round_.number, round_.served, failed)
-        wanted = max(self.min_train_nodes, self.aggregation.fewest)
+        averages = self.trains_client_half or self.averaged_states()
+        wanted = max(self.min_train_nodes, self.aggregation.fewest if averages else 1)
         present = len(counted) + len(round_.without_message)
         if present < wanted:
             round_.summary.clients = present

@@ -16,6 +16,7 @@ from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
+from ..rounds.server.smashed_pool import SmashedPool
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..state import State
@@ -25,6 +26,7 @@ from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
 from .sl_multi_server import SplitFedV1
 from .sl_single_server import SplitFedV2
+from .split_frozen import SplitFrozen
 
 __all__ = [
     "Aggregation",
@@ -46,8 +48,10 @@ __all__ = [
     "RoundSummary",
     "ServerHalfPerClient",
     "SharedHead",
+    "SmashedPool",
     "SplitFedV1",
     "SplitFedV2",
+    "SplitFrozen",
     "SplitGrid",
     "SplitStrategy",
     "State",
