@@ -1,6 +1,6 @@
 """Register the package's algorithms, in the order of every table."""
 
-from .registry import ALGORITHMS
+from .algorithm_registry import ALGORITHMS
 from .strategies import (
     ampere,
     cse_fsl,

@@ -3,8 +3,8 @@
 The strategy is ``fsl_sage_flwr.strategies.Ampere``.
 """
 
+from ..nodes.shared_head import train_shared_head
 from . import split_frozen
-from .shared_head import train_shared_head
 
 TRAIN = "train.ampere"
 

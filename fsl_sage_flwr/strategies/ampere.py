@@ -4,25 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
+from ..algorithm_options import HeadOptions
+from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.ampere import HANDLERS, TRAIN
-from ..config import check_arguments, setting
-from ..registry import Algorithm, LineStyle
+from ..config import Options, arguments_of, check_arguments, setting
+from ..rounds.averaged_state import AveragedState
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.server.smashed_pool import SmashedPool
 from ..rounds.settings import StrategySettings
-from ..rounds.state import AveragedState
+from ..rounds.split_strategy import SplitStrategy
 from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import HeadOptions
 from .split_frozen import train_on_kept
-from .split_strategy import SplitStrategy
 
 
 @dataclass(frozen=True)
-class AmpereOptions(HeadOptions):
-    """Settings of Ampere."""
+class PhaseOptions(Options):
+    """Settings of the two phases of a run."""
 
     client_rounds: int = setting(
         20,
@@ -40,10 +40,6 @@ class AmpereOptions(HeadOptions):
             f"ampere.client-rounds = {self.client_rounds}: it must be less than num-server-rounds "
             f"({rounds}), or the server half is never trained"
         )
-
-    def unused(self) -> Mapping[str, str]:
-        """Return also the initial heads: all clients train one head, initially random."""
-        return {**super().unused(), "auxiliary.init": "algorithm"}
 
 
 class Ampere(SplitStrategy):
@@ -80,10 +76,10 @@ class Ampere(SplitStrategy):
         self,
         task: SplitTask,
         *,
-        client_rounds: int = AmpereOptions.client_rounds,
+        client_rounds: int = PhaseOptions.client_rounds,
         **settings: Unpack[StrategySettings],
     ) -> None:
-        check_arguments(AmpereOptions, client_rounds=client_rounds)
+        check_arguments(PhaseOptions, client_rounds=client_rounds)
         self.server, self.pool = OneServerHalf(task), SmashedPool(task)
         self.head = SharedHead(task)
         self._client_rounds = client_rounds
@@ -110,8 +106,17 @@ class Ampere(SplitStrategy):
         return self.task.head_parameters()
 
 
+@dataclass(frozen=True)
+class AmpereOptions(PhaseOptions, HeadOptions):
+    """Settings of Ampere."""
+
+    def unused(self) -> Mapping[str, str]:
+        """Return also the initial heads: all clients train one head, initially random."""
+        return {**super().unused(), "auxiliary.init": "algorithm"}
+
+
 def _strategy(task: SplitTask, options: AmpereOptions, settings: StrategySettings) -> Ampere:
-    return Ampere(task, client_rounds=options.client_rounds, **settings)
+    return Ampere(task, **arguments_of(options, PhaseOptions), **settings)
 
 
 def _round_bytes(cut: Cut, work: Workload, options: AmpereOptions) -> int:

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Set
 from typing import Unpack
 
+from ..algorithm_options import ExchangeOptions, exchanged_bytes
+from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS, ExchangeReply
-from ..registry import Algorithm, LineStyle
+from ..config import arguments_of
+from ..rounds.exchanges import Exchanges
 from ..rounds.round import Round
 from ..rounds.server.smashed_pool import batches_across, named_tensors
 from ..rounds.settings import StrategySettings
 from ..seeding import derive_seed
 from ..task import SplitTask
-from .common_options import ExchangeOptions, exchanged_bytes
-from .exchanges import Exchanges
 from .sl_single_server import SplitFedV2
 
 
@@ -93,7 +94,7 @@ class CycleSl(SplitFedV2):
 
 
 def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> CycleSl:
-    return CycleSl(task, batches_per_exchange=options.batches_per_exchange, **settings)
+    return CycleSl(task, **arguments_of(options, ExchangeOptions), **settings)
 
 
 ALGORITHM = Algorithm(

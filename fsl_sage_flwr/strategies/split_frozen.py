@@ -4,18 +4,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Unpack
 
+from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_frozen import HANDLERS
 from ..config.options import Options
 from ..messages import ReplySchema, TrainReply, TrainRequest
-from ..registry import Algorithm, LineStyle
 from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.smashed_pool import SmashedPool
 from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .split_strategy import SplitStrategy
 
 
 class SplitFrozen(SplitStrategy):

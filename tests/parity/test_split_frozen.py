@@ -31,7 +31,7 @@ def test_four_rounds_equal_the_loop_by_hand(fraction: float) -> None:
 
     def note(server_round: int, arrays: object) -> None:
         if server_round:
-            of_round.append([row.client for row in strategy.client_rows()])
+            of_round.append([row.client for row in strategy.client_rounds()])
 
     nodes = MemoryGrid(small_app(**changes()), CLIENTS)
     first = strategy.initial_arrays()

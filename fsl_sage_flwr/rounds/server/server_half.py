@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...diverged import DivergedError
 from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
 from ...splitting import (
@@ -17,13 +18,12 @@ from ...splitting import (
     trainable_state,
     true_gradients,
 )
+from ...state import State, Transaction
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
-from ..diverged import DivergedError
 from ..metrics.round_summary import StepLoss
 from ..refused_work import NotFiniteWorkError, RefusedWorkError
 from ..round import Round
-from ..state import State, Transaction
 from .smashed_pool import PooledRows
 
 POOL = -1  # in place of a client, where a batch has samples of several

@@ -11,7 +11,9 @@ from flwr.app import ArrayRecord, Message
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import (
+    Ampere,
     CseFsl,
+    CycleSl,
     FslSage,
     FullModelFedAvg,
     HeronSfl,
@@ -33,6 +35,8 @@ STRATEGIES: dict[str, Any] = {
     "cse_fsl": CseFsl,
     "heron_sfl": HeronSfl,
     "split_frozen": SplitFrozen,
+    "cycle_sl": CycleSl,
+    "ampere": partial(Ampere, client_rounds=1),
     "fsl_sage": partial(FslSage, recipe=AlignmentRecipe(2, 6), align_interval=2),
 }
 every_strategy = rows("name", STRATEGIES, lambda name: name == "fsl_sage")
