@@ -1,28 +1,30 @@
 """CycleSL: the server half is trained on batches drawn across clients, and answers afterwards."""
 
-from collections.abc import Mapping, Set
 from typing import Unpack
 
 from ..algorithm_options import ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
-from ..client_apps.split_fed import HANDLERS, ExchangeReply
+from ..client_apps.split_fed import HANDLERS
 from ..config import arguments_of
-from ..rounds.exchanges import Exchanges
-from ..rounds.round import Round
+from ..rounds.exchanges import check_batches_per_exchange
+from ..rounds.exchanges_in_step import ExchangesInStep, Step
+from ..rounds.round import Round, RoundBody
+from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.smashed_pool import batches_across, named_tensors
 from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..seeding import derive_seed
 from ..task import SplitTask
-from .sl_single_server import SplitFedV2
 
 
-class CycleSl(SplitFedV2):
+class CycleSl(SplitStrategy):
     """CycleSL (Wang et al., WACV 2026, arXiv 2511.18611): server half first, then the clients.
 
     All clients' smashed data of one exchange are one set of samples (the paper's feature
     dataset): the server half is stepped on batches drawn from it across clients, once per sample,
     and then answers each client with the gradients of the updated half, which those do not
-    change. A lost client is treated as in :class:`SplitFedV2`.
+    change. When a client is lost after steps on
+    its samples, the others' exchanges start again, as in :class:`SplitFedV2`.
 
     The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
 
@@ -41,6 +43,8 @@ class CycleSl(SplitFedV2):
         A count is less than 1.
     """
 
+    private_steps = True
+
     def __init__(
         self,
         task: SplitTask,
@@ -48,37 +52,32 @@ class CycleSl(SplitFedV2):
         batches_per_exchange: int = ExchangeOptions.batches_per_exchange,
         **settings: Unpack[StrategySettings],
     ) -> None:
-        super().__init__(task, batches_per_exchange=batches_per_exchange, **settings)
+        check_batches_per_exchange(task, batches_per_exchange)
+        self.server = OneServerHalf(task)
+        super().__init__(task, {"server": self.server}, **settings)
+        self.batches_per_exchange = batches_per_exchange
 
-    def _answer(
-        self,
-        round_: Round,
-        exchanges: Exchanges,
-        replies: Mapping[int, ExchangeReply],
-        number: int,
-        before: Set[int],
-    ) -> set[int]:
-        """Step on batches drawn across clients, then answer each client."""
-        smashed = {client: reply.smashed for client, reply in replies.items()}
-        self._step(round_, exchanges, replies, number)
-        for client, batches in smashed.items():
-            with round_.transaction(client):
-                gradients = self.server.gradients(round_, client, batches, exchange=number)
-                exchanges.answer(client, gradients)
-        return set(replies)
+    def train_round(self, round_: Round) -> RoundBody:
+        """Exchange every batch of the round, then ask for the client halves."""
+        exchanges = ExchangesInStep(round_, self.server, round_.clients, self.batches_per_exchange)
+        for step in exchanges:
+            self._step(round_, step)
+            for client, reply in step.replies.items():
+                with round_.transaction(client):
+                    gradients = self.server.gradients(
+                        round_, client, reply.smashed, exchange=step.number
+                    )
+                    step.exchanges.answer(client, gradients)
+        yield from round_.finish(exchanges.last)
 
-    def _step(
-        self,
-        round_: Round,
-        exchanges: Exchanges,
-        replies: Mapping[int, ExchangeReply],
-        number: int,
-    ) -> None:
+    def _step(self, round_: Round, step: Step) -> None:
         """Step once on every sample of an exchange, at the learning rate of the longest client."""
+        replies, number = step.replies, step.number
+        step.trained_on.update(replies)
         longest = max(replies, key=lambda client: replies[client].batches, default=None)
         if longest is None:
             return
-        progress = exchanges.progress(longest, replies[longest])
+        progress = step.exchanges.progress(longest, replies[longest])
         batches = batches_across(
             {client: named_tensors(reply.smashed) for client, reply in replies.items()},
             {client: len(reply.smashed.labels) for client, reply in replies.items()},

@@ -76,7 +76,7 @@ def _instruction(round_: Round) -> Instruction[TrainReply]:
 
 @dataclass(frozen=True)
 class SplitFrozenOptions(Options):
-    """SplitFrozen has no keys of its own."""
+    """Settings of SplitFrozen: none."""
 
 
 def build(task: SplitTask, options: SplitFrozenOptions, settings: Any) -> SplitFrozen:

@@ -221,7 +221,7 @@ class OneServerHalf(ServerHalf):
         """Step on the upload in a client's last reply on trial, and return it to be kept.
 
         The half and the round's losses stay as they were. Once a batch is drawn across clients,
-        nobody can tell whose samples made a loss infinite.
+        an infinite loss cannot be traced to its samples.
 
         Raises
         ------
