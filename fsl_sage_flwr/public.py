@@ -12,6 +12,7 @@ from .compression import (
     Compression,
 )
 from .data import randomised_response
+from .inline import run_inline
 from .messages import CommunicationLedger
 from .objective import (
     Objective,
@@ -74,6 +75,7 @@ __all__ = [
     "multi_label",
     "randomised_response",
     "regression",
+    "run_inline",
     "segmentation",
     "smashed_noise_mod",
     "split",

@@ -98,6 +98,8 @@ ORDER = (
         "runs.round_rows",
         "runs.recorder",
     ),
+    # Both apps of a project in one process.
+    "inline",
     # The public surface: what another project imports.
     *("public", "__init__"),
     # What runs the package's own app.

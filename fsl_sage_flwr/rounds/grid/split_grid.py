@@ -18,6 +18,7 @@ from ...messages.reply import (
     count_bytes,
 )
 from .in_flight import InFlightLimit
+from .inline_grid import InlineGrid
 from .late_replies import (
     LateReplies,
     OnLate,
@@ -80,7 +81,7 @@ class SplitGrid(WrappedGrid):
         super().__init__(grid)
         self._ledger, self._receive = ledger, receive
         self.simulated = is_simulation(grid)
-        self.under_way = InFlightLimit() if self.simulated else None
+        self.under_way = _limit_of(grid) if self.simulated else None
         self.sent_to = set[int]()
         self.registered: set[int] = set()
         self.late = LateReplies()
@@ -240,6 +241,12 @@ class SplitGrid(WrappedGrid):
         if ids:
             self.late.take(replies)
         return len(replies)
+
+
+def _limit_of(grid: Grid) -> InFlightLimit:
+    """Return a simulation's limit: nodes in this process answer one message at a time."""
+    inline = isinstance(grid, InlineGrid)
+    return InFlightLimit(most=grid.most_in_flight) if inline else InFlightLimit()
 
 
 def _why_refused(message: Message, *, is_unknown: bool) -> Error:
