@@ -43,6 +43,7 @@ from ..task_registry import (
     TASKS,
     TaskSettings,
     TestBatches,
+    TrainingCost,
 )
 from .config import (
     ConfigError,
@@ -147,6 +148,18 @@ def check_task(config: RunConfig, clients: int) -> None:
     kind = TASKS[config.task]
     if kind.check is not None:
         kind.check(task_settings(config), config.task_options, clients)
+
+
+def training_cost(config: RunConfig) -> TrainingCost | None:
+    """Return what determines the length of a training pass; None if it is unknown.
+
+    Raises
+    ------
+    DatasetError, SplitError
+        The data or the model cannot be used.
+    """
+    cost = TASKS[config.task].cost
+    return cost and cost(task_settings(config), config.task_options)
 
 
 def classes_of_node(config: RunConfig, data_path: str | None) -> Classes | None:

@@ -132,11 +132,14 @@ class RoundLines(Watcher):
         Console to print on.
     num_rounds : int
         Number of rounds of the run.
+    spinner : bool
+        Show the current activity. It would overwrite the prompt of a debugger in this process.
     """
 
-    def __init__(self, console: Console, num_rounds: int) -> None:
+    def __init__(self, console: Console, num_rounds: int, *, spinner: bool = True) -> None:
         self._console, self._num_rounds = console, num_rounds
-        self._spinner = console.status("")
+        quiet = console if spinner else Console(quiet=True)
+        self._spinner = quiet.status("")
         self._stages: list[tuple[str, float]] = []
         self._old = 0
 

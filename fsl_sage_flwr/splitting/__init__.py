@@ -16,6 +16,7 @@ from .cuts import (
     Workload,
     choose_cut,
     cut_of,
+    forward_flops,
     list_cuts,
 )
 from .double_backward import (
@@ -111,6 +112,7 @@ __all__ = [
     "evaluate",
     "flatten_state",
     "forget_sample_gradients",
+    "forward_flops",
     "full_name",
     "list_cuts",
     "load_trainable_state",

@@ -175,6 +175,19 @@ def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
     )
 
 
+def forward_flops(model: nn.Module, *inputs: Tensor) -> int:
+    """Return the floating-point operations of the forward pass of one sample.
+
+    Counted are matrix products and convolutions; a multiplication and an addition count as two.
+    """
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        model(*inputs)
+    model.train(was_training)
+    return counted.get_total_flops() // len(inputs[0])
+
+
 def cut_of(
     halves: SplitModel,
     head: nn.Module,
