@@ -32,6 +32,7 @@ def test_all_runs_are_checked_first_and_finished_ones_are_skipped(tmp_path: Path
     done = fsl_sage(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 runs completed, 0 failed" in done.stdout
+    assert "engine inline: 1 runs" in done.stdout
     again = fsl_sage(*words, cwd=tmp_path)
     assert again.returncode == 0
     assert "1 runs, 1 of them completed before" in again.stdout
@@ -39,17 +40,31 @@ def test_all_runs_are_checked_first_and_finished_ones_are_skipped(tmp_path: Path
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "engine", "fewest"),
+    [(signal.SIGINT, "ray", 7), (signal.SIGTERM, "ray", 7), (signal.SIGINT, "inline", 3)],
+)
+def test_interrupt_ends_every_run(
+    tmp_path: Path, number: signal.Signals, engine: str, fewest: int
+) -> None:
     mark = f"fsl-sage-test-{tmp_path}-{number}"
-    words = ["sweep", "--jobs", "2", "num-server-rounds=500", "seed=1,2,3", "results-dir=out"]
+    words = [
+        "sweep",
+        "--engine",
+        engine,
+        "--jobs",
+        "2",
+        "num-server-rounds=500",
+        "seed=1,2,3",
+        "results-dir=out",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
+        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words, "results-dir=out"],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip
     wait_for("two runs", lambda: len(list(tmp_path.rglob("history.csv"))) == 2)
-    assert len(started_by(mark)) > 6
+    assert len(started_by(mark)) >= fewest
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
