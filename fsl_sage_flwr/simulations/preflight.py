@@ -32,7 +32,10 @@ from ..splitting import (
     SplitError,
     require_opacus,
 )
-from .federation import Federation
+from .federation import (
+    RAY,
+    Federation,
+)
 from .process_environment import temporary_directory
 from .ray_cluster import (
     nodes_of,
@@ -73,7 +76,8 @@ def check_run(config: RunConfig, federation: Federation) -> None:
 
 
 def _check_machine(config: RunConfig, federation: Federation) -> None:
-    temporary_directory()  # raises if Ray's sockets fit nowhere
+    if federation.engine == RAY:
+        temporary_directory()  # raises if Ray's sockets fit nowhere
     if federation.ray_address is None:
         _check_cpus_and_gpus(federation)
     else:

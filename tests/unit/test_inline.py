@@ -1,5 +1,8 @@
 """Both apps in this process: Flower's behaviour, without Flower's runtime."""
 
+import bdb
+import io
+import pdb
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -153,6 +156,29 @@ def test_an_exception_of_the_server_app_is_raised() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         run_inline(server, small_app())
+
+
+def test_a_breakpoint_stops_in_the_main_thread_and_quitting_it_ends_the_run() -> None:
+    prompt = io.StringIO()
+    debugger = pdb.Pdb(stdin=io.StringIO("p client.partition_id\nquit\n"), stdout=prompt)
+    debugger.use_rawinput = False
+
+    def stopped(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+        assert threading.current_thread() is threading.main_thread()
+        debugger.set_trace()
+        return few_batches(client, seed)
+
+    server = ServerApp()
+
+    @server.main()
+    def main(grid: Grid, context: Context) -> None:
+        strategy = fsl_sage()
+        strategy.start(grid, strategy.initial_arrays(), num_rounds=1)
+
+    with pytest.raises(bdb.BdbQuit):
+        run_inline(server, small_app(train_batches=stopped), CLIENTS)
+    assert "(Pdb) 0" in prompt.getvalue()
+    assert "return few_batches(client, seed)" in prompt.getvalue()
 
 
 def test_an_interrupt_in_a_client_ends_the_run() -> None:

@@ -11,7 +11,11 @@ from ...command_line.arguments.federation import (
     CLIENTS,
 )
 from ...registries import IMPORTS
-from ..federation import Federation
+from ..federation import (
+    INLINE,
+    RAY,
+    Federation,
+)
 from ..ray_cluster import (
     VARIABLE,
     cluster_address,
@@ -19,7 +23,7 @@ from ..ray_cluster import (
 
 
 def federation_of(options: argparse.Namespace) -> Federation:
-    """Return the federation of the options; ``auto`` means no GPU until it is measured.
+    """Return the federation of the options; ``auto`` means no GPU, and ray, until it is chosen.
 
     Raises
     ------
@@ -40,6 +44,7 @@ def federation_of(options: argparse.Namespace) -> Federation:
         options.cpus,
         options.gpus,
         ray_address=address,
+        engine=INLINE if options.engine == INLINE else RAY,
     )
 
 
