@@ -184,7 +184,8 @@ def forward_flops(model: nn.Module, *inputs: Tensor) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counted:
         model(*inputs)
     model.train(was_training)
-    return counted.get_total_flops() // len(inputs[0])
+    flops: int = counted.get_total_flops()
+    return flops // len(inputs[0])
 
 
 def cut_of(
