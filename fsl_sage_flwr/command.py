@@ -1,6 +1,7 @@
 """Entry point of the ``fsl-sage`` command, which needs more packages than the library."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -67,6 +68,8 @@ def _ready() -> int | Callable[[], int]:
     if problem:
         print(f"fsl-sage: {problem}", file=sys.stderr)
         return 2
+    # Read when torch is imported: an inline run's threads sleep while they wait, as Ray's do.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imports create a million permanent objects: collecting garbage among them takes a tenth of a
     # second during the imports, and two tenths at exit.
     gc.disable()

@@ -245,8 +245,9 @@ class SplitGrid(WrappedGrid):
 
 def _limit_of(grid: Grid) -> InFlightLimit:
     """Return a simulation's limit: nodes in this process answer one message at a time."""
-    inline = isinstance(grid, InlineGrid)
-    return InFlightLimit(most=grid.most_in_flight) if inline else InFlightLimit()
+    if isinstance(grid, InlineGrid):
+        return InFlightLimit(most=grid.most_in_flight)
+    return InFlightLimit()
 
 
 def _why_refused(message: Message, *, is_unknown: bool) -> Error:
