@@ -49,7 +49,7 @@ def run_in_this_process(
     Raises
     ------
     KeyboardInterrupt
-        The run was interrupted, or nobody reads the standard output any more.
+        The run was interrupted, or the standard output is closed.
     """
     ended = Event()
 
