@@ -63,6 +63,9 @@ def test_digits_are_scikit_learns_in_the_order_of_its_split():
     (train, train_y), (test, test_y) = (split.decode() for split in load_images("digits"))
     for ours, theirs in zip((train, test, train_y, test_y), expected, strict=True):
         assert torch.equal(ours, torch.from_numpy(theirs))
+    # The memory layout, by which a convolution chooses the order of its additions.
+    strides = [split.images.stride() for split in load_images("digits")]
+    assert strides == [torch.from_numpy(part).stride() for part in expected[:2]]
 
 
 def test_a_split_is_decoded_in_part():
