@@ -122,8 +122,9 @@ ORDER = (
     # The command.
     *("analysis", "attacks", "simulations", "command", "__main__"),
 )
-# Flower starts the two apps; nobody imports them.
+# Flower starts the two apps, and so does the inline engine; nobody else imports them.
 APPS = {"client_app", "server_app"}
+STARTS_APPS = {"simulations"}
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
     "cpus",
@@ -224,7 +225,8 @@ def rooms(names):
 
 
 def upward(room, names):
-    return rooms(names) - set(ORDER[: ORDER.index(room) + 1]) | rooms(names) & APPS - {room}
+    apps = set() if room in STARTS_APPS else rooms(names) & APPS - {room}
+    return rooms(names) - set(ORDER[: ORDER.index(room) + 1]) | apps
 
 
 def wrong_flower(names):
