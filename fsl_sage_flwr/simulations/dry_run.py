@@ -25,7 +25,10 @@ from ..task import (
     ClientIdentity,
     SplitTask,
 )
-from .federation import Federation
+from .federation import (
+    INLINE,
+    Federation,
+)
 
 LOOKED_AT = 20  # clients with counted examples
 
@@ -62,6 +65,8 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
 
 
 def _where(federation: Federation) -> str:
+    if federation.engine == INLINE:
+        return "one after another in this process"
     if federation.ray_address is not None:
         return f"on the Ray cluster at {federation.ray_address}"
     return f"{federation.ray_cpus()} CPUs"
