@@ -310,7 +310,7 @@ def test_no_import_is_hidden_in_text():
         ("runs/recorder.py", "from ..runs import trackers", set()),
         ("seeding.py", "from fsl_sage_flwr.batching import batches_of", {"batching"}),
         ("task.py", "import fsl_sage_flwr", {"__init__"}),
-        ("simulations/run.py", "from ..server_app import app", {"server_app"}),
+        ("analysis/report.py", "from ..server_app import app", {"server_app"}),
         ("simulations/run.py", "from ..app.run_path import run_path\nimport fsl_sage_flwr", set()),
     ],
 )
