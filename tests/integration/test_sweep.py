@@ -5,10 +5,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from .commands import PATIENCE, fsl_sage, started_by
+from fsl_sage_flwr import run_inline
+from fsl_sage_flwr.client_app import app as client_app
+from fsl_sage_flwr.server_app import app as server_app
+
+from .commands import PATIENCE, fsl_sage, run_directory, started_by
 from .deployment import wait_for
 
 pytestmark = pytest.mark.integration
@@ -33,6 +39,13 @@ def test_all_runs_are_checked_first_and_finished_ones_are_skipped(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "1 runs completed, 0 failed" in done.stdout
     assert "engine inline: 1 runs" in done.stdout
+    config: dict[str, Any] = {"num-server-rounds": 1, "batch-size": 128}
+    run_inline(server_app, client_app, 4, {**config, "results-dir": str(tmp_path / "here")})
+    ours, theirs = (
+        torch.load(run_directory(tmp_path / where) / "full_model.pt", weights_only=True)
+        for where in ("out", "here")
+    )
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
     again = fsl_sage(*words, cwd=tmp_path)
     assert again.returncode == 0
     assert "1 runs, 1 of them completed before" in again.stdout
