@@ -23,8 +23,8 @@ def run_inline(
 ) -> Context:
     """Run a ServerApp and its clients in this process: for notebooks, debuggers and tests.
 
-    The results are those of Flower's simulation, bit for bit. Clients run one after another in
-    the calling thread, so a breakpoint in the task stops there. An exception of a client becomes
+    History and weights are those of Flower's simulation, bit for bit. Clients run one after another
+    in the calling thread, so a breakpoint in the task stops there. An exception of a client becomes
     an error reply, as in Flower; one of the ServerApp is raised.
 
     The ServerApp must use a strategy of this package: Flower's own strategies make messages that

@@ -67,6 +67,7 @@ def run_in_a_process(
     variables = {
         **with_utf8({**os.environ, **environment}),
         "OMP_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         LIMIT: str(federation.cpus or usable_cpus()),
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as given, log.open("ab") as output:
