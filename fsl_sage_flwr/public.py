@@ -20,7 +20,9 @@ from .splitting import (
     split_pair,
 )
 from .strategies import (
+    Ampere,
     CseFsl,
+    CycleSl,
     FslSage,
     FullModelFedAvg,
     HeronSfl,
@@ -34,12 +36,14 @@ from .task import ClientIdentity, SplitTask
 __all__ = [
     "CODECS",
     "AlignmentRecipe",
+    "Ampere",
     "ClientIdentity",
     "ClientPrivacy",
     "Codec",
     "CommunicationLedger",
     "Compression",
     "CseFsl",
+    "CycleSl",
     "FslSage",
     "FullModelFedAvg",
     "HeronSfl",

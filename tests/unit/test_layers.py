@@ -76,6 +76,7 @@ ORDER = (
         "rounds.server",
         "rounds.split_strategy",
         "rounds.exchanges",
+        "rounds.exchanges_in_step",
     ),
     # Algorithms: a strategy speaks the protocol that its clients declare.
     *("strategies", "algorithms"),
