@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..messages.ledger import COLUMNS as BYTE_COLUMNS
+from ..byte_columns import BYTE_COLUMNS
 from ..runs.provenance import OF_ONE_RUN
+from .choices import Count
 from .comparison import (
     Comparison,
-    Count,
     compare,
     mib,
     run_figures,

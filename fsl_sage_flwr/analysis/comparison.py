@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
-from ..command_line.arguments.comparison import MEAN_OF
+from .choices import (
+    MEAN_OF,
+    Count,
+    Spread,
+)
 from .differences import (
     differing_settings,
     without_unused_settings,
@@ -19,9 +22,7 @@ from .measure import (
     Measure,
     measure_of,
 )
-from .spread import Spread
 
-Count = Literal["measured", "reference"]
 COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
 
 MIB = 2**20

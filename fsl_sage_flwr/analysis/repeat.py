@@ -1,10 +1,12 @@
 """Build the command that repeats a run."""
 
 import shlex
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from ..app.config import (
-    RunConfig,
-    all_defaults,
+from .declared import (
+    known_settings,
+    unused_keys,
 )
 from .load_results import (
     CLIENTS,
@@ -20,6 +22,7 @@ _FEDERATION = {
     "client-resources-num-gpus": "--gpus-per-client",
     "init-args-num-cpus": "--cpus",
     "init-args-num-gpus": "--gpus",
+    "ray-address": "--ray-address",
 }
 
 
@@ -30,15 +33,32 @@ def command_line(run: Run) -> str:
     ``run-name``, which would overwrite the run, and keys covered by ``--clients``. The recorded
     federation options are included; a deployment records none.
     """
-    words = ["fsl-sage", "run"]
     federation = run.federation
     if CLIENTS not in federation and run.config.get("virtual-clients"):  # a run of `flwr run`
         federation = {**federation, CLIENTS: run.config["virtual-clients"]}
+    unused = unused_keys(run.config, run.unused_keys)
+    words = ["fsl-sage", "run", *federation_words(federation), *key_words(run.config, unused)]
+    return shlex.join(words)
+
+
+def federation_words(federation: Mapping[str, Any]) -> list[str]:
+    """Return the options of ``fsl-sage run`` for recorded federation options."""
+    words = []
     for key, option in _FEDERATION.items():
         if key in federation:
-            words += [option, f"{federation[key]:g}"]
-    defaults, unused = all_defaults(), RunConfig.unchecked(run.config).unused_keys()
-    for key, value in run.config.items():
-        if key not in (*_LEFT_OUT, *unused) and (key not in defaults or defaults[key] != value):
-            words.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
-    return shlex.join(words)
+            value = federation[key]
+            words += [option, value if isinstance(value, str) else f"{value:g}"]
+    return words
+
+
+def key_words(config: Mapping[str, Any], unused: Collection[str]) -> list[str]:
+    """Return the ``key=value`` words of the keys with an effect that differ from their defaults.
+
+    ``results-dir`` and ``run-name`` are left out.
+    """
+    defaults = {key: entry.default for key, entry in known_settings().items()}
+    return [
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in config.items()
+        if key not in (*_LEFT_OUT, *unused) and (key not in defaults or defaults[key] != value)
+    ]

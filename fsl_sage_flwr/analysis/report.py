@@ -12,15 +12,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from ..app.config import (
-    RunConfig,
-    all_defaults,
-)
-from ..registry import label_of
 from ..runs.provenance import OF_ONE_RUN
 from .comparison import (
     MIB,
     Comparison,
+)
+from .declared import (
+    known_settings,
+    label_of,
+    unused_keys,
 )
 from .differences import (
     differing_settings,
@@ -164,7 +164,7 @@ def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
     runs = comparison.rounds.drop_duplicates("run")
     differing = {*differing_settings(comparison.rounds), "seed"}
     common = []
-    for key in all_defaults():
+    for key in known_settings():
         values = [value for value in runs.get(key, []) if not is_missing(value)]
         if key not in differing and len(set(values)) == 1:
             common.append((key, value_text(values[0]), _is_default(key, values[0])))
@@ -172,7 +172,8 @@ def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
 
 
 def _is_default(key: str, value: Any) -> bool:
-    return bool(all_defaults().get(key) == value)
+    declared = known_settings().get(key)
+    return declared is not None and bool(declared.default == value)
 
 
 def _run_row(run: Run, label: str) -> list[str]:
@@ -209,7 +210,7 @@ def _label(run: Run, settings: Sequence[str]) -> str:
     if not config:
         return run.name
     keys = dict.fromkeys(["distribution", "alpha", *settings])
-    unused = {"algorithm", *RunConfig.unchecked(config).unused_keys()}
+    unused = {"algorithm", *unused_keys(config, run.unused_keys)}
     known = {**config, CLIENTS: run.federation.get(CLIENTS)}
     shown = settings_text({key: known.get(key) for key in keys if key not in unused})
     return f"{label_of(str(config.get('algorithm')))}, {shown}, seed {config.get('seed')}"

@@ -7,13 +7,13 @@ from typing import Literal
 
 import pandas as pd
 
-from ..registry import label_of
 from .comparison import (
     MIB,
     Comparison,
     mib,
     run_figures,
 )
+from .declared import label_of
 from .labels import (
     place,
     value_place,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..registry import label_of
 from .comparison import MIB
+from .declared import label_of
 from .load_results import Run
 from .measure import (
     ACCURACY,

@@ -12,7 +12,6 @@ import torch
 
 from ..tensor_store import files_in
 from .checkpoint_files import (
-    LATEST,
     UNREADABLE,
     previous_of,
     tensors_of,
@@ -23,7 +22,10 @@ from .checksummed_file import (
     MissingChecksumError,
     load_checksummed,
 )
-from .directory import RunDirectory
+from .directory import (
+    LATEST,
+    RunDirectory,
+)
 
 log = logging.getLogger("flwr.fsl_sage")
 

@@ -10,7 +10,7 @@ from ..atomic_files import (
     atomic_write,
     explain_disk_errors,
 )
-from ..messages.ledger import COLUMNS as BYTE_COLUMNS
+from ..byte_columns import BYTE_COLUMNS
 
 HISTORY_COLUMNS = (
     "round",

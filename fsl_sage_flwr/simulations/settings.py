@@ -10,13 +10,13 @@ from ..app.config import (
     RunConfig,
     all_defaults,
 )
-from ..command_line.presets import (
+from ..config.key_names import flattened
+from .preset_names import (
     EXPERIMENTS,
     PRESETS,
     preset_folder,
     preset_names,
 )
-from ..config.key_names import flattened
 
 BASE = "preset"
 

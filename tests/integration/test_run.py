@@ -142,7 +142,7 @@ def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> No
 def test_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
     mark = f"fsl-sage-test-{tmp_path}-{number}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", "run", "num-server-rounds=500"],
+        [sys.executable, "-m", "fsl_sage_flwr", "run", "num-server-rounds=500"],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip

@@ -44,7 +44,7 @@ def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> Non
     mark = f"fsl-sage-test-{tmp_path}-{number}"
     words = ["sweep", "--jobs", "2", "num-server-rounds=500", "seed=1,2,3", "results-dir=out"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
+        [sys.executable, "-m", "fsl_sage_flwr", *words],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip

@@ -19,6 +19,9 @@ ROOMS_WITH_ROOMS = ("app", "compression", "rounds", "runs")
 ORDER = (
     # Without Flower.
     *(
+        "user_error",
+        "line_style",
+        "byte_columns",
         "registries",
         "cpus",
         "seeding",
@@ -78,8 +81,6 @@ ORDER = (
     *("strategies", "algorithms"),
     # Kinds of tasks.
     *("models", "data", "task_registry", "image_classification", "language", "tasks"),
-    # The command line's words and the names of keys: nothing that takes time to import.
-    "command_line",
     # What a run leaves.
     *(
         "runs.__init__",
@@ -107,6 +108,7 @@ ORDER = (
         "app.codec_options",
         "app.core_options",
         "app.config",
+        "app.known_names",
         "app.document",
         "app.assembly",
         "app.images_only",
@@ -118,7 +120,7 @@ ORDER = (
         "server_app",
     ),
     # The command.
-    *("analysis", "attacks", "simulations", "command", "__main__"),
+    *("analysis", "attacks", "simulations", "cli", "__main__"),
 )
 # Flower starts the two apps; nobody imports them.
 APPS = {"client_app", "server_app"}
@@ -127,7 +129,10 @@ WITHOUT_FLOWER = {
     "cpus",
     "registries",
     "config",
-    "command_line",
+    "cli",
+    "user_error",
+    "line_style",
+    "byte_columns",
     "seeding",
     "batching",
     "schedules",
@@ -147,13 +152,15 @@ WITHOUT_FLOWER = {
     "runs.checkpoint_files",
 }
 # Packages of the extra `command`: where it is not installed only this room is missing.
-OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"}
-WITH_THE_COMMAND = {"analysis", "attacks", "simulations"}
+OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate", "typer"}
+WITH_THE_COMMAND = {"analysis", "attacks", "cli", "simulations"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
     "cpus": set(),
     "__init__": set(),
-    "command_line": {"argcomplete"},
+    "user_error": set(),
+    "line_style": set(),
+    "byte_columns": set(),
     "registries": set(),
     "seeding": set(),
     "atomic_files": {"safetensors"},
@@ -175,7 +182,6 @@ ONLY = {
     "compression.client": {"flwr", "torch"},
     "compression.server": {"flwr", "torch"},
     "app.__init__": set(),
-    "command": set(),
     "__main__": set(),
     "runs.lock": {"filelock"},
     "runs.trackers": {"torch", "wandb", "mlflow", "sqlalchemy", "aim"},
@@ -277,8 +283,7 @@ def test_no_import_is_hidden_in_text():
         if (isinstance(node, ast.Name) and node.id in hidden)
         or (isinstance(node, ast.Attribute) and node.attr in hidden)
     ]
-    # The commands, each beside that file, are imported when they are given.
-    assert calls == [ROOT / "simulations" / "commands" / "__init__.py"]
+    assert calls == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from collections.abc import Collection
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ...registry import LineStyle
+from ...line_style import LineStyle
+from ..choices import Spread
 from ..comparison import (
     Comparison,
     mib,
@@ -15,7 +16,6 @@ from ..differences import is_missing
 from ..labels import value_text
 from ..spread import (
     NAMES,
-    Spread,
     over_seeds,
 )
 from .panels import (

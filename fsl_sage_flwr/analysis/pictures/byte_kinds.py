@@ -4,12 +4,12 @@ import pandas as pd
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ...messages.ledger import (
-    COLUMNS,
+from ...byte_columns import (
+    BYTE_COLUMNS,
     DIRECTIONS,
 )
-from ...registry import label_of
 from ..comparison import Comparison
+from ..declared import label_of
 from .panels import (
     MOST_PANELS,
     NothingToDrawError,
@@ -49,7 +49,7 @@ def sent_bytes(runs: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         By round: a column per column of the ledger, the mean over the runs.
     """
-    columns = [column for column in COLUMNS if column in runs]
+    columns = [column for column in BYTE_COLUMNS if column in runs]
     by_round = runs.groupby("round")
     whole = by_round["run"].nunique() == runs["run"].nunique()
     return by_round[columns].mean()[whole].astype(float).cumsum()

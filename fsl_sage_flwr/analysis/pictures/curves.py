@@ -7,21 +7,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ...registry import (
-    LineStyle,
-    label_of,
-)
+from ...line_style import LineStyle
+from ..choices import Spread
 from ..comparison import (
     Comparison,
     run_figures,
 )
+from ..declared import label_of
 from ..measure import (
     LOSS,
     Measure,
 )
 from ..spread import (
     NAMES,
-    Spread,
     over_seeds,
 )
 from .panels import (

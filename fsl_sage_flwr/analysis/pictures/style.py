@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...registry import (
-    ALGORITHMS,
-    LineStyle,
+from ...line_style import LineStyle
+from ..declared import (
+    algorithm_looks,
     label_of,
 )
 from ..labels import place
@@ -95,7 +95,7 @@ def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
     of their names.
     """
     ordered = sorted(dict.fromkeys(algorithms), key=place)
-    known = {name: a.style for name, a in ALGORITHMS.items() if a.style is not None}
+    known = {name: look.style for name, look in algorithm_looks().items() if look.style is not None}
     others = [name for name in ordered if name not in known]
     spare = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
     return {name: known.get(name) or spare[name] for name in ordered}

@@ -5,11 +5,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...registry import label_of
 from ..comparison import (
     JUDGED,
     Comparison,
 )
+from ..declared import label_of
 from ..labels import (
     place,
     settings_text,

@@ -1,6 +1,6 @@
 import pytest
 
-from fsl_sage_flwr.simulations.cli import main
+from fsl_sage_flwr.cli import main
 
 LANGUAGE = ["task=causal_lm", "model=org/name", "dataset=e2e_nlg"]
 
