@@ -9,11 +9,11 @@ import pandas as pd
 
 from ..byte_columns import BYTE_COLUMNS
 from ..runs.provenance import OF_ONE_RUN
+from ..units import mib
 from .choices import Count
 from .comparison import (
     Comparison,
     compare,
-    mib,
     run_figures,
 )
 from .differences import (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..units import mib
 from .choices import (
     MEAN_OF,
     Count,
@@ -25,7 +26,6 @@ from .measure import (
 
 COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
 
-MIB = 2**20
 JUDGED = "judged"  # column of a comparison's rounds
 
 
@@ -146,11 +146,6 @@ def compare(
     return Comparison(
         rounds, tuple(settings), measure, target, mean_of, budget, count, spread, tuple(notes)
     )
-
-
-def mib(count: float) -> str:
-    """Return bytes in MiB as text, with enough digits for small runs."""
-    return f"{count / MIB:,.1f}" if count >= 10 * MIB else f"{count / MIB:.3g}"
 
 
 def run_figures(comparison: Comparison) -> pd.DataFrame:

@@ -13,10 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from ..runs.provenance import OF_ONE_RUN
-from .comparison import (
-    MIB,
-    Comparison,
-)
+from ..units import mib
+from .comparison import Comparison
 from .declared import (
     known_settings,
     label_of,
@@ -189,7 +187,7 @@ def _run_row(run: Run, label: str) -> list[str]:
         measure.heading,
         measure.number(float(values.iloc[-1])),
         measure.number(measure.best(values)),
-        f"{history['comm_bytes'].iloc[-1] / MIB:,.1f}",
+        mib(history["comm_bytes"].iloc[-1]),
         f"{history['seconds'].sum():,.1f}",
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from .comparison import MIB
+from ..units import MIB
 from .declared import label_of
 from .load_results import Run
 from .measure import (

@@ -10,6 +10,7 @@ from ..analysis.choices import (
     Count,
     Spread,
 )
+from ..units import MIB
 from .options import above_zero
 
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ Bandwidth = Annotated[
 
 def budget_in_bytes(mib: float | None) -> float | None:
     """Return a budget in bytes."""
-    from ..analysis.comparison import MIB
-
     return None if mib is None else mib * MIB
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..units import percent
 from .completion import complete_key
 from .options import (
     Imports,
@@ -167,9 +168,9 @@ def _table(found: Leakage, treatment: str, path: Path) -> Table:
         (f"inversion's ({found.inverted} images)", found.inversion_error),
     ):
         table.add_row(name, f"MSE {error:.4f}, PSNR {psnr(error):.2f} dB")
-    guessing = f"right; guessing {found.commonest_label:.1%}"
-    table.add_row("labels by norm", f"{found.labels_by_norm:.1%} {guessing}")
-    table.add_row("labels by direction", f"{found.labels_by_direction:.1%} {guessing}")
+    guessing = f"right; guessing {percent(found.commonest_label, 1)}"
+    table.add_row("labels by norm", f"{percent(found.labels_by_norm, 1)} {guessing}")
+    table.add_row("labels by direction", f"{percent(found.labels_by_direction, 1)} {guessing}")
     table.add_row(
         "membership by loss",
         f"AUC {found.membership_auc:.3f} ({found.members} training, {found.others} test images)",

@@ -25,6 +25,7 @@ from ..task import (
     ClientIdentity,
     SplitTask,
 )
+from ..units import mib
 from .federation import Federation
 
 LOOKED_AT = 20  # clients with counted examples
@@ -91,4 +92,4 @@ def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) 
         cut_of(task.model, task.head, task.smashed_example(), task.weights_of), config.codecs()
     )
     size = round_bytes(cut, work, config.options) * asked
-    return f"about {size / 2**20:,.1f} MiB a round, of {asked} clients"
+    return f"about {mib(size)} MiB a round, of {asked} clients"

@@ -20,6 +20,7 @@ ORDER = (
     # Without Flower.
     *(
         "user_error",
+        "units",
         "line_style",
         "byte_columns",
         "registries",
@@ -131,6 +132,7 @@ WITHOUT_FLOWER = {
     "config",
     "cli",
     "user_error",
+    "units",
     "line_style",
     "byte_columns",
     "seeding",
@@ -159,6 +161,7 @@ ONLY = {
     "cpus": set(),
     "__init__": set(),
     "user_error": set(),
+    "units": set(),
     "line_style": set(),
     "byte_columns": set(),
     "registries": set(),

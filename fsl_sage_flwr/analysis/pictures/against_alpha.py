@@ -6,10 +6,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ...line_style import LineStyle
+from ...units import mib
 from ..choices import Spread
 from ..comparison import (
     Comparison,
-    mib,
     run_figures,
 )
 from ..differences import is_missing

@@ -8,6 +8,7 @@ from ...byte_columns import (
     BYTE_COLUMNS,
     DIRECTIONS,
 )
+from ...units import byte_unit
 from ..comparison import Comparison
 from ..declared import label_of
 from .panels import (
@@ -18,7 +19,6 @@ from .panels import (
 from .style import (
     COLUMN,
     Picture,
-    byte_unit,
     grid_of_axes,
     label_axes,
     picture_style,

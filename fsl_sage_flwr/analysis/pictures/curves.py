@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ...line_style import LineStyle
+from ...units import byte_unit
 from ..choices import Spread
 from ..comparison import (
     Comparison,
@@ -29,7 +30,6 @@ from .panels import (
 )
 from .style import (
     Picture,
-    byte_unit,
     grid_of_axes,
     label_axes,
     legend_below,

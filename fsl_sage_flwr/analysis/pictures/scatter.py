@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from ...line_style import LineStyle
+from ...units import byte_unit
 from ..comparison import Comparison
 from .against_alpha import (
     ALONG,
@@ -15,7 +16,6 @@ from .against_alpha import (
 from .panels import panels_of
 from .style import (
     Picture,
-    byte_unit,
     grid_of_axes,
     label_axes,
     legend_below,

@@ -190,11 +190,3 @@ def encoded(picture: Picture, how: PictureFormat) -> bytes:
     with picture_style():
         picture.figure.savefig(buffer, format=how, dpi=DOTS_PER_INCH, metadata=metadata)
     return buffer.getvalue()
-
-
-def byte_unit(largest: float) -> tuple[float, str]:
-    """Return a suitable unit for sizes up to ``largest`` bytes, and its name."""
-    for power, name in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if largest >= 1024**power:
-            return float(1024**power), name
-    return 1.0, "bytes"

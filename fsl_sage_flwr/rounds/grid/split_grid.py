@@ -17,6 +17,7 @@ from ...messages.reply import (
     NOT_FROM_CLIENT_APP,
     count_bytes,
 )
+from ...units import mib
 from .in_flight import InFlightLimit
 from .late_replies import (
     LateReplies,
@@ -245,9 +246,9 @@ class SplitGrid(WrappedGrid):
 def _why_refused(message: Message, *, is_unknown: bool) -> Error:
     if is_unknown:
         return Error(NODE_UNAVAILABLE, "the SuperLink no longer knows this node; it has just gone")
-    size = sum(count_bytes(record) for record in message.content.values()) / 2**20
+    size = sum(count_bytes(record) for record in message.content.values())
     return Error(
         MESSAGE_UNAVAILABLE,
-        f"the SuperLink, or a proxy in front of it, refused a message of {size:,.1f} MiB "
+        f"the SuperLink, or a proxy in front of it, refused a message of {mib(size)} MiB "
         "(HTTP 413: raise the proxy's limit on a request's body), or no longer knows the node",
     )

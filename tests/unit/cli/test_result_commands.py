@@ -29,7 +29,7 @@ def test_results_prints_the_table_and_on_the_side_what_it_assumed(results, capsy
         "communication: contents of all messages, without Flower's framing, all clients, since "
         "the run began",
         "target accuracy: 80 %, the highest whole percent that each setting reached with some seed",
-        "budget: 2 MiB, the smallest total of the compared runs",
+        "budget: 2.0 MiB, the smallest total of the compared runs",
     ]
 
 

@@ -15,7 +15,7 @@ from fsl_sage_flwr.analysis.pictures.curves import mean_curve
 from fsl_sage_flwr.analysis.pictures.dark import fit_to_scheme
 from fsl_sage_flwr.analysis.pictures.panels import panels_of
 from fsl_sage_flwr.analysis.pictures.scatter import best_points
-from fsl_sage_flwr.analysis.pictures.style import byte_unit, styles
+from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.analysis.pictures.times import time_parts
 from fsl_sage_flwr.analysis.result_table import results_table
 from fsl_sage_flwr.analysis.spread import NAMES, SUFFIXES
@@ -172,12 +172,6 @@ def test_times_are_those_of_the_definition(tmp_path):
     (parts,) = time_parts(never, bandwidth=8.0).to_dict("records")
     assert not parts["reached"]
     assert parts["server"] == 0.75
-
-
-def test_bytes_have_the_unit_that_is_read():
-    assert byte_unit(3 * 2**30) == (2**30, "GiB")
-    assert byte_unit(3 * 2**20) == (2**20, "MiB")
-    assert byte_unit(10) == (1.0, "bytes")
 
 
 def test_pictures_of_runs_without_accuracy_are_of_what_they_are_judged_by(tmp_path):
