@@ -6,23 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..units import mib
-from .choices import (
-    MEAN_OF,
-    Count,
-    Spread,
-)
-from .differences import (
-    differing_settings,
-    without_unused_settings,
-)
-from .load_results import (
-    HEAD_SIZE,
-    ResultsError,
-)
-from .measure import (
-    Measure,
-    measure_of,
-)
+from .choices import MEAN_OF, Count, Spread
+from .differences import differing_settings, without_unused_settings
+from .load_results import HEAD_SIZE, ResultsError
+from .measure import Measure, measure_of
 
 COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
 

@@ -9,14 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..config import Setting
-from ..config.key_table import (
-    KeyEntry,
-    own_keys,
-)
-from ..config.name_table import (
-    AlgorithmLook,
-    own_looks,
-)
+from ..config.key_table import KeyEntry, own_keys
+from ..config.name_table import AlgorithmLook, own_looks
 from ..registries import others_may_register
 
 

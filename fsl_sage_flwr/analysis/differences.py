@@ -5,14 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from .declared import (
-    known_settings,
-    unused_keys,
-)
-from .load_results import (
-    CLIENTS,
-    UNUSED,
-)
+from .declared import known_settings, unused_keys
+from .load_results import CLIENTS, UNUSED
 
 
 def defines_an_experiment(key: str) -> bool:

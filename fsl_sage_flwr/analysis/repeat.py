@@ -4,14 +4,8 @@ import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .declared import (
-    known_settings,
-    unused_keys,
-)
-from .load_results import (
-    CLIENTS,
-    Run,
-)
+from .declared import known_settings, unused_keys
+from .load_results import CLIENTS, Run
 
 # The new results' place is up to the user; the number of clients determines whether they share
 # nodes.

@@ -8,20 +8,10 @@ from typing import Literal
 import pandas as pd
 
 from ..units import mib
-from .comparison import (
-    Comparison,
-    run_figures,
-)
+from .comparison import Comparison, run_figures
 from .declared import label_of
-from .labels import (
-    place,
-    value_place,
-    value_text,
-)
-from .spread import (
-    SUFFIXES,
-    half_width,
-)
+from .labels import place, value_place, value_text
+from .spread import SUFFIXES, half_width
 
 TableFormat = Literal["markdown", "csv", "latex"]
 

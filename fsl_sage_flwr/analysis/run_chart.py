@@ -9,11 +9,7 @@ import pandas as pd
 from ..units import MIB
 from .declared import label_of
 from .load_results import Run
-from .measure import (
-    ACCURACY,
-    LOSS,
-    PERPLEXITY,
-)
+from .measure import ACCURACY, LOSS, PERPLEXITY
 from .pictures.style import styles
 
 # Significant digits in the chart.

@@ -8,15 +8,8 @@ from rich.text import Text
 from ..units import mib
 from .comparison import one_line
 from .load_results import Run
-from .measure import (
-    Measure,
-    measure_of,
-)
-from .run_state import (
-    State,
-    age_of,
-    state_of,
-)
+from .measure import Measure, measure_of
+from .run_state import State, age_of, state_of
 
 NOTHING = "–"
 

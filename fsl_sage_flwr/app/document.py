@@ -14,21 +14,11 @@ from pathlib import Path
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
 from ..config import name_table, settings_of
-from ..config.key_table import (
-    FILE,
-    KeyEntry,
-    to_json,
-)
-from ..registry import (
-    ALGORITHMS,
-    label_of,
-)
+from ..config.key_table import FILE, KeyEntry, to_json
+from ..registry import ALGORITHMS, label_of
 from ..task_registry import TASKS
 from .config import all_settings
-from .known_names import (
-    NAMES,
-    algorithm_looks,
-)
+from .known_names import NAMES, algorithm_looks
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"

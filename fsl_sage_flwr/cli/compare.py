@@ -9,22 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..analysis.choices import MEAN_OF
-from .comparison import (
-    BudgetMib,
-    CountBytes,
-    MeanOf,
-    Target,
-    budget_in_bytes,
-)
-from .options import (
-    Imports,
-    existing_directory,
-)
-from .printing import (
-    consoles,
-    say,
-    wide,
-)
+from .comparison import BudgetMib, CountBytes, MeanOf, Target, budget_in_bytes
+from .options import Imports, existing_directory
+from .printing import consoles, say, wide
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,11 +35,7 @@ def compare_command(
     imports: Imports = None,
 ) -> int:
     """Compare two runs of any state, in configuration and in results."""
-    from ..analysis.compare import (
-        load_pair,
-        result_differences,
-        setting_differences,
-    )
+    from ..analysis.compare import load_pair, result_differences, setting_differences
 
     one, other = load_pair(first, second)
     settings = setting_differences(one, other)

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..analysis.choices import (
-    Count,
-    Spread,
-)
+from ..analysis.choices import Count, Spread
 from ..units import MIB
 from .options import above_zero
 

@@ -1,10 +1,7 @@
 """Complete keys and presets for the shell's Tab key."""
 
 from ..config.key_table import own_keys
-from ..simulations.preset_names import (
-    EXPERIMENTS,
-    preset_names,
-)
+from ..simulations.preset_names import EXPERIMENTS, preset_names
 
 
 def complete_key(incomplete: str) -> list[str]:

@@ -4,16 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .options import (
-    Imports,
-    Preset,
-    Settings,
-)
-from .printing import (
-    consoles,
-    say,
-    wide,
-)
+from .options import Imports, Preset, Settings
+from .printing import consoles, say, wide
 
 MODEL = "resnet18"
 

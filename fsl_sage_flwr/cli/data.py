@@ -5,18 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import (
-    Imports,
-    Picture,
-    Preset,
-    Settings,
-)
-from .printing import (
-    check_output,
-    consoles,
-    refuse_output,
-    say,
-)
+from .options import Imports, Picture, Preset, Settings
+from .printing import check_output, consoles, refuse_output, say
 
 
 def data_command(
@@ -32,11 +22,7 @@ def data_command(
     """
     from ..app.config import RunConfig
     from ..app.unused_keys import refuse_unused
-    from ..simulations.label_picture import (
-        division_of,
-        draw,
-        summary,
-    )
+    from ..simulations.label_picture import division_of, draw, summary
     from ..simulations.settings import given
 
     values = given(preset, settings or [])

@@ -24,20 +24,13 @@ from .generate import generate_command
 from .keys import keys_command
 from .leakage import leakage_command
 from .list import list_command
-from .mistakes import (
-    explained,
-    unknown_command,
-)
+from .mistakes import explained, unknown_command
 from .plot import plot_command
 from .report import report_command
 from .results import results_command
 from .run import run_command
 from .runs import runs_command
-from .standard_output import (
-    OUTPUT_CLOSED,
-    OutputClosedError,
-    standard_output,
-)
+from .standard_output import OUTPUT_CLOSED, OutputClosedError, standard_output
 from .sweep import sweep_command
 from .watch import watch_command
 

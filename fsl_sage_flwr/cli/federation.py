@@ -79,10 +79,7 @@ def federation_of(
         address is invalid.
     """
     from ..simulations.federation import Federation
-    from ..simulations.ray_cluster import (
-        VARIABLE,
-        cluster_address,
-    )
+    from ..simulations.ray_cluster import VARIABLE, cluster_address
 
     share = 0.0 if gpus_per_client == AUTO else float(gpus_per_client)
     given = os.environ.get(VARIABLE, "") if ray_address is None else ray_address

@@ -6,14 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .options import (
-    Imports,
-    existing_directory,
-)
-from .printing import (
-    consoles,
-    say,
-)
+from .options import Imports, existing_directory
+from .printing import consoles, say
 
 
 def generate_command(
@@ -34,14 +28,8 @@ def generate_command(
     Loads the base model with the adapter of a completed run, and prints the most likely
     completion.
     """
-    from ..app.config import (
-        ConfigError,
-        RunConfig,
-    )
-    from ..language import (
-        complete,
-        load_adapted,
-    )
+    from ..app.config import ConfigError, RunConfig
+    from ..language import complete, load_adapted
     from ..language.columns import SEPARATOR
     from ..runs.directory import RunDirectory
 

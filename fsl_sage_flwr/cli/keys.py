@@ -5,12 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..config.key_table import (
-    explained,
-    likely_own_key,
-    matching,
-    own_keys,
-)
+from ..config.key_table import explained, likely_own_key, matching, own_keys
 from ..registries import others_may_register
 from .completion import complete_key_name
 from .options import Imports

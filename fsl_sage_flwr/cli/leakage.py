@@ -11,27 +11,14 @@ import typer
 
 from ..units import percent
 from .completion import complete_key
-from .options import (
-    Imports,
-    Picture,
-    Preset,
-    refuse_unknown_keys,
-)
-from .printing import (
-    check_output,
-    consoles,
-    refuse_output,
-    say,
-)
+from .options import Imports, Picture, Preset, refuse_unknown_keys
+from .printing import check_output, consoles, refuse_output, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ..app.config import RunConfig
-    from ..attacks.measurement import (
-        Leakage,
-        Trained,
-    )
+    from ..attacks.measurement import Leakage, Trained
 
 
 def leakage_command(
@@ -70,10 +57,7 @@ def leakage_command(
     """
     from ..app.assembly import check_task
     from ..app.images_only import refuse_other_tasks
-    from ..attacks.measurement import (
-        Effort,
-        measure,
-    )
+    from ..attacks.measurement import Effort, measure
 
     given = words or []
     config, trained, source = _chosen(
@@ -106,17 +90,10 @@ def _chosen(
     """Return the configuration, a run's weights or None, and a description of the halves."""
     import torch
 
-    from ..app.config import (
-        ConfigError,
-        RunConfig,
-        with_new_names,
-    )
+    from ..app.config import ConfigError, RunConfig, with_new_names
     from ..attacks.measurement import Trained
     from ..runs.directory import RunDirectory
-    from ..simulations.settings import (
-        read_words,
-        resolve,
-    )
+    from ..simulations.settings import read_words, resolve
 
     if not directories:
         return resolve(preset, words), None, "halves as initialised"

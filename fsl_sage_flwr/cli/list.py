@@ -5,16 +5,9 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from ..config.name_table import (
-    KnownName,
-    own_names,
-)
+from ..config.name_table import KnownName, own_names
 from ..registries import others_may_register
-from ..simulations.preset_names import (
-    EXPERIMENTS,
-    PRESETS,
-    preset_names,
-)
+from ..simulations.preset_names import EXPERIMENTS, PRESETS, preset_names
 from .options import Imports
 from .printing import consoles
 

@@ -7,19 +7,10 @@ import typer
 from click import UsageError
 
 from ..config.key_names import unknown
-from ..config.key_table import (
-    own_keys,
-    own_new_names,
-)
-from ..registries import (
-    announce,
-    others_may_register,
-)
+from ..config.key_table import own_keys, own_new_names
+from ..registries import announce, others_may_register
 from ..simulations.preset_names import preset_names
-from .completion import (
-    complete_key,
-    complete_preset,
-)
+from .completion import complete_key, complete_preset
 
 # The default of `results-dir`.
 RESULTS = Path(str(own_keys()["results-dir"].default))

@@ -7,12 +7,7 @@ from typing import Annotated, Literal, cast
 import typer
 from click import UsageError
 
-from ..analysis.choices import (
-    BANDWIDTH,
-    FORMATS,
-    MEAN_OF,
-    PICTURES,
-)
+from ..analysis.choices import BANDWIDTH, FORMATS, MEAN_OF, PICTURES
 from .comparison import (
     Bandwidth,
     BudgetMib,
@@ -22,16 +17,8 @@ from .comparison import (
     Target,
     comparison_of,
 )
-from .options import (
-    RESULTS,
-    Directory,
-    Imports,
-)
-from .printing import (
-    consoles,
-    say,
-    write,
-)
+from .options import RESULTS, Directory, Imports
+from .printing import consoles, say, write
 
 ALL = "all"
 
@@ -80,11 +67,7 @@ def plot_command(
 ) -> int:
     """Draw pictures of the completed runs under a directory, as PNG and SVG."""
     from ..analysis.load_results import load_results
-    from ..analysis.pictures import (
-        draw,
-        draw_all,
-        encoded,
-    )
+    from ..analysis.pictures import draw, draw_all, encoded
 
     console, errors = consoles()
     comparison = comparison_of(

@@ -6,10 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..analysis.choices import (
-    BANDWIDTH,
-    MEAN_OF,
-)
+from ..analysis.choices import BANDWIDTH, MEAN_OF
 from .comparison import (
     Bandwidth,
     BudgetMib,
@@ -19,16 +16,8 @@ from .comparison import (
     Target,
     comparison_of,
 )
-from .options import (
-    RESULTS,
-    Directory,
-    Imports,
-)
-from .printing import (
-    consoles,
-    say,
-    write,
-)
+from .options import RESULTS, Directory, Imports
+from .printing import consoles, say, write
 
 
 def report_command(
@@ -50,10 +39,7 @@ def report_command(
     The page is self-contained. It has tables, pictures, settings, and each run's configuration
     with the command that repeats it.
     """
-    from ..analysis.load_results import (
-        read_runs,
-        rows_of,
-    )
+    from ..analysis.load_results import read_runs, rows_of
     from ..analysis.report import report_page
 
     console, errors = consoles()

@@ -6,24 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from ..analysis.choices import MEAN_OF
-from .comparison import (
-    BudgetMib,
-    CountBytes,
-    MeanOf,
-    SpreadOverSeeds,
-    Target,
-    comparison_of,
-)
-from .options import (
-    RESULTS,
-    Directory,
-    Imports,
-)
-from .printing import (
-    consoles,
-    say,
-    write,
-)
+from .comparison import BudgetMib, CountBytes, MeanOf, SpreadOverSeeds, Target, comparison_of
+from .options import RESULTS, Directory, Imports
+from .printing import consoles, say, write
 
 
 def results_command(

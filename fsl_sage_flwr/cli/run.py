@@ -19,15 +19,8 @@ from .federation import (
     federation_of,
     usable_gpus,
 )
-from .options import (
-    Imports,
-    Preset,
-    Settings,
-)
-from .printing import (
-    consoles,
-    say,
-)
+from .options import Imports, Preset, Settings
+from .printing import consoles, say
 
 if TYPE_CHECKING:
     from ..app.config import RunConfig
@@ -62,10 +55,7 @@ def run_command(
     from ..simulations.dry_run import describe
     from ..simulations.gpu_share import automatic_share
     from ..simulations.preflight import check_run
-    from ..simulations.progress import (
-        RoundLines,
-        table,
-    )
+    from ..simulations.progress import RoundLines, table
     from ..simulations.run import simulate
 
     console, errors = consoles()
@@ -104,16 +94,10 @@ def _chosen(
     preset: str | None, words: list[str], clients: int | None, federation: Federation
 ) -> tuple[RunConfig, Federation]:
     """Return configuration and federation; a resuming run takes both from its directory."""
-    from ..app.config import (
-        ConfigError,
-        RunConfig,
-    )
+    from ..app.config import ConfigError, RunConfig
     from ..app.unused_keys import refuse_unused
     from ..simulations.resuming import with_run_settings
-    from ..simulations.settings import (
-        absolute_paths,
-        given,
-    )
+    from ..simulations.settings import absolute_paths, given
 
     ours = given(preset, words)
     values, before = with_run_settings(absolute_paths(ours))

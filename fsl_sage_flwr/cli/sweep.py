@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..simulations.preset_names import (
-    EXPERIMENTS,
-    preset_names,
-)
-from .completion import (
-    complete_experiment,
-    complete_key,
-)
+from ..simulations.preset_names import EXPERIMENTS, preset_names
+from .completion import complete_experiment, complete_key
 from .federation import (
     AUTO,
     Clients,
@@ -29,14 +23,8 @@ from .federation import (
     federation_of,
     usable_gpus,
 )
-from .options import (
-    Imports,
-    refuse_unknown_keys,
-)
-from .printing import (
-    consoles,
-    say,
-)
+from .options import Imports, refuse_unknown_keys
+from .printing import consoles, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,14 +81,8 @@ def sweep_command(
     fsl-sage sweep --jobs 2 batch-size=32,64 distribution=noniid_dirichlet alpha=0.1,1 seed=200,201
     """
     from ..cpus import usable_cpus
-    from ..simulations.sweeps.combinations import (
-        combinations,
-        identity,
-    )
-    from ..simulations.sweeps.finished import (
-        finished_runs,
-        resume_interrupted,
-    )
+    from ..simulations.sweeps.combinations import combinations, identity
+    from ..simulations.sweeps.finished import finished_runs, resume_interrupted
     from ..simulations.sweeps.preflight import check_runs
     from ..simulations.sweeps.progress import SweepProgress
     from ..simulations.sweeps.read import read_sweep
@@ -161,10 +143,7 @@ def _command_of(
     run: Combination, federation: Federation, automatic: bool, imports: Sequence[str]
 ) -> str:
     """Return the ``fsl-sage run`` command of a run, with the directory that the sweep gives it."""
-    from ..analysis.repeat import (
-        federation_words,
-        key_words,
-    )
+    from ..analysis.repeat import federation_words, key_words
 
     words = federation_words(federation.record())
     if automatic:
@@ -188,10 +167,7 @@ def _measured_shares(
     runs: Sequence[Combination], clients: int, gpus: Sequence[str], jobs: int, console: Console
 ) -> dict[str, float]:
     """Measure once for all runs with equal memory needs of a client; print each choice."""
-    from ..simulations.gpu_share import (
-        GpuShare,
-        automatic_share,
-    )
+    from ..simulations.gpu_share import GpuShare, automatic_share
     from ..simulations.sweeps.combinations import identity
 
     shares = dict[str, GpuShare]()

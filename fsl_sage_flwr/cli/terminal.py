@@ -2,10 +2,7 @@
 
 from rich.console import Console
 
-from .standard_output import (
-    OutputClosedError,
-    forget_output,
-)
+from .standard_output import OutputClosedError, forget_output
 
 
 class Terminal(Console):

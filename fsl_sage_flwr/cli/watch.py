@@ -1,14 +1,7 @@
 """``fsl-sage watch``: show live curves of the runs under a directory."""
 
-from .options import (
-    RESULTS,
-    Directory,
-    Imports,
-)
-from .printing import (
-    consoles,
-    say,
-)
+from .options import RESULTS, Directory, Imports
+from .printing import consoles, say
 
 
 def watch_command(directory: Directory = RESULTS, imports: Imports = None) -> int:

@@ -5,20 +5,9 @@ from collections.abc import Mapping
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from ..byte_columns import (
-    BYTE_COLUMNS,
-    OTHER,
-    Direction,
-)
-from .arrays import (
-    declared_bytes,
-    is_coded,
-)
-from .records import (
-    CLIENT_HALF,
-    KINDS,
-    LABELS,
-)
+from ..byte_columns import BYTE_COLUMNS, OTHER, Direction
+from .arrays import declared_bytes, is_coded
+from .records import CLIENT_HALF, KINDS, LABELS
 from .reply import count_bytes
 
 # No codec needs less than an eighth of a bit for a value of 32.

@@ -5,16 +5,10 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from ..units import mib
-from .arrays import (
-    declared_bytes,
-    is_coded,
-)
+from .arrays import declared_bytes, is_coded
 from .fields import ReplySchema
 from .payload import Reply
-from .reason import (
-    in_short,
-    reason_of,
-)
+from .reason import in_short, reason_of
 from .records import BadReplyError
 
 ReplyT = TypeVar("ReplyT", bound=Reply)

@@ -7,17 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..atomic_files import (
-    DiskError,
-    atomic_write,
-)
-from .csv_tables import (
-    CLIENT_COLUMNS,
-    HISTORY_COLUMNS,
-    append_rows,
-    columns_in,
-    write_table,
-)
+from ..atomic_files import DiskError, atomic_write
+from .csv_tables import CLIENT_COLUMNS, HISTORY_COLUMNS, append_rows, columns_in, write_table
 from .provenance import without_credentials
 
 if TYPE_CHECKING:  # tables of results read no tensors

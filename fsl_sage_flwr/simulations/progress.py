@@ -16,10 +16,7 @@ from rich.table import Table
 from ..analysis.summary_line import summary_line
 from ..runs.directory import RunDirectory
 from ..runs.lock import training_started_file
-from ..units import (
-    mib,
-    percent,
-)
+from ..units import mib, percent
 
 LOOK_EVERY = 0.2
 # Seconds without progress before Flower is asked whether the run has ended. The time doubles after

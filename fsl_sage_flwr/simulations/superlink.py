@@ -18,14 +18,8 @@ import psutil
 
 from ..cpus import LIMIT
 from ..user_error import UserError
-from .process_environment import (
-    with_utf8,
-    without_proxies,
-)
-from .ray_cluster import (
-    LOCAL,
-    VARIABLE,
-)
+from .process_environment import with_utf8, without_proxies
+from .ray_cluster import LOCAL, VARIABLE
 
 log = logging.getLogger("flwr.fsl_sage")
 

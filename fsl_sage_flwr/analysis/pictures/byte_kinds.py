@@ -4,26 +4,12 @@ import pandas as pd
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ...byte_columns import (
-    BYTE_COLUMNS,
-    DIRECTIONS,
-)
+from ...byte_columns import BYTE_COLUMNS, DIRECTIONS
 from ...units import byte_unit
 from ..comparison import Comparison
 from ..declared import label_of
-from .panels import (
-    MOST_PANELS,
-    NothingToDrawError,
-    panels_of,
-)
-from .style import (
-    COLUMN,
-    Picture,
-    grid_of_axes,
-    label_axes,
-    picture_style,
-    styles,
-)
+from .panels import MOST_PANELS, NothingToDrawError, panels_of
+from .style import COLUMN, Picture, grid_of_axes, label_axes, picture_style, styles
 
 # Okabe and Ito's colours, from the bottom to the top of the stack.
 KINDS = {

@@ -10,32 +10,12 @@ from matplotlib.ticker import MaxNLocator
 from ...line_style import LineStyle
 from ...units import byte_unit
 from ..choices import Spread
-from ..comparison import (
-    Comparison,
-    run_figures,
-)
+from ..comparison import Comparison, run_figures
 from ..declared import label_of
-from ..measure import (
-    LOSS,
-    Measure,
-)
-from ..spread import (
-    NAMES,
-    over_seeds,
-)
-from .panels import (
-    NothingToDrawError,
-    Panel,
-    panels_of,
-)
-from .style import (
-    Picture,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from ..measure import LOSS, Measure
+from ..spread import NAMES, over_seeds
+from .panels import NothingToDrawError, Panel, panels_of
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 LOGARITHMIC_FROM = 15.0  # ratio of largest to smallest value for a logarithmic axis
 

@@ -8,20 +8,9 @@ from matplotlib.lines import Line2D
 from ...line_style import LineStyle
 from ...units import byte_unit
 from ..comparison import Comparison
-from .against_alpha import (
-    ALONG,
-    IID,
-    skew_of,
-)
+from .against_alpha import ALONG, IID, skew_of
 from .panels import panels_of
-from .style import (
-    Picture,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 
 def best_points(comparison: Comparison) -> pd.DataFrame:

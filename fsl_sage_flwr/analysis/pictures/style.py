@@ -13,10 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ...line_style import LineStyle
-from ..declared import (
-    algorithm_looks,
-    label_of,
-)
+from ..declared import algorithm_looks, label_of
 from ..labels import place
 
 PictureFormat = Literal["png", "svg"]
