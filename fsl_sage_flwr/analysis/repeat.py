@@ -16,7 +16,6 @@ _FEDERATION = {
     "client-resources-num-gpus": "--gpus-per-client",
     "init-args-num-cpus": "--cpus",
     "init-args-num-gpus": "--gpus",
-    "ray-address": "--ray-address",
 }
 
 
@@ -31,18 +30,11 @@ def command_line(run: Run) -> str:
     if CLIENTS not in federation and run.config.get("virtual-clients"):  # a run of `flwr run`
         federation = {**federation, CLIENTS: run.config["virtual-clients"]}
     unused = unused_keys(run.config, run.unused_keys)
-    words = ["fsl-sage", "run", *federation_words(federation), *key_words(run.config, unused)]
-    return shlex.join(words)
-
-
-def federation_words(federation: Mapping[str, Any]) -> list[str]:
-    """Return the options of ``fsl-sage run`` for recorded federation options."""
-    words = []
+    words = ["fsl-sage", "run"]
     for key, option in _FEDERATION.items():
         if key in federation:
-            value = federation[key]
-            words += [option, value if isinstance(value, str) else f"{value:g}"]
-    return words
+            words += [option, f"{federation[key]:g}"]
+    return shlex.join([*words, *key_words(run.config, unused)])
 
 
 def key_words(config: Mapping[str, Any], unused: Collection[str]) -> list[str]:

@@ -158,6 +158,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except click.Abort:  # click's name for Ctrl-C
             _complain("interrupted; nothing was started")
             return 130
+        except SystemExit as ended:
+            if ended.code == 1:  # rich's and click's status where nobody reads the help
+                return OUTPUT_CLOSED
+            raise
         return parsed if isinstance(parsed, int) else run(parsed)
 
 

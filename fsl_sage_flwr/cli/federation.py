@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,9 @@ AUTO = "auto"
 CLIENTS = 4
 
 
-def _check_share(text: str) -> str:
+def _check_share(text: str | None) -> str | None:
+    if text is None:
+        return None
     try:
         value = 0.0 if text == AUTO else float(text)
     except ValueError:
@@ -34,13 +37,15 @@ Clients = Annotated[
         min=1, metavar="N", help=f"number of clients (default: {CLIENTS}, or the resuming run's)"
     ),
 ]
-CpusPerClient = Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads per client")]
+CpusPerClient = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="CPU threads per client (default: 1)")
+]
 GpusPerClient = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="SHARE",
-        help="share of a GPU per client; auto measures one client, and runs as many at a time as "
-        "fit in the memory",
+        help="share of a GPU per client (default: 0); auto measures one client, and runs as many "
+        "at a time as fit in the memory",
         callback=_check_share,
     ),
 ]
@@ -60,72 +65,89 @@ RayAddress = Annotated[
 ]
 
 
-def federation_of(
-    *,
-    clients: int | None,
-    cpus_per_client: int,
-    gpus_per_client: str,
-    cpus: int | None,
-    gpus: int | None,
-    ray_address: str | None,
-    imports: Sequence[str] | None,
-) -> Federation:
-    """Return the federation of the options; ``auto`` means no GPU until it is measured.
+@dataclass(frozen=True)
+class FederationOptions:
+    """The options of ``run`` and ``sweep`` for clients, CPUs and GPUs; None where not given."""
 
-    Raises
-    ------
-    ConfigError
-        An option concerns this machine but the clients run on a Ray cluster, or the cluster's
-        address is invalid.
-    """
-    from ..simulations.federation import Federation
-    from ..simulations.ray_cluster import VARIABLE, cluster_address
+    clients: int | None
+    cpus_per_client: int | None
+    gpus_per_client: str | None
+    cpus: int | None
+    gpus: int | None
+    ray_address: str | None
+    imports: Sequence[str] | None
 
-    share = 0.0 if gpus_per_client == AUTO else float(gpus_per_client)
-    given = os.environ.get(VARIABLE, "") if ray_address is None else ray_address
-    address = cluster_address(given)
-    if address is not None:
-        _refuse_machine_options(address, gpus_per_client, cpus, gpus, imports)
-    return Federation(clients or CLIENTS, cpus_per_client, share, cpus, gpus, ray_address=address)
+    @property
+    def automatic(self) -> bool:
+        """Whether a client's share of a GPU is measured."""
+        return self.gpus_per_client == AUTO
 
+    def words(self) -> list[str]:
+        """Return the given options as words of ``fsl-sage run``."""
+        given = {
+            "--clients": self.clients or CLIENTS,
+            "--cpus-per-client": self.cpus_per_client,
+            "--gpus-per-client": self.gpus_per_client,
+            "--cpus": self.cpus,
+            "--gpus": self.gpus,
+            "--ray-address": self.ray_address,
+        }
+        words = [f"{word}" for pair in given.items() if pair[1] is not None for word in pair]
+        return words + [word for module in self.imports or () for word in ("--import", module)]
 
-def _refuse_machine_options(
-    address: str,
-    gpus_per_client: str,
-    cpus: int | None,
-    gpus: int | None,
-    imports: Sequence[str] | None,
-) -> None:
-    from ..app.config import ConfigError
-    from ..registries import IMPORTS
+    def federation(self) -> Federation:
+        """Return the federation; ``auto`` means no GPU until it is measured.
 
-    for option, given, instead in (
-        ("--cpus", cpus, "set it with `ray start --num-cpus` on each machine"),
-        ("--gpus", gpus, "set it with `ray start --num-gpus` on each machine"),
-        (
-            "--gpus-per-client",
-            gpus_per_client if gpus_per_client == AUTO else None,
-            "auto would measure a GPU of this machine; give a number",
-        ),
-        (
-            "--import",
-            next(iter(imports or ()), None),
-            "it does not reach the cluster's processes; install it with an entry point, or set "
-            f"{IMPORTS} where `ray start` is called and here",
-        ),
-    ):
-        if given is not None:
-            raise ConfigError(
-                f"{option} {given}: the clients run on the Ray cluster at {address}; {instead}"
-            )
+        Raises
+        ------
+        ConfigError
+            An option concerns this machine but the clients run on a Ray cluster, or the cluster's
+            address is invalid.
+        """
+        from ..simulations.federation import Federation
+        from ..simulations.ray_cluster import VARIABLE, cluster_address
 
+        share = 0.0 if self.automatic else float(self.gpus_per_client or 0)
+        address = cluster_address(
+            os.environ.get(VARIABLE, "") if self.ray_address is None else self.ray_address
+        )
+        if address is not None:
+            self._refuse_options_of_this_machine(address)
+        return Federation(
+            self.clients or CLIENTS, self.cpus_per_client or 1, share, self.cpus, self.gpus,
+            ray_address=address,
+        )  # fmt: skip
 
-def usable_gpus(most: int | None) -> list[str]:
-    """Return the usable GPUs, as in ``CUDA_VISIBLE_DEVICES``; at most ``most`` of them."""
-    import torch
+    def _refuse_options_of_this_machine(self, address: str) -> None:
+        from ..app.config import ConfigError
+        from ..registries import IMPORTS
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        visible = ",".join(map(str, range(torch.cuda.device_count())))
-    gpus = [name for name in visible.split(",") if name and name != "-1"]
-    return gpus[:most]
+        for option, given, instead in (
+            ("--cpus", self.cpus, "set it with `ray start --num-cpus` on each machine"),
+            ("--gpus", self.gpus, "set it with `ray start --num-gpus` on each machine"),
+            (
+                "--gpus-per-client",
+                self.gpus_per_client if self.automatic else None,
+                "auto would measure a GPU of this machine; give a number",
+            ),
+            (
+                "--import",
+                next(iter(self.imports or ()), None),
+                "it does not reach the cluster's processes; install it with an entry point, or set "
+                f"{IMPORTS} where `ray start` is called and here",
+            ),
+        ):
+            if given is not None:
+                raise ConfigError(
+                    f"{option} {given}: the clients run on the Ray cluster at {address}; {instead}"
+                )
+
+    def usable_gpus(self) -> list[str]:
+        """Return the usable GPUs, as in ``CUDA_VISIBLE_DEVICES``."""
+        import torch
+
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible is None:
+            visible = ",".join(map(str, range(torch.cuda.device_count())))
+        found = [name for name in visible.split(",") if name and name != "-1"]
+        return found[: self.gpus]

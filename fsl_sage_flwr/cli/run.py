@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .federation import (
-    AUTO,
     Clients,
     Cpus,
     CpusPerClient,
+    FederationOptions,
     Gpus,
     GpusPerClient,
     RayAddress,
-    federation_of,
-    usable_gpus,
 )
 from .options import Imports, Preset, Settings
 from .printing import consoles, say
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
 def run_command(
     settings: Settings = None,
     clients: Clients = None,
-    cpus_per_client: CpusPerClient = 1,
-    gpus_per_client: GpusPerClient = "0",
+    cpus_per_client: CpusPerClient = None,
+    gpus_per_client: GpusPerClient = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
     ray_address: RayAddress = None,
@@ -59,19 +57,18 @@ def run_command(
     from ..simulations.run import simulate
 
     console, errors = consoles()
-    federation = federation_of(
-        clients=clients, cpus_per_client=cpus_per_client, gpus_per_client=gpus_per_client,
-        cpus=cpus, gpus=gpus, ray_address=ray_address, imports=imports,
-    )  # fmt: skip
-    config, federation = _chosen(preset, settings or [], clients, federation)
+    given = FederationOptions(
+        clients, cpus_per_client, gpus_per_client, cpus, gpus, ray_address, imports
+    )
+    config, federation = _chosen(preset, settings or [], given)
     check_run(config, federation)
     if dry_run:
         shared = replace(config, virtual_clients=federation.virtual_clients)
         for part in describe(shared, federation):
             console.print(part, markup=False, highlight=False, soft_wrap=True)
         return 0
-    if gpus_per_client == AUTO:
-        chosen = automatic_share(config, federation.clients, usable_gpus(gpus))
+    if given.automatic:
+        chosen = automatic_share(config, federation.clients, given.usable_gpus())
         federation = replace(federation, gpus_per_client=chosen.share)
         say(console, chosen.text)
     say(
@@ -91,7 +88,7 @@ def run_command(
 
 
 def _chosen(
-    preset: str | None, words: list[str], clients: int | None, federation: Federation
+    preset: str | None, words: list[str], options: FederationOptions
 ) -> tuple[RunConfig, Federation]:
     """Return configuration and federation; a resuming run takes both from its directory."""
     from ..app.config import ConfigError, RunConfig
@@ -101,10 +98,13 @@ def _chosen(
 
     ours = given(preset, words)
     values, before = with_run_settings(absolute_paths(ours))
+    federation = options.federation()
     recorded = before.get("num-supernodes")
     if recorded is not None:
-        if clients not in (None, recorded):
-            raise ConfigError(f"--clients {clients}: the resuming run has {recorded}; leave it out")
+        if options.clients not in (None, recorded):
+            raise ConfigError(
+                f"--clients {options.clients}: the resuming run has {recorded}; leave it out"
+            )
         federation = replace(federation, clients=recorded)
     config = RunConfig.from_run_config(values)
     refuse_unused([config], ours, {word.partition("=")[0] for word in words})

@@ -13,15 +13,13 @@ import typer
 from ..simulations.preset_names import EXPERIMENTS, preset_names
 from .completion import complete_experiment, complete_key
 from .federation import (
-    AUTO,
     Clients,
     Cpus,
     CpusPerClient,
+    FederationOptions,
     Gpus,
     GpusPerClient,
     RayAddress,
-    federation_of,
-    usable_gpus,
 )
 from .options import Imports, refuse_unknown_keys
 from .printing import consoles, say
@@ -48,8 +46,8 @@ def sweep_command(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="concurrent runs")] = 1,
     clients: Clients = None,
-    cpus_per_client: CpusPerClient = 1,
-    gpus_per_client: GpusPerClient = "0",
+    cpus_per_client: CpusPerClient = None,
+    gpus_per_client: GpusPerClient = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
     ray_address: RayAddress = None,
@@ -93,23 +91,23 @@ def sweep_command(
     words = {word.partition("=")[0] for word in settings or []}
     runs = combinations(read_sweep(preset, settings or []), words)
     results = Path(runs[0].config.results_dir)
-    federation = federation_of(
-        clients=clients, cpus_per_client=cpus_per_client, gpus_per_client=gpus_per_client,
-        cpus=cpus, gpus=gpus, ray_address=ray_address, imports=imports,
-    )  # fmt: skip
+    given = FederationOptions(
+        clients, cpus_per_client, gpus_per_client, cpus, gpus, ray_address, imports
+    )
+    federation = given.federation()
     done = finished_runs(results, federation.clients)
     left = [
         resume_interrupted(run, federation.clients)
         for run in runs
         if identity(run.config) not in done
     ]
-    automatic = gpus_per_client == AUTO
+    automatic = given.automatic
     if print_commands:
         for run in left:
-            say(console, _command_of(run, federation, automatic, imports or []))
+            say(console, _command_of(run, given))
         return 0
     jobs = min(jobs, max(1, len(left)))
-    devices = usable_gpus(gpus) if automatic or federation.gpus_per_client else []
+    devices = given.usable_gpus() if automatic or federation.gpus_per_client else []
     shares = share_out(federation, jobs, cpus or usable_cpus(), devices)
     say(
         console,
@@ -139,19 +137,14 @@ def sweep_command(
     return 1 if failed else 0
 
 
-def _command_of(
-    run: Combination, federation: Federation, automatic: bool, imports: Sequence[str]
-) -> str:
+def _command_of(run: Combination, options: FederationOptions) -> str:
     """Return the ``fsl-sage run`` command of a run, with the directory that the sweep gives it."""
-    from ..analysis.repeat import federation_words, key_words
+    from ..analysis.repeat import key_words
 
-    words = federation_words(federation.record())
-    if automatic:
-        words[words.index("--gpus-per-client") + 1] = AUTO
-    words += [word for module in imports for word in ("--import", module)]
-    keys = key_words(run.config.to_run_config(), run.config.unused_keys())
-    directory = [f"results-dir={run.config.results_dir}", f"run-name={run.config.run_name}"]
-    return shlex.join(["fsl-sage", "run", *words, *keys, *directory])
+    config = run.config
+    keys = key_words(config.to_run_config(), config.unused_keys())
+    directory = [f"results-dir={config.results_dir}", f"run-name={config.run_name}"]
+    return shlex.join(["fsl-sage", "run", *options.words(), *keys, *directory])
 
 
 def _print_states(

@@ -136,3 +136,15 @@ def test_no_traceback_is_printed_for_a_closed_pipe_or_a_small_alphabet(
     assert reader.stderr.read() == b""
     assert reader.wait(60) == (0 if locale else 141)
     reader.stderr.close()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["keys"], ["list", "models"]])
+def test_a_closed_pipe_ends_every_command_alike(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "fsl_sage_flwr", *words], cwd=ROOT, stdout=closed,
+            stderr=subprocess.PIPE, check=False, timeout=60,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import fsl_sage_flwr.simulations.sweeps.preflight  # noqa: F401 - has check_run of its own
 from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.cli.entry import parse
 
@@ -35,7 +36,7 @@ def start(*arguments: Any) -> None:
 
 @pytest.mark.parametrize("command", documented())
 def test_a_documented_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = shlex.split(command, comments=True)[1:]
+    words = shlex.split(command.partition(" > ")[0], comments=True)[1:]
     simulations = "fsl_sage_flwr.simulations"
     monkeypatch.setattr(f"{simulations}.run.simulate", start)
     monkeypatch.setattr(f"{simulations}.preflight.check_run", lambda *_: None)  # no /data is here
