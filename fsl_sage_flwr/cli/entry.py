@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain("interrupted; nothing was started")
             return 130
         except SystemExit as ended:
-            if ended.code == 1:  # rich's and click's status where nobody reads the help
+            if ended.code == 1:  # rich's and click's status for a closed pipe
                 return OUTPUT_CLOSED
             raise
         return parsed if isinstance(parsed, int) else run(parsed)
