@@ -1,5 +1,6 @@
 """The ServerApp from configuration to results, on digits, over a Grid in this process."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,9 @@ def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str)
     build_model("simple_conv", (1, 8, 8), 10).load_state_dict(merged, strict=True)
     checkpoint = torch.load(directory / "checkpoints" / "latest.pt", weights_only=True)
     assert checkpoint["strategy"]["rounds_done"] == 2
+    unused = json.loads((directory / "unused_keys.json").read_text(encoding="utf-8"))
+    assert unused["validation-fraction"] == "fraction-evaluate"
+    assert ("align.interval" in unused) == (algorithm != "fsl_sage")
 
 
 @rows("algorithm", ["fed_avg", "fsl_sage"], lambda name: name == "fsl_sage")
