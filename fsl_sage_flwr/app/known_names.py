@@ -6,11 +6,11 @@ from typing import Any
 
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
+from ..algorithm_registry import ALGORITHMS
 from ..compression import CODECS
 from ..config.name_table import OWN, AlgorithmLook, KnownName
 from ..data import DATASETS, DISTRIBUTIONS
 from ..models import MODELS
-from ..registry import ALGORITHMS
 from ..runs.trackers import TRACKERS
 from ..task_registry import TASKS
 
