@@ -8,6 +8,7 @@ from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
 from .config import Options, check_options
+from .line_style import LineStyle as LineStyle
 from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
 from .registries import Registry, renamed
 from .splitting import Cut, Workload
@@ -16,21 +17,6 @@ from .task import SplitTask
 Handler = Callable[[Message, Context, SplitTask], Message]
 
 OptionsT = TypeVar("OptionsT", bound=Options)
-
-
-@dataclass(frozen=True)
-class LineStyle:
-    """Colour, marker and dashes of an algorithm in pictures; each identifies it alone."""
-
-    colour: str
-    marker: str
-    dashes: str | tuple[int, tuple[float, ...]]
-    size: float = 4.0  # points; a star needs more to look equally large
-
-    def line(self) -> dict[str, Any]:
-        """Return the arguments of matplotlib's ``Axes.plot``."""
-        return {"color": self.colour, "marker": self.marker, "linestyle": self.dashes,
-                "markersize": self.size}  # fmt: skip
 
 
 @dataclass(frozen=True)

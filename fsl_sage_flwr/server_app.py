@@ -46,7 +46,9 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _train(grid: Grid, config: RunConfig, path: Path) -> None:
-    with RunDirectory(path).record_failure(log_error=True):
+    directory = RunDirectory(path)
+    with directory.record_failure(log_error=True):
+        directory.write_unused_keys(config.unused_keys())
         grid = _with_a_node_for_each_client(grid, config)
         task = build_task(config)
         data = identify_data(config, download=True)

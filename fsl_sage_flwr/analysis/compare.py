@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..messages.ledger import COLUMNS as BYTE_COLUMNS
+from ..byte_columns import BYTE_COLUMNS
 from ..runs.provenance import OF_ONE_RUN
-from .comparison import Comparison, Count, compare, mib, run_figures
+from ..units import mib
+from .choices import Count
+from .comparison import Comparison, compare, run_figures
 from .differences import defines_an_experiment, is_missing, without_unused_settings
 from .labels import value_text
 from .load_results import CLIENTS, HEAD_SIZE, ResultsError, Run, read_runs, rows_of

@@ -20,6 +20,7 @@ from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
 from ..task_registry import TASKS
+from ..user_error import UserError
 from .codec_options import CodecOptions
 from .core_options import CoreOptions
 from .noise import problem_of
@@ -27,8 +28,10 @@ from .noise import problem_of
 SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary.lr-schedule")
 
 
-class ConfigError(ValueError):
+class ConfigError(ValueError, UserError):
     """A run configuration is invalid; the line names the value, the valid values and the fix."""
+
+    exit_status = 2
 
 
 @dataclass(frozen=True)

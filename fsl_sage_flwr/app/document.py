@@ -1,4 +1,4 @@
-"""Write the files derived from the settings: pyproject's table, keys.json, configuration.md.
+"""Write the files derived from declarations: app table, keys.json, names.json, configuration.md.
 
 python -m fsl_sage_flwr.app.document           # list the files that are out of date
 python -m fsl_sage_flwr.app.document --write   # write them
@@ -14,10 +14,11 @@ from pathlib import Path
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
 from ..algorithm_registry import ALGORITHMS, label_of
-from ..config import settings_of
+from ..config import name_table, settings_of
 from ..config.key_table import FILE, KeyEntry, to_json
 from ..task_registry import TASKS
 from .config import all_settings
+from .known_names import NAMES, algorithm_looks
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
@@ -120,6 +121,9 @@ def derived(root: Path = ROOT) -> dict[Path, str]:
         ),
         page: f"{before}{BEGIN}\n{markdown(entries)}{END}{after}",
         root / FILE.relative_to(ROOT): to_json(entries),
+        root / name_table.FILE.relative_to(ROOT): name_table.to_json(
+            {kind: list(known()) for kind, known in NAMES.items()}, algorithm_looks()
+        ),
     }
 
 

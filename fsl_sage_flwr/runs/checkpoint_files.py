@@ -15,7 +15,6 @@ from .checksummed_file import write_checksummed
 
 log = logging.getLogger("flwr.fsl_sage")
 
-LATEST = "latest.pt"
 
 # Keys of a tensor file's entry in a checkpoint.
 FILE, CHECKSUM = "tensor-file", "crc32"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_files import atomic_write, explain_disk_errors
-from ..messages.ledger import COLUMNS as BYTE_COLUMNS
+from ..byte_columns import BYTE_COLUMNS
 
 HISTORY_COLUMNS = (
     "round",

@@ -21,6 +21,7 @@ from ..strategies import (
     to_record,
 )
 from ..task import Batch, Weights
+from ..units import MIB, mib, percent
 from .checkpoint import (
     FORMAT,
     explain_mismatch,
@@ -127,7 +128,7 @@ class Recorder:
         self._settings = {**settings_of(strategy), **(settings or {})}
         self._tracker_name, self._tracker = tracker, Tracker()
         self._checkpoint_interval = checkpoint_interval
-        self._threshold = max_communication_mib * 2**20
+        self._threshold = max_communication_mib * MIB
         self._finish, self._account = finish, account
         self._label_epsilon = label_epsilon
         self._round_rows = RoundRows(strategy, account, label_epsilon)
@@ -358,7 +359,7 @@ class Recorder:
         self._save(arrays, is_best=is_best)
         self._write_summary("running")
         if self._threshold and self._strategy.ledger.total >= self._threshold:
-            log.info("%.1f MiB reach max-communication-mib", self._strategy.ledger.total / 2**20)
+            log.info("%s MiB reach max-communication-mib", mib(self._strategy.ledger.total))
             raise EnoughCommunicationError(arrays)
         return to_record(evaluation, "test")
 
@@ -385,10 +386,10 @@ class Recorder:
     def _log(self, row: dict[str, Any]) -> None:
         accuracy = row["test_accuracy"]
         log.info(
-            "round %d/%d: %sloss %.4f, %.1f MiB so far, %.1f s",
+            "round %d/%d: %sloss %.4f, %s MiB so far, %.1f s",
             row["round"], self._num_rounds,
-            "" if accuracy is None else f"accuracy {accuracy:.2%}, ".replace("%", " %"),
-            row["test_loss"], row["comm_bytes"] / 2**20, row["seconds"],
+            "" if accuracy is None else f"accuracy {percent(accuracy)}, ",
+            row["test_loss"], mib(row["comm_bytes"]), row["seconds"],
         )  # fmt: skip
 
     def _save(self, arrays: ArrayRecord, *, is_best: bool) -> None:

@@ -13,6 +13,7 @@ from ..app.run_path import run_path
 from ..compression.estimates import coded_cut
 from ..splitting import Workload, cut_of
 from ..task import ClientIdentity, SplitTask
+from ..units import mib
 from .federation import INLINE, Federation
 
 LOOKED_AT = 20  # clients with counted examples
@@ -81,4 +82,4 @@ def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) 
         cut_of(task.model, task.head, task.smashed_example(), task.weights_of), config.codecs()
     )
     size = round_bytes(cut, work, config.options) * asked
-    return f"about {size / 2**20:,.1f} MiB a round, of {asked} clients"
+    return f"about {mib(size)} MiB a round, of {asked} clients"

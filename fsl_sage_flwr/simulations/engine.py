@@ -6,8 +6,9 @@ from math import ceil
 
 from ..app.assembly import training_cost
 from ..app.config import ConfigError, RunConfig
-from ..command_line.arguments.federation import AUTO
 from .federation import INLINE, RAY, Federation
+
+AUTO = "auto"
 
 # Longest training of an inline run that `auto` chooses, in seconds. Ray takes 20 s to start and
 # would save half of the training on two cores.

@@ -17,6 +17,7 @@ from rich.table import Table
 from ..analysis.summary_line import summary_line
 from ..runs.directory import RunDirectory
 from ..runs.lock import training_started_file
+from ..units import mib, percent
 
 LOOK_EVERY = 0.2
 # Seconds without progress before Flower is asked whether the run has ended. The time doubles after
@@ -214,8 +215,8 @@ def table(summary: dict[str, Any], seconds_in_all: float) -> Table:
     result.add_row(f"best test {what}", f"{best} (round {summary['best_round']})")
     for name, figure in summary.get("figures", {}).items():
         result.add_row(name, f"{figure:.2f}")
-    result.add_row("communication", f"{summary['comm_bytes'] / 2**20:.1f} MiB")
-    reference = f"{summary['comm_bytes_reference'] / 2**20:.1f} MiB"
+    result.add_row("communication", f"{mib(summary['comm_bytes'])} MiB")
+    reference = f"{mib(summary['comm_bytes_reference'])} MiB"
     result.add_row("as the paper counts it", reference)
     result.add_row("seconds of the rounds", f"{summary['seconds']:.1f}")
     result.add_row("seconds in all", f"{seconds_in_all:.1f}")
@@ -269,10 +270,10 @@ def _line(row: dict[str, Any], num_rounds: int, new: Sequence[dict[str, Any]] = 
     # The first round includes the start of the clients' processes, so it is not representative.
     known = len(new) > 1 or (bool(new) and num_rounds == row["round"])
     left = (num_rounds - row["round"]) * sum(recent) / len(recent)
-    accuracy = "" if math.isnan(row["test_accuracy"]) else f"{row['test_accuracy']:.2%}"
+    accuracy = "" if math.isnan(row["test_accuracy"]) else percent(row["test_accuracy"])
     line = (
         f"{row['round']:>5}/{num_rounds:<3}  {accuracy:>8}  "
-        f"{row['test_loss']:>7.4f}  {row['comm_bytes'] / 2**20:>10.1f}  "
+        f"{row['test_loss']:>7.4f}  {mib(row['comm_bytes']):>10}  "
         f"{row['seconds']:>7.1f}  {_duration(left) if known else ''}"
     )
     return line if row["failures"] == 0 else f"{line}  ({row['failures']} clients failed)"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..app.config import ConfigError, RunConfig, all_defaults
-from ..command_line.presets import EXPERIMENTS, PRESETS, preset_folder, preset_names
 from ..config.key_names import flattened
+from .preset_names import EXPERIMENTS, PRESETS, preset_folder, preset_names
 
 BASE = "preset"
 

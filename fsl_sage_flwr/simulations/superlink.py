@@ -17,6 +17,7 @@ from typing import Any, Self
 import psutil
 
 from ..cpus import LIMIT
+from ..user_error import UserError
 from .process_environment import with_utf8, without_proxies
 from .ray_cluster import LOCAL, VARIABLE
 
@@ -33,7 +34,7 @@ LONGEST_END = 100_000
 UNKNOWN = "unknown"
 
 
-class FlowerError(RuntimeError):
+class FlowerError(RuntimeError, UserError):
     """Flower did not do what was requested; the text is the end of its output."""
 
 

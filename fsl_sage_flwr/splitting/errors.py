@@ -1,8 +1,12 @@
 """Errors raised while cutting a model."""
 
+from ..user_error import UserError
 
-class SplitError(ValueError):
+
+class SplitError(ValueError, UserError):
     """The model cannot be cut there; the message gives the reason and a fix."""
+
+    exit_status = 2
 
 
 class UnfaithfulError(SplitError):

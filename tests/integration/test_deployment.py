@@ -17,6 +17,7 @@ from fsl_sage_flwr.client_app import app as client_app
 from fsl_sage_flwr.server_app import app as server_app
 from fsl_sage_flwr.simulations.app_directory import write_app
 
+from ..few_rounds import few_rounds
 from ..tables import write_split
 from .commands import history_of, run_directory, summary_of
 from .deployment import Deployment
@@ -59,6 +60,7 @@ def test_a_deployment_has_the_history_of_the_simulation(
                 "batch-size": BATCH_SIZE[secure],
                 "algorithm": algorithm,
                 "compression": "strong" if secure else "none",
+                **few_rounds(algorithm),
             }
             keys = {key.replace("-", "_"): value for key, value in settings.items()}
             run = deployment.run(app, **keys, results_dir=str(results))

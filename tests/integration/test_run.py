@@ -18,6 +18,7 @@ from fsl_sage_flwr.client_app import app as client_app
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.server_app import app as server_app
 
+from ..few_rounds import few_rounds
 from .commands import (
     BIN,
     PATIENCE,
@@ -86,6 +87,7 @@ def test_simulation_on_ray_has_the_bits_of_one_process(
         "num-server-rounds": 2,
         "batch-size": 128,
         "fraction-evaluate": 1.0,
+        **few_rounds(algorithm),
     }
     ours = run_on_ray({**settings, "results-dir": str(tmp_path / "ray")}, tmp_path)
     theirs = run_in_this_process({**settings, "results-dir": str(tmp_path / "here")})
@@ -160,7 +162,7 @@ def test_interrupt_ends_everything(
     mark = f"fsl-sage-test-{tmp_path}-{number}"
     words = ("run", "--engine", engine, "num-server-rounds=500")
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
+        [sys.executable, "-m", "fsl_sage_flwr", *words],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip

@@ -72,7 +72,7 @@ def test_interrupt_ends_every_run(
         "results-dir=out",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words, "results-dir=out"],
+        [sys.executable, "-m", "fsl_sage_flwr", *words, "results-dir=out"],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip

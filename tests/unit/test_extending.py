@@ -162,7 +162,7 @@ def test_the_rest_of_the_package_knows_what_an_algorithm_declares() -> None:
     values = {"model": "simple_conv", "loudness": 2**20}
     table, _ = cut_table(values, (1, 8, 8), 10, 1, 300)
     assert [column.header for column in table.columns][-1] == "Louder MiB"
-    assert next(iter(table.columns[-1].cells)) == "1000.0"
+    assert next(iter(table.columns[-1].cells)) == "1,000.0"
 
 
 def test_an_algorithm_without_a_formula_cannot_choose_a_cut(registered: None) -> None:

@@ -19,6 +19,10 @@ ROOMS_WITH_ROOMS = ("app", "compression", "rounds", "runs")
 ORDER = (
     # Without Flower.
     *(
+        "user_error",
+        "units",
+        "line_style",
+        "byte_columns",
         "registries",
         "cpus",
         "seeding",
@@ -82,8 +86,6 @@ ORDER = (
     *("strategies", "algorithms"),
     # Kinds of tasks.
     *("models", "data", "task_registry", "image_classification", "language", "tasks"),
-    # The command line's words and the names of keys: nothing that takes time to import.
-    "command_line",
     # What a run leaves.
     *(
         "runs.__init__",
@@ -113,6 +115,7 @@ ORDER = (
         "app.codec_options",
         "app.core_options",
         "app.config",
+        "app.known_names",
         "app.document",
         "app.assembly",
         "app.images_only",
@@ -124,7 +127,7 @@ ORDER = (
         "server_app",
     ),
     # The command.
-    *("analysis", "attacks", "simulations", "command", "__main__"),
+    *("analysis", "attacks", "simulations", "cli", "__main__"),
 )
 # Flower starts the two apps, and so does the inline engine; nobody else imports them.
 APPS = {"client_app", "server_app"}
@@ -134,7 +137,11 @@ WITHOUT_FLOWER = {
     "cpus",
     "registries",
     "config",
-    "command_line",
+    "cli",
+    "user_error",
+    "units",
+    "line_style",
+    "byte_columns",
     "seeding",
     "batching",
     "schedules",
@@ -154,13 +161,16 @@ WITHOUT_FLOWER = {
     "runs.checkpoint_files",
 }
 # Packages of the extra `command`: where it is not installed only this room is missing.
-OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"}
-WITH_THE_COMMAND = {"analysis", "attacks", "simulations"}
+OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate", "typer"}
+WITH_THE_COMMAND = {"analysis", "attacks", "cli", "simulations"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
     "cpus": set(),
     "__init__": set(),
-    "command_line": {"argcomplete"},
+    "user_error": set(),
+    "units": set(),
+    "line_style": set(),
+    "byte_columns": set(),
     "registries": set(),
     "seeding": set(),
     "atomic_files": {"safetensors"},
@@ -185,7 +195,6 @@ ONLY = {
     "compression.client": {"flwr", "torch"},
     "compression.server": {"flwr", "torch"},
     "app.__init__": set(),
-    "command": set(),
     "__main__": set(),
     "runs.lock": {"filelock"},
     "runs.trackers": {"torch", "wandb", "mlflow", "sqlalchemy", "aim"},
@@ -288,8 +297,7 @@ def test_no_import_is_hidden_in_text():
         if (isinstance(node, ast.Name) and node.id in hidden)
         or (isinstance(node, ast.Attribute) and node.attr in hidden)
     ]
-    # The commands, each beside that file, are imported when they are given.
-    assert calls == [ROOT / "simulations" / "commands" / "__init__.py"]
+    assert calls == []
 
 
 @pytest.mark.parametrize(

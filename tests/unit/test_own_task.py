@@ -19,6 +19,7 @@ from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.task import SplitTask
 from fsl_sage_flwr.task_registry import TASKS, TaskKind, TaskSettings
 
+from ..few_rounds import few_rounds
 from ..kinds import numbers_of, numbers_task
 from ..memory_grid import MemoryGrid
 from ..rows import rows
@@ -68,7 +69,8 @@ def _task(context: Context) -> SplitTask:
 
 @rows("algorithm", ALGORITHMS, lambda name: name in ("fsl_sage", "fed_avg"))
 def test_it_is_named_in_a_run_configuration_with_its_keys(tmp_path: Path, algorithm: str) -> None:
-    config = {**RUN, "algorithm": algorithm, "results-dir": str(tmp_path)}
+    few = few_rounds(algorithm)
+    config = {**RUN, "algorithm": algorithm, "results-dir": str(tmp_path), **few}
     nodes = MemoryGrid(build_client_app(_task), 3, run_config=config)
     main(nodes, Context(1, 0, {}, RecordDict(), config))
     (file,) = tmp_path.rglob("history.csv")

@@ -1,5 +1,6 @@
 """The ServerApp from configuration to results, on digits, over a Grid in this process."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
 from fsl_sage_flwr.server_app import app as server_app
 from fsl_sage_flwr.server_app import main
 
+from ..few_rounds import few_rounds
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
 from ..rows import rows
@@ -56,7 +58,7 @@ def latest(finished: Path) -> str:
 
 @rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str) -> None:
-    directory = run(tmp_path, algorithm=algorithm)
+    directory = run(tmp_path, algorithm=algorithm, **few_rounds(algorithm))
     summary = summary_of(directory)
     assert (summary["completed"], summary["rounds"]) == (True, 2)
     history = pd.read_csv(directory / "history.csv")
@@ -71,6 +73,9 @@ def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str)
     build_model("simple_conv", (1, 8, 8), 10).load_state_dict(merged, strict=True)
     checkpoint = torch.load(directory / "checkpoints" / "latest.pt", weights_only=True)
     assert checkpoint["strategy"]["rounds_done"] == 2
+    unused = json.loads((directory / "unused_keys.json").read_text(encoding="utf-8"))
+    assert unused["validation-fraction"] == "fraction-evaluate"
+    assert ("align.interval" in unused) == (algorithm != "fsl_sage")
 
 
 @rows("algorithm", ["fed_avg", "fsl_sage"], lambda name: name == "fsl_sage")

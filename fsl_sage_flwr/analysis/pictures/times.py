@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...algorithm_registry import label_of
 from ..comparison import JUDGED, Comparison
+from ..declared import label_of
 from ..labels import place, settings_text, value_place
 from .style import COLUMN, PAGE, Picture, picture_style
 

@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 
 from ...messages import CommunicationLedger, NodeDescription, SimulationError
 from ...messages.reply import NOT_FROM_CLIENT_APP, count_bytes
+from ...units import mib
 from .in_flight import InFlightLimit
 from .inline_grid import InlineGrid
 from .late_replies import LateReplies
@@ -223,9 +224,9 @@ def _limit_of(grid: Grid) -> InFlightLimit:
 def _why_refused(message: Message, *, is_unknown: bool) -> Error:
     if is_unknown:
         return Error(NODE_UNAVAILABLE, "the SuperLink no longer knows this node; it has just gone")
-    size = sum(count_bytes(record) for record in message.content.values()) / 2**20
+    size = sum(count_bytes(record) for record in message.content.values())
     return Error(
         MESSAGE_UNAVAILABLE,
-        f"the SuperLink, or a proxy in front of it, refused a message of {size:,.1f} MiB "
+        f"the SuperLink, or a proxy in front of it, refused a message of {mib(size)} MiB "
         "(HTTP 413: raise the proxy's limit on a request's body), or no longer knows the node",
     )

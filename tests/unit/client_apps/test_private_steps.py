@@ -14,9 +14,9 @@ from torch import nn
 from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
-from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.splitting import ClientPrivacy, SplitError, SplitModel
 from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.task import Batch, ClientIdentity

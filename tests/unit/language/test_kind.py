@@ -12,10 +12,10 @@ from flwr.app import Context, RecordDict
 from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.cli import main as command
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.language import LanguageModelError, complete, load_adapted
 from fsl_sage_flwr.server_app import main
-from fsl_sage_flwr.simulations.cli import main as command
 from fsl_sage_flwr.splitting import SplitError
 from fsl_sage_flwr.task import SplitTask
 

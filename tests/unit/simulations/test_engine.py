@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
-from fsl_sage_flwr.command_line import parser
-from fsl_sage_flwr.simulations.commands.federation_options import options_for_ray
 from fsl_sage_flwr.simulations.engine import LONGEST_INLINE, choose_engine, training_seconds
 from fsl_sage_flwr.simulations.federation import Federation
+
+from ..cli.words import federation_options
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,9 @@ def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def chosen(*words: str, wanted: str = "auto", clients: int = 4, **settings: Any) -> str:
-    options = parser().parse_args(["run", *words])
+    for_ray = federation_options(*words).for_ray()
     config = RunConfig.from_run_config(settings)
-    return str(choose_engine(wanted, config, Federation(clients), options_for_ray(options)))
+    return str(choose_engine(wanted, config, Federation(clients), for_ray))
 
 
 def test_the_default_run_is_inline() -> None:
