@@ -29,25 +29,33 @@ from .config import all_settings
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 TABLE = "[tool.flwr.app.config]"
-ALGORITHM_PAGE = "Of the algorithms in parentheses: [algorithms](algorithms.md)."
+ALGORITHM_PAGE = "Of the algorithms in parentheses: [algorithms](../explanation/algorithms.md)."
 # Title of a group's section, and the pages that explain it; an algorithm's group has its label.
 SECTIONS = {
     "": (
         "Core",
         "[Datasets](#datasets), [schedules](#learning-rate-schedules), [trackers](#trackers), "
-        "[language models](language-models.md), [clients and GPUs](simulation.md).",
+        "[language models](../how-to/language-models.md), "
+        "[clients and GPUs](../how-to/simulate.md).",
     ),
     "codec": (
         "Codecs",
         "`none`, `f16`, `q8`, `q4`, `q3`, `q2`, and `sign` for the client half on its way to the "
-        "server: [compression](compression.md).",
+        "server: [compression](../how-to/compress.md).",
     ),
     "robust": (
         "Robustness",
-        "Aggregation that a few clients cannot move: [security](security.md).",
+        "Aggregation that bounds the influence of a few clients: "
+        "[security](../explanation/security.md).",
     ),
-    "privacy": ("Privacy", "What each kind of noise guarantees: [privacy](privacy.md)."),
-    "adapter": ("Adapter of a language model", "LoRA: [language models](language-models.md)."),
+    "privacy": (
+        "Privacy",
+        "Guarantee of each kind of noise: [privacy](../explanation/privacy.md).",
+    ),
+    "adapter": (
+        "Adapter of a language model",
+        "LoRA: [language models](../how-to/language-models.md).",
+    ),
     "auxiliary": ("Auxiliary heads", ALGORITHM_PAGE),
     "align": ("Alignment", ALGORITHM_PAGE),
 }
@@ -81,7 +89,7 @@ def app_table(entries: Mapping[str, KeyEntry]) -> str:
 
 
 def markdown(entries: Mapping[str, KeyEntry]) -> str:
-    """Return the tables of docs/configuration.md."""
+    """Return the tables of docs/reference/configuration.md."""
     parts = []
     for group, members in groupby(entries.values(), key=lambda entry: entry.group):
         rows = list(members)
@@ -110,7 +118,7 @@ def _row(entry: KeyEntry) -> str:
 def derived(root: Path = ROOT) -> dict[Path, str]:
     """Return the derived files with the content that they should have."""
     entries = key_entries()
-    project, page = root / "pyproject.toml", root / "docs" / "configuration.md"
+    project, page = root / "pyproject.toml", root / "docs" / "reference" / "configuration.md"
     table = re.compile(rf"^{re.escape(TABLE)}\n.*?(?=^\[tool\.(?!flwr\.app\.config))", re.M | re.S)
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)

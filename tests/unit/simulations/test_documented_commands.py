@@ -12,7 +12,7 @@ from fsl_sage_flwr.simulations import cli
 from fsl_sage_flwr.simulations.commands import run, sweep
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
 PAGES += (ROOT / "fsl_sage_flwr" / "simulations").rglob("*.toml")
 COMMAND = r"^(?:\$ |# |pip install [^&\n]*&& )?(fsl-sage [a-z]+(?: .*)?)$"
 
