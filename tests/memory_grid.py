@@ -25,7 +25,7 @@ class MemoryGrid(Grid):
     ``tamper(partition_id, reply)`` may replace a reply, or swallow it by returning None.
     ``node_config`` is what a node's configuration says more, by partition id.
     ``simulated`` makes it a simulation's: its nodes get the app as Ray's actors do.
-    ``sent`` and ``received`` hold copies of all contents for a byte count of their own.
+    ``sent`` and ``received`` hold copies of all contents for a test's byte count.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class MemoryGrid(Grid):
         backwards: bool = False,
         simulated: bool = False,
     ) -> None:
-        run_id = next(_run_ids)  # a grid is a run of its own
+        run_id = next(_run_ids)  # a grid is a separate run
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, 1
         self._app = sent_to_an_actor(app) if simulated else app
         self._run = SimpleNamespace(primary_task_type=SIMULATION if simulated else "flwr-serverapp")

@@ -34,9 +34,9 @@ ALGORITHM_PAGE = "Of the algorithms in parentheses: [algorithms](../explanation/
 SECTIONS = {
     "": (
         "Core",
-        "[Datasets](#datasets), [schedules](#learning-rate-schedules), [trackers](#trackers), "
-        "[language models](../how-to/language-models.md), "
-        "[clients and GPUs](../how-to/simulate.md).",
+        "[Datasets](../how-to/data.md), [schedules](#learning-rate-schedules), "
+        "[trackers](../how-to/analyse.md#trackers), "
+        "[language models](../how-to/language-models.md), [clients and GPUs](commands.md).",
     ),
     "codec": (
         "Codecs",
@@ -45,8 +45,7 @@ SECTIONS = {
     ),
     "robust": (
         "Robustness",
-        "Aggregation that bounds the influence of a few clients: "
-        "[security](../explanation/security.md).",
+        "Aggregation that bounds the influence of a few clients: [robust](../how-to/robust.md).",
     ),
     "privacy": (
         "Privacy",
@@ -88,6 +87,12 @@ def app_table(entries: Mapping[str, KeyEntry]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_app_table(pyproject: str, entries: Mapping[str, KeyEntry]) -> str:
+    """Return the text of a pyproject.toml with its table of the keys replaced."""
+    table = re.compile(rf"^{re.escape(TABLE)}\n.*?(?=^\[tool\.(?!flwr\.app\.config))", re.M | re.S)
+    return table.sub(lambda _: app_table(entries) + "\n", pyproject)
+
+
 def markdown(entries: Mapping[str, KeyEntry]) -> str:
     """Return the tables of docs/reference/configuration.md."""
     parts = []
@@ -119,14 +124,11 @@ def derived(root: Path = ROOT) -> dict[Path, str]:
     """Return the derived files with the content that they should have."""
     entries = key_entries()
     project, page = root / "pyproject.toml", root / "docs" / "reference" / "configuration.md"
-    table = re.compile(rf"^{re.escape(TABLE)}\n.*?(?=^\[tool\.(?!flwr\.app\.config))", re.M | re.S)
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return {
-        project: table.sub(
-            lambda _: app_table(entries) + "\n", project.read_text(encoding="utf-8")
-        ),
+        project: with_app_table(project.read_text(encoding="utf-8"), entries),
         page: f"{before}{BEGIN}\n{markdown(entries)}{END}{after}",
         root / FILE.relative_to(ROOT): to_json(entries),
     }

@@ -31,7 +31,7 @@ def smashed_noise_mod(
     to an L2 norm of at most ``clip_norm``, over all its floating-point tensors together, and
     adds Gaussian noise of standard deviation ``noise_multiplier * clip_norm`` to every value.
     Masks and other integers, labels, weights and metrics stay unchanged.
-    ``docs/explanation/privacy.md`` names the attacks that this prevents.
+    ``docs/results/privacy.md`` has measured attacks.
 
     The mod runs on the reply and not while it is packed, so that the replies of any handler are
     noised; their tensors are not serialized yet, so that this costs no serialization.

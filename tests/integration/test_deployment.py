@@ -32,7 +32,7 @@ BATCH_SIZE = {False: 360, True: 720}
 def simulated(directory: Path, settings: dict[str, Any]) -> pd.DataFrame:
     """Return the history of the same run in one process.
 
-    ``test_run.py`` says that Ray's simulation has that history too.
+    ``test_run.py`` compares that history with Ray's simulation.
     """
     here = {**settings, "results-dir": str(directory / "simulated" / settings["algorithm"])}
     main(MemoryGrid(app, 2, run_config=here), Context(1, 0, {}, RecordDict(), here))

@@ -150,7 +150,7 @@ def test_data_that_do_not_fit_leave_the_client_out_with_one_line(
     assert "\n" not in reason
     if changes:
         count = changes["classes"]
-        assert reason.startswith(f"its data have {count} classes, the run has 10; mend the data")
+        assert reason.startswith(f"its data have {count} classes, the run has 10; correct the data")
     elif "does not fit" in reason:
         assert "classes (ClassLabel) and the image shape of the run's dataset" in reason
     else:
@@ -161,9 +161,9 @@ def test_data_that_do_not_fit_leave_the_client_out_with_one_line(
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (("bird", "dog"), "its data lack 'cat'; mend the data and restart its SuperNode"),
-        (("bird", "cow", "dog"), "its data lack 'cat' and have 'cow', unknown to the run; mend"),
-        (("cat", "bird", "dog"), "label 0 is 'cat' in its data and 'bird' in the run; mend"),
+        (("bird", "dog"), "its data lack 'cat'; correct the data and restart its SuperNode"),
+        (("bird", "cow", "dog"), "its data lack 'cat' and have 'cow', unknown to the run; correct"),
+        (("cat", "bird", "dog"), "label 0 is 'cat' in its data and 'bird' in the run; correct"),
         (("bird", "cat", "dog"), ""),
     ],
 )

@@ -12,7 +12,7 @@ ROOT = Path(fsl_sage_flwr.__file__).parent
 PACKAGE = "fsl_sage_flwr"
 FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
 
-# A room whose parts have an order of their own: each of them is a room of the tables below.
+# A room whose parts are ordered: each of them is a room of the tables below.
 ROOMS_WITH_ROOMS = ("app", "compression", "rounds", "runs")
 
 # Every room from bottom to top: it imports only rooms before it.
@@ -33,7 +33,7 @@ ORDER = (
         "splitting",
         "compression.codecs",
     ),
-    # What travels, and what is learnt.
+    # Messages, and objectives.
     "messages",
     *(
         "compression.settings",
@@ -120,7 +120,7 @@ ORDER = (
     # The command.
     *("analysis", "attacks", "simulations", "command", "__main__"),
 )
-# Flower starts the two apps; nobody imports them.
+# Flower starts the two apps; no module imports them.
 APPS = {"client_app", "server_app"}
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {

@@ -112,7 +112,7 @@ def with_huge(record: str, value: float) -> Callable[[Message], Message]:
 
 
 def cut_short(reply: Message) -> Message:
-    """Cut a code short: what is left is none."""
+    """Truncate a code, which makes it invalid."""
     record = reply.content.array_records["arrays"]
     name, array = next((n, a) for n, a in record.items() if len(a.shape) > 1)
     record[name] = Array(array.dtype, array.shape, array.stype, array.data[:-3])
