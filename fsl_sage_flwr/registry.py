@@ -7,24 +7,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
-from .config import (
-    Options,
-    check_options,
-)
-from .messages import (
-    DESCRIBE,
-    EVALUATE_FULL_MODEL,
-    EVALUATE_SPLIT,
-    FORGET,
-)
-from .registries import (
-    Registry,
-    renamed,
-)
-from .splitting import (
-    Cut,
-    Workload,
-)
+from .config import Options, check_options
+from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
+from .registries import Registry, renamed
+from .splitting import Cut, Workload
 from .task import SplitTask
 
 Handler = Callable[[Message, Context, SplitTask], Message]
@@ -65,7 +51,7 @@ class Algorithm(Generic[OptionsT]):
     options : type
         Keys of the run configuration that belong to the algorithm.
     round_bytes : callable, optional
-        From a cut, a client's round and the options to the bytes of the round, both ways, as the
+        From a cut, a client's round and the options to the bytes of a mean round, both ways, as the
         published figures count: raw tensors, labels free. ``cut = "auto"`` and ``fsl-sage cuts``
         need it.
     style : LineStyle, optional

@@ -7,38 +7,18 @@ from typing import Any, cast
 import torch
 
 from ..compression import Compression
-from ..config import (
-    Options,
-    Setting,
-    SettingError,
-    read_options,
-    settings_of,
-    values_of,
-)
-from ..config.key_names import (
-    renamed,
-    unknown,
-)
-from ..config.optimizer import (
-    CONSTANT,
-    OptimizerOptions,
-    ServerOptimizerOptions,
-)
+from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
+from ..config.key_names import renamed, unknown
+from ..config.optimizer import CONSTANT, OptimizerOptions, ServerOptimizerOptions
 from ..config.privacy import PrivacyOptions
 from ..config.strategy import StrategyOptions
 from ..data import distribution_keys
 from ..registry import ALGORITHMS
 from ..rounds.aggregation.aggregation import RobustOptions
-from ..schedules import (
-    LearningRateSchedule,
-    parse_schedule,
-)
+from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
-from ..strategies.common_options import (
-    ExchangeOptions,
-    HeadOptions,
-)
+from ..strategies.common_options import ExchangeOptions, HeadOptions
 from ..task_registry import TASKS
 from .codec_options import CodecOptions
 from .core_options import CoreOptions
@@ -174,7 +154,11 @@ class RunConfig(CoreOptions):
 
     def workload(self) -> Workload:
         """Return the work of one client in a round, with 5,000 examples per client."""
-        return Workload(batch_size=self.batch_size, local_epochs=self.local_epochs)
+        return Workload(
+            batch_size=self.batch_size,
+            local_epochs=self.local_epochs,
+            rounds=self.num_server_rounds,
+        )
 
     def schedule(self, key: str) -> LearningRateSchedule:
         """Return the learning-rate schedule of a key in ``SCHEDULE_KEYS``.

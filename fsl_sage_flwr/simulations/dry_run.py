@@ -6,25 +6,13 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from ..app.assembly import (
-    build_task,
-    identify_data,
-)
-from ..app.config import (
-    RunConfig,
-    all_defaults,
-)
+from ..app.assembly import build_task, identify_data
+from ..app.config import RunConfig, all_defaults
 from ..app.run_path import run_path
 from ..compression.estimates import coded_cut
 from ..registry import ALGORITHMS
-from ..splitting import (
-    Workload,
-    cut_of,
-)
-from ..task import (
-    ClientIdentity,
-    SplitTask,
-)
+from ..splitting import Workload, cut_of
+from ..task import ClientIdentity, SplitTask
 from .federation import Federation
 
 LOOKED_AT = 20  # clients with counted examples
@@ -85,7 +73,7 @@ def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) 
     asked = max(int(fraction * clients), fewest)  # as Flower does
     work = Workload(
         examples=round(statistics.mean(counts)), batch_size=config.batch_size,
-        local_epochs=config.local_epochs,
+        local_epochs=config.local_epochs, rounds=config.num_server_rounds,
     )  # fmt: skip
     cut = coded_cut(
         cut_of(task.model, task.head, task.smashed_example(), task.weights_of), config.codecs()

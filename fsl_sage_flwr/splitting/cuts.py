@@ -12,10 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..objective import logits_of
 from .auxiliary import build_auxiliary
 from .errors import SplitError
-from .split_model import (
-    SplitModel,
-    as_tensors,
-)
+from .split_model import SplitModel, as_tensors
 from .splitter import divide
 
 
@@ -73,11 +70,14 @@ class Workload:
         Examples per batch.
     local_epochs : int
         Passes over the examples.
+    rounds : int
+        Rounds of the run, among which the bytes that are sent once are divided.
     """
 
     examples: int = 5000
     batch_size: int = 256
     local_epochs: int = 1
+    rounds: int = 1
 
     @property
     def seen(self) -> int:

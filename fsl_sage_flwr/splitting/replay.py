@@ -17,19 +17,9 @@ from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
 from .errors import SplitError
-from .pytree import (
-    leaves_of,
-    map_leaves,
-)
-from .random_state import (
-    RandomState,
-    random_state,
-)
-from .submodules import (
-    ancestors_of,
-    holds_tensors,
-    outermost,
-)
+from .pytree import leaves_of, map_leaves
+from .random_state import RandomState, random_state
+from .submodules import ancestors_of, holds_tensors, outermost
 
 
 class _CutReachedError(BaseException):

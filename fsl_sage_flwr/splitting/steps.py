@@ -7,10 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..objective import Objective
-from .gradients import (
-    differentiable,
-    estimated_gradients,
-)
+from .gradients import differentiable, estimated_gradients
 from .split_model import as_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
