@@ -13,9 +13,9 @@ from pathlib import Path
 
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
+from ..algorithm_registry import ALGORITHMS, label_of
 from ..config import settings_of
 from ..config.key_table import FILE, KeyEntry, to_json
-from ..registry import ALGORITHMS, label_of
 from ..task_registry import TASKS
 from .config import all_settings
 
@@ -31,6 +31,10 @@ SECTIONS = {
         "[trackers](../how-to/analyse.md#trackers), "
         "[language models](../how-to/language-models.md), [clients and GPUs](commands.md).",
     ),
+    "auto-cut": (
+        "Automatic cut",
+        "Budgets of a client with `cut=auto`: [cuts](commands.md#cuts).",
+    ),
     "codec": (
         "Codecs",
         "`none`, `f16`, `q8`, `q4`, `q3`, `q2`, and `sign` for the client half on its way to the "
@@ -43,6 +47,11 @@ SECTIONS = {
     "privacy": (
         "Privacy",
         "Guarantee of each kind of noise: [privacy](../explanation/privacy.md).",
+    ),
+    "data": ("Columns and augmentation", "[Datasets](../how-to/data.md)."),
+    "language": (
+        "Language models",
+        "[Language models](../how-to/language-models.md).",
     ),
     "adapter": (
         "Adapter of a language model",

@@ -10,13 +10,9 @@ from .evaluation import Evaluation, evaluate
 from .gradients import differentiable, estimated_gradients, true_gradients
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, set_up_gpu, to_device
-from .private_steps import (
-    ClientPrivacy,
-    check_private_steps,
-    forget_sample_gradients,
-    require_opacus,
-)
+from .private_steps import ClientPrivacy, check_private_steps, require_opacus
 from .replay import receive_smashed
+from .sample_gradients import forget_sample_gradients
 from .sample_mixing import mixes_samples
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel, as_tensors

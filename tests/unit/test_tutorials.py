@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.app_directory import write_app
 

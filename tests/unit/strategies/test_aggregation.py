@@ -215,6 +215,7 @@ CASES = [
         "cse_fsl": {"train": ["arrays", "auxiliary", "smashed"]},
         "fsl_sage": {"train": ["arrays"], "query.fsl_sage_probe": ["smashed"]},
         "heron_sfl": {"train": ["arrays"]},
+        "split_frozen": {"train": ["smashed"]},
     }.items()
     for kind, records in kinds.items()
     for record in records
