@@ -2,7 +2,9 @@
 
 from .algorithm_registry import ALGORITHMS
 from .strategies import (
+    ampere,
     cse_fsl,
+    cycle_sl,
     fed_avg,
     fsl_sage,
     heron_sfl,
@@ -17,9 +19,11 @@ for _module in (
     fed_avg,
     sl_multi_server,
     sl_single_server,
+    cycle_sl,
     cse_fsl,
     fsl_sage,
     heron_sfl,
     split_frozen,
+    ampere,
 ):
     ALGORITHMS.register(_module.ALGORITHM.name, _module.ALGORITHM)

@@ -1,6 +1,7 @@
 """Entry point of the ``fsl-sage`` command, which needs more packages than the library."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -62,6 +63,12 @@ def _ready() -> int | Callable[[], int]:
     if problem:
         print(f"fsl-sage: {problem}", file=sys.stderr)
         return 2
+    if options.command == "run":
+        # Read when NumPy and torch are imported. An inline run computes as Ray's processes do:
+        # NumPy with one thread, on which the last bits of a norm depend, and threads that wait
+        # asleep.
+        os.environ["OMP_NUM_THREADS"] = "1"
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imports create a million permanent objects: collecting garbage among them takes a tenth of a
     # second during the imports, and two tenths at exit.
     gc.disable()

@@ -29,9 +29,9 @@ from .data import (
 )
 from .models import MODELS, build_model
 from .seeding import derive_seed
-from .splitting import SplitError, as_tensors, build_auxiliary, full_name, split
+from .splitting import SplitError, as_tensors, build_auxiliary, forward_flops, full_name, split
 from .task import Batch, ClientIdentity, SplitTask
-from .task_registry import TaskKind, TaskSettings, TestBatches
+from .task_registry import TaskKind, TaskSettings, TestBatches, TrainingCost
 
 EVALUATION_BATCH = 500
 
@@ -167,6 +167,16 @@ def identify(settings: TaskSettings, options: ImageOptions, download: bool) -> D
     return identity_of_images({"train": train, "test": test}, columns, found)
 
 
+def cost(settings: TaskSettings, options: ImageOptions) -> TrainingCost | None:
+    """Return the cost of training; None for a dataset that is not on this machine."""
+    if not is_here(settings.dataset):
+        return None
+    train, _ = _splits(settings, options)
+    model = _built(settings.model, train.image_shape, train.num_classes)
+    flops = forward_flops(model, torch.zeros(2, *train.image_shape))
+    return TrainingCost(len(train.labels), flops)
+
+
 class _NotBuiltError(SplitError):
     """The model does not fit the images."""
 
@@ -241,4 +251,5 @@ KIND = TaskKind(
     classes=classes,
     randomises_labels=True,
     identify=identify,
+    cost=cost,
 )

@@ -4,6 +4,7 @@ from . import algorithms as _registration  # noqa: F401 - makes every algorithm 
 from .client_apps import build_client_app, label_secret_mod, smashed_noise_mod
 from .compression import CODECS, Codec, Compression
 from .data import randomised_response
+from .inline import run_inline
 from .messages import CommunicationLedger
 from .objective import Objective, classification, multi_label, regression, segmentation
 from .runs.privacy_account import PrivacyAccount
@@ -19,7 +20,9 @@ from .splitting import (
     split_pair,
 )
 from .strategies import (
+    Ampere,
     CseFsl,
+    CycleSl,
     FslSage,
     FullModelFedAvg,
     HeronSfl,
@@ -33,12 +36,14 @@ from .task import ClientIdentity, SplitTask
 __all__ = [
     "CODECS",
     "AlignmentRecipe",
+    "Ampere",
     "ClientIdentity",
     "ClientPrivacy",
     "Codec",
     "CommunicationLedger",
     "Compression",
     "CseFsl",
+    "CycleSl",
     "FslSage",
     "FullModelFedAvg",
     "HeronSfl",
@@ -59,6 +64,7 @@ __all__ = [
     "multi_label",
     "randomised_response",
     "regression",
+    "run_inline",
     "segmentation",
     "smashed_noise_mod",
     "split",

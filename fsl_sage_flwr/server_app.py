@@ -19,6 +19,7 @@ from .app.config import ConfigError, RunConfig
 from .app.resume import checkpoint_for
 from .app.run_directory_lock import lock_for_training
 from .app.unused_keys import warn_of_unused
+from .rounds.grid.inline_grid import InlineGrid
 from .rounds.grid.simulation import is_simulation
 from .runs.directory import RunDirectory
 from .runs.log import logged_to
@@ -80,5 +81,10 @@ def _with_a_node_for_each_client(grid: Grid, config: RunConfig) -> Grid:
         raise ConfigError(
             f"virtual-clients = {clients}: clients that share nodes have their state on one "
             "machine; on a Ray cluster leave it out, and give as many num-supernodes"
+        )
+    if isinstance(grid, InlineGrid):
+        raise ConfigError(
+            f"virtual-clients = {clients}: in one process each client has a node; leave it out, "
+            f"and give clients={clients}"
         )
     return VirtualClients(grid, clients)

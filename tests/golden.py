@@ -51,6 +51,8 @@ STRATEGIES: dict[str, Any] = {
     "fsl_sage, warm start": partial(runs.fsl_sage, warm_start=True),
     "heron_sfl": runs.heron_sfl,
     "split_frozen": runs.split_frozen,
+    "cycle_sl": runs.cycle_sl,
+    "ampere": runs.ampere,
 }
 
 

@@ -8,6 +8,7 @@ from .load_results import CLIENTS, Run
 # The new results' place is up to the user; the number of clients determines whether they share
 # nodes.
 _LEFT_OUT = ("results-dir", "run-name", "virtual-clients")
+ENGINE = "engine"
 _FEDERATION = {
     CLIENTS: "--clients",
     "client-resources-num-cpus": "--cpus-per-client",
@@ -28,6 +29,8 @@ def command_line(run: Run) -> str:
     federation = run.federation
     if CLIENTS not in federation and run.config.get("virtual-clients"):  # a run of `flwr run`
         federation = {**federation, CLIENTS: run.config["virtual-clients"]}
+    if ENGINE in federation:  # recorded for an inline run; other options are for ray
+        words += ["--engine", str(federation[ENGINE])]
     for key, option in _FEDERATION.items():
         if key in federation:
             words += [option, f"{federation[key]:g}"]

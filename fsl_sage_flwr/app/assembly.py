@@ -27,7 +27,7 @@ from ..splitting import (
 )
 from ..strategies import SplitStrategy
 from ..task import OptimizerFactory, SplitTask, Weights
-from ..task_registry import TASKS, TaskSettings, TestBatches
+from ..task_registry import TASKS, TaskSettings, TestBatches, TrainingCost
 from .config import ConfigError, RunConfig
 
 Finish = Callable[[Weights, Path], Mapping[str, float]]
@@ -128,6 +128,18 @@ def check_task(config: RunConfig, clients: int) -> None:
     kind = TASKS[config.task]
     if kind.check is not None:
         kind.check(task_settings(config), config.task_options, clients)
+
+
+def training_cost(config: RunConfig) -> TrainingCost | None:
+    """Return what determines the length of a training pass; None if it is unknown.
+
+    Raises
+    ------
+    DatasetError, SplitError
+        The data or the model cannot be used.
+    """
+    cost = TASKS[config.task].cost
+    return cost and cost(task_settings(config), config.task_options)
 
 
 def classes_of_node(config: RunConfig, data_path: str | None) -> Classes | None:

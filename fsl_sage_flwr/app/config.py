@@ -138,6 +138,7 @@ class RunConfig(CoreOptions):
         problems = (
             problem_of(self.privacy, self.algorithm, self.task, batches),
             *(part.problem() for part in self._parts()),
+            *(part.problem_with_rounds(self.num_server_rounds) for part in self._parts()),
         )
         problem = next(filter(None, problems), None)
         if problem:

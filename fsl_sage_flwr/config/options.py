@@ -15,6 +15,10 @@ class Options:
         """Return the problem with several settings together, in one line, or None."""
         return None
 
+    def problem_with_rounds(self, rounds: int) -> str | None:
+        """Return the problem with the number of the run's rounds, in one line, or None."""
+        return None
+
     def unused(self) -> Mapping[str, str]:
         """Return the keys without effect, each with the key that is the reason."""
         return {}

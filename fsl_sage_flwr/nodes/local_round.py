@@ -155,8 +155,9 @@ class LocalRound(Generic[TrainRequestT]):
 
     @property
     def uploads_this_batch(self) -> bool:
-        """Whether the current batch is uploaded, as every q-th batch is."""
-        return self._batch % self.request.server_update_interval == 0
+        """Whether the current batch is uploaded, as every q-th batch is; none is if q is 0."""
+        interval = self.request.server_update_interval
+        return interval > 0 and self._batch % interval == 0
 
     def keep_for_upload(
         self, smashed: tuple[Tensor, ...], labels: Tensor, *, sent: bool = False

@@ -7,7 +7,7 @@ import fsl_sage_flwr
 
 from ..app.document import key_entries, with_app_table
 
-SUFFIXES = {".py", ".toml"}
+SUFFIXES = {".py", ".toml", ".json"}
 
 
 def write_app(directory: Path) -> Path:

@@ -13,7 +13,7 @@ from ..app.run_path import run_path
 from ..compression.estimates import coded_cut
 from ..splitting import Workload, cut_of
 from ..task import ClientIdentity, SplitTask
-from .federation import Federation
+from .federation import INLINE, Federation
 
 LOOKED_AT = 20  # clients with counted examples
 
@@ -50,6 +50,8 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
 
 
 def _where(federation: Federation) -> str:
+    if federation.engine == INLINE:
+        return "one after another in this process"
     if federation.ray_address is not None:
         return f"on the Ray cluster at {federation.ray_address}"
     return f"{federation.ray_cpus()} CPUs"

@@ -1,5 +1,6 @@
 """Show the progress of a run from its files."""
 
+import csv
 import io
 import json
 import math
@@ -132,11 +133,14 @@ class RoundLines(Watcher):
         Console to print on.
     num_rounds : int
         Number of rounds of the run.
+    spinner : bool
+        Show the current activity. It would overwrite the prompt of a debugger in this process.
     """
 
-    def __init__(self, console: Console, num_rounds: int) -> None:
+    def __init__(self, console: Console, num_rounds: int, *, spinner: bool = True) -> None:
         self._console, self._num_rounds = console, num_rounds
-        self._spinner = console.status("")
+        quiet = console if spinner else Console(quiet=True)
+        self._spinner = quiet.status("")
         self._stages: list[tuple[str, float]] = []
         self._old = 0
 
@@ -244,10 +248,19 @@ def _read_rows(file: Path) -> Rows:
     text = file.read_text(encoding="utf-8")
     if not text.endswith("\n"):  # a row is being written
         return []
-    import pandas as pd
+    # Not with pandas, which takes half a second to import.
+    return [
+        {key: _number(value) for key, value in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
 
-    frame = pd.read_csv(io.StringIO(text))
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+def _number(text: str) -> int | float | str:
+    """Return a cell's number; NaN for an empty cell, and other text as it is."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text or "nan")
+    return text
 
 
 def _line(row: dict[str, Any], num_rounds: int, new: Sequence[dict[str, Any]] = ()) -> str:

@@ -3,7 +3,7 @@
 from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
 from .auxiliary import AuxiliaryHead, build_auxiliary
 from .copying import copy_sharing_frozen
-from .cuts import Cut, Workload, choose_cut, cut_of, list_cuts
+from .cuts import Cut, Workload, choose_cut, cut_of, forward_flops, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
@@ -60,6 +60,7 @@ __all__ = [
     "evaluate",
     "flatten_state",
     "forget_sample_gradients",
+    "forward_flops",
     "full_name",
     "list_cuts",
     "load_trainable_state",

@@ -20,7 +20,9 @@ from ..rounds.server.smashed_pool import SmashedPool
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..state import State
+from .ampere import Ampere
 from .cse_fsl import CseFsl
+from .cycle_sl import CycleSl
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
@@ -30,9 +32,11 @@ from .split_frozen import SplitFrozen
 
 __all__ = [
     "Aggregation",
+    "Ampere",
     "AveragedState",
     "ClientRound",
     "CseFsl",
+    "CycleSl",
     "DeadActorError",
     "DivergedError",
     "FslSage",

@@ -36,41 +36,47 @@ class SplitFrozen(SplitStrategy):
         super().__init__(task, {"server": self.server, "pool": self.pool}, **settings)
 
     def train_round(self, round_: Round) -> RoundBody:
-        """Ask new clients for their smashed data; pass over those of all clients of the round."""
-        new = {c: self._instruction(round_) for c in round_.clients if c not in self.pool}
-        kept = [client for client in round_.clients if client in self.pool]
-        for client, reply in (yield from round_.finish(new, without_message=kept)):
-            with round_.transaction(client, self.pool):
-                self.pool.put(client, self.server.try_upload(round_, client, reply))
-        length = 1 / round_.local_epochs
-        for epoch in range(round_.local_epochs):
-            batches = self.pool.batches(round_.clients, round_.number, epoch)
-            self.server.step_on_pool(round_, batches, start=epoch * length, length=length)
+        """Train the server half on the smashed data of the round's clients."""
+        yield from train_on_kept(round_, self.server, self.pool)
 
-    def _instruction(self, round_: Round) -> Instruction[TrainReply]:
-        return Instruction(
-            "train.split_frozen",
-            TrainRequest(
-                round=round_.number,
-                server_update_interval=1,
-                auxiliary_version=0,
-                # Clients take no step, so there is no optimizer state to keep or to miss.
-                keep_optimizer_state=False,
-                trained_before=False,
-                client_half=round_.client_half,
-            ),
-            TrainReply,
-            ReplySchema(
-                {"round": round_.number}, smashed=round_.smashed, weighted_by=round_.weighted_by
-            ),
-            sample_uploads=1,
-            problem=partial(round_.problem_with_upload, interval=1, epochs=1),
-        )
+
+def train_on_kept(round_: Round, server: OneServerHalf, pool: SmashedPool) -> RoundBody:
+    """Ask new clients for their smashed data; pass over those of all clients of the round."""
+    new = {client: _instruction(round_) for client in round_.clients if client not in pool}
+    kept = [client for client in round_.clients if client in pool]
+    for client, reply in (yield from round_.finish(new, without_message=kept)):
+        with round_.transaction(client, pool):
+            pool.put(client, server.try_upload(round_, client, reply))
+    length = 1 / round_.local_epochs
+    for epoch in range(round_.local_epochs):
+        batches = pool.batches(round_.clients, round_.number, epoch)
+        server.step_on_pool(round_, batches, start=epoch * length, length=length)
+
+
+def _instruction(round_: Round) -> Instruction[TrainReply]:
+    return Instruction(
+        "train.split_frozen",
+        TrainRequest(
+            round=round_.number,
+            server_update_interval=1,
+            auxiliary_version=0,
+            # Clients take no step, so there is no optimizer state to keep or to miss.
+            keep_optimizer_state=False,
+            trained_before=False,
+            client_half=round_.client_half,
+        ),
+        TrainReply,
+        ReplySchema(
+            {"round": round_.number}, smashed=round_.smashed, weighted_by=round_.weighted_by
+        ),
+        sample_uploads=1,
+        problem=partial(round_.problem_with_upload, interval=1, epochs=1),
+    )
 
 
 @dataclass(frozen=True)
 class SplitFrozenOptions(Options):
-    """SplitFrozen declares no keys."""
+    """Settings of SplitFrozen: none."""
 
 
 def build(task: SplitTask, options: SplitFrozenOptions, settings: Any) -> SplitFrozen:

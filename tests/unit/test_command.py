@@ -1,5 +1,6 @@
 """The library needs none of the command's packages, and the command reports missing ones."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -116,3 +117,15 @@ def test_python_with_the_packages_name_is_the_command(
     monkeypatch.setattr(command, "main", lambda: 130)
     with pytest.raises(SystemExit, match="130"):
         runpy.run_module("fsl_sage_flwr", run_name="__main__")
+
+
+@pytest.mark.parametrize(("word", "threads"), [("run", "1"), ("sweep", "3")])
+def test_a_run_computes_with_one_numpy_thread_as_rays_processes_do(
+    word: str, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last bits of a client's ``update_norm`` depend on it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # restored
+    monkeypatch.setattr(sys, "argv", ["fsl-sage", word])
+    assert callable(command._ready())
+    assert os.environ["OMP_NUM_THREADS"] == threads

@@ -76,6 +76,7 @@ ORDER = (
         "rounds.server",
         "rounds.split_strategy",
         "rounds.exchanges",
+        "rounds.exchanges_in_step",
     ),
     # Algorithms: a strategy speaks the protocol that its clients declare.
     *("strategies", "algorithms"),
@@ -101,6 +102,8 @@ ORDER = (
         "runs.round_rows",
         "runs.recorder",
     ),
+    # Both apps of a project in one process.
+    "inline",
     # The public surface: what another project imports.
     *("public", "__init__"),
     # What runs the package's own app.
@@ -123,8 +126,9 @@ ORDER = (
     # The command.
     *("analysis", "attacks", "simulations", "command", "__main__"),
 )
-# Flower starts the two apps; no module imports them.
+# Flower starts the two apps, and so does the inline engine; no other module imports them.
 APPS = {"client_app", "server_app"}
+STARTS_APPS = {"simulations"}
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
     "cpus",
@@ -228,7 +232,8 @@ def rooms(names):
 
 
 def upward(room, names):
-    return rooms(names) - set(ORDER[: ORDER.index(room) + 1]) | rooms(names) & APPS - {room}
+    apps = set() if room in STARTS_APPS else rooms(names) & APPS - {room}
+    return rooms(names) - set(ORDER[: ORDER.index(room) + 1]) | apps
 
 
 def wrong_flower(names):
@@ -312,7 +317,7 @@ def test_no_import_is_hidden_in_text():
         ("runs/recorder.py", "from ..runs import trackers", set()),
         ("seeding.py", "from fsl_sage_flwr.batching import batches_of", {"batching"}),
         ("task.py", "import fsl_sage_flwr", {"__init__"}),
-        ("simulations/run.py", "from ..server_app import app", {"server_app"}),
+        ("analysis/report.py", "from ..server_app import app", {"server_app"}),
         ("simulations/run.py", "from ..app.run_path import run_path\nimport fsl_sage_flwr", set()),
     ],
 )

@@ -19,7 +19,7 @@ SIDES |= {f"client_apps/{name}.py" for name in ALGORITHMS} | {"client_apps/split
 # The registration, and what is shown of the library from outside.
 LISTS = {"algorithms.py", "strategies/__init__.py", "public.py", "__init__.py"}
 # Speaks the protocol of both versions.
-SHARED = {"rounds/exchanges.py"}
+SHARED = {"rounds/exchanges.py", "rounds/exchanges_in_step.py"}
 
 CLASSES = {
     name

@@ -9,6 +9,7 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr import run_inline
 from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.analysis import load_results
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
@@ -19,6 +20,7 @@ from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.runs.checkpoint import CheckpointError
 from fsl_sage_flwr.runs.checksummed_file import write_checksummed
 from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.server_app import app as server_app
 from fsl_sage_flwr.server_app import main
 
 from ..integration.commands import history_of, run_directory, summary_of
@@ -236,3 +238,9 @@ def test_clients_share_no_nodes_of_a_ray_cluster(
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
     with pytest.raises(ConfigError, match=r"virtual-clients = 3: .* on a Ray cluster leave it out"):
         run(tmp_path, simulated=True, **{"virtual-clients": 3})
+
+
+def test_clients_share_no_nodes_in_one_process(tmp_path: Path) -> None:
+    config = {**QUICK, "virtual-clients": 3, "results-dir": str(tmp_path)}
+    with pytest.raises(ConfigError, match="virtual-clients = 3: in one process each client has"):
+        run_inline(server_app, app, 3, config)

@@ -6,6 +6,7 @@ from .numbers import positive
 
 AUTO = "auto"
 CLIENTS = 4
+ENGINES = (AUTO, "inline", "ray")
 
 
 def add_federation_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +16,16 @@ def add_federation_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"number of clients (default: {CLIENTS}, or the resuming run's)",
     )  # fmt: skip
     parser.add_argument(
-        "--cpus-per-client", type=positive, default=1, help="CPU threads per client (default: 1)"
+        "--engine", choices=ENGINES, default=AUTO,
+        help="inline runs the clients one after another in this process, ray side by side in "
+        "Flower's simulation; auto (default) chooses inline for a small run without a GPU. The "
+        "options below are for ray",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cpus-per-client", type=positive, help="CPU threads per client (default: 1)"
     )
     parser.add_argument(
-        "--gpus-per-client", type=_share, default=0.0, metavar="SHARE",
+        "--gpus-per-client", type=_share, metavar="SHARE",
         help="share of a GPU per client (default: 0); auto measures one client, and runs as many "
         "at a time as fit in the memory",
     )  # fmt: skip

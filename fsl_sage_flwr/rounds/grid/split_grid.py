@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 from ...messages import CommunicationLedger, NodeDescription, SimulationError
 from ...messages.reply import NOT_FROM_CLIENT_APP, count_bytes
 from .in_flight import InFlightLimit
+from .inline_grid import InlineGrid
 from .late_replies import LateReplies
 from .node_traffic import NodeTraffic
 from .simulation import is_simulation
@@ -69,7 +70,7 @@ class SplitGrid(WrappedGrid):
         super().__init__(grid)
         self._ledger, self._receive = ledger, receive
         self.simulated = is_simulation(grid)
-        self.under_way = InFlightLimit() if self.simulated else None
+        self.under_way = _limit_of(grid) if self.simulated else None
         self.sent_to = set[int]()
         self.registered: set[int] = set()
         self.late = LateReplies()
@@ -210,6 +211,13 @@ class SplitGrid(WrappedGrid):
         if ids:
             self.late.take(replies)
         return len(replies)
+
+
+def _limit_of(grid: Grid) -> InFlightLimit:
+    """Return a simulation's limit: nodes in this process answer one message at a time."""
+    if isinstance(grid, InlineGrid):
+        return InFlightLimit(most=grid.most_in_flight)
+    return InFlightLimit()
 
 
 def _why_refused(message: Message, *, is_unknown: bool) -> Error:

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from ...diverged import DivergedError
 from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
-from ...splitting import answer_step, load_trainable_state, server_step, trainable_state
+from ...splitting import (
+    answer_step,
+    load_trainable_state,
+    server_step,
+    trainable_state,
+    true_gradients,
+)
 from ...state import State, Transaction
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
@@ -99,6 +105,31 @@ class ServerHalf(State, ABC):
                 samples = self.task.objective.count(labels)
                 round_.losses.append(StepLoss(client, loss, samples, exchange))
                 answers.append(gradients)
+        return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
+
+    def gradients(
+        self, round_: Round, client: int, batches: SmashedBatches, *, exchange: int
+    ) -> Gradients:
+        """Return the gradients that answer a client's batches, without a step.
+
+        The half is in training mode, and its running statistics do not change. Arguments and
+        result are those of :meth:`step_and_get_gradients`.
+        """
+        half, _ = self.model_for(client)
+        objective, answers = self.task.objective, []
+        with round_.server_time(client):
+            self.task.reseed("answer", round_.number, client, exchange)
+            for tensors, labels in batches:
+                with self.task.autocast():
+                    total = true_gradients(
+                        half,
+                        self.task.to_device(tensors),
+                        labels.to(self.task.device),
+                        objective,
+                        len(labels),
+                    )
+                counted = objective.count(labels)
+                answers.append(tuple(gradient / counted for gradient in total))
         return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
 
 
@@ -190,7 +221,7 @@ class OneServerHalf(ServerHalf):
         """Step on the upload in a client's last reply on trial, and return it to be kept.
 
         The half and the round's losses stay as they were. Once a batch is drawn across clients,
-        the client whose samples made a loss infinite is unknown.
+        an infinite loss cannot be traced to its samples.
 
         Raises
         ------

@@ -49,8 +49,7 @@ class SmashedPool(State):
 
     def put(self, client: int, smashed: SmashedBatches) -> None:
         """Keep a client's smashed data in place of its earlier ones."""
-        named = {str(place): tensor for place, tensor in enumerate(smashed.tensors)}
-        self._files[client] = self.files.write({**named, _LABELS: smashed.labels})
+        self._files[client] = self.files.write(named_tensors(smashed))
         self._samples[client] = len(smashed.labels)
         self._batch_size = max(self._batch_size, *smashed.batch_sizes)
 
@@ -72,17 +71,10 @@ class SmashedPool(State):
             Each is read when it is iterated over. Their size is that of the largest uploaded
             batch; a single sample at the end joins the last batch.
         """
-        counts = {client: self._samples[client] for client in self.clients if client in clients}
-        if not counts:
-            return []
-        owners = torch.cat([torch.full((count,), client) for client, count in counts.items()])
-        rows = torch.cat([torch.arange(count) for count in counts.values()])
+        kept = {client: self._files[client] for client in self.clients if client in clients}
+        samples = {client: self._samples[client] for client in kept}
         seed = derive_seed(self._seed, "pool", round_, epoch)
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-        return [
-            PooledRows(self._files, owners[order[part]], rows[order[part]])
-            for part in batches_of(len(rows), self._batch_size)
-        ]
+        return batches_across(kept, samples, self._batch_size, seed)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the files and the numbers of samples."""
@@ -100,18 +92,20 @@ class SmashedPool(State):
 
 
 class PooledRows:
-    """One batch of a pool, read from its clients' files when :meth:`load` is called.
+    """One batch of samples of several clients, read when :meth:`load` is called.
 
     Parameters
     ----------
-    files : Mapping
-        File of each client.
+    sources : Mapping
+        Smashed tensors and labels of each client, as :func:`named_tensors` names them.
     owners, rows : Tensor
-        ``(B,)``, int64: client of each sample, and its place in the client's file.
+        ``(B,)``, int64: client of each sample, and its place among the client's.
     """
 
-    def __init__(self, files: Mapping[int, TensorFile], owners: Tensor, rows: Tensor) -> None:
-        self._files, self._owners, self._rows = files, owners, rows
+    def __init__(
+        self, sources: Mapping[int, Mapping[str, Tensor]], owners: Tensor, rows: Tensor
+    ) -> None:
+        self._sources, self._owners, self._rows = sources, owners, rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -125,4 +119,37 @@ class PooledRows:
     def _parts(self) -> Iterator[list[Tensor]]:
         for client in sorted(set(self._owners.tolist())):
             rows = self._rows[self._owners == client]
-            yield [tensor[rows] for tensor in self._files[client].load().values()]
+            yield [tensor[rows] for tensor in self._sources[client].values()]
+
+
+def named_tensors(smashed: SmashedBatches) -> dict[str, Tensor]:
+    """Return smashed tensors by their places, and the labels last."""
+    named = {str(place): tensor for place, tensor in enumerate(smashed.tensors)}
+    return {**named, _LABELS: smashed.labels}
+
+
+def batches_across(
+    sources: Mapping[int, Mapping[str, Tensor]], samples: Mapping[int, int], size: int, seed: int
+) -> list[PooledRows]:
+    """Return batches of all samples, shuffled across clients.
+
+    Parameters
+    ----------
+    sources : Mapping
+        As in :class:`PooledRows`, by client.
+    samples : Mapping
+        Number of samples of each of these clients.
+    size : int
+        Samples of a batch; a single sample at the end joins the last batch.
+    seed : int
+        Determines the order.
+    """
+    if not samples:
+        return []
+    owners = torch.cat([torch.full((count,), client) for client, count in samples.items()])
+    rows = torch.cat([torch.arange(count) for count in samples.values()])
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    return [
+        PooledRows(sources, owners[order[part]], rows[order[part]])
+        for part in batches_of(len(rows), size)
+    ]

@@ -8,12 +8,12 @@ import torch
 from ...app.config import ConfigError
 from ...command_line.arguments.federation import AUTO, CLIENTS
 from ...registries import IMPORTS
-from ..federation import Federation
+from ..federation import INLINE, RAY, Federation
 from ..ray_cluster import VARIABLE, cluster_address
 
 
 def federation_of(options: argparse.Namespace) -> Federation:
-    """Return the federation of the options; ``auto`` means no GPU until it is measured.
+    """Return the federation of the options; ``auto`` means no GPU, and ray, until it is chosen.
 
     Raises
     ------
@@ -21,15 +21,35 @@ def federation_of(options: argparse.Namespace) -> Federation:
         An option concerns this machine but the clients run on a Ray cluster, or the cluster's
         address is invalid.
     """
-    share = 0.0 if options.gpus_per_client == AUTO else options.gpus_per_client
+    share = 0.0 if options.gpus_per_client == AUTO else options.gpus_per_client or 0.0
     clients = options.clients or CLIENTS
     given = os.environ.get(VARIABLE, "") if options.ray_address is None else options.ray_address
     address = cluster_address(given)
     if address is not None:
         _refuse_machine_options(options, address)
     return Federation(
-        clients, options.cpus_per_client, share, options.cpus, options.gpus, ray_address=address
+        clients,
+        options.cpus_per_client or 1,
+        share,
+        options.cpus,
+        options.gpus,
+        ray_address=address,
+        engine=INLINE if options.engine == INLINE else RAY,
     )
+
+
+def options_for_ray(options: argparse.Namespace) -> list[str]:
+    """Return the given options that only Flower's simulation on Ray has."""
+    cluster = options.ray_address is None and cluster_address(os.environ.get(VARIABLE, ""))
+    given = {
+        "--cpus-per-client": options.cpus_per_client,
+        "--gpus-per-client": options.gpus_per_client,
+        "--cpus": options.cpus,
+        "--gpus": options.gpus,
+        "--ray-address": options.ray_address,
+        f"${VARIABLE}": cluster or None,
+    }
+    return [option for option, value in given.items() if value is not None]
 
 
 def _refuse_machine_options(options: argparse.Namespace, address: str) -> None:

@@ -11,14 +11,15 @@ from ...app.config import ConfigError, RunConfig
 from ...app.unused_keys import refuse_unused
 from ...command_line.arguments.federation import AUTO
 from ..dry_run import describe
-from ..federation import Federation
+from ..engine import choose_engine
+from ..federation import INLINE, Federation
 from ..gpu_share import automatic_share
 from ..preflight import check_run
 from ..progress import RoundLines, table
 from ..resuming import with_run_settings
 from ..run import simulate
 from ..settings import absolute_paths, given
-from .federation_options import federation_of, usable_gpus
+from .federation_options import federation_of, options_for_ray, usable_gpus
 from .printing import say
 
 
@@ -26,6 +27,9 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
     """Train in a simulation, with a line per round."""
     config, federation = _chosen(options)
     check_run(config, federation)
+    engine = choose_engine(options.engine, config, federation, options_for_ray(options))
+    federation = replace(federation, engine=engine.name)
+    console.print(str(engine), highlight=False, soft_wrap=True)
     if options.dry_run:
         shared = replace(config, virtual_clients=federation.virtual_clients)
         for part in describe(shared, federation):
@@ -40,7 +44,8 @@ def run_command(options: argparse.Namespace, console: Console, errors: Console) 
         f"{federation.clients} clients, {config.num_server_rounds} rounds",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    with RoundLines(console, config.num_server_rounds) as lines:
+    inline = federation.engine == INLINE
+    with RoundLines(console, config.num_server_rounds, spinner=not inline) as lines:
         summary, path = simulate(config, federation, lines)
     if not summary["completed"]:
         say(errors, f"fsl-sage: the run failed: {summary['status']}\nits log: {summary['log']}")

@@ -1,6 +1,7 @@
 """``fsl-sage sweep``: run every combination of settings."""
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from ...command_line.arguments.federation import AUTO
 from ...cpus import usable_cpus
+from ..engine import choose_engine
 from ..federation import Federation
 from ..gpu_share import GpuShare, automatic_share
 from ..sweeps.combinations import Combination, combinations, identity
@@ -19,7 +21,7 @@ from ..sweeps.progress import SweepProgress
 from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
 from ..sweeps.sweep import sweep
-from .federation_options import federation_of, usable_gpus
+from .federation_options import federation_of, options_for_ray, usable_gpus
 from .printing import say
 
 # Keys without effect on a client's memory.
@@ -49,13 +51,22 @@ def sweep_command(options: argparse.Namespace, console: Console, errors: Console
         f"{_with(shares[0])}; results: {results}",
     )
     check_runs(left, shares[0])
+    for_ray = options_for_ray(options)
+    engines = {
+        run.label: choose_engine(options.engine, run.config, federation, for_ray).name
+        for run in left
+    }
+    if left:
+        counted = Counter(engines.values()).most_common()
+        say(console, ", ".join(f"engine {name}: {count} runs" for name, count in counted))
     measured = _measured_shares(left, federation.clients, gpus, jobs, console) if automatic else {}
 
-    def with_gpus(run: Combination, share: Federation) -> Federation:
+    def chosen(run: Combination, share: Federation) -> Federation:
+        share = replace(share, engine=engines[run.label])
         return replace(share, gpus_per_client=measured[run.label]) if automatic else share
 
     with SweepProgress(console, len(runs), len(runs) - len(left)) as progress:
-        outcomes = sweep(left, shares, progress, with_gpus)
+        outcomes = sweep(left, shares, progress, chosen)
     failed = [outcome for outcome in outcomes if outcome.failed]
     for outcome in failed:
         summary = outcome.summary

@@ -5,8 +5,8 @@ import pytest
 from fsl_sage_flwr.analysis.load_results import read_runs
 from fsl_sage_flwr.analysis.repeat import command_line
 from fsl_sage_flwr.command_line import parser
-from fsl_sage_flwr.simulations.commands.federation_options import federation_of
-from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.commands.federation_options import federation_of, options_for_ray
+from fsl_sage_flwr.simulations.federation import INLINE, Federation
 from fsl_sage_flwr.simulations.settings import resolve
 
 from ...made_runs import make_run
@@ -46,6 +46,19 @@ def test_only_what_is_not_the_default_is_said(tmp_path):
     line = command_line(run)
     assert line.startswith("fsl-sage run --clients 10 --cpus-per-client 1 --gpus-per-client 0 ")
     assert line.endswith(" num-server-rounds=1 seed=7")
+
+
+def test_an_inline_run_is_repeated_inline(tmp_path):
+    make_run(tmp_path, [0.5])
+    (run,) = read_runs(tmp_path)
+    federation = Federation(12, engine=INLINE)
+    run.federation.clear()
+    run.federation.update(federation.record())
+    line = command_line(run)
+    assert line.startswith("fsl-sage run --engine inline --clients 12 ")
+    options = parser().parse_args(shlex.split(line)[1:])
+    assert federation_of(options) == federation
+    assert options_for_ray(options) == []
 
 
 def test_every_option_of_the_federation_is_said(tmp_path):

@@ -35,6 +35,7 @@ CHECKS = {
         list(ALGORITHMS),
     ),
     "task": (["", "images"], "valid are image_classification, causal_lm", list(TASKS)[:1]),
+    "ampere.client-rounds": ([0], AT_LEAST.format(1), [1]),
     "language.max-length": ([7], AT_LEAST.format(8), [8]),
     "language.max-test-rows": ([-1], AT_LEAST.format(0), [0]),
     "adapter.rank": ([0], AT_LEAST.format(1), [1]),

@@ -24,8 +24,10 @@ from fsl_sage_flwr.task import Batch, ClientIdentity
 from ...memory_grid import MemoryGrid
 from ...rows import rows
 from ...runs import (
+    ampere,
     assert_same,
     cse_fsl,
+    cycle_sl,
     fed_avg,
     fsl_sage,
     heron_sfl,
@@ -41,6 +43,8 @@ ABLE = {
     "sl_single_server": split_fed_v2,
     "cse_fsl": cse_fsl,
     "fsl_sage": fsl_sage,
+    "cycle_sl": cycle_sl,
+    "ampere": ampere,
 }
 OTHERS = {"fed_avg": fed_avg, "heron_sfl": heron_sfl, "split_frozen": split_frozen}
 EXCHANGES = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])

@@ -10,6 +10,7 @@ import pytest
 from fsl_sage_flwr.command_line import parser
 from fsl_sage_flwr.simulations import cli
 from fsl_sage_flwr.simulations.commands import run, sweep
+from fsl_sage_flwr.simulations.engine import Engine
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
@@ -39,6 +40,7 @@ def test_a_documented_command_is_accepted(command: str, monkeypatch: pytest.Monk
     words = shlex.split(command, comments=True)[1:]
     monkeypatch.setattr(run, "simulate", start)
     monkeypatch.setattr(run, "check_run", lambda *_: None)  # no /data is here
+    monkeypatch.setattr(run, "choose_engine", lambda *_: Engine("ray", "4 clients"))
     monkeypatch.setattr(sweep, "finished_runs", start)
     options = parser().parse_args(words)
     if words[0] not in ("run", "sweep") or str(options.preset).endswith(".toml"):

@@ -172,5 +172,5 @@ def test_a_dry_run_and_what_a_run_leaves_say_the_address(
 
     # Ray would take any cluster of this machine's where it is not told to start its own.
     with pytest.raises(Started):
-        main(["run", f"results-dir={tmp_path / 'other'}"])
+        main(["run", "--engine", "ray", f"results-dir={tmp_path / 'other'}"])
     assert environment["RAY_ADDRESS"] == "local"

@@ -217,6 +217,8 @@ CASES = [
         "fsl_sage": {"train": ["arrays"], "query.fsl_sage_probe": ["smashed"]},
         "heron_sfl": {"train": ["arrays"]},
         "split_frozen": {"train": ["smashed"]},
+        "cycle_sl": {"query.split_fed_exchange": ["smashed"]},
+        "ampere": {"train": ["arrays", "auxiliary"]},
     }.items()
     for kind, records in kinds.items()
     for record in records

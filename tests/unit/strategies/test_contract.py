@@ -18,8 +18,10 @@ from ...memory_grid import MemoryGrid, Tamper, error_instead
 from ...rows import rows
 from ...runs import (
     ROUNDS,
+    ampere,
     assert_same,
     cse_fsl,
+    cycle_sl,
     fed_avg,
     fsl_sage,
     grid,
@@ -43,6 +45,8 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fsl_sage, warm start": partial(fsl_sage, warm_start=True),
     "fsl_sage, two heads": partial(fsl_sage, auxiliary_groups=2),
     "heron_sfl": heron_sfl,
+    "cycle_sl": cycle_sl,
+    "ampere": ampere,
     "split_frozen": split_frozen,
 }
 # Each kind of message, of payload and of state is in one of these; CI has all rows.
@@ -60,7 +64,8 @@ every_strategy = rows("make", STRATEGIES.values(), lambda make: make in TWO, ids
 ALL = {**STRATEGIES, **CODED}
 # One message a round with all kinds of payload but one, and a message a batch with that one.
 FEW_CODED = [CODED["fsl_sage, coded"], CODED["sl_single_server, coded"]]
-# HERON-SFL's messages and state are CSE-FSL's; a warm start's and shared heads' are FSL-SAGE's.
+# HERON-SFL's messages and state are CSE-FSL's, CycleSL's are V2's, a warm start's and shared
+# heads' are FSL-SAGE's.
 HERE = [*FEW_CODED, *SOME, STRATEGIES["sl_multi_server"]]
 every_payload = rows("make", ALL.values(), lambda make: make in HERE, ids=ALL)
 # CSE-FSL alone averages heads and keeps two optimizers on a client.
@@ -308,7 +313,7 @@ def test_client_that_comes_back_as_another_node_goes_on(
         strategy.start(nodes, strategy.initial_arrays(), num_rounds=3, evaluate_fn=each_round)
     assert strategy.last_round.clients == 3
     said = [text for text in caplog.messages if "optimizer state" in text]
-    has_optimizers = keep and strategy.trains_client_half
+    has_optimizers = keep and type(strategy).trains_client_half
     assert said == ["clients [1] had lost their optimizer state; it began afresh"] * has_optimizers
 
 
