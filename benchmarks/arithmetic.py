@@ -84,7 +84,7 @@ class Halves:
 
 
 def wait_for(tensor: Tensor) -> None:
-    """Wait until the tensor's device has done what it was told."""
+    """Wait until the tensor's device is idle."""
     if tensor.is_cuda:
         torch.cuda.synchronize()
 
@@ -136,7 +136,7 @@ class Variant:
     around: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def prepared(self, batch: Batch) -> Callable[[], tuple[float, float]]:
-        """Return a step of halves of its own."""
+        """Return a step of separate halves."""
         halves, (images, labels) = self.halves(batch[0].device), batch
         context = partial(self.context, images.device.type)
         if self.channels_last:

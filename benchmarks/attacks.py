@@ -127,7 +127,7 @@ def _changed(record: ArrayRecord, change: Callable[[str, Tensor], Tensor]) -> Ar
 
 
 class Malice:
-    """What one client does to its replies; it remembers what it was sent and what it sent.
+    """Changes of one client to its replies, with a record of its messages.
 
     Parameters
     ----------

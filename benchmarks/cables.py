@@ -19,7 +19,7 @@ def reset(end: asyncio.StreamWriter) -> None:
     """End a connection as a network does, with a reset.
 
     To a SuperNode (Flower 1.42) a connection that ends in order while TLS begins is a wrong
-    certificate: it gives up for ever, and its process stays.
+    certificate: it stops for ever, and its process stays.
     """
     end.get_extra_info("socket").setsockopt(
         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -49,7 +49,7 @@ class Cable:
         self._flows = asyncio.Event()
         self._flows.set()
         self._ends = set[asyncio.StreamWriter]()
-        # Bound here, so that nobody else is given the port, and known when this returns.
+        # Bound here, so that no other process gets the port, and known when this returns.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
 
@@ -62,7 +62,7 @@ class Cable:
         self._cables.between(partial(self._break, 1), partial(self._break, -1), seconds)
 
     def hold(self, seconds: float) -> None:
-        """Let nothing through for so long, and tell nobody; then all of it."""
+        """Hold all bytes for these seconds without a sign; then forward them."""
         self._cables.between(partial(self._stop, 1), partial(self._stop, -1), seconds)
 
     def slow(self, delay: float, seconds: float) -> None:
@@ -127,6 +127,6 @@ class Cables:
             asyncio.run_coroutine_threadsafe(cable.serve(), self._loop).result()
 
     def between(self, begin: Callable[[], None], end: Callable[[], None], seconds: float) -> None:
-        """Do one thing now and another after so many seconds, in the cables' thread."""
+        """Do one thing now and another after these seconds, in the cables' thread."""
         self._loop.call_soon_threadsafe(begin)
         self._loop.call_soon_threadsafe(self._loop.call_later, seconds, end)

@@ -332,7 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop it after so many")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after M minutes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pause", type=float, default=10.0, help="seconds between two troubles")
     kinds = ["client app", "server app", "node", "freeze", "cut", "hold", "slow", "link", "fill"]

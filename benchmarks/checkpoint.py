@@ -1,4 +1,4 @@
-"""Measure what a checkpoint costs when so many of a run's clients have changed in a round.
+"""Measure the cost of a checkpoint by the number of clients changed in a round.
 
     python -m benchmarks.checkpoint [--clients 1000] [--changed 10 100 1000] [--mib 2] [--out DIR]
 

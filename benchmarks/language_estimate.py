@@ -1,4 +1,4 @@
-"""What a head's estimate is worth on a pretrained language model, and what was tried to mend it.
+"""What a head's estimate is worth on a pretrained language model, and attempts to improve it.
 
     python -m benchmarks.language_estimate MODEL DATASET --cut layers.3
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.privacy_price --csv FILE [--picture FILE] [--seeds 200] [--algorithms …]
 
-Digits, ten clients, iid, simple_conv, 20 rounds, in this process. ``where`` says what has noise:
+Digits, ten clients, iid, simple_conv, 20 rounds, in this process. ``where`` names the noised part:
 the smashed data, the client's steps, or both, all with the same multiplier and a clipping norm of
 1. ``epsilon`` is of what has noise, after the run, at δ = 1e-5. Only with noise on both is it the
 run's: otherwise the other goes up in clear. Rows that the file has already are skipped. Needs the

@@ -5,10 +5,10 @@
         [--out FILE]
 
 Random images of 32×32, as many for each client (with 10,000 clients 5 each: more would not be
-another experiment). Every setting is a run of its own; the first round, in which everything
+another experiment). Every setting is a separate run; the first round, in which everything
 starts and clients of FSL-SAGE are probed, is told apart from the later ones, the last of which
 writes the checkpoint that is measured. Seconds a client are those of a later round, of the first
-where there is no other, divided by the clients at work in it, with what that is without forward and
+where there is no other, divided by its clients, with what that is without forward and
 backward passes.
 """
 

@@ -50,7 +50,7 @@ class DelayedGrid(MemoryGrid):
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return what has come by now."""
+        """Return the replies so far."""
         now = time.monotonic()
         return super().pull_messages([key for key in message_ids if self._due.get(key, 0) <= now])
 

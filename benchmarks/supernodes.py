@@ -6,7 +6,7 @@ SuperNodes are started one after another, until there are N or the machine has l
 memory left. Then nothing happens for a minute, in which their processor time is measured, and the
 SuperLink is asked how many of them it knows as online.
 
-With ``--isolation process`` a SuperNode has no SuperExec of its own: as in Docker, where it is
+With ``--isolation process`` a SuperNode starts no SuperExec: as in Docker, where it is
 another container.
 """
 
@@ -29,7 +29,7 @@ QUIET_SECONDS = 60.0
 
 
 def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return a process and what it has started."""
+    """Return a process and its children."""
     parent = psutil.Process(process.pid)
     return [parent, *parent.children(recursive=True)]
 
@@ -46,7 +46,7 @@ def processor_seconds(processes: list[subprocess.Popen[bytes]]) -> float:
 
 
 def has_registered(deployment: Deployment, node: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a SuperNode says that the SuperLink has let it in."""
+    """Tell whether a SuperNode reports its registration."""
     return REGISTERED in deployment.log_of(node)
 
 

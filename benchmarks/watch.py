@@ -24,7 +24,7 @@ def all_memory(processes: list[psutil.Process]) -> int:
 
 
 class Watch:
-    """Does ``_watch`` in a thread of its own between ``with`` and its end."""
+    """Does ``_watch`` in a thread between ``with`` and its end."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()

@@ -177,7 +177,7 @@ class Registry(Mapping[str, T]):
         except (ImportError, AttributeError, ValueError) as error:
             raise ExtensionError(
                 f"entry point {point.name!r} of {point.group} ({point.value}) cannot be loaded: "
-                f"{_in_one_line(error)}; mend or uninstall the package that has it"
+                f"{_in_one_line(error)}; correct or uninstall the package that has it"
             ) from error
 
 

@@ -77,7 +77,7 @@ class Letters:
 
 
 def rows_of(client: ClientIdentity) -> Sequence[Row]:
-    """Every client has rows of its own, of several lengths: the lengths are their weights."""
+    """Every client has separate rows, of several lengths: the lengths are their weights."""
     return [Row(f"{k} ", "abcdefgh"[: 2 + client.partition_id + k % 3]) for k in range(10)]
 
 

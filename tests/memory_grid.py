@@ -21,8 +21,8 @@ class MemoryGrid(InlineGrid):
     ``tamper(partition_id, reply)`` may replace a reply, or swallow it by returning None.
     ``node_config`` is what a node's configuration says more, by partition id.
     ``simulated`` makes it a simulation's: its nodes get the app as Ray's actors do; otherwise its
-    nodes take themselves for deployed ones.
-    ``sent`` and ``received`` hold copies of all contents for a byte count of their own.
+    nodes are those of a deployment.
+    ``sent`` and ``received`` hold copies of all contents for a test's byte count.
     """
 
     most_in_flight = MOST

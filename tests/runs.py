@@ -120,7 +120,7 @@ class Past:
     rounds: tuple[Left, ...]
 
     def after(self, number: int) -> Left:
-        """Return copies of what the first so many rounds have left."""
+        """Return copies of the results of the first rounds."""
         return copy.deepcopy(self.rounds[number - 1])
 
 
@@ -160,7 +160,7 @@ def plain(make: Callable[..., SplitStrategy]) -> Past:
     """Three rounds in which nothing happens: what other runs are compared with.
 
     Once per process, so look at it and leave it as it is. To be called before a test makes a
-    grid of its own: the last one made is the run that Flower's runtime is in.
+    separate grid: the last one made is the run that Flower's runtime is in.
     """
     return watched(make(), grid(), ROUNDS)
 

@@ -43,7 +43,7 @@ class SmallNet(nn.Module):
 
 
 def small_batches(client: ClientIdentity, seed: int, batches: int = BATCHES) -> Iterable[Batch]:
-    """Every client has ``BATCHES`` batches but the last, who has two; the last batch is short."""
+    """Every client has ``BATCHES`` batches but the last, which has two; the last batch is short."""
     generator = torch.Generator().manual_seed(seed)
     last = client.partition_id == client.num_partitions - 1
     count = 2 if last else batches

@@ -16,7 +16,7 @@ PATTERNS = (
     "CITATION.cff",
     "LICENSE",
     "benchmarks/README.md",
-    "docs/*.md",
+    "docs/*/*.md",
     "docs/_site/*.js",
     "docs/img/*",
     "docs/results/**/*.csv",

@@ -39,7 +39,7 @@ class RunConfig(CoreOptions):
     """Resolved run configuration: the settings of every run, its algorithm and its task.
 
     ``batch_size`` is the key ``batch-size``, ``options.align_interval`` is ``align.interval``,
-    ``privacy.delta`` is ``privacy.delta``; docs/configuration.md explains each key.
+    ``privacy.delta`` is ``privacy.delta``; docs/reference/configuration.md explains each key.
     """
 
     client: OptimizerOptions = field(default=OptimizerOptions())

@@ -23,31 +23,41 @@ from .known_names import NAMES, algorithm_looks
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 TABLE = "[tool.flwr.app.config]"
-ALGORITHM_PAGE = "Of the algorithms in parentheses: [algorithms](algorithms.md)."
+ALGORITHM_PAGE = "Of the algorithms in parentheses: [algorithms](../explanation/algorithms.md)."
 # Title of a group's section, and the pages that explain it; an algorithm's group has its label.
 SECTIONS = {
     "": (
         "Core",
-        "[Datasets](#datasets), [schedules](#learning-rate-schedules), [trackers](#trackers), "
-        "[language models](language-models.md), [clients and GPUs](simulation.md).",
+        "[Datasets](../how-to/data.md), [schedules](#learning-rate-schedules), "
+        "[trackers](../how-to/analyse.md#trackers), "
+        "[language models](../how-to/language-models.md), [clients and GPUs](commands.md).",
     ),
     "auto-cut": (
         "Automatic cut",
-        "What a client can bear, with `cut=auto`: [where to cut](../README.md#where-to-cut).",
+        "Budgets of a client with `cut=auto`: [cuts](commands.md#cuts).",
     ),
     "codec": (
         "Codecs",
         "`none`, `f16`, `q8`, `q4`, `q3`, `q2`, and `sign` for the client half on its way to the "
-        "server: [compression](compression.md).",
+        "server: [compression](../how-to/compress.md).",
     ),
     "robust": (
         "Robustness",
-        "Aggregation that a few clients cannot move: [security](security.md).",
+        "Aggregation that bounds the influence of a few clients: [robust](../how-to/robust.md).",
     ),
-    "privacy": ("Privacy", "What each kind of noise guarantees: [privacy](privacy.md)."),
-    "data": ("Columns and augmentation", "[Datasets](#datasets)."),
-    "language": ("Language models", "[Language models](language-models.md)."),
-    "adapter": ("Adapter of a language model", "LoRA: [language models](language-models.md)."),
+    "privacy": (
+        "Privacy",
+        "Guarantee of each kind of noise: [privacy](../explanation/privacy.md).",
+    ),
+    "data": ("Columns and augmentation", "[Datasets](../how-to/data.md)."),
+    "language": (
+        "Language models",
+        "[Language models](../how-to/language-models.md).",
+    ),
+    "adapter": (
+        "Adapter of a language model",
+        "LoRA: [language models](../how-to/language-models.md).",
+    ),
     "auxiliary": ("Auxiliary heads", ALGORITHM_PAGE),
     "align": ("Alignment", ALGORITHM_PAGE),
 }
@@ -80,8 +90,14 @@ def app_table(entries: Mapping[str, KeyEntry]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_app_table(pyproject: str, entries: Mapping[str, KeyEntry]) -> str:
+    """Return the text of a pyproject.toml with its table of the keys replaced."""
+    table = re.compile(rf"^{re.escape(TABLE)}\n.*?(?=^\[tool\.(?!flwr\.app\.config))", re.M | re.S)
+    return table.sub(lambda _: app_table(entries) + "\n", pyproject)
+
+
 def markdown(entries: Mapping[str, KeyEntry]) -> str:
-    """Return the tables of docs/configuration.md."""
+    """Return the tables of docs/reference/configuration.md."""
     parts = []
     for group, members in groupby(entries.values(), key=lambda entry: entry.group):
         rows = list(members)
@@ -110,15 +126,12 @@ def _row(entry: KeyEntry) -> str:
 def derived(root: Path = ROOT) -> dict[Path, str]:
     """Return the derived files with the content that they should have."""
     entries = key_entries()
-    project, page = root / "pyproject.toml", root / "docs" / "configuration.md"
-    table = re.compile(rf"^{re.escape(TABLE)}\n.*?(?=^\[tool\.(?!flwr\.app\.config))", re.M | re.S)
+    project, page = root / "pyproject.toml", root / "docs" / "reference" / "configuration.md"
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return {
-        project: table.sub(
-            lambda _: app_table(entries) + "\n", project.read_text(encoding="utf-8")
-        ),
+        project: with_app_table(project.read_text(encoding="utf-8"), entries),
         page: f"{before}{BEGIN}\n{markdown(entries)}{END}{after}",
         root / FILE.relative_to(ROOT): to_json(entries),
         root / name_table.FILE.relative_to(ROOT): name_table.to_json(

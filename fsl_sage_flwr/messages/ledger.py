@@ -79,7 +79,7 @@ class CommunicationLedger:
     def _raw_bytes(self, direction: Direction, name: str, record: ArrayRecord) -> int:
         """Return the bytes of a record's raw elements.
 
-        Differences over several versions count as one tensor. An empty record, which says that
+        Differences over several versions count as one tensor. An empty record, which states that
         the node has the weights already, counts as the raw tensors.
         """
         if direction == "down" and not record:

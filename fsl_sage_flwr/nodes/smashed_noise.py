@@ -21,8 +21,8 @@ def smashed_noise_mod(
     FSL-SAGE's probe, SplitFed's exchanges and federated evaluation. It scales each sample down
     to an L2 norm of at most ``clip_norm``, over all its floating-point tensors together, and
     adds Gaussian noise of standard deviation ``noise_multiplier * clip_norm`` to every value.
-    Masks and other integers, labels, weights and metrics stay unchanged. ``docs/privacy.md``
-    names the attacks that this prevents.
+    Masks and other integers, labels, weights and metrics stay unchanged.
+    ``docs/results/privacy.md`` has measured attacks.
 
     The mod runs on the reply and not while it is packed, so that the replies of any handler are
     noised; their tensors are not serialized yet, so that this costs no serialization.

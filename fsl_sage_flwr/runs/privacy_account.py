@@ -88,7 +88,7 @@ class PrivacyAccount:
         return (
             f"epsilon = {self.epsilon(uploads):.4g} at delta = {self.delta:g} for {covered} one "
             f"sample, uploaded at most {uploads} times{mixed}; {left} are not covered "
-            "(docs/privacy.md)"
+            "(docs/explanation/privacy.md)"
         )
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import fsl_sage_flwr
 
+from ..app.document import key_entries, with_app_table
+
 SUFFIXES = {".py", ".toml", ".json"}
 
 
@@ -33,8 +35,11 @@ def write_app(directory: Path) -> Path:
 
 
 def _app_table() -> str:
-    """Return the text of pyproject.toml, which a wheel contains inside the package."""
+    """Return the text of pyproject.toml, which a wheel contains inside the package.
+
+    Its table of keys has those of imported algorithms and tasks too: Flower refuses others.
+    """
     package = Path(fsl_sage_flwr.__file__).parent
     inside = package / "simulations" / "app.toml"
     file = inside if inside.is_file() else package.parent / "pyproject.toml"
-    return file.read_text(encoding="utf-8")
+    return with_app_table(file.read_text(encoding="utf-8"), key_entries())

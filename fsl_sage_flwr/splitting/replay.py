@@ -32,7 +32,7 @@ class _CutReachedError(BaseException):
 
 @dataclass(frozen=True)
 class _Shape:
-    """Shape of a tensor; ``batched`` says whether its first axis is the batch axis."""
+    """Shape of a tensor; ``batched``: its first axis is the batch axis."""
 
     sizes: tuple[int, ...]
     dtype: torch.dtype

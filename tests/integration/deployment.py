@@ -23,8 +23,8 @@ CONNECTION = "loopback"
 KEYS = ROOT / "examples" / "docker" / "keys.sh"
 
 
-# The tests' workers start SuperLinks at the same time: each takes ports of its own, below those
-# that the system gives to whoever asks for any.
+# The tests' workers start SuperLinks at the same time: each takes separate ports, below those
+# that the system assigns.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _ports = iter(range(20000 + 1000 * _WORKER, 21000 + 1000 * _WORKER))
 
@@ -69,7 +69,7 @@ class Deployment:
     link_options : sequence of str
         More options of the SuperLink.
     forked : bool
-        Fork the processes of messages and runs (``forked_programs`` says how and why), instead of
+        Fork the processes of messages and runs (``forked_programs`` explains it), instead of
         having each of them import all libraries.
     keys : int
         SuperNodes that the SuperLink knows, where they have to prove who they are.

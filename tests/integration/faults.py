@@ -1,4 +1,4 @@
-"""Flower apps whose clients break, and what is left of their runs."""
+"""Flower apps whose clients break, and the files of their runs."""
 
 import json
 import shutil

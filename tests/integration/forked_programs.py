@@ -66,7 +66,7 @@ def serve(listener: socket.socket) -> None:
     assert len(os.listdir("/proc/self/task")) == 1, threading.enumerate()
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no parent waits for them
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:

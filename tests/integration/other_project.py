@@ -1,4 +1,4 @@
-"""Somebody else's project: the wheel in an environment of its own, away from the checkout."""
+"""A user's project: the wheel in a separate environment, away from the checkout."""
 
 import os
 import shutil

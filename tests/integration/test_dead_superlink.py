@@ -1,4 +1,4 @@
-"""A simulation's SuperLink that dies in mid-run, as one does that somebody kills."""
+"""A simulation's SuperLink that is killed in mid-run."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_the_run_ends_at_once_and_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 
     class Killer(Watcher):
         def __call__(self, rows: Rows) -> None:
-            # A round that was written before anybody noticed is shown too: none is left then.
+            # A round that was written before the end was noticed is shown too: none is left then.
             for superlink in started_by(str(tmp_path), command="flower-superlink"):
                 superlink.kill()
 

@@ -33,7 +33,7 @@ BATCH_SIZE = {False: 360, True: 720}
 def simulated(directory: Path, settings: dict[str, Any]) -> Path:
     """Return the directory of the same run in one process.
 
-    ``test_run.py`` says that Ray's simulation has its bits too.
+    ``test_run.py`` compares its bits with Ray's simulation.
     """
     here = {**settings, "results-dir": str(directory / "simulated" / settings["algorithm"])}
     run_inline(server_app, client_app, 2, here)

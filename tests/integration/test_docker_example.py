@@ -22,8 +22,8 @@ def rounds(results: Path) -> int:
 def test_a_run_outlives_its_superlink_which_has_a_database(tmp_path: Path) -> None:
     """The ServerApp is another container's: it asks again until the SuperLink is back.
 
-    Killed while clients are at work. While the ServerApp sends, Flower's push session is lost with
-    the SuperLink, and the run ends with an ``ObjectPushError``: `docs/deployment.md` says so.
+    Killed while clients train. While the ServerApp sends, Flower's push session is lost with
+    the SuperLink, and the run ends with an ``ObjectPushError``: docs/reference/faults.md.
     """
     results = tmp_path / "results"
     with Composed(tmp_path) as deployment:

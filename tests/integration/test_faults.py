@@ -25,7 +25,7 @@ TIMEOUT = 130.0
 
 
 def deployed_with(faults: Faults, clients: int, config: dict[str, Any], directory: Path) -> Path:
-    """Do a run with faults on a SuperLink of its own; return the run's directory."""
+    """Do a run with faults on a separate SuperLink; return the run's directory."""
     told = environment(faults, directory)
     with Deployment(directory, environment=told) as deployment:
         for partition in range(clients):
@@ -47,7 +47,7 @@ def test_clients_that_raise_die_or_hang(tmp_path: Path, monkeypatch: pytest.Monk
     clients = clients_of(deployed)
     print(clients[["seconds", "failure"]])
     reasons = clients.failure[2].tolist()
-    # Flower lets go of the late one's message in the moment in which we stop waiting for it.
+    # Flower drops the late one's message in the moment in which we stop waiting for it.
     late = ("error 3", "no reply within")
     for reason, expected in zip(reasons, ("", "error 2", "error 8", late), strict=True):
         assert reason.startswith(expected), reasons

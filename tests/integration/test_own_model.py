@@ -1,4 +1,4 @@
-"""The examples, as somebody else's projects."""
+"""The examples, as a user's projects."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Behind the documented proxy a stranger reaches the SuperNodes' API and nothing else."""
+"""Behind the documented proxy an outsider reaches the SuperNodes' API and nothing else."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Processes of a deployment that are killed and started again, while a run goes on."""
+"""Processes of a deployment that are killed and restarted during a run."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def rounds(results: Path) -> int:
 def test_supernode_killed_in_mid_message_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secure: bool
 ) -> None:
-    """It is left out of that round, and sent what it has lost: the head, with the next message.
+    """It is left out of that round, and sent its lost head, with the next message.
 
     Its optimizer's state is nowhere else, which the log says.
     """
@@ -55,7 +55,7 @@ def test_supernode_killed_in_mid_message_comes_back(
         if secure:
             refused = deployment.start_node(1)
             wait_for("Flower's refusal", lambda: refused.poll() is not None)
-        # If it is back before the ServerApp asks, nobody learns that its message is lost.
+        # If it is back before the ServerApp asks, its lost message goes unnoticed.
         wait_for("the loss", lambda: "client 1 is left out" in said.read_text(encoding="utf-8"))
         start_again(deployment, 1)
         (tmp_path / "back").touch()
@@ -100,7 +100,7 @@ def test_superlink_killed_and_started_again_with_the_run_resumed(
         latest = run_directory(parts[0]) / "checkpoints" / "latest.pt"
         run = start(deployment, app, {**second, "resume": str(latest)})
         assert deployment.finish(run) == "finished:completed", deployment.logs()
-        # The SuperLink waits for a sign of life of the old ServerApp before it says so.
+        # The SuperLink waits for a sign of life of the old ServerApp before it reports the end.
         wait_for("the first run's end", lambda: deployment.status(broken) == "finished:failed")
         assert [node.poll() for node in nodes] == [None, None]
     simulated_with({}, 2, whole, monkeypatch)

@@ -1,4 +1,4 @@
-"""Clients that share the nodes of a simulation on Ray, two of a node's at work at once."""
+"""Clients that share the nodes of a simulation on Ray, two of a node's clients at a time."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A causal language model with an adapter: what travels, and what it is equal to."""
+"""A causal language model with an adapter: its messages, and its equality to an uncut model."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial

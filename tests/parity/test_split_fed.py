@@ -30,7 +30,7 @@ OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
 }
 ROUNDS = 3
-TWO = 2  # what is kept from one to the next is in the second
+TWO = 2  # the second round uses the state kept from the first
 V1_AND_V2 = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2], ids=["V1", "V2"])
 
 
@@ -65,7 +65,7 @@ def nodes_for(task_changes: dict[str, Any], clients: int, **options: Any) -> Mem
 def plain_loop(
     task: SplitTask, rounds: int, schedule: Callable[[Optimizer], LRScheduler] = unscheduled
 ) -> dict[str, Tensor]:
-    """Train the whole model as anybody would; dropout draws what the halves draw."""
+    """Train the whole model in a plain loop; dropout draws what the halves draw."""
     client, server = task.model.client, task.model.server
     optimizers = [
         task.client_optimizer(client.parameters()),

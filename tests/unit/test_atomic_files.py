@@ -1,4 +1,4 @@
-"""A file is the one of before or the new one, and an error of the disk is one line."""
+"""A file is the old one or the new one, and an error of the disk is one line."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from fsl_sage_flwr.atomic_files import DiskError, atomic_write, checksum_of, exp
 
 
 def from_torch() -> None:
-    """PyTorch raises an error of its own over the one of the disk."""
+    """PyTorch raises another error over the disk's."""
     try:
         raise OSError(errno.ENOSPC, "No space left on device")
     except OSError:

@@ -16,6 +16,7 @@ from fsl_sage_flwr.nodes import task_cache
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 from fsl_sage_flwr.task import ClientIdentity
 
+from ..few_rounds import few_rounds
 from ..memory_grid import MemoryGrid
 from ..rows import rows
 from ..runs import assert_same
@@ -46,7 +47,7 @@ def trained(
     own: dict[int, object], algorithm: str = "fsl_sage", nodes: int = 2, **settings: object
 ) -> SplitStrategy:
     """Train a round with these data paths, by partition id."""
-    run_config = {"algorithm": algorithm, **RUN, **settings}
+    run_config = {"algorithm": algorithm, **RUN, **few_rounds(algorithm), **settings}
     node_config = {client: {"data-path": path} for client, path in own.items()}
     grid = MemoryGrid(app, nodes, run_config=run_config, node_config=node_config)
     config = RunConfig.from_run_config(run_config)
@@ -150,7 +151,7 @@ def test_data_that_do_not_fit_leave_the_client_out_with_one_line(
     assert "\n" not in reason
     if changes:
         count = changes["classes"]
-        assert reason.startswith(f"its data have {count} classes, the run has 10; mend the data")
+        assert reason.startswith(f"its data have {count} classes, the run has 10; correct the data")
     elif "does not fit" in reason:
         assert "classes (ClassLabel) and the image shape of the run's dataset" in reason
     else:
@@ -161,9 +162,9 @@ def test_data_that_do_not_fit_leave_the_client_out_with_one_line(
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (("bird", "dog"), "its data lack 'cat'; mend the data and restart its SuperNode"),
-        (("bird", "cow", "dog"), "its data lack 'cat' and have 'cow', unknown to the run; mend"),
-        (("cat", "bird", "dog"), "label 0 is 'cat' in its data and 'bird' in the run; mend"),
+        (("bird", "dog"), "its data lack 'cat'; correct the data and restart its SuperNode"),
+        (("bird", "cow", "dog"), "its data lack 'cat' and have 'cow', unknown to the run; correct"),
+        (("cat", "bird", "dog"), "label 0 is 'cat' in its data and 'bird' in the run; correct"),
         (("bird", "cat", "dog"), ""),
     ],
 )

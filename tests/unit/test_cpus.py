@@ -36,7 +36,7 @@ def put(machine: Path, own: str, **files: str) -> None:
     [
         ("", {}, 16),
         ("0::/\n", {"cpu.max": "max 100000\n"}, 16),
-        # docker run --cpus 2.5, in a name space of its own.
+        # docker run --cpus 2.5, in a separate name space.
         ("0::/\n", {"cpu.max": "250000 100000\n"}, 3),
         # The host's names, and the container's own group at the root.
         ("0::/docker/abc\n", {"cpu.max": "100000 100000\n"}, 1),

@@ -43,7 +43,7 @@ heard: list[str] = []
 
 
 class LouderCseFsl(CseFsl):
-    """CSE-FSL whose clients say so, as loudly as they are told."""
+    """CSE-FSL with a loudness."""
 
     message_type = TYPE
 

@@ -64,7 +64,7 @@ def test_the_oldest_flower_is_said_where_the_hub_reads_it() -> None:
 def test_the_readme_says_how_to_simulate_and_where_a_nodes_data_come_from() -> None:
     """The Hub asks for the number of virtual SuperNodes, and for data in deployment."""
     (section,) = re.findall(
-        r"### With plain Flower\n(.*?)\n###", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+        r"## With plain Flower\n(.*?)\n##", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
     )
     for word in ("flwr run . ", "num-supernodes=", "virtual SuperNodes", "data-path"):
         assert word in section

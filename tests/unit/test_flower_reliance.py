@@ -1,6 +1,6 @@
 """Parts of Flower outside its public API that the package relies on: one test for each.
 
-A test that fails here says that an update of Flower changed one of them; CONTRIBUTING.md lists
+A failing test means that an update of Flower changed one of them; CONTRIBUTING.md lists
 where each is used. What has no public name in Flower is imported inside its test.
 """
 

@@ -109,7 +109,7 @@ def test_a_run_says_what_it_has_spent_on_labels(tmp_path: Path, few_digits: str)
     }  # fmt: skip
     main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))
     (run,) = {path.parent for path in tmp_path.rglob("history.csv")}
-    # Whoever goes on draws again, and so do the nodes.
+    # A resumed run draws again, and so do the nodes.
     values |= {"num-server-rounds": 2, "resume": str(RunDirectory.checkpoint_of(run))}
     main(MemoryGrid(app, 2, run_config=values), Context(1, 0, {}, RecordDict(), values))
     assert list(load_results(tmp_path)["epsilon_of_labels"]) == [3.0, 6.0]

@@ -12,7 +12,7 @@ ROOT = Path(fsl_sage_flwr.__file__).parent
 PACKAGE = "fsl_sage_flwr"
 FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp")
 
-# A room whose parts have an order of their own: each of them is a room of the tables below.
+# A room whose parts are ordered: each of them is a room of the tables below.
 ROOMS_WITH_ROOMS = ("app", "compression", "rounds", "runs")
 
 # Every room from bottom to top: it imports only rooms before it.
@@ -39,7 +39,7 @@ ORDER = (
         "splitting",
         "compression.codecs",
     ),
-    # What travels, and what is learnt.
+    # Messages, and objectives.
     "messages",
     *(
         "compression.settings",
@@ -129,7 +129,7 @@ ORDER = (
     # The command.
     *("analysis", "attacks", "simulations", "cli", "__main__"),
 )
-# Flower starts the two apps, and so does the inline engine; nobody else imports them.
+# Flower starts the two apps, and so does the inline engine; no other module imports them.
 APPS = {"client_app", "server_app"}
 STARTS_APPS = {"simulations"}
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.

@@ -1,4 +1,4 @@
-"""Losses, scores and what travels of a half are the task's to say."""
+"""The task defines losses, scores and the sent part of a half."""
 
 import math
 from collections.abc import Mapping
@@ -173,7 +173,7 @@ def test_scores_may_be_tensors_and_negative_and_weigh_little() -> None:
 
 
 def test_an_objective_that_cannot_check_labels_refuses_them() -> None:
-    """Whatever a client sent, the run goes on."""
+    """The run continues after any reply of a client."""
 
     def largest(labels: Tensor) -> str | None:
         return None if int(labels.max()) < CLASSES else "too large"

@@ -39,7 +39,7 @@ NOT_A_NAME = "flwr.fsl_sage"
 
 
 def words_of(source: str) -> list[str]:
-    """Return all names and texts of a file's code; documentation may say what is where."""
+    """Return all names and texts of a file's code; documentation may name places."""
     tree = ast.parse(source)
     documentation = {
         id(node.body[0].value)

@@ -1,4 +1,4 @@
-"""A kind of task from outside the package: regression on numbers, by a name of its own."""
+"""A kind of task from outside the package: regression on numbers, by its name."""
 
 import json
 from collections.abc import Iterator

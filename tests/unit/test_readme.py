@@ -1,4 +1,4 @@
-"""The README says what is."""
+"""The README, the examples and the pages of docs agree with the code."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TUTORIAL = (ROOT / "docs" / "tutorials" / "own-model.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_a_first_screen_and_links() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 @pytest.mark.parametrize("name", ["task", "client_app", "server_app"])
-def test_the_section_for_own_projects_is_the_example(name: str) -> None:
+def test_the_tutorial_for_an_own_model_is_the_example(name: str) -> None:
     source = (ROOT / "examples" / "own-model" / "own_model" / f"{name}.py").read_text(
         encoding="utf-8"
     )
-    assert f"```python\n# own_model/{name}.py\n{source}```" in README
+    assert f"```python\n# own_model/{name}.py\n{source}```" in TUTORIAL
 
 
 @pytest.mark.parametrize("name", ["own-model", "split-gpt2"])
@@ -27,10 +32,11 @@ def test_an_examples_readme_sets_what_flower_needs_before_it_starts(name: str) -
     assert -1 < commands.find(variable) < commands.find(run)
 
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+PAGES += [*sorted((ROOT / "examples").glob("*/README.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for target, anchor in re.findall(
         r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")

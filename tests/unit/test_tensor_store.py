@@ -1,4 +1,4 @@
-"""Tensors in files: the same bits back, and a file as long as somebody needs it."""
+"""Tensors in files: the same bits back, and a file as long as it is used."""
 
 import copy
 import gc

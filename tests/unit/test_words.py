@@ -1,7 +1,7 @@
-"""The package's texts use plain words: phrases of its former private dialect do not come back.
+"""All texts use plain words: phrases of the package's former private dialect do not come back.
 
-Checked are comments, docstrings, log lines, error texts and help texts, in all rooms that are not
-``EXEMPT``. A phrase is found only within one line of the source.
+Checked are comments and strings of the package, tests, benchmarks and examples, and the prose of
+the README and all pages of docs. A phrase is found only within one line.
 """
 
 import io
@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "fsl_sage_flwr"
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("fsl_sage_flwr", "tests", "benchmarks", "examples", "docs")
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "*/README.md")
+PAGES += ("examples/*/README.md",)
 
 # Each phrase with the plain words to use.
 DIALECT = {
@@ -23,9 +26,16 @@ DIALECT = {
     r"\b(somebody|nobody|anybody)\b": "a noun: the user, an attacker; or: is unused",
     r"\b(begun|began) anew\b|\bbegins? anew\b": "start anew",
     r"\bof before\b": "old, previous",
-    r"\b(is|was|are|were) given up\b": "failed",
+    r"\b(gives?|giving|gave|given) up\b": "fail, stop",
     r"\b(says?|said) so\b": "the fact itself",
-    r"\bsays? (which|what|who)\b": "gives, names",
+    r"\bsays? (which|what|who|that|how|whether|when|where)\b": "gives, names, states",
+    r"\bunder way\b": "active, in flight",
+    r"\bstrangers?\b": "an unidentified node, an outsider",
+    r"\bnews\b": "update",
+    r"\bmend(s|ed|ing)?\b": "correct, fix",
+    r"\bbrings? along\b": "includes, needs",
+    r"\bin spite of\b": "despite",
+    r"\bhears?\b": "is told, receives",
     r"\bmade anew\b": "rebuilt, recomputed",
     r"\bwhat (travels|is left|is kept|it keeps|it has|has come|is sent|it was)\b": "a noun",
     r"(?<!\d): 0:|\b0: (no|none|there|nobody|it)\b": "0 disables it",
@@ -34,9 +44,6 @@ DIALECT = {
     r"\bput(s)? back\b": "restore, load",
     r"\blet(s)? go of\b": "release",
 }
-# Rooms with texts that are still to be rewritten; remove a room here once it is finished.
-EXEMPT: tuple[str, ...] = ()
-
 
 KINDS = {
     tokenize.COMMENT,
@@ -45,38 +52,65 @@ KINDS = {
 }
 
 
-def texts_of(source: str) -> list[tuple[int, str]]:
-    """Return the lines of a source file's comments and strings, with their numbers."""
+def texts_of(source: str, *, data: bool = True) -> list[tuple[int, str]]:
+    """Return the lines of a source file's comments and strings, with their numbers.
+
+    Without ``data`` strings that are not docstrings are left out: a test's are its data.
+    """
     found = list[tuple[int, str]]()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type in KINDS:
+        is_text = token.type == tokenize.COMMENT or token.string.startswith('"""')
+        if token.type in KINDS and (data or is_text):
             found += enumerate(token.string.splitlines(), start=token.start[0])
     return found
 
 
-def dialect_in(source: str) -> list[str]:
+def dialect_in(source: str, *, data: bool = True) -> list[str]:
     """Return one line per dialect phrase in a source file."""
     return [
         f"line {number}: {found[0]!r}; use {plain}"
-        for number, text in texts_of(source)
+        for number, text in texts_of(source, data=data)
         for phrase, plain in DIALECT.items()
         if (found := re.search(phrase, text, re.IGNORECASE))
     ]
 
 
-def is_exempt(file: Path) -> bool:
-    name = file.relative_to(PACKAGE).as_posix()
-    return any(name == room or name.startswith(f"{room}/") for room in EXEMPT)
+def dialect_in_page(page: str) -> list[str]:
+    """Return one line per dialect phrase in a Markdown page, without its blocks of code."""
+    prose = re.sub(r"^ *```.*?^ *```", "", page, flags=re.M | re.S)
+    return [
+        f"{line.strip()[:80]!r}: {found[0]!r}; use {plain}"
+        for line in prose.splitlines()
+        for phrase, plain in DIALECT.items()
+        if (found := re.search(phrase, line, re.IGNORECASE))
+    ]
 
 
-def test_no_dialect_in_the_finished_rooms() -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_dialect_in_the_source(folder: str) -> None:
     wrong = [
-        f"{file.relative_to(PACKAGE)}, {line}"
-        for file in sorted(PACKAGE.rglob("*.py"))
-        if not is_exempt(file)
-        for line in dialect_in(file.read_text(encoding="utf-8"))
+        f"{file.relative_to(ROOT)}, {line}"
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        if file != Path(__file__)
+        for line in dialect_in(file.read_text(encoding="utf-8"), data=folder != "tests")
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_dialect_in_the_pages() -> None:
+    pages = sorted({page for pattern in PAGES for page in ROOT.glob(pattern)})
+    assert len(pages) > 30
+    wrong = [
+        f"{page.relative_to(ROOT)}, {line}"
+        for page in pages
+        for line in dialect_in_page(page.read_text(encoding="utf-8"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_phrase_is_found_in_a_page_but_not_in_its_code() -> None:
+    assert dialect_in_page("The run goes on.\n")
+    assert not dialect_in_page("```\nthe run goes on\n```\nThe run continues.\n")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def main(grid, context):
     strategy = CseFsl(task, server_update_interval=2)
 
     def evaluate(server_round, arrays):
-        batches = task.train_batches(ClientIdentity(0, 10), seed=0)  # put texts of your own here
+        batches = task.train_batches(ClientIdentity(0, 10), seed=0)  # put your texts here
         return to_record(strategy.evaluate(arrays, lambda: batches), "test")
 
     result = strategy.start(

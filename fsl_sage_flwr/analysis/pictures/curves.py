@@ -212,7 +212,7 @@ def _caption(comparison: Comparison, x: str, *, judged: bool) -> str:
         parts.append(
             f"Hollow marks: {cost} to {comparison.target_text} (dotted), mean over the seeds that "
             "reach it; the same in the legend where there is one panel. Where not all seeds do, "
-            "the line is broken and a fraction says how many."
+            "the line is broken, with the fraction that do."
         )
     return " ".join(parts)
 

@@ -292,7 +292,7 @@ class ClientRegistry:
         if problem is None:
             self.nodes[client] = node
         else:
-            self.unfit[client] = f"{problem}; mend the data and restart its SuperNode"
+            self.unfit[client] = f"{problem}; correct the data and restart its SuperNode"
 
     def _problem_with_classes(self, description: NodeDescription) -> str | None:
         if self._classes is None or not description.classes:

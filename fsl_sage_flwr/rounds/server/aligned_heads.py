@@ -30,7 +30,7 @@ from .alignment_set import AlignmentSet
 log = logging.getLogger("flwr.fsl_sage")
 
 # Held-out cosine of estimated and true gradients below which shared heads were better in every
-# setting that was measured: docs/algorithms.md.
+# setting that was measured: docs/results/shared-heads.md.
 POOR_COSINE = 0.5
 
 _HEAD, _OPTIMIZER, _LABELS = "head.", "optimizer.", "labels"

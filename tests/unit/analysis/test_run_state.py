@@ -17,7 +17,7 @@ NO_SUCH_PROCESS = 2**30
 
 
 def running(root, **holders):
-    """Return a run whose summary says that it is running, and who holds its locks."""
+    """Return a run whose summary is of a running one, and the holder of its locks."""
     path = make_run(root, [0.5], completed=False, status="running")
     (path / ".locks").mkdir()
     for role, holder in holders.items():

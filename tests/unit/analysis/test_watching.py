@@ -14,7 +14,7 @@ BRAILLE = {chr(code) for code in range(0x2801, 0x2900)}
 
 
 class Time:
-    """A clock that goes on where somebody waits, and what happens by then."""
+    """A clock that advances on waiting, with events."""
 
     def __init__(self, *events):
         self.now, self.looks, self.events = 0.0, 0, list(events)

@@ -11,7 +11,7 @@ from fsl_sage_flwr.splitting import AuxiliaryHead, flatten_state, restore_state
 
 
 class Head(nn.Linear):
-    """A head of somebody's own, not made of the server half's blocks."""
+    """A user's head, not made of the server half's blocks."""
 
 
 MINE = {"model": "mine", "device": "cpu"}

@@ -32,7 +32,7 @@ Claiming = Callable[[RunConfig], AbstractContextManager[Any]]
 
 
 def want(claiming: Claiming, config: RunConfig, together: Barrier | None, pipe: Connection) -> None:
-    """Claim a directory, say how that went, and hold it until told to go."""
+    """Claim a directory, print the outcome, and hold it until told to go."""
     if together is not None:
         together.wait(60)
     try:

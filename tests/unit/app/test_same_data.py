@@ -139,7 +139,7 @@ def test_the_columns_of_an_earlier_versions_run_have_their_new_names(tmp_path: P
 
 
 def test_columns_that_were_found_are_written_and_stay_open(tmp_path: Path) -> None:
-    """A sweep knows its finished run again, and a run that goes on finds them again."""
+    """A sweep knows its finished run again, and a resumed run finds them again."""
     values = images(tmp_path / "d") | {"results-dir": str(tmp_path / "results"), "run-name": "r"}
     config = RunConfig.from_run_config(values)
     run = tmp_path / "results" / "fsl_sage" / "simple_conv" / "d-iid" / "r"

@@ -1,4 +1,4 @@
-"""How a command ends: by signals, and when nobody reads its output."""
+"""How a command ends: by signals, and when its output is closed."""
 
 import os
 import signal

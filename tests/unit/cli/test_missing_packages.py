@@ -1,4 +1,4 @@
-"""The library needs none of the command's packages, and the command says when they are missing."""
+"""The library needs none of the command's packages, and the command reports missing ones."""
 
 import os
 import runpy

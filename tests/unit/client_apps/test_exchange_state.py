@@ -1,4 +1,4 @@
-"""Passes that are alive in a process, and what is left of those that are not."""
+"""Passes that are alive in a process, and the replay of those that are not."""
 
 import gc
 

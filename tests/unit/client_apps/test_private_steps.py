@@ -62,7 +62,7 @@ def full_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
 
 
 def changes(privacy: ClientPrivacy | None, **more: Any) -> dict[str, Any]:
-    """Return what makes the small task one whose samples have gradients of their own."""
+    """Return the changes that give each sample of the small task a gradient."""
     torch.manual_seed(5)
     client = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Tanh(), nn.Dropout(0.2))
     server = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, CLASSES))

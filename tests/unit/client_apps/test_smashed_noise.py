@@ -50,14 +50,14 @@ def trained(make: Callable[..., Any], *mods: Any, rounds: int = 2) -> Past:
 
 
 def all_of(past: Past, rounds: int) -> dict[str, Any]:
-    """Return all that came of so many rounds."""
+    """Return the result of this number of rounds."""
     left = past.after(rounds)
     found = {"arrays": left.arrays, "state": left.state}
     return {**found, "validation": vars(left.summary.validation)}
 
 
 def uploads(past: Past, rounds: int) -> list[RecordDict]:
-    """Return what was uploaded in so many rounds."""
+    """Return the uploads of this number of rounds."""
     received = past.nodes.received[: past.after(rounds).messages]
     return [content for content in received if "smashed" in content]
 

@@ -195,7 +195,7 @@ def test_a_head_of_a_clients_own_is_in_files_between_messages(tmp_path: Path) ->
 
 @pytest.mark.parametrize("codec", ["none", "q4"])
 def test_versions_in_files_are_those_in_memory_bit_for_bit(codec: str) -> None:
-    """What is sent, also again, and what replies are added to: as if all were one client's."""
+    """Messages, repeated ones too, and the base of replies: as if all were one client's."""
     compression = Compression(auxiliary=codec, smashed="q8")
     filed, held = DeltaSync(compression), DeltaSync(compression)
     for seed in (0, 0, 1, 2, 2):
@@ -257,7 +257,7 @@ def test_a_checkpoint_of_an_earlier_version_has_them_in_memory() -> None:
 
 @rows("make", [fed_avg, split_fed_v2, cse_fsl, fsl_sage], lambda make: make is fsl_sage)
 def test_a_node_that_lost_its_files_is_left_out_once(make, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    """It says so; then it gets the whole, and the others differences as before."""
+    """It reports it; then it gets the whole, and the others differences as before."""
     strategy, nodes = make(compression=STRONG), grid()
 
     def each_round(server_round: int, arrays: object) -> None:

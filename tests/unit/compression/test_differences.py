@@ -166,6 +166,16 @@ def test_a_preset_sets_what_is_not_given() -> None:
         compression_of("none", smashed="sign")
 
 
+def test_valid_codecs_do_not_list_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing imports extensions; they import this package, which makes these on import."""
+
+    def no_listing(_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(type(CODECS), "_load", no_listing)
+    assert compression_of("strong", client_half_up="sign", smashed="none").gradients == "q4"
+
+
 def test_a_group_has_enough_values_for_its_scale() -> None:
     for layout in Layout:
         for shape in [(256, 64, 8, 8), (32, 10), (3, 3, 3, 3), (100,), (7, 5, 90)]:

@@ -23,7 +23,7 @@ def numbered(count):
 
 
 class CountingDataset(ImageDataset):
-    """Remembers what it was asked to decode."""
+    """Records its decoded rows."""
 
     def decode(self, indices=None):
         self.__dict__.setdefault("decoded", []).append(indices)

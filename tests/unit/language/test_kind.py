@@ -19,6 +19,7 @@ from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.splitting import SplitError
 from fsl_sage_flwr.task import SplitTask
 
+from ...few_rounds import few_rounds
 from ...language import language_model, save_small_model, small_run
 from ...memory_grid import MemoryGrid
 
@@ -35,7 +36,8 @@ def finished(directory: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_run_leaves_its_history_and_its_adapter(tmp_path: Path, algorithm: str) -> None:
-    run = finished(tmp_path, algorithm=algorithm, **{"fraction-evaluate": 1.0})
+    settings = {"fraction-evaluate": 1.0, **few_rounds(algorithm)}
+    run = finished(tmp_path, algorithm=algorithm, **settings)
     history = pd.read_csv(run / "history.csv")
     assert len(history) == 2
     assert history["failures"].sum() == 0

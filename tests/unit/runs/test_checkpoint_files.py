@@ -37,7 +37,7 @@ def test_a_run_that_goes_on_is_what_it_would_have_been(tmp_path: Path, make: Mak
     trained(make, tmp_path / "part", 3)
     left = tmp_path / "part" / "checkpoints" / "tensors" / f"{'5' * 32}.safetensors"
     left.touch()
-    # Clients begin their optimizers anew: of V1 the server halves' go on.
+    # Clients reset their optimizers; V1's server halves keep theirs.
     rest = trained(make, tmp_path / "part", 4)
     assert not left.exists()
     if make is fsl_sage:

@@ -1,4 +1,4 @@
-"""Damage is found before anything is used, and the checkpoint before goes on to the same run."""
+"""Damage is found before anything is used, and the previous checkpoint resumes the same run."""
 
 import errno
 import gc

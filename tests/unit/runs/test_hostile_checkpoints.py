@@ -1,4 +1,4 @@
-"""Whatever a checkpoint file has: what a run can go on from, or one clear error; never code."""
+"""Any checkpoint file resumes a run or gives one clear error; it never runs code."""
 
 import os
 import zlib

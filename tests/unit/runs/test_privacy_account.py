@@ -74,7 +74,8 @@ def test_the_clients_steps_compose_with_their_uploads() -> None:
         PrivacyAccount(10.0, DELTA).epsilon(3), rel=1e-3
     )
     assert "the client's steps of one sample" in both.describe(3)
-    assert both.describe(3).endswith("3 times; labels are not covered (docs/privacy.md)")
+    end = "3 times; labels are not covered (docs/explanation/privacy.md)"
+    assert both.describe(3).endswith(end)
 
 
 def test_a_missing_accountant_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A run says what produced it."""
+"""A run records its provenance."""
 
 import json
 import subprocess
@@ -84,7 +84,7 @@ def test_the_commit_is_that_of_the_source(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "__file__", str(source))
     assert provenance([])["commit"] == ""
     git("init")
-    assert provenance([])["commit"] == ""  # somebody else's checkout
+    assert provenance([])["commit"] == ""  # another project's checkout
     git("add", ".")
     git("commit", "-m", "x")
     assert provenance([])["commit"] == git("rev-parse", "HEAD")

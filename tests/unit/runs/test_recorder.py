@@ -1,4 +1,4 @@
-"""A run of somebody's own model leaves what the package's own runs leave."""
+"""A run of a user's model leaves the files of the package's runs."""
 
 import json
 import math
@@ -110,7 +110,7 @@ def test_what_an_interrupted_run_left_is_not_lost_silently(tmp_path: Path) -> No
 
 
 def failing_from(round_: int) -> MemoryGrid:
-    """Return nodes that answer no request to train any more after so many rounds."""
+    """Return nodes that answer no request to train after this number of rounds."""
     trained = 0
 
     def tamper(client: int, reply: Message) -> Message:
@@ -141,7 +141,7 @@ def test_rounds_that_are_given_up_leave_the_checkpoints_of_good_ones(tmp_path: P
 
 
 def test_what_good_rounds_left_is_saved_when_one_is_given_up(tmp_path: Path) -> None:
-    """Others may be given up after it, and end the run before a checkpoint is due."""
+    """Others may fail after it, and end the run before a checkpoint is due."""
     own, strategy = recorder(tmp_path, checkpoint_interval=10)
     with pytest.raises(TrainingFailedError):
         own.train(failing_from(2), 9)

@@ -36,7 +36,7 @@ def test_clients_and_server_fit_and_no_more_would(client, server, free, clients,
     at_once = RAY_UNITS // units
     assert at_once * client <= room
     mine = max(1, len(free) // jobs)
-    smaller = RAY_UNITS // (at_once + 1)  # the next share with which more are at work at once
+    smaller = RAY_UNITS // (at_once + 1)  # the next share with which more run at once
     if at_once * mine < clients and smaller:
         assert RAY_UNITS // smaller * client > room
 

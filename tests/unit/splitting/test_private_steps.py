@@ -174,7 +174,7 @@ class Shift(nn.Module):
 
 
 class Rows(nn.Module):
-    """A layer that takes all rows of all images for samples of their own."""
+    """A layer that takes all rows of all images for separate samples."""
 
     def __init__(self) -> None:
         super().__init__()

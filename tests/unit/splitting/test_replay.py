@@ -41,7 +41,7 @@ class Angles(nn.Module):
 
 
 class TextModel(nn.Module):
-    """Branches on data, keyword arguments, a list of layers, parameters of its own, a mask."""
+    """Branches on data, keyword arguments, a list of layers, direct parameters, a mask."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 def test_copies_of_the_halves_stand_alone() -> None:
-    """Strategies and clients copy halves: a copy has weights of its own."""
+    """Strategies and clients copy halves: a copy has separate weights."""
     _, halves = text_model()
     twin = copy.deepcopy(halves.server)
     smashed = as_tensors(halves.client.eval()(tokens(4)))

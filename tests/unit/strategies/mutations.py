@@ -138,7 +138,7 @@ def make_up_a_header(draw: random.Random, content: RecordDict) -> bool:
 
 
 def declare_something_else(draw: random.Random, content: RecordDict) -> bool:
-    """What an array says that it is need not be what it is."""
+    """An array's declaration may differ from its content."""
     record, name, values = _some_array(draw, content)
     other = "int64" if values.dtype != np.int64 else "float32"
     dtype, shape = draw.choice(

@@ -142,7 +142,7 @@ class Accountant:
 
 @every_strategy
 def test_flowers_accounting_is_refused_by_flower(make: Callable[..., SplitStrategy]) -> None:
-    """And rightly: an epsilon would leave out what else a client sends. See docs/privacy.md."""
+    """An epsilon would leave out smashed data, labels and heads: docs/explanation/privacy.md."""
     with pytest.raises(ValueError, match=r"a strategy using FedAvg\.aggregate_train"):
         DifferentialPrivacyServerSideFixedClipping(
             make(),

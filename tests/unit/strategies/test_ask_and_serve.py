@@ -1,4 +1,4 @@
-"""Answers are served in turn while others are at work, and nobody's time is the server's."""
+"""Replies are served in order while others compute, and server time is not client time."""
 
 import time
 from collections.abc import Callable, Iterable

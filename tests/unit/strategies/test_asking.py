@@ -1,4 +1,4 @@
-"""Who is asked, and who is to blame when an answer does not come."""
+"""Recipients of messages, and the cause of a missing reply."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ from .test_fraction_reply import failing
 
 
 class Few:
-    """Room for so many messages under way."""
+    """Room for this number of messages in flight."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -139,7 +139,7 @@ def test_a_message_lives_longer_than_its_answer_is_waited_for() -> None:
 
 
 class Refusing(MemoryGrid):
-    """Takes no message of a kind to a client; says so as one of Flower's Grids does."""
+    """Takes no message of a kind to a client, and reports it as Flower's Grids do."""
 
     def __init__(self, how: str, kind: str) -> None:
         super().__init__(small_app(), CLIENTS)

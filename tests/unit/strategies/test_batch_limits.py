@@ -111,7 +111,7 @@ def one_has_many(client: ClientIdentity, seed: int) -> Iterable[Batch]:
 def test_a_client_of_a_round_of_exchanges_has_not_any_number_of_batches(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V2 knows at once; V1, whose clients wait for nobody, when more have come than others have."""
+    """V2 knows at once; V1, whose clients do not wait, when more have come than others have."""
     monkeypatch.setattr(batch_limits, "ALWAYS_TAKEN", 1)
     monkeypatch.setattr(batch_limits, "TIMES_THE_MEDIAN", 1)
     strategy, lost = make(), make()

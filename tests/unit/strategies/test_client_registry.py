@@ -1,4 +1,4 @@
-"""Who is which client: first come, first served, whatever another node says."""
+"""A node's claim of a client: the first one counts."""
 
 import logging
 from collections.abc import Iterable

@@ -119,7 +119,7 @@ def with_huge(record: str, value: float) -> Callable[[Message], Message]:
 
 
 def cut_short(reply: Message) -> Message:
-    """Cut a code short: what is left is none."""
+    """Truncate a code, which makes it invalid."""
     named = reply.content.array_records
     record = named["arrays"] if "arrays" in named else named["smashed"]
     name, array = next((n, a) for n, a in record.items() if len(a.shape) > 1)

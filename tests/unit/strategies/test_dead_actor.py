@@ -1,4 +1,4 @@
-"""What Flower's simulation answers for a process that has died, and what anybody may answer."""
+"""Replies of Flower's simulation for a dead process, and forged ones."""
 
 import copy
 from collections.abc import Callable

@@ -52,7 +52,7 @@ def test_who_is_late_is_left_out_as_if_lost_and_nobody_waits(
     lost_arrays = train(lost, others, 2)
     assert_same(arrays, lost_arrays)
     assert_same(server_state(ours), server_state(lost))
-    # Who is only late is not on the way to a pause.
+    # Lateness does not count towards a pause.
     assert ours.state_dict()["pauses"]["left_out"] == {}
     assert lost.state_dict()["pauses"]["left_out"] == {SLOW: 2}
 

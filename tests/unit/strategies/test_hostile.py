@@ -50,7 +50,7 @@ def try_mutants(
     monkeypatch: pytest.MonkeyPatch,
     federation: MemoryGrid | None = None,
 ) -> Counter[str]:
-    """Train a round in which every reply is first opened in so many wrong forms."""
+    """Train a round in which every reply is first opened in several wrong forms."""
     refused = Counter[str]()
     opened = Reply.open.__func__  # type: ignore[attr-defined]
 

@@ -40,7 +40,7 @@ STRATEGIES: dict[str, Any] = {
     "fsl_sage": partial(FslSage, recipe=AlignmentRecipe(2, 6), align_interval=2),
 }
 every_strategy = rows("name", STRATEGIES, lambda name: name == "fsl_sage")
-# Several labels are numbers to all but their objective, which has tests of its own.
+# Several labels are numbers to all but their objective, which has separate tests.
 each = rows("kind", KINDS, lambda kind: kind != "several labels")
 
 
@@ -144,7 +144,7 @@ def test_labels_that_are_not_valid_are_refused(kind: str, way: str) -> None:
 def test_a_client_that_breaks_is_left_out_and_a_run_goes_on_from_a_checkpoint(
     name: str, kind: str
 ) -> None:
-    """The run that goes on has lost clients too: they have another round to be back in."""
+    """The resumed run has lost clients too: they have another round to be back in."""
     seen = 0
 
     def break_once(partition: int, reply: Message) -> Message:

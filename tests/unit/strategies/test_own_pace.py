@@ -132,7 +132,7 @@ def test_an_error_midway_is_not_shown_to_a_strategy_around_this_one(number: int)
 
 
 class Timed(MemoryGrid):
-    """Each answer takes so many seconds, one after the other."""
+    """Each answer takes this number of seconds, one after the other."""
 
     now, seconds = 0.0, 1.0
 
@@ -150,7 +150,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, timeout: float) -> SplitFedV1:
     monkeypatch.setattr(time, "monotonic", lambda: nodes.now)
     wrapped = strategy.wrap_grid(nodes)
     wrapped.under_way = under_way.InFlightLimit(lambda: 0.0, cores=1)
-    with suppress(TrainingFailedError):  # where nobody is in time
+    with suppress(TrainingFailedError):  # where no client is in time
         train(strategy, wrapped, 1)
     return strategy
 

@@ -67,7 +67,7 @@ def test_what_was_read_of_a_reply_is_let_go_of_without_looking_for_garbage(name:
 
 
 class Forgetful(list[RecordDict]):
-    """What came to nobody's keeping."""
+    """Replies without a waiting round."""
 
     def append(self, content: RecordDict) -> None:
         """Keep nothing."""

@@ -21,7 +21,7 @@ def sized(client: ClientIdentity, seed: int) -> list[Batch]:
 
 
 class Record:
-    """A schedule that changes nothing and remembers what it was asked."""
+    """A schedule that changes nothing and records its calls."""
 
     def __init__(self) -> None:
         self.places: list[float] = []

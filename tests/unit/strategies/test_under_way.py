@@ -1,4 +1,4 @@
-"""How many messages of a simulation are under way at once."""
+"""The limit on a simulation's in-flight messages."""
 
 import pytest
 

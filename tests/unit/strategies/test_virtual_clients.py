@@ -36,7 +36,7 @@ def without_places(left: Left, app_bytes: int = 0) -> Left:
 
 
 def bytes_of_an_app() -> int:
-    """Return the bytes with which a node of its own names somebody's own app."""
+    """Return the bytes with which a separate node names a user's app."""
     ledger = CommunicationLedger()
     place = VirtualClient(0, CLIENTS)
     sizes = [
@@ -61,7 +61,7 @@ def test_clients_on_shared_nodes_train_as_on_their_own(
         assert_same(ours.arrays, theirs.arrays)
         assert_same(ours.state, theirs.state)
         assert (ours.clients, ours.total) == (theirs.clients, theirs.total)
-        # Who is made up by the server need not be asked who it is, but its bytes are counted.
+        # A virtual client skips registration, but its bytes are counted.
         assert theirs.messages == ours.messages - CLIENTS
     assert all(not context.state for context in nodes.contexts.values())
 

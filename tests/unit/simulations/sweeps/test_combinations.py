@@ -96,7 +96,7 @@ def test_a_mistake_is_told_before_anything_runs(block, says):
 
 @pytest.mark.parametrize("experiment", ["comparison-reduced", "comparison-cifar10"])
 def test_words_may_narrow_an_experiment_down(experiment):
-    """The experiment's own ``alpha`` has no effect then, and that is nobody's mistake."""
+    """The experiment's own ``alpha`` has no effect then, without a mistake of the user."""
     runs = combinations(read_sweep(experiment, ["distribution=iid"]), {"distribution"})
     assert [run.label for run in runs] == [f"algorithm={name}" for name in ALGORITHM_ORDER]
     words = ["distribution=iid", "alpha=1,2"]
