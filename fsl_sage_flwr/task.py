@@ -9,6 +9,10 @@ from typing import Protocol, TypedDict, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from .batch_check import (
+    check_batch,
+    check_function,
+)
 from .classes import Classes
 from .objective import (
     Loss,
@@ -211,6 +215,9 @@ class SplitTask:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_function(self.train_batches, "train_batches(client, seed)")
+        if self.validation_batches is not None:
+            check_function(self.validation_batches, "validation_batches(client)")
         object.__setattr__(self, "objective", self._objective())
         object.__setattr__(self, "loss", self.objective.loss)
         to_device(self.model.client, self.device, self.precision).train()
@@ -304,8 +311,15 @@ class SplitTask:
         """Move smashed data to this side's device."""
         return tuple(to_device(tensor, self.device, self.precision) for tensor in tensors)
 
-    def on_device(self, batch: Batch) -> Batch:
-        """Move a batch to this side's device."""
+    def on_device(self, batch: Batch, source: str = "train_batches") -> Batch:
+        """Check a batch that the task's functions give, and move it to this side's device.
+
+        Raises
+        ------
+        ValueError
+            It is not ``(inputs, labels)``; the error names ``source`` and the expected form.
+        """
+        check_batch(batch, self.example, source)
         moved: Batch = map_leaves(batch, Tensor, lambda tensor: tensor.to(self.device))
         return moved
 

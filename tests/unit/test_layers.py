@@ -44,7 +44,7 @@ ORDER = (
         "compression.versions",
         "compression.client",
     ),
-    *("task", "registry"),
+    *("batch_check", "task", "registry"),
     # The clients' side.
     *("nodes", "client_apps"),
     # The server's side of a round.
