@@ -41,6 +41,7 @@ __all__ = [
     "SplitFedV2",
     "SplitModel",
     "SplitTask",
+    "binary",
     "build_client_app",
     "classification",
     "label_secret_mod",

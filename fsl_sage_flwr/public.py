@@ -15,6 +15,7 @@ from .data import randomised_response
 from .messages import CommunicationLedger
 from .objective import (
     Objective,
+    binary,
     classification,
     multi_label,
     regression,
@@ -67,6 +68,7 @@ __all__ = [
     "SplitFedV2",
     "SplitModel",
     "SplitTask",
+    "binary",
     "build_client_app",
     "classification",
     "label_secret_mod",

@@ -35,6 +35,8 @@ from .splitting import (
     build_auxiliary,
     check_private_steps,
     copy_sharing_frozen,
+    problem_with_loss,
+    problem_with_reduction,
     to_device,
 )
 from .splitting.pytree import map_leaves
@@ -324,7 +326,23 @@ class SplitTask:
         return moved
 
     def smashed_example(self) -> tuple[Tensor, ...]:
-        """Return smashed data of ``example`` on the CPU, without moving any buffer."""
+        """Return smashed data of ``example`` on the CPU, without moving any buffer.
+
+        Raises
+        ------
+        SplitError
+            A complex tensor crosses the cut.
+        """
+        smashed = self._smashed()
+        if any(tensor.is_complex() for tensor in smashed):
+            raise SplitError(
+                f"a complex tensor crosses the cut {self.model.cut!r}, and gradients are sent for "
+                "real ones: cut before it, or let the client half end with torch.view_as_real"
+            )
+        return tuple(tensor.cpu() for tensor in smashed)
+
+    def _smashed(self) -> tuple[Tensor, ...]:
+        """Return smashed data of ``example`` as the client half computes them."""
         client = self.model.client
         training = client.training
         client.eval()
@@ -332,7 +350,7 @@ class SplitTask:
             inputs = [tensor.to(self.device) for tensor in as_tensors(self.example)]
             smashed = as_tensors(client(*inputs))
         client.train(training)
-        return tuple(tensor.cpu() for tensor in smashed)
+        return smashed
 
     def check_objective(self) -> None:
         """Refuse an objective that does not fit the server half's output.
@@ -340,7 +358,8 @@ class SplitTask:
         Raises
         ------
         SplitError
-            Its loss or scores fail, for example with fewer scores than classes.
+            Its loss or scores fail, for example with fewer scores than classes; or the loss is a
+            sum, or has separate trainable weights.
         """
         half = self.model.server
         smashed = self._smashed_on_device()
@@ -349,19 +368,25 @@ class SplitTask:
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 output = self.objective.output_of(half.eval(), smashed, labels)
-                shape = tuple(logits_of(output).shape)
-                self.objective.reported_loss(output, labels)
-                self.objective.scored(output, labels)
+                shape = tuple(logits_of(self.objective.read(output)).shape)
+                own = [*self.model.client.parameters(), *half.parameters()]
+                problem = problem_with_loss(self.objective, output, labels, own)
+                if problem is None:
+                    self.objective.reported_loss(output, labels)
+                    self.objective.scored(output, labels)
+                    problem = problem_with_reduction(self.objective, half, smashed, labels)
         except (
             RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError,
         ) as error:  # fmt: skip
             given = f" of shape {shape}" if shape else ""
             raise SplitError(
                 f"the objective does not accept the server half's output{given}, with labels of "
-                f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:200]}"
+                f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:300]}"
             ) from error
         finally:
             half.train()
+        if problem is not None:
+            raise SplitError(problem)
 
     def takes_single_samples(self, *, with_head: bool = False) -> bool:
         """Return whether the server half can be trained on a batch of one sample.
@@ -416,7 +441,7 @@ class SplitTask:
         try:
             with torch.no_grad():
                 self.loss(copy_sharing_frozen(head).to(self.device).eval()(*smashed), labels)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise SplitError(
                 "the default auxiliary head gives one row of scores per sample, and the loss does "
                 f"not accept these ({' '.join(str(error).split())[:120]}); give SplitTask "
@@ -427,9 +452,8 @@ class SplitTask:
         if self.num_classes is not None:
             return self.num_classes
         with torch.no_grad():
-            output = logits_of(
-                copy_sharing_frozen(self.model.server).eval()(*self._smashed_on_device())
-            )
+            half = copy_sharing_frozen(self.model.server).eval()
+            output = logits_of(self.objective.read(half(*self._smashed_on_device())))
         return output.shape[-1] if output.dim() > 1 else 1
 
     def _smashed_on_device(self) -> tuple[Tensor, ...]:

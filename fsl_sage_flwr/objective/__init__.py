@@ -1,5 +1,6 @@
 """Objectives: loss, reported scores and valid labels of a task."""
 
+from .binary import binary
 from .classification import classification
 from .multi_label import multi_label
 from .objective import (
@@ -8,7 +9,9 @@ from .objective import (
     Score,
     as_float,
     everywhere,
+    in_full,
     logits_of,
+    scores_of,
 )
 from .regression import regression
 from .segmentation import segmentation
@@ -18,10 +21,13 @@ __all__ = [
     "Objective",
     "Score",
     "as_float",
+    "binary",
     "classification",
     "everywhere",
+    "in_full",
     "logits_of",
     "multi_label",
     "regression",
+    "scores_of",
     "segmentation",
 ]

@@ -32,6 +32,10 @@ from .gradients import (
     estimated_gradients,
     true_gradients,
 )
+from .loss_check import (
+    problem_with_loss,
+    problem_with_reduction,
+)
 from .optimizer_state import (
     flatten_state,
     restore_state,
@@ -49,6 +53,12 @@ from .private_steps import (
 )
 from .replay import receive_smashed
 from .sample_mixing import mixes_samples
+from .smashed_dtypes import (
+    as_sent,
+    cast_inputs,
+    cast_to_parameters,
+    float_dtypes,
+)
 from .smashed_noise import (
     Normal,
     add_noise,
@@ -92,10 +102,13 @@ __all__ = [
     "add_noise",
     "align",
     "answer_step",
+    "as_sent",
     "as_tensors",
     "autocast",
     "auxiliary_step",
     "build_auxiliary",
+    "cast_inputs",
+    "cast_to_parameters",
     "check_private_steps",
     "check_twice_differentiable",
     "choose_cut",
@@ -110,12 +123,15 @@ __all__ = [
     "estimated_step",
     "evaluate",
     "flatten_state",
+    "float_dtypes",
     "forget_sample_gradients",
     "full_name",
     "list_cuts",
     "load_trainable_state",
     "mixes_samples",
     "plain_attention",
+    "problem_with_loss",
+    "problem_with_reduction",
     "receive_smashed",
     "require_opacus",
     "restore_state",

@@ -30,10 +30,12 @@ from ..messages import (
     WeightsRequest,
     open_reply,
 )
+from ..messages.arrays import to_arrays
 from ..rounds.aggregation.aggregation import Aggregation
 from ..rounds.aggregation.client_clipping import refuse_clipping
 from ..rounds.checks.batch_limits import BatchLimits
 from ..rounds.checks.finite_check import FiniteCheck
+from ..rounds.checks.untrained import UntrainedClientWeights
 from ..rounds.clients.absence import wait_for_nodes
 from ..rounds.clients.client_registry import ClientRegistry
 from ..rounds.clients.cooldown import ClientCooldown
@@ -227,7 +229,7 @@ class SplitStrategy(FedAvg):
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
         self.registry = ClientRegistry(task.classes, absence_timeout)
-        self._sound = FiniteCheck(task)
+        self._sound, self._untrained = FiniteCheck(task), UntrainedClientWeights()
         self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
         self._round: Round | None = None
@@ -311,7 +313,7 @@ class SplitStrategy(FedAvg):
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the current weights, for the ``initial_arrays`` of ``start``."""
-        return ArrayRecord(dict(self.averaged_weights()))
+        return to_arrays(self.averaged_weights())
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
         """Evaluate an average on the server; for an ``evaluate_fn`` of ``start``."""
@@ -463,10 +465,12 @@ class SplitStrategy(FedAvg):
         weights = {c: weight for c, weight in round_.weights.items() if c in counted}
         averaged = [record for c, record in zip(counted, records, strict=True) if c in weights]
         arrays = self.aggregation.of_records(averaged, list(weights.values()))
-        problem = self._sound.problem_with_trained(self.trained_parts(arrays.to_torch_state_dict()))
+        trained = self.trained_parts(arrays.to_torch_state_dict())
+        problem = self._sound.problem_with_trained(trained)
         if problem is not None:  # although all that is averaged is sound
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
             return None, None
+        self._untrained.record(self.trained_parts(round_.client_half), trained)
         self.failed_rounds.record_success()
         for averaged_state in self.averaged_states().values():
             averaged_state.average(round_.weights, round_.served)
