@@ -30,11 +30,15 @@ from .splitting import (
     ClientPrivacy,
     SplitError,
     SplitModel,
+    as_sent,
     as_tensors,
     autocast,
     build_auxiliary,
+    cast_inputs,
+    cast_to_parameters,
     check_private_steps,
     copy_sharing_frozen,
+    float_dtypes,
     problem_with_loss,
     problem_with_reduction,
     to_device,
@@ -224,6 +228,8 @@ class SplitTask:
         object.__setattr__(self, "loss", self.objective.loss)
         to_device(self.model.client, self.device, self.precision).train()
         to_device(self.model.server, self.device, self.precision).train()
+        if self._other_dtypes:
+            cast_inputs(self.model.server, [tensor.dtype for tensor in self._smashed()])
 
     def _objective(self) -> Objective:
         if self.objective is None:
@@ -240,6 +246,12 @@ class SplitTask:
         if self.loss not in (None, self.objective.loss):
             raise ValueError("SplitTask has a loss and an objective; the objective has its own")
         return self.objective
+
+    @property
+    def _other_dtypes(self) -> bool:
+        """Whether a half has parameters that are not float32."""
+        halves = (self.model.client, self.model.server)
+        return any(dtype != torch.float32 for half in halves for dtype in float_dtypes(half))
 
     @property
     def classes(self) -> Classes | None:
@@ -339,7 +351,7 @@ class SplitTask:
                 f"a complex tensor crosses the cut {self.model.cut!r}, and gradients are sent for "
                 "real ones: cut before it, or let the client half end with torch.view_as_real"
             )
-        return tuple(tensor.cpu() for tensor in smashed)
+        return tuple(as_sent(tensor).cpu() for tensor in smashed)
 
     def _smashed(self) -> tuple[Tensor, ...]:
         """Return smashed data of ``example`` as the client half computes them."""
@@ -425,7 +437,10 @@ class SplitTask:
         with torch.random.fork_rng(devices=[]):
             make = self.auxiliary or partial(self._default_head.fresh_copy, self.model.server)
             self.reseed("auxiliary", purpose)
-            return to_device(make(), self.device, self.precision).train()
+            head = to_device(make(), self.device, self.precision).train()
+        if self._other_dtypes:
+            cast_to_parameters(head, [tensor.dtype for tensor in self._smashed()])
+        return head
 
     @cached_property
     def _default_head(self) -> AuxiliaryHead:

@@ -22,6 +22,7 @@ from torch import Tensor
 from .records import (
     BadReplyError,
     record_of,
+    sendable,
     shown,
 )
 
@@ -59,7 +60,7 @@ class TensorArray(Array):
 
     # Flower's own constructor would serialize the tensor.
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor: Tensor | None = tensor.detach().cpu()
+        self.tensor: Tensor | None = sendable(tensor.detach()).cpu()
         self.dtype, self.shape, self.stype = numpy_name(tensor.dtype), tuple(tensor.shape), NUMPY
 
     @property
@@ -77,8 +78,8 @@ class TensorArray(Array):
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> ArrayRecord:
-    """Serialize tensors in NumPy's format."""
-    return ArrayRecord(dict(tensors))
+    """Serialize tensors in NumPy's format, bfloat16 as float32."""
+    return ArrayRecord({name: sendable(tensor) for name, tensor in tensors.items()})
 
 
 def in_memory(tensors: Mapping[str, Tensor]) -> ArrayRecord:
@@ -108,7 +109,7 @@ class PackedWeights(dict[str, Tensor]):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor] | None = None, *, name: str = "") -> None:
-        super().__init__(tensors or {})
+        super().__init__({key: sendable(tensor) for key, tensor in (tensors or {}).items()})
         self.name = name
 
     @cached_property
@@ -223,7 +224,7 @@ def declared_bytes(array: Array) -> int:
 
 def numpy_name(dtype: torch.dtype) -> str:
     """Return NumPy's name of a dtype."""
-    return str(torch.empty(0, dtype=dtype).numpy().dtype)
+    return str(sendable(torch.empty(0, dtype=dtype)).numpy().dtype)
 
 
 def numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:

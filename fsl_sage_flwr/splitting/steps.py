@@ -11,6 +11,7 @@ from .gradients import (
     differentiable,
     estimated_gradients,
 )
+from .smashed_dtypes import as_sent
 from .split_model import as_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -19,10 +20,10 @@ Autocast = Callable[[], AbstractContextManager[object]]
 def client_forward(
     client_half: nn.Module, inputs: Tensor | tuple[Tensor, ...], autocast: Autocast
 ) -> tuple[Tensor, ...]:
-    """Return the smashed data with their graph, floating-point tensors as float32."""
+    """Return the smashed data with their graph, in the dtypes in which they are sent."""
     with autocast():
         outputs = as_tensors(client_half(*as_tensors(inputs)))
-    return tuple(t.float() if t.is_floating_point() else t for t in outputs)
+    return tuple(as_sent(tensor) for tensor in outputs)
 
 
 def client_step(
