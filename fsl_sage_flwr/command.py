@@ -43,12 +43,7 @@ def _ready() -> int | Callable[[], int]:
 
     All slow imports are here, where Ctrl-C is caught.
     """
-    from .command_line import (
-        absent_directory,
-        may_be_extended,
-        parser,
-        unknown_key,
-    )
+    from .command_line import absent_directory, may_be_extended, parser, unknown_key
     from .command_line.completion import complete_if_asked
     from .command_line.keys import print_own_keys
 

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .classes import Classes
-from .config import (
-    Options,
-    one_of,
-    setting,
-)
+from .config import Options, one_of, setting
 from .data import (
     AUGMENTATIONS,
     DATASETS,
@@ -31,28 +27,11 @@ from .data import (
     local_copy,
     randomised_response,
 )
-from .models import (
-    MODELS,
-    build_model,
-)
+from .models import MODELS, build_model
 from .seeding import derive_seed
-from .splitting import (
-    SplitError,
-    as_tensors,
-    build_auxiliary,
-    full_name,
-    split,
-)
-from .task import (
-    Batch,
-    ClientIdentity,
-    SplitTask,
-)
-from .task_registry import (
-    TaskKind,
-    TaskSettings,
-    TestBatches,
-)
+from .splitting import SplitError, as_tensors, build_auxiliary, full_name, split
+from .task import Batch, ClientIdentity, SplitTask
+from .task_registry import TaskKind, TaskSettings, TestBatches
 
 EVALUATION_BATCH = 500
 

@@ -1,26 +1,11 @@
 """All public names; the package imports this module at the first use of one of them."""
 
 from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
-from .client_apps import (
-    build_client_app,
-    label_secret_mod,
-    smashed_noise_mod,
-)
-from .compression import (
-    CODECS,
-    Codec,
-    Compression,
-)
+from .client_apps import build_client_app, label_secret_mod, smashed_noise_mod
+from .compression import CODECS, Codec, Compression
 from .data import randomised_response
 from .messages import CommunicationLedger
-from .objective import (
-    Objective,
-    binary,
-    classification,
-    multi_label,
-    regression,
-    segmentation,
-)
+from .objective import Objective, binary, classification, multi_label, regression, segmentation
 from .runs.privacy_account import PrivacyAccount
 from .runs.recorder import Recorder
 from .schedules import LearningRateSchedule
@@ -42,10 +27,7 @@ from .strategies import (
     SplitFedV2,
     to_record,
 )
-from .task import (
-    ClientIdentity,
-    SplitTask,
-)
+from .task import ClientIdentity, SplitTask
 
 __all__ = [
     "CODECS",

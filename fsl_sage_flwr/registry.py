@@ -7,24 +7,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
-from .config import (
-    Options,
-    check_options,
-)
-from .messages import (
-    DESCRIBE,
-    EVALUATE_FULL_MODEL,
-    EVALUATE_SPLIT,
-    FORGET,
-)
-from .registries import (
-    Registry,
-    renamed,
-)
-from .splitting import (
-    Cut,
-    Workload,
-)
+from .config import Options, check_options
+from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
+from .registries import Registry, renamed
+from .splitting import Cut, Workload
 from .task import SplitTask
 
 Handler = Callable[[Message, Context, SplitTask], Message]

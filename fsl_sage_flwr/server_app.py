@@ -15,20 +15,14 @@ from .app.assembly import (
     finish_of,
     identify_data,
 )
-from .app.config import (
-    ConfigError,
-    RunConfig,
-)
+from .app.config import ConfigError, RunConfig
 from .app.resume import checkpoint_for
 from .app.run_directory_lock import lock_for_training
 from .app.unused_keys import warn_of_unused
 from .rounds.grid.simulation import is_simulation
 from .runs.directory import RunDirectory
 from .runs.log import logged_to
-from .runs.log_lines import (
-    show_own_errors_in_one_line,
-    show_times,
-)
+from .runs.log_lines import show_own_errors_in_one_line, show_times
 from .runs.recorder import Recorder
 from .strategies import VirtualClients
 

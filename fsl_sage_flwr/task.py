@@ -9,21 +9,10 @@ from typing import Protocol, TypedDict, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from .batch_check import (
-    check_batch,
-    check_function,
-)
+from .batch_check import check_batch, check_function
 from .classes import Classes
-from .objective import (
-    Loss,
-    Objective,
-    classification,
-    logits_of,
-)
-from .schedules import (
-    Schedule,
-    constant,
-)
+from .objective import Loss, Objective, classification, logits_of
+from .schedules import Schedule, constant
 from .seeding import derive_seed
 from .splitting import (
     AuxiliaryHead,

@@ -9,26 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from .classes import Classes
-from .config import (
-    Check,
-    Options,
-    check_options,
-)
-from .data import (
-    DataIdentity,
-    Distribution,
-)
-from .registries import (
-    Registry,
-    renamed,
-)
+from .config import Check, Options, check_options
+from .data import DataIdentity, Distribution
+from .registries import Registry, renamed
 from .strategies.common_options import HeadOptions
-from .task import (
-    Batch,
-    SplitTask,
-    TrainingArguments,
-    Weights,
-)
+from .task import Batch, SplitTask, TrainingArguments, Weights
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 

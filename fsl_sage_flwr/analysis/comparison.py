@@ -7,18 +7,9 @@ from typing import Literal
 import pandas as pd
 
 from ..command_line.arguments.comparison import MEAN_OF
-from .differences import (
-    differing_settings,
-    without_unused_settings,
-)
-from .load_results import (
-    HEAD_SIZE,
-    ResultsError,
-)
-from .measure import (
-    Measure,
-    measure_of,
-)
+from .differences import differing_settings, without_unused_settings
+from .load_results import HEAD_SIZE, ResultsError
+from .measure import Measure, measure_of
 from .spread import Spread
 
 Count = Literal["measured", "reference"]

@@ -5,10 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..app.config import (
-    RunConfig,
-    all_settings,
-)
+from ..app.config import RunConfig, all_settings
 from .load_results import CLIENTS
 
 

@@ -2,14 +2,8 @@
 
 import shlex
 
-from ..app.config import (
-    RunConfig,
-    all_defaults,
-)
-from .load_results import (
-    CLIENTS,
-    Run,
-)
+from ..app.config import RunConfig, all_defaults
+from .load_results import CLIENTS, Run
 
 # The new results' place is up to the user; the number of clients determines whether they share
 # nodes.

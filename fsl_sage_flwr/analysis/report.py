@@ -12,45 +12,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from ..app.config import (
-    RunConfig,
-    all_defaults,
-)
+from ..app.config import RunConfig, all_defaults
 from ..registry import label_of
 from ..runs.provenance import OF_ONE_RUN
-from .comparison import (
-    MIB,
-    Comparison,
-)
-from .differences import (
-    differing_settings,
-    is_missing,
-)
-from .labels import (
-    settings_text,
-    value_place,
-    value_text,
-)
-from .load_results import (
-    CLIENTS,
-    Run,
-)
+from .comparison import MIB, Comparison
+from .differences import differing_settings, is_missing
+from .labels import settings_text, value_place, value_text
+from .load_results import CLIENTS, Run
 from .measure import measure_of
-from .pictures import (
-    Picture,
-    draw_all,
-    encoded,
-)
+from .pictures import Picture, draw_all, encoded
 from .pictures.dark import fit_to_scheme
 from .provenance import provenance_of
 from .repeat import command_line
 from .result_table import readable_table
 from .run_chart import chart_data
 from .run_state import state_of
-from .run_table import (
-    NOTHING,
-    rounds_text,
-)
+from .run_table import NOTHING, rounds_text
 from .run_title import run_title
 from .spread import NAMES
 

@@ -8,21 +8,9 @@ from typing import Literal
 import pandas as pd
 
 from ..registry import label_of
-from .comparison import (
-    MIB,
-    Comparison,
-    mib,
-    run_figures,
-)
-from .labels import (
-    place,
-    value_place,
-    value_text,
-)
-from .spread import (
-    SUFFIXES,
-    half_width,
-)
+from .comparison import MIB, Comparison, mib, run_figures
+from .labels import place, value_place, value_text
+from .spread import SUFFIXES, half_width
 
 TableFormat = Literal["markdown", "csv", "latex"]
 

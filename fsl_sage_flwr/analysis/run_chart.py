@@ -9,11 +9,7 @@ import pandas as pd
 from ..registry import label_of
 from .comparison import MIB
 from .load_results import Run
-from .measure import (
-    ACCURACY,
-    LOSS,
-    PERPLEXITY,
-)
+from .measure import ACCURACY, LOSS, PERPLEXITY
 from .pictures.style import styles
 
 # Significant digits in the chart.

@@ -5,20 +5,10 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from .comparison import (
-    MIB,
-    one_line,
-)
+from .comparison import MIB, one_line
 from .load_results import Run
-from .measure import (
-    Measure,
-    measure_of,
-)
-from .run_state import (
-    State,
-    age_of,
-    state_of,
-)
+from .measure import Measure, measure_of
+from .run_state import State, age_of, state_of
 
 NOTHING = "–"
 

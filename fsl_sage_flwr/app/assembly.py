@@ -9,17 +9,9 @@ from torch import Tensor, nn
 
 from ..classes import Classes
 from ..compression.estimates import coded_cut
-from ..config.optimizer import (
-    ADAM,
-    ADAMW,
-    SGD,
-    OptimizerOptions,
-)
+from ..config.optimizer import ADAM, ADAMW, SGD, OptimizerOptions
 from ..cpus import usable_cpus
-from ..data import (
-    DataIdentity,
-    Distribution,
-)
+from ..data import DataIdentity, Distribution
 from ..registry import ALGORITHMS
 from ..runs.privacy_account import PrivacyAccount
 from ..seeding import derive_seed
@@ -34,20 +26,9 @@ from ..splitting import (
 )
 from ..strategies import SplitStrategy
 from ..strategies.common_options import HeadOptions
-from ..task import (
-    OptimizerFactory,
-    SplitTask,
-    Weights,
-)
-from ..task_registry import (
-    TASKS,
-    TaskSettings,
-    TestBatches,
-)
-from .config import (
-    ConfigError,
-    RunConfig,
-)
+from ..task import OptimizerFactory, SplitTask, Weights
+from ..task_registry import TASKS, TaskSettings, TestBatches
+from .config import ConfigError, RunConfig
 
 Finish = Callable[[Weights, Path], Mapping[str, float]]
 

@@ -7,38 +7,18 @@ from typing import Any, cast
 import torch
 
 from ..compression import Compression
-from ..config import (
-    Options,
-    Setting,
-    SettingError,
-    read_options,
-    settings_of,
-    values_of,
-)
-from ..config.key_names import (
-    renamed,
-    unknown,
-)
-from ..config.optimizer import (
-    CONSTANT,
-    OptimizerOptions,
-    ServerOptimizerOptions,
-)
+from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
+from ..config.key_names import renamed, unknown
+from ..config.optimizer import CONSTANT, OptimizerOptions, ServerOptimizerOptions
 from ..config.privacy import PrivacyOptions
 from ..config.strategy import StrategyOptions
 from ..data import distribution_keys
 from ..registry import ALGORITHMS
 from ..rounds.aggregation.aggregation import RobustOptions
-from ..schedules import (
-    LearningRateSchedule,
-    parse_schedule,
-)
+from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
-from ..strategies.common_options import (
-    ExchangeOptions,
-    HeadOptions,
-)
+from ..strategies.common_options import ExchangeOptions, HeadOptions
 from ..task_registry import TASKS
 from .codec_options import CodecOptions
 from .core_options import CoreOptions

@@ -7,10 +7,7 @@ from typing import Any
 import torch
 
 from ..algorithms import DEFAULT
-from ..config import (
-    Options,
-    setting,
-)
+from ..config import Options, setting
 from ..data import DISTRIBUTIONS
 from ..registry import ALGORITHMS
 from ..runs.trackers import TRACKERS

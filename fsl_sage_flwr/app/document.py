@@ -14,15 +14,8 @@ from pathlib import Path
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
 from ..config import settings_of
-from ..config.key_table import (
-    FILE,
-    KeyEntry,
-    to_json,
-)
-from ..registry import (
-    ALGORITHMS,
-    label_of,
-)
+from ..config.key_table import FILE, KeyEntry, to_json
+from ..registry import ALGORITHMS, label_of
 from ..task_registry import TASKS
 from .config import all_settings
 

@@ -1,14 +1,8 @@
 """Refuse commands for images on runs of other tasks."""
 
-from ..data import (
-    ImageDataset,
-    load_images,
-)
+from ..data import ImageDataset, load_images
 from ..image_classification import KIND
-from .config import (
-    ConfigError,
-    RunConfig,
-)
+from .config import ConfigError, RunConfig
 
 
 def refuse_other_tasks(config: RunConfig, command: str) -> None:

@@ -11,12 +11,7 @@ from ..runs.checkpoint import (
     refuse_finished,
     refuse_other_settings,
 )
-from .config import (
-    SCHEDULE_KEYS,
-    RunConfig,
-    all_settings,
-    with_new_names,
-)
+from .config import SCHEDULE_KEYS, RunConfig, all_settings, with_new_names
 
 
 def checkpoint_for(

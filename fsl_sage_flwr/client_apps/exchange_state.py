@@ -23,10 +23,7 @@ from ..splitting import (
     restore_state,
     trainable_state,
 )
-from ..tensor_store import (
-    prefixed,
-    with_prefix,
-)
+from ..tensor_store import prefixed, with_prefix
 
 # Bytes. A graph holds a batch's activations, and an actor of a simulation serves every node.
 LARGEST_LIVE = 256 * 1024**2

@@ -18,17 +18,9 @@ from ..nodes.client_state import ClientState
 from ..nodes.held_out import held_out
 from ..nodes.identity import identify
 from ..nodes.loading import load_weights
-from ..nodes.local_batches import (
-    NoExamplesError,
-    epoch_batches,
-    seed_round,
-)
+from ..nodes.local_batches import NoExamplesError, epoch_batches, seed_round
 from ..nodes.local_round import LocalRound
-from ..splitting import (
-    client_forward,
-    estimated_step,
-    forget_sample_gradients,
-)
+from ..splitting import client_forward, estimated_step, forget_sample_gradients
 from ..task import SplitTask
 from .shared_head import train_shared_head
 

@@ -2,15 +2,8 @@
 
 from .absent_directory import absent_directory
 from .parser import parser
-from .standard_output import (
-    OUTPUT_CLOSED,
-    forget_output,
-    standard_output,
-)
-from .unknown_key import (
-    may_be_extended,
-    unknown_key,
-)
+from .standard_output import OUTPUT_CLOSED, forget_output, standard_output
+from .unknown_key import may_be_extended, unknown_key
 
 __all__ = [
     "OUTPUT_CLOSED",

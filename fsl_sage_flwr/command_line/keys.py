@@ -4,13 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from ..config.key_table import (
-    KeyEntry,
-    explained,
-    likely_own_key,
-    matching,
-    own_keys,
-)
+from ..config.key_table import KeyEntry, explained, likely_own_key, matching, own_keys
 
 
 def print_own_keys(options: argparse.Namespace) -> int:

@@ -3,10 +3,7 @@
 import argparse
 
 from ..config.key_names import unknown
-from ..config.key_table import (
-    own_keys,
-    own_new_names,
-)
+from ..config.key_table import own_keys, own_new_names
 from ..registries import others_may_register
 
 

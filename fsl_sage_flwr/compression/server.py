@@ -6,16 +6,8 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from ..messages.arrays import (
-    UNREADABLE,
-    PackedWeights,
-    numbered,
-)
-from ..messages.encoding import (
-    IDENTITY,
-    Decoder,
-    Encoder,
-)
+from ..messages.arrays import UNREADABLE, PackedWeights, numbered
+from ..messages.encoding import IDENTITY, Decoder, Encoder
 from ..messages.records import (
     AUXILIARY,
     CLIENT_HALF,
@@ -28,25 +20,11 @@ from ..messages.records import (
 from ..rounds.diverged import DivergedError
 from ..rounds.state import State
 from ..tensor_store import TensorStore
-from .arrays import (
-    Layout,
-    coded_values,
-    decoded,
-)
+from .arrays import Layout, coded_values, decoded
 from .codecs import codec_named
 from .differences import decode_weights
-from .settings import (
-    COMPRESSION,
-    COUNTED,
-    Compression,
-    base_key,
-    held_key,
-)
-from .versions import (
-    FiledVersion,
-    Version,
-    Weights,
-)
+from .settings import COMPRESSION, COUNTED, Compression, base_key, held_key
+from .versions import FiledVersion, Version, Weights
 
 RECORDS = (CLIENT_HALF, AUXILIARY)
 

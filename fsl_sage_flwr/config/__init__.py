@@ -1,20 +1,7 @@
 """Settings: typed declarations, their checks, and what is derived from them."""
 
-from .options import (
-    Options,
-    check_arguments,
-    check_options,
-    read_options,
-    settings_of,
-    values_of,
-)
-from .setting import (
-    Check,
-    Setting,
-    SettingError,
-    one_of,
-    setting,
-)
+from .options import Options, check_arguments, check_options, read_options, settings_of, values_of
+from .setting import Check, Setting, SettingError, one_of, setting
 
 __all__ = [
     "Check",

@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from .setting import (
-    KINDS,
-    Setting,
-    SettingError,
-)
+from .setting import KINDS, Setting, SettingError
 
 
 @dataclass(frozen=True)

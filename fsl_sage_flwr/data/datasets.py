@@ -13,22 +13,12 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from .eight_bits import (
-    is_grey,
-    refuse_low_range,
-)
+from .eight_bits import is_grey, refuse_low_range
 from .errors import DatasetError
 from .image_dataset import ImageDataset
 from .pictures import read_images
-from .registry import (
-    DATASETS,
-    DatasetEntry,
-    local_copy,
-)
-from .tables import (
-    read_tables,
-    refuse_other_class_names,
-)
+from .registry import DATASETS, DatasetEntry, local_copy
+from .tables import read_tables, refuse_other_class_names
 
 if TYPE_CHECKING:
     import datasets

@@ -3,10 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..config import (
-    Options,
-    setting,
-)
+from ..config import Options, setting
 from .columns import Columns
 from .pretrained import Lora
 

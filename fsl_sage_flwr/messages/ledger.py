@@ -6,17 +6,8 @@ from typing import Literal
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from .arrays import (
-    declared_bytes,
-    is_coded,
-)
-from .records import (
-    CLIENT_HALF,
-    FULL_MODEL,
-    KINDS,
-    LABELS,
-    OTHER,
-)
+from .arrays import declared_bytes, is_coded
+from .records import CLIENT_HALF, FULL_MODEL, KINDS, LABELS, OTHER
 from .reply import count_bytes
 
 Direction = Literal["down", "up"]

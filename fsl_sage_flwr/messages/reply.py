@@ -4,16 +4,10 @@ from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from .arrays import (
-    declared_bytes,
-    is_coded,
-)
+from .arrays import declared_bytes, is_coded
 from .fields import ReplySchema
 from .payload import Reply
-from .reason import (
-    in_short,
-    reason_of,
-)
+from .reason import in_short, reason_of
 from .records import BadReplyError
 
 ReplyT = TypeVar("ReplyT", bound=Reply)

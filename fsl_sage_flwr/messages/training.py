@@ -15,10 +15,7 @@ from .payload import (
     smashed_field,
     weights_field,
 )
-from .records import (
-    AUXILIARY,
-    CLIENT_HALF,
-)
+from .records import AUXILIARY, CLIENT_HALF
 from .smashed import SmashedBatches
 
 

@@ -9,30 +9,18 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from ..compression.client import ClientCompression
 from ..compression.settings import COMPRESSION
-from ..messages import (
-    DESCRIBE,
-    FORGET,
-)
+from ..messages import DESCRIBE, FORGET
 from ..messages.arrays import serialized
 from ..messages.records import CONFIG
-from ..registry import (
-    Handler,
-    handlers,
-)
+from ..registry import Handler, handlers
 from . import evaluation
 from .client_state import ClientState
 from .forget import forget
-from .identity import (
-    ClassesOf,
-    describe,
-)
+from .identity import ClassesOf, describe
 from .local_batches import explaining_single_samples
 from .short_errors import short_errors_mod
 from .simulated import Simulated
-from .task_cache import (
-    BuildTask,
-    task_of,
-)
+from .task_cache import BuildTask, task_of
 from .virtual_client import virtual_client_mod
 
 

@@ -5,11 +5,7 @@ from contextlib import contextmanager
 
 from ..batch_check import check_iterable
 from ..seeding import derive_seed
-from ..task import (
-    Batch,
-    ClientIdentity,
-    SplitTask,
-)
+from ..task import Batch, ClientIdentity, SplitTask
 
 _ONE_VALUE_PER_CHANNEL = "Expected more than 1 value per channel"  # begins torch's error
 

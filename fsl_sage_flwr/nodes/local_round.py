@@ -8,27 +8,13 @@ import torch
 from flwr.app import Context, Message
 from torch import Tensor
 
-from ..messages import (
-    SmashedBatches,
-    TrainReply,
-    TrainRequest,
-)
-from ..schedules import (
-    Schedule,
-    set_rate,
-)
-from ..task import (
-    Batch,
-    SplitTask,
-)
+from ..messages import SmashedBatches, TrainReply, TrainRequest
+from ..schedules import Schedule, set_rate
+from ..task import Batch, SplitTask
 from .client_state import ClientState
 from .held_out import held_out
 from .identity import identify
-from .local_batches import (
-    NoExamplesError,
-    epoch_batches,
-    seed_round,
-)
+from .local_batches import NoExamplesError, epoch_batches, seed_round
 from .persistent_optimizer import (
     AUXILIARY_OPTIMIZER,
     OPTIMIZER,

@@ -3,16 +3,7 @@
 from .binary import binary
 from .classification import classification
 from .multi_label import multi_label
-from .objective import (
-    Loss,
-    Objective,
-    Score,
-    as_float,
-    everywhere,
-    in_full,
-    logits_of,
-    scores_of,
-)
+from .objective import Loss, Objective, Score, as_float, everywhere, in_full, logits_of, scores_of
 from .regression import regression
 from .segmentation import segmentation
 

@@ -8,11 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .multi_label import DTYPES
-from .objective import (
-    Objective,
-    in_full,
-    scores_of,
-)
+from .objective import Objective, in_full, scores_of
 
 
 def binary(*, pos_weight: float | None = None) -> Objective:

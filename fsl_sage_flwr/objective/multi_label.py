@@ -9,12 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .classification import WHOLE_NUMBERS
-from .objective import (
-    Objective,
-    Score,
-    in_full,
-    scores_of,
-)
+from .objective import Objective, Score, in_full, scores_of
 
 DTYPES = (torch.float32, torch.bool, *WHOLE_NUMBERS)
 

@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .objective import (
-    Loss,
-    Objective,
-    in_full,
-    scores_of,
-)
+from .objective import Loss, Objective, in_full, scores_of
 
 DTYPES = (torch.float32, torch.float64)
 

@@ -9,26 +9,13 @@ from flwr.app import ConfigRecord, Message
 from torch import Tensor
 
 from ..compression.server import DeltaSync
-from ..messages import (
-    BadReplyError,
-    open_reply,
-)
+from ..messages import BadReplyError, open_reply
 from ..messages.reply import discard
-from .checks.norm_outliers import (
-    NormOutlierFilter,
-    Sent,
-)
+from .checks.norm_outliers import NormOutlierFilter, Sent
 from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
-from .grid.split_grid import (
-    SERVER_TIME,
-    SplitGrid,
-)
-from .instruction import (
-    Instruction,
-    Instructions,
-    ReplyT,
-)
+from .grid.split_grid import SERVER_TIME, SplitGrid
+from .instruction import Instruction, Instructions, ReplyT
 from .metrics.sample_uploads import SampleUploads
 from .settings import RoundSettings
 

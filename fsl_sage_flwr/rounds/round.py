@@ -9,43 +9,25 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import Tensor
 
 from ..compression.server import DeltaSync
-from ..messages import (
-    PackedWeights,
-    SmashedSpec,
-    TrainReply,
-)
+from ..messages import PackedWeights, SmashedSpec, TrainReply
 from .asking import replies_to
 from .checks.batch_limits import BatchCounts
 from .clients.client_registry import ClientRegistry
 from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SplitGrid
-from .instruction import (
-    Instruction,
-    Instructions,
-    Replies,
-    ReplyT,
-)
+from .instruction import Instruction, Instructions, Replies, ReplyT
 from .last_phase import LastPhase
 from .messenger import Messenger
 from .metrics.client_round import ClientRound
 from .metrics.federated_evaluation import FederatedEvaluation
 from .metrics.round_figures import RoundFigures
-from .metrics.round_summary import (
-    RoundSummary,
-    StepLoss,
-)
+from .metrics.round_summary import RoundSummary, StepLoss
 from .metrics.sample_uploads import SampleUploads
-from .refused_work import (
-    NotFiniteWorkError,
-    RefusedWorkError,
-)
+from .refused_work import NotFiniteWorkError, RefusedWorkError
 from .reply_spool import ReplySpool
 from .settings import RoundSettings
-from .state import (
-    State,
-    Transaction,
-)
+from .state import State, Transaction
 
 RoundBody = Generator[None, ReplyStream, None]
 """An algorithm's ``train_round``: it stops once, in ``yield from round_.finish(…)``."""

@@ -6,10 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..atomic_files import (
-    atomic_write,
-    explain_disk_errors,
-)
+from ..atomic_files import atomic_write, explain_disk_errors
 from ..messages.ledger import COLUMNS as BYTE_COLUMNS
 
 HISTORY_COLUMNS = (

@@ -9,21 +9,9 @@ from typing import Any
 
 import torch
 
-from ..atomic_files import (
-    DiskError,
-    atomic_write,
-)
-from .checkpoint_files import (
-    LATEST,
-    CheckpointFiles,
-)
-from .csv_tables import (
-    CLIENT_COLUMNS,
-    HISTORY_COLUMNS,
-    append_rows,
-    columns_in,
-    write_table,
-)
+from ..atomic_files import DiskError, atomic_write
+from .checkpoint_files import LATEST, CheckpointFiles
+from .csv_tables import CLIENT_COLUMNS, HISTORY_COLUMNS, append_rows, columns_in, write_table
 from .provenance import without_credentials
 
 log = logging.getLogger("flwr.fsl_sage")

@@ -20,10 +20,7 @@ from ..strategies import (
     TrainingFailedError,
     to_record,
 )
-from ..task import (
-    Batch,
-    Weights,
-)
+from ..task import Batch, Weights
 from .checkpoint import (
     FORMAT,
     explain_mismatch,
@@ -31,32 +28,14 @@ from .checkpoint import (
     refuse_finished,
     refuse_other_settings,
 )
-from .client_rows import (
-    columns_of,
-    first_rows,
-)
+from .client_rows import columns_of, first_rows
 from .directory import RunDirectory
 from .lock import training_lock
-from .log_lines import (
-    show_times,
-    without_empty_evaluations,
-)
+from .log_lines import show_times, without_empty_evaluations
 from .privacy_account import PrivacyAccount
-from .provenance import (
-    of_flower_run,
-    of_this_process,
-    started_by_command,
-)
-from .round_rows import (
-    RoundRows,
-    merit,
-    summary_figures,
-)
-from .trackers import (
-    Tracker,
-    open_tracker,
-    require,
-)
+from .provenance import of_flower_run, of_this_process, started_by_command
+from .round_rows import RoundRows, merit, summary_figures
+from .trackers import Tracker, open_tracker, require
 
 log = logging.getLogger("flwr.fsl_sage")
 

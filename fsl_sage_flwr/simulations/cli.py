@@ -10,26 +10,16 @@ from types import FrameType
 from ..analysis.load_results import ResultsError
 from ..app.config import ConfigError
 from ..atomic_files import DiskError
-from ..command_line import (
-    OUTPUT_CLOSED,
-    parser,
-    standard_output,
-)
+from ..command_line import OUTPUT_CLOSED, parser, standard_output
 from ..data import DatasetError
 from ..language import LanguageModelError
-from ..registries import (
-    ExtensionError,
-    announce,
-)
+from ..registries import ExtensionError, announce
 from ..runs.trackers import TrackerError
 from ..splitting import SplitError
 from .commands import command_named
 from .commands.printing import say
 from .superlink import FlowerError
-from .terminal import (
-    OutputClosedError,
-    Terminal,
-)
+from .terminal import OutputClosedError, Terminal
 
 # Commands that start processes.
 STARTING = ("run", "sweep")

@@ -13,10 +13,7 @@ from ..compression.estimates import coded_cut
 from ..config import values_of
 from ..models import build_model
 from ..registry import ALGORITHMS
-from ..splitting import (
-    Cut,
-    list_cuts,
-)
+from ..splitting import Cut, list_cuts
 
 # Columns dropped one by one if the terminal is narrow; then the bytes of other algorithms.
 LESS_ASKED_FOR = ("server MFLOPs", "B a sample", "server", "head", "client MFLOPs")

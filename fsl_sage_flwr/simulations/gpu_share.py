@@ -10,10 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..app.config import (
-    ConfigError,
-    RunConfig,
-)
+from ..app.config import ConfigError, RunConfig
 from .gpu_memory import GpuMemory
 from .process_environment import with_utf8
 from .superlink import FlowerError

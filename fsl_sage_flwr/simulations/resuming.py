@@ -4,15 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..app.config import (
-    ConfigError,
-    RunConfig,
-    with_new_names,
-)
-from ..app.run_path import (
-    results_dir_of,
-    run_path,
-)
+from ..app.config import ConfigError, RunConfig, with_new_names
+from ..app.run_path import results_dir_of, run_path
 from ..runs.directory import RunDirectory
 
 LAST = "last"

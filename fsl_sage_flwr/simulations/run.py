@@ -10,34 +10,18 @@ from threading import Event
 from typing import Any
 
 from ..app.config import RunConfig
-from ..app.run_directory_lock import (
-    LockedDirectory,
-    lock_for_command,
-)
-from ..atomic_files import (
-    DiskError,
-    explain_disk_errors,
-)
+from ..app.run_directory_lock import LockedDirectory, lock_for_command
+from ..atomic_files import DiskError, explain_disk_errors
 from ..cpus import usable_cpus
-from ..nodes.client_folder import (
-    CACHE_VARIABLE,
-    is_named,
-    remove_run,
-)
+from ..nodes.client_folder import CACHE_VARIABLE, is_named, remove_run
 from ..runs.directory import RunDirectory
 from ..runs.log import LOG
 from ..runs.provenance import of_this_process
 from ..runs.trackers import require
 from .app_directory import write_app
 from .federation import Federation
-from .process_environment import (
-    RAY_DIRECTORY,
-    temporary_directory,
-)
-from .progress import (
-    Watcher,
-    follow,
-)
+from .process_environment import RAY_DIRECTORY, temporary_directory
+from .progress import Watcher, follow
 from .run_config_file import as_toml
 from .superlink import SuperLink
 

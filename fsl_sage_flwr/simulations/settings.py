@@ -5,17 +5,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..app.config import (
-    ConfigError,
-    RunConfig,
-    all_defaults,
-)
-from ..command_line.presets import (
-    EXPERIMENTS,
-    PRESETS,
-    preset_folder,
-    preset_names,
-)
+from ..app.config import ConfigError, RunConfig, all_defaults
+from ..command_line.presets import EXPERIMENTS, PRESETS, preset_folder, preset_names
 from ..config.key_names import flattened
 
 BASE = "preset"

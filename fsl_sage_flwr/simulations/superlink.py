@@ -17,14 +17,8 @@ from typing import Any, Self
 import psutil
 
 from ..cpus import LIMIT
-from .process_environment import (
-    with_utf8,
-    without_proxies,
-)
-from .ray_cluster import (
-    LOCAL,
-    VARIABLE,
-)
+from .process_environment import with_utf8, without_proxies
+from .ray_cluster import LOCAL, VARIABLE
 
 log = logging.getLogger("flwr.fsl_sage")
 

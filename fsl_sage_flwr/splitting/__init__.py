@@ -1,50 +1,16 @@
 """Cut a model in two, estimate the server's gradient, align the estimate."""
 
-from .alignment import (
-    AlignmentQuality,
-    AlignmentRecipe,
-    align,
-    compare_gradients,
-)
-from .auxiliary import (
-    AuxiliaryHead,
-    build_auxiliary,
-)
+from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
+from .auxiliary import AuxiliaryHead, build_auxiliary
 from .copying import copy_sharing_frozen
-from .cuts import (
-    Cut,
-    Workload,
-    choose_cut,
-    cut_of,
-    list_cuts,
-)
-from .double_backward import (
-    check_twice_differentiable,
-    plain_attention,
-)
+from .cuts import Cut, Workload, choose_cut, cut_of, list_cuts
+from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
-from .evaluation import (
-    Evaluation,
-    evaluate,
-)
-from .gradients import (
-    differentiable,
-    estimated_gradients,
-    true_gradients,
-)
-from .loss_check import (
-    problem_with_loss,
-    problem_with_reduction,
-)
-from .optimizer_state import (
-    flatten_state,
-    restore_state,
-)
-from .precision import (
-    autocast,
-    set_up_gpu,
-    to_device,
-)
+from .evaluation import Evaluation, evaluate
+from .gradients import differentiable, estimated_gradients, true_gradients
+from .loss_check import problem_with_loss, problem_with_reduction
+from .optimizer_state import flatten_state, restore_state
+from .precision import autocast, set_up_gpu, to_device
 from .private_steps import (
     ClientPrivacy,
     check_private_steps,
@@ -53,28 +19,10 @@ from .private_steps import (
 )
 from .replay import receive_smashed
 from .sample_mixing import mixes_samples
-from .smashed_dtypes import (
-    as_sent,
-    cast_inputs,
-    cast_to_parameters,
-    float_dtypes,
-)
-from .smashed_noise import (
-    Normal,
-    add_noise,
-    clip_samples,
-    seeded_normal,
-    unpredictable_normal,
-)
-from .split_model import (
-    SplitModel,
-    as_tensors,
-)
-from .splitter import (
-    full_name,
-    split,
-    split_pair,
-)
+from .smashed_dtypes import as_sent, cast_inputs, cast_to_parameters, float_dtypes
+from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
+from .split_model import SplitModel, as_tensors
+from .splitter import full_name, split, split_pair
 from .steps import (
     answer_step,
     auxiliary_step,
@@ -83,10 +31,7 @@ from .steps import (
     estimated_step,
     server_step,
 )
-from .trainable_state import (
-    load_trainable_state,
-    trainable_state,
-)
+from .trainable_state import load_trainable_state, trainable_state
 
 __all__ = [
     "AlignmentQuality",

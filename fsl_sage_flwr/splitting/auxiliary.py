@@ -8,11 +8,7 @@ from torch import Tensor, fx, nn
 
 from .double_backward import twice_differentiable
 from .graph import Graph
-from .smashed_dtypes import (
-    SIXTEEN_BITS,
-    as_sent,
-    float_dtypes,
-)
+from .smashed_dtypes import SIXTEEN_BITS, as_sent, float_dtypes
 
 MAX_SHARE = 0.6
 RESET_METHODS = ("reset_parameters", "_reset_parameters")  # the second is attention's

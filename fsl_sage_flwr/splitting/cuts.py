@@ -12,10 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..objective import logits_of
 from .auxiliary import build_auxiliary
 from .errors import SplitError
-from .split_model import (
-    SplitModel,
-    as_tensors,
-)
+from .split_model import SplitModel, as_tensors
 from .splitter import divide
 
 

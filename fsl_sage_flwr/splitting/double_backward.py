@@ -14,10 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..objective import Objective
 from .copying import copy_sharing_frozen
 from .errors import SplitError
-from .gradients import (
-    differentiable,
-    estimated_gradients,
-)
+from .gradients import differentiable, estimated_gradients
 from .pytree import leaves_of
 
 

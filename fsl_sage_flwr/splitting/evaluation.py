@@ -7,11 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..objective import (
-    Objective,
-    Score,
-    as_float,
-)
+from ..objective import Objective, Score, as_float
 from .split_model import as_tensors
 from .steps import Autocast
 

@@ -3,15 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from .errors import (
-    SplitError,
-    UnfaithfulError,
-)
+from .errors import SplitError, UnfaithfulError
 from .pytree import leaves_of
-from .random_state import (
-    RandomState,
-    random_state,
-)
+from .random_state import RandomState, random_state
 from .split_model import SplitModel
 
 

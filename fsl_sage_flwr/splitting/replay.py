@@ -16,23 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
-from .errors import (
-    SplitError,
-    tied_across,
-)
-from .pytree import (
-    leaves_of,
-    map_leaves,
-)
-from .random_state import (
-    RandomState,
-    random_state,
-)
-from .submodules import (
-    ancestors_of,
-    holds_tensors,
-    outermost,
-)
+from .errors import SplitError, tied_across
+from .pytree import leaves_of, map_leaves
+from .random_state import RandomState, random_state
+from .submodules import ancestors_of, holds_tensors, outermost
 
 
 class _CutReachedError(BaseException):

@@ -8,25 +8,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from .copying import copy_sharing_frozen
-from .errors import (
-    SplitError,
-    UnfaithfulError,
-    tied_across,
-)
-from .graph import (
-    Graph,
-    own_modes,
-)
+from .errors import SplitError, UnfaithfulError, tied_across
+from .graph import Graph, own_modes
 from .proof import prove_halves
 from .replay import by_replay
-from .split_model import (
-    SplitModel,
-    as_tensors,
-)
-from .submodules import (
-    ancestors_of,
-    holds_tensors,
-)
+from .split_model import SplitModel, as_tensors
+from .submodules import ancestors_of, holds_tensors
 
 
 class _AncestorTracer(fx.Tracer):

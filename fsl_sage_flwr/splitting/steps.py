@@ -7,10 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..objective import Objective
-from .gradients import (
-    differentiable,
-    estimated_gradients,
-)
+from .gradients import differentiable, estimated_gradients
 from .smashed_dtypes import as_sent
 from .split_model import as_tensors
 

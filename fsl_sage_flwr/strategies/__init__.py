@@ -6,32 +6,17 @@ from ..rounds.diverged import DivergedError
 from ..rounds.failed_rounds import TrainingFailedError
 from ..rounds.grid.split_grid import SplitGrid
 from ..rounds.grid.virtual_clients import VirtualClients
-from ..rounds.instruction import (
-    Instruction,
-    Instructions,
-)
+from ..rounds.instruction import Instruction, Instructions
 from ..rounds.metrics.client_round import ClientRound
-from ..rounds.metrics.evaluation import (
-    evaluate_halves,
-    to_record,
-)
+from ..rounds.metrics.evaluation import evaluate_halves, to_record
 from ..rounds.metrics.round_summary import RoundSummary
-from ..rounds.refused_work import (
-    NotFiniteWorkError,
-    RefusedWorkError,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..rounds.refused_work import NotFiniteWorkError, RefusedWorkError
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..rounds.state import (
-    AveragedState,
-    State,
-)
+from ..rounds.state import AveragedState, State
 from .cse_fsl import CseFsl
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage

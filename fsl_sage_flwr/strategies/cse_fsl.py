@@ -4,31 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
-from ..client_apps.cse_fsl import (
-    HANDLERS,
-    TRAIN,
-)
+from ..client_apps.cse_fsl import HANDLERS, TRAIN
 from ..config import check_arguments
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..registry import Algorithm, LineStyle
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..splitting import (
-    Cut,
-    Workload,
-)
+from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
+from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 

@@ -3,20 +3,9 @@
 from collections.abc import Iterable
 from functools import partial
 
-from ..client_apps.split_fed import (
-    EXCHANGE,
-    FLUSH,
-    ExchangeReply,
-    ExchangeRequest,
-)
-from ..messages import (
-    ReplySchema,
-    TrainReply,
-)
-from ..rounds.instruction import (
-    Instruction,
-    Instructions,
-)
+from ..client_apps.split_fed import EXCHANGE, FLUSH, ExchangeReply, ExchangeRequest
+from ..messages import ReplySchema, TrainReply
+from ..rounds.instruction import Instruction, Instructions
 from ..rounds.refused_work import RefusedWorkError
 from ..rounds.round import Round
 from ..rounds.server.server_half import Gradients

@@ -5,17 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
-from ..client_apps.fsl_sage import (
-    HANDLERS,
-    PROBE,
-    TRAIN,
-    WARM_START,
-)
-from ..config import (
-    Options,
-    check_arguments,
-    setting,
-)
+from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
+from ..config import Options, check_arguments, setting
 from ..messages import (
     ReplySchema,
     SmashedBatches,
@@ -24,35 +15,18 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
+from ..registry import Algorithm, LineStyle
 from ..rounds.instruction import Instruction
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.aligned_heads import AlignedHeads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..rounds.state import (
-    AveragedState,
-    State,
-)
-from ..splitting import (
-    AlignmentRecipe,
-    Cut,
-    Workload,
-    check_twice_differentiable,
-)
+from ..rounds.state import AveragedState, State
+from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
+from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 

@@ -5,36 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
-from ..client_apps.heron_sfl import (
-    HANDLERS,
-    TRAIN,
-    HeronRequest,
-)
-from ..config import (
-    Options,
-    check_arguments,
-    setting,
-)
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
+from ..config import Options, check_arguments, setting
+from ..registry import Algorithm, LineStyle
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..splitting import (
-    Cut,
-    Workload,
-)
+from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
+from .common_options import HeadOptions, UploadOptions
 from .split_strategy import SplitStrategy
 
 

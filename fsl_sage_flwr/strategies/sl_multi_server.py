@@ -4,27 +4,12 @@ from typing import Unpack
 
 from ..client_apps.split_fed import HANDLERS
 from ..config.strategy import StrategyOptions
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
-from ..rounds.server.server_half_per_client import (
-    MOST_AT_WORK,
-    ServerHalfPerClient,
-)
-from ..rounds.settings import (
-    StrategySettings,
-    check_batches_per_exchange,
-)
+from ..registry import Algorithm, LineStyle
+from ..rounds.round import Round, RoundBody
+from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
+from ..rounds.settings import StrategySettings, check_batches_per_exchange
 from ..task import SplitTask
-from .common_options import (
-    ExchangeOptions,
-    exchanged_bytes,
-)
+from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
 from .split_strategy import SplitStrategy
 

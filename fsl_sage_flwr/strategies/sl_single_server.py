@@ -7,35 +7,17 @@ from itertools import count
 from typing import Unpack
 
 from ..client_apps.split_fed import HANDLERS
-from ..config import (
-    check_arguments,
-    setting,
-)
+from ..config import check_arguments, setting
 from ..messages import TrainReply
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..rounds.instruction import (
-    Instruction,
-    Instructions,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..registry import Algorithm, LineStyle
+from ..rounds.instruction import Instruction, Instructions
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
-from ..rounds.settings import (
-    StrategySettings,
-    check_batches_per_exchange,
-)
+from ..rounds.settings import StrategySettings, check_batches_per_exchange
 from ..rounds.state import Transaction
 from ..seeding import derive_seed
 from ..task import SplitTask
-from .common_options import (
-    ExchangeOptions,
-    exchanged_bytes,
-)
+from .common_options import ExchangeOptions, exchanged_bytes
 from .exchanges import Exchanges
 from .split_strategy import SplitStrategy
 

@@ -14,10 +14,7 @@ from torch import Tensor, nn
 from ..compression import Compression
 from ..compression.server import DeltaSync
 from ..config import check_arguments
-from ..config.strategy import (
-    StrategyOptions,
-    mebibytes,
-)
+from ..config.strategy import StrategyOptions, mebibytes
 from ..messages import (
     EVALUATE_SPLIT,
     BadReplyError,
@@ -39,43 +36,21 @@ from ..rounds.checks.untrained import UntrainedClientWeights
 from ..rounds.clients.absence import wait_for_nodes
 from ..rounds.clients.client_registry import ClientRegistry
 from ..rounds.clients.cooldown import ClientCooldown
-from ..rounds.early_stop import (
-    ShouldStop,
-    with_should_stop,
-)
-from ..rounds.failed_rounds import (
-    FailedRoundCounter,
-    TrainingFailedError,
-)
-from ..rounds.grid.split_grid import (
-    SERVER_TIME,
-    SplitGrid,
-)
+from ..rounds.early_stop import ShouldStop, with_should_stop
+from ..rounds.failed_rounds import FailedRoundCounter, TrainingFailedError
+from ..rounds.grid.split_grid import SERVER_TIME, SplitGrid
 from ..rounds.metrics.client_round import ClientRound
-from ..rounds.metrics.evaluation import (
-    evaluate_halves,
-    evaluate_server_half,
-    to_record,
-)
+from ..rounds.metrics.evaluation import evaluate_halves, evaluate_server_half, to_record
 from ..rounds.metrics.federated_evaluation import FederatedEvaluation
 from ..rounds.metrics.round_summary import RoundSummary
 from ..rounds.metrics.sample_uploads import SampleUploads
 from ..rounds.old_checkpoints import nested
 from ..rounds.reply_spool import ReplySpool
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..rounds.round import Round, RoundBody
 from ..rounds.settings import RoundSettings
-from ..rounds.state import (
-    AveragedState,
-    State,
-)
+from ..rounds.state import AveragedState, State
 from ..splitting import Evaluation
-from ..task import (
-    Batch,
-    SplitTask,
-)
+from ..task import Batch, SplitTask
 from ..tensor_store import TensorStore
 
 log = logging.getLogger("flwr.fsl_sage")

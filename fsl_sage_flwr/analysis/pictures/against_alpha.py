@@ -6,30 +6,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ...registry import LineStyle
-from ..comparison import (
-    Comparison,
-    mib,
-    run_figures,
-)
+from ..comparison import Comparison, mib, run_figures
 from ..differences import is_missing
 from ..labels import value_text
-from ..spread import (
-    NAMES,
-    Spread,
-    over_seeds,
-)
-from .panels import (
-    NothingToDrawError,
-    panels_of,
-)
-from .style import (
-    Picture,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from ..spread import NAMES, Spread, over_seeds
+from .panels import NothingToDrawError, panels_of
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 ALONG = ("distribution", "alpha", "shards-per-client")
 IID = "iid"

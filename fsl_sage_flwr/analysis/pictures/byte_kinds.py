@@ -4,26 +4,11 @@ import pandas as pd
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ...messages.ledger import (
-    COLUMNS,
-    DIRECTIONS,
-)
+from ...messages.ledger import COLUMNS, DIRECTIONS
 from ...registry import label_of
 from ..comparison import Comparison
-from .panels import (
-    MOST_PANELS,
-    NothingToDrawError,
-    panels_of,
-)
-from .style import (
-    COLUMN,
-    Picture,
-    byte_unit,
-    grid_of_axes,
-    label_axes,
-    picture_style,
-    styles,
-)
+from .panels import MOST_PANELS, NothingToDrawError, panels_of
+from .style import COLUMN, Picture, byte_unit, grid_of_axes, label_axes, picture_style, styles
 
 # Okabe and Ito's colours, from the bottom to the top of the stack.
 KINDS = {

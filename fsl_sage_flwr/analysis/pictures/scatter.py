@@ -7,21 +7,9 @@ from matplotlib.lines import Line2D
 
 from ...registry import LineStyle
 from ..comparison import Comparison
-from .against_alpha import (
-    ALONG,
-    IID,
-    skew_of,
-)
+from .against_alpha import ALONG, IID, skew_of
 from .panels import panels_of
-from .style import (
-    Picture,
-    byte_unit,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from .style import Picture, byte_unit, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 
 def best_points(comparison: Comparison) -> pd.DataFrame:

@@ -3,10 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .numbers import (
-    above_zero,
-    positive,
-)
+from .numbers import above_zero, positive
 
 BANDWIDTH = 100.0
 MEAN_OF = 3  # test accuracy swings by several points from round to round

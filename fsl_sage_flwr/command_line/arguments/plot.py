@@ -4,10 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .comparison import (
-    add_bandwidth_argument,
-    add_comparison_arguments,
-)
+from .comparison import add_bandwidth_argument, add_comparison_arguments
 
 ALL = "all"
 # The names in `simulations.pictures.KINDS`; a test compares them.

@@ -4,10 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .comparison import (
-    add_bandwidth_argument,
-    add_comparison_arguments,
-)
+from .comparison import add_bandwidth_argument, add_comparison_arguments
 
 
 def add_report_arguments(commands: Any) -> None:

@@ -3,11 +3,7 @@
 import argparse
 from typing import Any
 
-from ..completion import (
-    completed_by,
-    keys,
-    names,
-)
+from ..completion import completed_by, keys, names
 from ..presets import preset_names
 from .federation import add_federation_arguments
 

@@ -3,15 +3,8 @@
 import argparse
 from typing import Any
 
-from ..completion import (
-    completed_by,
-    keys,
-    names,
-)
-from ..presets import (
-    EXPERIMENTS,
-    preset_names,
-)
+from ..completion import completed_by, keys, names
+from ..presets import EXPERIMENTS, preset_names
 from .federation import add_federation_arguments
 from .numbers import positive
 

@@ -10,21 +10,10 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...config import (
-    Options,
-    check_arguments,
-    setting,
-)
+from ...config import Options, check_arguments, setting
 from ...messages.records import sendable
-from .averaging import (
-    as_dtype,
-    average,
-)
-from .choice import (
-    Trained,
-    closest,
-    squared_distances,
-)
+from .averaging import as_dtype, average
+from .choice import Trained, closest, squared_distances
 
 Values = NDArray[Any]
 Combine = Callable[["Aggregation", Values], Values]

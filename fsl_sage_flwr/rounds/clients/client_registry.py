@@ -18,10 +18,7 @@ from ...messages import (
 )
 from ...running_code import package_code
 from ...seeding import derive_seed
-from ..grid.split_grid import (
-    Life,
-    SplitGrid,
-)
+from ..grid.split_grid import Life, SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
 

@@ -8,20 +8,10 @@ from typing import Protocol, runtime_checkable
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from ...messages import (
-    CommunicationLedger,
-    NodeDescription,
-    SimulationError,
-)
-from ...messages.reply import (
-    NOT_FROM_CLIENT_APP,
-    count_bytes,
-)
+from ...messages import CommunicationLedger, NodeDescription, SimulationError
+from ...messages.reply import NOT_FROM_CLIENT_APP, count_bytes
 from .in_flight import InFlightLimit
-from .late_replies import (
-    LateReplies,
-    OnLate,
-)
+from .late_replies import LateReplies, OnLate
 from .node_traffic import NodeTraffic
 from .reply_stream import ReplyStream
 from .simulation import is_simulation

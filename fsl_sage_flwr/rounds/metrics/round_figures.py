@@ -12,14 +12,8 @@ from ...messages import TrainReply
 from ..aggregation.averaging import weighted_mean
 from ..clients.client_registry import ClientRegistry
 from ..grid.node_traffic import NodeTraffic
-from .client_round import (
-    ClientRound,
-    update_norm,
-)
-from .round_summary import (
-    RoundSummary,
-    StepLoss,
-)
+from .client_round import ClientRound, update_norm
+from .round_summary import RoundSummary, StepLoss
 from .sample_uploads import SampleUploads
 
 log = logging.getLogger("flwr.fsl_sage")

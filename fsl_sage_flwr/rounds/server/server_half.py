@@ -8,25 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...messages import (
-    SmashedBatches,
-    TrainReply,
-)
+from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
-from ...splitting import (
-    answer_step,
-    load_trainable_state,
-    server_step,
-    trainable_state,
-)
+from ...splitting import answer_step, load_trainable_state, server_step, trainable_state
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
 from ..checks.untrained import UntrainedServerWeights
 from ..metrics.round_summary import StepLoss
-from ..refused_work import (
-    NotFiniteWorkError,
-    RefusedWorkError,
-)
+from ..refused_work import NotFiniteWorkError, RefusedWorkError
 from ..round import Round
 from ..state import State
 

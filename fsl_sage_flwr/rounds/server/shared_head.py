@@ -7,18 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ...messages import (
-    PackedWeights,
-    ReplySchema,
-    TrainReply,
-    TrainRequest,
-)
+from ...messages import PackedWeights, ReplySchema, TrainReply, TrainRequest
 from ...task import SplitTask
 from ...tensor_store import TensorFile
-from ..instruction import (
-    Instruction,
-    Instructions,
-)
+from ..instruction import Instruction, Instructions
 from ..round import Round
 from ..state import AveragedState
 

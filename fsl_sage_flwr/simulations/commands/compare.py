@@ -6,17 +6,9 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from ...analysis.compare import (
-    Difference,
-    load_pair,
-    result_differences,
-    setting_differences,
-)
+from ...analysis.compare import Difference, load_pair, result_differences, setting_differences
 from ...analysis.comparison import MIB
-from .printing import (
-    say,
-    wide,
-)
+from .printing import say, wide
 
 
 def compare_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -7,10 +7,7 @@ from rich.console import Console
 from ...command_line.arguments.cuts import MODEL
 from ..cut_table import cut_table
 from ..settings import given
-from .printing import (
-    say,
-    wide,
-)
+from .printing import say, wide
 
 
 def cuts_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

@@ -5,21 +5,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ...app.config import (
-    ConfigError,
-    RunConfig,
-)
+from ...app.config import ConfigError, RunConfig
 from ...app.unused_keys import refuse_unused
 
 
 def data_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Draw the picture, and print a summary."""
     # Imported here because matplotlib takes a second to import and other commands do not need it.
-    from ..label_picture import (
-        division_of,
-        draw,
-        summary,
-    )
+    from ..label_picture import division_of, draw, summary
 
     keys = (
         *("dataset", "image-column", "label-column"),

@@ -6,16 +6,10 @@ import os
 import torch
 
 from ...app.config import ConfigError
-from ...command_line.arguments.federation import (
-    AUTO,
-    CLIENTS,
-)
+from ...command_line.arguments.federation import AUTO, CLIENTS
 from ...registries import IMPORTS
 from ..federation import Federation
-from ..ray_cluster import (
-    VARIABLE,
-    cluster_address,
-)
+from ..ray_cluster import VARIABLE, cluster_address
 
 
 def federation_of(options: argparse.Namespace) -> Federation:

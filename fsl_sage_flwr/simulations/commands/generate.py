@@ -5,14 +5,8 @@ import json
 
 from rich.console import Console
 
-from ...app.config import (
-    ConfigError,
-    RunConfig,
-)
-from ...language import (
-    complete,
-    load_adapted,
-)
+from ...app.config import ConfigError, RunConfig
+from ...language import complete, load_adapted
 from ...language.columns import SEPARATOR
 from ...runs.directory import RunDirectory
 

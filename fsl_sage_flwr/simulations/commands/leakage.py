@@ -10,24 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ...app.assembly import check_task
-from ...app.config import (
-    ConfigError,
-    RunConfig,
-    with_new_names,
-)
+from ...app.config import ConfigError, RunConfig, with_new_names
 from ...app.images_only import refuse_other_tasks
-from ...attacks.measurement import (
-    Effort,
-    Leakage,
-    Trained,
-    measure,
-    psnr,
-)
+from ...attacks.measurement import Effort, Leakage, Trained, measure, psnr
 from ...runs.directory import RunDirectory
-from ..settings import (
-    read_words,
-    resolve,
-)
+from ..settings import read_words, resolve
 
 
 def leakage_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

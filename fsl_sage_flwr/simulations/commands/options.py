@@ -6,11 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...analysis.comparison import (
-    MIB,
-    Comparison,
-    compare,
-)
+from ...analysis.comparison import MIB, Comparison, compare
 from ...app.config import ConfigError
 
 if TYPE_CHECKING:

@@ -7,20 +7,13 @@ from rich.console import Console
 from ...analysis.load_results import load_results
 from ...app.config import ConfigError
 from ...command_line.arguments.plot import ALL
-from .options import (
-    comparison_of,
-    write,
-)
+from .options import comparison_of, write
 from .printing import say
 
 
 def plot_command(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Draw pictures."""
-    from ...analysis.pictures import (
-        draw,
-        draw_all,
-        encoded,
-    )
+    from ...analysis.pictures import draw, draw_all, encoded
 
     comparison = comparison_of(
         options, load_results(options.directory, lambda line: say(errors, line))

@@ -5,14 +5,8 @@ from datetime import datetime
 
 from rich.console import Console
 
-from ...analysis.load_results import (
-    read_runs,
-    rows_of,
-)
-from .options import (
-    comparison_of,
-    write,
-)
+from ...analysis.load_results import read_runs, rows_of
+from .options import comparison_of, write
 from .printing import say
 
 

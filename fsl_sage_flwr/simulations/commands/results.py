@@ -6,10 +6,7 @@ from rich.console import Console
 
 from ...analysis.load_results import load_results
 from ...analysis.result_table import format_table
-from .options import (
-    comparison_of,
-    write,
-)
+from .options import comparison_of, write
 from .printing import say
 
 

@@ -7,30 +7,18 @@ from dataclasses import replace
 import psutil
 from rich.console import Console
 
-from ...app.config import (
-    ConfigError,
-    RunConfig,
-)
+from ...app.config import ConfigError, RunConfig
 from ...app.unused_keys import refuse_unused
 from ...command_line.arguments.federation import AUTO
 from ..dry_run import describe
 from ..federation import Federation
 from ..gpu_share import automatic_share
 from ..preflight import check_run
-from ..progress import (
-    RoundLines,
-    table,
-)
+from ..progress import RoundLines, table
 from ..resuming import with_run_settings
 from ..run import simulate
-from ..settings import (
-    absolute_paths,
-    given,
-)
-from .federation_options import (
-    federation_of,
-    usable_gpus,
-)
+from ..settings import absolute_paths, given
+from .federation_options import federation_of, usable_gpus
 from .printing import say
 
 

@@ -5,14 +5,8 @@ import argparse
 from rich.console import Console
 
 from ...analysis.load_results import read_runs
-from ...analysis.run_table import (
-    reasons,
-    run_table,
-)
-from .printing import (
-    say,
-    wide,
-)
+from ...analysis.run_table import reasons, run_table
+from .printing import say, wide
 
 
 def runs_command(options: argparse.Namespace, console: Console, errors: Console) -> int:

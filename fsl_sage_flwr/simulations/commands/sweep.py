@@ -11,28 +11,15 @@ from rich.console import Console
 from ...command_line.arguments.federation import AUTO
 from ...cpus import usable_cpus
 from ..federation import Federation
-from ..gpu_share import (
-    GpuShare,
-    automatic_share,
-)
-from ..sweeps.combinations import (
-    Combination,
-    combinations,
-    identity,
-)
-from ..sweeps.finished import (
-    finished_runs,
-    resume_interrupted,
-)
+from ..gpu_share import GpuShare, automatic_share
+from ..sweeps.combinations import Combination, combinations, identity
+from ..sweeps.finished import finished_runs, resume_interrupted
 from ..sweeps.preflight import check_runs
 from ..sweeps.progress import SweepProgress
 from ..sweeps.read import read_sweep
 from ..sweeps.shares import share_out
 from ..sweeps.sweep import sweep
-from .federation_options import (
-    federation_of,
-    usable_gpus,
-)
+from .federation_options import federation_of, usable_gpus
 from .printing import say
 
 # Keys without effect on a client's memory.
