@@ -51,7 +51,7 @@ class Algorithm(Generic[OptionsT]):
     options : type
         Keys of the run configuration that belong to the algorithm.
     round_bytes : callable, optional
-        From a cut, a client's round and the options to the bytes of the round, both ways, as the
+        From a cut, a client's round and the options to the bytes of a mean round, both ways, as the
         published figures count: raw tensors, labels free. ``cut = "auto"`` and ``fsl-sage cuts``
         need it.
     style : LineStyle, optional

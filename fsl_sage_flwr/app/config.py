@@ -154,7 +154,11 @@ class RunConfig(CoreOptions):
 
     def workload(self) -> Workload:
         """Return the work of one client in a round, with 5,000 examples per client."""
-        return Workload(batch_size=self.batch_size, local_epochs=self.local_epochs)
+        return Workload(
+            batch_size=self.batch_size,
+            local_epochs=self.local_epochs,
+            rounds=self.num_server_rounds,
+        )
 
     def schedule(self, key: str) -> LearningRateSchedule:
         """Return the learning-rate schedule of a key in ``SCHEDULE_KEYS``.

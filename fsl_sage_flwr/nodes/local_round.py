@@ -67,6 +67,7 @@ class LocalRound(Generic[TrainRequestT]):
         self._kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._held_out: list[Tensor] = []
         self._mask: Tensor | None = None
+        self._epochs = task.local_epochs
         self._batch, self._examples, self._step_seconds = -1, 0, 0.0
 
     def client_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
@@ -106,8 +107,13 @@ class LocalRound(Generic[TrainRequestT]):
         self._optimizers.append((kept, schedule))
         return kept.optimizer
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self, epochs: int | None = None) -> Iterator[Batch]:
         """Yield the round's batches, with the learning rates of each batch set.
+
+        Parameters
+        ----------
+        epochs : int, optional
+            Passes over the client's data; by default ``local-epochs``.
 
         Raises
         ------
@@ -115,8 +121,9 @@ class LocalRound(Generic[TrainRequestT]):
             The round has no batch, or none with a label that counts.
         """
         task, round_ = self._task, self.request.round
+        self._epochs = task.local_epochs if epochs is None else epochs
         seed_round(task, self.client, round_)
-        for epoch in range(task.local_epochs):
+        for epoch in range(self._epochs):
             batches = epoch_batches(task, self.client, round_, epoch)
             count = len(batches) if isinstance(batches, Sized) else None
             for k, batch in enumerate(batches):
@@ -124,7 +131,7 @@ class LocalRound(Generic[TrainRequestT]):
                 self._batch += 1
                 if self._batch == 0:
                     self._check_labels(labels)
-                share = (epoch + k / count) / task.local_epochs if count else 0.0
+                share = (epoch + k / count) / self._epochs if count else 0.0
                 for kept, schedule in self._optimizers:
                     set_rate(kept.optimizer, schedule, round_ + share)
                 self._examples += task.objective.count(labels)
@@ -165,17 +172,27 @@ class LocalRound(Generic[TrainRequestT]):
 
     def reply(
         self,
-        client_half: Mapping[str, Tensor],
+        client_half: Mapping[str, Tensor] | None = None,
         *,
         auxiliary: Mapping[str, Tensor] | None = None,
         train_loss: float | None = None,
     ) -> Message:
-        """Finish the round: save the optimizers' states and return the reply."""
+        """Finish the round: save the optimizers' states and return the reply.
+
+        Parameters
+        ----------
+        client_half : Mapping, optional
+            The trained weights; None where clients do not train.
+        auxiliary : Mapping, optional
+            The trained head.
+        train_loss : float, optional
+            Mean loss of the steps.
+        """
         for kept, _ in self._optimizers:
             kept.save()
         reply = TrainReply(
             round=self.request.round,
-            num_examples=self._examples // self._task.local_epochs,
+            num_examples=self._examples // self._epochs,
             optimizer_state_lost=any(kept.lost for kept, _ in self._optimizers),
             seconds=time.perf_counter() - self._began,
             step_seconds=self._step_seconds,

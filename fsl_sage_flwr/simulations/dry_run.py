@@ -73,7 +73,7 @@ def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) 
     asked = max(int(fraction * clients), fewest)  # as Flower does
     work = Workload(
         examples=round(statistics.mean(counts)), batch_size=config.batch_size,
-        local_epochs=config.local_epochs,
+        local_epochs=config.local_epochs, rounds=config.num_server_rounds,
     )  # fmt: skip
     cut = coded_cut(
         cut_of(task.model, task.head, task.smashed_example(), task.weights_of), config.codecs()

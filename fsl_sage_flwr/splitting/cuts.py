@@ -70,11 +70,14 @@ class Workload:
         Examples per batch.
     local_epochs : int
         Passes over the examples.
+    rounds : int
+        Rounds of the run, among which the bytes that are sent once are divided.
     """
 
     examples: int = 5000
     batch_size: int = 256
     local_epochs: int = 1
+    rounds: int = 1
 
     @property
     def seen(self) -> int:

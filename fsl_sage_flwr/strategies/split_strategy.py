@@ -123,6 +123,7 @@ class SplitStrategy(FedAvg):
         DP-SGD's steps.
     """
 
+    trains_client_half = True  # False: the client half keeps its bits, and replies are without it
     evaluation_type = EVALUATE_SPLIT
     sends_weights_alone = False
     private_steps = False
@@ -429,23 +430,21 @@ class SplitStrategy(FedAvg):
         failed = {c: why for c, why in round_.blamed.items() if c not in self.registry.unfit}
         self.pauses.record(round_.number, round_.served, failed)
         wanted = max(self.min_train_nodes, self.aggregation.fewest)
-        if len(counted) < wanted:
-            round_.summary.clients = len(counted)
-            self._give_up(round_, f"{len(counted)} good replies, {wanted} needed")
+        present = len(counted) + len(round_.without_message)
+        if present < wanted:
+            round_.summary.clients = present
+            self._give_up(round_, f"{present} good replies, {wanted} needed")
             return None, None
-        round_.record(counted, self.arrayrecord_key)
+        round_.record(counted, self.arrayrecord_key if self.trains_client_half else None)
         good = [message.content for message in counted.values()]
-        records = [content.array_records[self.arrayrecord_key] for content in good]
-        self._choose(round_, dict(zip(counted, records, strict=True)))
-        weights = {c: weight for c, weight in round_.weights.items() if c in counted}
-        averaged = [record for c, record in zip(counted, records, strict=True) if c in weights]
-        arrays = self.aggregation.of_records(averaged, list(weights.values()))
+        arrays = self._averaged(round_, counted)
         trained = self.trained_parts(arrays.to_torch_state_dict())
         problem = self._sound.problem_with_trained(trained)
         if problem is not None:  # although all that is averaged is sound
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
             return None, None
-        self._untrained.record(self.trained_parts(round_.client_half), trained)
+        if self.trains_client_half:
+            self._untrained.record(self.trained_parts(round_.client_half), trained)
         self.failed_rounds.record_success()
         for averaged_state in self.averaged_states().values():
             averaged_state.average(round_.weights, round_.served)
@@ -454,7 +453,8 @@ class SplitStrategy(FedAvg):
             state.confirm(nodes)
         self.downlink.note_counted(counted, round_.number)
         round_.figures.record_replies(round_.served, keeps_optimizers=self.keep_optimizer_state)
-        metrics = self.train_metrics_aggr_fn(good, self.weighted_by_key)
+        aggregate = self.train_metrics_aggr_fn if good else self._train_metrics
+        metrics = aggregate(good, self.weighted_by_key)
         round_.close()
         self.rounds_done += 1
         self.rounds_trained += 1
@@ -539,19 +539,37 @@ class SplitStrategy(FedAvg):
 
     def _problem_with_trained(self, reply: TrainReply) -> str | None:
         """Return the problem with weights that a client has trained, or None."""
-        parts = list(self.trained_parts(reply.client_half))
+        parts = [] if reply.client_half is None else list(self.trained_parts(reply.client_half))
         if reply.auxiliary is not None:
             parts.append((self.task.head, reply.auxiliary))
         return self._sound.problem_with_trained(parts)
 
-    def _choose(self, round_: Round, records: Mapping[int, ArrayRecord]) -> None:
+    def _averaged(self, round_: Round, counted: Mapping[int, Message]) -> ArrayRecord:
+        """Return the average of the client halves; the sent ones where clients train none."""
+        records = dict[int, ArrayRecord]()
+        if self.trains_client_half:
+            key = self.arrayrecord_key
+            records = {c: message.content.array_records[key] for c, message in counted.items()}
+        self._choose(round_, list(counted), records)
+        if not self.trains_client_half:
+            return round_.arrays
+        weights = {c: weight for c, weight in round_.weights.items() if c in counted}
+        averaged = [record for c, record in records.items() if c in weights]
+        return self.aggregation.of_records(averaged, list(weights.values()))
+
+    def _choose(
+        self, round_: Round, clients: Sequence[int], records: Mapping[int, ArrayRecord]
+    ) -> None:
         """Choose the clients to average, once for all of their results."""
-        if not self.aggregation.chooses:
-            return
         states = self.averaged_states().values()
+        if not self.aggregation.chooses or not (records or states):
+            return
         trained = {
-            client: [record.to_torch_state_dict(), *(state.trained_by(client) for state in states)]
-            for client, record in records.items()
+            client: [
+                *([records[client].to_torch_state_dict()] if client in records else []),
+                *(state.trained_by(client) for state in states),
+            ]
+            for client in clients
         }
         chosen = self.aggregation.choose(trained)
         round_.average_only(chosen)
@@ -587,7 +605,7 @@ class SplitStrategy(FedAvg):
 
     def _train_metrics(self, records: list[RecordDict], weighted_by_key: str) -> MetricRecord:
         summary = self.last_round
-        metrics = MetricRecord({"clients": len(records), "failures": len(summary.failures)})
+        metrics = MetricRecord({"clients": summary.clients, "failures": len(summary.failures)})
         if summary.train_loss is not None:
             metrics["train-loss"] = summary.train_loss
         return metrics

@@ -26,7 +26,7 @@ class ClientRound:
         Weight of its reply in the average; None when it was excluded.
     update_norm : float or None
         Euclidean distance between the weights that it received and those it returned, over all
-        floating-point values of the record that is averaged.
+        floating-point values of the record that is averaged; None where clients train none.
     seconds : float
         Latency: time until its replies arrived, over all its messages.
     down_bytes, up_bytes : int

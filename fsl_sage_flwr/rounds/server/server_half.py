@@ -14,11 +14,14 @@ from ...splitting import answer_step, load_trainable_state, server_step, trainab
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
 from ..checks.untrained import UntrainedServerWeights
+from ..diverged import DivergedError
 from ..metrics.round_summary import StepLoss
 from ..refused_work import NotFiniteWorkError, RefusedWorkError
 from ..round import Round
 from ..state import State
+from .smashed_pool import PooledRows
 
+POOL = -1  # in place of a client, where a batch has samples of several
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
 
@@ -186,6 +189,60 @@ class OneServerHalf(ServerHalf):
             place, share = round_.asked.index(client), 1 / len(round_.asked)
             start = place / len(round_.asked)
             self.step(round_, client, reply.smashed, start=start, length=share)
+
+    def step_on_pool(
+        self,
+        round_: Round,
+        batches: Sequence[PooledRows],
+        *,
+        start: float = 0.0,
+        length: float = 1.0,
+    ) -> None:
+        """Step on batches drawn across clients, in their order.
+
+        Parameters
+        ----------
+        round_ : Round
+            Records losses and time.
+        batches : sequence of PooledRows
+            Of :meth:`SmashedPool.batches`.
+        start, length : float
+            Where in the round the learning rate is, and how much of the round it passes.
+
+        Raises
+        ------
+        DivergedError
+            A loss, or the half after the steps, is not finite. No client is excluded: a batch
+            has samples of several.
+        """
+        half, optimizer = self.model_for(POOL)
+        losses, problem = [], None
+        self.task.reseed("pool", round_.number, str(start))
+        with round_.server_time():
+            for k, batch in enumerate(batches):
+                set_rate(
+                    optimizer,
+                    self.task.server_schedule,
+                    round_.number + start + length * k / len(batches),
+                )
+                tensors, labels = batch.load()
+                loss = server_step(
+                    half,
+                    optimizer,
+                    self.task.to_device(tensors),
+                    labels.to(self.task.device),
+                    self.task.objective,
+                    self.task.autocast,
+                )
+                self.untrained.check(half, optimizer)
+                problem = _problem_with_loss(loss)
+                if problem is not None:
+                    break
+                losses.append(StepLoss(POOL, loss, self.task.objective.count(labels)))
+            problem = problem or self.sound.problem_with_server_half(half, optimizer)
+        if problem is not None:
+            raise DivergedError(f"pooled smashed data: {problem}. Lower server-learning-rate")
+        round_.losses.extend(losses)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the server half and its optimizer."""
