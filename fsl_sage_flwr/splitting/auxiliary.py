@@ -100,6 +100,8 @@ def build_auxiliary(
         body = twice_differentiable(copy.deepcopy(body)).to(smashed[0].device)
         if any(dtype in SIXTEEN_BITS for dtype in float_dtypes(body)):
             body = body.float()  # estimates, and their derivatives, need the precision
+        for parameter in body.parameters():  # those of a frozen server half too
+            parameter.requires_grad_(parameter.is_floating_point())
         _initialise(body)
     with torch.no_grad():
         # In eval mode the pass leaves the body's buffers as they are.

@@ -88,8 +88,9 @@ def server_step(
     optimizer.zero_grad()
     with autocast():
         value = objective.mean_loss(server_half, smashed, labels)
-    torch.autograd.backward(value)
-    optimizer.step()
+    if value.requires_grad:  # otherwise the half is frozen and no gradient is needed
+        torch.autograd.backward(value)
+        optimizer.step()
     return value.item()
 
 

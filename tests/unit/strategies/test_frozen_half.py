@@ -1,4 +1,4 @@
-"""A frozen client half: the server half is trained alone, as without a split."""
+"""A frozen half: the other one is trained alone, as without a split."""
 
 import pytest
 import torch
@@ -7,7 +7,14 @@ from torch import nn
 
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.splitting import trainable_state
-from fsl_sage_flwr.strategies import CseFsl, FslSage, SplitFedV1, SplitFedV2, SplitStrategy
+from fsl_sage_flwr.strategies import (
+    CseFsl,
+    FslSage,
+    HeronSfl,
+    SplitFedV1,
+    SplitFedV2,
+    SplitStrategy,
+)
 from fsl_sage_flwr.task import SplitTask
 
 from ...memory_grid import MemoryGrid
@@ -70,3 +77,31 @@ def test_nothing_but_buffers_may_travel() -> None:
         SplitFedV1, 2, weights_of=trainable_state, load_weights=load, train_batches=few_batches
     )
     assert all("num" in name or "running" in name for name in strategy.averaged_weights())
+
+
+@pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, CseFsl, FslSage, HeronSfl])
+def test_a_frozen_server_half_leaves_the_client_half_to_be_trained(
+    make: type[SplitStrategy],
+) -> None:
+    def task(context: Context | None = None) -> SplitTask:
+        made = small_task(dropout=0.0)
+        made.model.server.requires_grad_(False)
+        return made
+
+    strategy = make(task())
+    nodes = MemoryGrid(build_client_app(task), 3)
+    result = strategy.start(nodes, strategy.initial_arrays(), num_rounds=2)
+    assert strategy.last_round.failures == {}
+    assert result.arrays is not None
+    strategy.model_state(result.arrays)
+    before, after = task().model, strategy.task.model
+    for name, parameter in after.server.named_parameters():
+        assert torch.equal(parameter, before.server.get_parameter(name)), name
+    for name, parameter in after.client.named_parameters():
+        assert not torch.equal(parameter, before.client.get_parameter(name)), name
+
+
+def test_a_head_of_a_frozen_server_half_is_trained() -> None:
+    task = small_task()
+    task.model.server.requires_grad_(False)
+    assert all(parameter.requires_grad for parameter in task.new_head(0).parameters())
