@@ -14,7 +14,7 @@ from fsl_sage_flwr.compression import CODECS, Compression
 from fsl_sage_flwr.language import causal_lm_task
 from fsl_sage_flwr.objective import binary, multi_label, regression
 from fsl_sage_flwr.seeding import derive_seed
-from fsl_sage_flwr.splitting import split
+from fsl_sage_flwr.splitting import cut_of, split
 from fsl_sage_flwr.strategies import (
     CseFsl,
     FslSage,
@@ -26,7 +26,7 @@ from fsl_sage_flwr.strategies import (
 )
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
-from ...language import Letters, cut_of, language_model, rows_of
+from ... import language
 from ...memory_grid import MemoryGrid
 from ...rows import rows
 from ...runs import assert_same
@@ -165,15 +165,33 @@ def test_codecs_take_16_bits(codec: str) -> None:
     trained(CseFsl, partial(net_task, torch.bfloat16), compression=compression)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_sizes_of_a_cut_are_those_of_what_is_sent(dtype: torch.dtype) -> None:
+    strategy, _ = trained(SplitFedV2, partial(net_task, dtype), clients=1)
+    task = strategy.task
+    with torch.no_grad():
+        computed = task.model.client(torch.randn(3, 4).to(dtype))
+    cut = cut_of(task.model, task.new_head(0), (computed,))
+    (smashed,) = task.smashed_example()
+    assert cut.smashed_bytes == cut.gradient_bytes == smashed[0].numel() * smashed.itemsize
+    sent = strategy.initial_arrays().to_torch_state_dict().values()
+    assert cut.client_bytes == sum(tensor.numel() * tensor.itemsize for tensor in sent)
+
+
 def lora_task(name: str, context: Context | None = None) -> SplitTask:
     """A LoRA adapter, which PEFT keeps in float32, on a bfloat16 base."""
-    model: Any = language_model(name, tied=False).model
+    model: Any = language.language_model(name, tied=False).model
     model.get_output_embeddings()._forward_pre_hooks.clear()  # the task adds it again
     for parameter in model.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.bfloat16()
     return causal_lm_task(
-        model, Letters(), cut=cut_of(name), rows=rows_of, max_length=12, batch_size=4
+        model,
+        language.Letters(),
+        cut=language.cut_of(name),
+        rows=language.rows_of,
+        max_length=12,
+        batch_size=4,
     )
 
 
