@@ -8,8 +8,8 @@ from torch import Tensor
 from .splitting.pytree import leaves_of
 
 EXPECTED = (
-    "each batch must be a pair (inputs, labels): a tensor, or a tuple of tensors, with a row per "
-    "sample, and one tensor of labels"
+    "each batch must be a pair (inputs, labels): a tensor, or a tuple of tensors, as in the task's "
+    "example, and one tensor of labels"
 )
 
 
@@ -88,9 +88,6 @@ def _problem_with(batch: object, example: object) -> str | None:
         return f"{len(given)} tensors of inputs, and the task's example has {len(expected)}"
     if labels.dim() == 0:
         return "one number as label: give one for each sample"
-    if not any(len(tensor) == len(labels) for tensor in given if tensor.dim()):
-        rows = ", ".join(str(tuple(tensor.shape)) for tensor in given)
-        return f"{len(labels)} labels to inputs of shape {rows}"
     return None
 
 

@@ -61,7 +61,7 @@ def classification(
         return int((labels != ignored).sum())
 
     def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
-        right = (by_class(output).argmax(dim=1) == labels).sum()
+        right = by_class(output).argmax(dim=1).eq(labels).sum()
         return {"accuracy": (int(right), labels.numel() if ignored is None else counted(labels))}
 
     def problem_with(labels: Tensor) -> str | None:

@@ -194,15 +194,16 @@ def scores_of(output: Any) -> Tensor:
         return output
     named = _named(output)
     for name in NAMES_OF_SCORES:
-        if isinstance(named.get(name), Tensor):
-            return named[name]
+        value = named.get(name)
+        if isinstance(value, Tensor):
+            return value
     found = {
-        name: value
-        for name, value in named.items()
-        if isinstance(value, Tensor) and value.is_floating_point() and value.dim()
+        key: tensor
+        for key, tensor in named.items()
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dim()
     }
     if len(found) > 1:
-        shapes = ", ".join(f"{name!r} {tuple(tensor.shape)}" for name, tensor in found.items())
+        shapes = ", ".join(f"{key!r} {tuple(tensor.shape)}" for key, tensor in found.items())
         raise TypeError(
             f"the model returns several tensors ({shapes}) and none is named 'logits'; name the "
             f"scores by objective=….reading(lambda output: output[{list(found)[-1]!r}])"

@@ -173,12 +173,10 @@ def _by_graph(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> SplitMo
     _refuse_shared(model, front, back, at)
     output = nodes[-1]
     crossing = _crossing(front, [*back, output])
-    halves = SplitModel(
-        client=Graph(model, _front_graph(front, crossing), "ClientHalf"),
-        server=Graph(model, _back_graph(crossing, back, output), "ServerHalf"),
-        cut=at,
-    )
-    halves.client.own_modes = halves.server.own_modes = own_modes(model, ancestors_of(at))
+    client = Graph(model, _front_graph(front, crossing), "ClientHalf")
+    server = Graph(model, _back_graph(crossing, back, output), "ServerHalf")
+    client.own_modes = server.own_modes = own_modes(model, ancestors_of(at))
+    halves = SplitModel(client, server, cut=at)
     _refuse_numbers(halves.client, example, crossing)
     return halves
 

@@ -39,7 +39,6 @@ WRONG: dict[str, tuple[Any, str]] = {
     "labels of several tasks": ((X, {"age": Y, "id": Y}), "labels as a dict of 'age', 'id': stack"),
     "an input too many": (((X, X), Y), "2 tensors of inputs, and the task's example has 1"),
     "a dict of inputs": (({"x": X}, Y), "inputs as a dict of 'x': give tensors"),
-    "labels of another batch": ((X, Y[:3]), r"3 labels to inputs of shape \(4, 1, 6, 6\)"),
     "one label": ((X, torch.tensor(1)), "one number as label"),
     "None": (None, r"nothing \(None\)"),
 }  # fmt: skip

@@ -167,3 +167,30 @@ def test_a_model_that_no_seed_repeats_is_told_apart_from_a_bad_cut(inner: type[n
     )
     with pytest.raises(SplitError, match=words):
         split(Around(inner()), "back", torch.randn(4, 4))
+
+
+class Tied(nn.Module):
+    """Scores by its embedding's weights."""
+
+    def __init__(self, *, traced: bool) -> None:
+        super().__init__()
+        self.embed, self.middle = nn.Embedding(7, 4), nn.Linear(4, 4)
+        self.last, self.traced = nn.Linear(4, 7, bias=False), traced
+        self.last.weight = self.embed.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = self.embed(ids)
+        if not self.traced and hidden.shape[1] > 9:
+            raise ValueError("too long")
+        return self.last(self.middle(hidden))
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_tied_weights_come_with_three_remedies(traced: bool) -> None:
+    ids = torch.randint(7, (2, 5))
+    model = Tied(traced=traced)
+    words = r"tied across the cut 'middle': .*Freeze it .*untie it .*or train an adapter"
+    with pytest.raises(SplitError, match=words):
+        split(model, "middle", ids)
+    model.last.weight = nn.Parameter(model.last.weight.detach().clone())
+    assert split(model, "middle", ids).cut == "middle"
