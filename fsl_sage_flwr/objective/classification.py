@@ -58,11 +58,11 @@ def classification(
         return given if class_axis == 1 else given.movedim(class_axis, 1)
 
     def counted(labels: Tensor) -> int:
-        return int((labels != ignored).sum())
+        return labels.numel() if ignored is None else int(labels.ne(ignored).sum())
 
     def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
         right = by_class(output).argmax(dim=1).eq(labels).sum()
-        return {"accuracy": (int(right), labels.numel() if ignored is None else counted(labels))}
+        return {"accuracy": (int(right), counted(labels))}
 
     def problem_with(labels: Tensor) -> str | None:
         return problem_with_classes(labels, num_classes, label_shape, ignored)

@@ -1,5 +1,6 @@
 """Models that are not float32: every algorithm trains them, as a loop without a split does."""
 
+import copy
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.compression import CODECS, Compression
 from fsl_sage_flwr.language import causal_lm_task
 from fsl_sage_flwr.objective import binary, multi_label, regression
+from fsl_sage_flwr.rounds.aggregation.aggregation import Aggregation
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.splitting import cut_of, split
 from fsl_sage_flwr.strategies import (
@@ -163,6 +165,35 @@ def test_codecs_take_16_bits(codec: str) -> None:
         client_half_up=codec, client_half_down=codec, smashed=codec, auxiliary=codec
     )
     trained(CseFsl, partial(net_task, torch.bfloat16), compression=compression)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("make", [SplitFedV1, CseFsl])
+def test_robust_rules_take_any_dtype(make: Any, dtype: torch.dtype) -> None:
+    rule = Aggregation("median")
+    trained(make, partial(net_task, dtype), clients=3, aggregation=rule, max_update_ratio=9.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("make", [SplitFedV1, FslSage])
+def test_a_run_resumes_with_the_same_bits(make: Any, dtype: torch.dtype) -> None:
+    adam = partial(torch.optim.Adam, lr=0.01, eps=1e-3)
+    task = partial(net_task, dtype, client_optimizer=adam, server_optimizer=adam)
+    whole, _ = trained(make, task)
+    first = make(task())
+
+    def on_client(context: Context) -> SplitTask:
+        made: SplitTask = task()
+        return made
+
+    nodes = MemoryGrid(build_client_app(on_client), 2)
+    arrays = first.start(nodes, first.initial_arrays(), num_rounds=1).arrays
+    assert arrays is not None
+    second = make(task())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.start(nodes, arrays, num_rounds=1)
+    for name, tensor in whole.task.model.server.state_dict().items():
+        assert torch.equal(tensor, second.task.model.server.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
