@@ -43,13 +43,14 @@ class ImageOptions(Options):
     augmentation: str = setting(
         "auto",
         "augmentation: `crop_flip`, `none`; `auto` is `crop_flip` for colour images",
+        group="data",
         choices=AUGMENTATIONS,
     )
     image_column: str = setting(
-        "", "column of the images; empty uses the usual name or the only one"
+        "", "column of the images; empty uses the usual name or the only one", group="data"
     )
     label_column: str = setting(
-        "", "column of the labels; empty uses the usual name or the only one"
+        "", "column of the labels; empty uses the usual name or the only one", group="data"
     )
 
 
@@ -159,8 +160,8 @@ def identify(settings: TaskSettings, options: ImageOptions, download: bool) -> D
     if not (download or is_here(settings.dataset)):
         return None
     train, test = _splits(settings, options)
-    taken = {"image-column": train.column, "label-column": train.label_column}
-    given = {"image-column": options.image_column, "label-column": options.label_column}
+    taken = {"data.image-column": train.column, "data.label-column": train.label_column}
+    given = {"data.image-column": options.image_column, "data.label-column": options.label_column}
     columns = {key: column for key, column in taken.items() if column}
     found = [key for key in columns if not given[key]]
     return identity_of_images({"train": train, "test": test}, columns, found)

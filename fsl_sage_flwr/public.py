@@ -25,6 +25,7 @@ from .strategies import (
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     to_record,
 )
 from .task import ClientIdentity, SplitTask
@@ -48,6 +49,7 @@ __all__ = [
     "SplitError",
     "SplitFedV1",
     "SplitFedV2",
+    "SplitFrozen",
     "SplitModel",
     "SplitTask",
     "binary",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .algorithm_options import HeadOptions
 from .classes import Classes
 from .config import Check, Options, check_options
 from .data import DataIdentity, Distribution
 from .registries import Registry, renamed
-from .strategies.common_options import HeadOptions
 from .task import Batch, SplitTask, TrainingArguments, Weights
 
 OptionsT = TypeVar("OptionsT", bound=Options)

@@ -50,6 +50,7 @@ STRATEGIES: dict[str, Any] = {
     "fsl_sage": runs.fsl_sage,
     "fsl_sage, warm start": partial(runs.fsl_sage, warm_start=True),
     "heron_sfl": runs.heron_sfl,
+    "split_frozen": runs.split_frozen,
 }
 
 

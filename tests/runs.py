@@ -19,6 +19,7 @@ from fsl_sage_flwr.strategies import (
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     SplitStrategy,
 )
 from fsl_sage_flwr.task import TrainBatches
@@ -46,6 +47,10 @@ def cse_fsl(task_changes: dict[str, Any] | None = None, **changes: Any) -> CseFs
 
 def heron_sfl(task_changes: dict[str, Any] | None = None, **changes: Any) -> HeronSfl:
     return HeronSfl(small_task(**(task_changes or {})), **{"server_update_interval": 2, **changes})
+
+
+def split_frozen(task_changes: dict[str, Any] | None = None, **changes: Any) -> SplitFrozen:
+    return SplitFrozen(small_task(**(task_changes or {})), **changes)
 
 
 def fed_avg(task_changes: dict[str, Any] | None = None, **changes: Any) -> FullModelFedAvg:

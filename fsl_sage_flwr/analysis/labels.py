@@ -5,7 +5,7 @@ from numbers import Real
 from pathlib import PurePath
 from typing import Any
 
-from ..registry import ALGORITHMS
+from ..algorithm_registry import ALGORITHMS
 from .differences import is_missing
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from ..algorithm_registry import label_of
 from ..app.config import RunConfig, all_defaults
-from ..registry import label_of
 from ..runs.provenance import OF_ONE_RUN
 from .comparison import MIB, Comparison
 from .differences import differing_settings, is_missing

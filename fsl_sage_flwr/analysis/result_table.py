@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from ..registry import label_of
+from ..algorithm_registry import label_of
 from .comparison import MIB, Comparison, mib, run_figures
 from .labels import place, value_place, value_text
 from .spread import SUFFIXES, half_width

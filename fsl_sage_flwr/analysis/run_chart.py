@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..registry import label_of
+from ..algorithm_registry import label_of
 from .comparison import MIB
 from .load_results import Run
 from .measure import ACCURACY, LOSS, PERPLEXITY

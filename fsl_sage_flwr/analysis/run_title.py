@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..registry import label_of
+from ..algorithm_registry import label_of
 from .comparison import Comparison
 from .differences import is_missing
 from .labels import settings_text

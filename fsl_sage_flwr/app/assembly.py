@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..algorithm_options import HeadOptions
+from ..algorithm_registry import ALGORITHMS
 from ..classes import Classes
 from ..compression.estimates import coded_cut
 from ..config.optimizer import ADAM, ADAMW, SGD, OptimizerOptions
 from ..cpus import usable_cpus
 from ..data import DataIdentity, Distribution
-from ..registry import ALGORITHMS
 from ..runs.privacy_account import PrivacyAccount
 from ..seeding import derive_seed
 from ..splitting import (
@@ -25,7 +26,6 @@ from ..splitting import (
     set_up_gpu,
 )
 from ..strategies import SplitStrategy
-from ..strategies.common_options import HeadOptions
 from ..task import OptimizerFactory, SplitTask, Weights
 from ..task_registry import TASKS, TaskSettings, TestBatches
 from .config import ConfigError, RunConfig

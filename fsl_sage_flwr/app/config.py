@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import torch
 
+from ..algorithm_options import ExchangeOptions, HeadOptions
+from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
 from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
 from ..config.key_names import renamed, unknown
@@ -13,12 +15,10 @@ from ..config.optimizer import CONSTANT, OptimizerOptions, ServerOptimizerOption
 from ..config.privacy import PrivacyOptions
 from ..config.strategy import StrategyOptions
 from ..data import distribution_keys
-from ..registry import ALGORITHMS
 from ..rounds.aggregation.aggregation import RobustOptions
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
-from ..strategies.common_options import ExchangeOptions, HeadOptions
 from ..task_registry import TASKS
 from .codec_options import CodecOptions
 from .core_options import CoreOptions
@@ -124,8 +124,11 @@ class RunConfig(CoreOptions):
         """
         for key in SCHEDULE_KEYS:
             self.schedule(key)
-        for key in ("client-max-params", "client-max-flops"):
-            value = getattr(self, key.replace("-", "_"))
+        budgets = {
+            "auto-cut.max-params": self.client_max_params,
+            "auto-cut.max-flops": self.client_max_flops,
+        }
+        for key, value in budgets.items():
             if value and self.cut != "auto":
                 raise ConfigError(
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
+from ..algorithm_registry import ALGORITHMS, label_of
 from ..config import settings_of
 from ..config.key_table import FILE, KeyEntry, to_json
-from ..registry import ALGORITHMS, label_of
 from ..task_registry import TASKS
 from .config import all_settings
 
@@ -30,6 +30,10 @@ SECTIONS = {
         "[Datasets](#datasets), [schedules](#learning-rate-schedules), [trackers](#trackers), "
         "[language models](language-models.md), [clients and GPUs](simulation.md).",
     ),
+    "auto-cut": (
+        "Automatic cut",
+        "What a client can bear, with `cut=auto`: [where to cut](../README.md#where-to-cut).",
+    ),
     "codec": (
         "Codecs",
         "`none`, `f16`, `q8`, `q4`, `q3`, `q2`, and `sign` for the client half on its way to the "
@@ -40,6 +44,8 @@ SECTIONS = {
         "Aggregation that a few clients cannot move: [security](security.md).",
     ),
     "privacy": ("Privacy", "What each kind of noise guarantees: [privacy](privacy.md)."),
+    "data": ("Columns and augmentation", "[Datasets](#datasets)."),
+    "language": ("Language models", "[Language models](language-models.md)."),
     "adapter": ("Adapter of a language model", "LoRA: [language models](language-models.md)."),
     "auxiliary": ("Auxiliary heads", ALGORITHM_PAGE),
     "align": ("Alignment", ALGORITHM_PAGE),

@@ -29,4 +29,4 @@ def images_of(config: RunConfig) -> tuple[ImageDataset, ImageDataset]:
         As :func:`~fsl_sage_flwr.data.load_images`.
     """
     keys = config.to_run_config()
-    return load_images(config.dataset, keys["image-column"], keys["label-column"])
+    return load_images(config.dataset, keys["data.image-column"], keys["data.label-column"])

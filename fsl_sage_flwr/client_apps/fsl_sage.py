@@ -20,9 +20,9 @@ from ..nodes.identity import identify
 from ..nodes.loading import load_weights
 from ..nodes.local_batches import NoExamplesError, epoch_batches, seed_round
 from ..nodes.local_round import LocalRound
+from ..nodes.shared_head import train_shared_head
 from ..splitting import client_forward, estimated_step, forget_sample_gradients
 from ..task import SplitTask
-from .shared_head import train_shared_head
 
 PROBE = "query.fsl_sage_probe"
 WARM_START = "train.fsl_sage_warm_start"

@@ -6,6 +6,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
+from ..diverged import DivergedError
 from ..messages.arrays import UNREADABLE, PackedWeights, numbered
 from ..messages.encoding import IDENTITY, Decoder, Encoder
 from ..messages.records import (
@@ -17,8 +18,7 @@ from ..messages.records import (
     check_names,
     record_of,
 )
-from ..rounds.diverged import DivergedError
-from ..rounds.state import State
+from ..state import State
 from ..tensor_store import TensorStore
 from .arrays import Layout, coded_values, decoded
 from .codecs import codec_named

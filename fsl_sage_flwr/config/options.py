@@ -74,6 +74,23 @@ def values_of(options: Options) -> dict[str, Any]:
     return {key: getattr(options, entry.name) for key, entry in settings_of(type(options)).items()}
 
 
+def arguments_of(options: Options, *owners: type[Options]) -> dict[str, Any]:
+    """Return the values of the settings that classes declare, by the names of the arguments.
+
+    An algorithm's factory gives them to the constructor, so that only the declaration and the
+    constructor name a setting.
+
+    Parameters
+    ----------
+    options : Options
+        Has the fields of all the classes.
+    *owners : type
+        Classes whose settings are arguments of the constructor.
+    """
+    names = (entry.name for owner in owners for entry in settings_of(owner).values())
+    return {name: getattr(options, name) for name in names}
+
+
 def check_options(name: str, options: type, others: Mapping[str, type]) -> None:
     """Refuse options that cannot be keys beside the registered ones.
 

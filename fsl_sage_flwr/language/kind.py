@@ -117,8 +117,11 @@ def identify(
     if not (download or Path(settings.dataset).is_absolute()):
         return None
     columns = load_texts(settings.dataset, options.columns()).columns
-    taken = {"prompt-column": columns.prompt, "completion-column": columns.completion}
-    given = {"prompt-column": options.prompt_column, "completion-column": options.completion_column}
+    taken = {"data.prompt-column": columns.prompt, "data.completion-column": columns.completion}
+    given = {
+        "data.prompt-column": options.prompt_column,
+        "data.completion-column": options.completion_column,
+    }
     found = [key for key in taken if not given[key]]
     splits = {
         split: split_of(settings.dataset, options.columns(), split) for split in ("train", "test")

@@ -7,12 +7,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
+from ..algorithm_registry import Handler, handlers
 from ..compression.client import ClientCompression
 from ..compression.settings import COMPRESSION
 from ..messages import DESCRIBE, FORGET
 from ..messages.arrays import serialized
 from ..messages.records import CONFIG
-from ..registry import Handler, handlers
 from . import evaluation
 from .client_state import ClientState
 from .forget import forget

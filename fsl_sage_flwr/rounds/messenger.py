@@ -66,7 +66,7 @@ class Messenger:
     ) -> ReplyStream:
         """Return the replies to instructions, which are sent when the stream is iterated."""
         timeout = self._settings.timeout
-        return self._grid.stream(self.messages(instructions), quorum_reached, timeout=timeout)
+        return ReplyStream(self._grid, self.messages(instructions), quorum_reached, timeout=timeout)
 
     def messages(self, instructions: Instructions[Any]) -> Iterator[Message]:
         """Iterate over messages; each is made when it is sent: a round may have a thousand."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..compression.server import DeltaSync
 from ..messages import PackedWeights, SmashedSpec, TrainReply
+from ..state import State, Transaction
 from .asking import replies_to
 from .checks.batch_limits import BatchCounts
 from .clients.client_registry import ClientRegistry
@@ -27,7 +28,6 @@ from .metrics.sample_uploads import SampleUploads
 from .refused_work import NotFiniteWorkError, RefusedWorkError
 from .reply_spool import ReplySpool
 from .settings import RoundSettings
-from .state import State, Transaction
 
 RoundBody = Generator[None, ReplyStream, None]
 """An algorithm's ``train_round``: it stops once, in ``yield from round_.finish(…)``."""
@@ -365,7 +365,8 @@ class Round:
         if self._body is None:
             raise RuntimeError("the round has no messages to send; call configure_train")
         last = self._last_phase
-        stream = self._grid.stream(
+        stream = ReplyStream(
+            self._grid,
             messages,
             lambda: last.quorum_reached,
             timeout=timeout,

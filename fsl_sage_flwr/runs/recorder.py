@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
-from ..registry import algorithm_of
+from ..algorithm_registry import algorithm_of
 from ..rounds.clients.farewell import remove_client_files
 from ..strategies import (
     DeadActorError,

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from ..algorithm_registry import ALGORITHMS
 from ..app.config import RunConfig
 from ..app.images_only import refuse_other_tasks
 from ..compression import AS_COMPRESSION_SAYS
 from ..compression.estimates import coded_cut
 from ..config import values_of
 from ..models import build_model
-from ..registry import ALGORITHMS
 from ..splitting import Cut, list_cuts
 
 # Columns dropped one by one if the terminal is narrow; then the bytes of other algorithms.

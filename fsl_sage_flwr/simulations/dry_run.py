@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from ..algorithm_registry import ALGORITHMS
 from ..app.assembly import build_task, identify_data
 from ..app.config import RunConfig, all_defaults
 from ..app.run_path import run_path
 from ..compression.estimates import coded_cut
-from ..registry import ALGORITHMS
 from ..splitting import Workload, cut_of
 from ..task import ClientIdentity, SplitTask
 from .federation import Federation

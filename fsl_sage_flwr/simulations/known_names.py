@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
+from ..algorithm_registry import ALGORITHMS
 from ..command_line.presets import EXPERIMENTS, PRESETS, preset_names
 from ..compression import CODECS
 from ..data import DATASETS, DISTRIBUTIONS
 from ..models import MODELS
-from ..registry import ALGORITHMS
 from ..runs.trackers import TRACKERS
 from ..task_registry import TASKS
 

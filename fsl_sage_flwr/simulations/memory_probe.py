@@ -10,10 +10,10 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from ..algorithm_registry import ALGORITHMS
 from ..app.assembly import build_strategy
 from ..app.config import RunConfig
 from ..messages import message_outside_a_run
-from ..registry import ALGORITHMS
 from ..strategies import SplitStrategy
 from ..task import SplitTask
 

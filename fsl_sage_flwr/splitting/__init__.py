@@ -11,13 +11,9 @@ from .gradients import differentiable, estimated_gradients, true_gradients
 from .loss_check import problem_with_loss, problem_with_reduction
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, set_up_gpu, to_device
-from .private_steps import (
-    ClientPrivacy,
-    check_private_steps,
-    forget_sample_gradients,
-    require_opacus,
-)
+from .private_steps import ClientPrivacy, check_private_steps, require_opacus
 from .replay import receive_smashed
+from .sample_gradients import forget_sample_gradients
 from .sample_mixing import mixes_samples
 from .smashed_dtypes import as_sent, cast_inputs, cast_to_parameters, float_dtypes
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal

@@ -152,7 +152,7 @@ def choose_cut(
         needed = (
             f"the smallest client half, cut at {smallest.name!r}, has "
             f"{smallest.client_parameters:,} parameters and {smallest.client_flops:,} FLOPs a "
-            "sample: raise client-max-params or client-max-flops"
+            "sample: raise auto-cut.max-params or auto-cut.max-flops"
             if smallest
             else "the model cannot be cut anywhere"
         )

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Unpack
 
+from ..algorithm_options import ExchangeOptions, exchanged_bytes
+from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS
-from ..config import check_arguments, setting
+from ..config import arguments_of, check_arguments, setting
 from ..messages import TrainReply
-from ..registry import Algorithm, LineStyle
+from ..rounds.exchanges import Exchanges, check_batches_per_exchange
 from ..rounds.instruction import Instruction, Instructions
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
-from ..rounds.settings import StrategySettings, check_batches_per_exchange
-from ..rounds.state import Transaction
+from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..seeding import derive_seed
+from ..state import Transaction
 from ..task import SplitTask
-from .common_options import ExchangeOptions, exchanged_bytes
-from .exchanges import Exchanges
-from .split_strategy import SplitStrategy
 
 SERVER_ORDERS = ("batch", "client")
 
@@ -169,12 +169,7 @@ class SplitFedV2Options(ExchangeOptions):
 def _strategy(
     task: SplitTask, options: SplitFedV2Options, settings: StrategySettings
 ) -> SplitFedV2:
-    return SplitFedV2(
-        task,
-        batches_per_exchange=options.batches_per_exchange,
-        server_order=options.server_order,
-        **settings,
-    )
+    return SplitFedV2(task, **arguments_of(options, SplitFedV2Options), **settings)
 
 
 ALGORITHM = Algorithm(

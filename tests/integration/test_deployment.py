@@ -11,8 +11,8 @@ from flwr.app import Context, RecordDict
 from pandas.testing import assert_frame_equal
 from sklearn.datasets import load_digits
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.app_directory import write_app
 

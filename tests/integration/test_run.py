@@ -12,9 +12,9 @@ import torch
 from flwr.app import Context, RecordDict
 from pandas.testing import assert_frame_equal
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 
 from ..memory_grid import MemoryGrid

@@ -12,12 +12,12 @@ from flwr.app import Context, RecordDict
 from flwr_datasets.partitioner import LinearPartitioner
 from torch import nn
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.analysis.labels import place
 from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.client_apps.shared_head import train_shared_head
 from fsl_sage_flwr.config import Options, setting
 from fsl_sage_flwr.data import (
     DATASETS,
@@ -27,8 +27,8 @@ from fsl_sage_flwr.data import (
     ImageDataset,
 )
 from fsl_sage_flwr.models import MODELS, ModelEntry
+from fsl_sage_flwr.nodes.shared_head import train_shared_head
 from fsl_sage_flwr.registries import Registry
-from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cut_table import cut_table
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload

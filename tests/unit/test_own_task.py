@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.config import Options, one_of, setting
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.task import SplitTask
 from fsl_sage_flwr.task_registry import TASKS, TaskKind, TaskSettings
@@ -112,9 +112,9 @@ def test_a_name_or_a_key_that_is_taken_is_refused(tmp_path: Path) -> None:
 
     @dataclass(frozen=True)
     class Otherwise(Options):
-        max_length: int = setting(3, "")
+        max_length: int = setting(3, "", group="language")
 
-    with pytest.raises(ValueError, match="'max-length' is an option of causal_lm with the default"):
+    with pytest.raises(ValueError, match=r"'language\.max-length' is an option of causal_lm with"):
         TASKS.register("otherwise", replace(KIND, name="otherwise", options=Otherwise))
     TASKS.register("clashing", replace(KIND, name="clashing", options=Clashing))
     with pytest.raises(ConfigError, match="'seed' belongs to every run"):

@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 
 import fsl_sage_flwr
-from fsl_sage_flwr import data, models, registries, task_registry
-from fsl_sage_flwr import registry as algorithm_registry
+from fsl_sage_flwr import algorithm_registry, data, models, registries, task_registry
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.command_line.arguments.list import KINDS
 from fsl_sage_flwr.compression import CODECS, codecs
 from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
 from fsl_sage_flwr.models import MODELS
 from fsl_sage_flwr.nodes.app import build_client_app
 from fsl_sage_flwr.registries import ExtensionError, Registry, UnknownNameError
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.runs.trackers import TRACKERS
 from fsl_sage_flwr.simulations.known_names import NAMES
 from fsl_sage_flwr.task_registry import TASKS
@@ -42,7 +41,7 @@ from fsl_sage_flwr.runs.trackers import TRACKERS
 from fsl_sage_flwr.compression.codecs import CODECS, Sign
 from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
 from fsl_sage_flwr.models import MODELS
-from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.task_registry import TASKS
 from fsl_sage_flwr.config import Options
 from fsl_sage_flwr.tasks import DEFAULT_TASK

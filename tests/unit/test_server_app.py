@@ -9,13 +9,13 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.analysis import load_results
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.run_directory_lock import lock_for_command
 from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.runs.checkpoint import CheckpointError
 from fsl_sage_flwr.runs.checksummed_file import write_checksummed
 from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS

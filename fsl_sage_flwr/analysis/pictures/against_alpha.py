@@ -5,7 +5,7 @@ from collections.abc import Collection
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ...registry import LineStyle
+from ...algorithm_registry import LineStyle
 from ..comparison import Comparison, mib, run_figures
 from ..differences import is_missing
 from ..labels import value_text

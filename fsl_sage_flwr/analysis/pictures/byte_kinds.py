@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ...algorithm_registry import label_of
 from ...messages.ledger import COLUMNS, DIRECTIONS
-from ...registry import label_of
 from ..comparison import Comparison
 from .panels import MOST_PANELS, NothingToDrawError, panels_of
 from .style import COLUMN, Picture, byte_unit, grid_of_axes, label_axes, picture_style, styles

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ...registry import LineStyle, label_of
+from ...algorithm_registry import LineStyle, label_of
 from ..comparison import Comparison, run_figures
 from ..measure import LOSS, Measure
 from ..spread import NAMES, Spread, over_seeds

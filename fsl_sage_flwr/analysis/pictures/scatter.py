@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from ...registry import LineStyle
+from ...algorithm_registry import LineStyle
 from ..comparison import Comparison
 from .against_alpha import ALONG, IID, skew_of
 from .panels import panels_of

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...registry import ALGORITHMS, LineStyle, label_of
+from ...algorithm_registry import ALGORITHMS, LineStyle, label_of
 from ..labels import place
 
 PictureFormat = Literal["png", "svg"]

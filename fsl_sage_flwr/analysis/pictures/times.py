@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...registry import label_of
+from ...algorithm_registry import label_of
 from ..comparison import JUDGED, Comparison
 from ..labels import place, settings_text, value_place
 from .style import COLUMN, PAGE, Picture, picture_style

@@ -11,9 +11,8 @@ from flwr.serverapp import Grid
 from ...messages import CommunicationLedger, NodeDescription, SimulationError
 from ...messages.reply import NOT_FROM_CLIENT_APP, count_bytes
 from .in_flight import InFlightLimit
-from .late_replies import LateReplies, OnLate
+from .late_replies import LateReplies
 from .node_traffic import NodeTraffic
-from .reply_stream import ReplyStream
 from .simulation import is_simulation
 from .virtual_clients import VirtualClients
 from .wrapped_grid import WrappedGrid
@@ -49,8 +48,8 @@ class SplitGrid(WrappedGrid):
     ledger : CommunicationLedger
         Counts every message.
     receive : callable
-        Does the work of :meth:`send_and_receive`: the strategy's, which iterates over
-        :meth:`stream`.
+        Does the work of :meth:`send_and_receive`: the strategy's, which iterates over a
+        :class:`~fsl_sage_flwr.rounds.grid.reply_stream.ReplyStream`.
 
     Attributes
     ----------
@@ -61,7 +60,7 @@ class SplitGrid(WrappedGrid):
     under_way : InFlightLimit or None
         Limit on in-flight messages; None, outside of a simulation, for no limit.
     sent_to : set of int
-        Nodes that got a message in the latest :meth:`stream`.
+        Nodes that got a message in the latest stream of replies.
     late : LateReplies
         Messages whose replies are no longer waited for.
     """
@@ -199,25 +198,6 @@ class SplitGrid(WrappedGrid):
             order of arrival.
         """
         return self._receive(self, messages, timeout)
-
-    def stream(
-        self,
-        messages: Iterable[Message],
-        quorum_reached: Callable[[], bool] = lambda: False,
-        *,
-        timeout: float | None = None,
-        on_late: OnLate | None = None,
-        most_at_once: int | None = None,
-    ) -> ReplyStream:
-        """Return the replies to messages as a stream; see :class:`ReplyStream`."""
-        return ReplyStream(
-            self,
-            messages,
-            quorum_reached,
-            timeout=timeout,
-            on_late=on_late,
-            most_at_once=most_at_once,
-        )
 
     def add_seconds(self, request: Message, seconds: float) -> None:
         """Count the seconds in which a request waited for its reply."""

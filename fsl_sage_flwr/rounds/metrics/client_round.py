@@ -23,7 +23,8 @@ class ClientRound:
     node_id : int
         Id of its node; invented where a simulation's clients share nodes.
     examples : int or None
-        Weight of its reply in the average; None when it was excluded.
+        Weight of its reply in the average; None when it was excluded, or took part without a
+        message.
     update_norm : float or None
         Euclidean distance between the weights that it received and those it returned, over all
         floating-point values of the record that is averaged; None where clients train none.

@@ -20,10 +20,10 @@ from ...splitting import (
     flatten_state,
     restore_state,
 )
+from ...state import State
 from ...task import SplitTask
 from ...tensor_store import TensorFile, prefixed, with_prefix
 from ..round import Round
-from ..state import State
 from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet
 

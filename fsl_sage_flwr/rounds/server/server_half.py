@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...diverged import DivergedError
 from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
 from ...splitting import answer_step, load_trainable_state, server_step, trainable_state
+from ...state import State, Transaction
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
 from ..checks.untrained import UntrainedServerWeights
-from ..diverged import DivergedError
 from ..metrics.round_summary import StepLoss
 from ..refused_work import NotFiniteWorkError, RefusedWorkError
 from ..round import Round
-from ..state import State
 from .smashed_pool import PooledRows
 
 POOL = -1  # in place of a client, where a batch has samples of several
@@ -189,6 +189,28 @@ class OneServerHalf(ServerHalf):
             place, share = round_.asked.index(client), 1 / len(round_.asked)
             start = place / len(round_.asked)
             self.step(round_, client, reply.smashed, start=start, length=share)
+
+    def try_upload(self, round_: Round, client: int, reply: TrainReply) -> SmashedBatches:
+        """Step on the upload in a client's last reply on trial, and return it to be kept.
+
+        The half and the round's losses stay as they were. Once a batch is drawn across clients,
+        nobody can tell whose samples made a loss infinite.
+
+        Raises
+        ------
+        RefusedWorkError
+            As of :meth:`step`; or the reply has no smashed data.
+        """
+        if reply.smashed is None:
+            raise RefusedWorkError("its reply has no smashed data")
+        before, losses = Transaction({"half": self}), len(round_.losses)
+        before.save()
+        try:
+            self.step(round_, client, reply.smashed, purpose="trial")
+        finally:
+            before.restore()
+            del round_.losses[losses:]
+        return reply.smashed
 
     def step_on_pool(
         self,

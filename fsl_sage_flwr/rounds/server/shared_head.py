@@ -10,9 +10,9 @@ from torch import Tensor
 from ...messages import PackedWeights, ReplySchema, TrainReply, TrainRequest
 from ...task import SplitTask
 from ...tensor_store import TensorFile
+from ..averaged_state import AveragedState
 from ..instruction import Instruction, Instructions
 from ..round import Round
-from ..state import AveragedState
 
 
 class SharedHead(AveragedState):

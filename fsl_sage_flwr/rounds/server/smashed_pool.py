@@ -9,9 +9,9 @@ from torch import Tensor
 from ...batching import batches_of
 from ...messages import SmashedBatches
 from ...seeding import derive_seed
+from ...state import State
 from ...task import SplitTask
 from ...tensor_store import TensorFile
-from ..state import State
 
 _LABELS = "labels"
 

@@ -14,11 +14,10 @@ def data_command(options: argparse.Namespace, console: Console, errors: Console)
     # Imported here because matplotlib takes a second to import and other commands do not need it.
     from ..label_picture import division_of, draw, summary
 
-    keys = (
-        *("dataset", "image-column", "label-column"),
-        *("distribution", "alpha", "shards-per-client", "seed"),
-    )
+    keys = ("dataset", "distribution", "alpha", "shards-per-client", "seed")
     values = {key: getattr(options, key.replace("-", "_")) for key in keys}
+    values["data.image-column"] = options.image_column
+    values["data.label-column"] = options.label_column
     given = {key: value for key, value in values.items() if value is not None}
     config = RunConfig.from_run_config(given)
     refuse_unused([config], given, given)

@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.gpu_memory import Peaks, evaluation_batch, server_memory
 from fsl_sage_flwr.simulations.gpu_share import automatic_share
 from fsl_sage_flwr.simulations.memory_probe import probe_memory

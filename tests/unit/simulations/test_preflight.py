@@ -231,8 +231,8 @@ def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
          "= cse_fsl; leave it out, or set algorithm to fsl_sage"),
         (["algorithm=cse_fsl", "auxiliary.init=random"], "set algorithm to fsl_sage"),
         (["auxiliary.head=linear", "auxiliary.init=random"], "set auxiliary.head to auto or"),
-        (["bleu=true"], "bleu changes nothing with task = image_classification; leave it out, or "
-         "set task to causal_lm"),
+        (["language.bleu=true"], "language.bleu changes nothing with task = image_classification; "
+         "leave it out, or set task to causal_lm"),
         (["robust.assumed-malicious=2"], "set robust.aggregation to krum or multi_krum or bulyan"),
         (["pause-rounds=2", "max-client-failures=0"], "change max-client-failures"),
         (["--preset", "FILE"], "alpha changes nothing with distribution = iid"),

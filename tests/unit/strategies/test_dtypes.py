@@ -24,6 +24,7 @@ from fsl_sage_flwr.strategies import (
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     SplitStrategy,
 )
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
@@ -126,6 +127,13 @@ def test_one_client_equals_the_uncut_loop(make: Any, dtype: torch.dtype) -> None
             nn.functional.cross_entropy(model(x), labels).backward()
             optimizer.step()
     assert_same({**halves[0], **halves[1]}, dict(model.state_dict()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_smashed_data_that_are_uploaded_once_train_the_server_half(dtype: torch.dtype) -> None:
+    _, (_, server) = trained(SplitFrozen, partial(net_task, dtype))
+    for key, parameter in net_task(dtype).model.server.named_parameters():
+        assert not torch.equal(server[key], parameter), key
 
 
 @pytest.mark.parametrize("make", [SplitFedV1, FslSage])

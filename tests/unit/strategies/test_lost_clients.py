@@ -8,7 +8,7 @@ import pytest
 from flwr.app import Context, Message
 
 from fsl_sage_flwr.client_apps import split_fed
-from fsl_sage_flwr.client_apps.exchange_state import ForwardCache
+from fsl_sage_flwr.nodes.exchange_state import ForwardCache
 from fsl_sage_flwr.strategies import SplitFedV2
 
 from ...memory_grid import MemoryGrid, Tamper

@@ -20,6 +20,7 @@ from fsl_sage_flwr.strategies import (
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     SplitStrategy,
     TrainingFailedError,
 )
@@ -101,6 +102,13 @@ def test_what_is_counted_is_what_was_uploaded(make: Callable[..., Any]) -> None:
     per_round = 0 if make is FullModelFedAvg else EPOCHS
     assert strategy.sample_uploads.largest == watch.most(0) == 2 * per_round
     assert [row.sample_uploads for row in strategy.client_rounds()] == [per_round] * CLIENTS
+
+
+def test_what_the_server_keeps_is_uploaded_once_in_a_run() -> None:
+    strategy, watch = SplitFrozen(named_task()), Watch()
+    watch.train(strategy, 3)
+    assert strategy.sample_uploads.largest == watch.most(0) == 1
+    assert [row.sample_uploads for row in strategy.client_rounds()] == [0] * CLIENTS
 
 
 def test_a_larger_interval_uploads_less_and_is_not_counted_as_less() -> None:

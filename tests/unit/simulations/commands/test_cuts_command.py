@@ -64,20 +64,20 @@ def test_a_wrong_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.integration
 def test_auto_takes_what_the_budget_allows() -> None:
     free = build_task(RunConfig.from_run_config({"cut": "auto"}))
-    tight = build_task(RunConfig.from_run_config({"cut": "auto", "client-max-params": 2000}))
+    tight = build_task(RunConfig.from_run_config({"cut": "auto", "auto-cut.max-params": 2000}))
     sizes = [sum(p.numel() for p in task.model.client.parameters()) for task in (free, tight)]
     assert sizes[1] <= 2000 < sizes[0]
     assert (
         tight.model.cut
         == build_task(
-            RunConfig.from_run_config({"cut": "auto", "client-max-params": 2000})
+            RunConfig.from_run_config({"cut": "auto", "auto-cut.max-params": 2000})
         ).model.cut
     )
 
 
 def test_a_budget_without_auto_or_too_small_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"client-max-params = 5: .* set cut = 'auto'"):
-        RunConfig.from_run_config({"client-max-params": 5})
-    config = RunConfig.from_run_config({"cut": "auto", "client-max-flops": 5})
-    with pytest.raises(SplitError, match="raise client-max-params or client-max-flops"):
+    with pytest.raises(ConfigError, match=r"auto-cut.max-params = 5: .* set cut = 'auto'"):
+        RunConfig.from_run_config({"auto-cut.max-params": 5})
+    config = RunConfig.from_run_config({"cut": "auto", "auto-cut.max-flops": 5})
+    with pytest.raises(SplitError, match=r"raise auto-cut\.max-params or auto-cut\.max-flops"):
         build_task(config)

@@ -3,10 +3,10 @@
 from flwr.app import Context, Message
 
 from ..messages import TrainRequest
-from ..nodes.loading import load_weights
-from ..nodes.local_round import LocalRound
 from ..splitting import auxiliary_step
 from ..task import SplitTask
+from .loading import load_weights
+from .local_round import LocalRound
 
 
 def train_shared_head(

@@ -28,30 +28,32 @@ from ..messages import (
     open_reply,
 )
 from ..messages.arrays import to_arrays
-from ..rounds.aggregation.aggregation import Aggregation
-from ..rounds.aggregation.client_clipping import refuse_clipping
-from ..rounds.checks.batch_limits import BatchLimits
-from ..rounds.checks.finite_check import FiniteCheck
-from ..rounds.checks.untrained import UntrainedClientWeights
-from ..rounds.clients.absence import wait_for_nodes
-from ..rounds.clients.client_registry import ClientRegistry
-from ..rounds.clients.cooldown import ClientCooldown
-from ..rounds.early_stop import ShouldStop, with_should_stop
-from ..rounds.failed_rounds import FailedRoundCounter, TrainingFailedError
-from ..rounds.grid.split_grid import SERVER_TIME, SplitGrid
-from ..rounds.metrics.client_round import ClientRound
-from ..rounds.metrics.evaluation import evaluate_halves, evaluate_server_half, to_record
-from ..rounds.metrics.federated_evaluation import FederatedEvaluation
-from ..rounds.metrics.round_summary import RoundSummary
-from ..rounds.metrics.sample_uploads import SampleUploads
-from ..rounds.old_checkpoints import nested
-from ..rounds.reply_spool import ReplySpool
-from ..rounds.round import Round, RoundBody
-from ..rounds.settings import RoundSettings
-from ..rounds.state import AveragedState, State
 from ..splitting import Evaluation
+from ..state import State
 from ..task import Batch, SplitTask
 from ..tensor_store import TensorStore
+from .aggregation.aggregation import Aggregation
+from .aggregation.client_clipping import refuse_clipping
+from .averaged_state import AveragedState
+from .checks.batch_limits import BatchLimits
+from .checks.finite_check import FiniteCheck
+from .checks.untrained import UntrainedClientWeights
+from .clients.absence import wait_for_nodes
+from .clients.client_registry import ClientRegistry
+from .clients.cooldown import ClientCooldown
+from .early_stop import ShouldStop, with_should_stop
+from .failed_rounds import FailedRoundCounter, TrainingFailedError
+from .grid.reply_stream import ReplyStream
+from .grid.split_grid import SERVER_TIME, SplitGrid
+from .metrics.client_round import ClientRound
+from .metrics.evaluation import evaluate_halves, evaluate_server_half, to_record
+from .metrics.federated_evaluation import FederatedEvaluation
+from .metrics.round_summary import RoundSummary
+from .metrics.sample_uploads import SampleUploads
+from .old_checkpoints import nested
+from .reply_spool import ReplySpool
+from .round import Round, RoundBody
+from .settings import RoundSettings
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -195,7 +197,8 @@ class SplitStrategy(FedAvg):
         self.aggregation = aggregation or Aggregation()
         self.max_update_ratio = max_update_ratio
         for state in self.states.values():
-            state.aggregation = self.aggregation
+            if isinstance(state, AveragedState):
+                state.aggregation = self.aggregation
         self.keep_files_in(TensorStore())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
@@ -429,7 +432,8 @@ class SplitStrategy(FedAvg):
         counted = round_.counted(replies)
         failed = {c: why for c, why in round_.blamed.items() if c not in self.registry.unfit}
         self.pauses.record(round_.number, round_.served, failed)
-        wanted = max(self.min_train_nodes, self.aggregation.fewest)
+        averages = self.trains_client_half or self.averaged_states()
+        wanted = max(self.min_train_nodes, self.aggregation.fewest if averages else 1)
         present = len(counted) + len(round_.without_message)
         if present < wanted:
             round_.summary.clients = present
@@ -583,9 +587,9 @@ class SplitStrategy(FedAvg):
         """Send the messages of a round, or of an evaluation; return the replies for Flower."""
         round_ = self._round
         if round_ is not None and round_.evaluation is not None:
-            return round_.evaluation.receive(grid.stream(messages, timeout=timeout))
+            return round_.evaluation.receive(ReplyStream(grid, messages, timeout=timeout))
         if round_ is None or not round_.is_open:  # a message that is not ours
-            return [reply for _, reply in grid.stream(messages, timeout=timeout)]
+            return [reply for _, reply in ReplyStream(grid, messages, timeout=timeout)]
         with round_.undone_on_error():
             return round_.receive(messages, timeout)
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from ..config import Options, setting
-from ..config.optimizer import CONSTANT, schedule_problem
-from ..splitting import Cut, Workload
-from ..splitting.auxiliary import MAX_SHARE
+from .config import Options, setting
+from .config.optimizer import CONSTANT, schedule_problem
+from .splitting import Cut, Workload
+from .splitting.auxiliary import MAX_SHARE
 
 AUXILIARIES = ("auto", "blocks", "linear")
 AUXILIARY_INITS = ("server", "random")

@@ -1,14 +1,12 @@
 """State that outlives a round, and the one way to undo what a round did to it."""
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from ..tensor_store import TensorStore
-from .aggregation.aggregation import Aggregation
+from .tensor_store import TensorStore
 
 
 class State:
@@ -22,12 +20,9 @@ class State:
     ----------
     files : TensorStore
         The strategy's, which sets it: for tensors that need not be in memory.
-    aggregation : Aggregation
-        The strategy's, which sets it: how the clients' results become one.
     """
 
     files: TensorStore
-    aggregation: Aggregation
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a round changes: dicts, lists, tensors, files and numbers."""
@@ -45,26 +40,6 @@ class State:
 
     def forget(self, clients: Iterable[int]) -> None:
         """Forget what clients' nodes hold: they may not have got it, or have lost it."""
-
-
-class AveragedState(State, ABC):
-    """State of which each client trains a copy in a round, averaged at the round's end."""
-
-    @abstractmethod
-    def trained_by(self, client: int) -> Mapping[str, Tensor]:
-        """Return the weights of a client's copy in this round, by name."""
-
-    @abstractmethod
-    def average(self, weights: Mapping[int, float], trained: Iterable[int]) -> None:
-        """Make the state the average of clients' copies, at the end of a round that counts.
-
-        Parameters
-        ----------
-        weights : Mapping
-            Weight of each client in the average.
-        trained : iterable of int
-            Clients whose replies are valid, averaged or not.
-        """
 
 
 class Transaction:

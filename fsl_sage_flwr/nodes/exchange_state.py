@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..nodes.client_state import ClientState
 from ..splitting import (
     copy_sharing_frozen,
     flatten_state,
@@ -24,6 +23,7 @@ from ..splitting import (
     trainable_state,
 )
 from ..tensor_store import prefixed, with_prefix
+from .client_state import ClientState
 
 # Bytes. A graph holds a batch's activations, and an actor of a simulation serves every node.
 LARGEST_LIVE = 256 * 1024**2

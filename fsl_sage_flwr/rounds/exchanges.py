@@ -3,12 +3,31 @@
 from collections.abc import Iterable
 from functools import partial
 
+from ..algorithm_options import ExchangeOptions
 from ..client_apps.split_fed import EXCHANGE, FLUSH, ExchangeReply, ExchangeRequest
+from ..config import check_arguments
 from ..messages import ReplySchema, TrainReply
-from ..rounds.instruction import Instruction, Instructions
-from ..rounds.refused_work import RefusedWorkError
-from ..rounds.round import Round
-from ..rounds.server.server_half import Gradients
+from ..task import SplitTask
+from .instruction import Instruction, Instructions
+from .refused_work import RefusedWorkError
+from .round import Round
+from .server.server_half import Gradients
+
+
+def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
+    """Refuse several batches an exchange where each step clips its own samples.
+
+    Raises
+    ------
+    ValueError
+        The number is wrong for the task.
+    """
+    check_arguments(ExchangeOptions, batches_per_exchange=batches)
+    if batches > 1 and task.client_privacy is not None:
+        raise ValueError(
+            f"batches_per_exchange = {batches}: with client_privacy the samples of a step are "
+            "those of one exchange; it must be 1"
+        )
 
 
 class Exchanges:
