@@ -45,6 +45,7 @@ __all__ = [
     "SplitFrozen",
     "SplitModel",
     "SplitTask",
+    "binary",
     "build_client_app",
     "classification",
     "label_secret_mod",

@@ -6,7 +6,7 @@ from .compression import CODECS, Codec, Compression
 from .data import randomised_response
 from .inline import run_inline
 from .messages import CommunicationLedger
-from .objective import Objective, classification, multi_label, regression, segmentation
+from .objective import Objective, binary, classification, multi_label, regression, segmentation
 from .runs.privacy_account import PrivacyAccount
 from .runs.recorder import Recorder
 from .schedules import LearningRateSchedule
@@ -57,6 +57,7 @@ __all__ = [
     "SplitFrozen",
     "SplitModel",
     "SplitTask",
+    "binary",
     "build_client_app",
     "classification",
     "label_secret_mod",

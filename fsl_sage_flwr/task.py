@@ -9,6 +9,7 @@ from typing import Protocol, TypedDict, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from .batch_check import check_batch, check_function
 from .classes import Classes
 from .objective import Loss, Objective, classification, logits_of
 from .schedules import Schedule, constant
@@ -18,11 +19,17 @@ from .splitting import (
     ClientPrivacy,
     SplitError,
     SplitModel,
+    as_sent,
     as_tensors,
     autocast,
     build_auxiliary,
+    cast_inputs,
+    cast_to_parameters,
     check_private_steps,
     copy_sharing_frozen,
+    float_dtypes,
+    problem_with_loss,
+    problem_with_reduction,
     to_device,
 )
 from .splitting.pytree import map_leaves
@@ -203,10 +210,15 @@ class SplitTask:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_function(self.train_batches, "train_batches(client, seed)")
+        if self.validation_batches is not None:
+            check_function(self.validation_batches, "validation_batches(client)")
         object.__setattr__(self, "objective", self._objective())
         object.__setattr__(self, "loss", self.objective.loss)
         to_device(self.model.client, self.device, self.precision).train()
         to_device(self.model.server, self.device, self.precision).train()
+        if self._other_dtypes:
+            cast_inputs(self.model.server, [tensor.dtype for tensor in self._smashed()])
 
     def _objective(self) -> Objective:
         if self.objective is None:
@@ -223,6 +235,12 @@ class SplitTask:
         if self.loss not in (None, self.objective.loss):
             raise ValueError("SplitTask has a loss and an objective; the objective has its own")
         return self.objective
+
+    @property
+    def _other_dtypes(self) -> bool:
+        """Whether a half has parameters that are not float32."""
+        halves = (self.model.client, self.model.server)
+        return any(dtype != torch.float32 for half in halves for dtype in float_dtypes(half))
 
     @property
     def classes(self) -> Classes | None:
@@ -296,13 +314,36 @@ class SplitTask:
         """Move smashed data to this side's device."""
         return tuple(to_device(tensor, self.device, self.precision) for tensor in tensors)
 
-    def on_device(self, batch: Batch) -> Batch:
-        """Move a batch to this side's device."""
+    def on_device(self, batch: Batch, source: str = "train_batches") -> Batch:
+        """Check a batch that the task's functions give, and move it to this side's device.
+
+        Raises
+        ------
+        ValueError
+            It is not ``(inputs, labels)``; the error names ``source`` and the expected form.
+        """
+        check_batch(batch, self.example, source)
         moved: Batch = map_leaves(batch, Tensor, lambda tensor: tensor.to(self.device))
         return moved
 
     def smashed_example(self) -> tuple[Tensor, ...]:
-        """Return smashed data of ``example`` on the CPU, without moving any buffer."""
+        """Return smashed data of ``example`` on the CPU, without moving any buffer.
+
+        Raises
+        ------
+        SplitError
+            A complex tensor crosses the cut.
+        """
+        smashed = self._smashed()
+        if any(tensor.is_complex() for tensor in smashed):
+            raise SplitError(
+                f"a complex tensor crosses the cut {self.model.cut!r}, and gradients are sent for "
+                "real ones: cut before it, or let the client half end with torch.view_as_real"
+            )
+        return tuple(as_sent(tensor).cpu() for tensor in smashed)
+
+    def _smashed(self) -> tuple[Tensor, ...]:
+        """Return smashed data of ``example`` as the client half computes them."""
         client = self.model.client
         training = client.training
         client.eval()
@@ -310,7 +351,7 @@ class SplitTask:
             inputs = [tensor.to(self.device) for tensor in as_tensors(self.example)]
             smashed = as_tensors(client(*inputs))
         client.train(training)
-        return tuple(tensor.cpu() for tensor in smashed)
+        return smashed
 
     def check_objective(self) -> None:
         """Refuse an objective that does not fit the server half's output.
@@ -318,7 +359,8 @@ class SplitTask:
         Raises
         ------
         SplitError
-            Its loss or scores fail, for example with fewer scores than classes.
+            Its loss or scores fail, for example with fewer scores than classes; or the loss is a
+            sum, or has separate trainable weights.
         """
         half = self.model.server
         smashed = self._smashed_on_device()
@@ -327,19 +369,25 @@ class SplitTask:
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 output = self.objective.output_of(half.eval(), smashed, labels)
-                shape = tuple(logits_of(output).shape)
-                self.objective.reported_loss(output, labels)
-                self.objective.scored(output, labels)
+                shape = tuple(logits_of(self.objective.read(output)).shape)
+                own = [*self.model.client.parameters(), *half.parameters()]
+                problem = problem_with_loss(self.objective, output, labels, own)
+                if problem is None:
+                    self.objective.reported_loss(output, labels)
+                    self.objective.scored(output, labels)
+                    problem = problem_with_reduction(self.objective, half, smashed, labels)
         except (
             RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError,
         ) as error:  # fmt: skip
             given = f" of shape {shape}" if shape else ""
             raise SplitError(
                 f"the objective does not accept the server half's output{given}, with labels of "
-                f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:200]}"
+                f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:300]}"
             ) from error
         finally:
             half.train()
+        if problem is not None:
+            raise SplitError(problem)
 
     def takes_single_samples(self, *, with_head: bool = False) -> bool:
         """Return whether the server half can be trained on a batch of one sample.
@@ -378,7 +426,10 @@ class SplitTask:
         with torch.random.fork_rng(devices=[]):
             make = self.auxiliary or partial(self._default_head.fresh_copy, self.model.server)
             self.reseed("auxiliary", purpose)
-            return to_device(make(), self.device, self.precision).train()
+            head = to_device(make(), self.device, self.precision).train()
+        if self._other_dtypes:
+            cast_to_parameters(head, [tensor.dtype for tensor in self._smashed()])
+        return head
 
     @cached_property
     def _default_head(self) -> AuxiliaryHead:
@@ -394,7 +445,7 @@ class SplitTask:
         try:
             with torch.no_grad():
                 self.loss(copy_sharing_frozen(head).to(self.device).eval()(*smashed), labels)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise SplitError(
                 "the default auxiliary head gives one row of scores per sample, and the loss does "
                 f"not accept these ({' '.join(str(error).split())[:120]}); give SplitTask "
@@ -405,9 +456,8 @@ class SplitTask:
         if self.num_classes is not None:
             return self.num_classes
         with torch.no_grad():
-            output = logits_of(
-                copy_sharing_frozen(self.model.server).eval()(*self._smashed_on_device())
-            )
+            half = copy_sharing_frozen(self.model.server).eval()
+            output = logits_of(self.objective.read(half(*self._smashed_on_device())))
         return output.shape[-1] if output.dim() > 1 else 1
 
     def _smashed_on_device(self) -> tuple[Tensor, ...]:

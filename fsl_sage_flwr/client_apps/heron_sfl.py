@@ -15,7 +15,7 @@ from ..messages import TrainRequest, figure_field, measure_field
 from ..nodes.loading import load_weights
 from ..nodes.local_round import LocalRound
 from ..seeding import derive_seed
-from ..splitting import as_tensors
+from ..splitting import as_sent, as_tensors
 from ..task import Batch, SplitTask
 
 TRAIN = "train.heron_sfl"
@@ -80,7 +80,7 @@ def smashed_data(half: nn.Module, batch: Batch, task: SplitTask) -> tuple[Tensor
     state = {**dict(half.named_parameters()), **buffers}
     with torch.no_grad(), task.autocast():
         smashed = as_tensors(functional_call(half, state, as_tensors(batch[0])))
-    return tuple(t.float() if t.is_floating_point() else t for t in smashed)
+    return tuple(as_sent(tensor) for tensor in smashed)
 
 
 def estimate(

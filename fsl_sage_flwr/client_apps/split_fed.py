@@ -4,7 +4,7 @@ The strategies are ``fsl_sage_flwr.strategies.SplitFedV1`` and ``SplitFedV2``.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -175,17 +175,19 @@ class _Exchange:
         """Step on each batch's gradient, all of them taken at the weights of the pass."""
         forward = live_forwards.take(self.key(self.request.exchange - 1)) or self._replay()
         parameters = [p for p in forward.half.parameters() if p.requires_grad]
-        start, steps = 0, []
+        start, steps = 0, list[Sequence[Tensor | None]]()
         for smashed in forward.smashed:
             floating = [tensor for tensor in smashed if tensor.is_floating_point()]
             rows = slice(start, start + len(smashed[0]))
             true = [gradient[rows].to(self.task.device) for gradient in self.request.gradients]
             pairs = [(t, g) for t, g in zip(floating, true, strict=True) if t.requires_grad]
-            steps.append(
-                torch.autograd.grad(
+            # Without a trained parameter before the cut the server half is trained alone.
+            found: Sequence[Tensor | None] = [None] * len(parameters)
+            if parameters and pairs:
+                found = torch.autograd.grad(
                     [t for t, _ in pairs], parameters, [g for _, g in pairs], allow_unused=True
                 )
-            )
+            steps.append(found)
             start = rows.stop
         for gradients, progress in zip(steps, forward.progress, strict=True):
             for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -61,7 +61,10 @@ class Lens(nn.Module):
 
     def forward(self, hidden: Tensor, *args: object, **more: object) -> Tensor | tuple[Tensor]:
         """Map hidden states ``(B, T, D)`` linearly; other arguments of blocks are ignored."""
-        found: Tensor = self.linear(hidden)
+        own = self.linear.weight.dtype
+        found: Tensor = self.linear(hidden.to(own))
+        if hidden.dtype != own:
+            found = found.to(hidden.dtype)
         return (found,) if self._in_tuple else found
 
 

@@ -19,7 +19,7 @@ from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_hea
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .records import BadReplyError, record_of, shown
+from .records import BadReplyError, record_of, sendable, shown
 
 NUMPY = "numpy.ndarray"  # Flower's ``stype`` of an array in NumPy's format
 CODED = "fsl-sage."  # begins the ``stype`` of a coded array; the codec's name follows
@@ -55,7 +55,7 @@ class TensorArray(Array):
 
     # Flower's own constructor would serialize the tensor.
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor: Tensor | None = tensor.detach().cpu()
+        self.tensor: Tensor | None = sendable(tensor.detach()).cpu()
         self.dtype, self.shape, self.stype = numpy_name(tensor.dtype), tuple(tensor.shape), NUMPY
 
     @property
@@ -73,8 +73,8 @@ class TensorArray(Array):
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> ArrayRecord:
-    """Serialize tensors in NumPy's format."""
-    return ArrayRecord(dict(tensors))
+    """Serialize tensors in NumPy's format, bfloat16 as float32."""
+    return ArrayRecord({name: sendable(tensor) for name, tensor in tensors.items()})
 
 
 def in_memory(tensors: Mapping[str, Tensor]) -> ArrayRecord:
@@ -104,7 +104,7 @@ class PackedWeights(dict[str, Tensor]):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor] | None = None, *, name: str = "") -> None:
-        super().__init__(tensors or {})
+        super().__init__({key: sendable(tensor) for key, tensor in (tensors or {}).items()})
         self.name = name
 
     @cached_property
@@ -219,7 +219,7 @@ def declared_bytes(array: Array) -> int:
 
 def numpy_name(dtype: torch.dtype) -> str:
     """Return NumPy's name of a dtype."""
-    return str(torch.empty(0, dtype=dtype).numpy().dtype)
+    return str(sendable(torch.empty(0, dtype=dtype)).numpy().dtype)
 
 
 def numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -170,13 +170,18 @@ def check_like(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], na
     """
     check_names(tensors, expected, name)
     for key, tensor in tensors.items():
-        wanted = expected[key]
+        wanted = sendable(expected[key])
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             raise BadReplyError(
                 f"{key!r} of record {name!r} is {tensor.dtype} {tuple(tensor.shape)}; "
                 f"expected {wanted.dtype} {tuple(wanted.shape)}"
             )
         check_finite(tensor, key, name)
+
+
+def sendable(tensor: Tensor) -> Tensor:
+    """Return a tensor in a dtype of NumPy's: bfloat16 as float32, which holds its values."""
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def check_finite(tensor: Tensor, key: str, name: str) -> None:

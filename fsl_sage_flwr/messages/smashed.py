@@ -147,8 +147,11 @@ def _check_sizes(sizes: list[int], count: int, smallest: int) -> None:
     """Refuse invalid batch sizes, in Python's integers, which do not overflow."""
     if sum(sizes) != count or any(size < smallest for size in sizes) or not sizes:
         shown = f"{sizes[:5]} …" if len(sizes) > 5 else f"{sizes}"
+        few = 0 < min(sizes, default=0) < smallest
+        more = ": BatchNorm needs two, so let train_batches drop a last batch of 1" if few else ""
         raise BadReplyError(
             f"batch-sizes {shown} do not make {count} samples in batches of at least {smallest}"
+            f"{more}"
         )
 
 

@@ -17,6 +17,7 @@ from . import evaluation
 from .client_state import ClientState
 from .forget import forget
 from .identity import ClassesOf, describe
+from .local_batches import explaining_single_samples
 from .short_errors import short_errors_mod
 from .simulated import Simulated
 from .task_cache import BuildTask, task_of
@@ -106,6 +107,7 @@ def _described(app_module: str, classes: ClassesOf | None) -> Callable[[Message,
 
 def _with_task(handler: Handler, build: BuildTask) -> Callable[[Message, Context], Message]:
     def handle(message: Message, context: Context) -> Message:
-        return handler(message, context, task_of(build, context))
+        with explaining_single_samples():
+            return handler(message, context, task_of(build, context))
 
     return handle

@@ -1,8 +1,9 @@
 """Store a client's tensors between messages."""
 
-from flwr.app import ArrayRecord, ConfigRecord, Context
+from flwr.app import ConfigRecord, Context
 from torch import Tensor
 
+from ..messages.arrays import to_arrays
 from ..tensor_store import SUFFIX, TensorFile, write_tensors
 from .client_folder import ClientFolder, is_named
 
@@ -37,7 +38,7 @@ class ClientState:
         if others + sum(t.numel() * t.element_size() for t in tensors.values()) > self._largest:
             self.save_file(name, tensors, version)
             return
-        self._state[name] = ArrayRecord(dict(tensors))
+        self._state[name] = to_arrays(tensors)
         self._state[f"{name}-info"] = ConfigRecord({"version": version, "in-file": False})
 
     def save_file(self, name: str, tensors: dict[str, Tensor], version: int = 0) -> None:

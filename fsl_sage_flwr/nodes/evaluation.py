@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from flwr.app import Context, Message
 
+from ..batch_check import check_iterable
 from ..messages import (
     EVALUATE_FULL_MODEL,
     EVALUATE_SPLIT,
@@ -59,10 +60,12 @@ def _validation_batches(task: SplitTask, context: Context) -> Iterable[Batch]:
     client = identify(context)
     if task.validation_batches is None:
         raise MissingPayloadError("this node's task has no validation_batches to evaluate on")
-    batches = list(task.validation_batches(client))
+    given = task.validation_batches(client)
+    check_iterable(given, "validation_batches")
+    batches = list(given)
     if not batches:
         raise MissingPayloadError(f"client {client.partition_id} has no validation examples")
-    return map(task.on_device, batches)
+    return (task.on_device(batch, "validation_batches") for batch in batches)
 
 
 HANDLERS = {EVALUATE_SPLIT: evaluate_split, EVALUATE_FULL_MODEL: evaluate_full_model}

@@ -1,9 +1,13 @@
 """Draw the batches of a client's round and their seeds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+from ..batch_check import check_iterable
 from ..seeding import derive_seed
 from ..task import Batch, ClientIdentity, SplitTask
+
+_ONE_VALUE_PER_CHANNEL = "Expected more than 1 value per channel"  # begins torch's error
 
 
 class NoExamplesError(ValueError):
@@ -29,7 +33,9 @@ def epoch_batches(
 ) -> Iterable[Batch]:
     """Return the batches of one local epoch of a round."""
     seed = derive_seed(task.seed, "batches", round_, client.partition_id, epoch)
-    return task.train_batches(client, seed)
+    batches = task.train_batches(client, seed)
+    check_iterable(batches, "train_batches")
+    return batches
 
 
 def batches_between(
@@ -55,6 +61,27 @@ def batches_between(
     if not passed:
         raise NoExamplesError(client)
     return [task.on_device(batch) for batch in found], passed
+
+
+@contextmanager
+def explaining_single_samples() -> Iterator[None]:
+    """Explain torch's error of a BatchNorm that is trained on a batch of one sample.
+
+    Raises
+    ------
+    ValueError
+        Names the batch and what to do.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(_ONE_VALUE_PER_CHANNEL):
+            raise
+        raise ValueError(
+            "train_batches gives a batch of 1 sample, which BatchNorm cannot normalise; drop it "
+            "(DataLoader(…, drop_last=True)), add it to the batch before, or use GroupNorm or "
+            f"LayerNorm ({error})"
+        ) from error
 
 
 def seed_round(task: SplitTask, client: ClientIdentity, round_: int) -> None:

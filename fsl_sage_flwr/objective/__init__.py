@@ -1,8 +1,9 @@
 """Objectives: loss, reported scores and valid labels of a task."""
 
+from .binary import binary
 from .classification import classification
 from .multi_label import multi_label
-from .objective import Loss, Objective, Score, as_float, everywhere, logits_of
+from .objective import Loss, Objective, Score, as_float, everywhere, in_full, logits_of, scores_of
 from .regression import regression
 from .segmentation import segmentation
 
@@ -11,10 +12,13 @@ __all__ = [
     "Objective",
     "Score",
     "as_float",
+    "binary",
     "classification",
     "everywhere",
+    "in_full",
     "logits_of",
     "multi_label",
     "regression",
+    "scores_of",
     "segmentation",
 ]

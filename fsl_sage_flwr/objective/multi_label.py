@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .classification import WHOLE_NUMBERS
-from .objective import Objective, Score, logits_of
+from .objective import Objective, Score, in_full, scores_of
 
 DTYPES = (torch.float32, torch.bool, *WHOLE_NUMBERS)
 
@@ -34,10 +34,11 @@ def multi_label(num_labels: int) -> Objective:
     """
 
     def loss(output: Any, labels: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits_of(output), labels.float())
+        logits = in_full(scores_of(output))
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
     def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
-        said, holds = logits_of(output) > 0, labels > 0
+        said, holds = scores_of(output) > 0, labels > 0
         both = int((said & holds).sum())
         return {
             "label_accuracy": (int((said == holds).sum()), labels.numel()),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -17,6 +17,13 @@ def everywhere(module: nn.Module, labels: Tensor) -> AbstractContextManager[obje
     return nullcontext()
 
 
+def unchanged(output: Any) -> Any:
+    """Return an output as it is."""
+    return output
+
+
+# Names of the scores in a structure: of Transformers, and of torchvision's segmentation.
+NAMES_OF_SCORES = ("logits", "out")
 # Names that evaluations report beside the scores.
 RESERVED = ("loss", "round", "num-examples")
 
@@ -86,6 +93,8 @@ class Objective:
         Maps a module that computes scores, and the labels of a batch, to a context in which the
         module may leave out scores without a label; loss and scores then get the shorter output.
         By default nothing is left out.
+    read : callable
+        Maps an output to what ``loss`` and ``scores`` read of it, as :meth:`reading` has set it.
     """
 
     loss: Loss
@@ -97,12 +106,35 @@ class Objective:
     test_loss: Loss | None = None
     derived: Mapping[str, Derived] = field(default_factory=dict)
     where: Callable[[nn.Module, Tensor], AbstractContextManager[object]] = everywhere
+    read: Callable[[Any], Any] = unchanged
 
     def __post_init__(self) -> None:
         names = (*self.score_names, *self.derived)
         taken = [name for name in names if name in RESERVED or names.count(name) > 1]
         if taken:
             raise ValueError(f"the score {taken[0]!r} has a reserved name; choose another")
+
+    def reading(self, pick: Callable[[Any], Any]) -> "Objective":
+        """Return this objective for a model that returns more than the scores.
+
+        Parameters
+        ----------
+        pick : callable
+            Maps the server half's output to the part that loss and scores read:
+            ``lambda output: output[1]``. A tensor, such as an auxiliary head's, is read as it is.
+        """
+
+        def read(output: Any) -> Any:
+            return output if isinstance(output, Tensor) else pick(output)
+
+        test_loss = self.test_loss
+        return replace(
+            self,
+            read=read,
+            loss=lambda output, labels: self.loss(read(output), labels),
+            scores=lambda output, labels: self.scores(read(output), labels),
+            test_loss=test_loss and (lambda output, labels: test_loss(read(output), labels)),
+        )
 
     def reported_loss(self, output: Any, labels: Tensor) -> float:
         """Return the mean loss for evaluation reports."""
@@ -144,8 +176,56 @@ class Objective:
         return {name: (float(total), float(weight)) for name, (total, weight) in found.items()}
 
 
+def scores_of(output: Any) -> Tensor:
+    """Return the scores in a model's output, where there is no choice.
+
+    Parameters
+    ----------
+    output : Tensor, mapping, dataclass or sequence
+        A tensor, the tensor named ``logits`` or ``out``, or the only floating-point tensor with an
+        axis.
+
+    Raises
+    ------
+    TypeError
+        The output contains no tensor, or several of which none has such a name.
+    """
+    if isinstance(output, Tensor):
+        return output
+    named = _named(output)
+    for name in NAMES_OF_SCORES:
+        value = named.get(name)
+        if isinstance(value, Tensor):
+            return value
+    found = {
+        key: tensor
+        for key, tensor in named.items()
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dim()
+    }
+    if len(found) > 1:
+        shapes = ", ".join(f"{key!r} {tuple(tensor.shape)}" for key, tensor in found.items())
+        raise TypeError(
+            f"the model returns several tensors ({shapes}) and none is named 'logits'; name the "
+            f"scores by objective=….reading(lambda output: output[{list(found)[-1]!r}])"
+        )
+    return next(iter(found.values())) if found else logits_of(output)
+
+
+def _named(output: Any) -> dict[Any, Any]:
+    """Return the values in a model's output by name, or by place in a sequence."""
+    if isinstance(output, Mapping):
+        return dict(output)
+    if is_dataclass(output) and not isinstance(output, type):
+        return {field.name: getattr(output, field.name) for field in fields(output)}
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        return dict(zip(output._fields, output, strict=True))
+    return dict(enumerate(output)) if isinstance(output, list | tuple) else {}
+
+
 def logits_of(output: Any) -> Tensor:
-    """Return the scores in a model's output.
+    """Return the first scores in a model's output, whatever else it returns.
+
+    A loss must not guess: :func:`scores_of`.
 
     Parameters
     ----------
@@ -160,12 +240,7 @@ def logits_of(output: Any) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output
-    if isinstance(output, Mapping):
-        named = dict(output)
-    elif is_dataclass(output) and not isinstance(output, type):
-        named = {field.name: getattr(output, field.name) for field in fields(output)}
-    else:
-        named = dict(enumerate(output)) if isinstance(output, list | tuple) else {}
+    named = _named(output)
     first = [value for value in named.values() if isinstance(value, Tensor)]
     logits = named.get("logits", first[0] if first else None)
     if not isinstance(logits, Tensor):
@@ -176,6 +251,11 @@ def logits_of(output: Any) -> Tensor:
     return logits
 
 
+def in_full(scores: Tensor) -> Tensor:
+    """Return scores with a loss in at least float32: 16-bit ones as float32, others unchanged."""
+    return scores.float() if scores.is_floating_point() and scores.itemsize < 4 else scores
+
+
 def as_float(output: Any) -> Any:
-    """Return a tensor of scores as float32, any other output unchanged."""
-    return output.float() if isinstance(output, Tensor) else output
+    """Return a tensor of scores in at least float32, any other output unchanged."""
+    return in_full(output) if isinstance(output, Tensor) else output

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .objective import Loss, Objective, logits_of
+from .objective import Loss, Objective, in_full, scores_of
+
+DTYPES = (torch.float32, torch.float64)
 
 
 def regression(label_shape: tuple[int, ...] = (), loss: Loss | None = None) -> Objective:
@@ -16,7 +18,7 @@ def regression(label_shape: tuple[int, ...] = (), loss: Loss | None = None) -> O
     Parameters
     ----------
     label_shape : tuple of int
-        Shape of one sample's labels, float32; the output has as many values.
+        Shape of one sample's labels, float32 or float64; the output has as many values.
     loss : callable, optional
         Mean loss of (output, labels); by default the mean squared error.
 
@@ -27,16 +29,17 @@ def regression(label_shape: tuple[int, ...] = (), loss: Loss | None = None) -> O
     """
 
     def squared_error(output: Any, labels: Tensor) -> Tensor:
-        return F.mse_loss(logits_of(output).reshape(labels.shape), labels)
+        values = in_full(scores_of(output)).reshape(labels.shape)
+        return F.mse_loss(values, labels.to(values.dtype))
 
     def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
-        distance = (logits_of(output).reshape(labels.shape) - labels).abs().sum()
+        distance = (scores_of(output).reshape(labels.shape) - labels).abs().sum()
         return {"mean_absolute_error": (float(distance), labels.numel())}
 
     def problem_with(labels: Tensor) -> str | None:
-        if labels.dtype != torch.float32 or tuple(labels.shape[1:]) != label_shape:
+        if labels.dtype not in DTYPES or tuple(labels.shape[1:]) != label_shape:
             return (
-                f"labels must be float32 {('N', *label_shape)}, not {labels.dtype} "
+                f"labels must be float32 or float64 {('N', *label_shape)}, not {labels.dtype} "
                 f"{tuple(labels.shape)}"
             )
         return None if bool(torch.isfinite(labels).all()) else "labels hold NaN or infinite values"

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .classification import in_rows, problem_with_classes
-from .objective import Objective, Score, logits_of
+from .objective import Objective, Score, scores_of
 
 
 def segmentation(
@@ -40,7 +40,7 @@ def segmentation(
     names = tuple(f"iou_{k}" for k in range(num_classes))
 
     def loss(output: Any, labels: Tensor) -> Tensor:
-        scores = logits_of(output)
+        scores = scores_of(output)
         if not counted(labels):
             return scores.sum() * 0.0  # differentiable
         return F.cross_entropy(*in_rows(scores, labels.long()), ignore_index=ignored)
@@ -49,13 +49,13 @@ def segmentation(
         return int((labels != ignored).sum())
 
     def scores(output: Any, labels: Tensor) -> Mapping[str, tuple[float, float]]:
-        given_scores = logits_of(output).shape[1]
+        given_scores = scores_of(output).shape[1]
         if given_scores != num_classes:
             raise ValueError(
                 f"{given_scores} scores a pixel along axis 1, and {num_classes} classes"
             )
         counts = labels != ignored
-        given, true = logits_of(output).argmax(dim=1)[counts], labels[counts].long()
+        given, true = scores_of(output).argmax(dim=1)[counts], labels[counts].long()
         right = torch.bincount(true[given == true], minlength=num_classes)
         has, got = (torch.bincount(one, minlength=num_classes) for one in (true, given))
         either = has + got - right

@@ -27,6 +27,7 @@ from ..messages import (
     WeightsRequest,
     open_reply,
 )
+from ..messages.arrays import to_arrays
 from ..splitting import Evaluation
 from ..state import State
 from ..task import Batch, SplitTask
@@ -36,6 +37,7 @@ from .aggregation.client_clipping import refuse_clipping
 from .averaged_state import AveragedState
 from .checks.batch_limits import BatchLimits
 from .checks.finite_check import FiniteCheck
+from .checks.untrained import UntrainedClientWeights
 from .clients.absence import wait_for_nodes
 from .clients.client_registry import ClientRegistry
 from .clients.cooldown import ClientCooldown
@@ -206,7 +208,7 @@ class SplitStrategy(FedAvg):
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
         self.registry = ClientRegistry(task.classes, absence_timeout)
-        self._sound = FiniteCheck(task)
+        self._sound, self._untrained = FiniteCheck(task), UntrainedClientWeights()
         self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
         self._round: Round | None = None
@@ -290,7 +292,7 @@ class SplitStrategy(FedAvg):
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the current weights, for the ``initial_arrays`` of ``start``."""
-        return ArrayRecord(dict(self.averaged_weights()))
+        return to_arrays(self.averaged_weights())
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
         """Evaluate an average on the server; for an ``evaluate_fn`` of ``start``."""
@@ -440,10 +442,13 @@ class SplitStrategy(FedAvg):
         round_.record(counted, self.arrayrecord_key if self.trains_client_half else None)
         good = [message.content for message in counted.values()]
         arrays = self._averaged(round_, counted)
-        problem = self._sound.problem_with_trained(self.trained_parts(arrays.to_torch_state_dict()))
+        trained = self.trained_parts(arrays.to_torch_state_dict())
+        problem = self._sound.problem_with_trained(trained)
         if problem is not None:  # although all that is averaged is sound
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
             return None, None
+        if self.trains_client_half:
+            self._untrained.record(self.trained_parts(round_.client_half), trained)
         self.failed_rounds.record_success()
         for averaged_state in self.averaged_states().values():
             averaged_state.average(round_.weights, round_.served)

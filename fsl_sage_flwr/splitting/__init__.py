@@ -8,12 +8,14 @@ from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import differentiable, estimated_gradients, true_gradients
+from .loss_check import problem_with_loss, problem_with_reduction
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, set_up_gpu, to_device
 from .private_steps import ClientPrivacy, check_private_steps, require_opacus
 from .replay import receive_smashed
 from .sample_gradients import forget_sample_gradients
 from .sample_mixing import mixes_samples
+from .smashed_dtypes import as_sent, cast_inputs, cast_to_parameters, float_dtypes
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel, as_tensors
 from .splitter import full_name, split, split_pair
@@ -41,10 +43,13 @@ __all__ = [
     "add_noise",
     "align",
     "answer_step",
+    "as_sent",
     "as_tensors",
     "autocast",
     "auxiliary_step",
     "build_auxiliary",
+    "cast_inputs",
+    "cast_to_parameters",
     "check_private_steps",
     "check_twice_differentiable",
     "choose_cut",
@@ -59,6 +64,7 @@ __all__ = [
     "estimated_step",
     "evaluate",
     "flatten_state",
+    "float_dtypes",
     "forget_sample_gradients",
     "forward_flops",
     "full_name",
@@ -66,6 +72,8 @@ __all__ = [
     "load_trainable_state",
     "mixes_samples",
     "plain_attention",
+    "problem_with_loss",
+    "problem_with_reduction",
     "receive_smashed",
     "require_opacus",
     "restore_state",

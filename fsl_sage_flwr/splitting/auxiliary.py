@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from .double_backward import twice_differentiable
 from .graph import Graph
+from .smashed_dtypes import SIXTEEN_BITS, as_sent, float_dtypes
 
 MAX_SHARE = 0.6
 RESET_METHODS = ("reset_parameters", "_reset_parameters")  # the second is attention's
@@ -94,14 +95,22 @@ def build_auxiliary(
         Initialised at random from torch's global generator.
     """
     body = _first_blocks(server_half, max_share) if kind == "auto" else None
+    smashed = tuple(as_sent(tensor) for tensor in smashed)
     if body is not None:
         body = twice_differentiable(copy.deepcopy(body)).to(smashed[0].device)
+        if any(dtype in SIXTEEN_BITS for dtype in float_dtypes(body)):
+            body = body.float()  # estimates, and their derivatives, need the precision
+        for parameter in body.parameters():  # those of a frozen server half too
+            parameter.requires_grad_(parameter.is_floating_point())
         _initialise(body)
     with torch.no_grad():
         # In eval mode the pass leaves the body's buffers as they are.
         features = smashed if body is None else (body.eval()(*smashed),)
     width = sum(_pool(tensor).shape[1] for tensor in features if tensor.is_floating_point())
-    return AuxiliaryHead(body if body is None else body.train(), width, num_classes)
+    head = AuxiliaryHead(body if body is None else body.train(), width, num_classes)
+    if any(tensor.dtype == torch.float64 for tensor in features):
+        head.linear.double()
+    return head
 
 
 def _initialise(module: nn.Module) -> None:

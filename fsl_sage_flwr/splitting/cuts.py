@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..objective import logits_of
 from .auxiliary import build_auxiliary
 from .errors import SplitError
+from .smashed_dtypes import as_sent
 from .split_model import SplitModel, as_tensors
 from .splitter import divide
 
@@ -212,7 +213,7 @@ def cut_of(
     return Cut(
         name=halves.cut,
         smashed_shapes=tuple(tuple(tensor.shape[1:]) for tensor in smashed),
-        smashed_bytes=sum(_size(tensor[0]) for tensor in smashed),
+        smashed_bytes=sum(_size(as_sent(tensor[0])) for tensor in smashed),
         client_parameters=_parameters(client),
         server_parameters=_parameters(server),
         head_parameters=_parameters(head),
@@ -221,7 +222,9 @@ def cut_of(
         head_bytes=_bytes(of_head),
         client_flops=0,
         server_flops=0,
-        gradient_bytes=sum(_size(tensor[0]) for tensor in smashed if tensor.is_floating_point()),
+        gradient_bytes=sum(
+            _size(as_sent(tensor[0])) for tensor in smashed if tensor.is_floating_point()
+        ),
         client_vector_bytes=_vector_bytes(of_client),
         server_vector_bytes=_vector_bytes(of_server),
         head_vector_bytes=_vector_bytes(of_head),
@@ -241,4 +244,6 @@ def _vector_bytes(weights: Mapping[str, Tensor]) -> int:
 
 
 def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+    # NumPy has no bfloat16, which is sent as float32.
+    item = 4 if tensor.dtype == torch.bfloat16 else tensor.element_size()
+    return tensor.numel() * item

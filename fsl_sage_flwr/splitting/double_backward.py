@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..objective import Objective
 from .copying import copy_sharing_frozen
 from .errors import SplitError
-from .gradients import estimated_gradients
+from .gradients import differentiable, estimated_gradients
+from .pytree import leaves_of
 
 
 class PlainHardsigmoid(nn.Module):
@@ -77,7 +78,32 @@ def check_twice_differentiable(
         if missing is None:
             raise
         operation = missing[1].removesuffix("_backward")
+        if _takes_two_derivatives(head, smashed):
+            raise SplitError(
+                f"estimates of this loss cannot be aligned: its operation {operation!r} cannot be "
+                "differentiated twice, whatever the auxiliary head. Use an algorithm that aligns "
+                "no heads, or another loss."
+            ) from error
         raise SplitError(
             f"the auxiliary head cannot be aligned: its operation {operation!r} cannot be "
             "differentiated twice. Use auxiliary = 'linear', or a custom head without it."
         ) from error
+
+
+def _takes_two_derivatives(head: nn.Module, smashed: tuple[Tensor, ...]) -> bool:
+    """Tell whether a head can be differentiated twice with a loss that can."""
+    leaves = differentiable(smashed)
+    try:
+        with torch.random.fork_rng(devices=[]), plain_attention():
+            outputs = leaves_of(copy_sharing_frozen(head)(*leaves), Tensor)
+            total = sum((out.square().sum() for out in outputs), torch.zeros(()))
+            found = torch.autograd.grad(
+                total,
+                [leaf for leaf in leaves if leaf.requires_grad],
+                create_graph=True,
+                allow_unused=True,
+            )
+            torch.autograd.backward([g.pow(2).sum() for g in found if g is not None])
+    except RuntimeError:
+        return False
+    return True

@@ -11,3 +11,12 @@ class SplitError(ValueError, UserError):
 
 class UnfaithfulError(SplitError):
     """The halves do not compute the model's outputs; another way of cutting may work."""
+
+
+def tied_across(at: str, names: str) -> str:
+    """Return the error of a trained weight in both halves, named by its two names."""
+    return (
+        f"weights are tied across the cut {at!r}: {names} are one trained tensor, and each half "
+        "would train its own copy. Freeze it (requires_grad_(False)), untie it (give one module "
+        "a clone, or tie_word_embeddings=False), or train an adapter."
+    )

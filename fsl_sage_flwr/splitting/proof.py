@@ -28,12 +28,16 @@ def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ..
     try:
         for training in (False, True):
             model.train(training)
+            whole = _run(model, model, example, before, state)
+            # After the model's own pass, as the modules are shared: its train() may leave some
+            # in another mode.
             halves.client.train(training)
             halves.server.train(training)
-            whole = _run(model, model, example, before, state)
             parts = _run(model, halves, example, before, state)
             if not all(_equal(*pair) for pair in zip(whole, parts, strict=True)):
                 mode = "train" if training else "eval"
+                model.train(training)
+                _refuse_unrepeatable(model, mode, whole, _run(model, model, example, before, state))
                 raise UnfaithfulError(
                     f"the halves cut at {halves.cut!r} do not compute what the model "
                     f"computes in {mode} mode: its forward depends on the mode or on data."
@@ -54,6 +58,24 @@ def prove_halves(model: nn.Module, halves: SplitModel, example: tuple[Tensor, ..
         raise SplitError(
             f"cut {halves.cut!r}: each tensor of the model must be in one half "
             f"(in neither half: {', '.join(missing[:3]) or 'none'})."
+        )
+
+
+def _refuse_unrepeatable(
+    model: nn.Module, mode: str, first: list[Tensor | None], second: list[Tensor | None]
+) -> None:
+    """Refuse a model of which two passes from the same state differ before it is cut."""
+    parameters = [name for name, _ in model.named_parameters()]
+    outputs = len(first) - len(parameters)
+    names = [*(f"output {k}" for k in range(outputs)), *(f"gradient of {n!r}" for n in parameters)]
+    pairs = zip(names, first, second, strict=True)
+    differ = [name for name, *pair in pairs if not _equal(*pair)]
+    if differ:
+        raise SplitError(
+            f"two passes of the uncut {type(model).__name__} in {mode} mode, from the same weights "
+            f"and torch's same random state, differ in {differ[0]} and {len(differ) - 1} more: its "
+            "forward draws random numbers that are not torch's (numpy.random, random) or counts "
+            "its calls; draw them by torch.rand, or in train_batches, from its seed."
         )
 
 

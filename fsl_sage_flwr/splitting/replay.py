@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
-from .errors import SplitError
+from .errors import SplitError, tied_across
 from .pytree import leaves_of, map_leaves
 from .random_state import RandomState, random_state
 from .submodules import ancestors_of, holds_tensors, outermost
@@ -358,7 +358,7 @@ def _refuse_tied(client: nn.Module, server: nn.Module, at: str) -> None:
         # A frozen weight may be on both sides: its values never differ.
         if id(parameter) in theirs and parameter.requires_grad:
             tied = f"{name} and {theirs[id(parameter)]}"
-            raise SplitError(f"weights are tied across the cut {at!r}: {tied}.")
+            raise SplitError(tied_across(at, tied))
 
 
 def _set_cut(server: nn.Module, at: str) -> None:

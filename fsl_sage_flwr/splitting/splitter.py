@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from .copying import copy_sharing_frozen
-from .errors import SplitError, UnfaithfulError
-from .graph import Graph
+from .errors import SplitError, UnfaithfulError, tied_across
+from .graph import Graph, own_modes
 from .proof import prove_halves
 from .replay import by_replay
 from .split_model import SplitModel, as_tensors
@@ -173,11 +173,10 @@ def _by_graph(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> SplitMo
     _refuse_shared(model, front, back, at)
     output = nodes[-1]
     crossing = _crossing(front, [*back, output])
-    halves = SplitModel(
-        client=Graph(model, _front_graph(front, crossing), "ClientHalf"),
-        server=Graph(model, _back_graph(crossing, back, output), "ServerHalf"),
-        cut=at,
-    )
+    client = Graph(model, _front_graph(front, crossing), "ClientHalf")
+    server = Graph(model, _back_graph(crossing, back, output), "ServerHalf")
+    client.own_modes = server.own_modes = own_modes(model, ancestors_of(at))
+    halves = SplitModel(client, server, cut=at)
     _refuse_numbers(halves.client, example, crossing)
     return halves
 
@@ -300,7 +299,7 @@ def _refuse_shared(model: nn.Module, front: list[fx.Node], back: list[fx.Node], 
     left, right = _owned(model, front), _owned(model, back)
     tied = [f"{left[key]} and {right[key]}" for key in left.keys() & right.keys()]
     if tied:
-        raise SplitError(f"weights are tied across the cut {at!r}: {tied[0]}.")
+        raise SplitError(tied_across(at, tied[0]))
 
 
 def _front_graph(front: list[fx.Node], crossing: list[fx.Node]) -> fx.Graph:

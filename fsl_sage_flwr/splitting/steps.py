@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..objective import Objective
 from .gradients import differentiable, estimated_gradients
+from .smashed_dtypes import as_sent
 from .split_model import as_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -16,10 +17,10 @@ Autocast = Callable[[], AbstractContextManager[object]]
 def client_forward(
     client_half: nn.Module, inputs: Tensor | tuple[Tensor, ...], autocast: Autocast
 ) -> tuple[Tensor, ...]:
-    """Return the smashed data with their graph, floating-point tensors as float32."""
+    """Return the smashed data with their graph, in the dtypes in which they are sent."""
     with autocast():
         outputs = as_tensors(client_half(*as_tensors(inputs)))
-    return tuple(t.float() if t.is_floating_point() else t for t in outputs)
+    return tuple(as_sent(tensor) for tensor in outputs)
 
 
 def client_step(
@@ -87,8 +88,9 @@ def server_step(
     optimizer.zero_grad()
     with autocast():
         value = objective.mean_loss(server_half, smashed, labels)
-    torch.autograd.backward(value)
-    optimizer.step()
+    if value.requires_grad:  # otherwise the half is frozen and no gradient is needed
+        torch.autograd.backward(value)
+        optimizer.step()
     return value.item()
 
 

@@ -64,7 +64,8 @@ def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str)
     history = pd.read_csv(directory / "history.csv")
     assert list(history) == list(HISTORY_COLUMNS)
     assert list(history["round"]) == [1, 2]
-    assert history["train_loss"].notna().all()
+    # The server half alone has a loss, and Ampere trains it after the client halves.
+    assert history["train_loss"].notna().tolist() == [algorithm != "ampere", True]
     kinds = [
         c for c in HISTORY_COLUMNS if c.endswith("_bytes") and c.split("_")[0] in ("up", "down")
     ]

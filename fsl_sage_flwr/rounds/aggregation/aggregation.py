@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...config import Options, check_arguments, setting
+from ...messages.records import sendable
 from .averaging import as_dtype, average
 from .choice import Trained, closest, squared_distances
 
@@ -203,7 +204,7 @@ class Aggregation:
         every = list(states)
         return {
             name: torch.from_numpy(
-                self._combined([state[name].detach().cpu().numpy() for state in every])
+                self._combined([sendable(state[name].detach()).cpu().numpy() for state in every])
             )
             for name in every[0]
         }
@@ -212,4 +213,6 @@ class Aggregation:
         combine = RULES[self.rule].combine
         if combine is None:
             raise ValueError(f"aggregation = {self.rule!r} is a weighted mean")
+        if all(np.array_equal(arrays[0], other) for other in arrays[1:]):
+            return np.array(arrays[0])  # a mean of equal values is rounded
         return as_dtype(combine(self, np.stack(arrays)), arrays[0].dtype)

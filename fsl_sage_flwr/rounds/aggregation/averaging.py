@@ -6,12 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...messages.records import sendable
+
 
 def average(states: Iterable[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
     """Return the weighted average, integer buffers rounded to integers.
 
     Summed in the order given, in NumPy, as Flower's FedAvg does: the same states and
-    weights give the same bits there and here.
+    weights give the same bits there and here. A tensor that is equal in all states, such as a
+    frozen one, keeps its bits, which a rounded mean need not.
 
     Parameters
     ----------
@@ -23,16 +26,19 @@ def average(states: Iterable[Mapping[str, Tensor]], weights: Sequence[float]) ->
     total = sum(weights)
     sums: dict[str, np.ndarray] = {}
     dtypes: dict[str, np.dtype] = {}
+    equal: dict[str, np.ndarray] | None = None
     for state, weight in zip(states, weights, strict=True):
-        for name, tensor in state.items():
-            values = tensor.detach().cpu().numpy()
+        arrays = {name: sendable(tensor.detach()).cpu().numpy() for name, tensor in state.items()}
+        if equal is None:
+            equal = arrays
+        equal = {n: first for n, first in equal.items() if np.array_equal(first, arrays[n])}
+        for name, values in arrays.items():
             part = values * (weight / total)
             sums[name] = sums[name] + part if name in sums else part
             dtypes.setdefault(name, values.dtype)
-    return {
-        name: torch.from_numpy(np.asarray(as_dtype(values, dtypes[name])))
-        for name, values in sums.items()
-    }
+    means = {name: as_dtype(values, dtypes[name]) for name, values in sums.items()}
+    means |= {name: values.copy() for name, values in (equal or {}).items()}
+    return {name: torch.from_numpy(np.asarray(values)) for name, values in means.items()}
 
 
 def weighted_mean(pairs: Sequence[tuple[float, int]]) -> float | None:

@@ -160,7 +160,7 @@ def _problem_with_values(weights: Mapping[str, Tensor], before: Mapping[str, Ten
     for name, tensor in weights.items():
         largest = _largest([tensor])
         # A constant of the model's own, such as an attention mask, may be as large.
-        if not largest <= LARGEST and not torch.equal(tensor, before[name].cpu()):
+        if not largest <= LARGEST and not torch.equal(tensor, before[name].cpu().to(tensor.dtype)):
             return f"a value of {largest:.2g} in {name!r}; at most {LARGEST:g} is taken"
         if name.rpartition(".")[2] in NOT_NEGATIVE and bool((tensor < 0).any()):
             return f"a value of {tensor.min().item():.2g} in {name!r}, which cannot be below 0"

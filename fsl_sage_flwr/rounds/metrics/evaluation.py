@@ -36,7 +36,7 @@ def evaluate_halves(
     halves = task.model.client, task.model.server
     task.load_weights(task.model.client, client_half.to_torch_state_dict())
     with all_threads():
-        moved = map(task.on_device, batches())
+        moved = (task.on_device(batch, "the test batches") for batch in batches())
         return evaluate(halves, moved, task.objective, task.autocast)
 
 

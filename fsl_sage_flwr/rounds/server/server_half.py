@@ -21,6 +21,7 @@ from ...splitting import (
 from ...state import State, Transaction
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
+from ..checks.untrained import UntrainedServerWeights
 from ..metrics.round_summary import StepLoss
 from ..refused_work import NotFiniteWorkError, RefusedWorkError
 from ..round import Round
@@ -43,6 +44,7 @@ class ServerHalf(State, ABC):
     def __init__(self, task: SplitTask) -> None:
         self.task = task
         self.sound = FiniteCheck(task)
+        self.untrained = UntrainedServerWeights()
 
     @abstractmethod
     def model_for(self, client: int) -> Half:
@@ -97,6 +99,7 @@ class ServerHalf(State, ABC):
                     self.task.objective,
                     self.task.autocast,
                 )
+                self.untrained.check(half, optimizer)
                 problem = _problem_with_loss(loss) or self.sound.problem_with_server_half(
                     half, optimizer
                 )
@@ -191,6 +194,7 @@ class OneServerHalf(ServerHalf):
                     self.task.objective,
                     self.task.autocast,
                 )
+            self.untrained.check(half, optimizer)
             problem, is_slow = _problem_with_loss(loss), round_.is_slow(client)
             if problem is not None or is_slow:
                 break
@@ -283,6 +287,7 @@ class OneServerHalf(ServerHalf):
                     self.task.objective,
                     self.task.autocast,
                 )
+                self.untrained.check(half, optimizer)
                 problem = _problem_with_loss(loss)
                 if problem is not None:
                     break

@@ -127,7 +127,7 @@ def test_labels_that_are_not_valid_are_refused(kind: str, way: str) -> None:
             if way == "value":
                 labels.view(-1)[0] = value
             tensors["labels"] = {
-                "value": labels, "dtype": labels.double(), "shape": labels[..., None],
+                "value": labels, "dtype": labels.half(), "shape": labels[..., None],
             }[way]  # fmt: skip
             reply.content["labels"] = ArrayRecord(tensors)
         return reply

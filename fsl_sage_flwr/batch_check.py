@@ -1,0 +1,110 @@
+"""Check the batches that a task's functions give: one line names what is expected."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from .splitting.pytree import leaves_of
+
+EXPECTED = (
+    "each batch must be a pair (inputs, labels): a tensor, or a tuple of tensors, as in the task's "
+    "example, and one tensor of labels"
+)
+
+
+def check_function(value: object, signature: str) -> None:
+    """Refuse anything that is not a function, such as a ``DataLoader``.
+
+    Raises
+    ------
+    ValueError
+        Names the signature.
+    """
+    if not callable(value):
+        name = signature.partition("(")[0]
+        raise ValueError(
+            f"{name} is a {type(value).__name__}; give a function {signature} that returns the "
+            f"batches, such as that {type(value).__name__}; {EXPECTED}"
+        )
+
+
+def check_iterable(value: object, source: str) -> None:
+    """Refuse a result that is no batches at all.
+
+    Raises
+    ------
+    ValueError
+        Names the function and the expected form.
+    """
+    if not isinstance(value, Iterable) or isinstance(value, Tensor | Mapping | str):
+        raise ValueError(
+            f"{source} returns {_shown(value)}, which is no list of batches; {EXPECTED}"
+        )
+
+
+def check_batch(batch: object, example: object, source: str) -> None:
+    """Refuse anything but inputs like the example and a tensor of labels.
+
+    Parameters
+    ----------
+    batch : object
+        What a task's function gives.
+    example : Tensor or tuple of Tensor
+        The task's example of the inputs.
+    source : str
+        Name of the function.
+
+    Raises
+    ------
+    ValueError
+        Names the function, what it gives and the expected form.
+    """
+    problem = _problem_with(batch, example)
+    if problem is not None:
+        raise ValueError(f"{source} gives {problem}; {EXPECTED}")
+
+
+def _problem_with(batch: object, example: object) -> str | None:
+    if isinstance(batch, Tensor):
+        return f"{_shown(batch)} alone: inputs without labels"
+    if not isinstance(batch, tuple | list):
+        return _shown(batch)
+    if len(batch) != 2:
+        kinds = ", ".join(map(_shown, batch[:4]))
+        return f"{len(batch)} values ({kinds}): for several inputs give ((first, second), labels)"
+    inputs, labels = batch
+    if isinstance(labels, Mapping):
+        return (
+            f"labels as {_shown(labels)}: stack the tasks' labels to one tensor (B, …), which the "
+            "objective reads"
+        )
+    if not isinstance(labels, Tensor):
+        return f"labels as {_shown(labels)}: give torch.as_tensor(labels)"
+    given, expected = _tensors(inputs), leaves_of(example, Tensor)
+    if given is None or isinstance(inputs, Mapping) != isinstance(example, Mapping):
+        return f"inputs as {_shown(inputs)}: give tensors, as in the task's example"
+    if len(given) != len(expected):
+        return f"{len(given)} tensors of inputs, and the task's example has {len(expected)}"
+    if labels.dim() == 0:
+        return "one number as label: give one for each sample"
+    return None
+
+
+def _tensors(inputs: Any) -> list[Tensor] | None:
+    """Return the tensors of inputs; None if a value among them is none."""
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs
+    if not isinstance(inputs, tuple | list | Mapping):
+        return None
+    return list(values) if all(isinstance(value, Tensor) for value in values) else None
+
+
+def _shown(value: object) -> str:
+    """Return the type of a value, with its shape or keys."""
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} of {', '.join(map(repr, list(value)[:4])) or 'nothing'}"
+    shape = getattr(value, "shape", None)
+    name = "nothing (None)" if value is None else f"a {type(value).__name__}"
+    return f"{name} of shape {tuple(shape)}" if isinstance(shape, tuple) else name

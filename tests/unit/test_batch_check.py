@@ -1,0 +1,130 @@
+"""What a task's functions give is checked in one line, before torch meets it."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Context
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from fsl_sage_flwr.batch_check import EXPECTED, check_batch
+from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.splitting import split
+from fsl_sage_flwr.strategies import (
+    CseFsl,
+    FslSage,
+    FullModelFedAvg,
+    SplitFedV1,
+    SplitStrategy,
+    TrainingFailedError,
+)
+from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
+
+from ..memory_grid import MemoryGrid
+from ..tasks import CLIENTS, small_app, small_task
+
+X, Y = torch.randn(4, 1, 6, 6), torch.tensor([0, 1, 2, 0])
+EXAMPLE = torch.zeros(2, 1, 6, 6)
+WRONG: dict[str, tuple[Any, str]] = {
+    "inputs alone": (X, r"a Tensor of shape \(4, 1, 6, 6\) alone: inputs without labels"),
+    "a dict": ({"image": X, "label": Y}, "a dict of 'image', 'label'; each batch must be a pair"),
+    "a triple": ((X, X, Y), r"3 values \(.*give \(\(first, second\), labels\)"),
+    "NumPy inputs": ((X.numpy(), Y), r"inputs as a ndarray of shape \(4, 1, 6, 6\): give tensors"),
+    "NumPy labels": ((X, Y.numpy()), r"labels as a ndarray of shape \(4,\): give torch.as_tensor"),
+    "a list of labels": ((X, [0, 1, 2, 0]), "labels as a list: give torch.as_tensor"),
+    "labels of several tasks": ((X, {"age": Y, "id": Y}), "labels as a dict of 'age', 'id': stack"),
+    "an input too many": (((X, X), Y), "2 tensors of inputs, and the task's example has 1"),
+    "a dict of inputs": (({"x": X}, Y), "inputs as a dict of 'x': give tensors"),
+    "one label": ((X, torch.tensor(1)), "one number as label"),
+    "None": (None, r"nothing \(None\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("batch", "words"), WRONG.values(), ids=WRONG)
+def test_a_batch_of_another_form_is_refused_in_one_line(batch: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=f"train_batches gives {words}") as refused:
+        small_task().on_device(batch)
+    assert EXPECTED in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("batch", [(X, Y), [X, Y], ((X,), Y), ([X], Y), (X, X)])
+def test_pairs_are_taken(batch: Any) -> None:
+    check_batch(batch, EXAMPLE, "train_batches")
+
+
+def test_a_dataloader_in_place_of_a_function_is_refused() -> None:
+    loader = DataLoader(TensorDataset(X, Y), batch_size=2)
+    with pytest.raises(ValueError, match=r"train_batches is a DataLoader; give a function train_b"):
+        small_task(train_batches=loader)
+    with pytest.raises(ValueError, match="validation_batches is a DataLoader; give a function"):
+        small_task(validation_batches=loader)
+
+
+def failures_of(strategy: SplitStrategy, batches: Any, **changes: Any) -> dict[int, str]:
+    nodes = MemoryGrid(small_app(train_batches=batches, **changes), CLIENTS)
+    with suppress(TrainingFailedError):
+        strategy.start(nodes, strategy.initial_arrays(), num_rounds=1)
+    return strategy.last_round.failures
+
+
+@pytest.mark.parametrize("make", [FullModelFedAvg, FslSage, CseFsl, SplitFedV1])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [(None, r"train_batches returns nothing \(None\), which is no list of batches"),
+     ([{"image": X}], "train_batches gives a dict of 'image'"),
+     ([], "has no training examples")],
+)  # fmt: skip
+def test_every_algorithm_reports_it(make: type[SplitStrategy], given: Any, words: str) -> None:
+    def batches(client: ClientIdentity, seed: int) -> Any:
+        return given
+
+    found = failures_of(make(small_task()), batches)
+    assert found.keys() == set(range(CLIENTS))
+    for reason in found.values():
+        assert words.replace("\\", "") in reason
+
+
+class Normalised(nn.Module):
+    """Normalises over the batch alone on both sides."""
+
+    def __init__(self, *, front: bool) -> None:
+        super().__init__()
+        self.front = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6) if front else nn.ReLU())
+        self.back = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.back(self.front(x))
+
+
+def with_a_last_batch_of_one(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    generator = torch.Generator().manual_seed(seed)
+    for size in (4, 1):
+        yield torch.randn(size, 4, generator=generator), torch.zeros(size, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    "make", [FullModelFedAvg, partial(CseFsl, server_update_interval=1), SplitFedV1]
+)
+@pytest.mark.parametrize("front", [True, False])
+def test_a_last_batch_of_one_with_batchnorm_is_explained(
+    make: Callable[[SplitTask], SplitStrategy], front: bool
+) -> None:
+    def task(context: Context | None = None) -> SplitTask:
+        torch.manual_seed(0)
+        halves = split(Normalised(front=front), "back", torch.randn(4, 4))
+        return SplitTask(halves, torch.zeros(2, 4), 3, with_a_last_batch_of_one)
+
+    strategy = make(task())
+    nodes = MemoryGrid(build_client_app(task), 2)
+    with suppress(TrainingFailedError):
+        strategy.start(nodes, strategy.initial_arrays(), num_rounds=1)
+    failures = strategy.last_round.failures
+    assert set(failures) == {0, 1}
+    for reason in failures.values():
+        assert "batch of 1" in reason
+        assert "BatchNorm" in reason
