@@ -24,6 +24,7 @@ from .seeding import derive_seed
 from .splitting import (
     AuxiliaryHead,
     ClientPrivacy,
+    Inputs,
     SplitError,
     SplitModel,
     as_tensors,
@@ -37,7 +38,6 @@ from .splitting.pytree import map_leaves
 
 CPU = torch.device("cpu")
 
-Inputs = Tensor | tuple[Tensor, ...]
 Batch = tuple[Inputs, Tensor]
 Weights = Mapping[str, Tensor]
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
@@ -123,8 +123,9 @@ class SplitTask:
     ----------
     model : SplitModel
         Client half and server half.
-    example : Tensor or tuple of Tensor
-        A batch of the model's inputs, of at least two samples; only its shape matters.
+    example : Tensor, tuple of Tensor or mapping
+        A batch of the model's inputs, of at least two samples, as ``split`` takes it; only its
+        shape matters. Batches with named inputs need an example with the same names.
     num_classes : int or None
         Labels are in ``range(num_classes)``, the width of a default head's output. None for an
         objective without classes: heads are then as wide as the server half's output.
@@ -305,9 +306,28 @@ class SplitTask:
         return tuple(to_device(tensor, self.device, self.precision) for tensor in tensors)
 
     def on_device(self, batch: Batch) -> Batch:
-        """Move a batch to this side's device."""
+        """Move a batch to this side's device.
+
+        Raises
+        ------
+        SplitError
+            Its inputs have other names than the example's.
+        """
+        inputs, labels = batch
+        if isinstance(inputs, Mapping):
+            batch = self._named(inputs), labels
         moved: Batch = map_leaves(batch, Tensor, lambda tensor: tensor.to(self.device))
         return moved
+
+    def _named(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a batch's inputs by name, if the names are the example's."""
+        expected = set(self.example) if isinstance(self.example, Mapping) else set()
+        if set(inputs) != expected:
+            raise SplitError(
+                f"a batch has the inputs {', '.join(sorted(inputs))}; the model was cut with an "
+                f"example of {', '.join(sorted(expected)) or 'tensors without names'}"
+            )
+        return dict(inputs)
 
     def smashed_example(self) -> tuple[Tensor, ...]:
         """Return smashed data of ``example`` on the CPU, without moving any buffer."""

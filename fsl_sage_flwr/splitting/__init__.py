@@ -32,6 +32,11 @@ from .gradients import (
     estimated_gradients,
     true_gradients,
 )
+from .half_pass import receive_smashed
+from .inputs import (
+    Inputs,
+    as_tensors,
+)
 from .optimizer_state import (
     flatten_state,
     restore_state,
@@ -47,7 +52,6 @@ from .private_steps import (
     forget_sample_gradients,
     require_opacus,
 )
-from .replay import receive_smashed
 from .sample_mixing import mixes_samples
 from .smashed_noise import (
     Normal,
@@ -56,10 +60,7 @@ from .smashed_noise import (
     seeded_normal,
     unpredictable_normal,
 )
-from .split_model import (
-    SplitModel,
-    as_tensors,
-)
+from .split_model import SplitModel
 from .splitter import (
     full_name,
     split,
@@ -85,6 +86,7 @@ __all__ = [
     "ClientPrivacy",
     "Cut",
     "Evaluation",
+    "Inputs",
     "Normal",
     "SplitError",
     "SplitModel",

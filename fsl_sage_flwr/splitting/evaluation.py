@@ -12,7 +12,10 @@ from ..objective import (
     Score,
     as_float,
 )
-from .split_model import as_tensors
+from .inputs import (
+    Inputs,
+    as_tensors,
+)
 from .steps import Autocast
 
 
@@ -50,7 +53,7 @@ class Evaluation:
 
 def evaluate(
     parts: Sequence[nn.Module],
-    batches: Iterable[tuple[Tensor | tuple[Tensor, ...], Tensor]],
+    batches: Iterable[tuple[Inputs, Tensor]],
     objective: Objective,
     autocast: Autocast,
 ) -> Evaluation:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
 from .errors import SplitError
+from .inputs import as_tensors
 from .sample_mixing import mixes_samples
-from .split_model import as_tensors
 
 DP_SGD = "DP-SGD of the client's steps"
 MISSING = (

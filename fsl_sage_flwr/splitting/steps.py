@@ -11,13 +11,16 @@ from .gradients import (
     differentiable,
     estimated_gradients,
 )
-from .split_model import as_tensors
+from .inputs import (
+    Inputs,
+    as_tensors,
+)
 
 Autocast = Callable[[], AbstractContextManager[object]]
 
 
 def client_forward(
-    client_half: nn.Module, inputs: Tensor | tuple[Tensor, ...], autocast: Autocast
+    client_half: nn.Module, inputs: Inputs, autocast: Autocast
 ) -> tuple[Tensor, ...]:
     """Return the smashed data with their graph, floating-point tensors as float32."""
     with autocast():
@@ -57,7 +60,7 @@ def estimated_step(
     client_half: nn.Module,
     head: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Tensor | tuple[Tensor, ...], Tensor],
+    batch: tuple[Inputs, Tensor],
     objective: Objective,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:
@@ -125,7 +128,7 @@ def auxiliary_step(
     client_half: nn.Module,
     head: nn.Module,
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
-    batch: tuple[Tensor | tuple[Tensor, ...], Tensor],
+    batch: tuple[Inputs, Tensor],
     objective: Objective,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:
