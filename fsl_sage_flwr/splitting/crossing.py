@@ -31,8 +31,8 @@ class TensorSpec:
     masked : float or None
         Value other than 0 in an additive mask, which crosses as booleans; None for others.
     free : tuple of (int, int)
-        Axes of which each batch has a size of its own, with the numbers of these sizes. On the
-        wire they have the example's size, filled with zeros.
+        Axes with a size per batch, and the numbers of these sizes. On the wire they have the
+        example's size, filled with zeros.
     """
 
     sizes: tuple[int, ...]
@@ -112,7 +112,7 @@ class TensorSpec:
         if self.axis is None:
             return tensor.unsqueeze(0).expand(batch, *tensor.shape)
         tensor = tensor.movedim(self.axis, 0)
-        return tensor if self.rows == 1 else tensor.unflatten(0, (batch, self.rows))
+        return tensor if self.rows == 1 else tensor.reshape(batch, self.rows, *tensor.shape[1:])
 
     def _padding(self, tensor: Tensor) -> list[int]:
         missing = [0] * tensor.dim()
@@ -175,5 +175,5 @@ def masked_value(tensors: Sequence[Tensor]) -> float | None:
     for tensor in tensors:
         if not tensor.is_floating_point():
             return None
-        found |= set(tensor[tensor != 0].unique()[:2].tolist())
+        found |= set(torch.unique(tensor[tensor != 0])[:2].tolist())
     return found.pop() if len(found) == 1 and max(found) <= MASKED else None

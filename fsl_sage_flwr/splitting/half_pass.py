@@ -54,7 +54,7 @@ class Crossing:
         The tensors that cross, by place. The mode is None for both, else the value of
         ``training`` in which the forward makes the tensor.
     pairs : tuple of (int, int)
-        Sizes that each batch has of its own, in the example and in the smaller batch.
+        Sizes that differ from batch to batch, in the example and in the smaller batch.
     """
 
     arguments: Arguments

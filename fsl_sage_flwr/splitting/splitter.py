@@ -116,7 +116,7 @@ def divide(
     arguments, inputs = Arguments.of(model, example), as_tensors(example)
     _refuse_unknown(public, arguments)
     model = shell_tree(model)
-    with unchanged(model):
+    with unchanged(model) as state:
         request = Request(
             model,
             at,
@@ -132,6 +132,7 @@ def divide(
             for batch in (inputs, *request.sized) if prove else ():
                 prove_halves(model, halves, batch, arguments)
         except UnfaithfulError as reason:
+            state.restore()  # tracing has run its forward
             halves = _by_replay(request, reason, prove=prove_replay)
     return halves
 

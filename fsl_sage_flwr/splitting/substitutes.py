@@ -49,7 +49,7 @@ class _Substitute(nn.Module):
         self.fsl_sage_original = (_without_values(original),)
 
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # type: ignore[misc]  # isinstance asks for it
         original = vars(self).get("fsl_sage_original")
         return type(self) if original is None else type(original[0])
 
@@ -121,19 +121,25 @@ class Absent(_Substitute):
 
     def _shapes(self, args: Any, kwargs: Any) -> dict[Path, torch.Size]:
         """Return the shapes of the original's outputs, computed without values."""
-        for moved in (True, False):  # lengths of packed sequences must stay on the CPU
-            given = map_leaves(
-                (args, kwargs), Tensor,
-                lambda t, moved=moved: t.to("meta") if moved or t.is_floating_point() else t,
-            )  # fmt: skip
-            original = self.fsl_sage_original[0].train(self.training)
+        original = self.fsl_sage_original[0].train(self.training)
+        for emptied in (_emptied, _emptied_if_floating):
             try:
                 with running_the_model("a module without values"), torch.no_grad():
+                    given = map_leaves((args, kwargs), Tensor, emptied)
                     output = original(*given[0], **given[1])
             except SplitError:
                 continue
             return {path: t.shape for path, t in leaves_by_path(output, Tensor).items()}
         return {}
+
+
+def _emptied(tensor: Tensor) -> Tensor:
+    return tensor.to("meta")
+
+
+def _emptied_if_floating(tensor: Tensor) -> Tensor:
+    """Leave lengths of packed sequences on the CPU, where PyTorch wants them."""
+    return tensor.to("meta") if tensor.is_floating_point() else tensor
 
 
 def _without_values(module: nn.Module) -> nn.Module:

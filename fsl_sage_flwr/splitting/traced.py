@@ -263,8 +263,8 @@ def _halves(
         if not _shape_alone(node, [user for user in node.users if user in back]):
             value = values[0][node]
             masked = masked_value([v[node] for v in values]) if _of_inputs_alone(node) else None
-            spec = TensorSpec(tuple(value.shape), value.dtype, len(value), 0, masked=masked)
-            specs[node] = spec.freed(values[1][node], pairs) if has_smaller else spec
+            fixed = TensorSpec(tuple(value.shape), value.dtype, len(value), 0, masked=masked)
+            specs[node] = fixed.freed(values[1][node], pairs) if has_smaller else fixed
     theirs = {node: behind.placeholder(f"smashed_{i}") for i, node in enumerate(crossing)}
     sizes = (behind.placeholder("sizes"),) if pairs else ()
     out: list[fx.Node] = []

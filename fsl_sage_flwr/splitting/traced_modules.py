@@ -34,7 +34,7 @@ class OfSizes(nn.Module):
     def forward(self, sizes: Tensor) -> Tensor:
         """Return zeros of one element's memory."""
         zero = torch.zeros((), dtype=self.dtype, device=sizes.device)
-        return zero.expand(len(sizes), *sizes[0].tolist())
+        return zero.expand(len(sizes), *sizes.amax(dim=0).tolist())
 
 
 class Pack(nn.Module):

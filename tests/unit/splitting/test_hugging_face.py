@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fsl_sage_flwr.splitting import SplitError, split
+from fsl_sage_flwr.splitting import SplitError, list_cuts, split
 
 from ...cutting import assert_same_as_uncut, crossing_of
 
@@ -97,3 +97,12 @@ def test_encoder_and_decoder() -> None:
         model, "encoder.block.1", texts(3), public=("attention_mask", "decoder_input_ids")
     )
     assert_same_as_uncut(model, halves, texts(2))
+
+
+def test_the_layers_of_an_encoder_are_listed_without_a_depth() -> None:
+    model = small("Bert", "ForSequenceClassification", USUAL)
+    cuts = {cut.name: cut for cut in list_cuts(model, tokenized(3), public=("attention_mask",))}
+    assert [f"bert.encoder.layer.{k}" in cuts for k in range(3)] == [True] * 3
+    cut = cuts["bert.encoder.layer.1"]
+    assert cut.smashed_shapes == ((7, 16), (7,))
+    assert cut.smashed_dtypes == ("float32", "int64")

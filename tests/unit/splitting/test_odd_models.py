@@ -137,6 +137,24 @@ def test_statistics_may_not_be_on_both_sides(traced: bool) -> None:
         check(Model())
 
 
+def test_a_train_method_of_the_models_own_holds_in_the_halves() -> None:
+    class Model(Odd):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+
+        def train(self, mode: bool = True) -> "Model":
+            super().train(mode)
+            self.norm.eval()  # frozen statistics
+            return self
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(self.b(self.norm(self.a(x))))
+
+    halves = check(Model())
+    assert not halves.client.train().norm.training
+
+
 def test_a_forward_may_read_attributes_and_classes_of_all_its_layers() -> None:
     class Model(Odd):
         def __init__(self) -> None:
