@@ -13,7 +13,7 @@ from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV
 from fsl_sage_flwr.task import SplitTask
 
 from ...memory_grid import MemoryGrid
-from ...readers import outliner_task, own_length_task, reader_task
+from ...readers import CausalReader, outliner_task, own_length_task, reader_task
 from ...runs import assert_same, train
 from ...tasks import client_of
 
@@ -26,6 +26,7 @@ STRATEGIES: dict[str, Any] = {
 TASKS: dict[str, Callable[[], SplitTask]] = {
     "texts": reader_task,
     "texts of their own length": own_length_task,
+    "texts with an infinite mask": partial(reader_task, CausalReader),
     "outlines": outliner_task,
 }
 
