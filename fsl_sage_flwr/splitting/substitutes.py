@@ -48,8 +48,8 @@ class _Substitute(nn.Module):
         # A tuple keeps it from becoming a submodule.
         self.fsl_sage_original = (_without_values(original),)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # isinstance asks for it
+    @property  # type: ignore[misc]  # isinstance asks for it
+    def __class__(self) -> Any:
         original = vars(self).get("fsl_sage_original")
         return type(self) if original is None else type(original[0])
 
