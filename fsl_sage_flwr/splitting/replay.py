@@ -92,7 +92,10 @@ def by_replay(request: Request) -> SplitModel:
     tensors = _crossing(passes, at, count, pairs if request.sized else None)
     crossing = Crossing(arguments, inputs, (*tensors, *given), tuple(pairs))
     if not any(spec.axis is not None for place, _, spec in crossing.tensors):
-        raise SplitError(f"no tensor with a row per sample reaches the cut {at!r}")
+        raise SplitError(
+            f"no tensor with a row per sample reaches the cut {at!r}; samples must be on the first "
+            "axis of the inputs: transpose inside the model, or put a list into one padded tensor."
+        )
     return _halves(model, at, passes, repeated, crossing, count)
 
 
@@ -178,6 +181,11 @@ def _halves(
     refuse_tied(halves)
     for name in sorted({name for one in every for name in one.used}):
         parameter = model.get_parameter(name)
+        if not parameter.requires_grad and _only_in_front(model, name, front, server):
+            raise SplitError(
+                f"parameter {name!r} of a module before the cut {at!r} is read behind it: call the "
+                "module there, or cut elsewhere."
+            )
         if parameter.requires_grad and id(parameter) in owned:
             raise SplitError(
                 f"parameter {name!r} is used on both sides of the cut {at!r}: freeze it, untie it, "
@@ -199,6 +207,12 @@ def _halves(
         vars(half)["fsl_sage_crossing"] = crossing
         half.__class__ = type(title, (whole,), {"forward": forward, "fsl_sage_whole": whole})
     return halves
+
+
+def _only_in_front(model: nn.Module, name: str, front: Sequence[str], server: nn.Module) -> bool:
+    inside = any(name.startswith(f"{module}.") for module in front)
+    parameter = model.get_parameter(name)
+    return inside and all(parameter is not other for other in server.parameters())
 
 
 def _compared(

@@ -91,6 +91,32 @@ def test_a_client_module_inside_a_server_module_stays_the_clients() -> None:
     }
 
 
+def test_frozen_weights_of_the_client_half_that_are_read_behind_the_cut_are_named() -> None:
+    class Model(Odd):
+        def forward(self, x: Tensor) -> Tensor:
+            untraceable(x)
+            return self.c(self.b(self.a(x))) @ self.a.weight
+
+    model = Model()
+    model.a.requires_grad_(False)
+    model.a.bias.requires_grad_(True)
+    with pytest.raises(SplitError, match=r"'a.weight' of a module before the cut 'b' is read beh"):
+        check(model)
+
+
+def test_samples_on_another_axis_are_refused_with_what_to_do() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows, self.scores = nn.GRU(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scores(self.rows(x)[0][-1])
+
+    with pytest.raises(SplitError, match="transpose inside the model"):
+        split(Model(), "scores", torch.randn(5, 3, 4))
+
+
 class Angles(nn.Module):
     def __init__(self) -> None:
         super().__init__()

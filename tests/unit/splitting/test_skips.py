@@ -135,6 +135,30 @@ def test_a_parameter_of_both_sides_is_refused_unless_frozen() -> None:
     assert_same_as_uncut(model, split(model, "b", torch.randn(3, 4)), torch.randn(2, 4))
 
 
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient * 2
+
+
+def test_a_function_with_a_custom_backward_makes_an_argument() -> None:
+    class Model(Inner):
+        def forward(self, x: Tensor) -> Tensor:
+            h = Doubled.apply(self.a(x))
+            if bool(h.isnan().any()):
+                raise ValueError("not a number")
+            return self.c(self.b(h))
+
+    torch.manual_seed(0)
+    model = Model("")
+    del model.scale
+    assert_same_as_uncut(model, split(model, "b", torch.randn(3, 4)), torch.randn(5, 4))
+
+
 class Exits(nn.Module):
     """Has an auxiliary exit in training only."""
 
