@@ -25,11 +25,11 @@ from flwr_datasets.partitioner import SizePartitioner
 from torch import Tensor, nn
 
 from fsl_sage_flwr import build_client_app
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_strategy, build_task, build_test_batches
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.data import DISTRIBUTIONS, Distribution, DistributionEntry
 from fsl_sage_flwr.models import MODELS, ModelEntry
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
 from tests.memory_grid import MemoryGrid

@@ -18,12 +18,12 @@ from typing import Any
 
 from flwr.app import ArrayRecord, Message
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_strategy, build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.compression.client import ClientCompression
 from fsl_sage_flwr.compression.server import DeltaSync, ReplyDecoder, RequestEncoder
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.memory_probe import MemoryProbeGrid
 
 CLIENTS = 10

@@ -37,6 +37,7 @@ from pathlib import Path
 from flwr.app import Message, RecordDict
 from flwr.serverapp import ServerApp
 from fsl_sage_flwr.messages import DESCRIBE, CommunicationLedger
+from fsl_sage_flwr.rounds.grid.reply_stream import ReplyStream
 from fsl_sage_flwr.strategies import SplitGrid
 
 app = ServerApp()
@@ -51,7 +52,7 @@ def main(grid, context):
     for _ in range({exchanges} + 5):
         began = time.perf_counter()
         questions = [Message(RecordDict(), n, DESCRIBE, ttl=300.0) for n in wrapped.get_node_ids()]
-        deque(wrapped.stream(questions, timeout=300.0), maxlen=0)
+        deque(ReplyStream(wrapped, questions, timeout=300.0), maxlen=0)
         seconds.append(time.perf_counter() - began)
     Path(context.run_config["results-dir"]).write_text(json.dumps(seconds[5:]))
 """

@@ -10,9 +10,9 @@ import pandas as pd
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS, label_of
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.language import causal_lm_task
-from fsl_sage_flwr.registry import ALGORITHMS, label_of
 from fsl_sage_flwr.splitting import Workload, cut_of, trainable_state
 from fsl_sage_flwr.task import SplitTask
 

@@ -10,7 +10,7 @@ peak of the same process when it trains simple_conv on digits.
 import argparse
 from pathlib import Path
 
-from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 
 from .memory import peak_of
 
@@ -27,8 +27,8 @@ def main() -> None:
         "dataset": str(given.dataset.absolute()),
         "cut": given.cut,
         "batch-size": 8,
-        "max-length": 96,
-        "max-test-rows": 16,
+        "language.max-length": 96,
+        "language.max-test-rows": 16,
         "server-update-interval": 2,
         "optimizer": "adamw",
         "server-optimizer": "adamw",

@@ -9,10 +9,10 @@
 set -euo pipefail
 model="$(realpath "$1")" dataset="$(realpath "$2")" out="$(realpath -m "$3")"
 mkdir -p "$out/log"
-common="task=causal_lm model=$model dataset=$dataset num-server-rounds=4 batch-size=8 max-length=96
+common="task=causal_lm model=$model dataset=$dataset num-server-rounds=4 batch-size=8 language.max-length=96
     adapter.dropout=0.0 optimizer=adamw server-optimizer=adamw learning-rate=5e-4
     server-learning-rate=5e-4 weight-decay=0 server-weight-decay=0 checkpoint-interval=0
-    results-dir=$out bleu=true"
+    results-dir=$out language.bleu=true"
 upload="server-update-interval=2"
 align="align.interval=1 align.dataset-size=64 align.batch-size=8 align.epochs=4"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.cpus import usable_cpus
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.run import simulate
 

@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 import torch
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS, label_of
 from fsl_sage_flwr.app.assembly import build_strategy, build_task, build_test_batches
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.registry import ALGORITHMS, label_of
 from fsl_sage_flwr.runs.privacy_account import PrivacyAccount
 from tests.memory_grid import MemoryGrid
 

@@ -35,8 +35,8 @@ import torch
 
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.byte_columns import BYTE_COLUMNS
 from fsl_sage_flwr.cpus import usable_cpus
-from fsl_sage_flwr.messages.ledger import COLUMNS
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.run import simulate
@@ -143,7 +143,7 @@ def in_simulation(config: RunConfig, cores: int, gpu_share: float = 0.0) -> dict
     if not summary["completed"]:
         sys.exit(f"the simulation failed: {summary}")
     history = pd.read_csv(path / "history.csv").iloc[2:]
-    kinds = list(COLUMNS)
+    kinds = list(BYTE_COLUMNS)
     return {
         "seconds": (history["seconds"] - history["evaluation_seconds"]).median(),
         "client": history["client_seconds"].median(),

@@ -21,8 +21,8 @@ from typing import Any
 
 import pandas as pd
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import RunConfig
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.runs.checkpoint_files import names_in
 from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.simulations.federation import Federation

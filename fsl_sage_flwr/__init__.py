@@ -4,10 +4,11 @@ The public surface: cut a model with :func:`split`, describe what is trained wit
 :class:`SplitTask` (its learning rates may follow a :class:`LearningRateSchedule`, its labels be
 those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and its
 :class:`AlignmentRecipe`, :class:`CseFsl`, :class:`HeronSfl`, :class:`SplitFedV1`,
-:class:`SplitFedV2`, :class:`FullModelFedAvg`) on the server and a ClientApp from
-:func:`build_client_app` on the nodes; :func:`to_record` makes Flower's record of an evaluation,
-:class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them fewer
-(``CODECS.register`` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves,
+:class:`SplitFedV2`, :class:`SplitFrozen`, :class:`FullModelFedAvg`) on the server and a ClientApp
+from :func:`build_client_app` on the nodes; :func:`to_record` makes Flower's record of an
+evaluation, :class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them
+fewer (``CODECS.register`` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves,
+:func:`run_inline` runs both apps in this process,
 :func:`smashed_noise_mod` clips and noises smashed data as they leave a node, and a
 :class:`ClientPrivacy` a client's steps (a :class:`PrivacyAccount` computes the guarantee;
 :func:`randomised_response` and :func:`label_secret_mod` are for labels).
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CODECS",
     "AlignmentRecipe",
+    "Ampere",
     "ClientIdentity",
     "ClientPrivacy",
     "Codec",
     "CommunicationLedger",
     "Compression",
     "CseFsl",
+    "CycleSl",
     "FslSage",
     "FullModelFedAvg",
     "HeronSfl",
@@ -39,6 +42,7 @@ __all__ = [
     "SplitError",
     "SplitFedV1",
     "SplitFedV2",
+    "SplitFrozen",
     "SplitModel",
     "SplitTask",
     "build_client_app",
@@ -48,6 +52,7 @@ __all__ = [
     "multi_label",
     "randomised_response",
     "regression",
+    "run_inline",
     "segmentation",
     "smashed_noise_mod",
     "split",

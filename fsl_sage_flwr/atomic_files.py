@@ -15,6 +15,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from .user_error import UserError
+
 CHUNK = 2**20
 
 _FIX = {
@@ -25,7 +27,7 @@ _FIX = {
 }
 
 
-class DiskError(OSError):
+class DiskError(OSError, UserError):
     """A file cannot be written; one line gives the cause, such as a full or read-only disk."""
 
 

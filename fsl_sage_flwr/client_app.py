@@ -5,14 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
-from .app.assembly import (
-    build_task,
-    classes_of_node,
-)
-from .app.config import (
-    ConfigError,
-    RunConfig,
-)
+from .app.assembly import build_task, classes_of_node
+from .app.config import ConfigError, RunConfig
 from .classes import Classes
 from .client_apps import (
     build_client_app,
@@ -21,14 +15,8 @@ from .client_apps import (
     shared_folder,
     smashed_noise_mod,
 )
-from .data import (
-    DatasetError,
-    private_copies,
-)
-from .runs.log_lines import (
-    show_own_errors_in_one_line,
-    show_times,
-)
+from .data import DatasetError, private_copies
+from .runs.log_lines import show_own_errors_in_one_line, show_times
 from .task import SplitTask
 
 DATA_PATH = "data-path"

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .classes import Classes
-from .config import (
-    Options,
-    one_of,
-    setting,
-)
+from .config import Options, one_of, setting
 from .data import (
     AUGMENTATIONS,
     DATASETS,
@@ -31,28 +27,11 @@ from .data import (
     local_copy,
     randomised_response,
 )
-from .models import (
-    MODELS,
-    build_model,
-)
+from .models import MODELS, build_model
 from .seeding import derive_seed
-from .splitting import (
-    SplitError,
-    as_tensors,
-    build_auxiliary,
-    full_name,
-    split,
-)
-from .task import (
-    Batch,
-    ClientIdentity,
-    SplitTask,
-)
-from .task_registry import (
-    TaskKind,
-    TaskSettings,
-    TestBatches,
-)
+from .splitting import SplitError, as_tensors, build_auxiliary, forward_flops, full_name, split
+from .task import Batch, ClientIdentity, SplitTask
+from .task_registry import TaskKind, TaskSettings, TestBatches, TrainingCost
 
 EVALUATION_BATCH = 500
 
@@ -64,13 +43,14 @@ class ImageOptions(Options):
     augmentation: str = setting(
         "auto",
         "augmentation: `crop_flip`, `none`; `auto` is `crop_flip` for colour images",
+        group="data",
         choices=AUGMENTATIONS,
     )
     image_column: str = setting(
-        "", "column of the images; empty uses the usual name or the only one"
+        "", "column of the images; empty uses the usual name or the only one", group="data"
     )
     label_column: str = setting(
-        "", "column of the labels; empty uses the usual name or the only one"
+        "", "column of the labels; empty uses the usual name or the only one", group="data"
     )
 
 
@@ -180,11 +160,21 @@ def identify(settings: TaskSettings, options: ImageOptions, download: bool) -> D
     if not (download or is_here(settings.dataset)):
         return None
     train, test = _splits(settings, options)
-    taken = {"image-column": train.column, "label-column": train.label_column}
-    given = {"image-column": options.image_column, "label-column": options.label_column}
+    taken = {"data.image-column": train.column, "data.label-column": train.label_column}
+    given = {"data.image-column": options.image_column, "data.label-column": options.label_column}
     columns = {key: column for key, column in taken.items() if column}
     found = [key for key in columns if not given[key]]
     return identity_of_images({"train": train, "test": test}, columns, found)
+
+
+def cost(settings: TaskSettings, options: ImageOptions) -> TrainingCost | None:
+    """Return the cost of training; None for a dataset that is not on this machine."""
+    if not is_here(settings.dataset):
+        return None
+    train, _ = _splits(settings, options)
+    model = _built(settings.model, train.image_shape, train.num_classes)
+    flops = forward_flops(model, torch.zeros(2, *train.image_shape))
+    return TrainingCost(len(train.labels), flops)
 
 
 class _NotBuiltError(SplitError):
@@ -261,4 +251,5 @@ KIND = TaskKind(
     classes=classes,
     randomises_labels=True,
     identify=identify,
+    cost=cost,
 )

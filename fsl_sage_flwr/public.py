@@ -1,25 +1,12 @@
 """All public names; the package imports this module at the first use of one of them."""
 
 from . import algorithms as _registration  # noqa: F401 - makes every algorithm known
-from .client_apps import (
-    build_client_app,
-    label_secret_mod,
-    smashed_noise_mod,
-)
-from .compression import (
-    CODECS,
-    Codec,
-    Compression,
-)
+from .client_apps import build_client_app, label_secret_mod, smashed_noise_mod
+from .compression import CODECS, Codec, Compression
 from .data import randomised_response
+from .inline import run_inline
 from .messages import CommunicationLedger
-from .objective import (
-    Objective,
-    classification,
-    multi_label,
-    regression,
-    segmentation,
-)
+from .objective import Objective, classification, multi_label, regression, segmentation
 from .runs.privacy_account import PrivacyAccount
 from .runs.recorder import Recorder
 from .schedules import LearningRateSchedule
@@ -33,28 +20,30 @@ from .splitting import (
     split_pair,
 )
 from .strategies import (
+    Ampere,
     CseFsl,
+    CycleSl,
     FslSage,
     FullModelFedAvg,
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     to_record,
 )
-from .task import (
-    ClientIdentity,
-    SplitTask,
-)
+from .task import ClientIdentity, SplitTask
 
 __all__ = [
     "CODECS",
     "AlignmentRecipe",
+    "Ampere",
     "ClientIdentity",
     "ClientPrivacy",
     "Codec",
     "CommunicationLedger",
     "Compression",
     "CseFsl",
+    "CycleSl",
     "FslSage",
     "FullModelFedAvg",
     "HeronSfl",
@@ -65,6 +54,7 @@ __all__ = [
     "SplitError",
     "SplitFedV1",
     "SplitFedV2",
+    "SplitFrozen",
     "SplitModel",
     "SplitTask",
     "build_client_app",
@@ -74,6 +64,7 @@ __all__ = [
     "multi_label",
     "randomised_response",
     "regression",
+    "run_inline",
     "segmentation",
     "smashed_noise_mod",
     "split",

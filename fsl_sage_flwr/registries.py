@@ -24,6 +24,8 @@ from threading import RLock
 from types import ModuleType
 from typing import Any, TypeVar
 
+from .user_error import UserError
+
 PREFIX = "fsl_sage_flwr."
 # Names of modules, separated by commas.
 IMPORTS = "FSL_SAGE_IMPORT"
@@ -36,8 +38,10 @@ Check = Callable[[str, T, Mapping[str, T]], None]
 _loading = RLock()
 
 
-class ExtensionError(ValueError):
+class ExtensionError(ValueError, UserError):
     """An entry point, or a module of ``--import``, cannot be loaded; the text is one line."""
+
+    exit_status = 2
 
 
 class UnknownNameError(KeyError, ValueError):

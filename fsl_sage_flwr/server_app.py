@@ -15,20 +15,15 @@ from .app.assembly import (
     finish_of,
     identify_data,
 )
-from .app.config import (
-    ConfigError,
-    RunConfig,
-)
+from .app.config import ConfigError, RunConfig
 from .app.resume import checkpoint_for
 from .app.run_directory_lock import lock_for_training
 from .app.unused_keys import warn_of_unused
+from .rounds.grid.inline_grid import InlineGrid
 from .rounds.grid.simulation import is_simulation
 from .runs.directory import RunDirectory
 from .runs.log import logged_to
-from .runs.log_lines import (
-    show_own_errors_in_one_line,
-    show_times,
-)
+from .runs.log_lines import show_own_errors_in_one_line, show_times
 from .runs.recorder import Recorder
 from .strategies import VirtualClients
 
@@ -51,7 +46,9 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _train(grid: Grid, config: RunConfig, path: Path) -> None:
-    with RunDirectory(path).record_failure(log_error=True):
+    directory = RunDirectory(path)
+    with directory.record_failure(log_error=True):
+        directory.write_unused_keys(config.unused_keys())
         grid = _with_a_node_for_each_client(grid, config)
         task = build_task(config)
         data = identify_data(config, download=True)
@@ -86,5 +83,10 @@ def _with_a_node_for_each_client(grid: Grid, config: RunConfig) -> Grid:
         raise ConfigError(
             f"virtual-clients = {clients}: clients that share nodes have their state on one "
             "machine; on a Ray cluster leave it out, and give as many num-supernodes"
+        )
+    if isinstance(grid, InlineGrid):
+        raise ConfigError(
+            f"virtual-clients = {clients}: in one process each client has a node; leave it out, "
+            f"and give clients={clients}"
         )
     return VirtualClients(grid, clients)

@@ -10,16 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .classes import Classes
-from .objective import (
-    Loss,
-    Objective,
-    classification,
-    logits_of,
-)
-from .schedules import (
-    Schedule,
-    constant,
-)
+from .objective import Loss, Objective, classification, logits_of
+from .schedules import Schedule, constant
 from .seeding import derive_seed
 from .splitting import (
     AuxiliaryHead,

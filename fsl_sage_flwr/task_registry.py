@@ -8,27 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .algorithm_options import HeadOptions
 from .classes import Classes
-from .config import (
-    Check,
-    Options,
-    check_options,
-)
-from .data import (
-    DataIdentity,
-    Distribution,
-)
-from .registries import (
-    Registry,
-    renamed,
-)
-from .strategies.common_options import HeadOptions
-from .task import (
-    Batch,
-    SplitTask,
-    TrainingArguments,
-    Weights,
-)
+from .config import Check, Options, check_options
+from .data import DataIdentity, Distribution
+from .registries import Registry, renamed
+from .task import Batch, SplitTask, TrainingArguments, Weights
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -104,6 +89,22 @@ class TaskSettings:
 
 
 @dataclass(frozen=True)
+class TrainingCost:
+    """What determines the length of a pass over the training split.
+
+    Attributes
+    ----------
+    samples : int
+        Number of samples in the split.
+    flops : int
+        Floating-point operations of the forward pass of one sample.
+    """
+
+    samples: int
+    flops: int
+
+
+@dataclass(frozen=True)
 class TaskKind(Generic[OptionsT]):
     """Declaration of a kind of task; the package's own app reads nothing else.
 
@@ -136,6 +137,9 @@ class TaskKind(Generic[OptionsT]):
     identify : callable, optional
         From settings, options and whether data may be downloaded to the identity of the data; None
         for absent data. A run resumes with the same data alone, on any machine.
+    cost : callable, optional
+        From settings and options to the cost of training; None for absent data. A kind without it
+        counts as expensive.
     """
 
     name: str
@@ -149,6 +153,7 @@ class TaskKind(Generic[OptionsT]):
     classes: Callable[[TaskSettings, OptionsT], Classes | None] | None = None
     randomises_labels: bool = False
     identify: Callable[[TaskSettings, OptionsT, bool], DataIdentity | None] | None = None
+    cost: Callable[[TaskSettings, OptionsT], TrainingCost | None] | None = None
 
 
 def _check(name: str, kind: TaskKind[Any], others: Mapping[str, TaskKind[Any]]) -> None:

@@ -1,9 +1,6 @@
 """Register the package's kinds of tasks."""
 
-from . import (
-    image_classification,
-    language,
-)
+from . import image_classification, language
 from .task_registry import TASKS
 
 DEFAULT_TASK = image_classification.KIND.name

@@ -22,11 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .atomic_files import (
-    checksum_of,
-    explain_disk_errors,
-    sync,
-)
+from .atomic_files import checksum_of, explain_disk_errors, sync
 
 SUFFIX = ".safetensors"
 # Names of a TensorStore's files.

@@ -50,6 +50,9 @@ STRATEGIES: dict[str, Any] = {
     "fsl_sage": runs.fsl_sage,
     "fsl_sage, warm start": partial(runs.fsl_sage, warm_start=True),
     "heron_sfl": runs.heron_sfl,
+    "split_frozen": runs.split_frozen,
+    "cycle_sl": runs.cycle_sl,
+    "ampere": runs.ampere,
 }
 
 

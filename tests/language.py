@@ -184,8 +184,8 @@ def small_run(directory: Path, **changes: Any) -> dict[str, Any]:
     """Return the run configuration of two rounds of it."""
     found = {
         "task": "causal_lm", "model": save_small_model(directory / "model"),
-        "dataset": save_rows(directory / "rows"), "cut": "transformer.h.1", "max-length": 12,
-        "batch-size": 4, "num-server-rounds": 2,
+        "dataset": save_rows(directory / "rows"), "cut": "transformer.h.1",
+        "language.max-length": 12, "batch-size": 4, "num-server-rounds": 2,
     }  # fmt: skip
     if changes.get("algorithm", "fsl_sage") == "fsl_sage":  # a key without effect is refused
         found |= {"align.dataset-size": 8, "align.batch-size": 4, "align.epochs": 1}

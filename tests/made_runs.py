@@ -24,12 +24,14 @@ def make_run(
     completed: bool = True,
     status: str = "completed",
     row: dict[str, Any] | None = None,
+    recorded: bool = False,
     **settings: Any,
 ) -> Path:
     """Write a run with these test accuracies, one a round; return its directory.
 
     A round takes 2 seconds; of them each client trains 0.5 s, the server 0.25 s, and
-    alignment takes 0.125 s. The reference counts half of the bytes.
+    alignment takes 0.125 s. The reference counts half of the bytes. ``recorded`` also writes the
+    keys without effect, which runs of earlier versions lack.
     """
     given = {key.replace("_", "-"): value for key, value in settings.items()}
     own = {"results-dir": str(root), "num-server-rounds": len(accuracies)}
@@ -39,6 +41,8 @@ def make_run(
         config = replace(config, run_name="-".join(values) or "run")
     run = RunDirectory(run_path(config))
     run.write_config(config.to_run_config())
+    if recorded:
+        run.write_unused_keys(config.unused_keys())
     if clients is not None:
         federation = {
             "num-supernodes": clients,

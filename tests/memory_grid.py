@@ -1,32 +1,31 @@
-"""A Grid in this process: nodes are ClientApps called directly, messages are serialized."""
+"""The package's in-process Grid, with replies that a test may replace, and a count of contents."""
 
-import itertools
-import secrets
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity  # what Flower's runtime sets
 
 from fsl_sage_flwr import public  # noqa: F401 - registers every algorithm
-from fsl_sage_flwr.rounds.grid.simulation import SIMULATION
+from fsl_sage_flwr.rounds.grid.in_flight import MOST
+from fsl_sage_flwr.rounds.grid.inline_grid import InlineGrid
 
-# At random, as Flower draws them: the files of two processes' runs are told apart by it.
-_run_ids = itertools.count(secrets.randbits(40))
 Tamper = Callable[[int, Message], Message | None]
 
 
-class MemoryGrid(Grid):
-    """Run a ClientApp on ``num_nodes`` nodes, in the order of the messages.
+class MemoryGrid(InlineGrid):
+    """Run a ClientApp on ``num_nodes`` nodes, in the order of the messages, as they are pushed.
 
     ``tamper(partition_id, reply)`` may replace a reply, or swallow it by returning None.
     ``node_config`` is what a node's configuration says more, by partition id.
-    ``simulated`` makes it a simulation's: its nodes get the app as Ray's actors do.
+    ``simulated`` makes it a simulation's: its nodes get the app as Ray's actors do; otherwise its
+    nodes take themselves for deployed ones.
     ``sent`` and ``received`` hold copies of all contents for a byte count of their own.
     """
+
+    most_in_flight = MOST
 
     def __init__(
         self,
@@ -40,10 +39,13 @@ class MemoryGrid(Grid):
         backwards: bool = False,
         simulated: bool = False,
     ) -> None:
-        run_id = next(_run_ids)  # a grid is a run of its own
+        super().__init__(
+            sent_to_an_actor(app) if simulated else app, num_nodes, run_config=run_config
+        )
+        run_id = self.run.run_id
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, 1
-        self._app = sent_to_an_actor(app) if simulated else app
-        self._run = SimpleNamespace(primary_task_type=SIMULATION if simulated else "flwr-serverapp")
+        if not simulated:
+            self._run = replace(self._run, primary_task_type="flwr-serverapp")
         self._tamper = tamper
         self._backwards = backwards
         self._replies: dict[str, Message] = {}
@@ -51,19 +53,16 @@ class MemoryGrid(Grid):
         self.received: list[RecordDict] = []
         self.types: list[tuple[str, int]] = []
         self.partition = {first_node + 37 * i: i for i in range(num_nodes)}
+        contexts = zip(self.partition, self.contexts.values(), strict=True)
         self.contexts = {
             node: Context(
                 run_id=run_id,
                 node_id=node,
-                node_config={
-                    "partition-id": i,
-                    "num-partitions": num_nodes,
-                    **(node_config or {}).get(i, {}),
-                },
-                state=RecordDict(),
-                run_config=run_config or {},
+                node_config=old.node_config | (node_config or {}).get(self.partition[node], {}),
+                state=old.state,
+                run_config=old.run_config,
             )
-            for node, i in self.partition.items()
+            for node, old in contexts
         }
 
     def restart_node(self, partition: int, *, new_id: bool) -> None:
@@ -82,19 +81,6 @@ class MemoryGrid(Grid):
             run_config=old.run_config,
         )
 
-    def set_run(self, run: Any) -> None:
-        raise NotImplementedError
-
-    @property
-    def run(self) -> Any:
-        return self._run
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        raise NotImplementedError
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self.contexts)
-
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         ids = []
         for message in messages:
@@ -102,7 +88,9 @@ class MemoryGrid(Grid):
             node = message.metadata.dst_node_id
             self.sent.append(_copy(message.content))
             self.types.append((message.metadata.message_type, self.partition[node]))
-            reply = self._answer(message, node)
+            reply: Message | None = self.answer(message)
+            if self._tamper and reply is not None:
+                reply = self._tamper(self.partition[node], reply)
             if reply is not None:
                 if reply.has_content():
                     self.received.append(_copy(reply.content))
@@ -119,15 +107,13 @@ class MemoryGrid(Grid):
     ) -> Iterable[Message]:
         return self.pull_messages(self.push_messages(messages))
 
-    def _answer(self, message: Message, node: int) -> Message | None:
+    def run_client(self, message: Message) -> Message:
         about = message.metadata
-        request = Message(_copy(message.content), node, about.message_type, group_id=about.group_id)
+        request = Message(
+            _copy(message.content), about.dst_node_id, about.message_type, group_id=about.group_id
+        )
         request.metadata.__dict__["_message_id"] = about.message_id
-        try:
-            reply = self._app(request, self.contexts[node])
-        except Exception as error:  # noqa: BLE001 - what Flower's runtime does with any error
-            reply = Message(Error(2, f"{type(error).__name__}: {error}"), reply_to=request)
-        return self._tamper(self.partition[node], reply) if self._tamper else reply
+        return self.app(request, self.contexts[about.dst_node_id])
 
 
 def sent_to_an_actor(app: ClientApp) -> ClientApp:

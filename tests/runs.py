@@ -13,12 +13,15 @@ from torch import Tensor
 
 from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import (
+    Ampere,
     CseFsl,
+    CycleSl,
     FslSage,
     FullModelFedAvg,
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     SplitStrategy,
 )
 from fsl_sage_flwr.task import TrainBatches
@@ -48,6 +51,10 @@ def heron_sfl(task_changes: dict[str, Any] | None = None, **changes: Any) -> Her
     return HeronSfl(small_task(**(task_changes or {})), **{"server_update_interval": 2, **changes})
 
 
+def split_frozen(task_changes: dict[str, Any] | None = None, **changes: Any) -> SplitFrozen:
+    return SplitFrozen(small_task(**(task_changes or {})), **changes)
+
+
 def fed_avg(task_changes: dict[str, Any] | None = None, **changes: Any) -> FullModelFedAvg:
     return FullModelFedAvg(small_task(**(task_changes or {})), **changes)
 
@@ -58,6 +65,14 @@ def split_fed_v1(task_changes: dict[str, Any] | None = None, **changes: Any) -> 
 
 def split_fed_v2(task_changes: dict[str, Any] | None = None, **changes: Any) -> SplitFedV2:
     return SplitFedV2(small_task(**(task_changes or {})), **changes)
+
+
+def cycle_sl(task_changes: dict[str, Any] | None = None, **changes: Any) -> CycleSl:
+    return CycleSl(small_task(**(task_changes or {})), **changes)
+
+
+def ampere(task_changes: dict[str, Any] | None = None, **changes: Any) -> Ampere:
+    return Ampere(small_task(**(task_changes or {})), **{"client_rounds": 2, **changes})
 
 
 def grid(

@@ -1,8 +1,5 @@
 """Read, compare and draw the results of runs."""
 
-from .load_results import (
-    ResultsError,
-    load_results,
-)
+from .load_results import ResultsError, load_results
 
 __all__ = ["ResultsError", "load_results"]

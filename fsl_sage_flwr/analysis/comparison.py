@@ -2,29 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
-from ..command_line.arguments.comparison import MEAN_OF
-from .differences import (
-    differing_settings,
-    without_unused_settings,
-)
-from .load_results import (
-    HEAD_SIZE,
-    ResultsError,
-)
-from .measure import (
-    Measure,
-    measure_of,
-)
-from .spread import Spread
+from ..units import mib
+from .choices import MEAN_OF, Count, Spread
+from .differences import differing_settings, without_unused_settings
+from .load_results import HEAD_SIZE, ResultsError
+from .measure import Measure, measure_of
 
-Count = Literal["measured", "reference"]
 COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
 
-MIB = 2**20
 JUDGED = "judged"  # column of a comparison's rounds
 
 
@@ -145,11 +133,6 @@ def compare(
     return Comparison(
         rounds, tuple(settings), measure, target, mean_of, budget, count, spread, tuple(notes)
     )
-
-
-def mib(count: float) -> str:
-    """Return bytes in MiB as text, with enough digits for small runs."""
-    return f"{count / MIB:,.1f}" if count >= 10 * MIB else f"{count / MIB:.3g}"
 
 
 def run_figures(comparison: Comparison) -> pd.DataFrame:

@@ -5,16 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..app.config import (
-    RunConfig,
-    all_settings,
-)
-from .load_results import CLIENTS
+from .declared import known_settings, unused_keys
+from .load_results import CLIENTS, UNUSED
 
 
 def defines_an_experiment(key: str) -> bool:
     """Return whether a key is a setting of the experiment, not of the way of running it."""
-    declared = all_settings().get(key)
+    declared = known_settings().get(key)
     return declared is None or declared.scope != "execution"
 
 
@@ -25,11 +22,13 @@ def is_missing(value: Any) -> bool:
 
 def without_unused_settings(rounds: pd.DataFrame) -> pd.DataFrame:
     """Return the rows without the values of keys that have no effect in their run."""
-    known = [key for key in all_settings() if key in rounds]
+    known = [key for key in known_settings() if key in rounds]
     unused: dict[str, list[str]] = {}
     for _, run in rounds.drop_duplicates("run").iterrows():
         values = {key: run[key] for key in known if not is_missing(run[key])}
-        for key in RunConfig.unchecked(values).unused_keys():
+        recorded = run.get(UNUSED)
+        names = None if is_missing(recorded) else str(recorded).split()
+        for key in unused_keys(values, names):
             unused.setdefault(key, []).append(str(run["run"]))
     changed = {
         key: rounds[key].astype(object).mask(rounds["run"].isin(runs), None)
@@ -41,7 +40,7 @@ def without_unused_settings(rounds: pd.DataFrame) -> pd.DataFrame:
 
 def differing_settings(rounds: pd.DataFrame) -> list[str]:
     """Return the settings with several values among the runs that they affect."""
-    known = list(all_settings())
+    known = list(known_settings())
     other = {str(key) for key in rounds} - set(known) - {"bytes"}
     keys = [key for key in known if key in rounds and defines_an_experiment(key) and key != "seed"]
     keys += [CLIENTS] if CLIENTS in rounds else []

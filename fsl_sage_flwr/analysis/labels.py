@@ -5,13 +5,13 @@ from numbers import Real
 from pathlib import PurePath
 from typing import Any
 
-from ..registry import ALGORITHMS
+from .declared import algorithm_looks
 from .differences import is_missing
 
 
 def place(algorithm: str) -> tuple[int, float, str]:
     """Return a sort key: algorithms in the order of registration, then unknown ones by name."""
-    known = list(ALGORITHMS)
+    known = list(algorithm_looks())
     if algorithm in known:
         return (0, float(known.index(algorithm)), "")
     return (1, 0.0, algorithm)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.key_table import with_own_new_names
 from ..runs.csv_tables import HISTORY_COLUMNS
 from ..runs.directory import RunDirectory
+from ..user_error import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ log = logging.getLogger("flwr.fsl_sage")
 
 CLIENTS = "num-supernodes"
 HEAD_SIZE = "auxiliary_parameters"
+UNUSED = "unused_keys"
 # Settings used by tables and pictures; a run of a custom model may lack them.
 LOOKED_AT = (
     "algorithm", "model", "dataset", "distribution", "alpha", "shards-per-client", "seed",
@@ -29,7 +31,7 @@ LOOKED_AT = (
 )  # fmt: skip
 
 
-class ResultsError(ValueError):
+class ResultsError(ValueError, UserError):
     """The results cannot be read or compared; one line gives the reason."""
 
 
@@ -51,6 +53,9 @@ class Run:
         The content of ``summary.json``.
     history : DataFrame
         One row per finished round, with the columns of ``history.csv``.
+    unused_keys : dict or None
+        Keys without effect, each with the key that is why; None if the run recorded none: it is
+        an earlier version's, or another project's.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Run:
     federation: dict[str, Any]
     summary: dict[str, Any]
     history: pd.DataFrame = field(repr=False)
+    unused_keys: dict[str, Any] | None = None
 
     @property
     def completed(self) -> bool:
@@ -128,9 +134,10 @@ def load_results(directory: Path | str, say: Callable[[str], None] = log.warning
         The columns of ``history.csv`` (bytes and seconds as counted), every key of the run
         configuration, ``num-supernodes`` (number of clients; missing in a deployment),
         ``auxiliary_parameters`` (of one head; 0 without a head), ``run`` (the run's directory,
-        relative to the given one), ``completed`` and ``status``. Unfinished and failed runs have
-        ``completed`` False. A run that ended before its first round has one row, round 0, without
-        figures.
+        relative to the given one), ``unused_keys`` (keys without effect, separated by spaces;
+        missing if the run recorded none), ``completed`` and ``status``. Unfinished and failed
+        runs have ``completed`` False. A run that ended before its first round has one row, round 0,
+        without figures.
 
     Raises
     ------
@@ -151,6 +158,7 @@ def rows_of(runs: list[Run]) -> pd.DataFrame:
             **run.config,
             CLIENTS: run.federation.get(CLIENTS),
             HEAD_SIZE: run.summary.get(HEAD_SIZE),
+            UNUSED: None if run.unused_keys is None else " ".join(run.unused_keys),
             "completed": run.completed,
             "status": run.status,
         }
@@ -193,7 +201,13 @@ def _run(path: Path, root: Path) -> Run:
         federation=read_json(RunDirectory.federation_of(path)),
         summary=summary,
         history=_history(RunDirectory.history_of(path), finished=summary.get("completed") is True),
+        unused_keys=_unused_keys(path),
     )
+
+
+def _unused_keys(path: Path) -> dict[str, Any] | None:
+    file = RunDirectory.unused_keys_of(path)
+    return read_json(file) if file.is_file() else None
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -12,45 +12,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from ..app.config import (
-    RunConfig,
-    all_defaults,
-)
-from ..registry import label_of
 from ..runs.provenance import OF_ONE_RUN
-from .comparison import (
-    MIB,
-    Comparison,
-)
-from .differences import (
-    differing_settings,
-    is_missing,
-)
-from .labels import (
-    settings_text,
-    value_place,
-    value_text,
-)
-from .load_results import (
-    CLIENTS,
-    Run,
-)
+from ..units import mib
+from .comparison import Comparison
+from .declared import known_settings, label_of, unused_keys
+from .differences import differing_settings, is_missing
+from .labels import settings_text, value_place, value_text
+from .load_results import CLIENTS, Run
 from .measure import measure_of
-from .pictures import (
-    Picture,
-    draw_all,
-    encoded,
-)
+from .pictures import Picture, draw_all, encoded
 from .pictures.dark import fit_to_scheme
 from .provenance import provenance_of
 from .repeat import command_line
 from .result_table import readable_table
 from .run_chart import chart_data
 from .run_state import state_of
-from .run_table import (
-    NOTHING,
-    rounds_text,
-)
+from .run_table import NOTHING, rounds_text
 from .run_title import run_title
 from .spread import NAMES
 
@@ -164,7 +141,7 @@ def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
     runs = comparison.rounds.drop_duplicates("run")
     differing = {*differing_settings(comparison.rounds), "seed"}
     common = []
-    for key in all_defaults():
+    for key in known_settings():
         values = [value for value in runs.get(key, []) if not is_missing(value)]
         if key not in differing and len(set(values)) == 1:
             common.append((key, value_text(values[0]), _is_default(key, values[0])))
@@ -172,7 +149,8 @@ def _common(comparison: Comparison) -> list[tuple[str, Any, bool]]:
 
 
 def _is_default(key: str, value: Any) -> bool:
-    return bool(all_defaults().get(key) == value)
+    declared = known_settings().get(key)
+    return declared is not None and bool(declared.default == value)
 
 
 def _run_row(run: Run, label: str) -> list[str]:
@@ -188,7 +166,7 @@ def _run_row(run: Run, label: str) -> list[str]:
         measure.heading,
         measure.number(float(values.iloc[-1])),
         measure.number(measure.best(values)),
-        f"{history['comm_bytes'].iloc[-1] / MIB:,.1f}",
+        mib(history["comm_bytes"].iloc[-1]),
         f"{history['seconds'].sum():,.1f}",
     ]
 
@@ -209,7 +187,7 @@ def _label(run: Run, settings: Sequence[str]) -> str:
     if not config:
         return run.name
     keys = dict.fromkeys(["distribution", "alpha", *settings])
-    unused = {"algorithm", *RunConfig.unchecked(config).unused_keys()}
+    unused = {"algorithm", *unused_keys(config, run.unused_keys)}
     known = {**config, CLIENTS: run.federation.get(CLIENTS)}
     shown = settings_text({key: known.get(key) for key in keys if key not in unused})
     return f"{label_of(str(config.get('algorithm')))}, {shown}, seed {config.get('seed')}"

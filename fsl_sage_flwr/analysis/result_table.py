@@ -7,22 +7,11 @@ from typing import Literal
 
 import pandas as pd
 
-from ..registry import label_of
-from .comparison import (
-    MIB,
-    Comparison,
-    mib,
-    run_figures,
-)
-from .labels import (
-    place,
-    value_place,
-    value_text,
-)
-from .spread import (
-    SUFFIXES,
-    half_width,
-)
+from ..units import mib
+from .comparison import Comparison, run_figures
+from .declared import label_of
+from .labels import place, value_place, value_text
+from .spread import SUFFIXES, half_width
 
 TableFormat = Literal["markdown", "csv", "latex"]
 
@@ -120,17 +109,13 @@ def columns_of(comparison: Comparison) -> list[Column]:
     return [
         Column(f"final_{name}", f"final {measure.heading}", measure.number),
         Column(f"best_{name}", f"best {measure.heading}", measure.number),
-        Column("bytes_to_target", f"MiB to {target}", _mibs),
+        Column("bytes_to_target", f"MiB to {target}", mib),
         Column("rounds_to_target", f"rounds to {target}", _plain),
         Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number),
-        Column("bytes", "MiB in all", _mibs),
+        Column("bytes", "MiB in all", mib),
         Column("rounds", "rounds", _plain),
         Column("seconds", "seconds", _seconds),
     ]
-
-
-def _mibs(value: float) -> str:
-    return f"{value / MIB:,.1f}"
 
 
 def _plain(value: float) -> str:

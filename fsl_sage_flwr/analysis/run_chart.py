@@ -6,14 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..registry import label_of
-from .comparison import MIB
+from ..units import MIB
+from .declared import label_of
 from .load_results import Run
-from .measure import (
-    ACCURACY,
-    LOSS,
-    PERPLEXITY,
-)
+from .measure import ACCURACY, LOSS, PERPLEXITY
 from .pictures.style import styles
 
 # Significant digits in the chart.

@@ -9,15 +9,8 @@ from typing import Any, Literal
 
 import psutil
 
-from ..runs.directory import (
-    STOPPED,
-    RunDirectory,
-)
-from ..runs.lock import (
-    COMMAND,
-    TRAINING,
-    holder_file,
-)
+from ..runs.directory import STOPPED, RunDirectory
+from ..runs.lock import COMMAND, TRAINING, holder_file
 from .load_results import Run
 
 State = Literal["running", "completed", "failed", "interrupted", "lost"]

@@ -5,20 +5,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from .comparison import (
-    MIB,
-    one_line,
-)
+from ..units import mib
+from .comparison import one_line
 from .load_results import Run
-from .measure import (
-    Measure,
-    measure_of,
-)
-from .run_state import (
-    State,
-    age_of,
-    state_of,
-)
+from .measure import Measure, measure_of
+from .run_state import State, age_of, state_of
 
 NOTHING = "–"
 
@@ -84,4 +75,4 @@ def _figures(run: Run, measure: Measure | None, *, named: bool) -> tuple[str, st
 def _mib(run: Run) -> str:
     if run.history.empty:
         return NOTHING
-    return f"{run.history['comm_bytes'].iloc[-1] / MIB:,.1f}"
+    return mib(run.history["comm_bytes"].iloc[-1])

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..registry import label_of
 from .comparison import Comparison
+from .declared import label_of
 from .differences import is_missing
 from .labels import settings_text
 from .load_results import CLIENTS

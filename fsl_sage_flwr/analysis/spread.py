@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Literal
 
 import pandas as pd
 from scipy.special import stdtrit
 
-Spread = Literal["deviation", "confidence"]
+from .choices import Spread
+
 CONFIDENCE = 0.95
 
 # Names in captions and legends, and suffixes of CSV columns.

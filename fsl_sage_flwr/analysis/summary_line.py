@@ -2,6 +2,8 @@
 
 import math
 
+from ..units import percent
+
 
 def summary_line(accuracy: float | None, loss: float) -> str:
     """Return the accuracy as a percentage, or the loss if there is no accuracy.
@@ -15,4 +17,4 @@ def summary_line(accuracy: float | None, loss: float) -> str:
     """
     if accuracy is None or math.isnan(accuracy):
         return f"loss {loss:.4f}"
-    return f"{accuracy:.2%}"
+    return percent(accuracy)

@@ -9,20 +9,10 @@ from rich.console import Console, ConsoleRenderable, Group
 from rich.live import Live
 from rich.text import Text
 
-from .load_results import (
-    Run,
-    read_runs,
-)
-from .run_state import (
-    last_change,
-    state_of,
-)
+from .load_results import Run, read_runs
+from .run_state import last_change, state_of
 from .run_table import run_table
-from .terminal_curves import (
-    SMALLEST,
-    curves,
-    marks,
-)
+from .terminal_curves import SMALLEST, curves, marks
 
 LOOK_EVERY = 1.0
 # Seconds of watching without an active run, because a sweep may start the next one.

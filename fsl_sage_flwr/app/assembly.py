@@ -7,20 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..algorithm_options import HeadOptions
+from ..algorithm_registry import ALGORITHMS
 from ..classes import Classes
 from ..compression.estimates import coded_cut
-from ..config.optimizer import (
-    ADAM,
-    ADAMW,
-    SGD,
-    OptimizerOptions,
-)
+from ..config.optimizer import ADAM, ADAMW, SGD, OptimizerOptions
 from ..cpus import usable_cpus
-from ..data import (
-    DataIdentity,
-    Distribution,
-)
-from ..registry import ALGORITHMS
+from ..data import DataIdentity, Distribution
 from ..runs.privacy_account import PrivacyAccount
 from ..seeding import derive_seed
 from ..splitting import (
@@ -33,21 +26,9 @@ from ..splitting import (
     set_up_gpu,
 )
 from ..strategies import SplitStrategy
-from ..strategies.common_options import HeadOptions
-from ..task import (
-    OptimizerFactory,
-    SplitTask,
-    Weights,
-)
-from ..task_registry import (
-    TASKS,
-    TaskSettings,
-    TestBatches,
-)
-from .config import (
-    ConfigError,
-    RunConfig,
-)
+from ..task import OptimizerFactory, SplitTask, Weights
+from ..task_registry import TASKS, TaskSettings, TestBatches, TrainingCost
+from .config import ConfigError, RunConfig
 
 Finish = Callable[[Weights, Path], Mapping[str, float]]
 
@@ -147,6 +128,18 @@ def check_task(config: RunConfig, clients: int) -> None:
     kind = TASKS[config.task]
     if kind.check is not None:
         kind.check(task_settings(config), config.task_options, clients)
+
+
+def training_cost(config: RunConfig) -> TrainingCost | None:
+    """Return what determines the length of a training pass; None if it is unknown.
+
+    Raises
+    ------
+    DatasetError, SplitError
+        The data or the model cannot be used.
+    """
+    cost = TASKS[config.task].cost
+    return cost and cost(task_settings(config), config.task_options)
 
 
 def classes_of_node(config: RunConfig, data_path: str | None) -> Classes | None:

@@ -12,11 +12,7 @@ from ..compression import (
     compression_of,
     problem_with_codec,
 )
-from ..config import (
-    Check,
-    Options,
-    setting,
-)
+from ..config import Check, Options, setting
 
 
 def _codec(payload: str) -> Check:

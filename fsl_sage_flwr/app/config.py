@@ -6,40 +6,21 @@ from typing import Any, cast
 
 import torch
 
+from ..algorithm_options import ExchangeOptions, HeadOptions
+from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
-from ..config import (
-    Options,
-    Setting,
-    SettingError,
-    read_options,
-    settings_of,
-    values_of,
-)
-from ..config.key_names import (
-    renamed,
-    unknown,
-)
-from ..config.optimizer import (
-    CONSTANT,
-    OptimizerOptions,
-    ServerOptimizerOptions,
-)
+from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
+from ..config.key_names import renamed, unknown
+from ..config.optimizer import CONSTANT, OptimizerOptions, ServerOptimizerOptions
 from ..config.privacy import PrivacyOptions
 from ..config.strategy import StrategyOptions
 from ..data import distribution_keys
-from ..registry import ALGORITHMS
 from ..rounds.aggregation.aggregation import RobustOptions
-from ..schedules import (
-    LearningRateSchedule,
-    parse_schedule,
-)
+from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
-from ..strategies.common_options import (
-    ExchangeOptions,
-    HeadOptions,
-)
 from ..task_registry import TASKS
+from ..user_error import UserError
 from .codec_options import CodecOptions
 from .core_options import CoreOptions
 from .noise import problem_of
@@ -47,8 +28,10 @@ from .noise import problem_of
 SCHEDULE_KEYS = ("lr-schedule", "server-lr-schedule", "auxiliary.lr-schedule")
 
 
-class ConfigError(ValueError):
+class ConfigError(ValueError, UserError):
     """A run configuration is invalid; the line names the value, the valid values and the fix."""
+
+    exit_status = 2
 
 
 @dataclass(frozen=True)
@@ -144,8 +127,11 @@ class RunConfig(CoreOptions):
         """
         for key in SCHEDULE_KEYS:
             self.schedule(key)
-        for key in ("client-max-params", "client-max-flops"):
-            value = getattr(self, key.replace("-", "_"))
+        budgets = {
+            "auto-cut.max-params": self.client_max_params,
+            "auto-cut.max-flops": self.client_max_flops,
+        }
+        for key, value in budgets.items():
             if value and self.cut != "auto":
                 raise ConfigError(
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
@@ -155,6 +141,7 @@ class RunConfig(CoreOptions):
         problems = (
             problem_of(self.privacy, self.algorithm, self.task, batches),
             *(part.problem() for part in self._parts()),
+            *(part.problem_with_rounds(self.num_server_rounds) for part in self._parts()),
         )
         problem = next(filter(None, problems), None)
         if problem:
@@ -174,7 +161,11 @@ class RunConfig(CoreOptions):
 
     def workload(self) -> Workload:
         """Return the work of one client in a round, with 5,000 examples per client."""
-        return Workload(batch_size=self.batch_size, local_epochs=self.local_epochs)
+        return Workload(
+            batch_size=self.batch_size,
+            local_epochs=self.local_epochs,
+            rounds=self.num_server_rounds,
+        )
 
     def schedule(self, key: str) -> LearningRateSchedule:
         """Return the learning-rate schedule of a key in ``SCHEDULE_KEYS``.

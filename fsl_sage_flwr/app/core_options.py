@@ -6,13 +6,10 @@ from typing import Any
 
 import torch
 
+from ..algorithm_registry import ALGORITHMS
 from ..algorithms import DEFAULT
-from ..config import (
-    Options,
-    setting,
-)
+from ..config import Options, setting
 from ..data import DISTRIBUTIONS
-from ..registry import ALGORITHMS
 from ..runs.trackers import TRACKERS
 from ..splitting.precision import PRECISIONS
 from ..task_registry import TASKS
@@ -51,14 +48,21 @@ class CoreOptions(Options):
     cut: str = setting(
         "",
         "first submodule of the server half; empty uses the model's default cut, `auto` the cut "
-        "with the fewest bytes per round within the two budgets below",
+        "with the fewest bytes per round within the budgets of `auto-cut`",
     )
     client_max_params: int = setting(
-        0, "largest client half with `cut=auto`; 0 is no limit", ge=0, unit="parameters"
+        0,
+        "largest client half with `cut=auto`; 0 is no limit",
+        key="auto-cut.max-params",
+        formerly=("client-max-params",),
+        ge=0,
+        unit="parameters",
     )
     client_max_flops: int = setting(
         0,
         "largest forward pass of a sample on a client with `cut=auto`; 0 is no limit",
+        key="auto-cut.max-flops",
+        formerly=("client-max-flops",),
         ge=0,
         unit="FLOPs",
     )

@@ -1,4 +1,4 @@
-"""Write the files derived from the settings: pyproject's table, keys.json, configuration.md.
+"""Write the files derived from declarations: app table, keys.json, names.json, configuration.md.
 
 python -m fsl_sage_flwr.app.document           # list the files that are out of date
 python -m fsl_sage_flwr.app.document --write   # write them
@@ -13,18 +13,12 @@ from pathlib import Path
 
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
-from ..config import settings_of
-from ..config.key_table import (
-    FILE,
-    KeyEntry,
-    to_json,
-)
-from ..registry import (
-    ALGORITHMS,
-    label_of,
-)
+from ..algorithm_registry import ALGORITHMS, label_of
+from ..config import name_table, settings_of
+from ..config.key_table import FILE, KeyEntry, to_json
 from ..task_registry import TASKS
 from .config import all_settings
+from .known_names import NAMES, algorithm_looks
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
@@ -37,6 +31,10 @@ SECTIONS = {
         "[Datasets](#datasets), [schedules](#learning-rate-schedules), [trackers](#trackers), "
         "[language models](language-models.md), [clients and GPUs](simulation.md).",
     ),
+    "auto-cut": (
+        "Automatic cut",
+        "What a client can bear, with `cut=auto`: [where to cut](../README.md#where-to-cut).",
+    ),
     "codec": (
         "Codecs",
         "`none`, `f16`, `q8`, `q4`, `q3`, `q2`, and `sign` for the client half on its way to the "
@@ -47,6 +45,8 @@ SECTIONS = {
         "Aggregation that a few clients cannot move: [security](security.md).",
     ),
     "privacy": ("Privacy", "What each kind of noise guarantees: [privacy](privacy.md)."),
+    "data": ("Columns and augmentation", "[Datasets](#datasets)."),
+    "language": ("Language models", "[Language models](language-models.md)."),
     "adapter": ("Adapter of a language model", "LoRA: [language models](language-models.md)."),
     "auxiliary": ("Auxiliary heads", ALGORITHM_PAGE),
     "align": ("Alignment", ALGORITHM_PAGE),
@@ -121,6 +121,9 @@ def derived(root: Path = ROOT) -> dict[Path, str]:
         ),
         page: f"{before}{BEGIN}\n{markdown(entries)}{END}{after}",
         root / FILE.relative_to(ROOT): to_json(entries),
+        root / name_table.FILE.relative_to(ROOT): name_table.to_json(
+            {kind: list(known()) for kind, known in NAMES.items()}, algorithm_looks()
+        ),
     }
 
 

@@ -1,14 +1,8 @@
 """Refuse commands for images on runs of other tasks."""
 
-from ..data import (
-    ImageDataset,
-    load_images,
-)
+from ..data import ImageDataset, load_images
 from ..image_classification import KIND
-from .config import (
-    ConfigError,
-    RunConfig,
-)
+from .config import ConfigError, RunConfig
 
 
 def refuse_other_tasks(config: RunConfig, command: str) -> None:
@@ -35,4 +29,4 @@ def images_of(config: RunConfig) -> tuple[ImageDataset, ImageDataset]:
         As :func:`~fsl_sage_flwr.data.load_images`.
     """
     keys = config.to_run_config()
-    return load_images(config.dataset, keys["image-column"], keys["label-column"])
+    return load_images(config.dataset, keys["data.image-column"], keys["data.label-column"])

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from ..algorithm_registry import ALGORITHMS
 from ..config.privacy import PrivacyOptions
-from ..registry import ALGORITHMS
 from ..task_registry import TASKS
 
 

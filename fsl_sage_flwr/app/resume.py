@@ -11,12 +11,7 @@ from ..runs.checkpoint import (
     refuse_finished,
     refuse_other_settings,
 )
-from .config import (
-    SCHEDULE_KEYS,
-    RunConfig,
-    all_settings,
-    with_new_names,
-)
+from .config import SCHEDULE_KEYS, RunConfig, all_settings, with_new_names
 
 
 def checkpoint_for(
@@ -55,7 +50,7 @@ def checkpoint_for(
         changed = data.differences(before)
         free.add("dataset")
     elif before is not None:  # the default columns are unknown before a download
-        free |= {key for key in before["columns"] if not ours.get(key)}
+        free |= {key for key in with_new_names(before["columns"]) if not ours.get(key)}
     refuse_other_settings(saved, ours, free | of_others)
     if changed:
         raise CheckpointError(

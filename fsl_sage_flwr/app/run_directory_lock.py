@@ -7,21 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from ..runs.lock import (
-    FOLDER,
-    DirectoryInUseError,
-    command_lock,
-    training_lock,
-)
+from ..runs.lock import FOLDER, DirectoryInUseError, command_lock, training_lock
 from ..runs.provenance import CLAIM
-from .config import (
-    ConfigError,
-    RunConfig,
-)
-from .run_path import (
-    refuse_taken,
-    run_path,
-)
+from .config import ConfigError, RunConfig
+from .run_path import refuse_taken, run_path
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..runs.directory import RunDirectory
-from .config import (
-    ConfigError,
-    RunConfig,
-)
+from .config import ConfigError, RunConfig
 
 
 def run_path(config: RunConfig) -> Path:

@@ -4,12 +4,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from .config import (
-    ConfigError,
-    RunConfig,
-    all_defaults,
-    all_settings,
-)
+from .config import ConfigError, RunConfig, all_defaults, all_settings
 
 log = logging.getLogger("flwr.fsl_sage")
 

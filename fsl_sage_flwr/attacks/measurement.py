@@ -8,34 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from ..app.assembly import build_task
-from ..app.config import (
-    ConfigError,
-    RunConfig,
-)
+from ..app.config import ConfigError, RunConfig
 from ..app.images_only import images_of
 from ..batching import batches_of
 from ..data import normalize
 from ..data.image_dataset import ImageDataset
 from ..objective import logits_of
 from ..seeding import derive_seed
-from ..splitting import (
-    add_noise,
-    as_tensors,
-    client_forward,
-    clip_samples,
-    seeded_normal,
-)
+from ..splitting import add_noise, as_tensors, client_forward, clip_samples, seeded_normal
 from ..task import SplitTask
 from . import label_inference
-from .decoder import (
-    Decoder,
-    train_decoder,
-)
+from .decoder import Decoder, train_decoder
 from .distance_correlation import distance_correlation
-from .membership import (
-    losses_of,
-    membership_auc,
-)
+from .membership import losses_of, membership_auc
 from .model_inversion import invert
 
 BATCH = 64

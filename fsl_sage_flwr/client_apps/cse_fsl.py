@@ -3,7 +3,7 @@
 The strategy is ``fsl_sage_flwr.strategies.CseFsl``.
 """
 
-from .shared_head import train_shared_head
+from ..nodes.shared_head import train_shared_head
 
 TRAIN = "train.cse_fsl"
 

@@ -18,19 +18,11 @@ from ..nodes.client_state import ClientState
 from ..nodes.held_out import held_out
 from ..nodes.identity import identify
 from ..nodes.loading import load_weights
-from ..nodes.local_batches import (
-    NoExamplesError,
-    epoch_batches,
-    seed_round,
-)
+from ..nodes.local_batches import NoExamplesError, epoch_batches, seed_round
 from ..nodes.local_round import LocalRound
-from ..splitting import (
-    client_forward,
-    estimated_step,
-    forget_sample_gradients,
-)
+from ..nodes.shared_head import train_shared_head
+from ..splitting import client_forward, estimated_step, forget_sample_gradients
 from ..task import SplitTask
-from .shared_head import train_shared_head
 
 PROBE = "query.fsl_sage_probe"
 WARM_START = "train.fsl_sage_warm_start"

@@ -11,19 +11,12 @@ from flwr.app import Context, Message
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..messages import (
-    TrainRequest,
-    figure_field,
-    measure_field,
-)
+from ..messages import TrainRequest, figure_field, measure_field
 from ..nodes.loading import load_weights
 from ..nodes.local_round import LocalRound
 from ..seeding import derive_seed
 from ..splitting import as_tensors
-from ..task import (
-    Batch,
-    SplitTask,
-)
+from ..task import Batch, SplitTask
 
 TRAIN = "train.heron_sfl"
 

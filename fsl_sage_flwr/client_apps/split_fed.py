@@ -27,24 +27,14 @@ from ..messages import (
     weights_field,
 )
 from ..nodes.client_state import ClientState
+from ..nodes.exchange_state import FILE, ForwardCache, PendingForward
 from ..nodes.identity import identify
 from ..nodes.loading import load_weights
 from ..nodes.local_batches import batches_between
-from ..nodes.persistent_optimizer import (
-    OPTIMIZER,
-    PersistentOptimizer,
-)
+from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
 from ..schedules import set_rate
-from ..splitting import (
-    client_forward,
-    flatten_state,
-)
+from ..splitting import client_forward, flatten_state
 from ..task import SplitTask
-from .exchange_state import (
-    FILE,
-    ForwardCache,
-    PendingForward,
-)
 
 EXCHANGE = "query.split_fed_exchange"
 FLUSH = "train.split_fed"

@@ -1,19 +1,7 @@
 """Compress messages: codecs, differences of weights, and both sides of their synchronisation."""
 
-from .codecs import (
-    CODECS,
-    NONE,
-    Bits,
-    Codec,
-    codec_named,
-)
-from .settings import (
-    AS_COMPRESSION_SAYS,
-    PRESETS,
-    Compression,
-    compression_of,
-    problem_with_codec,
-)
+from .codecs import CODECS, NONE, Bits, Codec, codec_named
+from .settings import AS_COMPRESSION_SAYS, PRESETS, Compression, compression_of, problem_with_codec
 
 __all__ = [
     "AS_COMPRESSION_SAYS",

@@ -9,15 +9,9 @@ import torch
 from flwr.app import Array, ArrayRecord
 from torch import Tensor
 
-from ..messages.arrays import (
-    CODED,
-    numpy_name,
-)
+from ..messages.arrays import CODED, numpy_name
 from ..messages.records import shown
-from .codecs import (
-    Codec,
-    Exact,
-)
+from .codecs import Codec, Exact
 
 # The smallest number of values that share one scale, because a scale takes four bytes.
 SMALLEST_GROUP = 64

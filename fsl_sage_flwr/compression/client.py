@@ -7,39 +7,12 @@ from typing import Protocol
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from ..messages.arrays import (
-    in_memory,
-    is_coded,
-    tensors_of,
-)
-from ..messages.records import (
-    AUXILIARY,
-    CLIENT_HALF,
-    GRADIENTS,
-    SMASHED,
-    MissingPayloadError,
-)
-from .arrays import (
-    Layout,
-    coded_values,
-    decoded_values,
-)
-from .codecs import (
-    Codec,
-    codec_named,
-)
-from .differences import (
-    code_weights,
-    decode_weights,
-    decode_whole,
-)
-from .settings import (
-    COMPRESSION,
-    COUNTED,
-    Compression,
-    base_key,
-    held_key,
-)
+from ..messages.arrays import in_memory, is_coded, tensors_of
+from ..messages.records import AUXILIARY, CLIENT_HALF, GRADIENTS, SMASHED, MissingPayloadError
+from .arrays import Layout, coded_values, decoded_values
+from .codecs import Codec, codec_named
+from .differences import code_weights, decode_weights, decode_whole
+from .settings import COMPRESSION, COUNTED, Compression, base_key, held_key
 
 _NAMES = {CLIENT_HALF: "client half", AUXILIARY: "auxiliary head"}
 

@@ -8,18 +8,8 @@ from flwr.app import Array, ArrayRecord
 from torch import Tensor
 
 from ..messages.arrays import CODED
-from .arrays import (
-    Layout,
-    decoded,
-    dtype_of,
-    encoded,
-    is_exact,
-    scale_axes,
-)
-from .codecs import (
-    CODECS,
-    Codec,
-)
+from .arrays import Layout, decoded, dtype_of, encoded, is_exact, scale_axes
+from .codecs import CODECS, Codec
 
 FINE = CODECS["q8"]
 

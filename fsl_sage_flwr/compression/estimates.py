@@ -3,10 +3,7 @@
 from dataclasses import replace
 
 from ..splitting import Cut
-from .codecs import (
-    Codec,
-    codec_named,
-)
+from .codecs import Codec, codec_named
 from .settings import Compression
 
 FLOAT = 32  # bits of an uncoded value

@@ -6,16 +6,9 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from ..messages.arrays import (
-    UNREADABLE,
-    PackedWeights,
-    numbered,
-)
-from ..messages.encoding import (
-    IDENTITY,
-    Decoder,
-    Encoder,
-)
+from ..diverged import DivergedError
+from ..messages.arrays import UNREADABLE, PackedWeights, numbered
+from ..messages.encoding import IDENTITY, Decoder, Encoder
 from ..messages.records import (
     AUXILIARY,
     CLIENT_HALF,
@@ -25,28 +18,13 @@ from ..messages.records import (
     check_names,
     record_of,
 )
-from ..rounds.diverged import DivergedError
-from ..rounds.state import State
+from ..state import State
 from ..tensor_store import TensorStore
-from .arrays import (
-    Layout,
-    coded_values,
-    decoded,
-)
+from .arrays import Layout, coded_values, decoded
 from .codecs import codec_named
 from .differences import decode_weights
-from .settings import (
-    COMPRESSION,
-    COUNTED,
-    Compression,
-    base_key,
-    held_key,
-)
-from .versions import (
-    FiledVersion,
-    Version,
-    Weights,
-)
+from .settings import COMPRESSION, COUNTED, Compression, base_key, held_key
+from .versions import FiledVersion, Version, Weights
 
 RECORDS = (CLIENT_HALF, AUXILIARY)
 

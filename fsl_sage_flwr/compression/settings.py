@@ -2,16 +2,8 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from ..messages.records import (
-    AUXILIARY,
-    CLIENT_HALF,
-)
-from .codecs import (
-    CODECS,
-    NONE,
-    Codec,
-    codec_named,
-)
+from ..messages.records import AUXILIARY, CLIENT_HALF
+from .codecs import CODECS, NONE, Codec, codec_named
 
 # Keys in the configuration of a coded request.
 COMPRESSION = "fsl-sage-compression"

@@ -10,21 +10,10 @@ from flwr.app import Array, ArrayRecord
 from torch import Tensor
 
 from ..messages.arrays import to_arrays
-from ..tensor_store import (
-    TensorFile,
-    TensorStore,
-    prefixed,
-    with_prefix,
-)
-from .arrays import (
-    Layout,
-    is_exact,
-)
+from ..tensor_store import TensorFile, TensorStore, prefixed, with_prefix
+from .arrays import Layout, is_exact
 from .codecs import Codec
-from .differences import (
-    code_weights,
-    code_whole,
-)
+from .differences import code_weights, code_whole
 
 Weights = Mapping[str, Tensor]
 

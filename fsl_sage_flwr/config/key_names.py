@@ -10,7 +10,7 @@ ALSO_CALLED = {
     "client-lr": "learning-rate", "server-lr": "server-learning-rate", "epochs": "local-epochs",
     "num-epochs": "local-epochs", "bs": "batch-size", "q": "server-update-interval",
     "l": "align.interval", "partition": "distribution", "partitioner": "distribution",
-    "codec": "compression", "cut-layer": "cut", "split-layer": "cut", "at": "cut",
+    "cut-layer": "cut", "split-layer": "cut", "at": "cut",
     "checkpoint": "resume", "out": "results-dir", "output-dir": "results-dir",
     "name": "run-name", "arch": "model", "data": "dataset", "wd": "weight-decay",
     "fraction-fit": "fraction-train", "threshold": "max-communication-mib", "seeds": "seed",
@@ -48,6 +48,9 @@ def unknown(name: str, known: Iterable[str], new_names: Mapping[str, str]) -> st
     if new_names.get(name) in keys:
         return f"key {name!r} is now called {new_names[name]!r}; give that"
     close = likely_key(name, keys, new_names)
+    members = [key for key in keys if key.startswith(f"{name}.")]
+    if members and name not in ALSO_CALLED:
+        return f"unknown key {name!r}: it is a group, whose keys are {', '.join(members)}"
     hint = f"did you mean {close!r}?" if close else f"valid are {', '.join(keys)}"
     return f"unknown key {name!r}: {hint}"
 

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import key_names
-from .setting import (
-    KINDS,
-    Setting,
-)
+from .setting import KINDS, Setting
 
 FILE = Path(__file__).with_name("keys.json")
 

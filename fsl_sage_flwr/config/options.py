@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from .setting import (
-    KINDS,
-    Setting,
-    SettingError,
-)
+from .setting import KINDS, Setting, SettingError
 
 
 @dataclass(frozen=True)
@@ -17,6 +13,10 @@ class Options:
 
     def problem(self) -> str | None:
         """Return the problem with several settings together, in one line, or None."""
+        return None
+
+    def problem_with_rounds(self, rounds: int) -> str | None:
+        """Return the problem with the number of the run's rounds, in one line, or None."""
         return None
 
     def unused(self) -> Mapping[str, str]:
@@ -76,6 +76,23 @@ def read_options(owner: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
 def values_of(options: Options) -> dict[str, Any]:
     """Return the values of options by key."""
     return {key: getattr(options, entry.name) for key, entry in settings_of(type(options)).items()}
+
+
+def arguments_of(options: Options, *owners: type[Options]) -> dict[str, Any]:
+    """Return the values of the settings that classes declare, by the names of the arguments.
+
+    An algorithm's factory gives them to the constructor, so that only the declaration and the
+    constructor name a setting.
+
+    Parameters
+    ----------
+    options : Options
+        Has the fields of all the classes.
+    *owners : type
+        Classes whose settings are arguments of the constructor.
+    """
+    names = (entry.name for owner in owners for entry in settings_of(owner).values())
+    return {name: getattr(options, name) for name in names}
 
 
 def check_options(name: str, options: type, others: Mapping[str, type]) -> None:

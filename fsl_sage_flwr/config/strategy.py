@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..units import MIB
 from .options import Options
 from .setting import setting
 
@@ -92,4 +93,4 @@ class StrategyOptions(Options):
 
 def mebibytes(count: float) -> int:
     """Return the bytes of a number of MiB."""
-    return int(count * 2**20)
+    return int(count * MIB)

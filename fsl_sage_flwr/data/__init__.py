@@ -3,29 +3,12 @@
 from typing import TYPE_CHECKING
 
 from ..registries import renamed
-from .augmentation import (
-    AUGMENTATIONS,
-    augment,
-    normalize,
-)
-from .client_data import (
-    ClientData,
-    FederatedImages,
-    NodeImages,
-)
-from .datasets import (
-    check_images,
-    is_here,
-    load_images,
-    load_own_images,
-)
+from .augmentation import AUGMENTATIONS, augment, normalize
+from .client_data import ClientData, FederatedImages, NodeImages
+from .datasets import check_images, is_here, load_images, load_own_images
 from .decoded_partition_cache import DecodedPartitionCache
 from .errors import DatasetError
-from .identity import (
-    DataIdentity,
-    identity_of_images,
-    identity_of_texts,
-)
+from .identity import DataIdentity, identity_of_images, identity_of_texts
 from .image_dataset import ImageDataset
 from .partitions import (
     DISTRIBUTION_KEYS,
@@ -37,11 +20,7 @@ from .partitions import (
 )
 from .private_copies import private_copies
 from .randomised_response import randomised_response
-from .registry import (
-    DATASETS,
-    DatasetEntry,
-    local_copy,
-)
+from .registry import DATASETS, DatasetEntry, local_copy
 from .tables import read_tables
 
 __all__ = [

@@ -9,16 +9,10 @@ from torch import Tensor
 
 from ..batching import batches_of
 from ..seeding import derive_seed
-from .augmentation import (
-    augment,
-    normalize,
-)
+from .augmentation import augment, normalize
 from .decoded_partition_cache import DecodedPartitionCache
 from .image_dataset import ImageDataset
-from .partitions import (
-    Distribution,
-    partition_indices,
-)
+from .partitions import Distribution, partition_indices
 
 
 @dataclass(frozen=True)

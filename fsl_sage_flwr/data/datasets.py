@@ -13,22 +13,12 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from .eight_bits import (
-    is_grey,
-    refuse_low_range,
-)
+from .eight_bits import is_grey, refuse_low_range
 from .errors import DatasetError
 from .image_dataset import ImageDataset
 from .pictures import read_images
-from .registry import (
-    DATASETS,
-    DatasetEntry,
-    local_copy,
-)
-from .tables import (
-    read_tables,
-    refuse_other_class_names,
-)
+from .registry import DATASETS, DatasetEntry, local_copy
+from .tables import read_tables, refuse_other_class_names
 
 if TYPE_CHECKING:
     import datasets
@@ -70,7 +60,8 @@ def load_images(
     if entry.load is not None and not directory:
         if image_column or label_column:
             raise DatasetError(
-                f"dataset {name!r} has no columns; leave image-column and label-column out"
+                f"dataset {name!r} has no columns; leave data.image-column and "
+                "data.label-column out"
             )
         return entry.load()
     entry = replace(entry, image=image_column or entry.image, label=label_column or entry.label)
@@ -251,14 +242,14 @@ def _columns(table: datasets.Dataset, entry: DatasetEntry, name: str) -> tuple[s
         image, label = (f" {wanted!r}" if wanted else "" for wanted in (entry.image, entry.label))
         raise DatasetError(
             f"dataset {name!r} needs an image column{image} and a label column{label}; "
-            f"its columns are {', '.join(table.column_names)}: name them with image-column and "
-            "label-column"
+            f"its columns are {', '.join(table.column_names)}: name them with "
+            "data.image-column and data.label-column"
         )
     for kind, fitting in found.items():
         if len(fitting) > 1:
             raise DatasetError(
                 f"dataset {name!r} has several columns that fit as {kind}: {', '.join(fitting)}; "
-                f"name one with {kind}-column"
+                f"name one with data.{kind}-column"
             )
     return found["image"][0], found["label"][0]
 
@@ -282,7 +273,7 @@ def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
     if not isinstance(feature, datasets.ClassLabel | datasets.Value):
         raise DatasetError(
             f"the label column {column!r} of dataset {name!r} holds {type(feature).__name__}; one "
-            "whole number per image is needed: convert it, or give another label-column"
+            "whole number per image is needed: convert it, or give another data.label-column"
         )
     # Not `table[column]`: numpy reads it row by row, which takes a hundred times as long.
     values = np.asarray(table.with_format("numpy")[column][:])
@@ -291,7 +282,7 @@ def _labels(table: datasets.Dataset, column: str, name: str) -> Tensor:
         holds = f"nothing in {missing} of {len(values)} rows" if missing else str(values.dtype)
         raise DatasetError(
             f"the label column {column!r} of dataset {name!r} holds {holds}; whole "
-            "numbers are needed: cast it to ClassLabel, or give another label-column"
+            "numbers are needed: cast it to ClassLabel, or give another data.label-column"
         )
     return torch.from_numpy(values.astype(np.int64))
 

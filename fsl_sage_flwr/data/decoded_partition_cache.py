@@ -5,16 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..atomic_files import (
-    DiskError,
-    atomic_write,
-    make_private,
-)
-from ..tensor_store import (
-    SUFFIX,
-    TensorFile,
-    write_tensors,
-)
+from ..atomic_files import DiskError, atomic_write, make_private
+from ..tensor_store import SUFFIX, TensorFile, write_tensors
 
 IMAGES, LABELS = "images", "labels"
 

@@ -13,10 +13,7 @@ from torch import Tensor
 
 from .errors import DatasetError
 from .image_dataset import ImageDataset
-from .pictures import (
-    name_of,
-    stored_images,
-)
+from .pictures import name_of, stored_images
 
 # Number of images per split whose bytes are hashed; labels are hashed completely.
 COMPARED = 1000

@@ -12,15 +12,9 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from .eight_bits import (
-    eight_bits,
-    is_grey,
-)
+from .eight_bits import eight_bits, is_grey
 from .errors import DatasetError
-from .pictures import (
-    name_of,
-    read_images,
-)
+from .pictures import name_of, read_images
 
 if TYPE_CHECKING:
     import datasets

@@ -61,12 +61,18 @@ receives the table unless the factory has set its ``dataset``.
 """
 
 
-def _iid(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
-    from flwr_datasets.partitioner import IidPartitioner
+Rows = Callable[[Distribution, int, int], list[list[int]]]
+"""Returns each client's rows, from a distribution, the number of clients and of examples."""
 
-    partitioner = IidPartitioner(num_partitions=clients)
-    partitioner.dataset = table.shuffle(seed=distribution.seed % 2**32)
-    return partitioner
+
+def _iid(distribution: Distribution, clients: int, examples: int) -> list[list[int]]:
+    """Return the rows of flwr-datasets' ``IidPartitioner`` on a shuffled table.
+
+    Importing that package and ``datasets`` takes a second or two, a third of the start of a run on
+    the digits.
+    """
+    order = np.random.default_rng(distribution.seed % 2**32).permutation(examples)
+    return [part.tolist() for part in np.array_split(order, clients)]
 
 
 def _dirichlet(distribution: Distribution, clients: int, table: datasets.Dataset) -> Partitioner:
@@ -123,21 +129,24 @@ class DistributionEntry:
 
     Attributes
     ----------
-    factory : callable
+    factory : callable, optional
         Makes the partitioner.
     keys : collection of str
         Keys among ``alpha`` and ``shards-per-client`` that the factory uses. A run that sets
         another one is refused.
+    rows : callable, optional
+        Divides by itself, in place of a factory.
     """
 
-    factory: Factory
+    factory: Factory | None = None
     keys: Collection[str] = ("alpha", "shards-per-client")
+    rows: Rows | None = None
 
 
 DISTRIBUTIONS = Registry[DistributionEntry]("distribution", DistributionEntry)
 """Distributions by name: valid for ``distribution``."""
 
-DISTRIBUTIONS.register("iid", DistributionEntry(_iid, keys=()))
+DISTRIBUTIONS.register("iid", DistributionEntry(keys=(), rows=_iid))
 DISTRIBUTIONS.register("noniid_dirichlet", DistributionEntry(_dirichlet, keys=("alpha",)))
 DISTRIBUTIONS.register("shards", DistributionEntry(_shards, keys=("shards-per-client",)))
 DISTRIBUTIONS.register("natural", DistributionEntry(_natural, keys=()))
@@ -175,13 +184,37 @@ def partition_indices(
     DatasetError
         There are fewer than two examples per client, or the distribution cannot divide them.
     """
-    import datasets
-
     if len(labels) < 2 * clients:
         raise DatasetError(
             f"{len(labels)} training examples are too few for {clients} clients; "
             "every client needs at least two"
         )
+    entry = DISTRIBUTIONS[distribution.name]
+    if entry.rows is not None:
+        parts = entry.rows(distribution, clients, len(labels))
+    elif entry.factory is not None:
+        parts = _partitioned(entry.factory, labels, clients, distribution, ids)
+    else:
+        raise DatasetError(
+            f"distribution {distribution.name!r} was registered without a factory: give "
+            "DistributionEntry a factory, or rows"
+        )
+    smallest = min(range(clients), key=lambda i: len(parts[i]))
+    if len(parts[smallest]) < 2:
+        raise DatasetError(
+            f"distribution {distribution.name!r} gives client {smallest} only "
+            f"{len(parts[smallest])} example(s); every client needs at least two: try fewer "
+            "clients or another seed"
+        )
+    return parts
+
+
+def _partitioned(
+    factory: Factory, labels: Tensor, clients: int, distribution: Distribution, ids: Tensor | None
+) -> list[list[int]]:
+    """Return each client's rows by a partitioner of flwr-datasets."""
+    import datasets
+
     # The Dirichlet partitioner requires every label from 0 to the highest.
     _, occurring = torch.unique(labels, return_inverse=True)
     columns = {"row": list(range(len(labels))), "label": occurring.tolist()}
@@ -196,25 +229,17 @@ def partition_indices(
             return found[:] if isinstance(key, str) else found
 
     table = Table.from_dict(columns)
-    partitioner = DISTRIBUTIONS[distribution.name].factory(distribution, clients, table)
+    partitioner = factory(distribution, clients, table)
     if not partitioner.is_dataset_assigned():
         partitioner.dataset = table
     try:
         with warnings.catch_warnings():
             # Partitions of equal size leave a remainder out on purpose.
             warnings.filterwarnings("ignore", message="The sum of the partition_sizes")
-            parts = [partitioner.load_partition(i)["row"][:] for i in range(clients)]
+            return [partitioner.load_partition(i)["row"][:] for i in range(clients)]
     except ValueError as error:
         hint = f"; alpha = {distribution.alpha:g} is too small"
         raise DatasetError(
             f"{distribution.name} cannot divide the examples: {error}"
             f"{hint if distribution.name == 'noniid_dirichlet' else ''}"
         ) from error
-    smallest = min(range(clients), key=lambda i: len(parts[i]))
-    if len(parts[smallest]) < 2:
-        raise DatasetError(
-            f"distribution {distribution.name!r} gives client {smallest} only "
-            f"{len(parts[smallest])} example(s); every client needs at least two: try fewer "
-            "clients or another seed"
-        )
-    return parts

@@ -7,14 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .pretrained import (
-    LanguageModelError,
-    Lora,
-    adapted,
-    load_base,
-    load_tokenizer,
-    loading,
-)
+from .pretrained import LanguageModelError, Lora, adapted, load_base, load_tokenizer, loading
 
 FOLDER = "adapter"
 PREFIX = "model."  # of TokenScores

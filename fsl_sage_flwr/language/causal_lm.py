@@ -7,10 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..schedules import (
-    Schedule,
-    constant,
-)
+from ..schedules import Schedule, constant
 from ..splitting import (
     as_tensors,
     copy_sharing_frozen,
@@ -18,24 +15,11 @@ from ..splitting import (
     split,
     trainable_state,
 )
-from ..task import (
-    CPU,
-    Batch,
-    ClientIdentity,
-    OptimizerFactory,
-    SplitTask,
-)
-from .heads import (
-    blocks_head,
-    lens_head,
-)
+from ..task import CPU, Batch, ClientIdentity, OptimizerFactory, SplitTask
+from .heads import blocks_head, lens_head
 from .objective import next_token
 from .options import CausalLmOptions
-from .rows import (
-    Rows,
-    TokenRows,
-    tokenize,
-)
+from .rows import Rows, TokenRows, tokenize
 from .scores import TokenScores
 
 EVALUATION_BATCH = 16

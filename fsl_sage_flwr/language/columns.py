@@ -57,7 +57,7 @@ class Columns:
         if completion in prompts:
             raise DatasetError(
                 f"dataset {name!r}: the column {completion!r} cannot be prompt and completion both;"
-                " name others with prompt-column and completion-column"
+                " name others with data.prompt-column and data.completion-column"
             )
         return Columns(",".join(prompts), completion)
 
@@ -91,7 +91,8 @@ class Columns:
         if missing > MOST_LEFT_OUT * len(table):
             raise DatasetError(
                 f"{missing} of {len(table)} rows of {what} have nothing in {prompts[0]!r} or "
-                f"{self.completion!r}; name other columns with prompt-column and completion-column"
+                f"{self.completion!r}; name other columns with data.prompt-column and "
+                "data.completion-column"
             )
         if missing:
             log.warning(

@@ -10,20 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data import (
-    DISTRIBUTION_KEYS,
-    DatasetError,
-    Distribution,
-    partition_indices,
-    read_tables,
-)
+from ..data import DISTRIBUTION_KEYS, DatasetError, Distribution, partition_indices, read_tables
 from ..seeding import derive_seed
 from ..task import ClientIdentity
 from .columns import Columns
-from .rows import (
-    Row,
-    Rows,
-)
+from .rows import Row, Rows
 
 # The hub's own conversion, because the dataset's script is no longer run. Not downloaded here.
 HUB_NAMES = {"e2e_nlg": ("tuetschek/e2e_nlg", "refs/convert/parquet")}

@@ -67,7 +67,7 @@ def scorer() -> Any:
         import sacrebleu
     except ImportError as error:
         raise LanguageModelError(
-            "bleu = true needs sacrebleu: pip install 'fsl-sage-flwr[llm]'"
+            "language.bleu = true needs sacrebleu: pip install 'fsl-sage-flwr[llm]'"
         ) from error
     return sacrebleu.corpus_bleu
 

@@ -5,12 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..splitting import (
-    SplitError,
-    SplitModel,
-    copy_sharing_frozen,
-    receive_smashed,
-)
+from ..splitting import SplitError, SplitModel, copy_sharing_frozen, receive_smashed
 
 
 class BlocksHead(nn.Module):

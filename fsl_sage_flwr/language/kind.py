@@ -8,55 +8,18 @@ from typing import Any
 from torch import Tensor
 
 from ..config import one_of
-from ..data import (
-    DISTRIBUTIONS,
-    DataIdentity,
-    identity_of_texts,
-)
+from ..data import DISTRIBUTIONS, DataIdentity, identity_of_texts
 from ..models import MODELS
 from ..seeding import derive_seed
-from ..task import (
-    ClientIdentity,
-    SplitTask,
-)
-from ..task_registry import (
-    TaskKind,
-    TaskSettings,
-    TestBatches,
-)
-from .adapter_files import (
-    load_adapted,
-    save_adapter,
-)
-from .causal_lm import (
-    EVALUATION_BATCH,
-    causal_lm_task,
-)
-from .dataset import (
-    BY_LENGTH,
-    load_texts,
-    own_rows,
-    partition_rows,
-    split_of,
-    train_holdout_split,
-)
-from .generation import (
-    bleu_of,
-    scorer,
-)
+from ..task import ClientIdentity, SplitTask
+from ..task_registry import TaskKind, TaskSettings, TestBatches
+from .adapter_files import load_adapted, save_adapter
+from .causal_lm import EVALUATION_BATCH, causal_lm_task
+from .dataset import BY_LENGTH, load_texts, own_rows, partition_rows, split_of, train_holdout_split
+from .generation import bleu_of, scorer
 from .options import CausalLmOptions
-from .pretrained import (
-    LanguageModelError,
-    load_model,
-    load_tokenizer,
-    refuse_no_block,
-)
-from .rows import (
-    Row,
-    Rows,
-    refuse_long_prompts,
-    tokenize,
-)
+from .pretrained import LanguageModelError, load_model, load_tokenizer, refuse_no_block
+from .rows import Row, Rows, refuse_long_prompts, tokenize
 
 
 def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
@@ -154,8 +117,11 @@ def identify(
     if not (download or Path(settings.dataset).is_absolute()):
         return None
     columns = load_texts(settings.dataset, options.columns()).columns
-    taken = {"prompt-column": columns.prompt, "completion-column": columns.completion}
-    given = {"prompt-column": options.prompt_column, "completion-column": options.completion_column}
+    taken = {"data.prompt-column": columns.prompt, "data.completion-column": columns.completion}
+    given = {
+        "data.prompt-column": options.prompt_column,
+        "data.completion-column": options.completion_column,
+    }
     found = [key for key in taken if not given[key]]
     splits = {
         split: split_of(settings.dataset, options.columns(), split) for split in ("train", "test")

@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..objective import (
-    Objective,
-    logits_of,
-)
-from .scores import (
-    IGNORED,
-    where_labels_count,
-)
+from ..objective import Objective, logits_of
+from .scores import IGNORED, where_labels_count
 
 LARGEST_EXPONENT = 700.0  # largest e**x of a float
 

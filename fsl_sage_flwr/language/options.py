@@ -3,10 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..config import (
-    Options,
-    setting,
-)
+from ..config import Options, setting
 from .columns import Columns
 from .pretrained import Lora
 
@@ -16,16 +13,28 @@ class CausalLmOptions(Options):
     """Options of a run on a causal language model."""
 
     prompt_column: str = setting(
-        "", "column of the prompts, or several separated by commas; empty uses the usual names"
+        "",
+        "column of the prompts, or several separated by commas; empty uses the usual names",
+        group="data",
     )
-    completion_column: str = setting("", "column of the completions; empty uses the usual names")
-    max_length: int = setting(128, "length of a row with its padding", ge=8, unit="tokens")
-    max_test_rows: int = setting(0, "rows of the test split to use; 0 uses all", ge=0, unit="rows")
-    label_smoothing: float = setting(0.0, "label smoothing in training", ge=0, le=0.9)
+    completion_column: str = setting(
+        "", "column of the completions; empty uses the usual names", group="data"
+    )
+    max_length: int = setting(
+        128, "length of a row with its padding", group="language", ge=8, unit="tokens"
+    )
+    max_test_rows: int = setting(
+        0, "rows of the test split to use; 0 uses all", group="language", ge=0, unit="rows"
+    )
+    label_smoothing: float = setting(
+        0.0, "label smoothing in training", group="language", ge=0, le=0.9
+    )
     bleu: bool = setting(
-        False, "report the BLEU of greedy completions of the test split at the end"
+        False,
+        "report the BLEU of greedy completions of the test split at the end",
+        group="language",
     )
-    max_new_tokens: int = setting(64, "longest completion", ge=1, unit="tokens")
+    max_new_tokens: int = setting(64, "longest completion", group="language", ge=1, unit="tokens")
     lora_r: int = setting(
         Lora.r, "rank of the adapter", key="adapter.rank", formerly=("lora-r",), ge=1
     )
@@ -65,7 +74,7 @@ class CausalLmOptions(Options):
 
     def unused(self) -> Mapping[str, str]:
         """Return the length of completions, unless the BLEU is reported."""
-        return {} if self.bleu else {"max-new-tokens": "bleu"}
+        return {} if self.bleu else {"language.max-new-tokens": "language.bleu"}
 
     def unused_without_heads(self) -> Sequence[str]:
         """Return the key of the auxiliary head."""

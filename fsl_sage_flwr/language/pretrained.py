@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..user_error import UserError
 
-class LanguageModelError(ValueError):
+
+class LanguageModelError(ValueError, UserError):
     """The model cannot be used; one line gives the reason and a fix."""
 
 

@@ -125,8 +125,8 @@ def tokenize(
     left_out = len(rows) - int(learnt.sum())
     if left_out or cut_off:
         log.warning(
-            "max-length = %d: of %d rows %d are skipped, because their prompts are as long, and "
-            "%d lose the end of their completions",
+            "language.max-length = %d: of %d rows %d are skipped, because their prompts are as "
+            "long, and %d lose the end of their completions",
             max_length, len(rows), left_out, cut_off,
         )  # fmt: skip
     return TokenRows(ids[learnt].to(device), labels[learnt].to(device))
@@ -158,7 +158,7 @@ def refuse_long_prompts(rows: Sequence[Row], tokenizer: Any, max_length: int, wh
     long = sum(length >= max_length for length in lengths)
     if long > MOST_LEFT_OUT * len(some):
         raise DatasetError(
-            f"max-length = {max_length}: {long} of {len(some)} checked prompts of {what} are as "
-            f"long or longer and leave nothing to learn; the longest has {max(lengths)} tokens: "
-            "give a greater max-length"
+            f"language.max-length = {max_length}: {long} of {len(some)} checked prompts of {what} "
+            f"are as long or longer and leave nothing to learn; the longest has {max(lengths)} "
+            "tokens: give a greater language.max-length"
         )

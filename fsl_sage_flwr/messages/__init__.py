@@ -1,21 +1,9 @@
 """Pack, open, check and count the messages between server and clients."""
 
 from .arrays import PackedWeights
-from .describe import (
-    DESCRIBE,
-    NodeDescription,
-    classes_asked_for,
-    describe_request,
-)
-from .encoding import (
-    Decoder,
-    Encoder,
-)
-from .evaluation import (
-    EVALUATE_FULL_MODEL,
-    EVALUATE_SPLIT,
-    EvaluateReply,
-)
+from .describe import DESCRIBE, NodeDescription, classes_asked_for, describe_request
+from .encoding import Decoder, Encoder
+from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
 from .fields import ReplySchema
 from .forget import FORGET
 from .ledger import CommunicationLedger
@@ -30,32 +18,12 @@ from .payload import (
     smashed_field,
     weights_field,
 )
-from .records import (
-    AUXILIARY,
-    CLIENT_HALF,
-    BadReplyError,
-    MissingPayloadError,
-    round_and_exchange,
-)
-from .reply import (
-    DeadActorError,
-    SimulationError,
-    open_reply,
-)
-from .smashed import (
-    SmashedBatches,
-    SmashedSpec,
-    change_smashed,
-)
-from .training import (
-    TrainReply,
-    TrainRequest,
-)
+from .records import AUXILIARY, CLIENT_HALF, BadReplyError, MissingPayloadError, round_and_exchange
+from .reply import DeadActorError, SimulationError, open_reply
+from .smashed import SmashedBatches, SmashedSpec, change_smashed
+from .training import TrainReply, TrainRequest
 from .virtual_client import VirtualClient
-from .weights_request import (
-    SmashedReply,
-    WeightsRequest,
-)
+from .weights_request import SmashedReply, WeightsRequest
 
 __all__ = [
     "AUXILIARY",

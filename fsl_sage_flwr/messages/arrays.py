@@ -19,11 +19,7 @@ from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_hea
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .records import (
-    BadReplyError,
-    record_of,
-    shown,
-)
+from .records import BadReplyError, record_of, shown
 
 NUMPY = "numpy.ndarray"  # Flower's ``stype`` of an array in NumPy's format
 CODED = "fsl-sage."  # begins the ``stype`` of a coded array; the codec's name follows

@@ -5,15 +5,8 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, RecordDict
 
 from .fields import ReplySchema
-from .payload import (
-    Reply,
-    figure_field,
-    text_field,
-)
-from .records import (
-    ABOUT,
-    BadReplyError,
-)
+from .payload import Reply, figure_field, text_field
+from .records import ABOUT, BadReplyError
 
 DESCRIBE = "query.describe"
 _CLASSES = "classes"

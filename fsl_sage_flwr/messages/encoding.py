@@ -9,18 +9,8 @@ from collections.abc import Mapping, Sequence
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from .arrays import (
-    PackedWeights,
-    in_memory,
-    numbered,
-    read_tensors,
-    tensors_of,
-    to_arrays,
-)
-from .records import (
-    SMASHED,
-    check_like,
-)
+from .arrays import PackedWeights, in_memory, numbered, read_tensors, tensors_of, to_arrays
+from .records import SMASHED, check_like
 
 
 class Encoder(ABC):

@@ -8,12 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .fields import ReplySchema
-from .payload import (
-    Reply,
-    figure_field,
-    measure_field,
-    scores_field,
-)
+from .payload import Reply, figure_field, measure_field, scores_field
 from .records import BadReplyError
 
 EVALUATE_SPLIT = "evaluate.split"

@@ -8,15 +8,8 @@ from typing import Any
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
-from .arrays import (
-    tensors_of,
-    to_arrays,
-)
-from .encoding import (
-    IDENTITY,
-    Decoder,
-    Encoder,
-)
+from .arrays import tensors_of, to_arrays
+from .encoding import IDENTITY, Decoder, Encoder
 from .records import (
     ABOUT,
     CLIENT_HALF,
@@ -28,10 +21,7 @@ from .records import (
     read_int,
     shown,
 )
-from .smashed import (
-    SmashedBatches,
-    SmashedSpec,
-)
+from .smashed import SmashedBatches, SmashedSpec
 
 Figures = ConfigRecord | MetricRecord
 

@@ -2,30 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Literal
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from .arrays import (
-    declared_bytes,
-    is_coded,
-)
-from .records import (
-    CLIENT_HALF,
-    FULL_MODEL,
-    KINDS,
-    LABELS,
-    OTHER,
-)
+from ..byte_columns import BYTE_COLUMNS, OTHER, Direction
+from .arrays import declared_bytes, is_coded
+from .records import CLIENT_HALF, KINDS, LABELS
 from .reply import count_bytes
-
-Direction = Literal["down", "up"]
-DIRECTIONS: tuple[Direction, ...] = ("down", "up")
-COLUMNS = tuple(
-    f"{direction}_{kind}_bytes"
-    for direction in DIRECTIONS
-    for kind in [*KINDS.values(), FULL_MODEL, OTHER]
-)
 
 # No codec needs less than an eighth of a bit for a value of 32.
 MOST_FOR_A_BYTE = 256
@@ -69,7 +52,7 @@ class CommunicationLedger:
 
     def __init__(self, arrays_kind: str = KINDS[CLIENT_HALF]) -> None:
         self._kinds = {**KINDS, CLIENT_HALF: arrays_kind}
-        self._bytes: Counter[str] = Counter(dict.fromkeys(COLUMNS, 0))
+        self._bytes: Counter[str] = Counter(dict.fromkeys(BYTE_COLUMNS, 0))
         self._reference = 0
         self._whole = Counter[str]()
 
@@ -107,7 +90,7 @@ class CommunicationLedger:
 
     def by_kind(self) -> dict[str, int]:
         """Return bytes by ``{direction}_{kind}_bytes``, every column present."""
-        return {column: self._bytes[column] for column in COLUMNS}
+        return {column: self._bytes[column] for column in BYTE_COLUMNS}
 
     def state_dict(self) -> dict[str, int]:
         """Return the counts, for a checkpoint."""
@@ -115,5 +98,5 @@ class CommunicationLedger:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Restore the counts of a checkpoint."""
-        self._bytes = Counter({column: state[column] for column in COLUMNS})
+        self._bytes = Counter({column: state[column] for column in BYTE_COLUMNS})
         self._reference = state["reference"]

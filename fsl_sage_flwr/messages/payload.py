@@ -17,11 +17,7 @@ from typing import Any, ClassVar, Self
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
-from .encoding import (
-    IDENTITY,
-    IN_MEMORY,
-    Encoder,
-)
+from .encoding import IDENTITY, IN_MEMORY, Encoder
 from .fields import (
     BoolField,
     Field,
@@ -34,14 +30,7 @@ from .fields import (
     TextField,
     WeightsField,
 )
-from .records import (
-    CONFIG,
-    METRICS,
-    BadReplyError,
-    check_keys,
-    check_records,
-    read_weight,
-)
+from .records import CONFIG, METRICS, BadReplyError, check_keys, check_records, read_weight
 
 _FIELD, _OPTIONAL = "field", "optional"
 

@@ -6,6 +6,8 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
+from ..byte_columns import PAYLOADS
+
 LARGEST_WEIGHT = 2.0**53
 # The square of a larger value is not finite in float32, so training would diverge within steps.
 # Sums of values up to this one, weighted by any number of examples, are finite in float64.
@@ -21,15 +23,7 @@ LABELS = "labels"
 GRADIENTS = "gradients"
 ABOUT = "about"  # a ConfigRecord of texts about a node
 
-KINDS = {
-    CLIENT_HALF: "client_half",
-    AUXILIARY: "auxiliary",
-    SMASHED: "smashed",
-    LABELS: "labels",
-    GRADIENTS: "gradients",
-}
-FULL_MODEL = "full_model"
-OTHER = "other"
+KINDS = dict(zip((CLIENT_HALF, AUXILIARY, SMASHED, LABELS, GRADIENTS), PAYLOADS, strict=True))
 
 
 class BadReplyError(ValueError):

@@ -4,16 +4,11 @@ from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from .arrays import (
-    declared_bytes,
-    is_coded,
-)
+from ..units import mib
+from .arrays import declared_bytes, is_coded
 from .fields import ReplySchema
 from .payload import Reply
-from .reason import (
-    in_short,
-    reason_of,
-)
+from .reason import in_short, reason_of
 from .records import BadReplyError
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
@@ -109,8 +104,7 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
     size += sum(_more_when_decoded(record) for record in records)
     if size > max_bytes:
         raise BadReplyError(
-            f"a reply of {size / 2**20:,.1f} MiB; at most {max_bytes / 2**20:,.1f} are taken "
-            "(max-reply-mib)"
+            f"a reply of {mib(size)} MiB; at most {mib(max_bytes)} are taken (max-reply-mib)"
         )
     return reply.content
 

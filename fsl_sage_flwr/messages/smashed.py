@@ -10,22 +10,9 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
-from .arrays import (
-    in_memory,
-    numbered,
-    tensors_of,
-)
-from .encoding import (
-    IDENTITY,
-    Decoder,
-)
-from .records import (
-    LABELS,
-    SMASHED,
-    BadReplyError,
-    check_finite,
-    record_of,
-)
+from .arrays import in_memory, numbered, tensors_of
+from .encoding import IDENTITY, Decoder
+from .records import LABELS, SMASHED, BadReplyError, check_finite, record_of
 
 _LABELS = "labels"
 _SIZES = "batch-sizes"

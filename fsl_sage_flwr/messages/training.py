@@ -15,10 +15,7 @@ from .payload import (
     smashed_field,
     weights_field,
 )
-from .records import (
-    AUXILIARY,
-    CLIENT_HALF,
-)
+from .records import AUXILIARY, CLIENT_HALF
 from .smashed import SmashedBatches
 
 
@@ -68,8 +65,8 @@ class TrainReply(Reply):
         Whether the client has lost its optimizer state and started a new one.
     seconds, step_seconds : float
         Time of the whole request, and of its forward and backward passes.
-    client_half : Mapping
-        The client half ``x_{c,i}`` after the last batch.
+    client_half : Mapping or None
+        The client half ``x_{c,i}`` after the last batch; None if clients do not train it.
     smashed : SmashedBatches or None
         Batches uploaded to the server; None for none.
     auxiliary : Mapping or None
@@ -83,11 +80,11 @@ class TrainReply(Reply):
     optimizer_state_lost: bool = flag_field()
     seconds: float = measure_field()
     step_seconds: float = measure_field()
-    client_half: Mapping[str, Tensor] = weights_field(CLIENT_HALF)
+    client_half: Mapping[str, Tensor] | None = weights_field(CLIENT_HALF, optional=True)
     smashed: SmashedBatches | None = smashed_field(optional=True)
     auxiliary: Mapping[str, Tensor] | None = weights_field(AUXILIARY, optional=True)
     train_loss: float | None = measure_field(optional=True)
 
     def without_tensors(self) -> Self:
         """Return the reply without its tensors."""
-        return replace(self, client_half={}, smashed=None, auxiliary=None)
+        return replace(self, client_half=None, smashed=None, auxiliary=None)

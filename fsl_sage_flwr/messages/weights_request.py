@@ -6,13 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .payload import (
-    Reply,
-    Request,
-    figure_field,
-    smashed_field,
-    weights_field,
-)
+from .payload import Reply, Request, figure_field, smashed_field, weights_field
 from .records import CLIENT_HALF
 from .smashed import SmashedBatches
 

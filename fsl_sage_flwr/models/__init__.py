@@ -3,11 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..registries import renamed
-from .catalogue import (
-    MODELS,
-    ModelEntry,
-    build_model,
-)
+from .catalogue import MODELS, ModelEntry, build_model
 
 __all__ = ["MODELS", "ModelEntry", "build_model"]
 

@@ -2,11 +2,7 @@
 
 from torch import Tensor, nn
 
-from .residual import (
-    basic_stage,
-    initialise,
-    projection,
-)
+from .residual import basic_stage, initialise, projection
 
 
 def basic_head(smashed: tuple[Tensor, ...], num_classes: int, *, blocks: int) -> nn.Module:

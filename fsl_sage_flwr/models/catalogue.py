@@ -9,11 +9,7 @@ from torch import Tensor, nn
 from ..registries import Registry
 from .basic_head import basic_head
 from .cifar_resnet import cifar_resnet
-from .resnet import (
-    resnet18,
-    resnet50,
-    resnet152,
-)
+from .resnet import resnet18, resnet50, resnet152
 from .simple_conv import SimpleConv
 
 Builder = Callable[[tuple[int, int, int], int], nn.Module]

@@ -5,11 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .residual import (
-    PaddedShortcut,
-    basic_stage,
-    initialise,
-)
+from .residual import PaddedShortcut, basic_stage, initialise
 
 
 class CifarResNet(nn.Module):

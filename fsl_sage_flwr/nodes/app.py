@@ -7,31 +7,19 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
+from ..algorithm_registry import Handler, handlers
 from ..compression.client import ClientCompression
 from ..compression.settings import COMPRESSION
-from ..messages import (
-    DESCRIBE,
-    FORGET,
-)
+from ..messages import DESCRIBE, FORGET
 from ..messages.arrays import serialized
 from ..messages.records import CONFIG
-from ..registry import (
-    Handler,
-    handlers,
-)
 from . import evaluation
 from .client_state import ClientState
 from .forget import forget
-from .identity import (
-    ClassesOf,
-    describe,
-)
+from .identity import ClassesOf, describe
 from .short_errors import short_errors_mod
 from .simulated import Simulated
-from .task_cache import (
-    BuildTask,
-    task_of,
-)
+from .task_cache import BuildTask, task_of
 from .virtual_client import virtual_client_mod
 
 

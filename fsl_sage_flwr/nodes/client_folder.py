@@ -16,11 +16,7 @@ from pathlib import Path
 
 from flwr.app import Context
 
-from ..atomic_files import (
-    DiskError,
-    atomic_write,
-    make_private,
-)
+from ..atomic_files import DiskError, atomic_write, make_private
 
 KEPT_SECONDS = 7 * 24 * 3600
 CACHE_VARIABLE = "FSL_SAGE_CACHE"

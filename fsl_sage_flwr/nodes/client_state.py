@@ -3,15 +3,8 @@
 from flwr.app import ArrayRecord, ConfigRecord, Context
 from torch import Tensor
 
-from ..tensor_store import (
-    SUFFIX,
-    TensorFile,
-    write_tensors,
-)
-from .client_folder import (
-    ClientFolder,
-    is_named,
-)
+from ..tensor_store import SUFFIX, TensorFile, write_tensors
+from .client_folder import ClientFolder, is_named
 
 # Largest state of a node in Flower's context, in bytes, without and with a configured folder for
 # files. In a simulation the state costs memory, and 8 ms per MB and message.

@@ -14,19 +14,10 @@ from ..messages import (
     SmashedReply,
     WeightsRequest,
 )
-from ..splitting import (
-    client_forward,
-    evaluate,
-)
-from ..task import (
-    Batch,
-    SplitTask,
-)
+from ..splitting import client_forward, evaluate
+from ..task import Batch, SplitTask
 from .identity import identify
-from .loading import (
-    load_weights,
-    load_whole,
-)
+from .loading import load_weights, load_whole
 
 
 def evaluate_split(message: Message, context: Context, task: SplitTask) -> Message:

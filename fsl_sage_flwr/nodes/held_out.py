@@ -6,12 +6,7 @@ import torch
 from torch import Tensor
 
 from ..seeding import derive_seed
-from ..task import (
-    Batch,
-    ClientIdentity,
-    NumberedBatches,
-    SplitTask,
-)
+from ..task import Batch, ClientIdentity, NumberedBatches, SplitTask
 
 SHARE = 11  # one sample in eleven
 

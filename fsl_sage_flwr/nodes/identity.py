@@ -5,15 +5,8 @@ from collections.abc import Callable
 from flwr.app import Context, Message
 
 from ..classes import Classes
-from ..messages import (
-    MissingPayloadError,
-    NodeDescription,
-    classes_asked_for,
-)
-from ..running_code import (
-    app_code,
-    package_code,
-)
+from ..messages import MissingPayloadError, NodeDescription, classes_asked_for
+from ..running_code import app_code, package_code
 from ..task import ClientIdentity
 from .label_secret import secret_of
 

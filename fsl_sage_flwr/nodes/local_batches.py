@@ -3,11 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ..seeding import derive_seed
-from ..task import (
-    Batch,
-    ClientIdentity,
-    SplitTask,
-)
+from ..task import Batch, ClientIdentity, SplitTask
 
 
 class NoExamplesError(ValueError):

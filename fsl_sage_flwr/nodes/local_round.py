@@ -8,27 +8,13 @@ import torch
 from flwr.app import Context, Message
 from torch import Tensor
 
-from ..messages import (
-    SmashedBatches,
-    TrainReply,
-    TrainRequest,
-)
-from ..schedules import (
-    Schedule,
-    set_rate,
-)
-from ..task import (
-    Batch,
-    SplitTask,
-)
+from ..messages import SmashedBatches, TrainReply, TrainRequest
+from ..schedules import Schedule, set_rate
+from ..task import Batch, SplitTask
 from .client_state import ClientState
 from .held_out import held_out
 from .identity import identify
-from .local_batches import (
-    NoExamplesError,
-    epoch_batches,
-    seed_round,
-)
+from .local_batches import NoExamplesError, epoch_batches, seed_round
 from .persistent_optimizer import (
     AUXILIARY_OPTIMIZER,
     OPTIMIZER,
@@ -81,6 +67,7 @@ class LocalRound(Generic[TrainRequestT]):
         self._kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
         self._held_out: list[Tensor] = []
         self._mask: Tensor | None = None
+        self._epochs = task.local_epochs
         self._batch, self._examples, self._step_seconds = -1, 0, 0.0
 
     def client_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
@@ -120,8 +107,13 @@ class LocalRound(Generic[TrainRequestT]):
         self._optimizers.append((kept, schedule))
         return kept.optimizer
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self, epochs: int | None = None) -> Iterator[Batch]:
         """Yield the round's batches, with the learning rates of each batch set.
+
+        Parameters
+        ----------
+        epochs : int, optional
+            Passes over the client's data; by default ``local-epochs``.
 
         Raises
         ------
@@ -129,8 +121,9 @@ class LocalRound(Generic[TrainRequestT]):
             The round has no batch, or none with a label that counts.
         """
         task, round_ = self._task, self.request.round
+        self._epochs = task.local_epochs if epochs is None else epochs
         seed_round(task, self.client, round_)
-        for epoch in range(task.local_epochs):
+        for epoch in range(self._epochs):
             batches = epoch_batches(task, self.client, round_, epoch)
             count = len(batches) if isinstance(batches, Sized) else None
             for k, batch in enumerate(batches):
@@ -138,7 +131,7 @@ class LocalRound(Generic[TrainRequestT]):
                 self._batch += 1
                 if self._batch == 0:
                     self._check_labels(labels)
-                share = (epoch + k / count) / task.local_epochs if count else 0.0
+                share = (epoch + k / count) / self._epochs if count else 0.0
                 for kept, schedule in self._optimizers:
                     set_rate(kept.optimizer, schedule, round_ + share)
                 self._examples += task.objective.count(labels)
@@ -162,8 +155,9 @@ class LocalRound(Generic[TrainRequestT]):
 
     @property
     def uploads_this_batch(self) -> bool:
-        """Whether the current batch is uploaded, as every q-th batch is."""
-        return self._batch % self.request.server_update_interval == 0
+        """Whether the current batch is uploaded, as every q-th batch is; none is if q is 0."""
+        interval = self.request.server_update_interval
+        return interval > 0 and self._batch % interval == 0
 
     def keep_for_upload(
         self, smashed: tuple[Tensor, ...], labels: Tensor, *, sent: bool = False
@@ -179,17 +173,27 @@ class LocalRound(Generic[TrainRequestT]):
 
     def reply(
         self,
-        client_half: Mapping[str, Tensor],
+        client_half: Mapping[str, Tensor] | None = None,
         *,
         auxiliary: Mapping[str, Tensor] | None = None,
         train_loss: float | None = None,
     ) -> Message:
-        """Finish the round: save the optimizers' states and return the reply."""
+        """Finish the round: save the optimizers' states and return the reply.
+
+        Parameters
+        ----------
+        client_half : Mapping, optional
+            The trained weights; None where clients do not train.
+        auxiliary : Mapping, optional
+            The trained head.
+        train_loss : float, optional
+            Mean loss of the steps.
+        """
         for kept, _ in self._optimizers:
             kept.save()
         reply = TrainReply(
             round=self.request.round,
-            num_examples=self._examples // self._task.local_epochs,
+            num_examples=self._examples // self._epochs,
             optimizer_state_lost=any(kept.lost for kept, _ in self._optimizers),
             seconds=time.perf_counter() - self._began,
             step_seconds=self._step_seconds,

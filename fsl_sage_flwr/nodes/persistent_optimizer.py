@@ -2,10 +2,7 @@
 
 import torch
 
-from ..splitting import (
-    flatten_state,
-    restore_state,
-)
+from ..splitting import flatten_state, restore_state
 from .client_state import ClientState
 
 OPTIMIZER = "optimizer"

@@ -6,18 +6,9 @@ from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable, Mod
 from torch import Tensor
 
-from ..messages import (
-    change_smashed,
-    round_and_exchange,
-)
+from ..messages import change_smashed, round_and_exchange
 from ..seeding import derive_seed
-from ..splitting import (
-    Normal,
-    add_noise,
-    clip_samples,
-    seeded_normal,
-    unpredictable_normal,
-)
+from ..splitting import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .identity import identify
 
 

@@ -5,16 +5,9 @@ from copy import copy
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
-from ..messages import (
-    FORGET,
-    MissingPayloadError,
-    VirtualClient,
-)
+from ..messages import FORGET, MissingPayloadError, VirtualClient
 from .client_folder import ClientFolder
-from .record_file import (
-    read_records,
-    write_records,
-)
+from .record_file import read_records, write_records
 from .simulated import Simulated
 
 STATE = "state.pt"

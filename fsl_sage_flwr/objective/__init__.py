@@ -2,14 +2,7 @@
 
 from .classification import classification
 from .multi_label import multi_label
-from .objective import (
-    Loss,
-    Objective,
-    Score,
-    as_float,
-    everywhere,
-    logits_of,
-)
+from .objective import Loss, Objective, Score, as_float, everywhere, logits_of
 from .regression import regression
 from .segmentation import segmentation
 

@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .objective import (
-    Loss,
-    Objective,
-    logits_of,
-)
+from .objective import Loss, Objective, logits_of
 
 WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 

@@ -9,11 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .classification import WHOLE_NUMBERS
-from .objective import (
-    Objective,
-    Score,
-    logits_of,
-)
+from .objective import Objective, Score, logits_of
 
 DTYPES = (torch.float32, torch.bool, *WHOLE_NUMBERS)
 

@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .objective import (
-    Loss,
-    Objective,
-    logits_of,
-)
+from .objective import Loss, Objective, logits_of
 
 
 def regression(label_shape: tuple[int, ...] = (), loss: Loss | None = None) -> Objective:

@@ -8,15 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .classification import (
-    in_rows,
-    problem_with_classes,
-)
-from .objective import (
-    Objective,
-    Score,
-    logits_of,
-)
+from .classification import in_rows, problem_with_classes
+from .objective import Objective, Score, logits_of
 
 
 def segmentation(

@@ -5,15 +5,8 @@ from collections.abc import Container, Mapping
 from torch import Tensor
 
 from .checks.norm_outliers import NormOutlierFilter
-from .instruction import (
-    Instructions,
-    Replies,
-    ReplyT,
-)
-from .messenger import (
-    Messenger,
-    weights_sent,
-)
+from .instruction import Instructions, Replies, ReplyT
+from .messenger import Messenger, weights_sent
 from .ordered_replies import OrderedReplies
 from .settings import RoundSettings
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection
 
-from .diverged import DivergedError
+from ..diverged import DivergedError
 
 log = logging.getLogger("flwr.fsl_sage")
 

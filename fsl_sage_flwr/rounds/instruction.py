@@ -4,11 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..messages import (
-    Reply,
-    ReplySchema,
-    Request,
-)
+from ..messages import Reply, ReplySchema, Request
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 

@@ -7,22 +7,13 @@ from typing import Any, cast
 from flwr.app import Message, MessageType
 from torch import Tensor
 
-from ..messages import (
-    Reply,
-    TrainReply,
-)
+from ..messages import Reply, TrainReply
 from .checks import batch_limits
 from .checks.norm_outliers import NormOutlierFilter
 from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
-from .instruction import (
-    Instructions,
-    Replies,
-)
-from .messenger import (
-    Messenger,
-    weights_sent,
-)
+from .instruction import Instructions, Replies
+from .messenger import Messenger, weights_sent
 from .ordered_replies import OrderedReplies
 from .reply_spool import ReplySpool
 from .settings import RoundSettings

@@ -9,26 +9,13 @@ from flwr.app import ConfigRecord, Message
 from torch import Tensor
 
 from ..compression.server import DeltaSync
-from ..messages import (
-    BadReplyError,
-    open_reply,
-)
+from ..messages import BadReplyError, open_reply
 from ..messages.reply import discard
-from .checks.norm_outliers import (
-    NormOutlierFilter,
-    Sent,
-)
+from .checks.norm_outliers import NormOutlierFilter, Sent
 from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
-from .grid.split_grid import (
-    SERVER_TIME,
-    SplitGrid,
-)
-from .instruction import (
-    Instruction,
-    Instructions,
-    ReplyT,
-)
+from .grid.split_grid import SERVER_TIME, SplitGrid
+from .instruction import Instruction, Instructions, ReplyT
 from .metrics.sample_uploads import SampleUploads
 from .settings import RoundSettings
 
@@ -79,7 +66,7 @@ class Messenger:
     ) -> ReplyStream:
         """Return the replies to instructions, which are sent when the stream is iterated."""
         timeout = self._settings.timeout
-        return self._grid.stream(self.messages(instructions), quorum_reached, timeout=timeout)
+        return ReplyStream(self._grid, self.messages(instructions), quorum_reached, timeout=timeout)
 
     def messages(self, instructions: Instructions[Any]) -> Iterator[Message]:
         """Iterate over messages; each is made when it is sent: a round may have a thousand."""

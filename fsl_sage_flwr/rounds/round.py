@@ -1,7 +1,7 @@
 """One round, from its clients' first message to the average."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
@@ -9,43 +9,25 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import Tensor
 
 from ..compression.server import DeltaSync
-from ..messages import (
-    PackedWeights,
-    SmashedSpec,
-    TrainReply,
-)
+from ..messages import PackedWeights, SmashedSpec, TrainReply
+from ..state import State, Transaction
 from .asking import replies_to
 from .checks.batch_limits import BatchCounts
 from .clients.client_registry import ClientRegistry
 from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SplitGrid
-from .instruction import (
-    Instruction,
-    Instructions,
-    Replies,
-    ReplyT,
-)
+from .instruction import Instruction, Instructions, Replies, ReplyT
 from .last_phase import LastPhase
 from .messenger import Messenger
 from .metrics.client_round import ClientRound
 from .metrics.federated_evaluation import FederatedEvaluation
 from .metrics.round_figures import RoundFigures
-from .metrics.round_summary import (
-    RoundSummary,
-    StepLoss,
-)
+from .metrics.round_summary import RoundSummary, StepLoss
 from .metrics.sample_uploads import SampleUploads
-from .refused_work import (
-    NotFiniteWorkError,
-    RefusedWorkError,
-)
+from .refused_work import NotFiniteWorkError, RefusedWorkError
 from .reply_spool import ReplySpool
 from .settings import RoundSettings
-from .state import (
-    State,
-    Transaction,
-)
 
 RoundBody = Generator[None, ReplyStream, None]
 """An algorithm's ``train_round``: it stops once, in ``yield from round_.finish(…)``."""
@@ -131,6 +113,7 @@ class Round:
         )
         self._body: RoundBody | None = None
         self._last: LastPhase | None = None
+        self._without_message = list[int]()
         self._stream: ReplyStream | None = None
         self._replies: Replies[Any] = iter(())
         self._chosen: list[int] | None = None
@@ -183,6 +166,11 @@ class Round:
         return [] if self._last is None else self._last.clients
 
     @property
+    def without_message(self) -> list[int]:
+        """Clients that take part without a message and are not excluded, ascending."""
+        return [client for client in self._without_message if client not in self.failures]
+
+    @property
     def served(self) -> Mapping[int, TrainReply]:
         """Last replies that count, without their tensors, ascending by client."""
         return {} if self._last is None else self._last.served
@@ -193,6 +181,11 @@ class Round:
         last = self._last_phase
         averaged = last.served if self._chosen is None else self._chosen
         return {client: last.weights[client] for client in averaged}
+
+    @property
+    def arrays(self) -> ArrayRecord:
+        """The average at the begin of the round, as Flower handed it over."""
+        return self._sent
 
     def node_of(self, client: int) -> int:
         """Return the node that runs a client in this round."""
@@ -208,6 +201,8 @@ class Round:
 
     def is_slow(self, client: int, before: float = 0.0) -> bool:
         """Tell whether a client took longer than a round may, not counting ``before`` seconds."""
+        if client in self._without_message:
+            return False
         return self.seconds_of(client) - before > self.settings.timeout
 
     # Excluding --------------------------------------------------------------------------
@@ -252,12 +247,17 @@ class Round:
         if problem is not None:
             raise RefusedWorkError(problem)
 
-    def problem_with_upload(self, reply: TrainReply, interval: int) -> str | None:
-        """Return the problem with a reply's upload of every ``interval``-th batch."""
+    def problem_with_upload(
+        self, reply: TrainReply, interval: int, epochs: int | None = None
+    ) -> str | None:
+        """Return the problem with a reply's upload of every ``interval``-th batch.
+
+        ``epochs`` is the number of the client's passes over its data, by default ``local-epochs``.
+        """
         if reply.smashed is None:
             return None
         limits = self.settings.batches
-        return limits.problem_with_upload(reply.smashed, reply.num_examples, interval)
+        return limits.problem_with_upload(reply.smashed, reply.num_examples, interval, epochs)
 
     # Iterating over replies -------------------------------------------------------------
 
@@ -274,7 +274,7 @@ class Round:
         )
 
     def finish(
-        self, instructions: Instructions[TrainReply]
+        self, instructions: Instructions[TrainReply], *, without_message: Collection[int] = ()
     ) -> Generator[None, ReplyStream, Replies[TrainReply]]:
         """Send the last messages; iterate over the valid replies, ascending by client.
 
@@ -282,8 +282,18 @@ class Round:
         Flower's loop has sent the messages. Each reply is handed over as those of :meth:`ask`
         are. Clients whose replies are handed over, and that are not excluded meanwhile, count
         for the average; so do replies that ``train_round`` does not iterate over.
+
+        Parameters
+        ----------
+        instructions : Mapping
+            The last messages, by client.
+        without_message : collection of int
+            Clients that take part without a message, because the server has their smashed data.
+            They count for ``min_train_nodes``, and the server's seconds on their batches do not
+            count towards ``round_timeout``.
         """
         last = self._begin_last_phase(instructions)
+        self._without_message = sorted(without_message)
         self._stream = yield
         self._replies = replies = last.in_order(self._stream)
         return replies
@@ -355,7 +365,8 @@ class Round:
         if self._body is None:
             raise RuntimeError("the round has no messages to send; call configure_train")
         last = self._last_phase
-        stream = self._grid.stream(
+        stream = ReplyStream(
+            self._grid,
             messages,
             lambda: last.quorum_reached,
             timeout=timeout,
@@ -414,10 +425,14 @@ class Round:
         """Average the work of these clients alone, of those whose replies count."""
         self._chosen = chosen
 
-    def record(self, counted: Mapping[int, Message], arrays_key: str) -> None:
-        """Record the update norm of each client in the average."""
+    def record(self, counted: Mapping[int, Message], arrays_key: str | None) -> None:
+        """Record the number of clients, and the examples and update norm of each reply's client.
+
+        ``arrays_key`` is the record of the trained weights; None where clients train none.
+        """
         weights = self._last_phase.weights
         self.figures.record_updates(self._sent, counted, weights, arrays_key)
+        self.summary.clients = len(counted) + len(self.without_message)
 
     def close(self) -> None:
         """Release replies and copies; the figures stay."""
@@ -439,8 +454,11 @@ class Round:
         """Figures of the round as a whole."""
         return self.figures.summary
 
-    def server_time(self, client: int) -> AbstractContextManager[None]:
-        """Count the time of a block as training of the server half, on a client's batches."""
+    def server_time(self, client: int | None = None) -> AbstractContextManager[None]:
+        """Count the time of a block as training of the server half, on a client's batches.
+
+        ``client`` is None for batches of several clients.
+        """
         return self.figures.server_time(client)
 
     def take_late_replies(self) -> int:
@@ -450,4 +468,4 @@ class Round:
 
     def client_rows(self) -> list[ClientRound]:
         """Return the figures of each client, by partition id; an evaluation adds to them."""
-        return self.figures.client_rows(self.asked)
+        return self.figures.client_rows([*self.asked, *self._without_message])

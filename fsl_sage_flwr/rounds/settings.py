@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..compression import Compression
 from ..messages import SmashedSpec
-from ..task import SplitTask
 from .aggregation.aggregation import Aggregation
 from .checks.batch_limits import BatchLimits
 
@@ -74,35 +73,6 @@ class RoundSettings:
     smashed: SmashedSpec
     client_half_like: Mapping[str, Tensor]
     batches: BatchLimits
-    fraction_reply: float = 1.0
-    max_update_ratio: float = 0.0
-    most_at_once: int | None = None
-
-
-def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
-    """Refuse several batches an exchange where each step clips its own samples.
-
-    Raises
-    ------
-    ValueError
-        The number is wrong for the task.
-    """
-    check_at_least_one(batches_per_exchange=batches)
-    if batches > 1 and task.client_privacy is not None:
-        raise ValueError(
-            f"batches_per_exchange = {batches}: with client_privacy the samples of a step are "
-            "those of one exchange; it must be 1"
-        )
-
-
-def check_at_least_one(**counts: int) -> None:
-    """Refuse a count that is less than 1.
-
-    Raises
-    ------
-    ValueError
-        Names the first.
-    """
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} = {count}: it must be at least 1")
+    fraction_reply: float
+    max_update_ratio: float
+    most_at_once: int | None

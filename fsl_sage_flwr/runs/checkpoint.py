@@ -11,19 +11,9 @@ from typing import Any
 import torch
 
 from ..tensor_store import files_in
-from .checkpoint_files import (
-    LATEST,
-    UNREADABLE,
-    previous_of,
-    tensors_of,
-    with_files,
-)
-from .checksummed_file import (
-    ChecksumError,
-    MissingChecksumError,
-    load_checksummed,
-)
-from .directory import RunDirectory
+from .checkpoint_files import UNREADABLE, previous_of, tensors_of, with_files
+from .checksummed_file import ChecksumError, MissingChecksumError, load_checksummed
+from .directory import LATEST, RunDirectory
 
 log = logging.getLogger("flwr.fsl_sage")
 

@@ -9,24 +9,12 @@ from typing import Any
 
 import torch
 
-from ..atomic_files import (
-    atomic_write,
-    explain_disk_errors,
-    sync,
-)
-from ..tensor_store import (
-    FILE_NAME,
-    TensorFile,
-    TensorStore,
-    files_in,
-    link_or_copy,
-    map_files,
-)
+from ..atomic_files import atomic_write, explain_disk_errors, sync
+from ..tensor_store import FILE_NAME, TensorFile, TensorStore, files_in, link_or_copy, map_files
 from .checksummed_file import write_checksummed
 
 log = logging.getLogger("flwr.fsl_sage")
 
-LATEST = "latest.pt"
 
 # Keys of a tensor file's entry in a checkpoint.
 FILE, CHECKSUM = "tensor-file", "crc32"

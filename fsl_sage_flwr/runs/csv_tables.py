@@ -6,11 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..atomic_files import (
-    atomic_write,
-    explain_disk_errors,
-)
-from ..messages.ledger import COLUMNS as BYTE_COLUMNS
+from ..atomic_files import atomic_write, explain_disk_errors
+from ..byte_columns import BYTE_COLUMNS
 
 HISTORY_COLUMNS = (
     "round",

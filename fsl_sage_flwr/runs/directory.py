@@ -5,29 +5,18 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ..atomic_files import (
-    DiskError,
-    atomic_write,
-)
-from .checkpoint_files import (
-    LATEST,
-    CheckpointFiles,
-)
-from .csv_tables import (
-    CLIENT_COLUMNS,
-    HISTORY_COLUMNS,
-    append_rows,
-    columns_in,
-    write_table,
-)
+from ..atomic_files import DiskError, atomic_write
+from .csv_tables import CLIENT_COLUMNS, HISTORY_COLUMNS, append_rows, columns_in, write_table
 from .provenance import without_credentials
+
+if TYPE_CHECKING:  # tables of results read no tensors
+    import torch
 
 log = logging.getLogger("flwr.fsl_sage")
 
+LATEST = "latest.pt"
 # Status of a run that was stopped in an orderly way: `flwr stop`, SIGTERM, Ctrl-C.
 STOPPED = "stopped"
 
@@ -57,6 +46,8 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path) -> None:
+        from .checkpoint_files import CheckpointFiles
+
         self.path = path
         self.checkpoints = CheckpointFiles(self.checkpoint_of(path), self.clients_of(path))
 
@@ -84,6 +75,11 @@ class RunDirectory:
     def data_of(path: Path) -> Path:
         """Return the path of the identity of a run's data: columns, rows, a hash."""
         return path / "data.json"
+
+    @staticmethod
+    def unused_keys_of(path: Path) -> Path:
+        """Return the path of the keys without effect in a run, each with the key that is why."""
+        return path / "unused_keys.json"
 
     @classmethod
     def keys_found_in_data(cls, path: Path) -> list[str]:
@@ -161,6 +157,10 @@ class RunDirectory:
         except (OSError, ValueError):
             return {}
         return dict(found) if isinstance(found, dict) else {}
+
+    def write_unused_keys(self, unused: Mapping[str, str]) -> None:
+        """Write ``unused_keys.json``: tables of results need it to tell settings that differ."""
+        _write_json(self.unused_keys_of(self.path), unused)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``, the resolved configuration."""
@@ -249,11 +249,13 @@ class RunDirectory:
 
     def write_models(
         self,
-        client: Mapping[str, torch.Tensor],
-        server: Mapping[str, torch.Tensor],
-        whole: Mapping[str, torch.Tensor],
+        client: "Mapping[str, torch.Tensor]",
+        server: "Mapping[str, torch.Tensor]",
+        whole: "Mapping[str, torch.Tensor]",
     ) -> None:
         """Write both halves and the whole model as plain state_dicts."""
+        import torch
+
         for name, tensors in (
             ("client_half", client),
             ("server_half", server),

@@ -50,3 +50,17 @@ def without_empty_evaluations() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(has_result)
+
+
+@contextmanager
+def without_console() -> Iterator[None]:
+    """Keep Flower's log off the console; other handlers, such as a file's, still get it."""
+    console = [h for h in logging.getLogger(FLOWER).handlers if hasattr(h, "timestamps")]
+    levels = [handler.level for handler in console]
+    for handler in console:
+        handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler, level in zip(console, levels, strict=True):
+            handler.setLevel(level)

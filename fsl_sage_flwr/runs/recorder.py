@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
-from ..registry import algorithm_of
+from ..algorithm_registry import algorithm_of
 from ..rounds.clients.farewell import remove_client_files
 from ..strategies import (
     DeadActorError,
@@ -20,10 +20,8 @@ from ..strategies import (
     TrainingFailedError,
     to_record,
 )
-from ..task import (
-    Batch,
-    Weights,
-)
+from ..task import Batch, Weights
+from ..units import MIB, mib, percent
 from .checkpoint import (
     FORMAT,
     explain_mismatch,
@@ -31,32 +29,14 @@ from .checkpoint import (
     refuse_finished,
     refuse_other_settings,
 )
-from .client_rows import (
-    columns_of,
-    first_rows,
-)
+from .client_rows import columns_of, first_rows
 from .directory import RunDirectory
 from .lock import training_lock
-from .log_lines import (
-    show_times,
-    without_empty_evaluations,
-)
+from .log_lines import show_times, without_empty_evaluations
 from .privacy_account import PrivacyAccount
-from .provenance import (
-    of_flower_run,
-    of_this_process,
-    started_by_command,
-)
-from .round_rows import (
-    RoundRows,
-    merit,
-    summary_figures,
-)
-from .trackers import (
-    Tracker,
-    open_tracker,
-    require,
-)
+from .provenance import of_flower_run, of_this_process, started_by_command
+from .round_rows import RoundRows, merit, summary_figures
+from .trackers import Tracker, open_tracker, require
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -148,7 +128,7 @@ class Recorder:
         self._settings = {**settings_of(strategy), **(settings or {})}
         self._tracker_name, self._tracker = tracker, Tracker()
         self._checkpoint_interval = checkpoint_interval
-        self._threshold = max_communication_mib * 2**20
+        self._threshold = max_communication_mib * MIB
         self._finish, self._account = finish, account
         self._label_epsilon = label_epsilon
         self._round_rows = RoundRows(strategy, account, label_epsilon)
@@ -379,7 +359,7 @@ class Recorder:
         self._save(arrays, is_best=is_best)
         self._write_summary("running")
         if self._threshold and self._strategy.ledger.total >= self._threshold:
-            log.info("%.1f MiB reach max-communication-mib", self._strategy.ledger.total / 2**20)
+            log.info("%s MiB reach max-communication-mib", mib(self._strategy.ledger.total))
             raise EnoughCommunicationError(arrays)
         return to_record(evaluation, "test")
 
@@ -406,10 +386,10 @@ class Recorder:
     def _log(self, row: dict[str, Any]) -> None:
         accuracy = row["test_accuracy"]
         log.info(
-            "round %d/%d: %sloss %.4f, %.1f MiB so far, %.1f s",
+            "round %d/%d: %sloss %.4f, %s MiB so far, %.1f s",
             row["round"], self._num_rounds,
-            "" if accuracy is None else f"accuracy {accuracy:.2%}, ".replace("%", " %"),
-            row["test_loss"], row["comm_bytes"] / 2**20, row["seconds"],
+            "" if accuracy is None else f"accuracy {percent(accuracy)}, ",
+            row["test_loss"], mib(row["comm_bytes"]), row["seconds"],
         )  # fmt: skip
 
     def _save(self, arrays: ArrayRecord, *, is_best: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import fsl_sage_flwr
 
-SUFFIXES = {".py", ".toml"}
+SUFFIXES = {".py", ".toml", ".json"}
 
 
 def write_app(directory: Path) -> Path:

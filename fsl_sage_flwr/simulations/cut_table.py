@@ -6,17 +6,15 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from ..algorithm_registry import ALGORITHMS
 from ..app.config import RunConfig
 from ..app.images_only import refuse_other_tasks
 from ..compression import AS_COMPRESSION_SAYS
 from ..compression.estimates import coded_cut
 from ..config import values_of
 from ..models import build_model
-from ..registry import ALGORITHMS
-from ..splitting import (
-    Cut,
-    list_cuts,
-)
+from ..splitting import Cut, list_cuts
+from ..units import mib
 
 # Columns dropped one by one if the terminal is narrow; then the bytes of other algorithms.
 LESS_ASKED_FOR = ("server MFLOPs", "B a sample", "server", "head", "client MFLOPs")
@@ -122,5 +120,5 @@ def _row(cut: Cut, traffic: list[int]) -> list[str]:
         f"{cut.smashed_bytes:,}",
         *(f"{size / 1e6:.3f}" for size in sizes),
         *(f"{cost / 1e6:.1f}" for cost in costs),
-        *(f"{size / 2**20:.1f}" for size in traffic),
+        *(mib(size) for size in traffic),
     ]

@@ -6,26 +6,15 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from ..app.assembly import (
-    build_task,
-    identify_data,
-)
-from ..app.config import (
-    RunConfig,
-    all_defaults,
-)
+from ..algorithm_registry import ALGORITHMS
+from ..app.assembly import build_task, identify_data
+from ..app.config import RunConfig, all_defaults
 from ..app.run_path import run_path
 from ..compression.estimates import coded_cut
-from ..registry import ALGORITHMS
-from ..splitting import (
-    Workload,
-    cut_of,
-)
-from ..task import (
-    ClientIdentity,
-    SplitTask,
-)
-from .federation import Federation
+from ..splitting import Workload, cut_of
+from ..task import ClientIdentity, SplitTask
+from ..units import mib
+from .federation import INLINE, Federation
 
 LOOKED_AT = 20  # clients with counted examples
 
@@ -62,6 +51,8 @@ def describe(config: RunConfig, federation: Federation) -> Iterator[Table | str]
 
 
 def _where(federation: Federation) -> str:
+    if federation.engine == INLINE:
+        return "one after another in this process"
     if federation.ray_address is not None:
         return f"on the Ray cluster at {federation.ray_address}"
     return f"{federation.ray_cpus()} CPUs"
@@ -85,10 +76,10 @@ def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) 
     asked = max(int(fraction * clients), fewest)  # as Flower does
     work = Workload(
         examples=round(statistics.mean(counts)), batch_size=config.batch_size,
-        local_epochs=config.local_epochs,
+        local_epochs=config.local_epochs, rounds=config.num_server_rounds,
     )  # fmt: skip
     cut = coded_cut(
         cut_of(task.model, task.head, task.smashed_example(), task.weights_of), config.codecs()
     )
     size = round_bytes(cut, work, config.options) * asked
-    return f"about {size / 2**20:,.1f} MiB a round, of {asked} clients"
+    return f"about {mib(size)} MiB a round, of {asked} clients"

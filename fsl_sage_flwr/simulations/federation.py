@@ -9,6 +9,10 @@ from ..cpus import usable_cpus
 MOST_NODES = 32
 
 
+# Where the clients run: Flower's simulation, or this process.
+RAY, INLINE = "ray", "inline"
+
+
 @dataclass(frozen=True)
 class Federation:
     """Size of the simulated federation, and its share of the machine.
@@ -27,6 +31,8 @@ class Federation:
         Usable GPUs, as in ``CUDA_VISIBLE_DEVICES``; None for all.
     ray_address : str or None
         ``HOST:PORT`` of an existing Ray cluster for the clients; None starts Ray on this machine.
+    engine : str
+        ``ray`` or ``inline``, which has no other options than ``clients``.
     """
 
     clients: int = 4
@@ -36,15 +42,18 @@ class Federation:
     gpus: int | None = None
     visible_gpus: str | None = None
     ray_address: str | None = None
+    engine: str = RAY
 
     @property
     def virtual_clients(self) -> int:
         """Number of clients that share the simulation's nodes; 0 gives each client a node.
 
         Clients that share nodes store their state in files on one machine, so on a Ray cluster of
-        several machines each client has a node.
+        several machines each client has a node. In this process nodes cost nothing.
         """
-        return self.clients if self.clients > MOST_NODES and self.ray_address is None else 0
+        if self.engine == INLINE or self.ray_address is not None or self.clients <= MOST_NODES:
+            return 0
+        return self.clients
 
     def ray_cpus(self) -> int:
         """Return the CPUs of a Ray instance started for the run.
@@ -84,5 +93,7 @@ class Federation:
 
     def record(self) -> dict[str, float | str]:
         """Return the options recorded with a run's results."""
+        if self.engine == INLINE:
+            return {"num-supernodes": self.clients, "engine": INLINE}
         where = {} if self.ray_address is None else {"ray-address": self.ray_address}
         return {**self.options(), **where}

@@ -17,17 +17,11 @@ from flwr.app import Message
 
 from ..app.assembly import build_task
 from ..app.config import RunConfig
-from ..client_apps import (
-    build_client_app,
-    label_secret_mod,
-)
+from ..client_apps import build_client_app, label_secret_mod
 from ..nodes.task_cache import forget_tasks
 from ..rounds.server.server_half_per_client import MOST_AT_WORK
 from ..splitting import as_tensors
-from ..task import (
-    Batch,
-    SplitTask,
-)
+from ..task import Batch, SplitTask
 from ..task_registry import TASKS
 from .memory_probe import probe_memory
 

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..app.config import (
-    ConfigError,
-    RunConfig,
-)
+from ..app.config import ConfigError, RunConfig
+from ..units import mib
 from .gpu_memory import GpuMemory
 from .process_environment import with_utf8
 from .superlink import FlowerError
@@ -21,7 +19,6 @@ from .superlink import FlowerError
 # Leaves room for fragmentation and for later allocations of libraries.
 MARGIN = 0.9
 RAY_UNITS = 10_000  # Ray's smallest share of a GPU is 1/10,000
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,8 @@ def fit(memory: GpuMemory, clients: int, jobs: int = 1) -> GpuShare:
     free = min(memory.free) / runs_per_gpu
     fitting = math.floor(MARGIN * (free - memory.server) / memory.client)
     sizes = (
-        f"a client takes {memory.client / MIB:,.0f} MiB, the server {memory.server / MIB:,.0f} "
-        f"MiB, and {free / MIB:,.0f} MiB are free on a GPU"
+        f"a client takes {mib(memory.client)} MiB, the server {mib(memory.server)} MiB, and "
+        f"{mib(free)} MiB are free on a GPU"
     )
     if runs_per_gpu > 1:
         sizes += f" for each of {runs_per_gpu} runs"

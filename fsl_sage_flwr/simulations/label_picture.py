@@ -12,11 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..analysis.pictures.style import (
-    DOTS_PER_INCH,
-    PAGE,
-    picture_style,
-)
+from ..analysis.pictures.style import DOTS_PER_INCH, PAGE, picture_style
 from ..app.assembly import distribution_of
 from ..app.config import RunConfig
 from ..app.images_only import images_of

@@ -3,29 +3,26 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import count
-from typing import Any
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Message
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
 
+from ..algorithm_registry import ALGORITHMS
 from ..app.assembly import build_strategy
 from ..app.config import RunConfig
-from ..messages import message_outside_a_run
-from ..registry import ALGORITHMS
+from ..rounds.grid.in_flight import MOST
+from ..rounds.grid.inline_grid import InlineGrid
 from ..strategies import SplitStrategy
 from ..task import SplitTask
-
-# Clients keep state of a run in this process, so each probe has a separate run id.
-_runs = count(1)
 
 AroundClient = Callable[[Callable[[], Message]], Message]
 """Runs the given client's work, and may measure before and after it."""
 
 
-class MemoryProbeGrid(Grid):
-    """Runs a ClientApp for every message in this process, without a SuperLink.
+class MemoryProbeGrid(InlineGrid):
+    """Answers all messages as they are pushed, so that the replies wait in memory together.
+
+    An exception of a client ends the measurement.
 
     Parameters
     ----------
@@ -39,66 +36,26 @@ class MemoryProbeGrid(Grid):
         Called with each client's work.
     """
 
+    most_in_flight = MOST
+
     def __init__(self, app: ClientApp, nodes: int, clients: int, around: AroundClient) -> None:
-        self._app, self._around = app, around
-        self._run = next(_runs)
+        super().__init__(app, clients, nodes=nodes)
+        self._around = around
         self._replies: dict[str, Message] = {}
-        self._contexts = {
-            node: Context(
-                run_id=self._run,
-                node_id=node,
-                node_config={"partition-id": node - 1, "num-partitions": clients},
-                state=RecordDict(),
-                run_config={},
-            )
-            for node in range(1, nodes + 1)
-        }
-
-    def new_message(self, content: RecordDict, node: int, kind: str, ttl: float) -> Message:
-        """Return a message with complete metadata, which Flower cannot add outside a run."""
-        return message_outside_a_run(content, node, kind, ttl, self._run)
-
-    def set_run(self, run: Any) -> None:
-        """Do nothing, because there is no run."""
-
-    @property
-    def run(self) -> Any:
-        """None, because there is no run."""
-        return None
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Return a message; Flower requires this method of every Grid."""
-        return self.new_message(content, dst_node_id, message_type, ttl or 3600.0)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the ids of the nodes."""
-        return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Run the clients on the messages immediately, and store their replies."""
-        ids = []
-        for message in messages:
-            key, context = message.metadata.message_id, self._contexts[message.metadata.dst_node_id]
-            self._replies[key] = self._around(partial(self._app, message, context))
-            ids.append(key)
-        return ids
+        replies = {message.metadata.message_id: self.answer(message) for message in messages}
+        self._replies |= replies
+        return list(replies)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies."""
         return [self._replies.pop(key) for key in list(message_ids) if key in self._replies]
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send messages and return the replies."""
-        return self.pull_messages(self.push_messages(messages))
+    def answer(self, message: Message) -> Message:
+        """Return the reply to a message, measured."""
+        return self._around(partial(self.run_client, message))
 
 
 def probe_memory(

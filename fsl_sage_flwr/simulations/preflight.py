@@ -5,39 +5,19 @@ from pathlib import Path
 
 import torch
 
-from ..app.assembly import (
-    build_strategy,
-    build_task,
-    check_task,
-    identify_data,
-)
-from ..app.config import (
-    ConfigError,
-    RunConfig,
-)
+from ..app.assembly import build_strategy, build_task, check_task, identify_data
+from ..app.config import ConfigError, RunConfig
 from ..app.resume import checkpoint_for
 from ..app.run_path import run_path
 from ..cpus import usable_cpus
-from ..data import (
-    DatasetError,
-    is_here,
-)
+from ..data import DatasetError, is_here
 from ..language import LanguageModelError
 from ..runs.checkpoint import CheckpointError
-from ..runs.privacy_account import (
-    PrivacyAccountError,
-    require_accountant,
-)
-from ..splitting import (
-    SplitError,
-    require_opacus,
-)
-from .federation import Federation
+from ..runs.privacy_account import PrivacyAccountError, require_accountant
+from ..splitting import SplitError, require_opacus
+from .federation import RAY, Federation
 from .process_environment import temporary_directory
-from .ray_cluster import (
-    nodes_of,
-    refuse_if_no_client_fits,
-)
+from .ray_cluster import nodes_of, refuse_if_no_client_fits
 
 
 def check_run(config: RunConfig, federation: Federation) -> None:
@@ -73,7 +53,8 @@ def check_run(config: RunConfig, federation: Federation) -> None:
 
 
 def _check_machine(config: RunConfig, federation: Federation) -> None:
-    temporary_directory()  # raises if Ray's sockets fit nowhere
+    if federation.engine == RAY:
+        temporary_directory()  # raises if Ray's sockets fit nowhere
     if federation.ray_address is None:
         _check_cpus_and_gpus(federation)
     else:

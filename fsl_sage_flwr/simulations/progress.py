@@ -1,5 +1,6 @@
 """Show the progress of a run from its files."""
 
+import csv
 import io
 import json
 import math
@@ -16,6 +17,7 @@ from rich.table import Table
 from ..analysis.summary_line import summary_line
 from ..runs.directory import RunDirectory
 from ..runs.lock import training_started_file
+from ..units import mib, percent
 
 LOOK_EVERY = 0.2
 # Seconds without progress before Flower is asked whether the run has ended. The time doubles after
@@ -132,11 +134,14 @@ class RoundLines(Watcher):
         Console to print on.
     num_rounds : int
         Number of rounds of the run.
+    spinner : bool
+        Show the current activity. It would overwrite the prompt of a debugger in this process.
     """
 
-    def __init__(self, console: Console, num_rounds: int) -> None:
+    def __init__(self, console: Console, num_rounds: int, *, spinner: bool = True) -> None:
         self._console, self._num_rounds = console, num_rounds
-        self._spinner = console.status("")
+        quiet = console if spinner else Console(quiet=True)
+        self._spinner = quiet.status("")
         self._stages: list[tuple[str, float]] = []
         self._old = 0
 
@@ -210,8 +215,8 @@ def table(summary: dict[str, Any], seconds_in_all: float) -> Table:
     result.add_row(f"best test {what}", f"{best} (round {summary['best_round']})")
     for name, figure in summary.get("figures", {}).items():
         result.add_row(name, f"{figure:.2f}")
-    result.add_row("communication", f"{summary['comm_bytes'] / 2**20:.1f} MiB")
-    reference = f"{summary['comm_bytes_reference'] / 2**20:.1f} MiB"
+    result.add_row("communication", f"{mib(summary['comm_bytes'])} MiB")
+    reference = f"{mib(summary['comm_bytes_reference'])} MiB"
     result.add_row("as the paper counts it", reference)
     result.add_row("seconds of the rounds", f"{summary['seconds']:.1f}")
     result.add_row("seconds in all", f"{seconds_in_all:.1f}")
@@ -244,10 +249,19 @@ def _read_rows(file: Path) -> Rows:
     text = file.read_text(encoding="utf-8")
     if not text.endswith("\n"):  # a row is being written
         return []
-    import pandas as pd
+    # Not with pandas, which takes half a second to import.
+    return [
+        {key: _number(value) for key, value in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
 
-    frame = pd.read_csv(io.StringIO(text))
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+def _number(text: str) -> int | float | str:
+    """Return a cell's number; NaN for an empty cell, and other text as it is."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text or "nan")
+    return text
 
 
 def _line(row: dict[str, Any], num_rounds: int, new: Sequence[dict[str, Any]] = ()) -> str:
@@ -256,10 +270,10 @@ def _line(row: dict[str, Any], num_rounds: int, new: Sequence[dict[str, Any]] = 
     # The first round includes the start of the clients' processes, so it is not representative.
     known = len(new) > 1 or (bool(new) and num_rounds == row["round"])
     left = (num_rounds - row["round"]) * sum(recent) / len(recent)
-    accuracy = "" if math.isnan(row["test_accuracy"]) else f"{row['test_accuracy']:.2%}"
+    accuracy = "" if math.isnan(row["test_accuracy"]) else percent(row["test_accuracy"])
     line = (
         f"{row['round']:>5}/{num_rounds:<3}  {accuracy:>8}  "
-        f"{row['test_loss']:>7.4f}  {row['comm_bytes'] / 2**20:>10.1f}  "
+        f"{row['test_loss']:>7.4f}  {mib(row['comm_bytes']):>10}  "
         f"{row['seconds']:>7.1f}  {_duration(left) if known else ''}"
     )
     return line if row["failures"] == 0 else f"{line}  ({row['failures']} clients failed)"

@@ -4,15 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..app.config import (
-    ConfigError,
-    RunConfig,
-    with_new_names,
-)
-from ..app.run_path import (
-    results_dir_of,
-    run_path,
-)
+from ..app.config import ConfigError, RunConfig, with_new_names
+from ..app.run_path import results_dir_of, run_path
 from ..runs.directory import RunDirectory
 
 LAST = "last"
@@ -46,9 +39,9 @@ def with_run_settings(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
             f"run-name out, or begin another run from its checkpoint: resume={checkpoint}"
         )
     given = {key: value for key, value in values.items() if key not in ("resume", "results-dir")}
-    of_the_run = with_new_names(_read(RunDirectory.config_of(run)))
+    found = dict.fromkeys(RunDirectory.keys_found_in_data(run), "")
+    of_the_run = with_new_names(_read(RunDirectory.config_of(run)) | found)
     of_the_run.pop("virtual-clients", None)  # implied by the number of clients
-    of_the_run |= dict.fromkeys(RunDirectory.keys_found_in_data(run), "")
     place = {"resume": str(checkpoint), "run-name": run.name,
              "results-dir": str(results_dir_of(run))}  # fmt: skip
     if run_path(RunConfig.unchecked({**of_the_run, **place})) != run:

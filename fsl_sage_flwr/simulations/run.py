@@ -10,34 +10,20 @@ from threading import Event
 from typing import Any
 
 from ..app.config import RunConfig
-from ..app.run_directory_lock import (
-    LockedDirectory,
-    lock_for_command,
-)
-from ..atomic_files import (
-    DiskError,
-    explain_disk_errors,
-)
+from ..app.run_directory_lock import LockedDirectory, lock_for_command
+from ..atomic_files import DiskError, explain_disk_errors
 from ..cpus import usable_cpus
-from ..nodes.client_folder import (
-    CACHE_VARIABLE,
-    is_named,
-    remove_run,
-)
+from ..nodes.client_folder import CACHE_VARIABLE, is_named, remove_run
 from ..runs.directory import RunDirectory
 from ..runs.log import LOG
 from ..runs.provenance import of_this_process
 from ..runs.trackers import require
 from .app_directory import write_app
-from .federation import Federation
-from .process_environment import (
-    RAY_DIRECTORY,
-    temporary_directory,
-)
-from .progress import (
-    Watcher,
-    follow,
-)
+from .federation import INLINE, Federation
+from .inline import run_in_this_process
+from .inline_process import run_in_a_process
+from .process_environment import RAY_DIRECTORY, temporary_directory
+from .progress import Watcher, follow
 from .run_config_file import as_toml
 from .superlink import SuperLink
 
@@ -48,7 +34,7 @@ def simulate(
     watcher: Watcher | None = None,
     stop: Event | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Run one simulation on a new SuperLink.
+    """Run one simulation, on a new SuperLink or inline.
 
     Parameters
     ----------
@@ -57,7 +43,8 @@ def simulate(
     watcher : Watcher, optional
         Receives the run's progress.
     stop : Event, optional
-        Set by another thread to end everything and raise ``KeyboardInterrupt``.
+        Set by another thread to end everything and raise ``KeyboardInterrupt``. With it an inline
+        run gets a process.
 
     Returns
     -------
@@ -79,7 +66,8 @@ def simulate(
         config = replace(
             config, run_name=locked.path.name, virtual_clients=federation.virtual_clients
         )
-        return _simulate(config, federation, locked, watcher or Watcher(), stop), locked.path
+        run = _inline if federation.engine == INLINE else _simulate
+        return run(config, federation, locked, watcher or Watcher(), stop), locked.path
 
 
 @contextmanager
@@ -100,6 +88,27 @@ def clients_folder(path: Path, federation: Federation) -> Iterator[Mapping[str, 
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _inline(
+    config: RunConfig,
+    federation: Federation,
+    locked: LockedDirectory,
+    watcher: Watcher,
+    stop: Event | None,
+) -> dict[str, Any]:
+    """Run in this process; in another one if a thread may stop the run."""
+    path = locked.path
+    with _begun(config, federation, path) as (run, log, folder):
+        environment = {**locked.environment, **folder}
+        watcher.stage("ServerApp")
+        if stop is None:
+            summary = run_in_this_process(config, federation, path, environment, watcher)
+        else:
+            summary = run_in_a_process(
+                config, federation, path, environment, watcher, log=log, stop=stop
+            )
+        return _with_log(run, summary, log)
+
+
 def _simulate(
     config: RunConfig,
     federation: Federation,
@@ -108,21 +117,16 @@ def _simulate(
     stop: Event | None,
 ) -> dict[str, Any]:
     path = locked.path
-    run = RunDirectory(path)
     parent = temporary_directory()
-    run.begin_simulation(federation.record(), resumed=bool(config.resume))
-    run.write_provenance(_provenance(federation), resumed=bool(config.resume))
     with (
         tempfile.TemporaryDirectory(prefix="fsl-sage-", dir=parent) as name,
-        clients_folder(path, federation) as folder,
-        run.record_failure(),
+        _begun(config, federation, path) as (run, log, folder),
         ExitStack() as when_all_have_ended,
     ):
         directory = Path(name)
         app = write_app(directory)
         run_config = directory / "run-config.toml"
         run_config.write_text(as_toml(config.to_run_config()), encoding="utf-8")
-        log = _log_of(path, resumed=bool(config.resume))
         watcher.stage("SuperLink")
         with SuperLink(
             directory,
@@ -142,10 +146,31 @@ def _simulate(
             )
             if not summary["completed"]:
                 superlink.keep_log_of(run_id)
-        if not summary["completed"]:
-            summary = {**summary, "log": str(log)}
-            with suppress(DiskError):  # the caller gets the summary in any case
-                run.write_summary(summary)
+        return _with_log(run, summary, log)
+
+
+@contextmanager
+def _begun(
+    config: RunConfig, federation: Federation, path: Path
+) -> Iterator[tuple[RunDirectory, Path, Mapping[str, str]]]:
+    """Write a run's first files; yield its directory, its log and variables for its processes.
+
+    An exception inside is recorded as the run's failure.
+    """
+    run, resumed = RunDirectory(path), bool(config.resume)
+    run.begin_simulation(federation.record(), resumed=resumed)
+    run.write_provenance(_provenance(federation), resumed=resumed)
+    with clients_folder(path, federation) as folder, run.record_failure():
+        yield run, _log_of(path, resumed=resumed), folder
+
+
+def _with_log(run: RunDirectory, summary: dict[str, Any], log: Path) -> dict[str, Any]:
+    """Return a run's summary, with the path of the log if the run did not complete."""
+    if summary["completed"]:
+        return summary
+    summary = {**summary, "log": str(log)}
+    with suppress(DiskError):  # the caller gets the summary in any case
+        run.write_summary(summary)
     return summary
 
 
@@ -163,6 +188,10 @@ def _log_of(run: Path, *, resumed: bool) -> Path:
 
 
 def _provenance(federation: Federation) -> dict[str, str | int]:
-    """Return the provenance of this process, and the Ray cluster if there is one."""
+    """Return the provenance of this process, the engine, and the Ray cluster if there is one."""
     cluster = federation.ray_address
-    return {**of_this_process(), **({} if cluster is None else {"ray_address": cluster})}
+    return {
+        **of_this_process(),
+        "engine": federation.engine,
+        **({} if cluster is None else {"ray_address": cluster}),
+    }

@@ -5,18 +5,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..app.config import (
-    ConfigError,
-    RunConfig,
-    all_defaults,
-)
-from ..command_line.presets import (
-    EXPERIMENTS,
-    PRESETS,
-    preset_folder,
-    preset_names,
-)
+from ..app.config import ConfigError, RunConfig, all_defaults
 from ..config.key_names import flattened
+from .preset_names import EXPERIMENTS, PRESETS, preset_folder, preset_names
 
 BASE = "preset"
 

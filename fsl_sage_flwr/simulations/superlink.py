@@ -17,14 +17,9 @@ from typing import Any, Self
 import psutil
 
 from ..cpus import LIMIT
-from .process_environment import (
-    with_utf8,
-    without_proxies,
-)
-from .ray_cluster import (
-    LOCAL,
-    VARIABLE,
-)
+from ..user_error import UserError
+from .process_environment import with_utf8, without_proxies
+from .ray_cluster import LOCAL, VARIABLE
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -39,7 +34,7 @@ LONGEST_END = 100_000
 UNKNOWN = "unknown"
 
 
-class FlowerError(RuntimeError):
+class FlowerError(RuntimeError, UserError):
     """Flower did not do what was requested; the text is the end of its output."""
 
 

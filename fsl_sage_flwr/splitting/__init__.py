@@ -1,71 +1,23 @@
 """Cut a model in two, estimate the server's gradient, align the estimate."""
 
-from .alignment import (
-    AlignmentQuality,
-    AlignmentRecipe,
-    align,
-    compare_gradients,
-)
-from .auxiliary import (
-    AuxiliaryHead,
-    build_auxiliary,
-)
+from .alignment import AlignmentQuality, AlignmentRecipe, align, compare_gradients
+from .auxiliary import AuxiliaryHead, build_auxiliary
 from .copying import copy_sharing_frozen
-from .cuts import (
-    Cut,
-    Workload,
-    choose_cut,
-    cut_of,
-    list_cuts,
-)
-from .double_backward import (
-    check_twice_differentiable,
-    plain_attention,
-)
+from .cuts import Cut, Workload, choose_cut, cut_of, forward_flops, list_cuts
+from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
-from .evaluation import (
-    Evaluation,
-    evaluate,
-)
-from .gradients import (
-    differentiable,
-    estimated_gradients,
-    true_gradients,
-)
+from .evaluation import Evaluation, evaluate
+from .gradients import differentiable, estimated_gradients, true_gradients
 from .half_pass import receive_smashed
-from .inputs import (
-    Inputs,
-    as_tensors,
-)
-from .optimizer_state import (
-    flatten_state,
-    restore_state,
-)
-from .precision import (
-    autocast,
-    set_up_gpu,
-    to_device,
-)
-from .private_steps import (
-    ClientPrivacy,
-    check_private_steps,
-    forget_sample_gradients,
-    require_opacus,
-)
+from .inputs import Inputs, as_tensors
+from .optimizer_state import flatten_state, restore_state
+from .precision import autocast, set_up_gpu, to_device
+from .private_steps import ClientPrivacy, check_private_steps, require_opacus
+from .sample_gradients import forget_sample_gradients
 from .sample_mixing import mixes_samples
-from .smashed_noise import (
-    Normal,
-    add_noise,
-    clip_samples,
-    seeded_normal,
-    unpredictable_normal,
-)
+from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import SplitModel
-from .splitter import (
-    full_name,
-    split,
-    split_pair,
-)
+from .splitter import full_name, split, split_pair
 from .steps import (
     answer_step,
     auxiliary_step,
@@ -74,10 +26,7 @@ from .steps import (
     estimated_step,
     server_step,
 )
-from .trainable_state import (
-    load_trainable_state,
-    trainable_state,
-)
+from .trainable_state import load_trainable_state, trainable_state
 
 __all__ = [
     "AlignmentQuality",
@@ -113,6 +62,7 @@ __all__ = [
     "evaluate",
     "flatten_state",
     "forget_sample_gradients",
+    "forward_flops",
     "full_name",
     "list_cuts",
     "load_trainable_state",

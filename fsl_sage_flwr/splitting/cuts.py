@@ -7,18 +7,11 @@ from math import ceil
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..objective import logits_of
 from .auxiliary import build_auxiliary
-from .errors import (
-    SplitError,
-    running_the_model,
-)
-from .inputs import (
-    Inputs,
-    as_tensors,
-)
+from .errors import SplitError, running_the_model
+from .inputs import Inputs, as_tensors
 from .split_model import SplitModel
 from .splitter import divide
 from .submodules import outermost
@@ -81,11 +74,14 @@ class Workload:
         Examples per batch.
     local_epochs : int
         Passes over the examples.
+    rounds : int
+        Rounds of the run, among which the bytes that are sent once are divided.
     """
 
     examples: int = 5000
     batch_size: int = 256
     local_epochs: int = 1
+    rounds: int = 1
 
     @property
     def seen(self) -> int:
@@ -172,7 +168,7 @@ def choose_cut(
         needed = (
             f"the smallest client half, cut at {smallest.name!r}, has "
             f"{smallest.client_parameters:,} parameters and {smallest.client_flops:,} FLOPs a "
-            "sample: raise client-max-params or client-max-flops"
+            "sample: raise auto-cut.max-params or auto-cut.max-flops"
             if smallest
             else "the model cannot be cut anywhere"
         )
@@ -181,19 +177,33 @@ def choose_cut(
 
 
 def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
-    client, server = copy.deepcopy(halves.client).eval(), copy.deepcopy(halves.server).eval()
-    count = len(example[0])
+    client, server = copy.deepcopy(halves.client), copy.deepcopy(halves.server)
+    client_flops = forward_flops(client, *example)
     with torch.no_grad():
-        with FlopCounterMode(display=False) as on_client:
-            smashed = as_tensors(client(*example))
-        with FlopCounterMode(display=False) as on_server:
-            scores = logits_of(server(*smashed))
+        smashed = as_tensors(client.eval()(*example))
+        scores = logits_of(server.eval()(*smashed))
     head = build_auxiliary(server, smashed, scores.shape[-1])
     return replace(
         cut_of(halves, head, smashed),
-        client_flops=on_client.get_total_flops() // count,
-        server_flops=on_server.get_total_flops() // count,
+        client_flops=client_flops,
+        server_flops=forward_flops(server, *smashed),
     )
+
+
+def forward_flops(model: nn.Module, *inputs: Tensor) -> int:
+    """Return the floating-point operations of the forward pass of one sample.
+
+    Counted are matrix products and convolutions; a multiplication and an addition count as two.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, a third of a second
+
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        model(*inputs)
+    model.train(was_training)
+    flops: int = counted.get_total_flops()
+    return flops // len(inputs[0])
 
 
 def cut_of(

@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..user_error import UserError
 
-class SplitError(ValueError):
+
+class SplitError(ValueError, UserError):
     """The model cannot be cut there; the message gives the reason and a fix."""
+
+    exit_status = 2
 
 
 class UnfaithfulError(SplitError):

@@ -12,11 +12,7 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from .errors import SplitError
-from .private_steps import (
-    DP_SGD,
-    RECORD,
-    forget_sample_gradients,
-)
+from .sample_gradients import DP_SGD, RECORD, forget_sample_gradients
 from .smashed_noise import unpredictable_normal
 
 # torch's warning for each module whose inputs need no gradient; a client half's never do.

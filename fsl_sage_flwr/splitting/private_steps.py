@@ -10,14 +10,12 @@ from torch import Tensor, nn
 from .copying import copy_sharing_frozen
 from .errors import SplitError
 from .inputs import as_tensors
+from .sample_gradients import DP_SGD
 from .sample_mixing import mixes_samples
 
-DP_SGD = "DP-SGD of the client's steps"
 MISSING = (
     f"{DP_SGD} needs the extra: pip install 'fsl-sage-flwr[privacy]', here and on every client"
 )
-# Attribute of a module that holds the recorder of its per-sample gradients.
-RECORD = "fsl_sage_sample_gradients"
 
 
 @dataclass(frozen=True)
@@ -98,16 +96,6 @@ def require_opacus() -> None:
     """
     if find_spec("opacus") is None:
         raise SplitError(MISSING)
-
-
-def forget_sample_gradients(module: nn.Module) -> None:
-    """Stop recording per-sample gradients in a module, and release the recorded ones.
-
-    Otherwise a batch without a private step would keep its records in memory.
-    """
-    recorded = module.__dict__.pop(RECORD, None)
-    if recorded is not None:
-        recorded.remove()
 
 
 def check_private_steps(module: nn.Module, example: tuple[Tensor, ...], what: str) -> None:

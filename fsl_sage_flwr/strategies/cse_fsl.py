@@ -4,32 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
-from ..client_apps.cse_fsl import (
-    HANDLERS,
-    TRAIN,
-)
-from ..config import check_arguments
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..algorithm_options import HeadOptions, UploadOptions
+from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps.cse_fsl import HANDLERS, TRAIN
+from ..config import arguments_of, check_arguments
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..splitting import (
-    Cut,
-    Workload,
-)
+from ..rounds.split_strategy import SplitStrategy
+from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
-from .split_strategy import SplitStrategy
 
 
 class CseFsl(SplitStrategy):
@@ -100,7 +85,7 @@ class CseFslOptions(UploadOptions, HeadOptions):
 
 
 def _strategy(task: SplitTask, options: CseFslOptions, settings: StrategySettings) -> CseFsl:
-    return CseFsl(task, server_update_interval=options.server_update_interval, **settings)
+    return CseFsl(task, **arguments_of(options, UploadOptions), **settings)
 
 
 def _round_bytes(cut: Cut, work: Workload, options: CseFslOptions) -> int:

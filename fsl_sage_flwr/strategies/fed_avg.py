@@ -7,10 +7,8 @@ from typing import Unpack
 from flwr.app import ArrayRecord, Message
 from torch import Tensor, nn
 
-from ..client_apps.fed_avg import (
-    HANDLERS,
-    TRAIN,
-)
+from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps.fed_avg import HANDLERS, TRAIN
 from ..config import Options
 from ..messages import (
     EVALUATE_FULL_MODEL,
@@ -22,28 +20,14 @@ from ..messages import (
     open_reply,
 )
 from ..objective import Score
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
 from ..rounds.instruction import Instruction
 from ..rounds.metrics.evaluation import evaluate_halves
 from ..rounds.metrics.round_summary import StepLoss
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..rounds.round import Round, RoundBody
 from ..rounds.settings import StrategySettings
-from ..splitting import (
-    Cut,
-    Evaluation,
-    Workload,
-)
-from ..task import (
-    Batch,
-    SplitTask,
-)
-from .split_strategy import SplitStrategy
+from ..rounds.split_strategy import SplitStrategy
+from ..splitting import Cut, Evaluation, Workload
+from ..task import Batch, SplitTask
 
 
 class FullModelFedAvg(SplitStrategy):

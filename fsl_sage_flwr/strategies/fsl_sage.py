@@ -5,17 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
-from ..client_apps.fsl_sage import (
-    HANDLERS,
-    PROBE,
-    TRAIN,
-    WARM_START,
-)
-from ..config import (
-    Options,
-    check_arguments,
-    setting,
-)
+from ..algorithm_options import HeadOptions, UploadOptions
+from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
+from ..config import Options, arguments_of, check_arguments, setting
 from ..messages import (
     ReplySchema,
     SmashedBatches,
@@ -24,36 +17,18 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
+from ..rounds.averaged_state import AveragedState
 from ..rounds.instruction import Instruction
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.aligned_heads import AlignedHeads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..rounds.state import (
-    AveragedState,
-    State,
-)
-from ..splitting import (
-    AlignmentRecipe,
-    Cut,
-    Workload,
-    check_twice_differentiable,
-)
+from ..rounds.split_strategy import SplitStrategy
+from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
+from ..state import State
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
-from .split_strategy import SplitStrategy
 
 
 class WarmStart(SharedHead):
@@ -95,7 +70,7 @@ class WarmStart(SharedHead):
 
 @dataclass(frozen=True)
 class AlignOptions(Options):
-    """Settings of the alignment."""
+    """Settings of the heads and of when they are aligned: arguments of :class:`FslSage`."""
 
     align_interval: int = setting(
         2,
@@ -104,6 +79,31 @@ class AlignOptions(Options):
         ge=1,
         unit="rounds",
     )
+    align_dataset_size: int = setting(
+        500,
+        "newest uploaded samples of a client that its head is fitted to",
+        group="align",
+        ge=4,
+        unit="samples",
+    )
+    warm_start: bool = setting(
+        False,
+        "the first round trains a shared head, as CSE-FSL does, instead of the probe",
+        group="align",
+    )
+    auxiliary_groups: int = setting(
+        0,
+        "heads that clients share; 0 gives each client a head",
+        group="auxiliary",
+        ge=0,
+        unit="heads",
+    )
+
+
+@dataclass(frozen=True)
+class RecipeOptions(Options):
+    """Settings of one alignment."""
+
     align_epochs: int = setting(
         AlignmentRecipe.epochs,
         "passes of an alignment over its samples",
@@ -118,31 +118,32 @@ class AlignOptions(Options):
         ge=2,
         unit="samples",
     )
-    align_dataset_size: int = setting(
-        500,
-        "newest uploaded samples of a client that its head is fitted to",
-        group="align",
-        ge=4,
-        unit="samples",
-    )
     align_lr_schedule: str = setting(
         AlignmentRecipe.schedule,
         "learning rate over the steps of one alignment: `cosine` falls to zero, `constant`",
         group="align",
         choices=SCHEDULES,
     )
-    warm_start: bool = setting(
-        False,
-        "the first round trains a shared head, as CSE-FSL does, instead of the probe",
-        group="align",
-    )
-    auxiliary_groups: int = setting(
-        0,
-        "heads that clients share; 0 gives each client a head",
-        group="auxiliary",
-        ge=0,
-        unit="heads",
-    )
+
+    def recipe(self) -> AlignmentRecipe:
+        """Return the recipe."""
+        return AlignmentRecipe(self.align_epochs, self.align_batch_size, self.align_lr_schedule)
+
+    @classmethod
+    def check(cls, recipe: AlignmentRecipe) -> None:
+        """Refuse a recipe that the declarations do not allow.
+
+        Raises
+        ------
+        SettingError
+            Names the first such value and what is valid.
+        """
+        check_arguments(
+            cls,
+            align_epochs=recipe.epochs,
+            align_batch_size=recipe.batch_size,
+            align_lr_schedule=recipe.schedule,
+        )
 
 
 class FslSage(SplitStrategy):
@@ -214,13 +215,11 @@ class FslSage(SplitStrategy):
             align_dataset_size=align_dataset_size,
             auxiliary_groups=auxiliary_groups,
         )
+        recipe = recipe or AlignmentRecipe()
+        RecipeOptions.check(recipe)
         self.server = OneServerHalf(task)
         self.heads = AlignedHeads(
-            task,
-            align_interval,
-            align_dataset_size,
-            recipe or AlignmentRecipe(),
-            auxiliary_groups,
+            task, align_interval, align_dataset_size, recipe, auxiliary_groups
         )
         self.warm_start = WarmStart(task, self.heads) if warm_start else None
         states: dict[str, State] = {"server": self.server, "heads": self.heads}
@@ -322,25 +321,13 @@ class FslSage(SplitStrategy):
 
 
 @dataclass(frozen=True)
-class FslSageOptions(AlignOptions, UploadOptions, HeadOptions):
+class FslSageOptions(RecipeOptions, AlignOptions, UploadOptions, HeadOptions):
     """Settings of FSL-SAGE."""
 
 
 def _strategy(task: SplitTask, options: FslSageOptions, settings: StrategySettings) -> FslSage:
-    return FslSage(
-        task,
-        server_update_interval=options.server_update_interval,
-        align_interval=options.align_interval,
-        align_dataset_size=options.align_dataset_size,
-        warm_start=options.warm_start,
-        auxiliary_groups=options.auxiliary_groups,
-        recipe=AlignmentRecipe(
-            epochs=options.align_epochs,
-            batch_size=options.align_batch_size,
-            schedule=options.align_lr_schedule,
-        ),
-        **settings,
-    )
+    own = arguments_of(options, UploadOptions, AlignOptions)
+    return FslSage(task, recipe=options.recipe(), **own, **settings)
 
 
 def _round_bytes(cut: Cut, work: Workload, options: FslSageOptions) -> int:

@@ -5,37 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
-from ..client_apps.heron_sfl import (
-    HANDLERS,
-    TRAIN,
-    HeronRequest,
-)
-from ..config import (
-    Options,
-    check_arguments,
-    setting,
-)
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..algorithm_options import HeadOptions, UploadOptions
+from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
+from ..config import Options, arguments_of, check_arguments, setting
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
-from ..splitting import (
-    Cut,
-    Workload,
-)
+from ..rounds.split_strategy import SplitStrategy
+from ..splitting import Cut, Workload
 from ..task import SplitTask
-from .common_options import (
-    HeadOptions,
-    UploadOptions,
-)
-from .split_strategy import SplitStrategy
 
 
 @dataclass(frozen=True)
@@ -138,13 +118,7 @@ class HeronSflOptions(PerturbationOptions, UploadOptions, HeadOptions):
 
 
 def _strategy(task: SplitTask, options: HeronSflOptions, settings: StrategySettings) -> HeronSfl:
-    return HeronSfl(
-        task,
-        server_update_interval=options.server_update_interval,
-        perturbation_scale=options.perturbation_scale,
-        perturbations=options.perturbations,
-        **settings,
-    )
+    return HeronSfl(task, **arguments_of(options, UploadOptions, PerturbationOptions), **settings)
 
 
 def _round_bytes(cut: Cut, work: Workload, options: HeronSflOptions) -> int:

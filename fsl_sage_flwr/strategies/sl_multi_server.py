@@ -2,31 +2,17 @@
 
 from typing import Unpack
 
+from ..algorithm_options import ExchangeOptions, exchanged_bytes
+from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS
+from ..config import arguments_of
 from ..config.strategy import StrategyOptions
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
-from ..rounds.server.server_half_per_client import (
-    MOST_AT_WORK,
-    ServerHalfPerClient,
-)
-from ..rounds.settings import (
-    StrategySettings,
-    check_batches_per_exchange,
-)
+from ..rounds.exchanges import Exchanges, check_batches_per_exchange
+from ..rounds.round import Round, RoundBody
+from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
+from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..task import SplitTask
-from .common_options import (
-    ExchangeOptions,
-    exchanged_bytes,
-)
-from .exchanges import Exchanges
-from .split_strategy import SplitStrategy
 
 
 class SplitFedV1(SplitStrategy):
@@ -104,7 +90,7 @@ class SplitFedV1(SplitStrategy):
 
 
 def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> SplitFedV1:
-    return SplitFedV1(task, batches_per_exchange=options.batches_per_exchange, **settings)
+    return SplitFedV1(task, **arguments_of(options, ExchangeOptions), **settings)
 
 
 ALGORITHM = Algorithm(

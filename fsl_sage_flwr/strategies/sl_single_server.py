@@ -1,47 +1,25 @@
 """SplitFed V2: one server half for all clients."""
 
-import logging
 import random
 from dataclasses import dataclass
-from itertools import count
 from typing import Unpack
 
+from ..algorithm_options import ExchangeOptions, exchanged_bytes
+from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS
-from ..config import (
-    check_arguments,
-    setting,
-)
+from ..config import arguments_of, check_arguments, setting
 from ..messages import TrainReply
-from ..registry import (
-    Algorithm,
-    LineStyle,
-)
-from ..rounds.instruction import (
-    Instruction,
-    Instructions,
-)
-from ..rounds.round import (
-    Round,
-    RoundBody,
-)
+from ..rounds.exchanges import check_batches_per_exchange
+from ..rounds.exchanges_in_step import ExchangesInStep, Step
+from ..rounds.instruction import Instruction
+from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
-from ..rounds.settings import (
-    StrategySettings,
-    check_batches_per_exchange,
-)
-from ..rounds.state import Transaction
+from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
 from ..seeding import derive_seed
 from ..task import SplitTask
-from .common_options import (
-    ExchangeOptions,
-    exchanged_bytes,
-)
-from .exchanges import Exchanges
-from .split_strategy import SplitStrategy
 
 SERVER_ORDERS = ("batch", "client")
-
-log = logging.getLogger("flwr.fsl_sage")
 
 
 class SplitFedV2(SplitStrategy):
@@ -97,74 +75,30 @@ class SplitFedV2(SplitStrategy):
             groups = [[c] for c in self._shuffled(round_, round_.clients, "whole clients")]
         last = dict[int, Instruction[TrainReply]]()
         for place, clients in enumerate(groups):
-            last |= self._exchange_all(round_, clients, place / len(groups), 1 / len(groups))
+            exchanges = ExchangesInStep(
+                round_, self.server, clients, self.batches_per_exchange,
+                start=place / len(groups), length=1 / len(groups),
+            )  # fmt: skip
+            for step in exchanges:
+                self._answer(round_, step)
+            last |= exchanges.last
         yield from round_.finish(last)
 
-    def _exchange_all(
-        self, round_: Round, clients: list[int], start: float, length: float
-    ) -> Instructions[TrainReply]:
-        """Exchange every batch of some clients, again without those that are lost midway.
-
-        ``start`` and ``length`` are the part of the round that this takes. The last messages
-        are returned.
-        """
-        undo = round_.undo_states  # the first group starts where the round does
-        if start > 0:
-            undo = Transaction({"server": self.server})
-            undo.save()
-        losses = len(round_.losses)
-        for attempt in count():
-            exchanges = Exchanges(
-                round_, clients, self.batches_per_exchange, attempt=attempt, start=start,
-                length=length,
-            )  # fmt: skip
-            stepped = self._exchange_in_step(round_, exchanges)
-            lost = sorted(stepped - set(exchanges.left))
-            if not lost:
+    def _answer(self, round_: Round, step: Step) -> None:
+        """Step on each client's batches, and answer it with its gradients."""
+        for client in self._shuffled(round_, list(step.replies), step.number):
+            if step.is_undone:
                 break
-            log.warning(
-                "round %d: clients %s begin again, without the batches of %s",
-                round_.number + 1, exchanges.left, lost,
-            )  # fmt: skip
-            undo.restore("server")
-            del round_.losses[losses:]
-            clients = exchanges.left
-        return {client: exchanges.flush(client) for client in exchanges.left}
-
-    def _exchange_in_step(self, round_: Round, exchanges: Exchanges) -> set[int]:
-        """Exchange batches until none is left, or a client is lost after steps on its batches.
-
-        Returns
-        -------
-        set of int
-            Clients whose batches the server half was stepped on.
-        """
-        stepped, number = set[int](), 0
-        while replies := dict(round_.ask(exchanges.of_all())):
-            for client, reply in replies.items():
-                with round_.transaction(client):
-                    exchanges.refuse_many(client, reply, others_known=True)
-            valid = [client for client in replies if client not in round_.failures]
-            for client in self._shuffled(round_, valid, number):
-                if not stepped <= set(exchanges.left):
-                    break
-                stepped.add(client)
-                with round_.transaction(client):
-                    gradients = self.server.step_and_get_gradients(
-                        round_,
-                        client,
-                        replies[client].smashed,
-                        exchange=number,
-                        progress=exchanges.progress(client, replies[client]),
-                    )
-                    exchanges.answer(client, gradients)
-            for client in exchanges.active:
-                with round_.transaction(client):
-                    exchanges.refuse_slow(client)
-            if not stepped <= set(exchanges.left):
-                break
-            number += 1
-        return stepped
+            step.trained_on.add(client)
+            with round_.transaction(client):
+                gradients = self.server.step_and_get_gradients(
+                    round_,
+                    client,
+                    step.replies[client].smashed,
+                    exchange=step.number,
+                    progress=step.exchanges.progress(client, step.replies[client]),
+                )
+                step.exchanges.answer(client, gradients)
 
     def _shuffled(self, round_: Round, clients: list[int], purpose: int | str) -> list[int]:
         draw = random.Random(derive_seed(self.task.seed, "order", round_.number, purpose))
@@ -187,12 +121,7 @@ class SplitFedV2Options(ExchangeOptions):
 def _strategy(
     task: SplitTask, options: SplitFedV2Options, settings: StrategySettings
 ) -> SplitFedV2:
-    return SplitFedV2(
-        task,
-        batches_per_exchange=options.batches_per_exchange,
-        server_order=options.server_order,
-        **settings,
-    )
+    return SplitFedV2(task, **arguments_of(options, SplitFedV2Options), **settings)
 
 
 ALGORITHM = Algorithm(

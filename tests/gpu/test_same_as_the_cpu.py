@@ -16,7 +16,17 @@ from fsl_sage_flwr.splitting import set_up_gpu
 from fsl_sage_flwr.strategies import SplitStrategy
 
 from ..memory_grid import MemoryGrid
-from ..runs import cse_fsl, fed_avg, fsl_sage, heron_sfl, split_fed_v1, split_fed_v2
+from ..runs import (
+    ampere,
+    cse_fsl,
+    cycle_sl,
+    fed_avg,
+    fsl_sage,
+    heron_sfl,
+    split_fed_v1,
+    split_fed_v2,
+    split_frozen,
+)
 from ..tasks import CLIENTS, small_app
 
 CPU = torch.device("cpu")
@@ -27,7 +37,17 @@ DEVICES = [
         marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
     ),
 ]
-ALGORITHMS = [fed_avg, split_fed_v1, split_fed_v2, cse_fsl, fsl_sage, heron_sfl]
+ALGORITHMS = [
+    fed_avg,
+    split_fed_v1,
+    split_fed_v2,
+    cycle_sl,
+    cse_fsl,
+    fsl_sage,
+    heron_sfl,
+    split_frozen,
+    ampere,
+]
 
 
 def trained(

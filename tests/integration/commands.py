@@ -23,7 +23,7 @@ def fsl_sage(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``fsl-sage`` as an installed command."""
     return subprocess.run(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
+        [sys.executable, "-m", "fsl_sage_flwr", *words],
         cwd=cwd, env={**os.environ, **(environment or {})},
         capture_output=True, text=True, timeout=timeout, check=False,
     encoding="utf-8")  # fmt: skip

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 # Flower writes the list of all files; people who review the app read the other two.
 BESIDE_THE_PACKAGE = {"pyproject.toml", ".info/CONTENT", "README.md", "LICENSE"}
-OF_THE_COMMAND = ("simulations", "command_line", "command.py", "__main__.py")
+OF_THE_COMMAND = ("analysis", "attacks", "cli", "simulations", "__main__.py")
 APPS = """
 import fsl_sage_flwr.client_app, fsl_sage_flwr.server_app, fsl_sage_flwr.public
 from importlib.util import find_spec

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from flwr.app import Context, RecordDict
+import torch
 from pandas.testing import assert_frame_equal
 from sklearn.datasets import load_digits
 
-from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.registry import ALGORITHMS
-from fsl_sage_flwr.server_app import main
+from fsl_sage_flwr import run_inline
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
+from fsl_sage_flwr.client_app import app as client_app
+from fsl_sage_flwr.server_app import app as server_app
 from fsl_sage_flwr.simulations.app_directory import write_app
 
-from ..memory_grid import MemoryGrid
+from ..few_rounds import few_rounds
 from ..tables import write_split
 from .commands import history_of, run_directory, summary_of
 from .deployment import Deployment
@@ -29,14 +30,14 @@ SETTINGS: dict[str, Any] = {"num-server-rounds": 1}
 BATCH_SIZE = {False: 360, True: 720}
 
 
-def simulated(directory: Path, settings: dict[str, Any]) -> pd.DataFrame:
-    """Return the history of the same run in one process.
+def simulated(directory: Path, settings: dict[str, Any]) -> Path:
+    """Return the directory of the same run in one process.
 
-    ``test_run.py`` says that Ray's simulation has that history too.
+    ``test_run.py`` says that Ray's simulation has its bits too.
     """
     here = {**settings, "results-dir": str(directory / "simulated" / settings["algorithm"])}
-    main(MemoryGrid(app, 2, run_config=here), Context(1, 0, {}, RecordDict(), here))
-    return history_of(run_directory(Path(here["results-dir"])))
+    run_inline(server_app, client_app, 2, here)
+    return run_directory(Path(here["results-dir"]))
 
 
 # A message for each batch, and one for a round: what is secured is the connection of all of them.
@@ -59,15 +60,20 @@ def test_a_deployment_has_the_history_of_the_simulation(
                 "batch-size": BATCH_SIZE[secure],
                 "algorithm": algorithm,
                 "compression": "strong" if secure else "none",
+                **few_rounds(algorithm),
             }
             keys = {key.replace("-", "_"): value for key, value in settings.items()}
             run = deployment.run(app, **keys, results_dir=str(results))
             assert deployment.finish(run) == "finished:completed", deployment.logs()
             deployed = run_directory(results)
             assert summary_of(deployed)["completed"] is True
-            assert_frame_equal(
-                history_of(deployed), simulated(tmp_path, settings), check_exact=True
+            here = simulated(tmp_path, settings)
+            assert_frame_equal(history_of(deployed), history_of(here), check_exact=True)
+            ours, theirs = (
+                torch.load(each / "full_model.pt", weights_only=True) for each in (deployed, here)
             )
+            assert ours.keys() == theirs.keys()
+            assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
 def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ LATE = ("torchvision", "torch._dynamo", "sklearn", "flwr_datasets", "matplotlib"
 LATE += ("wandb", "mlflow", "aim")
 
 
-@pytest.mark.parametrize("module", ["client_app", "server_app", "simulations.cli"])
+@pytest.mark.parametrize("module", ["client_app", "server_app", "cli"])
 def test_what_only_some_need_is_imported_late(module: str) -> None:
     command = f"import sys, fsl_sage_flwr.{module}; print(*sys.modules, sep='\\n')"
     done = subprocess.run(
@@ -23,5 +23,5 @@ def test_what_only_some_need_is_imported_late(module: str) -> None:
         encoding="utf-8",
     )
     loaded = set(done.stdout.split())
-    assert {"torch", f"fsl_sage_flwr.{module}"} <= loaded
+    assert f"fsl_sage_flwr.{module}" in loaded
     assert loaded.isdisjoint(LATE)

@@ -41,7 +41,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path) -> None:
     ).execute()
     cells = {cell["id"]: cell for cell in json.loads(nbformat.writes(notebook))["cells"]}
     assert "layer3" in shown(cells["split"])["text/plain"]
-    assert "2 runs completed, 0 failed" in shown(cells["sweep"])["text/plain"]
+    assert [output.get("output_type") for output in cells["run"]["outputs"]] in ([], ["stream"])
     assert "image/png" in shown(cells["plot"])
 
     last = load_results(tmp_path / "results").groupby("algorithm")["comm_bytes"].max()

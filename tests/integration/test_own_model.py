@@ -3,10 +3,13 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
+
+from fsl_sage_flwr import run_inline
 
 from ..language import save_small_model
 from .commands import ROOT, fsl_sage
@@ -23,6 +26,18 @@ def test_example_is_a_hundred_lines(name: str) -> None:
     sources = [*folder.glob("*/*.py"), folder / "pyproject.toml"]
     assert len(sources) == 5
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 100
+
+
+def test_example_runs_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLE)
+    from own_model.client_app import app as client_app
+    from own_model.server_app import app as server_app
+
+    config: dict[str, Any] = {"results": str(tmp_path), "num-server-rounds": 2, "resume": ""}
+    run_inline(server_app, client_app, clients=4, run_config=config)
+    (history,) = tmp_path.glob("*/history.csv")
+    assert len(history.read_text(encoding="utf-8").splitlines()) == 1 + 2
+    assert (history.parent / "full_model.pt").is_file()
 
 
 def test_example_runs_with_the_wheel_alone_twice_and_resumes(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def cluster(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def begin(cluster: RayCluster, cwd: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", "run", *words],
+        [sys.executable, "-m", "fsl_sage_flwr", "run", *words],
         cwd=cwd, env={**os.environ, **cluster.environment}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     encoding="utf-8")  # fmt: skip

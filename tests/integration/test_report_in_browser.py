@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsl_sage_flwr.simulations.cli import main
+from fsl_sage_flwr.cli import main
 
 from ..browser import chromium
 from ..made_runs import make_run

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import Context, RecordDict
 from pandas.testing import assert_frame_equal
 
-from fsl_sage_flwr.client_app import app
+from fsl_sage_flwr import run_inline
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
+from fsl_sage_flwr.analysis.provenance import provenance_of
+from fsl_sage_flwr.client_app import app as client_app
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.registry import ALGORITHMS
-from fsl_sage_flwr.server_app import main
+from fsl_sage_flwr.server_app import app as server_app
 
-from ..memory_grid import MemoryGrid
+from ..few_rounds import few_rounds
 from .commands import (
     BIN,
     PATIENCE,
@@ -38,6 +39,8 @@ def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     run = run_directory(tmp_path / "results")
     assert f"results: {run}" in done.stdout
+    assert done.stdout.startswith("engine inline: 4 clients of digits, no GPU")
+    assert provenance_of(run)["engine"] == "inline"
     summary = summary_of(run)
     assert summary["completed"] is True
     assert summary["final_accuracy"] >= 0.95  # type: ignore[operator]
@@ -74,7 +77,7 @@ def test_one_actor_and_two_give_the_same_history(tmp_path: Path) -> None:
         ("fsl_sage", "strong"),
     ],
 )
-def test_simulation_on_ray_has_the_history_of_one_process(
+def test_simulation_on_ray_has_the_bits_of_one_process(
     tmp_path: Path, algorithm: str, compression: str
 ) -> None:
     """Every algorithm, with clients that change process between two messages."""
@@ -84,10 +87,15 @@ def test_simulation_on_ray_has_the_history_of_one_process(
         "num-server-rounds": 2,
         "batch-size": 128,
         "fraction-evaluate": 1.0,
+        **few_rounds(algorithm),
     }
     ours = run_on_ray({**settings, "results-dir": str(tmp_path / "ray")}, tmp_path)
     theirs = run_in_this_process({**settings, "results-dir": str(tmp_path / "here")})
     assert_frame_equal(history_of(ours), history_of(theirs), check_exact=True)
+    for half in ("client_half.pt", "server_half.pt"):
+        on_ray, here = (torch.load(run / half, weights_only=True) for run in (ours, theirs))
+        assert on_ray.keys() == here.keys()
+        assert [name for name in on_ray if not torch.equal(on_ray[name], here[name])] == []
 
 
 def test_run_resumed_from_its_checkpoint_continues(tmp_path: Path) -> None:
@@ -111,19 +119,20 @@ def test_run_resumed_from_its_checkpoint_continues(tmp_path: Path) -> None:
 
 def run_on_ray(settings: dict[str, Any], directory: Path) -> Path:
     words = (f"{key}={'false' if value is False else value}" for key, value in settings.items())
-    done = fsl_sage("run", *words, cwd=directory)
+    done = fsl_sage("run", "--engine", "ray", *words, cwd=directory)
     assert done.returncode == 0, done.stderr
     return run_directory(Path(settings["results-dir"]))
 
 
 def run_in_this_process(settings: dict[str, Any]) -> Path:
-    main(MemoryGrid(app, 4, run_config=settings), Context(1, 0, {}, RecordDict(), settings))
+    run_inline(server_app, client_app, 4, settings)
     return run_directory(Path(settings["results-dir"]))
 
 
-def test_failed_run_says_why_in_a_line_and_exits_with_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["inline", "ray"])
+def test_failed_run_says_why_in_a_line_and_exits_with_1(tmp_path: Path, engine: str) -> None:
     """What cannot be known before: there is such a submodule, but it cannot be the cut."""
-    done = fsl_sage("run", "--cpus", "1", "cut=features.0", cwd=tmp_path)
+    done = fsl_sage("run", "--engine", engine, "cut=features.0", cwd=tmp_path)
     assert done.returncode == 1
     assert "SplitError: the raw input 'images' would cross the cut" in done.stderr
     assert "Traceback" not in done.stderr
@@ -138,21 +147,33 @@ def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupt_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "engine", "fewest"),
+    [
+        (signal.SIGINT, "ray", 4),
+        (signal.SIGTERM, "ray", 4),
+        (signal.SIGHUP, "ray", 4),
+        (signal.SIGINT, "inline", 1),
+    ],
+)
+def test_interrupt_ends_everything(
+    tmp_path: Path, number: signal.Signals, engine: str, fewest: int
+) -> None:
     mark = f"fsl-sage-test-{tmp_path}-{number}"
+    words = ("run", "--engine", engine, "num-server-rounds=500")
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", "run", "num-server-rounds=500"],
+        [sys.executable, "-m", "fsl_sage_flwr", *words],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip
     wait_for("a round", lambda: _rounds(tmp_path))
-    assert len(started_by(mark)) > 3
+    assert len(started_by(mark)) >= fewest
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in errors
     assert started_by(mark) == []
+    assert summary_of(run_directory(tmp_path / "results"))["status"] == "stopped"
 
 
 def _rounds(directory: Path) -> int:

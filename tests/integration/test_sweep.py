@@ -5,10 +5,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from .commands import PATIENCE, fsl_sage, started_by
+from fsl_sage_flwr import run_inline
+from fsl_sage_flwr.client_app import app as client_app
+from fsl_sage_flwr.server_app import app as server_app
+
+from .commands import PATIENCE, fsl_sage, run_directory, started_by
 from .deployment import wait_for
 
 pytestmark = pytest.mark.integration
@@ -32,6 +38,14 @@ def test_all_runs_are_checked_first_and_finished_ones_are_skipped(tmp_path: Path
     done = fsl_sage(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 runs completed, 0 failed" in done.stdout
+    assert "engine inline: 1 runs" in done.stdout
+    config: dict[str, Any] = {"num-server-rounds": 1, "batch-size": 128}
+    run_inline(server_app, client_app, 4, {**config, "results-dir": str(tmp_path / "here")})
+    ours, theirs = (
+        torch.load(run_directory(tmp_path / where) / "full_model.pt", weights_only=True)
+        for where in ("out", "here")
+    )
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
     again = fsl_sage(*words, cwd=tmp_path)
     assert again.returncode == 0
     assert "1 runs, 1 of them completed before" in again.stdout
@@ -39,17 +53,31 @@ def test_all_runs_are_checked_first_and_finished_ones_are_skipped(tmp_path: Path
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_ends_every_run(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "engine", "fewest"),
+    [(signal.SIGINT, "ray", 7), (signal.SIGTERM, "ray", 7), (signal.SIGINT, "inline", 3)],
+)
+def test_interrupt_ends_every_run(
+    tmp_path: Path, number: signal.Signals, engine: str, fewest: int
+) -> None:
     mark = f"fsl-sage-test-{tmp_path}-{number}"
-    words = ["sweep", "--jobs", "2", "num-server-rounds=500", "seed=1,2,3", "results-dir=out"]
+    words = [
+        "sweep",
+        "--engine",
+        engine,
+        "--jobs",
+        "2",
+        "num-server-rounds=500",
+        "seed=1,2,3",
+        "results-dir=out",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr.simulations.cli", *words],
+        [sys.executable, "-m", "fsl_sage_flwr", *words, "results-dir=out"],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip
     wait_for("two runs", lambda: len(list(tmp_path.rglob("history.csv"))) == 2)
-    assert len(started_by(mark)) > 6
+    assert len(started_by(mark)) >= fewest
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_strategy, build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.nodes import task_cache
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 from fsl_sage_flwr.task import ClientIdentity
 

@@ -12,12 +12,12 @@ from flwr.app import Context, RecordDict
 from flwr_datasets.partitioner import LinearPartitioner
 from torch import nn
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.analysis.labels import place
 from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.client_apps.shared_head import train_shared_head
 from fsl_sage_flwr.config import Options, setting
 from fsl_sage_flwr.data import (
     DATASETS,
@@ -27,8 +27,8 @@ from fsl_sage_flwr.data import (
     ImageDataset,
 )
 from fsl_sage_flwr.models import MODELS, ModelEntry
+from fsl_sage_flwr.nodes.shared_head import train_shared_head
 from fsl_sage_flwr.registries import Registry
-from fsl_sage_flwr.registry import ALGORITHMS, Algorithm, LineStyle
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.simulations.cut_table import cut_table
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload
@@ -162,7 +162,7 @@ def test_the_rest_of_the_package_knows_what_an_algorithm_declares() -> None:
     values = {"model": "simple_conv", "loudness": 2**20}
     table, _ = cut_table(values, (1, 8, 8), 10, 1, 300)
     assert [column.header for column in table.columns][-1] == "Louder MiB"
-    assert next(iter(table.columns[-1].cells)) == "1000.0"
+    assert next(iter(table.columns[-1].cells)) == "1,000.0"
 
 
 def test_an_algorithm_without_a_formula_cannot_choose_a_cut(registered: None) -> None:

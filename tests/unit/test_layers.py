@@ -19,6 +19,10 @@ ROOMS_WITH_ROOMS = ("app", "compression", "rounds", "runs")
 ORDER = (
     # Without Flower.
     *(
+        "user_error",
+        "units",
+        "line_style",
+        "byte_columns",
         "registries",
         "cpus",
         "seeding",
@@ -29,6 +33,8 @@ ORDER = (
         "config",
         "atomic_files",
         "tensor_store",
+        "state",
+        "diverged",
         "objective",
         "splitting",
         "compression.codecs",
@@ -43,8 +49,9 @@ ORDER = (
         "compression.differences",
         "compression.versions",
         "compression.client",
+        "compression.server",
     ),
-    *("task", "registry"),
+    *("task", "algorithm_registry", "algorithm_options"),
     # The clients' side.
     *("nodes", "client_apps"),
     # The server's side of a round.
@@ -53,7 +60,6 @@ ORDER = (
         "rounds.ordered_replies",
         "rounds.instruction",
         "rounds.threads",
-        "rounds.diverged",
         "rounds.refused_work",
         "rounds.failed_rounds",
         "rounds.early_stop",
@@ -62,24 +68,24 @@ ORDER = (
         "rounds.aggregation",
         "rounds.checks",
         "rounds.settings",
-        "rounds.state",
+        "rounds.averaged_state",
         "rounds.old_checkpoints",
         "rounds.exclusions",
         "rounds.clients",
         "rounds.metrics",
-        "compression.server",
         "rounds.messenger",
         "rounds.asking",
         "rounds.last_phase",
         "rounds.round",
         "rounds.server",
+        "rounds.split_strategy",
+        "rounds.exchanges",
+        "rounds.exchanges_in_step",
     ),
     # Algorithms: a strategy speaks the protocol that its clients declare.
     *("strategies", "algorithms"),
     # Kinds of tasks.
     *("models", "data", "task_registry", "image_classification", "language", "tasks"),
-    # The command line's words and the names of keys: nothing that takes time to import.
-    "command_line",
     # What a run leaves.
     *(
         "runs.__init__",
@@ -98,6 +104,8 @@ ORDER = (
         "runs.round_rows",
         "runs.recorder",
     ),
+    # Both apps of a project in one process.
+    "inline",
     # The public surface: what another project imports.
     *("public", "__init__"),
     # What runs the package's own app.
@@ -107,6 +115,7 @@ ORDER = (
         "app.codec_options",
         "app.core_options",
         "app.config",
+        "app.known_names",
         "app.document",
         "app.assembly",
         "app.images_only",
@@ -118,16 +127,21 @@ ORDER = (
         "server_app",
     ),
     # The command.
-    *("analysis", "attacks", "simulations", "command", "__main__"),
+    *("analysis", "attacks", "simulations", "cli", "__main__"),
 )
-# Flower starts the two apps; nobody imports them.
+# Flower starts the two apps, and so does the inline engine; nobody else imports them.
 APPS = {"client_app", "server_app"}
+STARTS_APPS = {"simulations"}
 # Rooms that know no Flower. flwr_datasets, the partitioners' package, is another thing.
 WITHOUT_FLOWER = {
     "cpus",
     "registries",
     "config",
-    "command_line",
+    "cli",
+    "user_error",
+    "units",
+    "line_style",
+    "byte_columns",
     "seeding",
     "batching",
     "schedules",
@@ -147,22 +161,28 @@ WITHOUT_FLOWER = {
     "runs.checkpoint_files",
 }
 # Packages of the extra `command`: where it is not installed only this room is missing.
-OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate"}
-WITH_THE_COMMAND = {"analysis", "attacks", "simulations"}
+OF_THE_COMMAND = {"jinja2", "matplotlib", "pandas", "psutil", "rich", "tabulate", "typer"}
+WITH_THE_COMMAND = {"analysis", "attacks", "cli", "simulations"}
 # Rooms whose third-party imports are these alone.
 ONLY = {
     "cpus": set(),
     "__init__": set(),
-    "command_line": {"argcomplete"},
+    "user_error": set(),
+    "units": set(),
+    "line_style": set(),
+    "byte_columns": set(),
     "registries": set(),
     "seeding": set(),
     "atomic_files": {"safetensors"},
     "tensor_store": {"safetensors", "torch"},
+    "state": {"torch"},
+    "diverged": set(),
     "batching": set(),
     "schedules": {"torch"},
     "config": {"pydantic"},
     "objective": {"torch"},
-    "registry": {"flwr"},
+    "algorithm_registry": {"flwr"},
+    "algorithm_options": set(),
     "algorithms": set(),
     "splitting": {"opacus", "torch"},
     "models": {"torch", "torchvision"},
@@ -175,7 +195,6 @@ ONLY = {
     "compression.client": {"flwr", "torch"},
     "compression.server": {"flwr", "torch"},
     "app.__init__": set(),
-    "command": set(),
     "__main__": set(),
     "runs.lock": {"filelock"},
     "runs.trackers": {"torch", "wandb", "mlflow", "sqlalchemy", "aim"},
@@ -222,7 +241,8 @@ def rooms(names):
 
 
 def upward(room, names):
-    return rooms(names) - set(ORDER[: ORDER.index(room) + 1]) | rooms(names) & APPS - {room}
+    apps = set() if room in STARTS_APPS else rooms(names) & APPS - {room}
+    return rooms(names) - set(ORDER[: ORDER.index(room) + 1]) | apps
 
 
 def wrong_flower(names):
@@ -277,8 +297,7 @@ def test_no_import_is_hidden_in_text():
         if (isinstance(node, ast.Name) and node.id in hidden)
         or (isinstance(node, ast.Attribute) and node.attr in hidden)
     ]
-    # The commands, each beside that file, are imported when they are given.
-    assert calls == [ROOT / "simulations" / "commands" / "__init__.py"]
+    assert calls == []
 
 
 @pytest.mark.parametrize(
@@ -306,7 +325,7 @@ def test_no_import_is_hidden_in_text():
         ("runs/recorder.py", "from ..runs import trackers", set()),
         ("seeding.py", "from fsl_sage_flwr.batching import batches_of", {"batching"}),
         ("task.py", "import fsl_sage_flwr", {"__init__"}),
-        ("simulations/run.py", "from ..server_app import app", {"server_app"}),
+        ("analysis/report.py", "from ..server_app import app", {"server_app"}),
         ("simulations/run.py", "from ..app.run_path import run_path\nimport fsl_sage_flwr", set()),
     ],
 )

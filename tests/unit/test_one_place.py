@@ -8,8 +8,8 @@ import pytest
 
 import fsl_sage_flwr
 from fsl_sage_flwr import public, strategies  # noqa: F401 - the first registers all
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import all_settings
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.strategies import SplitStrategy
 
 ROOT = Path(fsl_sage_flwr.__file__).parent
@@ -19,7 +19,7 @@ SIDES |= {f"client_apps/{name}.py" for name in ALGORITHMS} | {"client_apps/split
 # The registration, and what is shown of the library from outside.
 LISTS = {"algorithms.py", "strategies/__init__.py", "public.py", "__init__.py"}
 # Speaks the protocol of both versions.
-SHARED = {"strategies/exchanges.py"}
+SHARED = {"rounds/exchanges.py", "rounds/exchanges_in_step.py"}
 
 CLASSES = {
     name

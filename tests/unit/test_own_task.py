@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.config import Options, one_of, setting
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 from fsl_sage_flwr.task import SplitTask
 from fsl_sage_flwr.task_registry import TASKS, TaskKind, TaskSettings
 
+from ..few_rounds import few_rounds
 from ..kinds import numbers_of, numbers_task
 from ..memory_grid import MemoryGrid
 from ..rows import rows
@@ -68,7 +69,8 @@ def _task(context: Context) -> SplitTask:
 
 @rows("algorithm", ALGORITHMS, lambda name: name in ("fsl_sage", "fed_avg"))
 def test_it_is_named_in_a_run_configuration_with_its_keys(tmp_path: Path, algorithm: str) -> None:
-    config = {**RUN, "algorithm": algorithm, "results-dir": str(tmp_path)}
+    few = few_rounds(algorithm)
+    config = {**RUN, "algorithm": algorithm, "results-dir": str(tmp_path), **few}
     nodes = MemoryGrid(build_client_app(_task), 3, run_config=config)
     main(nodes, Context(1, 0, {}, RecordDict(), config))
     (file,) = tmp_path.rglob("history.csv")
@@ -112,9 +114,9 @@ def test_a_name_or_a_key_that_is_taken_is_refused(tmp_path: Path) -> None:
 
     @dataclass(frozen=True)
     class Otherwise(Options):
-        max_length: int = setting(3, "")
+        max_length: int = setting(3, "", group="language")
 
-    with pytest.raises(ValueError, match="'max-length' is an option of causal_lm with the default"):
+    with pytest.raises(ValueError, match=r"'language\.max-length' is an option of causal_lm with"):
         TASKS.register("otherwise", replace(KIND, name="otherwise", options=Otherwise))
     TASKS.register("clashing", replace(KIND, name="clashing", options=Clashing))
     with pytest.raises(ConfigError, match="'seed' belongs to every run"):

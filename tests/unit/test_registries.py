@@ -6,22 +6,21 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import fsl_sage_flwr
-from fsl_sage_flwr import data, models, registries, task_registry
-from fsl_sage_flwr import registry as algorithm_registry
-from fsl_sage_flwr.command_line.arguments.list import KINDS
+from fsl_sage_flwr import algorithm_registry, data, models, registries, task_registry
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
+from fsl_sage_flwr.app.known_names import NAMES
+from fsl_sage_flwr.cli.list import Kind
 from fsl_sage_flwr.compression import CODECS, codecs
 from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
 from fsl_sage_flwr.models import MODELS
 from fsl_sage_flwr.nodes.app import build_client_app
 from fsl_sage_flwr.registries import ExtensionError, Registry, UnknownNameError
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.runs.trackers import TRACKERS
-from fsl_sage_flwr.simulations.known_names import NAMES
 from fsl_sage_flwr.task_registry import TASKS
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -42,7 +41,7 @@ from fsl_sage_flwr.runs.trackers import TRACKERS
 from fsl_sage_flwr.compression.codecs import CODECS, Sign
 from fsl_sage_flwr.data import DATASETS, DISTRIBUTIONS
 from fsl_sage_flwr.models import MODELS
-from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.task_registry import TASKS
 from fsl_sage_flwr.config import Options
 from fsl_sage_flwr.tasks import DEFAULT_TASK
@@ -179,10 +178,10 @@ def test_every_kind_has_a_registry_with_its_group(name: str, registry: Registry[
 
 
 def test_every_kind_that_is_registered_is_listed() -> None:
-    assert set(REGISTRIES) == set(KINDS) - {"presets"} == set(NAMES) - {"presets"}
+    assert set(REGISTRIES) == set(get_args(Kind)) - {"presets"} == set(NAMES)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_everything_is_listed_with_where_it_comes_from(kind: str) -> None:
     assert "fsl-sage-flwr" in {known.source for known in NAMES[kind]()}
 
@@ -272,7 +271,7 @@ def test_an_entry_point_with_a_name_that_is_taken_is_refused(install: Install) -
 def fsl_sage(*words: str, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [root, path or root]))}
-    code = "import sys; from fsl_sage_flwr.command import main; sys.exit(main())"
+    code = "import sys; from fsl_sage_flwr.cli import main; sys.exit(main())"
     return subprocess.run(
         [sys.executable, "-c", code, *words], cwd=cwd, env=environment, capture_output=True,
         text=True, check=False, timeout=120,

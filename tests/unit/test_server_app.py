@@ -1,5 +1,6 @@
 """The ServerApp from configuration to results, on digits, over a Grid in this process."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,21 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr import run_inline
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.analysis import load_results
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.run_directory_lock import lock_for_command
 from fsl_sage_flwr.app.run_path import run_path
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.runs.checkpoint import CheckpointError
 from fsl_sage_flwr.runs.checksummed_file import write_checksummed
 from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.server_app import app as server_app
 from fsl_sage_flwr.server_app import main
 
+from ..few_rounds import few_rounds
 from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
 from ..rows import rows
@@ -54,7 +58,7 @@ def latest(finished: Path) -> str:
 
 @rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str) -> None:
-    directory = run(tmp_path, algorithm=algorithm)
+    directory = run(tmp_path, algorithm=algorithm, **few_rounds(algorithm))
     summary = summary_of(directory)
     assert (summary["completed"], summary["rounds"]) == (True, 2)
     history = pd.read_csv(directory / "history.csv")
@@ -69,6 +73,9 @@ def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str)
     build_model("simple_conv", (1, 8, 8), 10).load_state_dict(merged, strict=True)
     checkpoint = torch.load(directory / "checkpoints" / "latest.pt", weights_only=True)
     assert checkpoint["strategy"]["rounds_done"] == 2
+    unused = json.loads((directory / "unused_keys.json").read_text(encoding="utf-8"))
+    assert unused["validation-fraction"] == "fraction-evaluate"
+    assert ("align.interval" in unused) == (algorithm != "fsl_sage")
 
 
 @rows("algorithm", ["fed_avg", "fsl_sage"], lambda name: name == "fsl_sage")
@@ -236,3 +243,9 @@ def test_clients_share_no_nodes_of_a_ray_cluster(
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
     with pytest.raises(ConfigError, match=r"virtual-clients = 3: .* on a Ray cluster leave it out"):
         run(tmp_path, simulated=True, **{"virtual-clients": 3})
+
+
+def test_clients_share_no_nodes_in_one_process(tmp_path: Path) -> None:
+    config = {**QUICK, "virtual-clients": 3, "results-dir": str(tmp_path)}
+    with pytest.raises(ConfigError, match="virtual-clients = 3: in one process each client has"):
+        run_inline(server_app, app, 3, config)

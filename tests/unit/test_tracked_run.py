@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.runs.trackers import TrackerError
-from fsl_sage_flwr.simulations.cli import main
 
 from ..integration.commands import history_of, run_directory, summary_of
 from .test_server_app import on_few_digits, run

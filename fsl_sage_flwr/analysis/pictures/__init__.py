@@ -1,16 +1,8 @@
 """Kinds of pictures of results."""
 
-from .kinds import (
-    KINDS,
-    draw,
-    draw_all,
-)
+from .kinds import KINDS, draw, draw_all
 from .panels import NothingToDrawError
-from .style import (
-    Picture,
-    PictureFormat,
-    encoded,
-)
+from .style import Picture, PictureFormat, encoded
 
 __all__ = [
     "KINDS",

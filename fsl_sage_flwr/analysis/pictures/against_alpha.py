@@ -5,31 +5,15 @@ from collections.abc import Collection
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ...registry import LineStyle
-from ..comparison import (
-    Comparison,
-    mib,
-    run_figures,
-)
+from ...line_style import LineStyle
+from ...units import mib
+from ..choices import Spread
+from ..comparison import Comparison, run_figures
 from ..differences import is_missing
 from ..labels import value_text
-from ..spread import (
-    NAMES,
-    Spread,
-    over_seeds,
-)
-from .panels import (
-    NothingToDrawError,
-    panels_of,
-)
-from .style import (
-    Picture,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from ..spread import NAMES, over_seeds
+from .panels import NothingToDrawError, panels_of
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 ALONG = ("distribution", "alpha", "shards-per-client")
 IID = "iid"

@@ -5,30 +5,13 @@ from collections.abc import Collection
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from ..comparison import (
-    Comparison,
-    run_figures,
-)
+from ..comparison import Comparison, run_figures
 from ..differences import is_missing
 from ..load_results import HEAD_SIZE
 from ..spread import over_seeds
-from .against_alpha import (
-    bars,
-    draw_points,
-    spread_text,
-)
-from .panels import (
-    NothingToDrawError,
-    panels_of,
-)
-from .style import (
-    Picture,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from .against_alpha import bars, draw_points, spread_text
+from .panels import NothingToDrawError, panels_of
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 
 def accuracy_against_align_interval(comparison: Comparison) -> Picture:

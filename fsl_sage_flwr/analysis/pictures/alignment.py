@@ -3,23 +3,9 @@
 from matplotlib.ticker import MaxNLocator
 
 from ..comparison import Comparison
-from .curves import (
-    band,
-    draw_curve,
-    mean_curve,
-)
-from .panels import (
-    NothingToDrawError,
-    panels_of,
-)
-from .style import (
-    Picture,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from .curves import band, draw_curve, mean_curve
+from .panels import NothingToDrawError, panels_of
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 COSINE = "alignment_cosine"
 

@@ -7,37 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ...registry import (
-    LineStyle,
-    label_of,
-)
-from ..comparison import (
-    Comparison,
-    run_figures,
-)
-from ..measure import (
-    LOSS,
-    Measure,
-)
-from ..spread import (
-    NAMES,
-    Spread,
-    over_seeds,
-)
-from .panels import (
-    NothingToDrawError,
-    Panel,
-    panels_of,
-)
-from .style import (
-    Picture,
-    byte_unit,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from ...line_style import LineStyle
+from ...units import byte_unit
+from ..choices import Spread
+from ..comparison import Comparison, run_figures
+from ..declared import label_of
+from ..measure import LOSS, Measure
+from ..spread import NAMES, over_seeds
+from .panels import NothingToDrawError, Panel, panels_of
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 LOGARITHMIC_FROM = 15.0  # ratio of largest to smallest value for a logarithmic axis
 

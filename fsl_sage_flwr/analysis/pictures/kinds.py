@@ -5,10 +5,7 @@ from collections.abc import Callable
 from ..comparison import Comparison
 from ..run_title import run_title
 from .against_alpha import accuracy_against_alpha
-from .against_number import (
-    accuracy_against_align_interval,
-    accuracy_against_head_size,
-)
+from .against_number import accuracy_against_align_interval, accuracy_against_head_size
 from .alignment import alignment_against_rounds
 from .byte_kinds import bytes_by_kind
 from .curves import (
@@ -19,11 +16,7 @@ from .curves import (
 )
 from .panels import NothingToDrawError
 from .scatter import scatter_over_alpha
-from .style import (
-    Picture,
-    add_title,
-    picture_style,
-)
+from .style import Picture, add_title, picture_style
 from .times import stacked_times
 
 # Each function gets the comparison and the bandwidth of a client's link in Mbit/s.

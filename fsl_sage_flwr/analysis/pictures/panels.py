@@ -8,10 +8,7 @@ import pandas as pd
 
 from ..comparison import Comparison
 from ..differences import is_missing
-from ..labels import (
-    settings_text,
-    value_place,
-)
+from ..labels import settings_text, value_place
 from ..load_results import ResultsError
 
 MOST_PANELS = 30

@@ -5,23 +5,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from ...registry import LineStyle
+from ...line_style import LineStyle
+from ...units import byte_unit
 from ..comparison import Comparison
-from .against_alpha import (
-    ALONG,
-    IID,
-    skew_of,
-)
+from .against_alpha import ALONG, IID, skew_of
 from .panels import panels_of
-from .style import (
-    Picture,
-    byte_unit,
-    grid_of_axes,
-    label_axes,
-    legend_below,
-    picture_style,
-    styles,
-)
+from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 
 def best_points(comparison: Comparison) -> pd.DataFrame:

@@ -12,11 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...registry import (
-    ALGORITHMS,
-    LineStyle,
-    label_of,
-)
+from ...line_style import LineStyle
+from ..declared import algorithm_looks, label_of
 from ..labels import place
 
 PictureFormat = Literal["png", "svg"]
@@ -95,7 +92,7 @@ def styles(algorithms: Sequence[str]) -> dict[str, LineStyle]:
     of their names.
     """
     ordered = sorted(dict.fromkeys(algorithms), key=place)
-    known = {name: a.style for name, a in ALGORITHMS.items() if a.style is not None}
+    known = {name: look.style for name, look in algorithm_looks().items() if look.style is not None}
     others = [name for name in ordered if name not in known]
     spare = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
     return {name: known.get(name) or spare[name] for name in ordered}
@@ -190,11 +187,3 @@ def encoded(picture: Picture, how: PictureFormat) -> bytes:
     with picture_style():
         picture.figure.savefig(buffer, format=how, dpi=DOTS_PER_INCH, metadata=metadata)
     return buffer.getvalue()
-
-
-def byte_unit(largest: float) -> tuple[float, str]:
-    """Return a suitable unit for sizes up to ``largest`` bytes, and its name."""
-    for power, name in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if largest >= 1024**power:
-            return float(1024**power), name
-    return 1.0, "bytes"

@@ -5,22 +5,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...registry import label_of
-from ..comparison import (
-    JUDGED,
-    Comparison,
-)
-from ..labels import (
-    place,
-    settings_text,
-    value_place,
-)
-from .style import (
-    COLUMN,
-    PAGE,
-    Picture,
-    picture_style,
-)
+from ..comparison import JUDGED, Comparison
+from ..declared import label_of
+from ..labels import place, settings_text, value_place
+from .style import COLUMN, PAGE, Picture, picture_style
 
 PARTS = ("clients", "server", "alignment", "communication")
 LONGEST_LABEL = 28  # characters; longer labels leave too little room for bars in one column

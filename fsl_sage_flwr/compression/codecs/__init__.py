@@ -3,13 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ...registries import renamed
-from .codec import (
-    CODECS,
-    NONE,
-    Bits,
-    Codec,
-    codec_named,
-)
+from .codec import CODECS, NONE, Bits, Codec, codec_named
 from .exact import Exact
 from .half_precision import HalfPrecision
 from .quantised import Quantised

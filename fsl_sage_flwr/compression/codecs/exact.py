@@ -6,10 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .frame import (
-    deflated,
-    inflated,
-)
+from .frame import deflated, inflated
 
 
 class Exact:

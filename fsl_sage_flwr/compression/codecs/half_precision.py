@@ -6,16 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .codec import (
-    CODECS,
-    Bits,
-    Codec,
-    over_groups,
-)
-from .frame import (
-    framed,
-    opened,
-)
+from .codec import CODECS, Bits, Codec, over_groups
+from .frame import framed, opened
 
 
 class HalfPrecision(Codec):

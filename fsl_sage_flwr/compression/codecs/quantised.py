@@ -5,19 +5,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .codec import (
-    CODECS,
-    Bits,
-    Codec,
-    over_groups,
-)
-from .frame import (
-    framed,
-    opened,
-    packed,
-    packed_bytes,
-    unpacked,
-)
+from .codec import CODECS, Bits, Codec, over_groups
+from .frame import framed, opened, packed, packed_bytes, unpacked
 
 SIGNED, SQUARE_ROOT = 0, 1
 

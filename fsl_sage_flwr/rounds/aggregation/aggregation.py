@@ -10,20 +10,9 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...config import (
-    Options,
-    check_arguments,
-    setting,
-)
-from .averaging import (
-    as_dtype,
-    average,
-)
-from .choice import (
-    Trained,
-    closest,
-    squared_distances,
-)
+from ...config import Options, check_arguments, setting
+from .averaging import as_dtype, average
+from .choice import Trained, closest, squared_distances
 
 Values = NDArray[Any]
 Combine = Callable[["Aggregation", Values], Values]

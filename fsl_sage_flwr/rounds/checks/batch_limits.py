@@ -74,7 +74,9 @@ class BatchLimits:
 
     task: SplitTask
 
-    def problem_with_sizes(self, sizes: Collection[int], odd: int = 0) -> str | None:
+    def problem_with_sizes(
+        self, sizes: Collection[int], odd: int = 0, epochs: int | None = None
+    ) -> str | None:
         """Return the problem with the sizes of a client's batches.
 
         Parameters
@@ -83,8 +85,10 @@ class BatchLimits:
             Samples of each batch.
         odd : int
             Number of earlier batches of the round of another size than ``batch_size``.
+        epochs : int, optional
+            Passes of the client over its data; by default the task's ``local_epochs``.
         """
-        size, epochs = self.task.batch_size, self.task.local_epochs
+        size, epochs = self.task.batch_size, epochs or self.task.local_epochs
         if size is None:
             return None
         largest, odd = max(sizes), odd + self.odd(sizes)
@@ -102,7 +106,11 @@ class BatchLimits:
         return sum(size != self.task.batch_size for size in sizes)
 
     def problem_with_upload(
-        self, smashed: SmashedBatches, num_examples: int, interval: int
+        self,
+        smashed: SmashedBatches,
+        num_examples: int,
+        interval: int,
+        epochs: int | None = None,
     ) -> str | None:
         """Return the problem with the batches in a reply.
 
@@ -114,9 +122,11 @@ class BatchLimits:
             Examples of an epoch, as the objective counts.
         interval : int
             q: batches per upload.
+        epochs : int, optional
+            Passes of the client over its data; by default the task's ``local_epochs``.
         """
-        sizes, epochs = smashed.batch_sizes, self.task.local_epochs
-        problem = self.problem_with_sizes(sizes)
+        sizes, epochs = smashed.batch_sizes, epochs or self.task.local_epochs
+        problem = self.problem_with_sizes(sizes, epochs=epochs)
         if problem is not None:
             return problem
         # num_examples is the mean over the epochs, rounded down.

@@ -11,12 +11,7 @@ from torch.func import functional_call
 
 from ...messages.records import LARGEST
 from ...objective import logits_of
-from ...splitting import (
-    as_tensors,
-    copy_sharing_frozen,
-    evaluate,
-    trainable_state,
-)
+from ...splitting import as_tensors, copy_sharing_frozen, evaluate, trainable_state
 from ...splitting.sample_mixing import BATCH_NORMS
 from ...task import SplitTask
 

@@ -9,10 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...messages import (
-    Reply,
-    SmashedBatches,
-)
+from ...messages import Reply, SmashedBatches
 
 Sent = Mapping[str, Mapping[str, Tensor]]
 

@@ -18,10 +18,8 @@ from ...messages import (
 )
 from ...running_code import package_code
 from ...seeding import derive_seed
-from ..grid.split_grid import (
-    Life,
-    SplitGrid,
-)
+from ..grid.reply_stream import ReplyStream
+from ..grid.split_grid import Life, SplitGrid
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -72,16 +70,9 @@ class ClientRegistry:
     answer_timeout : float
         Seconds without any answer that end the wait for descriptions, in a round with enough
         clients. Nodes without one are added when they answer, and not waited for again.
-
-    Raises
-    ------
-    ValueError
-        ``absence_timeout`` is negative.
     """
 
-    def __init__(self, classes: Classes | None = None, absence_timeout: float = 600.0) -> None:
-        if not absence_timeout >= 0:
-            raise ValueError(f"absence_timeout = {absence_timeout:g}: it must be at least 0")
+    def __init__(self, classes: Classes | None, absence_timeout: float) -> None:
         self.registration_timeout = 60.0
         self.answer_timeout = 60.0
         self.absence_timeout = absence_timeout
@@ -208,7 +199,9 @@ class ClientRegistry:
         def has_enough() -> bool:
             return not awaited or time.monotonic() - heard > patience
 
-        for question, reply in grid.stream(questions, has_enough, on_late=self._take_description):
+        for question, reply in ReplyStream(
+            grid, questions, has_enough, on_late=self._take_description
+        ):
             heard = time.monotonic()
             self._take_description(question, reply)
             awaited.discard(question.metadata.dst_node_id)

@@ -16,19 +16,9 @@ class ClientCooldown:
         Failed rounds in a row that pause a client; 0 disables pauses.
     rounds : int
         Length of a pause in rounds.
-
-    Raises
-    ------
-    ValueError
-        One of them is too small.
     """
 
     def __init__(self, after: int, rounds: int) -> None:
-        if after < 0 or rounds < 1:
-            raise ValueError(
-                f"max_client_failures = {after} must be at least 0, and pause_rounds = {rounds} at "
-                "least 1"
-            )
         self._after, self._rounds = after, rounds
         self._left_out: dict[int, int] = {}
         self._until: dict[int, int] = {}

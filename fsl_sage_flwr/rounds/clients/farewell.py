@@ -5,6 +5,7 @@ from collections import deque
 from flwr.app import RecordDict
 
 from ...messages import FORGET
+from ..grid.reply_stream import ReplyStream
 from ..grid.split_grid import SplitGrid
 
 # Seconds. A deployed node starts a process for the message, which takes longer when it is busy.
@@ -21,4 +22,4 @@ def remove_client_files(grid: SplitGrid) -> None:
     if grid.simulated:
         nodes = nodes[:1]
     questions = [grid.new_message(RecordDict(), node, FORGET, PATIENCE) for node in nodes]
-    deque(grid.stream(questions, timeout=PATIENCE), maxlen=0)
+    deque(ReplyStream(grid, questions, timeout=PATIENCE), maxlen=0)

@@ -26,6 +26,8 @@ class InFlightLimit:
         Returns seconds.
     cores : int, optional
         Cores that this process may use; there are about as many actors.
+    most : int
+        Upper bound of the limit.
 
     Attributes
     ----------
@@ -34,22 +36,25 @@ class InFlightLimit:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, cores: int | None = None
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        cores: int | None = None,
+        most: int = MOST,
     ) -> None:
         self._clock = clock
         self._cores = cores or usable_cpus()
-        self._least = self.limit = self._most = MOST
+        self._top = self._least = self.limit = self._most = most
         self._answers, self._since = 0, clock()
 
     def know_nodes(self, nodes: int) -> None:
         """Set the number of nodes of the federation."""
-        least = min(max(LOOKED_AT // max(nodes, 1), LEAST_PER_CORE * self._cores), MOST)
+        least = min(max(LOOKED_AT // max(nodes, 1), LEAST_PER_CORE * self._cores), self._top)
         if least != self._least:
             self._least = self.limit = least
 
     def begin(self, most: int | None = None) -> None:
         """Start to measure, as messages are sent; ``most`` is an upper bound of the limit."""
-        self._most = min(most or MOST, MOST)
+        self._most = min(most or self._top, self._top)
         self.limit = self._bounded(self.limit)
         self._measure()
 

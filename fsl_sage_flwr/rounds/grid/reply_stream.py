@@ -4,15 +4,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from flwr.app import Error, Message
 
 from .late_replies import OnLate
+from .split_grid import SplitGrid
 from .stop_watch import StopWatch
-
-if TYPE_CHECKING:
-    from .split_grid import SplitGrid
 
 SHORTEST_PAUSE = 0.015
 LONGEST_PAUSE = 0.5
@@ -56,13 +53,13 @@ class ReplyStream:
 
     def __init__(
         self,
-        grid: "SplitGrid",
+        grid: SplitGrid,
         messages: Iterable[Message],
-        quorum_reached: Callable[[], bool],
+        quorum_reached: Callable[[], bool] = lambda: False,
         *,
-        timeout: float | None,
-        on_late: OnLate | None,
-        most_at_once: int | None,
+        timeout: float | None = None,
+        on_late: OnLate | None = None,
+        most_at_once: int | None = None,
     ) -> None:
         self._grid, self._quorum_reached = grid, quorum_reached
         self._timeout, self._on_late, self._most_at_once = timeout, on_late, most_at_once

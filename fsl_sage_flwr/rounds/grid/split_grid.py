@@ -8,22 +8,13 @@ from typing import Protocol, runtime_checkable
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from ...messages import (
-    CommunicationLedger,
-    NodeDescription,
-    SimulationError,
-)
-from ...messages.reply import (
-    NOT_FROM_CLIENT_APP,
-    count_bytes,
-)
+from ...messages import CommunicationLedger, NodeDescription, SimulationError
+from ...messages.reply import NOT_FROM_CLIENT_APP, count_bytes
+from ...units import mib
 from .in_flight import InFlightLimit
-from .late_replies import (
-    LateReplies,
-    OnLate,
-)
+from .inline_grid import InlineGrid
+from .late_replies import LateReplies
 from .node_traffic import NodeTraffic
-from .reply_stream import ReplyStream
 from .simulation import is_simulation
 from .virtual_clients import VirtualClients
 from .wrapped_grid import WrappedGrid
@@ -59,8 +50,8 @@ class SplitGrid(WrappedGrid):
     ledger : CommunicationLedger
         Counts every message.
     receive : callable
-        Does the work of :meth:`send_and_receive`: the strategy's, which iterates over
-        :meth:`stream`.
+        Does the work of :meth:`send_and_receive`: the strategy's, which iterates over a
+        :class:`~fsl_sage_flwr.rounds.grid.reply_stream.ReplyStream`.
 
     Attributes
     ----------
@@ -71,7 +62,7 @@ class SplitGrid(WrappedGrid):
     under_way : InFlightLimit or None
         Limit on in-flight messages; None, outside of a simulation, for no limit.
     sent_to : set of int
-        Nodes that got a message in the latest :meth:`stream`.
+        Nodes that got a message in the latest stream of replies.
     late : LateReplies
         Messages whose replies are no longer waited for.
     """
@@ -80,7 +71,7 @@ class SplitGrid(WrappedGrid):
         super().__init__(grid)
         self._ledger, self._receive = ledger, receive
         self.simulated = is_simulation(grid)
-        self.under_way = InFlightLimit() if self.simulated else None
+        self.under_way = _limit_of(grid) if self.simulated else None
         self.sent_to = set[int]()
         self.registered: set[int] = set()
         self.late = LateReplies()
@@ -210,25 +201,6 @@ class SplitGrid(WrappedGrid):
         """
         return self._receive(self, messages, timeout)
 
-    def stream(
-        self,
-        messages: Iterable[Message],
-        quorum_reached: Callable[[], bool] = lambda: False,
-        *,
-        timeout: float | None = None,
-        on_late: OnLate | None = None,
-        most_at_once: int | None = None,
-    ) -> ReplyStream:
-        """Return the replies to messages as a stream; see :class:`ReplyStream`."""
-        return ReplyStream(
-            self,
-            messages,
-            quorum_reached,
-            timeout=timeout,
-            on_late=on_late,
-            most_at_once=most_at_once,
-        )
-
     def add_seconds(self, request: Message, seconds: float) -> None:
         """Count the seconds in which a request waited for its reply."""
         self._traffic[request.metadata.dst_node_id].seconds += seconds
@@ -242,12 +214,19 @@ class SplitGrid(WrappedGrid):
         return len(replies)
 
 
+def _limit_of(grid: Grid) -> InFlightLimit:
+    """Return a simulation's limit: nodes in this process answer one message at a time."""
+    if isinstance(grid, InlineGrid):
+        return InFlightLimit(most=grid.most_in_flight)
+    return InFlightLimit()
+
+
 def _why_refused(message: Message, *, is_unknown: bool) -> Error:
     if is_unknown:
         return Error(NODE_UNAVAILABLE, "the SuperLink no longer knows this node; it has just gone")
-    size = sum(count_bytes(record) for record in message.content.values()) / 2**20
+    size = sum(count_bytes(record) for record in message.content.values())
     return Error(
         MESSAGE_UNAVAILABLE,
-        f"the SuperLink, or a proxy in front of it, refused a message of {size:,.1f} MiB "
+        f"the SuperLink, or a proxy in front of it, refused a message of {mib(size)} MiB "
         "(HTTP 413: raise the proxy's limit on a request's body), or no longer knows the node",
     )

@@ -23,10 +23,11 @@ class ClientRound:
     node_id : int
         Id of its node; invented where a simulation's clients share nodes.
     examples : int or None
-        Weight of its reply in the average; None when it was excluded.
+        Weight of its reply in the average; None when it was excluded, or took part without a
+        message.
     update_norm : float or None
         Euclidean distance between the weights that it received and those it returned, over all
-        floating-point values of the record that is averaged.
+        floating-point values of the record that is averaged; None where clients train none.
     seconds : float
         Latency: time until its replies arrived, over all its messages.
     down_bytes, up_bytes : int

@@ -5,14 +5,8 @@ from collections.abc import Callable, Iterable
 from flwr.app import ArrayRecord, MetricRecord
 from torch import Tensor
 
-from ...splitting import (
-    Evaluation,
-    evaluate,
-)
-from ...task import (
-    Batch,
-    SplitTask,
-)
+from ...splitting import Evaluation, evaluate
+from ...task import Batch, SplitTask
 from ..threads import all_threads
 
 

@@ -12,14 +12,8 @@ from ...messages import TrainReply
 from ..aggregation.averaging import weighted_mean
 from ..clients.client_registry import ClientRegistry
 from ..grid.node_traffic import NodeTraffic
-from .client_round import (
-    ClientRound,
-    update_norm,
-)
-from .round_summary import (
-    RoundSummary,
-    StepLoss,
-)
+from .client_round import ClientRound, update_norm
+from .round_summary import RoundSummary, StepLoss
 from .sample_uploads import SampleUploads
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -61,7 +55,7 @@ class RoundFigures:
         self.losses: list[StepLoss] = []
         self._nodes, self._traffic = nodes, traffic
         self._registry, self._uploads = registry, uploads
-        self._updates: dict[int, tuple[int, float]] = {}
+        self._updates: dict[int, tuple[int, float | None]] = {}
         self._server_seconds = defaultdict[int, float](float)
         uploads.begin_round()
 
@@ -70,27 +64,32 @@ class RoundFigures:
         return self._traffic[self._nodes[client]].seconds + self._server_seconds[client]
 
     @contextmanager
-    def server_time(self, client: int) -> Iterator[None]:
-        """Count the time of the block as training of the server half, on a client's batches."""
+    def server_time(self, client: int | None) -> Iterator[None]:
+        """Count the time of the block as training of the server half, on a client's batches.
+
+        ``client`` is None for batches of several clients.
+        """
         began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
         self.summary.server_seconds += seconds
-        self._server_seconds[client] += seconds
+        if client is not None:
+            self._server_seconds[client] += seconds
 
     def record_updates(
         self,
         sent: ArrayRecord,
         counted: Mapping[int, Message],
         weights: Mapping[int, float],
-        arrays_key: str,
+        arrays_key: str | None,
     ) -> None:
-        """Measure the update norm of each client in the average."""
-        before = {name: array.numpy() for name, array in sent.items()}
+        """Measure the update norm of each client in the average; without a key there is none."""
+        before = {name: array.numpy() for name, array in sent.items()} if arrays_key else {}
         for client, message in counted.items():
-            norm = update_norm(before, message.content.array_records[arrays_key])
+            norm = None
+            if arrays_key is not None:
+                norm = update_norm(before, message.content.array_records[arrays_key])
             self._updates[client] = int(weights[client]), norm
-        self.summary.clients = len(counted)
 
     def record_replies(self, replies: Mapping[int, TrainReply], *, keeps_optimizers: bool) -> None:
         """Put the replies' own figures, and the mean loss, into the summary."""

@@ -10,10 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...messages import (
-    PackedWeights,
-    SmashedBatches,
-)
+from ...messages import PackedWeights, SmashedBatches
 from ...schedules import set_rate
 from ...seeding import derive_seed
 from ...splitting import (
@@ -23,18 +20,11 @@ from ...splitting import (
     flatten_state,
     restore_state,
 )
+from ...state import State
 from ...task import SplitTask
-from ...tensor_store import (
-    TensorFile,
-    prefixed,
-    with_prefix,
-)
+from ...tensor_store import TensorFile, prefixed, with_prefix
 from ..round import Round
-from ..state import State
-from .aligning import (
-    AlignmentJob,
-    align_heads,
-)
+from .aligning import AlignmentJob, align_heads
 from .alignment_set import AlignmentSet
 
 log = logging.getLogger("flwr.fsl_sage")

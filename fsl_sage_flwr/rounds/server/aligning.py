@@ -23,10 +23,7 @@ from ...splitting import (
 )
 from ...task import SplitTask
 from ..threads import threads_as_before
-from .alignment_set import (
-    FEWEST,
-    AlignmentSet,
-)
+from .alignment_set import FEWEST, AlignmentSet
 
 
 @dataclass(frozen=True)

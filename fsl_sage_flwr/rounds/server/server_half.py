@@ -8,27 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...messages import (
-    SmashedBatches,
-    TrainReply,
-)
+from ...diverged import DivergedError
+from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
 from ...splitting import (
     answer_step,
     load_trainable_state,
     server_step,
     trainable_state,
+    true_gradients,
 )
+from ...state import State, Transaction
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
 from ..metrics.round_summary import StepLoss
-from ..refused_work import (
-    NotFiniteWorkError,
-    RefusedWorkError,
-)
+from ..refused_work import NotFiniteWorkError, RefusedWorkError
 from ..round import Round
-from ..state import State
+from .smashed_pool import PooledRows
 
+POOL = -1  # in place of a client, where a batch has samples of several
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
 
@@ -107,6 +105,31 @@ class ServerHalf(State, ABC):
                 samples = self.task.objective.count(labels)
                 round_.losses.append(StepLoss(client, loss, samples, exchange))
                 answers.append(gradients)
+        return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
+
+    def gradients(
+        self, round_: Round, client: int, batches: SmashedBatches, *, exchange: int
+    ) -> Gradients:
+        """Return the gradients that answer a client's batches, without a step.
+
+        The half is in training mode, and its running statistics do not change. Arguments and
+        result are those of :meth:`step_and_get_gradients`.
+        """
+        half, _ = self.model_for(client)
+        objective, answers = self.task.objective, []
+        with round_.server_time(client):
+            self.task.reseed("answer", round_.number, client, exchange)
+            for tensors, labels in batches:
+                with self.task.autocast():
+                    total = true_gradients(
+                        half,
+                        self.task.to_device(tensors),
+                        labels.to(self.task.device),
+                        objective,
+                        len(labels),
+                    )
+                counted = objective.count(labels)
+                answers.append(tuple(gradient / counted for gradient in total))
         return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
 
 
@@ -193,6 +216,81 @@ class OneServerHalf(ServerHalf):
             place, share = round_.asked.index(client), 1 / len(round_.asked)
             start = place / len(round_.asked)
             self.step(round_, client, reply.smashed, start=start, length=share)
+
+    def try_upload(self, round_: Round, client: int, reply: TrainReply) -> SmashedBatches:
+        """Step on the upload in a client's last reply on trial, and return it to be kept.
+
+        The half and the round's losses stay as they were. Once a batch is drawn across clients,
+        an infinite loss cannot be traced to its samples.
+
+        Raises
+        ------
+        RefusedWorkError
+            As of :meth:`step`; or the reply has no smashed data.
+        """
+        if reply.smashed is None:
+            raise RefusedWorkError("its reply has no smashed data")
+        before, losses = Transaction({"half": self}), len(round_.losses)
+        before.save()
+        try:
+            self.step(round_, client, reply.smashed, purpose="trial")
+        finally:
+            before.restore()
+            del round_.losses[losses:]
+        return reply.smashed
+
+    def step_on_pool(
+        self,
+        round_: Round,
+        batches: Sequence[PooledRows],
+        *,
+        start: float = 0.0,
+        length: float = 1.0,
+    ) -> None:
+        """Step on batches drawn across clients, in their order.
+
+        Parameters
+        ----------
+        round_ : Round
+            Records losses and time.
+        batches : sequence of PooledRows
+            Of :meth:`SmashedPool.batches`.
+        start, length : float
+            Where in the round the learning rate is, and how much of the round it passes.
+
+        Raises
+        ------
+        DivergedError
+            A loss, or the half after the steps, is not finite. No client is excluded: a batch
+            has samples of several.
+        """
+        half, optimizer = self.model_for(POOL)
+        losses, problem = [], None
+        self.task.reseed("pool", round_.number, str(start))
+        with round_.server_time():
+            for k, batch in enumerate(batches):
+                set_rate(
+                    optimizer,
+                    self.task.server_schedule,
+                    round_.number + start + length * k / len(batches),
+                )
+                tensors, labels = batch.load()
+                loss = server_step(
+                    half,
+                    optimizer,
+                    self.task.to_device(tensors),
+                    labels.to(self.task.device),
+                    self.task.objective,
+                    self.task.autocast,
+                )
+                problem = _problem_with_loss(loss)
+                if problem is not None:
+                    break
+                losses.append(StepLoss(POOL, loss, self.task.objective.count(labels)))
+            problem = problem or self.sound.problem_with_server_half(half, optimizer)
+        if problem is not None:
+            raise DivergedError(f"pooled smashed data: {problem}. Lower server-learning-rate")
+        round_.losses.extend(losses)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the server half and its optimizer."""

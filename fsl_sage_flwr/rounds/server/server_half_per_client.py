@@ -18,11 +18,8 @@ from ...splitting import (
 )
 from ...task import SplitTask
 from ...tensor_store import TensorFile
-from ..state import AveragedState
-from .server_half import (
-    Half,
-    ServerHalf,
-)
+from ..averaged_state import AveragedState
+from .server_half import Half, ServerHalf
 
 # Server halves of different clients in memory at a time. Two for each core: while one client
 # computes, the gradients of another are on their way.

@@ -7,20 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ...messages import (
-    PackedWeights,
-    ReplySchema,
-    TrainReply,
-    TrainRequest,
-)
+from ...messages import PackedWeights, ReplySchema, TrainReply, TrainRequest
 from ...task import SplitTask
 from ...tensor_store import TensorFile
-from ..instruction import (
-    Instruction,
-    Instructions,
-)
+from ..averaged_state import AveragedState
+from ..instruction import Instruction, Instructions
 from ..round import Round
-from ..state import AveragedState
 
 
 class SharedHead(AveragedState):
@@ -63,17 +55,18 @@ class SharedHead(AveragedState):
         message_type : str
             Selects the clients' handler.
         server_update_interval : int
-            q: batches per upload.
+            q: batches per upload; 0 disables uploads.
         request : callable
             Makes the request: a payload with more fields than ``TrainRequest``, where the
             algorithm's clients need it.
         held_out : bool
             Uploads may mark samples that nothing must be fitted to.
         """
+        smashed = replace(round_.smashed, held_out=held_out) if server_update_interval else None
         expected = ReplySchema(
             equal={"round": round_.number},
             weights={"client_half": round_.client_half_like, "auxiliary": self.weights},
-            smashed=replace(round_.smashed, held_out=held_out),
+            smashed=smashed,
             weighted_by=round_.weighted_by,
         )
         head = PackedWeights(self.weights)

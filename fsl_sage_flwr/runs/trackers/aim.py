@@ -7,10 +7,7 @@ from typing import Any
 
 from aim.sdk.run import Run
 
-from .tracker import (
-    EXPERIMENT,
-    TrackerError,
-)
+from .tracker import EXPERIMENT, TrackerError
 
 
 class AimBackend:

@@ -11,10 +11,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from sqlalchemy import URL, make_url
 
-from .tracker import (
-    EXPERIMENT,
-    TrackerError,
-)
+from .tracker import EXPERIMENT, TrackerError
 
 DATABASE = "mlflow.db"
 

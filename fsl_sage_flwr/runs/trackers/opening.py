@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...registries import Registry
-from .tracker import (
-    Backend,
-    Tracker,
-    TrackerError,
-)
+from .tracker import Backend, Tracker, TrackerError
 
 log = logging.getLogger("flwr.fsl_sage")
 

@@ -5,14 +5,18 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from ...user_error import UserError
+
 log = logging.getLogger("flwr.fsl_sage")
 
 # Default group of runs, in trackers with experiments or projects.
 EXPERIMENT = "fsl-sage"
 
 
-class TrackerError(ValueError):
+class TrackerError(ValueError, UserError):
     """The tracker cannot be used; one line gives the reason and a fix."""
+
+    exit_status = 2
 
 
 class Backend(Protocol):

@@ -1,16 +1,10 @@
 """Run every combination of lists of settings."""
 
-from .combinations import (
-    Combination,
-    combinations,
-)
+from .combinations import Combination, combinations
 from .finished import finished_runs
 from .read import read_sweep
 from .shares import share_out
-from .sweep import (
-    Outcome,
-    sweep,
-)
+from .sweep import Outcome, sweep
 
 __all__ = [
     "Combination",

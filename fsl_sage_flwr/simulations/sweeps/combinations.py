@@ -8,11 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...app.config import (
-    ConfigError,
-    RunConfig,
-    all_settings,
-)
+from ...app.config import ConfigError, RunConfig, all_settings
 from ...app.unused_keys import refuse_unused
 
 OF_THE_SWEEP = {

@@ -6,23 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ...app.assembly import identify_data
-from ...app.config import (
-    ConfigError,
-    RunConfig,
-    with_new_names,
-)
+from ...app.config import ConfigError, RunConfig, with_new_names
 from ...app.resume import checkpoint_for
 from ...app.run_path import run_path
 from ...data import DatasetError
-from ...runs.checkpoint import (
-    CheckpointError,
-    UnreadableError,
-)
+from ...runs.checkpoint import CheckpointError, UnreadableError
 from ...runs.directory import RunDirectory
-from .combinations import (
-    Combination,
-    identity,
-)
+from .combinations import Combination, identity
 
 
 def finished_runs(results: Path, clients: int) -> dict[str, Path]:

@@ -3,16 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...app.config import (
-    ConfigError,
-    RunConfig,
-)
+from ...app.config import ConfigError, RunConfig
 from ..federation import Federation
 from ..preflight import check_run
-from .combinations import (
-    Combination,
-    identity,
-)
+from .combinations import Combination, identity
 
 
 def check_runs(runs: Sequence[Combination], federation: Federation) -> None:

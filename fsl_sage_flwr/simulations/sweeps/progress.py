@@ -7,6 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeElapsedColumn as Elapsed
 
 from ...analysis.summary_line import summary_line
+from ...units import mib
 from ..progress import Rows
 from .combinations import Combination
 from .sweep import Outcome
@@ -55,7 +56,7 @@ class SweepProgress:
         """Advance the run's bar."""
         last = rows[-1]
         found = summary_line(last["test_accuracy"], last["test_loss"])
-        note = f"{found}, {last['comm_bytes'] / 2**20:,.1f} MiB"
+        note = f"{found}, {mib(last['comm_bytes'])} MiB"
         self._progress.update(self._tasks[combination.label], completed=last["round"], note=note)
 
     def ended(self, outcome: Outcome) -> None:
@@ -70,7 +71,7 @@ class SweepProgress:
             found = summary_line(summary["final_accuracy"], summary["final_loss"])
             text = (
                 f"{found} after {summary['rounds']} rounds, "
-                f"{summary['comm_bytes'] / 2**20:,.1f} MiB, {summary['seconds']:.0f} s"
+                f"{mib(summary['comm_bytes'])} MiB, {summary['seconds']:.0f} s"
             )
         self._console.print(
             f"{self._done}/{self._total}  {label}: {text}",

@@ -5,11 +5,7 @@ from typing import Any
 
 from ...app.config import ConfigError
 from ...config.key_names import flattened
-from ..settings import (
-    absolute_paths,
-    read_preset,
-    read_words,
-)
+from ..settings import absolute_paths, read_preset, read_words
 
 BLOCKS = "runs"
 COMMA = (

@@ -12,10 +12,7 @@ from ...app.config import ConfigError
 from ...runs.trackers import TrackerError
 from ..federation import Federation
 from ..preflight import check_run
-from ..progress import (
-    Rows,
-    Watcher,
-)
+from ..progress import Rows, Watcher
 from ..run import simulate
 from ..superlink import FlowerError
 from .combinations import Combination

@@ -55,9 +55,9 @@ def test_figures_with_what_changes_from_one_to_the_other(tmp_path):
     assert found["final accuracy (%)"] == ("75.00", "62.50", "−12.50")
     assert found["MiB to 50 %"] == ("2.0", "3.0", "× 1.5")
     assert found["MiB in all"] == ("3.0", "6.0", "× 2")
-    assert found["MiB up, smashed"] == ("3", "8", "× 2.67")
+    assert found["MiB up, smashed"] == ("3.0", "8.0", "× 2.67")
     assert "MiB down, gradients" not in found
-    assert notes[-1].startswith("budget: 3 MiB")
+    assert notes[-1].startswith("budget: 3.0 MiB")
 
 
 def test_a_target_that_one_has_not_reached(tmp_path):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from fsl_sage_flwr.analysis import ResultsError, load_results
-from fsl_sage_flwr.analysis.comparison import compare, mib, run_figures
+from fsl_sage_flwr.analysis.comparison import compare, run_figures
 from fsl_sage_flwr.analysis.measure import ACCURACY, LOSS, PERPLEXITY
 from fsl_sage_flwr.analysis.result_table import readable_table
 
@@ -102,7 +102,6 @@ def test_only_an_alpha_that_is_used_differs(tmp_path):
 
 def test_numbers_as_text():
     assert [ACCURACY.text(0.9), ACCURACY.text(0.123456)] == ["90 %", "12.35 %"]
-    assert [mib(2**40), mib(0.0125 * MIB)] == ["1,048,576.0", "0.0125"]
 
 
 def of_a_language_model(root, losses, **settings):

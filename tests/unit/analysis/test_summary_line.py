@@ -24,8 +24,8 @@ def said(summary: dict[str, Any]) -> list[str]:
 
 def test_with_an_accuracy() -> None:
     assert said(SUMMARY)[:2] == [
-        "final test accuracy 50.00%",
-        "best test accuracy 75.00% (round 2)",
+        "final test accuracy 50.00 %",
+        "best test accuracy 75.00 % (round 2)",
     ]
 
 
@@ -39,4 +39,4 @@ def test_without_one_it_is_the_loss_and_what_else_was_measured() -> None:
 @pytest.mark.parametrize("missing", [None, math.nan])
 def test_what_is_not_there_is_no_accuracy(missing: float | None) -> None:
     assert summary_line(missing, 2.5) == "loss 2.5000"
-    assert summary_line(0.5, 2.5) == "50.00%"
+    assert summary_line(0.5, 2.5) == "50.00 %"

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import ConfigError, RunConfig, all_defaults, all_settings
 from fsl_sage_flwr.config import settings_of
 from fsl_sage_flwr.config.key_names import flattened
 from fsl_sage_flwr.data import DATASETS
 from fsl_sage_flwr.models import MODELS
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.rounds.aggregation.aggregation import RULES
 from fsl_sage_flwr.splitting.auxiliary import MAX_SHARE
 from fsl_sage_flwr.task_registry import TASKS
@@ -35,17 +35,18 @@ CHECKS = {
         list(ALGORITHMS),
     ),
     "task": (["", "images"], "valid are image_classification, causal_lm", list(TASKS)[:1]),
-    "max-length": ([7], AT_LEAST.format(8), [8]),
-    "max-test-rows": ([-1], AT_LEAST.format(0), [0]),
+    "ampere.client-rounds": ([0], AT_LEAST.format(1), [1]),
+    "language.max-length": ([7], AT_LEAST.format(8), [8]),
+    "language.max-test-rows": ([-1], AT_LEAST.format(0), [0]),
     "adapter.rank": ([0], AT_LEAST.format(1), [1]),
     "adapter.alpha": ([0], AT_LEAST.format(1), [1]),
     "adapter.dropout": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
-    "label-smoothing": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
-    "max-new-tokens": ([0], AT_LEAST.format(1), [1]),
+    "language.label-smoothing": ([-0.1, 0.91, math.nan], "at least 0 and at most 0.9", [0.0, 0.9]),
+    "language.max-new-tokens": ([0], AT_LEAST.format(1), [1]),
     "auxiliary.blocks": ([-1], AT_LEAST.format(0), [0]),
     "model": (["", "resnet"], f"valid are {', '.join(MODELS)}", list(MODELS)),
-    "client-max-params": ([-1], AT_LEAST.format(0), [0]),
-    "client-max-flops": ([-1], AT_LEAST.format(0), [0]),
+    "auto-cut.max-params": ([-1], AT_LEAST.format(0), [0]),
+    "auto-cut.max-flops": ([-1], AT_LEAST.format(0), [0]),
     "auxiliary.head": (["none"], "valid are auto, blocks, linear", ["auto", "blocks", "linear"]),
     "auxiliary.max-share": ([-0.1, 1.1], "at least 0 and at most 1", [MAX_SHARE]),
     "dataset": (
@@ -61,7 +62,11 @@ CHECKS = {
     ),
     "alpha": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-3, 1e6]),
     "shards-per-client": ([0, -1], AT_LEAST.format(1), [1]),
-    "augmentation": (["flip"], "valid are auto, crop_flip, none", ["auto", "crop_flip", "none"]),
+    "data.augmentation": (
+        ["flip"],
+        "valid are auto, crop_flip, none",
+        ["auto", "crop_flip", "none"],
+    ),
     "num-server-rounds": ([0, -1], AT_LEAST.format(1), [1]),
     "local-epochs": ([0], AT_LEAST.format(1), [1]),
     "batch-size": ([1, 0, -2], AT_LEAST.format(2), [2]),
@@ -180,8 +185,8 @@ def test_this_table_has_every_check():
 def test_keys_without_a_check_are_these():
     unchecked = {
         "cut", "keep-optimizer-state", "resume", "align.warm-start",
-        "image-column", "label-column", "prompt-column", "completion-column",
-        "adapter.target-modules", "bleu",
+        "data.image-column", "data.label-column", "data.prompt-column", "data.completion-column",
+        "adapter.target-modules", "language.bleu",
     }  # fmt: skip
     assert set(DEFAULTS) - CHECKED == unchecked
 

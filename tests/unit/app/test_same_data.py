@@ -92,9 +92,9 @@ def test_other_images_of_the_same_labels_are_refused(tmp_path: Path) -> None:
 def test_another_label_column_is_another_setting(tmp_path: Path) -> None:
     values = images(tmp_path / "d", more={"label": [2, 1, 0, 2, 1, 0]})
     file = checkpoint(
-        tmp_path / "run", RunConfig.from_run_config({**values, "label-column": "kind"})
+        tmp_path / "run", RunConfig.from_run_config({**values, "data.label-column": "kind"})
     )
-    with pytest.raises(CheckpointError, match="label-column was 'kind', now 'label'"):
+    with pytest.raises(CheckpointError, match=r"data\.label-column was 'kind', now 'label'"):
         resumed(values, file)
 
 
@@ -122,6 +122,22 @@ def test_a_checkpoint_whose_data_are_no_description_is_damaged(tmp_path: Path) -
         resumed(values, file)
 
 
+def test_the_columns_of_an_earlier_versions_run_have_their_new_names(tmp_path: Path) -> None:
+    values = images(tmp_path / "d") | {"results-dir": str(tmp_path / "results"), "run-name": "r"}
+    run = tmp_path / "results" / "fsl_sage" / "simple_conv" / "d-iid" / "r"
+    checkpoint(run, RunConfig.from_run_config(values))
+    RunDirectory.federation_of(run).write_text('{"num-supernodes": 2}', encoding="utf-8")
+    for file in (RunDirectory.config_of(run), RunDirectory.data_of(run)):
+        text = file.read_text(encoding="utf-8")
+        assert '"data.image-column"' in text
+        file.write_text(text.replace('"data.', '"'), encoding="utf-8")
+    resumed_values, _ = with_run_settings(
+        {"resume": str(run), "results-dir": str(tmp_path / "results")}
+    )
+    assert resumed_values["data.image-column"] == resumed_values["data.label-column"] == ""
+    assert "image-column" not in resumed_values
+
+
 def test_columns_that_were_found_are_written_and_stay_open(tmp_path: Path) -> None:
     """A sweep knows its finished run again, and a run that goes on finds them again."""
     values = images(tmp_path / "d") | {"results-dir": str(tmp_path / "results"), "run-name": "r"}
@@ -130,8 +146,8 @@ def test_columns_that_were_found_are_written_and_stay_open(tmp_path: Path) -> No
     checkpoint(run, config)
     RunDirectory.federation_of(run).write_text('{"num-supernodes": 2}', encoding="utf-8")
     written = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    assert (written["image-column"], written["label-column"]) == ("picture", "kind")
+    assert (written["data.image-column"], written["data.label-column"]) == ("picture", "kind")
     goes_on, _ = with_run_settings({"resume": str(run), "results-dir": str(tmp_path / "results")})
-    assert (goes_on["image-column"], goes_on["label-column"]) == ("", "")
+    assert (goes_on["data.image-column"], goes_on["data.label-column"]) == ("", "")
     RunDirectory(run).write_summary({"completed": True})
     assert finished_runs(tmp_path / "results", 2) == {identity(config): run}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from fsl_sage_flwr.client_apps.exchange_state import LARGEST_LIVE, ForwardCache, PendingForward
+from fsl_sage_flwr.nodes.exchange_state import LARGEST_LIVE, ForwardCache, PendingForward
 
 
 def passed(width: int = 8) -> tuple[PendingForward, list[StorageWeakRef]]:

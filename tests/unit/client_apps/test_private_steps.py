@@ -11,12 +11,12 @@ import torch
 from flwr.app import Message
 from torch import nn
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
-from fsl_sage_flwr.registry import ALGORITHMS
-from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.splitting import ClientPrivacy, SplitError, SplitModel
 from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.task import Batch, ClientIdentity
@@ -24,13 +24,16 @@ from fsl_sage_flwr.task import Batch, ClientIdentity
 from ...memory_grid import MemoryGrid
 from ...rows import rows
 from ...runs import (
+    ampere,
     assert_same,
     cse_fsl,
+    cycle_sl,
     fed_avg,
     fsl_sage,
     heron_sfl,
     split_fed_v1,
     split_fed_v2,
+    split_frozen,
     train,
 )
 from ...tasks import CLASSES, CLIENTS, small_app, small_task
@@ -40,8 +43,10 @@ ABLE = {
     "sl_single_server": split_fed_v2,
     "cse_fsl": cse_fsl,
     "fsl_sage": fsl_sage,
+    "cycle_sl": cycle_sl,
+    "ampere": ampere,
 }
-OTHERS = {"fed_avg": fed_avg, "heron_sfl": heron_sfl}
+OTHERS = {"fed_avg": fed_avg, "heron_sfl": heron_sfl, "split_frozen": split_frozen}
 EXCHANGES = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 SGD = partial(torch.optim.SGD, lr=0.1)
 

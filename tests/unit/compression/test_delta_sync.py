@@ -17,9 +17,9 @@ from fsl_sage_flwr.compression.versions import Version
 from fsl_sage_flwr.messages import PackedWeights
 from fsl_sage_flwr.messages.arrays import to_arrays
 from fsl_sage_flwr.nodes.client_state import ClientState
-from fsl_sage_flwr.rounds.state import Transaction
 from fsl_sage_flwr.runs.checkpoint_files import with_files
 from fsl_sage_flwr.runs.directory import RunDirectory
+from fsl_sage_flwr.state import Transaction
 from fsl_sage_flwr.strategies import DivergedError, TrainingFailedError
 from fsl_sage_flwr.tensor_store import TensorStore
 

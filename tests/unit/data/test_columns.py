@@ -50,9 +50,9 @@ def test_the_usual_name_wins_wherever_it_stands(tmp_path, images, labels, taken)
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
-        (["mask", "scan"], ["label"], r"fit as image: mask, scan; name one with image-column"),
-        (["image", "img"], ["label"], r"fit as image: image, img; name one with image-column"),
-        (["image"], ["sex", "kind"], r"fit as label: sex, kind; name one with label-column"),
+        (["mask", "scan"], ["label"], r"fit as image: mask, scan; name one with data.image-column"),
+        (["image", "img"], ["label"], r"fit as image: image, img; name one with data.image-column"),
+        (["image"], ["sex", "kind"], r"fit as label: sex, kind; name one with data.label-column"),
         (["image"], ["label", "fine_label"], r"fit as label: label, fine_label; name one with"),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_given_column_must_be_there(tmp_path):
         load_images(name, "x")
     with pytest.raises(DatasetError, match=r"a label column 'x'; its columns are image, label"):
         load_images(name, "", "x")
-    with pytest.raises(DatasetError, match=r"'digits' has no columns; leave image-column and"):
+    with pytest.raises(DatasetError, match=r"'digits' has no columns; leave data.image-column and"):
         load_images("digits", "image")
     assert load_own_images(name, "digits", "x", "y").label_column == "label"
 
@@ -87,15 +87,15 @@ def test_a_given_column_goes_before_a_named_datasets(tmp_path):
 
 def test_a_run_says_which_columns_it_takes(tmp_path):
     name = write(tmp_path / "d", ["mask", "image"], ["sex", "kind"])
-    config = RunConfig.from_run_config({"dataset": name, "label-column": "kind"})
+    config = RunConfig.from_run_config({"dataset": name, "data.label-column": "kind"})
     data = identify_data(config, download=False)
-    assert data.columns == {"image-column": "image", "label-column": "kind"}
-    assert data.found == ("image-column",)
+    assert data.columns == {"data.image-column": "image", "data.label-column": "kind"}
+    assert data.found == ("data.image-column",)
     assert identify_data(RunConfig(), download=False).columns == {}
     assert identify_data(RunConfig(dataset="cifar10"), download=False) is None
 
 
 def test_a_dry_run_says_which_columns_it_takes(few_digits):
     said = list(describe(RunConfig(dataset=few_digits), Federation(clients=2)))
-    columns = "image-column = 'image', label-column = 'label'"
+    columns = "data.image-column = 'image', data.label-column = 'label'"
     assert f"data: {columns}, 100 rows of train, 20 rows of test" in said

@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from fsl_sage_flwr.data import DATASETS, DatasetError, load_images
 
@@ -51,6 +52,20 @@ def test_digits_are_split_evenly_and_without_overlap():
     assert sorted(map(tuple, both.long().tolist())) == expected
     share = test_y.bincount() / (train_y.bincount() + test_y.bincount())
     assert (share - 0.2).abs().max() < 0.01
+
+
+def test_digits_are_scikit_learns_in_the_order_of_its_split():
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    expected = train_test_split(
+        images, bunch.target, test_size=0.2, random_state=0, stratify=bunch.target
+    )
+    (train, train_y), (test, test_y) = (split.decode() for split in load_images("digits"))
+    for ours, theirs in zip((train, test, train_y, test_y), expected, strict=True):
+        assert torch.equal(ours, torch.from_numpy(theirs))
+    # The memory layout, by which a convolution chooses the order of its additions.
+    strides = [split.images.stride() for split in load_images("digits")]
+    assert strides == [torch.from_numpy(part).stride() for part in expected[:2]]
 
 
 def test_a_split_is_decoded_in_part():

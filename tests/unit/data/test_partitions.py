@@ -2,7 +2,8 @@ from collections import Counter
 
 import pytest
 import torch
-from flwr_datasets.partitioner import LinearPartitioner
+from datasets import Dataset
+from flwr_datasets.partitioner import IidPartitioner, LinearPartitioner
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,17 @@ def test_iid_parts_cover_everything_evenly(case):
     assert sorted(check_disjoint_rows(parts, len(labels))) == list(range(len(labels)))
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(cases())
+def test_iid_parts_are_those_of_flwr_datasets(case):
+    labels, clients, seed = case
+    table = Dataset.from_dict({"row": list(range(len(labels)))})
+    partitioner = IidPartitioner(clients)
+    partitioner.dataset = table.shuffle(seed=seed % 2**32)
+    expected = [partitioner.load_partition(k)["row"][:] for k in range(clients)]
+    assert parts_of(labels, clients, "iid", seed=seed) == expected
 
 
 @settings(max_examples=25, deadline=None)

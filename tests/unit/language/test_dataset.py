@@ -157,7 +157,7 @@ def test_prompts_that_are_too_long_are_counted(caplog: pytest.LogCaptureFixture)
     rows = [Row("p" * k, "abc") for k in range(10)]
     with caplog.at_level("WARNING", "flwr.fsl_sage"):
         assert len(tokenize(rows, Letters(), 7, torch.device("cpu"))) == 7
-    assert "max-length = 7: of 10 rows 3 are skipped" in caplog.text
+    assert "language.max-length = 7: of 10 rows 3 are skipped" in caplog.text
     assert "and 3 lose the end of their completions" in caplog.text
     refuse_long_prompts(rows, Letters(), 7, "d")
     with pytest.raises(

@@ -9,13 +9,13 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
+from fsl_sage_flwr.cli import main as command
 from fsl_sage_flwr.client_app import app
 from fsl_sage_flwr.language import LanguageModelError, complete, load_adapted
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
-from fsl_sage_flwr.simulations.cli import main as command
 from fsl_sage_flwr.splitting import SplitError
 from fsl_sage_flwr.task import SplitTask
 
@@ -55,7 +55,7 @@ def test_a_run_leaves_its_history_and_its_adapter(tmp_path: Path, algorithm: str
 
 
 def test_peft_loads_what_a_run_leaves_and_it_is_what_was_trained(tmp_path: Path) -> None:
-    run = finished(tmp_path, bleu=True, **{"max-new-tokens": 4})
+    run = finished(tmp_path, **{"language.bleu": True, "language.max-new-tokens": 4})
     assert (
         0
         <= json.loads((run / "summary.json").read_text(encoding="utf-8"))["figures"]["bleu"]
@@ -182,9 +182,9 @@ def test_keys_that_change_nothing_are_said(tmp_path: Path) -> None:
     def idle(**changes: Any) -> set[str]:
         return set(RunConfig.from_run_config(small_run(tmp_path, **changes)).unused_keys())
 
-    assert {"max-new-tokens", "augmentation"} <= idle()
+    assert {"language.max-new-tokens", "data.augmentation"} <= idle()
     assert "auxiliary.blocks" not in idle()
-    assert "max-new-tokens" not in idle(bleu=True)
+    assert "language.max-new-tokens" not in idle(**{"language.bleu": True})
     assert "auxiliary.blocks" in idle(algorithm="fed_avg")
     assert "shards-per-client" in idle(distribution="length")
     assert "alpha" not in idle(distribution="length")

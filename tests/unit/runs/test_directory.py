@@ -9,7 +9,7 @@ import torch
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.run_path import refuse_taken, run_path
-from fsl_sage_flwr.messages.ledger import COLUMNS
+from fsl_sage_flwr.byte_columns import BYTE_COLUMNS
 from fsl_sage_flwr.runs.csv_tables import CLIENT_COLUMNS, HISTORY_COLUMNS
 from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.strategies import ClientRound
@@ -76,7 +76,7 @@ def test_config_and_summary_are_json(run):
 
 
 def test_history_has_the_columns_of_the_ledger():
-    assert set(COLUMNS) < set(HISTORY_COLUMNS)
+    assert set(BYTE_COLUMNS) < set(HISTORY_COLUMNS)
     assert len(set(HISTORY_COLUMNS)) == len(HISTORY_COLUMNS)
 
 

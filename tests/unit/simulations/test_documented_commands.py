@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from fsl_sage_flwr.command_line import parser
-from fsl_sage_flwr.simulations import cli
-from fsl_sage_flwr.simulations.commands import run, sweep
+from fsl_sage_flwr.cli import main
+from fsl_sage_flwr.cli.entry import parse
+from fsl_sage_flwr.simulations.engine import Engine
 
+RAY = Engine("ray", "4 clients")
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 PAGES += (ROOT / "fsl_sage_flwr" / "simulations").rglob("*.toml")
@@ -36,15 +37,19 @@ def start(*arguments: Any) -> None:
 
 @pytest.mark.parametrize("command", documented())
 def test_a_documented_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = shlex.split(command, comments=True)[1:]
-    monkeypatch.setattr(run, "simulate", start)
-    monkeypatch.setattr(run, "check_run", lambda *_: None)  # no /data is here
-    monkeypatch.setattr(sweep, "finished_runs", start)
-    options = parser().parse_args(words)
-    if words[0] not in ("run", "sweep") or str(options.preset).endswith(".toml"):
+    words = shlex.split(command.partition(" > ")[0], comments=True)[1:]
+    simulations = "fsl_sage_flwr.simulations"
+    monkeypatch.setattr(f"{simulations}.run.simulate", start)
+    monkeypatch.setattr(f"{simulations}.preflight.check_run", lambda *_: None)  # no /data is here
+    monkeypatch.setattr(f"{simulations}.engine.choose_engine", lambda *_: RAY)
+    monkeypatch.setattr(f"{simulations}.sweeps.finished.finished_runs", start)
+    with monkeypatch.context() as anywhere:
+        anywhere.setattr(Path, "is_dir", lambda path: True)  # of results that are not here
+        parse(words)
+    if words[0] not in ("run", "sweep") or any(word.endswith(".toml") for word in words):
         return
     with pytest.raises(StartedError):
-        cli.main(words)
+        main(words)
 
 
 def test_there_are_some() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsl_sage_flwr.simulations.federation import MOST_NODES, Federation
+from fsl_sage_flwr.simulations.federation import INLINE, MOST_NODES, Federation
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ def test_many_clients_share_nodes_but_not_on_several_machines(
     assert federation.options_for_flower()["num-supernodes"] == nodes
     assert federation.virtual_clients == sharing
     assert federation.record()["num-supernodes"] == clients
+
+
+def test_inline_clients_have_nodes_of_their_own_and_no_options_of_ray() -> None:
+    federation = Federation(clients=10_000, engine=INLINE)
+    assert federation.virtual_clients == 0
+    assert federation.record() == {"num-supernodes": 10_000, "engine": "inline"}

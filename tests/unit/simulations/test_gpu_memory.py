@@ -7,10 +7,11 @@ import sys
 import pytest
 import torch
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.registry import ALGORITHMS
+from fsl_sage_flwr.config import settings_of
 from fsl_sage_flwr.simulations.gpu_memory import Peaks, evaluation_batch, server_memory
 from fsl_sage_flwr.simulations.gpu_share import automatic_share
 from fsl_sage_flwr.simulations.memory_probe import probe_memory
@@ -40,7 +41,7 @@ def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digi
     if algorithm != "fed_avg":  # its average is Flower's, and the server trains nothing
         server = task.model.server.state_dict()
         assert not all(torch.equal(before[name], server[name]) for name in server)
-    if strategy.auxiliary_parameters and ALGORITHMS[algorithm].rehearsal is not None:
+    if "align.interval" in settings_of(ALGORITHMS[algorithm].options):
         assert strategy.last_round.alignment_cosine is not None
     inputs, labels = evaluation_batch(task, 500)
     assert len(inputs) == len(labels) == 500

@@ -45,8 +45,8 @@ def test_what_it_chose_is_said():
     chosen = fit(GpuMemory(2 * GIB, GIB, [21 * GIB, 41 * GIB]), clients=100)
     assert chosen.share == 0.1111
     assert chosen.text == (
-        "GPU share: 0.1111; a client takes 2,048 MiB, the server 1,024 MiB, and 21,504 MiB are "
-        "free on a GPU: 18 of 100 clients at a time on 2 GPUs"
+        "GPU share: 0.1111; a client takes 2,048.0 MiB, the server 1,024.0 MiB, and "
+        "21,504.0 MiB are free on a GPU: 18 of 100 clients at a time on 2 GPUs"
     )
 
 
@@ -58,7 +58,7 @@ def test_few_clients_are_spread_over_all_gpus():
 def test_a_client_that_does_not_fit_is_refused():
     with pytest.raises(ConfigError) as error:
         fit(GpuMemory(8 * GIB, GIB, [8 * GIB]), clients=4)
-    assert "a client takes 8,192 MiB" in str(error.value)
+    assert "a client takes 8,192.0 MiB" in str(error.value)
     assert "choose a smaller batch-size" in str(error.value)
 
 

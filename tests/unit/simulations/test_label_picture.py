@@ -9,8 +9,8 @@ from PIL import Image
 
 from fsl_sage_flwr.app.assembly import distribution_of
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.data import ImageDataset, load_images, partition_indices
-from fsl_sage_flwr.simulations.cli import main
 from fsl_sage_flwr.simulations.label_picture import (
     Division,
     division_of,
@@ -85,8 +85,8 @@ def test_the_summary_is_of_the_sizes():
 
 def test_the_command_writes_the_picture_and_says_where(tmp_path, capsys):
     path = tmp_path / "labels.png"
-    words = ["data", "--dataset", "digits", "--distribution", "shards", "--shards-per-client", "3"]
-    assert main([*words, "--clients", "7", "--seed", "3", "--out", str(path)]) == 0
+    words = ["data", "dataset=digits", "distribution=shards", "shards-per-client=3", "seed=3"]
+    assert main([*words, "--clients", "7", "--out", str(path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert said == f"{path}: examples per client: min 204, median 204, max 204"
     assert path.stat().st_size > 5000
@@ -105,7 +105,7 @@ def test_femnists_writers_can_be_drawn(tmp_path, capsys):
         label="character", classes=62, more={"writer_id": [f"w{i % 4}" for i in range(40)]},
     )  # fmt: skip
     out, dataset = tmp_path / "x.png", f"femnist:{tmp_path / 'femnist'}"
-    words = ["data", "--dataset", dataset, "--distribution", "natural", "--clients", "2"]
+    words = ["data", f"dataset={dataset}", "distribution=natural", "--clients", "2"]
     assert main([*words, "--out", str(out)]) == 0
     assert out.is_file()
 
@@ -113,14 +113,14 @@ def test_femnists_writers_can_be_drawn(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "says", "status"),
     [
-        (["--dataset", "mnist"], "dataset = 'mnist': valid are digits, cifar10", 2),
-        (["--distribution", "dirichlet"], "distribution = 'dirichlet': valid are iid, non", 2),
-        (["--alpha", "0"], "alpha = 0.0: it must be above 0", 2),
+        (["dataset=mnist"], "dataset = 'mnist': valid are digits, cifar10", 2),
+        (["distribution=dirichlet"], "distribution = 'dirichlet': valid are iid, non", 2),
+        (["alpha=0", "distribution=noniid_dirichlet"], "alpha = 0.0: it must be above 0", 2),
         (["--out", "no/such/place/x.png"], "--out 'no/such/place/x.png': there is no dir", 2),
         (["--out", "."], "--out '.' cannot be written: Is a directory", 2),
-        (["--dataset", "/no/such"], "dataset directory '/no/such' does not exist", 1),
+        (["dataset=/no/such"], "dataset directory '/no/such' does not exist", 1),
         (
-            ["--distribution", "natural"],
+            ["distribution=natural"],
             "distribution 'natural' needs the person of",
             1,
         ),

@@ -12,11 +12,10 @@ import torch
 from fsl_sage_flwr import image_classification
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.run_path import run_path
+from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.cpus import usable_cpus
 from fsl_sage_flwr.runs.checkpoint import FORMAT
 from fsl_sage_flwr.runs.directory import RunDirectory
-from fsl_sage_flwr.simulations.cli import main
-from fsl_sage_flwr.simulations.commands import run as command
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.preflight import check_run
 from fsl_sage_flwr.simulations.resuming import find_run, with_run_settings
@@ -203,7 +202,7 @@ def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
         started.append(given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "simulate", simulate)
+    monkeypatch.setattr("fsl_sage_flwr.simulations.run.simulate", simulate)
     where = f"results-dir={tmp_path / 'results'}"
     assert main(["run", where, "resume=last", "num-server-rounds=9"]) == 130
     going, federation, _ = started[0]
@@ -231,8 +230,8 @@ def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
          "= cse_fsl; leave it out, or set algorithm to fsl_sage"),
         (["algorithm=cse_fsl", "auxiliary.init=random"], "set algorithm to fsl_sage"),
         (["auxiliary.head=linear", "auxiliary.init=random"], "set auxiliary.head to auto or"),
-        (["bleu=true"], "bleu changes nothing with task = image_classification; leave it out, or "
-         "set task to causal_lm"),
+        (["language.bleu=true"], "language.bleu changes nothing with task = image_classification; "
+         "leave it out, or set task to causal_lm"),
         (["robust.assumed-malicious=2"], "set robust.aggregation to krum or multi_krum or bulyan"),
         (["pause-rounds=2", "max-client-failures=0"], "change max-client-failures"),
         (["--preset", "FILE"], "alpha changes nothing with distribution = iid"),
@@ -259,14 +258,14 @@ def test_a_word_may_leave_a_presets_own_keys_without_effect(
     def simulate(*given: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "simulate", simulate)
+    monkeypatch.setattr("fsl_sage_flwr.simulations.run.simulate", simulate)
     words = ["algorithm=fed_avg", "dataset=digits", "batch-size=32"]
     where = f"results-dir={tmp_path / 'results'}"
     assert main(["run", "--preset", "paper", where, *words]) == 130
 
 
 def test_data_refuses_such_a_key_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "--alpha", "0.1"]) == 2
+    assert main(["data", "alpha=0.1"]) == 2
     assert "alpha changes nothing with distribution = iid" in capsys.readouterr().err
 
 

@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from fsl_sage_flwr.app.config import ConfigError
-from fsl_sage_flwr.command_line import parser
+from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.runs.directory import RunDirectory
-from fsl_sage_flwr.simulations.cli import main
-from fsl_sage_flwr.simulations.commands.federation_options import federation_of
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.ray_cluster import (
     cluster_address,
@@ -23,6 +21,8 @@ from fsl_sage_flwr.simulations.ray_cluster import (
     refuse_if_no_client_fits,
 )
 from fsl_sage_flwr.simulations.sweeps import share_out
+
+from ..cli.words import federation
 
 ADDRESS = "192.0.2.1:6379"
 
@@ -36,10 +36,6 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def listening() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
-
-
-def federation(*words: str) -> Federation:
-    return federation_of(parser().parse_args(["run", *words]))
 
 
 def test_the_option_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,5 +168,5 @@ def test_a_dry_run_and_what_a_run_leaves_say_the_address(
 
     # Ray would take any cluster of this machine's where it is not told to start its own.
     with pytest.raises(Started):
-        main(["run", f"results-dir={tmp_path / 'other'}"])
+        main(["run", "--engine", "ray", f"results-dir={tmp_path / 'other'}"])
     assert environment["RAY_ADDRESS"] == "local"

@@ -4,7 +4,7 @@ import pytest
 
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.app.unused_keys import refuse_unused
-from fsl_sage_flwr.config.key_names import unknown
+from fsl_sage_flwr.config.key_names import ALSO_CALLED, unknown
 from fsl_sage_flwr.config.key_table import own_keys, own_new_names
 from fsl_sage_flwr.simulations.settings import preset_names, read_preset, read_words, resolve
 
@@ -206,6 +206,8 @@ def test_a_files_preset_is_below_its_own_keys(tmp_path):
         ("malicious-clients", "robust.assumed-malicious"),
         ("client-noise-multiplier", "privacy.noise-multiplier"),
         ("align-interval", "align.interval"),
+        ("client-max-params", "auto-cut.max-params"),
+        ("augmentation", "data.augmentation"),
     ],
 )
 def test_a_key_that_was_renamed_is_answered_with_its_name(old, new):
@@ -214,6 +216,31 @@ def test_a_key_that_was_renamed_is_answered_with_its_name(old, new):
     with pytest.raises(ConfigError, match=f"^{line}$"):
         resolve(None, [f"{old}=1"])
     assert RunConfig.unchecked({old: 7.0}).to_run_config()[new] == 7.0
+
+
+def test_a_language_models_old_keys_have_their_new_names():
+    old = {"task": "causal_lm", "max-length": 9, "bleu": True, "prompt-column": "question"}
+    found = RunConfig.unchecked(old).to_run_config()
+    assert found["data.prompt-column"] == "question"
+    assert (found["language.max-length"], found["language.bleu"]) == (9, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("codec", "it is a group, whose keys are codec.smashed, codec.gradients, "),
+        ("data", "did you mean 'dataset'?"),
+        ("max-tokens", "did you mean 'language.max-new-tokens'?"),
+        ("learning_rates", "did you mean 'learning-rate'?"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_likely_one(name, answer):
+    line = unknown(name, own_keys(), own_new_names())
+    assert line.startswith(f"unknown key {name!r}: {answer}")
+
+
+def test_names_of_other_programs_stand_for_keys():
+    assert set(ALSO_CALLED.values()) <= set(own_keys())
 
 
 def test_a_value_that_was_renamed_is_answered_with_its_name():

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.config import Options
 from fsl_sage_flwr.models import build_model
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.splitting import Cut, SplitError, Workload, choose_cut, list_cuts, split
 
 from ...thin import SHAPE, thin_resnet
@@ -90,6 +90,9 @@ def test_bytes_of_a_round_are_the_published_ones() -> None:
         "cse_fsl": 307_075_200 // 10,
         "heron_sfl": 307_075_200 // 10,
         "fsl_sage": 138_687_040 // 10 + 8_419_408 // 10,
+        "cycle_sl": 874_000_960 // 10,
+        "ampere": 2 * (2_740_048 + 8_419_408) + 874_000_960 // 20,  # head and half once, one upload
+        "split_frozen": 874_000_960 // 20,  # one way of SplitFed's, where a run has one round
     }
 
 

@@ -8,10 +8,10 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
+from fsl_sage_flwr.rounds.grid.reply_stream import ReplyStream
 from fsl_sage_flwr.rounds.threads import all_threads
 from fsl_sage_flwr.strategies import (
     Instruction,
-    SplitGrid,
     SplitStrategy,
     TrainingFailedError,
     evaluate_halves,
@@ -76,13 +76,13 @@ def test_a_round_has_the_time_that_is_given(
     given: dict[str, Any], timeout: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float | None] = []
-    stream = SplitGrid.stream
+    made = ReplyStream.__init__
 
-    def watched(self: Any, *given: Any, timeout: float | None = None, **more: Any) -> Any:
+    def watched(self: Any, *given: Any, timeout: float | None = None, **more: Any) -> None:
         waited.append(timeout)
-        return stream(self, *given, timeout=timeout, **more)
+        made(self, *given, timeout=timeout, **more)
 
-    monkeypatch.setattr(SplitGrid, "stream", watched)
+    monkeypatch.setattr(ReplyStream, "__init__", watched)
     strategy = fed_avg(round_timeout=7200.0)
     strategy.start(grid(), strategy.initial_arrays(), num_rounds=1, **given)
     assert waited[1] == timeout  # after the descriptions

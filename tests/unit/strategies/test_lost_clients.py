@@ -8,21 +8,21 @@ import pytest
 from flwr.app import Context, Message
 
 from fsl_sage_flwr.client_apps import split_fed
-from fsl_sage_flwr.client_apps.exchange_state import ForwardCache
-from fsl_sage_flwr.strategies import SplitFedV2
+from fsl_sage_flwr.nodes.exchange_state import ForwardCache
+from fsl_sage_flwr.strategies import CycleSl, SplitFedV2
 
 from ...memory_grid import MemoryGrid, Tamper
 from ...rows import rows
-from ...runs import Left, Past, assert_same, split_fed_v1, split_fed_v2, watched
+from ...runs import Left, Past, assert_same, cycle_sl, split_fed_v1, split_fed_v2, watched
 from ...tasks import BATCHES, CLIENTS, small_app, small_batches
 from .test_contract import EXCHANGE, fail, in_round
 
 each_way = rows(
     "make",
     [split_fed_v1, split_fed_v2, partial(split_fed_v2, server_order="client"),
-     partial(split_fed_v2, batches_per_exchange=2)],
+     partial(split_fed_v2, batches_per_exchange=2), cycle_sl],
     lambda make: make is split_fed_v1 or "batches_per_exchange" in getattr(make, "keywords", {}),
-    ids=["V1", "V2", "V2, client by client", "V2, two batches an exchange"],
+    ids=["V1", "V2", "V2, client by client", "V2, two batches an exchange", "CycleSL"],
 )  # fmt: skip
 
 
@@ -84,7 +84,9 @@ def test_lost_in_mid_round_is_as_if_it_had_never_answered(
     lost_later = without(make, client, per_round + 2)
     assert_same(what_is_left(lost_later.after(rounds)), what_is_left(silent.after(rounds)))
     attempts, strategy = attempts_of(lost_later.nodes), silent.strategy
-    in_step = isinstance(strategy, SplitFedV2) and strategy.server_order == "batch"
+    in_step = isinstance(strategy, CycleSl) or (
+        isinstance(strategy, SplitFedV2) and strategy.server_order == "batch"
+    )
     assert attempts == ({0, 1} if in_step else {0})
     assert attempts_of(silent.nodes) == {0}
 

@@ -14,12 +14,15 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.rounds.metrics.sample_uploads import SampleUploads
 from fsl_sage_flwr.splitting import SplitModel
 from fsl_sage_flwr.strategies import (
+    Ampere,
     CseFsl,
+    CycleSl,
     FslSage,
     FullModelFedAvg,
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     SplitStrategy,
     TrainingFailedError,
 )
@@ -91,6 +94,7 @@ STRATEGIES: dict[str, Callable[..., Any]] = {
     "fsl_sage": partial(FslSage, server_update_interval=1, align_dataset_size=8),
     "warm start": partial(FslSage, server_update_interval=1, warm_start=True),
     "heron_sfl": partial(HeronSfl, server_update_interval=1),
+    "cycle_sl": CycleSl,
 }
 
 
@@ -101,6 +105,16 @@ def test_what_is_counted_is_what_was_uploaded(make: Callable[..., Any]) -> None:
     per_round = 0 if make is FullModelFedAvg else EPOCHS
     assert strategy.sample_uploads.largest == watch.most(0) == 2 * per_round
     assert [row.sample_uploads for row in strategy.client_rounds()] == [per_round] * CLIENTS
+
+
+@pytest.mark.parametrize(
+    "make", [SplitFrozen, partial(Ampere, client_rounds=1)], ids=["split_frozen", "ampere"]
+)
+def test_what_the_server_keeps_is_uploaded_once_in_a_run(make: Callable[..., Any]) -> None:
+    strategy, watch = make(named_task()), Watch()
+    watch.train(strategy, 3)
+    assert strategy.sample_uploads.largest == watch.most(0) == 1
+    assert [row.sample_uploads for row in strategy.client_rounds()] == [0] * CLIENTS
 
 
 def test_a_larger_interval_uploads_less_and_is_not_counted_as_less() -> None:

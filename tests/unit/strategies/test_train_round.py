@@ -8,7 +8,7 @@ import torch
 from flwr.app import Message
 
 from fsl_sage_flwr.messages import PackedWeights
-from fsl_sage_flwr.rounds.state import State, Transaction
+from fsl_sage_flwr.state import State, Transaction
 from fsl_sage_flwr.strategies import CseFsl, RefusedWorkError, Round, SplitStrategy
 
 from ...golden import by_earlier_names

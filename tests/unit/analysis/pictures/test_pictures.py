@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from fsl_sage_flwr.analysis import load_results
+from fsl_sage_flwr.analysis.choices import PICTURES
 from fsl_sage_flwr.analysis.comparison import compare
 from fsl_sage_flwr.analysis.pictures import KINDS, NothingToDrawError, draw, draw_all, encoded
 from fsl_sage_flwr.analysis.pictures.against_alpha import skew_of
@@ -14,11 +15,10 @@ from fsl_sage_flwr.analysis.pictures.curves import mean_curve
 from fsl_sage_flwr.analysis.pictures.dark import fit_to_scheme
 from fsl_sage_flwr.analysis.pictures.panels import panels_of
 from fsl_sage_flwr.analysis.pictures.scatter import best_points
-from fsl_sage_flwr.analysis.pictures.style import byte_unit, styles
+from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.analysis.pictures.times import time_parts
 from fsl_sage_flwr.analysis.result_table import results_table
 from fsl_sage_flwr.analysis.spread import NAMES, SUFFIXES
-from fsl_sage_flwr.command_line.arguments.plot import KIND_NAMES
 
 from ....made_runs import MIB, make_run
 from ....rows import rows
@@ -52,7 +52,7 @@ def lines_of(ax, marker):
 
 
 def test_the_command_knows_every_kind():
-    assert tuple(KINDS) == KIND_NAMES
+    assert tuple(KINDS) == PICTURES
 
 
 @rows("kind", KINDS, lambda kind: kind in ("accuracy-communication", "time", "head-size"))
@@ -83,7 +83,7 @@ def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
     with pytest.raises(NothingToDrawError, match=r"^accuracy-alpha: no two Dirichlet alphas"):
         draw("accuracy-alpha", comparison, 100.0)
     pictures, left_out = draw_all(comparison, 100.0)
-    assert [picture.name for picture in pictures] == [*KIND_NAMES[:4], "time"]
+    assert [picture.name for picture in pictures] == [*PICTURES[:4], "time"]
     assert len(left_out) == 6
     assert left_out[4] == "not drawn, alignment-rounds: no run has an alignment_cosine"
     assert left_out[5] == "not drawn, bytes-rounds: the runs have no bytes by kind"
@@ -172,12 +172,6 @@ def test_times_are_those_of_the_definition(tmp_path):
     (parts,) = time_parts(never, bandwidth=8.0).to_dict("records")
     assert not parts["reached"]
     assert parts["server"] == 0.75
-
-
-def test_bytes_have_the_unit_that_is_read():
-    assert byte_unit(3 * 2**30) == (2**30, "GiB")
-    assert byte_unit(3 * 2**20) == (2**20, "MiB")
-    assert byte_unit(10) == (1.0, "bytes")
 
 
 def test_pictures_of_runs_without_accuracy_are_of_what_they_are_judged_by(tmp_path):

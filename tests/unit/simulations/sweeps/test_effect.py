@@ -4,11 +4,12 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_app import app
-from fsl_sage_flwr.registry import ALGORITHMS
 from fsl_sage_flwr.server_app import main
 
+from ....few_rounds import few_rounds
 from ....memory_grid import MemoryGrid
 from ....rows import rows
 
@@ -19,13 +20,15 @@ OTHER = {
     "align.epochs": 1, "align.batch-size": 9, "align.dataset-size": 20,
     "align.lr-schedule": "constant", "align.warm-start": True, "auxiliary.groups": 1,
     "splitfed.batches-per-exchange": 2,
+    "ampere.client-rounds": 3,
     "heron.perturbation-scale": 0.5, "heron.perturbations": 3, "splitfed.server-order": "client",
     "validation-fraction": 0.5, "codec.smashed": "q2", "codec.gradients": "q2",
-    "codec.auxiliary": "q2", "prompt-column": "a", "completion-column": "b", "max-length": 9,
-    "max-test-rows": 5, "adapter.rank": 2, "adapter.alpha": 3, "adapter.dropout": 0.0,
-    "adapter.target-modules": "q", "label-smoothing": 0.5, "auxiliary.blocks": 2,
-    "robust.trimmed-share": 0.1, "robust.assumed-malicious": 2, "privacy.delta": 1e-3, "bleu": True,
-    "max-new-tokens": 3,
+    "codec.auxiliary": "q2", "data.prompt-column": "a", "data.completion-column": "b",
+    "language.max-length": 9, "language.max-test-rows": 5, "adapter.rank": 2, "adapter.alpha": 3,
+    "adapter.dropout": 0.0, "adapter.target-modules": "q",
+    "language.label-smoothing": 0.5, "auxiliary.blocks": 2,
+    "robust.trimmed-share": 0.1, "robust.assumed-malicious": 2, "privacy.delta": 1e-3,
+    "language.bleu": True, "language.max-new-tokens": 3,
 }  # fmt: skip
 # Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
 BY_CONFIG = {"auxiliary.max-share"}
@@ -42,6 +45,7 @@ def trained(config, tmp_path, name):
 def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
     config = {
         "algorithm": algorithm, "dataset": few_digits, "num-server-rounds": 1, "batch-size": 25,
+        **few_rounds(algorithm),
     }  # fmt: skip
     idle = set(RunConfig.from_run_config(config).unused_keys()) - BY_CONFIG
     assert idle <= set(OTHER)

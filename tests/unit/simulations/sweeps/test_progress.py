@@ -30,7 +30,7 @@ def test_a_line_is_left_for_each_run_that_ended():
 
     lines = shown(False, act).splitlines()
     assert lines[0] == "2/3  seed=2: failed: [no] room"
-    assert lines[1] == "3/3  seed=1: 75.00% after 4 rounds, 1.0 MiB, 10 s"
+    assert lines[1] == "3/3  seed=1: 75.00 % after 4 rounds, 1.0 MiB, 10 s"
     assert "3/3" in lines[-1]
 
 
@@ -42,5 +42,5 @@ def test_rounds_of_the_runs_at_work_are_shown():
     text = shown(True, act)
     assert "seed=1" in text
     assert "3/4" in text
-    assert "50.00%, 3.0 MiB" in text
+    assert "50.00 %, 3.0 MiB" in text
     assert "1/3" in text

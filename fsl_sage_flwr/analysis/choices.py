@@ -1,0 +1,20 @@
+"""Choices and defaults in comparing and drawing results; the command reads them without pandas."""
+
+from typing import Literal
+
+Count = Literal["measured", "reference"]
+"""Count the bytes of all messages' contents, or as published figures do."""
+
+Spread = Literal["deviation", "confidence"]
+"""Spread over seeds: a standard deviation, or a 95 % confidence interval of the mean."""
+
+MEAN_OF = 3  # rounds, because test accuracy swings by several points from round to round
+BANDWIDTH = 100.0  # Mbit/s
+
+# The names in `analysis.pictures.KINDS`; a test compares them.
+PICTURES = (
+    "accuracy-communication", "accuracy-rounds", "loss-communication", "loss-rounds",
+    "accuracy-alpha", "scatter-alpha", "time", "align-interval", "head-size",
+    "alignment-rounds", "bytes-rounds",
+)  # fmt: skip
+FORMATS = ("png", "svg")

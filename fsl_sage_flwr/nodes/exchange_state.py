@@ -1,0 +1,149 @@
+"""State of a SplitFed client between the messages of a round.
+
+A client resumes in one of two ways, with the same bits. *Live*: the autograd graph of the last
+forward pass is still in this process. *Replay*: this is another process, and repeats the pass
+from the same parameters, buffers, batches and random numbers, which a file of the node keeps as
+they were before it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..splitting import (
+    copy_sharing_frozen,
+    flatten_state,
+    forget_sample_gradients,
+    load_trainable_state,
+    restore_state,
+    trainable_state,
+)
+from ..tensor_store import prefixed, with_prefix
+from .client_state import ClientState
+
+# Bytes. A graph holds a batch's activations, and an actor of a simulation serves every node.
+LARGEST_LIVE = 256 * 1024**2
+FILE = "exchange"
+_HALF, _OPTIMIZER = "half.", "optimizer."
+
+
+@dataclass
+class PendingForward:
+    """A node's client half and optimizer in a round, and a forward pass without its gradients.
+
+    Attributes
+    ----------
+    half : nn.Module
+        The node's client half after the pass.
+    optimizer : torch.optim.Optimizer
+        Over its parameters.
+    lost : bool
+        Whether the optimizer lost its state before this round.
+    examples : int
+        Number of examples in this round so far.
+    seconds : float
+        Seconds spent on this round so far.
+    smashed : list of tuple of Tensor
+        Each batch's smashed data, with their graph.
+    progress : list of float
+        Rounds done at each batch's step, for the learning rate.
+    graph_bytes : int
+        Bytes of the graph.
+    """
+
+    half: nn.Module
+    optimizer: torch.optim.Optimizer
+    lost: bool = False
+    examples: int = 0
+    seconds: float = 0.0
+    smashed: list[tuple[Tensor, ...]] = field(default_factory=list)
+    progress: list[float] = field(default_factory=list)
+    graph_bytes: int = 0
+
+    def save(self, state: ClientState, version: int) -> None:
+        """Write everything needed to repeat the next pass."""
+        totals = [float(self.examples), float(self.lost), self.seconds]
+        tensors = prefixed(trainable_state(self.half), _HALF)
+        tensors |= prefixed(flatten_state(self.optimizer), _OPTIMIZER)
+        tensors["totals"] = torch.tensor(totals, dtype=torch.float64)
+        state.save_file(FILE, tensors, version)
+
+    def load(self, state: ClientState, version: int) -> bool:
+        """Read what :meth:`save` wrote; return False when it is missing."""
+        tensors = state.load(FILE, version)
+        if tensors is None:
+            return False
+        examples, lost, self.seconds = tensors.pop("totals").tolist()
+        self.examples, self.lost = int(examples), bool(lost)
+        load_trainable_state(self.half, with_prefix(tensors, _HALF))
+        restore_state(self.optimizer, with_prefix(tensors, _OPTIMIZER))
+        return True
+
+    @contextmanager
+    def counting_graph(self) -> Iterator[None]:
+        """Count the bytes that the graph of the block's passes keeps."""
+        sizes = list[int]()
+
+        # The graph keeps references to this function and to its result. If one of them referred
+        # back to the graph, a graph without a backward pass would never be freed: there is one
+        # when a node resumes in another process.
+        def count(tensor: Tensor) -> Tensor:
+            sizes.append(tensor.numel() * tensor.element_size())
+            return tensor.detach()
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            yield
+        self.graph_bytes = sum(sizes)
+
+
+Key = tuple[int, int, int]
+
+
+class ForwardCache:
+    """Caches pending forward passes of this process, by (run, node, version).
+
+    Halves of completed passes are reused in the same run: copying a module costs more than
+    loading its values.
+    """
+
+    def __init__(self) -> None:
+        self._forwards: OrderedDict[Key, PendingForward] = OrderedDict()
+        self._spare: list[nn.Module] = []
+        self._run = -1
+
+    def put(self, key: Key, forward: PendingForward) -> None:
+        """Replace the node's cached pass; evict the oldest passes above the limit."""
+        for other in [other for other in self._forwards if other[:2] == key[:2]]:
+            self.release(self._forwards.pop(other))
+        self._forwards[key] = forward
+        while len(self._forwards) > 1 and self._bytes() > LARGEST_LIVE:
+            self.release(self._forwards.popitem(last=False)[1])
+
+    def take(self, key: Key) -> PendingForward | None:
+        """Remove and return a pass; None when it is not cached."""
+        return self._forwards.pop(key, None)
+
+    def half(self, run: int, like: nn.Module) -> nn.Module:
+        """Return a client half for a run, with arbitrary values."""
+        if run != self._run:
+            self.clear()
+            self._run = run
+        return self._spare.pop() if self._spare else copy_sharing_frozen(like)
+
+    def release(self, forward: PendingForward) -> None:
+        """Reuse the half of a completed pass."""
+        forward.half.zero_grad()
+        forget_sample_gradients(forward.half)
+        self._spare.append(forward.half)
+
+    def clear(self) -> None:
+        """Remove everything, as a change of process does."""
+        self._forwards.clear()
+        self._spare.clear()
+
+    def _bytes(self) -> int:
+        return sum(forward.graph_bytes for forward in self._forwards.values())

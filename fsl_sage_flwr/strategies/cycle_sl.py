@@ -1,0 +1,108 @@
+"""CycleSL: the server half is trained on batches drawn across clients, and answers afterwards."""
+
+from typing import Unpack
+
+from ..algorithm_options import ExchangeOptions, exchanged_bytes
+from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps.split_fed import HANDLERS
+from ..config import arguments_of
+from ..rounds.exchanges import check_batches_per_exchange
+from ..rounds.exchanges_in_step import ExchangesInStep, Step
+from ..rounds.round import Round, RoundBody
+from ..rounds.server.server_half import OneServerHalf
+from ..rounds.server.smashed_pool import batches_across, named_tensors
+from ..rounds.settings import StrategySettings
+from ..rounds.split_strategy import SplitStrategy
+from ..seeding import derive_seed
+from ..task import SplitTask
+
+
+class CycleSl(SplitStrategy):
+    """CycleSL (Wang et al., WACV 2026, arXiv 2511.18611): server half first, then the clients.
+
+    All clients' smashed data of one exchange are one set of samples (the paper's feature
+    dataset): the server half is stepped on batches drawn from it across clients, once per sample,
+    and then answers each client with the gradients of the updated half, which those do not
+    change. When a client is lost after steps on
+    its samples, the others' exchanges start again, as in :class:`SplitFedV2`.
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
+
+    Parameters
+    ----------
+    task : SplitTask
+        What is trained.
+    batches_per_exchange : int
+        As of :class:`SplitFedV1`.
+    **settings
+        Arguments of :class:`SplitStrategy`.
+
+    Raises
+    ------
+    ValueError
+        A count is less than 1.
+    """
+
+    private_steps = True
+
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        batches_per_exchange: int = ExchangeOptions.batches_per_exchange,
+        **settings: Unpack[StrategySettings],
+    ) -> None:
+        check_batches_per_exchange(task, batches_per_exchange)
+        self.server = OneServerHalf(task)
+        super().__init__(task, {"server": self.server}, **settings)
+        self.batches_per_exchange = batches_per_exchange
+
+    def train_round(self, round_: Round) -> RoundBody:
+        """Exchange every batch of the round, then ask for the client halves."""
+        exchanges = ExchangesInStep(round_, self.server, round_.clients, self.batches_per_exchange)
+        for step in exchanges:
+            self._step(round_, step)
+            for client, reply in step.replies.items():
+                with round_.transaction(client):
+                    gradients = self.server.gradients(
+                        round_, client, reply.smashed, exchange=step.number
+                    )
+                    step.exchanges.answer(client, gradients)
+        yield from round_.finish(exchanges.last)
+
+    def _step(self, round_: Round, step: Step) -> None:
+        """Step once on every sample of an exchange, at the learning rate of the longest client."""
+        replies, number = step.replies, step.number
+        step.trained_on.update(replies)
+        longest = max(replies, key=lambda client: replies[client].batches, default=None)
+        if longest is None:
+            return
+        progress = step.exchanges.progress(longest, replies[longest])
+        batches = batches_across(
+            {client: named_tensors(reply.smashed) for client, reply in replies.items()},
+            {client: len(reply.smashed.labels) for client, reply in replies.items()},
+            max(size for reply in replies.values() for size in reply.smashed.batch_sizes),
+            derive_seed(self.task.seed, "across", round_.number, number),
+        )
+        self.server.step_on_pool(
+            round_,
+            batches,
+            start=progress[0] - round_.number,
+            length=len(progress) / replies[longest].batches,
+        )
+
+
+def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> CycleSl:
+    return CycleSl(task, **arguments_of(options, ExchangeOptions), **settings)
+
+
+ALGORITHM = Algorithm(
+    name="cycle_sl",
+    label="CycleSL",
+    strategy=_strategy,
+    handlers=HANDLERS,
+    options=ExchangeOptions,
+    round_bytes=exchanged_bytes,
+    private_steps=True,
+    style=LineStyle("#F0E442", "p", (0, (5.0, 1.0))),
+)
