@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from flwr.app import ArrayRecord, Context, Message
@@ -302,7 +302,8 @@ def run(settings: dict[str, Any], attack: Attack, malicious: int) -> dict[str, A
     def with_mark() -> Iterable[Batch]:
         for images, labels in batches():
             others = labels != TARGET_CLASS
-            yield marked(images[others]), torch.full_like(labels[others], TARGET_CLASS)
+            chosen = cast(Tensor, images)[others]
+            yield marked(chosen), torch.full_like(labels[others], TARGET_CLASS)
 
     return {
         "accuracy": round(strategy.evaluate(arrays, batches).accuracy, 4),

@@ -17,6 +17,7 @@ from .seeding import derive_seed
 from .splitting import (
     AuxiliaryHead,
     ClientPrivacy,
+    Inputs,
     SplitError,
     SplitModel,
     as_sent,
@@ -36,7 +37,6 @@ from .splitting.pytree import map_leaves
 
 CPU = torch.device("cpu")
 
-Inputs = Tensor | tuple[Tensor, ...]
 Batch = tuple[Inputs, Tensor]
 Weights = Mapping[str, Tensor]
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
@@ -122,8 +122,9 @@ class SplitTask:
     ----------
     model : SplitModel
         Client half and server half.
-    example : Tensor or tuple of Tensor
-        A batch of the model's inputs, of at least two samples; only its shape matters.
+    example : Tensor, tuple of Tensor or mapping
+        A batch of the model's inputs, of at least two samples, as ``split`` takes it; only its
+        shape matters. Batches with named inputs need an example with the same names.
     num_classes : int or None
         Labels are in ``range(num_classes)``, the width of a default head's output. None for an
         objective without classes: heads are then as wide as the server half's output.
@@ -321,10 +322,25 @@ class SplitTask:
         ------
         ValueError
             It is not ``(inputs, labels)``; the error names ``source`` and the expected form.
+        SplitError
+            Its inputs have other names than the example's.
         """
         check_batch(batch, self.example, source)
+        inputs, labels = batch
+        if isinstance(inputs, Mapping):
+            batch = self._named(inputs), labels
         moved: Batch = map_leaves(batch, Tensor, lambda tensor: tensor.to(self.device))
         return moved
+
+    def _named(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a batch's inputs by name, if the names are the example's."""
+        expected = set(self.example) if isinstance(self.example, Mapping) else set()
+        if set(inputs) != expected:
+            raise SplitError(
+                f"a batch has the inputs {', '.join(sorted(inputs))}; the model was cut with an "
+                f"example of {', '.join(sorted(expected)) or 'tensors without names'}"
+            )
+        return dict(inputs)
 
     def smashed_example(self) -> tuple[Tensor, ...]:
         """Return smashed data of ``example`` on the CPU, without moving any buffer.

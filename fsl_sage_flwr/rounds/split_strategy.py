@@ -28,6 +28,7 @@ from ..messages import (
     open_reply,
 )
 from ..messages.arrays import to_arrays
+from ..messages.records import is_finite
 from ..splitting import Evaluation
 from ..state import State
 from ..task import Batch, SplitTask
@@ -212,9 +213,13 @@ class SplitStrategy(FedAvg):
         self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
         self._round: Round | None = None
-        # Only names, shapes and dtypes are compared: tensors on "meta" have no values.
+        # Only names, shapes and dtypes are compared: tensors on "meta" have no values. Constants
+        # that are not finite, such as a causal mask, keep theirs: a reply must have the same.
         weights = self.averaged_weights().items()
-        self._client_half_like = {name: tensor.to("meta") for name, tensor in weights}
+        self._client_half_like = {
+            name: tensor.to("meta") if is_finite(tensor) else tensor.cpu().clone()
+            for name, tensor in weights
+        }
         self.smashed = SmashedSpec(
             task.smashed_example(),
             task.objective.problem_with,

@@ -108,7 +108,10 @@ def _in_words(config: RunConfig) -> str:
 
 
 def _row(cut: Cut, traffic: list[int]) -> list[str]:
-    shapes = " + ".join("×".join(map(str, shape)) for shape in cut.smashed_shapes)
+    shapes = " + ".join(
+        "×".join(map(str, shape)) + ("" if dtype == "float32" else f" {dtype}")
+        for shape, dtype in zip(cut.smashed_shapes, cut.smashed_dtypes, strict=True)
+    )
     sizes = (cut.client_parameters, cut.server_parameters, cut.head_parameters)
     costs = (cut.client_flops, cut.server_flops)
     return [

@@ -8,16 +8,17 @@ from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
 from .gradients import differentiable, estimated_gradients, true_gradients
+from .half_pass import receive_smashed
+from .inputs import Inputs, as_tensors
 from .loss_check import problem_with_loss, problem_with_reduction
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, set_up_gpu, to_device
 from .private_steps import ClientPrivacy, check_private_steps, require_opacus
-from .replay import receive_smashed
 from .sample_gradients import forget_sample_gradients
 from .sample_mixing import mixes_samples
 from .smashed_dtypes import as_sent, cast_inputs, cast_to_parameters, float_dtypes
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
-from .split_model import SplitModel, as_tensors
+from .split_model import SplitModel
 from .splitter import full_name, split, split_pair
 from .steps import (
     answer_step,
@@ -36,6 +37,7 @@ __all__ = [
     "ClientPrivacy",
     "Cut",
     "Evaluation",
+    "Inputs",
     "Normal",
     "SplitError",
     "SplitModel",

@@ -106,6 +106,8 @@ def build_auxiliary(
     with torch.no_grad():
         # In eval mode the pass leaves the body's buffers as they are.
         features = smashed if body is None else (body.eval()(*smashed),)
+    if not all(isinstance(tensor, Tensor) for tensor in features):
+        body, features = None, smashed  # blocks that return several values, as an LSTM does
     width = sum(_pool(tensor).shape[1] for tensor in features if tensor.is_floating_point())
     head = AuxiliaryHead(body if body is None else body.train(), width, num_classes)
     if any(tensor.dtype == torch.float64 for tensor in features):
@@ -122,9 +124,9 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _pool(features: Tensor) -> Tensor:
-    """Return ``(B, D)``: the mean over the positions of a map or a sequence."""
-    if features.dim() == 4:
-        return features.mean(dim=(2, 3))
+    """Return ``(B, D)``: the mean over the positions of a map, a video or a sequence."""
+    if features.dim() in (4, 5):
+        return features.mean(dim=tuple(range(2, features.dim())))
     if features.dim() == 3:
         return features.mean(dim=1)
     return features.flatten(1)

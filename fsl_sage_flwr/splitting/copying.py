@@ -1,9 +1,9 @@
 """Copy modules without copying their frozen parameters."""
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -14,7 +14,20 @@ def copy_sharing_frozen(module: ModuleT) -> ModuleT:
     A copy of half a language model with an adapter then takes the adapter's memory. Do not
     initialise the copy or load other frozen values into it: the original would change too.
     """
-    return copy.deepcopy(module, _frozen(module))
+    memo: dict[int, Any] = dict(_frozen(module))
+    # deepcopy refuses tensors with a graph, such as the last weight that weight_norm has made.
+    memo |= {id(tensor): tensor.detach().clone() for tensor in computed_attributes(module)}
+    return copy.deepcopy(module, memo)
+
+
+def computed_attributes(module: nn.Module) -> list[Tensor]:
+    """Return the tensors with a graph that modules have as attributes."""
+    return [
+        value
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and value.grad_fn is not None
+    ]
 
 
 def _frozen(module: nn.Module) -> dict[int, nn.Parameter]:

@@ -1,7 +1,7 @@
 """List the possible cuts of a model and their costs."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from ..objective import logits_of
 from .auxiliary import build_auxiliary
-from .errors import SplitError
+from .errors import SplitError, running_the_model
+from .inputs import Inputs, as_tensors
 from .smashed_dtypes import as_sent
-from .split_model import SplitModel, as_tensors
+from .split_model import SplitModel
 from .splitter import divide
+from .submodules import outermost
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Cut:
         First submodule of the server half, as :func:`split` expects it.
     smashed_shapes : tuple of tuple of int
         Shape of one sample of each tensor that crosses the cut.
+    smashed_dtypes : tuple of str
+        Type of each: ``"float32"``; masks, public inputs and sizes have others.
     smashed_bytes : int
         Bytes of one sample's smashed data.
     gradient_bytes : int
@@ -56,6 +60,7 @@ class Cut:
     client_vector_bytes: int
     server_vector_bytes: int
     head_vector_bytes: int
+    smashed_dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Workload:
 
 
 def list_cuts(
-    model: nn.Module, example: Tensor | tuple[Tensor, ...], *, depth: int = 2
+    model: nn.Module, example: Inputs, *, public: Collection[str] = (), depth: int = 2
 ) -> list[Cut]:
     """Return the possible cuts of a model, in the order of ``named_modules``.
 
@@ -101,20 +106,33 @@ def list_cuts(
     ----------
     model : nn.Module
         Any model that returns scores ``(B, num_classes)``; it is not changed.
-    example : Tensor or tuple of Tensor
+    example : Tensor, tuple of Tensor or mapping
         Inputs of the model, a batch of at least two samples.
+    public : collection of str
+        Names of inputs that the server may see, as for :func:`split`.
     depth : int
-        Depth of the search for submodules: 2 includes ``layer3`` and ``layer3.0``.
+        Depth of the search for submodules: 2 includes ``layer3`` and ``layer3.0``. The blocks of
+        the outermost ``nn.ModuleList``, such as the layers of a language model, are included at
+        any depth.
     """
     found = []
-    for name, _ in model.named_modules():
-        if name and name.count(".") < depth:
-            try:
-                halves = divide(model, name, example, prove=False)
-            except SplitError:
-                continue
-            found.append(_measure(halves, as_tensors(example)))
+    for name in _candidates(model, depth):
+        try:
+            halves = divide(model, name, example, public=public, prove=False)
+            with running_the_model(f"the halves cut at {name!r} fail"):
+                found.append(_measure(halves, as_tensors(example)))
+        except SplitError:
+            continue
     return found
+
+
+def _candidates(model: nn.Module, depth: int) -> Iterator[str]:
+    lists = outermost(
+        name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
+    )
+    for name, _ in model.named_modules():
+        if name and (name.count(".") < depth or name.rpartition(".")[0] in lists):
+            yield name
 
 
 def choose_cut(
@@ -228,6 +246,7 @@ def cut_of(
         client_vector_bytes=_vector_bytes(of_client),
         server_vector_bytes=_vector_bytes(of_server),
         head_vector_bytes=_vector_bytes(of_head),
+        smashed_dtypes=tuple(str(tensor.dtype).removeprefix("torch.") for tensor in smashed),
     )
 
 

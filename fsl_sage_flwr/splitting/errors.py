@@ -1,5 +1,8 @@
 """Errors raised while cutting a model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ..user_error import UserError
 
 
@@ -20,3 +23,15 @@ def tied_across(at: str, names: str) -> str:
         "would train its own copy. Freeze it (requires_grad_(False)), untie it (give one module "
         "a clone, or tie_word_embeddings=False), or train an adapter."
     )
+
+
+@contextmanager
+def running_the_model(what: str) -> Iterator[None]:
+    """Turn any error of the model's own code into an :class:`UnfaithfulError`, in one line."""
+    try:
+        yield
+    except SplitError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise UnfaithfulError(f"{what}: {type(error).__name__}: {said}.") from error

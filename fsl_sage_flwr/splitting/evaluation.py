@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..objective import Objective, Score, as_float
-from .split_model import as_tensors
+from .inputs import Inputs, as_tensors
 from .steps import Autocast
 
 
@@ -46,7 +46,7 @@ class Evaluation:
 
 def evaluate(
     parts: Sequence[nn.Module],
-    batches: Iterable[tuple[Tensor | tuple[Tensor, ...], Tensor]],
+    batches: Iterable[tuple[Inputs, Tensor]],
     objective: Objective,
     autocast: Autocast,
 ) -> Evaluation:

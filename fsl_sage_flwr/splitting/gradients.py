@@ -22,7 +22,10 @@ def _smashed_gradients(
     total_loss: Tensor, leaves: tuple[Tensor, ...], create_graph: bool
 ) -> tuple[Tensor, ...]:
     floating = [leaf for leaf in leaves if leaf.requires_grad]
-    return torch.autograd.grad(total_loss, floating, create_graph=create_graph)
+    # Zeros for a tensor that the module ignores.
+    return torch.autograd.grad(
+        total_loss, floating, create_graph=create_graph, materialize_grads=True
+    )
 
 
 def estimated_gradients(

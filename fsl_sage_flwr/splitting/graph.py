@@ -20,7 +20,9 @@ class Graph(fx.GraphModule):
     submodules, such as a BatchNorm that stays in eval mode, is kept as ``own_modes``.
     """
 
-    def __init__(self, root: nn.Module, graph: fx.Graph, class_name: str = "Graph") -> None:
+    def __init__(
+        self, root: nn.Module | dict[str, Any], graph: fx.Graph, class_name: str = "Graph"
+    ) -> None:
         super().__init__(root, graph, class_name)
         self.own_modes: Modes = getattr(root, "own_modes", {})
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
 from .errors import SplitError
+from .inputs import as_tensors
 from .sample_gradients import DP_SGD
 from .sample_mixing import mixes_samples
-from .split_model import as_tensors
 
 MISSING = (
     f"{DP_SGD} needs the extra: pip install 'fsl-sage-flwr[privacy]', here and on every client"

@@ -1,390 +1,213 @@
 """Cut a model that cannot be traced, by replaying its own forward on both sides.
 
 The client half runs the model's forward until it reaches the cut. The server half runs the same
-forward from the start on zeros, without the client half's modules; at the cut it continues with
-the smashed data. The forward is not analysed, so the caller must prove that the halves compute the
-model's outputs.
+forward from the start on zeros, without the client half's modules, and puts the smashed data where
+the forward would have made them. The caller must prove that the halves compute the model's outputs.
 """
 
-import copy
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .copying import copy_sharing_frozen
-from .errors import SplitError, tied_across
-from .pytree import leaves_of, map_leaves
-from .random_state import RandomState, random_state
+from .crossing import TensorSpec, masked_value
+from .errors import SplitError
+from .half_pass import Crossing, Enter, Leave, client_forward, receive_smashed, server_forward
+from .operations import Place
+from .ownership import own_module, refuse_tied
+from .pytree import Path, leaves_by_path, map_leaves
+from .recording import UNKNOWN, Pass, modules_behind, modules_never_called, record
+from .request import Request
+from .sides import all_names, owned_by_client, put_module, without
+from .split_model import SplitModel
 from .submodules import ancestors_of, holds_tensors, outermost
+from .substitutes import Absent, Output, Stop, Unreached
 
 
-class _CutReachedError(BaseException):
-    """Ends the client's forward; an ``except Exception`` in the model must not catch it."""
-
-    def __init__(self, arguments: Any) -> None:
-        super().__init__()
-        self.arguments = arguments
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """Shape of a tensor; ``batched``: its first axis is the batch axis."""
-
-    sizes: tuple[int, ...]
-    dtype: torch.dtype
-    batched: bool
-
-    def zeros(self, batch: int, device: torch.device) -> Tensor:
-        sizes = (batch, *self.sizes[1:]) if self.batched else self.sizes
-        return torch.zeros(sizes, dtype=self.dtype, device=device)
-
-
-@dataclass(frozen=True)
-class _Crossing:
-    """The arguments of the cut module, and the shapes of the model's inputs.
-
-    ``arguments`` is ``(args, kwargs)`` with a :class:`_Shape` in place of every tensor. The
-    batched tensors cross the cut.
-    """
-
-    arguments: Any
-    inputs: tuple[_Shape, ...]
-
-
-class _Delivery(threading.local):
-    """Smashed data on the way to the cut of the server half that runs in this thread."""
-
-    smashed: tuple[Tensor, ...] | None = None
-    crossing: _Crossing | None = None
-    random_state: RandomState | None = None
-
-
-_delivery = _Delivery()
-
-
-def by_replay(
-    model: nn.Module, at: str, example: tuple[Tensor, ...]
-) -> tuple[nn.Module, nn.Module]:
-    """Return client half and server half of a model, cut at the first call of ``at``.
+def by_replay(request: Request) -> SplitModel:
+    """Return the halves of a model, cut at the first call of a module.
 
     Raises
     ------
     SplitError
-        The cut is never called, a module is used on both sides of it, or no tensor with a
-        row per sample reaches it.
+        The cut is never called, a module is used on both sides of it, or a raw input would cross.
     """
-    record = _record(model, at, example)
-    client_owned = _owned_by_client(model, at, example, record)
-    crossing = _Crossing(record.arguments, tuple(_shape(x, x, batched=True) for x in example))
-    if not any(shape.batched for shape in leaves_of(crossing.arguments, _Shape)):
-        raise SplitError(f"no tensor with a row per sample reaches the cut {at!r}")
-    absent = {
-        name: _Absent(outputs, model.get_submodule(name)) for name, outputs in record.front.items()
-    }
-    unreached: dict[str, nn.Module] = {name: _Unreached(name) for name in record.behind}
-    client = _without(model, {**unreached, at: _Stop()}, lambda name: name in client_owned)
-    server = _without(model, absent, lambda name: name not in client_owned)
-    _refuse_tied(client, server, at)
-    client.crossing = server.crossing = crossing
-    _set_cut(server, at)
-    whole = type(model)
-    client.__class__ = type("ClientHalf", (whole,), {"forward": _client_forward, "whole": whole})
-    server.__class__ = type("ServerHalf", (whole,), {"forward": _server_forward, "whole": whole})
-    return client, server
-
-
-def _client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-    try:
-        self.whole.forward(self, *inputs)
-    except _CutReachedError as reached:
-        found = leaves_of(reached.arguments, Tensor)
-    else:
-        raise SplitError("the forward ended before it reached the cut")
-    shapes = leaves_of(self.crossing.arguments, _Shape)
-    if len(found) != len(shapes):
+    model, at, example, arguments = request.model, request.at, request.example, request.arguments
+    count = len(example[0])
+    larger = tuple(torch.cat([x, x[:1]]) if x.shape[:1] == (count,) else x for x in example)
+    passes, repeated = record(request, [larger, example, *request.sized])
+    every = [one for found in passes.values() for one in found]
+    raw = sorted({k for one in every for k in one.raw})
+    if raw:
+        name = arguments.names[raw[0]]
         raise SplitError(
-            f"{len(found)} tensors reach the cut, but there were {len(shapes)} when it was made"
+            f"the raw input {name!r} would cross the cut {at!r}: the server half uses it. Choose "
+            f"a cut behind its last use, or give public=({name!r},) if the server may see it."
         )
-    smashed = tuple(t for t, shape in zip(found, shapes, strict=True) if shape.batched)
-    return smashed[0] if len(smashed) == 1 else smashed
-
-
-def _server_forward(self: Any, *smashed: Tensor) -> Any:
-    batch, device = len(smashed[0]), smashed[0].device
-    before = dict(vars(_delivery))
-    _delivery.smashed, _delivery.crossing = smashed, self.crossing
-    _delivery.random_state = random_state(device)
-    try:
-        output = self.whole.forward(self, *(i.zeros(batch, device) for i in self.crossing.inputs))
-        if _delivery.smashed is not None:
-            raise SplitError("the forward ended before it reached the cut")
-        return output
-    finally:
-        vars(_delivery).clear()
-        vars(_delivery).update(before)
-
-
-def _deliver(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Replace the replay's tensors by the smashed data; a forward pre-hook of the cut."""
-    if _delivery.smashed is None or _delivery.crossing is None:
-        return None  # only the first call is the cut
-    shapes = iter(leaves_of(_delivery.crossing.arguments, _Shape))
-    arrived = iter(_delivery.smashed)
-    # Cloned because the server half may begin with an in-place operation, which autograd does
-    # not allow on a leaf.
-    delivered = map_leaves(
-        (args, kwargs), Tensor, lambda own: next(arrived).clone() if next(shapes).batched else own
+    pairs: list[tuple[int, int]] = []
+    inputs = tuple(
+        TensorSpec.between(x, more, count, count + 1).freed(less, pairs)
+        for x, more, less in zip(example, larger, request.smaller or example, strict=True)
     )
-    _delivery.smashed = None
-    if _delivery.random_state is not None:  # the client half has used the replay's numbers
-        _delivery.random_state.restore()
-    return delivered
+    given = [(Place("input", k), None, inputs[k]) for k in sorted(request.public)]
+    tensors = _crossing(passes, at, count, pairs if request.sized else None)
+    crossing = Crossing(arguments, inputs, (*tensors, *given), tuple(pairs))
+    if not any(spec.axis is not None for place, _, spec in crossing.tensors):
+        raise SplitError(
+            f"no tensor with a row per sample reaches the cut {at!r}; samples must be on the first "
+            "axis of the inputs: transpose inside the model, or put a list into one padded tensor."
+        )
+    return _halves(model, at, passes, repeated, crossing, count)
 
 
-class _Stop(nn.Module):
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise _CutReachedError((args, kwargs))
-
-
-class _Unreached(nn.Module):
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise SplitError(f"{self.name!r} is called before the cut, but is in the server half")
-
-
-class _Absent(nn.Module):
-    """Replaces a module of the client half in the server half; returns zeros.
-
-    Has the original module's attributes without their values, because a forward may read them
-    (``self.embeddings.weight.dtype``).
-    """
-
-    def __init__(self, outputs: Any, original: nn.Module) -> None:
-        super().__init__()
-        self.outputs = outputs
-        # A tuple keeps it from becoming a submodule.
-        self.without_values = (copy.deepcopy(original).to("meta"),)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("__") or "without_values" not in vars(self):
-                raise
-            return getattr(self.without_values[0], name)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if _delivery.smashed is None:
-            raise SplitError("a module of the client half is called behind the cut")
-        batch, device = len(_delivery.smashed[0]), _delivery.smashed[0].device
-        return map_leaves(self.outputs, _Shape, lambda shape: shape.zeros(batch, device))
-
-
-# Assign the modules and tensors to the sides ---------------------------------------------
-
-
-@dataclass
-class _Record:
-    """The modules with tensors on each side of the cut.
-
-    ``front`` maps the modules called before the cut to their outputs; ``behind`` names all others,
-    including modules that are never called. A module without tensors, such as one that computes
-    position angles, runs on both sides.
-    """
-
-    arguments: Any
-    front: dict[str, Any]
-    behind: list[str]
-
-
-def _record(model: nn.Module, at: str, example: tuple[Tensor, ...]) -> _Record:
-    """Run the model in both modes with two batch sizes, and record the calls of its modules."""
-    watched, ancestors = copy_sharing_frozen(model), ancestors_of(at)
-    larger = tuple(torch.cat([x, x[:1]]) for x in example)
-    front: dict[str, list[Any]] = {}
-    behind: list[str] = []
-    calls: list[Any] = []
-    reached = False
-
-    def before(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            nonlocal reached
-            if name == at and not reached:
-                reached = True
-                calls.append((args, kwargs))
-            if reached and name not in ancestors:
-                behind.append(name)
-
-        return hook
-
-    def after(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if not reached and name not in ancestors:
-                front.setdefault(name, []).append(output)
-
-        return hook
-
-    for name, module in watched.named_modules():
-        module.register_forward_pre_hook(before(name), with_kwargs=True)
-        module.register_forward_hook(after(name))
-    state = random_state(example[0].device)
-    with torch.no_grad():
-        for training in (True, False):
-            for inputs in (larger, example):
-                reached = False
-                watched.train(training)(*inputs)
-                if not reached:
-                    raise SplitError(f"cut {at!r} is never called in forward")
-    state.restore()
-    held = {name for name, module in watched.named_modules() if holds_tensors(module)}
-    both = sorted(front.keys() & set(behind) & held)
-    if both:
-        raise SplitError(f"module {both[0]!r} is used on both sides of the cut {at!r}")
-    outputs = {
-        name: _compared(front[name][-1], front[name][0])
-        for name in outermost(front)
-        if name in held
-    }
-    elsewhere = [
-        name
-        for name in held - ancestors
-        if not any(f"{name}.".startswith(f"{f}.") or f.startswith(f"{name}.") for f in outputs)
+def _crossing(
+    passes: Mapping[bool, Sequence[Pass]],
+    at: str,
+    count: int,
+    pairs: list[tuple[int, int]] | None,
+) -> list[tuple[Place, bool | None, TensorSpec]]:
+    """Return the tensors that cross in each mode, with their shapes."""
+    specs: dict[bool, dict[Place, TensorSpec]] = {}
+    for training, (larger, example, *others) in passes.items():
+        specs[training] = {}
+        for place, known in example.crossing.items():
+            if place not in larger.crossing or (
+                pairs is not None and place not in others[0].crossing
+            ):
+                raise SplitError(
+                    f"what reaches the cut {at!r} depends on the inputs' values; name masks and "
+                    "lengths in public=(…), or give an example with padding"
+                )
+            more = larger.crossing[place].tensor
+            spec = TensorSpec.between(known.tensor, more, count, count + 1)
+            if spec.axis is None and known.origins == UNKNOWN:
+                continue  # the server half makes it itself
+            if known.of_inputs_alone:
+                same = [one.crossing[place].tensor for one in others if place in one.crossing]
+                spec = replace(spec, masked=masked_value([known.tensor, more, *same]))
+            if pairs is not None:
+                spec = spec.freed(others[0].crossing[place].tensor, pairs)
+            specs[training][place] = spec
+    if specs[True] == specs[False]:
+        return [(place, None, spec) for place, spec in specs[True].items()]
+    return [
+        (place, None if specs[not training].get(place) == spec else training, spec)
+        for training in (False, True)
+        for place, spec in specs[training].items()
+        if training is False or specs[False].get(place) != spec
     ]
-    return _Record(
-        arguments=_compared(calls[-1], calls[-2]),
-        front=outputs,
-        behind=[name for name in outermost(elsewhere) if name != at],
-    )
 
 
-def _owned_by_client(
-    model: nn.Module, at: str, example: tuple[Tensor, ...], record: _Record
-) -> set[str]:
-    """Return the names of the client half's tensors.
+def _halves(
+    model: nn.Module,
+    at: str,
+    passes: Mapping[bool, Sequence[Pass]],
+    repeated: frozenset[str],
+    crossing: Crossing,
+    count: int,
+) -> SplitModel:
+    every = [one for found in passes.values() for one in found]
+    ancestors = ancestors_of(at)
+    held = {
+        name
+        for name, module in model.named_modules()
+        if holds_tensors(module) and name not in ancestors | repeated
+    }
+    front = [name for name in outermost(n for one in every for n in one.front) if name in held]
+    names = all_names(model)
+    owned = owned_by_client(model, at, every, front)
+    absent: dict[str, Any] = {}
+    for name in front:
+        outputs = {
+            training: _compared(found, name, count, crossing.pairs)
+            for training, found in passes.items()
+        }
+        stub = Absent(model.get_submodule(name), name, outputs)
+        absent |= dict.fromkeys(names[name], stub)
+    unreached = {
+        alias: Unreached(model.get_submodule(name), name)
+        for name in modules_behind(every, at, held)
+        for alias in names[name]
+    }
+    stop = {at: Stop(model.get_submodule(at), at)}
+    loose = {
+        inner
+        for name in modules_never_called(every, model, at, held)
+        for inner, _ in model.named_modules()
+        if inner == name or inner.startswith(f"{name}.")
+    }
+    client = without(model, {**unreached, **stop}, owned, loose, ours=True)
+    server = without(model, absent, owned, loose, ours=False)
+    halves = SplitModel(client=client, server=server, cut=at)
+    refuse_tied(halves)
+    for name in sorted({name for one in every for name in one.used}):
+        parameter = model.get_parameter(name)
+        if not parameter.requires_grad and _only_in_front(model, name, front, server):
+            raise SplitError(
+                f"parameter {name!r} of a module before the cut {at!r} is read behind it: call the "
+                "module there, or cut elsewhere."
+            )
+        if parameter.requires_grad and id(parameter) in owned:
+            raise SplitError(
+                f"parameter {name!r} is used on both sides of the cut {at!r}: freeze it, untie it, "
+                "or cut elsewhere."
+            )
+    if crossing.modules() or crossing.lines():
+        for name in front:
+            module = own_module(client, name)
+            module.register_forward_pre_hook(Enter(name), with_kwargs=True)
+            module.register_forward_hook(Leave(name))
+            for alias in names[name]:
+                put_module(client, alias, module)
+    receive_smashed(own_module(server, at))
+    whole = type(model)
+    for half, forward, title in (
+        (client, client_forward, "ClientHalf"),
+        (server, server_forward, "ServerHalf"),
+    ):
+        vars(half)["fsl_sage_crossing"] = crossing
+        half.__class__ = type(title, (whole,), {"forward": forward, "fsl_sage_whole": whole})
+    return halves
 
-    These are all tensors of the modules called before the cut, and of the cut's ancestors the
-    buffers and those parameters on which the smashed data depend.
-    """
-    names = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}
-    prefixes = tuple(f"{name}." for name in record.front)
-    owned = {name for name in names if name.startswith(prefixes)}
-    elsewhere = (*prefixes, f"{at}.", *(f"{name}." for name in record.behind))
-    loose = {name for name in names if not name.startswith(elsewhere)}
-    watched = copy_sharing_frozen(model)
-    watched.get_submodule(at).register_forward_pre_hook(_leave, with_kwargs=True)
-    parameters = {n: p for n, p in watched.named_parameters() if n in loose}
-    if parameters:
-        pairs = zip(parameters, _gradients_at_cut(watched, parameters, example), strict=True)
-        owned |= {name for name, gradient in pairs if gradient is not None}
-    buffers = {name for name, _ in watched.named_buffers()}
-    direct = {name for name in loose & buffers if name.rpartition(".")[0] in ancestors_of(at)}
-    return owned | direct
+
+def _only_in_front(model: nn.Module, name: str, front: Sequence[str], server: nn.Module) -> bool:
+    inside = any(name.startswith(f"{module}.") for module in front)
+    parameter = model.get_parameter(name)
+    return inside and all(parameter is not other for other in server.parameters())
 
 
-def _gradients_at_cut(
-    leaving: nn.Module, parameters: dict[str, nn.Parameter], example: tuple[Tensor, ...]
-) -> Sequence[Tensor | None]:
-    """Return the gradient of the smashed data for each parameter, None if they do not depend on it.
+def _compared(
+    passes: Sequence[Pass], name: str, count: int, pairs: Sequence[tuple[int, int]]
+) -> list[Output]:
+    """Return the outputs of a module's calls with tensors without memory, and their shapes."""
+    larger, example, *more = (one.front.get(name, []) for one in passes)
+    smaller = more[0] if pairs else []
+    compared = []
+    for k, call in enumerate(example):
+        others, less = (
+            leaves_by_path(calls[k].output, Tensor) if k < len(calls) else {}
+            for calls in (larger, smaller)
+        )
+        specs: dict[Path, TensorSpec | None] = {}
+        for path, tensor in leaves_by_path(call.output, Tensor).items():
+            specs[path] = _known_shape(
+                tensor, others.get(path, tensor), less.get(path, tensor), count, pairs
+            )
+        empty = map_leaves(call.output, Tensor, lambda t: t.new_zeros(()).cpu().expand(t.shape))
+        compared.append((empty, specs, call.passed))
+    return compared
 
-    Frozen parameters, which copies share, require a gradient for the time of this call.
-    """
-    floating = [p for p in parameters.values() if p.is_floating_point()]
-    frozen = [p for p in floating if not p.requires_grad]
-    found: Iterator[Tensor | None] = iter(())
-    state = random_state(example[0].device)
+
+def _known_shape(
+    tensor: Tensor, larger: Tensor, smaller: Tensor, count: int, pairs: Sequence[tuple[int, int]]
+) -> TensorSpec | None:
+    """Return the shape, if it follows from the batch and the free sizes."""
+    known = list(pairs)
     try:
-        for parameter in frozen:
-            parameter.requires_grad_()
-        leaving(*example)
-    except _CutReachedError as reached:
-        crossing = [t.sum() for t in leaves_of(reached.arguments, Tensor) if t.requires_grad]
-        if crossing and floating:
-            found = iter(torch.autograd.grad(crossing, floating, allow_unused=True))
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-        state.restore()
-    return [next(found, None) if p.is_floating_point() else None for p in parameters.values()]
-
-
-def _leave(module: nn.Module, args: Any, kwargs: Any) -> None:
-    raise _CutReachedError((args, kwargs))
-
-
-# Build the halves -----------------------------------------------------------------------
-
-
-def _without(
-    module: nn.Module, substitutes: dict[str, Any], keeps: Callable[[str], bool], prefix: str = ""
-) -> Any:
-    """Return a shallow copy of a module with some submodules replaced, the rest shared.
-
-    Parameters outside the half become buffers of zeros; these and the buffers outside the half are
-    not in the state_dict.
-    """
-    shell = copy.copy(module)
-    inside = vars(shell)
-    for table in (
-        "_modules", "_parameters", "_buffers", "_non_persistent_buffers_set",
-        "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
-    ):  # fmt: skip
-        inside[table] = copy.copy(inside[table])
-    for name, tensor in module.named_parameters(recurse=False):
-        if not keeps(prefix + name):
-            del shell._parameters[name]
-            shell.register_buffer(name, torch.zeros_like(tensor.data), persistent=False)
-    for name, _ in module.named_buffers(recurse=False):
-        if not keeps(prefix + name):
-            shell._non_persistent_buffers_set.add(name)
-    for name, child in module.named_children():
-        full = prefix + name
-        if full in substitutes:
-            shell._modules[name] = substitutes[full]
-        elif any(other.startswith(f"{full}.") for other in substitutes):
-            shell._modules[name] = _without(child, substitutes, keeps, f"{full}.")
-    return shell
-
-
-def _refuse_tied(client: nn.Module, server: nn.Module, at: str) -> None:
-    theirs = {id(parameter): name for name, parameter in server.named_parameters()}
-    for name, parameter in client.named_parameters():
-        # A frozen weight may be on both sides: its values never differ.
-        if id(parameter) in theirs and parameter.requires_grad:
-            tied = f"{name} and {theirs[id(parameter)]}"
-            raise SplitError(tied_across(at, tied))
-
-
-def _set_cut(server: nn.Module, at: str) -> None:
-    """Add the delivery hook to the server half's cut.
-
-    The modules on the path to it are copied first, because other models share them and must not
-    get the hook.
-    """
-    path, owner = at.split("."), server
-    for name in path:
-        owner._modules[name] = _without(owner.get_submodule(name), {}, lambda name: True)
-        owner = owner.get_submodule(name)
-    receive_smashed(owner)
-
-
-def receive_smashed(module: nn.Module) -> None:
-    """Make a module in the cut's place in a server half start from the smashed data."""
-    module.register_forward_pre_hook(_deliver, with_kwargs=True)
-
-
-def _shape(tensor: Tensor, larger: Tensor, *, batched: bool | None = None) -> _Shape:
-    grows = tensor.shape[:1] != larger.shape[:1] if batched is None else batched
-    return _Shape(tuple(tensor.shape), tensor.dtype, grows)
-
-
-def _compared(value: Any, larger: Any) -> Any:
-    """Replace tensors by shapes; ``larger`` is the same structure from a larger batch."""
-    others = iter(leaves_of(larger, Tensor))
-    return map_leaves(value, Tensor, lambda tensor: _shape(tensor, next(others, tensor)))
+        spec = TensorSpec.between(tensor, larger, count, count + 1)
+        spec = spec.freed(smaller, known) if pairs else spec
+    except SplitError:
+        return None
+    return spec if len(known) == len(pairs) else None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
-from .split_model import as_tensors
+from .inputs import as_tensors
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -25,7 +25,7 @@ def mixes_samples(client_half: nn.Module, example: tuple[Tensor, ...]) -> bool:
         A batch of its inputs, on its device, of at least two samples. Integers are replaced by
         other values of the example.
     """
-    if any(isinstance(module, BATCH_NORMS) for module in client_half.modules()):
+    if any(issubclass(type(module), BATCH_NORMS) for module in client_half.modules()):
         return True
     half, count = copy_sharing_frozen(client_half).train(), len(example[0])
     with torch.random.fork_rng(devices=[]), torch.no_grad():

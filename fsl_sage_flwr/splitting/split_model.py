@@ -8,11 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .errors import SplitError
-
-
-def as_tensors(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return one tensor or several as a tuple."""
-    return (value,) if isinstance(value, Tensor) else tuple(value)
+from .inputs import as_tensors
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from ..objective import Objective
 from .gradients import differentiable, estimated_gradients
+from .inputs import Inputs, as_tensors
 from .smashed_dtypes import as_sent
-from .split_model import as_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
 
 
 def client_forward(
-    client_half: nn.Module, inputs: Tensor | tuple[Tensor, ...], autocast: Autocast
+    client_half: nn.Module, inputs: Inputs, autocast: Autocast
 ) -> tuple[Tensor, ...]:
     """Return the smashed data with their graph, in the dtypes in which they are sent."""
     with autocast():
@@ -55,7 +55,7 @@ def estimated_step(
     client_half: nn.Module,
     head: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Tensor | tuple[Tensor, ...], Tensor],
+    batch: tuple[Inputs, Tensor],
     objective: Objective,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:
@@ -124,7 +124,7 @@ def auxiliary_step(
     client_half: nn.Module,
     head: nn.Module,
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
-    batch: tuple[Tensor | tuple[Tensor, ...], Tensor],
+    batch: tuple[Inputs, Tensor],
     objective: Objective,
     autocast: Autocast,
 ) -> tuple[Tensor, ...]:

@@ -21,9 +21,9 @@ def ancestors_of(at: str) -> set[str]:
 
 def outermost(names: Iterable[str]) -> list[str]:
     """Return the names that are not inside another of the names, without repetition, in order."""
-    known = set(names)
+    known = dict.fromkeys(names)
     return [
         name
-        for name in dict.fromkeys(names)
+        for name in known
         if not any(".".join(name.split(".")[:k]) in known for k in range(1, name.count(".") + 1))
     ]

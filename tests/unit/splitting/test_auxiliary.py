@@ -246,3 +246,37 @@ def test_several_smashed_tensors_are_pooled_side_by_side():
     pooled = torch.cat([smashed[0], smashed[2].mean(dim=(2, 3))], dim=1)
     assert head.linear.in_features == 8
     assert torch.equal(head(*smashed), head.linear(pooled))
+
+
+class Pair(nn.Module):
+    """Returns two values."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, z):
+        return self.linear(z), z
+
+
+class OfPair(nn.Module):
+    """Takes two values as one argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.scores = nn.Linear(4, 64), nn.Linear(64, 3)
+
+    def forward(self, pair):
+        return self.scores(self.wide(pair[0] + pair[1]))
+
+
+def test_blocks_that_return_several_values_are_no_head():
+    smashed = (torch.randn(2, 4),)
+    head = build_auxiliary(nn.Sequential(Pair(), OfPair()), smashed, 3)
+    assert head(*smashed).shape == (2, 3)
+    assert head.body is None
+
+
+def test_videos_are_pooled():
+    head = build_auxiliary(nn.Linear(4, 3), (torch.randn(2, 4, 3, 5, 5),), 3, "linear")
+    assert head.linear.weight.shape == (3, 4)

@@ -137,3 +137,22 @@ def test_only_create_graph_can_be_differentiated_again():
     assert not plain.requires_grad
     graphed.square().sum().backward()
     assert head[0].weight.grad.abs().sum() > 0
+
+
+def test_a_tensor_that_a_head_ignores_has_a_gradient_of_zeros():
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, used, ignored):
+            return self.linear(used)
+
+    smashed = (torch.randn(2, 4), torch.randn(2, 5))
+    labels = torch.tensor([0, 2])
+    for create_graph in (False, True):
+        used, ignored = estimated_gradients(
+            First(), smashed, labels, CLASSIFICATION, create_graph=create_graph
+        )
+        assert used.abs().sum() > 0
+        assert torch.equal(ignored, torch.zeros(2, 5))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from fsl_sage_flwr.splitting import SplitError, SplitModel, build_auxiliary, split
 from fsl_sage_flwr.splitting.errors import UnfaithfulError
+from fsl_sage_flwr.splitting.inputs import as_tensors
 from fsl_sage_flwr.splitting.proof import prove_halves
-from fsl_sage_flwr.splitting.split_model import as_tensors
 
 
 class Body(nn.Module):

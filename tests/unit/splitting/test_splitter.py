@@ -275,15 +275,6 @@ def test_refuses_a_parameter_of_the_model_itself_used_on_both_sides():
         )
 
 
-def test_refuses_a_number_that_would_cross():
-    def forward(self, x):
-        count = x.size(0)
-        return self.c(self.b(self.a(x)).reshape(count, 4))
-
-    with pytest.raises(SplitError, match=r"cross"):
-        cut_of(forward)
-
-
 def test_weights_tied_within_a_half_are_fine():
     model = Forward(chain)
     model.c.weight = model.b.weight
@@ -292,21 +283,13 @@ def test_weights_tied_within_a_half_are_fine():
     assert halves.merged_state_dict().keys() == model.state_dict().keys()
 
 
-def test_refuses_a_tensor_that_neither_half_holds():
-    with pytest.raises(SplitError, match=r"in neither half: unused\.bias, unused\.weight"):
-        cut_of(chain, unused=nn.Linear(4, 4))
-
-
-def test_refuses_weights_that_neither_graph_nor_replay_can_divide():
-    """Behind the cut the raw input is looked at: no value of it crosses."""
+def test_refuses_a_branch_on_a_raw_input_behind_the_cut():
 
     def forward(self, x):
         h = self.b(self.a(x))
         return self.c(h) if x.sum() > 0 else self.c(-h)
 
-    with pytest.raises(
-        SplitError, match=r"cannot be traced.*Its forward cannot be replayed either"
-    ):
+    with pytest.raises(SplitError, match=r"the raw input 'x' would cross the cut 'b'"):
         cut_of(forward)
 
 
@@ -324,9 +307,12 @@ def test_not_a_number_in_the_same_places_is_the_same():
 
 
 def test_not_a_number_hides_no_difference_beside_it():
+    """What the forward remembers is no tensor's value: it differs from pass to pass."""
+
     def forward(self, x):
         h = self.b(self.a(x))
-        return torch.cat([h * float(x.abs().sum()), h * math.inf - h * math.inf], dim=1)
+        self.passes = getattr(self, "passes", 0) + 1 + (type(self).__name__ == "ServerHalf")
+        return torch.cat([h * self.passes, h * math.inf - h * math.inf], dim=1)
 
     with pytest.raises(SplitError, match=r"do not compute what the model computes in eval mode"):
         cut_of(forward)

@@ -1,0 +1,50 @@
+"""Everything that a cut is made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .inputs import Arguments
+
+
+@dataclass(frozen=True)
+class Request:
+    """A cut to make.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The model; it is not changed.
+    at : str
+        Full name of the first submodule of the server half.
+    example : tuple of Tensor
+        Inputs of the model, a batch of at least two samples.
+    arguments : Arguments
+        How the forward takes them.
+    public : frozenset of int
+        Positions of the inputs that cross as they are.
+    others : sequence
+        Inputs of the example's shapes with other values, if the model accepts them.
+    smaller : tuple of Tensor or None
+        Inputs of as many samples with smaller sizes; batches may then have any up to the
+        example's.
+    """
+
+    model: nn.Module
+    at: str
+    example: tuple[Tensor, ...]
+    arguments: Arguments
+    public: frozenset[int] = frozenset()
+    others: Sequence[tuple[Tensor, ...]] = ()
+    smaller: tuple[Tensor, ...] | None = None
+
+    @property
+    def batches(self) -> list[tuple[Tensor, ...]]:
+        """The example and the others, which have its shapes."""
+        return [self.example, *self.others]
+
+    @property
+    def sized(self) -> list[tuple[Tensor, ...]]:
+        """The smaller batch, if there is one."""
+        return [] if self.smaller is None else [self.smaller]

@@ -1,0 +1,143 @@
+"""Modules that stand for those of the other half in a replayed cut."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from .copying import computed_attributes
+from .crossing import TensorSpec
+from .errors import SplitError, running_the_model
+from .half_pass import CutReachedError, half_pass
+from .operations import Place
+from .pytree import Path, leaves_by_path, map_leaves, map_paths
+
+# Of a call: tensors without memory, their shapes (None: computed from the arguments' shapes), and
+# the paths of those that are arguments.
+Output = tuple[Any, dict[Path, TensorSpec | None], Mapping[Path, Path]]
+
+
+def _new(kind: type[nn.Module]) -> nn.Module:
+    """Return a module that is not initialised, for unpickling."""
+    return kind.__new__(kind)
+
+
+class _Substitute(nn.Module):
+    """Stands for a module of the other half.
+
+    Has the original module's attributes without their values, and says to be of its class, because
+    a forward may read them (``self.embeddings.weight.dtype``, ``layer.attention_type``).
+    """
+
+    def __init__(self, original: nn.Module, name: str) -> None:
+        super().__init__()
+        self.fsl_sage_name = name
+        # A tuple keeps it from becoming a submodule.
+        self.fsl_sage_original = (_without_values(original),)
+
+    @property  # type: ignore[misc]  # isinstance asks for it
+    def __class__(self) -> Any:
+        original = vars(self).get("fsl_sage_original")
+        return type(self) if original is None else type(original[0])
+
+    def __reduce__(self) -> Any:
+        """Pickle as what it is: pickle compares the class with ``__class__``."""
+        return _new, (type(self),), vars(self)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__") or "fsl_sage_original" not in vars(self):
+                raise
+            return getattr(self.fsl_sage_original[0], name)
+
+
+class Stop(_Substitute):
+    """Stands for the cut module in the client half."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """End the client half's forward."""
+        raise CutReachedError((args, kwargs))
+
+
+class Unreached(_Substitute):
+    """Stands for a module of the server half in the client half."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse to run."""
+        raise SplitError(
+            f"{self.fsl_sage_name!r} is called before the cut, but is in the server half"
+        )
+
+
+class Absent(_Substitute):
+    """Stands for a module of the client half in the server half; returns zeros or smashed data.
+
+    ``outputs`` has the outputs of each call by mode, and the shapes of their tensors by path.
+    """
+
+    def __init__(self, original: nn.Module, name: str, outputs: dict[bool, list[Output]]) -> None:
+        super().__init__(original, name)
+        self.fsl_sage_outputs = outputs
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the outputs of this call."""
+        if half_pass.reached or half_pass.device is None:
+            raise SplitError(f"module {self.fsl_sage_name!r} is called on both sides of the cut")
+        device, name = half_pass.device, self.fsl_sage_name
+        time = half_pass.calls[name]
+        half_pass.calls[name] += 1
+        outputs = self.fsl_sage_outputs[self.training] or self.fsl_sage_outputs[not self.training]
+        output, specs, passed = outputs[min(time, len(outputs) - 1)]
+        given = leaves_by_path((args, kwargs), Tensor) if passed else {}
+        shapes = self._shapes(args, kwargs) if None in specs.values() else {}
+
+        def made(path: Path, like: Tensor) -> Tensor:
+            if passed.get(path) in given:
+                return cast(Tensor, given[passed[path]])
+            arrived = half_pass.found.get(Place("module", name, time, path))
+            if arrived is not None:
+                return arrived
+            spec = specs[path]
+            if spec is None:
+                return torch.zeros(shapes.get(path, like.shape), dtype=like.dtype, device=device)
+            return spec.zeros(half_pass.batch, device, half_pass.sizes)
+
+        return map_paths(output, Tensor, made)
+
+    def _shapes(self, args: Any, kwargs: Any) -> dict[Path, torch.Size]:
+        """Return the shapes of the original's outputs, computed without values."""
+        original = self.fsl_sage_original[0].train(self.training)
+        for emptied in (_emptied, _emptied_if_floating):
+            try:
+                with running_the_model("a module without values"), torch.no_grad():
+                    given = map_leaves((args, kwargs), Tensor, emptied)
+                    output = original(*given[0], **given[1])
+            except SplitError:
+                continue
+            return {path: t.shape for path, t in leaves_by_path(output, Tensor).items()}
+        return {}
+
+
+def _emptied(tensor: Tensor) -> Tensor:
+    return tensor.to("meta")
+
+
+def _emptied_if_floating(tensor: Tensor) -> Tensor:
+    """Leave lengths of packed sequences on the CPU, where PyTorch wants them."""
+    return tensor.to("meta") if tensor.is_floating_point() else tensor
+
+
+def _without_values(module: nn.Module) -> nn.Module:
+    """Return a copy without memory for parameters and buffers."""
+    memo: dict[int, Any] = {}
+    for tensor in [*module.parameters(), *module.buffers(), *computed_attributes(module)]:
+        empty = torch.empty_like(tensor, device="meta")
+        trained = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = (
+            nn.Parameter(empty, requires_grad=tensor.requires_grad) if trained else empty
+        )
+    return copy.deepcopy(module, memo)
