@@ -117,8 +117,8 @@ def _refuse_unrepeatable(
         raise SplitError(
             f"two passes of the uncut {type(model).__name__} in {mode} mode, from the same weights "
             f"and torch's same random state, differ in {differ[0]} and {len(differ) - 1} more: its "
-            "forward draws random numbers that are not torch's (numpy.random, random) or counts "
-            "its calls; draw them by torch.rand, or in train_batches, from its seed."
+            "forward draws random numbers that are not torch's (numpy.random, random); "
+            "draw them by torch.rand, or in train_batches, from its seed."
         )
 
 

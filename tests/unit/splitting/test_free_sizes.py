@@ -1,4 +1,4 @@
-"""Batches with sizes of their own, up to the example's: padded texts, images of several scales."""
+"""Batches with other sizes, up to the example's: padded texts, images of several scales."""
 
 import pytest
 import torch
