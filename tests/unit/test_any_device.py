@@ -10,8 +10,8 @@ from ..tasks import client_of, small_task
 
 @pytest.mark.parametrize("several", [False, True])
 def test_a_batch_is_moved_whole(several):
-    task = small_task(device=torch.device("meta"))
     one = torch.zeros(2, 1, 6, 6)
+    task = small_task(device=torch.device("meta"), example=(one, one) if several else one)
     inputs, labels = task.on_device(((one, one) if several else one, torch.zeros(2)))
     assert isinstance(inputs, tuple) == several
     assert {t.device.type for t in (*(inputs if several else [inputs]), labels)} == {"meta"}

@@ -1,7 +1,9 @@
 """The ``fsl-sage`` commands in the documentation: ``run`` and ``sweep`` start, the others parse."""
 
+import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import pytest
 from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.cli.entry import parse
 from fsl_sage_flwr.simulations.engine import Engine
+
+# Imported before `check_run` is replaced, or it would keep the replacement.
+from fsl_sage_flwr.simulations.sweeps import preflight as _imported_first  # noqa: F401
 
 RAY = Engine("ray", "4 clients")
 ROOT = Path(__file__).parents[3]
@@ -38,6 +43,9 @@ def start(*arguments: Any) -> None:
 @pytest.mark.parametrize("command", documented())
 def test_a_documented_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command.partition(" > ")[0], comments=True)[1:]
+    for variable in ("FSL_SAGE_IMPORT", "PYTHONPATH"):  # --import announces its module in them
+        monkeypatch.setenv(variable, os.environ.get(variable, ""))
+    monkeypatch.setattr(sys, "path", list(sys.path))
     simulations = "fsl_sage_flwr.simulations"
     monkeypatch.setattr(f"{simulations}.run.simulate", start)
     monkeypatch.setattr(f"{simulations}.preflight.check_run", lambda *_: None)  # no /data is here
