@@ -57,7 +57,7 @@ class StrategyOptions(Options):
     )
     round_timeout: float = setting(
         3600.0,
-        "time after which a client without a reply is left out of a round; its exchanges and the "
+        "time after which a client without a reply is excluded from a round; its exchanges and the "
         "server's steps on them count together",
         gt=0,
         le=LONGEST_TIMEOUT,

@@ -44,7 +44,7 @@ def build_client_app(
         messages carry weights alone, not with heads, smashed data or gradients beside them.
     classes : callable, optional
         From Flower's Context to the :class:`~fsl_sage_flwr.classes.Classes` of the node's data. A
-        node whose classes are not those of the server's task is left out of the run. By default
+        node whose classes are not those of the server's task is excluded from the run. By default
         they are not compared.
 
     Returns

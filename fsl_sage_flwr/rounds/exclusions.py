@@ -53,7 +53,7 @@ class Exclusions:
             self._not_finite.add(client)
             reason = f"not finite: {reason}"
         self.reasons[client] = reason
-        log.warning("round %d: client %d is left out: %s", self._round, client, reason)
+        log.warning("round %d: client %d is excluded: %s", self._round, client, reason)
 
     def refuse_divergence(self, clients: Collection[int]) -> None:
         """End the run when no client's work was finite: the server's state is the cause.

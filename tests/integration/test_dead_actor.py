@@ -57,5 +57,5 @@ def test_a_client_that_raises_is_told_of_by_its_own_words_and_the_log_stays(
     told = clients_of(run).failure[1].tolist()
     assert told == ["", "error 2: RuntimeError: an injected fault", "", ""]
     log = (run / "run.log").read_text(encoding="utf-8")
-    assert f"client 1 is left out: {told[1]}" in log
+    assert f"client 1 is excluded: {told[1]}" in log
     assert "Traceback" in log  # all of it is here

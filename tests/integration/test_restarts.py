@@ -56,7 +56,7 @@ def test_supernode_killed_in_mid_message_comes_back(
             refused = deployment.start_node(1)
             wait_for("Flower's refusal", lambda: refused.poll() is not None)
         # If it is back before the ServerApp asks, its lost message goes unnoticed.
-        wait_for("the loss", lambda: "client 1 is left out" in said.read_text(encoding="utf-8"))
+        wait_for("the loss", lambda: "client 1 is excluded" in said.read_text(encoding="utf-8"))
         start_again(deployment, 1)
         (tmp_path / "back").touch()
         assert deployment.finish(run) == "finished:completed", deployment.logs()

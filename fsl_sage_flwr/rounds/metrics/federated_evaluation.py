@@ -72,7 +72,7 @@ class FederatedEvaluation:
 
     def _leave_out(self, client: int, reason: str) -> None:
         self.failures[client] = f"evaluation: {reason}"
-        log.warning("client %d is left out of the evaluation: %s", client, reason)
+        log.warning("client %d is excluded from the evaluation: %s", client, reason)
 
 
 def _problem_with(found: Evaluation) -> str | None:

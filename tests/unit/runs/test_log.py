@@ -20,11 +20,11 @@ def test_it_has_what_was_said_inside_and_when(
     log.warning("before")
     for number in (1, 2):
         with logged_to(tmp_path):
-            log.warning("round %d: client 1 is left out: é \udce9", number)
+            log.warning("round %d: client 1 is excluded: é \udce9", number)
     log.warning("after")
     lines = (tmp_path / LOG).read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2
-    said = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING: round 2: client 1 is left out: é \\udce9"
+    said = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING: round 2: client 1 is excluded: é \\udce9"
     assert re.fullmatch(said, lines[1])
 
 

@@ -26,9 +26,9 @@ def console() -> Iterator[io.StringIO]:
 
 def test_every_line_has_its_time(console: io.StringIO) -> None:
     show_times()
-    logging.getLogger("flwr.fsl_sage").warning("round 3: client 1 is left out")
+    logging.getLogger("flwr.fsl_sage").warning("round 3: client 1 is excluded")
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", console.getvalue())
-    assert "client 1 is left out" in console.getvalue()
+    assert "client 1 is excluded" in console.getvalue()
 
 
 def said_of(error: Exception, console: io.StringIO) -> str:

@@ -44,7 +44,7 @@ def test_who_is_late_is_left_out_as_if_lost_and_nobody_waits(
     assert ours.last_round.failures == {}
     assert ours.last_round.clients == CLIENTS - 1
     assert (
-        f"client {SLOW} is left out: late: {CLIENTS - 1} of {CLIENTS} had answered" in caplog.text
+        f"client {SLOW} is excluded: late: {CLIENTS - 1} of {CLIENTS} had answered" in caplog.text
     )
     assert "is gone" not in caplog.text
     with pytest.raises(AssertionError):
