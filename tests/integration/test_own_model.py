@@ -1,6 +1,7 @@
 """The examples, as a user's projects."""
 
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from torch.nn import functional as F
 from fsl_sage_flwr import run_inline
 
 from ..language import save_small_model
+from ..tables import pictures, write_split
 from .commands import ROOT, fsl_sage
 from .other_project import run_example
 
 pytestmark = pytest.mark.integration
 
 EXAMPLE = ROOT / "examples" / "own-model"
+QUICKSTART = ROOT / "examples" / "quickstart-split-learning"
 
 
 @pytest.mark.parametrize("name", ["own-model", "split-gpt2"])
@@ -84,3 +87,24 @@ def test_the_language_models_example_leaves_an_adapter_that_peft_loads(tmp_path:
     moved = [p for n, p in adapted.named_parameters() if "lora_B" in n]
     assert len(moved) == 3
     assert all(p.any() for p in moved)
+
+
+def test_the_quickstart_runs_in_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On local images with CIFAR-10's columns: the hub cannot be reached here."""
+    labels = [i % 10 for i in range(40)]
+    for name in ("train", "test"):
+        images = pictures(40, (32, 32, 3))
+        dataset = write_split(tmp_path / "data", name, images, labels, image="img", classes=10)
+    monkeypatch.syspath_prepend(QUICKSTART)
+    monkeypatch.chdir(tmp_path)
+    from splitapp.client_app import app as client_app
+    from splitapp.server_app import app as server_app
+
+    table = tomllib.loads((QUICKSTART / "pyproject.toml").read_text(encoding="utf-8"))
+    config = {**table["tool"]["flwr"]["app"]["config"], "dataset": dataset, "num-server-rounds": 2}
+    run_inline(server_app, client_app, clients=2, run_config=config)
+    state = torch.load(tmp_path / "final_model.pt", weights_only=True)
+    assert state["conv1.weight"].shape == (6, 3, 5, 5)
+    assert state["fc3.bias"].shape == (10,)

@@ -1,0 +1,1 @@
+"""quickstart-split-learning: federated split learning with Flower and PyTorch."""
