@@ -70,7 +70,8 @@ def by_client(comparison: Comparison, y: str, scale: BytesScale = "auto") -> Pic
         if y == "failures":
             axes[0].yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         label_axes(axes, "client", _LABELS.get(y, up.label))
-        legend_below(figure, look, note="" if y in _ADDED else "bars: quartiles of the rounds")
+        has_bars = y not in _ADDED and len(clients) <= _MOST_APART
+        legend_below(figure, look, note="bars: quartiles of the rounds" if has_bars else "")
     what = _LABELS.get(y, up.label).rpartition(" (")[0] or _LABELS.get(y, up.label)
     return Picture(
         name=f"client-{y.replace('_', '-')}",

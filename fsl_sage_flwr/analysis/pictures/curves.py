@@ -20,6 +20,7 @@ from .target_marks import cost_labels, mark_target
 ALONG_ROUNDS = {"round": "round", "bytes": "bytes", "seconds": "elapsed"}
 _OVER = {"round": "rounds", "bytes": "communication", "seconds": "time"}
 _LOGARITHMIC_FROM = 15.0  # ratio of largest to smallest loss or perplexity
+_FITS = 30  # characters of a title above one of three panels
 
 
 def curves(comparison: Comparison, x: str, y: str, scale: BytesScale = "auto") -> Picture:
@@ -50,8 +51,7 @@ def curves(comparison: Comparison, x: str, y: str, scale: BytesScale = "auto") -
             for panel, ax in zip(panels, axes, strict=True):
                 own = comparison.within(panel.rounds)
                 mark_target(ax, own, panel, x, across.unit, look)
-                target = f"target {own.target_text}"
-                ax.set_title(f"{panel.title}: {target}" if panel.title else target)
+                ax.set_title(_title(panel.title, own))
             if len(panels) == 1:
                 labels = cost_labels(comparison, panels[0], x, across, look)
         legend_below(figure, look, labels, band(seeds, comparison.spread))
@@ -110,6 +110,15 @@ def draw_curve(ax: Axes, curve: pd.DataFrame, unit: float, scale: float, style: 
     ax.fill_between(across, low, high, color=style.colour, alpha=0.18, linewidth=0)
 
 
+def _title(settings: str, comparison: Comparison) -> str:
+    """Return a panel's title with its target, on two lines if they do not fit beside others."""
+    if not settings:
+        return f"target {comparison.target_text}"
+    target = f"target {comparison.measure.text(comparison.target)}"
+    separator = ": " if len(settings + target) <= _FITS else "\n"
+    return f"{settings}{separator}{target}"
+
+
 def _scale_axes(
     axes: list[Axes], rounds: pd.DataFrame, across: Quantity, up: Quantity, scale: BytesScale
 ) -> None:
@@ -147,8 +156,9 @@ def _caption(comparison: Comparison, x: str, y: str, *, marked: bool, several: b
         parts.append(f"Communication: bytes of all clients, both ways, since the start ({how}).")
     if marked:
         cost = "communication" if x == "bytes" else "rounds"
+        mean = f", mean of {comparison.mean_of} rounds" if comparison.mean_of > 1 else ""
         parts.append(
-            f"Hollow marks: {cost} to the panel's target (dotted), mean over the seeds that "
+            f"Hollow marks: {cost} to the panel's target (dotted{mean}), mean over the seeds that "
             "reach it; the same in the legend where there is one panel. Where not all seeds do, "
             "the line is broken, with the fraction that do."
         )
