@@ -20,7 +20,7 @@ from .target_marks import cost_labels, mark_target
 ALONG_ROUNDS = {"round": "round", "bytes": "bytes", "seconds": "elapsed"}
 _OVER = {"round": "rounds", "bytes": "communication", "seconds": "time"}
 _LOGARITHMIC_FROM = 15.0  # ratio of largest to smallest loss or perplexity
-_FITS = 30  # characters of a title above one of three panels
+_FITS = 34  # characters of a title above one of three panels
 
 
 def curves(comparison: Comparison, x: str, y: str, scale: BytesScale = "auto") -> Picture:
