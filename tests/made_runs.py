@@ -8,7 +8,7 @@ from typing import Any
 
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.app.run_path import run_path
-from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.runs.csv_tables import CLIENT_COLUMNS, HISTORY_COLUMNS
 from fsl_sage_flwr.runs.directory import RunDirectory
 
 MIB = 2**20
@@ -24,14 +24,16 @@ def make_run(
     completed: bool = True,
     status: str = "completed",
     row: dict[str, Any] | None = None,
+    client_rows: Sequence[dict[str, Any]] = (),
     recorded: bool = False,
     **settings: Any,
 ) -> Path:
     """Write a run with these test accuracies, one a round; return its directory.
 
     A round takes 2 seconds; of them each client trains 0.5 s, the server 0.25 s, and
-    alignment takes 0.125 s. The reference counts half of the bytes. ``recorded`` also writes the
-    keys without effect, which runs of earlier versions lack.
+    alignment takes 0.125 s. The reference counts half of the bytes. ``client_rows`` are rows of
+    ``clients.csv`` in every round. ``recorded`` also writes the keys without effect, which runs of
+    earlier versions lack.
     """
     given = {key.replace("_", "-"): value for key, value in settings.items()}
     own = {"results-dir": str(root), "num-server-rounds": len(accuracies)}
@@ -70,7 +72,10 @@ def make_run(
                 "clients": clients or 4,
                 **(row or {}),
             },
-            [],
+            [
+                {**dict.fromkeys(CLIENT_COLUMNS), **client, "round": number}
+                for client in client_rows
+            ],
         )
     summary: dict[str, Any] = {"completed": completed, "status": status}
     if head is not None:

@@ -8,6 +8,9 @@ Count = Literal["measured", "reference"]
 Spread = Literal["deviation", "confidence"]
 """Spread over seeds: a standard deviation, or a 95 % confidence interval of the mean."""
 
+BytesScale = Literal["auto", "linear", "log"]
+"""Scale of an axis of bytes; auto is log where algorithms differ by more than 5 times."""
+
 MEAN_OF = 3  # rounds, because test accuracy swings by several points from round to round
 BANDWIDTH = 100.0  # Mbit/s
 
@@ -15,6 +18,6 @@ BANDWIDTH = 100.0  # Mbit/s
 PICTURES = (
     "accuracy-communication", "accuracy-rounds", "loss-communication", "loss-rounds",
     "accuracy-alpha", "scatter-alpha", "time", "align-interval", "head-size",
-    "alignment-rounds", "bytes-rounds",
+    "alignment-rounds", "bytes-kinds", "client-seconds", "client-bytes", "client-failures",
 )  # fmt: skip
-FORMATS = ("png", "svg")
+FORMATS = ("png", "svg", "pdf")

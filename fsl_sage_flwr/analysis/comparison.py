@@ -1,7 +1,8 @@
 """Prepare completed runs for comparison: differing settings, a target and a budget."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -25,8 +26,9 @@ class Comparison:
     rounds : DataFrame
         One row per round of each completed run, as :func:`load_results` returns them. Keys without
         effect in a run (``align.interval`` with FedAvg, ``alpha`` with iid) have no value there.
-        ``bytes`` is the requested count since the start of the run. ``judged`` is the mean of the
-        measure over the last ``mean_of`` rounds; NaN in the first ``mean_of - 1`` rounds.
+        ``bytes`` is the requested count since the start of the run, ``elapsed`` the seconds of its
+        rounds so far. ``judged`` is the mean of the measure over the last ``mean_of`` rounds; NaN
+        in the first ``mean_of - 1`` rounds.
     settings : tuple of str
         The keys that differ between the runs; ``algorithm`` is always the first.
     measure : Measure
@@ -46,6 +48,8 @@ class Comparison:
         the seeds, or the 95 % confidence interval of their mean.
     notes : tuple of str
         One line each about the excluded runs, the counting, the target and the budget.
+    target_is_given : bool
+        Whether the target was requested, and is the same for any part of the runs.
     """
 
     rounds: pd.DataFrame
@@ -57,6 +61,14 @@ class Comparison:
     count: Count
     spread: Spread
     notes: tuple[str, ...]
+    target_is_given: bool = False
+
+    def within(self, rounds: pd.DataFrame) -> "Comparison":
+        """Return the comparison of some of the runs; a default target is chosen among them."""
+        if self.target_is_given:
+            return replace(self, rounds=rounds)
+        target, _ = _common_target(rounds, self.settings, self.measure)
+        return replace(self, rounds=rounds, target=target)
 
     @property
     def target_text(self) -> str:
@@ -107,6 +119,7 @@ def compare(
         raise ResultsError(f"no completed run to compare; {'; '.join(notes) or 'no rounds'}")
     rounds = rounds.assign(bytes=rounds[COUNTS[count]].astype("float64"))
     rounds = without_unused_settings(rounds.sort_values(["run", "round"], kind="stable"))
+    rounds["elapsed"] = rounds.groupby("run", sort=False)["seconds"].cumsum()
     settings = differing_settings(rounds)
     what = "contents of all messages, without Flower's framing"
     if count == "reference":
@@ -118,9 +131,9 @@ def compare(
     rounds[JUDGED] = of_runs.transform(lambda values: values.rolling(mean_of).mean())
     if mean_of > 1:
         notes.append(f"target and budget: mean {measure.name} of {mean_of} rounds")
+    target_is_given = target is not None
     if target is None:
-        of_settings = rounds.groupby([*settings], dropna=False, sort=False)[JUDGED]
-        target, how = measure.common_target(of_settings.agg(measure.best))
+        target, how = _common_target(rounds, settings, measure)
         notes.append(
             f"target {measure.name}: {measure.text(target)}, {how} that each setting reached "
             "with some seed"
@@ -131,8 +144,9 @@ def compare(
         budget = float(rounds.groupby("run")["bytes"].max().min())
         notes.append(f"budget: {mib(budget)} MiB, the smallest total of the compared runs")
     return Comparison(
-        rounds, tuple(settings), measure, target, mean_of, budget, count, spread, tuple(notes)
-    )
+        rounds, tuple(settings), measure, target, mean_of, budget, count, spread, tuple(notes),
+        target_is_given,
+    )  # fmt: skip
 
 
 def run_figures(comparison: Comparison) -> pd.DataFrame:
@@ -169,6 +183,14 @@ def run_figures(comparison: Comparison) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _common_target(
+    rounds: pd.DataFrame, settings: Sequence[str], measure: Measure
+) -> tuple[float, str]:
+    """Return a rounded target that each setting reached, and how it was chosen."""
+    of_settings = rounds.groupby([*settings], dropna=False, sort=False)[JUDGED]
+    return measure.common_target(of_settings.agg(measure.best))
 
 
 def one_line(text: str) -> str:

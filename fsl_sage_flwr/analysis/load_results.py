@@ -24,6 +24,7 @@ log = logging.getLogger("flwr.fsl_sage")
 CLIENTS = "num-supernodes"
 HEAD_SIZE = "auxiliary_parameters"
 UNUSED = "unused_keys"
+PATH = "path"
 # Settings used by tables and pictures; a run of a custom model may lack them.
 LOOKED_AT = (
     "algorithm", "model", "dataset", "distribution", "alpha", "shards-per-client", "seed",
@@ -134,10 +135,10 @@ def load_results(directory: Path | str, say: Callable[[str], None] = log.warning
         The columns of ``history.csv`` (bytes and seconds as counted), every key of the run
         configuration, ``num-supernodes`` (number of clients; missing in a deployment),
         ``auxiliary_parameters`` (of one head; 0 without a head), ``run`` (the run's directory,
-        relative to the given one), ``unused_keys`` (keys without effect, separated by spaces;
-        missing if the run recorded none), ``completed`` and ``status``. Unfinished and failed
-        runs have ``completed`` False. A run that ended before its first round has one row, round 0,
-        without figures.
+        relative to the given one), ``path`` (that directory), ``unused_keys`` (keys without
+        effect, separated by spaces; missing if the run recorded none), ``completed`` and
+        ``status``. Unfinished and failed runs have ``completed`` False. A run that ended before its
+        first round has one row, round 0, without figures.
 
     Raises
     ------
@@ -155,6 +156,7 @@ def rows_of(runs: list[Run]) -> pd.DataFrame:
     constants = [
         {
             "run": run.name,
+            PATH: str(run.path),
             **run.config,
             CLIENTS: run.federation.get(CLIENTS),
             HEAD_SIZE: run.summary.get(HEAD_SIZE),

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from ..units import mib
+from ..units import MIB, mib
 from .comparison import Comparison, run_figures
 from .declared import label_of
 from .labels import place, value_place, value_text
@@ -87,11 +87,12 @@ def format_table(comparison: Comparison, how: TableFormat) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the table: its name in :func:`run_figures`, its heading, and its text."""
+    """A figure of the table: its name in :func:`run_figures`, its heading, unit and text."""
 
     figure: str
     heading: str
     number: Callable[[float], str]
+    unit: float = 1.0
 
     def cell(self, mean: float, spread: float) -> str:
         """Return a mean with its spread, which is NaN for one seed."""
@@ -105,14 +106,14 @@ def columns_of(comparison: Comparison) -> list[Column]:
     """Return the figures of a comparison, in the order of the table."""
     measure, budget = comparison.measure, f"{mib(comparison.budget)} MiB"
     target, name = comparison.target_text, measure.name
-    unit = " (%)" if measure.in_percent else ""
+    unit, own = " (%)" if measure.in_percent else "", 1 / measure.scale
     return [
-        Column(f"final_{name}", f"final {measure.heading}", measure.number),
-        Column(f"best_{name}", f"best {measure.heading}", measure.number),
-        Column("bytes_to_target", f"MiB to {target}", mib),
+        Column(f"final_{name}", f"final {measure.heading}", measure.number, own),
+        Column(f"best_{name}", f"best {measure.heading}", measure.number, own),
+        Column("bytes_to_target", f"MiB to {target}", mib, MIB),
         Column("rounds_to_target", f"rounds to {target}", _plain),
-        Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number),
-        Column("bytes", "MiB in all", mib),
+        Column(f"{name}_at_budget", f"{name} at {budget}{unit}", measure.number, own),
+        Column("bytes", "MiB in all", mib, MIB),
         Column("rounds", "rounds", _plain),
         Column("seconds", "seconds", _seconds),
     ]

@@ -64,7 +64,7 @@ def over_seeds(
     DataFrame
         By group: ``mean``; ``spread``, 0 for one seed; ``seeds``, their number.
     """
-    each = rows.groupby([*by, "seed"], dropna=False)[column].mean()
+    each = rows.groupby([*by, "seed"], dropna=False)[column].mean().astype(float)
     groups = each.groupby(level=list(range(len(by))), dropna=False)
     widths = groups.agg(lambda values: half_width(values, spread))
     return pd.DataFrame(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 import typer
 from click import UsageError
 
-from ..analysis.choices import BANDWIDTH, FORMATS, MEAN_OF, PICTURES
+from ..analysis.choices import BANDWIDTH, FORMATS, MEAN_OF, PICTURES, BytesScale
 from .comparison import (
     Bandwidth,
     BudgetMib,
@@ -47,12 +47,35 @@ def plot_command(
             callback=_some_of((*PICTURES, ALL)),
         ),
     ] = None,
+    x: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXIS",
+            help="round, bytes, seconds, client or a key, against which --y is drawn, in place of "
+            "the kinds (default with --y: round)",
+        ),
+    ] = None,
+    y: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="column of history.csv; of clients.csv if --x is client; or a figure of the table "
+            "of results if it is a key (default with --x: accuracy, or seconds of clients)",
+        ),
+    ] = None,
     target: Target = None,
     mean_of: MeanOf = MEAN_OF,
     budget_mib: BudgetMib = None,
     count: CountBytes = "measured",
     spread: SpreadOverSeeds = "deviation",
     bandwidth: Bandwidth = BANDWIDTH,
+    bytes_scale: Annotated[
+        BytesScale,
+        typer.Option(
+            help="scale of an axis of bytes; auto is log where algorithms differ by more than 5 "
+            "times"
+        ),
+    ] = "auto",
     out_dir: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="directory to write to (default: DIR/pictures)"),
@@ -60,24 +83,26 @@ def plot_command(
     format: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="png,svg", help="file formats (default: both)", callback=_some_of(FORMATS)
+            metavar="png,svg,pdf", help="file formats (default: all)", callback=_some_of(FORMATS)
         ),
     ] = None,
     imports: Imports = None,
 ) -> int:
-    """Draw pictures of the completed runs under a directory, as PNG and SVG."""
+    """Draw pictures of the completed runs under a directory, as PNG, SVG and PDF."""
     from ..analysis.load_results import load_results
-    from ..analysis.pictures import draw, draw_all, encoded
+    from ..analysis.pictures import draw, draw_all, draw_xy, encoded
 
     console, errors = consoles()
     comparison = comparison_of(
         load_results(directory, lambda line: say(errors, line)),
         target=target, mean_of=mean_of, budget_mib=budget_mib, count=count, spread=spread,
     )  # fmt: skip
-    if kind is None or ALL in kind:
-        pictures, not_drawn = draw_all(comparison, bandwidth)
+    pair = [] if x is y is None else [draw_xy(comparison, x or "round", y, bytes_scale)]
+    if ALL in (kind or ([] if pair else [ALL])):
+        pictures, not_drawn = draw_all(comparison, bandwidth, bytes_scale)
     else:
-        pictures, not_drawn = [draw(name, comparison, bandwidth) for name in kind], []
+        pictures, not_drawn = [draw(k, comparison, bandwidth, bytes_scale) for k in kind or ()], []
+    pictures += pair
     folder = out_dir or directory / "pictures"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +113,7 @@ def plot_command(
     for picture in pictures:
         for suffix in format or FORMATS:
             path = folder / f"{picture.name}.{suffix}"
-            write(path, encoded(picture, cast(Literal["png", "svg"], suffix)))
+            write(path, encoded(picture, cast(Literal["png", "svg", "pdf"], suffix)))
             say(console, str(path))
         say(console, f"    {picture.caption}")
     for note in (*comparison.notes, *not_drawn):

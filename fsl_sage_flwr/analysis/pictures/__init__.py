@@ -1,6 +1,6 @@
 """Kinds of pictures of results."""
 
-from .kinds import KINDS, draw, draw_all
+from .kinds import KINDS, draw, draw_all, draw_xy
 from .panels import NothingToDrawError
 from .style import Picture, PictureFormat, encoded
 
@@ -11,5 +11,6 @@ __all__ = [
     "PictureFormat",
     "draw",
     "draw_all",
+    "draw_xy",
     "encoded",
 ]

@@ -1,4 +1,4 @@
-"""Draw the measure of the runs, and the loss, against communication and against rounds."""
+"""Draw a column of the history against rounds, bytes or seconds, one curve per algorithm."""
 
 import math
 from collections.abc import Iterable
@@ -8,79 +8,81 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ...line_style import LineStyle
-from ...units import byte_unit
-from ..choices import Spread
-from ..comparison import Comparison, run_figures
-from ..declared import label_of
-from ..measure import LOSS, Measure
+from ..choices import BytesScale, Spread
+from ..comparison import Comparison
 from ..spread import NAMES, over_seeds
-from .panels import NothingToDrawError, Panel, panels_of
+from .panels import panels_of
+from .quantity import MEANINGS, Quantity, is_logarithmic, make_logarithmic, quantity_of
 from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
+from .target_marks import cost_labels, mark_target
 
-LOGARITHMIC_FROM = 15.0  # ratio of largest to smallest value for a logarithmic axis
+# Horizontal axes by name, with their columns.
+ALONG_ROUNDS = {"round": "round", "bytes": "bytes", "seconds": "elapsed"}
+_OVER = {"round": "rounds", "bytes": "communication", "seconds": "time"}
+_LOGARITHMIC_FROM = 15.0  # ratio of largest to smallest loss or perplexity
+_FITS = 34  # characters of a title above one of three panels
 
 
-def accuracy_against_communication(comparison: Comparison) -> Picture:
-    """Draw the runs' measure over bytes, with the bytes at the target marked.
+def curves(comparison: Comparison, x: str, y: str, scale: BytesScale = "auto") -> Picture:
+    """Draw column ``y`` of the history against ``x``: ``round``, ``bytes`` or ``seconds``.
 
-    Raises
-    ------
-    NothingToDrawError
-        The measure is the loss.
+    If ``y`` is the measure of the comparison, the cost of each panel's target is marked.
     """
-    return _draw(comparison, _beside_loss(comparison), "bytes")
+    rounds = comparison.rounds[comparison.rounds[y].notna()]
+    panels = [p for p in panels_of(comparison) if p.rounds["run"].isin(rounds["run"]).any()]
+    look = styles(rounds["algorithm"].tolist())
+    across = quantity_of(ALONG_ROUNDS[x], rounds[ALONG_ROUNDS[x]])
+    up = quantity_of(y, rounds[y])
+    # A target has a cost in rounds or bytes.
+    marked = y == comparison.measure.column and x in ("round", "bytes")
+    seeds, labels = set[int](), dict[str, str]()
+    with picture_style():
+        figure, axes = grid_of_axes(len(panels))
+        for panel, ax in zip(panels, axes, strict=True):
+            for name, runs in panel.lines(look):
+                if runs[y].notna().any():
+                    curve = mean_curve(runs, across.column, y, comparison.spread)
+                    seeds.update(curve["seeds"])
+                    draw_curve(ax, curve, across.unit, 1 / up.unit, look[name])
+            ax.set_title(panel.title)
+        label_axes(axes, across.label, up.label)
+        _scale_axes(axes, rounds, across, up, scale)
+        if marked:
+            for panel, ax in zip(panels, axes, strict=True):
+                own = comparison.within(panel.rounds)
+                mark_target(ax, own, panel, x, across.unit, look)
+                ax.set_title(_title(panel.title, own))
+            if len(panels) == 1:
+                labels = cost_labels(comparison, panels[0], x, across, look)
+        legend_below(figure, look, labels, band(seeds, comparison.spread))
+    what = up.label.removesuffix(" (%)") if up.is_share else y.replace("_", " ")
+    return Picture(
+        name=f"{y}-{x}",
+        title=f"{what[0].upper()}{what[1:]} against {_OVER[x]}",
+        caption=_caption(comparison, x, y, marked=marked, several=max(seeds, default=0) > 1),
+        figure=figure,
+    )
 
 
-def accuracy_against_rounds(comparison: Comparison) -> Picture:
-    """Draw the runs' measure over rounds, with the round that reaches the target marked.
-
-    Raises
-    ------
-    NothingToDrawError
-        The measure is the loss.
-    """
-    return _draw(comparison, _beside_loss(comparison), "round")
-
-
-def _beside_loss(comparison: Comparison) -> Measure:
-    """Return the runs' measure, unless it is the loss, which has separate pictures.
-
-    Raises
-    ------
-    NothingToDrawError
-        The measure is the loss.
-    """
-    if comparison.measure == LOSS:
-        raise NothingToDrawError("the runs have no accuracy; loss-… shows how they do")
-    return comparison.measure
-
-
-def loss_against_communication(comparison: Comparison) -> Picture:
-    """Draw test loss over bytes."""
-    return _draw(comparison, LOSS, "bytes")
-
-
-def loss_against_rounds(comparison: Comparison) -> Picture:
-    """Draw test loss over rounds."""
-    return _draw(comparison, LOSS, "round")
-
-
-def mean_curve(runs: pd.DataFrame, y: str, spread: Spread = "deviation") -> pd.DataFrame:
+def mean_curve(runs: pd.DataFrame, x: str, y: str, spread: Spread = "deviation") -> pd.DataFrame:
     """Return the mean curve of several runs, over the rounds of all of them.
 
     Returns
     -------
     DataFrame
-        ``round``; ``bytes`` (mean); ``mean`` of ``y`` over the seeds; ``low`` and ``high``, the
-        mean minus and plus the spread; ``seeds``, their number.
+        ``round``; ``across`` (mean of ``x``); ``mean`` of ``y`` over the seeds; ``low`` and
+        ``high``, the mean minus and plus the spread; ``seeds``, their number.
     """
     runs = runs[runs[y].notna()]
     by_round = runs.groupby("round")["run"].nunique()
     whole = by_round[by_round == runs["run"].nunique()].index
     values = over_seeds(runs, ["round"], y, spread)
+    along = (
+        values.index.to_series() if x == "round" else over_seeds(runs, ["round"], x, spread)["mean"]
+    )
     curve = pd.DataFrame(
         {
-            "bytes": over_seeds(runs, ["round"], "bytes", spread)["mean"],
+            "across": along,
             "mean": values["mean"],
             "low": values["mean"] - values["spread"],
             "high": values["mean"] + values["spread"],
@@ -99,124 +101,65 @@ def band(seeds: Iterable[int], spread: Spread) -> str:
     return f"bands: ± {NAMES[spread]}, {number} seeds"
 
 
-def _draw(comparison: Comparison, measure: Measure, x: str) -> Picture:
-    panels = panels_of(comparison)
-    look = styles(comparison.rounds["algorithm"].tolist())
-    judged, y = measure == comparison.measure, measure.column
-    unit, unit_name = 1.0, ""
-    if x == "bytes":
-        unit, unit_name = byte_unit(float(comparison.rounds["bytes"].max()))
-    figures = run_figures(comparison)
-    seeds = set[int]()
-    with picture_style():
-        figure, axes = grid_of_axes(len(panels))
-        for panel, ax in zip(panels, axes, strict=True):
-            for name, runs in panel.by_algorithm(look):
-                curve = mean_curve(runs, y, comparison.spread)
-                seeds.update(curve["seeds"])
-                draw_curve(ax, curve, x, unit, measure.scale, look[name])
-            ax.set_title(panel.title)
-        label_axes(
-            axes,
-            f"communication ({unit_name})" if x == "bytes" else "round",
-            f"test {measure.heading}",
-        )
-        if x == "round":
-            axes[0].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        elif _spread(comparison.rounds.groupby("run")["bytes"].max()) > LOGARITHMIC_FROM:
-            axes[0].set_xscale("log")
-        else:
-            axes[0].set_xlim(left=0)
-        if not measure.in_percent and _spread(comparison.rounds[y]) > LOGARITHMIC_FROM:
-            axes[0].set_yscale("log")
-        axes[0].set_ylim(axes[0].get_ylim())  # fixed, because the marks' lines start at the axis
-        for panel, ax in zip(panels, axes, strict=True):
-            if judged:
-                _mark(ax, comparison, panel, figures, x, unit, look)
-        labels = {}
-        if judged and len(panels) == 1:
-            labels = _labels(figures, x, unit, unit_name)
-        legend_below(figure, look, labels, band(seeds, comparison.spread))
-    what, over = measure.name, ("rounds", "communication")[x == "bytes"]
-    return Picture(
-        name=f"{what}-{over}",
-        title=f"Test {what} against {over}",
-        caption=_caption(comparison, x, judged=judged),
-        figure=figure,
-    )
+def draw_curve(ax: Axes, curve: pd.DataFrame, unit: float, scale: float, style: LineStyle) -> None:
+    """Draw a mean curve with its band, a bar at its end; ``across`` is in units of ``unit``."""
+    across = curve["across"].astype(float) / unit
+    up, low, high = (scale * curve[name].astype(float) for name in ("mean", "low", "high"))
+    ax.plot(across, up, **style.line(), markevery=max(1, math.ceil(len(curve) / 8)))
+    ax.plot(across[-1:], up[-1:], color=style.colour, marker="|", markersize=7)
+    ax.fill_between(across, low, high, color=style.colour, alpha=0.18, linewidth=0)
 
 
-def draw_curve(
-    ax: Axes, curve: pd.DataFrame, x: str, unit: float, scale: float, style: LineStyle
+def _title(settings: str, comparison: Comparison) -> str:
+    """Return a panel's title with its target, on two lines if they do not fit beside others."""
+    if not settings:
+        return f"target {comparison.target_text}"
+    target = f"target {comparison.measure.text(comparison.target)}"
+    separator = ": " if len(settings + target) <= _FITS else "\n"
+    return f"{settings}{separator}{target}"
+
+
+def _scale_axes(
+    axes: list[Axes], rounds: pd.DataFrame, across: Quantity, up: Quantity, scale: BytesScale
 ) -> None:
-    """Draw a mean curve with its band; ``x`` is its column, in units of ``unit``."""
-    across = curve[x].astype(float) / unit
-    ax.plot(
-        across, scale * curve["mean"], **style.line(), markevery=max(1, math.ceil(len(curve) / 8))
-    )
-    ax.plot(across[-1:], scale * curve["mean"][-1:], color=style.colour, marker="|", markersize=7)
-    ax.fill_between(across, scale * curve["low"], scale * curve["high"], color=style.colour,
-                    alpha=0.18, linewidth=0)  # fmt: skip
+    """Set the scales and limits of all panels, which share their axes."""
+    first, last = axes[0], rounds.groupby("run").tail(1)
+    if across.column == "round":
+        first.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    elif is_logarithmic(across, last, scale):
+        make_logarithmic(first, "x")
+    else:
+        first.set_xlim(left=0)
+    values = rounds[up.column].astype(float)
+    values = values[values > 0]
+    wide = up.column.endswith(("loss", "perplexity")) and len(values)
+    if is_logarithmic(up, last, scale) or (
+        wide and values.max() / values.min() > _LOGARITHMIC_FROM
+    ):
+        make_logarithmic(first, "y")
+    elif up.column.endswith("cosine"):
+        first.set_ylim(min(0.0, first.get_ylim()[0]), 1.0)
+    elif up.is_bytes:
+        first.set_ylim(bottom=0.0)
+    first.set_ylim(first.get_ylim())  # fixed, because the marks' lines start at the axis
 
 
-def _mark(
-    ax: Axes, comparison: Comparison, panel: Panel, figures: pd.DataFrame, x: str, unit: float,
-    look: dict[str, LineStyle],
-) -> None:  # fmt: skip
-    column = "bytes_to_target" if x == "bytes" else "rounds_to_target"
-    height = comparison.measure.scale * comparison.target
-    ax.axhline(height, color="#555555", linewidth=0.7, linestyle=(0, (1.0, 2.0)), zorder=1)
-    in_panel = figures[figures["run"].isin(panel.rounds["run"])]
-    for name, runs in in_panel.groupby("algorithm", sort=False):
-        reached = runs[column].dropna()
-        if reached.empty:
-            continue
-        style, cost = look[str(name)], float(reached.mean()) / unit
-        bottom, everyone = ax.get_ylim()[0], len(reached) == len(runs)
-        ax.plot([cost, cost], [bottom, height], color=style.colour, linewidth=0.7, zorder=1.5,
-                linestyle="-" if everyone else (0, (4.0, 3.0)))  # fmt: skip
-        if not everyone:
-            # At the bottom, where there is no other mark.
-            ax.annotate(f"{len(reached)}/{len(runs)}", (cost, bottom), xytext=(-2, 3),
-                        textcoords="offset points", ha="right", fontsize=6.0, color=style.colour,
-                        zorder=4)  # fmt: skip
-        ax.plot([cost], [height], marker=style.marker, markersize=1.4 * style.size,
-                markerfacecolor="white", markeredgecolor=style.colour, markeredgewidth=1.0,
-                zorder=3)  # fmt: skip
-
-
-def _labels(figures: pd.DataFrame, x: str, unit: float, unit_name: str) -> dict[str, str]:
-    column = "bytes_to_target" if x == "bytes" else "rounds_to_target"
-    labels = {}
-    for name, runs in figures.groupby("algorithm", sort=False):
-        mean = float(runs[column].mean()) / unit
-        cost = f"{mean:.3g}" if mean < 1000 else f"{mean:,.0f}"
-        cost = "–" if math.isnan(mean) else f"{cost} {unit_name or 'rounds'}"
-        if 0 < (reached := runs[column].count()) < len(runs):
-            cost += f" ({reached} of {len(runs)})"
-        labels[str(name)] = f"{label_of(str(name))}: {cost}"
-    return labels
-
-
-def _caption(comparison: Comparison, x: str, *, judged: bool) -> str:
-    seeds = comparison.rounds["seed"].nunique()
-    parts = ["Test split, after each round; a bar marks where the runs were stopped."]
-    if seeds > 1:
+def _caption(comparison: Comparison, x: str, y: str, *, marked: bool, several: bool) -> str:
+    parts = [MEANINGS[y]] if y in MEANINGS else []
+    split = "Test split, after" if y.startswith("test_") else "After"
+    parts.append(f"{split} each round; a bar marks where the runs were stopped.")
+    if several:
         parts.append(f"Lines: means over the seeds; bands: ± {NAMES[comparison.spread]}.")
     if x == "bytes":
         measured = comparison.count == "measured"
         how = "contents of all messages" if measured else "published figures' count"
         parts.append(f"Communication: bytes of all clients, both ways, since the start ({how}).")
-    if judged:
+    if marked:
         cost = "communication" if x == "bytes" else "rounds"
+        mean = f", mean of {comparison.mean_of} rounds" if comparison.mean_of > 1 else ""
         parts.append(
-            f"Hollow marks: {cost} to {comparison.target_text} (dotted), mean over the seeds that "
+            f"Hollow marks: {cost} to the panel's target (dotted{mean}), mean over the seeds that "
             "reach it; the same in the legend where there is one panel. Where not all seeds do, "
             "the line is broken, with the fraction that do."
         )
     return " ".join(parts)
-
-
-def _spread(values: "pd.Series[float]") -> float:
-    positive = values[values > 0]
-    return float(positive.max() / positive.min()) if len(positive) else 1.0

@@ -6,10 +6,11 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from ...line_style import LineStyle
-from ...units import byte_unit
+from ..choices import BytesScale
 from ..comparison import Comparison
-from .against_alpha import ALONG, IID, skew_of
 from .panels import panels_of
+from .positions import ALPHA, IID, positions_of
+from .quantity import is_logarithmic, make_logarithmic, quantity_of
 from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
 
 
@@ -39,7 +40,7 @@ def _point(tick: str, ticks: list[str], style: LineStyle) -> dict[str, Any]:
     }
 
 
-def scatter_over_alpha(comparison: Comparison) -> Picture:
+def scatter_over_alpha(comparison: Comparison, scale: BytesScale = "auto") -> Picture:
     """Draw the best value against its communication, for every alpha.
 
     Raises
@@ -47,13 +48,15 @@ def scatter_over_alpha(comparison: Comparison) -> Picture:
     NothingToDrawError
         The results have fewer than two alphas.
     """
-    skew, measure = skew_of(comparison), comparison.measure
+    positions, measure = positions_of(comparison, ALPHA), comparison.measure
     better = "Up" if measure.higher_is_better else "Down"
-    ticks = list(dict.fromkeys(skew.values()))
+    skew = {run: positions.text_of(run) for run in positions.places}
+    ticks = list(positions.ticks.values())
     points = best_points(comparison)
     points = points[points["run"].isin(skew)]
-    unit, unit_name = byte_unit(float(points["bytes"].max()))
-    panels = [p for p in panels_of(comparison, ALONG) if p.rounds["run"].isin(skew).any()]
+    across = quantity_of("bytes", points["bytes"])
+    panels = [p for p in panels_of(comparison, positions.along)
+              if p.rounds["run"].isin(skew).any()]  # fmt: skip
     look = styles(points["algorithm"].tolist())
     with picture_style():
         figure, axes = grid_of_axes(len(panels), height=2.9)
@@ -63,13 +66,15 @@ def scatter_over_alpha(comparison: Comparison) -> Picture:
                 runs = in_panel[in_panel["algorithm"] == name]
                 means = runs.groupby(runs["run"].map(skew))[["bytes", measure.column]].mean()
                 means = means.reindex([tick for tick in ticks if tick in means.index])
-                x, y = means["bytes"] / unit, measure.scale * means[measure.column]
+                x, y = means["bytes"] / across.unit, measure.scale * means[measure.column]
                 ax.plot(x, y, color=style.colour, linestyle=style.dashes, linewidth=0.5, alpha=0.6)
-                for tick, across, up in zip(means.index, x, y, strict=True):
-                    ax.plot([across], [up], **_point(tick, ticks, style))
+                for tick, place, height in zip(means.index, x, y, strict=True):
+                    ax.plot([place], [height], **_point(tick, ticks, style))
             ax.margins(x=0.1, y=0.1)
             ax.set_title(panel.title)
-        label_axes(axes, f"communication ({unit_name})", f"best test {measure.heading}")
+        if is_logarithmic(across, points, scale):
+            make_logarithmic(axes[0], "x")
+        label_axes(axes, across.label, f"best test {measure.heading}")
         sizes = [
             Line2D([], [], **_point(tick, ticks, LineStyle("#555555", "o", "-")),
                    label=tick if tick == IID else f"α = {tick}")

@@ -16,7 +16,7 @@ from ...line_style import LineStyle
 from ..declared import algorithm_looks, label_of
 from ..labels import place
 
-PictureFormat = Literal["png", "svg"]
+PictureFormat = Literal["png", "svg", "pdf"]
 
 COLUMN = 3.5  # inches, the width of a column of a two-column paper
 PAGE = 7.16  # inches, the width of both columns
@@ -45,9 +45,16 @@ _RC: dict[str, Any] = {
     "lines.linewidth": 1.4,
     "hatch.linewidth": 0.6,
     "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,  # TrueType, which publishers ask for
     "svg.hashsalt": "fsl-sage",  # equal pictures give equal files
 }
 
+# The metadata that differ between equal pictures, or name only matplotlib.
+_WITHOUT_DATES: dict[PictureFormat, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 # Styles for algorithms without a declared one. The colours are Okabe and Ito's, which colour-blind
 # readers can distinguish; their yellow is too light for a line on white.
@@ -183,7 +190,7 @@ def legend_below(
 def encoded(picture: Picture, how: PictureFormat) -> bytes:
     """Return the content of a picture's file; equal pictures give equal bytes."""
     buffer = io.BytesIO()
-    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[how]
+    metadata = _WITHOUT_DATES[how]
     with picture_style():
         picture.figure.savefig(buffer, format=how, dpi=DOTS_PER_INCH, metadata=metadata)
     return buffer.getvalue()

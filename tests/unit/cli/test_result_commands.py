@@ -80,12 +80,26 @@ def test_a_kind_by_name_is_drawn_or_refused(results, tmp_path, capsys):
         main(["plot", str(results), "--kind", "time", "--out-dir", str(out), "--bandwidth", "5"])
         == 0
     )
-    assert sorted(path.name for path in out.iterdir()) == ["time.png", "time.svg"]
+    assert sorted(path.name for path in out.iterdir()) == ["time.pdf", "time.png", "time.svg"]
     assert "5 Mbit/s" in capsys.readouterr().out
     assert main(["plot", str(results), "--kind", "align-interval"]) == 1
     assert capsys.readouterr().err == (
         "fsl-sage: align-interval: no two values of align.interval in the results: 2\n"
     )
+
+
+def test_a_pair_of_columns_is_drawn_in_place_of_the_kinds(results, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["plot", str(results), "--out-dir", str(out), "--format", "svg"]
+    assert main([*words, "--x", "seconds", "--y", "server_seconds"]) == 0
+    assert [path.name for path in out.iterdir()] == ["server_seconds-seconds.svg"]
+    assert main([*words, "--y", "test_loss", "--kind", "time"]) == 0
+    assert {path.name for path in out.iterdir()} >= {"test_loss-round.svg", "time.svg"}
+    capsys.readouterr()
+    assert main([*words, "--y", "beauty"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fsl-sage: the runs have no values in 'beauty'; columns with values: ")
+    assert error.count("\n") == 1
 
 
 def test_report_writes_a_page(results, capsys):
@@ -136,7 +150,8 @@ def test_an_output_that_cannot_be_written_is_one_line(results, tmp_path, capsys)
         ["results", "x", "--count", "all"],
         ["plot", "x", "--bandwidth", "-1"],
         ["plot", "x", "--kind", "pie"],
-        ["plot", "x", "--format", "pdf"],
+        ["plot", "x", "--format", "gif"],
+        ["plot", "x", "--bytes-scale", "wide"],
     ],
 )
 def test_a_wrong_option_exits_with_2(words, tmp_path, capsys):

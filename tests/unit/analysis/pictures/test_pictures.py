@@ -5,15 +5,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsl_sage_flwr.analysis import load_results
+from fsl_sage_flwr.analysis import ResultsError, load_results
 from fsl_sage_flwr.analysis.choices import PICTURES
 from fsl_sage_flwr.analysis.comparison import compare
-from fsl_sage_flwr.analysis.pictures import KINDS, NothingToDrawError, draw, draw_all, encoded
-from fsl_sage_flwr.analysis.pictures.against_alpha import skew_of
+from fsl_sage_flwr.analysis.pictures import (
+    KINDS,
+    NothingToDrawError,
+    draw,
+    draw_all,
+    draw_xy,
+    encoded,
+)
 from fsl_sage_flwr.analysis.pictures.byte_kinds import sent_bytes
 from fsl_sage_flwr.analysis.pictures.curves import mean_curve
 from fsl_sage_flwr.analysis.pictures.dark import fit_to_scheme
 from fsl_sage_flwr.analysis.pictures.panels import panels_of
+from fsl_sage_flwr.analysis.pictures.positions import positions_of
 from fsl_sage_flwr.analysis.pictures.scatter import best_points
 from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.analysis.pictures.times import time_parts
@@ -32,6 +39,12 @@ NEEDS = {
     "head-size": [{"auxiliary": "linear", "head": 10}],
 }
 
+CLIENT_ROWS = [
+    {"client": client, "seconds": 1.0 + client, "down_bytes": MIB, "up_bytes": client * MIB,
+     "failure": "timeout" if client == 1 else ""}
+    for client in range(3)
+]  # fmt: skip
+
 
 def comparison_for(root, kind):
     sent = {"down_client_half_bytes": 7 * MIB, "up_smashed_bytes": MIB}
@@ -39,7 +52,8 @@ def comparison_for(root, kind):
         make_run(root, [0.4, 0.6], seed=seed, algorithm="fed_avg", head=0, mib_a_round=3)
         for changes in ({}, *NEEDS.get(kind, [])):
             row = {"alignment_cosine": 0.5, **sent}
-            make_run(root, [0.2, 0.8 - seed / 100], seed=seed, row=row, **changes)
+            make_run(root, [0.2, 0.8 - seed / 100], seed=seed, row=row, client_rows=CLIENT_ROWS,
+                     **changes)  # fmt: skip
     return compare(load_results(root), mean_of=1, target=0.6)
 
 
@@ -65,7 +79,7 @@ def test_every_kind_is_drawn_with_text_as_text(tmp_path, kind):
     assert any("FSL-SAGE" in text for text in texts)
 
 
-@pytest.mark.parametrize("how", ["svg", "png"])
+@pytest.mark.parametrize("how", ["svg", "png", "pdf"])
 def test_the_same_picture_is_the_same_file(tmp_path, how):
     make_run(tmp_path, [0.5, 0.75])
     comparison = compare(load_results(tmp_path), mean_of=1)
@@ -84,9 +98,12 @@ def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
         draw("accuracy-alpha", comparison, 100.0)
     pictures, left_out = draw_all(comparison, 100.0)
     assert [picture.name for picture in pictures] == [*PICTURES[:4], "time"]
-    assert len(left_out) == 6
-    assert left_out[4] == "not drawn, alignment-rounds: no run has an alignment_cosine"
-    assert left_out[5] == "not drawn, bytes-rounds: the runs have no bytes by kind"
+    assert len(left_out) == 9
+    assert left_out[4].startswith(
+        "not drawn, alignment-rounds: the runs have no values in 'alignment_cosine'; columns"
+    )
+    assert left_out[5] == "not drawn, bytes-kinds: the runs have no bytes by kind"
+    assert left_out[6] == "not drawn, client-seconds: the runs have no rows in clients.csv"
     assert left_out[2] == "not drawn, align-interval: no two values of align.interval in the " \
         "results: 2"  # fmt: skip
 
@@ -94,9 +111,12 @@ def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
 def test_a_curve_is_the_mean_over_the_rounds_that_all_seeds_have(tmp_path):
     make_run(tmp_path, [0.2, 0.4, 0.9], seed=1)
     make_run(tmp_path, [0.4, 0.8], seed=2)
-    curve = mean_curve(compare(load_results(tmp_path), mean_of=1).rounds, "test_accuracy")
+    rounds = compare(load_results(tmp_path), mean_of=1).rounds
+    curve = mean_curve(rounds, "bytes", "test_accuracy")
     assert curve["round"].tolist() == [1, 2]
-    assert curve["bytes"].tolist() == [MIB, 2 * MIB]
+    assert curve["across"].tolist() == [MIB, 2 * MIB]
+    assert mean_curve(rounds, "round", "test_accuracy")["across"].tolist() == [1, 2]
+    assert mean_curve(rounds, "elapsed", "test_accuracy")["across"].tolist() == [2.0, 4.0]
     assert curve["mean"].tolist() == pytest.approx([0.3, 0.6])
     assert curve["seeds"].tolist() == [2, 2]
     deviation = [0.1 * 2**0.5, 0.2 * 2**0.5]
@@ -150,7 +170,7 @@ def test_algorithms_look_the_same_everywhere_and_unlike_each_other():
 
 def test_alphas_are_in_order_and_iid_is_behind_them(tmp_path):
     comparison = comparison_for(tmp_path, "scatter-alpha")
-    assert list(dict.fromkeys(skew_of(comparison).values())) == ["0.5", "10", "iid"]
+    assert list(positions_of(comparison, "alpha").ticks.values()) == ["0.5", "10", "iid"]
     (ax,) = draw("scatter-alpha", comparison, 100.0).figure.get_axes()[:1]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["α = 0.5", "α = 10", "iid"]
 
@@ -260,21 +280,137 @@ def test_only_aligned_rounds_are_on_the_curve(tmp_path):
         cells[rows[0].split(",").index("alignment_cosine")] = ""
         rows[2] = ",".join(cells)
         (path / "history.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    curve = mean_curve(compare(load_results(tmp_path), mean_of=1).rounds, "alignment_cosine")
+    rounds = compare(load_results(tmp_path), mean_of=1).rounds
+    curve = mean_curve(rounds, "round", "alignment_cosine")
     assert curve["round"].tolist() == [1, 3]
 
 
 def test_bytes_are_stacked_by_kind(tmp_path):
-    comparison = comparison_for(tmp_path, "bytes-rounds")
+    comparison = comparison_for(tmp_path, "bytes-kinds")
     sent = sent_bytes(comparison.rounds[comparison.rounds["algorithm"] == "fsl_sage"])
-    assert sent["up_smashed_bytes"].tolist() == [MIB, 2 * MIB]
-    picture = draw("bytes-rounds", comparison, 100.0)
-    (ax,) = picture.figure.get_axes()  # the runs of FedAvg have none
+    assert sent["up_smashed_bytes"] == 2 * MIB
+    picture = draw("bytes-kinds", comparison, 100.0)
+    (ax,) = picture.figure.get_axes()
     assert legend(picture) == ["client half down", "smashed up"]
-    assert ax.get_title() == "FSL-SAGE"
-    tops = [max(point[1] for point in area.get_paths()[0].vertices) for area in ax.collections]
-    assert max(tops) == pytest.approx(16)
-    assert ax.get_ylabel() == "communication (MiB)"
+    # The runs of FedAvg have none.
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["FSL-SAGE"]
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 14), (14, 2)]
+    assert [text.get_text() for text in ax.texts] == ["16 MiB"]
+    assert ax.get_xlabel() == "communication (MiB)"
+
+
+def test_each_panel_has_its_target_unless_one_is_given(tmp_path):
+    """An easy setting is not judged by the hardest one."""
+    for alpha, best in ((0.1, 0.5), (10.0, 0.9)):
+        for name in ("fed_avg", "fsl_sage"):
+            make_run(tmp_path, [0.2, best], algorithm=name, distribution="noniid_dirichlet",
+                     alpha=alpha)  # fmt: skip
+    titles = [
+        [ax.get_title() for ax in draw("accuracy-rounds", runs, 100.0).figure.get_axes()]
+        for runs in (compare(load_results(tmp_path), mean_of=1, target=target)
+                     for target in (None, 0.4))
+    ]  # fmt: skip
+    assert titles == [
+        ["α = 0.1: target 50 %", "α = 10: target 90 %"],
+        ["α = 0.1: target 40 %", "α = 10: target 40 %"],
+    ]
+    (ax,) = draw("time", compare(load_results(tmp_path), mean_of=1), 100.0).figure.get_axes()
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "α = 0.1: to 50 %", "FedAvg", "FSL-SAGE", "α = 10: to 90 %", "FedAvg", "FSL-SAGE",
+    ]  # fmt: skip
+
+
+def test_runs_that_differ_in_their_rounds_are_in_one_panel(tmp_path):
+    make_run(tmp_path, [0.2, 0.5], algorithm="fed_avg", mib_a_round=2)
+    make_run(tmp_path, [0.2, 0.4, 0.5, 0.6])
+    make_run(tmp_path, [0.2, 0.4, 0.5], run_name="short", row={"up_smashed_bytes": MIB})
+    comparison = compare(load_results(tmp_path), mean_of=1, target=0.5)
+    assert "num-server-rounds" in comparison.settings
+    (ax,) = draw("accuracy-rounds", comparison, 100.0).figure.get_axes()
+    curves = [list(line.get_xdata()) for line in lines_of(ax, "*") if len(line.get_xdata()) > 1]
+    assert curves == [[1, 2, 3], [1, 2, 3, 4]]
+    assert legend(draw("accuracy-rounds", comparison, 100.0)) == [
+        "FedAvg: 2 rounds", "FSL-SAGE: 3 rounds",
+    ]  # fmt: skip
+    (ax,) = draw("time", comparison, 100.0).figure.get_axes()
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "FedAvg", "FSL-SAGE, 3 rounds", "FSL-SAGE, 4 rounds",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ratio", "is_log"), [(4.9, False), (5.1, True)])
+def test_an_axis_of_bytes_is_logarithmic_where_algorithms_differ_widely(tmp_path, ratio, is_log):
+    make_run(tmp_path, [0.2, 0.5], algorithm="fed_avg", mib_a_round=ratio)
+    make_run(tmp_path, [0.2, 0.5])
+    comparison = compare(load_results(tmp_path), mean_of=1)
+    found = {
+        scale: draw("accuracy-communication", comparison, 100.0, scale).figure.axes[0].get_xscale()
+        for scale in ("auto", "linear", "log")
+    }
+    assert found == {"auto": "log" if is_log else "linear", "linear": "linear", "log": "log"}
+    assert draw("accuracy-rounds", comparison, 100.0).figure.axes[0].get_xscale() == "linear"
+
+
+def test_any_column_is_drawn_against_any_axis(tmp_path):
+    for interval in (2, 5):
+        make_run(tmp_path, [0.5, 0.75], align_interval=interval, mib_a_round=interval)
+    make_run(tmp_path, [0.5, 0.6], algorithm="fed_avg")
+    comparison = compare(load_results(tmp_path), mean_of=1, target=0.6)
+    picture = draw_xy(comparison, "seconds", "server_seconds")
+    assert (picture.name, picture.title) == (
+        "server_seconds-seconds", "Server seconds against time",
+    )  # fmt: skip
+    line = lines_of(picture.figure.axes[0], "*")[0]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([2, 4], [0.25, 0.25])
+    picture = draw_xy(comparison, "align.interval", "bytes_to_target")
+    ax = picture.figure.axes[0]
+    assert ax.get_ylabel() == "MiB to 60 %"
+    (line,) = lines_of(ax, "*")
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([2, 5], [4, 10])
+    assert "Horizontal lines" in picture.caption  # FedAvg aligns nothing
+    for x, y, says in (
+        ("round", "beauty", "no values in 'beauty'; columns with values: test_accuracy"),
+        ("colour", None, "no run has a setting 'colour'; settings that differ: align.interval"),
+        ("client", "seconds", "the runs have no rows in clients.csv"),
+    ):
+        with pytest.raises(NothingToDrawError, match=says):
+            draw_xy(comparison, x, y)
+
+
+def test_a_named_picture_is_its_pair(tmp_path):
+    comparison = comparison_for(tmp_path, "align-interval")
+    for kind, pair in (
+        ("accuracy-communication", ("bytes", None)), ("loss-rounds", ("round", "test_loss")),
+        ("align-interval", ("align.interval", "final_accuracy")),
+        ("client-failures", ("client", "failures")),
+    ):  # fmt: skip
+        named, other = draw(kind, comparison, 100.0), draw_xy(comparison, *pair)
+        assert named.caption == other.caption
+        assert encoded(named, "svg") == encoded(other, "svg")
+
+
+def test_the_rows_of_clients_are_drawn_by_client(tmp_path):
+    make_run(tmp_path, [0.5, 0.75], client_rows=CLIENT_ROWS)
+    comparison = compare(load_results(tmp_path), mean_of=1)
+    found = {}
+    for name in ("seconds", "bytes", "failures"):
+        (ax,) = draw(f"client-{name}", comparison, 100.0).figure.get_axes()
+        (line,) = lines_of(ax, "*")
+        assert list(line.get_xdata()) == [0, 1, 2]
+        found[name] = list(line.get_ydata())
+    # Latency is of the median round; bytes and failures are of both rounds.
+    assert found == {"seconds": [1, 2, 3], "bytes": [2, 4, 6], "failures": [0, 2, 0]}
+    with pytest.raises(NothingToDrawError, match="no column 'mood' in clients"):
+        draw_xy(comparison, "client", "mood")
+
+
+def test_a_broken_table_of_clients_is_one_line(tmp_path):
+    path = make_run(tmp_path, [0.5], client_rows=CLIENT_ROWS)
+    comparison = compare(load_results(tmp_path), mean_of=1)
+    for content, says in (("a,b\n1,2\n", "its header has no client"), ("", "not a table of")):
+        (path / "clients.csv").write_text(content, encoding="utf-8")
+        with pytest.raises(ResultsError, match=says):
+            draw("client-bytes", comparison, 100.0)
 
 
 def test_an_svg_for_a_dark_page_is_the_same_svg_with_more_rules(tmp_path):
