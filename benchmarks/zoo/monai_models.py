@@ -35,10 +35,5 @@ def entries() -> Iterator[Entry]:
     kernels = {"kernel_size": (3, 3, 3), "strides": (1, 2, 2), "upsample_kernel_size": (2, 2)}
     dyn = partial(nets.DynUNet, **flat, **kernels, filters=(4, 8, 8))
     yield case("DynUNet, an nnU-Net", dyn, "downsamples.0 bottleneck output_block")
-    unetr = partial(
-        nets.UNETR, 1, 3, (32, 32), feature_size=4, hidden_size=16, mlp_dim=32, num_heads=2,
-        spatial_dims=2,
-    )  # fmt: skip
-    yield case("UNETR", unetr, "vit.blocks.6 decoder5 out")
     dense = partial(nets.DenseNet, **flat, init_features=8, growth_rate=4, block_config=(2, 2))
     yield case("DenseNet", dense, "features.denseblock1 features.denseblock2 class_layers")
