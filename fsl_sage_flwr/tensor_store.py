@@ -44,7 +44,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     DiskError
         The file cannot be written.
     """
-    values = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    values, memories = dict[str, Tensor](), set[int]()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        memory = value.untyped_storage().data_ptr()
+        # safetensors refuses shared memory, which a layer with two names has.
+        values[name] = value.clone() if memory in memories else value
+        memories.add(memory)
     with explain_disk_errors(path):
         save_file(values, path, metadata={_ORDER: json.dumps(list(values))})
 

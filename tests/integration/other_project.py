@@ -29,26 +29,8 @@ def environment_with(wheel: Path, directory: Path) -> Path:
 
 def run_example(name: str, directory: Path, port: int, run_configs: Iterable[str]) -> str:
     """Run an example with the wheel alone, once for each configuration; return what Flower said."""
-    wheels, app = directory / "wheels", directory / name
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = wheels.glob("*.whl")
-    programs = environment_with(wheel, directory / "environment")
-    shutil.copytree(ROOT / "examples" / name, app)
-    home = directory / "home"
-    environment = {
-        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_HOME": str(home),
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    }
-    where = "import fsl_sage_flwr; print(fsl_sage_flwr.__file__)"
-    found = subprocess.run(
-        [str(programs / "python"), "-c", where], cwd=app, env=environment, check=True,
-        capture_output=True, text=True,
-    encoding="utf-8")  # fmt: skip
-    assert found.stdout.startswith(str(directory))
+    programs, app, environment = _installed(name, directory)
+    environment["FLWR_LOCAL_SUPERLINK_HTTP_API_PORT"] = str(port)
     said = ""
     try:
         for run_config in run_configs:
@@ -63,6 +45,42 @@ def run_example(name: str, directory: Path, port: int, run_configs: Iterable[str
             encoding="utf-8")  # fmt: skip
             said += done.stdout + done.stderr
     finally:
-        for process in started_by(str(home)):
+        for process in started_by(environment["FLWR_HOME"]):
             process.kill()
     return said
+
+
+def run_inline_example(name: str, package: str, directory: Path, config: dict[str, object]) -> None:
+    """Run an example with the wheel alone, in one process."""
+    programs, app, environment = _installed(name, directory)
+    source = (
+        f"from fsl_sage_flwr import run_inline\nfrom {package} import client_app, server_app\n"
+        f"run_inline(server_app.app, client_app.app, clients=4, run_config={config!r})"
+    )
+    subprocess.run(
+        [str(programs / "python"), "-c", source], cwd=app, env=environment, timeout=PATIENCE,
+        check=True,
+    )  # fmt: skip
+
+
+def _installed(name: str, directory: Path) -> tuple[Path, Path, dict[str, str]]:
+    """Return the programs, the folder and the environment of an example with the wheel alone."""
+    wheels, app = directory / "wheels", directory / name
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = wheels.glob("*.whl")
+    programs = environment_with(wheel, directory / "environment")
+    shutil.copytree(ROOT / "examples" / name, app)
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(directory / "home"),
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    }
+    where = "import fsl_sage_flwr; print(fsl_sage_flwr.__file__)"
+    found = subprocess.run(
+        [str(programs / "python"), "-c", where], cwd=app, env=environment, check=True,
+        capture_output=True, text=True,
+    encoding="utf-8")  # fmt: skip
+    assert found.stdout.startswith(str(directory))
+    return programs, app, environment

@@ -1,5 +1,6 @@
 """The examples, as a user's projects."""
 
+import csv
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -15,12 +16,13 @@ from fsl_sage_flwr import run_inline
 from ..language import save_small_model
 from ..tables import pictures, write_split
 from .commands import ROOT, fsl_sage
-from .other_project import run_example
+from .other_project import run_example, run_inline_example
 
 pytestmark = pytest.mark.integration
 
 EXAMPLE = ROOT / "examples" / "own-model"
 QUICKSTART = ROOT / "examples" / "quickstart-split-learning"
+LEARNT = {"bert": 0.9, "unet": 0.6}  # after six rounds; chance is a half, and about 0.35
 
 
 @pytest.mark.parametrize("name", ["own-model", "split-gpt2"])
@@ -29,6 +31,28 @@ def test_example_is_a_hundred_lines(name: str) -> None:
     sources = [*folder.glob("*/*.py"), folder / "pyproject.toml"]
     assert len(sources) == 5
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 100
+
+
+@pytest.mark.parametrize("name", ["bert", "unet"])
+def test_an_examples_code_is_a_hundred_lines(name: str) -> None:
+    sources = list((ROOT / "examples" / name).glob("*/*.py"))
+    assert len(sources) == 4
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 100
+
+
+@pytest.mark.parametrize(("name", "measure"), [("bert", "accuracy"), ("unet", "mean_iou")])
+def test_a_model_with_masks_or_skips_learns_with_the_wheel_alone(
+    name: str, measure: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    results = tmp_path / "results"
+    config = {"results": str(results), "num-server-rounds": 6}
+    run_inline_example(name, f"own_{name}", tmp_path, config)
+    (history,) = results.glob("*/history.csv")
+    with history.open(encoding="utf-8", newline="") as file:
+        rounds = list(csv.DictReader(file))
+    assert len(rounds) == 6
+    assert float(rounds[-1][f"test_{measure}"]) > LEARNT[name]
 
 
 def test_example_runs_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,16 @@ def test_a_change_of_what_was_read_is_not_in_the_file() -> None:
     assert copy.deepcopy(file) is file
 
 
+def test_tensors_that_share_memory_are_written_under_each_name() -> None:
+    weight = torch.arange(8.0)
+    file = TensorStore().write({"a": weight, "also": weight, "part": weight[2:4]})
+    found = file.load()
+    assert list(found) == ["a", "also", "part"]
+    assert torch.equal(found["a"], weight)
+    assert torch.equal(found["also"], weight)
+    assert torch.equal(found["part"], weight[2:4])
+
+
 def test_a_file_goes_when_nobody_holds_it_any_more() -> None:
     folder = TensorStore()
     first, second = folder.write({"a": torch.ones(1)}), folder.write({"a": torch.ones(2)})

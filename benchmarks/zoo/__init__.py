@@ -1,0 +1,8 @@
+"""Thin models of several libraries, and what the split does with each."""
+
+from .entry import Entry
+from .measuring import measure
+from .page import page_of
+from .row import COLUMNS, Row
+
+__all__ = ["COLUMNS", "Entry", "Row", "measure", "page_of"]

@@ -1,0 +1,19 @@
+"""Models of segmentation_models_pytorch, with one small encoder."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import segmentation_models_pytorch as smp
+import torch
+
+from .entry import Entry
+
+CUTS = ("encoder.layer2", "encoder.layer4", "decoder", "segmentation_head")
+
+
+def entries() -> Iterator[Entry]:
+    """Yield the models."""
+    for kind in ("Unet", "FPN", "Linknet", "PSPNet", "DeepLabV3Plus", "MAnet"):
+        make = partial(getattr(smp, kind), "resnet18", encoder_weights=None, classes=3)
+        example = partial(torch.randn, 2, 3, 64, 64)
+        yield Entry("segmentation_models_pytorch", kind, make, example, CUTS)

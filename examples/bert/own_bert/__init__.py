@@ -1,0 +1,1 @@
+"""FSL-SAGE with a BERT and texts of any length."""

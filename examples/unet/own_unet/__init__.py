@@ -1,0 +1,1 @@
+"""FSL-SAGE with a U-Net that segments images."""
