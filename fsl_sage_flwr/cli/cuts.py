@@ -34,7 +34,12 @@ def cuts_command(
     console, errors = consoles()
     values = {"model": MODEL, **given(preset, settings or [])}
     on = wide(console)
-    table, left_out = cut_table(values, image, classes, depth, on.width)
+    with errors.status("cutting …") as line:
+
+        def show(tried: int, total: int) -> None:
+            line.update(f"cutting … {tried} of {total} submodules tried")
+
+        table, left_out = cut_table(values, image, classes, depth, on.width, show)
     on.print(table)
     if left_out:
         say(

@@ -1,6 +1,6 @@
 """Build the table of a model's cuts and their costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ def cut_table(
     classes: int,
     depth: int,
     width: int,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Table, list[str]]:
     """Return a table of the configured model's cuts, and the columns that do not fit.
 
@@ -42,6 +43,8 @@ def cut_table(
         Depth of the search for submodules.
     width : int
         Characters per line.
+    on_progress : callable, optional
+        Called with the number of submodules that have been tried, and their total.
     """
     config = RunConfig.from_run_config(values)
     refuse_other_tasks(config, "cuts")
@@ -67,7 +70,7 @@ def cut_table(
         "server MFLOPs", *(f"{ALGORITHMS[name].label} MiB" for name in known),
     ]  # fmt: skip
     rows = []
-    for cut in list_cuts(model, torch.zeros(2, *image), depth=depth):
+    for cut in list_cuts(model, torch.zeros(2, *image), depth=depth, on_progress=on_progress):
         traffic = [
             round_bytes(coded_cut(cut, configs[name].codecs()), work, configs[name].options)
             for name, round_bytes in known.items()

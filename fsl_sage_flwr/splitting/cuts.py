@@ -1,20 +1,25 @@
 """List the possible cuts of a model and their costs."""
 
-import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..objective import logits_of
 from .auxiliary import build_auxiliary
-from .errors import SplitError, running_the_model
+from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Inputs, as_tensors
+from .model_state import unchanged
+from .proof import Whole, prove_halves
+from .recording import record
+from .request import Request
 from .smashed_dtypes import as_sent
 from .split_model import SplitModel
-from .splitter import divide
+from .splitter import Cutter, cutting, refuse_unfit
 from .submodules import outermost
 
 
@@ -96,11 +101,17 @@ class Workload:
 
 
 def list_cuts(
-    model: nn.Module, example: Inputs, *, public: Collection[str] = (), depth: int = 2
+    model: nn.Module,
+    example: Inputs,
+    *,
+    public: Collection[str] = (),
+    depth: int = 2,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Cut]:
     """Return the possible cuts of a model, in the order of ``named_modules``.
 
-    The cuts are not proven; :func:`split` proves the chosen cut.
+    Each cut's halves have computed the model's outputs for the example in eval mode, bit for bit;
+    :func:`split` also proves the chosen cut's gradients.
 
     Parameters
     ----------
@@ -114,16 +125,53 @@ def list_cuts(
         Depth of the search for submodules: 2 includes ``layer3`` and ``layer3.0``. The blocks of
         the outermost ``nn.ModuleList``, such as the layers of a language model, are included at
         any depth.
+    on_progress : callable, optional
+        Called with the number of submodules that have been tried, and their total.
     """
-    found = []
-    for name in _candidates(model, depth):
+    names = list(_candidates(model, depth))
+    found: dict[str, Cut] = {}
+    if not names:
+        return []
+    with cutting(model, example, public=public, several=True) as cutter:
+        for done, (name, cut) in enumerate(_tried(cutter, names), start=1):
+            if cut is not None:
+                found[name] = cut
+            if on_progress is not None:
+                on_progress(done, len(names))
+    return [found[name] for name in names if name in found]
+
+
+def _tried(cutter: Cutter, names: Sequence[str]) -> Iterator[tuple[str, Cut | None]]:
+    """Try the cuts, first those that can be traced; one recording serves all others."""
+    replayed: list[Request] = []
+    after: Whole | None = None
+    for name in names:
+        request = cutter.request(name)
+        request.state.restore()  # tracing runs the forward
         try:
-            halves = divide(model, name, example, public=public, prove=False)
-            with running_the_model(f"the halves cut at {name!r} fail"):
-                found.append(_measure(halves, as_tensors(example)))
+            halves, traced = cutter.trace(request)
+            after = after or cutter.whole.starting_from(traced)
+            yield name, _measured(after, halves, request)
+        except UnfaithfulError:
+            replayed.append(request)
         except SplitError:
-            continue
-    return found
+            yield name, None
+    if not replayed:
+        return
+    replayed[0].state.restore()
+    try:
+        recorded = record(replayed)
+    except SplitError as reason:
+        recorded = {request.at: reason for request in replayed}
+    for request in replayed:
+        try:
+            with running_the_model(f"the halves cut at {request.at!r} fail"):
+                halves = cutter.replay(request, recorded[request.at])
+                cut = _measured(cutter.whole, halves, request)
+        except SplitError:
+            yield request.at, None
+        else:
+            yield request.at, cut
 
 
 def _candidates(model: nn.Module, depth: int) -> Iterator[str]:
@@ -132,7 +180,9 @@ def _candidates(model: nn.Module, depth: int) -> Iterator[str]:
     )
     for name, _ in model.named_modules():
         if name and (name.count(".") < depth or name.rpartition(".")[0] in lists):
-            yield name
+            with suppress(SplitError):
+                refuse_unfit(model, name)
+                yield name
 
 
 def choose_cut(
@@ -177,18 +227,49 @@ def choose_cut(
     return min(fit, key=round_bytes)
 
 
-def _measure(halves: SplitModel, example: tuple[Tensor, ...]) -> Cut:
-    client, server = copy.deepcopy(halves.client), copy.deepcopy(halves.server)
-    client_flops = forward_flops(client, *example)
-    with torch.no_grad():
-        smashed = as_tensors(client.eval()(*example))
-        scores = logits_of(server.eval()(*smashed))
-    head = build_auxiliary(server, smashed, scores.shape[-1])
+def _measured(whole: Whole, halves: SplitModel, request: Request) -> Cut:
+    """Return the sizes of a cut, whose halves compute the model's outputs."""
+    client, server = _Counted(halves.client), _Counted(halves.server)
+    try:
+        prove_halves(whole, halves, request.example, gradients=False)
+    finally:
+        client.remove()
+        server.remove()
+    smashed = tuple(tensor.detach() for tensor in as_tensors(client.output))
+    with unchanged(halves.server):
+        scores = logits_of(server.output)
+        head = build_auxiliary(halves.server.eval(), smashed, scores.shape[-1])
     return replace(
         cut_of(halves, head, smashed),
-        client_flops=client_flops,
-        server_flops=forward_flops(server, *smashed),
+        client_flops=client.flops // len(request.example[0]),
+        server_flops=server.flops // len(request.example[0]),
     )
+
+
+class _Counted:
+    """Counts the floating-point operations of a half's next forward pass, and keeps its output."""
+
+    def __init__(self, half: nn.Module) -> None:
+        self.flops, self.output = 0, None
+        self._handles = (
+            half.register_forward_pre_hook(self._begin),
+            half.register_forward_hook(self._end, always_call=True),
+        )
+
+    def _begin(self, half: nn.Module, args: Any) -> None:
+        from torch.utils.flop_counter import FlopCounterMode  # imports Triton, a third of a second
+
+        self._mode = FlopCounterMode(display=False)
+        self._mode.__enter__()
+
+    def _end(self, half: nn.Module, args: Any, output: Any) -> None:
+        self._mode.__exit__(None, None, None)
+        self.flops, self.output = self._mode.get_total_flops(), output
+
+    def remove(self) -> None:
+        """Count no more."""
+        for handle in self._handles:
+            handle.remove()
 
 
 def forward_flops(model: nn.Module, *inputs: Tensor) -> int:
@@ -196,15 +277,21 @@ def forward_flops(model: nn.Module, *inputs: Tensor) -> int:
 
     Counted are matrix products and convolutions; a multiplication and an addition count as two.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, a third of a second
-
     was_training = model.training
     model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counted:
-        model(*inputs)
+    with torch.no_grad():
+        flops, _ = _flops_of(model, inputs)
     model.train(was_training)
-    flops: int = counted.get_total_flops()
     return flops // len(inputs[0])
+
+
+def _flops_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[int, Any]:
+    """Return the floating-point operations of a forward pass, and its output."""
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, a third of a second
+
+    with FlopCounterMode(display=False) as counted:
+        output = model(*inputs)
+    return counted.get_total_flops(), output
 
 
 def cut_of(

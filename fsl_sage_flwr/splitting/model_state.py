@@ -1,12 +1,13 @@
 """Save and restore everything that a forward pass can change in a model."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 CONTAINERS = (dict, OrderedDict, list, set, deque)
 DEEPEST = 3
@@ -15,22 +16,25 @@ DEEPEST = 3
 class ModelState:
     """Attributes, parameters, buffers and gradients of modules, as they are now.
 
-    Frozen parameters are not copied: a forward does not change them.
+    Parameters are not copied: :func:`unchanged` copies one before an operation writes into it.
 
     Parameters
     ----------
     *modules : nn.Module
         The modules, with all their submodules.
+    writes : Writes, optional
+        The copies of parameters that are made while these modules run; default new ones.
     """
 
-    def __init__(self, *modules: nn.Module) -> None:
+    def __init__(self, *modules: nn.Module, writes: "Writes | None" = None) -> None:
         self._attributes: dict[int, tuple[nn.Module, dict[str, Any]]] = {}
         self._containers: dict[int, tuple[Any, Any]] = {}
         self._values: dict[int, tuple[Tensor, Tensor]] = {}
-        self._gradients: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._parameters: dict[int, tuple[nn.Parameter, Tensor, Tensor | None]] = {}
         for root in modules:
             for module in root.modules():
                 self._save(module)
+        self.writes = writes or Writes([data for _, data, _ in self._parameters.values()])
 
     def _save(self, module: nn.Module) -> None:
         if id(module) in self._attributes:
@@ -39,9 +43,7 @@ class ModelState:
         for value in vars(module).values():
             self._save_container(value, DEEPEST)
         for parameter in module.parameters(recurse=False):
-            self._gradients[id(parameter)] = parameter, parameter.grad
-            if parameter.requires_grad:
-                self._save_value(parameter)
+            self._parameters[id(parameter)] = parameter, parameter.data, parameter.grad
         for buffer in module.buffers(recurse=False):
             self._save_value(buffer)
         for value in vars(module).values():
@@ -59,7 +61,7 @@ class ModelState:
                 self._save_container(item, depth - 1)
 
     def has_changed(self, tensor: Tensor) -> bool:
-        """Return whether a saved parameter or buffer has another value now."""
+        """Return whether a saved buffer has another value now."""
         saved = self._values.get(id(tensor))
         return saved is not None and not torch.equal(saved[1], tensor)
 
@@ -71,18 +73,86 @@ class ModelState:
         for value, saved in self._containers.values():
             value.clear()
             value.extend(saved) if isinstance(value, list | deque) else value.update(saved)
+        for parameter, data, gradient in self._parameters.values():
+            if parameter.data_ptr() != data.data_ptr():
+                parameter.data = data
+            parameter.grad = gradient
         with torch.no_grad():
             for tensor, before in self._values.values():
                 tensor.copy_(before)
-        for parameter, gradient in self._gradients.values():
-            parameter.grad = gradient
+        self.writes.undo()
+
+
+class Writes(TorchDispatchMode):
+    """Copies a tensor before an operation writes into its memory for the first time.
+
+    Almost no forward writes into parameters (``Embedding(max_norm=…)`` does), so that they need
+    not be copied in advance. Writes through ``.data`` and views are seen too.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        The tensors to watch.
+
+    Attributes
+    ----------
+    copied : dict
+        The tensors that were written into and their values before, by address.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        super().__init__()
+        self._watched: dict[int, list[Tensor]] = {}
+        for tensor in tensors:
+            if _memory_of(tensor):
+                self._watched.setdefault(_memory_of(tensor), []).append(tensor)
+        self.copied: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation, after copying the watched tensors that it changes."""
+        named = kwargs or {}
+        schema = getattr(func, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            for k, argument in enumerate(schema.arguments):
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    self._keep(args[k] if k < len(args) else named.get(argument.name))
+        return func(*args, **named)
+
+    def _keep(self, written: Any) -> None:
+        for tensor in written if isinstance(written, tuple | list) else (written,):
+            memory = _memory_of(tensor) if isinstance(tensor, Tensor) else 0
+            if memory in self._watched and memory not in self.copied:
+                self.copied[memory] = [(t, t.clone()) for t in self._watched[memory]]
+
+    def undo(self) -> None:
+        """Write the copied values back."""
+        with torch.no_grad():
+            for copies in self.copied.values():
+                for tensor, before in copies:
+                    tensor.copy_(before)
+
+
+def _memory_of(tensor: Tensor) -> int:
+    """Return the address of a tensor's memory, 0 without one."""
+    if tensor.layout != torch.strided:
+        return 0
+    return tensor.untyped_storage().data_ptr()
 
 
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[ModelState]:
-    """Restore a model at the end, whatever its forward has changed."""
-    state = ModelState(model)
+def unchanged(*modules: nn.Module) -> Iterator[ModelState]:
+    """Restore modules at the end, whatever their forward has changed."""
+    state = ModelState(*modules)
     try:
-        yield state
+        with state.writes:
+            yield state
     finally:
         state.restore()

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -108,19 +109,31 @@ class Operations(TorchFunctionMode):
     ) -> Any:
         """Run an operation and pass on its result."""
         output = func(*args, **(kwargs or {}))
+        caller = partial(calling_line, sys._getframe(1))
+        return self.pass_on(func, (args, kwargs or {}), output, caller)
+
+    def pass_on(
+        self,
+        func: Callable[..., Any],
+        arguments: tuple[Any, Any],
+        output: Any,
+        line_of: Callable[[], Any],
+    ) -> Any:
+        """Pass on an operation's result; ``line_of`` finds the line that has called it."""
         if self.inside or self.ended:
             return output
+        args, kwargs = arguments
         sets = func.__name__ == "__setitem__"
         value = args[0] if sets else output
         if not _has_tensors(value):
             return output
-        line = _line()
+        line = line_of()
         if self._lines is not None and line not in self._lines:
             return output
         time = self._times[line]
         self._times[line] += 1
-        in_place = bool(args) and args[0] is value and _changes(func.__name__, kwargs or {})
-        seen = self._seen(Result(value, line, time, func, (args, kwargs or {}), in_place))
+        in_place = bool(args) and args[0] is value and _changes(func.__name__, kwargs)
+        seen = self._seen(Result(value, line, time, func, arguments, in_place))
         return output if sets else seen
 
 
@@ -136,9 +149,8 @@ def _has_tensors(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-def _line() -> Any:
-    """Return the line of the model's code that has called the operation."""
-    frame: Any = sys._getframe(2)
+def calling_line(frame: Any) -> Any:
+    """Return the line of the model's code in a frame or those around it; None for our own code."""
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module.startswith(OURS):

@@ -1,6 +1,7 @@
 """Put every tensor of a model into one half."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,19 +27,22 @@ def shell_of(module: nn.Module) -> Any:
     return shell
 
 
-def shell_tree(model: nn.Module) -> Any:
+def shell_tree(
+    model: nn.Module, compiled: Callable[[nn.Module], nn.Module] = lambda module: module
+) -> Any:
     """Return a shell of a model and of each of its submodules, which share its tensors.
 
     Halves are made of these: what their forward sets in a module, such as hooks and counters, does
-    not reach the model.
+    not reach the model. ``compiled`` makes the module in the place of one that has no shell.
     """
     shells: dict[int, nn.Module] = {}
 
     def made(module: nn.Module) -> nn.Module:
         if id(module) not in shells:
-            compiled = isinstance(module, torch.jit.ScriptModule) or "_orig_mod" in module._modules
-            shells[id(module)] = shell = module if compiled else shell_of(module)
-            if not compiled:
+            if isinstance(module, torch.jit.ScriptModule) or "_orig_mod" in module._modules:
+                shells[id(module)] = compiled(module)
+            else:
+                shells[id(module)] = shell = shell_of(module)
                 for name, child in module._modules.items():
                     shell._modules[name] = None if child is None else made(child)
         return shells[id(module)]

@@ -1,26 +1,60 @@
 """Prove that two halves compute the outputs and gradients of their model."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from .copying import copy_sharing_frozen
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Arguments, as_tensors
 from .model_state import ModelState
 from .pytree import leaves_of
-from .random_state import RandomState, random_state
+from .random_state import random_state
 from .split_model import SplitModel
 from .submodules import ancestors_of
 
 
-def prove_halves(
-    model: nn.Module, halves: SplitModel, example: tuple[Tensor, ...], arguments: Arguments
-) -> None:
-    """Compare the halves' outputs and gradients with the whole model's, in train and eval mode.
+class Whole:
+    """The uncut model, which each pass runs from the same state.
 
-    The model's state is restored afterwards.
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    arguments : Arguments
+        How its forward takes its inputs.
+    state : ModelState
+        The model's state at the start of each pass.
+    device : torch.device
+        Device of the inputs.
+    """
+
+    def __init__(
+        self, model: nn.Module, arguments: Arguments, state: ModelState, device: torch.device
+    ) -> None:
+        self.model, self.arguments, self.state, self._device = model, arguments, state, device
+        self.rng = random_state(device)
+        self._outputs: dict[tuple[int, bool], tuple[tuple[Tensor, ...], list[Tensor | None]]] = {}
+
+    def starting_from(self, state: ModelState) -> "Whole":
+        """Return the same model, of which passes start from another state."""
+        return Whole(self.model, self.arguments, state, self._device)
+
+    def outputs(self, batch: tuple[Tensor, ...], *, training: bool) -> list[Tensor | None]:
+        """Return the outputs for a batch; the second time from memory."""
+        key = id(batch), training
+        if key not in self._outputs:
+            self._outputs[key] = batch, _run(self, None, batch, training)
+        return self._outputs[key][1]
+
+
+def prove_halves(
+    whole: Whole, halves: SplitModel, example: tuple[Tensor, ...], *, gradients: bool = True
+) -> None:
+    """Compare the halves with the whole model, from the same state.
+
+    Compared are the outputs in eval mode and, with ``gradients``, the outputs and each parameter's
+    gradient in train mode. The model's state is restored afterwards.
 
     Raises
     ------
@@ -29,27 +63,34 @@ def prove_halves(
     SplitError
         A tensor of the model is in neither half or in both.
     """
+    model, state = whole.model, whole.state
     _check_names(model, halves)
-    state = ModelState(model, halves.client, halves.server)
-    rng = random_state(example[0].device)
+    state.restore()
+    of_halves = ModelState(halves.client, halves.server)
     try:
-        for training in (False, True):
+        for training in (False, True) if gradients else (False,):
             mode = "train" if training else "eval"
             with running_the_model(f"{type(model).__name__} fails on the example in {mode} mode"):
-                whole = _run(model, None, example, arguments, state, rng, training)
-            _refuse_changed(model, halves, state)
+                if training:
+                    wanted = _run(whole, None, example, training, kept := _Gradients(model))
+                    _refuse_changed(model, halves, state)
+                else:
+                    wanted, kept = whole.outputs(example, training=False), None
+            of_halves.restore()
             with running_the_model(f"the halves cut at {halves.cut!r} fail in {mode} mode"):
-                parts = _run(model, halves, example, arguments, state, rng, training)
-            if not _all_equal(whole, parts):
-                again = _run(model, None, example, arguments, state, rng, training)
-                _refuse_unrepeatable(model, mode, whole, again)
+                compared = None if kept is None else _Gradients(model, kept.found)
+                found = _run(whole, halves, example, training, compared)
+            same = len(wanted) == len(found) and all(map(_equal, wanted, found))
+            if not same or (compared is not None and compared.differ()):
+                _refuse_unrepeatable(whole, example, training)
                 raise UnfaithfulError(
                     f"the halves cut at {halves.cut!r} do not compute what the model "
                     f"computes in {mode} mode: its forward depends on the mode or on data."
                 )
     finally:
+        of_halves.restore()
         state.restore()
-        rng.restore()
+        whole.rng.restore()
 
 
 def refuse_inputs(
@@ -66,10 +107,11 @@ def refuse_inputs(
         The message names the input.
     """
     equal: set[tuple[int, int]] | None = None
-    client = copy_sharing_frozen(halves.client).eval()
+    state = ModelState(halves.client)
     for batch in batches:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            smashed = as_tensors(client(*(tensor.clone() for tensor in batch)))
+            smashed = as_tensors(halves.client.eval()(*(tensor.clone() for tensor in batch)))
+        state.restore()
         found = {
             (k, i)
             for k, tensor in enumerate(smashed)
@@ -77,6 +119,8 @@ def refuse_inputs(
             if i not in public and _same_values(tensor, x)
         }
         equal = found if equal is None else equal & found
+        if not equal:
+            return
     for _, i in sorted(equal or ()):
         name = arguments.names[i]
         raise SplitError(
@@ -104,10 +148,13 @@ def _check_names(model: nn.Module, halves: SplitModel) -> None:
         )
 
 
-def _refuse_unrepeatable(
-    model: nn.Module, mode: str, first: list[Tensor | None], second: list[Tensor | None]
-) -> None:
+def _refuse_unrepeatable(whole: Whole, example: tuple[Tensor, ...], training: bool) -> None:
     """Refuse a model of which two passes from the same state differ before it is cut."""
+    model, mode = whole.model, "train" if training else "eval"
+    first, second = (
+        [*_run(whole, None, example, training, kept if training else None), *kept.found.values()]
+        for kept in (_Gradients(model), _Gradients(model))
+    )
     parameters = [name for name, _ in model.named_parameters()]
     outputs = len(first) - len(parameters)
     names = [*(f"output {k}" for k in range(outputs)), *(f"gradient of {n!r}" for n in parameters)]
@@ -136,37 +183,71 @@ def _refuse_changed(model: nn.Module, halves: SplitModel, state: ModelState) -> 
             )
 
 
+class _Gradients:
+    """Takes each parameter's gradient as soon as it is computed, so that few need memory at once.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model, or the one whose halves run.
+    wanted : mapping, optional
+        The gradients to compare with, by id of the parameter; without it they are kept.
+    """
+
+    def __init__(self, model: nn.Module, wanted: Mapping[int, Tensor | None] | None = None) -> None:
+        self._wanted = wanted
+        self.found: dict[int, Tensor | None] = {id(p): None for p in model.parameters()}
+        self._same: dict[int, bool] = {}
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def __enter__(self) -> None:
+        self._handles = [p.register_post_accumulate_grad_hook(self._take) for p in self._trained]
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _take(self, parameter: Tensor) -> None:
+        if self._wanted is None:
+            self.found[id(parameter)] = parameter.grad
+        else:
+            self._same[id(parameter)] = _equal(self._wanted[id(parameter)], parameter.grad)
+        parameter.grad = None
+
+    def differ(self) -> bool:
+        """Return whether a gradient differs from the wanted one, or one of the two is missing."""
+        wanted = self._wanted or {}
+        missing = any(g is not None and key not in self._same for key, g in wanted.items())
+        return missing or not all(self._same.values())
+
+
 def _run(
-    model: nn.Module,
+    whole: Whole,
     halves: SplitModel | None,
     example: tuple[Tensor, ...],
-    arguments: Arguments,
-    state: ModelState,
-    rng: RandomState,
     training: bool,
+    gradients: _Gradients | None = None,
 ) -> list[Tensor | None]:
-    """Return the outputs of one pass, and each parameter's gradient."""
-    state.restore()
-    for module in (model,) if halves is None else (model, halves.client, halves.server):
+    """Return the outputs of one pass; with ``gradients``, give them each parameter's gradient."""
+    whole.state.restore()
+    for module in (whole.model,) if halves is None else (whole.model, halves.client, halves.server):
         module.train(training)
-    for parameter in model.parameters():
+    for parameter in whole.model.parameters():
         parameter.grad = None  # not zeroed in place: the caller's gradients are restored later
-    rng.restore()
+    whole.rng.restore()
     inputs = tuple(tensor.clone() for tensor in example)  # a forward may change them in place
-    output = arguments.apply(model, inputs) if halves is None else halves(*inputs)
+    output = whole.arguments.apply(whole.model, inputs) if halves is None else halves(*inputs)
     outputs = leaves_of(output, Tensor)
-    trained = [_real(out).float().pow(2).mean() for out in outputs if out.requires_grad]
-    if trained:  # in eval mode, some models return decisions alone
-        torch.autograd.backward(sum(trained, torch.zeros_like(trained[0])))
-    return [*outputs, *(parameter.grad for parameter in model.parameters())]
+    if gradients is not None:
+        trained = [_real(out).float().pow(2).mean() for out in outputs if out.requires_grad]
+        with gradients:
+            if trained:  # some models return decisions alone
+                torch.autograd.backward(sum(trained, torch.zeros_like(trained[0])))
+    return [out.detach() for out in outputs]
 
 
 def _real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
-
-
-def _all_equal(left: list[Tensor | None], right: list[Tensor | None]) -> bool:
-    return len(left) == len(right) and all(map(_equal, left, right))
 
 
 def _equal(left: Tensor | None, right: Tensor | None) -> bool:

@@ -5,8 +5,10 @@ that its values come from. Behind the cut, the server half computes a tensor wit
 the others must cross.
 """
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -14,8 +16,9 @@ from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
 from .errors import SplitError, running_the_model
-from .operations import Operations, Place, Result
-from .pytree import Path, leaves_by_path, leaves_of
+from .operations import Operations, Place, Result, calling_line
+from .ownership import shell_tree
+from .pytree import Path, leaves_by_path, leaves_of, map_leaves
 from .random_state import random_state
 from .request import Request
 from .submodules import ancestors_of, holds_tensors, outermost
@@ -90,9 +93,18 @@ class Pass:
     used: set[str] = field(default_factory=set)
     read: dict[str, set[str]] = field(default_factory=lambda: {"front": set(), "behind": set()})
 
+    def shapes(self) -> Any:
+        """Return the shapes of what crosses, and of what the modules before the cut return."""
+        crossing = {place: known.tensor.shape for place, known in self.crossing.items()}
+        front = {
+            name: [{p: t.shape for p, t in leaves_by_path(c.output, Tensor).items()} for c in calls]
+            for name, calls in self.front.items()
+        }
+        return crossing, front
+
 
 class Recorder:
-    """Records passes of a copy of a model.
+    """Finds in the events of a pass what one cut needs of it.
 
     Parameters
     ----------
@@ -103,13 +115,12 @@ class Recorder:
     """
 
     def __init__(self, request: Request, repeated: frozenset[str] = frozenset()) -> None:
-        self._model, self._at = request.model, request.at
-        self._arguments, self._public = request.arguments, request.public
-        self._watched = copy_sharing_frozen(request.model)
+        self.request, self.repeated = request, repeated
+        self._at, self._public = request.at, request.public
         self._ancestors = ancestors_of(request.at)
         self.held = {
             name
-            for name, module in self._watched.named_modules()
+            for name, module in request.model.named_modules()
             if holds_tensors(module) and name not in self._ancestors | repeated
         }
         self._pass = Pass()
@@ -119,61 +130,35 @@ class Recorder:
         self._reached = self._left = False
         self._buffers: dict[int, str] = {}
         self._given: list[dict[int, tuple[Path, int]]] = []
-        self._operations = Operations(self._seen)
-        for name, module in self._watched.named_modules():
-            module.register_forward_pre_hook(self._before(name), with_kwargs=True)
-            module.register_forward_hook(self._done(name), with_kwargs=True)
+        self.operations = Operations(self._seen)
 
-    def run(self, inputs: tuple[Tensor, ...], *, training: bool) -> Pass:
-        """Run the model once, without gradients.
-
-        Raises
-        ------
-        SplitError
-            The model fails, or never calls the cut.
-        """
+    def begin(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Begin a pass."""
         self._pass, self._known, self._within, self._after = Pass(), {}, set(), set()
         self._given = []
         self._reached = self._left = False
         for k, tensor in enumerate(inputs):
             private = NONE if k in self._public else frozenset({("input", k)})
             self._note(tensor, Place("input", k), private)
-        for name, parameter in self._watched.named_parameters():
+        for name, parameter in model.named_parameters():
             self._note(parameter, None, frozenset({("parameter", name)}))
         self._buffers = {
             id(buffer): name
-            for name, buffer in self._watched.named_buffers()
+            for name, buffer in model.named_buffers()
             if name.rpartition(".")[0] in self._ancestors
         }
-        self._operations = Operations(self._seen)
-        watching = _Uses(self)
-        state = random_state(inputs[0].device)
-        try:
-            mode = "train" if training else "eval"
-            with (
-                torch.no_grad(),
-                running_the_model(f"{type(self._model).__name__} fails in {mode} mode"),
-                watching,
-                self._operations,
-            ):
-                output = self._arguments.apply(self._watched.train(training), inputs)
-        finally:
-            state.restore()
-        if not self._reached:
-            raise SplitError(f"cut {self._at!r} is never called in forward; name another module.")
-        for tensor in leaves_of(output, Tensor):
-            self.use(tensor)
-        self._decide()
-        return self._pass
+        self.operations = Operations(self._seen)
 
-    def changed_buffers(self) -> set[str]:
-        """Return the names of the buffers that the passes have changed."""
-        before = dict(self._model.named_buffers())
-        return {
-            name
-            for name, buffer in self._watched.named_buffers()
-            if name not in before or not torch.equal(buffer, before[name])
-        }
+    def end(self, output: Any) -> Pass | None:
+        """Return the pass; None if it never called the cut."""
+        if self._reached:
+            for tensor in leaves_of(output, Tensor):
+                self.use(tensor)
+            self._decide()
+        found, self._pass, self._known = self._pass, Pass(), {}
+        for calls in found.front.values():  # the shapes are needed, not the memory
+            calls[:] = [replace(c, output=map_leaves(c.output, Tensor, _hollow)) for c in calls]
+        return found if self._reached else None
 
     def use(self, tensor: Tensor) -> None:
         """Note that a tensor is used; the uses behind the cut count."""
@@ -206,37 +191,37 @@ class Recorder:
                 self._note(tensor, place, origins)
         return result.value
 
-    def _before(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if name == self._at and not self._reached:
-                self._reached = self._operations.ended = True
-                self._pass.arguments = (args, kwargs)
-            if self._reached and name not in self._ancestors:
-                self._pass.behind.append(name)
-            if name in self.held and not self._reached:
-                self._operations.inside += 1
-                given = leaves_by_path((args, kwargs), Tensor)
-                self._given.append({id(t): (path, t._version) for path, t in given.items()})
+    def enter(self, name: str, args: Any, kwargs: Any) -> None:
+        """Note that a module is called."""
+        if name == self._at and not self._reached:
+            self._reached = self.operations.ended = True
+            self._pass.arguments = (args, kwargs)
+        if self._reached and name not in self._ancestors:
+            self._pass.behind.append(name)
+        if name in self.held and not self._reached:
+            self.operations.inside += 1
+            given = leaves_by_path((args, kwargs), Tensor)
+            self._given.append({id(t): (path, t._version) for path, t in given.items()})
 
-        return hook
-
-    def _done(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            if name == self._at:
-                self._left = True
-            if name in self.held and not self._reached:
-                self._operations.inside -= 1
-                given, calls = self._given.pop(), self._pass.front.setdefault(name, [])
-                origins = MODULE | self._origins((args, kwargs))  # with parameters among them
-                passed: dict[Path, Path] = {}
-                for path, tensor in leaves_by_path(output, Tensor).items():
-                    if given.get(id(tensor), ((), -1))[1] == tensor._version:
-                        passed[path] = given[id(tensor)][0]
-                    elif not self._operations.inside:
-                        self._note(tensor, Place("module", name, len(calls), path), origins)
-                calls.append(Call(output, passed))
-
-        return hook
+    def leave(self, name: str, args: Any, kwargs: Any, output: Any) -> None:
+        """Note what a module returns."""
+        if name == self._at:
+            self._left = True
+        if name not in self.held or self._reached:
+            return
+        self.operations.inside -= 1
+        given, calls = self._given.pop(), self._pass.front.setdefault(name, [])
+        if self.operations.inside:
+            calls.append(Call(None, {}))  # inside another module, which stands for it
+            return
+        origins = MODULE | self._origins((args, kwargs))  # with parameters among them
+        passed: dict[Path, Path] = {}
+        for path, tensor in leaves_by_path(output, Tensor).items():
+            if given.get(id(tensor), ((), -1))[1] == tensor._version:
+                passed[path] = given[id(tensor)][0]
+            else:
+                self._note(tensor, Place("module", name, len(calls), path), origins)
+        calls.append(Call(output, passed))
 
     def _decide(self) -> None:
         """Find the tensors that cross and the parameters that they depend on."""
@@ -288,12 +273,32 @@ class Recorder:
                 self._pass.crossing[place] = known
 
 
-class _Uses(torch.overrides.TorchFunctionMode):
-    """Notes the tensors whose values operations use."""
+class _Events(torch.overrides.TorchFunctionMode):
+    """Passes the events of one pass to every recorder: operations, and calls of modules."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorders: Sequence[Recorder]) -> None:
         super().__init__()
-        self._recorder = recorder
+        self._recorders = recorders
+
+    def watch(self, model: nn.Module) -> None:
+        """Pass on the calls of a model's modules."""
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(self._enter(name), with_kwargs=True)
+            module.register_forward_hook(self._leave(name), with_kwargs=True)
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            for recorder in self._recorders:
+                recorder.enter(name, args, kwargs)
+
+        return hook
+
+    def _leave(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            for recorder in self._recorders:
+                recorder.leave(name, args, kwargs, output)
+
+        return hook
 
     def __torch_function__(
         self,
@@ -302,58 +307,169 @@ class _Uses(torch.overrides.TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        """Run an operation, and note the tensors whose values it uses and its results."""
         output = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         values = isinstance(output, Tensor | tuple | list) or name in READS or output is None
+        used: list[Tensor] = []
         if values and name not in NEW and not isinstance(output, torch.Size):
-            for tensor in leaves_of((args, kwargs or {}), Tensor):
-                self._recorder.use(tensor)
+            used = leaves_of((args, kwargs or {}), Tensor)
+        caller = cache(partial(calling_line, sys._getframe(1)))
+        for recorder in self._recorders:
+            for tensor in used:
+                recorder.use(tensor)
+            recorder.operations.pass_on(func, (args, kwargs or {}), output, caller)
         return output
 
 
-def record(
-    request: Request, batches: Sequence[tuple[Tensor, ...]]
-) -> tuple[Mapping[bool, list[Pass]], frozenset[str]]:
-    """Record passes of each batch in train and eval mode, and of the others in eval mode.
+def _hollow(tensor: Tensor) -> Tensor:
+    """Return a tensor of the same shape and type, with the memory of one element."""
+    return tensor.new_zeros(()).cpu().expand(tensor.shape)
+
+
+def _run(
+    recorders: Sequence[Recorder], inputs: tuple[Tensor, ...], *, training: bool
+) -> tuple[list[Pass | None], set[str]]:
+    """Run the model once, without gradients, for several cuts of it.
 
     Returns
     -------
     tuple
-        The passes by mode, in the order of the batches, and the modules of constants that are
-        called on both sides.
+        The pass of each recorder, and the names of the buffers that the pass has changed.
 
     Raises
     ------
     SplitError
-        The cut is never called, or a module is used on both sides of it.
+        The model fails.
     """
-    model, at = request.model, request.at
-    repeated: frozenset[str] = frozenset()
-    while True:
-        recorder = Recorder(request, repeated)
-        passes = {
-            training: [
-                recorder.run(inputs, training=training)
-                for inputs in (*batches, *(() if training else request.others))
-            ]
-            for training in (True, False)
-        }
-        every = [one for found in passes.values() for one in found]
-        front = {name for one in every for name in one.front}
-        both = front & {name for one in every for name in one.behind} & recorder.held
-        if not both:
-            return passes, repeated
-        changed = recorder.changed_buffers()
-        for name in sorted(both):
-            module = model.get_submodule(name)
-            if any(True for _ in module.parameters()) or any(
-                buffer.startswith(f"{name}.") for buffer in changed
-            ):
-                raise SplitError(
-                    f"module {name!r} is used on both sides of the cut {at!r}; cut before its "
-                    "first use or behind its last."
-                )
-        repeated |= frozenset(both)
+    request = recorders[0].request
+    model = shell_tree(request.model, copy_sharing_frozen)
+    events = _Events(recorders)
+    events.watch(model)
+    inputs = tuple(tensor.clone() for tensor in inputs)  # a forward may change them in place
+    for recorder in recorders:
+        recorder.begin(model, inputs)
+    rng = random_state(inputs[0].device)
+    try:
+        mode = "train" if training else "eval"
+        with (
+            torch.no_grad(),
+            running_the_model(f"{type(request.model).__name__} fails in {mode} mode"),
+            events,
+        ):
+            output = request.arguments.apply(model.train(training), inputs)
+        passes = [recorder.end(output) for recorder in recorders]
+        changed = {n for n, b in model.named_buffers() if request.state.has_changed(b)}
+    finally:
+        rng.restore()
+        request.state.restore()
+    return passes, changed
+
+
+Recorded = tuple[Mapping[bool, list[Pass]], frozenset[str]]
+
+
+def record(requests: Sequence[Request]) -> dict[str, Recorded | SplitError]:
+    """Record passes for several cuts of one model and example.
+
+    The batches are one with one sample more, the example and the smaller one in train and eval
+    mode, and those with other values in eval mode.
+
+    Returns
+    -------
+    dict
+        For each cut, the passes by mode, in the order of the batches, and the modules of constants
+        that are called on both sides; or the reason for which it cannot be made.
+    """
+    found: dict[str, Recorded | SplitError] = {}
+    recorders = [Recorder(request) for request in requests]
+    while recorders:
+        passes, changed = _all_passes(recorders)
+        again = []
+        for recorder in recorders:
+            at = recorder.request.at
+            try:
+                complete, both = _on_both_sides(recorder, passes[at], changed)
+            except SplitError as reason:
+                found[at] = reason
+                continue
+            if both:
+                again.append(Recorder(recorder.request, recorder.repeated | both))
+            else:
+                found[at] = complete, recorder.repeated
+        recorders = again
+    return found
+
+
+def _all_passes(
+    recorders: Sequence[Recorder],
+) -> tuple[dict[str, dict[bool, list[Pass | None]]], set[str]]:
+    """Return the passes by cut and mode, and the names of the buffers that they have changed.
+
+    The larger batch runs in eval mode only if the modes differ in shapes.
+    """
+    one = recorders[0].request
+    count = len(one.example[0])
+    larger = tuple(torch.cat([x, x[:1]]) if x.shape[:1] == (count,) else x for x in one.example)
+    passes: dict[str, dict[bool, list[Pass | None]]] = {
+        recorder.request.at: {True: [], False: []} for recorder in recorders
+    }
+    changed: set[str] = set()
+
+    def run(inputs: tuple[Tensor, ...], *, training: bool, first: bool = False) -> None:
+        of_cuts, more = _run(recorders, inputs, training=training)
+        changed.update(more)
+        for recorder, of_cut in zip(recorders, of_cuts, strict=True):
+            known = passes[recorder.request.at][training]
+            known.insert(0 if first else len(known), of_cut)
+
+    for inputs in (larger, one.example, *one.sized):
+        run(inputs, training=True)
+    for inputs in (one.example, *one.sized, *one.others):
+        run(inputs, training=False)
+    if all(_alike(found[True][1], found[False][0]) for found in passes.values()):
+        for found in passes.values():
+            found[False].insert(0, found[True][0])
+    else:
+        run(larger, training=False, first=True)
+    return passes, changed
+
+
+def _alike(one: Pass | None, other: Pass | None) -> bool:
+    """Return whether two passes of a batch make tensors of the same shapes at the same places."""
+    if one is None or other is None:
+        return one is other
+    return one.shapes() == other.shapes()
+
+
+def _on_both_sides(
+    recorder: Recorder, passes: Mapping[bool, Sequence[Pass | None]], changed: Collection[str]
+) -> tuple[Mapping[bool, list[Pass]], frozenset[str]]:
+    """Return the passes, and the modules of constants that run on both sides of a cut.
+
+    Raises
+    ------
+    SplitError
+        The cut is never called, or a module that is not constant is used on both sides of it.
+    """
+    at, model = recorder.request.at, recorder.request.model
+    complete = {mode: [p for p in found if p is not None] for mode, found in passes.items()}
+    if any(len(complete[mode]) < len(found) for mode, found in passes.items()):
+        raise SplitError(f"cut {at!r} is never called in forward; name another module.")
+    every = [one for found in complete.values() for one in found]
+    front = {name for one in every for name in one.front}
+    both = front & {name for one in every for name in one.behind} & recorder.held
+    for name in sorted(both):
+        module = model.get_submodule(name)
+        if any(True for _ in module.parameters()) or any(
+            buffer.startswith(f"{name}.") for buffer in changed
+        ):
+            raise SplitError(
+                f"module {name!r} is used on both sides of the cut {at!r}; cut before its "
+                "first use or behind its last. If it is called once per view of a sample, give "
+                "the views as one input (B, views, …) that the forward flattens."
+            )
+    return complete, frozenset(both)
 
 
 def modules_behind(passes: Sequence[Pass], at: str, held: Collection[str]) -> list[str]:

@@ -17,8 +17,15 @@ from .errors import SplitError
 from .half_pass import Crossing, Enter, Leave, client_forward, receive_smashed, server_forward
 from .operations import Place
 from .ownership import own_module, refuse_tied
-from .pytree import Path, leaves_by_path, map_leaves
-from .recording import UNKNOWN, Pass, modules_behind, modules_never_called, record
+from .pytree import Path, leaves_by_path
+from .recording import (
+    UNKNOWN,
+    Pass,
+    Recorded,
+    modules_behind,
+    modules_never_called,
+    record,
+)
 from .request import Request
 from .sides import all_names, owned_by_client, put_module, without
 from .split_model import SplitModel
@@ -26,8 +33,15 @@ from .submodules import ancestors_of, holds_tensors, outermost
 from .substitutes import Absent, Output, Stop, Unreached
 
 
-def by_replay(request: Request) -> SplitModel:
+def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -> SplitModel:
     """Return the halves of a model, cut at the first call of a module.
+
+    Parameters
+    ----------
+    request : Request
+        The cut.
+    recorded : optional
+        The passes, if they have been recorded.
 
     Raises
     ------
@@ -37,7 +51,10 @@ def by_replay(request: Request) -> SplitModel:
     model, at, example, arguments = request.model, request.at, request.example, request.arguments
     count = len(example[0])
     larger = tuple(torch.cat([x, x[:1]]) if x.shape[:1] == (count,) else x for x in example)
-    passes, repeated = record(request, [larger, example, *request.sized])
+    recorded = recorded or record([request])[at]
+    if isinstance(recorded, SplitError):
+        raise recorded
+    passes, repeated = recorded
     every = [one for found in passes.values() for one in found]
     raw = sorted({k for one in every for k in one.raw})
     if raw:
@@ -195,8 +212,7 @@ def _compared(
             specs[path] = _known_shape(
                 tensor, others.get(path, tensor), less.get(path, tensor), count, pairs
             )
-        empty = map_leaves(call.output, Tensor, lambda t: t.new_zeros(()).cpu().expand(t.shape))
-        compared.append((empty, specs, call.passed))
+        compared.append((call.output, specs, call.passed))
     return compared
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from .inputs import Arguments
+from .model_state import ModelState
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,9 @@ class Request:
     Attributes
     ----------
     model : nn.Module
-        The model; it is not changed.
+        The model.
+    state : ModelState
+        Its state, to which it is set back after its forward has run.
     at : str
         Full name of the first submodule of the server half.
     example : tuple of Tensor
@@ -29,15 +33,20 @@ class Request:
     smaller : tuple of Tensor or None
         Inputs of as many samples with smaller sizes; batches may then have any up to the
         example's.
+    called : dict or None
+        Outputs of modules before the cut, by batch, name and number of the call, which several
+        cuts of one model share.
     """
 
     model: nn.Module
+    state: ModelState
     at: str
     example: tuple[Tensor, ...]
     arguments: Arguments
     public: frozenset[int] = frozenset()
     others: Sequence[tuple[Tensor, ...]] = ()
     smaller: tuple[Tensor, ...] | None = None
+    called: dict[tuple[int, str, int], Any] | None = None
 
     @property
     def batches(self) -> list[tuple[Tensor, ...]]:

@@ -1,6 +1,8 @@
 """Cut an ``nn.Module`` in two before a named submodule."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -8,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .copying import copy_sharing_frozen
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Arguments, Inputs, as_tensors
-from .model_state import unchanged
+from .model_state import ModelState, unchanged
 from .ownership import complete, refuse_empty, shell_tree
-from .proof import prove_halves, refuse_inputs
-from .random_state import random_state
+from .proof import Whole, prove_halves, refuse_inputs
+from .recording import Recorded
 from .replay import by_replay
 from .request import Request
 from .split_model import SplitModel
@@ -34,8 +35,8 @@ def split(
     """Cut ``model`` before the submodule named ``at``.
 
     The halves share the model's parameters and buffers; nothing is copied. The cut is proven on
-    ``example``: in train and eval mode, outputs and parameter gradients equal the whole model's
-    bit for bit.
+    ``example``: the outputs in train and eval mode, and the parameters' gradients in train mode,
+    equal the whole model's bit for bit.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def split(
         graph is divided. Otherwise, or if the forward depends on train or eval mode, the forward
         is replayed on both sides; then all axes of a batch after the first must have the example's
         size. Either way every tensor that the server half needs crosses: arguments of the cut
-        module, skips, encoder states. A tensor of the whole batch crosses once per sample.
+        module, skips, encoder states. A tensor of the whole batch, such as an edge list, crosses
+        once per sample: rows of a sample, such as its adjacency matrix, are smaller.
     at : str
         Qualified name of the first submodule of the server half, as in
         ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``; or a unique ending of one:
@@ -80,66 +82,119 @@ def split(
     --------
     >>> halves = split(resnet18(), at="layer3", example=torch.zeros(2, 3, 32, 32))
     """
-    return divide(
-        model, at, example, public=public, smaller=smaller, prove=True, prove_replay=prove
-    )
+    at = full_name(model, at)
+    refuse_unfit(model, at)
+    with cutting(model, example, public=public, smaller=smaller) as cutter:
+        return cutter.cut(at, prove_replay=prove)
 
 
-def divide(
+class Cutter:
+    """Cuts one model, with what all its cuts have in common.
+
+    Parameters
+    ----------
+    request : Request
+        A cut, of which the name is replaced.
+    whole : Whole
+        The uncut model.
+    """
+
+    def __init__(self, request: Request, whole: Whole) -> None:
+        self._request, self.whole = request, whole
+
+    def request(self, at: str) -> Request:
+        """Return the request for a cut."""
+        return replace(self._request, at=at)
+
+    def cut(self, at: str, *, prove_replay: bool = True) -> SplitModel:
+        """Return the proven halves."""
+        request = self.request(at)
+        try:
+            halves, traced = self.trace(request)
+            after = self.whole.starting_from(traced)
+            for batch in (request.example, *request.sized):
+                prove_halves(after, halves, batch)
+        except UnfaithfulError as reason:
+            request.state.restore()  # tracing has run its forward
+            return self._replayed(request, reason, prove=prove_replay)
+        return halves
+
+    def trace(self, request: Request) -> tuple[SplitModel, ModelState]:
+        """Return halves that are not proven, and the model's state after tracing."""
+        halves, traced = by_graph(request)
+        _check(request, halves)
+        return halves, traced
+
+    def replay(self, request: Request, recorded: Recorded | SplitError | None) -> SplitModel:
+        """Return halves that are not proven."""
+        halves = by_replay(request, recorded)
+        _check(request, halves)
+        return halves
+
+    def _replayed(self, request: Request, reason: SplitError, *, prove: bool) -> SplitModel:
+        """Cut by replaying the forward.
+
+        Replaying ignores the data flow: the halves' outputs are proven on other inputs as well.
+        """
+        self._refuse_failing(request)
+        try:
+            with running_the_model(f"the halves cut at {request.at!r} fail"):
+                halves = self.replay(request, None)
+                if prove:
+                    for inputs in request.others:
+                        prove_halves(self.whole, halves, inputs, gradients=False)
+                    for inputs in (request.example, *request.sized):
+                        prove_halves(self.whole, halves, inputs)
+        except UnfaithfulError as error:
+            raise SplitError(
+                f"{reason} Its forward cannot be replayed either: {error} Cut it elsewhere "
+                "(list_cuts(model, example) names the cuts that exist), name masks and lengths in "
+                "public=(…), or give the halves as two modules to split_pair."
+            ) from error
+        return halves
+
+    def _refuse_failing(self, request: Request) -> None:
+        """Refuse an example that the uncut model does not accept."""
+        try:
+            with running_the_model(f"{type(request.model).__name__} fails on the example"):
+                self.whole.outputs(request.example, training=False)
+        except UnfaithfulError as error:
+            raise SplitError(
+                f"{error} The model must accept the example uncut: one tensor with a row per "
+                f"sample for each input ({', '.join(request.arguments.names)}). Put a list of "
+                "images or texts of several sizes into one padded tensor."
+            ) from error
+
+
+@contextmanager
+def cutting(
     model: nn.Module,
-    at: str,
     example: Inputs,
     *,
     public: Collection[str] = (),
     smaller: Inputs | None = None,
-    prove: bool,
-    prove_replay: bool = True,
-) -> SplitModel:
-    """Cut as :func:`split`, with separate switches for the proofs of traced and replayed cuts."""
-    at = full_name(model, at)
-    _refuse_unfit(model, at)
+    several: bool = False,
+) -> Iterator[Cutter]:
+    """Prepare a model for one cut, or for several that share outputs; restore it at the end."""
     arguments, inputs = Arguments.of(model, example), as_tensors(example)
     _refuse_unknown(public, arguments)
+    _refuse_lazy(model)
+    less = None if smaller is None else _smaller(model, smaller, arguments, inputs)
     model = shell_tree(model)
     with unchanged(model) as state:
+        whole = Whole(model, arguments, state, inputs[0].device)
         request = Request(
             model,
-            at,
+            state,
+            "",
             inputs,
             arguments,
             public=frozenset(k for k, name in enumerate(arguments.names) if name in public),
-            others=_others_like(model, inputs, arguments),
-            smaller=None if smaller is None else _smaller(model, smaller, arguments, inputs),
+            others=_others_like(whole, inputs),
+            smaller=less,
+            called={} if several else None,
         )
-        try:
-            halves = by_graph(request)
-            _check(request, halves)
-            for batch in (inputs, *request.sized) if prove else ():
-                prove_halves(model, halves, batch, arguments)
-        except UnfaithfulError as reason:
-            state.restore()  # tracing has run its forward
-            halves = _by_replay(request, reason, prove=prove_replay)
-    return halves
-
-
-def _by_replay(request: Request, reason: SplitError, *, prove: bool) -> SplitModel:
-    """Cut by replaying the forward.
-
-    Replaying ignores the data flow, so the halves are proven on other inputs as well.
-    """
-    try:
-        with running_the_model(f"the halves cut at {request.at!r} fail"):
-            halves = by_replay(request)
-            _check(request, halves)
-            for inputs in (*request.batches, *request.sized) if prove else ():
-                prove_halves(request.model, halves, inputs, request.arguments)
-    except UnfaithfulError as error:
-        raise SplitError(
-            f"{reason} Its forward cannot be replayed either: {error} Cut it elsewhere "
-            "(list_cuts(model, example) names the cuts that exist), name masks and lengths in "
-            "public=(…), or give the halves as two modules to split_pair."
-        ) from error
-    return halves
+        yield Cutter(request, whole)
 
 
 def _check(request: Request, halves: SplitModel) -> None:
@@ -160,8 +215,8 @@ def _smaller(
     return tensors
 
 
-def _refuse_unfit(model: nn.Module, at: str) -> None:
-    """Refuse models with a forward that is not Python's, or with parameters without a shape."""
+def refuse_unfit(model: nn.Module, at: str) -> None:
+    """Refuse models with a forward that is not Python's."""
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule) and name in ancestors_of(at):
             raise SplitError(
@@ -176,6 +231,10 @@ def _refuse_unfit(model: nn.Module, at: str) -> None:
                 f"{name or 'the model'} is compiled, and what is compiled cannot be cut; cut the "
                 "model before torch.compile, and compile the halves."
             )
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    """Refuse parameters without a shape."""
     lazy = [name for name, p in model.named_parameters() if is_lazy(p)]
     if lazy:
         raise SplitError(
@@ -253,9 +312,7 @@ class _Pair(nn.Module):
         return self.server(*as_tensors(self.client(*inputs)))
 
 
-def _others_like(
-    model: nn.Module, example: tuple[Tensor, ...], arguments: Arguments
-) -> list[tuple[Tensor, ...]]:
+def _others_like(whole: Whole, example: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
     """Return inputs with other values, if the model accepts them.
 
     They reveal a forward that depends on its inputs' values, and smashed data that are inputs.
@@ -271,12 +328,12 @@ def _others_like(
         return torch.randint(top, tensor.shape, generator=generator).to(tensor.dtype)
 
     other = tuple(like(tensor).to(tensor.device) for tensor in example)
-    state = random_state(example[0].device)
     try:
-        with running_the_model("other values"), torch.no_grad():
-            arguments.apply(copy_sharing_frozen(model).eval(), [t.clone() for t in other])
+        with running_the_model("other values"):
+            whole.outputs(other, training=False)
     except SplitError:  # the model does not accept these values
         return []
     finally:
-        state.restore()
+        whole.state.restore()
+        whole.rng.restore()
     return [other]

@@ -1,5 +1,6 @@
 """Cut a model's traced forward in two graphs."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -7,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from .copying import copy_sharing_frozen
 from .crossing import TensorSpec, masked_value
 from .errors import UnfaithfulError, running_the_model, tied_across
 from .graph import Graph, Modes, own_modes
 from .inputs import Arguments
+from .model_state import ModelState
 from .pytree import leaves_of
 from .request import Request
 from .split_model import SplitModel
@@ -46,8 +47,14 @@ class _AncestorTracer(fx.Tracer):
         return lambda root: self._arguments.apply(partial(root_fn, root), inputs), [self.root]
 
 
-def by_graph(request: Request) -> SplitModel:
+def by_graph(request: Request) -> tuple[SplitModel, ModelState]:
     """Cut the graph of the ancestors' forward passes; several tensors may cross.
+
+    Returns
+    -------
+    tuple
+        The halves, and the model's state after tracing. A proof that starts from it finds what the
+        forward remembers from pass to pass, which the graph has as constants.
 
     Raises
     ------
@@ -59,6 +66,7 @@ def by_graph(request: Request) -> SplitModel:
     model, at, example = request.model, request.at, request.example
     with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
         graph = _AncestorTracer(at, request.arguments).trace(model)
+        traced = ModelState(model, writes=request.state.writes)
     nodes = list(graph.nodes)
     inputs = [node for node in nodes if node.op == "placeholder"]
     first = next((i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == at), None)
@@ -68,15 +76,16 @@ def by_graph(request: Request) -> SplitModel:
     back = [*back, nodes[-1]]
     front, back = _where_used(front, back, _reads_attribute)
     with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
-        kinds = _values(model, graph, front, example)
+        kinds = _values(request, graph, front, example)
     front, back = _where_used(front, back, lambda node: _is_number(node, kinds))
     _refuse_shared(model, front, back, at)
     given = {inputs[k] for k in request.public}
     crossing = _crossing(front, back, given, kinds)
     with running_the_model(f"the graph of {type(model).__name__} cannot be divided at {at!r}"):
-        batches = (example, *request.sized, *request.others)
-        values = [_values(model, graph, front, batch) for batch in batches]
-        return _halves(model, at, front, back, crossing, values, bool(request.sized))
+        others = (*request.sized, *request.others)
+        values = [kinds, *(_values(request, graph, front, batch) for batch in others)]
+        halves = _halves(model, at, front, back, crossing, values, bool(request.sized))
+    return halves, traced
 
 
 def _is_number(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
@@ -113,29 +122,43 @@ def _where_used(
 class _Interpreter(fx.Interpreter):
     """Runs the nodes before the cut, and keeps what they return."""
 
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(
+        self, module: fx.GraphModule, called: dict[tuple[int, str, int], Any] | None, batch: int
+    ) -> None:
         super().__init__(module, garbage_collect_values=False)
         self.values: dict[fx.Node, Any] = {}
+        self._called, self._batch = called, batch
+        self._times: Counter[str] = Counter()
 
     def run_node(self, n: fx.Node) -> Any:
         value = self.values[n] = super().run_node(n)
         return value
 
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if self._called is None:
+            return super().call_module(target, args, kwargs)
+        key = self._batch, str(target), self._times[target]
+        self._times[target] += 1
+        if key not in self._called:
+            self._called[key] = super().call_module(target, args, kwargs)
+        return self._called[key]
+
 
 def _values(
-    model: nn.Module, graph: fx.Graph, front: list[fx.Node], example: tuple[Tensor, ...]
+    request: Request, graph: fx.Graph, front: list[fx.Node], example: tuple[Tensor, ...]
 ) -> dict[fx.Node, Any]:
-    """Return the values of the nodes before the cut, without changing the model."""
+    """Return the values of the nodes before the cut; the model is set back to its state."""
     part = fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}
     for node in front:
         copied[node] = part.node_copy(node, lambda n: copied[n])
     part.output(())
-    watched = copy_sharing_frozen(Graph(model, part, "Front")).eval()
-    interpreter = _Interpreter(watched)
+    watched = Graph(request.model, part, "Front").eval()
+    interpreter = _Interpreter(watched, request.called, id(example))
     places = dict(zip((n for n in watched.graph.nodes if n.op != "output"), front, strict=True))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         interpreter.run(*(tensor.clone() for tensor in example))
+    request.state.restore()
     return {places[n]: value for n, value in interpreter.values.items() if n in places}
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from fsl_sage_flwr.splitting import SplitError, SplitModel, build_auxiliary, split
 from fsl_sage_flwr.splitting.errors import UnfaithfulError
 from fsl_sage_flwr.splitting.inputs import Arguments, as_tensors
-from fsl_sage_flwr.splitting.proof import prove_halves
+from fsl_sage_flwr.splitting.model_state import unchanged
+from fsl_sage_flwr.splitting.proof import Whole, prove_halves
 
 
 class Body(nn.Module):
@@ -119,8 +120,11 @@ def test_the_proof_sees_halves_that_lose_them() -> None:
     model, halves = halves_of(Frozen)
     halves.client.own_modes = {}  # type: ignore[assignment]
     example = torch.randn(4, 1, 8, 8)
-    with pytest.raises(UnfaithfulError, match="do not compute what the model computes in train"):
-        prove_halves(model, halves, (example,), Arguments.of(model, example))
+    words = "do not compute what the model computes in train"
+    with unchanged(model) as state:
+        whole = Whole(model, Arguments.of(model, example), state, example.device)
+        with pytest.raises(UnfaithfulError, match=words):
+            prove_halves(whole, halves, (example,))
 
 
 def test_the_modes_at_the_cut_are_left_as_they_were() -> None:

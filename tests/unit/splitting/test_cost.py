@@ -1,0 +1,113 @@
+"""What cutting costs: passes of the model, copies of its parameters, and what is left of them."""
+
+import copy
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fsl_sage_flwr.splitting import list_cuts, split
+from fsl_sage_flwr.splitting.model_state import unchanged
+
+
+class Counted(nn.Linear):
+    """Counts the calls of all its objects and copies."""
+
+    calls: ClassVar[list[bool]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        Counted.calls.append(torch.is_grad_enabled() and self.training)
+        return super().forward(x)
+
+
+class Chain(nn.Module):
+    """Six blocks and scores."""
+
+    def __init__(self, *, traced: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(4, 4) for _ in range(6)])
+        self.scores, self.traced = Counted(4, 3), traced
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.traced and bool(x.isnan().any()):
+            raise ValueError("not a number")
+        for block in self.blocks:
+            x = torch.relu(block(x))
+        return self.scores(x)
+
+
+@pytest.mark.parametrize(("traced", "most"), [(True, 5), (False, 10)])
+def test_a_cut_is_proven_with_two_passes_with_gradients_and_few_without(
+    traced: bool, most: int
+) -> None:
+    model = Chain(traced=traced)
+    Counted.calls.clear()
+    split(model, "blocks.2", torch.randn(3, 4))
+    assert len(Counted.calls) <= most
+    assert sum(Counted.calls) == 2
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_a_cut_more_in_a_list_costs_one_pass(traced: bool) -> None:
+    model = Chain(traced=traced)
+    Counted.calls.clear()
+    cuts = list_cuts(model, torch.randn(3, 4))
+    assert [cut.name for cut in cuts] == [*(f"blocks.{k}" for k in range(1, 6)), "scores"]
+    # Copies of blocks in default heads are not run.
+    assert len(Counted.calls) <= len(cuts) + 7
+    assert sum(Counted.calls) == 0
+
+
+def test_a_list_reports_every_submodule_that_it_has_tried(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told: list[tuple[int, int]] = []
+    list_cuts(Chain(traced=False), torch.randn(3, 4), on_progress=lambda *done: told.append(done))
+    assert told == [(k, 8) for k in range(1, 9)]
+    list_cuts(Chain(traced=True), torch.randn(3, 4))
+    assert capsys.readouterr() == ("", "")
+
+
+class Writes(nn.Module):
+    """Writes into its parameters during the forward, in four ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(7, 4, max_norm=0.1)
+        self.a, self.b, self.c = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.a.weight.clamp_(-0.1, 0.1)
+            self.a.weight[0].mul_(0.5)
+        self.b.weight.data.div_(2.0)
+        self.c.weight.data = F.normalize(self.c.weight.data)
+        return self.c(self.b(self.a(self.words(ids).mean(dim=1))))
+
+
+def test_parameters_that_the_forward_writes_into_are_set_back() -> None:
+    torch.manual_seed(0)
+    model = Writes()
+    before = copy.deepcopy(model.state_dict())
+    addresses = {name: p.data_ptr() for name, p in model.named_parameters()}
+    ids = torch.randint(7, (3, 5))
+    with unchanged(model) as state:
+        model(ids)
+        assert not torch.equal(model.words.weight, before["words.weight"])
+        state.restore()
+        assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+        model(ids)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert {name: p.data_ptr() for name, p in model.named_parameters()} == addresses
+    list_cuts(model, ids)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+def test_parameters_that_the_forward_only_reads_are_not_copied() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    with unchanged(model) as state:
+        model(torch.randn(3, 4)).sum().backward()
+        assert not state.writes.copied
+    assert all(p.grad is None for p in model.parameters())
