@@ -250,7 +250,8 @@ class _Counted:
     """Counts the floating-point operations of a half's next forward pass, and keeps its output."""
 
     def __init__(self, half: nn.Module) -> None:
-        self.flops, self.output = 0, None
+        self.flops = 0
+        self.output: Any = None
         self._handles = (
             half.register_forward_pre_hook(self._begin),
             half.register_forward_hook(self._end, always_call=True),
@@ -260,10 +261,10 @@ class _Counted:
         from torch.utils.flop_counter import FlopCounterMode  # imports Triton, a third of a second
 
         self._mode = FlopCounterMode(display=False)
-        self._mode.__enter__()
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
 
     def _end(self, half: nn.Module, args: Any, output: Any) -> None:
-        self._mode.__exit__(None, None, None)
+        self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self.flops, self.output = self._mode.get_total_flops(), output
 
     def remove(self) -> None:

@@ -83,7 +83,7 @@ class ModelState:
         self.writes.undo()
 
 
-class Writes(TorchDispatchMode):
+class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Copies a tensor before an operation writes into its memory for the first time.
 
     Almost no forward writes into parameters (``Embedding(max_norm=…)`` does), so that they need
@@ -103,7 +103,7 @@ class Writes(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._watched: dict[int, list[Tensor]] = {}
         for tensor in tensors:
             if _memory_of(tensor):

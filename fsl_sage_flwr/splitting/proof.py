@@ -201,7 +201,10 @@ class _Gradients:
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def __enter__(self) -> None:
-        self._handles = [p.register_post_accumulate_grad_hook(self._take) for p in self._trained]
+        self._handles = [
+            p.register_post_accumulate_grad_hook(self._take)  # type: ignore[no-untyped-call]
+            for p in self._trained
+        ]
 
     def __exit__(self, *error: object) -> None:
         for handle in self._handles:

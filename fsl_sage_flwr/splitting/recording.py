@@ -439,7 +439,7 @@ def _alike(one: Pass | None, other: Pass | None) -> bool:
     """Return whether two passes of a batch make tensors of the same shapes at the same places."""
     if one is None or other is None:
         return one is other
-    return one.shapes() == other.shapes()
+    return bool(one.shapes() == other.shapes())
 
 
 def _on_both_sides(
