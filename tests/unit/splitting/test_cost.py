@@ -1,4 +1,4 @@
-"""What cutting costs: passes of the model, copies of its parameters, and what is left of them."""
+"""The cost of a cut: passes of the model, copies of its parameters, and its state afterwards."""
 
 import copy
 from typing import ClassVar

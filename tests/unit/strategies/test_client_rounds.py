@@ -23,11 +23,11 @@ from ...runs import (
     train,
 )
 from ...tasks import CLIENTS
-from .test_contract import every_strategy, in_round, swallow, with_nan
+from .test_contract import every_answering_strategy, in_round, swallow, with_nan
 from .test_federated_evaluation import evaluated
 
 
-@every_strategy
+@every_answering_strategy
 def test_bytes_of_the_clients_are_those_of_the_ledger(make):
     past = evaluated(make)
     first = past.after(1).clients
@@ -39,7 +39,7 @@ def test_bytes_of_the_clients_are_those_of_the_ledger(make):
         assert all(row.failure == "" and row.examples > 0 for row in after.clients)
 
 
-@every_strategy
+@every_answering_strategy
 def test_a_bad_client_is_seen(make):
     strategy = make()
     train(strategy, grid(tamper=in_round(0, 1, with_nan)), 1)
@@ -51,7 +51,7 @@ def test_a_bad_client_is_seen(make):
     assert good.update_norm > 0
 
 
-@every_strategy
+@every_answering_strategy
 def test_bytes_are_of_the_client_that_was_asked_whoever_the_reply_says_it_is_from(make):
     honest = plain(make)
     first = next(iter(honest.nodes.contexts))

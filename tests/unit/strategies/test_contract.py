@@ -61,6 +61,9 @@ CODED = {
 # A message a round with most payloads, and a message a batch: for what depends on messages alone.
 TWO = [STRATEGIES[name] for name in ("sl_single_server", "fsl_sage")]
 every_strategy = rows("make", STRATEGIES.values(), lambda make: make in TWO, ids=STRATEGIES)
+# Those whose clients answer with a trained half in every round.
+ANSWERING = {n: make for n, make in STRATEGIES.items() if n not in ("split_frozen", "ampere")}
+every_answering_strategy = rows("make", ANSWERING.values(), lambda make: make in TWO, ids=ANSWERING)
 ALL = {**STRATEGIES, **CODED}
 # One message a round with all kinds of payload but one, and a message a batch with that one.
 FEW_CODED = [CODED["fsl_sage, coded"], CODED["sl_single_server, coded"]]

@@ -13,7 +13,7 @@ from fsl_sage_flwr.messages.reply import NOT_FROM_CLIENT_APP
 from ...memory_grid import error_instead
 from ...runs import assert_same, grid, server_state, train
 from ...tasks import one_batch
-from .test_contract import every_strategy, in_round
+from .test_contract import every_answering_strategy, in_round
 
 
 def died(reply: Message) -> Message:
@@ -23,7 +23,7 @@ def died(reply: Message) -> Message:
     return answer
 
 
-@every_strategy
+@every_answering_strategy
 def test_a_simulation_ends_with_the_round_undone(make: Callable[..., Any]) -> None:
     strategy, states = make(), []
 
@@ -41,7 +41,7 @@ def test_a_simulation_ends_with_the_round_undone(make: Callable[..., Any]) -> No
     assert_same(server_state(strategy), states[-1])
 
 
-@every_strategy
+@every_answering_strategy
 def test_on_a_superlink_it_is_one_clients_word(make: Callable[..., Any]) -> None:
     strategy = make()
     train(strategy, grid(tamper=in_round(1, 2, died), batches=one_batch), 2)

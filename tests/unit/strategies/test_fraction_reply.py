@@ -13,7 +13,7 @@ from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, fsl_sage, server_state, train
 from ...tasks import CLIENTS, small_app
 from .slow_grid import SLOW, SlowGrid
-from .test_contract import every_strategy, fail
+from .test_contract import every_answering_strategy, fail
 
 SHARE = (CLIENTS - 1) / CLIENTS
 
@@ -29,7 +29,7 @@ def asked(nodes: MemoryGrid, since: int = 0) -> set[int]:
     return {client for kind, client in nodes.types[since:] if "describe" not in kind}
 
 
-@every_strategy
+@every_answering_strategy
 def test_who_is_late_is_left_out_as_if_lost_and_nobody_waits(
     make: Callable[..., SplitStrategy], caplog: pytest.LogCaptureFixture
 ) -> None:

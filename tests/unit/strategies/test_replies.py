@@ -20,7 +20,7 @@ from fsl_sage_flwr.tensor_store import TensorStore
 
 from ...runs import ROUNDS, assert_same, grid, plain, train, watched
 from ...tasks import CLIENTS
-from .test_contract import STRATEGIES, every_strategy
+from .test_contract import STRATEGIES, every_answering_strategy
 
 
 @pytest.mark.parametrize("name", ["fed_avg", "fsl_sage"])
@@ -73,7 +73,7 @@ class Forgetful(list[RecordDict]):
         """Keep nothing."""
 
 
-@every_strategy
+@every_answering_strategy
 def test_weights_that_wait_in_a_file_change_no_bit(
     make: Callable[..., SplitStrategy], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from ...golden import by_earlier_names
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, fsl_sage, grid, plain, server_state, split_fed_v1, train
 from ...tasks import small_app, small_task
-from .test_contract import every_strategy
+from .test_contract import every_answering_strategy
 
 
 class Wrong(CseFsl):
@@ -128,7 +128,7 @@ def test_refused_work_is_undone_with_its_losses() -> None:
     assert strategy.last_round.train_loss == lost.last_round.train_loss
 
 
-@every_strategy
+@every_answering_strategy
 def test_a_checkpoint_from_before_states_had_names_is_read(
     make: Callable[..., SplitStrategy],
 ) -> None:
