@@ -36,9 +36,9 @@ import psutil
 import pytest
 import torch
 
-from tests.integration.commands import history_of, run_directory, started_by
-from tests.integration.deployment import CONNECTION, Deployment, wait_for
-from tests.integration.faults import clients_of, environment, faulty_app, simulated_with
+from tests.e2e.commands import history_of, run_directory, started_by
+from tests.e2e.deployment import CONNECTION, Deployment, wait_for
+from tests.e2e.faults import clients_of, environment, faulty_app, simulated_with
 
 from .cables import Cable, Cables
 

@@ -17,8 +17,8 @@ import pandas as pd
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.run import simulate
-from tests.integration.commands import run_directory
-from tests.integration.deployment import Deployment
+from tests.e2e.commands import run_directory
+from tests.e2e.deployment import Deployment
 
 NODES = 2
 BATCH_SIZE = 360

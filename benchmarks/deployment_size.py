@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
-from tests.integration.commands import run_directory
-from tests.integration.deployment import Deployment
+from tests.e2e.commands import run_directory
+from tests.e2e.deployment import Deployment
 
 MIB = 2**20
 KINDS = ("flower-superlink", "flwr-serverapp", "flower-supernode", "flwr-clientapp")

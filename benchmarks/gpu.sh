@@ -26,7 +26,7 @@ part() { # NAME COMMAND…: run it once
 }
 
 # The same numbers as the CPU's within float32's noise, and the same every time; what a client takes.
-part parity pytest -q -m "integration or not integration" \
+part parity pytest -q -m "slow or not slow" \
     tests/gpu tests/unit/simulations/test_gpu_memory.py
 # The contract of every strategy, with its small task on the GPU.
 part contract env FSL_SAGE_TEST_DEVICE=cuda pytest -q tests/unit/strategies tests/unit/test_server_app.py

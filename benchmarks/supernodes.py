@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.deployment import CONNECTION, Deployment, wait_for
+from tests.e2e.deployment import CONNECTION, Deployment, wait_for
 
 MIB, GIB = 2**20, 2**30
 REGISTERED = "SuperNode ID"

@@ -1,4 +1,4 @@
-"""Integration tests run only when asked for: ``pytest -m integration``.
+"""Slow and end-to-end tests run only when asked for: ``pytest -m "slow or e2e"``.
 
 torch, datasets and the package are imported in the fixtures: the process that hands the tests
 out to the workers reads this file too, and has no use for them.
@@ -23,10 +23,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("-m"):
         _deal(config, items)
         return
-    skip = pytest.mark.skip(reason="run by CI, and by pytest -m integration")
-    for item in items:
-        if "integration" in item.keywords:
-            item.add_marker(skip)
+    left = [item for item in items if _is_for_ci(item)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if not _is_for_ci(item)]
+
+
+def _is_for_ci(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("slow", "e2e"))
 
 
 def _deal(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,7 +37,7 @@ def _deal(config: pytest.Config, items: list[pytest.Item]) -> None:
 
     Each is given one after another of as many equal parts as there are workers.
     """
-    order = sorted(items, key=lambda item: "slow" not in item.keywords)
+    order = sorted(items, key=lambda item: item.get_closest_marker("first") is None)
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     items[:] = [item for worker in reversed(range(workers)) for item in order[worker::workers]]
 

@@ -19,9 +19,7 @@ def rows(
     """
     single = isinstance(argument, str)
     values = [
-        pytest.param(
-            *((row,) if single else row), marks=[] if here(row) else pytest.mark.integration
-        )
+        pytest.param(*((row,) if single else row), marks=[] if here(row) else pytest.mark.slow)
         for row in table
     ]
     return pytest.mark.parametrize(argument, values, ids=ids)

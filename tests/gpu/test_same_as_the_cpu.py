@@ -64,7 +64,7 @@ def trained(
     return {name: tensor.cpu() for name, tensor in {**client, **server}.items()}, strategy
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ALGORITHMS)
 @pytest.mark.parametrize("device", DEVICES)
 def test_two_rounds_of_every_algorithm(make: Callable[..., SplitStrategy], device: str) -> None:
@@ -79,7 +79,7 @@ def test_two_rounds_of_every_algorithm(make: Callable[..., SplitStrategy], devic
     assert there.ledger.by_kind() == on_cpu.ledger.by_kind()
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ALGORITHMS)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])

@@ -79,7 +79,7 @@ def test_the_search_finds_them(source: str, found: int) -> None:
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_command_works_in_an_ascii_locale(tmp_path: Path) -> None:
     """What the terminal cannot show is shown as an escape."""
     folder = tmp_path / "results"

@@ -95,7 +95,7 @@ def test_a_supernode_imports_the_client_app_and_a_simulation_pickles_it(
 app_of_a_test: ClientApp = small_app()
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_flower_run_tells_a_simulation_and_its_nodes(tmp_path: Path) -> None:
     """An app of a third party, started by ``flwr run`` alone."""
     from fsl_sage_flwr.cpus import usable_cpus

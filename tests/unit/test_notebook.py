@@ -1,4 +1,4 @@
-"""The notebook as it is kept; `tests/integration/test_notebook.py` runs it."""
+"""The notebook as it is kept; `tests/e2e/test_notebook.py` runs it."""
 
 import json
 import re

@@ -278,7 +278,7 @@ def fsl_sage(*words: str, cwd: Path, path: Path | None = None) -> subprocess.Com
     encoding="utf-8")  # fmt: skip
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_module_in_this_folder_registers_a_model(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(MODEL, encoding="utf-8")
     listed = fsl_sage("list", "models", "--import", "my_models", cwd=tmp_path)
@@ -291,7 +291,7 @@ def test_a_module_in_this_folder_registers_a_model(tmp_path: Path) -> None:
     assert "without .py" in wrong.stderr
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_model_of_ones_own_trains_on_ray(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(MODEL, encoding="utf-8")
     done = fsl_sage(
@@ -302,7 +302,7 @@ def test_a_model_of_ones_own_trains_on_ray(tmp_path: Path) -> None:
     assert "mine on digits" in done.stdout
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_an_installed_packages_entry_point_is_found(tmp_path: Path) -> None:
     site = tmp_path / "site"
     information = site / "their_package-1.0.dist-info"

@@ -24,8 +24,8 @@ from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
 from fsl_sage_flwr.server_app import app as server_app
 from fsl_sage_flwr.server_app import main
 
+from ..e2e.commands import history_of, run_directory, summary_of
 from ..few_rounds import few_rounds
-from ..integration.commands import history_of, run_directory, summary_of
 from ..memory_grid import MemoryGrid
 from ..rows import rows
 

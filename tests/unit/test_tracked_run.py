@@ -8,7 +8,7 @@ import pytest
 from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.runs.trackers import TrackerError
 
-from ..integration.commands import history_of, run_directory, summary_of
+from ..e2e.commands import history_of, run_directory, summary_of
 from .test_server_app import on_few_digits, run
 
 __all__ = ["on_few_digits"]  # a fixture

@@ -77,7 +77,7 @@ def eight(claiming: Claiming, config: RunConfig) -> tuple[list[Wanting], list[st
     return wanting, [one.answer() for one in wanting]
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("claiming", [lock_for_command, lock_for_training])
 def test_of_eight_runs_of_one_name_one_begins_and_seven_hear_who(
     named: RunConfig, claiming: Claiming
@@ -98,7 +98,7 @@ def test_of_eight_runs_of_one_name_one_begins_and_seven_hear_who(
         pass
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("claiming", [lock_for_command, lock_for_training])
 def test_eight_runs_without_a_name_have_eight_directories(
     tmp_path: Path, claiming: Claiming

@@ -61,7 +61,7 @@ def test_a_wrong_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.startswith("fsl-sage: model = 'resnet17': valid are")
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_auto_takes_what_the_budget_allows() -> None:
     free = build_task(RunConfig.from_run_config({"cut": "auto"}))
     tight = build_task(RunConfig.from_run_config({"cut": "auto", "auto-cut.max-params": 2000}))

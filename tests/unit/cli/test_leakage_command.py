@@ -42,7 +42,7 @@ def test_smashed_data_give_the_images_away(open_cut: Leakage) -> None:
     assert open_cut.originals.shape == open_cut.reconstructions.shape == (10, 1, 8, 8)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_noise_takes_it_back(open_cut: Leakage) -> None:
     noise = {"privacy": PrivacyOptions(smashed_clip_norm=1.0, smashed_noise_multiplier=2.0)}
     hidden = measure(replace(CONFIG, **noise), None, QUICK)
@@ -51,7 +51,7 @@ def test_noise_takes_it_back(open_cut: Leakage) -> None:
     assert hidden.mean_image_error == open_cut.mean_image_error
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_same_configuration_has_the_same_figures() -> None:
     noisy = replace(CONFIG, privacy=PrivacyOptions(1.0, 0.1))
     few = Effort(steps=5, images=64, samples=20)
@@ -84,7 +84,7 @@ def printed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_runs_own_client_half_is_measured_and_drawn(
     run_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +101,7 @@ def test_a_runs_own_client_half_is_measured_and_drawn(
     assert width > 3 * height > 300
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_keys_after_a_directory_win(
     run_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

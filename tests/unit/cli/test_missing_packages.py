@@ -60,13 +60,13 @@ def test_the_command_looks_for_what_its_extra_has() -> None:
     assert "fsl-sage-flwr[command]" in EXTRAS["dev"]
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_library_is_imported_where_none_of_them_is() -> None:
     done = python(f"{NOBODY_MAY}\nimport fsl_sage_flwr")
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_apps_ask_for_none_of_them_and_a_room_that_does_would_be_seen() -> None:
     done = python(
         f"{WE_MAY_NOT}\nimport fsl_sage_flwr.client_app, fsl_sage_flwr.server_app\n"

@@ -96,7 +96,7 @@ def test_the_shell_is_told_what_may_follow(line: str, offered: set[str]) -> None
     assert {word.strip() for word in answered.stdout.split("\n")} - {""} == offered
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_an_app_that_would_know_no_algorithm_is_refused() -> None:
     code = """
 from fsl_sage_flwr.client_apps import build_client_app

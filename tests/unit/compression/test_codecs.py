@@ -165,7 +165,7 @@ def test_packing_is_undone(data: bytes, width: int) -> None:
     assert np.array_equal(unpacked(found, len(codes), width), codes)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_nothing_is_inflated_beyond_what_is_expected() -> None:
     coder = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = coder.compress(bytes(2**28)) + coder.flush()

@@ -93,7 +93,7 @@ def test_tinyimagenet_is_all_colour_whatever_comes_first(tmp_path, named):
     assert torch.equal(images[1], torch.from_numpy(colour).permute(2, 0, 1))
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_imagenet_is_resized_and_cropped_in_the_centre(tmp_path, named):
     wide = np.zeros((128, 384, 3), dtype=np.uint8)
     wide[:, 128:256] = 200  # what a centre crop of the image's height keeps

@@ -23,7 +23,7 @@ from ...language import language_model, save_small_model, small_run
 from ...memory_grid import MemoryGrid
 
 # Importing Transformers and PEFT takes as long as a twentieth of all other unit tests.
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 
 def finished(directory: Path, **changes: Any) -> Path:

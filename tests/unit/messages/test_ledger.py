@@ -74,7 +74,7 @@ def paper_round(*, aligned: bool) -> CommunicationLedger:
     return ledger
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_the_other_algorithms_cost_what_the_reference_counts() -> None:
     example = torch.zeros(2, 3, 32, 32)
     halves = split(build_model("resnet18", (3, 32, 32), 10), MODELS["resnet18"].cut, example)

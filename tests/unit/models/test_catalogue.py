@@ -18,8 +18,8 @@ LIGHT = [name for name in MODELS if name not in ("resnet152", "resnet1202")]
 
 
 def slow_ones_later(names, slow):
-    """Leave the slow ones to the integration tests."""
-    later = pytest.mark.integration
+    """Leave the slow ones to CI."""
+    later = pytest.mark.slow
     return [pytest.param(name, marks=later) if name in slow else name for name in names]
 
 
@@ -122,7 +122,7 @@ def small_image_resnet(depth, planes, classes):
 
 
 @pytest.mark.parametrize("name", slow_ones_later(MODELS, ["resnet1202"]))
-@pytest.mark.integration
+@pytest.mark.slow
 def test_every_model_has_its_sizes_written_down(name):
     assert name in SIZES, f"add the sizes of {name} to this test"
     assert sizes_of(name, 10)[0] == SIZES[name]
@@ -153,7 +153,7 @@ def test_bottleneck_resnets_are_those_of_table_1(name, blocks, imagenet):
     [
         (56, 16, "0.85"),
         (110, 64, "1.73"),
-        pytest.param(1202, 16, "19.42", marks=pytest.mark.integration),
+        pytest.param(1202, 16, "19.42", marks=pytest.mark.slow),
     ],
 )
 def test_small_image_resnets_are_those_of_section_4_2(depth, planes, table_6):
@@ -187,7 +187,7 @@ def test_halves_are_proven_and_the_client_steps_on_its_heads_estimate(name):
 
 @pytest.mark.parametrize("name", LIGHT)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (4, 64, 64)])
-@pytest.mark.integration
+@pytest.mark.slow
 def test_models_take_any_number_of_channels_and_classes(name, shape):
     with torch.device("meta"):
         model = build_model(name, shape, 7).eval()

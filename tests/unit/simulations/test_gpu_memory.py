@@ -56,7 +56,7 @@ def test_the_server_holds_a_few_clients_at_a_time(clients, expected, monkeypatch
 
 
 @needs_gpu
-@pytest.mark.integration
+@pytest.mark.slow
 def test_measured_on_a_gpu():
     config = RunConfig(model="simple_conv")
     done = subprocess.run(

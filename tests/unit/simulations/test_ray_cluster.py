@@ -109,7 +109,7 @@ def test_who_listens_must_be_a_cluster(listening: str, monkeypatch: pytest.Monke
         nodes_of(listening)
 
 
-@pytest.mark.integration  # a process that imports the package
+@pytest.mark.slow  # a process that imports the package
 def test_what_ray_prints_of_nodes_that_died_is_not_taken_for_the_answer(
     listening: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,7 +94,7 @@ SLOW = (
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.integration) if n in SLOW else n for n in MODELS],
+    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS],
 )
 def test_halves_are_the_model(name: str) -> None:
     build, cut, shapes = MODELS[name]
@@ -113,7 +113,7 @@ def test_halves_are_the_model(name: str) -> None:
     assert head(*smashed).shape == (3, 10)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_a_model_with_other_outputs_in_training_is_replayed() -> None:
     model = googlenet()
     halves = split(model, "inception4a", torch.randn(2, 3, 64, 64))
@@ -133,7 +133,7 @@ def test_a_model_with_other_outputs_in_training_is_replayed() -> None:
     assert torch.equal(ours.aux_logits1, theirs.aux_logits1)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_models_of_transformers_are_cut(kind: str) -> None:
     transformers = pytest.importorskip("transformers")

@@ -72,7 +72,7 @@ def options(algorithm: str, values: dict[str, int]) -> Options:
     return RunConfig.from_run_config({**values, "algorithm": algorithm}).options
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_bytes_of_a_round_are_the_published_ones() -> None:
     """ResNet-18 cut at layer3, at the paper's setting: ten clients' figures, per client."""
     model = build_model("resnet18", (3, 32, 32), 10)

@@ -22,7 +22,7 @@ def gradients(whole: nn.Module, run: nn.Module | SplitModel, ids: Tensor) -> dic
     return {"loss": loss.detach(), **found}
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_loss_and_adapter_gradients_are_the_uncut_models(name: str, tied: bool) -> None:

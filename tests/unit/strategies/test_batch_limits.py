@@ -73,7 +73,7 @@ def bringing(
     ],
 )
 @pytest.mark.parametrize(
-    "make", [pytest.param(m, marks=[] if m is cse_fsl else pytest.mark.integration, id=n)
+    "make", [pytest.param(m, marks=[] if m is cse_fsl else pytest.mark.slow, id=n)
              for n, m in TRAIN.items()]
 )  # fmt: skip
 def test_an_upload_is_what_its_senders_examples_allow(

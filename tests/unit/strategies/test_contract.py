@@ -204,7 +204,7 @@ CUT_SHORT = {"split_frozen, coded": "smashed data 0: its values are not the 648 
 BAD_REPLY_CASES = [
     pytest.param(
         STRATEGIES[name], kind, change, reason, id=f"{name}-{kind}-{case}",
-        marks=[] if STRATEGIES[name] in SOME else pytest.mark.integration,
+        marks=[] if STRATEGIES[name] in SOME else pytest.mark.slow,
     )
     for name, kinds in BAD_REPLIES.items()
     for kind, cases in kinds.items()
@@ -213,7 +213,7 @@ BAD_REPLY_CASES = [
     pytest.param(
         make, "train", cut_short,
         CUT_SHORT.get(name, "record 'arrays' cannot be read: array "),
-        id=name, marks=[] if make in FEW_CODED else pytest.mark.integration,
+        id=name, marks=[] if make in FEW_CODED else pytest.mark.slow,
     )
     for name, make in CODED.items()
     if name not in ("fsl_sage, coded", "fsl_sage, two heads, coded")

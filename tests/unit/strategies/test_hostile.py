@@ -79,14 +79,14 @@ def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.Mo
     assert len(try_mutants(ALL[name](), random.Random(5), FEW, monkeypatch)) >= 12
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @every_row
 def test_thousands_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = try_mutants(ALL[name](), random.Random(6), MANY, monkeypatch)
     assert sum(refused.values()) >= 1200
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", OF_ANY_KIND)
 def test_wrong_replies_of_any_kind_of_task_are_refused(
@@ -131,7 +131,7 @@ def test_nothing_of_a_wrong_reply_is_used(name: str) -> None:
     use_nothing(name, random.Random(11), ROUNDS)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @every_row
 def test_nothing_of_hundreds_of_wrong_replies_is_used(name: str) -> None:
     use_nothing(name, random.Random(12), 40)

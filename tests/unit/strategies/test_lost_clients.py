@@ -91,7 +91,7 @@ def test_lost_in_mid_round_is_as_if_it_had_never_answered(
     assert attempts_of(silent.nodes) == {0}
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_two_lost_one_after_the_other() -> None:
     """Client 1 in the first attempt, client 0 in the second; its optimizer was stepped twice."""
     again = BATCHES + 3  # three exchanges before the others begin again

@@ -42,7 +42,7 @@ plain = cache(trained)  # tests share it
 
 
 @pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, CseFsl, FslSage])
-@pytest.mark.integration
+@pytest.mark.slow
 def test_every_split_algorithm_trains_on_them(make: Any) -> None:
     first, ours = plain(make)
     assert_same(ours, trained(make)[1])

@@ -73,7 +73,7 @@ def records(directory: Path, number: int = 0) -> Iterator[Any]:
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.integration
+@pytest.mark.slow
 def test_wandb_has_the_name_the_configuration_and_the_curve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +100,7 @@ def test_wandb_has_the_name_the_configuration_and_the_curve(
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.integration
+@pytest.mark.slow
 def test_wandb_continues_a_run_with_rounds_that_it_has_had(tmp_path: Path) -> None:
     earlier = ""
     for rows in (ROWS, [ROWS[1], ROWS[2]]):
@@ -138,7 +138,7 @@ def track(name: str, directory: Path, *, fails: bool = False) -> None:
 
 
 @pytest.mark.usefixtures("own_repository")
-@pytest.mark.integration
+@pytest.mark.slow
 def test_mlflow_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
@@ -155,7 +155,7 @@ def test_mlflow_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("own_repository")
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a%2Fb", "50%", "q?x#y", "é"])
 def test_mlflow_writes_into_a_directory_of_any_name(tmp_path: Path, name: str) -> None:
     track("mlflow", tmp_path / name)
@@ -163,7 +163,7 @@ def test_mlflow_writes_into_a_directory_of_any_name(tmp_path: Path, name: str) -
 
 
 @pytest.mark.usefixtures("own_repository")
-@pytest.mark.integration
+@pytest.mark.slow
 def test_mlflow_has_runs_of_one_place_in_one_experiment_and_which_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +184,7 @@ def test_mlflow_has_runs_of_one_place_in_one_experiment_and_which_failed(
 
 
 @pytest.mark.usefixtures("own_repository")
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlflow", "aim"])
 def test_a_run_is_continued_and_one_that_is_gone_begun_anew(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -219,7 +219,7 @@ def test_a_run_is_continued_and_one_that_is_gone_begun_anew(
 
 
 @pytest.mark.usefixtures("own_repository")
-@pytest.mark.integration
+@pytest.mark.slow
 def test_mlflow_that_cannot_start_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +231,7 @@ def test_mlflow_that_cannot_start_is_one_line(
 
 
 @pytest.mark.usefixtures("own_repository")
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_aim_has_the_name_the_configuration_and_the_curve(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -259,7 +259,7 @@ def test_aim_has_the_name_the_configuration_and_the_curve(
 
 
 @pytest.mark.usefixtures("own_repository")
-@pytest.mark.integration
+@pytest.mark.slow
 def test_aim_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIM_REPO", "aim://127.0.0.1:9")
     with pytest.raises(TrackerError, match=r"Failed to connect to Aim Server.*; check AIM_REPO"):

@@ -8,7 +8,7 @@ from .commands import history_of, run_directory, summary_of
 from .compose import LINK, SERVICES, Composed
 from .deployment import wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.first]
 
 
 NODES = [name for name in SERVICES if name.startswith("supernode")]

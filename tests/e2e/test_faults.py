@@ -17,7 +17,7 @@ from .faults import (
     without_descriptions,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.first]
 
 # A dead ClientApp must be seen as that, not as a late one: Flower takes 66 s to notice, after
 # the seconds in which four processes start on two cores that another test has its share of.

@@ -14,7 +14,7 @@ from fsl_sage_flwr.cli import main
 from ..browser import chromium
 from ..made_runs import make_run
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from .commands import (
 )
 from .deployment import wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 
 def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ..tables import write_split
 from .commands import history_of, run_directory, summary_of
 from .deployment import Deployment
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.first]
 
 # A message costs seconds here: two batches a client and round, and one where it is tested how
 # messages travel.

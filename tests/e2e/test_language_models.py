@@ -17,7 +17,7 @@ from ..memory_grid import MemoryGrid
 from .commands import fsl_sage, history_of, run_directory, summary_of
 from .deployment import Deployment
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.first]
 
 
 def words(settings: dict[str, Any]) -> list[str]:

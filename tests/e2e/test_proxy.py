@@ -14,7 +14,7 @@ import pytest
 from .deployment import CONNECTION, Deployment, free_port, wait_for
 
 pytestmark = [
-    pytest.mark.integration,
+    pytest.mark.e2e,
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
 ]
 FLEET = "/v1/fleet/"

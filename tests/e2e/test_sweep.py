@@ -17,7 +17,7 @@ from fsl_sage_flwr.server_app import app as server_app
 from .commands import PATIENCE, fsl_sage, run_directory, started_by
 from .deployment import wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 WORDS = ("--jobs", "2", "num-server-rounds=1", "batch-size=128", "results-dir=out")
 

@@ -18,7 +18,7 @@ from ..tables import pictures, write_split
 from .commands import ROOT, fsl_sage
 from .other_project import run_example, run_inline_example
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 EXAMPLE = ROOT / "examples" / "own-model"
 QUICKSTART = ROOT / "examples" / "quickstart-split-learning"

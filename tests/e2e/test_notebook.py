@@ -10,7 +10,7 @@ from fsl_sage_flwr.analysis import load_results
 
 from .commands import PATIENCE, ROOT
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.first]
 
 NOTEBOOK = ROOT / "examples" / "notebook" / "first_steps.ipynb"
 

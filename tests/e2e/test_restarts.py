@@ -11,7 +11,7 @@ from .commands import history_of, run_directory
 from .deployment import Deployment, wait_for
 from .faults import clients_of, environment, faulty_app, simulated_with, without_descriptions
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.first]
 
 CONFIG: dict[str, Any] = {
     "algorithm": "fsl_sage", "batch-size": 180, "round-timeout": 400.0, "align.interval": 10,

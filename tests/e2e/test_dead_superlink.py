@@ -11,7 +11,7 @@ from fsl_sage_flwr.simulations.run import simulate
 
 from .commands import started_by
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 
 def test_the_run_ends_at_once_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

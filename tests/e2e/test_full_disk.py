@@ -14,7 +14,7 @@ from fsl_sage_flwr.runs.checkpoint_files import names_in
 from ..runs import assert_same
 from ..unit.runs.trained import fsl_sage, trained
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture

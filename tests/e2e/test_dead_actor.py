@@ -13,7 +13,7 @@ from fsl_sage_flwr.simulations.run import simulate
 from .commands import history_of
 from .faults import clients_of, environment, faulty_app, simulated_with
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 
 def test_the_run_ends_with_the_state_before_that_round_and_goes_on_from_there(

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 # Large, and not needed by every process.
 LATE = ("torchvision", "torch._dynamo", "sklearn", "flwr_datasets", "matplotlib", "ray")

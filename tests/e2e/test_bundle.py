@@ -9,7 +9,7 @@ import pytest
 
 from .commands import BIN, ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 # Flower writes the list of all files; people who review the app read the other two.
 BESIDE_THE_PACKAGE = {"pyproject.toml", ".info/CONTENT", "README.md", "LICENSE"}

@@ -17,7 +17,7 @@ from fsl_sage_flwr.runs.checkpoint_files import names_in, tensors_of
 
 from .commands import ROOT, history_of, run_directory
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 KILLS = 3
 
@@ -26,7 +26,7 @@ def start(directory: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
     file = directory / "config.json"
     file.write_text(json.dumps(config), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.killable", str(file)], cwd=ROOT,
+        [sys.executable, "-m", "tests.e2e.killable", str(file)], cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # threads would wait for each other, spinning
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A whole run in one process, to be killed: ``python -m tests.integration.killable FILE``."""
+"""A whole run in one process, to be killed: ``python -m tests.e2e.killable FILE``."""
 
 import json
 import sys

@@ -15,7 +15,7 @@ from .commands import PATIENCE, fsl_sage, history_of, run_directory, summary_of
 from .deployment import wait_for
 from .ray_cluster import RayCluster
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.first]
 
 SETTINGS = ["algorithm=sl_single_server", "batch-size=128", "num-server-rounds=3"]
 

@@ -13,7 +13,7 @@ from fsl_sage_flwr.simulations.run import simulate
 
 from ..rows import rows
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.e2e
 
 CLIENTS, NODES = 6, 1
 
