@@ -23,7 +23,7 @@ def unknown_command(name: str, names: Sequence[str]) -> str:
     meant = COMMANDS_ALSO_CALLED.get(name)
     close = [meant] if meant else get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean fsl-sage {close[0]}?" if close else f"valid are {', '.join(names)}"
-    return f"{name!r} is no command; {hint}"
+    return f"{name!r} is not a command; {hint}"
 
 
 def explained(error: click.UsageError, words: Sequence[str]) -> str:
@@ -47,12 +47,12 @@ def _unknown_option(name: str, context: click.Context, words: Sequence[str]) -> 
     meant = OPTIONS_ALSO_CALLED.get(name, "")
     close = [meant] if meant in known else get_close_matches(name, known, n=1, cutoff=0.75)
     if close:
-        return f"{name} is no option; did you mean {close[0]}?"
+        return f"{name} is not an option; did you mean {close[0]}?"
     takes_keys = any(parameter.name in WORDS for parameter in parameters)
     key = likely_own_key(name.removeprefix("--")) if takes_keys else None
     if key is None:
-        return f"{name} is no option; {context.command_path} --help lists the options"
-    return f"{name} is no option; give it as {key}={_value(name, words) or '…'}"
+        return f"{name} is not an option; {context.command_path} --help lists the options"
+    return f"{name} is not an option; give it as {key}={_value(name, words) or '…'}"
 
 
 def _value(option: str, words: Sequence[str]) -> str:

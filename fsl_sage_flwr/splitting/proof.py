@@ -34,18 +34,17 @@ class Whole:
     ) -> None:
         self.model, self.arguments, self.state, self._device = model, arguments, state, device
         self.rng = random_state(device)
-        self._outputs: dict[tuple[int, bool], tuple[tuple[Tensor, ...], list[Tensor | None]]] = {}
+        self._outputs: dict[int, tuple[tuple[Tensor, ...], list[Tensor | None]]] = {}
 
     def starting_from(self, state: ModelState) -> "Whole":
         """Return the same model, of which passes start from another state."""
         return Whole(self.model, self.arguments, state, self._device)
 
-    def outputs(self, batch: tuple[Tensor, ...], *, training: bool) -> list[Tensor | None]:
-        """Return the outputs for a batch; the second time from memory."""
-        key = id(batch), training
-        if key not in self._outputs:
-            self._outputs[key] = batch, _run(self, None, batch, training)
-        return self._outputs[key][1]
+    def outputs(self, batch: tuple[Tensor, ...]) -> list[Tensor | None]:
+        """Return the outputs for a batch in eval mode; the second time from memory."""
+        if id(batch) not in self._outputs:
+            self._outputs[id(batch)] = batch, _run(self, None, batch, training=False)
+        return self._outputs[id(batch)][1]
 
 
 def prove_halves(
@@ -53,8 +52,8 @@ def prove_halves(
 ) -> None:
     """Compare the halves with the whole model, from the same state.
 
-    Compared are the outputs in eval mode and, with ``gradients``, the outputs and each parameter's
-    gradient in train mode. The model's state is restored afterwards.
+    Compared are the outputs and each parameter's gradient, in eval and in train mode; without
+    ``gradients`` the outputs in eval mode alone. The model's state is restored afterwards.
 
     Raises
     ------
@@ -71,11 +70,11 @@ def prove_halves(
         for training in (False, True) if gradients else (False,):
             mode = "train" if training else "eval"
             with running_the_model(f"{type(model).__name__} fails on the example in {mode} mode"):
-                if training:
+                if gradients:
                     wanted = _run(whole, None, example, training, kept := _Gradients(model))
                     _refuse_changed(model, halves, state)
                 else:
-                    wanted, kept = whole.outputs(example, training=False), None
+                    wanted, kept = whole.outputs(example), None
             of_halves.restore()
             with running_the_model(f"the halves cut at {halves.cut!r} fail in {mode} mode"):
                 compared = None if kept is None else _Gradients(model, kept.found)
@@ -152,7 +151,7 @@ def _refuse_unrepeatable(whole: Whole, example: tuple[Tensor, ...], training: bo
     """Refuse a model of which two passes from the same state differ before it is cut."""
     model, mode = whole.model, "train" if training else "eval"
     first, second = (
-        [*_run(whole, None, example, training, kept if training else None), *kept.found.values()]
+        [*_run(whole, None, example, training, kept), *kept.found.values()]
         for kept in (_Gradients(model), _Gradients(model))
     )
     parameters = [name for name, _ in model.named_parameters()]

@@ -141,9 +141,7 @@ class Cutter:
             with running_the_model(f"the halves cut at {request.at!r} fail"):
                 halves = self.replay(request, None)
                 if prove:
-                    for inputs in request.others:
-                        prove_halves(self.whole, halves, inputs, gradients=False)
-                    for inputs in (request.example, *request.sized):
+                    for inputs in (request.example, *request.sized, *request.others):
                         prove_halves(self.whole, halves, inputs)
         except UnfaithfulError as error:
             raise SplitError(
@@ -157,7 +155,7 @@ class Cutter:
         """Refuse an example that the uncut model does not accept."""
         try:
             with running_the_model(f"{type(request.model).__name__} fails on the example"):
-                self.whole.outputs(request.example, training=False)
+                self.whole.outputs(request.example)
         except UnfaithfulError as error:
             raise SplitError(
                 f"{error} The model must accept the example uncut: one tensor with a row per "
@@ -330,7 +328,7 @@ def _others_like(whole: Whole, example: tuple[Tensor, ...]) -> list[tuple[Tensor
     other = tuple(like(tensor).to(tensor.device) for tensor in example)
     try:
         with running_the_model("other values"):
-            whole.outputs(other, training=False)
+            whole.outputs(other)
     except SplitError:  # the model does not accept these values
         return []
     finally:

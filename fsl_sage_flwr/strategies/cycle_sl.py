@@ -1,11 +1,13 @@
 """CycleSL: the server half is trained on batches drawn across clients, and answers afterwards."""
 
+from collections.abc import Mapping
 from typing import Unpack
 
 from ..algorithm_options import ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
-from ..client_apps.split_fed import HANDLERS
+from ..client_apps.split_fed import HANDLERS, ExchangeReply
 from ..config import arguments_of
+from ..diverged import DivergedError
 from ..rounds.exchanges import check_batches_per_exchange
 from ..rounds.exchanges_in_step import ExchangesInStep, Step
 from ..rounds.round import Round, RoundBody
@@ -14,6 +16,7 @@ from ..rounds.server.smashed_pool import batches_across, named_tensors
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..seeding import derive_seed
+from ..state import Transaction
 from ..task import SplitTask
 
 
@@ -60,9 +63,9 @@ class CycleSl(SplitStrategy):
     def train_round(self, round_: Round) -> RoundBody:
         """Exchange every batch of the round, then ask for the client halves."""
         exchanges = ExchangesInStep(round_, self.server, round_.clients, self.batches_per_exchange)
+        undo = Transaction({"server": self.server})
         for step in exchanges:
-            self._step(round_, step)
-            for client, reply in step.replies.items():
+            for client, reply in self._step(round_, step, undo).items():
                 with round_.transaction(client):
                     gradients = self.server.gradients(
                         round_, client, reply.smashed, exchange=step.number
@@ -70,10 +73,35 @@ class CycleSl(SplitStrategy):
                     step.exchanges.answer(client, gradients)
         yield from round_.finish(exchanges.last)
 
-    def _step(self, round_: Round, step: Step) -> None:
-        """Step once on every sample of an exchange, at the learning rate of the longest client."""
-        replies, number = step.replies, step.number
+    def _step(self, round_: Round, step: Step, undo: Transaction) -> Mapping[int, ExchangeReply]:
+        """Step on every sample of an exchange; return the replies that it was stepped on.
+
+        When the half is not finite afterwards, it is restored and each client's batches are tried
+        alone: those that leave no finite half exclude their client, and the others' count.
+
+        Raises
+        ------
+        DivergedError
+            No client's batches alone are the cause.
+        """
+        replies = step.replies
+        undo.save()
+        try:
+            self._step_across(round_, step, replies)
+        except DivergedError:
+            undo.restore()
+            for client, reply in replies.items():
+                with round_.transaction(client):
+                    self.server.try_batches(round_, client, reply.smashed)
+            replies = {c: reply for c, reply in replies.items() if c not in round_.failures}
+            if len(replies) == len(step.replies):
+                raise
+            self._step_across(round_, step, replies)
         step.trained_on.update(replies)
+        return replies
+
+    def _step_across(self, round_: Round, step: Step, replies: Mapping[int, ExchangeReply]) -> None:
+        """Step once on every sample of the replies, at the longest client's learning rate."""
         longest = max(replies, key=lambda client: replies[client].batches, default=None)
         if longest is None:
             return
@@ -82,7 +110,7 @@ class CycleSl(SplitStrategy):
             {client: named_tensors(reply.smashed) for client, reply in replies.items()},
             {client: len(reply.smashed.labels) for client, reply in replies.items()},
             max(size for reply in replies.values() for size in reply.smashed.batch_sizes),
-            derive_seed(self.task.seed, "across", round_.number, number),
+            derive_seed(self.task.seed, "across", round_.number, step.number),
         )
         self.server.step_on_pool(
             round_,

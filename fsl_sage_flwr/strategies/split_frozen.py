@@ -1,6 +1,5 @@
 """SplitFrozen: the server half is trained on smashed data that are uploaded once."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Unpack
 
@@ -74,17 +73,12 @@ def _instruction(round_: Round) -> Instruction[TrainReply]:
     )
 
 
-@dataclass(frozen=True)
-class SplitFrozenOptions(Options):
-    """Settings of SplitFrozen: none."""
-
-
-def build(task: SplitTask, options: SplitFrozenOptions, settings: Any) -> SplitFrozen:
+def build(task: SplitTask, options: Options, settings: Any) -> SplitFrozen:
     """Return the strategy of a run."""
     return SplitFrozen(task, **settings)
 
 
-def round_bytes(cut: Cut, work: Workload, options: SplitFrozenOptions) -> int:
+def round_bytes(cut: Cut, work: Workload, options: Options) -> int:
     """Return a client's bytes in a mean round: it gets its half once, and uploads once."""
     return (cut.client_bytes + work.examples * cut.smashed_bytes) // work.rounds
 
@@ -94,7 +88,7 @@ ALGORITHM = Algorithm(
     label="SplitFrozen",
     strategy=build,
     handlers=HANDLERS,
-    options=SplitFrozenOptions,
+    options=Options,
     round_bytes=round_bytes,
     style=LineStyle("#CC79A7", "P", (0, (1.0, 1.0))),
 )

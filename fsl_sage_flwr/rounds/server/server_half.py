@@ -185,16 +185,7 @@ class OneServerHalf(ServerHalf):
         for k, (tensors, labels) in enumerate(batches):
             with round_.server_time(client):
                 progress = round_.number + start + length * k / len(batches.batch_sizes)
-                set_rate(optimizer, self.task.server_schedule, progress)
-                loss = server_step(
-                    half,
-                    optimizer,
-                    self.task.to_device(tensors),
-                    labels.to(self.task.device),
-                    self.task.objective,
-                    self.task.autocast,
-                )
-            self.untrained.check(half, optimizer)
+                loss = self._stepped(tensors, labels, progress)
             problem, is_slow = _problem_with_loss(loss), round_.is_slow(client)
             if problem is not None or is_slow:
                 break
@@ -207,6 +198,21 @@ class OneServerHalf(ServerHalf):
             timeout = round_.settings.timeout
             raise RefusedWorkError(f"it, and the server on its batches, took over {timeout:g} s")
         round_.losses.extend(losses)
+
+    def _stepped(self, tensors: tuple[Tensor, ...], labels: Tensor, progress: float) -> float:
+        """Step on one batch, at the learning rate of ``progress`` rounds; return its loss."""
+        half, optimizer = self.task.model.server, self._optimizer
+        set_rate(optimizer, self.task.server_schedule, progress)
+        loss = server_step(
+            half,
+            optimizer,
+            self.task.to_device(tensors),
+            labels.to(self.task.device),
+            self.task.objective,
+            self.task.autocast,
+        )
+        self.untrained.check(half, optimizer)
+        return loss
 
     def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Step on the upload in a client's last reply, in its part of the round.
@@ -234,14 +240,24 @@ class OneServerHalf(ServerHalf):
         """
         if reply.smashed is None:
             raise RefusedWorkError("its reply has no smashed data")
+        self.try_batches(round_, client, reply.smashed)
+        return reply.smashed
+
+    def try_batches(self, round_: Round, client: int, batches: SmashedBatches) -> None:
+        """Step on a client's batches on trial: the half and the round's losses stay as they were.
+
+        Raises
+        ------
+        RefusedWorkError
+            As of :meth:`step`.
+        """
         before, losses = Transaction({"half": self}), len(round_.losses)
         before.save()
         try:
-            self.step(round_, client, reply.smashed, purpose="trial")
+            self.step(round_, client, batches, purpose="trial")
         finally:
             before.restore()
             del round_.losses[losses:]
-        return reply.smashed
 
     def step_on_pool(
         self,
@@ -273,21 +289,9 @@ class OneServerHalf(ServerHalf):
         self.task.reseed("pool", round_.number, str(start))
         with round_.server_time():
             for k, batch in enumerate(batches):
-                set_rate(
-                    optimizer,
-                    self.task.server_schedule,
-                    round_.number + start + length * k / len(batches),
-                )
                 tensors, labels = batch.load()
-                loss = server_step(
-                    half,
-                    optimizer,
-                    self.task.to_device(tensors),
-                    labels.to(self.task.device),
-                    self.task.objective,
-                    self.task.autocast,
-                )
-                self.untrained.check(half, optimizer)
+                progress = round_.number + start + length * k / len(batches)
+                loss = self._stepped(tensors, labels, progress)
                 problem = _problem_with_loss(loss)
                 if problem is not None:
                     break

@@ -196,6 +196,8 @@ BAD_REPLIES = {
             ),
         }
     },
+    "cycle_sl": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
+    "ampere": {"train": AVERAGED_REPLY},
     "fsl_sage, warm start": {"train": {"NaN": (with_nan, "NaN or infinite")}},
     "fsl_sage, two heads": {"train": {"NaN": (with_nan, "NaN or infinite")}},
 }
