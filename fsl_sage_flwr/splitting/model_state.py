@@ -73,6 +73,10 @@ class ModelState:
         for value, saved in self._containers.values():
             value.clear()
             value.extend(saved) if isinstance(value, list | deque) else value.update(saved)
+        self.restore_tensors()
+
+    def restore_tensors(self) -> None:
+        """Set parameters, buffers and gradients to this state; attributes stay."""
         for parameter, data, gradient in self._parameters.values():
             if parameter.data_ptr() != data.data_ptr():
                 parameter.data = data

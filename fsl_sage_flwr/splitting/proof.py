@@ -34,6 +34,7 @@ class Whole:
     ) -> None:
         self.model, self.arguments, self.state, self._device = model, arguments, state, device
         self.rng = random_state(device)
+        self.repeats = False  # whether a second pass was seen to equal the first
         self._outputs: dict[int, tuple[tuple[Tensor, ...], list[Tensor | None]]] = {}
 
     def starting_from(self, state: ModelState) -> "Whole":
@@ -86,10 +87,35 @@ def prove_halves(
                     f"the halves cut at {halves.cut!r} do not compute what the model "
                     f"computes in {mode} mode: its forward depends on the mode or on data."
                 )
+        if gradients and not whole.repeats:
+            _refuse_counting(whole, example)
+            whole.repeats = True
     finally:
         of_halves.restore()
         state.restore()
         whole.rng.restore()
+
+
+def _refuse_counting(whole: Whole, example: tuple[Tensor, ...]) -> None:
+    """Refuse a model whose outputs in eval mode change from one pass to the next.
+
+    The second pass starts from the attributes that the first has left, as it does in training.
+
+    Raises
+    ------
+    SplitError
+        The outputs of two passes differ.
+    """
+    first = _run(whole, None, example, training=False)
+    whole.state.restore_tensors()
+    whole.rng.restore()
+    # Not without gradients: some layers have another path then, with other bits.
+    output = whole.arguments.apply(whole.model, tuple(tensor.clone() for tensor in example))
+    second = [tensor.detach() for tensor in leaves_of(output, Tensor)]
+    whole.state.restore()
+    whole.rng.restore()
+    if len(first) != len(second) or not all(map(_equal, first, second)):
+        _refuse_difference(whole, "eval", ["output 0"])
 
 
 def refuse_inputs(
@@ -160,12 +186,16 @@ def _refuse_unrepeatable(whole: Whole, example: tuple[Tensor, ...], training: bo
     pairs = zip(names, first, second, strict=True)
     differ = [name for name, *pair in pairs if not _equal(*pair)]
     if differ:
-        raise SplitError(
-            f"two passes of the uncut {type(model).__name__} in {mode} mode, from the same weights "
-            f"and torch's same random state, differ in {differ[0]} and {len(differ) - 1} more: its "
-            "forward draws random numbers that are not torch's (numpy.random, random); "
-            "draw them by torch.rand, or in train_batches, from its seed."
-        )
+        _refuse_difference(whole, mode, differ)
+
+
+def _refuse_difference(whole: Whole, mode: str, differ: Sequence[str]) -> None:
+    raise SplitError(
+        f"two passes of the uncut {type(whole.model).__name__} in {mode} mode, from the same "
+        f"weights and torch's same random state, differ in {differ[0]} and {len(differ) - 1} more: "
+        "its forward draws random numbers that are not torch's (numpy.random, random) or counts "
+        "its calls; draw them by torch.rand, or in train_batches, from its seed."
+    )
 
 
 def _refuse_changed(model: nn.Module, halves: SplitModel, state: ModelState) -> None:

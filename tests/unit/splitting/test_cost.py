@@ -38,15 +38,15 @@ class Chain(nn.Module):
         return self.scores(x)
 
 
-@pytest.mark.parametrize(("traced", "most"), [(True, 5), (False, 10)])
-def test_a_cut_is_proven_with_two_passes_with_gradients_and_few_without(
-    traced: bool, most: int
+@pytest.mark.parametrize(("traced", "most", "training"), [(True, 9, 2), (False, 18, 4)])
+def test_a_cut_is_proven_in_both_modes_with_few_passes(
+    traced: bool, most: int, training: int
 ) -> None:
     model = Chain(traced=traced)
     Counted.calls.clear()
     split(model, "blocks.2", torch.randn(3, 4))
     assert len(Counted.calls) <= most
-    assert sum(Counted.calls) == 2
+    assert sum(Counted.calls) == training  # a replayed cut is proven on other values too
 
 
 @pytest.mark.parametrize("traced", [True, False])
