@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from .still_time import still_time as still_time
+
 gc.disable()  # until all is imported: none of it is garbage
 
 

@@ -138,6 +138,7 @@ def test_values_that_cannot_be_coded_end_the_run_by_name() -> None:
         downlink.send("arrays", PackedWeights({"w": torch.full((4, 100), 1e30)}), *ONE)
 
 
+@pytest.mark.usefixtures("still_time")
 def test_a_node_that_does_not_answer_an_evaluation_gets_the_whole() -> None:
     def silent(partition: int, reply: Message) -> Message | None:
         evaluates = reply.metadata.message_type == "evaluate.split"

@@ -51,6 +51,7 @@ def silent(clients: Iterable[int], kind: str = "") -> Callable[[int, Message], M
     )
 
 
+@pytest.mark.usefixtures("still_time")
 @every_strategy
 def test_clients_behind_those_that_hang_are_asked_in_the_same_round(
     make: Callable[..., SplitStrategy],
@@ -63,6 +64,7 @@ def test_clients_behind_those_that_hang_are_asked_in_the_same_round(
     assert strategy.state_dict()["pauses"]["left_out"] == {0: 1, 1: 1}
 
 
+@pytest.mark.usefixtures("still_time")
 @every_strategy
 def test_clients_that_were_never_asked_are_not_blamed(make: Callable[..., SplitStrategy]) -> None:
     strategy = make(round_timeout=0.02, max_client_failures=1, max_failed_rounds=9)
@@ -76,6 +78,7 @@ def test_clients_that_were_never_asked_are_not_blamed(make: Callable[..., SplitS
     assert strategy.pauses.at(1) == asked
 
 
+@pytest.mark.usefixtures("still_time")
 def test_a_late_answer_makes_room_for_those_behind_it() -> None:
     """They are asked as soon as it comes, before its place failed."""
 
@@ -95,6 +98,7 @@ def test_a_late_answer_makes_room_for_those_behind_it() -> None:
     assert strategy.last_round.clients == CLIENTS - 1
 
 
+@pytest.mark.usefixtures("still_time")
 def test_an_evaluation_says_who_was_not_asked() -> None:
     strategy = fed_avg(WITH_VALIDATION, fraction_evaluate=1.0, round_timeout=0.02)
     tampered = nodes(tamper=silent(range(CLIENTS), "evaluate"))

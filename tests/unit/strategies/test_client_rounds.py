@@ -66,6 +66,7 @@ def test_bytes_are_of_the_client_that_was_asked_whoever_the_reply_says_it_is_fro
     assert [row.up_bytes for row in ours] == [row.up_bytes for row in theirs]
 
 
+@pytest.mark.usefixtures("still_time")
 def test_a_client_that_is_silent_has_sent_nothing_and_waited():
     strategy = fed_avg(round_timeout=0.2)
     train(strategy, grid(tamper=in_round(0, 2, swallow)), 1)

@@ -276,6 +276,7 @@ def without_an_answer(make: Callable[..., Any], kind: str, number: int, rounds: 
     return copy.deepcopy((arrays.to_torch_state_dict(), server_state(strategy)))
 
 
+@pytest.mark.usefixtures("still_time")
 @pytest.mark.parametrize(("make", "kind", "change", "reason"), BAD_REPLY_CASES)
 def test_bad_reply_is_left_out_with_its_reason(
     make: Callable[..., Any], kind: str, change: Callable[..., Any], reason: str

@@ -166,6 +166,7 @@ def with_nan(reply: Message) -> Message:
     return reply
 
 
+@pytest.mark.usefixtures("still_time")
 @TWO_KINDS
 @pytest.mark.parametrize("change", [error_instead, emptied, with_nan, lambda reply: None])
 def test_a_bad_answer_is_left_out_and_said(make: Callable[..., Any], change: Any) -> None:

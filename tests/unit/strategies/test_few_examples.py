@@ -91,6 +91,7 @@ def test_a_head_whose_alignment_is_not_finite_stays_as_it_was(
     assert [heads[client]["version"] for client in range(CLIENTS)] == [1, 0, 1]
 
 
+@pytest.mark.usefixtures("still_time")
 def test_a_loss_that_is_too_large_to_be_added_up_is_refused() -> None:
     def change(reply: Message) -> Message:
         reply.content.metric_records["metrics"]["train-loss"] = 1.7e308

@@ -105,6 +105,7 @@ def test_a_transaction_restores_as_often_as_is_wanted() -> None:
     assert (other.number, other.tensor.tolist()) == (0, [0, 0])
 
 
+@pytest.mark.usefixtures("still_time")
 def test_refused_work_is_undone_with_its_losses() -> None:
     def refusing(body: Any, round_: Round) -> Any:
         q = strategy.server_update_interval
