@@ -30,7 +30,7 @@ def _codec(payload: str) -> Check:
 def _codec_setting(payload: str, doc: str, formerly: str) -> Any:
     return setting(
         AS_COMPRESSION_SAYS,
-        f"codec of {doc}; `auto` follows `compression`",
+        f"codec of {doc}",
         key=f"codec.{payload.replace('_', '-')}",
         formerly=(formerly,),
         check=_codec(payload),

@@ -110,14 +110,14 @@ class CoreOptions(Options):
     )
     resume: str = setting(
         "",
-        "checkpoint file to resume from; for the command also a run's directory, its name or "
-        "`last`, which is continued in place",
+        "checkpoint file to resume from; `fsl-sage run` also takes a run's directory, its name or "
+        "`last`, and continues the run in place",
         scope="execution",
     )
     virtual_clients: int = setting(
         0,
-        "virtual clients that share the nodes of a simulation; 0 gives each client a node. "
-        "`fsl-sage run` sets it",
+        "virtual clients that share the nodes of a simulation, set by `fsl-sage run`; 0 gives each "
+        "client a node",
         ge=0,
         unit="clients",
         scope="execution",
@@ -148,7 +148,7 @@ class CoreOptions(Options):
     )
     tracker: str = setting(
         "",
-        "experiment tracker: `tensorboard`, `wandb`, `mlflow` or `aim`; empty uses none",
+        "experiment tracker; empty uses none",
         choices=("", *TRACKERS),
         scope="execution",
     )

@@ -7,6 +7,7 @@ python -m fsl_sage_flwr.app.document --write   # write them
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -23,14 +24,18 @@ from .known_names import NAMES, algorithm_looks
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 TABLE = "[tool.flwr.app.config]"
-ALGORITHM_PAGE = "Of the algorithms in parentheses: [algorithms](../explanation/algorithms.md)."
+ALGORITHM_PAGE = "[Algorithms](../explanation/algorithms.md)."
+# Words of bounds with the signs that stand for them in a table's column.
+SIGNS = {
+    "a whole number, ": "", "a number, ": "", " and ": " ",
+    "at least ": "≥", "above ": ">", "at most ": "≤",
+}  # fmt: skip
 # Title of a group's section, and the pages that explain it; an algorithm's group has its label.
 SECTIONS = {
     "": (
         "Core",
         "[Datasets](../how-to/data.md), [schedules](#learning-rate-schedules), "
-        "[trackers](../how-to/analyse.md#trackers), "
-        "[language models](../how-to/language-models.md), [clients and GPUs](commands.md).",
+        "[trackers](../how-to/analyse.md#trackers), [clients and GPUs](commands.md).",
     ),
     "auto-cut": (
         "Automatic cut",
@@ -39,7 +44,7 @@ SECTIONS = {
     "codec": (
         "Codecs",
         "`none`, `f16`, `q8`, `q4`, `q3`, `q2`, and `sign` for the client half on its way to the "
-        "server: [compression](../how-to/compress.md).",
+        "server; `auto` follows `compression`: [compression](../how-to/compress.md).",
     ),
     "robust": (
         "Robustness",
@@ -103,9 +108,10 @@ def markdown(entries: Mapping[str, KeyEntry]) -> str:
         rows = list(members)
         title, see = SECTIONS.get(group, (_labels(rows), ALGORITHM_PAGE))
         parts += [f"### {title}" + (f": `{group}`" if group else ""), ""]
-        parts += [see, ""] if see else []
+        owners = Counter(entry.used_by for entry in rows).most_common(1)[0][0]
+        parts += [_owned(rows, owners) + see, ""]
         parts += ["| key | default | valid | |", "|---|---|---|---|"]
-        parts += [_row(entry) for entry in rows]
+        parts += [_row(entry, owners) for entry in rows]
         parts.append("")
     return "\n".join(parts)
 
@@ -115,11 +121,24 @@ def _labels(entries: Sequence[KeyEntry]) -> str:
     return ", ".join(label_of(name) for name in names)
 
 
-def _row(entry: KeyEntry) -> str:
+def _code(names: str) -> str:
+    return ", ".join(f"`{name}`" for name in names.split(", ")) if names else "every run"
+
+
+def _owned(entries: Sequence[KeyEntry], owners: str) -> str:
+    if not owners:
+        return ""
+    others = any(entry.used_by != owners for entry in entries)
+    return f"Keys of {_code(owners)}{', unless a row names others' if others else ''}. "
+
+
+def _row(entry: KeyEntry, owners: str) -> str:
     default = f"`{entry.default_text()}`" if entry.default_text() else ""
-    valid = entry.valid + (f"; {entry.unit}" if entry.unit else "")
-    used_by = "".join(f" `{name}`" for name in entry.used_by.split(", ") if name)
-    doc = entry.doc + (f" ({used_by.strip().replace('` `', '`, `')})" if used_by else "")
+    valid = entry.valid
+    for words, sign in SIGNS.items():
+        valid = valid.replace(words, sign)
+    valid += f" {entry.unit}" if entry.unit else ""
+    doc = entry.doc + (f" ({_code(entry.used_by)})" if entry.used_by != owners else "")
     return f"| `{entry.key}` | {default} | {valid} | {doc} |"
 
 
