@@ -23,8 +23,8 @@ is imported inside its test. Where each is used:
 - ``messages/reply.py``: ``ConfigRecord.count_bytes`` fails on an empty value;
 - ``rounds/aggregation/client_clipping.py``, ``messages/records.py``: the wrappers' key
   ``clipping_norm``, the record ``arrays``;
-- ``rounds/grid/split_grid.py``, ``rounds/split_strategy.py``: Flower's loop hands the Grid's list of
-  replies to ``aggregate_train``; the methods of a ``Strategy``;
+- ``rounds/grid/split_grid.py``, ``rounds/split_strategy.py``: Flower's loop hands the Grid's list
+  of replies to ``aggregate_train``; the methods of a ``Strategy``;
 - ``runs/log_lines.py``, ``runs/log.py``: the logger ``flwr``, its console handler's ``timestamps``,
   the line ``Initial global evaluation results: %s``;
 - ``rounds/early_stop.py``: the argument ``should_stop`` of Flower 1.43
