@@ -19,8 +19,8 @@ class HeadOptions(Options):
 
     auxiliary: str = setting(
         "auto",
-        "auxiliary head: `auto` is the model's own, `blocks` the first blocks of the server half, "
-        "`linear` pooling and a linear layer",
+        "`auto` is the model's own head, `blocks` the first blocks of the server half, `linear` "
+        "pooling and a linear layer",
         key="auxiliary.head",
         formerly=("auxiliary",),
         choices=AUXILIARIES,
@@ -34,7 +34,7 @@ class HeadOptions(Options):
     )
     auxiliary_init: str = setting(
         "server",
-        "initial heads: `server` copies the server half's blocks, `random`",
+        "initial heads; `server` copies the server half's blocks",
         group="auxiliary",
         choices=AUXILIARY_INITS,
     )

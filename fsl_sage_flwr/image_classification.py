@@ -42,7 +42,7 @@ class ImageOptions(Options):
 
     augmentation: str = setting(
         "auto",
-        "augmentation: `crop_flip`, `none`; `auto` is `crop_flip` for colour images",
+        "`auto` is `crop_flip` for colour images",
         group="data",
         choices=AUGMENTATIONS,
     )

@@ -1,4 +1,4 @@
-"""A clock that moves only while somebody waits."""
+"""A clock that moves only during a wait."""
 
 import time
 

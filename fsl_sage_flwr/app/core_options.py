@@ -42,12 +42,11 @@ class CoreOptions(Options):
     task: str = setting(DEFAULT_TASK, "kind of task", choices=TASKS)
     model: str = setting(
         "simple_conv",
-        "model: a name of `fsl-sage list models`; with `causal_lm` the name of a model on the hub, "
-        "or its directory",
+        "a name of `fsl-sage list models`; with `causal_lm` a name on the hub, or a directory",
     )
     cut: str = setting(
         "",
-        "first submodule of the server half; empty uses the model's default cut, `auto` the cut "
+        "first submodule of the server half; empty uses the model's default, `auto` the cut "
         "with the fewest bytes per round within the budgets of `auto-cut`",
     )
     client_max_params: int = setting(
@@ -67,12 +66,12 @@ class CoreOptions(Options):
         unit="FLOPs",
     )
     dataset: str = setting(
-        "digits", "dataset: a name of `fsl-sage list datasets`, or the path of a directory"
+        "digits", "a name of `fsl-sage list datasets`, or the path of a directory"
     )
     distribution: str = setting(
         "iid",
-        "division of the dataset among clients: `iid`, `noniid_dirichlet` (equal sizes), `shards` "
-        "(of one label), `natural` (by writer)",
+        "division among clients: `noniid_dirichlet` (equal sizes), `shards` (of one label), "
+        "`natural` (by writer)",
         choices=DISTRIBUTIONS,
         renamed_values={"noniid": "shards"},
     )
@@ -89,7 +88,7 @@ class CoreOptions(Options):
     batch_size: int = setting(32, "batch size", ge=2, unit="samples")
     validation_fraction: float = setting(
         0.1,
-        "fraction of a client's examples that is kept out of training, with `fraction-evaluate`",
+        "fraction of a client's examples kept out of training, with `fraction-evaluate`",
         gt=0,
         le=0.9,
     )

@@ -17,6 +17,7 @@ from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
 from ..algorithm_registry import ALGORITHMS, label_of
 from ..config import name_table, settings_of
 from ..config.key_table import FILE, KeyEntry, to_json
+from ..config.setting import KINDS
 from ..task_registry import TASKS
 from .config import all_settings
 from .known_names import NAMES, algorithm_looks
@@ -134,7 +135,7 @@ def _owned(entries: Sequence[KeyEntry], owners: str) -> str:
 
 def _row(entry: KeyEntry, owners: str) -> str:
     default = f"`{entry.default_text()}`" if entry.default_text() else ""
-    valid = entry.valid
+    valid = "" if entry.valid == KINDS[str] else entry.valid
     for words, sign in SIGNS.items():
         valid = valid.replace(words, sign)
     valid += f" {entry.unit}" if entry.unit else ""

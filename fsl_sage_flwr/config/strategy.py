@@ -57,8 +57,8 @@ class StrategyOptions(Options):
     )
     round_timeout: float = setting(
         3600.0,
-        "time after which a client without a reply is excluded from a round; its exchanges and the "
-        "server's steps on them count together",
+        "time after which a client without a reply is excluded from a round, exchanges and the "
+        "server's steps on them together",
         gt=0,
         le=LONGEST_TIMEOUT,
         unit="seconds",
@@ -66,8 +66,8 @@ class StrategyOptions(Options):
     )
     absence_timeout: float = setting(
         600.0,
-        "time to wait before a round until `min-train-nodes` nodes are connected, and at the start "
-        "for registered nodes that do not answer",
+        "time to wait before a round for `min-train-nodes` nodes, and at the start for registered "
+        "nodes that do not answer",
         ge=0,
         le=LONGEST_TIMEOUT,
         unit="seconds",

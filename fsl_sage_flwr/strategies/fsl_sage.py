@@ -120,7 +120,7 @@ class RecipeOptions(Options):
     )
     align_lr_schedule: str = setting(
         AlignmentRecipe.schedule,
-        "learning rate over the steps of one alignment: `cosine` falls to zero, `constant`",
+        "learning rate over the steps of one alignment; `cosine` falls to zero",
         group="align",
         choices=SCHEDULES,
     )
