@@ -148,6 +148,7 @@ def trained(title: str, make: type[SplitStrategy], clients: int) -> dict[str, Te
     return {**client, **server}
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("title", CASES)
 def test_split_training_is_a_plain_loop(title: str) -> None:
     model, loss = fresh(title), CASES[title][2]
@@ -161,6 +162,7 @@ def test_split_training_is_a_plain_loop(title: str) -> None:
     assert_same(trained(title, SplitFedV1, 1), dict(model.state_dict()))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("title", CASES)
 @pytest.mark.parametrize("make", [CseFsl, FslSage])
 def test_it_trains_with_heads(title: str, make: type[SplitStrategy]) -> None:

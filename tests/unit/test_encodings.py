@@ -47,6 +47,7 @@ def without_encoding(source: str) -> Iterator[int]:
             yield node.lineno
 
 
+@pytest.mark.slow
 def test_every_text_file_has_an_encoding() -> None:
     found = {
         str(file.relative_to(ROOT)): lines

@@ -188,6 +188,7 @@ def error_of_the_simulation(raised: Exception) -> Error:
     return replies.get_nowait().error
 
 
+@pytest.mark.slow
 def test_an_error_of_the_simulation_itself_has_a_code_of_its_own() -> None:
     from flwr.clientapp.client_app import ClientAppException, LoadClientAppError
     from flwr.common.constant import ErrorCode

@@ -29,6 +29,7 @@ def results(row: Row) -> tuple[str, ...]:
     return row.cut, row.verdict, row.way, row.crosses, *trained
 
 
+@pytest.mark.slow
 @rows(("library", "name"), TENTH, lambda row: row in TENTH[:2])
 def test_the_published_table_holds(library: str, name: str) -> None:
     pytest.importorskip(library)

@@ -57,6 +57,7 @@ def resumed(values: dict[str, Any], file: Path) -> None:
     checkpoint_for(config, file, identify_data(config, download=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [images, texts])
 def test_data_that_only_moved_are_the_same(
     tmp_path: Path, write: Callable[..., dict[str, Any]]
@@ -68,6 +69,7 @@ def test_data_that_only_moved_are_the_same(
     resumed({**values, "dataset": str(tmp_path / "there")}, file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [images, texts])
 def test_data_that_have_grown_are_refused(
     tmp_path: Path, write: Callable[..., dict[str, Any]]
@@ -89,6 +91,7 @@ def test_other_images_of_the_same_labels_are_refused(tmp_path: Path) -> None:
         resumed({**values, "dataset": str(tmp_path / "there")}, file)
 
 
+@pytest.mark.slow
 def test_another_label_column_is_another_setting(tmp_path: Path) -> None:
     values = images(tmp_path / "d", more={"label": [2, 1, 0, 2, 1, 0]})
     file = checkpoint(
@@ -98,6 +101,7 @@ def test_another_label_column_is_another_setting(tmp_path: Path) -> None:
         resumed(values, file)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_resumed_by_the_path_of_its_data(tmp_path: Path) -> None:
     values = images(tmp_path / "here")
     file = checkpoint(tmp_path / "run", RunConfig.from_run_config(values), described=False)

@@ -29,6 +29,7 @@ def open_cut() -> Leakage:
     return measure(CONFIG, None, QUICK)
 
 
+@pytest.mark.slow
 def test_smashed_data_give_the_images_away(open_cut: Leakage) -> None:
     assert (open_cut.cut, open_cut.smashed_shapes, open_cut.samples) == (
         "classifier",
@@ -110,6 +111,7 @@ def test_keys_after_a_directory_win(
     assert "clipped to 2, noise of 1" in out
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -122,6 +122,7 @@ def test_whole_numbers_as_labels(tmp_path):
     assert train.num_classes == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
@@ -137,6 +138,7 @@ def test_refuses_plain_numbers_that_are_not_all_classes(tmp_path, labels, said):
         load_images(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("feature", "labels", "said"),
     [
@@ -178,6 +180,7 @@ def test_a_grey_image_among_colour_ones_becomes_colour(tmp_path):
     assert torch.equal(images[1], torch.from_numpy(grey).expand(3, 5, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour_split", ["train", "test"])
 def test_a_first_image_that_is_grey_does_not_make_a_dataset_grey(tmp_path, colour_split):
     grey, colour = pixels(3, shape=(5, 6)), pixels(1)[0]
@@ -238,6 +241,7 @@ def test_refuses_a_directory_without_data(tmp_path):
         load_images(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_refuses_a_missing_split(tmp_path, split):
     name = write(tmp_path / "d", {split: (pixels(2), [0, 1])})
@@ -270,6 +274,7 @@ def test_refuses_labels_that_are_text(tmp_path):
         load_images(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["train", "test"])
 def test_refuses_labels_out_of_range(tmp_path, broken):
     splits = {"train": (pixels(2), [0, 1]), "test": (pixels(2), [0, 1])}

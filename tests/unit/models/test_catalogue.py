@@ -128,6 +128,7 @@ def test_every_model_has_its_sizes_written_down(name):
     assert sizes_of(name, 10)[0] == SIZES[name]
 
 
+@pytest.mark.sample
 @rows(("name", "classes"), FIGURES, lambda row: row[0] in ("simple_conv", "resnet18"))
 def test_sizes_are_the_published_scripts(name, classes):
     figures, shape = FIGURES[name, classes]
@@ -137,6 +138,7 @@ def test_sizes_are_the_published_scripts(name, classes):
     assert smashed == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "blocks", "imagenet"),
     [("resnet50", (3, 4, 6, 3), 25_557_032), ("resnet152", (3, 8, 36, 3), 60_192_808)],
@@ -148,6 +150,7 @@ def test_bottleneck_resnets_are_those_of_table_1(name, blocks, imagenet):
     assert tuple(number for number, _ in sizes) == (*bottleneck_resnet(blocks, 10), head)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "planes", "table_6"),
     [
@@ -163,6 +166,7 @@ def test_small_image_resnets_are_those_of_section_4_2(depth, planes, table_6):
     assert tuple(number for number, _ in sizes) == small_image_resnet(depth, planes, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_ones_later(LIGHT, ["resnet50", "resnet110"]))
 def test_halves_are_proven_and_the_client_steps_on_its_heads_estimate(name):
     torch.manual_seed(0)

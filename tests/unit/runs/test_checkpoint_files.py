@@ -31,6 +31,7 @@ def there(directory: Path) -> set[str]:
     return {path.name for path in (directory / "checkpoints" / "tensors").glob("*")}
 
 
+@pytest.mark.slow
 @both
 def test_a_run_that_goes_on_is_what_it_would_have_been(tmp_path: Path, make: Make) -> None:
     whole = trained(make, tmp_path / "whole", 4)
@@ -48,6 +49,7 @@ def test_a_run_that_goes_on_is_what_it_would_have_been(tmp_path: Path, make: Mak
     )
 
 
+@pytest.mark.slow
 @both
 def test_only_what_a_checkpoint_names_is_left(tmp_path: Path, make: Make) -> None:
     trained(make, tmp_path, 3)
@@ -60,6 +62,7 @@ def test_only_what_a_checkpoint_names_is_left(tmp_path: Path, make: Make) -> Non
     assert_same(kept["strategy"], again["strategy"])
 
 
+@pytest.mark.slow
 def test_a_round_of_one_client_changes_one_clients_files(tmp_path: Path) -> None:
     """The other clients' files are those of the checkpoint before."""
     trained(fsl_sage, tmp_path, 2)
@@ -71,6 +74,7 @@ def test_a_round_of_one_client_changes_one_clients_files(tmp_path: Path) -> None
     assert len(after - before) == 2
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_with_its_folder(tmp_path: Path) -> None:
     trained(fsl_sage, tmp_path / "one", 2)
     latest = tmp_path / "one" / "checkpoints" / "latest.pt"
@@ -100,6 +104,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     monkeypatch.setattr(torch, "load", failing)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_the_disk_does_not_deliver_loses_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,6 +128,7 @@ def test_a_checkpoint_that_the_disk_does_not_deliver_loses_no_file(
     assert before <= there(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_begin_again_over_a_checkpoint_that_the_disk_does_not_deliver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

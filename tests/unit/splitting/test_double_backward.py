@@ -59,6 +59,7 @@ def test_the_strategy_refuses_such_a_head_before_it_starts() -> None:
         FslSage(task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "at"),
     [

@@ -51,6 +51,7 @@ def silent(clients: Iterable[int], kind: str = "") -> Callable[[int, Message], M
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("still_time")
 @every_strategy
 def test_clients_behind_those_that_hang_are_asked_in_the_same_round(
@@ -161,6 +162,7 @@ class Refusing(MemoryGrid):
         return list(ids)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -185,6 +187,7 @@ def test_a_refused_message_leaves_its_client_out_alone(
     assert strategy.last_round.clients == CLIENTS - 1
 
 
+@pytest.mark.slow
 def test_nodes_that_are_all_away_are_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -97,6 +97,7 @@ def trained(make: Any, task: Any, clients: int = 2, **more: Any) -> tuple[SplitS
     return strategy, strategy.model_state(result.arrays)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_trains_it(name: str, dtype: torch.dtype) -> None:
@@ -112,6 +113,7 @@ def test_every_algorithm_trains_it(name: str, dtype: torch.dtype) -> None:
             assert not torch.equal(half[key], parameter), key
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, FullModelFedAvg])
 def test_one_client_equals_the_uncut_loop(make: Any, dtype: torch.dtype) -> None:
@@ -129,6 +131,7 @@ def test_one_client_equals_the_uncut_loop(make: Any, dtype: torch.dtype) -> None
     assert_same({**halves[0], **halves[1]}, dict(model.state_dict()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_smashed_data_that_are_uploaded_once_train_the_server_half(dtype: torch.dtype) -> None:
     _, (_, server) = trained(SplitFrozen, partial(net_task, dtype))
@@ -136,6 +139,7 @@ def test_smashed_data_that_are_uploaded_once_train_the_server_half(dtype: torch.
         assert not torch.equal(server[key], parameter), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [SplitFedV1, FslSage])
 def test_an_optimizers_state_of_16_bits_is_kept(make: Any) -> None:
     adam = partial(torch.optim.Adam, lr=0.01)
@@ -143,6 +147,7 @@ def test_an_optimizers_state_of_16_bits_is_kept(make: Any) -> None:
     trained(make, partial(net_task, torch.bfloat16, **changes), keep_optimizer_state=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     ("objective", "outputs", "labels_of"),
@@ -167,6 +172,7 @@ def test_objectives_take_scores_of_any_dtype(
     trained(CseFsl, task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", sorted(set(CODECS) - {"sign"}))  # which is for gradients
 def test_codecs_take_16_bits(codec: str) -> None:
     compression = Compression(
@@ -175,6 +181,7 @@ def test_codecs_take_16_bits(codec: str) -> None:
     trained(CseFsl, partial(net_task, torch.bfloat16), compression=compression)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("make", [SplitFedV1, CseFsl])
 def test_robust_rules_take_any_dtype(make: Any, dtype: torch.dtype) -> None:
@@ -182,6 +189,7 @@ def test_robust_rules_take_any_dtype(make: Any, dtype: torch.dtype) -> None:
     trained(make, partial(net_task, dtype), clients=3, aggregation=rule, max_update_ratio=9.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("make", [SplitFedV1, FslSage])
 def test_a_run_resumes_with_the_same_bits(make: Any, dtype: torch.dtype) -> None:
@@ -204,6 +212,7 @@ def test_a_run_resumes_with_the_same_bits(make: Any, dtype: torch.dtype) -> None
         assert torch.equal(tensor, second.task.model.server.state_dict()[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_sizes_of_a_cut_are_those_of_what_is_sent(dtype: torch.dtype) -> None:
     strategy, _ = trained(SplitFedV2, partial(net_task, dtype), clients=1)
@@ -234,6 +243,7 @@ def lora_task(name: str, context: Context | None = None) -> SplitTask:
     )
 
 
+@pytest.mark.slow
 @rows(
     ("name", "make"),
     [(name, make) for name in ("Llama", "GPT2") for make in ALGORITHMS],

@@ -73,6 +73,7 @@ def try_mutants(
     return refused
 
 
+@pytest.mark.sample
 @few_rows
 def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other error but a refusal, in one line."""
@@ -126,6 +127,7 @@ def kinds_of(name: str) -> list[str]:
     return sorted({kind for kind, _ in sent} - {"query.describe"})
 
 
+@pytest.mark.slow
 @few_rows
 def test_nothing_of_a_wrong_reply_is_used(name: str) -> None:
     use_nothing(name, random.Random(11), ROUNDS)
@@ -161,6 +163,7 @@ class Doubling(MemoryGrid):
         return [*found, *found, *before]
 
 
+@pytest.mark.sample
 @every_strategy
 def test_a_duplicate_is_not_counted_twice(name: str) -> None:
     theirs, one = plain(ALL[name]).after(2), ALL[name]()
@@ -169,6 +172,7 @@ def test_a_duplicate_is_not_counted_twice(name: str) -> None:
     assert_same(server_state(one), theirs.server)
 
 
+@pytest.mark.slow
 @every_strategy
 def test_a_reply_in_anothers_name_is_its_senders(name: str) -> None:
     def lie(partition: int, reply: Message) -> Message:
@@ -182,6 +186,7 @@ def test_a_reply_in_anothers_name_is_its_senders(name: str) -> None:
     assert_same(server_state(one), theirs.server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fed_avg", "cse_fsl"])
 def test_wrong_replies_to_an_evaluation_are_left_out(name: str) -> None:
     draw, change = random.Random(3), True
@@ -201,6 +206,7 @@ def test_wrong_replies_to_an_evaluation_are_left_out(name: str) -> None:
         assert strategy.last_round.validation is not None
 
 
+@pytest.mark.slow
 def test_a_reply_beyond_the_limit_is_let_go_of_unread() -> None:
     large = 30 * 2**20
 

@@ -31,6 +31,7 @@ TASKS: dict[str, Callable[[], SplitTask]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TASKS)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_three_rounds_train_every_weight(name: str, kind: str) -> None:
@@ -50,6 +51,7 @@ def test_three_rounds_train_every_weight(name: str, kind: str) -> None:
         assert not torch.equal(before, after[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TASKS)
 def test_v1_is_fed_avg_of_it(kind: str) -> None:
     make = TASKS[kind]

@@ -29,6 +29,7 @@ def curve(directory: Path) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events.Scalars("test_accuracy")]
 
 
+@pytest.mark.slow
 def test_tensorboard_has_the_curve_after_each_round(tmp_path: Path) -> None:
     with open_tracker("tensorboard", tmp_path, {}) as tracker:
         for row in ROWS:
@@ -289,6 +290,7 @@ def test_a_package_that_cannot_be_loaded_is_one_line_too(
         open_tracker("tensorboard", tmp_path, {})
 
 
+@pytest.mark.slow
 def test_wandb_that_cannot_start_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
