@@ -29,21 +29,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return Installed.make(tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.mark.parametrize("name", ["own-model", "split-gpt2"])
-def test_example_is_a_hundred_lines(name: str) -> None:
-    folder = ROOT / "examples" / name
-    sources = [*folder.glob("*/*.py"), folder / "pyproject.toml"]
-    assert len(sources) == 5
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 100
-
-
-@pytest.mark.parametrize("name", ["bert", "unet"])
-def test_an_examples_code_is_a_hundred_lines(name: str) -> None:
-    sources = list((ROOT / "examples" / name).glob("*/*.py"))
-    assert len(sources) == 4
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources) <= 100
-
-
 @pytest.mark.parametrize(("name", "measure"), [("bert", "accuracy"), ("unet", "mean_iou")])
 def test_a_model_with_masks_or_skips_learns_with_the_wheel_alone(
     name: str, measure: str, tmp_path: Path, installed: Installed

@@ -141,7 +141,7 @@ def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:
         assert_same({**client, **server}, plain_loop(small_task(**setting), ROUNDS, torchs))
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @rows(
     ("optimizer", "schedule"),
     product(OPTIMIZERS, ["constant", "cosine by=batch warmup=1"]),

@@ -126,7 +126,7 @@ def test_all_clients_on_data_of_their_own_have_a_task_each(tmp_path: Path) -> No
     assert len(task_cache._last) == 3
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @rows(
     ("algorithm", "changes", "shape"),
     [

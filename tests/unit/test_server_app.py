@@ -173,6 +173,7 @@ def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> N
     assert list(history_of(on)["round"]) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_key_of_this_run_is_compared_even_where_it_changes_nothing(
     tmp_path: Path, latest: str
 ) -> None:

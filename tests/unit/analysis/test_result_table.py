@@ -66,6 +66,7 @@ def test_never_reached_is_a_dash(tmp_path):
     assert row["MiB to 99 %"] == "–"
 
 
+@pytest.mark.slow
 def test_markdown_csv_and_latex(comparison):
     lines = format_table(comparison, "markdown").splitlines()
     assert [cell.strip() for cell in lines[3].split("|")[1:4]] == ["FSL-SAGE", "2", "70.00 ± 14.14"]

@@ -85,6 +85,7 @@ def test_where_nothing_is_at_work_it_shows_it_once(tmp_path, console):
     assert dots(printed(console)) > 20
 
 
+@pytest.mark.slow
 def test_without_a_terminal_only_the_end_is_printed(tmp_path):
     console = Console(file=io.StringIO(), width=100, height=30)
     make_run(tmp_path, [0.5], completed=False, status="running", run_name="a")

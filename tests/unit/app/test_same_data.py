@@ -79,6 +79,7 @@ def test_data_that_have_grown_are_refused(
         resumed(write(tmp_path / "there", 9), file)
 
 
+@pytest.mark.slow
 def test_other_images_of_the_same_labels_are_refused(tmp_path: Path) -> None:
     values = images(tmp_path / "here")
     file = checkpoint(tmp_path / "run", RunConfig.from_run_config(values))
@@ -126,6 +127,7 @@ def test_a_checkpoint_whose_data_are_no_description_is_damaged(tmp_path: Path) -
         resumed(values, file)
 
 
+@pytest.mark.slow
 def test_the_columns_of_an_earlier_versions_run_have_their_new_names(tmp_path: Path) -> None:
     values = images(tmp_path / "d") | {"results-dir": str(tmp_path / "results"), "run-name": "r"}
     run = tmp_path / "results" / "fsl_sage" / "simple_conv" / "d-iid" / "r"
@@ -142,6 +144,7 @@ def test_the_columns_of_an_earlier_versions_run_have_their_new_names(tmp_path: P
     assert "image-column" not in resumed_values
 
 
+@pytest.mark.slow
 def test_columns_that_were_found_are_written_and_stay_open(tmp_path: Path) -> None:
     """A sweep knows its finished run again, and a resumed run finds them again."""
     values = images(tmp_path / "d") | {"results-dir": str(tmp_path / "results"), "run-name": "r"}

@@ -22,6 +22,7 @@ def test_the_table_has_a_row_for_each_cut(capsys: pytest.CaptureFixture[str]) ->
     assert "batches of 64" in printed
 
 
+@pytest.mark.slow
 def test_the_model_is_the_presets_unless_it_is_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,7 +140,7 @@ def test_no_traceback_is_printed_for_a_closed_pipe_or_a_small_alphabet(
     reader.stderr.close()
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["keys"], ["list", "models"]])
 def test_a_closed_pipe_ends_every_command_alike(words: list[str]) -> None:
     reading, writing = os.pipe()

@@ -33,6 +33,7 @@ def test_results_prints_the_table_and_on_the_side_what_it_assumed(results, capsy
     ]
 
 
+@pytest.mark.slow
 def test_results_to_a_file_with_everything_said(results, tmp_path, capsys):
     words = ["--target", "0.7", "--budget-mib", "0.5", "--count", "reference", "--format", "csv",
              "--mean-of", "1"]  # fmt: skip

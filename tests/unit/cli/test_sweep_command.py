@@ -49,6 +49,7 @@ def complete(run: Combination, clients: int) -> None:
     directory.write_summary({"completed": True})
 
 
+@pytest.mark.slow
 def test_each_printed_line_is_a_run_of_the_sweep(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

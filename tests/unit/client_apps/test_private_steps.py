@@ -90,7 +90,7 @@ def test_an_algorithm_and_its_strategy_say_the_same() -> None:
     assert {name for name, able in said.items() if able} == set(ABLE)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ABLE.values(), ids=ABLE)
 def test_a_huge_norm_without_noise_is_the_plain_step(make: Callable[..., SplitStrategy]) -> None:
     plain = trained(make, None).client_half

@@ -86,7 +86,7 @@ def test_a_huge_norm_without_noise_changes_no_bit(make: Callable[..., Any]) -> N
     assert_same(all_of(evaluated(make), 2), all_of(clipped, 2))
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @every_split
 def test_every_upload_is_clipped_and_only_that(make: Callable[..., Any]) -> None:
     plain, other = evaluated(make), trained(make, smashed_noise_mod(clip_norm=CLIP))

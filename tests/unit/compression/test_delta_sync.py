@@ -277,6 +277,7 @@ def test_a_node_that_lost_its_files_is_left_out_once(make, monkeypatch) -> None:
     assert strategy.last_round.clients == CLIENTS
 
 
+@pytest.mark.slow
 def test_what_a_code_lost_is_added_to_the_next_that_counts() -> None:
     """A reply that did not count was never added up: what it lost must not be sent again."""
     seen = list[dict[str, torch.Tensor]]()

@@ -66,6 +66,7 @@ def test_iid_parts_are_those_of_flwr_datasets(case):
     assert parts_of(labels, clients, "iid", seed=seed) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(cases(), st.floats(0.1, 100))
 def test_dirichlet_parts_are_equal_and_disjoint(case, alpha):

@@ -128,7 +128,7 @@ def test_every_model_has_its_sizes_written_down(name):
     assert sizes_of(name, 10)[0] == SIZES[name]
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @rows(("name", "classes"), FIGURES, lambda row: row[0] in ("simple_conv", "resnet18"))
 def test_sizes_are_the_published_scripts(name, classes):
     figures, shape = FIGURES[name, classes]

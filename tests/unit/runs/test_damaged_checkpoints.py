@@ -97,7 +97,7 @@ def test_the_one_before_goes_on_to_the_same_run(
     assert len(read_checkpoint(latest.with_name("previous.pt"))["history"]) == 3
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_the_one_before_is_read(latest: Path, damage: str) -> None:
     DAMAGE[damage](latest)

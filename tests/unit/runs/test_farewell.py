@@ -29,6 +29,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "kept" / f"fsl-sage-flwr-{os.getuid()}"
 
 
+@pytest.mark.slow
 def test_nodes_of_a_run_that_completed_keep_nothing(tmp_path: Path, kept: Path) -> None:
     nodes, own = grid(), recorder(tmp_path / "run")
     own.train(nodes, 1)

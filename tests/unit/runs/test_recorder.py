@@ -156,6 +156,7 @@ def test_what_good_rounds_left_is_saved_when_one_is_given_up(tmp_path: Path) -> 
     assert_same(dict(saved["strategy"]["server"]["half"]), dict(trained))
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_so_and_a_threshold_completes_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

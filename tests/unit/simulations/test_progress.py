@@ -54,6 +54,7 @@ def test_there_is_no_round_after_the_last(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == ["round 2 of 2 …", "ending …"]
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
     run, told = RunDirectory(tmp_path), list[Any]()
 

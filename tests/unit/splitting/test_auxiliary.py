@@ -44,6 +44,7 @@ def test_resnet_head_is_layer3_pool_and_linear(resnet):
     assert head(*smashed).shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_resnet_head_computes_pooled_layer3(resnet):
     halves, _ = resnet
     head = build_auxiliary(halves.server, (torch.zeros(2, 128, 4, 4),), 7).eval()

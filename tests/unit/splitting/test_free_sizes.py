@@ -17,6 +17,7 @@ def texts(count: int, longest: int) -> dict[str, Tensor]:
     return {"input_ids": torch.randint(WORDS, (count, longest)), "attention_mask": mask}
 
 
+@pytest.mark.slow
 def test_texts_up_to_the_examples_length() -> None:
     torch.manual_seed(0)
     model = Reader()

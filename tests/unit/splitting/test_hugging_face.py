@@ -48,7 +48,7 @@ def tokenized(count: int, padded: bool = True) -> dict[str, Tensor]:
     return {"input_ids": torch.randint(3, WORDS, (count, 7)) * mask, "attention_mask": mask}
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("layer", [0, 2])
 def test_encoders_are_cut_at_any_layer_with_a_public_mask(name: str, layer: int) -> None:

@@ -94,6 +94,7 @@ def test_each_tensor_is_in_one_half_under_its_name() -> None:
     assert torch.equal(fresh.eval()(found), model.eval()(found))
 
 
+@pytest.mark.slow
 def test_only_the_hidden_states_cross() -> None:
     """The angles have no row per sample: the server half makes them itself."""
     _, halves = text_model()

@@ -162,7 +162,7 @@ class Refusing(MemoryGrid):
         return list(ids)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
     [

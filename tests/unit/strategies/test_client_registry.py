@@ -66,6 +66,7 @@ def run(strategy: CseFsl, nodes: MemoryGrid, *events: Any) -> list[dict[int, int
     return found
 
 
+@pytest.mark.slow
 def test_a_second_node_does_not_take_a_clients_place(caplog: pytest.LogCaptureFixture) -> None:
     nodes = Nodes()
     honest = nodes.node(0)

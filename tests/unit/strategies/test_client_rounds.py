@@ -29,6 +29,7 @@ from .test_contract import every_answering_strategy, in_round, swallow, with_nan
 from .test_federated_evaluation import evaluated
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_bytes_of_the_clients_are_those_of_the_ledger(make):
     past = evaluated(make)

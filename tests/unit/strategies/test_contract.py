@@ -376,6 +376,7 @@ def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop:
     assert second.last_round.round == ROUNDS
 
 
+@pytest.mark.sample
 @every_strategy
 def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
     strategy, arrays = make(), plain(make).after(2).arrays

@@ -131,6 +131,7 @@ def test_clients_of_fed_avg_score_themselves() -> None:
     assert [set(content) for content in found.received[-CLIENTS:]] == [{"metrics"}] * CLIENTS
 
 
+@pytest.mark.slow
 @TWO_KINDS
 def test_its_bytes_are_counted(make: Callable[..., Any]) -> None:
     strategy, found = evaluated(make).strategy, evaluated(make).nodes

@@ -58,7 +58,7 @@ def test_who_is_late_is_left_out_as_if_lost_and_nobody_waits(
     assert lost.state_dict()["pauses"]["left_out"] == {SLOW: 2}
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cse_fsl, fsl_sage])
 def test_a_late_answer_is_dropped_and_its_sender_asked_again(
     make: Callable[..., SplitStrategy],

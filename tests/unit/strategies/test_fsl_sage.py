@@ -25,6 +25,7 @@ def heads_sent(nodes: MemoryGrid) -> list[tuple[str, int, bool]]:
     ]
 
 
+@pytest.mark.slow
 def test_probe_first_then_heads_only_when_they_changed() -> None:
     nodes = grid()
     train(fsl_sage(align_interval=2), nodes, 4)

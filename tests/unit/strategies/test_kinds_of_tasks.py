@@ -89,6 +89,7 @@ def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:
     assert_same({n: t for n, t in {**client, **server}.items() if n in theirs}, theirs)
 
 
+@pytest.mark.slow
 @each
 @every_strategy
 def test_the_server_and_the_clients_find_the_same_scores(name: str, kind: str) -> None:

@@ -127,6 +127,7 @@ def test_v2_keeps_all_batches_of_a_client_lost_after_its_last() -> None:
     assert attempts == {0}
 
 
+@pytest.mark.slow
 def test_v1_drops_all_batches_of_a_client_lost_after_its_last() -> None:
     ours, _ = left_by(split_fed_v1, in_round(0, 1, fail), 1)
     theirs, _ = left_by(split_fed_v1, lost(1, 0), 1)

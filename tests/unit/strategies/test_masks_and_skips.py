@@ -65,6 +65,7 @@ def test_v1_is_fed_avg_of_it(kind: str) -> None:
     assert_same({**client, **server}, trained(FullModelFedAvg(make())))
 
 
+@pytest.mark.slow
 def test_masks_cross_as_they_are_and_get_no_gradient() -> None:
     grid = MemoryGrid(build_client_app(lambda context: reader_task()), 2)
     train(SplitFedV2(reader_task()), grid, 1)

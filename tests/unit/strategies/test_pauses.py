@@ -33,7 +33,7 @@ def asked_by_round(strategy: SplitStrategy, nodes: MemoryGrid, rounds: int) -> l
     return found
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @every_answering_strategy
 def test_who_fails_is_paused_and_asked_again(
     make: Callable[..., SplitStrategy], caplog: pytest.LogCaptureFixture

@@ -46,7 +46,7 @@ def bytes_of_an_app() -> int:
     return sizes[1] - sizes[0]
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @every_payload
 def test_clients_on_shared_nodes_train_as_on_their_own(
     make: Callable[..., SplitStrategy],
