@@ -114,21 +114,6 @@ def test_a_second_run_of_a_name_leaves_an_interrupted_one_as_it_is(
 
 
 @pytest.mark.slow
-@rows("algorithm", ["fsl_sage", "sl_multi_server"], lambda name: name == "fsl_sage")
-def test_resumed_run_has_the_history_of_an_uninterrupted_one(
-    tmp_path: Path, algorithm: str
-) -> None:
-    fixed = {"algorithm": algorithm, "keep-optimizer-state": False}
-    whole = run(tmp_path / "whole", **fixed, **{"num-server-rounds": 3})
-    part = run(tmp_path / "part", **fixed, **{"num-server-rounds": 2})
-    checkpoint = str(part / "checkpoints" / "latest.pt")
-    resumed = run(tmp_path / "on", **fixed, **{"num-server-rounds": 3, "resume": checkpoint})
-    ours, theirs = history_of(whole), history_of(resumed)
-    same = [column for column in ours if "bytes" not in column]  # nodes are asked again
-    pd.testing.assert_frame_equal(ours[same], theirs[same], check_exact=True)
-
-
-@pytest.mark.slow
 def test_a_run_of_another_version_goes_on_in_its_own_directory(
     tmp_path: Path, finished: Path
 ) -> None:
