@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
-from sklearn.datasets import load_digits
 
 from fsl_sage_flwr import run_inline
 from fsl_sage_flwr.client_app import app as client_app
@@ -82,17 +81,23 @@ def test_a_deployment_has_the_history_of_the_simulation(
             here = simulated(tmp_path / "here" / name, settings)
             assert_frame_equal(history_of(deployed), history_of(here), check_exact=True)
             halves = sorted(path.name for path in here.glob("*.pt"))
-            assert halves
+            assert halves or name == TEXT
             for half in halves:
                 ours, theirs = (
                     torch.load(path / half, weights_only=True) for path in (deployed, here)
                 )
                 assert ours.keys() == theirs.keys()
                 assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+            adapters = [path / "adapter" / "adapter_model.safetensors" for path in (deployed, here)]
+            assert [path.is_file() for path in adapters] == [name == TEXT] * 2
+            if name == TEXT:
+                assert adapters[0].read_bytes() == adapters[1].read_bytes()
 
 
 def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:
     """Two of its directories that the server has no access to; the second does not fit."""
+    from sklearn.datasets import load_digits
+
     images = [np.rint(image * (255 / 16)).astype(np.uint8) for image in load_digits().images[:60]]
     labels = load_digits().target[:60].tolist()
     own = write_split(tmp_path / "my own data", "train", images, labels, classes=10)

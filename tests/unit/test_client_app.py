@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_strategy, build_task
@@ -37,6 +36,8 @@ def on_few_digits(few_digits: str) -> None:
 
 
 def own_digits(folder: Path, rows: slice = slice(0, 40), **changes: object) -> str:
+    from sklearn.datasets import load_digits  # here, because it takes a second to import
+
     bunch = load_digits()
     images = [np.rint(i * (255 / 16)).astype(np.uint8) for i in bunch.images[rows]]
     labels = bunch.target[rows].tolist()
@@ -109,6 +110,8 @@ def test_copies_of_own_data_are_private_and_of_the_run(
 
 @pytest.mark.slow
 def test_its_batches_are_its_own_and_the_servers_data_are_not_touched(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
     own = own_digits(tmp_path / "own", slice(100, 130))
     config = RunConfig.from_run_config({"dataset": "/only/on/the/server", "device": "cpu"})
     task = build_task(config, own)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ OTHERS = {"fed_avg": fed_avg, "heron_sfl": heron_sfl, "split_frozen": split_froz
 EXCHANGES = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 SGD = partial(torch.optim.SGD, lr=0.1)
 
-pytest.importorskip("opacus", reason="the extra privacy is not installed")
+pytestmark = pytest.mark.skipif(
+    find_spec("opacus") is None, reason="the extra privacy is not installed"
+)
 
 
 def full_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:

@@ -3,8 +3,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from fsl_sage_flwr.data import DATASETS, DatasetError, load_images
 
@@ -45,6 +43,8 @@ def test_digits():
 
 
 def test_digits_are_split_evenly_and_without_overlap():
+    from sklearn.datasets import load_digits
+
     (train, train_y), (test, test_y) = (split.decode() for split in load_images("digits"))
     both = torch.cat([train, test]).flatten(1)
     everything = torch.from_numpy(load_digits().data) * (255 / 16)
@@ -55,6 +55,9 @@ def test_digits_are_split_evenly_and_without_overlap():
 
 
 def test_digits_are_scikit_learns_in_the_order_of_its_split():
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     expected = train_test_split(
