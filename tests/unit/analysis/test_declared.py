@@ -1,8 +1,6 @@
 """What tables of results know of algorithms and settings without asking the registries."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -56,10 +54,3 @@ def test_recorded_keys_are_taken_where_they_are(tmp_path: Path) -> None:
         RunDirectory(path).write_unused_keys({"alpha": "distribution"})
         assert json.loads(RunDirectory.unused_keys_of(path).read_text(encoding="utf-8"))
     assert compare(load_results(tmp_path), mean_of=1).settings == ("algorithm",)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("module", ["comparison", "compare", "report", "pictures", "watching"])
-def test_analysis_is_imported_without_torch(module: str) -> None:
-    code = f"import sys, fsl_sage_flwr.analysis.{module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -55,7 +55,7 @@ def test_noise_takes_it_back(open_cut: Leakage) -> None:
 @pytest.mark.slow
 def test_the_same_configuration_has_the_same_figures() -> None:
     noisy = replace(CONFIG, privacy=PrivacyOptions(1.0, 0.1))
-    few = Effort(steps=5, images=64, samples=20)
+    few = Effort(steps=2, images=32, samples=20)
     torch.manual_seed(0)
     first = figures(measure(noisy, None, few))
     torch.manual_seed(1)

@@ -61,8 +61,8 @@ def test_nothing_heavy_is_imported_to_answer_words(words: list[str], tmp_path: P
 @pytest.mark.parametrize(
     "words",
     [
-        ["runs"], ["results"], ["results", "--rounds"], ["list", "algorithms"],
-        ["compare", "{0}", "{1}"], ["plot", "--kind", "accuracy-rounds"], ["report"], ["watch"],
+        ["results"], ["list", "algorithms"], ["compare", "{0}", "{1}"],
+        ["plot", "--kind", "accuracy-rounds"], ["report"],
     ],
 )  # fmt: skip
 def test_what_reads_runs_imports_no_torch(words: list[str], tmp_path: Path) -> None:

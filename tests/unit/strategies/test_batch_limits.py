@@ -20,7 +20,6 @@ from ...runs import (
     cse_fsl,
     fsl_sage,
     grid,
-    heron_sfl,
     plain,
     server_state,
     split_fed_v1,
@@ -33,7 +32,7 @@ from .test_fraction_reply import failing
 
 BATCH = 6  # of all batches but the last
 KNOWN = {"batch_size": BATCH}
-TRAIN = {"fsl_sage": fsl_sage, "cse_fsl": cse_fsl, "heron_sfl": heron_sfl}
+TRAIN = {"fsl_sage": fsl_sage, "cse_fsl": cse_fsl}  # HERON-SFL's uploads are CSE-FSL's
 
 
 def smashed_of(*sizes: int) -> SmashedBatches:

@@ -29,13 +29,13 @@ from .test_kinds_of_tasks import STRATEGIES as OF_ANY_KIND
 from .test_kinds_of_tasks import nodes as of_kind
 
 HOSTILE = 1
-FEW, MANY = 15, 400  # mutants of each reply
-ROUNDS = 2
+FEW, MANY = 15, 150  # mutants of each reply
+RUNS = 20  # with a wrong reply
 
 every_strategy = rows("name", STRATEGIES, lambda name: STRATEGIES[name] in TWO)
-every_row = pytest.mark.parametrize("name", ALL)
-# One message a round, and a message a batch; CI goes through all, with more of each.
-few_rows = pytest.mark.parametrize("name", ["cse_fsl", "fsl_sage, coded", "sl_multi_server, coded"])
+# Each kind of payload, as it is and coded: the other algorithms' replies are made of the same.
+PAYLOADS = ["cse_fsl", "fsl_sage, coded", "sl_single_server, coded", "split_frozen", "ampere"]
+every_payload = pytest.mark.parametrize("name", PAYLOADS)
 
 
 def copied(content: RecordDict) -> RecordDict:
@@ -74,22 +74,22 @@ def try_mutants(
 
 
 @pytest.mark.sample
-@few_rows
+@pytest.mark.parametrize("name", PAYLOADS[:3])
 def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other error but a refusal, in one line."""
     assert len(try_mutants(ALL[name](), random.Random(5), FEW, monkeypatch)) >= 12
 
 
 @pytest.mark.slow
-@every_row
-def test_thousands_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@every_payload
+def test_hundreds_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = try_mutants(ALL[name](), random.Random(6), MANY, monkeypatch)
-    assert sum(refused.values()) >= 1200
+    assert sum(refused.values()) >= 3 * MANY
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", OF_ANY_KIND)
+@pytest.mark.parametrize("name", ["fsl_sage", "sl_single_server"])
 def test_wrong_replies_of_any_kind_of_task_are_refused(
     name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,20 +128,11 @@ def kinds_of(name: str) -> list[str]:
 
 
 @pytest.mark.slow
-@few_rows
+@every_payload
 def test_nothing_of_a_wrong_reply_is_used(name: str) -> None:
-    use_nothing(name, random.Random(11), ROUNDS)
-
-
-@pytest.mark.slow
-@every_row
-def test_nothing_of_hundreds_of_wrong_replies_is_used(name: str) -> None:
-    use_nothing(name, random.Random(12), 40)
-
-
-def use_nothing(name: str, draw: random.Random, rounds: int) -> None:
-    for kind in kinds_of(name):
-        for _ in range(rounds // len(kinds_of(name))):
+    draw, kinds = random.Random(12), kinds_of(name)
+    for kind in kinds:
+        for _ in range(RUNS // len(kinds)):
 
             def spoil(reply: Message) -> Message:
                 spoil.how = mutate(draw, reply.content)  # type: ignore[attr-defined]

@@ -138,8 +138,8 @@ def test_mlflow_has_the_name_the_configuration_and_the_curve(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("own_repository")
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["a%2Fb", "50%", "q?x#y", "é"])
-def test_mlflow_writes_into_a_directory_of_any_name(tmp_path: Path, name: str) -> None:
+def test_mlflow_writes_into_a_directory_of_any_name(tmp_path: Path) -> None:
+    name = "a%2Fb 50% q?x#y é"
     track("mlflow", tmp_path / name)
     assert (tmp_path / name / "mlflow.db").is_file()
 
