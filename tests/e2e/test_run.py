@@ -55,18 +55,14 @@ def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -
     assert not list(run.rglob("*.part"))
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "compression"),
-    # A message a batch, and one a round: test_deployment.py has every protocol.
-    [("sl_multi_server", "none"), ("fsl_sage", "strong")],
-)
-def test_simulation_on_ray_has_the_bits_of_one_process(
-    tmp_path: Path, algorithm: str, compression: str
-) -> None:
-    """With two actors: clients change process between two messages."""
+def test_simulation_on_ray_has_the_bits_of_one_process(tmp_path: Path) -> None:
+    """With two actors: clients change process between two messages.
+
+    test_virtual_clients.py has a message a batch, test_deployment.py every protocol.
+    """
     settings: dict[str, Any] = {
-        "algorithm": algorithm,
-        "compression": compression,
+        "algorithm": "fsl_sage",
+        "compression": "strong",
         "num-server-rounds": 2,
         "batch-size": 128,
         "fraction-evaluate": 1.0,
