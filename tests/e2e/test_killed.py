@@ -39,7 +39,7 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
 ) -> None:
     config: dict[str, Any] = {
         "algorithm": algorithm, "dataset": few_digits, "batch-size": 10, "align.interval": 2,
-        "num-server-rounds": 10, "keep-optimizer-state": False, "run-name": "it",
+        "num-server-rounds": 15, "keep-optimizer-state": False, "run-name": "it",
     }  # fmt: skip
     whole = {**config, "results-dir": str(tmp_path / "whole")}
     assert start(tmp_path, whole).wait(300) == 0
