@@ -41,7 +41,7 @@ def audited(packages: str) -> list[dict]:
         command = [python, "-m", "pip_audit", "-s", "pypi", "--path", packages, "--skip-editable"]
         options = ["--progress-spinner", "off", "-f", "json", "-o", str(report)]
         subprocess.run([*command, *options, *ignored], check=False)
-        return json.loads(report.read_text())["dependencies"] if report.exists() else []
+        return json.loads(report.read_text("utf-8"))["dependencies"] if report.exists() else []
 
 
 def main() -> int:

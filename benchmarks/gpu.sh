@@ -26,10 +26,11 @@ part() { # NAME COMMAND…: run it once
 }
 
 # The same numbers as the CPU's within float32's noise, and the same every time; what a client takes.
-part parity pytest -q -m "slow or not slow" \
+part parity pytest -m "" \
     tests/gpu tests/unit/simulations/test_gpu_memory.py
 # The contract of every strategy, with its small task on the GPU.
-part contract env FSL_SAGE_TEST_DEVICE=cuda pytest -q tests/unit/strategies tests/unit/test_server_app.py
+part contract env FSL_SAGE_TEST_DEVICE=cuda pytest -m "not e2e" \
+    tests/unit/strategies tests/unit/test_server_app.py
 # A round beside the same arithmetic in a plain loop on the same card, and how busy the card is.
 part round python -m benchmarks.round --precision fp32 tf32 bf16 --gpus-per-client 1 0.34 0.1
 # Ways to do the steps.

@@ -1,4 +1,4 @@
-"""Slow and end-to-end tests run only when asked for: ``pytest -m "slow or e2e"``.
+"""Slow and end-to-end tests run only when asked for: ``pytest -m ""`` runs all.
 
 torch, datasets and the package are imported in the fixtures: the process that hands the tests
 out to the workers reads this file too, and has no use for them.
@@ -17,38 +17,45 @@ import pytest
 
 from .still_time import still_time as still_time
 
+SHARE_PROCESSES = {
+    f"tests/e2e/test_{name}.py"
+    for name in ("faults", "own_model", "proxy", "ray_cluster", "report_in_browser", "restarts")
+}
+
 gc.disable()  # until all is imported: none of it is garbage
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("-m"):
-        _deal(config, items)
-        return
-    left = [item for item in items if _is_for_ci(item)]
-    config.hook.pytest_deselected(items=left)
-    items[:] = [item for item in items if not _is_for_ci(item)]
+@pytest.hookimpl(tryfirst=True)  # before the selection by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the rows of a ``sample`` test ``slow``, but the first that is not; sort the tests.
 
-
-def _is_for_ci(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("slow", "e2e"))
-
-
-def _deal(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have every worker begin with slow tests and end with quick ones: they end together.
-
-    Each is given one after another of as many equal parts as there are workers.
+    Those that wait for minutes are first: others run meanwhile.
     """
-    order = sorted(items, key=lambda item: item.get_closest_marker("first") is None)
-    workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    items[:] = [item for worker in reversed(range(workers)) for item in order[worker::workers]]
+    begun = set()
+    for item in items:
+        if item.get_closest_marker("sample") and not item.get_closest_marker("slow"):
+            test = item.nodeid.partition("[")[0]
+            if test in begun:
+                item.add_marker("slow")
+            begun.add(test)
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep a file's unit tests with one worker: they share runs that each would do again."""
+    """Keep a file's tests with one worker: they share runs that each would do again.
+
+    Only end-to-end tests are dealt one by one, unless their file shares processes.
+    """
     from xdist.scheduler import LoadFileScheduling
 
-    return None if config.getoption("-m") else LoadFileScheduling(config, log)
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            alone = file.startswith("tests/e2e/") and file not in SHARE_PROCESSES
+            return nodeid if alone else file
+
+    config.option.loadscopereorder = False  # the order of collection has a reason
+    return Scheduling(config, log)
 
 
 def _keep_files_in(directory: Path) -> None:

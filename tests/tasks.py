@@ -123,10 +123,7 @@ def small_net(dropout: float = 0.2) -> tuple[SmallNet, Tensor]:
 
 @lru_cache
 def _small_model(dropout: float) -> tuple[SplitModel, Tensor]:
-    """Write the halves out: torch compiles the ones that ``split`` returns at every copy.
-
-    ``test_small_task.py`` proves that they are the ones that it returns.
-    """
+    """Write the halves out: torch compiles the ones that ``split`` returns at every copy."""
     net, example = small_net(dropout)
     return SplitModel(Front(net), Back(net), cut="block"), example
 

@@ -15,7 +15,7 @@ from fsl_sage_flwr.simulations.app_directory import write_app
 
 from ..memory_grid import MemoryGrid
 from . import faulty_client_app
-from .faulty_client_app import FAULTS, MARKS, app
+from .faulty_client_app import DIRECTORY, app
 
 Faults = dict[int, dict[int, str]]
 
@@ -33,9 +33,16 @@ def faulty_app(directory: Path) -> Path:
     return written
 
 
-def environment(faults: Faults, marks: Path) -> dict[str, str]:
-    """Return what tells the ClientApps which client has which fault in which round."""
-    return {FAULTS: json.dumps(faults), MARKS: str(marks)}
+def environment(faults: Faults, directory: Path) -> dict[str, str]:
+    """Write which client has which fault in which round; return the variable that ClientApps read.
+
+    They read the file with each message, and mark in the directory who has got to its fault.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for mark in directory.glob("client?"):
+        mark.unlink()
+    (directory / "faults.json").write_text(json.dumps(faults), encoding="utf-8")
+    return {DIRECTORY: str(directory)}
 
 
 def simulated_with(
@@ -49,7 +56,8 @@ def simulated_with(
 
     ``after`` is called with the grid, the client and the reason after each error.
     """
-    monkeypatch.setenv(FAULTS, json.dumps(faults))
+    for name, value in environment(faults, Path(config["results-dir"])).items():
+        monkeypatch.setenv(name, value)
 
     def tamper(client: int, reply: Message) -> Message:
         if reply.has_error():

@@ -1,4 +1,4 @@
-"""This package's ClientApp with faults: where and when an environment variable says.
+"""This package's ClientApp with the faults of a file that an environment variable names.
 
 ``faults.faulty_app`` copies this file into a Flower app.
 """
@@ -17,18 +17,22 @@ from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.task import SplitTask
 
-FAULTS, MARKS = "FSL_SAGE_TEST_FAULTS", "FSL_SAGE_TEST_MARKS"
+DIRECTORY = "FSL_SAGE_TEST_FAULTS"  # of faults.json and the marks
+
+
+def _directory() -> Path:
+    return Path(os.environ[DIRECTORY])
 
 
 def fault_of(message: Message, context: Context) -> str:
-    """Return the fault that is due: ``{"partition": {"round": fault}}``, rounds from 1.
+    """Return the fault that is due: the file has ``{"partition": {"round": fault}}``, from 1.
 
     In SplitFed it comes with the second exchange, when the first batch is trained on.
     """
     config = message.content.config_records.get("config", {})
     if config.get("exchange", 1) != 1 or "round" not in config:
         return ""
-    faults = json.loads(os.environ.get(FAULTS, "{}"))
+    faults = json.loads((_directory() / "faults.json").read_text(encoding="utf-8"))
     mine = faults.get(str(context.node_config["partition-id"]), {})
     return str(mine.get(str(int(config["round"]) + 1), ""))
 
@@ -41,15 +45,15 @@ def break_down(message: Message, context: Context, call_next: ClientAppCallable)
     to its fault.
     """
     kind, _, argument = fault_of(message, context).partition(" ")
-    if kind and MARKS in os.environ:
-        (Path(os.environ[MARKS]) / f"client{context.node_config['partition-id']}").touch()
+    if kind:
+        (_directory() / f"client{context.node_config['partition-id']}").touch()
     if kind == "raise":
         raise RuntimeError("an injected fault")
     if kind == "die":
         os._exit(1)  # as the kernel does to a process that takes too much memory
     if kind == "wait":
         time.sleep(float(argument))
-    while kind == "until" and not (Path(os.environ[MARKS]) / argument).exists():
+    while kind == "until" and not (_directory() / argument).exists():
         time.sleep(0.5)
     reply = call_next(message, context)
     if kind == "late":

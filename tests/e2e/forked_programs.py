@@ -2,9 +2,10 @@
 
 A SuperNode starts ``flwr-clientapp`` for every message and a SuperLink ``flwr-serverapp`` for
 every run, by name: the first on the PATH. Five of the six CPU-seconds that each takes are the
-imports of PyTorch, datasets, scikit-learn and Flower. Here they are made once in a deployment;
-everything else is as it was: each process is a new one, runs Flower's own program and imports the
-app from where Flower has put it.
+imports of PyTorch, datasets, scikit-learn and Flower, and most of what the SuperLink, a SuperNode
+and each ``flwr`` command take are Flower's. Here they are made once in a deployment; everything
+else is as it was: each process is a new one, runs Flower's own program and imports the app from
+where Flower has put it.
 
 ``python forked_programs.py FD`` serves on a listening socket.
 """
@@ -18,10 +19,15 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 # What is called under each name, and what the app imports that runs in it. Not the app.
 PROGRAMS = {
+    "flwr": ("flwr.cli.app", "app"),
+    "flower-superlink": ("flwr.superlink.cli", "flower_superlink"),
+    "flower-supernode": ("flwr.supernode.cli", "flower_supernode"),
+    "flower-superexec": ("flwr.supercore.cli", "flower_superexec"),
     "flwr-clientapp": ("flwr.supernode.cli", "flwr_clientapp"),
     "flwr-serverapp": ("flwr.superlink.cli", "flwr_serverapp"),
 }
@@ -39,7 +45,7 @@ connection.connect({address!r})
 request = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(connection, [len(request).to_bytes(4, "big")], [0, 1, 2])
 connection.sendall(request)
-connection.recv(1)
+sys.exit(int.from_bytes(connection.recv(1) or b"\\1"))
 """
 
 
@@ -90,7 +96,17 @@ def _become(programs: dict[str, Callable[[], None]], connection: socket.socket) 
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_die_with, args=[connection], daemon=True).start()
-    programs[Path(sys.argv[0]).name]()
+    status = 1
+    try:
+        programs[Path(sys.argv[0]).name]()
+        status = 0
+    except SystemExit as exit:
+        status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        raise
+    finally:
+        sys.stdout.flush()
+        with suppress(OSError):  # the stand-in has been killed
+            connection.send(bytes([status % 256]))
     sys.exit()
 
 

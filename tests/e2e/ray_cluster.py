@@ -34,13 +34,15 @@ class RayCluster:
         ``HOST:PORT`` of the head.
     environment : dict
         What a process of this machine needs to find the cluster by itself, and only this one.
+    nodes : list of subprocess.Popen
+        The started nodes, the head first.
     """
 
     def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
         self._directory = directory
         self._until_exit = ExitStack()
         self._more = dict(environment or {})
-        self._nodes: list[subprocess.Popen[bytes]] = []
+        self.nodes: list[subprocess.Popen[bytes]] = []
         self.address = f"127.0.0.1:{free_port()}"
         self.environment: dict[str, str] = {}
 
@@ -56,13 +58,13 @@ class RayCluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for node in self._nodes:
+        for node in self.nodes:
             self.kill(node)
         self._until_exit.close()
 
     def start_node(self, cpus: int = 1) -> subprocess.Popen[bytes]:
         """Start a node; the first is the head."""
-        number = len(self._nodes)
+        number = len(self.nodes)
         port = self.address.rpartition(":")[2]
         which = (
             [f"--address={self.address}"]
@@ -83,7 +85,7 @@ class RayCluster:
                 env={**os.environ, **self.environment, **self._more},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        self._nodes.append(node)
+        self.nodes.append(node)
         wait_for("the node", lambda: "Ray runtime started" in log.read_text(encoding="utf-8"))
         return node
 

@@ -19,7 +19,7 @@ from .commands import ROOT, history_of, run_directory
 
 pytestmark = pytest.mark.e2e
 
-KILLS = 3
+KILLS = 2
 
 
 def start(directory: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:

@@ -1,4 +1,7 @@
-"""A simulation whose clients are on a Ray cluster of two nodes, which are on this machine."""
+"""A simulation whose clients are on a Ray cluster of two nodes, which are on this machine.
+
+The tests share the cluster; the last one kills a node.
+"""
 
 import json
 import os
@@ -7,9 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pandas.testing import assert_frame_equal
+
+from fsl_sage_flwr import run_inline
+from fsl_sage_flwr.client_app import app as client_app
+from fsl_sage_flwr.server_app import app as server_app
 
 from .commands import PATIENCE, fsl_sage, history_of, run_directory, summary_of
 from .deployment import wait_for
@@ -17,14 +25,18 @@ from .ray_cluster import RayCluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.first]
 
-SETTINGS = ["algorithm=sl_single_server", "batch-size=128", "num-server-rounds=3"]
+SETTINGS: dict[str, Any] = {
+    "algorithm": "sl_single_server", "batch-size": 128, "num-server-rounds": 3,
+}  # fmt: skip
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
     # What a node of SplitFed's clients keeps must be found by the other machines too.
     shared = {"FSL_SAGE_CACHE": str(tmp_path_factory.mktemp("shared"))}
-    with RayCluster(tmp_path, shared) as started:
+    with RayCluster(tmp_path_factory.mktemp("cluster"), shared) as started:
+        for _ in range(2):
+            started.start_node()
         yield started
 
 
@@ -44,16 +56,17 @@ def rounds(results: Path) -> int:
 def test_actors_on_both_nodes_have_the_history_of_one_machine(
     tmp_path: Path, cluster: RayCluster
 ) -> None:
-    nodes = [cluster.start_node() for _ in range(2)]
+    nodes = cluster.nodes
     there = [cluster.raylet(node).pid for node in nodes]
-    where = [f"results-dir={tmp_path / name}" for name in ("option", "own")]
+    words = [f"{key}={value}" for key, value in SETTINGS.items()]
+    words += [f"results-dir={tmp_path / 'option'}"]
 
     much = ("run", "--cpus-per-client", "2", "--ray-address", cluster.address)
-    refused = fsl_sage(*much, where[0], *SETTINGS, cwd=tmp_path, environment=cluster.environment)
+    refused = fsl_sage(*much, *words, cwd=tmp_path, environment=cluster.environment)
     assert refused.returncode == 2, refused.stdout
     assert "has as much (1 CPUs and 0 GPUs, 1 CPUs and 0 GPUs); give less" in refused.stderr
 
-    process = begin(cluster, tmp_path, "--ray-address", cluster.address, where[0], *SETTINGS)
+    process = begin(cluster, tmp_path, "--ray-address", cluster.address, *words)
     wait_for("an actor on both", lambda: all(cluster.actors(node) for node in nodes))
     working = [lambda node=node: cluster.actors(node, at_work=True) for node in nodes]
     for actor_works in working:
@@ -66,41 +79,36 @@ def test_actors_on_both_nodes_have_the_history_of_one_machine(
     for file, key in (("federation.json", "ray-address"), ("provenance.json", "ray_address")):
         assert json.loads((option / file).read_text(encoding="utf-8"))[key] == cluster.address
 
-    # Without an address: the cluster that was started on this machine is not taken.
-    own = fsl_sage("run", where[1], *SETTINGS, cwd=tmp_path, environment=cluster.environment)
-    assert own.returncode == 0, own.stderr
-    assert_frame_equal(
-        history_of(option), history_of(run_directory(tmp_path / "own")), check_exact=True
-    )
+    run_inline(server_app, client_app, 4, {**SETTINGS, "results-dir": str(tmp_path / "here")})
+    here = history_of(run_directory(tmp_path / "here"))
+    assert_frame_equal(history_of(option), here, check_exact=True)
 
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_actors_and_leaves_the_cluster(
-    tmp_path: Path, cluster: RayCluster
+    tmp_path: Path, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = cluster.start_node(cpus=2)
-    there = cluster.raylet(node).pid
-    cluster.environment["RAY_ADDRESS"] = cluster.address
+    there = [cluster.raylet(node).pid for node in cluster.nodes]
+    monkeypatch.setitem(cluster.environment, "RAY_ADDRESS", cluster.address)
     process = begin(cluster, tmp_path, f"results-dir={tmp_path / 'results'}")
     wait_for("a round", lambda: rounds(tmp_path / "results"))
-    assert cluster.actors(node)
+    assert any(cluster.actors(node) for node in cluster.nodes)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in errors
-    wait_for("the actors' end", lambda: not cluster.actors(node))
-    assert cluster.raylet(node).pid == there
+    wait_for("their end", lambda: not any(cluster.actors(node) for node in cluster.nodes))
+    assert [cluster.raylet(node).pid for node in cluster.nodes] == there
 
 
 def test_a_node_that_dies_ends_the_run_and_the_others_go_on_from_its_checkpoint(
     tmp_path: Path, cluster: RayCluster
 ) -> None:
-    nodes = [cluster.start_node() for _ in range(2)]
     results = tmp_path / "results"
     words = ["--ray-address", cluster.address, f"results-dir={results}"]
     process = begin(cluster, tmp_path, *words, "num-server-rounds=40", "run-name=one")
     wait_for("a round", lambda: rounds(results) >= 2)
-    cluster.kill(nodes[1])
+    cluster.kill(cluster.nodes[1])
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert "a Ray actor has died" in errors

@@ -1,5 +1,8 @@
 """Processes of a deployment that are killed and restarted during a run."""
 
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,45 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
+@dataclass
+class Restarted:
+    """A SuperLink, the SuperNodes that are started, and where their ClientApps read faults."""
+
+    deployment: Deployment
+    directory: Path
+    app: Path
+    nodes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start_nodes(self, number: int) -> None:
+        """Start those of the first SuperNodes that are not there."""
+        for partition in range(number):
+            if partition not in self.nodes:
+                self.start_again(partition)
+
+    def start_again(self, partition: int) -> None:
+        """Start a SuperNode, and wait until the SuperLink has let it in."""
+        node = self.nodes[partition] = self.deployment.start_node(partition)
+        wait_for("the SuperNode", lambda: "SuperNode ID" in self.deployment.log_of(node))
+
+
+def started(directory: Path, *, secure: bool) -> Iterator[Restarted]:
+    told = environment({}, directory)
+    with Deployment(directory, secure=secure, environment=told) as deployment:
+        yield Restarted(deployment, directory, faulty_app(directory))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
+    yield from started(tmp_path_factory.mktemp("plain"), secure=False)
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
+    yield from started(tmp_path_factory.mktemp("secure"), secure=True)
+
+
 def start(deployment: Deployment, app: Path, config: dict[str, Any]) -> int:
     return deployment.run(app, **{key.replace("-", "_"): v for key, v in config.items()})
-
-
-def start_again(deployment: Deployment, partition: int) -> None:
-    """Start a SuperNode, and wait until the SuperLink has let it in."""
-    node = deployment.start_node(partition)
-    wait_for("the SuperNode", lambda: "SuperNode ID" in deployment.log_of(node))
 
 
 def rounds(results: Path) -> int:
@@ -33,34 +67,51 @@ def rounds(results: Path) -> int:
     return len(files[0].read_text(encoding="utf-8").splitlines()) - 1 if files else 0
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["as a new node", "as the same node"])
+def test_supernode_that_joins_late_takes_part_from_the_next_round_on(
+    plain: Restarted, tmp_path: Path
+) -> None:
+    config = {**CONFIG, "num-server-rounds": 3, "results-dir": str(tmp_path / "deployed")}
+    environment({0: {2: "until joined"}}, plain.directory)
+    plain.start_nodes(1)
+    run = start(plain.deployment, plain.app, config)
+    wait_for("the second round", (plain.directory / "client0").exists)
+    plain.start_again(1)
+    (plain.directory / "joined").touch()
+    assert plain.deployment.finish(run) == "finished:completed", plain.deployment.logs()
+    history = history_of(run_directory(tmp_path / "deployed"))
+    assert history["clients"].tolist() == [1, 1, 2]
+    assert history["failures"].tolist() == [0, 0, 0]
+    # It answers the probe first, and its head is aligned on that.
+    assert history["down_auxiliary_bytes"].gt(0).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("name", ["plain", "secure"], ids=["as a new node", "as the same node"])
 def test_supernode_killed_in_mid_message_comes_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secure: bool
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is left out of that round, and sent its lost head, with the next message.
 
     Its optimizer's state is nowhere else, which the log says.
     """
+    restarted: Restarted = request.getfixturevalue(name)
+    deployment, directory = restarted.deployment, restarted.directory
     config = {**CONFIG, "num-server-rounds": 4, "results-dir": str(tmp_path / "deployed")}
     # The other client keeps the round open until it is back.
-    faults = {0: {2: "until back"}, 1: {2: "wait 1000"}}
-    told = environment(faults, tmp_path)
-    with Deployment(tmp_path, secure=secure, environment=told) as deployment:
-        deployment.start_node(0)
-        node = deployment.start_node(1)
-        run = start(deployment, faulty_app(tmp_path), config)
-        said = deployment.follow(run)
-        wait_for("the fault", (tmp_path / "client1").exists)
-        deployment.kill(node)
-        if secure:
-            refused = deployment.start_node(1)
-            wait_for("Flower's refusal", lambda: refused.poll() is not None)
-        # If it is back before the ServerApp asks, its lost message goes unnoticed.
-        wait_for("the loss", lambda: "client 1 is excluded" in said.read_text(encoding="utf-8"))
-        start_again(deployment, 1)
-        (tmp_path / "back").touch()
-        assert deployment.finish(run) == "finished:completed", deployment.logs()
-        log = deployment.log(run)
+    environment({0: {2: "until back"}, 1: {2: "wait 1000"}}, directory)
+    restarted.start_nodes(2)
+    run = start(deployment, restarted.app, config)
+    said = deployment.follow(run)
+    wait_for("the fault", (directory / "client1").exists)
+    deployment.kill(restarted.nodes[1])
+    if name == "secure":
+        refused = deployment.start_node(1)
+        wait_for("Flower's refusal", lambda: refused.poll() is not None)
+    # If it is back before the ServerApp asks, its lost message goes unnoticed.
+    wait_for("the loss", lambda: "client 1 is excluded" in said.read_text(encoding="utf-8"))
+    restarted.start_again(1)
+    (directory / "back").touch()
+    assert deployment.finish(run) == "finished:completed", deployment.logs()
+    log = deployment.log(run)
     deployed = run_directory(tmp_path / "deployed")
     clients = clients_of(deployed)
     print(clients[["seconds", "failure"]])
@@ -68,12 +119,12 @@ def test_supernode_killed_in_mid_message_comes_back(
     assert clients.failure[3, 1] == clients.failure[4, 1] == ""
     assert "clients [1] had lost their optimizer state; it began afresh" in log
 
-    def restarted(grid: MemoryGrid, client: int, reason: str) -> None:
+    def after(grid: MemoryGrid, client: int, reason: str) -> None:
         if "injected" in reason:
-            grid.restart_node(client, new_id=not secure)
+            grid.restart_node(client, new_id=name == "plain")
 
     here = {**config, "results-dir": str(tmp_path / "here")}
-    simulated_with({1: {2: "raise"}}, 2, here, monkeypatch, restarted)
+    simulated_with({1: {2: "raise"}}, 2, here, monkeypatch, after)
     assert_frame_equal(
         without_descriptions(history_of(deployed)),
         without_descriptions(history_of(run_directory(tmp_path / "here"))),
@@ -89,7 +140,9 @@ def test_superlink_killed_and_started_again_with_the_run_resumed(
     parts = [tmp_path / name for name in ("first", "second", "whole")]
     first, second, whole = ({**config, "results-dir": str(part)} for part in parts)
     with Deployment(
-        tmp_path, link_options=["--database", str(tmp_path / "state.db")]
+        tmp_path,
+        environment=environment({}, tmp_path),
+        link_options=["--database", str(tmp_path / "state.db")],
     ) as deployment:
         nodes = [deployment.start_node(partition) for partition in range(2)]
         app = faulty_app(tmp_path)
@@ -108,20 +161,3 @@ def test_superlink_killed_and_started_again_with_the_run_resumed(
     # Heads are sent again after a restart, and nodes asked again who they are.
     same = [column for column in ours if "bytes" not in column]
     assert ours[same].equals(theirs[same])
-
-
-def test_supernode_that_joins_late_takes_part_from_the_next_round_on(tmp_path: Path) -> None:
-    config = {**CONFIG, "num-server-rounds": 3, "results-dir": str(tmp_path / "deployed")}
-    told = environment({0: {2: "until joined"}}, tmp_path)
-    with Deployment(tmp_path, environment=told) as deployment:
-        deployment.start_node(0)
-        run = start(deployment, faulty_app(tmp_path), config)
-        wait_for("the second round", (tmp_path / "client0").exists)
-        start_again(deployment, 1)
-        (tmp_path / "joined").touch()
-        assert deployment.finish(run) == "finished:completed", deployment.logs()
-    history = history_of(run_directory(tmp_path / "deployed"))
-    assert history["clients"].tolist() == [1, 1, 2]
-    assert history["failures"].tolist() == [0, 0, 0]
-    # It answers the probe first, and its head is aligned on that.
-    assert history["down_auxiliary_bytes"].gt(0).tolist() == [True, False, True]

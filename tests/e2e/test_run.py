@@ -17,7 +17,6 @@ from fsl_sage_flwr.client_app import app as client_app
 from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.server_app import app as server_app
 
-from ..few_rounds import few_rounds
 from .commands import (
     BIN,
     PATIENCE,
@@ -56,40 +55,17 @@ def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -
     assert not list(run.rglob("*.part"))
 
 
-def test_one_actor_and_two_give_the_same_history(tmp_path: Path) -> None:
-    for cpus in (1, 2):
-        results = f"results-dir={tmp_path / str(cpus)}"
-        done = fsl_sage("run", "--cpus", str(cpus), results, "num-server-rounds=3", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    one, two = (run_directory(tmp_path / str(cpus)) for cpus in (1, 2))
-    assert_frame_equal(history_of(one), history_of(two), check_exact=True)
-    ours = torch.load(one / "full_model.pt", weights_only=True)
-    theirs = torch.load(two / "full_model.pt", weights_only=True)
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
+def test_simulation_on_ray_has_the_bits_of_one_process(tmp_path: Path) -> None:
+    """With two actors: clients change process between two messages.
 
-
-@pytest.mark.parametrize(
-    ("algorithm", "compression"),
-    [
-        # Clients at their own pace, in step, with one message a round, and with none in some.
-        ("sl_multi_server", "none"),
-        ("sl_single_server", "none"),
-        ("ampere", "none"),
-        ("fsl_sage", "strong"),
-    ],
-)
-def test_simulation_on_ray_has_the_bits_of_one_process(
-    tmp_path: Path, algorithm: str, compression: str
-) -> None:
-    """Every protocol, with clients that change process between two messages."""
+    test_virtual_clients.py has a message a batch, test_deployment.py every protocol.
+    """
     settings: dict[str, Any] = {
-        "algorithm": algorithm,
-        "compression": compression,
+        "algorithm": "fsl_sage",
+        "compression": "strong",
         "num-server-rounds": 2,
         "batch-size": 128,
         "fraction-evaluate": 1.0,
-        **few_rounds(algorithm),
     }
     ours = run_on_ray({**settings, "results-dir": str(tmp_path / "ray")}, tmp_path)
     theirs = run_in_this_process({**settings, "results-dir": str(tmp_path / "here")})
@@ -100,28 +76,9 @@ def test_simulation_on_ray_has_the_bits_of_one_process(
         assert [name for name in on_ray if not torch.equal(on_ray[name], here[name])] == []
 
 
-def test_run_resumed_from_its_checkpoint_continues(tmp_path: Path) -> None:
-    """What it continues is a run in this process, and so is what it must equal."""
-    fixed: dict[str, Any] = {"keep-optimizer-state": False, "align.interval": 2}
-    whole, part = (
-        run_in_this_process(
-            {**fixed, "num-server-rounds": rounds, "results-dir": str(tmp_path / str(rounds))}
-        )
-        for rounds in (4, 2)
-    )
-    rest = {
-        **fixed, "num-server-rounds": 4, "results-dir": str(tmp_path / "resumed"),
-        "resume": str(part / "checkpoints" / "latest.pt"),
-    }  # fmt: skip
-    ours, theirs = history_of(whole), history_of(run_on_ray(rest, tmp_path))
-    # Heads are sent again after a restart, and nodes asked again who they are.
-    same = [column for column in ours if "bytes" not in column]
-    assert ours[same].equals(theirs[same])
-
-
 def run_on_ray(settings: dict[str, Any], directory: Path) -> Path:
     words = (f"{key}={'false' if value is False else value}" for key, value in settings.items())
-    done = fsl_sage("run", "--engine", "ray", *words, cwd=directory)
+    done = fsl_sage("run", "--engine", "ray", "--cpus", "2", *words, cwd=directory)
     assert done.returncode == 0, done.stderr
     return run_directory(Path(settings["results-dir"]))
 
@@ -149,14 +106,9 @@ def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("interruptible")
+# test_ending.py has every signal.
 @pytest.mark.parametrize(
-    ("number", "engine", "fewest"),
-    [
-        (signal.SIGINT, "ray", 4),
-        (signal.SIGTERM, "ray", 4),
-        (signal.SIGHUP, "ray", 4),
-        (signal.SIGINT, "inline", 1),
-    ],
+    ("number", "engine", "fewest"), [(signal.SIGHUP, "ray", 4), (signal.SIGINT, "inline", 1)]
 )
 def test_interrupt_ends_everything(
     tmp_path: Path, number: signal.Signals, engine: str, fewest: int
@@ -181,31 +133,6 @@ def test_interrupt_ends_everything(
 def _rounds(directory: Path) -> int:
     histories = list(directory.rglob("history.csv"))
     return len(histories[0].read_text(encoding="utf-8").splitlines()) - 1 if histories else 0
-
-
-def test_wheel_runs_anywhere_and_writes_over_no_completed_run(tmp_path: Path) -> None:
-    """Installed from the wheel, away from the checkout, without a pyproject.toml beside it."""
-    wheels, site, work = (tmp_path / name for name in ("wheels", "site", "work"))
-    work.mkdir()
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = wheels.glob("*.whl")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]
-    subprocess.run([*install, str(wheel)], check=True, capture_output=True)
-    environment = {"PYTHONPATH": str(site)}
-    where = "import fsl_sage_flwr; print(fsl_sage_flwr.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", where], cwd=work, env={**os.environ, **environment},
-        capture_output=True, text=True, check=True,
-    encoding="utf-8")  # fmt: skip
-    assert found.stdout.startswith(str(site))
-    words = ("run", "--cpus", "1", "run-name=mine", "num-server-rounds=1")
-    done = fsl_sage(*words, cwd=work, environment=environment)
-    assert done.returncode == 0, done.stderr
-    assert summary_of(run_directory(work / "results"))["completed"] is True
-    again = fsl_sage(*words, cwd=work, environment=environment)
-    assert again.returncode == 2
-    assert "holds a completed run already" in again.stderr
 
 
 def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:

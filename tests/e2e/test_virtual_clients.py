@@ -8,7 +8,7 @@ import pytest
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.simulations import federation
 from fsl_sage_flwr.simulations import run as module
-from fsl_sage_flwr.simulations.federation import Federation
+from fsl_sage_flwr.simulations.federation import INLINE, RAY, Federation
 from fsl_sage_flwr.simulations.run import simulate
 
 from ..rows import rows
@@ -26,20 +26,20 @@ def test_the_history_is_that_of_clients_on_nodes_of_their_own(
     monkeypatch.setenv("FSL_SAGE_CACHE", str(kept))
     # The server alone sees to it that the files go, as in a run that `flwr run` has started.
     monkeypatch.setattr(module, "remove_run", lambda run_id: None)
-    for most in (CLIENTS, NODES):
-        monkeypatch.setattr(federation, "MOST_NODES", most)
+    monkeypatch.setattr(federation, "MOST_NODES", NODES)
+    for engine in (INLINE, RAY):  # inline each client has a node
         config = RunConfig.from_run_config(
             {
                 "algorithm": algorithm,
-                "num-server-rounds": 3,
+                "num-server-rounds": 2,
                 "fraction-train": 0.7,
                 "fraction-evaluate": 0.5,
                 "compression": "strong",
-                "results-dir": str(tmp_path / str(most)),
+                "results-dir": str(tmp_path / engine),
                 "run-name": "one",
             }
         )
-        summary, run = simulate(config, Federation(clients=CLIENTS))
+        summary, run = simulate(config, Federation(clients=CLIENTS, engine=engine))
         assert summary["completed"], summary
         (folder,) = kept.iterdir()
         assert list(folder.iterdir()) == []

@@ -30,13 +30,6 @@ from ..runs import (
 from ..tasks import CLIENTS, small_app
 
 CPU = torch.device("cpu")
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-    ),
-]
 ALGORITHMS = [
     fed_avg,
     split_fed_v1,
@@ -48,6 +41,8 @@ ALGORITHMS = [
     split_frozen,
     ampere,
 ]
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+ON_DEVICES = [(fsl_sage, "cpu"), *(pytest.param(make, "cuda", marks=GPU) for make in ALGORITHMS)]
 
 
 def trained(
@@ -65,8 +60,7 @@ def trained(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", ALGORITHMS)
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("make", "device"), ON_DEVICES)
 def test_two_rounds_of_every_algorithm(make: Callable[..., SplitStrategy], device: str) -> None:
     expected, on_cpu = trained(make, CPU, 0.0, "fp32")
     found, there = trained(make, torch.device(device), 0.0, "fp32")
@@ -80,8 +74,7 @@ def test_two_rounds_of_every_algorithm(make: Callable[..., SplitStrategy], devic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", ALGORITHMS)
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("make", "device"), ON_DEVICES)
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_two_runs_are_one(make: Callable[..., SplitStrategy], device: str, precision: str) -> None:
     """With dropout, whose random numbers a GPU draws itself."""

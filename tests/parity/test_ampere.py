@@ -27,6 +27,7 @@ def test_clients_train_as_in_cse_fsl_and_the_server_half_stays() -> None:
     assert strategy.ledger.total < other.ledger.total  # nothing crosses the cut
 
 
+@pytest.mark.slow
 def test_then_the_server_half_is_trained_on_one_upload() -> None:
     strategy = ampere(client_rounds=CLIENT_ROUNDS)
     arrays = train(strategy, nodes(), ROUNDS)

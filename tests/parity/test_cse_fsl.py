@@ -48,6 +48,7 @@ def on_tokens() -> tuple[SplitTask, CseFsl, MemoryGrid]:
     return task(), strategy, MemoryGrid(build_client_app(lambda context: task()), CLIENTS)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("of", [on_images, on_tokens])
 def test_three_rounds_equal_the_loop_by_hand(of: Any) -> None:
     task, strategy, nodes = of()

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -163,6 +164,7 @@ def test_five_rounds_equal_the_loop_by_hand() -> None:
         assert_same(state["heads"]["samples"][i]["labels"], by_hand.samples[i][1])
 
 
+@pytest.mark.slow
 def test_the_small_task_trains_what_it_should() -> None:
     """A guard of the test above: nothing in it may stand still."""
     strategy = fsl_sage({"dropout": 0.0}, align_dataset_size=SIZE)

@@ -179,6 +179,7 @@ def test_what_a_failed_batch_left_behind_is_not_in_the_next_estimate() -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_the_request_says_how_to_estimate() -> None:
     nodes = MemoryGrid(small_app(), CLIENTS)
     train(heron_sfl(perturbation_scale=0.5, perturbations=3), nodes, 1)

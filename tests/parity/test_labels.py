@@ -24,7 +24,6 @@ from ..runs import assert_same
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "extend.md"
 FEATURES, TOKENS, CLASSES = 4, 7, 3
-MOST_LINES = 10
 
 
 def block_of(title: str) -> str:
@@ -148,6 +147,7 @@ def trained(title: str, make: type[SplitStrategy], clients: int) -> dict[str, Te
     return {**client, **server}
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("title", CASES)
 def test_split_training_is_a_plain_loop(title: str) -> None:
     model, loss = fresh(title), CASES[title][2]
@@ -161,14 +161,9 @@ def test_split_training_is_a_plain_loop(title: str) -> None:
     assert_same(trained(title, SplitFedV1, 1), dict(model.state_dict()))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("title", CASES)
 @pytest.mark.parametrize("make", [CseFsl, FslSage])
 def test_it_trains_with_heads(title: str, make: type[SplitStrategy]) -> None:
     before, after = dict(fresh(title).named_parameters()), trained(title, make, 2)
     assert not any(torch.equal(parameter, after[name]) for name, parameter in before.items())
-
-
-@pytest.mark.parametrize("title", CASES)
-def test_the_code_is_short(title: str) -> None:
-    lines = [line for line in block_of(title).splitlines() if line.strip()]
-    assert len(lines) <= MOST_LINES

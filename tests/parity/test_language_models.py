@@ -57,6 +57,7 @@ def nodes(clients: int, **changes: Any) -> MemoryGrid:
     return MemoryGrid(build_client_app(lambda context: task(**changes)), clients)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_only_adapters_travel_and_are_kept(name: str) -> None:
     grid, strategy = nodes(2), STRATEGIES[name](task())
@@ -83,6 +84,7 @@ def keys_in(value: Any) -> Iterable[Any]:
         yield from keys_in(one)
 
 
+@pytest.mark.slow
 def test_one_clients_split_fed_is_the_uncut_models_loop() -> None:
     """Without dropout, whose numbers each half draws for itself."""
     without = no_dropout(small_model())
@@ -121,6 +123,7 @@ def no_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 def test_clients_weigh_by_the_tokens_that_count() -> None:
     strategy = FullModelFedAvg(task())
     train(strategy, nodes(2), 1)
@@ -135,6 +138,7 @@ def size(module: nn.Module) -> int:
     return sum(tensor.numel() * 4 for tensor in trainable_state(module).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "fsl_sage"])
 def test_bytes_of_a_round_are_those_of_the_formula(name: str) -> None:
     """In the published way of counting: raw tensors, labels free."""
@@ -154,6 +158,7 @@ def test_bytes_of_a_round_are_those_of_the_formula(name: str) -> None:
     assert strategy.ledger.reference_total == 2 * expected[name]
 
 
+@pytest.mark.slow
 def test_bytes_of_fsl_sage_are_those_of_the_formula() -> None:
     """The probe's batch is not sent again; heads travel in the round of an alignment."""
     grid, strategy = nodes(2), STRATEGIES["fsl_sage"](task())
@@ -188,6 +193,7 @@ def test_the_unit_of_a_gradient_is_the_token() -> None:
     assert objective.count(nothing) == objective.loss(scores, nothing).item() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["server half", "head"])
 def test_scores_are_computed_only_where_a_token_is_learnt(side: str) -> None:
     """With them loss and gradients are those of all scores."""
@@ -217,6 +223,7 @@ def test_evaluations_report_the_loss_without_smoothing() -> None:
     assert smooth.reported_loss(scores, labels) == plain.loss(scores, labels).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -90,6 +90,7 @@ def plain_loop(
     return task.model.merged_state_dict()
 
 
+@pytest.mark.sample
 @V1_AND_V2
 @rows(
     ("optimizer", "batches"),
@@ -105,6 +106,7 @@ def test_one_client_equals_the_plain_loop(make: Any, optimizer: str, batches: An
     assert_same({**client, **server}, whole)
 
 
+@pytest.mark.slow
 @V1_AND_V2
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:
@@ -139,6 +141,7 @@ def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:
         assert_same({**client, **server}, plain_loop(small_task(**setting), ROUNDS, torchs))
 
 
+@pytest.mark.slow
 @rows(
     ("optimizer", "schedule"),
     product(OPTIMIZERS, ["constant", "cosine by=batch warmup=1"]),
@@ -153,6 +156,7 @@ def test_v1_with_several_clients_equals_fed_avg(optimizer: str, schedule: str) -
     assert_same({**client, **server}, arrays)
 
 
+@pytest.mark.sample
 @V1_AND_V2
 @pytest.mark.parametrize("width", [1, 2])
 def test_replay_equals_the_live_graph(make: Any, width: int) -> None:
@@ -178,6 +182,7 @@ def test_replay_equals_the_live_graph(make: Any, width: int) -> None:
         assert_same(ours_kept, theirs_kept)
 
 
+@pytest.mark.slow
 @V1_AND_V2
 def test_several_batches_per_exchange_make_fewer_messages_and_other_bits(make: Any) -> None:
     setting = changes("adam")
@@ -195,6 +200,7 @@ def test_several_batches_per_exchange_make_fewer_messages_and_other_bits(make: A
     assert smashed[0] == smashed[1]
 
 
+@pytest.mark.slow
 def test_v2_whole_clients_one_after_the_other() -> None:
     setting = changes("sgd")
     nodes = nodes_for(setting, CLIENTS)

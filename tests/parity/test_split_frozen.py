@@ -23,6 +23,7 @@ def changes() -> dict[str, Any]:
     return {"model": model, "local_epochs": EPOCHS}
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("fraction", [1.0, 0.7])
 def test_four_rounds_equal_the_loop_by_hand(fraction: float) -> None:
     """With a fraction below 1 new clients come in later rounds."""

@@ -72,6 +72,7 @@ def failures_of(strategy: SplitStrategy, batches: Any, **changes: Any) -> dict[i
     return strategy.last_round.failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [FullModelFedAvg, FslSage, CseFsl, SplitFedV1])
 @pytest.mark.parametrize(
     ("given", "words"),
@@ -107,6 +108,7 @@ def with_a_last_batch_of_one(client: ClientIdentity, seed: int) -> Iterable[Batc
         yield torch.randn(size, 4, generator=generator), torch.zeros(size, dtype=torch.int64)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "make", [FullModelFedAvg, partial(CseFsl, server_update_interval=1), SplitFedV1]
 )

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_strategy, build_task
@@ -37,6 +36,8 @@ def on_few_digits(few_digits: str) -> None:
 
 
 def own_digits(folder: Path, rows: slice = slice(0, 40), **changes: object) -> str:
+    from sklearn.datasets import load_digits  # here, because it takes a second to import
+
     bunch = load_digits()
     images = [np.rint(i * (255 / 16)).astype(np.uint8) for i in bunch.images[rows]]
     labels = bunch.target[rows].tolist()
@@ -57,6 +58,7 @@ def trained(
     return strategy
 
 
+@pytest.mark.slow
 @rows("algorithm", ALGORITHMS, lambda name: name in ("sl_single_server", "fsl_sage"))
 def test_a_client_trains_on_its_own_directory(tmp_path: Path, algorithm: str) -> None:
     own = own_digits(tmp_path / "own")
@@ -68,6 +70,7 @@ def test_a_client_trains_on_its_own_directory(tmp_path: Path, algorithm: str) ->
     assert strategy.last_round.validation.num_examples == 5 + 4
 
 
+@pytest.mark.slow
 def test_parts_of_the_dataset_are_shared_and_own_data_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +90,7 @@ def test_parts_of_the_dataset_are_shared_and_own_data_are_not(
     assert_same(*server_halves)
 
 
+@pytest.mark.slow
 def test_copies_of_own_data_are_private_and_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +108,10 @@ def test_copies_of_own_data_are_private_and_of_the_run(
     assert tmp_path not in Path(datasets.config.HF_DATASETS_CACHE).parents  # as it was before
 
 
+@pytest.mark.slow
 def test_its_batches_are_its_own_and_the_servers_data_are_not_touched(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
     own = own_digits(tmp_path / "own", slice(100, 130))
     config = RunConfig.from_run_config({"dataset": "/only/on/the/server", "device": "cpu"})
     task = build_task(config, own)
@@ -114,6 +121,7 @@ def test_its_batches_are_its_own_and_the_servers_data_are_not_touched(tmp_path: 
     assert task.num_classes == 10
 
 
+@pytest.mark.slow
 def test_all_clients_on_data_of_their_own_have_a_task_each(tmp_path: Path) -> None:
     own = {i: own_digits(tmp_path / f"{i}", slice(30 * i, 30 * i + 30)) for i in range(3)}
     strategy = trained(dict(own), nodes=3)
@@ -121,6 +129,7 @@ def test_all_clients_on_data_of_their_own_have_a_task_each(tmp_path: Path) -> No
     assert len(task_cache._last) == 3
 
 
+@pytest.mark.slow
 @rows(
     ("algorithm", "changes", "shape"),
     [
@@ -158,6 +167,7 @@ def test_data_that_do_not_fit_leave_the_client_out_with_one_line(
         assert reason.startswith(("labels run", "smashed data"))
 
 
+@pytest.mark.slow
 @rows("algorithm", ALGORITHMS, lambda name: name in ("fed_avg", "sl_multi_server", "fsl_sage"))
 @pytest.mark.parametrize(
     ("names", "says"),
@@ -185,6 +195,7 @@ def test_a_node_whose_classes_have_other_names_is_left_out(
     assert strategy.pauses.at(9) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "says"),
     [
@@ -198,6 +209,7 @@ def test_a_wrong_path_leaves_the_client_out_with_the_reason(path: object, says: 
     assert says in strategy.last_round.failures[0]
 
 
+@pytest.mark.slow
 def test_the_run_configuration_clips_and_noises_what_is_sent() -> None:
     norms: dict[int, list[float]] = {}
     for given in (

@@ -86,6 +86,7 @@ def test_what_the_command_allows_counts(machine: Path, monkeypatch: pytest.Monke
     assert cpus.usable_cpus() == 2
 
 
+@pytest.mark.slow
 def test_nothing_else_in_the_package_counts_cpus() -> None:
     asking = {
         file.name

@@ -117,6 +117,7 @@ def _task(context: Context) -> SplitTask:
     return build_task(RunConfig.from_run_config(context.run_config))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
 def test_all_four_are_named_in_a_run_configuration(tmp_path: Path) -> None:
     config: dict[str, Any] = {

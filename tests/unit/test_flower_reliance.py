@@ -217,6 +217,7 @@ def error_of_the_simulation(raised: Exception) -> Error:
     return replies.get_nowait().error
 
 
+@pytest.mark.slow
 def test_an_error_of_the_simulation_itself_has_a_code_of_its_own() -> None:
     from flwr.clientapp.client_app import ClientAppException, LoadClientAppError
     from flwr.common.constant import ErrorCode
@@ -237,6 +238,7 @@ def test_an_error_of_the_simulation_itself_has_a_code_of_its_own() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_errors_text_has_the_exception_of_the_client_app() -> None:
     """``messages/reason.py`` reads it; ``test_reason.py`` has the texts with Ray's traceback."""
     from flwr.clientapp.client_app import ClientAppException

@@ -46,6 +46,7 @@ def labels_in(content: RecordDict) -> Tensor:
     return content.array_records["labels"].to_torch_state_dict()["labels"]
 
 
+@pytest.mark.slow
 @rows("algorithm", ALGORITHMS, lambda name: name in ("cse_fsl", "fsl_sage"))
 def test_what_leaves_a_node_is_randomised_and_always_alike(few_digits: str, algorithm: str) -> None:
     values = {**RUN, "algorithm": algorithm, "dataset": few_digits, "privacy.label-epsilon": 0.1}
@@ -63,6 +64,7 @@ def test_what_leaves_a_node_is_randomised_and_always_alike(few_digits: str, algo
     assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 def test_the_secret_is_a_nodes_own_and_does_not_leave_it(few_digits: str) -> None:
     _, nodes = trained(few_digits, algorithm="cse_fsl", **{"privacy.label-epsilon": 1.0})
     found = [secret_of(context) for context in nodes.contexts.values()]
@@ -79,6 +81,7 @@ def test_the_secret_is_a_nodes_own_and_does_not_leave_it(few_digits: str) -> Non
     assert all(RECORD not in context.state for context in without.contexts.values())
 
 
+@pytest.mark.slow
 def test_a_large_epsilon_changes_no_bit(few_digits: str) -> None:
     one, _ = trained(few_digits, algorithm="cse_fsl")
     two, _ = trained(few_digits, algorithm="cse_fsl", **{"privacy.label-epsilon": 500.0})
@@ -102,6 +105,7 @@ def test_other_tasks_are_refused_in_a_line() -> None:
         RunConfig.from_run_config({**language, "privacy.label-epsilon": 2.0})
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_has_spent_on_labels(tmp_path: Path, few_digits: str) -> None:
     values: dict[str, Any] = {
         **RUN, "algorithm": "cse_fsl", "dataset": few_digits, "privacy.label-epsilon": 3.0,

@@ -288,6 +288,7 @@ def test_third_party_imports_of_a_room():
         assert room in WITH_THE_COMMAND or found.isdisjoint(OF_THE_COMMAND), path
 
 
+@pytest.mark.slow
 def test_no_import_is_hidden_in_text():
     hidden = ("__import__", "import_module")
     calls = [

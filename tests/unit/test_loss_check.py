@@ -126,6 +126,7 @@ WAYS: dict[str, tuple[Callable[[Tensor, Tensor], Any], Callable[[Any], Any]]] = 
 }
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("make", ALL)
 def test_of_several_tensors_none_is_guessed(make: type[SplitStrategy], way: str) -> None:
@@ -188,6 +189,7 @@ class Spectrum(nn.Module):
         return self.back((crossing if self.real else torch.view_as_real(crossing)).flatten(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ALL)
 def test_a_complex_tensor_over_the_cut_is_refused(make: Any) -> None:
     torch.manual_seed(0)
@@ -216,6 +218,7 @@ def test_a_loss_without_second_derivative_is_not_blamed_on_the_head() -> None:
         check_twice_differentiable(nn.Linear(4, 15), (torch.randn(2, 4),), labels, objective)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_trained_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
     def two(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(list(parameters)[:2], lr=0.1)
@@ -236,6 +239,7 @@ def test_weights_that_are_not_trained_are_named_once(caplog: pytest.LogCaptureFi
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ALL)
 def test_a_run_in_which_all_is_trained_has_no_such_line(
     make: Any, caplog: pytest.LogCaptureFixture

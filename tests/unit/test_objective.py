@@ -74,6 +74,7 @@ class Dictionary(nn.Module):
         return Output(None, logits) if self.kind is Output else {"logits": logits}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Output, dict])
 def test_a_model_that_returns_a_structure_is_evaluated_and_listed(kind: type) -> None:
     model, example = Dictionary(kind), torch.randn(2, 4)
@@ -119,6 +120,7 @@ def load_a_part(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     module.load_state_dict({**module.state_dict(), **weights})
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("make", [SplitFedV1, CseFsl])
 def test_what_travels_of_a_half_is_asked_of_the_task(make: type) -> None:
     changes = {"weights_of": only_the_stem, "load_weights": load_a_part}
@@ -155,6 +157,7 @@ def test_scores_that_are_not_the_listed_ones_are_named() -> None:
         objective.scored(LOGITS, torch.zeros(2).long())
 
 
+@pytest.mark.slow
 def test_scores_may_be_tensors_and_negative_and_weigh_little() -> None:
     """As R² may be; FedAvg's clients send them, the server finds the others'."""
     objective = own(lambda output, labels: {"r2": (-torch.ones(()), torch.tensor(0.5))}, "r2")
@@ -172,6 +175,7 @@ def test_scores_may_be_tensors_and_negative_and_weigh_little() -> None:
         assert found.scores["r2"].value == -2.0
 
 
+@pytest.mark.slow
 def test_an_objective_that_cannot_check_labels_refuses_them() -> None:
     """The run continues after any reply of a client."""
 

@@ -76,6 +76,7 @@ FILES = [
 ]
 
 
+@pytest.mark.slow
 def test_no_other_file_names_an_algorithm() -> None:
     named = {path: named_in(path.read_text(encoding="utf-8")) for path in FILES}
     assert {path: names for path, names in named.items() if names} == {}

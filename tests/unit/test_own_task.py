@@ -67,6 +67,7 @@ def _task(context: Context) -> SplitTask:
     return build_task(RunConfig.from_run_config(context.run_config), on_client=True)
 
 
+@pytest.mark.sample
 @rows("algorithm", ALGORITHMS, lambda name: name in ("fsl_sage", "fed_avg"))
 def test_it_is_named_in_a_run_configuration_with_its_keys(tmp_path: Path, algorithm: str) -> None:
     few = few_rounds(algorithm)

@@ -208,6 +208,7 @@ def test_a_function_of_earlier_versions_is_answered(module: Any, name: str, call
 # Entry points ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "registry"), REGISTRIES.items(), ids=REGISTRIES)
 def test_an_installed_package_adds_an_entry(
     name: str, registry: Registry[Any], install: Install

@@ -56,6 +56,7 @@ def latest(finished: Path) -> str:
     return str(finished / "checkpoints" / "latest.pt")
 
 
+@pytest.mark.sample
 @rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str) -> None:
     directory = run(tmp_path, algorithm=algorithm, **few_rounds(algorithm))
@@ -79,6 +80,7 @@ def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str)
     assert ("align.interval" in unused) == (algorithm != "fsl_sage")
 
 
+@pytest.mark.slow
 @rows("algorithm", ["fed_avg", "fsl_sage"], lambda name: name == "fsl_sage")
 def test_federated_evaluation_is_in_the_history(tmp_path: Path, algorithm: str) -> None:
     history = history_of(run(tmp_path, algorithm=algorithm, **{"fraction-evaluate": 1.0}))
@@ -86,6 +88,7 @@ def test_federated_evaluation_is_in_the_history(tmp_path: Path, algorithm: str) 
     assert (history["validation_loss"] > 0).all()
 
 
+@pytest.mark.slow
 def test_run_ends_after_the_round_that_reaches_the_threshold(tmp_path: Path) -> None:
     directory = run(tmp_path, **{"num-server-rounds": 9, "max-communication-mib": 3.0})
     bytes_so_far = history_of(directory)["comm_bytes"]
@@ -94,6 +97,7 @@ def test_run_ends_after_the_round_that_reaches_the_threshold(tmp_path: Path) -> 
     assert (directory / "full_model.pt").is_file()
 
 
+@pytest.mark.slow
 def test_a_second_run_of_a_name_leaves_an_interrupted_one_as_it_is(
     tmp_path: Path, finished: Path
 ) -> None:
@@ -109,20 +113,7 @@ def test_a_second_run_of_a_name_leaves_an_interrupted_one_as_it_is(
     assert history_of(directory).equals(before)
 
 
-@rows("algorithm", ["fsl_sage", "sl_multi_server"], lambda name: name == "fsl_sage")
-def test_resumed_run_has_the_history_of_an_uninterrupted_one(
-    tmp_path: Path, algorithm: str
-) -> None:
-    fixed = {"algorithm": algorithm, "keep-optimizer-state": False}
-    whole = run(tmp_path / "whole", **fixed, **{"num-server-rounds": 3})
-    part = run(tmp_path / "part", **fixed, **{"num-server-rounds": 2})
-    checkpoint = str(part / "checkpoints" / "latest.pt")
-    resumed = run(tmp_path / "on", **fixed, **{"num-server-rounds": 3, "resume": checkpoint})
-    ours, theirs = history_of(whole), history_of(resumed)
-    same = [column for column in ours if "bytes" not in column]  # nodes are asked again
-    pd.testing.assert_frame_equal(ours[same], theirs[same], check_exact=True)
-
-
+@pytest.mark.slow
 def test_a_run_of_another_version_goes_on_in_its_own_directory(
     tmp_path: Path, finished: Path
 ) -> None:
@@ -151,6 +142,7 @@ def test_a_run_of_another_version_goes_on_in_its_own_directory(
     assert list(loaded["once_known"].notna()) == [True, True, False]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> None:
     """An earlier version wrote every key; those of other algorithms change nothing."""
     mine = {"algorithm": "fed_avg", "run-name": "mine"}
@@ -166,6 +158,7 @@ def test_a_checkpoint_with_keys_of_other_algorithms_goes_on(tmp_path: Path) -> N
     assert list(history_of(on)["round"]) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_key_of_this_run_is_compared_even_where_it_changes_nothing(
     tmp_path: Path, latest: str
 ) -> None:
@@ -191,6 +184,7 @@ def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path, lates
         run(tmp_path / "off", resume=str(tmp_path / "nothing.pt"))
 
 
+@pytest.mark.slow
 def test_bf16_trains_and_its_messages_are_float32(tmp_path: Path) -> None:
     directory = run(tmp_path, precision="bf16")
     merged = torch.load(directory / "full_model.pt", weights_only=True)
@@ -198,6 +192,7 @@ def test_bf16_trains_and_its_messages_are_float32(tmp_path: Path) -> None:
     assert history_of(directory)["test_loss"].notna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("schedule", "goes_on"), [("cosine", False), ("cosine over=9", True)])
 def test_a_cosine_that_ends_with_the_run_cannot_be_lengthened(
     tmp_path: Path, schedule: str, goes_on: bool
@@ -215,6 +210,7 @@ def test_a_cosine_that_ends_with_the_run_cannot_be_lengthened(
             run(tmp_path / "more", **longer)
 
 
+@pytest.mark.slow
 def test_a_run_is_refused_where_another_is_at_work_and_leaves_it_alone(tmp_path: Path) -> None:
     config = RunConfig.from_run_config({**QUICK, "run-name": "mine", "results-dir": str(tmp_path)})
     with lock_for_command(config) as held:
@@ -224,6 +220,7 @@ def test_a_run_is_refused_where_another_is_at_work_and_leaves_it_alone(tmp_path:
     assert summary_of(run(tmp_path, **{"run-name": "mine"}))["completed"] is True
 
 
+@pytest.mark.slow
 def test_two_runs_without_a_name_leave_two_directories(tmp_path: Path) -> None:
     for _ in range(2):
         config = {**QUICK, "num-server-rounds": 1, "results-dir": str(tmp_path)}

@@ -51,11 +51,13 @@ def _risks_of(function: str, call: ast.Call) -> list[str]:
     return [ast.unparse(call)] if wrong else []
 
 
+@pytest.mark.slow
 def test_no_file_of_the_package_reads_pickles_or_runs_text() -> None:
     found = {path: risks(path.read_text(encoding="utf-8")) for path in FILES}
     assert {path: what for path, what in found.items() if what} == {}
 
 
+@pytest.mark.slow
 def test_files_are_read_where_there_is_no_gpu() -> None:
     """A file has the device of its tensors in it, and without one they cannot be read."""
     calls = [
@@ -96,6 +98,7 @@ PIECES = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @given(model=PIECES, dataset=PIECES, name=PIECES, language=st.booleans())
 @settings(deadline=None, max_examples=300)
 def test_a_runs_directory_is_four_folders_below_the_results_directory(

@@ -55,6 +55,7 @@ def test_tensors_that_share_memory_are_written_under_each_name() -> None:
     assert torch.equal(found["part"], weight[2:4])
 
 
+@pytest.mark.slow
 def test_a_file_goes_when_nobody_holds_it_any_more() -> None:
     folder = TensorStore()
     first, second = folder.write({"a": torch.ones(1)}), folder.write({"a": torch.ones(2)})
@@ -67,6 +68,7 @@ def test_a_file_goes_when_nobody_holds_it_any_more() -> None:
     assert names(folder) == {second.path.name}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_its_files_and_two_share_them(tmp_path: Path) -> None:
     folder = TensorStore(tmp_path)
     files = [folder.write({"a": torch.full((1,), float(i))}) for i in range(3)]
@@ -96,6 +98,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     assert left.problem() is not None
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_read_keeps_every_file_until_it_is_replaced(
     tmp_path: Path,
 ) -> None:
@@ -112,6 +115,7 @@ def test_a_checkpoint_that_cannot_be_read_keeps_every_file_until_it_is_replaced(
     assert names(folder) == {files[1].path.name}
 
 
+@pytest.mark.slow
 def test_a_file_of_another_folder_is_taken_and_the_others_is_left(tmp_path: Path) -> None:
     other, folder = TensorStore(tmp_path / "other"), TensorStore(tmp_path / "own")
     file = other.write({"a": torch.ones(2)})

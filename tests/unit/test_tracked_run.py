@@ -30,6 +30,7 @@ def curve(directory: Path, column: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events.Scalars(column)]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_where_the_first_ended(tmp_path: Path, untracked: Path) -> None:
     assert not (untracked / "tensorboard").exists()
     resume = {"resume": str(untracked / "checkpoints" / "latest.pt"), "num-server-rounds": 3}
@@ -40,6 +41,7 @@ def test_a_resumed_run_goes_on_where_the_first_ended(tmp_path: Path, untracked: 
         assert [value for _, value in curve(on, column)] == pytest.approx(list(history[column]))
 
 
+@pytest.mark.slow
 def test_a_tracker_that_breaks_leaves_the_history_as_it_is(
     tmp_path: Path,
     untracked: Path,
@@ -58,6 +60,7 @@ def test_a_tracker_that_breaks_leaves_the_history_as_it_is(
     assert caplog.text.count("tracker tensorboard failed and is disabled") == 1
 
 
+@pytest.mark.slow
 def test_a_missing_package_ends_the_run_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

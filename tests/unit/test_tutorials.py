@@ -30,6 +30,7 @@ def code_of(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
+@pytest.mark.slow
 def test_the_readmes_lines_of_python_train() -> None:
     (code,) = code_of(ROOT / "README.md")
     before, start = code.rstrip().rsplit("\n", 1)
@@ -59,6 +60,7 @@ def algorithm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modul
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_the_tutorials_algorithm_trains(algorithm: ModuleType, tmp_path: Path) -> None:
     config: dict[str, Any] = {
         "algorithm": "cse_prox", "prox.pull": 0.05, "num-server-rounds": 2,

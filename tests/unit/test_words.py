@@ -86,6 +86,7 @@ def dialect_in_page(page: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_dialect_in_the_source(folder: str) -> None:
     wrong = [
@@ -97,6 +98,7 @@ def test_no_dialect_in_the_source(folder: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_no_dialect_in_the_pages() -> None:
     pages = sorted({page for pattern in PAGES for page in ROOT.glob(pattern)})
     assert len(pages) > 30

@@ -66,7 +66,7 @@ def by_client(comparison: Comparison, y: str, scale: BytesScale = "auto") -> Pic
         if is_logarithmic(up, values, scale, column="mean"):
             make_logarithmic(axes[0], "y")
         else:
-            axes[0].set_ylim(bottom=0.0, top=1.08 * float(values["high"].max()) / up.unit)
+            axes[0].set_ylim(bottom=0.0, top=1.08 * float(values["high"].max()) / up.unit or None)
         if y == "failures":
             axes[0].yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         label_axes(axes, "client", _LABELS.get(y, up.label))

@@ -60,6 +60,9 @@ def update_norm(sent: Mapping[str, NDArray[Any]], returned: ArrayRecord) -> floa
     total = 0.0
     for name, array in returned.items():
         if np.issubdtype(np.dtype(array.dtype), np.floating):
-            change = array.numpy().astype(np.float64) - sent[name]
+            values = array.numpy().astype(np.float64)
+            with np.errstate(invalid="ignore"):
+                # An infinite value that stays, as in an attention mask, has not changed.
+                change = np.where(values == sent[name], 0.0, values - sent[name])
             total += float(np.vdot(change, change))
     return math.sqrt(total)

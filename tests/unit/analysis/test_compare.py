@@ -30,6 +30,7 @@ def test_settings_that_differ_and_only_where_they_have_an_effect(tmp_path):
     assert not {"run-name", "batch-size", "alpha"} & set(found)
 
 
+@pytest.mark.slow
 def test_versions_and_machines_that_differ(tmp_path):
     paths = [make_run(tmp_path, [0.5], run_name=name) for name in ("a", "b")]
     assert setting_differences(*load_pair(*paths)) == []
@@ -60,6 +61,7 @@ def test_figures_with_what_changes_from_one_to_the_other(tmp_path):
     assert notes[-1].startswith("budget: 3.0 MiB")
 
 
+@pytest.mark.slow
 def test_a_target_that_one_has_not_reached(tmp_path):
     first = make_run(tmp_path, [0.25], run_name="a")
     second = make_run(tmp_path, [0.5], run_name="b")
@@ -75,6 +77,7 @@ def test_a_run_without_a_round_has_no_figures(tmp_path):
     assert notes == (f"no figures: {second} finished no round",)
 
 
+@pytest.mark.slow
 def test_two_runs_of_the_same_name_are_two(tmp_path):
     paths = [make_run(tmp_path / root, [0.5], run_name="same") for root in "ab"]
     first, second = load_pair(*paths)

@@ -29,6 +29,7 @@ def test_figures_of_a_run(tmp_path):
     assert (row["bytes"], row["rounds"], row["seconds"]) == (8 * MIB, 4, 8.0)
 
 
+@pytest.mark.slow
 def test_what_is_never_reached_is_no_number(tmp_path):
     make_run(tmp_path, [0.3, 0.6], run_name="x")
     row = figures(compare(load_results(tmp_path), mean_of=1, target=0.7, budget=MIB / 2), "x")
@@ -37,6 +38,7 @@ def test_what_is_never_reached_is_no_number(tmp_path):
     assert math.isnan(row["accuracy_at_budget"])
 
 
+@pytest.mark.slow
 def test_the_reference_counts_its_own_bytes(tmp_path):
     make_run(tmp_path, [0.3, 0.6], run_name="x")
     comparison = compare(
@@ -48,6 +50,7 @@ def test_the_reference_counts_its_own_bytes(tmp_path):
     assert "raw tensors, labels free" in comparison.notes[0]
 
 
+@pytest.mark.slow
 def test_defaults_are_what_every_setting_has(tmp_path):
     make_run(tmp_path, [0.5, 0.579], algorithm="fed_avg", seed=1)
     make_run(tmp_path, [0.5, 0.3], algorithm="fed_avg", seed=2)
@@ -80,6 +83,7 @@ def test_nothing_completed_is_an_error(tmp_path):
         compare(load_results(tmp_path), mean_of=1)
 
 
+@pytest.mark.slow
 def test_settings_are_the_keys_that_differ_and_matter(tmp_path):
     for seed in (1, 2):
         make_run(tmp_path, [0.5], seed=seed, align_interval=5)
@@ -94,6 +98,7 @@ def test_settings_are_the_keys_that_differ_and_matter(tmp_path):
     assert sorted(runs.loc["fsl_sage", "align.interval"]) == [2, 2, 5, 5]
 
 
+@pytest.mark.slow
 def test_only_an_alpha_that_is_used_differs(tmp_path):
     for alpha in (0.1, 1.0):
         make_run(tmp_path, [0.5], distribution="iid", alpha=alpha)
@@ -112,6 +117,7 @@ def of_a_language_model(root, losses, **settings):
     history.to_csv(path / "history.csv", index=False)
 
 
+@pytest.mark.slow
 def test_without_accuracy_runs_are_judged_by_perplexity_and_less_is_better(tmp_path):
     of_a_language_model(tmp_path, [2.0, 0.5, 0.8], run_name="x")
     of_a_language_model(tmp_path, [1.0, 0.7123, 0.9], algorithm="cse_fsl", run_name="y")
@@ -141,6 +147,7 @@ def test_a_target_that_is_no_accuracy_is_refused(tmp_path):
         compare(load_results(tmp_path), mean_of=1, target=90.0)
 
 
+@pytest.mark.slow
 def test_one_round_above_the_target_does_not_reach_it(tmp_path):
     make_run(tmp_path, [0.5, 0.82, 0.5, 0.78, 0.8, 0.85, 0.79], run_name="x")
     comparison = compare(load_results(tmp_path), target=0.81, budget=4 * MIB)
@@ -156,12 +163,14 @@ def test_one_round_above_the_target_does_not_reach_it(tmp_path):
     ] == 2  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_default_target_is_a_mean_that_every_setting_has(tmp_path):
     make_run(tmp_path, [0.5, 0.9, 0.7, 0.71], run_name="x")
     make_run(tmp_path, [0.8, 0.8, 0.8], run_name="y", algorithm="cse_fsl")
     assert compare(load_results(tmp_path)).target == 0.77  # of 0.9, 0.7 and 0.71
 
 
+@pytest.mark.slow
 def test_runs_of_fewer_rounds_have_the_mean_of_what_they_have(tmp_path):
     make_run(tmp_path, [0.5, 0.7], run_name="x")
     comparison = compare(load_results(tmp_path), target=0.6)

@@ -1,8 +1,6 @@
 """What tables of results know of algorithms and settings without asking the registries."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +27,7 @@ def test_labels_and_lines_are_the_registrys_in_its_order() -> None:
     assert [(name, *look) for name, look in own_looks().items()] == declared
 
 
+@pytest.mark.slow
 def test_recorded_keys_are_those_that_would_be_computed(tmp_path: Path) -> None:
     for name, recorded in (("recorded", True), ("computed", False)):
         for number, settings in enumerate(RUNS):
@@ -48,15 +47,10 @@ def test_recorded_keys_are_those_that_would_be_computed(tmp_path: Path) -> None:
     assert lines[0] == lines[1]
 
 
+@pytest.mark.slow
 def test_recorded_keys_are_taken_where_they_are(tmp_path: Path) -> None:
     for seed, alpha in ((1, 0.1), (2, 0.2)):
         path = make_run(tmp_path, [0.5], seed=seed, alpha=alpha, distribution="noniid_dirichlet")
         RunDirectory(path).write_unused_keys({"alpha": "distribution"})
         assert json.loads(RunDirectory.unused_keys_of(path).read_text(encoding="utf-8"))
     assert compare(load_results(tmp_path), mean_of=1).settings == ("algorithm",)
-
-
-@pytest.mark.parametrize("module", ["comparison", "compare", "report", "pictures", "watching"])
-def test_analysis_is_imported_without_torch(module: str) -> None:
-    code = f"import sys, fsl_sage_flwr.analysis.{module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,6 +11,7 @@ from ...made_runs import make_run
 from ..cli.words import arguments, federation, federation_options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -44,6 +44,7 @@ def page(tmp_path_factory):
     return report_page(root, runs, compare(rows_of(runs), target=0.6), 100.0, NOW)
 
 
+@pytest.mark.slow
 def test_it_says_what_every_run_was_and_how_to_repeat_it(page):
     repeats = re.findall(r'<pre class="repeat">(.*?)</pre>', page)
     assert len(repeats) == 4
@@ -56,6 +57,7 @@ def test_it_says_what_every_run_was_and_how_to_repeat_it(page):
     assert "<p>simple_conv on digits, iid</p>" in page
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_per_setting(page):
     body = page.split("<tbody>")[1].split("</tbody>")[0]
     assert body.count("<tr>") == 2

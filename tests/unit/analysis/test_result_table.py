@@ -19,6 +19,7 @@ def comparison(tmp_path):
     return compare(load_results(tmp_path), mean_of=1, target=0.7, budget=20 * MIB)
 
 
+@pytest.mark.slow
 def test_mean_and_deviation_over_the_seeds(comparison):
     fed_avg, sage = results_table(comparison).to_dict("records")
     assert (fed_avg["algorithm"], sage["algorithm"]) == ("fed_avg", "fsl_sage")
@@ -39,6 +40,7 @@ def test_the_same_seed_twice_is_one_seed(tmp_path):
     assert row["final_accuracy_mean"] == pytest.approx(0.6)
 
 
+@pytest.mark.slow
 def test_what_is_read_has_units_and_says_what_was_not_reached(comparison):
     fed_avg, sage = readable_table(comparison).to_dict("records")
     assert sage == {
@@ -64,6 +66,7 @@ def test_never_reached_is_a_dash(tmp_path):
     assert row["MiB to 99 %"] == "–"
 
 
+@pytest.mark.slow
 def test_markdown_csv_and_latex(comparison):
     lines = format_table(comparison, "markdown").splitlines()
     assert [cell.strip() for cell in lines[3].split("|")[1:4]] == ["FSL-SAGE", "2", "70.00 ± 14.14"]
@@ -77,6 +80,7 @@ def test_markdown_csv_and_latex(comparison):
     assert r"\toprule" in latex
 
 
+@pytest.mark.slow
 def test_rows_are_in_the_order_of_the_algorithms_and_of_numbers(tmp_path):
     for alpha in (10.0, 0.1, 2.0):
         make_run(tmp_path, [0.5], distribution="noniid_dirichlet", alpha=alpha)

@@ -42,6 +42,7 @@ def printed(console):
     return console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_it_shows_every_round_and_ends_with_the_last_run(tmp_path, console):
     states = [([0.2], "running"), ([0.2, 0.5], "running"), ([0.2, 0.5, 0.9], "completed")]
 
@@ -60,6 +61,7 @@ def test_it_shows_every_round_and_ends_with_the_last_run(tmp_path, console):
     assert WAIT_FOR_ANOTHER < time.now < WAIT_FOR_ANOTHER + 5
 
 
+@pytest.mark.slow
 def test_a_sweeps_next_run_is_waited_for(tmp_path, console):
     def state(name, status):
         return lambda: make_run(tmp_path, [0.5], run_name=name, status=status,
@@ -83,6 +85,7 @@ def test_where_nothing_is_at_work_it_shows_it_once(tmp_path, console):
     assert dots(printed(console)) > 20
 
 
+@pytest.mark.slow
 def test_without_a_terminal_only_the_end_is_printed(tmp_path):
     console = Console(file=io.StringIO(), width=100, height=30)
     make_run(tmp_path, [0.5], completed=False, status="running", run_name="a")
@@ -92,6 +95,7 @@ def test_without_a_terminal_only_the_end_is_printed(tmp_path):
     assert printed(console).endswith("\n")
 
 
+@pytest.mark.slow
 def test_the_view_fits_and_what_runs_is_in_it(tmp_path, monkeypatch):
     console = Console(file=io.StringIO(), width=100, height=30)
     for seed in range(40):

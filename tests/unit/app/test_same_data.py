@@ -57,6 +57,7 @@ def resumed(values: dict[str, Any], file: Path) -> None:
     checkpoint_for(config, file, identify_data(config, download=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [images, texts])
 def test_data_that_only_moved_are_the_same(
     tmp_path: Path, write: Callable[..., dict[str, Any]]
@@ -68,6 +69,7 @@ def test_data_that_only_moved_are_the_same(
     resumed({**values, "dataset": str(tmp_path / "there")}, file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [images, texts])
 def test_data_that_have_grown_are_refused(
     tmp_path: Path, write: Callable[..., dict[str, Any]]
@@ -77,6 +79,7 @@ def test_data_that_have_grown_are_refused(
         resumed(write(tmp_path / "there", 9), file)
 
 
+@pytest.mark.slow
 def test_other_images_of_the_same_labels_are_refused(tmp_path: Path) -> None:
     values = images(tmp_path / "here")
     file = checkpoint(tmp_path / "run", RunConfig.from_run_config(values))
@@ -89,6 +92,7 @@ def test_other_images_of_the_same_labels_are_refused(tmp_path: Path) -> None:
         resumed({**values, "dataset": str(tmp_path / "there")}, file)
 
 
+@pytest.mark.slow
 def test_another_label_column_is_another_setting(tmp_path: Path) -> None:
     values = images(tmp_path / "d", more={"label": [2, 1, 0, 2, 1, 0]})
     file = checkpoint(
@@ -98,6 +102,7 @@ def test_another_label_column_is_another_setting(tmp_path: Path) -> None:
         resumed(values, file)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_resumed_by_the_path_of_its_data(tmp_path: Path) -> None:
     values = images(tmp_path / "here")
     file = checkpoint(tmp_path / "run", RunConfig.from_run_config(values), described=False)
@@ -122,6 +127,7 @@ def test_a_checkpoint_whose_data_are_no_description_is_damaged(tmp_path: Path) -
         resumed(values, file)
 
 
+@pytest.mark.slow
 def test_the_columns_of_an_earlier_versions_run_have_their_new_names(tmp_path: Path) -> None:
     values = images(tmp_path / "d") | {"results-dir": str(tmp_path / "results"), "run-name": "r"}
     run = tmp_path / "results" / "fsl_sage" / "simple_conv" / "d-iid" / "r"
@@ -138,6 +144,7 @@ def test_the_columns_of_an_earlier_versions_run_have_their_new_names(tmp_path: P
     assert "image-column" not in resumed_values
 
 
+@pytest.mark.slow
 def test_columns_that_were_found_are_written_and_stay_open(tmp_path: Path) -> None:
     """A sweep knows its finished run again, and a resumed run finds them again."""
     values = images(tmp_path / "d") | {"results-dir": str(tmp_path / "results"), "run-name": "r"}

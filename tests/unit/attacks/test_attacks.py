@@ -87,6 +87,7 @@ def test_gradients_without_a_label_in_them_give_none_away() -> None:
     assert 1 / CLASSES <= guessing < 0.25
 
 
+@pytest.mark.slow
 def test_a_map_that_loses_nothing_is_inverted() -> None:
     images = torch.rand(4, 1, 5, 5, generator=torch.Generator().manual_seed(0))
     mixing = normal(25, 60, seed=3)
@@ -102,6 +103,7 @@ def test_a_map_that_loses_nothing_is_inverted() -> None:
     assert torch.equal(found, invert(forward, forward(images), (1, 5, 5)))
 
 
+@pytest.mark.slow
 def test_smashed_data_without_the_image_in_them_give_none_back() -> None:
     images = torch.rand(4, 1, 5, 5, generator=torch.Generator().manual_seed(0))
     found = invert(lambda inputs: (inputs.flatten(1) * 0 + 1,), (torch.ones(4, 25),), (1, 5, 5))

@@ -26,6 +26,7 @@ def test_it_begins_with_the_mean_image_whatever_crosses_the_cut(
     assert torch.equal(images, MEAN.expand(4, 3, 10, 12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 6, 6), (108,)])
 def test_it_gets_back_what_is_only_hidden_by_scale_and_order(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)

@@ -57,6 +57,7 @@ def test_a_shift_a_rotation_and_a_scale_leave_one() -> None:
     assert distance_correlation(x, x) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 1000])
 def test_independent_vectors_have_almost_none_in_high_dimension_too(width: int) -> None:
     assert distance_correlation(normal(300, width), normal(300, width, seed=1)) < 0.15

@@ -22,6 +22,7 @@ def test_the_table_has_a_row_for_each_cut(capsys: pytest.CaptureFixture[str]) ->
     assert "batches of 64" in printed
 
 
+@pytest.mark.slow
 def test_the_model_is_the_presets_unless_it_is_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +43,7 @@ def test_the_model_is_the_presets_unless_it_is_given(
             assert f"cuts of {model}," in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 110, 300])
 def test_it_fits_the_terminal_and_says_what_it_left_out(width: int) -> None:
     table, left_out = cut_table({"model": "simple_conv"}, (1, 8, 8), 10, 1, width)
@@ -75,6 +77,7 @@ def test_auto_takes_what_the_budget_allows() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_budget_without_auto_or_too_small_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"auto-cut.max-params = 5: .* set cut = 'auto'"):
         RunConfig.from_run_config({"auto-cut.max-params": 5})

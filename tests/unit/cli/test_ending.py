@@ -40,6 +40,7 @@ def send(number: signal.Signals) -> None:
     time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", entry.ENDING_SIGNALS)
 @pytest.mark.parametrize("second", entry.ENDING_SIGNALS)
 def test_a_signal_ends_everything_and_a_second_does_not_break_that_off(
@@ -106,6 +107,7 @@ def test_a_closed_pipe_is_noticed_and_not_written_to_again(
     file.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "locale"),
     [
@@ -138,6 +140,7 @@ def test_no_traceback_is_printed_for_a_closed_pipe_or_a_small_alphabet(
     reader.stderr.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["keys"], ["list", "models"]])
 def test_a_closed_pipe_ends_every_command_alike(words: list[str]) -> None:
     reading, writing = os.pipe()

@@ -49,6 +49,7 @@ def test_a_word_without_a_key_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
+@pytest.mark.slow
 def test_it_imports_no_torch() -> None:
     code = (
         "import sys; sys.argv = ['fsl-sage', 'keys', 'privacy']; "

@@ -29,6 +29,7 @@ def open_cut() -> Leakage:
     return measure(CONFIG, None, QUICK)
 
 
+@pytest.mark.slow
 def test_smashed_data_give_the_images_away(open_cut: Leakage) -> None:
     assert (open_cut.cut, open_cut.smashed_shapes, open_cut.samples) == (
         "classifier",
@@ -54,7 +55,7 @@ def test_noise_takes_it_back(open_cut: Leakage) -> None:
 @pytest.mark.slow
 def test_the_same_configuration_has_the_same_figures() -> None:
     noisy = replace(CONFIG, privacy=PrivacyOptions(1.0, 0.1))
-    few = Effort(steps=5, images=64, samples=20)
+    few = Effort(steps=2, images=32, samples=20)
     torch.manual_seed(0)
     first = figures(measure(noisy, None, few))
     torch.manual_seed(1)
@@ -110,6 +111,7 @@ def test_keys_after_a_directory_win(
     assert "clipped to 2, noise of 1" in out
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("words", "line"),
     [

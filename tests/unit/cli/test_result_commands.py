@@ -33,6 +33,7 @@ def test_results_prints_the_table_and_on_the_side_what_it_assumed(results, capsy
     ]
 
 
+@pytest.mark.slow
 def test_results_to_a_file_with_everything_said(results, tmp_path, capsys):
     words = ["--target", "0.7", "--budget-mib", "0.5", "--count", "reference", "--format", "csv",
              "--mean-of", "1"]  # fmt: skip
@@ -43,6 +44,7 @@ def test_results_to_a_file_with_everything_said(results, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(tmp_path / "t.csv")
 
 
+@pytest.mark.slow
 def test_the_spread_is_chosen_for_tables_and_report_alike(results, capsys):
     words = ["results", str(results), "--spread", "confidence"]
     assert main([*words, "--format", "csv"]) == 0
@@ -65,6 +67,7 @@ def test_rounds_is_the_tidy_data(results, capsys):
     assert [row["completed"] for row in rows] == ["True"] * 4 + ["False"]
 
 
+@pytest.mark.slow
 def test_plot_writes_what_there_is_and_says_what_there_is_not(results, capsys):
     assert main(["plot", str(results), "--format", "svg"]) == 0
     printed = capsys.readouterr()
@@ -74,6 +77,7 @@ def test_plot_writes_what_there_is_and_says_what_there_is_not(results, capsys):
     assert "not drawn, head-size: no two values of auxiliary_parameters" in printed.err
 
 
+@pytest.mark.slow
 def test_a_kind_by_name_is_drawn_or_refused(results, tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     assert (
@@ -88,6 +92,7 @@ def test_a_kind_by_name_is_drawn_or_refused(results, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_pair_of_columns_is_drawn_in_place_of_the_kinds(results, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["plot", str(results), "--out-dir", str(out), "--format", "svg"]
@@ -102,12 +107,14 @@ def test_a_pair_of_columns_is_drawn_in_place_of_the_kinds(results, tmp_path, cap
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_report_writes_a_page(results, capsys):
     assert main(["report", str(results)]) == 0
     assert "3 runs, 2 completed" in (results / "report.html").read_text(encoding="utf-8")
     assert capsys.readouterr().out.strip() == str(results / "report.html")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["results", "plot", "report", "runs"])
 def test_what_is_not_a_run_or_is_broken_is_left_out_with_a_line(results, capsys, command):
     stranger, broken, other = (results / name for name in ("a-stranger", "broken", "other"))
@@ -132,6 +139,7 @@ def test_no_runs_is_one_line(tmp_path, capsys, command):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_one_line(results, tmp_path, capsys):
     missing = tmp_path / "no" / "such"
     assert main(["results", str(results), "--out", str(missing / "t.md")]) == 2

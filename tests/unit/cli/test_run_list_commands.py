@@ -54,6 +54,7 @@ def test_compare_prints_settings_and_results(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_compare_says_where_no_setting_differs(tmp_path, capsys):
     paths = [str(make_run(tmp_path, [0.5], run_name=name)) for name in "ab"]
     assert main(["compare", *paths]) == 0

@@ -49,6 +49,7 @@ def complete(run: Combination, clients: int) -> None:
     directory.write_summary({"completed": True})
 
 
+@pytest.mark.slow
 def test_each_printed_line_is_a_run_of_the_sweep(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +64,7 @@ def test_each_printed_line_is_a_run_of_the_sweep(
     assert {federation(*line[2:]) for line in lines} == {Federation(6, 2)}
 
 
+@pytest.mark.slow
 def test_completed_runs_are_not_printed_and_interrupted_ones_resume(
     words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_module_is_named_in_each_line(
     assert all("--import my_empty_module" in line for line in capsys.readouterr().out.splitlines())
 
 
+@pytest.mark.slow
 def test_a_dry_run_checks_every_run(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ sys.exit(status not in (0, 2))
     return set(done.stderr.splitlines()[-1].split())
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "words",
     [
@@ -56,11 +57,12 @@ def test_nothing_heavy_is_imported_to_answer_words(words: list[str], tmp_path: P
     assert imported_by(words, tmp_path) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
-        ["runs"], ["results"], ["results", "--rounds"], ["list", "algorithms"],
-        ["compare", "{0}", "{1}"], ["plot", "--kind", "accuracy-rounds"], ["report"], ["watch"],
+        ["results"], ["list", "algorithms"], ["compare", "{0}", "{1}"],
+        ["plot", "--kind", "accuracy-rounds"], ["report"],
     ],
 )  # fmt: skip
 def test_what_reads_runs_imports_no_torch(words: list[str], tmp_path: Path) -> None:
@@ -72,6 +74,7 @@ def test_what_reads_runs_imports_no_torch(words: list[str], tmp_path: Path) -> N
     assert imported_by(words, tmp_path, ("torch", "flwr")) == set()
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
@@ -129,6 +132,7 @@ def test_the_defaults_of_a_measurement_are_those_of_the_library() -> None:
     assert {f.name: given[f.name] for f in fields(Effort)} == vars(Effort())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_help_explains_every_argument(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
@@ -146,6 +150,7 @@ def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str
     assert all(f" {name} " in capsys.readouterr().out for name in NAMES[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -194,6 +199,7 @@ def test_a_key_of_another_name_is_hinted_at() -> None:
         RunConfig.from_run_config({"lr": 0.1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -219,6 +225,7 @@ def test_right_keys_are_not_answered(words: list[str]) -> None:
     assert arguments(*words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["results", "runs", "watch", "plot", "report"])
 def test_the_directory_of_results_has_one_default_and_must_exist(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ OTHERS = {"fed_avg": fed_avg, "heron_sfl": heron_sfl, "split_frozen": split_froz
 EXCHANGES = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 SGD = partial(torch.optim.SGD, lr=0.1)
 
-pytest.importorskip("opacus", reason="the extra privacy is not installed")
+pytestmark = pytest.mark.skipif(
+    find_spec("opacus") is None, reason="the extra privacy is not installed"
+)
 
 
 def full_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
@@ -90,6 +93,7 @@ def test_an_algorithm_and_its_strategy_say_the_same() -> None:
     assert {name for name, able in said.items() if able} == set(ABLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ABLE.values(), ids=ABLE)
 def test_a_huge_norm_without_noise_is_the_plain_step(make: Callable[..., SplitStrategy]) -> None:
     plain = trained(make, None).client_half
@@ -101,6 +105,7 @@ def test_a_huge_norm_without_noise_is_the_plain_step(make: Callable[..., SplitSt
         assert (tensor - start[name]).norm() > 20 * (clipped[name] - start[name]).norm() > 0
 
 
+@pytest.mark.slow
 @rows("make", ABLE.values(), lambda make: make is ABLE["fsl_sage"], ids=ABLE)
 def test_noise_is_never_the_same_and_without_it_a_run_repeats(
     make: Callable[..., SplitStrategy],
@@ -118,6 +123,7 @@ def test_a_client_of_the_package_takes_the_configurations_steps() -> None:
     assert build_task(config, on_client=True).client_privacy == ClientPrivacy(0.5, 2.0, 7)
 
 
+@pytest.mark.slow
 def test_after_a_warm_start_nothing_is_recorded_in_a_head_that_is_not_trained() -> None:
     tasks = [small_task(**changes(ClientPrivacy(1.0, 0.0, 6)))]
     nodes = MemoryGrid(build_client_app(lambda context: tasks[0]), CLIENTS)
@@ -127,6 +133,7 @@ def test_after_a_warm_start_nothing_is_recorded_in_a_head_that_is_not_trained() 
     assert not any(hasattr(p, "grad_sample") for p in tasks[0].head.parameters())
 
 
+@pytest.mark.slow
 @EXCHANGES
 def test_replay_equals_the_live_graph(make: Callable[..., SplitStrategy]) -> None:
     def change_process(partition: int, reply: Message) -> Message:
@@ -163,6 +170,7 @@ def test_a_strategy_refuses_what_mixes_samples(half: str, make: Any, said: str) 
         make(task)
 
 
+@pytest.mark.slow
 def test_a_model_that_mixes_samples_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +24,7 @@ def records(values: st.SearchStrategy, kind: type) -> st.SearchStrategy:
     return st.builds(kind, st.dictionaries(NAMES, values, max_size=3))
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         NAMES,

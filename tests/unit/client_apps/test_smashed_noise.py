@@ -79,12 +79,14 @@ def others(content: RecordDict) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @every_split
 def test_a_huge_norm_without_noise_changes_no_bit(make: Callable[..., Any]) -> None:
     clipped = trained(make, smashed_noise_mod(clip_norm=1e9))
     assert_same(all_of(evaluated(make), 2), all_of(clipped, 2))
 
 
+@pytest.mark.slow
 @every_split
 def test_every_upload_is_clipped_and_only_that(make: Callable[..., Any]) -> None:
     plain, other = evaluated(make), trained(make, smashed_noise_mod(clip_norm=CLIP))
@@ -104,6 +106,7 @@ def test_every_upload_is_clipped_and_only_that(make: Callable[..., Any]) -> None
         assert_same(others(before), others(after))
 
 
+@pytest.mark.slow
 @every_split
 def test_the_noise_has_its_deviation_on_every_upload(make: Callable[..., Any]) -> None:
     plain = trained(make, smashed_noise_mod(clip_norm=CLIP), rounds=1)
@@ -121,6 +124,7 @@ def test_the_noise_has_its_deviation_on_every_upload(make: Callable[..., Any]) -
         assert not any(torch.allclose(one, two, atol=2 * CLIP) for two in draws[:i])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split_fed_v2, cse_fsl])
 def test_a_seed_repeats_the_run_and_none_does_not(make: Callable[..., Any]) -> None:
     def run(seed: int | None) -> dict[str, Any]:
@@ -134,6 +138,7 @@ def test_a_seed_repeats_the_run_and_none_does_not(make: Callable[..., Any]) -> N
             assert_same(one, two)
 
 
+@pytest.mark.slow
 def test_masks_cross_as_they_are_and_floats_are_clipped_together() -> None:
     found = []
     for mods in ([], [smashed_noise_mod(clip_norm=CLIP)]):
@@ -150,6 +155,7 @@ def test_masks_cross_as_they_are_and_floats_are_clipped_together() -> None:
     assert clean[0][1].norm(dim=1).min() > CLIP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watcher", [arrays_size_mod, message_size_mod])
 def test_it_goes_with_flowers_mods_in_either_order(
     watcher: Any, caplog: pytest.LogCaptureFixture
@@ -162,6 +168,7 @@ def test_it_goes_with_flowers_mods_in_either_order(
     assert "bytes" in caplog.text
 
 
+@pytest.mark.slow
 def test_fed_avg_has_nothing_to_hide_with_it() -> None:
     mod = smashed_noise_mod(clip_norm=1e-3, noise_multiplier=9.0)
     assert_same(all_of(evaluated(fed_avg), 2), all_of(trained(fed_avg, mod), 2))

@@ -1,7 +1,6 @@
 import pickle
 
 from flwr.app import Context, RecordDict
-from ray import cloudpickle
 
 from fsl_sage_flwr.nodes import task_cache
 from fsl_sage_flwr.nodes.task_cache import task_of
@@ -31,6 +30,8 @@ def test_a_task_is_built_once_per_run() -> None:
 
 def test_a_task_outlives_the_pickling_that_ray_does_with_every_message() -> None:
     """The simulation sends the ClientApp itself along: a cache on it would be empty."""
+    from ray import cloudpickle  # here, because Ray takes a second to import
+
     built.clear()
     run = 5
 

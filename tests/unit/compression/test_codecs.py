@@ -40,6 +40,7 @@ tensors = st.builds(
 )
 
 
+@pytest.mark.slow
 @every_codec
 @settings(max_examples=25, deadline=None)
 @given(tensor=tensors, data=st.data())
@@ -128,6 +129,7 @@ BAD = {
 }
 
 
+@pytest.mark.sample
 @every_codec
 @pytest.mark.parametrize("change", BAD.values(), ids=BAD.keys())
 def test_bytes_that_are_no_code_are_refused(codec: Codec, change: Callable[..., bytes]) -> None:
@@ -183,6 +185,7 @@ def test_exact_is_exact(dtype: torch.dtype) -> None:
     assert torch.equal(Exact().decode(Exact().encode(tensor), (3, 5), dtype), tensor)
 
 
+@pytest.mark.slow
 def test_coded_bits_are_about_what_is_reckoned_with() -> None:
     """On values as in a network; zlib builds may differ a little."""
     weights, smashed = values(1, (128, 1152), 1e-4, False), values(2, (64, 64, 16, 16), 1.0, True)

@@ -138,6 +138,7 @@ def test_values_that_cannot_be_coded_end_the_run_by_name() -> None:
         downlink.send("arrays", PackedWeights({"w": torch.full((4, 100), 1e30)}), *ONE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("still_time")
 def test_a_node_that_does_not_answer_an_evaluation_gets_the_whole() -> None:
     def silent(partition: int, reply: Message) -> Message | None:
@@ -182,6 +183,7 @@ def in_memory(downlink: DeltaSync) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_head_of_a_clients_own_is_in_files_between_messages(tmp_path: Path) -> None:
     downlink = DeltaSync(STRONG)
     downlink.files = TensorStore(tmp_path)
@@ -256,6 +258,7 @@ def test_a_checkpoint_of_an_earlier_version_has_them_in_memory() -> None:
     assert in_memory(earlier) == 0
 
 
+@pytest.mark.slow
 @rows("make", [fed_avg, split_fed_v2, cse_fsl, fsl_sage], lambda make: make is fsl_sage)
 def test_a_node_that_lost_its_files_is_left_out_once(make, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """It reports it; then it gets the whole, and the others differences as before."""
@@ -274,6 +277,7 @@ def test_a_node_that_lost_its_files_is_left_out_once(make, monkeypatch) -> None:
     assert strategy.last_round.clients == CLIENTS
 
 
+@pytest.mark.slow
 def test_what_a_code_lost_is_added_to_the_next_that_counts() -> None:
     """A reply that did not count was never added up: what it lost must not be sent again."""
     seen = list[dict[str, torch.Tensor]]()
@@ -306,6 +310,7 @@ def test_what_a_code_lost_is_added_to_the_next_that_counts() -> None:
         assert_same(found, after_one)
 
 
+@pytest.mark.slow
 def test_other_mods_see_what_is_not_coded_and_noise_comes_before_the_code() -> None:
     found = list[set[str]]()
 

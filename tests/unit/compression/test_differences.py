@@ -90,6 +90,7 @@ def test_both_sides_hold_the_same_bits_however_often(name: str) -> None:
     assert torch.equal(receiver["norm.num_batches_tracked"], now["norm.num_batches_tracked"])
 
 
+@pytest.mark.slow
 def test_error_feedback_sends_in_the_end_what_was_lost() -> None:
     """The mean of what arrives goes to what was sent; without feedback it does not."""
     base = {"w": torch.zeros(4, 100)}

@@ -33,6 +33,7 @@ def write(folder, images, labels):
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "labels", "taken"),
     [
@@ -47,6 +48,7 @@ def test_the_usual_name_wins_wherever_it_stands(tmp_path, images, labels, taken)
         assert split.class_names == tuple(NAMES[taken[1]])
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
@@ -95,6 +97,7 @@ def test_a_run_says_which_columns_it_takes(tmp_path):
     assert identify_data(RunConfig(dataset="cifar10"), download=False) is None
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_which_columns_it_takes(few_digits):
     said = list(describe(RunConfig(dataset=few_digits), Federation(clients=2)))
     columns = "data.image-column = 'image', data.label-column = 'label'"

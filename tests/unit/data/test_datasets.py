@@ -3,8 +3,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from fsl_sage_flwr.data import DATASETS, DatasetError, load_images
 
@@ -45,6 +43,8 @@ def test_digits():
 
 
 def test_digits_are_split_evenly_and_without_overlap():
+    from sklearn.datasets import load_digits
+
     (train, train_y), (test, test_y) = (split.decode() for split in load_images("digits"))
     both = torch.cat([train, test]).flatten(1)
     everything = torch.from_numpy(load_digits().data) * (255 / 16)
@@ -55,6 +55,9 @@ def test_digits_are_split_evenly_and_without_overlap():
 
 
 def test_digits_are_scikit_learns_in_the_order_of_its_split():
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     expected = train_test_split(
@@ -122,6 +125,7 @@ def test_whole_numbers_as_labels(tmp_path):
     assert train.num_classes == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
@@ -137,6 +141,7 @@ def test_refuses_plain_numbers_that_are_not_all_classes(tmp_path, labels, said):
         load_images(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("feature", "labels", "said"),
     [
@@ -178,6 +183,7 @@ def test_a_grey_image_among_colour_ones_becomes_colour(tmp_path):
     assert torch.equal(images[1], torch.from_numpy(grey).expand(3, 5, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour_split", ["train", "test"])
 def test_a_first_image_that_is_grey_does_not_make_a_dataset_grey(tmp_path, colour_split):
     grey, colour = pixels(3, shape=(5, 6)), pixels(1)[0]
@@ -238,6 +244,7 @@ def test_refuses_a_directory_without_data(tmp_path):
         load_images(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_refuses_a_missing_split(tmp_path, split):
     name = write(tmp_path / "d", {split: (pixels(2), [0, 1])})
@@ -270,6 +277,7 @@ def test_refuses_labels_that_are_text(tmp_path):
         load_images(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["train", "test"])
 def test_refuses_labels_out_of_range(tmp_path, broken):
     splits = {"train": (pixels(2), [0, 1]), "test": (pixels(2), [0, 1])}

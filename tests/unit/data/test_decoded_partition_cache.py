@@ -53,6 +53,7 @@ def process(
     return FederatedImages(images, Distribution(), torch.device("cpu"), validation_fraction, files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(5, 6, 3), (5, 6)], ids=["colour", "grey"])
 @pytest.mark.parametrize("fraction", [0.0, 0.25])
 def test_a_second_process_decodes_nothing(

@@ -60,6 +60,7 @@ def test_images_of_12_bits_in_16_are_refused(tmp_path):
         load_images(folder_of(tmp_path / "d", wide))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "said"),
     [
@@ -93,6 +94,7 @@ def test_transparency_beside_colours_is_left_out_as_before():
 WHOLE = as_file(pictures(1, (40, 40, 3))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "said"),
     [

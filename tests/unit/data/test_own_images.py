@@ -9,6 +9,7 @@ from ...tables import pictures, write_split
 pytestmark = pytest.mark.usefixtures("own_datasets")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_the_only_split_is_taken_whole(tmp_path, split):
     folder = write_split(tmp_path / "d", split, pictures(4), [2, 0, 0, 2])

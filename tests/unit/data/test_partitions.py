@@ -54,6 +54,7 @@ def test_iid_parts_cover_everything_evenly(case):
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(cases())
 def test_iid_parts_are_those_of_flwr_datasets(case):
@@ -65,6 +66,7 @@ def test_iid_parts_are_those_of_flwr_datasets(case):
     assert parts_of(labels, clients, "iid", seed=seed) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(cases(), st.floats(0.1, 100))
 def test_dirichlet_parts_are_equal_and_disjoint(case, alpha):
@@ -74,6 +76,7 @@ def test_dirichlet_parts_are_equal_and_disjoint(case, alpha):
     assert {len(part) for part in parts} == {len(labels) // clients}
 
 
+@pytest.mark.slow
 def test_alpha_is_that_of_each_class():
     """The mean of the squared proportions of 10 classes of Dirichlet(1, …) is 2/11.
 
@@ -85,6 +88,7 @@ def test_alpha_is_that_of_each_class():
     assert shares.square().sum(dim=1).mean().item() == pytest.approx(2 / 11, abs=0.05)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(cases(), st.integers(1, 3))
 def test_shard_parts_are_equal_and_disjoint(case, shards):
@@ -100,6 +104,7 @@ def test_refuses_more_shards_than_examples():
         parts_of(labels_of(11, 2), 4, "shards", shards_per_client=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_the_seed_draws_the_division(name):
     labels = labels_of(100, 5)
@@ -128,6 +133,7 @@ def largest_share(alpha):
     return sum(counts) / 2000
 
 
+@pytest.mark.slow
 def test_small_alpha_is_unequal():
     assert largest_share(0.1) > 0.4
     assert largest_share(1000.0) < 0.15
@@ -161,6 +167,7 @@ def test_refuses_too_few_examples(name):
     assert [len(part) for part in parts_of(labels_of(8, 2), 4, name)] == [2, 2, 2, 2]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     people=st.integers(1, 20), clients=st.integers(1, 8), seed=st.integers(0, 2**40),

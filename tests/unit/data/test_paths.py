@@ -18,6 +18,7 @@ def texts(folder, text):
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "beside"), [("set[12]", "set1"), ("scan?", "scanX"), ("a*b", "aQb"), ("[!x]", "y")]
 )
@@ -56,6 +57,7 @@ def test_a_path_that_cannot_be_taken_literally_is_refused(tmp_path, name):
         read_tables(own, own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [

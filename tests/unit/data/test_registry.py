@@ -34,6 +34,7 @@ def named(request, tmp_path, monkeypatch):
     return name_of
 
 
+@pytest.mark.slow
 def test_cifar100_has_the_fine_labels(tmp_path, named):
     for split in ("train", "test"):
         write_split(
@@ -58,6 +59,7 @@ def femnist(folder, writers, size=(28, 28)):
     return images
 
 
+@pytest.mark.slow
 def test_femnist_is_divided_by_rows_and_always_alike(tmp_path, named):
     images = femnist(tmp_path / "d", [f"f{row // 7:04}_14" for row in range(80)])
     train, test = load_images(named("femnist"))
@@ -73,6 +75,7 @@ def test_femnist_is_divided_by_rows_and_always_alike(tmp_path, named):
     assert train.natural_ids().tolist() == (rows[0] // 7).tolist()
 
 
+@pytest.mark.slow
 def test_femnists_writers_are_dealt_whole(tmp_path):
     femnist(tmp_path / "d", [f"f{row % 12:04}_14" for row in range(240)])
     train, _ = load_images(f"femnist:{tmp_path / 'd'}")
@@ -82,6 +85,7 @@ def test_femnists_writers_are_dealt_whole(tmp_path):
     assert sorted(writer for own in writers for writer in own) == list(range(12))
 
 
+@pytest.mark.slow
 def test_tinyimagenet_is_all_colour_whatever_comes_first(tmp_path, named):
     grey, colour = pictures(1, (64, 64))[0], pictures(1, (64, 64, 3))[0]
     for split in ("train", "valid"):
@@ -112,6 +116,7 @@ def test_imagenet_is_resized_and_cropped_in_the_centre(tmp_path, named):
     assert torch.equal(test.decode()[0], expected)
 
 
+@pytest.mark.slow
 def test_a_resized_image_has_the_proportions_it_had(tmp_path):
     tall = Image.fromarray(pictures(1, (96, 64, 3))[0])
     write_split(tmp_path / "d", "train", [np.asarray(tall)] * 2, [0, 1], classes=1000)

@@ -53,6 +53,7 @@ def test_a_nodes_own_rows_are_its_train_split(tmp_path: Path) -> None:
         own_rows("rows", Columns())
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", ["iid", "natural", "length", "shards"])
 def test_every_row_goes_to_one_client(name: str) -> None:
     found = Counter(row for part in parts(name) for row in part)
@@ -104,6 +105,7 @@ def table_of(folder: Path, **columns: list[Any]) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_an_instruction_keeps_its_input(tmp_path: Path) -> None:
     """As Alpaca has them: the input is empty where there is none."""
     name = table_of(
@@ -121,6 +123,7 @@ def test_an_instruction_keeps_its_input(tmp_path: Path) -> None:
         split_of(name, Columns("output"), "train")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("columns", "said"),
     [

@@ -89,6 +89,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, calls: Counter[str]) -> Iterator[No
         yield
 
 
+@pytest.mark.sample
 @rows("make", [fed_avg, cse_fsl, split_fed_v2], lambda make: make is cse_fsl)
 @pytest.mark.parametrize("preset", ["none", "strong"])
 @pytest.mark.parametrize("noise", [False, True])

@@ -109,10 +109,12 @@ def test_the_other_algorithms_cost_what_the_reference_counts() -> None:
     assert CLIENTS * cse_fsl.reference_total == 307_075_200
 
 
+@pytest.mark.slow
 def test_plain_round_costs_what_the_reference_counts() -> None:
     assert paper_round(aligned=False).reference_total == PLAIN_ROUND
 
 
+@pytest.mark.slow
 def test_round_with_alignment_costs_what_the_reference_counts() -> None:
     ledger = paper_round(aligned=True)
     assert ledger.reference_total == ROUND_WITH_ALIGNMENT

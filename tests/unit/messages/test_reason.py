@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from flwr.app import Error
 from flwr.clientapp.client_app import ClientAppException
-from ray.exceptions import RayTaskError
 
 from fsl_sage_flwr.messages import reply as replies
 from fsl_sage_flwr.messages.reason import LONGEST_REASON, reason_of
@@ -26,6 +25,8 @@ def in_a_simulation(error: Exception) -> str:
         f"exception:\n\n{head}{DEEP}"
         f"flwr.clientapp.client_app.ClientAppException: {wrapped}"
     )
+    from ray.exceptions import RayTaskError  # here, because Ray takes a second to import
+
     raised = RayTaskError("ClientAppActor.run", traceback, wrapped).as_instanceof_cause()
     return f"{type(raised)}:<'{raised}'>"
 

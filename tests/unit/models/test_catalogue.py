@@ -17,12 +17,6 @@ SHAPE = (3, 32, 32)
 LIGHT = [name for name in MODELS if name not in ("resnet152", "resnet1202")]
 
 
-def slow_ones_later(names, slow):
-    """Leave the slow ones to CI."""
-    later = pytest.mark.slow
-    return [pytest.param(name, marks=later) if name in slow else name for name in names]
-
-
 # client half, server half, head: parameters and bytes of the state_dict, 10 classes
 SIZES = {
     "resnet18": ((683_072, 2_740_048), (10_498_570, 42_025_080), (2_102_282, 8_419_408)),
@@ -121,13 +115,14 @@ def small_image_resnet(depth, planes, classes):
     )
 
 
-@pytest.mark.parametrize("name", slow_ones_later(MODELS, ["resnet1202"]))
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.slow
 def test_every_model_has_its_sizes_written_down(name):
     assert name in SIZES, f"add the sizes of {name} to this test"
     assert sizes_of(name, 10)[0] == SIZES[name]
 
 
+@pytest.mark.slow
 @rows(("name", "classes"), FIGURES, lambda row: row[0] in ("simple_conv", "resnet18"))
 def test_sizes_are_the_published_scripts(name, classes):
     figures, shape = FIGURES[name, classes]
@@ -137,6 +132,7 @@ def test_sizes_are_the_published_scripts(name, classes):
     assert smashed == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "blocks", "imagenet"),
     [("resnet50", (3, 4, 6, 3), 25_557_032), ("resnet152", (3, 8, 36, 3), 60_192_808)],
@@ -148,6 +144,7 @@ def test_bottleneck_resnets_are_those_of_table_1(name, blocks, imagenet):
     assert tuple(number for number, _ in sizes) == (*bottleneck_resnet(blocks, 10), head)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "planes", "table_6"),
     [
@@ -163,7 +160,8 @@ def test_small_image_resnets_are_those_of_section_4_2(depth, planes, table_6):
     assert tuple(number for number, _ in sizes) == small_image_resnet(depth, planes, 10)
 
 
-@pytest.mark.parametrize("name", slow_ones_later(LIGHT, ["resnet50", "resnet110"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["simple_conv", "resnet18", "resnet56"])
 def test_halves_are_proven_and_the_client_steps_on_its_heads_estimate(name):
     torch.manual_seed(0)
     side = 8 if MODELS[name].cut == "layer2" else 32  # a stem without pooling is slower

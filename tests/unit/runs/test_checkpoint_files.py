@@ -31,23 +31,7 @@ def there(directory: Path) -> set[str]:
     return {path.name for path in (directory / "checkpoints" / "tensors").glob("*")}
 
 
-@both
-def test_a_run_that_goes_on_is_what_it_would_have_been(tmp_path: Path, make: Make) -> None:
-    whole = trained(make, tmp_path / "whole", 4)
-    trained(make, tmp_path / "part", 3)
-    left = tmp_path / "part" / "checkpoints" / "tensors" / f"{'5' * 32}.safetensors"
-    left.touch()
-    # Clients reset their optimizers; V1's server halves keep theirs.
-    rest = trained(make, tmp_path / "part", 4)
-    assert not left.exists()
-    if make is fsl_sage:
-        assert_same(rest, whole)
-    assert_same(
-        read_checkpoint(tmp_path / "whole" / "checkpoints" / "latest.pt")["strategy"].keys(),
-        read_checkpoint(tmp_path / "part" / "checkpoints" / "latest.pt")["strategy"].keys(),
-    )
-
-
+@pytest.mark.slow
 @both
 def test_only_what_a_checkpoint_names_is_left(tmp_path: Path, make: Make) -> None:
     trained(make, tmp_path, 3)
@@ -60,6 +44,7 @@ def test_only_what_a_checkpoint_names_is_left(tmp_path: Path, make: Make) -> Non
     assert_same(kept["strategy"], again["strategy"])
 
 
+@pytest.mark.slow
 def test_a_round_of_one_client_changes_one_clients_files(tmp_path: Path) -> None:
     """The other clients' files are those of the checkpoint before."""
     trained(fsl_sage, tmp_path, 2)
@@ -71,6 +56,7 @@ def test_a_round_of_one_client_changes_one_clients_files(tmp_path: Path) -> None
     assert len(after - before) == 2
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_with_its_folder(tmp_path: Path) -> None:
     trained(fsl_sage, tmp_path / "one", 2)
     latest = tmp_path / "one" / "checkpoints" / "latest.pt"
@@ -100,6 +86,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     monkeypatch.setattr(torch, "load", failing)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_the_disk_does_not_deliver_loses_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,6 +110,7 @@ def test_a_checkpoint_that_the_disk_does_not_deliver_loses_no_file(
     assert before <= there(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_begin_again_over_a_checkpoint_that_the_disk_does_not_deliver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

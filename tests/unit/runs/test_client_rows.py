@@ -35,6 +35,7 @@ def checkpoint(directory: Path, name: str = "latest") -> Path:
     return directory / "checkpoints" / f"{name}.pt"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_their_number_and_a_resumed_run_goes_on_after_them(tmp_path: Path) -> None:
     trained(fsl_sage, tmp_path, 2)
     assert read_checkpoint(checkpoint(tmp_path))["clients"] == 2 * CLIENTS
@@ -53,6 +54,7 @@ def test_a_checkpoint_is_no_larger_after_many_rounds(tmp_path: Path) -> None:
     assert sizes[1] - sizes[0] < 16
 
 
+@pytest.mark.slow
 def test_rows_after_the_checkpoint_are_those_of_rounds_that_are_trained_again(
     tmp_path: Path,
 ) -> None:
@@ -65,6 +67,7 @@ def test_rows_after_the_checkpoint_are_those_of_rounds_that_are_trained_again(
     assert rounds_of(tmp_path) == expected(4)
 
 
+@pytest.mark.slow
 def test_a_run_in_another_directory_begins_with_the_rows_of_the_first(tmp_path: Path) -> None:
     trained(fsl_sage, tmp_path / "one", 2)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -75,6 +78,7 @@ def test_a_run_in_another_directory_begins_with_the_rows_of_the_first(tmp_path: 
     assert rounds_of(tmp_path / "two") == expected(3)
 
 
+@pytest.mark.slow
 def test_rows_that_are_gone_are_told_and_the_run_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -92,6 +96,7 @@ def in_format_3(file: Path, clients: Any) -> None:
     write_checksummed(file, {**saved, "format": 3, "clients": clients})
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_format_before_has_the_rows_itself(tmp_path: Path) -> None:
     trained(fsl_sage, tmp_path, 2)
     theirs = [{"round": number, "client": 7, "battery": 0.5} for number in (1, 2)]
@@ -102,6 +107,7 @@ def test_a_checkpoint_of_the_format_before_has_the_rows_itself(tmp_path: Path) -
     assert read_checkpoint(checkpoint(tmp_path))["clients"] == 2 + CLIENTS
 
 
+@pytest.mark.slow
 def test_a_format_has_either_rows_or_their_number(tmp_path: Path) -> None:
     trained(fsl_sage, tmp_path, 1)
     best = checkpoint(tmp_path, "best")

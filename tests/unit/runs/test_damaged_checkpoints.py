@@ -78,6 +78,7 @@ def latest(whole: tuple[Path, object], tmp_path: Path) -> Path:
     return tmp_path / "run" / "checkpoints" / "latest.pt"
 
 
+@pytest.mark.slow
 @rows("damage", list(DAMAGE), lambda damage: damage in ("a bit of it", "cut off"))
 def test_the_one_before_goes_on_to_the_same_run(
     latest: Path, whole: tuple[Path, object], damage: str, caplog: pytest.LogCaptureFixture
@@ -96,6 +97,7 @@ def test_the_one_before_goes_on_to_the_same_run(
     assert len(read_checkpoint(latest.with_name("previous.pt"))["history"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_the_one_before_is_read(latest: Path, damage: str) -> None:
     DAMAGE[damage](latest)
@@ -143,6 +145,7 @@ def test_if_none_is_whole_one_line_says_so_and_names_one_that_is(latest: Path) -
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @given(where=POSITIONS, bit=st.integers(0, 7), which=st.integers(0, 99))
 @quick
 def test_no_bit_of_a_checkpoint_or_its_files_can_flip_unseen(
@@ -185,6 +188,7 @@ def test_only_new_files_are_read_for_their_checksums(
     assert state["format"] == FORMAT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
 @rows("write", [1, 3, 5, 6], lambda write: write == 5)
 def test_a_disk_that_refuses_any_write_of_a_round_leaves_a_run_that_goes_on(

@@ -29,6 +29,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "kept" / f"fsl-sage-flwr-{os.getuid()}"
 
 
+@pytest.mark.slow
 def test_nodes_of_a_run_that_completed_keep_nothing(tmp_path: Path, kept: Path) -> None:
     nodes, own = grid(), recorder(tmp_path / "run")
     own.train(nodes, 1)
@@ -38,12 +39,14 @@ def test_nodes_of_a_run_that_completed_keep_nothing(tmp_path: Path, kept: Path) 
     assert total == own._rows[-1]["comm_bytes"]  # the message is not among what was counted
 
 
+@pytest.mark.slow
 def test_what_a_strategy_alone_trains_is_kept_for_its_next_start(kept: Path) -> None:
     strategy, nodes = cse_fsl(compression=PRESETS["strong"]), grid()
     strategy.start(nodes, strategy.initial_arrays(), num_rounds=1)
     assert len(list(kept.glob("run-*/client-*"))) == CLIENTS
 
 
+@pytest.mark.slow
 def test_a_run_that_gives_up_leaves_nothing_either(tmp_path: Path, kept: Path) -> None:
     def fails(partition: int, reply: Message) -> Message:
         trains = reply.metadata.message_type.startswith("train")
@@ -54,6 +57,7 @@ def test_a_run_that_gives_up_leaves_nothing_either(tmp_path: Path, kept: Path) -
     assert list(kept.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_answer_holds_the_end_up_for_a_bounded_time(
     tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +70,7 @@ def test_a_node_that_does_not_answer_holds_the_end_up_for_a_bounded_time(
     assert result.arrays is not None
 
 
+@pytest.mark.slow
 def test_of_a_simulation_one_node_is_asked(tmp_path: Path, kept: Path) -> None:
     nodes = grid(simulated=True)
     recorder(tmp_path / "run").train(nodes, 1)

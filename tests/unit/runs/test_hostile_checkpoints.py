@@ -61,6 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run.checkpoints.best
 
 
+@pytest.mark.slow
 @given(content=st.binary(max_size=200))
 @fuzzed
 def test_any_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
@@ -68,6 +69,7 @@ def test_any_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     assert refused(tmp_path / "it.pt")
 
 
+@pytest.mark.slow
 @given(content=VALUES | st.fixed_dictionaries(dict.fromkeys(PARTS, VALUES)))
 @fuzzed
 def test_whole_files_of_something_else_are_refused(tmp_path: Path, content: Any) -> None:
@@ -75,6 +77,7 @@ def test_whole_files_of_something_else_are_refused(tmp_path: Path, content: Any)
     assert refused(tmp_path / "it.pt")
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @fuzzed
 def test_what_was_changed_and_given_a_fitting_checksum_is_read_or_refused(
@@ -119,6 +122,7 @@ def test_a_file_anywhere_else_cannot_be_named(made: Path, name: Any) -> None:
     assert names_in(made.with_name("named.pt")) is None
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("strategy", [{}, {"rounds_done": "x"}, {"rounds_done": 1, "ledger": 3}])
 def test_what_does_not_fit_the_strategy_is_one_line(tmp_path: Path, strategy: Any) -> None:
     trained(fsl_sage, tmp_path, 1)

@@ -195,6 +195,7 @@ def test_without_secret_noise_there_is_no_account(values: dict[str, Any]) -> Non
     assert build_account(config, small_task()) is None
 
 
+@pytest.mark.slow
 @needs_accountant
 def test_a_run_says_what_it_has_spent(
     tmp_path: Path, few_digits: str, caplog: pytest.LogCaptureFixture

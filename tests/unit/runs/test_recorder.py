@@ -39,6 +39,7 @@ def nodes() -> MemoryGrid:
     return MemoryGrid(small_app(), CLIENTS)
 
 
+@pytest.mark.slow
 def test_two_lines_leave_a_run_that_tables_and_the_report_read(tmp_path: Path) -> None:
     own, strategy = recorder(tmp_path / "results" / "one")
     result = own.train(nodes(), num_rounds=3)
@@ -58,6 +59,7 @@ def test_two_lines_leave_a_run_that_tables_and_the_report_read(tmp_path: Path) -
     assert json.loads(RunDirectory.summary_of(run).read_text(encoding="utf-8"))["completed"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_to_what_it_would_have_been(tmp_path: Path) -> None:
     whole, _ = recorder(tmp_path / "whole")
     expected = whole.train(nodes(), 4).arrays
@@ -90,6 +92,7 @@ def test_a_run_goes_on_to_what_it_would_have_been(tmp_path: Path) -> None:
     assert list(load_results(tmp_path / "part")["round"]) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_left_is_not_lost_silently(tmp_path: Path) -> None:
     own, _ = recorder(tmp_path)
     own.train(nodes(), 2)
@@ -123,6 +126,7 @@ def failing_from(round_: int) -> MemoryGrid:
     return MemoryGrid(small_app(), CLIENTS, tamper=tamper)
 
 
+@pytest.mark.slow
 def test_rounds_that_are_given_up_leave_the_checkpoints_of_good_ones(tmp_path: Path) -> None:
     """Should it be the model that no client can train, the one before it is still there."""
     checkpoints = tmp_path / "every" / "checkpoints"
@@ -140,6 +144,7 @@ def test_rounds_that_are_given_up_leave_the_checkpoints_of_good_ones(tmp_path: P
     assert list(load_results(tmp_path / "every")["round"]) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_what_good_rounds_left_is_saved_when_one_is_given_up(tmp_path: Path) -> None:
     """Others may fail after it, and end the run before a checkpoint is due."""
     own, strategy = recorder(tmp_path, checkpoint_interval=10)
@@ -151,6 +156,7 @@ def test_what_good_rounds_left_is_saved_when_one_is_given_up(tmp_path: Path) -> 
     assert_same(dict(saved["strategy"]["server"]["half"]), dict(trained))
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_so_and_a_threshold_completes_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +172,7 @@ def test_a_failed_run_says_so_and_a_threshold_completes_one(
     assert list(load_results(tmp_path / "few")["round"]) == [1]
 
 
+@pytest.mark.slow
 def test_a_first_round_without_a_loss_leaves_the_best_to_later_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +199,7 @@ class Shown:
     def close(self, *, completed: bool) -> None: ...
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_its_run_in_the_tracker(
     tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,6 +231,7 @@ def test_an_unknown_tracker_is_refused_before_anything_starts(tmp_path: Path) ->
         recorder(tmp_path, tracker="no_such_tracker")
 
 
+@pytest.mark.slow
 def test_a_directory_in_use_is_refused_and_shows_who_holds_it(tmp_path: Path) -> None:
     first, _ = recorder(tmp_path)
     with training_lock(tmp_path), pytest.raises(DirectoryInUseError, match=r"process \d+ on"):
@@ -231,6 +240,7 @@ def test_a_directory_in_use_is_refused_and_shows_who_holds_it(tmp_path: Path) ->
     assert list(load_results(tmp_path)["round"]) == [1]
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("rounds", [1, 2])
 @pytest.mark.parametrize("threshold", [0.0, 1e-6], ids=["", "with a threshold"])
 def test_a_run_that_nobody_trained_is_not_completed(
@@ -250,6 +260,7 @@ def test_a_run_that_nobody_trained_is_not_completed(
     assert finished_runs(tmp_path, CLIENTS) == {}
 
 
+@pytest.mark.slow
 def test_the_summary_tells_the_state_while_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

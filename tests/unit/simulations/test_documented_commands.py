@@ -40,6 +40,7 @@ def start(*arguments: Any) -> None:
     raise StartedError
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("command", documented())
 def test_a_documented_command_is_accepted(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command.partition(" > ")[0], comments=True)[1:]

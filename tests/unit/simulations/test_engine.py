@@ -29,6 +29,7 @@ def test_the_default_run_is_inline() -> None:
     assert said.startswith("engine inline: 4 clients of digits, no GPU, training takes one core")
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "settings",
     [
@@ -53,6 +54,7 @@ def test_a_gpu_is_rays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(device="cpu").startswith("engine inline")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

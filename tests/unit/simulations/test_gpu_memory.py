@@ -21,6 +21,7 @@ from ...rows import rows
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
+@pytest.mark.slow
 @rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_a_rehearsal_trains_both_sides_with_the_algorithms_own_handlers(few_digits, algorithm):
     config = RunConfig.from_run_config(

@@ -14,6 +14,7 @@ from fsl_sage_flwr.simulations.superlink import FlowerError
 GIB = 2**30
 
 
+@pytest.mark.slow
 @given(
     client=st.integers(1, 40 * GIB),
     server=st.integers(0, 40 * GIB),

@@ -35,6 +35,7 @@ def test_counts_add_up(labels, clients):
         assert row.tolist() == [sum(labels[i] == label for i in part) for label in range(6)]
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("distribution", ["iid", "noniid_dirichlet", "shards"])
 def test_counts_are_those_of_the_runs_partition(distribution):
     config = RunConfig(distribution=distribution, alpha=0.5, seed=7)
@@ -45,6 +46,7 @@ def test_counts_are_those_of_the_runs_partition(distribution):
         assert row.tolist() == torch.bincount(train.labels[part], minlength=10).tolist()
 
 
+@pytest.mark.slow
 def test_no_image_is_decoded(tmp_path, monkeypatch):
     for split in ("train", "test"):
         write_split(tmp_path / "d", split, pictures(12), [0, 1, 2] * 4)
@@ -53,6 +55,7 @@ def test_no_image_is_decoded(tmp_path, monkeypatch):
     assert division.counts.sum(axis=0).tolist() == [4, 4, 4]
 
 
+@pytest.mark.slow
 def test_labels_are_called_what_the_data_call_them(tmp_path):
     names = ("cat", "dog", "frog")
     for split in ("train", "test"):
@@ -61,6 +64,7 @@ def test_labels_are_called_what_the_data_call_them(tmp_path):
     assert division_of(RunConfig(), 2).class_names == ()
 
 
+@pytest.mark.slow
 @rows(
     ("clients", "classes"),
     [(1, 2), (4, 10), (12, 20), (3, 21), (60, 200)],
@@ -83,6 +87,7 @@ def test_the_summary_is_of_the_sizes():
     assert summary(counts) == "examples per client: min 3, median 6.5, max 10"
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_picture_and_says_where(tmp_path, capsys):
     path = tmp_path / "labels.png"
     words = ["data", "dataset=digits", "distribution=shards", "shards-per-client=3", "seed=3"]
@@ -92,6 +97,7 @@ def test_the_command_writes_the_picture_and_says_where(tmp_path, capsys):
     assert path.stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_without_out_the_name_says_what_it_is(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["data", "--clients", "3"]) == 0
@@ -99,6 +105,7 @@ def test_without_out_the_name_says_what_it_is(tmp_path, monkeypatch, capsys):
     assert "min 479, median 479, max 479" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_femnists_writers_can_be_drawn(tmp_path, capsys):
     write_split(
         tmp_path / "femnist", "train", pictures(40, (28, 28)), [i % 62 for i in range(40)],
@@ -110,6 +117,7 @@ def test_femnists_writers_can_be_drawn(tmp_path, capsys):
     assert out.is_file()
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("words", "says", "status"),
     [

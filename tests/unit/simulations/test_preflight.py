@@ -36,6 +36,7 @@ def a_file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("changes", "federation", "said"),
     [
@@ -131,6 +132,7 @@ def checkpoint(path: Path, config: RunConfig, written: dict[str, Any] | None = N
     return run.checkpoints.latest
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_read_before_anything_starts(tmp_path: Path) -> None:
     own = config(tmp_path)
     file = checkpoint(run_path(own), own)
@@ -193,6 +195,7 @@ def test_the_last_run_is_one_that_has_not_ended(tmp_path: Path) -> None:
     assert find_run("two", results) == run_path(own)
 
 
+@pytest.mark.slow
 def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = config(tmp_path, seed=7, **{"num-server-rounds": 5})
     file = checkpoint(run_path(own), own)
@@ -218,6 +221,7 @@ def test_a_named_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(started) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -252,6 +256,7 @@ def test_a_key_that_changes_nothing_is_refused_with_the_key_it_depends_on(
         assert line.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_word_may_leave_a_presets_own_keys_without_effect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,8 +33,15 @@ def goes_through_a_proxy(url: str, environment: dict[str, str], patch: pytest.Mo
         return found is not client._transport
 
 
-@pytest.mark.parametrize("name", PROXIES)
-@pytest.mark.parametrize("theirs", [{}, {"no_proxy": "a.example"}, {"NO_PROXY": "a.example,b"}])
+@pytest.mark.sample
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        *((name, {}) for name in PROXIES),
+        ("http_proxy", {"no_proxy": "a.example"}),
+        ("HTTPS_PROXY", {"NO_PROXY": "a.example,b"}),
+    ],
+)
 def test_own_processes_are_not_proxied_and_others_are(
     name: str, theirs: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_there_is_no_round_after_the_last(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == ["round 2 of 2 …", "ending …"]
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
     run, told = RunDirectory(tmp_path), list[Any]()
 
@@ -79,6 +80,7 @@ def test_a_run_is_followed_from_its_files(tmp_path: Path) -> None:
     assert told == ["data and model", "first round", 1, 2]
 
 
+@pytest.mark.slow
 def test_of_a_resumed_run_old_rows_are_old_and_rows_computed_again_are_new(tmp_path: Path) -> None:
     """Rounds 3 and 4 came after the checkpoint, which was written after round 2."""
     run, told = RunDirectory(tmp_path), list[Any]()
@@ -126,6 +128,7 @@ def test_a_resumed_runs_old_rows_are_said_to_be_old() -> None:
     assert said[-1].endswith("0:04")
 
 
+@pytest.mark.slow
 def test_flower_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
     gone = "finished:failed (flower-superlink is gone, with exit status -9)"
     summary = follow(tmp_path, lambda: gone, Watcher(), is_alive=lambda: False)

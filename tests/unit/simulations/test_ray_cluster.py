@@ -58,6 +58,7 @@ def test_what_is_no_address_is_refused(given: str) -> None:
         cluster_address(given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -138,6 +139,7 @@ def test_a_client_must_fit_on_one_machine() -> None:
         refuse_if_no_client_fits(Federation(cpus_per_client=6), [{"CPU": 3.0}, {"CPU": 3.0}])
 
 
+@pytest.mark.slow
 def test_a_dry_run_and_what_a_run_leaves_say_the_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

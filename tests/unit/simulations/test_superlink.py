@@ -44,6 +44,7 @@ def answers(programs: Path, text: str, *, code: int = 0) -> None:
     _write(programs / "flwr", f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {code}\n")
 
 
+@pytest.mark.slow
 def test_its_processes_are_not_proxied_and_know_their_cpus(
     programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,10 +60,12 @@ def test_its_processes_are_not_proxied_and_know_their_cpus(
     assert found["PYTHONIOENCODING"].startswith("utf-8")
 
 
+@pytest.mark.slow
 def test_what_it_says_is_added_to_the_log(running: SuperLink) -> None:
     assert running.log.read_text(encoding="utf-8") == "of before\nit listens\n"
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -81,6 +84,7 @@ def test_a_question_without_an_answer_says_nothing_about_the_run(
     assert running.status(7) == "finished:failed"
 
 
+@pytest.mark.slow
 def test_neither_does_one_that_hangs_or_cannot_be_asked(
     running: SuperLink, programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +95,7 @@ def test_neither_does_one_that_hangs_or_cannot_be_asked(
     assert running.status(7) == "unknown"
 
 
+@pytest.mark.slow
 def test_flowers_log_of_a_failed_run_is_kept(running: SuperLink, programs: Path) -> None:
     answers(programs, "validate_socket_filename failed …")
     running.keep_log_of(7)
@@ -102,6 +107,7 @@ def test_flowers_log_of_a_failed_run_is_kept(running: SuperLink, programs: Path)
     assert running.log.read_text(encoding="utf-8") == kept
 
 
+@pytest.mark.slow
 def test_one_that_is_gone_has_ended_the_run(running: SuperLink) -> None:
     assert running._process is not None
     running._process.kill()

@@ -47,6 +47,7 @@ def fit(head, alignment_set, recipe, seed=0, optimizer=None, lr=1e-2):
     return optimizer
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_alignment_brings_the_estimate_nearer(alignment_set, schedule):
     head = half(2)

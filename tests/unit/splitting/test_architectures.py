@@ -2,10 +2,10 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from fsl_sage_flwr.splitting import as_tensors, build_auxiliary, split
@@ -38,45 +38,53 @@ class UNet(nn.Module):
         return self.scores(up.mean(dim=(2, 3)))
 
 
+def of_torchvision(name: str, **settings: Any) -> nn.Module:
+    """Import torchvision where it is needed: it takes a second."""
+    from torchvision import models
+
+    model: nn.Module = getattr(models, name)(**settings)
+    return model
+
+
 def vit() -> nn.Module:
-    return torchvision.models.VisionTransformer(
-        image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32,
-        num_classes=10,
+    return of_torchvision(
+        "VisionTransformer", image_size=32, patch_size=8, num_layers=3, num_heads=2,
+        hidden_dim=16, mlp_dim=32, num_classes=10,
     )  # fmt: skip
 
 
 def googlenet() -> nn.Module:
     """Its forward has other outputs in training: it cannot be one graph."""
-    return torchvision.models.googlenet(num_classes=10, aux_logits=True, init_weights=False)
+    return of_torchvision("googlenet", num_classes=10, aux_logits=True, init_weights=False)
 
 
 # Model, cut, tensors that cross: their shapes for one sample.
 MODELS: dict[str, tuple[Callable[[], nn.Module], str, list[tuple[int, ...]]]] = {
-    "resnet18": (lambda: torchvision.models.resnet18(num_classes=10), "layer3", [(128, 4, 4)]),
+    "resnet18": (lambda: of_torchvision("resnet18", num_classes=10), "layer3", [(128, 4, 4)]),
     "resnet18, in a residual block": (
-        lambda: torchvision.models.resnet18(num_classes=10),
+        lambda: of_torchvision("resnet18", num_classes=10),
         "layer3.0.conv2",
         [(128, 4, 4), (256, 2, 2)],
     ),
-    "resnet50": (lambda: torchvision.models.resnet50(num_classes=10), "layer3", [(512, 4, 4)]),
+    "resnet50": (lambda: of_torchvision("resnet50", num_classes=10), "layer3", [(512, 4, 4)]),
     "mobilenet_v3_small": (
-        lambda: torchvision.models.mobilenet_v3_small(num_classes=10),
+        lambda: of_torchvision("mobilenet_v3_small", num_classes=10),
         "features.4",
         [(24, 4, 4)],
     ),
     "efficientnet_b0": (
-        lambda: torchvision.models.efficientnet_b0(num_classes=10),
+        lambda: of_torchvision("efficientnet_b0", num_classes=10),
         "features.4",
         [(40, 4, 4)],
     ),
     "vit": (vit, "encoder.layers.encoder_layer_1", [(17, 16)]),
     "convnext_tiny": (
-        lambda: torchvision.models.convnext_tiny(num_classes=10),
+        lambda: of_torchvision("convnext_tiny", num_classes=10),
         "features.4",
         [(192, 4, 4)],
     ),
     "densenet121": (
-        lambda: torchvision.models.densenet121(num_classes=10),
+        lambda: of_torchvision("densenet121", num_classes=10),
         "features.denseblock2",
         [(128, 4, 4)],
     ),
@@ -92,6 +100,7 @@ SLOW = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS],

@@ -34,6 +34,7 @@ def blocks(*widths):
     return nn.Sequential(*[nn.Linear(a, b, bias=False) for a, b in pairwise(widths)])
 
 
+@pytest.mark.slow
 def test_resnet_head_is_layer3_pool_and_linear(resnet):
     halves, smashed = resnet
     head = build_auxiliary(halves.server, smashed, 10)
@@ -43,6 +44,7 @@ def test_resnet_head_is_layer3_pool_and_linear(resnet):
     assert head(*smashed).shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_resnet_head_computes_pooled_layer3(resnet):
     halves, _ = resnet
     head = build_auxiliary(halves.server, (torch.zeros(2, 128, 4, 4),), 7).eval()
@@ -145,6 +147,7 @@ def test_copy_from_takes_the_body_and_leaves_the_linear_layer(resnet):
     assert not storages(head) & storages(halves.server)
 
 
+@pytest.mark.slow
 def test_linear_head_of_simple_conv():
     halves, smashed = cut_model("simple_conv", "classifier")
     head = build_auxiliary(halves.server, smashed, 10, kind="linear")

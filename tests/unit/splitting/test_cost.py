@@ -49,6 +49,7 @@ def test_a_cut_is_proven_in_both_modes_with_few_passes(
     assert sum(Counted.calls) == training  # a replayed cut is proven on other values too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("traced", [True, False])
 def test_a_cut_more_in_a_list_costs_one_pass(traced: bool) -> None:
     model = Chain(traced=traced)
@@ -60,6 +61,7 @@ def test_a_cut_more_in_a_list_costs_one_pass(traced: bool) -> None:
     assert sum(Counted.calls) == 0
 
 
+@pytest.mark.slow
 def test_a_list_reports_every_submodule_that_it_has_tried(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -50,6 +50,7 @@ def test_depth_says_how_deep_it_looks() -> None:
     assert [cut.name for cut in list_cuts(Small(), EXAMPLE, depth=1)] == ["block", "flat", "scores"]
 
 
+@pytest.mark.slow
 def test_the_model_is_left_as_it_was() -> None:
     model = thin_resnet().eval()
     before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
@@ -59,6 +60,7 @@ def test_the_model_is_left_as_it_was() -> None:
     assert rng.shape == torch.get_rng_state().shape
 
 
+@pytest.mark.slow
 def test_what_is_listed_can_be_cut() -> None:
     model, example = thin_resnet(), torch.randn(2, *SHAPE)
     cuts = list_cuts(model, example)

@@ -17,6 +17,7 @@ def texts(count: int, longest: int) -> dict[str, Tensor]:
     return {"input_ids": torch.randint(WORDS, (count, longest)), "attention_mask": mask}
 
 
+@pytest.mark.slow
 def test_texts_up_to_the_examples_length() -> None:
     torch.manual_seed(0)
     model = Reader()
@@ -33,6 +34,7 @@ def test_texts_up_to_the_examples_length() -> None:
         halves.client(*as_tensors(texts(2, LONGEST + 1)))
 
 
+@pytest.mark.slow
 def test_samples_of_batches_of_several_sizes_may_be_mixed() -> None:
     """An alignment does this: the samples are those of one batch, padded to the longest."""
     torch.manual_seed(0)
@@ -49,6 +51,7 @@ def test_samples_of_batches_of_several_sizes_may_be_mixed() -> None:
     assert torch.allclose(mixed, torch.cat(alone), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_a_smaller_batch_other_sizes_are_refused_by_the_client() -> None:
     torch.manual_seed(0)
     halves = split(Reader(), "encoder.layers.1", texts(3, 6), public=("attention_mask",))
@@ -81,6 +84,7 @@ def test_images_of_several_scales_in_traced_halves() -> None:
     assert shapes == {(8, 16, 12)}
 
 
+@pytest.mark.slow
 def test_images_of_several_scales_in_replayed_halves() -> None:
     torch.manual_seed(0)
     model = UNet()

@@ -48,6 +48,7 @@ def tokenized(count: int, padded: bool = True) -> dict[str, Tensor]:
     return {"input_ids": torch.randint(3, WORDS, (count, 7)) * mask, "attention_mask": mask}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("layer", [0, 2])
 def test_encoders_are_cut_at_any_layer_with_a_public_mask(name: str, layer: int) -> None:
@@ -61,6 +62,7 @@ def test_encoders_are_cut_at_any_layer_with_a_public_mask(name: str, layer: int)
     assert_same_as_uncut(model, halves, tokenized(4), tokenized(2, padded=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_a_private_mask_crosses_as_the_layers_read_it(attention: str) -> None:
     model = small("Bert", "ForSequenceClassification", USUAL, attn_implementation=attention)
@@ -71,6 +73,7 @@ def test_a_private_mask_crosses_as_the_layers_read_it(attention: str) -> None:
     assert_same_as_uncut(model, halves, tokenized(4))
 
 
+@pytest.mark.slow
 def test_a_batch_without_padding_needs_a_public_mask_and_says_so() -> None:
     model = small("Bert", "ForSequenceClassification", USUAL)
     halves = split(model, "encoder.layer.1", tokenized(3))
@@ -78,6 +81,7 @@ def test_a_batch_without_padding_needs_a_public_mask_and_says_so() -> None:
         halves.client(*(tokenized(2, padded=False)[name] for name in sorted(tokenized(2))))
 
 
+@pytest.mark.slow
 def test_encoder_and_decoder() -> None:
     def texts(count: int) -> dict[str, Tensor]:
         return {**tokenized(count), "decoder_input_ids": torch.randint(3, WORDS, (count, 4))}
@@ -99,6 +103,7 @@ def test_encoder_and_decoder() -> None:
     assert_same_as_uncut(model, halves, texts(2))
 
 
+@pytest.mark.slow
 def test_the_layers_of_an_encoder_are_listed_without_a_depth() -> None:
     model = small("Bert", "ForSequenceClassification", USUAL)
     cuts = {cut.name: cut for cut in list_cuts(model, tokenized(3), public=("attention_mask",))}

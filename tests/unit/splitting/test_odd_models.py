@@ -34,6 +34,7 @@ def check(model: nn.Module, at: str = "b"):
     return halves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("traced", [True, False])
 def test_what_forward_never_uses_is_in_the_server_half(traced: bool) -> None:
     class Model(Odd):
@@ -126,6 +127,7 @@ class Angles(nn.Module):
         return x * self.angles.cos()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("traced", [True, False])
 @pytest.mark.parametrize("way", ["buffer", "module"])
 def test_constants_may_be_on_both_sides(way: str, traced: bool) -> None:
@@ -252,6 +254,7 @@ def test_a_state_dict_has_more_than_tensors() -> None:
     assert torch.equal(halves(x), model(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [NotImplementedError, KeyError, AssertionError, OSError, ZeroDivisionError, StopIteration],
@@ -291,6 +294,7 @@ def uncuttable(kind: str) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("kind", "says"),

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import nullcontext
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -20,7 +21,9 @@ from fsl_sage_flwr.splitting import (
     private_steps,
 )
 
-pytest.importorskip("opacus", reason="the extra privacy is not installed")
+pytestmark = pytest.mark.skipif(
+    find_spec("opacus") is None, reason="the extra privacy is not installed"
+)
 
 BATCH = 6
 INPUTS = torch.randn(BATCH, 1, 6, 6, generator=torch.Generator().manual_seed(1))

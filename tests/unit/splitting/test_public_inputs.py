@@ -36,6 +36,7 @@ def reader() -> Reader:
     return Reader()
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("at", ["encoder.layers.0", "encoder.layers.2", "encoder.layers.1.linear1"])
 def test_a_public_mask_crosses_as_it_is(at: str) -> None:
     model = reader()
@@ -44,6 +45,7 @@ def test_a_public_mask_crosses_as_it_is(at: str) -> None:
     assert_same_as_uncut(model, halves, texts(4), texts(2, padded=False))
 
 
+@pytest.mark.slow
 def test_a_public_mask_may_be_without_padding_in_the_example() -> None:
     model = reader()
     halves = split(model, "encoder.layers.1", texts(3, padded=False), public=("padding",))
@@ -55,12 +57,14 @@ def test_a_mask_that_is_not_public_does_not_cross() -> None:
         split(reader(), "encoder.layers.1", texts(3))
 
 
+@pytest.mark.slow
 def test_an_input_that_the_example_does_not_give_has_its_default() -> None:
     model = reader()
     halves = split(model, "encoder.layers.1", texts(3)[0])
     assert_same_as_uncut(model, halves, texts(4)[0])
 
 
+@pytest.mark.slow
 def test_an_example_may_be_a_mapping_in_any_order() -> None:
     model = reader()
     ids, padding = texts(3)
@@ -102,6 +106,7 @@ RAW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("traced", [True, False])
 @pytest.mark.parametrize("way", RAW)
 def test_a_raw_input_is_refused_unless_public(way: str, traced: bool) -> None:
@@ -174,6 +179,7 @@ class Additive(nn.Module):
         return self.last(hidden.sum(dim=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [-torch.inf, -3e38])
 def test_an_additive_mask_crosses_as_booleans(value: float) -> None:
     torch.manual_seed(0)

@@ -74,12 +74,14 @@ def text_model(at: str = "layers.2"):
     return model, split(model, at, tokens(3))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("at", ["layers.1", "layers.2", "scores"])
 def test_halves_compute_what_the_model_computes(at: str) -> None:
     model, halves = text_model(at)
     assert_computes_the_same(model, halves, tokens(4))
 
 
+@pytest.mark.slow
 def test_each_tensor_is_in_one_half_under_its_name() -> None:
     model, halves = text_model()
     client, server = halves.client.state_dict(), halves.server.state_dict()
@@ -92,6 +94,7 @@ def test_each_tensor_is_in_one_half_under_its_name() -> None:
     assert torch.equal(fresh.eval()(found), model.eval()(found))
 
 
+@pytest.mark.slow
 def test_only_the_hidden_states_cross() -> None:
     """The angles have no row per sample: the server half makes them itself."""
     _, halves = text_model()
@@ -99,6 +102,7 @@ def test_only_the_hidden_states_cross() -> None:
     assert smashed.shape == (4, TOKENS, WIDTH)
 
 
+@pytest.mark.slow
 def test_the_model_is_left_as_it_was() -> None:
     torch.manual_seed(0)
     model = TextModel()
@@ -111,6 +115,7 @@ def test_the_model_is_left_as_it_was() -> None:
     assert state.shape == torch.get_rng_state().shape
 
 
+@pytest.mark.slow
 def test_copies_of_the_halves_stand_alone() -> None:
     """Strategies and clients copy halves: a copy has separate weights."""
     _, halves = text_model()
@@ -123,6 +128,7 @@ def test_copies_of_the_halves_stand_alone() -> None:
     assert not torch.equal(twin(*smashed), halves.server(*smashed))
 
 
+@pytest.mark.slow
 def test_halves_in_threads_do_not_mix_up_what_crosses() -> None:
     from concurrent.futures import ThreadPoolExecutor
 

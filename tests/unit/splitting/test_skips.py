@@ -35,6 +35,7 @@ class UNet(nn.Module):
         return self.scores(x)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("at", "shapes"),
     [
@@ -53,6 +54,7 @@ def test_a_u_net_is_cut_at_every_level(at: str, shapes: list[tuple[int, ...]]) -
     assert_same_as_uncut(model, halves, x)
 
 
+@pytest.mark.slow
 def test_halves_can_be_copied_and_sent_to_the_actors_of_a_simulation() -> None:
     cloudpickle = pytest.importorskip("ray.cloudpickle")
     torch.manual_seed(0)
@@ -65,6 +67,7 @@ def test_halves_can_be_copied_and_sent_to_the_actors_of_a_simulation() -> None:
         assert other.merged_state_dict().keys() == halves.merged_state_dict().keys()
 
 
+@pytest.mark.slow
 def test_a_u_net_is_listed_with_all_that_crosses() -> None:
     cuts = {cut.name: cut for cut in list_cuts(UNet(), torch.randn(2, 1, 8, 8))}
     assert cuts["middle"].smashed_shapes == ((8, 2, 2), (4, 8, 8), (8, 4, 4))
@@ -108,6 +111,7 @@ class Inner(nn.Module):
         return self.c(h)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way", ["residual", "in place", "set", "whole batch", "flattened", "parameter", "random"]
 )
@@ -198,6 +202,7 @@ class Sized(nn.Module):
         return scores.reshape(count, 2, size[0], size[1]) * wide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["deep", "scores"])
 def test_sizes_cross_and_are_those_of_each_batch(at: str) -> None:
     torch.manual_seed(0)
@@ -213,6 +218,7 @@ def test_sizes_cross_and_are_those_of_each_batch(at: str) -> None:
     assert part.shape == (1, 2, 24, 20)
 
 
+@pytest.mark.slow
 def test_models_of_torchvision_for_segmentation_are_listed() -> None:
     torchvision = pytest.importorskip("torchvision")
     model = torchvision.models.segmentation.lraspp_mobilenet_v3_large(

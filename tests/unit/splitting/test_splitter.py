@@ -53,6 +53,7 @@ def assert_computes_the_same(model, halves, x):
         )
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_halves_holds_its_own_values_and_computes_the_same():
     model, x = thin_resnet(), torch.randn(2, *SHAPE)
     halves = split(model, "layer3", x)
@@ -95,6 +96,7 @@ def cut_of(function, at="b", **modules):
     return model, split(model, at, torch.randn(4, 4))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(("name", "cut"), [(n, c) for n, cuts in CUTS.items() for c in cuts])
 def test_halves_compute_what_the_model_computes(name, cut):
     torch.manual_seed(0)
@@ -104,6 +106,7 @@ def test_halves_compute_what_the_model_computes(name, cut):
     assert_computes_the_same(model, halves, torch.randn(3, *shape))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("name", "cut"), [("thin resnet", "layer3"), ("simple_conv", "classifier")]
 )
@@ -210,6 +213,7 @@ def test_example_may_be_a_tuple_of_inputs():
     assert torch.equal(halves(x, y), model(x, y))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("at", "message"),
     [

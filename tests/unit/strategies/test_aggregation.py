@@ -37,6 +37,7 @@ def states(count: int, seed: int = 0) -> list[dict[str, Tensor]]:
     ]
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first example imports pydantic
 @given(st.integers(1, 6), st.integers(0, 99))
 def test_the_mean_of_records_is_the_mean_of_states(count: int, seed: int) -> None:
@@ -82,6 +83,7 @@ def test_arguments_are_checked(changes: dict[str, Any], said: str) -> None:
         Aggregation(**changes)
 
 
+@pytest.mark.slow
 @every_strategy
 def test_every_strategy_trains_with_a_median(make: Callable[..., SplitStrategy]) -> None:
     ours = train(make(aggregation=Aggregation("median")), grid(), 1)
@@ -102,6 +104,7 @@ def of_client(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     return islice(small_batches(ClientIdentity(0, MANY), seed, 5), size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ROBUST)
 def test_v1_with_a_rule_is_fed_avg_with_it(rule: str) -> None:
     """Both halves of the model are aggregated by the same rule, and of the same clients."""
@@ -113,6 +116,7 @@ def test_v1_with_a_rule_is_fed_avg_with_it(rule: str) -> None:
     assert_same(ours, dict(theirs))
 
 
+@pytest.mark.slow
 def test_a_head_is_of_the_client_that_the_client_half_is_of() -> None:
     nodes = grid(MANY, batches=of_client)
     strategy = cse_fsl(aggregation=Aggregation("krum"))
@@ -147,6 +151,7 @@ def flipped(sent: dict[str, Tensor]) -> Callable[[int, Message], Message]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["krum", "multi_krum"])
 def test_clients_that_turn_updates_round_are_not_chosen_for_their_number_of_batches(
     rule: str, caplog: pytest.LogCaptureFixture
@@ -225,6 +230,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sample
 @rows(("name", "kind", "record"), CASES, lambda case: case[0] in ("fed_avg", "cse_fsl", "fsl_sage"))
 def test_who_stands_out_is_left_out_as_if_lost(name: str, kind: str, record: str) -> None:
     make = STRATEGIES[name]
@@ -238,6 +244,7 @@ def test_who_stands_out_is_left_out_as_if_lost(name: str, kind: str, record: str
     assert_same(server_state(strategy), server_state(lost))
 
 
+@pytest.mark.slow
 @every_strategy
 def test_where_nobody_stands_out_no_bit_is_changed(make: Callable[..., SplitStrategy]) -> None:
     strategy = make(max_update_ratio=1e6)
@@ -245,6 +252,7 @@ def test_where_nobody_stands_out_no_bit_is_changed(make: Callable[..., SplitStra
     assert strategy.last_round.failures == {}
 
 
+@pytest.mark.slow
 def test_who_is_huge_in_every_round_does_not_end_the_run() -> None:
     def huge(client: int, reply: Message) -> Message:
         bad = client == 1 and "smashed" in reply.content

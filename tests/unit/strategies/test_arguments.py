@@ -44,6 +44,7 @@ def weigh(message: Message, context: Context, call_next: Any) -> Message:
     return reply
 
 
+@pytest.mark.slow
 def test_everything_is_weighted_by_the_key_that_is_given() -> None:
     """V1 is FedAvg with any weights: the server halves are averaged with the same ones."""
 
@@ -69,6 +70,7 @@ def test_a_reply_without_the_key_is_left_out_with_the_reason() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "timeout"), [({}, 7200.0), ({"timeout": 60.0}, 60.0), ({"timeout": 1e5}, 7200.0)]
 )
@@ -88,6 +90,7 @@ def test_a_round_has_the_time_that_is_given(
     assert waited[1] == timeout  # after the descriptions
 
 
+@pytest.mark.sample
 @every_strategy
 def test_the_callers_configuration_is_not_written_into(make: Callable[..., SplitStrategy]) -> None:
     strategy, nodes = make(), grid()
@@ -140,6 +143,7 @@ class Accountant:
         self.config = type("C", (), {"sampling_method": SamplingMethod.NO_AMPLIFICATION})()
 
 
+@pytest.mark.slow
 @every_strategy
 def test_flowers_accounting_is_refused_by_flower(make: Callable[..., SplitStrategy]) -> None:
     """An epsilon would leave out smashed data, labels and heads: docs/explanation/privacy.md."""
@@ -170,6 +174,7 @@ def test_a_value_that_cannot_be_is_refused_at_once(
         make(**wrong)
 
 
+@pytest.mark.slow
 @every_strategy
 def test_a_closed_round_keeps_figures_alone(make: Callable[..., SplitStrategy]) -> None:
     strategy = make()

@@ -46,6 +46,7 @@ def served(
     return strategy, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "settings", "left"),
     [
@@ -65,6 +66,7 @@ def test_each_is_served_in_its_turn_as_soon_as_that_has_come(
     assert found == list(zip(range(CLIENTS), left, strict=True))
 
 
+@pytest.mark.slow
 def test_whom_the_server_refuses_is_asked_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = grid()
     strategy, found = served(monkeypatch, nodes, refuse=0)
@@ -74,6 +76,7 @@ def test_whom_the_server_refuses_is_asked_no_more(monkeypatch: pytest.MonkeyPatc
     assert strategy.last_round.clients == CLIENTS - 1
 
 
+@pytest.mark.slow
 def test_a_busy_server_makes_nobody_late(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

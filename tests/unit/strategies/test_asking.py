@@ -15,7 +15,7 @@ from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, fed_avg, grid, plain, server_state, split_fed_v1, train
 from ...tasks import CLIENTS, small_app
-from .test_contract import every_strategy
+from .test_contract import TWO, every_strategy
 from .test_federated_evaluation import WITH_VALIDATION, nodes
 from .test_fraction_reply import failing
 
@@ -51,6 +51,7 @@ def silent(clients: Iterable[int], kind: str = "") -> Callable[[int, Message], M
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("still_time")
 @every_strategy
 def test_clients_behind_those_that_hang_are_asked_in_the_same_round(
@@ -161,6 +162,7 @@ class Refusing(MemoryGrid):
         return list(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -169,7 +171,7 @@ class Refusing(MemoryGrid):
         ("its id is left out", "or no longer knows the node"),
     ],
 )
-@every_strategy
+@pytest.mark.parametrize("make", TWO)
 def test_a_refused_message_leaves_its_client_out_alone(
     make: Callable[..., SplitStrategy], how: str, reason: str
 ) -> None:
@@ -185,6 +187,7 @@ def test_a_refused_message_leaves_its_client_out_alone(
     assert strategy.last_round.clients == CLIENTS - 1
 
 
+@pytest.mark.slow
 def test_nodes_that_are_all_away_are_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

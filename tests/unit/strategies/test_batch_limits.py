@@ -20,7 +20,6 @@ from ...runs import (
     cse_fsl,
     fsl_sage,
     grid,
-    heron_sfl,
     plain,
     server_state,
     split_fed_v1,
@@ -33,7 +32,7 @@ from .test_fraction_reply import failing
 
 BATCH = 6  # of all batches but the last
 KNOWN = {"batch_size": BATCH}
-TRAIN = {"fsl_sage": fsl_sage, "cse_fsl": cse_fsl, "heron_sfl": heron_sfl}
+TRAIN = {"fsl_sage": fsl_sage, "cse_fsl": cse_fsl}  # HERON-SFL's uploads are CSE-FSL's
 
 
 def smashed_of(*sizes: int) -> SmashedBatches:
@@ -59,6 +58,7 @@ def bringing(
     return change
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("task", "sizes", "examples", "reason"),
     [
@@ -89,6 +89,7 @@ def test_an_upload_is_what_its_senders_examples_allow(
     assert_same(server_state(strategy), server_state(lost))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cse_fsl, fsl_sage, split_fed_v1, split_fed_v2])
 def test_where_the_batch_size_is_known_honest_runs_are_the_same(make: Callable[..., Any]) -> None:
     theirs, strategy = plain(make).after(2), make(KNOWN)
@@ -97,6 +98,7 @@ def test_where_the_batch_size_is_known_honest_runs_are_the_same(make: Callable[.
     assert_same(server_state(strategy), theirs.server)
 
 
+@pytest.mark.slow
 def test_a_probe_has_one_batch() -> None:
     strategy = fsl_sage()
     train(strategy, grid(tamper=bringing(6, 6, kind="query.fsl_sage_probe")), 1)
@@ -107,6 +109,7 @@ def one_has_many(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     return small_batches(client, seed, 8 if client.partition_id == 1 else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 def test_a_client_of_a_round_of_exchanges_has_not_any_number_of_batches(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
@@ -125,6 +128,7 @@ def test_a_client_of_a_round_of_exchanges_has_not_any_number_of_batches(
     assert_same(server_state(strategy), server_state(lost))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [14, 16, 10**9])
 @pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 def test_num_examples_are_those_that_were_exchanged(
@@ -141,6 +145,7 @@ def test_num_examples_are_those_that_were_exchanged(
     assert strategy.last_round.failures == {1: said}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 def test_exchanged_batches_have_the_tasks_size(make: Callable[..., Any]) -> None:
     def smaller(client: ClientIdentity, seed: int) -> Iterable[Batch]:
@@ -152,6 +157,7 @@ def test_exchanged_batches_have_the_tasks_size(make: Callable[..., Any]) -> None
     assert "2 batches that are not of 6 samples" in strategy.last_round.failures[1]
 
 
+@pytest.mark.slow
 def test_work_on_a_clients_batches_counts_towards_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
@@ -209,6 +215,7 @@ def test_who_may_bring_too_many_waits_for_the_others() -> None:
         assert served == ([0, 1, 2] if client == 2 else [])
 
 
+@pytest.mark.slow
 def test_a_large_client_among_large_ones_is_served_in_its_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

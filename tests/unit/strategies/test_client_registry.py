@@ -66,6 +66,7 @@ def run(strategy: CseFsl, nodes: MemoryGrid, *events: Any) -> list[dict[int, int
     return found
 
 
+@pytest.mark.slow
 def test_a_second_node_does_not_take_a_clients_place(caplog: pytest.LogCaptureFixture) -> None:
     nodes = Nodes()
     honest = nodes.node(0)
@@ -77,6 +78,7 @@ def test_a_second_node_does_not_take_a_clients_place(caplog: pytest.LogCaptureFi
     assert caplog.text.count(said) == 1
 
 
+@pytest.mark.slow
 def test_its_place_is_taken_only_while_it_is_gone(caplog: pytest.LogCaptureFixture) -> None:
     nodes = Nodes()
     honest = nodes.node(0)
@@ -90,6 +92,7 @@ def test_its_place_is_taken_only_while_it_is_gone(caplog: pytest.LogCaptureFixtu
     assert f"client 0: node 7 replaces node {honest}, which is gone" in caplog.text
 
 
+@pytest.mark.slow
 def test_nobody_takes_the_place_of_a_node_that_owes_an_answer() -> None:
     class Owing(Nodes):
         mute = False
@@ -130,6 +133,7 @@ def test_nodes_that_contradict_each_other_at_the_start_end_the_run(
     assert {kind for kind, _ in nodes.types} == {DESCRIBE}
 
 
+@pytest.mark.slow
 def test_a_node_of_another_federation_is_refused_later(caplog: pytest.LogCaptureFixture) -> None:
     nodes = Nodes()
     found = run(cse_fsl(), nodes, lambda: nodes.add(7, 8, of=9))
@@ -137,6 +141,7 @@ def test_a_node_of_another_federation_is_refused_later(caplog: pytest.LogCapture
     assert "node 7 says num-partitions 9, and the run has 3; it is refused" in caplog.text
 
 
+@pytest.mark.slow
 def test_registered_nodes_that_are_busy_are_waited_for() -> None:
     """They work for another run, and answer nothing meanwhile."""
 
@@ -160,6 +165,7 @@ def test_absence_timeout_is_checked() -> None:
         cse_fsl(absence_timeout=-1.0)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_trained_round_fails_however_few_rounds() -> None:
     nodes = MemoryGrid(small_app(), 0)
     strategy = cse_fsl(absence_timeout=0.0)
@@ -175,6 +181,7 @@ def test_a_run_without_a_trained_round_fails_however_few_rounds() -> None:
     other.start(nodes, result.arrays, num_rounds=1)
 
 
+@pytest.mark.slow
 def test_a_node_that_was_started_again_is_not_paused(caplog: pytest.LogCaptureFixture) -> None:
     broken = True
 
@@ -207,6 +214,7 @@ def test_a_node_that_was_started_again_is_not_paused(caplog: pytest.LogCaptureFi
     assert [1 in each for each in asked] == [True, False, True, True, True]
 
 
+@pytest.mark.slow
 def test_other_code_on_a_node_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,10 +4,12 @@ import copy
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord
+from flwr.app import Array, ArrayRecord
 
+from fsl_sage_flwr.rounds.metrics.client_round import update_norm
 from fsl_sage_flwr.strategies import DivergedError, SplitStrategy
 
 from ...runs import (
@@ -27,6 +29,7 @@ from .test_contract import every_answering_strategy, in_round, swallow, with_nan
 from .test_federated_evaluation import evaluated
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_bytes_of_the_clients_are_those_of_the_ledger(make):
     past = evaluated(make)
@@ -39,6 +42,7 @@ def test_bytes_of_the_clients_are_those_of_the_ledger(make):
         assert all(row.failure == "" and row.examples > 0 for row in after.clients)
 
 
+@pytest.mark.sample
 @every_answering_strategy
 def test_a_bad_client_is_seen(make):
     strategy = make()
@@ -51,6 +55,7 @@ def test_a_bad_client_is_seen(make):
     assert good.update_norm > 0
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_bytes_are_of_the_client_that_was_asked_whoever_the_reply_says_it_is_from(make):
     honest = plain(make)
@@ -75,6 +80,15 @@ def test_a_client_that_is_silent_has_sent_nothing_and_waited():
     assert row.seconds >= 0.2
 
 
+def test_an_infinite_value_that_stays_has_not_changed():
+    sent = {"mask": np.array([0.0, -np.inf]), "scale": np.array(np.inf), "weight": np.array([1.0])}
+    returned = ArrayRecord({name: Array(value) for name, value in sent.items()})
+    assert update_norm(sent, returned) == 0.0
+    returned["weight"] = Array(np.array([-2.0]))
+    assert update_norm(sent, returned) == 3.0
+
+
+@pytest.mark.sample
 @pytest.mark.parametrize("make", [fed_avg, split_fed_v2, fsl_sage])
 def test_the_norm_is_of_the_floating_values(make):
     strategy = make()
@@ -99,6 +113,7 @@ def test_the_norm_is_of_the_floating_values(make):
         assert math.isclose(row.update_norm, change.norm().item(), rel_tol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2, cse_fsl, fsl_sage])
 def test_no_finite_loss_of_any_client_ends_the_run_with_the_state_of_before(make):
     def too_large(partition, reply):

@@ -52,10 +52,10 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
 # Each kind of message, of payload and of state is in one of these; CI has all rows.
 SOME = [STRATEGIES[name] for name in ("fed_avg", "sl_single_server", "cse_fsl", "fsl_sage")]
 
-# The same with everything coded that travels.
+# Each kind of message with everything coded that travels.
 CODED = {
-    f"{name}, coded": partial(make, compression=PRESETS["strong"])
-    for name, make in STRATEGIES.items()
+    f"{name}, coded": partial(STRATEGIES[name], compression=PRESETS["strong"])
+    for name in ("sl_single_server", "cse_fsl", "fsl_sage", "ampere", "split_frozen")
 }
 
 # A message a round with most payloads, and a message a batch: for what depends on messages alone.
@@ -206,7 +206,7 @@ CUT_SHORT = {"split_frozen, coded": "smashed data 0: its values are not the 648 
 BAD_REPLY_CASES = [
     pytest.param(
         STRATEGIES[name], kind, change, reason, id=f"{name}-{kind}-{case}",
-        marks=[] if STRATEGIES[name] in SOME else pytest.mark.slow,
+        marks=[] if name == "cse_fsl" else pytest.mark.slow,
     )
     for name, kinds in BAD_REPLIES.items()
     for kind, cases in kinds.items()
@@ -218,10 +218,11 @@ BAD_REPLY_CASES = [
         id=name, marks=[] if make in FEW_CODED else pytest.mark.slow,
     )
     for name, make in CODED.items()
-    if name not in ("fsl_sage, coded", "fsl_sage, two heads, coded")
+    if name != "fsl_sage, coded"
 ]  # fmt: skip
 
 
+@pytest.mark.sample
 @every_payload
 def test_bytes_counted_are_the_bytes_in_the_messages(make: Callable[..., Any]) -> None:
     strategy, nodes = plain(make).strategy, plain(make).nodes
@@ -233,6 +234,7 @@ def test_bytes_counted_are_the_bytes_in_the_messages(make: Callable[..., Any]) -
     assert strategy.ledger.total == sent + received
 
 
+@pytest.mark.sample
 @coded_too
 def test_same_config_same_bits_whatever_the_nodes_and_the_order(make: Callable[..., Any]) -> None:
     ours, other = plain(make).after(ROUNDS), make()
@@ -241,6 +243,7 @@ def test_same_config_same_bits_whatever_the_nodes_and_the_order(make: Callable[.
     assert_same(ours.state, other.state_dict())
 
 
+@pytest.mark.sample
 @every_strategy
 def test_another_seed_gives_other_bits(make: Callable[..., Any]) -> None:
     ours = plain(make).after(1).arrays
@@ -294,6 +297,7 @@ def test_bad_reply_is_left_out_with_its_reason(
     assert_same(server_state(strategy), their_server)
 
 
+@pytest.mark.sample
 @coded_in_ci
 def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]) -> None:
     strategy = make()
@@ -302,6 +306,7 @@ def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]
     assert strategy.last_round.failures == {}
 
 
+@pytest.mark.sample
 @coded_in_ci
 @pytest.mark.parametrize("keep", [True, False])
 def test_client_that_comes_back_as_another_node_goes_on(
@@ -323,6 +328,7 @@ def test_client_that_comes_back_as_another_node_goes_on(
     assert said == ["clients [1] had lost their optimizer state; it began afresh"] * has_optimizers
 
 
+@pytest.mark.sample
 @coded_too
 def test_round_with_too_few_replies_is_given_up(make: Callable[..., Any]) -> None:
     """The average and the server half are as they were before the round."""
@@ -337,6 +343,7 @@ def test_round_with_too_few_replies_is_given_up(make: Callable[..., Any]) -> Non
     assert_same(ours_left, theirs_left)
 
 
+@pytest.mark.sample
 @every_strategy
 def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
     def broken(partition: int, reply: Message) -> Message | None:
@@ -348,6 +355,7 @@ def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
     assert strategy.rounds_done == 3
 
 
+@pytest.mark.sample
 @coded_too
 @pytest.mark.parametrize("stop", [2])
 def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop: int) -> None:
@@ -368,6 +376,7 @@ def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop:
     assert second.last_round.round == ROUNDS
 
 
+@pytest.mark.sample
 @every_strategy
 def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
     strategy, arrays = make(), plain(make).after(2).arrays
@@ -385,6 +394,7 @@ def test_grid_must_be_wrapped_in_a_wrapper_strategy(make: Callable[..., Any]) ->
         private.start(grid(), strategy.initial_arrays(), num_rounds=1)
 
 
+@pytest.mark.sample
 @every_strategy
 def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> None:
     """With no noise and a clip that clips nothing, it changes only what rounding changes."""
@@ -396,6 +406,7 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sample
 @coded_in_ci
 def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
     """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
@@ -410,6 +421,7 @@ def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> No
     assert_same(ours_left, theirs_left)
 
 
+@pytest.mark.slow
 @every_strategy
 def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any]) -> None:
     def broken(partition: int, reply: Message) -> Message:
@@ -423,6 +435,7 @@ def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any])
         private.start(nodes, wrapped.initial_arrays(), num_rounds=9)
 
 
+@pytest.mark.sample
 @every_strategy
 def test_sampling_follows_the_seed(make: Callable[..., Any]) -> None:
     first, second = make(fraction_train=0.7), make(fraction_train=0.7)

@@ -23,6 +23,7 @@ def died(reply: Message) -> Message:
     return answer
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_a_simulation_ends_with_the_round_undone(make: Callable[..., Any]) -> None:
     strategy, states = make(), []
@@ -41,6 +42,7 @@ def test_a_simulation_ends_with_the_round_undone(make: Callable[..., Any]) -> No
     assert_same(server_state(strategy), states[-1])
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_on_a_superlink_it_is_one_clients_word(make: Callable[..., Any]) -> None:
     strategy = make()

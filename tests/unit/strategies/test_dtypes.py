@@ -31,7 +31,6 @@ from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 from ... import language
 from ...memory_grid import MemoryGrid
-from ...rows import rows
 from ...runs import assert_same
 
 DTYPES = [torch.float64, torch.float16, torch.bfloat16]
@@ -97,6 +96,7 @@ def trained(make: Any, task: Any, clients: int = 2, **more: Any) -> tuple[SplitS
     return strategy, strategy.model_state(result.arrays)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_trains_it(name: str, dtype: torch.dtype) -> None:
@@ -112,6 +112,7 @@ def test_every_algorithm_trains_it(name: str, dtype: torch.dtype) -> None:
             assert not torch.equal(half[key], parameter), key
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, FullModelFedAvg])
 def test_one_client_equals_the_uncut_loop(make: Any, dtype: torch.dtype) -> None:
@@ -129,6 +130,7 @@ def test_one_client_equals_the_uncut_loop(make: Any, dtype: torch.dtype) -> None
     assert_same({**halves[0], **halves[1]}, dict(model.state_dict()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_smashed_data_that_are_uploaded_once_train_the_server_half(dtype: torch.dtype) -> None:
     _, (_, server) = trained(SplitFrozen, partial(net_task, dtype))
@@ -136,6 +138,7 @@ def test_smashed_data_that_are_uploaded_once_train_the_server_half(dtype: torch.
         assert not torch.equal(server[key], parameter), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [SplitFedV1, FslSage])
 def test_an_optimizers_state_of_16_bits_is_kept(make: Any) -> None:
     adam = partial(torch.optim.Adam, lr=0.01)
@@ -143,6 +146,7 @@ def test_an_optimizers_state_of_16_bits_is_kept(make: Any) -> None:
     trained(make, partial(net_task, torch.bfloat16, **changes), keep_optimizer_state=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     ("objective", "outputs", "labels_of"),
@@ -167,6 +171,7 @@ def test_objectives_take_scores_of_any_dtype(
     trained(CseFsl, task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", sorted(set(CODECS) - {"sign"}))  # which is for gradients
 def test_codecs_take_16_bits(codec: str) -> None:
     compression = Compression(
@@ -175,6 +180,7 @@ def test_codecs_take_16_bits(codec: str) -> None:
     trained(CseFsl, partial(net_task, torch.bfloat16), compression=compression)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("make", [SplitFedV1, CseFsl])
 def test_robust_rules_take_any_dtype(make: Any, dtype: torch.dtype) -> None:
@@ -182,13 +188,13 @@ def test_robust_rules_take_any_dtype(make: Any, dtype: torch.dtype) -> None:
     trained(make, partial(net_task, dtype), clients=3, aggregation=rule, max_update_ratio=9.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("make", [SplitFedV1, FslSage])
-def test_a_run_resumes_with_the_same_bits(make: Any, dtype: torch.dtype) -> None:
+def test_a_run_resumes_with_the_same_bits(dtype: torch.dtype) -> None:
     adam = partial(torch.optim.Adam, lr=0.01, eps=1e-3)
     task = partial(net_task, dtype, client_optimizer=adam, server_optimizer=adam)
-    whole, _ = trained(make, task)
-    first = make(task())
+    whole, _ = trained(FslSage, task)
+    first = FslSage(task())
 
     def on_client(context: Context) -> SplitTask:
         made: SplitTask = task()
@@ -197,13 +203,14 @@ def test_a_run_resumes_with_the_same_bits(make: Any, dtype: torch.dtype) -> None
     nodes = MemoryGrid(build_client_app(on_client), 2)
     arrays = first.start(nodes, first.initial_arrays(), num_rounds=1).arrays
     assert arrays is not None
-    second = make(task())
+    second = FslSage(task())
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     second.start(nodes, arrays, num_rounds=1)
     for name, tensor in whole.task.model.server.state_dict().items():
         assert torch.equal(tensor, second.task.model.server.state_dict()[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_sizes_of_a_cut_are_those_of_what_is_sent(dtype: torch.dtype) -> None:
     strategy, _ = trained(SplitFedV2, partial(net_task, dtype), clients=1)
@@ -234,10 +241,16 @@ def lora_task(name: str, context: Context | None = None) -> SplitTask:
     )
 
 
-@rows(
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ("name", "make"),
-    [(name, make) for name in ("Llama", "GPT2") for make in ALGORITHMS],
-    lambda row: row[0] == "Llama",
+    # Each kind of client step: by a server's gradients, without gradients, by a head's estimate.
+    [
+        ("Llama", "split_fed_v2"),
+        ("Llama", "heron_sfl"),
+        ("Llama", "fsl_sage"),
+        ("GPT2", "fsl_sage"),
+    ],
 )
 def test_lora_on_a_bfloat16_base(name: str, make: str) -> None:
     strategy, halves = trained(ALGORITHMS[make], partial(lora_task, name))

@@ -92,6 +92,7 @@ def test_it_is_the_whole_models_evaluation_weighted_by_examples(make: Callable[.
     assert found.num_examples == 5 + 6 + 7
 
 
+@pytest.mark.sample
 @TWO_KINDS
 def test_flower_gets_the_results_of_every_round(make: Callable[..., Any]) -> None:
     strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
@@ -112,6 +113,7 @@ def test_it_changes_nothing_of_the_training(make: Callable[..., Any]) -> None:
     assert_same(with_it.server, without.server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", SPLIT)
 def test_clients_never_hold_the_server_half(make: Callable[..., Any]) -> None:
     strategy, found = evaluated(make).strategy, evaluated(make).nodes
@@ -129,6 +131,7 @@ def test_clients_of_fed_avg_score_themselves() -> None:
     assert [set(content) for content in found.received[-CLIENTS:]] == [{"metrics"}] * CLIENTS
 
 
+@pytest.mark.slow
 @TWO_KINDS
 def test_its_bytes_are_counted(make: Callable[..., Any]) -> None:
     strategy, found = evaluated(make).strategy, evaluated(make).nodes
@@ -138,6 +141,7 @@ def test_its_bytes_are_counted(make: Callable[..., Any]) -> None:
     )
 
 
+@pytest.mark.slow
 @TWO_KINDS
 def test_a_fraction_is_drawn_by_the_seed(make: Callable[..., Any]) -> None:
     asked = []
@@ -166,6 +170,7 @@ def with_nan(reply: Message) -> Message:
     return reply
 
 
+@pytest.mark.sample
 @pytest.mark.usefixtures("still_time")
 @TWO_KINDS
 @pytest.mark.parametrize("change", [error_instead, emptied, with_nan, lambda reply: None])
@@ -184,6 +189,7 @@ def test_a_bad_answer_is_left_out_and_said(make: Callable[..., Any], change: Any
     assert (found.loss, found.accuracy) == pytest.approx((loss, accuracy), rel=1e-6)
 
 
+@pytest.mark.slow
 @TWO_KINDS
 def test_without_a_good_answer_there_is_no_result(make: Callable[..., Any]) -> None:
     def tamper(partition: int, reply: Message) -> Message:
@@ -201,12 +207,14 @@ def test_a_task_without_a_validation_part_is_refused(make: Callable[..., Any]) -
         make(fraction_evaluate=0.5)
 
 
+@pytest.mark.slow
 def test_a_node_without_a_validation_part_says_so() -> None:
     strategy = fsl_sage(WITH_VALIDATION, fraction_evaluate=1.0)
     train(strategy, grid(), 1)
     assert "has no validation_batches" in strategy.last_round.failures[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fed_avg, cse_fsl])
 def test_one_clients_values_do_not_make_everybodys_loss_infinite(make: Callable[..., Any]) -> None:
     def tamper(client: int, reply: Message) -> Message:

@@ -24,6 +24,7 @@ def nothing_for_one(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     return small_batches(client, seed, 0 if client.partition_id == 1 else 2)
 
 
+@pytest.mark.slow
 @every_strategy
 def test_a_client_without_examples_is_left_out_in_words(make: Callable[..., Any]) -> None:
     strategy = make()
@@ -57,6 +58,7 @@ def one_example_for_one(client: ClientIdentity, seed: int) -> Iterable[Batch]:
     return [(inputs[:1], labels[:1])]
 
 
+@pytest.mark.slow
 def test_a_single_sample_does_not_end_a_run_with_a_head_that_normalises() -> None:
     """The server half takes one; the head that is aligned on it does not."""
     strategy = fsl_sage({"auxiliary": normalising_head})
@@ -66,6 +68,7 @@ def test_a_single_sample_does_not_end_a_run_with_a_head_that_normalises() -> Non
     assert "do not make 1 samples in batches of at least 2" in strategy.last_round.failures[1]
 
 
+@pytest.mark.slow
 def test_a_head_whose_alignment_is_not_finite_stays_as_it_was(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,6 +94,7 @@ def test_a_head_whose_alignment_is_not_finite_stays_as_it_was(
     assert [heads[client]["version"] for client in range(CLIENTS)] == [1, 0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("still_time")
 def test_a_loss_that_is_too_large_to_be_added_up_is_refused() -> None:
     def change(reply: Message) -> Message:

@@ -29,6 +29,7 @@ def asked(nodes: MemoryGrid, since: int = 0) -> set[int]:
     return {client for kind, client in nodes.types[since:] if "describe" not in kind}
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_who_is_late_is_left_out_as_if_lost_and_nobody_waits(
     make: Callable[..., SplitStrategy], caplog: pytest.LogCaptureFixture
@@ -57,6 +58,7 @@ def test_who_is_late_is_left_out_as_if_lost_and_nobody_waits(
     assert lost.state_dict()["pauses"]["left_out"] == {SLOW: 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cse_fsl, fsl_sage])
 def test_a_late_answer_is_dropped_and_its_sender_asked_again(
     make: Callable[..., SplitStrategy],
@@ -75,6 +77,7 @@ def test_a_late_answer_is_dropped_and_its_sender_asked_again(
     assert asked_in == [everyone, fast, everyone, everyone]
 
 
+@pytest.mark.slow
 def test_late_answers_count_in_the_round_at_whose_end_they_are_there() -> None:
     nodes, strategy = SlowGrid(), cse_fsl(fraction_reply=SHARE)
     counted, owed = [], []
@@ -93,6 +96,7 @@ def test_late_answers_count_in_the_round_at_whose_end_they_are_there() -> None:
     assert counted[-1] == sum(count_bytes(r) for content in every for r in content.values())
 
 
+@pytest.mark.slow
 def test_answers_that_never_come_are_said() -> None:
     nodes, strategy = SlowGrid(), cse_fsl(fraction_reply=SHARE)
     assert strategy.take_late_replies() == 0

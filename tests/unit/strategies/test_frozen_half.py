@@ -46,6 +46,7 @@ def names_of_parameters(module: nn.Module) -> set[str]:
     return {name for name, _ in module.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2])
 def test_exchanges_train_the_server_half_alone(make: type[SplitStrategy]) -> None:
     strategy = trained(make, 1)
@@ -53,6 +54,7 @@ def test_exchanges_train_the_server_half_alone(make: type[SplitStrategy]) -> Non
     assert_same(strategy.task.model.merged_state_dict(), whole)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, CseFsl, FslSage])
 def test_frozen_weights_keep_their_bits(make: type[SplitStrategy]) -> None:
     strategy = trained(make, 3)
@@ -67,6 +69,7 @@ def test_frozen_weights_keep_their_bits(make: type[SplitStrategy]) -> None:
     assert set(changed) == names_of_parameters(after.server)
 
 
+@pytest.mark.slow
 def test_nothing_but_buffers_may_travel() -> None:
     """An adapter's state of a frozen half has no parameters at all."""
 
@@ -79,6 +82,7 @@ def test_nothing_but_buffers_may_travel() -> None:
     assert all("num" in name or "running" in name for name in strategy.averaged_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, CseFsl, FslSage, HeronSfl])
 def test_a_frozen_server_half_leaves_the_client_half_to_be_trained(
     make: type[SplitStrategy],

@@ -25,6 +25,7 @@ def heads_sent(nodes: MemoryGrid) -> list[tuple[str, int, bool]]:
     ]
 
 
+@pytest.mark.slow
 def test_probe_first_then_heads_only_when_they_changed() -> None:
     nodes = grid()
     train(fsl_sage(align_interval=2), nodes, 4)
@@ -38,6 +39,7 @@ def test_probe_first_then_heads_only_when_they_changed() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_first_batch_is_not_uploaded_twice_nor_the_client_half_sent_twice() -> None:
     nodes = grid(batches=small_batches)
     train(fsl_sage(server_update_interval=2), nodes, 2)
@@ -55,6 +57,7 @@ def test_first_batch_is_not_uploaded_twice_nor_the_client_half_sent_twice() -> N
     assert carried == [PROBE] * CLIENTS + [TRAIN] * CLIENTS
 
 
+@pytest.mark.slow
 def test_only_rounds_with_an_alignment_report_its_quality() -> None:
     strategy = fsl_sage(align_interval=2)
     qualities = []
@@ -69,6 +72,7 @@ def test_only_rounds_with_an_alignment_report_its_quality() -> None:
     assert all(-1 <= quality <= 1 for quality in qualities if quality is not None)
 
 
+@pytest.mark.slow
 def test_client_that_joins_late_is_probed_and_gets_a_head() -> None:
     strategy, nodes = fsl_sage(align_interval=4), grid()
     hidden = {list(nodes.contexts)[-1]}
@@ -86,6 +90,7 @@ def test_client_that_joins_late_is_probed_and_gets_a_head() -> None:
     assert strategy.last_round.clients == CLIENTS
 
 
+@pytest.mark.slow
 def test_node_that_lost_its_state_is_left_out_once_and_gets_its_head_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -107,6 +112,7 @@ def test_node_that_lost_its_state_is_left_out_once_and_gets_its_head_again(
     assert "clients [0] had lost their optimizer state; it began afresh" in caplog.text
 
 
+@pytest.mark.slow
 def test_client_whose_probe_fails_is_left_out_and_probed_again() -> None:
     first = True
 
@@ -124,6 +130,7 @@ def test_client_whose_probe_fails_is_left_out_and_probed_again() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_fresh_optimizers_each_round_when_asked() -> None:
     """Without kept state a second round equals one that starts on nodes without any."""
     nodes, fresh = grid(), fsl_sage(keep_optimizer_state=False)
@@ -145,6 +152,7 @@ def test_fresh_optimizers_each_round_when_asked() -> None:
         assert_same(arrays, plain(fsl_sage).after(2).arrays)
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
     nodes = grid()
     strategy, cse = fsl_sage(warm_start=True, align_interval=4), cse_fsl()
@@ -163,6 +171,7 @@ def test_a_warm_start_is_a_round_of_cse_fsl_and_needs_no_probe() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_warm_start_that_is_given_up_is_done_again() -> None:
     def broken(partition: int, reply: Message) -> Message:
         if partition != 1 or reply.metadata.message_type != WARM_START or failed:
@@ -178,6 +187,7 @@ def test_a_warm_start_that_is_given_up_is_done_again() -> None:
     assert kinds == [WARM_START, WARM_START, TRAIN]
 
 
+@pytest.mark.slow
 def test_a_client_that_was_not_in_the_warm_start_answers_a_probe() -> None:
     strategy, nodes = fsl_sage(warm_start=True, fraction_train=0.7), grid()
     train(strategy, nodes, 4)
@@ -186,6 +196,7 @@ def test_a_client_that_was_not_in_the_warm_start_answers_a_probe() -> None:
     assert sorted(warm + probed) == list(range(CLIENTS))
 
 
+@pytest.mark.slow
 def test_a_head_that_a_client_lost_comes_again_even_if_the_round_was_given_up() -> None:
     """The client cannot train without it: it must not be asked in vain for ever."""
     nodes = grid()
@@ -196,12 +207,14 @@ def test_a_head_that_a_client_lost_comes_again_even_if_the_round_was_given_up() 
     assert strategy.last_round.clients == CLIENTS
 
 
+@pytest.mark.slow
 def test_as_many_groups_as_clients_are_heads_of_their_own() -> None:
     own, groups = plain(fsl_sage).after(3), fsl_sage(auxiliary_groups=CLIENTS)
     assert_same(own.arrays, train(groups, grid(), 3))
     assert_same(own.state, groups.state_dict())
 
 
+@pytest.mark.slow
 def test_one_head_for_all_is_aligned_once_on_a_share_of_each_ones_uploads() -> None:
     nodes = grid(batches=small_batches)
     strategy = fsl_sage(auxiliary_groups=1, align_interval=1, align_dataset_size=20)
@@ -227,6 +240,7 @@ def test_one_head_for_all_is_aligned_once_on_a_share_of_each_ones_uploads() -> N
     assert set(origin[-14:]) <= {CLIENTS, CLIENTS + 1, CLIENTS + 2}
 
 
+@pytest.mark.slow
 def test_a_late_client_gets_its_groups_head_without_a_probe() -> None:
     nodes = grid()
     node = list(nodes.contexts)[-1]

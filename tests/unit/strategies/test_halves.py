@@ -25,6 +25,7 @@ def two_groups(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.SGD([{"params": decayed, "weight_decay": 1e-2}, {"params": others}], lr=0.1)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
 def test_a_factory_reads_the_parameters_as_often_as_it_likes(
     make: Callable[..., SplitStrategy],
@@ -57,6 +58,7 @@ def sequentials() -> SplitTask:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_halves_with_the_same_names_stay_two_in_fed_avg() -> None:
     """With one local epoch it equals SplitFed V1."""
     app = build_client_app(lambda context: sequentials())

@@ -38,6 +38,7 @@ def test_a_tasks_numbers_decide_and_not_what_it_makes_of_the_samples() -> None:
     assert held_out(task, client, few_batches(client, 1), 0) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{}, {"auxiliary_groups": 1}, {"warm_start": True, "align_interval": 1}], ids=str
 )
@@ -72,6 +73,7 @@ def test_no_sample_that_is_held_out_is_ever_fitted(
         assert torch.equal(found["held-out"], found["labels"] == 2)
 
 
+@pytest.mark.slow
 def test_a_task_without_numbers_has_no_figure_and_fits_all() -> None:
     strategy, nodes = fsl_sage(align_dataset_size=100), grid()
     train(strategy, nodes, 1)
@@ -82,6 +84,7 @@ def test_a_task_without_numbers_has_no_figure_and_fits_all() -> None:
     assert not any(bool(file["held-out"].any()) for file in kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held_out", [True, False])
 def test_a_client_that_marks_all_or_nothing_ends_no_run(held_out: bool) -> None:
     def marking(client: int, reply: Any) -> Any:
@@ -138,6 +141,7 @@ def test_nothing_is_perfect_of_gradients_that_are_zero() -> None:
     assert compare_gradients(one, zero).relative_error == float("inf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "advised"), [(0, 1), (1, 0)])
 def test_heads_of_a_poor_estimate_are_advised_to_be_shared_once(
     groups: int,

@@ -29,13 +29,13 @@ from .test_kinds_of_tasks import STRATEGIES as OF_ANY_KIND
 from .test_kinds_of_tasks import nodes as of_kind
 
 HOSTILE = 1
-FEW, MANY = 15, 400  # mutants of each reply
-ROUNDS = 2
+FEW, MANY = 15, 150  # mutants of each reply
+RUNS = 20  # with a wrong reply
 
 every_strategy = rows("name", STRATEGIES, lambda name: STRATEGIES[name] in TWO)
-every_row = pytest.mark.parametrize("name", ALL)
-# One message a round, and a message a batch; CI goes through all, with more of each.
-few_rows = pytest.mark.parametrize("name", ["cse_fsl", "fsl_sage, coded", "sl_multi_server, coded"])
+# Each kind of payload, as it is and coded: the other algorithms' replies are made of the same.
+PAYLOADS = ["cse_fsl", "fsl_sage, coded", "sl_single_server, coded", "split_frozen", "ampere"]
+every_payload = pytest.mark.parametrize("name", PAYLOADS)
 
 
 def copied(content: RecordDict) -> RecordDict:
@@ -73,22 +73,23 @@ def try_mutants(
     return refused
 
 
-@few_rows
+@pytest.mark.sample
+@pytest.mark.parametrize("name", PAYLOADS[:3])
 def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No other error but a refusal, in one line."""
     assert len(try_mutants(ALL[name](), random.Random(5), FEW, monkeypatch)) >= 12
 
 
 @pytest.mark.slow
-@every_row
-def test_thousands_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@every_payload
+def test_hundreds_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = try_mutants(ALL[name](), random.Random(6), MANY, monkeypatch)
-    assert sum(refused.values()) >= 1200
+    assert sum(refused.values()) >= 3 * MANY
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", OF_ANY_KIND)
+@pytest.mark.parametrize("name", ["fsl_sage", "sl_single_server"])
 def test_wrong_replies_of_any_kind_of_task_are_refused(
     name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,20 +127,12 @@ def kinds_of(name: str) -> list[str]:
     return sorted({kind for kind, _ in sent} - {"query.describe"})
 
 
-@few_rows
-def test_nothing_of_a_wrong_reply_is_used(name: str) -> None:
-    use_nothing(name, random.Random(11), ROUNDS)
-
-
 @pytest.mark.slow
-@every_row
-def test_nothing_of_hundreds_of_wrong_replies_is_used(name: str) -> None:
-    use_nothing(name, random.Random(12), 40)
-
-
-def use_nothing(name: str, draw: random.Random, rounds: int) -> None:
-    for kind in kinds_of(name):
-        for _ in range(rounds // len(kinds_of(name))):
+@every_payload
+def test_nothing_of_a_wrong_reply_is_used(name: str) -> None:
+    draw, kinds = random.Random(12), kinds_of(name)
+    for kind in kinds:
+        for _ in range(RUNS // len(kinds)):
 
             def spoil(reply: Message) -> Message:
                 spoil.how = mutate(draw, reply.content)  # type: ignore[attr-defined]
@@ -161,6 +154,7 @@ class Doubling(MemoryGrid):
         return [*found, *found, *before]
 
 
+@pytest.mark.sample
 @every_strategy
 def test_a_duplicate_is_not_counted_twice(name: str) -> None:
     theirs, one = plain(ALL[name]).after(2), ALL[name]()
@@ -169,6 +163,7 @@ def test_a_duplicate_is_not_counted_twice(name: str) -> None:
     assert_same(server_state(one), theirs.server)
 
 
+@pytest.mark.slow
 @every_strategy
 def test_a_reply_in_anothers_name_is_its_senders(name: str) -> None:
     def lie(partition: int, reply: Message) -> Message:
@@ -182,6 +177,7 @@ def test_a_reply_in_anothers_name_is_its_senders(name: str) -> None:
     assert_same(server_state(one), theirs.server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fed_avg", "cse_fsl"])
 def test_wrong_replies_to_an_evaluation_are_left_out(name: str) -> None:
     draw, change = random.Random(3), True
@@ -201,6 +197,7 @@ def test_wrong_replies_to_an_evaluation_are_left_out(name: str) -> None:
         assert strategy.last_round.validation is not None
 
 
+@pytest.mark.slow
 def test_a_reply_beyond_the_limit_is_let_go_of_unread() -> None:
     large = 30 * 2**20
 

@@ -61,6 +61,7 @@ def plain(name: str, kind: str) -> tuple[Any, ArrayRecord, MemoryGrid]:
     return trained(name, kind)
 
 
+@pytest.mark.sample
 @each
 @every_strategy
 def test_it_trains_repeats_and_counts_its_bytes(name: str, kind: str) -> None:
@@ -77,6 +78,7 @@ def test_it_trains_repeats_and_counts_its_bytes(name: str, kind: str) -> None:
     assert strategy.ledger.total == sent + received
 
 
+@pytest.mark.sample
 @each
 @pytest.mark.parametrize("keep", [True, False])
 def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:
@@ -87,6 +89,7 @@ def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:
     assert_same({n: t for n, t in {**client, **server}.items() if n in theirs}, theirs)
 
 
+@pytest.mark.slow
 @each
 @every_strategy
 def test_the_server_and_the_clients_find_the_same_scores(name: str, kind: str) -> None:
@@ -115,6 +118,7 @@ BAD_LABELS = {
 }
 
 
+@pytest.mark.sample
 @each
 @pytest.mark.parametrize("way", ["value", "dtype", "shape"])
 def test_labels_that_are_not_valid_are_refused(kind: str, way: str) -> None:
@@ -139,6 +143,7 @@ def test_labels_that_are_not_valid_are_refused(kind: str, way: str) -> None:
     assert "\n" not in said
 
 
+@pytest.mark.slow
 @each
 @every_strategy
 def test_a_client_that_breaks_is_left_out_and_a_run_goes_on_from_a_checkpoint(

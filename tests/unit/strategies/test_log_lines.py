@@ -14,6 +14,7 @@ from ...memory_grid import MemoryGrid
 from ...tasks import CLIENTS, client_of, small_app, small_batches, small_task
 
 
+@pytest.mark.slow
 def test_flowers_lines_that_would_mislead_are_not_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -29,6 +30,7 @@ def test_flowers_lines_that_would_mislead_are_not_said(
     assert "Initial global evaluation results: None" in caplog.text  # others' runs are not touched
 
 
+@pytest.mark.slow
 def test_who_is_gone_and_who_is_back_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "flwr")
     nodes, kept = MemoryGrid(small_app(), CLIENTS), dict[int, Any]()

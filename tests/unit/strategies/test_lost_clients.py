@@ -71,6 +71,7 @@ def without(make: Callable[..., Any], client: int, exchange: int) -> Past:
     return watched(make(), nodes(lost(client, exchange)), 3)
 
 
+@pytest.mark.slow
 @each_way
 @rows("client", [0, 1], lambda client: client == 0)
 @rows(
@@ -101,6 +102,7 @@ def test_two_lost_one_after_the_other() -> None:
     assert attempts == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_a_pass_of_another_attempt_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is alive in a process which the second attempt reaches later."""
     processes = ForwardCache(), ForwardCache()
@@ -117,6 +119,7 @@ def test_a_pass_of_another_attempt_is_not_gone_on_with(monkeypatch: pytest.Monke
     assert_same(ours, theirs)
 
 
+@pytest.mark.slow
 def test_v2_keeps_all_batches_of_a_client_lost_after_its_last() -> None:
     ours, attempts = left_by(split_fed_v2, in_round(0, 1, fail), 1)
     theirs, _ = left_by(split_fed_v2, lambda client, reply: reply, 1)
@@ -124,6 +127,7 @@ def test_v2_keeps_all_batches_of_a_client_lost_after_its_last() -> None:
     assert attempts == {0}
 
 
+@pytest.mark.slow
 def test_v1_drops_all_batches_of_a_client_lost_after_its_last() -> None:
     ours, _ = left_by(split_fed_v1, in_round(0, 1, fail), 1)
     theirs, _ = left_by(split_fed_v1, lost(1, 0), 1)

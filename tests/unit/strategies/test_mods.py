@@ -16,6 +16,7 @@ from ...tasks import CLIENTS, small_app
 from .test_contract import STRATEGIES
 
 
+@pytest.mark.slow
 @rows(
     "make",
     STRATEGIES.values(),
@@ -42,6 +43,7 @@ def clipped(strategy: Any, nodes: MemoryGrid, norm: float) -> dict[str, Any]:
     return dict(result.arrays.to_torch_state_dict())
 
 
+@pytest.mark.slow
 def test_clients_of_fed_avg_clip_their_updates() -> None:
     start = fed_avg().initial_arrays().to_torch_state_dict()
     moved = {}
@@ -52,6 +54,7 @@ def test_clients_of_fed_avg_clip_their_updates() -> None:
     assert moved[1e-3] <= 1e-3 < moved[1e6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "fed_avg"])
 def test_clipping_on_the_clients_is_refused_where_it_cannot_be(name: str) -> None:
     nodes = MemoryGrid(small_app(train_mods=[fixedclipping_mod]), CLIENTS)

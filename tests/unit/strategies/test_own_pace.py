@@ -36,6 +36,7 @@ def asked(nodes: MemoryGrid) -> list[tuple[int, str]]:
     return [(client, kind) for kind, client in nodes.types if kind in (EXCHANGE, FLUSH)]
 
 
+@pytest.mark.slow
 def test_who_is_slow_holds_nobody_back() -> None:
     nodes, strategy, plain = Patient(), split_fed_v1(), split_fed_v1()
     arrays = train(strategy, nodes, 1)
@@ -47,6 +48,7 @@ def test_who_is_slow_holds_nobody_back() -> None:
     assert strategy.last_round.train_loss == plain.last_round.train_loss
 
 
+@pytest.mark.slow
 def test_whose_answers_come_first_changes_no_bit() -> None:
     one, other = split_fed_v1(), split_fed_v1()
     backwards = MemoryGrid(small_app(), CLIENTS, backwards=True)
@@ -57,6 +59,7 @@ def test_whose_answers_come_first_changes_no_bit() -> None:
     assert one._round.losses == other._round.losses
 
 
+@pytest.mark.slow
 def test_in_a_simulation_one_client_after_the_other_ends_its_round() -> None:
     nodes, strategy = grid(), split_fed_v1()
     strategy.most_at_once = 1
@@ -86,6 +89,7 @@ class Counted(TensorStore):
         return Noted(file.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep", "files"), [(True, 2), (False, 1)])
 def test_halves_go_to_files_once_when_their_clients_have_ended(
     monkeypatch: pytest.MonkeyPatch, keep: bool, files: int
@@ -105,6 +109,7 @@ def test_halves_go_to_files_once_when_their_clients_have_ended(
     assert_same(server_state(strategy), server_state(plain))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [True, False])
 def test_halves_that_wait_in_files_between_batches_have_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, keep: bool
@@ -119,6 +124,7 @@ def test_halves_that_wait_in_files_between_batches_have_the_same_bits(
     assert len(folder.read) > folder.written / 2
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("number", [0, 1])
 def test_an_error_midway_is_not_shown_to_a_strategy_around_this_one(number: int) -> None:
     """Flower's wrappers give a whole round up for one error."""
@@ -155,6 +161,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, timeout: float) -> SplitFedV1:
     return strategy
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_turn_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client takes a few seconds, all together take longer than the timeout."""
     strategy = timed(monkeypatch, timeout=8.0)

@@ -33,6 +33,7 @@ def asked_by_round(strategy: SplitStrategy, nodes: MemoryGrid, rounds: int) -> l
     return found
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_who_fails_is_paused_and_asked_again(
     make: Callable[..., SplitStrategy], caplog: pytest.LogCaptureFixture
@@ -56,6 +57,7 @@ def test_a_good_round_between_two_bad_ones_starts_the_count_anew() -> None:
     assert [pauses.at(round_) for round_ in range(4, 8)] == [{1}, {1}, {1}, set()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"max_client_failures": 0}, {"min_train_nodes": CLIENTS}])
 def test_nobody_is_paused_where_it_is_off_or_nobody_can_be_spared(changes: dict[str, Any]) -> None:
     bad_rounds = 0
@@ -72,12 +74,14 @@ def test_nobody_is_paused_where_it_is_off_or_nobody_can_be_spared(changes: dict[
     assert asked_by_round(strategy, nodes, 3)[-1] == set(range(CLIENTS))
 
 
+@pytest.mark.slow
 def test_who_is_only_slow_is_not_paused() -> None:
     strategy = cse_fsl(fraction_reply=SHARE, max_client_failures=1)
     train(strategy, SlowGrid(), 2)
     assert strategy.pauses.at(2) == set()
 
 
+@pytest.mark.slow
 def test_who_was_paused_is_tried_once_after_a_checkpoint() -> None:
     """It may have been repaired. If not, it is paused again at once, and the result is the same."""
     spoiled = grid(tamper=failing(1))
@@ -92,6 +96,7 @@ def test_who_was_paused_is_tried_once_after_a_checkpoint() -> None:
     assert_same(server_state(whole), server_state(second))
 
 
+@pytest.mark.slow
 def test_who_was_repaired_takes_part_after_a_resume() -> None:
     first, second = (cse_fsl(max_client_failures=1, pause_rounds=9) for _ in range(2))
     arrays = train(first, grid(tamper=failing(1)), 2)

@@ -23,6 +23,7 @@ from ...tasks import CLIENTS
 from .test_contract import STRATEGIES, every_answering_strategy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fed_avg", "fsl_sage"])
 def test_no_reply_of_a_round_is_held_in_the_next(name: str) -> None:
     replies = list[weakref.ref[Message]]()
@@ -41,6 +42,7 @@ def test_no_reply_of_a_round_is_held_in_the_next(name: str) -> None:
     assert held == [*range(clients), *range(clients)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cse_fsl", "fsl_sage"])
 def test_what_was_read_of_a_reply_is_let_go_of_without_looking_for_garbage(name: str) -> None:
     arrays = list[weakref.ref[Array]]()
@@ -73,6 +75,7 @@ class Forgetful(list[RecordDict]):
         """Keep nothing."""
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_weights_that_wait_in_a_file_change_no_bit(
     make: Callable[..., SplitStrategy], monkeypatch: pytest.MonkeyPatch
@@ -101,6 +104,7 @@ def test_weights_that_wait_in_a_file_change_no_bit(
     ]
 
 
+@pytest.mark.slow
 def test_wrapper_sees_weights_that_wait_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def clipped() -> ArrayRecord:
         wrapped = STRATEGIES["fsl_sage"]()

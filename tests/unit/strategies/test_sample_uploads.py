@@ -98,6 +98,7 @@ STRATEGIES: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
 def test_what_is_counted_is_what_was_uploaded(make: Callable[..., Any]) -> None:
     strategy, watch = make(named_task()), Watch()
@@ -107,6 +108,7 @@ def test_what_is_counted_is_what_was_uploaded(make: Callable[..., Any]) -> None:
     assert [row.sample_uploads for row in strategy.client_rounds()] == [per_round] * CLIENTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [SplitFrozen, partial(Ampere, client_rounds=1)], ids=["split_frozen", "ampere"]
 )
@@ -117,12 +119,14 @@ def test_what_the_server_keeps_is_uploaded_once_in_a_run(make: Callable[..., Any
     assert [row.sample_uploads for row in strategy.client_rounds()] == [0] * CLIENTS
 
 
+@pytest.mark.slow
 def test_a_larger_interval_uploads_less_and_is_not_counted_as_less() -> None:
     strategy, watch = CseFsl(named_task(), server_update_interval=2), Watch()
     watch.train(strategy, 4)
     assert watch.most(0) <= strategy.sample_uploads.largest == 4 * EPOCHS
 
 
+@pytest.mark.slow
 def test_a_client_that_begins_a_round_again_uploads_all_of_it_again() -> None:
     asked = 0
 
@@ -136,6 +140,7 @@ def test_a_client_that_begins_a_round_again_uploads_all_of_it_again() -> None:
     assert strategy.sample_uploads.of(0) == 2 * EPOCHS >= watch.most(0) > EPOCHS
 
 
+@pytest.mark.slow
 def test_rounds_that_are_given_up_count() -> None:
     strategy = FslSage(named_task(), server_update_interval=1, min_train_nodes=2)
 
@@ -150,6 +155,7 @@ def test_rounds_that_are_given_up_count() -> None:
     assert strategy.sample_uploads.of(0) == 2 * EPOCHS >= watch.most(0) > EPOCHS
 
 
+@pytest.mark.slow
 def test_evaluation_uploads_other_samples() -> None:
     strategy = CseFsl(named_task(), server_update_interval=1, fraction_evaluate=1.0)
     watch = Watch()

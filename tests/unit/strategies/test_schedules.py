@@ -45,6 +45,7 @@ def in_round(t: int, *parts: list[float]) -> list[float]:
     return [round(t + place, 6) for part in parts for place in part]
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("make", [fed_avg, cse_fsl, fsl_sage])
 def test_client_halves_advance_with_their_own_batches(make: Callable[..., Any]) -> None:
     asked = places(make, 2)
@@ -52,6 +53,7 @@ def test_client_halves_advance_with_their_own_batches(make: Callable[..., Any]) 
     assert asked["client client_schedule"] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 def test_halves_of_split_fed_advance_together(make: Callable[..., Any]) -> None:
     asked = places(make, 2)
@@ -60,6 +62,7 @@ def test_halves_of_split_fed_advance_together(make: Callable[..., Any]) -> None:
     assert sorted(asked["server server_schedule"]) == expected
 
 
+@pytest.mark.slow
 def test_whole_clients_one_after_the_other_share_the_round() -> None:
     asked = places(split_fed_v2, 1, server_order="client")["server server_schedule"]
     assert asked == sorted(asked)
@@ -68,6 +71,7 @@ def test_whole_clients_one_after_the_other_share_the_round() -> None:
     assert max(asked) < 1
 
 
+@pytest.mark.slow
 def test_uploads_share_the_round_among_clients() -> None:
     """Batches 0, 2 and 4 of two clients, batch 0 of the third."""
     third = [0.0, round(1 / 9, 6), round(2 / 9, 6)]
@@ -75,17 +79,20 @@ def test_uploads_share_the_round_among_clients() -> None:
     assert places(cse_fsl, 2)["server server_schedule"] == [*uploads, *in_round(1, uploads)]
 
 
+@pytest.mark.slow
 def test_a_probe_is_the_beginning_of_its_round() -> None:
     asked = places(fsl_sage, 1)["server server_schedule"]
     assert asked[:CLIENTS] == [0.0] * CLIENTS
 
 
+@pytest.mark.slow
 def test_heads_of_fsl_sage_have_the_rate_of_their_alignments_round() -> None:
     asked = places(fsl_sage, 3)
     assert asked["server auxiliary_schedule"] == [0.0] * CLIENTS + [2.0] * CLIENTS
     assert asked["client auxiliary_schedule"] == []
 
 
+@pytest.mark.slow
 def test_heads_of_cse_fsl_advance_with_the_batches() -> None:
     asked = places(cse_fsl, 1)
     assert asked["client auxiliary_schedule"] == in_round(0, FIVE, FIVE, TWO)
@@ -97,6 +104,7 @@ def test_the_server_half_of_fed_avg_advances_on_the_clients() -> None:
     assert asked["server server_schedule"] == []
 
 
+@pytest.mark.slow
 def test_batches_without_a_length_advance_by_round() -> None:
     record = Record()
     app = small_app(client_schedule=record, train_batches=small_batches)
@@ -104,6 +112,7 @@ def test_batches_without_a_length_advance_by_round() -> None:
     assert record.places == [0.0] * 12 + [1.0] * 12
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("make", EVERY_STRATEGY)
 def test_a_rate_of_zero_stands_still(make: Callable[..., Any]) -> None:
     """Schedules reach the optimizers: with a factor of zero no parameter moves."""

@@ -23,6 +23,7 @@ def nodes() -> MemoryGrid:
     return MemoryGrid(build_client_app(lambda context: masked_task()), CLIENTS)
 
 
+@pytest.mark.slow
 def test_all_of_them_cross_and_only_floats_get_gradients() -> None:
     found = nodes()
     train(SplitFedV2(masked_task()), found, 1)
@@ -56,12 +57,14 @@ def test_every_split_algorithm_trains_on_them(make: Any) -> None:
     assert first.last_round.failures == {}
 
 
+@pytest.mark.slow
 def test_v1_is_fed_avg_with_them_too() -> None:
     split_one, arrays = plain(SplitFedV1)
     client, server = split_one.model_state(arrays)
     assert_same({**client, **server}, trained(FullModelFedAvg)[1])
 
 
+@pytest.mark.slow
 def test_an_alignment_set_keeps_every_tensor() -> None:
     strategy = FslSage(masked_task(), recipe=AlignmentRecipe(2, 6), server_update_interval=1)
     train(strategy, nodes(), 2)

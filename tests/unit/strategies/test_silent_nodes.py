@@ -15,6 +15,7 @@ from .slow_grid import SLOW, SlowGrid
 FOR_EVER = 3600.0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("still_time")
 @pytest.mark.parametrize("expires", [False, True], ids=["asked once", "asked again"])
 def test_it_is_waited_for_once_and_takes_part_when_it_has_answered(

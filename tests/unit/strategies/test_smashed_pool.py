@@ -27,6 +27,7 @@ def loaded(pool: SmashedPool, clients: list[int], round_: int = 0, epoch: int = 
     return [rows.load() for rows in pool.batches(clients, round_, epoch)]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(st.integers(0, 9), st.integers(2, 30), min_size=1, max_size=4),

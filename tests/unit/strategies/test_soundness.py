@@ -52,6 +52,7 @@ def test_one_huge_value_of_a_client_half_is_not_taken(make: Callable[..., Any]) 
     assert reason.startswith("not finite: the weights that it sent have a value of 1e+30 in 'stem")
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -126,6 +127,7 @@ def test_a_constant_of_the_models_own_may_be_huge() -> None:
     assert "'mask'" in found
 
 
+@pytest.mark.slow
 def test_an_average_that_is_not_sound_is_not_kept() -> None:
     """Two clients whose own weights are: one layer huge behind one that is zero."""
 

@@ -54,6 +54,7 @@ def test_who_fails_in_its_first_round_is_asked_again() -> None:
     assert pooled(strategy) == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ["none", "strong"])
 def test_a_first_round_that_is_given_up_keeps_nobodys_data(codes: str) -> None:
     strategy = split_frozen(min_train_nodes=3, compression=PRESETS[codes])
@@ -78,6 +79,7 @@ def test_a_first_round_that_a_wrapper_gives_up_keeps_nobodys_data() -> None:
     assert pooled(wrapped) == []
 
 
+@pytest.mark.slow
 def test_kept_clients_count_for_min_train_nodes() -> None:
     strategy, nodes = split_frozen(min_train_nodes=3), grid()
     train(strategy, nodes, 3)
@@ -85,6 +87,7 @@ def test_kept_clients_count_for_min_train_nodes() -> None:
     assert asked(nodes) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_with_a_fraction_each_client_is_asked_in_its_first_round() -> None:
     strategy, nodes = split_frozen(fraction_train=0.4), grid()
     seen: list[tuple[list[int], list[int]]] = []
@@ -101,6 +104,7 @@ def test_with_a_fraction_each_client_is_asked_in_its_first_round() -> None:
     assert sorted(asked(nodes)) == [0, 1, 2]
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("rule", ["median", "krum", "multi_krum", "bulyan"])
 def test_a_rule_has_nothing_to_average_or_to_choose(rule: str) -> None:
     """So it needs no number of clients either."""
@@ -111,6 +115,7 @@ def test_a_rule_has_nothing_to_average_or_to_choose(rule: str) -> None:
     assert_same(server_state(strategy), theirs.server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [1e25, 3e38])
 def test_who_is_not_finite_does_not_end_a_run_of_kept_data(value: float) -> None:
     def huge(client: int, reply: Message) -> Message:
@@ -135,6 +140,7 @@ def test_two_passes_of_samples_are_refused() -> None:
     assert "30 examples uploaded, of 15 in each of 1 epochs" in strategy.last_round.failures[1]
 
 
+@pytest.mark.slow
 def test_clients_evaluate_in_every_round() -> None:
     strategy, nodes = split_frozen(WITH_VALIDATION, fraction_evaluate=1.0), evaluated_nodes()
     result = strategy.start(nodes, strategy.initial_arrays(), num_rounds=3)

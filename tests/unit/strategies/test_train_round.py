@@ -38,6 +38,7 @@ def two_last_phases(body: Any, round_: Round) -> Any:
     yield from round_.finish({})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -105,6 +106,7 @@ def test_a_transaction_restores_as_often_as_is_wanted() -> None:
     assert (other.number, other.tensor.tolist()) == (0, [0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("still_time")
 def test_refused_work_is_undone_with_its_losses() -> None:
     def refusing(body: Any, round_: Round) -> Any:
@@ -129,6 +131,7 @@ def test_refused_work_is_undone_with_its_losses() -> None:
     assert strategy.last_round.train_loss == lost.last_round.train_loss
 
 
+@pytest.mark.slow
 @every_answering_strategy
 def test_a_checkpoint_from_before_states_had_names_is_read(
     make: Callable[..., SplitStrategy],
@@ -140,6 +143,7 @@ def test_a_checkpoint_from_before_states_had_names_is_read(
     assert strategy.pauses.state_dict() == saved["pauses"]
 
 
+@pytest.mark.slow
 def test_a_head_that_was_sent_is_sent_once() -> None:
     """And again after its round was undone or its client left out, by what nodes hold."""
     strategy = fsl_sage(align_interval=9)

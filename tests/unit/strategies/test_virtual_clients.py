@@ -46,6 +46,7 @@ def bytes_of_an_app() -> int:
     return sizes[1] - sizes[0]
 
 
+@pytest.mark.slow
 @every_payload
 def test_clients_on_shared_nodes_train_as_on_their_own(
     make: Callable[..., SplitStrategy],
@@ -66,6 +67,7 @@ def test_clients_on_shared_nodes_train_as_on_their_own(
     assert all(not context.state for context in nodes.contexts.values())
 
 
+@pytest.mark.slow
 def test_one_client_of_a_node_is_lost_and_the_other_goes_on() -> None:
     def lose(partition: int, reply: Message) -> Message:
         client = VirtualClient.from_group_id(reply.metadata.group_id)
@@ -94,6 +96,7 @@ def look(message: Message, context: Context, call_next: ClientAppCallable) -> Me
     return call_next(message, context)
 
 
+@pytest.mark.slow
 def test_a_client_keeps_its_state_and_not_that_of_its_neighbour() -> None:
     SECRETS.clear()
     nodes = MemoryGrid(small_app(mods=[label_secret_mod, look]), NODES, simulated=True)

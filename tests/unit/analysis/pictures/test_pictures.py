@@ -69,6 +69,7 @@ def test_the_command_knows_every_kind():
     assert tuple(KINDS) == PICTURES
 
 
+@pytest.mark.slow
 @rows("kind", KINDS, lambda kind: kind in ("accuracy-communication", "time", "head-size"))
 def test_every_kind_is_drawn_with_text_as_text(tmp_path, kind):
     picture = draw(kind, comparison_for(tmp_path, kind), 100.0)
@@ -79,6 +80,7 @@ def test_every_kind_is_drawn_with_text_as_text(tmp_path, kind):
     assert any("FSL-SAGE" in text for text in texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["svg", "png", "pdf"])
 def test_the_same_picture_is_the_same_file(tmp_path, how):
     make_run(tmp_path, [0.5, 0.75])
@@ -91,6 +93,7 @@ def test_the_same_picture_is_the_same_file(tmp_path, how):
         assert grey.std() > 20
 
 
+@pytest.mark.slow
 def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
     make_run(tmp_path, [0.5])
     comparison = compare(load_results(tmp_path), mean_of=1)
@@ -124,6 +127,7 @@ def test_a_curve_is_the_mean_over_the_rounds_that_all_seeds_have(tmp_path):
     assert (curve["mean"] - curve["low"]).tolist() == pytest.approx(deviation)
 
 
+@pytest.mark.slow
 def test_the_bytes_at_the_target_are_marked(tmp_path):
     make_run(tmp_path, [0.2, 0.7, 0.9], seed=1)
     make_run(tmp_path, [0.2, 0.3, 0.9], seed=2)
@@ -145,6 +149,7 @@ def test_the_bytes_at_the_target_are_marked(tmp_path):
     assert legend(draw("accuracy-rounds", seldom, 100.0)) == ["FSL-SAGE: 3 rounds (1 of 3)"]
 
 
+@pytest.mark.slow
 def test_panels_are_what_differs_and_idle_keys_are_in_all_of_them(tmp_path):
     make_run(tmp_path, [0.5], distribution="noniid_dirichlet", alpha=0.5)
     make_run(tmp_path, [0.5])
@@ -168,6 +173,7 @@ def test_algorithms_look_the_same_everywhere_and_unlike_each_other():
         assert len({getattr(style, part) for style in look.values()}) == len(look)
 
 
+@pytest.mark.slow
 def test_alphas_are_in_order_and_iid_is_behind_them(tmp_path):
     comparison = comparison_for(tmp_path, "scatter-alpha")
     assert list(positions_of(comparison, "alpha").ticks.values()) == ["0.5", "10", "iid"]
@@ -181,6 +187,7 @@ def test_a_point_is_where_the_best_accuracy_was_first_reached(tmp_path):
     assert (point["test_accuracy"], point["bytes"]) == (0.9, 2 * MIB)
 
 
+@pytest.mark.slow
 def test_times_are_those_of_the_definition(tmp_path):
     make_run(tmp_path, [0.2, 0.7, 0.9], clients=4, mib_a_round=2)
     comparison = compare(load_results(tmp_path), mean_of=1, target=0.7)
@@ -194,6 +201,7 @@ def test_times_are_those_of_the_definition(tmp_path):
     assert parts["server"] == 0.75
 
 
+@pytest.mark.slow
 def test_pictures_of_runs_without_accuracy_are_of_what_they_are_judged_by(tmp_path):
     for name, alpha in (("a", 0.1), ("b", 1.0)):
         make_run(
@@ -209,6 +217,7 @@ def test_pictures_of_runs_without_accuracy_are_of_what_they_are_judged_by(tmp_pa
         assert "ccuracy" not in encoded(picture, "svg").decode()
 
 
+@pytest.mark.slow
 def test_every_picture_says_what_was_run_and_legends_what_bands_and_bars_are(tmp_path):
     comparison = comparison_for(tmp_path, "accuracy-alpha")
     for kind, says in (("accuracy-communication", "bands"), ("accuracy-alpha", "bars")):
@@ -222,6 +231,7 @@ def test_every_picture_says_what_was_run_and_legends_what_bands_and_bars_are(tmp
     assert figure.legends[0].get_title().get_text() == ""
 
 
+@pytest.mark.slow
 def test_a_long_title_has_several_lines_and_a_higher_picture(tmp_path):
     short = compare(load_results(make_run(tmp_path / "a", [0.5])))
     long = compare(load_results(make_run(tmp_path / "b", [0.5], model="m" * 30, dataset="d" * 30)))
@@ -231,6 +241,7 @@ def test_a_long_title_has_several_lines_and_a_higher_picture(tmp_path):
     assert figures[0].get_figheight() < figures[1].get_figheight()
 
 
+@pytest.mark.slow
 def test_error_bars_are_the_tables(tmp_path):
     """Two runs of one seed count once, as they do in the table."""
     for alpha in (0.5, 10.0):
@@ -250,6 +261,7 @@ def test_error_bars_are_the_tables(tmp_path):
         assert NAMES[spread] in picture.caption
 
 
+@pytest.mark.slow
 def test_a_target_that_some_seeds_reach_is_drawn_as_such(tmp_path):
     make_run(tmp_path, [0.2, 0.9], seed=1)
     make_run(tmp_path, [0.2, 0.3], seed=2)
@@ -264,6 +276,7 @@ def test_a_target_that_some_seeds_reach_is_drawn_as_such(tmp_path):
         assert [text.get_text()[:2] == "> " for text in times.texts] == [bool(note)]
 
 
+@pytest.mark.slow
 def test_alignment_is_drawn_where_there_was_one(tmp_path):
     comparison = comparison_for(tmp_path, "alignment-rounds")
     picture = draw("alignment-rounds", comparison, 100.0)
@@ -272,6 +285,7 @@ def test_alignment_is_drawn_where_there_was_one(tmp_path):
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2], [0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_only_aligned_rounds_are_on_the_curve(tmp_path):
     for seed in (1, 2):
         path = make_run(tmp_path, [0.2, 0.4, 0.6], seed=seed, row={"alignment_cosine": 0.5})
@@ -299,6 +313,7 @@ def test_bytes_are_stacked_by_kind(tmp_path):
     assert ax.get_xlabel() == "communication (MiB)"
 
 
+@pytest.mark.slow
 def test_each_panel_has_its_target_unless_one_is_given(tmp_path):
     """An easy setting is not judged by the hardest one."""
     for alpha, best in ((0.1, 0.5), (10.0, 0.9)):
@@ -320,6 +335,7 @@ def test_each_panel_has_its_target_unless_one_is_given(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_their_rounds_are_in_one_panel(tmp_path):
     make_run(tmp_path, [0.2, 0.5], algorithm="fed_avg", mib_a_round=2)
     make_run(tmp_path, [0.2, 0.4, 0.5, 0.6])
@@ -338,6 +354,7 @@ def test_runs_that_differ_in_their_rounds_are_in_one_panel(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "is_log"), [(4.9, False), (5.1, True)])
 def test_an_axis_of_bytes_is_logarithmic_where_algorithms_differ_widely(tmp_path, ratio, is_log):
     make_run(tmp_path, [0.2, 0.5], algorithm="fed_avg", mib_a_round=ratio)
@@ -377,6 +394,7 @@ def test_any_column_is_drawn_against_any_axis(tmp_path):
             draw_xy(comparison, x, y)
 
 
+@pytest.mark.slow
 def test_a_named_picture_is_its_pair(tmp_path):
     comparison = comparison_for(tmp_path, "align-interval")
     for kind, pair in (
@@ -389,6 +407,7 @@ def test_a_named_picture_is_its_pair(tmp_path):
         assert encoded(named, "svg") == encoded(other, "svg")
 
 
+@pytest.mark.slow
 def test_the_rows_of_clients_are_drawn_by_client(tmp_path):
     make_run(tmp_path, [0.5, 0.75], client_rows=CLIENT_ROWS)
     comparison = compare(load_results(tmp_path), mean_of=1)
@@ -413,6 +432,7 @@ def test_a_broken_table_of_clients_is_one_line(tmp_path):
             draw("client-bytes", comparison, 100.0)
 
 
+@pytest.mark.slow
 def test_an_svg_for_a_dark_page_is_the_same_svg_with_more_rules(tmp_path):
     make_run(tmp_path, [0.5, 0.75], algorithm="fed_avg")
     svg = encoded(draw("accuracy-rounds", compare(load_results(tmp_path), mean_of=1), 100.0), "svg")

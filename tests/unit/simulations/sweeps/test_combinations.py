@@ -94,6 +94,7 @@ def test_a_mistake_is_told_before_anything_runs(block, says):
     assert says in refusal(block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["comparison-reduced", "comparison-cifar10"])
 def test_words_may_narrow_an_experiment_down(experiment):
     """The experiment's own ``alpha`` has no effect then, without a mistake of the user."""
@@ -119,6 +120,7 @@ def test_identity_is_what_is_trained_not_where():
         assert identity(other) != identity(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "count"),
     [

@@ -41,6 +41,7 @@ def trained(config, tmp_path, name):
     return torch.load(model, weights_only=True)
 
 
+@pytest.mark.slow
 @rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
     config = {

@@ -90,6 +90,7 @@ def test_failures_are_kept_and_stop_nobody(simulate, tmp_path):
     assert outcomes[2].summary["status"] == "it broke"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_what_runs_and_starts_no_more(simulate, tmp_path):
     started, main_thread = [], threading.main_thread().ident
