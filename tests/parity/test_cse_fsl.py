@@ -30,13 +30,13 @@ def mean(states: list[dict[str, Tensor]], weights: list[int]) -> dict[str, Tenso
     return result
 
 
-def on_images() -> tuple[SplitTask, CseFsl, MemoryGrid]:
-    strategy = cse_fsl({"dropout": 0.0}, server_update_interval=1)
+def on_images(mu: float) -> tuple[SplitTask, CseFsl, MemoryGrid]:
+    strategy = cse_fsl({"dropout": 0.0}, server_update_interval=1, proximal_mu=mu)
     task = small_task(dropout=0.0, train_batches=small_batches)
     return task, strategy, grid(dropout=0.0, batches=small_batches)
 
 
-def on_tokens() -> tuple[SplitTask, CseFsl, MemoryGrid]:
+def on_tokens(mu: float) -> tuple[SplitTask, CseFsl, MemoryGrid]:
     def task() -> SplitTask:
         model = small_model()
         for part in model.modules():
@@ -44,13 +44,14 @@ def on_tokens() -> tuple[SplitTask, CseFsl, MemoryGrid]:
                 part.p = 0.0
         return language_task(model)
 
-    strategy = CseFsl(task(), server_update_interval=1)
+    strategy = CseFsl(task(), server_update_interval=1, proximal_mu=mu)
     return task(), strategy, MemoryGrid(build_client_app(lambda context: task()), CLIENTS)
 
 
-@pytest.mark.parametrize("of", [on_images, on_tokens])
-def test_three_rounds_equal_the_loop_by_hand(of: Any) -> None:
-    task, strategy, nodes = of()
+@pytest.mark.parametrize(("of", "mu"), [(on_images, 0.0), (on_images, 3.0), (on_tokens, 0.0)])
+def test_three_rounds_equal_the_loop_by_hand(of: Any, mu: float) -> None:
+    """With FedProx's term beside the head's loss too, on the client half and on the head."""
+    task, strategy, nodes = of(mu)
     arrays = train(strategy, nodes, ROUNDS)
 
     def trained(module: nn.Module) -> list[nn.Parameter]:
@@ -80,6 +81,10 @@ def test_three_rounds_equal_the_loop_by_hand(of: Any) -> None:
                 for optimizer in optimizers:
                     optimizer.zero_grad()
                 task.loss(head(z), y).backward()
+                for module, sent in ((half, x_c), (head, x_a)):
+                    for name, p in module.named_parameters():
+                        if mu and p.grad is not None:
+                            p.grad += mu * (p.detach() - sent[name])
                 for optimizer in optimizers:
                     optimizer.step()
             kept[i] = tuple(copy.deepcopy(o.state_dict()) for o in optimizers)  # type: ignore[assignment]

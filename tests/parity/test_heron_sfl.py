@@ -29,10 +29,13 @@ def moved(module: nn.Module, steps: list[Tensor]) -> nn.Module:
     return other
 
 
-def test_three_rounds_equal_the_loop_by_hand() -> None:
+@pytest.mark.parametrize("proximal_mu", [0.0, 3.0])
+def test_three_rounds_equal_the_loop_by_hand(proximal_mu: float) -> None:
+    """The gradient of FedProx's term is exact beside the estimate of the loss's."""
     strategy = heron_sfl(
-        {"dropout": 0.0}, server_update_interval=Q, perturbation_scale=MU, perturbations=P
-    )
+        {"dropout": 0.0}, server_update_interval=Q, perturbation_scale=MU, perturbations=P,
+        proximal_mu=proximal_mu,
+    )  # fmt: skip
     arrays = train(strategy, MemoryGrid(small_app(dropout=0.0), CLIENTS), ROUNDS)
 
     task = small_task(dropout=0.0)
@@ -79,8 +82,12 @@ def test_three_rounds_equal_the_loop_by_hand() -> None:
                 for module, after in zip((half, head), statistics, strict=True):
                     for buffer, new in zip(module.buffers(), after.buffers(), strict=True):
                         buffer.copy_(new)
-                for parameter, gradient in zip(both, estimate, strict=True):
+                sent = [values[n] for part, values in ((half, x_c), (head, x_a))
+                        for n, _ in part.named_parameters()]  # fmt: skip
+                for parameter, gradient, old in zip(both, estimate, sent, strict=True):
                     parameter.grad = gradient
+                    if proximal_mu:
+                        parameter.grad = gradient + proximal_mu * (parameter.detach() - old)
                 for optimizer in optimizers:
                     optimizer.step()
             kept[i] = tuple(copy.deepcopy(o.state_dict()) for o in optimizers)  # type: ignore[assignment]

@@ -1,7 +1,7 @@
 """A server half for each client, averaged each round."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ...splitting import (
     flatten_state,
     load_trainable_state,
     restore_state,
+    trainable_parameters,
     trainable_state,
 )
 from ...task import SplitTask
@@ -57,6 +58,11 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
         self._at_rest: dict[int, OffloadedModel] = {}
         self._finished = set[int]()
 
+    @property
+    def parameters(self) -> Collection[str]:
+        """Names of the server half's trained parameters."""
+        return trainable_parameters(self.task.model.server).keys()
+
     def begin(self) -> None:
         """Reset every client's half to the average, as a round begins."""
         self._at_work, self._at_rest, self._finished = OrderedDict(), {}, set()
@@ -83,7 +89,8 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
     def average(self, weights: Mapping[int, float], trained: Iterable[int]) -> None:
         """Make the server half the weighted average; keep the optimizers of valid replies."""
         halves = (self.trained_by(client) for client in weights)
-        mean = self.aggregation.of_states(halves, list(weights.values()))
+        before = trainable_state(self.task.model.server)
+        mean = self.combined(before, halves, list(weights.values()))
         for client in trained:
             self._keep_optimizer(client)
         load_trainable_state(self.task.model.server, mean)

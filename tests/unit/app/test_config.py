@@ -111,6 +111,18 @@ CHECKS = {
     "robust.aggregation": (["mode"], f"valid are {', '.join(RULES)}", [*RULES]),
     "robust.trimmed-share": ([-0.1, 0.5], "must be at least 0 and at most 0.49", [0.0, 0.49]),
     "robust.assumed-malicious": ([-1], AT_LEAST.format(0), [0]),
+    "proximal-mu": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 0.1]),
+    "fedopt.optimizer": (
+        ["FedAdam"],
+        "valid are fedavg, fedadam, fedyogi, fedavgm",
+        ["fedavg", "fedadam", "fedyogi", "fedavgm"],
+    ),
+    "fedopt.eta": ([0.0, math.nan], ABOVE_ZERO, [1e-3]),
+    "fedopt.beta-1": ([-0.1, 1.0], "must be at least 0 and at most 0.9999", [0.0, 0.9]),
+    "fedopt.beta-2": ([-0.1, 1.0], "must be at least 0 and at most 0.9999", [0.0, 0.99]),
+    "fedopt.tau": ([0.0, math.nan], ABOVE_ZERO, [1e-9]),
+    "fedopt.server-learning-rate": ([0.0, math.nan], ABOVE_ZERO, [1.0]),
+    "fedopt.server-momentum": ([-0.1, 1.1], "must be at least 0 and at most 1", [0.0, 0.9]),
     "robust.max-update-ratio": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 10.0]),
     "fraction-evaluate": (
         [-0.1, 1.01, math.nan],

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, Message
-from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAdam,
+    FedAvgM,
+    FedYogi,
+)
 
 from fsl_sage_flwr.compression import PRESETS
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
@@ -48,6 +53,9 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "cycle_sl": cycle_sl,
     "ampere": ampere,
     "split_frozen": split_frozen,
+    "fed_avg, fedavgm": partial(fed_avg, fed_opt=partial(FedAvgM, server_momentum=0.9)),
+    "sl_multi_server, fedyogi": partial(split_fed_v1, fed_opt=partial(FedYogi, eta=0.01)),
+    "cse_fsl, fedadam": partial(cse_fsl, fed_opt=partial(FedAdam, eta=0.01), proximal_mu=0.1),
 }
 # Each kind of message, of payload and of state is in one of these; CI has all rows.
 SOME = [STRATEGIES[name] for name in ("fed_avg", "sl_single_server", "cse_fsl", "fsl_sage")]
@@ -400,12 +408,13 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
 def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
     """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
     skip_where_one_reply_is_all(make)
-    shorter, wrapped = plain(make).after(1), make()
-    private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
-    nodes = grid(tamper=in_round(1, 1, fail))
-    private.start(wrapped.wrap_grid(nodes), wrapped.initial_arrays(), num_rounds=2)
+    shorter, wrapped = make(), make()
+    for strategy, rounds in ((shorter, 1), (wrapped, 2)):
+        private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
+        nodes = grid(tamper=in_round(1, 1, fail))
+        private.start(strategy.wrap_grid(nodes), strategy.initial_arrays(), num_rounds=rounds)
     wrapped._undo_unfinished()
-    ours_left, theirs_left = server_state(wrapped), shorter.server
+    ours_left, theirs_left = server_state(wrapped), server_state(shorter)
     assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (2, 1)
     assert_same(ours_left, theirs_left)
 
