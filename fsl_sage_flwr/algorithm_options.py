@@ -69,7 +69,16 @@ class HeadOptions(Options):
 
 
 @dataclass(frozen=True)
-class UploadOptions(Options):
+class ServerStepsOptions(Options):
+    """Option of an algorithm whose server half is stepped on what clients send in a round."""
+
+    server_steps: int = setting(
+        1, "steps τ of the server half on each batch that a client sends", ge=1, unit="steps"
+    )
+
+
+@dataclass(frozen=True)
+class UploadOptions(ServerStepsOptions):
     """Options of an algorithm whose clients upload every q-th batch."""
 
     server_update_interval: int = setting(
@@ -83,7 +92,7 @@ class UploadOptions(Options):
 
 
 @dataclass(frozen=True)
-class ExchangeOptions(Options):
+class ExchangeOptions(ServerStepsOptions):
     """Options of an algorithm whose clients exchange every batch for its gradient."""
 
     batches_per_exchange: int = setting(

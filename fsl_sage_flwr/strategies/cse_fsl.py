@@ -34,6 +34,8 @@ class CseFsl(SplitStrategy):
         at random.
     server_update_interval : int
         q: batches per upload.
+    server_steps : int
+        τ: passes of the server half over each upload.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -52,10 +54,11 @@ class CseFsl(SplitStrategy):
         task: SplitTask,
         *,
         server_update_interval: int = UploadOptions.server_update_interval,
+        server_steps: int = UploadOptions.server_steps,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_arguments(UploadOptions, server_update_interval=server_update_interval)
-        self.server = OneServerHalf(task)
+        self.server = OneServerHalf(task, server_steps)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
         self.server_update_interval = server_update_interval

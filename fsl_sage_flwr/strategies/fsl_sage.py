@@ -185,6 +185,8 @@ class FslSage(SplitStrategy):
         Heads that clients share, client ``i`` the one of ``i mod auxiliary_groups``: alignment's
         cost and the server's state then grow with them and not with clients. 0 gives each client
         a head, as in the paper.
+    server_steps : int
+        τ: passes of the server half over each upload.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -206,6 +208,7 @@ class FslSage(SplitStrategy):
         recipe: AlignmentRecipe | None = None,
         warm_start: bool = AlignOptions.warm_start,
         auxiliary_groups: int = AlignOptions.auxiliary_groups,
+        server_steps: int = UploadOptions.server_steps,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_arguments(
@@ -217,7 +220,7 @@ class FslSage(SplitStrategy):
         )
         recipe = recipe or AlignmentRecipe()
         RecipeOptions.check(recipe)
-        self.server = OneServerHalf(task)
+        self.server = OneServerHalf(task, server_steps)
         self.heads = AlignedHeads(
             task, align_interval, align_dataset_size, recipe, auxiliary_groups
         )

@@ -61,6 +61,8 @@ class HeronSfl(SplitStrategy):
         μ: how far parameters are moved.
     perturbations : int
         P: directions that an estimate is the mean over.
+    server_steps : int
+        τ: passes of the server half over each upload.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -77,6 +79,7 @@ class HeronSfl(SplitStrategy):
         server_update_interval: int = UploadOptions.server_update_interval,
         perturbation_scale: float = PerturbationOptions.perturbation_scale,
         perturbations: int = PerturbationOptions.perturbations,
+        server_steps: int = UploadOptions.server_steps,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_arguments(
@@ -85,7 +88,7 @@ class HeronSfl(SplitStrategy):
             perturbation_scale=perturbation_scale,
             perturbations=perturbations,
         )
-        self.server = OneServerHalf(task)
+        self.server = OneServerHalf(task, server_steps)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
         self.server_update_interval = server_update_interval

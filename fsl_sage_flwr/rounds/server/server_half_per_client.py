@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...algorithm_options import ServerStepsOptions
 from ...cpus import usable_cpus
 from ...splitting import (
     copy_sharing_frozen,
@@ -48,10 +49,18 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
         Its server half holds the average.
     keep_optimizer_state : bool
         Optimizers keep their state from round to round.
+    steps : int
+        Steps on each batch.
     """
 
-    def __init__(self, task: SplitTask, *, keep_optimizer_state: bool) -> None:
-        super().__init__(task)
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        keep_optimizer_state: bool,
+        steps: int = ServerStepsOptions.server_steps,
+    ) -> None:
+        super().__init__(task, steps)
         self._keep = keep_optimizer_state
         self._optimizers: dict[int, TensorFile] = {}
         self._at_work = OrderedDict[int, Half]()

@@ -90,6 +90,7 @@ CHECKS = {
     ),
     "server-lr-schedule": (["exponential"], "valid are constant, step", ["step every=2"]),
     "auxiliary.init": (["zero"], "valid are server, random", ["server", "random"]),
+    "server-steps": ([0, -1], AT_LEAST.format(1), [1, 4]),
     "server-update-interval": ([0], AT_LEAST.format(1), [1]),
     "align.interval": ([0], AT_LEAST.format(1), [1]),
     "auxiliary.groups": ([-1], AT_LEAST.format(0), [0]),
