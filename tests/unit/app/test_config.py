@@ -82,6 +82,7 @@ CHECKS = {
     "auxiliary.lr-schedule": ([""], "valid are constant, step, multi_step, cosine", ["cosine"]),
     "heron.perturbation-scale": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-9]),
     "heron.perturbations": ([0, -1], AT_LEAST.format(1), [1]),
+    "mu-splitfed.perturbation-scale": ([0.0, -1.0, math.nan], ABOVE_ZERO, [1e-9]),
     "align.lr-schedule": (["linear"], "valid are cosine, constant", ["cosine", "constant"]),
     "lr-schedule": (
         ["lines", "step gamma=0.1 warmup=2 by=batch at=3", "step", "cosine over=2 warmup=2"],

@@ -40,7 +40,7 @@ TRAINING = {
     "fsl_sage": fsl_sage,
     "heron_sfl": heron_sfl,
     "ampere": ampere,
-}
+}  # MU-SplitFed's few noisy steps show nothing; its parity with a loop has the term
 MU = 4.0
 
 

@@ -31,6 +31,7 @@ from ...runs import (
     fsl_sage,
     grid,
     heron_sfl,
+    mu_splitfed,
     plain,
     server_state,
     split_fed_v1,
@@ -51,6 +52,7 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fsl_sage, two heads": partial(fsl_sage, auxiliary_groups=2),
     "heron_sfl": heron_sfl,
     "cycle_sl": cycle_sl,
+    "mu_splitfed": mu_splitfed,
     "ampere": ampere,
     "split_frozen": split_frozen,
     "fed_avg, fedavgm": partial(fed_avg, fed_opt=partial(FedAvgM, server_momentum=0.9)),
@@ -185,6 +187,12 @@ UPLOAD = {
     "infinite step": (with_huge("smashed", 1e25), "not finite: after its batches the server half"),
 }
 EXCHANGE = "query.split_fed_exchange"
+PERTURBED = "query.mu_splitfed_exchange"
+# Where several steps follow a batch, the loss after them shows what the first has left.
+LATER_LOSS = {
+    **UPLOAD,
+    "infinite step": (with_huge("smashed", 1e25), "not finite: the server half's loss is nan"),
+}
 # Which replies a strategy has, by message type, and how they go bad.
 BAD_REPLIES = {
     "fed_avg": {"train": AVERAGED_REPLY},
@@ -193,18 +201,9 @@ BAD_REPLIES = {
     "cse_fsl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "heron_sfl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
-    # It uploads both batches: the second's loss shows what the first's step has left.
-    "split_frozen": {
-        "train": {
-            **ANY_REPLY,
-            **UPLOAD,
-            "infinite step": (
-                with_huge("smashed", 1e25),
-                "not finite: the server half's loss is nan",
-            ),
-        }
-    },
+    "split_frozen": {"train": {**ANY_REPLY, **LATER_LOSS}},  # it uploads both batches
     "cycle_sl": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
+    "mu_splitfed": {"train": AVERAGED_REPLY, PERTURBED: {**ANY_REPLY, **LATER_LOSS}},
     "ampere": {"train": AVERAGED_REPLY},
     "fsl_sage, warm start": {"train": {"NaN": (with_nan, "NaN or infinite")}},
     "fsl_sage, two heads": {"train": {"NaN": (with_nan, "NaN or infinite")}},
@@ -291,7 +290,7 @@ def test_bad_reply_is_left_out_with_its_reason(
 ) -> None:
     """It must change nothing: the round goes as if that client had never answered."""
     # In FSL-SAGE's first round an upload may be missing: the probe brought it.
-    number, rounds = (1, 2) if make is fsl_sage else (1 if kind == EXCHANGE else 0, 1)
+    number, rounds = (1, 2) if make is fsl_sage else (1 if kind in (EXCHANGE, PERTURBED) else 0, 1)
     strategy = make(round_timeout=0.5)
     tamper = in_round(number, 1, change, kind)
     arrays = train(strategy, grid(tamper=tamper, batches=two_batches), rounds)
