@@ -3,12 +3,12 @@
 The public surface: cut a model with :func:`split`, describe what is trained with a
 :class:`SplitTask` (its learning rates may follow a :class:`LearningRateSchedule`, its labels be
 those of any :class:`Objective`), train it with a strategy (:class:`FslSage` and its
-:class:`AlignmentRecipe`, :class:`CseFsl`, :class:`HeronSfl`, :class:`SplitFedV1`,
-:class:`SplitFedV2`, :class:`SplitFrozen`, :class:`FullModelFedAvg`) on the server and a ClientApp
-from :func:`build_client_app` on the nodes; :func:`to_record` makes Flower's record of an
-evaluation, :class:`CommunicationLedger` counts the bytes, a :class:`Compression` makes them
-fewer (``CODECS.register`` adds a :class:`Codec`), a :class:`Recorder` keeps what a run leaves,
-:func:`run_inline` runs both apps in this process,
+:class:`AlignmentRecipe`, :class:`CseFsl`, :class:`HeronSfl`, :class:`MuSplitFed`,
+:class:`SplitFedV1`, :class:`SplitFedV2`, :class:`SplitFrozen`, :class:`FullModelFedAvg`) on the
+server and a ClientApp from :func:`build_client_app` on the nodes; :func:`to_record` makes
+Flower's record of an evaluation, :class:`CommunicationLedger` counts the bytes, a
+:class:`Compression` makes them fewer (``CODECS.register`` adds a :class:`Codec`), a
+:class:`Recorder` keeps what a run leaves, :func:`run_inline` runs both apps in this process,
 :func:`smashed_noise_mod` clips and noises smashed data as they leave a node, and a
 :class:`ClientPrivacy` a client's steps (a :class:`PrivacyAccount` computes the guarantee;
 :func:`randomised_response` and :func:`label_secret_mod` are for labels).
@@ -36,6 +36,7 @@ __all__ = [
     "FullModelFedAvg",
     "HeronSfl",
     "LearningRateSchedule",
+    "MuSplitFed",
     "Objective",
     "PrivacyAccount",
     "Recorder",

@@ -69,11 +69,25 @@ class HeadOptions(Options):
 
 
 @dataclass(frozen=True)
-class UploadOptions(Options):
+class ServerStepsOptions(Options):
+    """Option of an algorithm whose server half is stepped on what clients send in a round."""
+
+    server_steps: int = setting(
+        1, "steps τ of the server half on each batch that a client sends", ge=1, unit="steps"
+    )
+
+
+@dataclass(frozen=True)
+class UploadOptions(ServerStepsOptions):
     """Options of an algorithm whose clients upload every q-th batch."""
 
     server_update_interval: int = setting(
         2, "upload interval q: clients upload every q-th batch", ge=1, unit="batches"
+    )
+    server_pool: bool = setting(
+        False,
+        "the server half is trained on batches drawn across the uploads of a round's clients, "
+        "instead of on one client's upload after the other",
     )
 
     def uploaded_bytes(self, cut: Cut, work: Workload) -> int:
@@ -83,7 +97,7 @@ class UploadOptions(Options):
 
 
 @dataclass(frozen=True)
-class ExchangeOptions(Options):
+class ExchangeOptions(ServerStepsOptions):
     """Options of an algorithm whose clients exchange every batch for its gradient."""
 
     batches_per_exchange: int = setting(

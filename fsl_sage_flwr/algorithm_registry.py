@@ -47,6 +47,8 @@ class Algorithm(Generic[OptionsT]):
     private_steps : bool
         Whether clients can take DP-SGD's steps: they send results of such steps and smashed data
         alone.
+    trains_client_half : bool
+        Whether clients train their half, so that it is averaged.
     rehearsal : callable, optional
         From the options to the options and the number of rounds that reach a run's largest memory;
         by default the same options and one round.
@@ -61,6 +63,7 @@ class Algorithm(Generic[OptionsT]):
     style: LineStyle | None = None
     sends_smashed_data: bool = True
     private_steps: bool = False
+    trains_client_half: bool = True
     rehearsal: Callable[[OptionsT], tuple[OptionsT, int]] | None = None
 
 

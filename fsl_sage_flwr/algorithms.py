@@ -8,6 +8,7 @@ from .strategies import (
     fed_avg,
     fsl_sage,
     heron_sfl,
+    mu_splitfed,
     sl_multi_server,
     sl_single_server,
     split_frozen,
@@ -23,6 +24,7 @@ for _module in (
     cse_fsl,
     fsl_sage,
     heron_sfl,
+    mu_splitfed,
     split_frozen,
     ampere,
 ):

@@ -53,6 +53,7 @@ STRATEGIES: dict[str, Any] = {
     "split_frozen": runs.split_frozen,
     "cycle_sl": runs.cycle_sl,
     "ampere": runs.ampere,
+    "mu_splitfed": runs.mu_splitfed,
 }
 
 

@@ -19,6 +19,7 @@ from fsl_sage_flwr.strategies import (
     FslSage,
     FullModelFedAvg,
     HeronSfl,
+    MuSplitFed,
     SplitFedV1,
     SplitFedV2,
     SplitFrozen,
@@ -49,6 +50,10 @@ def cse_fsl(task_changes: dict[str, Any] | None = None, **changes: Any) -> CseFs
 
 def heron_sfl(task_changes: dict[str, Any] | None = None, **changes: Any) -> HeronSfl:
     return HeronSfl(small_task(**(task_changes or {})), **{"server_update_interval": 2, **changes})
+
+
+def mu_splitfed(task_changes: dict[str, Any] | None = None, **changes: Any) -> MuSplitFed:
+    return MuSplitFed(small_task(**(task_changes or {})), **{"server_steps": 2, **changes})
 
 
 def split_frozen(task_changes: dict[str, Any] | None = None, **changes: Any) -> SplitFrozen:

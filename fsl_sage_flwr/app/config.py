@@ -16,6 +16,7 @@ from ..config.privacy import PrivacyOptions
 from ..config.strategy import StrategyOptions
 from ..data import distribution_keys
 from ..rounds.aggregation.aggregation import RobustOptions
+from ..rounds.aggregation.fed_opt import FED_AVG, FedOptOptions
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
@@ -47,6 +48,7 @@ class RunConfig(CoreOptions):
     codec: CodecOptions = field(default=CodecOptions())
     strategy: StrategyOptions = field(default=StrategyOptions())
     robust: RobustOptions = field(default=RobustOptions())
+    fedopt: FedOptOptions = field(default=FedOptOptions())
     privacy: PrivacyOptions = field(default=PrivacyOptions())
     # By default those of the algorithm and of the task, which are known once the run is.
     options: Options = field(default_factory=Options)
@@ -140,6 +142,7 @@ class RunConfig(CoreOptions):
         batches = options.batches_per_exchange if isinstance(options, ExchangeOptions) else 1
         problems = (
             problem_of(self.privacy, self.algorithm, self.task, batches),
+            self._problem_with_average(),
             *(part.problem() for part in self._parts()),
             *(part.problem_with_rounds(self.num_server_rounds) for part in self._parts()),
         )
@@ -147,12 +150,27 @@ class RunConfig(CoreOptions):
         if problem:
             raise ConfigError(problem)
 
+    def _problem_with_average(self) -> str | None:
+        """Refuse keys for what clients train where they train nothing."""
+        if ALGORITHMS[self.algorithm].trains_client_half:
+            return None
+        given = {
+            "proximal-mu": self.strategy.proximal_mu,
+            "fedopt.optimizer": "" if self.fedopt.optimizer == FED_AVG else self.fedopt.optimizer,
+        }
+        key = next((key for key, value in given.items() if value), None)
+        return key and (
+            f"{key} = {given[key]!r}: clients of {self.algorithm} train nothing; choose another "
+            "algorithm, or leave it out"
+        )
+
     def strategy_settings(self) -> StrategySettings:
         """Return the arguments, common to all strategies, that have run-config keys."""
         found = {f.name: getattr(self.strategy, f.name) for f in fields(self.strategy)}
         del found["max_reply_mib"]
         found["max_reply_bytes"] = self.strategy.max_reply_bytes
         found |= {"compression": self.codecs(), "aggregation": self.robust.aggregated_by()}
+        found["fed_opt"] = self.fedopt.fed_opt()
         return cast(StrategySettings, found)
 
     def codecs(self) -> Compression:

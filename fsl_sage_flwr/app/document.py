@@ -51,6 +51,12 @@ SECTIONS = {
         "Robustness",
         "Aggregation that bounds the influence of a few clients: [robust](../how-to/robust.md).",
     ),
+    "fedopt": (
+        "Server optimizer",
+        "Step from a round's weights towards the clients' average, by Flower's `FedAdam`, "
+        "`FedYogi` or `FedAvgM`: [server optimizers]"
+        "(../explanation/algorithms.md#server-optimizers-and-the-proximal-term).",
+    ),
     "privacy": (
         "Privacy",
         "Guarantee of each kind of noise: [privacy](../explanation/privacy.md).",

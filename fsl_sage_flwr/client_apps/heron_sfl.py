@@ -3,7 +3,6 @@
 The strategy is ``fsl_sage_flwr.strategies.heron_sfl.HeronSfl``.
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +13,9 @@ from torch.func import functional_call
 from ..messages import TrainRequest, figure_field, measure_field
 from ..nodes.loading import load_weights
 from ..nodes.local_round import LocalRound
-from ..seeding import derive_seed
 from ..splitting import as_sent, as_tensors
 from ..task import Batch, SplitTask
+from ..zeroth_order import estimate
 
 TRAIN = "train.heron_sfl"
 
@@ -81,80 +80,6 @@ def smashed_data(half: nn.Module, batch: Batch, task: SplitTask) -> tuple[Tensor
     with torch.no_grad(), task.autocast():
         smashed = as_tensors(functional_call(half, state, as_tensors(batch[0])))
     return tuple(as_sent(tensor) for tensor in smashed)
-
-
-def estimate(
-    local: LocalModel, batch: Batch, task: SplitTask, request: HeronRequest, place: tuple[int, ...]
-) -> None:
-    """Put the estimate of the gradient into the parameters' ``grad``.
-
-    Along each of P directions u, standard normal over all parameters, the loss f is taken on
-    either side: ``ĝ = 1/P Σ (f(θ + μu) - f(θ - μu)) / 2μ · u``. Directions are drawn again
-    each time that they are needed, and never kept.
-
-    Parameters
-    ----------
-    local : LocalModel
-        Its parameters θ are left as they are; its running statistics move once.
-    batch : tuple
-        Inputs and labels.
-    task : SplitTask
-        The loss, and the seed.
-    request : HeronRequest
-        μ and P.
-    place : tuple of int
-        Round, client and batch: what the directions are drawn from.
-    """
-    trained = {n: p for n, p in local.named_parameters() if p.requires_grad}
-    scale, count = request.perturbation_scale, request.perturbations
-    for number in range(count):
-        seed = derive_seed(task.seed, "perturbation", *place, number)
-        losses = []
-        for step in (scale, -scale):
-            task.reseed("client", *place, number)  # the same dropout on either side
-            moves_statistics = number == 0 and step > 0
-            losses.append(loss_at(step, local, batch, task, seed, moves_statistics))
-        slope = (losses[0] - losses[1]) / (2 * scale) / count
-        for parameter, direction in zip(trained.values(), directions(trained, seed), strict=True):
-            # What a failed batch left in grad does not belong to this estimate.
-            earlier = None if number == 0 else parameter.grad
-            part = slope * direction
-            parameter.grad = part if earlier is None else earlier + part
-
-
-def loss_at(
-    step: float,
-    local: LocalModel,
-    batch: Batch,
-    task: SplitTask,
-    seed: int,
-    moves_statistics: bool,
-) -> float:
-    """Return f(θ + step · u), with the direction u of a seed; θ itself is left as it is.
-
-    Without ``moves_statistics`` running statistics are left as they are too.
-    """
-    trained = {n: p for n, p in local.named_parameters() if p.requires_grad}
-    state = {
-        name: parameter.detach() + step * direction
-        for (name, parameter), direction in zip(
-            trained.items(), directions(trained, seed), strict=True
-        )
-    }
-    if not moves_statistics:
-        state |= {name: buffer.clone() for name, buffer in local.named_buffers()}
-    with torch.no_grad(), task.autocast():
-        with task.objective.where(local, batch[1]):
-            output = functional_call(local, state, as_tensors(batch[0]))
-        return task.loss(output, batch[1]).item()
-
-
-def directions(parameters: Mapping[str, nn.Parameter], seed: int) -> Iterator[Tensor]:
-    """Draw a direction, parameter by parameter; on the CPU, alike for every device."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in parameters.values():
-        drawn = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-        yield drawn.to(parameter.device)
 
 
 HANDLERS = {TRAIN: train}

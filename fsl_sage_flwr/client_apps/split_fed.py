@@ -32,6 +32,7 @@ from ..nodes.identity import identify
 from ..nodes.loading import load_weights
 from ..nodes.local_batches import batches_between
 from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
+from ..nodes.proximal_term import ProximalTerm, proximal_mu
 from ..schedules import set_rate
 from ..splitting import client_forward, flatten_state
 from ..task import SplitTask
@@ -108,7 +109,7 @@ def exchange(message: Message, context: Context, task: SplitTask) -> Message:
     """Step on the gradients of the exchange before, and answer with the next smashed data."""
     began = time.perf_counter()
     request = ExchangeRequest.unpack(message.content)
-    current = _Exchange(request, context, task)
+    current = _Exchange(request, context, task, proximal_mu(message.content))
     forward = current.begin() if request.exchange == 0 else current.step()
     forward.seconds += time.perf_counter() - began
     forward.save(current.state, current.version(request.exchange))
@@ -130,7 +131,7 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
     """Step on the round's last gradients, and answer with the client half."""
     began = time.perf_counter()
     request = ExchangeRequest.unpack(message.content)
-    current = _Exchange(request, context, task)
+    current = _Exchange(request, context, task, proximal_mu(message.content))
     forward = current.step()
     if request.keep_optimizer_state:
         # In a file, since context.state travels with every message of the next round.
@@ -152,8 +153,10 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
 class _Exchange:
     """One node's work for one exchange of a round."""
 
-    def __init__(self, request: ExchangeRequest, context: Context, task: SplitTask) -> None:
-        self.request, self.task = request, task
+    def __init__(
+        self, request: ExchangeRequest, context: Context, task: SplitTask, mu: float
+    ) -> None:
+        self.request, self.task, self._mu = request, task, mu
         self.client = identify(context)
         self.state = ClientState(context)
         self._node = (context.run_id, context.node_id)
@@ -169,7 +172,7 @@ class _Exchange:
             keep=self.request.keep_optimizer_state,
             trained_before=self.request.trained_before,
         )
-        return PendingForward(half, kept.optimizer, lost=kept.lost)
+        return PendingForward(half, kept.optimizer, self._proximal(kept.optimizer), lost=kept.lost)
 
     def step(self) -> PendingForward:
         """Step on each batch's gradient, all of them taken at the weights of the pass."""
@@ -216,11 +219,15 @@ class _Exchange:
 
     def _replay(self) -> PendingForward:
         half, before = self._half(), self.request.exchange - 1
-        forward = PendingForward(half, self.task.optimizer_of_client(half))
+        optimizer = self.task.optimizer_of_client(half)
+        forward = PendingForward(half, optimizer, self._proximal(optimizer))
         if not forward.load(self.state, self.version(before)):
             raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
         self.forward(forward, before)
         return forward
+
+    def _proximal(self, optimizer: torch.optim.Optimizer) -> ProximalTerm | None:
+        return ProximalTerm(optimizer, self._mu) if self._mu else None
 
     def _half(self) -> nn.Module:
         return live_forwards.half(self._node[0], self.task.model.client)

@@ -48,6 +48,12 @@ class StrategyOptions(Options):
         unit="rounds",
         scope="course",
     )
+    proximal_mu: float = setting(
+        0.0,
+        "weight of FedProx's term, half the squared distance of what a client trains from the "
+        "round's weights; 0 disables it",
+        ge=0,
+    )
     max_update_ratio: float = setting(
         0.0,
         "largest norm of an update or of smashed data, in medians of the round; 0 disables the "

@@ -21,7 +21,7 @@ from .payload import (
 from .records import AUXILIARY, CLIENT_HALF, BadReplyError, MissingPayloadError, round_and_exchange
 from .reply import DeadActorError, SimulationError, open_reply
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
-from .training import TrainReply, TrainRequest
+from .training import PROXIMAL_MU, TrainReply, TrainRequest
 from .virtual_client import VirtualClient
 from .weights_request import SmashedReply, WeightsRequest
 
@@ -32,6 +32,7 @@ __all__ = [
     "EVALUATE_FULL_MODEL",
     "EVALUATE_SPLIT",
     "FORGET",
+    "PROXIMAL_MU",
     "BadReplyError",
     "CommunicationLedger",
     "DeadActorError",

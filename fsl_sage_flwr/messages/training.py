@@ -18,6 +18,9 @@ from .payload import (
 from .records import AUXILIARY, CLIENT_HALF
 from .smashed import SmashedBatches
 
+# Flower's FedProx puts this key into the configuration of its requests, for the clients' loss.
+PROXIMAL_MU = "proximal-mu"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(Request):

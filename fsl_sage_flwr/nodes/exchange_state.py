@@ -24,11 +24,12 @@ from ..splitting import (
 )
 from ..tensor_store import prefixed, with_prefix
 from .client_state import ClientState
+from .proximal_term import ProximalTerm
 
 # Bytes. A graph holds a batch's activations, and an actor of a simulation serves every node.
 LARGEST_LIVE = 256 * 1024**2
 FILE = "exchange"
-_HALF, _OPTIMIZER = "half.", "optimizer."
+_HALF, _OPTIMIZER, _REFERENCE = "half.", "optimizer.", "reference."
 
 
 @dataclass
@@ -41,6 +42,8 @@ class PendingForward:
         The node's client half after the pass.
     optimizer : torch.optim.Optimizer
         Over its parameters.
+    proximal : ProximalTerm or None
+        FedProx's term of what the optimizer minimises, if there is one.
     lost : bool
         Whether the optimizer lost its state before this round.
     examples : int
@@ -57,6 +60,7 @@ class PendingForward:
 
     half: nn.Module
     optimizer: torch.optim.Optimizer
+    proximal: ProximalTerm | None = None
     lost: bool = False
     examples: int = 0
     seconds: float = 0.0
@@ -69,6 +73,8 @@ class PendingForward:
         totals = [float(self.examples), float(self.lost), self.seconds]
         tensors = prefixed(trainable_state(self.half), _HALF)
         tensors |= prefixed(flatten_state(self.optimizer), _OPTIMIZER)
+        reference = [] if self.proximal is None else self.proximal.reference
+        tensors |= prefixed({str(place): t for place, t in enumerate(reference)}, _REFERENCE)
         tensors["totals"] = torch.tensor(totals, dtype=torch.float64)
         state.save_file(FILE, tensors, version)
 
@@ -81,6 +87,10 @@ class PendingForward:
         self.examples, self.lost = int(examples), bool(lost)
         load_trainable_state(self.half, with_prefix(tensors, _HALF))
         restore_state(self.optimizer, with_prefix(tensors, _OPTIMIZER))
+        if self.proximal is not None:
+            saved = with_prefix(tensors, _REFERENCE)
+            for place, tensor in enumerate(self.proximal.reference):
+                tensor.copy_(saved[str(place)])
         return True
 
     @contextmanager

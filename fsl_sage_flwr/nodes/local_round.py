@@ -21,6 +21,7 @@ from .persistent_optimizer import (
     SERVER_OPTIMIZER,
     PersistentOptimizer,
 )
+from .proximal_term import ProximalTerm, proximal_mu
 
 TrainRequestT = TypeVar("TrainRequestT", bound=TrainRequest)
 
@@ -62,6 +63,7 @@ class LocalRound(Generic[TrainRequestT]):
         self.request = kind.unpack(message.content)
         self.client, self.state = identify(context), ClientState(context)
         self._message, self._task = message, task
+        self._proximal_mu = proximal_mu(message.content)
         self._optimizers: list[tuple[PersistentOptimizer, Schedule]] = []
         self._marks_held_out = marks_held_out
         self._kept: list[tuple[tuple[Tensor, ...], Tensor]] = []
@@ -71,7 +73,7 @@ class LocalRound(Generic[TrainRequestT]):
         self._batch, self._examples, self._step_seconds = -1, 0, 0.0
 
     def client_optimizer(self, parts: int = 1) -> torch.optim.Optimizer:
-        """Return the client half's optimizer with its saved state.
+        """Return the client half's optimizer with its saved state, once its weights are loaded.
 
         Parameters
         ----------
@@ -104,6 +106,8 @@ class LocalRound(Generic[TrainRequestT]):
             keep=self.request.keep_optimizer_state,
             trained_before=self.request.trained_before,
         )
+        if self._proximal_mu:
+            ProximalTerm(kept.optimizer, self._proximal_mu)
         self._optimizers.append((kept, schedule))
         return kept.optimizer
 

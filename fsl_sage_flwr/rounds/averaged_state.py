@@ -1,12 +1,13 @@
 """State that is averaged over the clients of a round."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
 from ..state import State
 from .aggregation.aggregation import Aggregation
+from .aggregation.fed_opt import ServerStep
 
 
 class AveragedState(State, ABC):
@@ -16,9 +17,17 @@ class AveragedState(State, ABC):
     ----------
     aggregation : Aggregation
         The strategy's, which sets it: how the clients' results become one.
+    server_step : ServerStep or None
+        The strategy's, which sets it: step towards the average; None takes the average.
     """
 
     aggregation: Aggregation
+    server_step: ServerStep | None = None
+
+    @property
+    @abstractmethod
+    def parameters(self) -> Collection[str]:
+        """Names of the weights that clients train by gradients: not of buffers."""
 
     @abstractmethod
     def trained_by(self, client: int) -> Mapping[str, Tensor]:
@@ -35,3 +44,13 @@ class AveragedState(State, ABC):
         trained : iterable of int
             Clients whose replies are valid, averaged or not.
         """
+
+    def combined(
+        self,
+        before: Mapping[str, Tensor],
+        copies: Iterable[Mapping[str, Tensor]],
+        weights: Sequence[float],
+    ) -> dict[str, Tensor]:
+        """Aggregate clients' copies, and step towards the result from the weights before."""
+        average = self.aggregation.of_states(copies, weights)
+        return average if self.server_step is None else self.server_step.step(before, average)

@@ -1,6 +1,7 @@
 """SplitFed's exchanges: gradients of one exchange down, smashed data of the next up."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..algorithm_options import ExchangeOptions
@@ -30,6 +31,29 @@ def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class ExchangeProtocol:
+    """Messages of an algorithm's exchanges.
+
+    Attributes
+    ----------
+    exchange, flush : str
+        Types of an exchange's message and of the last.
+    request : callable
+        Makes both requests.
+    points : int
+        Smashed data of a sample in an exchange: those of one half, or of several.
+    """
+
+    exchange: str = EXCHANGE
+    flush: str = FLUSH
+    request: Callable[..., ExchangeRequest] = ExchangeRequest
+    points: int = 1
+
+
+SPLIT_FED = ExchangeProtocol()
+
+
 class Exchanges:
     """The exchanges of some clients in a round, each at its own number.
 
@@ -45,6 +69,8 @@ class Exchanges:
         Number of times that these clients have started before in this round.
     start, length : float
         Part of the round that the exchanges take, for the learning rate.
+    protocol : ExchangeProtocol
+        The messages.
     """
 
     def __init__(
@@ -53,12 +79,13 @@ class Exchanges:
         clients: Iterable[int],
         batches_per_exchange: int,
         *,
+        protocol: ExchangeProtocol = SPLIT_FED,
         attempt: int = 0,
         start: float = 0.0,
         length: float = 1.0,
     ) -> None:
         self._round, self._width, self._attempt = round_, batches_per_exchange, attempt
-        self._start, self._length = start, length
+        self._start, self._length, self._protocol = start, length, protocol
         self._clients = list(clients)
         self._number = dict.fromkeys(self._clients, 0)  # of the next exchange
         self._batches: dict[int, int] = {}
@@ -96,13 +123,15 @@ class Exchanges:
         }
         if client in self._batches:  # it may not change the number in mid-round
             equal["batches"] = self._batches[client]
+        points = self._protocol.points
+        smashed = replace(self._round.smashed, tensors=self._round.smashed.tensors * points)
         return Instruction(
-            EXCHANGE,
+            self._protocol.exchange,
             self._request(client),
             ExchangeReply,
-            ReplySchema(equal=equal, smashed=self._round.smashed),
+            ReplySchema(equal=equal, smashed=smashed),
             # The first exchange counts for all: together they upload once in each epoch.
-            sample_uploads=self._round.local_epochs if number == 0 else 0,
+            sample_uploads=points * self._round.local_epochs if number == 0 else 0,
             problem=partial(self._problem, client),
         )
 
@@ -119,7 +148,7 @@ class Exchanges:
         )
         sent = self._examples[client] // self._round.local_epochs
         return Instruction(
-            FLUSH, self._request(client), TrainReply, expected,
+            self._protocol.flush, self._request(client), TrainReply, expected,
             problem=lambda reply: (
                 None if reply.num_examples == sent
                 else f"num-examples is {reply.num_examples}; it has sent {sent} in each epoch"
@@ -184,7 +213,7 @@ class Exchanges:
 
     def _request(self, client: int) -> ExchangeRequest:
         number = self._number[client]
-        return ExchangeRequest(
+        return self._protocol.request(
             round=self._round.number,
             attempt=self._attempt,
             exchange=number,

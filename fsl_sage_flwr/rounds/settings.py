@@ -10,6 +10,7 @@ from torch import Tensor
 from ..compression import Compression
 from ..messages import SmashedSpec
 from .aggregation.aggregation import Aggregation
+from .aggregation.fed_opt import FedOpt
 from .checks.batch_limits import BatchLimits
 
 
@@ -33,6 +34,8 @@ class StrategySettings(TypedDict, total=False):
     train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None
     compression: Compression | None
     aggregation: Aggregation | None
+    fed_opt: FedOpt | None
+    proximal_mu: float
     max_update_ratio: float
 
 

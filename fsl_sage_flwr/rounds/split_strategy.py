@@ -17,6 +17,7 @@ from ..config import check_arguments
 from ..config.strategy import StrategyOptions, mebibytes
 from ..messages import (
     EVALUATE_SPLIT,
+    PROXIMAL_MU,
     BadReplyError,
     CommunicationLedger,
     PackedWeights,
@@ -29,12 +30,13 @@ from ..messages import (
 )
 from ..messages.arrays import to_arrays
 from ..messages.records import is_finite
-from ..splitting import Evaluation
+from ..splitting import Evaluation, trainable_parameters
 from ..state import State
 from ..task import Batch, SplitTask
 from ..tensor_store import TensorStore
 from .aggregation.aggregation import Aggregation
 from .aggregation.client_clipping import refuse_clipping
+from .aggregation.fed_opt import FedOpt, ServerStep
 from .averaged_state import AveragedState
 from .checks.batch_limits import BatchLimits
 from .checks.finite_check import FiniteCheck
@@ -111,6 +113,13 @@ class SplitStrategy(FedAvg):
     aggregation : Aggregation, optional
         How the clients' results become one; by default the weighted mean. A round with fewer
         valid replies than its rule needs failed.
+    fed_opt : callable, optional
+        Makes Flower's ``FedAdam``, ``FedYogi``, ``FedAdagrad`` or ``FedAvgM``, once for each part
+        that is averaged: it steps from the round's weights towards the average. By default the
+        average is taken. Buffers keep the average.
+    proximal_mu : float
+        Weight of FedProx's term, which keeps what clients train near the round's weights: each
+        client's optimizer minimises ``proximal_mu / 2`` times the squared distance too.
     max_update_ratio : float
         Largest norm of a client's update, or of its smashed data, as a multiple of the round's
         median; a client above it is excluded. Replies are then held until all have arrived, but
@@ -120,7 +129,8 @@ class SplitStrategy(FedAvg):
     ------
     ValueError
         ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``; or the task
-        has ``client_privacy``, and the algorithm takes no steps that it applies to.
+        has ``client_privacy``, and the algorithm takes no steps that it applies to; or
+        ``fed_opt`` or ``proximal_mu`` is given, and clients train nothing.
     SplitError
         The task's objective does not take what its server half gives; or its clients cannot take
         DP-SGD's steps.
@@ -154,6 +164,8 @@ class SplitStrategy(FedAvg):
         train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None = None,
         compression: Compression | None = None,
         aggregation: Aggregation | None = None,
+        fed_opt: FedOpt | None = None,
+        proximal_mu: float = StrategyOptions.proximal_mu,
         max_update_ratio: float = StrategyOptions.max_update_ratio,
     ) -> None:
         super().__init__(
@@ -180,6 +192,7 @@ class SplitStrategy(FedAvg):
             max_client_failures=max_client_failures,
             pause_rounds=pause_rounds,
             max_update_ratio=max_update_ratio,
+            proximal_mu=proximal_mu,
             round_timeout=round_timeout,
             absence_timeout=absence_timeout,
         )
@@ -187,6 +200,11 @@ class SplitStrategy(FedAvg):
             raise ValueError(
                 f"client_privacy: clients of {type(self).__name__} take no steps with one gradient "
                 "per sample, or send more than such steps make; leave it out"
+            )
+        if not type(self).trains_client_half and (fed_opt is not None or proximal_mu):
+            raise ValueError(
+                f"fed_opt, proximal_mu: clients of {type(self).__name__} train nothing; leave both "
+                "out"
             )
         task.check_objective()
         self.task = task
@@ -197,9 +215,11 @@ class SplitStrategy(FedAvg):
         self.states: dict[str, State] = {**states, "downlink": self.downlink}
         self.aggregation = aggregation or Aggregation()
         self.max_update_ratio = max_update_ratio
+        self.proximal_mu = proximal_mu
         for state in self.states.values():
             if isinstance(state, AveragedState):
                 state.aggregation = self.aggregation
+        self._client_half_step = self._add_server_steps(fed_opt)
         self.keep_files_in(TensorStore())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
@@ -252,6 +272,10 @@ class SplitStrategy(FedAvg):
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
         return self.task.weights_of(self.task.model.client)
+
+    def trained_parameters(self) -> Mapping[str, Tensor]:
+        """Return the parameters that clients train, by their names in the averaged weights."""
+        return trainable_parameters(self.task.model.client)
 
     def trained_parts(
         self, weights: Mapping[str, Tensor]
@@ -397,7 +421,7 @@ class SplitStrategy(FedAvg):
             self.rounds_done,
             self.registry.sample(wanted, self.task.seed, self.rounds_done, without=paused),
             arrays,
-            ConfigRecord({**config, "server-round": server_round}),
+            ConfigRecord({**config, "server-round": server_round, **self._proximal_term()}),
             grid,
             self.registry,
             self._round_settings(),
@@ -446,7 +470,8 @@ class SplitStrategy(FedAvg):
             return None, None
         round_.record(counted, self.arrayrecord_key if self.trains_client_half else None)
         good = [message.content for message in counted.values()]
-        arrays = self._averaged(round_, counted)
+        with round_.undone_on_error():
+            arrays = self._averaged(round_, counted)
         trained = self.trained_parts(arrays.to_torch_state_dict())
         problem = self._sound.problem_with_trained(trained)
         if problem is not None:  # although all that is averaged is sound
@@ -455,8 +480,9 @@ class SplitStrategy(FedAvg):
         if self.trains_client_half:
             self._untrained.record(self.trained_parts(round_.client_half), trained)
         self.failed_rounds.record_success()
-        for averaged_state in self.averaged_states().values():
-            averaged_state.average(round_.weights, round_.served)
+        with round_.undone_on_error():
+            for averaged_state in self.averaged_states().values():
+                averaged_state.average(round_.weights, round_.served)
         nodes = {client: round_.node_of(client) for client in round_.served}
         for state in self.states.values():
             state.confirm(nodes)
@@ -532,6 +558,22 @@ class SplitStrategy(FedAvg):
 
     # One round --------------------------------------------------------------------------
 
+    def _add_server_steps(self, fed_opt: FedOpt | None) -> ServerStep | None:
+        """Add a server optimizer for each averaged part; return that of the client half."""
+        if fed_opt is None:
+            return None
+        for name, state in list(self.states.items()):
+            if isinstance(state, AveragedState):
+                step = state.server_step = ServerStep(fed_opt, state.parameters)
+                self.states[f"{name}_step"] = step
+        step = ServerStep(fed_opt, self.trained_parameters().keys())
+        self.states["client_half_step"] = step
+        return step
+
+    def _proximal_term(self) -> dict[str, float]:
+        """Return the entry that Flower's FedProx adds to the configuration of requests."""
+        return {PROXIMAL_MU: float(self.proximal_mu)} if self.proximal_mu else {}
+
     def _round_settings(self) -> RoundSettings:
         return RoundSettings(
             timeout=self.round_timeout,
@@ -564,7 +606,12 @@ class SplitStrategy(FedAvg):
             return round_.arrays
         weights = {c: weight for c, weight in round_.weights.items() if c in counted}
         averaged = [record for c, record in records.items() if c in weights]
-        return self.aggregation.of_records(averaged, list(weights.values()))
+        average = self.aggregation.of_records(averaged, list(weights.values()))
+        step = self._client_half_step
+        if step is None:
+            return average
+        before, after = (a.to_torch_state_dict() for a in (round_.arrays, average))
+        return to_arrays(step.step(before, after))
 
     def _choose(
         self, round_: Round, clients: Sequence[int], records: Mapping[int, ArrayRecord]

@@ -28,7 +28,7 @@ from .steps import (
     estimated_step,
     server_step,
 )
-from .trainable_state import load_trainable_state, trainable_state
+from .trainable_state import load_trainable_state, trainable_parameters, trainable_state
 
 __all__ = [
     "AlignmentQuality",
@@ -85,6 +85,7 @@ __all__ = [
     "split",
     "split_pair",
     "to_device",
+    "trainable_parameters",
     "trainable_state",
     "true_gradients",
     "unpredictable_normal",

@@ -5,15 +5,19 @@ Imports Opacus, an optional dependency; other modules import :class:`ClientPriva
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from opacus.grad_sample import GradSampleHooks
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .errors import SplitError
 from .sample_gradients import DP_SGD, RECORD, forget_sample_gradients
 from .smashed_noise import unpredictable_normal
+
+StepPreHook = Callable[[torch.optim.Optimizer, Any, Any], None]
 
 # torch's warning for each module whose inputs need no gradient; a client half's never do.
 warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients")
@@ -131,6 +135,10 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no type
         value: float | None = super().step(closure)
         self.zero_grad(set_to_none=True)
         return value
+
+    def register_step_pre_hook(self, hook: StepPreHook) -> RemovableHandle:
+        """Run a hook after clipping and noise: what it adds to a gradient gets neither."""
+        return self.original_optimizer.register_step_pre_hook(hook)
 
     def _check(self) -> None:
         """Compare with autograd's gradients on the first real batch of a round."""

@@ -5,6 +5,12 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 
+def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that require a gradient, by name; tied ones under all their names."""
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+
 def trainable_state(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters that require a gradient, and the buffers, by name."""
     named = module.named_parameters(remove_duplicate=False)  # tied weights have two names

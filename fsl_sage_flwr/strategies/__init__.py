@@ -26,6 +26,7 @@ from .cycle_sl import CycleSl
 from .fed_avg import FullModelFedAvg
 from .fsl_sage import FslSage
 from .heron_sfl import HeronSfl
+from .mu_splitfed import MuSplitFed
 from .sl_multi_server import SplitFedV1
 from .sl_single_server import SplitFedV2
 from .split_frozen import SplitFrozen
@@ -44,6 +45,7 @@ __all__ = [
     "HeronSfl",
     "Instruction",
     "Instructions",
+    "MuSplitFed",
     "NotFiniteWorkError",
     "OneServerHalf",
     "RefusedWorkError",

@@ -24,10 +24,10 @@ class CycleSl(SplitStrategy):
     """CycleSL (Wang et al., WACV 2026, arXiv 2511.18611): server half first, then the clients.
 
     All clients' smashed data of one exchange are one set of samples (the paper's feature
-    dataset): the server half is stepped on batches drawn from it across clients, once per sample,
-    and then answers each client with the gradients of the updated half, which those do not
-    change. When a client is lost after steps on
-    its samples, the others' exchanges start again, as in :class:`SplitFedV2`.
+    dataset): the server half is stepped on batches drawn from it across clients, ``server_steps``
+    times per sample, and then answers each client with the gradients of the updated half, which
+    those do not change. When a client is lost after steps on its samples, the others' exchanges
+    start again, as in :class:`SplitFedV2`.
 
     The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
 
@@ -37,6 +37,8 @@ class CycleSl(SplitStrategy):
         What is trained.
     batches_per_exchange : int
         As of :class:`SplitFedV1`.
+    server_steps : int
+        τ: passes of the server half over the samples of one exchange.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -53,10 +55,11 @@ class CycleSl(SplitStrategy):
         task: SplitTask,
         *,
         batches_per_exchange: int = ExchangeOptions.batches_per_exchange,
+        server_steps: int = ExchangeOptions.server_steps,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_batches_per_exchange(task, batches_per_exchange)
-        self.server = OneServerHalf(task)
+        self.server = OneServerHalf(task, server_steps)
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange
 
@@ -101,23 +104,25 @@ class CycleSl(SplitStrategy):
         return replies
 
     def _step_across(self, round_: Round, step: Step, replies: Mapping[int, ExchangeReply]) -> None:
-        """Step once on every sample of the replies, at the longest client's learning rate."""
+        """Step on every sample of the replies, at the longest client's learning rate."""
         longest = max(replies, key=lambda client: replies[client].batches, default=None)
         if longest is None:
             return
         progress = step.exchanges.progress(longest, replies[longest])
-        batches = batches_across(
-            {client: named_tensors(reply.smashed) for client, reply in replies.items()},
-            {client: len(reply.smashed.labels) for client, reply in replies.items()},
-            max(size for reply in replies.values() for size in reply.smashed.batch_sizes),
-            derive_seed(self.task.seed, "across", round_.number, step.number),
-        )
-        self.server.step_on_pool(
-            round_,
-            batches,
-            start=progress[0] - round_.number,
-            length=len(progress) / replies[longest].batches,
-        )
+        start, length = progress[0] - round_.number, len(progress) / replies[longest].batches
+        sources = {client: named_tensors(reply.smashed) for client, reply in replies.items()}
+        samples = {client: len(reply.smashed.labels) for client, reply in replies.items()}
+        size = max(size for reply in replies.values() for size in reply.smashed.batch_sizes)
+        passes = self.server.steps
+        for k in range(passes):
+            place = (round_.number, step.number, *((k,) if k else ()))
+            seed = derive_seed(self.task.seed, "across", *place)
+            self.server.step_on_pool(
+                round_,
+                batches_across(sources, samples, size, seed),
+                start=start + length * k / passes,
+                length=length / passes,
+            )
 
 
 def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> CycleSl:

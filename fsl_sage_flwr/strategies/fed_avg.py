@@ -26,7 +26,7 @@ from ..rounds.metrics.round_summary import StepLoss
 from ..rounds.round import Round, RoundBody
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
-from ..splitting import Cut, Evaluation, Workload
+from ..splitting import Cut, Evaluation, Workload, trainable_parameters
 from ..task import Batch, SplitTask
 
 
@@ -86,6 +86,11 @@ class FullModelFedAvg(SplitStrategy):
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return those of the whole model."""
         return self.task.weights_of_both()
+
+    def trained_parameters(self) -> Mapping[str, Tensor]:
+        """Return those of both halves."""
+        model = self.task.model
+        return model.joined(*map(trainable_parameters, (model.client, model.server)))
 
     def trained_parts(
         self, weights: Mapping[str, Tensor]

@@ -36,6 +36,8 @@ class SplitFedV1(SplitStrategy):
         are stepped through one after the other. 1 is exact. More makes a round of fewer
         messages, for links on which a message costs seconds, at the price of gradients
         that are up to that many steps old.
+    server_steps : int
+        τ: steps of the server half on each batch; the answer is the last step's gradient.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -53,11 +55,12 @@ class SplitFedV1(SplitStrategy):
         task: SplitTask,
         *,
         batches_per_exchange: int = ExchangeOptions.batches_per_exchange,
+        server_steps: int = ExchangeOptions.server_steps,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_batches_per_exchange(task, batches_per_exchange)
         keep = settings.get("keep_optimizer_state", StrategyOptions.keep_optimizer_state)
-        self.server = ServerHalfPerClient(task, keep_optimizer_state=keep)
+        self.server = ServerHalfPerClient(task, keep_optimizer_state=keep, steps=server_steps)
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange
 

@@ -42,6 +42,8 @@ class SplitFedV2(SplitStrategy):
         As of :class:`SplitFedV1`.
     server_order : {"batch", "client"}
         ``"client"`` trains with one whole client after the other, as the reference does.
+    server_steps : int
+        τ: steps of the server half on each batch; the answer is the last step's gradient.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -59,11 +61,12 @@ class SplitFedV2(SplitStrategy):
         *,
         batches_per_exchange: int = ExchangeOptions.batches_per_exchange,
         server_order: str = SERVER_ORDERS[0],
+        server_steps: int = ExchangeOptions.server_steps,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_arguments(SplitFedV2Options, server_order=server_order)
         check_batches_per_exchange(task, batches_per_exchange)
-        self.server = OneServerHalf(task)
+        self.server = OneServerHalf(task, server_steps)
         super().__init__(task, {"server": self.server}, **settings)
         self.batches_per_exchange = batches_per_exchange
         self.server_order = server_order

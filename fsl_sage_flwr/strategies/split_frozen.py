@@ -90,5 +90,6 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=Options,
     round_bytes=round_bytes,
+    trains_client_half=False,
     style=LineStyle("#CC79A7", "P", (0, (1.0, 1.0))),
 )

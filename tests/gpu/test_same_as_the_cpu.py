@@ -23,6 +23,7 @@ from ..runs import (
     fed_avg,
     fsl_sage,
     heron_sfl,
+    mu_splitfed,
     split_fed_v1,
     split_fed_v2,
     split_frozen,
@@ -38,6 +39,7 @@ ALGORITHMS = [
     cse_fsl,
     fsl_sage,
     heron_sfl,
+    mu_splitfed,
     split_frozen,
     ampere,
 ]

@@ -30,13 +30,13 @@ def mean(states: list[dict[str, Tensor]], weights: list[int]) -> dict[str, Tenso
     return result
 
 
-def on_images() -> tuple[SplitTask, CseFsl, MemoryGrid]:
-    strategy = cse_fsl({"dropout": 0.0}, server_update_interval=1)
+def on_images(**changes: Any) -> tuple[SplitTask, CseFsl, MemoryGrid]:
+    strategy = cse_fsl({"dropout": 0.0}, server_update_interval=1, **changes)
     task = small_task(dropout=0.0, train_batches=small_batches)
     return task, strategy, grid(dropout=0.0, batches=small_batches)
 
 
-def on_tokens() -> tuple[SplitTask, CseFsl, MemoryGrid]:
+def on_tokens(**changes: Any) -> tuple[SplitTask, CseFsl, MemoryGrid]:
     def task() -> SplitTask:
         model = small_model()
         for part in model.modules():
@@ -44,14 +44,18 @@ def on_tokens() -> tuple[SplitTask, CseFsl, MemoryGrid]:
                 part.p = 0.0
         return language_task(model)
 
-    strategy = CseFsl(task(), server_update_interval=1)
+    strategy = CseFsl(task(), server_update_interval=1, **changes)
     return task(), strategy, MemoryGrid(build_client_app(lambda context: task()), CLIENTS)
 
 
 @pytest.mark.sample
-@pytest.mark.parametrize("of", [on_images, on_tokens])
-def test_three_rounds_equal_the_loop_by_hand(of: Any) -> None:
-    task, strategy, nodes = of()
+@pytest.mark.parametrize(
+    ("of", "mu", "steps"),
+    [(on_images, 0.0, 1), (on_images, 3.0, 1), (on_images, 0.0, 3), (on_tokens, 0.0, 1)],
+)
+def test_three_rounds_equal_the_loop_by_hand(of: Any, mu: float, steps: int) -> None:
+    """With FedProx's term on the client half and on the head, and with passes over an upload."""
+    task, strategy, nodes = of(proximal_mu=mu, server_steps=steps)
     arrays = train(strategy, nodes, ROUNDS)
 
     def trained(module: nn.Module) -> list[nn.Parameter]:
@@ -62,8 +66,10 @@ def test_three_rounds_equal_the_loop_by_hand(of: Any) -> None:
     server_optimizer = task.server_optimizer(trained(x_s))
     kept: dict[int, tuple[dict[str, object], dict[str, object]]] = {}
     for t in range(ROUNDS):
-        halves, heads, counts, uploads = [], [], [], []
+        halves, heads, counts = [], [], []
+        uploads: list[list[tuple[Tensor, Tensor]]] = []
         for i in range(CLIENTS):
+            uploads.append([])
             half, head = copy.deepcopy(task.model.client), copy.deepcopy(task.head)
             task.load_weights(half, x_c)
             task.load_weights(head, x_a)
@@ -77,20 +83,25 @@ def test_three_rounds_equal_the_loop_by_hand(of: Any) -> None:
             batches = list(task.train_batches(ClientIdentity(i, CLIENTS), seed))
             for x, y in batches:
                 z = half(x)
-                uploads.append((z.detach().clone(), y))
+                uploads[-1].append((z.detach().clone(), y))
                 for optimizer in optimizers:
                     optimizer.zero_grad()
                 task.loss(head(z), y).backward()
+                for module, sent in ((half, x_c), (head, x_a)):
+                    for name, p in module.named_parameters():
+                        if mu and p.grad is not None:
+                            p.grad += mu * (p.detach() - sent[name])
                 for optimizer in optimizers:
                     optimizer.step()
             kept[i] = tuple(copy.deepcopy(o.state_dict()) for o in optimizers)  # type: ignore[assignment]
             halves.append(task.weights_of(half))
             heads.append(task.weights_of(head))
             counts.append(sum(task.objective.count(y) for _, y in batches))
-        for z, y in uploads:
-            server_optimizer.zero_grad()
-            task.loss(x_s(z), y).backward()
-            server_optimizer.step()
+        for upload in uploads:
+            for z, y in upload * steps:
+                server_optimizer.zero_grad()
+                task.loss(x_s(z), y).backward()
+                server_optimizer.step()
         x_c, x_a = mean(halves, counts), mean(heads, counts)
 
     assert_same(arrays, x_c)

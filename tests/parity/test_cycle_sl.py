@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from ..tasks import small_batches, small_task
 CLIENTS, ROUNDS = 3, 2
 
 
-def by_hand(task: SplitTask) -> dict[str, Tensor]:
+def by_hand(task: SplitTask, passes: int) -> dict[str, Tensor]:
     """Step the server half on samples of all clients, then each client through the updated half."""
     server = task.model.server
     server_optimizer = task.server_optimizer(server.parameters())
@@ -37,21 +38,24 @@ def by_hand(task: SplitTask) -> dict[str, Tensor]:
                 smashed[i] = halves[i](batches[i][k][0])
             labels = {i: batches[i][k][1] for i in active}
             where = [(i, row) for i in active for row in range(len(labels[i]))]
-            generator = torch.Generator().manual_seed(derive_seed(task.seed, "across", t, k))
-            order = [where[n] for n in torch.randperm(len(where), generator=generator).tolist()]
             size = max(len(found) for found in labels.values())
-            parts = [order[n : n + size] for n in range(0, len(order), size)]
-            if len(parts) > 1 and len(parts[-1]) == 1:  # BatchNorm needs two samples
-                parts[-2:] = [parts[-2] + parts[-1]]
             longest = max(len(found) for found in batches)
-            torch.manual_seed(derive_seed(task.seed, "pool", t, str(t + k / longest - t)))
-            for part in parts:
-                rows = sorted(part, key=lambda place: place[0])
-                z = torch.stack([smashed[i][row].detach() for i, row in rows])
-                y = torch.stack([labels[i][row] for i, row in rows])
-                server_optimizer.zero_grad()
-                task.loss(server(z), y).backward()
-                server_optimizer.step()
+            for number in range(passes):
+                place = (t, k) if number == 0 else (t, k, number)
+                generator = torch.Generator().manual_seed(derive_seed(task.seed, "across", *place))
+                order = [where[n] for n in torch.randperm(len(where), generator=generator).tolist()]
+                parts = [order[n : n + size] for n in range(0, len(order), size)]
+                if len(parts) > 1 and len(parts[-1]) == 1:  # BatchNorm needs two samples
+                    parts[-2:] = [parts[-2] + parts[-1]]
+                start = t + k / longest - t + 1 / longest * number / passes
+                torch.manual_seed(derive_seed(task.seed, "pool", t, str(start)))
+                for part in parts:
+                    rows = sorted(part, key=lambda place: place[0])
+                    z = torch.stack([smashed[i][row].detach() for i, row in rows])
+                    y = torch.stack([labels[i][row] for i, row in rows])
+                    server_optimizer.zero_grad()
+                    task.loss(server(z), y).backward()
+                    server_optimizer.step()
             for i in active:
                 torch.manual_seed(derive_seed(task.seed, "answer", t, i, k))
                 before = copy.deepcopy(server.state_dict())
@@ -74,8 +78,9 @@ def averaged(states: list[dict[str, Tensor]], weights: list[float]) -> dict[str,
     return dict(Aggregation().of_states(iter(states), weights))
 
 
-def test_it_equals_the_loop() -> None:
-    strategy = cycle_sl()
+@pytest.mark.parametrize("passes", [1, 3])
+def test_it_equals_the_loop(passes: int) -> None:
+    strategy = cycle_sl(server_steps=passes)
     arrays = train(strategy, grid(CLIENTS, batches=small_batches), ROUNDS)
     client, server = strategy.model_state(arrays)
-    assert_same({**client, **server}, by_hand(small_task()))
+    assert_same({**client, **server}, by_hand(small_task(), passes))

@@ -11,6 +11,7 @@ from fsl_sage_flwr.messages import TrainRequest
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.strategies.heron_sfl import HeronSfl
 from fsl_sage_flwr.task import ClientIdentity
+from fsl_sage_flwr.zeroth_order import directions, estimate
 
 from ..memory_grid import MemoryGrid
 from ..runs import assert_same, heron_sfl, train
@@ -29,10 +30,13 @@ def moved(module: nn.Module, steps: list[Tensor]) -> nn.Module:
     return other
 
 
-def test_three_rounds_equal_the_loop_by_hand() -> None:
+@pytest.mark.parametrize("proximal_mu", [0.0, 3.0])
+def test_three_rounds_equal_the_loop_by_hand(proximal_mu: float) -> None:
+    """The gradient of FedProx's term is exact beside the estimate of the loss's."""
     strategy = heron_sfl(
-        {"dropout": 0.0}, server_update_interval=Q, perturbation_scale=MU, perturbations=P
-    )
+        {"dropout": 0.0}, server_update_interval=Q, perturbation_scale=MU, perturbations=P,
+        proximal_mu=proximal_mu,
+    )  # fmt: skip
     arrays = train(strategy, MemoryGrid(small_app(dropout=0.0), CLIENTS), ROUNDS)
 
     task = small_task(dropout=0.0)
@@ -79,8 +83,12 @@ def test_three_rounds_equal_the_loop_by_hand() -> None:
                 for module, after in zip((half, head), statistics, strict=True):
                     for buffer, new in zip(module.buffers(), after.buffers(), strict=True):
                         buffer.copy_(new)
-                for parameter, gradient in zip(both, estimate, strict=True):
+                sent = [values[n] for part, values in ((half, x_c), (head, x_a))
+                        for n, _ in part.named_parameters()]  # fmt: skip
+                for parameter, gradient, old in zip(both, estimate, sent, strict=True):
                     parameter.grad = gradient
+                    if proximal_mu:
+                        parameter.grad = gradient + proximal_mu * (parameter.detach() - old)
                 for optimizer in optimizers:
                     optimizer.step()
             kept[i] = tuple(copy.deepcopy(o.state_dict()) for o in optimizers)  # type: ignore[assignment]
@@ -110,13 +118,13 @@ def test_the_estimate_is_the_gradient_along_the_direction() -> None:
         auxiliary_version=0, perturbation_scale=1e-5, perturbations=1,
     )  # fmt: skip
     before = [p.detach().clone() for p in local.parameters()]
-    client.estimate(local, batch, task, request, (0, 0, 0))
+    estimate(local, batch, task, request, (0, 0, 0))
     trained = dict(local.named_parameters())
     seed = derive_seed(task.seed, "perturbation", 0, 0, 0, 0)
-    directions = list(client.directions(trained, seed))
+    along = list(directions(trained, seed))
     true = [p.grad for p in reference.parameters()]
-    slope = sum((g * u).sum() for g, u in zip(true, directions, strict=True) if g is not None)
-    for parameter, u in zip(local.parameters(), directions, strict=True):
+    slope = sum((g * u).sum() for g, u in zip(true, along, strict=True) if g is not None)
+    for parameter, u in zip(local.parameters(), along, strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, slope * u, rtol=1e-4, atol=1e-7)
     for parameter, old in zip(local.parameters(), before, strict=True):
@@ -170,11 +178,11 @@ def test_what_a_failed_batch_left_behind_is_not_in_the_next_estimate() -> None:
         auxiliary_version=0, perturbation_scale=1e-2, perturbations=2,
     )  # fmt: skip
     for _ in range(2):  # the second begins with the first's gradients
-        client.estimate(local.eval(), batch, task, request, (0, 0, 0))
+        estimate(local.eval(), batch, task, request, (0, 0, 0))
         found = [p.grad.clone() for p in local.parameters() if p.grad is not None]
     fresh = copy.deepcopy(local)
     fresh.zero_grad()
-    client.estimate(fresh, batch, task, request, (0, 0, 0))
+    estimate(fresh, batch, task, request, (0, 0, 0))
     expected = [p.grad for p in fresh.parameters() if p.grad is not None]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 

@@ -63,9 +63,15 @@ def nodes_for(task_changes: dict[str, Any], clients: int, **options: Any) -> Mem
 
 
 def plain_loop(
-    task: SplitTask, rounds: int, schedule: Callable[[Optimizer], LRScheduler] = unscheduled
+    task: SplitTask,
+    rounds: int,
+    schedule: Callable[[Optimizer], LRScheduler] = unscheduled,
+    steps: int = 1,
 ) -> dict[str, Tensor]:
-    """Train the whole model in a plain loop; dropout draws what the halves draw."""
+    """Train the whole model in a plain loop; dropout draws what the halves draw.
+
+    The server half takes ``steps - 1`` steps on each batch before the one of the whole model.
+    """
     client, server = task.model.client, task.model.server
     optimizers = [
         task.client_optimizer(client.parameters()),
@@ -80,6 +86,10 @@ def plain_loop(
                 torch.manual_seed(derive_seed(task.seed, "client", t, 0, k))
                 z = client(x)
                 torch.manual_seed(derive_seed(task.seed, "server", t, 0, k))
+                for _ in range(steps - 1):
+                    optimizers[1].zero_grad()
+                    task.loss(server(z.detach()), y).backward()
+                    optimizers[1].step()
                 for optimizer in optimizers:
                     optimizer.zero_grad()
                 task.loss(server(z), y).backward()
@@ -107,6 +117,15 @@ def test_one_client_equals_the_plain_loop(make: Any, optimizer: str, batches: An
 
 
 @pytest.mark.slow
+@V1_AND_V2
+def test_several_server_steps_equal_the_loop_with_them(make: Any) -> None:
+    setting = changes("adam")
+    strategy = make(setting, server_steps=3)
+    arrays = train(strategy, nodes_for(setting, 1), TWO)
+    client, server = strategy.model_state(arrays)
+    assert_same({**client, **server}, plain_loop(small_task(**setting), TWO, steps=3))
+
+
 @V1_AND_V2
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:

@@ -51,7 +51,7 @@ ORDER = (
         "compression.client",
         "compression.server",
     ),
-    *("batch_check", "task", "algorithm_registry", "algorithm_options"),
+    *("batch_check", "task", "zeroth_order", "algorithm_registry", "algorithm_options"),
     # The clients' side.
     *("nodes", "client_apps"),
     # The server's side of a round.

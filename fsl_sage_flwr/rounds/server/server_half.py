@@ -3,11 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...algorithm_options import ServerStepsOptions
+from ...config import check_arguments
 from ...diverged import DivergedError
 from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
@@ -39,10 +42,18 @@ class ServerHalf(State, ABC):
     ----------
     task : SplitTask
         The server half in it is trained in place.
+    steps : int
+        Steps on each batch.
+
+    Raises
+    ------
+    ValueError
+        ``steps`` is less than 1.
     """
 
-    def __init__(self, task: SplitTask) -> None:
-        self.task = task
+    def __init__(self, task: SplitTask, steps: int = ServerStepsOptions.server_steps) -> None:
+        check_arguments(ServerStepsOptions, server_steps=steps)
+        self.task, self.steps = task, steps
         self.sound = FiniteCheck(task)
         self.untrained = UntrainedServerWeights()
 
@@ -60,6 +71,8 @@ class ServerHalf(State, ABC):
         progress: Sequence[float],
     ) -> Gradients:
         """Step on the batches of one exchange; return the gradients that answer them.
+
+        With several steps on a batch the gradients are those of the last one.
 
         Parameters
         ----------
@@ -91,14 +104,11 @@ class ServerHalf(State, ABC):
             self.task.reseed("server", round_.number, client, exchange)
             for (tensors, labels), now in zip(batches, progress, strict=True):
                 set_rate(optimizer, self.task.server_schedule, now)
-                loss, gradients = answer_step(
-                    half,
-                    optimizer,
-                    self.task.to_device(tensors),
-                    labels.to(self.task.device),
-                    self.task.objective,
-                    self.task.autocast,
-                )
+                batch = self.task.to_device(tensors), labels.to(self.task.device)
+                how = self.task.objective, self.task.autocast
+                for _ in range(self.steps - 1):
+                    server_step(half, optimizer, *batch, *how)
+                loss, gradients = answer_step(half, optimizer, *batch, *how)
                 self.untrained.check(half, optimizer)
                 problem = _problem_with_loss(loss) or self.sound.problem_with_server_half(
                     half, optimizer
@@ -139,8 +149,8 @@ class ServerHalf(State, ABC):
 class OneServerHalf(ServerHalf):
     """One server half and one optimizer for all clients."""
 
-    def __init__(self, task: SplitTask) -> None:
-        super().__init__(task)
+    def __init__(self, task: SplitTask, steps: int = ServerStepsOptions.server_steps) -> None:
+        super().__init__(task, steps)
         self._optimizer = task.optimizer_of_server(task.model.server)
 
     def model_for(self, client: int) -> Half:
@@ -158,6 +168,8 @@ class OneServerHalf(ServerHalf):
         length: float = 0.0,
     ) -> None:
         """Step on each of a client's uploaded batches; inside a transaction, on all or on none.
+
+        Several steps on each batch are as many passes over the upload.
 
         Parameters
         ----------
@@ -182,9 +194,10 @@ class OneServerHalf(ServerHalf):
         half, optimizer = self.model_for(client)
         losses, problem, is_slow = [], None, False
         self.task.reseed(purpose, round_.number, client)
-        for k, (tensors, labels) in enumerate(batches):
+        count = self.steps * len(batches.batch_sizes)
+        for k, (tensors, labels) in enumerate(chain.from_iterable(repeat(batches, self.steps))):
             with round_.server_time(client):
-                progress = round_.number + start + length * k / len(batches.batch_sizes)
+                progress = round_.number + start + length * k / count
                 loss = self._stepped(tensors, labels, progress)
             problem, is_slow = _problem_with_loss(loss), round_.is_slow(client)
             if problem is not None or is_slow:

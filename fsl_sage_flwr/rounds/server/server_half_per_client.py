@@ -1,19 +1,21 @@
 """A server half for each client, averaged each round."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...algorithm_options import ServerStepsOptions
 from ...cpus import usable_cpus
 from ...splitting import (
     copy_sharing_frozen,
     flatten_state,
     load_trainable_state,
     restore_state,
+    trainable_parameters,
     trainable_state,
 )
 from ...task import SplitTask
@@ -47,15 +49,28 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
         Its server half holds the average.
     keep_optimizer_state : bool
         Optimizers keep their state from round to round.
+    steps : int
+        Steps on each batch.
     """
 
-    def __init__(self, task: SplitTask, *, keep_optimizer_state: bool) -> None:
-        super().__init__(task)
+    def __init__(
+        self,
+        task: SplitTask,
+        *,
+        keep_optimizer_state: bool,
+        steps: int = ServerStepsOptions.server_steps,
+    ) -> None:
+        super().__init__(task, steps)
         self._keep = keep_optimizer_state
         self._optimizers: dict[int, TensorFile] = {}
         self._at_work = OrderedDict[int, Half]()
         self._at_rest: dict[int, OffloadedModel] = {}
         self._finished = set[int]()
+
+    @property
+    def parameters(self) -> Collection[str]:
+        """Names of the server half's trained parameters."""
+        return trainable_parameters(self.task.model.server).keys()
 
     def begin(self) -> None:
         """Reset every client's half to the average, as a round begins."""
@@ -83,7 +98,8 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
     def average(self, weights: Mapping[int, float], trained: Iterable[int]) -> None:
         """Make the server half the weighted average; keep the optimizers of valid replies."""
         halves = (self.trained_by(client) for client in weights)
-        mean = self.aggregation.of_states(halves, list(weights.values()))
+        before = trainable_state(self.task.model.server)
+        mean = self.combined(before, halves, list(weights.values()))
         for client in trained:
             self._keep_optimizer(client)
         load_trainable_state(self.task.model.server, mean)

@@ -1,6 +1,6 @@
 """An auxiliary head that all clients train and the server averages."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ...messages import PackedWeights, ReplySchema, TrainReply, TrainRequest
+from ...splitting import trainable_parameters
 from ...task import SplitTask
 from ...tensor_store import TensorFile
 from ..averaged_state import AveragedState
@@ -35,7 +36,13 @@ class SharedHead(AveragedState):
     def __init__(self, task: SplitTask) -> None:
         head = task.weights_of(task.new_head("shared"))
         self.weights = {name: tensor.cpu() for name, tensor in head.items()}
+        self._task = task
         self._trained: dict[int, TensorFile] = {}
+
+    @property
+    def parameters(self) -> Collection[str]:
+        """Names of the head's trained parameters."""
+        return trainable_parameters(self._task.head).keys()
 
     def instructions(
         self,
@@ -102,7 +109,7 @@ class SharedHead(AveragedState):
     def average(self, weights: Mapping[int, float], trained: Iterable[int]) -> None:
         """Average the heads of these clients, each with its client's weight."""
         heads = (self.trained_by(client) for client in weights)
-        self.weights = self.aggregation.of_states(heads, list(weights.values()))
+        self.weights = self.combined(self.weights, heads, list(weights.values()))
         self._trained = {}
 
     def state_dict(self) -> dict[str, Any]:

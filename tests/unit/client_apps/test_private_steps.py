@@ -32,6 +32,7 @@ from ...runs import (
     fed_avg,
     fsl_sage,
     heron_sfl,
+    mu_splitfed,
     split_fed_v1,
     split_fed_v2,
     split_frozen,
@@ -47,7 +48,12 @@ ABLE = {
     "cycle_sl": cycle_sl,
     "ampere": ampere,
 }
-OTHERS = {"fed_avg": fed_avg, "heron_sfl": heron_sfl, "split_frozen": split_frozen}
+OTHERS = {
+    "fed_avg": fed_avg,
+    "heron_sfl": heron_sfl,
+    "mu_splitfed": mu_splitfed,
+    "split_frozen": split_frozen,
+}
 EXCHANGES = pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
 SGD = partial(torch.optim.SGD, lr=0.1)
 

@@ -93,6 +93,8 @@ def test_bytes_of_a_round_are_the_published_ones() -> None:
         "heron_sfl": 307_075_200 // 10,
         "fsl_sage": 138_687_040 // 10 + 8_419_408 // 10,
         "cycle_sl": 874_000_960 // 10,
+        # No gradients, but three points: twice the client half, and 1.5 times the rest of it.
+        "mu_splitfed": 2 * 2_740_048 + 3 * (874_000_960 // 10 - 2 * 2_740_048) // 2,
         "ampere": 2 * (2_740_048 + 8_419_408) + 874_000_960 // 20,  # head and half once, one upload
         "split_frozen": 874_000_960 // 20,  # one way of SplitFed's, where a run has one round
     }

@@ -223,6 +223,7 @@ CASES = [
         "heron_sfl": {"train": ["arrays"]},
         "split_frozen": {"train": ["smashed"]},
         "cycle_sl": {"query.split_fed_exchange": ["smashed"]},
+        "mu_splitfed": {"train": ["arrays"], "query.mu_splitfed_exchange": ["smashed"]},
         "ampere": {"train": ["arrays", "auxiliary"]},
     }.items()
     for kind, records in kinds.items()

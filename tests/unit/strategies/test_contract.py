@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, Message
-from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAdam,
+    FedAvgM,
+    FedYogi,
+)
 
 from fsl_sage_flwr.compression import PRESETS
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
@@ -26,6 +31,7 @@ from ...runs import (
     fsl_sage,
     grid,
     heron_sfl,
+    mu_splitfed,
     plain,
     server_state,
     split_fed_v1,
@@ -46,8 +52,13 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fsl_sage, two heads": partial(fsl_sage, auxiliary_groups=2),
     "heron_sfl": heron_sfl,
     "cycle_sl": cycle_sl,
+    "mu_splitfed": mu_splitfed,
     "ampere": ampere,
     "split_frozen": split_frozen,
+    "cse_fsl, pooled": partial(cse_fsl, server_pool=True),
+    "fed_avg, fedavgm": partial(fed_avg, fed_opt=partial(FedAvgM, server_momentum=0.9)),
+    "sl_multi_server, fedyogi": partial(split_fed_v1, fed_opt=partial(FedYogi, eta=0.01)),
+    "cse_fsl, fedadam": partial(cse_fsl, fed_opt=partial(FedAdam, eta=0.01), proximal_mu=0.1),
 }
 # Each kind of message, of payload and of state is in one of these; CI has all rows.
 SOME = [STRATEGIES[name] for name in ("fed_avg", "sl_single_server", "cse_fsl", "fsl_sage")]
@@ -177,6 +188,12 @@ UPLOAD = {
     "infinite step": (with_huge("smashed", 1e25), "not finite: after its batches the server half"),
 }
 EXCHANGE = "query.split_fed_exchange"
+PERTURBED = "query.mu_splitfed_exchange"
+# Where several steps follow a batch, the loss after them shows what the first has left.
+LATER_LOSS = {
+    **UPLOAD,
+    "infinite step": (with_huge("smashed", 1e25), "not finite: the server half's loss is nan"),
+}
 # Which replies a strategy has, by message type, and how they go bad.
 BAD_REPLIES = {
     "fed_avg": {"train": AVERAGED_REPLY},
@@ -185,19 +202,11 @@ BAD_REPLIES = {
     "cse_fsl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "heron_sfl": {"train": {**AVERAGED_REPLY, **UPLOAD}},
-    # It uploads both batches: the second's loss shows what the first's step has left.
-    "split_frozen": {
-        "train": {
-            **ANY_REPLY,
-            **UPLOAD,
-            "infinite step": (
-                with_huge("smashed", 1e25),
-                "not finite: the server half's loss is nan",
-            ),
-        }
-    },
+    "split_frozen": {"train": {**ANY_REPLY, **LATER_LOSS}},  # it uploads both batches
     "cycle_sl": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
+    "mu_splitfed": {"train": AVERAGED_REPLY, PERTURBED: {**ANY_REPLY, **LATER_LOSS}},
     "ampere": {"train": AVERAGED_REPLY},
+    "cse_fsl, pooled": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage, warm start": {"train": {"NaN": (with_nan, "NaN or infinite")}},
     "fsl_sage, two heads": {"train": {"NaN": (with_nan, "NaN or infinite")}},
 }
@@ -286,7 +295,7 @@ def test_bad_reply_is_left_out_with_its_reason(
 ) -> None:
     """It must change nothing: the round goes as if that client had never answered."""
     # In FSL-SAGE's first round an upload may be missing: the probe brought it.
-    number, rounds = (1, 2) if make is fsl_sage else (1 if kind == EXCHANGE else 0, 1)
+    number, rounds = (1, 2) if make is fsl_sage else (1 if kind in (EXCHANGE, PERTURBED) else 0, 1)
     strategy = make(round_timeout=0.5)
     tamper = in_round(number, 1, change, kind)
     arrays = train(strategy, grid(tamper=tamper, batches=two_batches), rounds)
@@ -411,12 +420,13 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
 def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
     """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
     skip_where_one_reply_is_all(make)
-    shorter, wrapped = plain(make).after(1), make()
-    private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
-    nodes = grid(tamper=in_round(1, 1, fail))
-    private.start(wrapped.wrap_grid(nodes), wrapped.initial_arrays(), num_rounds=2)
+    shorter, wrapped = make(), make()
+    for strategy, rounds in ((shorter, 1), (wrapped, 2)):
+        private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
+        nodes = grid(tamper=in_round(1, 1, fail))
+        private.start(strategy.wrap_grid(nodes), strategy.initial_arrays(), num_rounds=rounds)
     wrapped._undo_unfinished()
-    ours_left, theirs_left = server_state(wrapped), shorter.server
+    ours_left, theirs_left = server_state(wrapped), server_state(shorter)
     assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (2, 1)
     assert_same(ours_left, theirs_left)
 

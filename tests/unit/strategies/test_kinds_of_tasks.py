@@ -17,6 +17,7 @@ from fsl_sage_flwr.strategies import (
     FslSage,
     FullModelFedAvg,
     HeronSfl,
+    MuSplitFed,
     SplitFedV1,
     SplitFedV2,
     SplitFrozen,
@@ -36,6 +37,7 @@ STRATEGIES: dict[str, Any] = {
     "heron_sfl": HeronSfl,
     "split_frozen": SplitFrozen,
     "cycle_sl": CycleSl,
+    "mu_splitfed": MuSplitFed,
     "ampere": partial(Ampere, client_rounds=1),
     "fsl_sage": partial(FslSage, recipe=AlignmentRecipe(2, 6), align_interval=2),
 }

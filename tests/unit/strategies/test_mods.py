@@ -55,7 +55,7 @@ def test_clients_of_fed_avg_clip_their_updates() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "fed_avg"])
+@pytest.mark.parametrize("name", [n for n in STRATEGIES if not n.startswith("fed_avg")])
 def test_clipping_on_the_clients_is_refused_where_it_cannot_be(name: str) -> None:
     nodes = MemoryGrid(small_app(train_mods=[fixedclipping_mod]), CLIENTS)
     with pytest.raises(TypeError, match=r"carry more; use DifferentialPrivacyServerSideFixed"):

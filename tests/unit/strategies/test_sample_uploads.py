@@ -20,6 +20,7 @@ from fsl_sage_flwr.strategies import (
     FslSage,
     FullModelFedAvg,
     HeronSfl,
+    MuSplitFed,
     SplitFedV1,
     SplitFedV2,
     SplitFrozen,
@@ -74,7 +75,7 @@ class Watch:
 
     def _count(self, client: int, reply: Message) -> Message | None:
         if reply.has_content() and "smashed" in reply.content:
-            (smashed,) = reply.content.array_records["smashed"].to_torch_state_dict().values()
+            smashed = reply.content.array_records["smashed"].to_torch_state_dict()["0"]
             self._counts.update((client, number) for number in smashed[:, 0].tolist())
         return self._tamper(client, reply)
 
@@ -106,6 +107,12 @@ def test_what_is_counted_is_what_was_uploaded(make: Callable[..., Any]) -> None:
     per_round = 0 if make is FullModelFedAvg else EPOCHS
     assert strategy.sample_uploads.largest == watch.most(0) == 2 * per_round
     assert [row.sample_uploads for row in strategy.client_rounds()] == [per_round] * CLIENTS
+
+
+def test_the_smashed_data_of_three_points_are_three_uploads() -> None:
+    strategy, watch = MuSplitFed(named_task()), Watch()
+    watch.train(strategy, 2)
+    assert strategy.sample_uploads.largest == 3 * watch.most(0) == 3 * 2 * EPOCHS
 
 
 @pytest.mark.slow

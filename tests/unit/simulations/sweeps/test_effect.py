@@ -17,6 +17,7 @@ OTHER = {
     "alpha": 0.1, "shards-per-client": 5, "momentum": 0.5, "server-momentum": 0.5,
     "auxiliary.head": "linear", "auxiliary.init": "random", "auxiliary.learning-rate": 0.1,
     "auxiliary.lr-schedule": "step every=1", "server-update-interval": 3, "align.interval": 1,
+    "server-steps": 2, "server-pool": True, "mu-splitfed.perturbation-scale": 0.5,
     "align.epochs": 1, "align.batch-size": 9, "align.dataset-size": 20,
     "align.lr-schedule": "constant", "align.warm-start": True, "auxiliary.groups": 1,
     "splitfed.batches-per-exchange": 2,
@@ -28,6 +29,8 @@ OTHER = {
     "adapter.dropout": 0.0, "adapter.target-modules": "q",
     "language.label-smoothing": 0.5, "auxiliary.blocks": 2,
     "robust.trimmed-share": 0.1, "robust.assumed-malicious": 2, "privacy.delta": 1e-3,
+    "fedopt.eta": 0.5, "fedopt.beta-1": 0.5, "fedopt.beta-2": 0.5, "fedopt.tau": 0.5,
+    "fedopt.server-learning-rate": 0.5, "fedopt.server-momentum": 0.5,
     "language.bleu": True, "language.max-new-tokens": 3,
 }  # fmt: skip
 # Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
@@ -62,6 +65,8 @@ def test_idle_keys_change_no_bit(tmp_path, few_digits, algorithm):
         ({"distribution": "shards"}, "shards-per-client"),
         ({"max-client-failures": 2}, "pause-rounds"),
         ({"robust.aggregation": "trimmed_mean"}, "robust.trimmed-share"),
+        ({"fedopt.optimizer": "fedyogi"}, "fedopt.tau"),
+        ({"fedopt.optimizer": "fedavgm"}, "fedopt.server-momentum"),
         ({"robust.aggregation": "bulyan"}, "robust.assumed-malicious"),
         ({"robust.aggregation": "somebodys_own"}, "robust.trimmed-share"),
         ({"optimizer": "somebodys_own"}, "momentum"),

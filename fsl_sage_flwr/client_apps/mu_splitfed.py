@@ -1,0 +1,168 @@
+"""MU-SplitFed on the client: smashed data of three points up, one slope down for each batch.
+
+The strategy is ``fsl_sage_flwr.strategies.MuSplitFed``.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from flwr.app import Context, Message
+from torch import Tensor
+from torch.func import functional_call
+
+from ..messages import (
+    MissingPayloadError,
+    SmashedBatches,
+    TrainReply,
+    measure_field,
+)
+from ..nodes.client_state import ClientState
+from ..nodes.exchange_state import FILE, PendingForward
+from ..nodes.identity import identify
+from ..nodes.loading import load_weights
+from ..nodes.local_batches import batches_between
+from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
+from ..nodes.proximal_term import ProximalTerm, proximal_mu
+from ..schedules import set_rate
+from ..seeding import derive_seed
+from ..splitting import as_sent, as_tensors, flatten_state, trainable_parameters
+from ..task import Batch, SplitTask
+from ..zeroth_order import directions, moved
+from .split_fed import EXCHANGES, ExchangeReply, ExchangeRequest
+
+EXCHANGE = "query.mu_splitfed_exchange"
+FLUSH = "train.mu_splitfed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbedRequest(ExchangeRequest):
+    """Step along the direction of the batch before; answer with the next batch's smashed data.
+
+    The request's ``gradients`` are one number: the slope of the loss along that direction.
+
+    Attributes
+    ----------
+    perturbation_scale : float
+        λ: distance by which the parameters are moved to either side.
+    """
+
+    perturbation_scale: float = measure_field()
+
+
+def exchange(message: Message, context: Context, task: SplitTask) -> Message:
+    """Step along the direction of the batch before; answer with smashed data of three points.
+
+    These are the weights, and the weights moved by λ to either side along a random direction.
+    """
+    began = time.perf_counter()
+    current = _Exchange(message, context, task)
+    request, number = current.request, current.request.exchange
+    batches, total = batches_between(task, current.client, request.round, number, number + 1)
+    forward = current.begin() if number == 0 else current.step(total)
+    smashed = [(current.smashed(batch), batch[1]) for batch in batches]
+    reply = ExchangeReply(
+        round=request.round,
+        exchange=number,
+        batches=total,
+        smashed=SmashedBatches.join(smashed),
+    )
+    forward.examples += sum(task.objective.count(labels) for _, labels in batches)
+    forward.seconds += time.perf_counter() - began
+    forward.save(current.state, current.version(number))
+    return Message(reply.pack(), reply_to=message)
+
+
+def flush(message: Message, context: Context, task: SplitTask) -> Message:
+    """Step along the last direction, and answer with the client half."""
+    began = time.perf_counter()
+    current = _Exchange(message, context, task)
+    request = current.request
+    _, total = batches_between(task, current.client, request.round, 0, 0)
+    forward = current.step(total)
+    if request.keep_optimizer_state:
+        current.state.save_file(OPTIMIZER, flatten_state(forward.optimizer))
+    current.state.drop(FILE)
+    seconds = forward.seconds + time.perf_counter() - began
+    reply = TrainReply(
+        round=request.round,
+        num_examples=forward.examples // task.local_epochs,
+        optimizer_state_lost=forward.lost,
+        seconds=seconds,
+        step_seconds=seconds,
+        client_half=task.weights_of(forward.half),
+    )
+    return Message(reply.pack(), reply_to=message)
+
+
+class _Exchange:
+    """One node's work for one exchange of a round."""
+
+    def __init__(self, message: Message, context: Context, task: SplitTask) -> None:
+        self.request = PerturbedRequest.unpack(message.content)
+        self.client, self.state = identify(context), ClientState(context)
+        self._task, self._half = task, task.model.client
+        self._mu = proximal_mu(message.content)
+
+    def begin(self) -> PendingForward:
+        """Start a round with the average, and the optimizer of the round before."""
+        load_weights(self._half, self.request.client_half, "client half", self._task)
+        kept = PersistentOptimizer(
+            self._task.optimizer_of_client(self._half),
+            self.state,
+            OPTIMIZER,
+            keep=self.request.keep_optimizer_state,
+            trained_before=self.request.trained_before,
+        )
+        return self._pending(kept.optimizer, lost=kept.lost)
+
+    def step(self, total: int) -> PendingForward:
+        """Step by the slope along the direction of the batch before, of ``total`` batches."""
+        before = self.request.exchange - 1
+        forward = self._pending(self._task.optimizer_of_client(self._half))
+        if not forward.load(self.state, self.version(before)):
+            raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
+        (slope,) = self.request.gradients
+        trained = trainable_parameters(self._half)
+        along = directions(trained, self._seed(before))
+        for parameter, direction in zip(trained.values(), along, strict=True):
+            parameter.grad = slope.to(parameter) * direction
+        progress = self.request.round + before / total
+        set_rate(forward.optimizer, self._task.client_schedule, progress)
+        forward.optimizer.step()
+        forward.optimizer.zero_grad()
+        return forward
+
+    def smashed(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return a batch's smashed data at the weights, and moved to either side.
+
+        All three passes see the same dropout; running statistics move with the first alone.
+        """
+        request, half, number = self.request, self._half, self.request.exchange
+        trained, found = trainable_parameters(half), list[Tensor]()
+        for step in (0.0, request.perturbation_scale, -request.perturbation_scale):
+            state: Mapping[str, Tensor] = {}
+            if step:
+                buffers = {name: buffer.clone() for name, buffer in half.named_buffers()}
+                state = {**buffers, **moved(trained, step, self._seed(number))}
+            self._task.reseed("client", request.round, self.client.partition_id, number)
+            with torch.no_grad(), self._task.autocast():
+                outputs = as_tensors(functional_call(half, dict(state), as_tensors(batch[0])))
+            found += [as_sent(tensor) for tensor in outputs]
+        return tuple(found)
+
+    def version(self, exchange: int) -> int:
+        """Return the version of an exchange, for its file."""
+        return self.request.round * EXCHANGES + exchange
+
+    def _pending(self, optimizer: torch.optim.Optimizer, *, lost: bool = False) -> PendingForward:
+        proximal = ProximalTerm(optimizer, self._mu) if self._mu else None
+        return PendingForward(self._half, optimizer, proximal, lost=lost)
+
+    def _seed(self, exchange: int) -> int:
+        round_, client = self.request.round, self.client.partition_id
+        return derive_seed(self._task.seed, "perturbation", round_, client, exchange)
+
+
+HANDLERS = {EXCHANGE: exchange, FLUSH: flush}
