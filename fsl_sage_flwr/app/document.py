@@ -18,7 +18,7 @@ from ..config import name_table, settings_of
 from ..config.key_table import FILE, KeyEntry, to_json
 from ..task_registry import TASKS
 from .config import all_settings
-from .known_names import NAMES, algorithm_looks
+from .known_names import NAMES, algorithm_looks, algorithm_schedules
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
@@ -135,7 +135,9 @@ def derived(root: Path = ROOT) -> dict[Path, str]:
         page: f"{before}{BEGIN}\n{markdown(entries)}{END}{after}",
         root / FILE.relative_to(ROOT): to_json(entries),
         root / name_table.FILE.relative_to(ROOT): name_table.to_json(
-            {kind: list(known()) for kind, known in NAMES.items()}, algorithm_looks()
+            {kind: list(known()) for kind, known in NAMES.items()},
+            algorithm_looks(),
+            algorithm_schedules(),
         ),
     }
 

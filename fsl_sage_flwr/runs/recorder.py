@@ -31,6 +31,7 @@ from .checkpoint import (
 )
 from .client_rows import columns_of, first_rows
 from .directory import RunDirectory
+from .flops import flops_of
 from .lock import training_lock
 from .log_lines import show_times, without_empty_evaluations
 from .privacy_account import PrivacyAccount
@@ -299,6 +300,7 @@ class Recorder:
             self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
         self._directory.write_config(self._settings)
         self._directory.write_data(self._data)
+        self._directory.write_flops(flops_of(self._strategy))
         self._write_earlier_history(saved)
         self._directory.write_tracked_as(self._tracker_name, self._tracker.run)
         if not self._tracker.has_earlier_rows:

@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_frozen import HANDLERS
+from ..clock.phases import NEW, Down, Pool, Steps, Up
 from ..config.options import Options
 from ..messages import ReplySchema, TrainReply, TrainRequest
 from ..rounds.instruction import Instruction
@@ -90,5 +91,6 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=Options,
     round_bytes=round_bytes,
+    schedule=(Down(), Steps(client=1, one_pass=True, only=NEW), Up(), Pool()),
     style=LineStyle("#CC79A7", "P", (0, (1.0, 1.0))),
 )
