@@ -1,13 +1,15 @@
 """Compute the hours and joules to a target of runs that exist, on given devices and links."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from ..clock.fleet import Fleet
 from ..clock.plan import Planned, plan
-from ..clock.simulate import Clock
+from ..clock.simulate import Clock, RoundTime
 from ..clock.work import RoundWork
 from .comparison import JUDGED, Comparison
 from .declared import algorithm_schedules
@@ -20,22 +22,28 @@ JOULES = ("client_joules", "server_joules")
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """The rounds of a run until the target, ready for the clock.
+    """The rounds of a run, ready for the clock.
 
     Attributes
     ----------
     run, algorithm : str
         Names of the run and its algorithm.
     reached : bool
-        Whether the run reaches the target; otherwise all its rounds are planned.
+        Whether the run reaches the target.
+    until : int
+        Number of rounds until the target; all rounds if it is not reached.
     rounds : sequence of tuple
         Work and plan of each round.
+    judged : sequence of float
+        The measure after each round, as the comparison judges it.
     """
 
     run: str
     algorithm: str
     reached: bool
+    until: int
     rounds: Sequence[tuple[RoundWork, Sequence[Planned]]]
+    judged: Sequence[float]
 
     @property
     def has_flops(self) -> bool:
@@ -43,8 +51,12 @@ class PlannedRun:
         return all(work.flops is not None for work, _ in self.rounds)
 
     def seconds(self, clock: Clock) -> float:
-        """Return the seconds of all planned rounds."""
-        return sum(clock.planned_time(planned, work).seconds for work, planned in self.rounds)
+        """Return the seconds of the rounds until the target."""
+        return sum(time.seconds for time in self.times(clock, self.until))
+
+    def times(self, clock: Clock, rounds: int | None = None) -> list[RoundTime]:
+        """Return seconds and joules of the first rounds, by default of all."""
+        return [clock.planned_time(planned, work) for work, planned in self.rounds[:rounds]]
 
 
 def plan_runs(comparison: Comparison) -> list[PlannedRun]:
@@ -64,9 +76,10 @@ def plan_runs(comparison: Comparison) -> list[PlannedRun]:
                 "Algorithm one, and --import its module"
             )
         reached = comparison.measure.reached(run[JUDGED], comparison.target)
-        until = run.loc[: reached.idxmax()] if reached.any() else run
-        rounds = [(work, plan(schedules[algorithm], work)) for work in works_of(until)]
-        found.append(PlannedRun(str(name), algorithm, bool(reached.any()), rounds))
+        until = len(run.loc[: reached.idxmax()]) if reached.any() else len(run)
+        rounds = [(work, plan(schedules[algorithm], work)) for work in works_of(run)]
+        judged = run[JUDGED].astype(float).tolist()
+        found.append(PlannedRun(str(name), algorithm, bool(reached.any()), until, rounds, judged))
     return found
 
 
@@ -86,8 +99,20 @@ def check_flops(runs: Sequence[PlannedRun], fleet: Fleet) -> None:
         )
 
 
-def run_times(comparison: Comparison, runs: Sequence[PlannedRun], fleet: Fleet) -> pd.DataFrame:
-    """Return seconds and joules to the target, a row per run.
+def run_times(
+    comparison: Comparison,
+    runs: Sequence[PlannedRun],
+    fleet: Fleet,
+    budget_hours: float | None = None,
+) -> pd.DataFrame:
+    """Return seconds and joules to the target, and the measure at a budget, a row per run.
+
+    Parameters
+    ----------
+    comparison, runs, fleet
+        Compared runs, their plans, devices and links.
+    budget_hours : float, optional
+        Hours at which runs are compared; by default the smallest total of the runs.
 
     Returns
     -------
@@ -95,7 +120,8 @@ def run_times(comparison: Comparison, runs: Sequence[PlannedRun], fleet: Fleet) 
         The settings, ``seed``, ``run``, ``reached``, ``rounds``, ``seconds`` of all rounds;
         ``computing``, ``sending`` and ``waiting`` of a mean client, ``serving`` of the server;
         ``client_joules`` of all clients, ``server_joules``. Where the target is not reached, these
-        are of all rounds.
+        are of all rounds. ``at_budget`` is the measure after the last round within
+        ``budget_hours``, NaN if too few rounds are.
 
     Raises
     ------
@@ -105,9 +131,13 @@ def run_times(comparison: Comparison, runs: Sequence[PlannedRun], fleet: Fleet) 
     check_flops(runs, fleet)
     clock, rows = Clock(fleet), []
     settings = comparison.rounds.drop_duplicates("run").set_index("run")
-    for run in runs:
-        times = [clock.planned_time(planned, work) for work, planned in run.rounds]
-        own = settings.loc[run.run]
+    all_times = [run.times(clock) for run in runs]
+    hours = [np.cumsum([time.seconds for time in times]) / 3600 for times in all_times]
+    if budget_hours is None:
+        budget_hours = min(float(own[-1]) for own in hours)
+    for run, whole, ends in zip(runs, all_times, hours, strict=True):
+        times, own = whole[: run.until], settings.loc[run.run]
+        within = int((ends <= budget_hours * (1 + 1e-9)).sum())
         rows.append(
             {
                 **{key: own[key] for key in comparison.settings},
@@ -115,6 +145,8 @@ def run_times(comparison: Comparison, runs: Sequence[PlannedRun], fleet: Fleet) 
                 "run": run.run,
                 "reached": run.reached,
                 "rounds": float(len(times)),
+                "budget_hours": budget_hours,
+                "at_budget": run.judged[within - 1] if within else math.nan,
                 **{name: sum(getattr(time, name) for time in times) for name in SECONDS + JOULES},
             }
         )

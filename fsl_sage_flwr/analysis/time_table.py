@@ -26,9 +26,10 @@ def time_table(comparison: Comparison, times: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         The settings; ``seeds``; ``reached``, the number of seeds that reached the target; means of
-        ``rounds``, seconds and joules.
+        ``rounds``, seconds, joules and of the measure ``at_budget``.
     """
-    keys, figures = list(comparison.settings), ["rounds", *SECONDS, *JOULES]
+    keys = list(comparison.settings)
+    figures = ["rounds", *SECONDS, *JOULES, "at_budget", "budget_hours"]
     by_seed = times.groupby([*keys, "seed"], dropna=False, sort=False)
     seeds = by_seed.agg({"reached": "all", **dict.fromkeys(figures, "mean")}).reset_index()
     groups = seeds.groupby(keys, dropna=False, sort=False)
@@ -71,6 +72,11 @@ def format_time_table(
             "–" if math.isnan(value) else f"{mark}{value / 1000:.3g}"
             for mark, value in zip(late, table[name], strict=True)
         ]
+    measure, budget = comparison.measure, float(times["budget_hours"].iloc[0])
+    unit = " (%)" if measure.in_percent else ""
+    text[f"{measure.name} at {budget:.3g} h{unit}"] = [
+        "–" if math.isnan(value) else measure.number(value) for value in table["at_budget"]
+    ]
     if how == "latex":
         return latex_table(text, len(comparison.settings))
     alignment = ["left"] * len(comparison.settings)

@@ -49,6 +49,15 @@ SECTIONS = {
         "Privacy",
         "Guarantee of each kind of noise: [privacy](../explanation/privacy.md).",
     ),
+    "clock": (
+        "Virtual clock",
+        "Seconds and joules on other devices and links: [time](../explanation/time.md).",
+    ),
+    "stop": (
+        "Budgets",
+        "A run ends, completed, when it reaches one of them, or `max-communication-mib`: "
+        "[time](../explanation/time.md#budgets).",
+    ),
     "data": ("Columns and augmentation", "[Datasets](../how-to/data.md)."),
     "language": (
         "Language models",

@@ -8,7 +8,7 @@ from click import UsageError
 
 from ..analysis.choices import FORMATS, MEAN_OF
 from .comparison import MeanOf, Target, comparison_of
-from .options import RESULTS, Directory, Imports
+from .options import RESULTS, Directory, Imports, above_zero
 from .plot import some_of
 from .printing import consoles, say, write
 
@@ -55,6 +55,14 @@ def time_command(
     seed: Annotated[int, typer.Option(help="seed of spreads and jitter")] = 0,
     target: Target = None,
     mean_of: MeanOf = MEAN_OF,
+    budget_hours: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HOURS",
+            parser=above_zero,
+            help="hours at which accuracies are compared (default: the smallest total of the runs)",
+        ),
+    ] = None,
     format: Annotated[
         Literal["markdown", "csv", "latex"],
         typer.Option(help="format of the table; csv has unformatted numbers"),
@@ -96,7 +104,8 @@ def time_command(
         target=target, mean_of=mean_of, budget_mib=None, count="measured", spread="deviation",
     )  # fmt: skip
     runs = plan_runs(comparison)
-    say(console, format_time_table(comparison, run_times(comparison, runs, fleet), format), end="")
+    times = run_times(comparison, runs, fleet, budget_hours)
+    say(console, format_time_table(comparison, times, format), end="")
     folder = out_dir or directory / "pictures"
     try:
         folder.mkdir(parents=True, exist_ok=True)

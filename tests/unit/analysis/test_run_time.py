@@ -1,6 +1,7 @@
 """Hours and joules to a target of runs that exist, and where the fastest algorithm changes."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,21 @@ def test_a_run_that_never_reaches_it_has_a_lower_bound(results: Path) -> None:
     assert time_table(judged, times)["seeds"].tolist() == [1, 1]
     assert "heron_sfl,1,0,2.0" in format_time_table(judged, times, "csv")
     assert "\\toprule" in format_time_table(judged, times, "latex")
+
+
+def test_runs_are_compared_at_a_budget_of_hours(results: Path) -> None:
+    judged = comparison(results)
+    runs, fleet = plan_runs(judged), fleet_of("1e12", "8", "1e12")
+    # Rounds of 2 and 8 seconds; the second run has two of them.
+    found = run_times(judged, runs, fleet, 9 / 3600).set_index("algorithm")["at_budget"]
+    assert found.to_dict() == {"fed_avg": 0.9, "heron_sfl": 0.7}
+    found = run_times(judged, runs, fleet, 5 / 3600).set_index("algorithm")["at_budget"]
+    assert found["fed_avg"] == 0.7
+    assert math.isnan(found["heron_sfl"])
+    # By default all that the shorter run has.
+    times = run_times(judged, runs, fleet)
+    assert times["budget_hours"][0] * 3600 == pytest.approx(8, rel=0.01)
+    assert "accuracy at 0.00222 h (%)" in format_time_table(judged, times)
 
 
 def test_the_fastest_changes_where_the_times_are_equal(results: Path) -> None:
