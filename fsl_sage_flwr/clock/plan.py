@@ -51,7 +51,7 @@ class _Unsent:
         self.left = {kind: sizes.astype(float) for kind, sizes in self.bytes.items()}
 
     def take(self, kinds: Iterable[str], share: Floats) -> Floats:
-        """Return a share of what is left of some kinds, all kinds if there are none."""
+        """Return a share of the unsent bytes of some kinds, of all kinds if none is given."""
         taken = np.zeros_like(share)
         for kind in tuple(kinds) or tuple(self.left):
             if kind in self.left:
