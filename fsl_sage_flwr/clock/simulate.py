@@ -45,7 +45,7 @@ class RoundTime:
     @property
     def waiting(self) -> float:
         """Seconds in which a client waits; mean over the clients."""
-        return self.seconds - self.computing - self.sending
+        return max(self.seconds - self.computing - self.sending, 0.0)
 
 
 class Clock:

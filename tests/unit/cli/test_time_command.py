@@ -27,7 +27,9 @@ def test_it_prints_the_table_and_draws_two_pictures(
     assert "| FedAvg      |                2 |" in printed.out
     written = sorted(path.name for path in (results / "pictures").iterdir())
     assert written == ["time-bandwidth.svg", "time-latency.svg"]
-    assert "bandwidth: FedAvg is the fastest everywhere" in printed.err
+    # Its bytes decide on slow links, HERON-SFL's fewer FLOPs on fast ones.
+    assert "bandwidth: FedAvg is the fastest below " in printed.err
+    assert "latency: FedAvg is the fastest everywhere" in printed.err
 
 
 @pytest.mark.parametrize(
