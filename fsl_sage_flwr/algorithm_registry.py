@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from flwr.app import Context, Message
 from flwr.serverapp.strategy import Strategy
 
+from .clock.phases import Schedule
 from .config import Options, check_options
 from .line_style import LineStyle as LineStyle
 from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
@@ -40,6 +41,9 @@ class Algorithm(Generic[OptionsT]):
         From a cut, a client's round and the options to the bytes of a mean round, both ways, as the
         published figures count: raw tensors, labels free. ``cut = "auto"`` and ``fsl-sage cuts``
         need it.
+    schedule : tuple of Phase, optional
+        Order of a round, from which the virtual clock computes its seconds; ``fsl-sage time``
+        needs it.
     style : LineStyle, optional
         Line in pictures.
     sends_smashed_data : bool
@@ -60,6 +64,7 @@ class Algorithm(Generic[OptionsT]):
     handlers: Mapping[str, Handler]
     options: type[OptionsT]
     round_bytes: Callable[[Cut, Workload, OptionsT], int] | None = None
+    schedule: Schedule | None = None
     style: LineStyle | None = None
     sends_smashed_data: bool = True
     private_steps: bool = False

@@ -19,6 +19,7 @@ from .app.config import ConfigError, RunConfig
 from .app.resume import checkpoint_for
 from .app.run_directory_lock import lock_for_training
 from .app.unused_keys import warn_of_unused
+from .app.virtual_clock import budget_of, clock_of, grid_on_virtual_time
 from .rounds.grid.inline_grid import InlineGrid
 from .rounds.grid.simulation import is_simulation
 from .runs.directory import RunDirectory
@@ -50,6 +51,7 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
     with directory.record_failure(log_error=True):
         directory.write_unused_keys(config.unused_keys())
         grid = _with_a_node_for_each_client(grid, config)
+        grid = grid_on_virtual_time(grid, config)
         task = build_task(config)
         data = identify_data(config, download=True)
         recorder = Recorder(
@@ -64,6 +66,8 @@ def _train(grid: Grid, config: RunConfig, path: Path) -> None:
             account=build_account(config, task),
             label_epsilon=config.privacy.label_epsilon,
             data=data.as_json() if data else None,
+            budget=budget_of(config),
+            clock=clock_of(config),
         )
         saved = checkpoint_for(config, Path(config.resume), data) if config.resume else None
     timeout = config.strategy.round_timeout

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..clock.phases import Schedule
 from ..config import Setting
 from ..config.key_table import KeyEntry, own_keys
-from ..config.name_table import AlgorithmLook, own_looks
+from ..config.name_table import AlgorithmLook, own_looks, own_schedules
 from ..registries import others_may_register
 
 
@@ -34,6 +35,15 @@ def algorithm_looks() -> Mapping[str, AlgorithmLook]:
     from ..app.known_names import algorithm_looks
 
     return algorithm_looks()
+
+
+def algorithm_schedules() -> Mapping[str, Schedule]:
+    """Return the order of a round of all algorithms that declare one."""
+    if not _ask_registries():
+        return own_schedules()
+    from ..app.known_names import algorithm_schedules
+
+    return algorithm_schedules()
 
 
 def label_of(algorithm: str) -> str:

@@ -79,8 +79,12 @@ def format_table(comparison: Comparison, how: TableFormat) -> str:
         alignment = ["left"] * len(comparison.settings)
         alignment += ["right"] * (text.shape[1] - len(alignment))
         return f"{text.to_markdown(index=False, colalign=alignment, disable_numparse=True)}\n"
-    layout = "l" * len(comparison.settings)
-    layout += "r" * (text.shape[1] - len(layout))
+    return latex_table(text, len(comparison.settings))
+
+
+def latex_table(text: pd.DataFrame, settings: int) -> str:
+    """Return a table of texts as LaTeX, its first columns of settings aligned left."""
+    layout = "l" * settings + "r" * (text.shape[1] - settings)
     latex = _latex_escaped(text).to_latex(index=False, escape=False, column_format=layout)
     return "% \\usepackage{booktabs}\n" + latex
 

@@ -10,6 +10,7 @@ from ..algorithm_options import ExchangeOptions, HeadOptions
 from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
 from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
+from ..config.clock import ClockOptions
 from ..config.key_names import renamed, unknown
 from ..config.optimizer import CONSTANT, OptimizerOptions, ServerOptimizerOptions
 from ..config.privacy import PrivacyOptions
@@ -50,6 +51,7 @@ class RunConfig(CoreOptions):
     robust: RobustOptions = field(default=RobustOptions())
     fedopt: FedOptOptions = field(default=FedOptOptions())
     privacy: PrivacyOptions = field(default=PrivacyOptions())
+    clock: ClockOptions = field(default=ClockOptions())
     # By default those of the algorithm and of the task, which are known once the run is.
     options: Options = field(default_factory=Options)
     task_options: Options = field(default_factory=Options)

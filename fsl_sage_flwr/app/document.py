@@ -20,7 +20,7 @@ from ..config.key_table import FILE, KeyEntry, to_json
 from ..config.setting import KINDS
 from ..task_registry import TASKS
 from .config import all_settings
-from .known_names import NAMES, algorithm_looks
+from .known_names import NAMES, algorithm_looks, algorithm_schedules
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
@@ -60,6 +60,15 @@ SECTIONS = {
     "privacy": (
         "Privacy",
         "Guarantee of each kind of noise: [privacy](../explanation/privacy.md).",
+    ),
+    "clock": (
+        "Virtual clock",
+        "Seconds and joules on other devices and links: [time](../explanation/time.md).",
+    ),
+    "stop": (
+        "Budgets",
+        "A run ends, completed, when it reaches one of them, or `max-communication-mib`: "
+        "[time](../explanation/time.md#budgets).",
     ),
     "data": ("Columns and augmentation", "[Datasets](../how-to/data.md)."),
     "language": (
@@ -161,7 +170,9 @@ def derived(root: Path = ROOT) -> dict[Path, str]:
         page: f"{before}{BEGIN}\n{markdown(entries)}{END}{after}",
         root / FILE.relative_to(ROOT): to_json(entries),
         root / name_table.FILE.relative_to(ROOT): name_table.to_json(
-            {kind: list(known()) for kind, known in NAMES.items()}, algorithm_looks()
+            {kind: list(known()) for kind, known in NAMES.items()},
+            algorithm_looks(),
+            algorithm_schedules(),
         ),
     }
 

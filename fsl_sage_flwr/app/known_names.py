@@ -7,6 +7,7 @@ from typing import Any
 from .. import algorithms as _algorithms_of_the_package  # noqa: F401 - registers them
 from .. import tasks as _tasks_of_the_package  # noqa: F401 - registers them
 from ..algorithm_registry import ALGORITHMS
+from ..clock.phases import Schedule
 from ..compression import CODECS
 from ..config.name_table import OWN, AlgorithmLook, KnownName
 from ..data import DATASETS, DISTRIBUTIONS
@@ -65,6 +66,11 @@ def _trackers() -> Iterator[KnownName]:
 def algorithm_looks() -> dict[str, AlgorithmLook]:
     """Return label and line of each registered algorithm."""
     return {name: AlgorithmLook(a.label, a.style) for name, a in ALGORITHMS.items()}
+
+
+def algorithm_schedules() -> dict[str, Schedule]:
+    """Return the order of a round of each registered algorithm that declares one."""
+    return {name: a.schedule for name, a in ALGORITHMS.items() if a.schedule is not None}
 
 
 NAMES: dict[str, Callable[[], Iterator[KnownName]]] = {

@@ -32,6 +32,7 @@ from .run import run_command
 from .runs import runs_command
 from .standard_output import OUTPUT_CLOSED, OutputClosedError, standard_output
 from .sweep import sweep_command
+from .time import time_command
 from .watch import watch_command
 
 NAME = "fsl-sage"
@@ -57,6 +58,7 @@ COMMANDS: tuple[Callable[..., int], ...] = (
     compare_command,
     results_command,
     plot_command,
+    time_command,
     report_command,
     list_command,
     keys_command,

@@ -23,7 +23,7 @@ from .printing import consoles, say, write
 ALL = "all"
 
 
-def _some_of(valid: Sequence[str]) -> Callable[[list[str] | None], list[str] | None]:
+def some_of(valid: Sequence[str]) -> Callable[[list[str] | None], list[str] | None]:
     """Return a callback that splits values at commas, and refuses all but the valid ones."""
 
     def check(values: list[str] | None) -> list[str] | None:
@@ -44,7 +44,7 @@ def plot_command(
             metavar="KIND",
             help=f"{', '.join(PICTURES)}, or all, which draws what the results allow; several "
             "separated by commas (default: all)",
-            callback=_some_of((*PICTURES, ALL)),
+            callback=some_of((*PICTURES, ALL)),
         ),
     ] = None,
     x: Annotated[
@@ -83,7 +83,7 @@ def plot_command(
     format: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="png,svg,pdf", help="file formats (default: all)", callback=_some_of(FORMATS)
+            metavar="png,svg,pdf", help="file formats (default: all)", callback=some_of(FORMATS)
         ),
     ] = None,
     imports: Imports = None,

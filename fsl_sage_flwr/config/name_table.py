@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..clock.phases import Schedule, from_plain, to_plain
 from ..line_style import LineStyle
 
 FILE = Path(__file__).with_name("names.json")
@@ -33,7 +34,11 @@ class AlgorithmLook(NamedTuple):
     style: LineStyle | None
 
 
-def to_json(names: Mapping[str, list[KnownName]], looks: Mapping[str, AlgorithmLook]) -> str:
+def to_json(
+    names: Mapping[str, list[KnownName]],
+    looks: Mapping[str, AlgorithmLook],
+    schedules: Mapping[str, Schedule],
+) -> str:
     """Return the content of ``names.json``."""
     content = {
         "names": {
@@ -43,6 +48,7 @@ def to_json(names: Mapping[str, list[KnownName]], looks: Mapping[str, AlgorithmL
             name: [look.label, None if look.style is None else vars(look.style)]
             for name, look in looks.items()
         },
+        "schedules": {name: to_plain(schedule) for name, schedule in schedules.items()},
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
@@ -59,6 +65,13 @@ def own_looks() -> Mapping[str, AlgorithmLook]:
     """Return label and line of the package's own algorithms, in the order of registration."""
     found = json.loads(FILE.read_text(encoding="utf-8"))["looks"]
     return {name: AlgorithmLook(label, _style(style)) for name, (label, style) in found.items()}
+
+
+@cache
+def own_schedules() -> Mapping[str, Schedule]:
+    """Return the order of a round of the package's own algorithms."""
+    found = json.loads(FILE.read_text(encoding="utf-8"))["schedules"]
+    return {name: from_plain(plain) for name, plain in found.items()}
 
 
 def _style(values: Mapping[str, object] | None) -> LineStyle | None:

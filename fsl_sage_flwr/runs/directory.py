@@ -77,6 +77,11 @@ class RunDirectory:
         return path / "data.json"
 
     @staticmethod
+    def flops_of(path: Path) -> Path:
+        """Return the path of the floating-point operations of a sample in each half."""
+        return path / "flops.json"
+
+    @staticmethod
     def unused_keys_of(path: Path) -> Path:
         """Return the path of the keys without effect in a run, each with the key that is why."""
         return path / "unused_keys.json"
@@ -165,6 +170,10 @@ class RunDirectory:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write ``config.json``, the resolved configuration."""
         _write_json(self.config_of(self.path), config)
+
+    def write_flops(self, flops: Mapping[str, int]) -> None:
+        """Write ``flops.json``, the floating-point operations of one sample's forward passes."""
+        _write_json(self.flops_of(self.path), flops)
 
     def write_data(self, data: Mapping[str, Any] | None) -> None:
         """Write ``data.json``, the identity of the run's data, or remove it if there is none."""

@@ -4,8 +4,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
@@ -21,7 +22,8 @@ from ..strategies import (
     to_record,
 )
 from ..task import Batch, Weights
-from ..units import MIB, mib, percent
+from ..units import mib, percent
+from .budget import Budget
 from .checkpoint import (
     FORMAT,
     explain_mismatch,
@@ -31,26 +33,28 @@ from .checkpoint import (
 )
 from .client_rows import columns_of, first_rows
 from .directory import RunDirectory
+from .flops import flops_of
 from .lock import training_lock
 from .log_lines import show_times, without_empty_evaluations
 from .privacy_account import PrivacyAccount
 from .provenance import of_flower_run, of_this_process, started_by_command
 from .round_rows import RoundRows, merit, summary_figures
 from .trackers import Tracker, open_tracker, require
+from .virtual_time import TimedRounds, VirtualTime
 
 log = logging.getLogger("flwr.fsl_sage")
 
 Setting = bool | int | float | str
 
 
-class EnoughCommunicationError(Exception):
-    """The communication has reached ``max-communication-mib``, so the run is complete.
+class BudgetReachedError(Exception):
+    """The run has reached its target or spent its budget, so it is complete.
 
     Only an exception can end Flower's round loop early. ``arrays`` is the last round's average.
     """
 
-    def __init__(self, arrays: ArrayRecord) -> None:
-        super().__init__("max-communication-mib is reached")
+    def __init__(self, reason: str, arrays: ArrayRecord) -> None:
+        super().__init__(reason)
         self.arrays = arrays
 
 
@@ -98,6 +102,10 @@ class Recorder:
         column ``epsilon_of_labels`` is their sum. 0 disables it.
     data : Mapping, optional
         Identity of the data, written to ``data.json`` and into checkpoints.
+    budget : Budget, optional
+        Further limits after which the run is complete.
+    clock : VirtualTime, optional
+        Devices and links, for the columns ``virtual_seconds`` and ``virtual_client_joules``.
 
     Examples
     --------
@@ -119,6 +127,8 @@ class Recorder:
         account: PrivacyAccount | None = None,
         label_epsilon: float = 0.0,
         data: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
+        clock: VirtualTime | None = None,
     ) -> None:
         require(tracker)
         self._strategy = strategy
@@ -128,7 +138,8 @@ class Recorder:
         self._settings = {**settings_of(strategy), **(settings or {})}
         self._tracker_name, self._tracker = tracker, Tracker()
         self._checkpoint_interval = checkpoint_interval
-        self._threshold = max_communication_mib * MIB
+        self._budget = replace(budget or Budget(), communication_mib=max_communication_mib)
+        self._clock, self._timed = clock, cast(TimedRounds | None, None)
         self._finish, self._account = finish, account
         self._label_epsilon = label_epsilon
         self._round_rows = RoundRows(strategy, account, label_epsilon)
@@ -276,7 +287,7 @@ class Recorder:
                     timeout=timeout,
                     evaluate_fn=self.end_round,
                 )
-            except EnoughCommunicationError as enough:
+            except BudgetReachedError as enough:
                 self._strategy.refuse_untrained()
                 result = Result(arrays=enough.arrays)
             except DeadActorError:
@@ -299,6 +310,10 @@ class Recorder:
             self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
         self._directory.write_config(self._settings)
         self._directory.write_data(self._data)
+        flops = flops_of(self._strategy)
+        self._directory.write_flops(flops)
+        if self._clock is not None:
+            self._timed = TimedRounds(self._clock, self._settings, flops)
         self._write_earlier_history(saved)
         self._directory.write_tracked_as(self._tracker_name, self._tracker.run)
         if not self._tracker.has_earlier_rows:
@@ -316,6 +331,9 @@ class Recorder:
         file = RunDirectory.clients_of(saved["file"].parent.parent)
         rows = first_rows(file, counted, self._strategy.rounds_done)
         self._client_rows = self._directory.write_history(self._rows, rows, columns_of(file))
+        if self._timed is not None:
+            done, own = self._strategy.rounds_done, RunDirectory.clients_of(self._directory.path)
+            self._timed.resume(self._rows, first_rows(own, self._client_rows, done))
         if self._client_rows < counted:
             log.warning(
                 "%s has %d of the %d rows that the checkpoint counts; the new clients.csv lacks "
@@ -328,8 +346,8 @@ class Recorder:
 
         Raises
         ------
-        EnoughCommunicationError
-            The communication has reached ``max-communication-mib``; the round is recorded.
+        BudgetReachedError
+            A limit of the run's budget is reached; the round is recorded.
         """
         self._arrays = arrays
         if server_round == 0:
@@ -353,14 +371,16 @@ class Recorder:
         self._rows.append(row)
         clients = [self._round_rows.client_row(c) for c in self._strategy.client_rounds()]
         self._client_rows += len(clients)
+        if self._timed is not None:
+            row |= self._timed.figures(row, clients)
         self._directory.append_history(row, clients)
         self._tracker.log(row)
         self._log(row)
         self._save(arrays, is_best=is_best)
         self._write_summary("running")
-        if self._threshold and self._strategy.ledger.total >= self._threshold:
-            log.info("%s MiB reach max-communication-mib", mib(self._strategy.ledger.total))
-            raise EnoughCommunicationError(arrays)
+        if (reason := self._budget.reached(self._rows)) is not None:
+            log.info("%s", reason)
+            raise BudgetReachedError(reason, arrays)
         return to_record(evaluation, "test")
 
     def _complete(self, arrays: ArrayRecord) -> None:

@@ -67,8 +67,15 @@ def choose_engine(
             f"--engine inline with {', '.join(for_ray)}: the clients run one after another in this "
             "process; leave out one of them"
         )
+    by_clock = config.clock.clock_replies
+    if by_clock and (wanted == RAY or for_ray):
+        raise ConfigError(
+            "clock.replies = true: only the engine inline has a virtual clock; give --engine inline"
+        )
     if wanted != AUTO:
         return Engine(wanted, f"{federation.clients} clients, as --engine says")
+    if by_clock:
+        return Engine(INLINE, f"{federation.clients} clients, replies by the virtual clock")
     if for_ray:
         return Engine(RAY, f"{federation.clients} clients, {', '.join(for_ray)} is given")
     if config.torch_device().type != "cpu":

@@ -7,6 +7,7 @@ from typing import Unpack
 from ..algorithm_options import HeadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.ampere import HANDLERS, TRAIN
+from ..clock.phases import Down, Pool, Steps, Up
 from ..config import Options, arguments_of, check_arguments, setting
 from ..rounds.averaged_state import AveragedState
 from ..rounds.round import Round, RoundBody
@@ -134,5 +135,12 @@ ALGORITHM = Algorithm(
     round_bytes=_round_bytes,
     private_steps=True,
     rehearsal=lambda options: (replace(options, client_rounds=1), 2),
+    schedule=(
+        Down(),
+        Steps(client=3, head=3, where="client_half"),
+        Steps(client=1, one_pass=True, where="smashed"),
+        Up(),
+        Pool(),
+    ),
     style=LineStyle("#999999", "X", (0, (4.0, 1.0, 1.0, 1.0))),
 )

@@ -7,6 +7,7 @@ from typing import Unpack
 from ..algorithm_options import HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
+from ..clock.phases import Down, Serve, Steps, Up
 from ..config import arguments_of, check_arguments
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.round_uploads import RoundUploads
@@ -110,5 +111,11 @@ ALGORITHM = Algorithm(
     options=CseFslOptions,
     round_bytes=_round_bytes,
     private_steps=True,
+    schedule=(
+        Down(),
+        Steps(client=3, head=3),
+        Up(),
+        Serve(every="server-update-interval"),
+    ),
     style=LineStyle("#009E73", "D", ":"),
 )

@@ -6,6 +6,7 @@ from typing import Unpack
 from ..algorithm_options import ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS, ExchangeReply
+from ..clock.phases import Down, RoundTrips, Up
 from ..config import arguments_of
 from ..diverged import DivergedError
 from ..rounds.exchanges import check_batches_per_exchange
@@ -137,5 +138,11 @@ ALGORITHM = Algorithm(
     options=ExchangeOptions,
     round_bytes=exchanged_bytes,
     private_steps=True,
+    schedule=(
+        Down(kinds=("client_half", "other")),
+        # Answers are gradients of the smashed data alone, after the steps on all samples.
+        RoundTrips(server=2, pooled=3, in_step=True, size="splitfed.batches-per-exchange"),
+        Up(),
+    ),
     style=LineStyle("#F0E442", "p", (0, (5.0, 1.0))),
 )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.fed_avg import HANDLERS, TRAIN
+from ..clock.phases import Down, Steps, Up
 from ..config import Options
 from ..messages import (
     EVALUATE_FULL_MODEL,
@@ -142,6 +143,7 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=Options,
     round_bytes=_round_bytes,
+    schedule=(Down(), Steps(client=3, server=3), Up()),
     style=LineStyle("#000000", "o", "-"),
     sends_smashed_data=False,
 )

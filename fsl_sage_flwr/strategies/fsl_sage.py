@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from ..algorithm_options import HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
+from ..clock.phases import NEW, Align, Down, Serve, Steps, Up
 from ..config import Options, arguments_of, check_arguments, setting
 from ..messages import (
     ReplySchema,
@@ -348,6 +349,15 @@ def _round_bytes(cut: Cut, work: Workload, options: FslSageOptions) -> int:
     return 2 * cut.client_bytes + options.uploaded_bytes(cut, work) + head
 
 
+_INTERVAL, _WARM_START = "server-update-interval", "align.warm-start"
+# Of a client without a head.
+_PROBE = (
+    Down(kinds=("client_half",), only=NEW, unless=_WARM_START),
+    Steps(client=1, batches=1, only=NEW, unless=_WARM_START),
+    Up(kinds=("smashed", "labels"), batches=1, every=_INTERVAL, only=NEW, unless=_WARM_START),
+    Serve(every=_INTERVAL, batches=1, only=NEW, unless=_WARM_START),
+)
+
 ALGORITHM = Algorithm(
     name="fsl_sage",
     label="FSL-SAGE",
@@ -356,6 +366,14 @@ ALGORITHM = Algorithm(
     options=FslSageOptions,
     round_bytes=_round_bytes,
     private_steps=True,
+    schedule=(
+        *_PROBE,
+        Align(samples="align.dataset-size", epochs="align.epochs"),
+        Down(),
+        Steps(client=3, head=2),  # the head's parameters have no gradient
+        Up(),
+        Serve(every=_INTERVAL),
+    ),
     style=LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
     # Only the second alignment has all the samples that a round uploads.
     rehearsal=lambda options: (replace(options, align_interval=1), 2),

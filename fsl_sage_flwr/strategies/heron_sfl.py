@@ -8,6 +8,7 @@ from typing import Unpack
 from ..algorithm_options import HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
+from ..clock.phases import Down, Serve, Steps, Up
 from ..config import Options, arguments_of, check_arguments, setting
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.round_uploads import RoundUploads
@@ -142,5 +143,12 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=HeronSflOptions,
     round_bytes=_round_bytes,
+    schedule=(
+        Down(),
+        Steps(client=2, head=2, per="heron.perturbations"),
+        Steps(client=1, every="server-update-interval"),
+        Up(),
+        Serve(every="server-update-interval"),
+    ),
     style=LineStyle("#0072B2", "v", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
 )

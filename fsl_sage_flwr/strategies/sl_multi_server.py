@@ -5,6 +5,7 @@ from typing import Unpack
 from ..algorithm_options import ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS
+from ..clock.phases import Down, RoundTrips, Up
 from ..config import arguments_of
 from ..config.strategy import StrategyOptions
 from ..rounds.exchanges import Exchanges, check_batches_per_exchange
@@ -104,5 +105,10 @@ ALGORITHM = Algorithm(
     options=ExchangeOptions,
     round_bytes=exchanged_bytes,
     private_steps=True,
+    schedule=(
+        Down(kinds=("client_half", "other")),
+        RoundTrips(size="splitfed.batches-per-exchange"),
+        Up(),
+    ),
     style=LineStyle("#E69F00", "s", "--"),
 )

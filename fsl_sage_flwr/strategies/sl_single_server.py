@@ -7,6 +7,7 @@ from typing import Unpack
 from ..algorithm_options import ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_fed import HANDLERS
+from ..clock.phases import Down, RoundTrips, Up
 from ..config import arguments_of, check_arguments, setting
 from ..messages import TrainReply
 from ..rounds.exchanges import check_batches_per_exchange
@@ -135,5 +136,14 @@ ALGORITHM = Algorithm(
     options=SplitFedV2Options,
     round_bytes=exchanged_bytes,
     private_steps=True,
+    schedule=(
+        Down(kinds=("client_half", "other")),
+        RoundTrips(
+            in_step=True,
+            size="splitfed.batches-per-exchange",
+            one_by_one=("splitfed.server-order", SERVER_ORDERS[1]),
+        ),
+        Up(),
+    ),
     style=LineStyle("#56B4E9", "^", "-."),
 )

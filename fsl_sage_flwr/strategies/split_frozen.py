@@ -5,6 +5,7 @@ from typing import Any, Unpack
 
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.split_frozen import HANDLERS
+from ..clock.phases import NEW, Down, Pool, Steps, Up
 from ..config.options import Options
 from ..messages import ReplySchema, TrainReply, TrainRequest
 from ..rounds.instruction import Instruction
@@ -91,5 +92,6 @@ ALGORITHM = Algorithm(
     options=Options,
     round_bytes=round_bytes,
     trains_client_half=False,
+    schedule=(Down(), Steps(client=1, one_pass=True, only=NEW), Up(), Pool()),
     style=LineStyle("#CC79A7", "P", (0, (1.0, 1.0))),
 )

@@ -1,7 +1,6 @@
 """Wait for absent nodes."""
 
 import logging
-import time
 
 from ..grid.split_grid import SplitGrid
 from .client_registry import ClientRegistry
@@ -32,8 +31,8 @@ def wait_for_nodes(
         Seconds to wait beyond that.
     """
     registry.refresh(grid, available)
-    deadline, said = time.monotonic() + timeout, False
-    while len(registry.nodes) < needed and time.monotonic() < deadline:
+    deadline, said = grid.now() + timeout, False
+    while len(registry.nodes) < needed and grid.now() < deadline:
         connected = len(list(grid.get_node_ids()))
         if connected >= needed:
             return
@@ -43,5 +42,5 @@ def wait_for_nodes(
                 connected, needed, timeout,
             )  # fmt: skip
             said = True
-        time.sleep(POLL)
+        grid.wait(POLL)
         registry.refresh(grid, available)

@@ -117,7 +117,7 @@ class ClientRegistry:
         }
 
     def _wait(self, grid: SplitGrid, needed: int, *, first: bool) -> None:
-        deadline = time.monotonic() + self.registration_timeout
+        deadline = grid.now() + self.registration_timeout
         while True:
             connected = dict.fromkeys(grid.get_node_ids())  # in their order, and quick to look up
             self._lives = grid.lives_of_nodes()
@@ -126,12 +126,12 @@ class ClientRegistry:
             wanted = max(needed, self._expected if first else 1)
             if len(self.nodes) + len(self.unfit) >= wanted:
                 return
-            if time.monotonic() > deadline:
+            if grid.now() > deadline:
                 log.warning(
                     "%d of %d clients are connected; continuing with these", len(self.nodes), wanted
                 )
                 return
-            time.sleep(LOOK_EVERY)
+            grid.wait(LOOK_EVERY)
 
     def _to_describe(self, connected: Iterable[int]) -> list[int]:
         """Return the nodes to ask: new ones, and restarted ones whose data were unfit."""
@@ -190,19 +190,19 @@ class ClientRegistry:
         questions = (
             grid.new_message(describe_request(fingerprint), node, DESCRIBE, ttl) for node in nodes
         )
-        awaited, heard = set(nodes) - self._silent, time.monotonic()
+        awaited, heard = set(nodes) - self._silent, grid.now()
         is_short = first or len(self.nodes) < needed
         patience = (
             max(self.absence_timeout, self.answer_timeout) if is_short else self.answer_timeout
         )
 
         def has_enough() -> bool:
-            return not awaited or time.monotonic() - heard > patience
+            return not awaited or grid.now() - heard > patience
 
         for question, reply in ReplyStream(
             grid, questions, has_enough, on_late=self._take_description
         ):
-            heard = time.monotonic()
+            heard = grid.now()
             self._take_description(question, reply)
             awaited.discard(question.metadata.dst_node_id)
         # In a simulation some may not have been asked before the others fell silent.

@@ -1,6 +1,5 @@
 """Messages whose replies are no longer waited for."""
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -22,9 +21,15 @@ class LateReplies:
 
     A node works on one message at a time. It gets no second one while it is listed here: two
     messages in flight to one node race for its state.
+
+    Parameters
+    ----------
+    clock : callable
+        Returns seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._late: dict[str, _LateReply] = {}
 
     def __contains__(self, message_id: str) -> bool:
@@ -45,7 +50,7 @@ class LateReplies:
         self, message_id: str, request: Message, seconds: float, on_late: OnLate | None
     ) -> None:
         """List a message for some seconds; ``on_late`` gets the reply if it comes by then."""
-        self._late[message_id] = _LateReply(request, time.monotonic() + seconds, on_late)
+        self._late[message_id] = _LateReply(request, self._clock() + seconds, on_late)
 
     def take(self, replies: Iterable[Message]) -> None:
         """Hand over replies that have arrived, and remove the requests that have expired."""
@@ -53,5 +58,5 @@ class LateReplies:
             late = self._late.pop(reply.metadata.reply_to_message_id, None)
             if late is not None and late.on_late is not None:
                 late.on_late(late.request, reply)
-        now = time.monotonic()
+        now = self._clock()
         self._late = {key: late for key, late in self._late.items() if late.expires > now}

@@ -1,6 +1,5 @@
 """The replies to a round's messages, as they arrive."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -68,7 +67,7 @@ class ReplyStream:
         self._refused = deque[tuple[Message, Message]]()
         self._pending = dict[str, tuple[Message, float]]()
         self._overdue = set[str]()
-        self._watch = StopWatch()
+        self._watch = StopWatch(grid.now)
 
     def send(self, message: Message) -> None:
         """Send the next message to the node of the latest reply."""
@@ -118,7 +117,8 @@ class ReplyStream:
             if not self._pending and timeout is not None and silent >= SILENT_TIMEOUTS * timeout:
                 return
             if self._pending or unsent:
-                time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * silent)))
+                pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * silent))
+                self._grid.wait(pause, self._next_timeout())
 
     def _hand_over(self, request: Message, reply: Message) -> Iterator[tuple[Message, Message]]:
         with self._watch.stopped():
@@ -154,6 +154,13 @@ class ReplyStream:
         if now:
             self._push(now)
         return bool(made)
+
+    def _next_timeout(self) -> float | None:
+        """Return when the first message in flight is overdue, on the Grid's clock."""
+        if self._timeout is None or not self._pending:
+            return None
+        first = min(sent for _, sent in self._pending.values())
+        return self._grid.now() + first + self._timeout - self._watch.seconds()
 
     def _give_up_overdue(self, now: float) -> None:
         if self._timeout is None:

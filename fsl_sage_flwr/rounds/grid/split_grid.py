@@ -15,13 +15,16 @@ from .in_flight import InFlightLimit
 from .inline_grid import InlineGrid
 from .late_replies import LateReplies
 from .node_traffic import NodeTraffic
+from .passing_time import now_on, wait_on
 from .simulation import is_simulation
 from .virtual_clients import VirtualClients
+from .virtual_time_grid import VirtualTimeGrid
 from .wrapped_grid import WrappedGrid
 
 # Seconds that a message lives beyond its timeout: its time to live counts from its making, and
 # contains the server's work, which is no client's delay.
 SERVER_TIME = 12 * 3600.0
+ALL_AT_ONCE = 2**31
 # Flower's codes of errors that this Grid reports itself.
 MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE = 3, 5
 
@@ -74,9 +77,17 @@ class SplitGrid(WrappedGrid):
         self.under_way = _limit_of(grid) if self.simulated else None
         self.sent_to = set[int]()
         self.registered: set[int] = set()
-        self.late = LateReplies()
+        self.late = LateReplies(self.now)
         self._asked: dict[str, int] = {}
         self._traffic: defaultdict[int, NodeTraffic] = defaultdict(NodeTraffic)
+
+    def now(self) -> float:
+        """Return the seconds since a fixed moment, on the clock of the Grid inside."""
+        return now_on(self._grid)
+
+    def wait(self, seconds: float, until: float | None = None) -> None:
+        """Wait some seconds; on a virtual clock up to the next event, at the latest ``until``."""
+        wait_on(self._grid, seconds, until)
 
     def new_round(self) -> Mapping[int, NodeTraffic]:
         """Return the traffic by node until the next call; it grows as messages pass."""
@@ -215,7 +226,12 @@ class SplitGrid(WrappedGrid):
 
 
 def _limit_of(grid: Grid) -> InFlightLimit:
-    """Return a simulation's limit: nodes in this process answer one message at a time."""
+    """Return a simulation's limit: nodes in this process answer one message at a time.
+
+    On a virtual clock all messages are in flight at once, as between machines.
+    """
+    if isinstance(grid, VirtualTimeGrid):
+        return InFlightLimit(cores=ALL_AT_ONCE, most=ALL_AT_ONCE)
     if isinstance(grid, InlineGrid):
         return InFlightLimit(most=grid.most_in_flight)
     return InFlightLimit()

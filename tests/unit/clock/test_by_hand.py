@@ -1,0 +1,189 @@
+"""Seconds and joules of a round, added up by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from fsl_sage_flwr.clock.devices import Device
+from fsl_sage_flwr.clock.links import Link
+from fsl_sage_flwr.clock.phases import Down, Pool, RoundTrips, Serve, Steps, Up
+from fsl_sage_flwr.clock.simulate import Clock
+from fsl_sage_flwr.config.name_table import own_schedules
+
+from .rounds import DEVICE, LINK, MB, SERVER, fleet, round_work
+
+SCHEDULES = own_schedules()
+EMPTY = 0.05  # seconds of a message without bytes
+HALF = {"client_half": [MB]}
+
+
+def test_one_client_downloads_computes_and_uploads() -> None:
+    work = round_work(HALF, HALF)
+    time = Clock(fleet()).round_time((Down(), Steps(client=3), Up()), work)
+    computing = 20 * 3 * 1e6 / 1e8
+    assert time.computing == pytest.approx(computing)
+    assert time.sending == pytest.approx(EMPTY + 1.0 + EMPTY + 2.0)
+    assert time.seconds == pytest.approx(time.computing + time.sending)
+    assert time.waiting == pytest.approx(0.0)
+    # Power while computing, joules per byte, and the radio's power while bytes are on the air.
+    assert time.client_joules == pytest.approx(10 * computing + 1.0 + 2.0 + 0.5 * 3.0)
+    assert time.serving == time.server_joules == 0.0
+
+
+def test_the_server_takes_uploads_ascending_by_client_and_each_once_it_is_there() -> None:
+    schedule = (Up(), Serve())
+    # Client 1 has its megabyte there after 2.05 s, client 0 after 4.05 s.
+    work = round_work({}, {"smashed": [2 * MB, MB]}, examples=[20, 20])
+    time = Clock(fleet()).round_time(schedule, work)
+    serving = 20 * 3 * 2e6 / 1e9
+    assert time.seconds == pytest.approx(4.05 + 2 * serving)
+    assert time.serving == pytest.approx(2 * serving)
+    assert time.server_joules == pytest.approx(100 * 2 * serving)
+    # The other way round client 0 is served while client 1 still sends.
+    work = round_work({}, {"smashed": [MB, 2 * MB]}, examples=[20, 20])
+    assert Clock(fleet()).round_time(schedule, work).seconds == pytest.approx(4.05 + serving)
+
+
+def test_a_pool_waits_for_all_clients() -> None:
+    work = round_work({}, {"smashed": [MB, 2 * MB]}, examples=[20, 20])
+    time = Clock(fleet()).round_time((Up(), Pool()), work)
+    assert time.seconds == pytest.approx(4.05 + 2 * 20 * 3 * 2e6 / 1e9)
+
+
+def exchanged(clients: int) -> dict[str, object]:
+    return {
+        "down": {"client_half": [MB] * clients, "gradients": [MB] * clients},
+        "up": {"client_half": [MB] * clients, "smashed": [MB] * clients},
+        "examples": [20.0] * clients,
+    }
+
+
+# Of one batch of ten: the forward pass, half a megabyte up, the server, half a megabyte down, and
+# the backward pass.
+FORWARD, THERE, SERVING, BACK, BACKWARD = 0.1, EMPTY + 1.0, 0.06, EMPTY + 0.5, 0.2
+TRIP = FORWARD + THERE + SERVING + BACK + BACKWARD
+
+
+@pytest.mark.parametrize("name", ["sl_multi_server", "sl_single_server"])
+def test_one_client_exchanges_each_of_its_two_batches(name: str) -> None:
+    time = Clock(fleet()).round_time(SCHEDULES[name], round_work(**exchanged(1)))  # type: ignore[arg-type]
+    assert time.seconds == pytest.approx(EMPTY + 1.0 + 2 * TRIP + EMPTY + 2.0)
+    assert time.waiting == pytest.approx(2 * SERVING)
+
+
+def test_at_their_own_pace_two_clients_queue_for_the_server_once() -> None:
+    time = Clock(fleet()).round_time(SCHEDULES["sl_multi_server"], round_work(**exchanged(2)))  # type: ignore[arg-type]
+    # The second client's batch waits for the first's; from then on they alternate.
+    assert time.seconds == pytest.approx(EMPTY + 1.0 + SERVING + 2 * TRIP + EMPTY + 2.0)
+
+
+def test_in_step_two_clients_wait_for_all_steps_of_every_batch() -> None:
+    time = Clock(fleet()).round_time(SCHEDULES["sl_single_server"], round_work(**exchanged(2)))  # type: ignore[arg-type]
+    assert time.seconds == pytest.approx(EMPTY + 1.0 + 2 * (TRIP + SERVING) + EMPTY + 2.0)
+
+
+def test_one_client_after_the_other() -> None:
+    work = round_work(**exchanged(2))  # type: ignore[arg-type]
+    work = replace(work, config={"splitfed.server-order": "client"})
+    time = Clock(fleet()).round_time(SCHEDULES["sl_single_server"], work)
+    alone = EMPTY + 1.0 + FORWARD + THERE + SERVING + (TRIP - BACK - BACKWARD) + BACK + BACKWARD
+    assert time.seconds == pytest.approx(2 * alone + BACK + BACKWARD + EMPTY + 2.0)
+
+
+def test_several_batches_in_one_message_save_their_latency() -> None:
+    work = round_work(**exchanged(1))  # type: ignore[arg-type]
+    schedule = SCHEDULES["sl_multi_server"]
+    each = Clock(fleet()).round_time(schedule, work).seconds
+    both = replace(work, config={"splitfed.batches-per-exchange": 2})
+    assert Clock(fleet()).round_time(schedule, both).seconds == pytest.approx(each - 2 * EMPTY)
+
+
+def test_answers_after_the_steps_on_all_samples() -> None:
+    work = round_work(**exchanged(1))  # type: ignore[arg-type]
+    phases = (RoundTrips(server=2, pooled=3, in_step=True),)
+    more = Clock(fleet()).round_time(phases, work).serving
+    assert more == pytest.approx(5 / 3 * 2 * SERVING)
+
+
+def test_a_new_client_of_fsl_sage_answers_a_probe_and_waits_for_its_alignment() -> None:
+    work = round_work(
+        {"client_half": [MB], "auxiliary": [MB]},
+        {"client_half": [MB], "smashed": [MB]},
+        new=True,
+        alignment_seconds=1.0,
+    )
+    time = Clock(fleet()).round_time(SCHEDULES["fsl_sage"], work)
+    probe = EMPTY + 1.0 + 10 * 1e6 / 1e8 + EMPTY + 1.0
+    serving = 10 * 3 * 2e6 / 1e9
+    aligning = 10 * (2 * 2e6 + 6 * 1e5 * 5) / 1e9
+    training = EMPTY + 1.0 + 20 * (3 * 1e6 + 2 * 1e5) / 1e8 + EMPTY + 1.0 + 2.0
+    assert time.seconds == pytest.approx(probe + serving + aligning + training + serving)
+    assert time.waiting == pytest.approx(2 * serving + aligning)
+    # Later it trains at once, and all its uploads are served.
+    later = replace(work, is_new=~work.is_new, alignment_seconds=0.0)
+    time = Clock(fleet()).round_time(SCHEDULES["fsl_sage"], later)
+    assert time.seconds == pytest.approx(training + 1.0 + 1.0 + 2 * serving)
+
+
+def test_only_every_q_th_batch_is_uploaded_and_served() -> None:
+    work = round_work(HALF, {"smashed": [MB]}, examples=[50], config={"server-update-interval": 2})
+    time = Clock(fleet()).round_time(SCHEDULES["cse_fsl"], work)
+    assert time.serving == pytest.approx(30 * 3 * 2e6 / 1e9)  # three of five batches
+
+
+def test_zeroth_order_steps_cost_two_forward_passes_a_direction() -> None:
+    config = {"server-update-interval": 2, "heron.perturbations": 4}
+    time = Clock(fleet()).round_time(SCHEDULES["heron_sfl"], round_work(HALF, HALF, config=config))
+    assert time.computing == pytest.approx((20 * 4 * 2 * 1.1e6 + 10 * 1e6) / 1e8)
+
+
+def test_clients_that_upload_once_then_have_nothing_to_do() -> None:
+    first = round_work(HALF, {"smashed": [MB]}, new=True, local_epochs=3)
+    time = Clock(fleet()).round_time(SCHEDULES["split_frozen"], first)
+    pool = 3 * 20 * 3 * 2e6 / 1e9
+    assert time.computing == pytest.approx(20 * 1e6 / 1e8)
+    assert time.serving == pytest.approx(pool)
+    later = replace(first, down={}, up={}, is_new=~first.is_new)
+    time = Clock(fleet()).round_time(SCHEDULES["split_frozen"], later)
+    assert (time.seconds, time.computing) == (pytest.approx(pool), 0.0)
+
+
+def test_measured_seconds_are_divided_by_the_declared_passes_and_multiplied() -> None:
+    slow = fleet(device=Device(None, factor=20.0), server=Device(None))
+    work = round_work(HALF, {"smashed": [MB, MB]}, examples=[20, 60], flops=None,
+                      client_seconds=0.4, server_seconds=0.8)  # fmt: skip
+    work = replace(work, down={})
+    time = Clock(slow).round_time(SCHEDULES["cse_fsl"], work)
+    assert time.computing == pytest.approx(20 * 0.4 / 2)
+    # Client 1 has three quarters of the samples.
+    assert time.seconds == pytest.approx(20 * 0.3 + 2.05 + 0.6)
+    assert math.isnan(time.client_joules)
+
+
+def test_each_client_has_its_own_device_and_link() -> None:
+    work = round_work({"client_half": [MB, MB]}, {}, examples=[20, 20])
+    own = {1: (replace(DEVICE, factor=10.0), replace(LINK, down=80.0))}
+    time = Clock(fleet(own=own)).round_time((Down(), Steps(client=3)), work)
+    assert time.seconds == pytest.approx(EMPTY + 0.1 + 6.0)
+    assert time.waiting == pytest.approx((EMPTY + 0.1 + 6.0 - (EMPTY + 1.0 + 0.6)) / 2)
+
+
+def test_jitter_is_drawn_from_the_seed_and_the_round() -> None:
+    work = round_work(HALF, HALF)
+    link = Link(8.0, 4.0, latency=0.1, jitter=1.0)
+
+    def seconds(seed: int, number: int = 1) -> float:
+        clock = Clock(fleet(link=link, seed=seed))
+        schedule = SCHEDULES["sl_multi_server"]
+        return clock.round_time(schedule, replace(work, number=number)).seconds
+
+    assert seconds(1) == seconds(1)
+    assert len({seconds(1), seconds(2), seconds(1, number=2)}) == 3
+
+
+def test_a_round_without_clients_takes_no_time() -> None:
+    work = round_work({}, {}, examples=[])
+    time = Clock(fleet()).round_time(SCHEDULES["fsl_sage"], work)
+    assert time.seconds == time.computing == time.client_joules == 0.0
+    assert SERVER.watts
