@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from .clock.phases import Pool, Serve
 from .config import Options, setting
 from .config.optimizer import CONSTANT, schedule_problem
 from .splitting import Cut, Workload
@@ -107,6 +108,15 @@ class ExchangeOptions(ServerStepsOptions):
         ge=1,
         unit="batches",
     )
+
+
+_UPLOADED, _STEPS, _POOL = "server-update-interval", "server-steps", "server-pool"
+SERVE_UPLOADS = (
+    Serve(every=_UPLOADED, per=_STEPS, unless=_POOL),
+    Serve(every=_UPLOADED, when=_POOL),  # on trial
+    Pool(every=_UPLOADED, per=_STEPS, when=_POOL),
+)
+"""Phases of a round in which the server half is stepped on uploads, by ``UploadOptions``."""
 
 
 def exchanged_bytes(cut: Cut, work: Workload, options: Options) -> int:

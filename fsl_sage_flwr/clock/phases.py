@@ -21,13 +21,14 @@ class Phase:
     where : str
         Kind of payload, such as ``smashed``: the phase is left out in rounds in which no client
         sends it. Empty for every round.
-    unless : str
-        Key of the run configuration that leaves the phase out where it is set.
+    unless, when : str
+        Key of the run configuration that leaves the phase out where it is set, or where it is not.
     """
 
     only: str = ""
     where: str = ""
     unless: str = ""
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,14 @@ class Serve(Phase):
         Key of the run configuration with the upload interval q; empty for every batch.
     batches : int
         Number of batches per client; 0 for all that no earlier phase has served.
+    per : str
+        Key of the run configuration that multiplies the passes; empty for 1.
     """
 
     server: float = 3.0
     every: str = ""
     batches: int = 0
+    per: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,15 @@ class Pool(Phase):
     ----------
     server : float
         Forward passes of the server half per sample and local epoch.
+    every : str
+        Key of the run configuration with the upload interval q; empty for every batch.
+    per : str
+        Key of the run configuration that multiplies the passes; empty for 1.
     """
 
     server: float = 3.0
+    every: str = ""
+    per: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,9 +147,11 @@ class RoundTrips(Phase):
     forward, backward : float
         Forward passes of the client half per sample, before and after a round trip.
     server : float
-        Forward passes of the server half per sample, for the client's answer.
-    pooled : float
-        Forward passes per sample of all clients, before any is answered.
+        Forward passes of the server half per sample, in its steps.
+    per : str
+        Key of the run configuration that multiplies them; empty for 1.
+    answer : float
+        Forward passes per sample after the steps, for the client's answer.
     in_step : bool
         All clients wait for each other at every batch; otherwise the server takes batches in the
         order of their arrival, and answers each at once.
@@ -152,7 +164,8 @@ class RoundTrips(Phase):
     forward: float = 1.0
     backward: float = 2.0
     server: float = 3.0
-    pooled: float = 0.0
+    per: str = ""
+    answer: float = 0.0
     in_step: bool = False
     size: str = ""
     one_by_one: tuple[str, ...] = ()

@@ -80,7 +80,7 @@ class _Planner:
         """Return a phase with its work; None if it has none in this round."""
         work = self._work
         takes_part = work.is_new.copy() if phase.only == NEW else np.ones_like(work.is_new)
-        left_out = bool(phase.unless) and bool(work.config.get(phase.unless))
+        left_out = work.is_set(phase.unless) or (phase.when != "" and not work.is_set(phase.when))
         if left_out or not (takes_part.any() and work.sends(phase.where)):
             return None
         mask, none = takes_part.astype(float), np.zeros(len(work.clients))
@@ -95,7 +95,7 @@ class _Planner:
         elif isinstance(phase, Serve):
             parts["server"] = mask * self._serve(phase, mask)
         elif isinstance(phase, Pool):
-            parts["server"] = phase.server * self._flops.server * work.samples
+            parts["server"] = self._pool(phase)
         elif isinstance(phase, Align):
             parts["align"] = self._align(phase)
         elif isinstance(phase, RoundTrips):
@@ -119,7 +119,14 @@ class _Planner:
         left = np.maximum(work.uploaded_batches(phase.every) - self._served, 0.0)
         batches = np.minimum(phase.batches, left) if phase.batches else left
         self._served = self._served + mask * batches
-        return phase.server * self._flops.server * work.samples * batches / work.batches
+        passes = phase.server * work.count(phase.per)
+        return passes * self._flops.server * work.samples * batches / work.batches
+
+    def _pool(self, phase: Pool) -> Floats:
+        work = self._work
+        passes = phase.server * work.count(phase.per)
+        share = work.uploaded_batches(phase.every) / work.batches
+        return passes * self._flops.server * work.samples * share
 
     def _align(self, phase: Align) -> Floats:
         work, flops = self._work, self._flops
@@ -132,7 +139,7 @@ class _Planner:
 
     def _exchanges(self, phase: RoundTrips) -> dict[str, Floats]:
         work, everyone = self._work, np.ones(len(self._work.clients))
-        server = phase.server + phase.pooled
+        server = phase.server * work.count(phase.per) + phase.answer
         return {
             "down": self._down.take((), everyone),
             "up": self._up.take(SMASHED, everyone),

@@ -84,6 +84,10 @@ class RoundWork:
         value = self.config.get(key, 1) if key else 1
         return max(float(value or 1), 1.0)
 
+    def is_set(self, key: str) -> bool:
+        """Return whether a key of the run configuration is set; never for an empty key."""
+        return bool(key) and bool(self.config.get(key))
+
     def uploaded_batches(self, every: str) -> Floats:
         """Return the number of batches of which a client uploads every q-th; the key gives q."""
         return np.ceil(self.batches / self.count(every))

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
-from ..algorithm_options import HeadOptions, UploadOptions
+from ..algorithm_options import SERVE_UPLOADS, HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
-from ..clock.phases import Down, Serve, Steps, Up
+from ..clock.phases import Down, Steps, Up
 from ..config import arguments_of, check_arguments
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.round_uploads import RoundUploads
@@ -115,7 +115,7 @@ ALGORITHM = Algorithm(
         Down(),
         Steps(client=3, head=3),
         Up(),
-        Serve(every="server-update-interval"),
+        *SERVE_UPLOADS,
     ),
     style=LineStyle("#009E73", "D", ":"),
 )

@@ -141,7 +141,9 @@ ALGORITHM = Algorithm(
     schedule=(
         Down(kinds=("client_half", "other")),
         # Answers are gradients of the smashed data alone, after the steps on all samples.
-        RoundTrips(server=2, pooled=3, in_step=True, size="splitfed.batches-per-exchange"),
+        RoundTrips(
+            per="server-steps", answer=2, in_step=True, size="splitfed.batches-per-exchange"
+        ),
         Up(),
     ),
     style=LineStyle("#F0E442", "p", (0, (5.0, 1.0))),

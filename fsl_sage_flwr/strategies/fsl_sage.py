@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
-from ..algorithm_options import HeadOptions, UploadOptions
+from ..algorithm_options import SERVE_UPLOADS, HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.fsl_sage import HANDLERS, PROBE, TRAIN, WARM_START
 from ..clock.phases import NEW, Align, Down, Serve, Steps, Up
@@ -355,7 +355,7 @@ _PROBE = (
     Down(kinds=("client_half",), only=NEW, unless=_WARM_START),
     Steps(client=1, batches=1, only=NEW, unless=_WARM_START),
     Up(kinds=("smashed", "labels"), batches=1, every=_INTERVAL, only=NEW, unless=_WARM_START),
-    Serve(every=_INTERVAL, batches=1, only=NEW, unless=_WARM_START),
+    Serve(every=_INTERVAL, batches=1, per="server-steps", only=NEW, unless=_WARM_START),
 )
 
 ALGORITHM = Algorithm(
@@ -372,7 +372,7 @@ ALGORITHM = Algorithm(
         Down(),
         Steps(client=3, head=2),  # the head's parameters have no gradient
         Up(),
-        Serve(every=_INTERVAL),
+        *SERVE_UPLOADS,
     ),
     style=LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
     # Only the second alignment has all the samples that a round uploads.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
-from ..algorithm_options import HeadOptions, UploadOptions
+from ..algorithm_options import SERVE_UPLOADS, HeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
-from ..clock.phases import Down, Serve, Steps, Up
+from ..clock.phases import Down, Steps, Up
 from ..config import Options, arguments_of, check_arguments, setting
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.round_uploads import RoundUploads
@@ -148,7 +148,7 @@ ALGORITHM = Algorithm(
         Steps(client=2, head=2, per="heron.perturbations"),
         Steps(client=1, every="server-update-interval"),
         Up(),
-        Serve(every="server-update-interval"),
+        *SERVE_UPLOADS,
     ),
     style=LineStyle("#0072B2", "v", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
 )

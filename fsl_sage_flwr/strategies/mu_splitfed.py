@@ -11,6 +11,7 @@ from ..algorithm_options import ServerStepsOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.mu_splitfed import EXCHANGE, FLUSH, HANDLERS, PerturbedRequest
 from ..client_apps.split_fed import ExchangeReply
+from ..clock.phases import Down, RoundTrips, Up
 from ..config import Options, arguments_of, check_arguments, setting
 from ..config.strategy import StrategyOptions
 from ..messages import SmashedBatches
@@ -176,5 +177,10 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=MuSplitFedOptions,
     round_bytes=_round_bytes,
+    schedule=(
+        Down(kinds=("client_half", "other")),
+        RoundTrips(forward=POINTS, backward=0, server=2, per="server-steps", answer=2),
+        Up(),
+    ),
     style=LineStyle("#882255", "<", (0, (2.0, 1.0))),
 )

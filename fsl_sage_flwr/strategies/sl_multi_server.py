@@ -107,7 +107,7 @@ ALGORITHM = Algorithm(
     private_steps=True,
     schedule=(
         Down(kinds=("client_half", "other")),
-        RoundTrips(size="splitfed.batches-per-exchange"),
+        RoundTrips(per="server-steps", size="splitfed.batches-per-exchange"),
         Up(),
     ),
     style=LineStyle("#E69F00", "s", "--"),

@@ -139,6 +139,7 @@ ALGORITHM = Algorithm(
     schedule=(
         Down(kinds=("client_half", "other")),
         RoundTrips(
+            per="server-steps",
             in_step=True,
             size="splitfed.batches-per-exchange",
             one_by_one=("splitfed.server-order", SERVER_ORDERS[1]),

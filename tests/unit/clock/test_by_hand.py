@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_several_batches_in_one_message_save_their_latency() -> None:
 
 def test_answers_after_the_steps_on_all_samples() -> None:
     work = round_work(**exchanged(1))  # type: ignore[arg-type]
-    phases = (RoundTrips(server=2, pooled=3, in_step=True),)
+    phases = (RoundTrips(server=3, answer=2, in_step=True),)
     more = Clock(fleet()).round_time(phases, work).serving
     assert more == pytest.approx(5 / 3 * 2 * SERVING)
 
@@ -130,6 +131,28 @@ def test_only_every_q_th_batch_is_uploaded_and_served() -> None:
     work = round_work(HALF, {"smashed": [MB]}, examples=[50], config={"server-update-interval": 2})
     time = Clock(fleet()).round_time(SCHEDULES["cse_fsl"], work)
     assert time.serving == pytest.approx(30 * 3 * 2e6 / 1e9)  # three of five batches
+
+
+@pytest.mark.parametrize(
+    ("config", "passes"),
+    [({}, 3), ({"server-steps": 4}, 12), ({"server-steps": 4, "server-pool": True}, 3 + 12)],
+)
+def test_uploads_are_served_several_times_or_pooled_after_a_trial(
+    config: dict[str, Any], passes: int
+) -> None:
+    uploads = {"smashed": [MB]}
+    work = round_work(HALF, uploads, examples=[50], config={"server-update-interval": 2} | config)
+    time = Clock(fleet()).round_time(SCHEDULES["cse_fsl"], work)
+    assert time.serving == pytest.approx(30 * passes * 2e6 / 1e9)
+
+
+def test_a_slope_costs_two_forward_passes_after_two_a_step() -> None:
+    config = {"server-steps": 5}
+    time = Clock(fleet()).round_time(
+        SCHEDULES["mu_splitfed"], round_work(HALF, HALF, config=config)
+    )
+    assert time.serving == pytest.approx(20 * (2 * 5 + 2) * 2e6 / 1e9)
+    assert time.computing == pytest.approx(20 * 3 * 1e6 / 1e8)
 
 
 def test_zeroth_order_steps_cost_two_forward_passes_a_direction() -> None:
