@@ -57,7 +57,7 @@ def recorder(directory: Path, **changes: Any) -> Recorder:
     strategy = CseFsl(small_task(), keep_optimizer_state=False)
     batches = list(small_batches(client_of(0), 9))
     settings = {"batch-size": 4, "local-epochs": 1, "server-update-interval": 2}
-    given = {"clock": CLOCK, "settings": settings, **changes}
+    given: dict[str, Any] = {"clock": CLOCK, "settings": settings, **changes}
     return Recorder(strategy, directory, lambda: batches, **given)
 
 
