@@ -84,6 +84,11 @@ class UploadOptions(ServerStepsOptions):
     server_update_interval: int = setting(
         2, "upload interval q: clients upload every q-th batch", ge=1, unit="batches"
     )
+    server_pool: bool = setting(
+        False,
+        "the server half is trained on batches drawn across the uploads of a round's clients, "
+        "instead of on one client's upload after the other",
+    )
 
     def uploaded_bytes(self, cut: Cut, work: Workload) -> int:
         """Return the bytes of smashed data that a client uploads in a round."""

@@ -9,6 +9,7 @@ from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
 from ..config import arguments_of, check_arguments
 from ..rounds.round import Round, RoundBody
+from ..rounds.server.round_uploads import RoundUploads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
@@ -36,6 +37,9 @@ class CseFsl(SplitStrategy):
         q: batches per upload.
     server_steps : int
         τ: passes of the server half over each upload.
+    server_pool : bool
+        The server half is stepped, once all clients have replied, on batches drawn across their
+        uploads (CycleSL's order), instead of on one upload after the other.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -55,22 +59,25 @@ class CseFsl(SplitStrategy):
         *,
         server_update_interval: int = UploadOptions.server_update_interval,
         server_steps: int = UploadOptions.server_steps,
+        server_pool: bool = UploadOptions.server_pool,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_arguments(UploadOptions, server_update_interval=server_update_interval)
         self.server = OneServerHalf(task, server_steps)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
-        self.server_update_interval = server_update_interval
+        self.server_update_interval, self.server_pool = server_update_interval, server_pool
 
     def train_round(self, round_: Round) -> RoundBody:
         """Send client half and head; step the server half on each upload."""
         q = self.server_update_interval
         instructions = self.head.instructions(round_, self.message_type, q)
+        uploads = RoundUploads(round_, self.server, pooled=self.server_pool)
         for client, reply in (yield from round_.finish(instructions)):
             with round_.transaction(client, self.server):
-                self.server.step_on_upload(round_, client, reply)
+                uploads.add(client, reply)
                 self.head.collect(client, reply.auxiliary)
+        uploads.finish()
 
     @property
     def auxiliary_parameters(self) -> int:

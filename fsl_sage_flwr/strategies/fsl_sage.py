@@ -21,6 +21,7 @@ from ..rounds.averaged_state import AveragedState
 from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.aligned_heads import AlignedHeads
+from ..rounds.server.round_uploads import RoundUploads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
@@ -187,6 +188,9 @@ class FslSage(SplitStrategy):
         a head, as in the paper.
     server_steps : int
         τ: passes of the server half over each upload.
+    server_pool : bool
+        The server half is stepped, once all clients have replied, on batches drawn across their
+        uploads (CycleSL's order), instead of on one upload after the other.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -209,6 +213,7 @@ class FslSage(SplitStrategy):
         warm_start: bool = AlignOptions.warm_start,
         auxiliary_groups: int = AlignOptions.auxiliary_groups,
         server_steps: int = UploadOptions.server_steps,
+        server_pool: bool = UploadOptions.server_pool,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_arguments(
@@ -232,7 +237,7 @@ class FslSage(SplitStrategy):
         example = task.to_device(self.smashed.tensors)
         labels = task.objective.example_labels(len(example[0])).to(task.device)
         check_twice_differentiable(task.new_head("check"), example, labels, task.objective)
-        self.server_update_interval = server_update_interval
+        self.server_update_interval, self.server_pool = server_update_interval, server_pool
 
     def train_round(self, round_: Round) -> RoundBody:
         """Probe the clients without a head, align the heads that are due, then train."""
@@ -242,13 +247,15 @@ class FslSage(SplitStrategy):
         probed = self._probe_new_clients(round_)
         ready = [client for client in round_.clients if client in self.heads]
         self.heads.align(round_, ready)
+        uploads = RoundUploads(round_, self.server, pooled=self.server_pool)
         for client, reply in (
             yield from round_.finish({c: self._train(round_, c, c in probed) for c in ready})
         ):
             with round_.transaction(client, self.server):
-                self.server.step_on_upload(round_, client, reply)
+                uploads.add(client, reply)
                 if reply.smashed is not None:
                     self.heads.add_samples(round_, client, reply.smashed, round_.asked)
+        uploads.finish()
 
     def _probe_new_clients(self, round_: Round) -> set[int]:
         """Step the server half on first batches of clients without a head; create the heads."""
@@ -267,12 +274,14 @@ class FslSage(SplitStrategy):
         """Train one head, shared by all clients, on its loss."""
         q = self.server_update_interval
         instructions = head.instructions(round_, WARM_START, q, held_out=True)
+        uploads = RoundUploads(round_, self.server, pooled=self.server_pool)
         for client, reply in (yield from round_.finish(instructions)):
             with round_.transaction(client, self.server):
-                self.server.step_on_upload(round_, client, reply)
+                uploads.add(client, reply)
                 if reply.smashed is not None:
                     self.heads.add_samples(round_, client, reply.smashed, round_.asked)
                 head.collect(client, reply.auxiliary)
+        uploads.finish()
 
     def averaged_states(self) -> dict[str, AveragedState]:
         """Return the head of a warm start."""

@@ -10,6 +10,7 @@ from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
 from ..config import Options, arguments_of, check_arguments, setting
 from ..rounds.round import Round, RoundBody
+from ..rounds.server.round_uploads import RoundUploads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.settings import StrategySettings
@@ -63,6 +64,9 @@ class HeronSfl(SplitStrategy):
         P: directions that an estimate is the mean over.
     server_steps : int
         τ: passes of the server half over each upload.
+    server_pool : bool
+        The server half is stepped, once all clients have replied, on batches drawn across their
+        uploads (CycleSL's order), instead of on one upload after the other.
     **settings
         Arguments of :class:`SplitStrategy`.
 
@@ -80,6 +84,7 @@ class HeronSfl(SplitStrategy):
         perturbation_scale: float = PerturbationOptions.perturbation_scale,
         perturbations: int = PerturbationOptions.perturbations,
         server_steps: int = UploadOptions.server_steps,
+        server_pool: bool = UploadOptions.server_pool,
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_arguments(
@@ -91,7 +96,7 @@ class HeronSfl(SplitStrategy):
         self.server = OneServerHalf(task, server_steps)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
-        self.server_update_interval = server_update_interval
+        self.server_update_interval, self.server_pool = server_update_interval, server_pool
         self.request = partial(
             HeronRequest, perturbation_scale=float(perturbation_scale), perturbations=perturbations
         )
@@ -100,10 +105,12 @@ class HeronSfl(SplitStrategy):
         """Send client half and head, and how to estimate; step the server half on each upload."""
         q = self.server_update_interval
         instructions = self.head.instructions(round_, TRAIN, q, self.request)
+        uploads = RoundUploads(round_, self.server, pooled=self.server_pool)
         for client, reply in (yield from round_.finish(instructions)):
             with round_.transaction(client, self.server):
-                self.server.step_on_upload(round_, client, reply)
+                uploads.add(client, reply)
                 self.head.collect(client, reply.auxiliary)
+        uploads.finish()
 
     @property
     def auxiliary_parameters(self) -> int:

@@ -55,6 +55,7 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "mu_splitfed": mu_splitfed,
     "ampere": ampere,
     "split_frozen": split_frozen,
+    "cse_fsl, pooled": partial(cse_fsl, server_pool=True),
     "fed_avg, fedavgm": partial(fed_avg, fed_opt=partial(FedAvgM, server_momentum=0.9)),
     "sl_multi_server, fedyogi": partial(split_fed_v1, fed_opt=partial(FedYogi, eta=0.01)),
     "cse_fsl, fedadam": partial(cse_fsl, fed_opt=partial(FedAdam, eta=0.01), proximal_mu=0.1),
@@ -205,6 +206,7 @@ BAD_REPLIES = {
     "cycle_sl": {"train": AVERAGED_REPLY, EXCHANGE: {**ANY_REPLY, **UPLOAD}},
     "mu_splitfed": {"train": AVERAGED_REPLY, PERTURBED: {**ANY_REPLY, **LATER_LOSS}},
     "ampere": {"train": AVERAGED_REPLY},
+    "cse_fsl, pooled": {"train": {**AVERAGED_REPLY, **UPLOAD}},
     "fsl_sage, warm start": {"train": {"NaN": (with_nan, "NaN or infinite")}},
     "fsl_sage, two heads": {"train": {"NaN": (with_nan, "NaN or infinite")}},
 }

@@ -17,7 +17,7 @@ OTHER = {
     "alpha": 0.1, "shards-per-client": 5, "momentum": 0.5, "server-momentum": 0.5,
     "auxiliary.head": "linear", "auxiliary.init": "random", "auxiliary.learning-rate": 0.1,
     "auxiliary.lr-schedule": "step every=1", "server-update-interval": 3, "align.interval": 1,
-    "server-steps": 2, "mu-splitfed.perturbation-scale": 0.5,
+    "server-steps": 2, "server-pool": True, "mu-splitfed.perturbation-scale": 0.5,
     "align.epochs": 1, "align.batch-size": 9, "align.dataset-size": 20,
     "align.lr-schedule": "constant", "align.warm-start": True, "auxiliary.groups": 1,
     "splitfed.batches-per-exchange": 2,
