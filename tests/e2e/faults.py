@@ -36,7 +36,7 @@ def faulty_app(directory: Path) -> Path:
 def environment(faults: Faults, directory: Path) -> dict[str, str]:
     """Write which client has which fault in which round; return the variable that ClientApps read.
 
-    They read the file with each message, and mark in the directory with got to its fault.
+    They read the file with each message, and mark in the directory each client at its fault.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for mark in directory.glob("client?"):

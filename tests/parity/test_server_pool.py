@@ -13,7 +13,7 @@ from fsl_sage_flwr.task import SplitTask
 from ..memory_grid import MemoryGrid
 from ..runs import assert_same, cse_fsl, fsl_sage, grid, heron_sfl, plain, train
 from ..tasks import small_task
-from ..unit.strategies.test_contract import in_round, with_huge
+from ..unit.strategies.test_contract import fail, in_round, with_huge
 
 UPLOADING = [cse_fsl, heron_sfl, fsl_sage]
 ROUNDS = 2
@@ -92,7 +92,7 @@ def test_a_client_whose_samples_leave_no_finite_half_is_excluded_as_if_lost() ->
 
     strategy, arrays = left(with_huge("smashed", 3e38))
     assert "the server half's loss is" in strategy.last_round.failures[1]
-    other, theirs = left(lambda reply: None)
+    other, theirs = left(fail)
     assert_same(arrays, dict(theirs))
     assert_same(strategy.state_dict()["server"], other.state_dict()["server"])
 

@@ -198,7 +198,7 @@ def test_this_table_has_every_check():
 
 def test_keys_without_a_check_are_these():
     unchecked = {
-        "cut", "keep-optimizer-state", "resume", "align.warm-start",
+        "cut", "keep-optimizer-state", "resume", "align.warm-start", "server-pool",
         "data.image-column", "data.label-column", "data.prompt-column", "data.completion-column",
         "adapter.target-modules", "language.bleu",
     }  # fmt: skip
