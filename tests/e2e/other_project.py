@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -57,31 +56,28 @@ class Installed:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def run_example(self, name: str, directory: Path, port: int, run_configs: Iterable[str]) -> str:
-        """Run an example with ``flwr run``, once for each configuration; return its output."""
+    def run_example(self, name: str, directory: Path, port: int, run_config: str) -> str:
+        """Run an example with ``flwr run``; return its output."""
         home = directory / "home"
         environment = {
             **self.environment(),
             "FLWR_HOME": str(home),
             "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
         }
-        said = ""
         try:
-            for run_config in run_configs:
-                done = subprocess.run(
-                    [
-                        str(self.programs / "flwr"), "run", ".", "--stream",
-                        "--federation-config", "num-supernodes=4 client-resources-num-cpus=1",
-                        "--run-config", run_config,
-                    ],
-                    cwd=_copied(name, directory), env=environment, capture_output=True, text=True,
-                    timeout=PATIENCE, check=True,
-                encoding="utf-8")  # fmt: skip
-                said += done.stdout + done.stderr
+            done = subprocess.run(
+                [
+                    str(self.programs / "flwr"), "run", ".", "--stream",
+                    "--federation-config", "num-supernodes=4 client-resources-num-cpus=1",
+                    "--run-config", run_config,
+                ],
+                cwd=_copied(name, directory), env=environment, capture_output=True, text=True,
+                timeout=PATIENCE, check=True,
+            encoding="utf-8")  # fmt: skip
         finally:
             for process in started_by(str(home)):
                 process.kill()
-        return said
+        return done.stdout + done.stderr
 
     def run_inline_example(
         self, name: str, package: str, directory: Path, config: dict[str, object]

@@ -2,7 +2,6 @@
 
 import csv
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +65,13 @@ def test_example_learns_in_one_process(tmp_path: Path, monkeypatch: pytest.Monke
 def test_example_runs_with_the_wheel_alone_and_resumes(
     tmp_path: Path, installed: Installed
 ) -> None:
+    """By ``flwr run``, and in one process."""
     results = tmp_path / "results"
-
-    def configurations() -> Iterator[str]:
-        yield f"results='{results}' num-server-rounds=1"
-        (first,) = results.iterdir()
-        yield f"resume='{first}' num-server-rounds=2"
-
-    said = installed.run_example("own-model", tmp_path, 39518, configurations())
+    first = f"results='{results}' num-server-rounds=1"
+    said = installed.run_example("own-model", tmp_path, 39518, first)
+    (directory,) = results.iterdir()
+    more = {"results": str(results), "resume": str(directory), "num-server-rounds": 2}
+    installed.run_inline_example("own-model", "own_model", tmp_path, more)
     (model,) = results.glob("*/full_model.pt")
     rounds = (model.parent / "history.csv").read_text(encoding="utf-8").splitlines()
     assert len(rounds) == 1 + 2, said

@@ -101,12 +101,12 @@ def test_an_interrupt_ends_the_actors_and_leaves_the_cluster(
     assert [cluster.raylet(node).pid for node in cluster.nodes] == there
 
 
-def test_a_node_that_dies_ends_the_run_and_the_others_go_on_from_its_checkpoint(
+def test_a_node_that_dies_ends_the_run_whose_checkpoint_resumes(
     tmp_path: Path, cluster: RayCluster
 ) -> None:
     results = tmp_path / "results"
-    words = ["--ray-address", cluster.address, f"results-dir={results}"]
-    process = begin(cluster, tmp_path, *words, "num-server-rounds=40", "run-name=one")
+    words = ["--ray-address", cluster.address, f"results-dir={results}", "run-name=one"]
+    process = begin(cluster, tmp_path, *words, "num-server-rounds=40")
     wait_for("a round", lambda: rounds(results) >= 2)
     cluster.kill(cluster.nodes[1])
     output, errors = process.communicate(timeout=PATIENCE)
@@ -117,8 +117,8 @@ def test_a_node_that_dies_ends_the_run_and_the_others_go_on_from_its_checkpoint(
     assert 2 <= done < 40
     assert summary_of(run)["completed"] is False
 
-    more = fsl_sage("run", *words, "resume=last", f"num-server-rounds={done + 2}", cwd=tmp_path,
-                    environment=cluster.environment)  # fmt: skip
+    more = fsl_sage("run", "--engine", "inline", f"results-dir={results}", "resume=last",
+                    f"num-server-rounds={done + 2}", cwd=tmp_path)  # fmt: skip
     assert more.returncode == 0, more.stderr
     assert summary_of(run)["completed"] is True
     assert history_of(run)["round"].tolist() == list(range(1, done + 3))

@@ -54,10 +54,11 @@ def test_all_runs_are_checked_first_and_finished_ones_are_skipped(tmp_path: Path
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
-    ("number", "engine", "fewest"), [(signal.SIGINT, "ray", 7), (signal.SIGTERM, "inline", 3)]
+    ("number", "engine", "jobs", "fewest"),
+    [(signal.SIGINT, "ray", 1, 4), (signal.SIGTERM, "inline", 2, 3)],
 )
 def test_interrupt_ends_every_run(
-    tmp_path: Path, number: signal.Signals, engine: str, fewest: int
+    tmp_path: Path, number: signal.Signals, engine: str, jobs: int, fewest: int
 ) -> None:
     mark = f"fsl-sage-test-{tmp_path}-{number}"
     words = [
@@ -65,7 +66,7 @@ def test_interrupt_ends_every_run(
         "--engine",
         engine,
         "--jobs",
-        "2",
+        str(jobs),
         "num-server-rounds=500",
         "seed=1,2,3",
         "results-dir=out",
@@ -75,11 +76,11 @@ def test_interrupt_ends_every_run(
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip
-    wait_for("two runs", lambda: len(list(tmp_path.rglob("history.csv"))) == 2)
+    wait_for("the runs", lambda: len(list(tmp_path.rglob("history.csv"))) == jobs)
     assert len(started_by(mark)) >= fewest
     process.send_signal(number)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in errors
     assert started_by(mark) == []
-    assert len(list(tmp_path.rglob("history.csv"))) == 2
+    assert len(list(tmp_path.rglob("history.csv"))) == jobs

@@ -11,16 +11,13 @@ from fsl_sage_flwr.simulations import run as module
 from fsl_sage_flwr.simulations.federation import INLINE, RAY, Federation
 from fsl_sage_flwr.simulations.run import simulate
 
-from ..rows import rows
-
 pytestmark = pytest.mark.e2e
 
 CLIENTS, NODES = 6, 1
 
 
-@rows("algorithm", ["fsl_sage", "sl_multi_server"], lambda name: name == "fsl_sage")
 def test_the_history_is_that_of_clients_on_nodes_of_their_own(
-    tmp_path: Path, algorithm: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, found = tmp_path / "kept", []
     monkeypatch.setenv("FSL_SAGE_CACHE", str(kept))
@@ -30,7 +27,7 @@ def test_the_history_is_that_of_clients_on_nodes_of_their_own(
     for engine in (INLINE, RAY):  # inline each client has a node
         config = RunConfig.from_run_config(
             {
-                "algorithm": algorithm,
+                "algorithm": "sl_multi_server",  # a message a batch, and state between them
                 "num-server-rounds": 2,
                 "fraction-train": 0.7,
                 "fraction-evaluate": 0.5,

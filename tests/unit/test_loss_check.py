@@ -126,7 +126,7 @@ WAYS: dict[str, tuple[Callable[[Tensor, Tensor], Any], Callable[[Any], Any]]] = 
 }
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("make", ALL)
 def test_of_several_tensors_none_is_guessed(make: type[SplitStrategy], way: str) -> None:

@@ -120,7 +120,7 @@ def load_a_part(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     module.load_state_dict({**module.state_dict(), **weights})
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [SplitFedV1, CseFsl])
 def test_what_travels_of_a_half_is_asked_of_the_task(make: type) -> None:
     changes = {"weights_of": only_the_stem, "load_weights": load_a_part}

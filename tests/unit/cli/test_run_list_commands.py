@@ -37,6 +37,7 @@ def test_runs_that_are_judged_by_different_things_say_so(tmp_path, capsys):
     assert "perplexity 3.25" in printed
 
 
+@pytest.mark.slow
 def test_compare_prints_settings_and_results(tmp_path, capsys):
     first = make_run(tmp_path, [0.5, 0.75], run_name="a")
     second = make_run(tmp_path, [0.5, 0.8], run_name="b", learning_rate=0.01)

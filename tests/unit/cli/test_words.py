@@ -74,7 +74,7 @@ def test_what_reads_runs_imports_no_torch(words: list[str], tmp_path: Path) -> N
     assert imported_by(words, tmp_path, ("torch", "flwr")) == set()
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "offered"),
     [

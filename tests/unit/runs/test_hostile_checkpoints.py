@@ -122,7 +122,7 @@ def test_a_file_anywhere_else_cannot_be_named(made: Path, name: Any) -> None:
     assert names_in(made.with_name("named.pt")) is None
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [{}, {"rounds_done": "x"}, {"rounds_done": 1, "ledger": 3}])
 def test_what_does_not_fit_the_strategy_is_one_line(tmp_path: Path, strategy: Any) -> None:
     trained(fsl_sage, tmp_path, 1)

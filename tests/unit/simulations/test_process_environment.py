@@ -33,7 +33,7 @@ def goes_through_a_proxy(url: str, environment: dict[str, str], patch: pytest.Mo
         return found is not client._transport
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "theirs"),
     [

@@ -65,7 +65,7 @@ def test_what_it_says_is_added_to_the_log(running: SuperLink) -> None:
     assert running.log.read_text(encoding="utf-8") == "of before\nit listens\n"
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "code"),
     [

@@ -72,7 +72,7 @@ def halves_of(make: type[nn.Module]) -> tuple[nn.Module, SplitModel]:
     return model, split(model, "body.next", torch.randn(4, 1, 8, 8))
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Frozen, Outer])
 @pytest.mark.parametrize("training", [True, False])
 def test_modes_of_the_halves_are_the_models(make: type[nn.Module], training: bool) -> None:

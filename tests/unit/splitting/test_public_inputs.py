@@ -36,7 +36,7 @@ def reader() -> Reader:
     return Reader()
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["encoder.layers.0", "encoder.layers.2", "encoder.layers.1.linear1"])
 def test_a_public_mask_crosses_as_it_is(at: str) -> None:
     model = reader()

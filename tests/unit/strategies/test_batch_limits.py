@@ -58,7 +58,7 @@ def bringing(
     return change
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "sizes", "examples", "reason"),
     [

@@ -385,7 +385,7 @@ def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop:
     assert second.last_round.round == ROUNDS
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @every_strategy
 def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
     strategy, arrays = make(), plain(make).after(2).arrays
@@ -415,7 +415,7 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @coded_in_ci
 def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
     """Flower's wrapper drops a round with any failure and never calls aggregate_train."""

@@ -82,6 +82,7 @@ def by_hand(strategy: Any, arrays: Any, clients: list[int]) -> tuple[float, floa
     return loss / count, correct / count
 
 
+@pytest.mark.sample
 @every_strategy
 def test_it_is_the_whole_models_evaluation_weighted_by_examples(make: Callable[..., Any]) -> None:
     past = evaluated(make)

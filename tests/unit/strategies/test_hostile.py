@@ -154,7 +154,7 @@ class Doubling(MemoryGrid):
         return [*found, *found, *before]
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @every_strategy
 def test_a_duplicate_is_not_counted_twice(name: str) -> None:
     theirs, one = plain(ALL[name]).after(2), ALL[name]()

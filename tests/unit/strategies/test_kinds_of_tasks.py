@@ -80,7 +80,7 @@ def test_it_trains_repeats_and_counts_its_bytes(name: str, kind: str) -> None:
     assert strategy.ledger.total == sent + received
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize("keep", [True, False])
 def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:

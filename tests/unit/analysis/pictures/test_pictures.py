@@ -111,6 +111,7 @@ def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
         "results: 2"  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_curve_is_the_mean_over_the_rounds_that_all_seeds_have(tmp_path):
     make_run(tmp_path, [0.2, 0.4, 0.9], seed=1)
     make_run(tmp_path, [0.4, 0.8], seed=2)
