@@ -47,9 +47,6 @@ class Algorithm(Generic[OptionsT]):
     private_steps : bool
         Whether clients can take DP-SGD's steps: they send results of such steps and smashed data
         alone.
-    rehearsal : callable, optional
-        From the options to the options and the number of rounds that reach a run's largest memory;
-        by default the same options and one round.
     """
 
     name: str
@@ -61,7 +58,6 @@ class Algorithm(Generic[OptionsT]):
     style: LineStyle | None = None
     sends_smashed_data: bool = True
     private_steps: bool = False
-    rehearsal: Callable[[OptionsT], tuple[OptionsT, int]] | None = None
 
 
 # Message types that every client answers, for all algorithms.

@@ -1,7 +1,7 @@
 """Ampere: the client half is trained first, then the server half on smashed data uploaded once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Unpack
 
 from ..algorithm_options import HeadOptions
@@ -133,6 +133,5 @@ ALGORITHM = Algorithm(
     options=AmpereOptions,
     round_bytes=_round_bytes,
     private_steps=True,
-    rehearsal=lambda options: (replace(options, client_rounds=1), 2),
     style=LineStyle("#999999", "X", (0, (4.0, 1.0, 1.0, 1.0))),
 )
