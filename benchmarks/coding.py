@@ -24,7 +24,7 @@ from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.compression.client import ClientCompression
 from fsl_sage_flwr.compression.server import DeltaSync, ReplyDecoder, RequestEncoder
-from fsl_sage_flwr.simulations.memory_probe import MemoryProbeGrid
+from fsl_sage_flwr.rounds.grid.inline_grid import InlineGrid
 
 CLIENTS = 10
 # Where the time of coding is spent, on either side.
@@ -90,11 +90,12 @@ def measure(algorithm: str, compression: str, dataset: str, rounds: int) -> Cost
     strategy.registry.registration_timeout = 0.0  # the other clients never register
     spent = defaultdict[str, float](float)
 
-    def client(work: Callable[[], Message]) -> Message:
-        began = time.perf_counter()
-        reply = work()
-        spent["client"] += time.perf_counter() - began
-        return reply
+    class TimedGrid(InlineGrid):
+        def run_client(self, message: Message) -> Message:
+            began = time.perf_counter()
+            reply = super().run_client(message)
+            spent["client"] += time.perf_counter() - began
+            return reply
 
     sent, began = 0, 0.0
 
@@ -105,7 +106,7 @@ def measure(algorithm: str, compression: str, dataset: str, rounds: int) -> Cost
             sent, began = strategy.ledger.total, time.perf_counter()
 
     task = build_task(config)
-    grid = MemoryProbeGrid(build_client_app(lambda context: task), 1, CLIENTS, client)
+    grid = TimedGrid(build_client_app(lambda context: task), CLIENTS, nodes=1)
     with timed(ON_CLIENT, "client coding", spent), timed(ON_SERVER, "server coding", spent):
         strategy.start(
             grid, strategy.initial_arrays(), num_rounds=rounds + 1, evaluate_fn=each_round

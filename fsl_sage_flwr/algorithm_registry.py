@@ -53,9 +53,6 @@ class Algorithm(Generic[OptionsT]):
         alone.
     trains_client_half : bool
         Whether clients train their half, so that it is averaged.
-    rehearsal : callable, optional
-        From the options to the options and the number of rounds that reach a run's largest memory;
-        by default the same options and one round.
     """
 
     name: str
@@ -69,7 +66,6 @@ class Algorithm(Generic[OptionsT]):
     sends_smashed_data: bool = True
     private_steps: bool = False
     trains_client_half: bool = True
-    rehearsal: Callable[[OptionsT], tuple[OptionsT, int]] | None = None
 
 
 # Message types that every client answers, for all algorithms.

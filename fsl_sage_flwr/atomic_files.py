@@ -117,14 +117,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def checksum_of(path: Path, size: int | None = None) -> str:
-    """Return the CRC-32 of a file, or of its first ``size`` bytes, as eight hexadecimal digits."""
-    left = path.stat().st_size if size is None else size
+def checksum_of(path: Path) -> str:
+    """Return the CRC-32 of a file, as eight hexadecimal digits."""
     checksum, buffer = 0, memoryview(bytearray(CHUNK))
     with path.open("rb", buffering=0) as file:
-        while left > 0 and (count := file.readinto(buffer[: min(left, CHUNK)])):
+        while count := file.readinto(buffer):
             checksum = zlib.crc32(buffer[:count], checksum)
-            left -= count
     return f"{checksum:08x}"
 
 

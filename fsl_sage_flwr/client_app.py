@@ -1,8 +1,9 @@
 """The package's ClientApp."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, UserConfigValue
 from flwr.clientapp.typing import ClientAppCallable
 
 from .app.assembly import build_task, classes_of_node
@@ -25,6 +26,19 @@ show_times()
 show_own_errors_in_one_line()
 
 
+@lru_cache(maxsize=8)
+def _checked(items: tuple[tuple[str, type[object], UserConfigValue], ...]) -> RunConfig:
+    return RunConfig.from_run_config({key: value for key, _, value in items})
+
+
+def _config(context: Context) -> RunConfig:
+    """Return the run's configuration, checked once; it is read for every message.
+
+    Types are part of the cache's key, because ``1`` and ``True`` are equal.
+    """
+    return _checked(tuple((k, type(v), v) for k, v in context.run_config.items()))
+
+
 def _data_path(context: Context) -> str | None:
     data_path = context.node_config.get(DATA_PATH)
     if data_path is not None and not isinstance(data_path, str):
@@ -43,7 +57,7 @@ def _copies(context: Context) -> AbstractContextManager[None]:
 def _task(context: Context) -> SplitTask:
     with _copies(context):
         return build_task(
-            RunConfig.from_run_config(context.run_config),
+            _config(context),
             _data_path(context),
             on_client=True,
             parts_folder=shared_folder("parts", context.run_id),
@@ -52,7 +66,7 @@ def _task(context: Context) -> SplitTask:
 
 def _classes(context: Context) -> Classes | None:
     try:
-        config = RunConfig.from_run_config(context.run_config)
+        config = _config(context)
         with _copies(context):
             return classes_of_node(config, _data_path(context))
     except (ConfigError, DatasetError):  # the answer to the first training message says why
@@ -60,8 +74,7 @@ def _classes(context: Context) -> Classes | None:
 
 
 def _smashed_noise(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    config = RunConfig.from_run_config(context.run_config)
-    privacy = config.privacy
+    privacy = _config(context).privacy
     if not privacy.smashed_clip_norm:
         return call_next(message, context)
     mod = smashed_noise_mod(
@@ -73,7 +86,7 @@ def _smashed_noise(message: Message, context: Context, call_next: ClientAppCalla
 
 
 def _label_secret(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    if not RunConfig.from_run_config(context.run_config).privacy.label_epsilon:
+    if not _config(context).privacy.label_epsilon:
         return call_next(message, context)
     return label_secret_mod(message, context, call_next)
 

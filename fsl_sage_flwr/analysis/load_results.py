@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.key_table import with_own_new_names
 from ..runs.csv_tables import HISTORY_COLUMNS
 from ..runs.directory import RunDirectory
+from ..runs.find_runs import MARKER, runs_under
 from ..user_error import UserError
 
 if TYPE_CHECKING:
@@ -81,8 +82,7 @@ class Run:
 def read_runs(directory: Path | str, say: Callable[[str], None] = log.warning) -> list[Run]:
     """Return every run under a directory, sorted by path.
 
-    A run is a directory that contains ``history.csv`` or ``summary.json``; the given directory
-    may be a run itself.
+    The given directory may be a run itself; see :func:`~fsl_sage_flwr.runs.find_runs.is_run`.
 
     Parameters
     ----------
@@ -99,15 +99,14 @@ def read_runs(directory: Path | str, say: Callable[[str], None] = log.warning) -
     directory = Path(directory)
     if not directory.is_dir():
         raise ResultsError(f"{str(directory)!r} is not a directory; name a results directory")
-    found = {path.parent for path in directory.rglob("history.csv")}
-    found |= {path.parent for path in directory.rglob("summary.json")}
+    found = runs_under(directory)
     if not found:
         raise ResultsError(
-            f"{str(directory)!r}: no run is under it (no history.csv and no summary.json); "
-            "name the results-dir of `fsl-sage run`"
+            f"{str(directory)!r}: no run is under it (no {MARKER}); name the "
+            "results-dir of `fsl-sage run`"
         )
     runs, problems = list[Run](), list[str]()
-    for path in sorted(found):
+    for path in found:
         try:
             runs.append(_run(path, directory))
         except ResultsError as error:

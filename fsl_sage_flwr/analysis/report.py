@@ -1,7 +1,6 @@
 """Build one self-contained HTML page: settings, tables, pictures and all runs."""
 
 import base64
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from plotly.offline import get_plotlyjs
 
 from ..runs.provenance import OF_ONE_RUN
 from ..units import mib
@@ -25,7 +23,7 @@ from .pictures.dark import fit_to_scheme
 from .provenance import provenance_of
 from .repeat import command_line
 from .result_table import readable_table
-from .run_chart import chart_data
+from .run_chart import chart_data, chart_html
 from .run_state import state_of
 from .run_table import NOTHING, rounds_text
 from .run_title import run_title
@@ -55,7 +53,7 @@ def report_page(
     """Return the page as HTML.
 
     It needs no network and suits dark screens and paper. Without JavaScript it has no chart of all
-    runs, and its tables cannot be sorted or filtered.
+    runs.
 
     Parameters
     ----------
@@ -109,20 +107,13 @@ def report_page(
         labels=labels,
         made_with=_made_with(runs),
         provenance=provenance_of,
-        chart=chart_data(runs, labels),
-        plotly=_packed_plotly(),
+        chart=chart_html(chart_data(runs, labels)),
     )
 
 
 def _svg_source(picture: Picture) -> str:
     svg = fit_to_scheme(encoded(picture, "svg"))
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-
-
-def _packed_plotly() -> str:
-    """Return plotly.js as compressed text, a third of its size; the page's script unpacks it."""
-    packed = gzip.compress(get_plotlyjs().encode(), mtime=0)
-    return base64.b64encode(packed).decode()
 
 
 def _differing(comparison: Comparison) -> list[tuple[str, str]]:

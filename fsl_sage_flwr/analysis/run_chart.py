@@ -1,10 +1,11 @@
 """Build the data of the report's interactive chart, one curve per run."""
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from ..units import MIB
 from .declared import label_of
@@ -27,7 +28,7 @@ _UP = {
 
 
 def chart_data(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
-    """Return the data for the page's script.
+    """Return the curves and the possible axes.
 
     Parameters
     ----------
@@ -63,6 +64,57 @@ def chart_data(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
         "up": [name for name in _UP if name in known],
         "runs": curves,
     }
+
+
+def chart_html(data: Mapping[str, Any]) -> str:
+    """Return the chart of :func:`chart_data` as HTML with plotly.js; empty if it has no curve.
+
+    Two menus choose the axes. The page's style gives text, grid and menus the colours of its
+    scheme.
+    """
+    runs, across, up = data["runs"], data["across"], data["up"]
+    if not up:
+        return ""
+    titled = set[str]()
+    figure = go.Figure()
+    for run in runs:
+        title = None if run["group"] in titled else {"text": run["group"]}
+        titled.add(run["group"])
+        figure.add_trace(
+            go.Scatter(
+                name=run["name"], x=run["values"].get(across[0], []),
+                y=run["values"].get(up[0], []), mode="lines+markers", connectgaps=True,
+                legendgroup=run["group"], legendgrouptitle=title, marker={"size": 4},
+                line={"color": run["colour"], "dash": run["dash"], "width": 1.8},
+                hovertemplate="%{fullData.name}<br>%{xaxis.title.text} %{x}: %{y}<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.update_layout(
+        xaxis_title=across[0], yaxis_title=up[0], height=544, margin={"r": 10},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
+        legend={"groupclick": "toggleitem"},
+        updatemenus=[_menu(runs, "y", up, 0.0), _menu(runs, "x", across, 0.3)],
+    )  # fmt: skip
+    config = {"responsive": True, "displaylogo": False}
+    return str(figure.to_html(full_html=False, div_id="chart", config=config))
+
+
+def _menu(
+    runs: Sequence[Mapping[str, Any]], axis: str, names: Sequence[str], left: float
+) -> dict[str, Any]:
+    """Return a menu that shows another quantity along an axis."""
+    buttons = [
+        {
+            "label": name,
+            "method": "update",
+            "args": [
+                {axis: [run["values"].get(name, []) for run in runs]},
+                {f"{axis}axis.title.text": name},
+            ],
+        }
+        for name in names
+    ]
+    return {"buttons": buttons, "x": left, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
 
 
 def _values(history: pd.DataFrame) -> dict[str, list[float | None]]:

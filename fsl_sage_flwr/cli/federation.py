@@ -12,23 +12,20 @@ import typer
 if TYPE_CHECKING:
     from ..simulations.federation import Federation
 
-AUTO = "auto"
 CLIENTS = 4
 
 
-def _check_share(text: str | None) -> str | None:
-    if text is None:
-        return None
+def _share(text: str) -> float:
     try:
-        value = 0.0 if text == AUTO else float(text)
+        value = float(text)
     except ValueError:
         value = -1.0  # gives the same error as a number out of range
     # Flower accepts a negative share, and fails after everything has started.
     if not (0 <= value <= 1 or (value > 1 and value.is_integer())):
         raise typer.BadParameter(
-            f"{text!r} is not valid; give auto, a number from 0 to 1, or a whole number of GPUs"
+            f"{text!r} is not valid; give a number from 0 to 1, or a whole number of GPUs"
         )
-    return text
+    return value
 
 
 Engine = Annotated[
@@ -49,12 +46,11 @@ CpusPerClient = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="CPU threads per client (default: 1)")
 ]
 GpusPerClient = Annotated[
-    str | None,
+    float | None,
     typer.Option(
         metavar="SHARE",
-        help="share of a GPU per client (default: 0); auto measures one client, and runs as many "
-        "at a time as fit in the memory",
-        callback=_check_share,
+        parser=_share,
+        help="share of a GPU per client: 0.25 runs four at a time on each (default: 0)",
     ),
 ]
 Cpus = Annotated[
@@ -67,6 +63,8 @@ RayAddress = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
+        envvar="RAY_ADDRESS",  # as Ray's own programs; `ray job submit` sets it
+        show_envvar=False,
         help="run the clients on the Ray cluster at this address, to which this machine belongs; "
         "local starts Ray on this machine (default: $RAY_ADDRESS, or local)",
     ),
@@ -80,16 +78,11 @@ class FederationOptions:
     clients: int | None
     engine: str
     cpus_per_client: int | None
-    gpus_per_client: str | None
+    gpus_per_client: float | None
     cpus: int | None
     gpus: int | None
     ray_address: str | None
     imports: Sequence[str] | None
-
-    @property
-    def automatic(self) -> bool:
-        """Whether a client's share of a GPU is measured."""
-        return self.gpus_per_client == AUTO
 
     def words(self) -> list[str]:
         """Return the given options as words of ``fsl-sage run``."""
@@ -106,7 +99,7 @@ class FederationOptions:
         return words + [word for module in self.imports or () for word in ("--import", module)]
 
     def federation(self) -> Federation:
-        """Return the federation; ``auto`` means no GPU until it is measured.
+        """Return the federation.
 
         Raises
         ------
@@ -115,31 +108,25 @@ class FederationOptions:
             address is invalid.
         """
         from ..simulations.federation import INLINE, RAY, Federation
-        from ..simulations.ray_cluster import VARIABLE, cluster_address
+        from ..simulations.ray_cluster import cluster_address
 
-        share = 0.0 if self.automatic else float(self.gpus_per_client or 0)
-        address = cluster_address(
-            os.environ.get(VARIABLE, "") if self.ray_address is None else self.ray_address
-        )
+        address = cluster_address(self.ray_address or "")
         if address is not None:
             self._refuse_options_of_this_machine(address)
         return Federation(
-            self.clients or CLIENTS, self.cpus_per_client or 1, share, self.cpus, self.gpus,
-            ray_address=address, engine=INLINE if self.engine == INLINE else RAY,
+            self.clients or CLIENTS, self.cpus_per_client or 1, self.gpus_per_client or 0.0,
+            self.cpus, self.gpus, ray_address=address,
+            engine=INLINE if self.engine == INLINE else RAY,
         )  # fmt: skip
 
     def for_ray(self) -> list[str]:
         """Return the given options that only Flower's simulation on Ray has."""
-        from ..simulations.ray_cluster import VARIABLE, cluster_address
-
-        cluster = self.ray_address is None and cluster_address(os.environ.get(VARIABLE, ""))
         given = {
             "--cpus-per-client": self.cpus_per_client,
             "--gpus-per-client": self.gpus_per_client,
             "--cpus": self.cpus,
             "--gpus": self.gpus,
             "--ray-address": self.ray_address,
-            f"${VARIABLE}": cluster or None,
         }
         return [option for option, value in given.items() if value is not None]
 
@@ -150,11 +137,6 @@ class FederationOptions:
         for option, given, instead in (
             ("--cpus", self.cpus, "set it with `ray start --num-cpus` on each machine"),
             ("--gpus", self.gpus, "set it with `ray start --num-gpus` on each machine"),
-            (
-                "--gpus-per-client",
-                self.gpus_per_client if self.automatic else None,
-                "auto would measure a GPU of this machine; give a number",
-            ),
             (
                 "--import",
                 next(iter(self.imports or ()), None),

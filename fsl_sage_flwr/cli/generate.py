@@ -32,10 +32,12 @@ def generate_command(
     from ..language import complete, load_adapted
     from ..language.columns import SEPARATOR
     from ..runs.directory import RunDirectory
+    from ..runs.find_runs import MARKER, is_run
 
     file = RunDirectory.config_of(run)
-    if not file.is_file():
-        raise ConfigError(f"{run} is no directory of a run: it has no {file.name}")
+    if not (is_run(run) and file.is_file()):
+        missing = file.name if is_run(run) else MARKER
+        raise ConfigError(f"{str(run)!r} is not the directory of a run: it has no {missing}")
     config = RunConfig.unchecked(json.loads(file.read_text(encoding="utf-8")))
     model, tokenizer = load_adapted(config.model, run)
     (text,) = complete(model, tokenizer, [f"{prompt}{SEPARATOR}"], max_new_tokens=max_new_tokens)

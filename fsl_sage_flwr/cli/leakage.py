@@ -93,6 +93,7 @@ def _chosen(
     from ..app.config import ConfigError, RunConfig, with_new_names
     from ..attacks.measurement import Trained
     from ..runs.directory import RunDirectory
+    from ..runs.find_runs import MARKER, is_run
     from ..simulations.settings import read_words, resolve
 
     if not directories:
@@ -105,12 +106,12 @@ def _chosen(
     run = Path(directories[0])
     halves = RunDirectory.client_half_of(run), RunDirectory.server_half_of(run)
     settings = RunDirectory.config_of(run)
-    for file in (settings, *halves):
-        if not file.is_file():
-            raise ConfigError(
-                f"{directories[0]!r} is not the directory of a completed run: it has no "
-                f"{file.name}; settings are given as key=value"
-            )
+    missing = [file.name for file in (settings, *halves) if not file.is_file()]
+    if missing or not is_run(run):
+        raise ConfigError(
+            f"{directories[0]!r} is not the directory of a completed run: it has no "
+            f"{[*missing, MARKER][0]}; settings are given as key=value"
+        )
     of_the_run = with_new_names(json.loads(settings.read_text(encoding="utf-8")))
     config = RunConfig.from_run_config({**of_the_run, **read_words(words)})
     trained = Trained(*(torch.load(half, map_location="cpu", weights_only=True) for half in halves))

@@ -60,7 +60,6 @@ def run_command(
     from ..simulations.dry_run import describe
     from ..simulations.engine import choose_engine
     from ..simulations.federation import INLINE
-    from ..simulations.gpu_share import automatic_share
     from ..simulations.preflight import check_run
     from ..simulations.progress import RoundLines, table
     from ..simulations.run import simulate
@@ -79,10 +78,6 @@ def run_command(
         for part in describe(shared, federation):
             console.print(part, markup=False, highlight=False, soft_wrap=True)
         return 0
-    if given.automatic:
-        chosen = automatic_share(config, federation.clients, given.usable_gpus())
-        federation = replace(federation, gpus_per_client=chosen.share)
-        say(console, chosen.text)
     say(
         console,
         f"{config.algorithm}: {config.model} on {config.dataset}, {config.distribution}, "

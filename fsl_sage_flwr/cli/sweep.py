@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
     from ..simulations.federation import Federation
     from ..simulations.sweeps import Combination
-
-# Keys without effect on a client's memory.
-SAME_MEMORY: dict[str, Any] = {"seed": 200, "num_server_rounds": 1, "alpha": 1.0}
 
 
 def sweep_command(
@@ -105,13 +102,12 @@ def sweep_command(
         for run in runs
         if identity(run.config) not in done
     ]
-    automatic = given.automatic
     if print_commands:
         for run in left:
             say(console, _command_of(run, given))
         return 0
     jobs = min(jobs, max(1, len(left)))
-    devices = given.usable_gpus() if automatic or federation.gpus_per_client else []
+    devices = given.usable_gpus() if federation.gpus_per_client else []
     shares = share_out(federation, jobs, cpus or usable_cpus(), devices)
     say(
         console,
@@ -130,13 +126,9 @@ def sweep_command(
     if dry_run:
         _print_states(console, runs, left)
         return 0
-    measured = (
-        _measured_shares(left, federation.clients, devices, jobs, console) if automatic else {}
-    )
 
     def chosen(run: Combination, share: Federation) -> Federation:
-        share = replace(share, engine=engines[run.label])
-        return replace(share, gpus_per_client=measured[run.label]) if automatic else share
+        return replace(share, engine=engines[run.label])
 
     with SweepProgress(console, len(runs), len(runs) - len(left)) as progress:
         outcomes = sweep(left, shares, progress, chosen)
@@ -166,24 +158,6 @@ def _print_states(
     states = {run.config.run_name: "resumes" if run.config.resume else "starts" for run in left}
     for run in runs:
         say(console, f"{states.get(run.config.run_name, 'completed'):>9}  {run.label}")
-
-
-def _measured_shares(
-    runs: Sequence[Combination], clients: int, gpus: Sequence[str], jobs: int, console: Console
-) -> dict[str, float]:
-    """Measure once for all runs with equal memory needs of a client; print each choice."""
-    from ..simulations.gpu_share import GpuShare, automatic_share
-    from ..simulations.sweeps.combinations import identity
-
-    shares = dict[str, GpuShare]()
-    found = {}
-    for run in runs:
-        group = identity(replace(run.config, **SAME_MEMORY))
-        if group not in shares:
-            shares[group] = automatic_share(run.config, clients, gpus, jobs)
-            say(console, f"{run.label}: {shares[group].text}")
-        found[run.label] = shares[group].share
-    return found
 
 
 def _with(share: Federation) -> str:

@@ -1,6 +1,7 @@
 """Select a client's held-out samples, on which gradient estimates are measured."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -45,4 +46,9 @@ def held_out(
 def is_held_out(seed: int, partition_id: int, number: int) -> bool:
     """Return whether the client's sample with this number is held out."""
     block, place = divmod(number, SHARE)
-    return derive_seed(seed, "held-out", partition_id, block) % SHARE == place
+    return _place_in(seed, partition_id, block) == place
+
+
+@lru_cache(maxsize=100_000)  # every batch of a run asks again
+def _place_in(seed: int, partition_id: int, block: int) -> int:
+    return derive_seed(seed, "held-out", partition_id, block) % SHARE

@@ -12,7 +12,7 @@ import torch
 
 from ..tensor_store import files_in
 from .checkpoint_files import UNREADABLE, previous_of, tensors_of, with_files
-from .checksummed_file import ChecksumError, MissingChecksumError, load_checksummed
+from .checksummed_file import ChecksumError, load_checksummed
 from .directory import LATEST, RunDirectory
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -88,19 +88,18 @@ def _whole(file: Path) -> dict[str, Any] | None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         saved = load_checksummed(file)
+        if _is_of_an_unreadable_version(saved):
+            raise _version_error(file)
         _check_parts(saved)
         whole: dict[str, Any] = {**with_files(saved, tensors_of(file)), "file": file}
-    except MissingChecksumError as error:
-        _refuse_earlier_version(file)
-        raise _damaged(file, str(error)) from error
+    except CheckpointError:
+        raise
     except ChecksumError as error:
-        raise _damaged(file, str(error)) from error
+        raise _damaged(file, _shortened(error)) from error
     except UNREADABLE as error:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise UnreadableError(_damage_text(file, _in_a_line(error))) from error
         raise _damaged(file, _in_a_line(error)) from error
-    if saved["format"] not in _READABLE:
-        raise _version_error(file)
     with ThreadPoolExecutor() as pool:
         problems = pool.map(lambda each: each.problem(), files_in(whole))
         broken = next(filter(None, problems), None)
@@ -131,14 +130,12 @@ def _check_parts(saved: Any) -> None:
             raise TypeError("its client half is not named tensors")
 
 
-def _refuse_earlier_version(file: Path) -> None:
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        earlier = saved.get("format", 1) not in _READABLE and {"config", "history"} <= set(saved)
-    except UNREADABLE:
-        return
-    if earlier:
-        raise _version_error(file)
+def _is_of_an_unreadable_version(saved: Any) -> bool:
+    """Return whether this is a checkpoint with another format; the first format had no number."""
+    if type(saved) is not dict or not {"config", "history"} <= set(saved):
+        return False
+    found = saved.get("format", 1)
+    return type(found) is int and found not in _READABLE
 
 
 def _version_error(file: Path) -> CheckpointError:
@@ -150,8 +147,12 @@ def _version_error(file: Path) -> CheckpointError:
 
 def _in_a_line(error: Exception) -> str:
     """Return the first sentence of an error; torch's further paragraphs advise developers."""
+    return f"{type(error).__name__}: {_shortened(error)}"
+
+
+def _shortened(error: Exception) -> str:
     said = str(error).partition(". ")[0].partition(", please")[0]
-    return f"{type(error).__name__}: {shorten(said, 120, placeholder=' …')}"
+    return shorten(said, 120, placeholder=" …")
 
 
 def _damaged(file: Path, why: str) -> DamagedError:

@@ -139,6 +139,16 @@ class CheckpointFiles:
                 self._keep_previous()
         self.tensors.pin(path.name, names)
 
+    def make_latest_the_best(self) -> None:
+        """Let the best checkpoint be the last one too; a link, not a second file.
+
+        Raises
+        ------
+        DiskError
+            The link or copy cannot be made; the old best checkpoint stays.
+        """
+        self._link_latest_as(self.best)
+
     def resume_from(self, checkpoint: Path | None) -> None:
         """Record the checkpoint that the run resumes from, and pin the files of all checkpoints.
 
@@ -153,9 +163,12 @@ class CheckpointFiles:
         """Make ``latest`` the previous checkpoint, before its replacement."""
         before, self._resumed_from = self._resumed_from, self.latest.resolve()
         if before == self._resumed_from:
-            with atomic_write(self.previous) as unfinished:
-                link_or_copy(self.latest, unfinished)
-            self.tensors.pin(self.previous.name, self.tensors.pinned_by(self.latest.name))
+            self._link_latest_as(self.previous)
         elif before != self.previous.resolve():
             self.previous.unlink(missing_ok=True)
             self.tensors.pin(self.previous.name, ())
+
+    def _link_latest_as(self, path: Path) -> None:
+        with atomic_write(path) as unfinished:
+            link_or_copy(self.latest, unfinished)
+        self.tensors.pin(path.name, self.tensors.pinned_by(self.latest.name))

@@ -1,62 +1,57 @@
-"""Write and read files of ``torch.save`` with a checksum of their bytes.
+"""Write files of ``torch.save``, and check all bytes of one before it is loaded.
 
-Such a file is a zip archive with the checksum as its comment: one file, replaced atomically, which
-``torch.load`` reads as usual. Its last 16 bytes are the comment's length (2 bytes) and the comment,
-``crc32:`` and eight digits; the checksum covers all bytes before them.
+The file is a zip archive with a CRC-32 of each member, which ``zipfile`` compares. The archive's
+structure has no checksum: of a change in it, ``zipfile`` or ``torch.load`` with ``mmap`` refuses
+what is not harmless. (Without ``mmap`` a flag that calls a tensor a directory goes unseen.)
 """
 
-import re
+import lzma
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..atomic_files import checksum_of
-
-_COMMENT = "crc32:{}"
-_SEAL = re.compile(rb"\x0e\x00crc32:([0-9a-f]{8})")
-_SEAL_BYTES = 16
-_LENGTH_BYTES = 2
+# zipfile's errors for a changed archive, in a header, or in data that a changed header calls
+# encrypted or compressed.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, ValueError, OverflowError),
+)
 
 
 class ChecksumError(ValueError):
-    """The file's bytes do not match its checksum."""
-
-
-class MissingChecksumError(ChecksumError):
-    """The file has no checksum at its end: it is truncated or from an earlier version."""
+    """The file is no whole zip archive, or a member does not match its checksum."""
 
 
 def write_checksummed(path: Path, content: Any) -> None:
-    """Write ``content``, of types that ``weights_only`` allows, with its checksum."""
+    """Write ``content``, of types that ``weights_only`` allows."""
     # Given a path, torch.save hides the reason of a failed write.
     with path.open("wb") as file:
         torch.save(content, file)
-    size = path.stat().st_size - _LENGTH_BYTES
-    comment = _COMMENT.format(checksum_of(path, size)).encode()
-    with path.open("r+b") as file:
-        file.seek(size)
-        file.write(len(comment).to_bytes(_LENGTH_BYTES, "little") + comment)
 
 
 def verify_checksum(path: Path) -> None:
-    """Read a whole file, and compare its bytes with its checksum.
+    """Read a whole file, and compare its members with their checksums.
 
     Raises
     ------
-    MissingChecksumError
-        The checksum is missing.
     ChecksumError
-        The checksum differs.
+        A checksum differs, or the archive is incomplete.
     """
-    size = path.stat().st_size - _SEAL_BYTES
-    with path.open("rb") as file:
-        file.seek(max(size, 0))
-        found = _SEAL.fullmatch(file.read())
-    if found is None:
-        raise MissingChecksumError("there is no checksum at its end, the file is truncated")
-    if checksum_of(path, size) != found[1].decode():
-        raise ChecksumError("the checksum does not match")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except _DAMAGED as error:
+        raise ChecksumError(f"{type(error).__name__}: {error}") from error
+    except OSError as error:
+        if error.errno is None:  # bz2's, for data that a changed header calls compressed
+            raise ChecksumError(str(error)) from error
+        raise
+    if damaged is not None:
+        raise ChecksumError(f"the checksum of {damaged} does not match")
 
 
 def load_checksummed(path: Path) -> Any:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # tables of results read no tensors
 log = logging.getLogger("flwr.fsl_sage")
 
 LATEST = "latest.pt"
+# Of a run's directory, in its marker.
+FORMAT = 1
 # Status of a run that was stopped in an orderly way: `flwr stop`, SIGTERM, Ctrl-C.
 STOPPED = "stopped"
 
@@ -50,6 +52,11 @@ class RunDirectory:
 
         self.path = path
         self.checkpoints = CheckpointFiles(self.checkpoint_of(path), self.clients_of(path))
+
+    @staticmethod
+    def marker_of(path: Path) -> Path:
+        """Return the path of the file that marks a run's directory, with its format."""
+        return path / "fsl-sage-run.json"
 
     @staticmethod
     def history_of(path: Path) -> Path:
@@ -253,7 +260,9 @@ class RunDirectory:
             return ""
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write ``summary.json``."""
+        """Write ``summary.json``, and first the marker of a run's directory."""
+        if not (marker := self.marker_of(self.path)).is_file():
+            _write_json(marker, {"format": FORMAT})
         _write_json(self.summary_of(self.path), summary)
 
     def write_models(

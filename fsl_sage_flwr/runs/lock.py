@@ -1,7 +1,8 @@
 """Lock a run's directory, so that one run at a time uses it.
 
-There are two locks of the operating system, which a dying process releases. On a file system
-without locks (NFS without its lock daemon) a file stands for each, and a killed process leaves it.
+filelock's locks are the operating system's, which a dying process releases. On a file system
+without locks (NFS without its lock daemon) filelock's marker files replace them; one that a killed
+process leaves is taken over on its machine, and on another machine must be deleted.
 
 ``fsl-sage run`` holds ``command`` until everything that it started has ended. The training process
 holds ``training``, and also ``command`` if no command started it (``flwr run``, a custom
@@ -9,12 +10,11 @@ ServerApp). Both locks are needed: a ServerApp may outlive its killed command.
 """
 
 import errno
-import fcntl
 import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ FOLDER = ".locks"
 COMMAND, TRAINING = "command", "training"
 # Seconds. Checking the locks normally takes a moment.
 CHECK_TIMEOUT = 60.0
-# Suffix of the file in place of a lock, and errors of a file system without locks.
-_FILE = ".held"
+# Suffix of filelock's marker files, and errors of a file system without locks.
+_MARKER = ".held"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -102,7 +102,7 @@ def _checking(path: Path) -> Iterator[None]:
     except Timeout as error:
         raise DirectoryInUseError(
             f"{path / FOLDER} has been locked for {CHECK_TIMEOUT:g} s; perhaps a process that "
-            f"uses it is suspended: end it{_soft_lock_advice(error.lock_file)}"
+            f"uses it is suspended: end it{_marker_advice(error.lock_file)}"
         ) from error
     with looking:
         yield
@@ -117,7 +117,7 @@ def _lock(path: Path, role: str) -> AbstractContextManager[object]:
     raise DirectoryInUseError(
         f"another run is active in {path}: process {holder.get('process')} on "
         f"{holder.get('host')}, since {holder.get('since')}; wait for its end"
-        f"{_soft_lock_advice(file)}"
+        f"{_marker_advice(file)}"
     )
 
 
@@ -130,24 +130,22 @@ def _acquired(path: Path, role: str, timeout: float) -> AbstractContextManager[o
         Another process holds the lock.
     """
     folder = path / FOLDER
-    if _has_locks(folder):
-        return FileLock(folder / f"{role}.lock").acquire(timeout=timeout)
-    return SoftFileLock(folder / f"{role}{_FILE}").acquire(timeout=timeout)
+    try:
+        lock = FileLock(folder / f"{role}.lock", fallback_to_soft=False)
+        return lock.acquire(timeout=timeout)
+    except OSError as error:  # Timeout has no errno
+        if error.errno not in _NO_LOCKS:
+            raise
+    # filelock's fallback knows ENOSYS alone, and warns on standard error.
+    marker = SoftFileLock(folder / f"{role}{_MARKER}")
+    with suppress(Timeout):  # deletes a dead process's marker, and does not take it yet
+        return marker.acquire(timeout=0)
+    return marker.acquire(timeout=timeout)
 
 
-def _has_locks(folder: Path) -> bool:
-    """Return whether the file system has locks; versions of filelock differ in this check."""
-    with (folder / "trial.lock").open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno not in _NO_LOCKS
-    return True
-
-
-def _soft_lock_advice(lock: str) -> str:
-    """Return the advice for a file that a killed process may have left."""
-    return f", or delete {lock} if that process was killed" if lock.endswith(_FILE) else ""
+def _marker_advice(lock: str) -> str:
+    """Return the advice for a marker file that a killed process may have left."""
+    return f", or delete {lock} if that process was killed" if lock.endswith(_MARKER) else ""
 
 
 def _take(path: Path, role: str, token: str = "") -> AbstractContextManager[object]:

@@ -431,7 +431,9 @@ class Recorder:
         if due:
             self._checkpoints.write(self._checkpoints.latest, state)
             self._unsaved = False
-        if is_best:
+        if due and is_best:
+            self._checkpoints.make_latest_the_best()
+        elif is_best:
             self._checkpoints.write(self._checkpoints.best, state)
 
     def _state(self, arrays: ArrayRecord) -> dict[str, Any]:

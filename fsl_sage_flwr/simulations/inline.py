@@ -68,6 +68,8 @@ def run_in_this_process(
             shown.result()  # raises what ended the display
             raise
         except Exception:
+            # The boundary of the ServerApp's process, which is this one: its summary tells of any
+            # error of the model, the data or Flower. An error before the summary is raised.
             ended.set()
             if ENDED in shown.result()["status"]:
                 raise

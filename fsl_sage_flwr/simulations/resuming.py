@@ -7,6 +7,7 @@ from typing import Any
 from ..app.config import ConfigError, RunConfig, with_new_names
 from ..app.run_path import results_dir_of, run_path
 from ..runs.directory import RunDirectory
+from ..runs.find_runs import runs_under
 
 LAST = "last"
 
@@ -67,7 +68,7 @@ def find_run(named: str, results: Path) -> Path:
         raise ConfigError(
             f"resume = {named!r}: there is no such checkpoint file, and no directory of a run"
         )
-    runs = [file.parent for file in results.rglob(RunDirectory.config_of(Path()).name)]
+    runs = runs_under(results)
     if named == LAST:
         begun = [run for run in runs if RunDirectory.checkpoint_of(run).is_file()]
         unfinished = [run for run in begun if not RunDirectory.is_completed_at(run)]
@@ -77,7 +78,7 @@ def find_run(named: str, results: Path) -> Path:
             f"resume = 'last': there is no unfinished run with a checkpoint in {results}"
             + ("; for more rounds of a completed run, name it" if begun else "")
         )
-    called = sorted(run for run in runs if run.name == named)
+    called = [run for run in runs if run.name == named]
     if len(called) == 1:
         return called[0]
     if called:

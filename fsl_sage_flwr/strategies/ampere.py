@@ -1,7 +1,7 @@
 """Ampere: the client half is trained first, then the server half on smashed data uploaded once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Unpack
 
 from ..algorithm_options import HeadOptions
@@ -134,7 +134,6 @@ ALGORITHM = Algorithm(
     options=AmpereOptions,
     round_bytes=_round_bytes,
     private_steps=True,
-    rehearsal=lambda options: (replace(options, client_rounds=1), 2),
     schedule=(
         Down(),
         Steps(client=3, head=3, where="client_half"),

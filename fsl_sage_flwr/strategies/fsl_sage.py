@@ -376,5 +376,4 @@ ALGORITHM = Algorithm(
     ),
     style=LineStyle("#D55E00", "*", (0, (6.0, 1.0)), 6.5),
     # Only the second alignment has all the samples that a round uploads.
-    rehearsal=lambda options: (replace(options, align_interval=1), 2),
 )

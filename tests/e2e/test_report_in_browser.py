@@ -92,43 +92,23 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
 
 def shown_curves(page: Any) -> list[str]:
     return page.evaluate(
-        "() => chart.data.filter(trace => trace.visible === true).map(trace => trace.name)"
+        "() => chart._fullData.filter(trace => trace.visible === true).map(trace => trace.name)"
     )
-
-
-def test_a_heading_sorts_its_table(page: Any) -> None:
-    rows = page.locator("#runs tbody tr")
-    heading = page.locator("#runs th button", has_text="last round")
-    for expected in (["20.00", "81.00", "81.00", "82.00", "82.00"],
-                     ["82.00", "82.00", "81.00", "81.00", "20.00"]):  # fmt: skip
-        heading.click()
-        assert [row.split("\t")[4] for row in rows.all_inner_texts()] == expected
-    page.locator("#runs th button", has_text="status").click()
-    assert [row.split("\t")[1] for row in rows.all_inner_texts()][-1] == "failed"
-
-
-def test_words_choose_rows_details_and_curves(page: Any) -> None:
-    assert len(shown_curves(page)) == 5
-    page.fill("#filter", "FedAvg")
-    assert page.locator("#runs tbody tr:visible").count() == 2
-    assert page.locator("details:visible").count() == 2
-    assert page.locator("#shown").inner_text() == "2 of 5 runs"
-    assert shown_curves(page) == ["FedAvg, iid, seed 1", "FedAvg, iid, seed 2"]
-    page.fill("#filter", "algorithm = fsl_sage")  # a key of the configuration
-    assert page.locator("details:visible").count() == 3
-    page.fill("#filter", "no such run")
-    assert shown_curves(page) == []
-    page.fill("#filter", "")
-    assert len(shown_curves(page)) == 5
 
 
 def test_the_legend_switches_runs_and_the_pointer_shows_values(page: Any) -> None:
     page.locator("#chart").scroll_into_view_if_needed()
     page.locator("#chart .legendtoggle").first.click()
     page.wait_for_function("() => chart.data.filter(t => t.visible === 'legendonly').length === 1")
+    assert len(shown_curves(page)) == 4
     # Other axes leave it off.
-    page.select_option("#up", "test loss")
-    page.select_option("#across", "communication (MiB)")
+    for menu, item in ((0, "test loss"), (1, "communication (MiB)")):
+        page.locator("#chart .updatemenu-header").nth(menu).click()
+        page.locator("#chart .updatemenu-dropdown-button", has_text=item).click()
+        page.wait_for_function(
+            "name => [chart.layout.xaxis, chart.layout.yaxis].some(a => a.title.text === name)",
+            arg=item,
+        )
     assert len(shown_curves(page)) == 4
     box = page.locator("#chart .nsewdrag").bounding_box()
     point = page.evaluate(
@@ -152,7 +132,9 @@ def test_the_report_can_be_read_without_javascript_and_on_paper(browser: Any, re
     paper = np.asarray(Image.open(BytesIO(page.screenshot())).convert("L"))
     assert paper[5, 5] == 255
     assert page.locator("#curves").is_hidden()
-    assert page.locator("#filter").is_hidden()
+    page.emulate_media(media="screen")
+    assert page.locator("#curves noscript").inner_text() == "The curves need JavaScript."
+    page.emulate_media(media="print")
     picture = Image.open(BytesIO(page.locator("figure img").first.screenshot())).convert("L")
     assert np.median(np.asarray(picture)) == 255  # paper is white, whatever the screen
     assert page.locator("h1").inner_text() == report.parent.name

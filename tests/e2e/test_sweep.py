@@ -28,7 +28,7 @@ def runs_of(directory: Path) -> dict[str, Path]:
 
 
 def test_all_runs_are_checked_first_and_finished_ones_are_skipped(tmp_path: Path) -> None:
-    words = ("sweep", *WORDS, "dataset=digits,/no/such/place", "--gpus-per-client", "auto")
+    words = ("sweep", *WORDS, "dataset=digits,/no/such/place")
     done = fsl_sage(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert "'/no/such/place' does not exist" in done.stderr

@@ -1,4 +1,9 @@
-"""A room imports only what is below it, and Flower only by its public modules."""
+"""A room imports only what is below it, and Flower only by its public modules.
+
+import-linter 2.17 was tried: its layers cannot place a package apart from its modules (``rounds``
+"contains" ``rounds.round``), and external packages have no subpackages there ("not valid":
+``flwr.common``), so most of this file would stay beside it.
+"""
 
 import ast
 import sys
@@ -99,6 +104,7 @@ ORDER = (
         "runs.flops",
         "runs.virtual_time",
         "runs.budget",
+        "runs.find_runs",
         "runs.checkpoint",
         "runs.client_rows",
         "runs.privacy_account",

@@ -12,6 +12,7 @@ from ...app.run_path import run_path
 from ...data import DatasetError
 from ...runs.checkpoint import CheckpointError, UnreadableError
 from ...runs.directory import RunDirectory
+from ...runs.find_runs import runs_under
 from .combinations import Combination, identity
 
 
@@ -31,10 +32,9 @@ def finished_runs(results: Path, clients: int) -> dict[str, Path]:
         Maps the run's :func:`identity` to its directory.
     """
     runs = {}
-    for file in sorted(results.rglob("federation.json")):
-        path = file.parent
+    for path in runs_under(results):
         summary = _read(RunDirectory.summary_of(path))
-        recorded_clients = _read(file).get("num-supernodes")
+        recorded_clients = _read(RunDirectory.federation_of(path)).get("num-supernodes")
         if summary.get("completed") and recorded_clients == clients:
             written = _read(RunDirectory.config_of(path))
             try:

@@ -1,5 +1,3 @@
-import base64
-import gzip
 import json
 import re
 from datetime import UTC, datetime
@@ -65,6 +63,7 @@ def test_the_table_has_a_row_per_setting(page):
 
 
 def test_it_asks_for_nothing_outside_itself(page):
+    page = page.replace(get_plotlyjs(), "")  # a library with addresses that it does not ask
     parsed = Page(page)
     references = [
         attributes[name]
@@ -79,21 +78,17 @@ def test_it_asks_for_nothing_outside_itself(page):
     assert not {"iframe", "object", "embed"} & {tag for tag, _ in parsed.elements}
 
 
-def test_plotly_is_in_the_page_and_small(page):
-    packed = page.split('id="plotly">')[1].split("</script>")[0]
-    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
-    assert len(packed) < len(get_plotlyjs()) / 2
+def test_plotly_is_in_the_page_once(page):
+    assert page.count(get_plotlyjs()) == 1
 
 
 def test_every_run_has_a_row_details_and_a_curve(page):
-    elements = Page(page).elements
-    for tag in ("tr", "details"):
-        assert [a["data-run"] for t, a in elements if t == tag and "data-run" in a] == list("0123")
-    data = json.loads(page.split('id="chart-data">')[1].split("</script>")[0])
-    assert [curve["name"] for curve in data["runs"]] == [
-        "FedAvg, iid, seed 1", "FSL-SAGE, iid, seed 1", "FSL-SAGE, iid, seed 2",
-        "FSL-SAGE, iid, seed 3",
-    ]  # fmt: skip
+    names = ["FedAvg, iid, seed 1", "FSL-SAGE, iid, seed 1", "FSL-SAGE, iid, seed 2",
+             "FSL-SAGE, iid, seed 3"]  # fmt: skip
+    runs = page.split('<section id="runs">')[1]
+    assert re.findall(r"<summary>(.*?) <span", runs) == names
+    assert re.findall(r'<tr><td class="text">(.*?)</td>', runs) == names
+    assert re.findall(r'"name":"(.*?)"', page.split('<section id="curves">')[1]) == names
 
 
 def test_what_runs_were_made_with_is_said_where_it_is_known(page):

@@ -1,7 +1,7 @@
 import json
 
 from fsl_sage_flwr.analysis.load_results import read_runs
-from fsl_sage_flwr.analysis.run_chart import chart_data
+from fsl_sage_flwr.analysis.run_chart import chart_data, chart_html
 
 from ...made_runs import make_run
 
@@ -31,4 +31,21 @@ def test_curves_have_what_the_histories_have(tmp_path):
 
 def test_without_a_round_there_is_nothing_to_draw(tmp_path):
     make_run(tmp_path, [], completed=False, status="running")
-    assert chart_data(read_runs(tmp_path), ["a"])["up"] == []
+    data = chart_data(read_runs(tmp_path), ["a"])
+    assert data["up"] == []
+    assert chart_html(data) == ""
+
+
+def test_the_menus_have_each_axis_and_every_runs_values(tmp_path):
+    make_run(tmp_path, [0.25, 0.5], run_name="a")
+    make_run(tmp_path, [], run_name="c", completed=False, status="OSError: disk")
+    data = chart_data(read_runs(tmp_path), ["a", "</script>"])
+    page = chart_html(data)
+    layout = page.rpartition("Plotly.newPlot(")[2]
+    for axis, names in (("x", data["across"]), ("y", data["up"])):
+        for name in names:
+            label = json.dumps(name).strip('"')
+            values = json.dumps(data["runs"][0]["values"].get(name, []))
+            assert f'{{"{axis}":[{values.replace(" ", "")},[]]}}' in layout, name
+            assert f'"label":"{label}"' in layout, name
+    assert page.count("</script>") == page.count("<script")

@@ -215,3 +215,15 @@ def test_a_file_system_without_locks_keeps_runs_apart_too(tmp_path: Path) -> Non
     with lock_for_training(config):
         pass
     assert not list(tmp_path.rglob("*.held"))
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_the_marker_of_a_dead_process_is_taken_over(named: RunConfig) -> None:
+    holder = Wanting(lock_for_command, named)
+    holder.answer()
+    marker = run_path(named) / FOLDER / "command.held"
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.process.join(60)
+    assert marker.is_file()
+    with lock_for_command(named):
+        assert str(os.getpid()) in marker.read_text(encoding="utf-8").splitlines()

@@ -76,6 +76,7 @@ def run_directory(tmp_path: Path) -> Path:
     (run / "config.json").write_text(json.dumps(CONFIG.to_run_config()), encoding="utf-8")
     model = build_task(replace(CONFIG, seed=9)).model
     torch.save(model.client.state_dict(), run / "client_half.pt")
+    (run / "history.csv").touch()  # an earlier version's run, which has no marker
     torch.save(model.server.state_dict(), run / "server_half.pt")
     return run
 

@@ -7,6 +7,7 @@ import pytest
 
 from fsl_sage_flwr.cli import main
 from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
+from fsl_sage_flwr.runs.directory import RunDirectory
 
 from ...made_runs import make_run
 
@@ -116,19 +117,22 @@ def test_report_writes_a_page(results, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["results", "plot", "report", "runs"])
-def test_what_is_not_a_run_or_is_broken_is_left_out_with_a_line(results, capsys, command):
-    stranger, broken, other = (results / name for name in ("a-stranger", "broken", "other"))
-    for folder in (stranger, broken, other):
-        folder.mkdir()
+def test_a_broken_run_is_left_out_with_a_line_and_a_stranger_without(results, capsys, command):
+    stranger, *broken = (results / name for name in ("a-stranger", "broken", "header", "other"))
+    stranger.mkdir()
     (stranger / "history.csv").write_text("date,price\n2026-11-30,7\n", encoding="utf-8")
-    (broken / "summary.json").write_text('{"completed": ', encoding="utf-8")
-    (other / "summary.json").write_text('{"model": "of another program"}', encoding="utf-8")
+    (stranger / "summary.json").write_text('{"model": "of another program"}', encoding="utf-8")
+    for folder in broken:
+        RunDirectory(folder).write_summary({"completed": False, "status": "running"})
+    (broken[0] / "summary.json").write_text('{"completed": ', encoding="utf-8")
+    (broken[1] / "history.csv").write_text("date,price\n2026-11-30,7\n", encoding="utf-8")
+    (broken[2] / "summary.json").write_text('{"model": "edited by hand"}', encoding="utf-8")
     assert main([command, str(results)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out: ")]
     assert len(said) == 3
-    assert said[0].startswith(f"left out: {stranger / 'history.csv'}: not a history: its header")
-    assert said[1].startswith(f"left out: {broken / 'summary.json'}: not valid JSON")
-    assert said[2] == f"left out: {other / 'summary.json'}: not a run's: it has no 'completed'"
+    assert said[0].startswith(f"left out: {broken[0] / 'summary.json'}: not valid JSON")
+    assert said[1].startswith(f"left out: {broken[1] / 'history.csv'}: not a history: its header")
+    assert said[2] == f"left out: {broken[2] / 'summary.json'}: not a run's: it has no 'completed'"
 
 
 @pytest.mark.parametrize("command", ["results", "plot", "report"])

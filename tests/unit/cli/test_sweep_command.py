@@ -74,12 +74,12 @@ def test_completed_runs_are_not_printed_and_interrupted_ones_resume(
     monkeypatch.setattr(
         finished, "resume_interrupted", lambda run, clients: resumed if run == second else run
     )
-    assert main(["sweep", "--print", "--gpus-per-client", "auto", *words]) == 0
+    assert main(["sweep", "--print", "--gpus-per-client", "0.5", *words]) == 0
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     given = [arguments(*line[1:]) for line in lines]
     configs = [what_counts(resolve(None, each["settings"])) for each in given]
     assert configs == [what_counts(run.config) for run in (resumed, *others)]
-    assert {each["gpus_per_client"] for each in given} == {"auto"}
+    assert {each["gpus_per_client"] for each in given} == {0.5}
     assert main(["sweep", "--dry-run", *words]) == 0
     states = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
     assert states == ["completed", "resumes", *("starts" for _ in others)]

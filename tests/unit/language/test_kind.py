@@ -83,7 +83,7 @@ def test_the_command_completes_a_prompt(tmp_path: Path, capsys: pytest.CaptureFi
     assert command(["generate", str(run), "w1 w2", "--max-new-tokens", "4"]) == 0
     assert capsys.readouterr().out.strip()
     assert command(["generate", str(tmp_path), "w1"]) == 2
-    assert "is no directory of a run" in capsys.readouterr().err
+    assert "is not the directory of a run" in capsys.readouterr().err
     (run / "adapter").rename(run / "elsewhere")
     assert command(["generate", str(run), "w1"]) == 1
     assert "has no folder 'adapter'" in capsys.readouterr().err

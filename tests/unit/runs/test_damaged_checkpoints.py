@@ -4,12 +4,14 @@ import errno
 import gc
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,9 +31,10 @@ quick = settings(
 )
 
 
-def flip(file: Path, where: float = 0.5, bit: int = 0) -> None:
+def flip(file: Path, where: float | None = None, bit: int = 0) -> None:
+    """Flip a bit at this part of a file; by default of a checkpoint's pickle, at its beginning."""
     content = bytearray(file.read_bytes())
-    content[int(where * len(content))] ^= 1 << bit
+    content[100 if where is None else int(where * len(content))] ^= 1 << bit
     file.unlink()  # it may be a link to another checkpoint's
     file.write_bytes(content)
 
@@ -135,7 +138,7 @@ def test_if_none_is_whole_one_line_says_so_and_names_one_that_is(latest: Path) -
     flip(latest.with_name("previous.pt"))
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(latest)
-    assert "the checksum does not match" in str(caught.value)
+    assert re.search(r"the checksum of \S+/data.pkl does not match", str(caught.value))
     assert f"give another, e.g. {latest.with_name('best.pt')}" in str(caught.value)
     flip(latest.with_name("best.pt"))
     for name in ("latest", "previous", "best"):
@@ -148,19 +151,28 @@ def test_if_none_is_whole_one_line_says_so_and_names_one_that_is(latest: Path) -
 @pytest.mark.slow
 @given(where=POSITIONS, bit=st.integers(0, 7), which=st.integers(0, 99))
 @quick
-def test_no_bit_of_a_checkpoint_or_its_files_can_flip_unseen(
+def test_each_flipped_bit_of_a_checkpoint_or_its_files_is_found_or_harmless(
     whole: tuple[Path, object], where: float, bit: int, which: int
 ) -> None:
+    """Harmless are bits of the zip archive's padding and dates."""
     alone = whole[0].with_name("best.pt")  # no other stands in for it
     files = [alone, *(tensors_of(alone) / name for name in sorted(names_in(alone)))]
     file = files[which % len(files)]
-    content = file.read_bytes()
+    content, before = file.read_bytes(), torch.load(alone, weights_only=True)
     try:
         flip(file, where, bit)
-        with pytest.raises(CheckpointError) as caught:
+        try:
             read_checkpoint(alone)
-        assert "\n" not in str(caught.value)
+        except CheckpointError as error:
+            lines = str(error).splitlines()
+        else:
+            lines = []
+        assert len(lines) <= 1
+        if not lines:
+            assert file == alone
+            assert_same(torch.load(alone, weights_only=True), before)
     finally:
+        file.unlink()
         file.write_bytes(content)
 
 
@@ -171,9 +183,9 @@ def test_only_new_files_are_read_for_their_checksums(
     read: list[str] = []
     real = tensor_files.checksum_of
 
-    def counted(path: Path, size: int | None = None) -> str:
+    def counted(path: Path) -> str:
         read.append(path.name)
-        return real(path, size)
+        return real(path)
 
     monkeypatch.setattr(tensor_files, "checksum_of", counted)
     run = RunDirectory(latest.parents[1])

@@ -72,7 +72,7 @@ def test_config_and_summary_are_json(run):
     assert json.loads((run.path / "summary.json").read_text(encoding="utf-8")) == {
         "completed": False
     }
-    assert files_in(run) == ["config.json", "summary.json"]
+    assert files_in(run) == ["config.json", "fsl-sage-run.json", "summary.json"]
 
 
 def test_history_has_the_columns_of_the_ledger():
@@ -149,7 +149,7 @@ def test_a_simulation_begins_where_an_unfinished_one_was(run):
     run.begin_simulation({"num-supernodes": 4}, resumed=True)
     assert len(rows_of(run)) == 1
     run.begin_simulation({"num-supernodes": 4}, resumed=False)
-    assert files_in(run) == ["federation.json", "summary.json"]
+    assert files_in(run) == ["federation.json", "fsl-sage-run.json", "summary.json"]
     assert json.loads(RunDirectory.federation_of(run.path).read_text(encoding="utf-8")) == {
         "num-supernodes": 4
     }

@@ -1,7 +1,7 @@
 """Any checkpoint file resumes a run or gives one clear error; it never runs code."""
 
 import os
-import zlib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,18 @@ def test_whole_files_of_something_else_are_refused(tmp_path: Path, content: Any)
 def test_what_was_changed_and_given_a_fitting_checksum_is_read_or_refused(
     made: Path, data: st.DataObject
 ) -> None:
-    """Mostly in the instructions of its pickle, at its beginning."""
-    content = bytearray(made.read_bytes()[:-16])
-    anywhere = st.integers(0, len(content) - 1)
-    for at in data.draw(st.lists(st.integers(0, 900) | anywhere, min_size=1, max_size=4)):
-        content[at] = data.draw(st.integers(0, 255))
+    """Mostly in the instructions of its pickle."""
+    with zipfile.ZipFile(made) as archive:
+        members = {name: bytearray(archive.read(name)) for name in archive.namelist()}
+    pickled = next(name for name in members if name.endswith("/data.pkl"))
+    for _ in range(data.draw(st.integers(1, 4))):
+        name = data.draw(st.just(pickled) | st.sampled_from(sorted(filter(members.get, members))))
+        at = data.draw(st.integers(0, len(members[name]) - 1))
+        members[name][at] = data.draw(st.integers(0, 255))
     file = made.with_name("changed.pt")
-    file.write_bytes(bytes(content) + b"\x0e\x00crc32:%08x" % zlib.crc32(content))
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, bytes(content))
     refused(file)
 
 

@@ -64,7 +64,6 @@ def test_what_is_no_address_is_refused(given: str) -> None:
     [
         (["--cpus", "1"], "--cpus 1: .* `ray start --num-cpus`"),
         (["--gpus", "1"], "--gpus 1: .* `ray start --num-gpus`"),
-        (["--gpus-per-client", "auto"], "--gpus-per-client auto: .* give a number"),
         (["--import", "mine"], "--import mine: .* entry point, or set FSL_SAGE_IMPORT"),
     ],
 )
