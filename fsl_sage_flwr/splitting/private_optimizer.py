@@ -138,7 +138,8 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no type
 
     def register_step_pre_hook(self, hook: StepPreHook) -> RemovableHandle:
         """Run a hook after clipping and noise: what it adds to a gradient gets neither."""
-        return self.original_optimizer.register_step_pre_hook(hook)
+        handle: RemovableHandle = self.original_optimizer.register_step_pre_hook(hook)
+        return handle
 
     def _check(self) -> None:
         """Compare with autograd's gradients on the first real batch of a round."""

@@ -106,11 +106,10 @@ def test_the_term_keeps_every_algorithms_clients_near_the_rounds_weights(
 
 
 def test_a_weight_of_0_changes_no_bit_and_no_message() -> None:
-    strategy, other_nodes = cse_fsl(proximal_mu=0.0), None
-    ours = plain(cse_fsl)
-    other_nodes = MemoryGrid(small_app(), CLIENTS)
-    train(strategy, other_nodes, 1)
-    for content in (*ours.nodes.sent, *other_nodes.sent):
+    ours, other = plain(cse_fsl), nodes({})
+    arrays = train(cse_fsl(proximal_mu=0.0), other, 1)
+    assert_same(ours.after(1).arrays, dict(arrays.to_torch_state_dict()))
+    for content in (*ours.nodes.sent, *other.sent):
         assert "proximal-mu" not in content.config_records.get("config", {})
 
 
