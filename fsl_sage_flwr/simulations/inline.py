@@ -52,7 +52,12 @@ def run_in_this_process(
 
     def show() -> dict[str, Any]:
         try:
-            return follow(path, lambda: ENDED, watcher, is_alive=lambda: not ended.is_set())
+            return follow(
+                path,
+                lambda: ENDED if ended.is_set() else "running",  # however long a round takes
+                watcher,
+                is_alive=lambda: not ended.is_set(),
+            )
         except BaseException:  # such as a closed standard output
             if not ended.is_set():
                 _thread.interrupt_main()

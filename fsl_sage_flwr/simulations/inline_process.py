@@ -72,7 +72,7 @@ def run_in_a_process(
     try:
         return follow(
             path,
-            lambda: f"finished: the process ended with status {process.poll()}",
+            lambda: _status_of(process.poll()),
             watcher,
             stop,
             is_alive=lambda: process.poll() is None,
@@ -84,6 +84,13 @@ def run_in_a_process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _status_of(returncode: int | None) -> str:
+    """Return the status for ``follow``: a living process runs, however long a round takes."""
+    if returncode is None:
+        return "running"
+    return f"finished: the process ended with status {returncode}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

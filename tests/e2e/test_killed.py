@@ -46,8 +46,8 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
 
     draw, latest, killed = random.Random(algorithm), None, 0
     for attempt in range(KILLS + 1):
-        # In its own directory, and in another.
-        results = tmp_path / f"part{attempt // 2}"
+        # In another directory, and in its own.
+        results = tmp_path / f"part{(attempt + 1) // 2}"
         process = start(
             tmp_path, {**config, "results-dir": str(results), "resume": str(latest or "")}
         )
@@ -70,6 +70,7 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
             ]:
                 break
     assert killed > 0
+    checkpoint = run_directory(results) / "checkpoints" / "latest.pt"
     named = set().union(*(names_in(file) for file in checkpoint.parent.glob("*.pt")))
     assert {path.name for path in tensors_of(checkpoint).glob("*")} == named
     one, other = run_directory(tmp_path / "whole"), run_directory(results)
