@@ -168,6 +168,14 @@ CHECKS = {
         ["", "tensorboard", "wandb", "mlflow", "aim"],
     ),
     "seed": ([-1], AT_LEAST.format(0), [0, 2**62]),
+    "clock.device": (["toaster", "-1"], "", ["", "pi5", "jetson"]),
+    "clock.server": (["toaster"], "", ["server-gpu"]),
+    "clock.link": (["avian", "1/2@x"], "", ["lte", "10/2@50"]),
+    "clock.device-spread": ([0.5, math.nan], AT_LEAST.format(1), [1.0, 4.0]),
+    "clock.link-spread": ([0.5, math.nan], AT_LEAST.format(1), [1.0, 4.0]),
+    "stop.accuracy": ([-0.1, 1.1, math.nan], "must be at least 0 and at most 1", [0.0, 0.9]),
+    "stop.hours": ([-1.0, math.nan], AT_LEAST.format(0), [0.0]),
+    "stop.kilojoules": ([-1.0, math.nan], AT_LEAST.format(0), [0.0]),
 }
 REFUSED = [(key, value) for key, (values, _, _) in CHECKS.items() for value in values]
 FINE = [(key, value) for key, (_, _, values) in CHECKS.items() for value in values]
@@ -199,6 +207,7 @@ def test_this_table_has_every_check():
 def test_keys_without_a_check_are_these():
     unchecked = {
         "cut", "keep-optimizer-state", "resume", "align.warm-start", "server-pool",
+        "clock.clients", "clock.replies", "clock.presence",
         "data.image-column", "data.label-column", "data.prompt-column", "data.completion-column",
         "adapter.target-modules", "language.bleu",
     }  # fmt: skip
