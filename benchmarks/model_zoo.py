@@ -31,7 +31,7 @@ from .zoo import COLUMNS, Entry, Row, measure, page_of
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 # Each library that is imported, and the module with its models.
 LIBRARIES = {
-    "torch": "own_models",
+    "torch": "own",
     "torchvision": "torchvision_models",
     "transformers": "transformers_models",
     "peft": "peft_models",

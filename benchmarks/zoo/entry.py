@@ -76,6 +76,8 @@ def batches_like(example: Inputs, classes: int, client: ClientIdentity, seed: in
         order = torch.randperm(count, generator=generator)
 
         def like(tensor: Tensor, order: Tensor = order) -> Tensor:
+            if len(tensor) != len(order):
+                return tensor  # of the whole batch, such as an edge list
             if not tensor.is_floating_point():
                 return tensor[order]
             noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)

@@ -11,9 +11,21 @@ HEADER = """# What can be cut
 
 `python -m benchmarks.model_zoo`, {about}.
 
-{count} models of {libraries} libraries, thin and with random weights, at {cuts} cuts: {proven} cuts
-of {somewhere} models are proven, {refused} are refused, {errors} end in another exception.
-{everywhere} models can be cut at all tried cuts, {nowhere} at none. [All figures](models.csv).
+{count} models of {libraries} libraries, thin and with random weights, each at an early, a middle
+and a late cut. [All figures](models.csv).
+
+| | models |
+|:--|--:|
+| cut at all tried cuts | {everywhere} |
+| cut at some | {somewhere} |
+| cut at none | {nowhere} |
+| trained by FSL-SAGE, CSE-FSL and SplitFed V1, of those that can be cut | {trained} |
+
+| | cuts |
+|:--|--:|
+| proven | {proven} |
+| refused with a reason | {refused} |
+| ended by an exception of other code | {errors} |
 
 `list_cuts(model, example)` shows the cuts of your model, and `split` proves the chosen one:
 [extend](../how-to/extend.md). Complete apps: [a BERT](../../examples/bert/README.md),
@@ -39,7 +51,7 @@ TABLE = """
 """
 
 REFUSED = """
-## Refused cuts
+## {title}
 
 | model | cut | reason |
 |:--|:--|:--|
@@ -51,17 +63,19 @@ def page_of(rows: Sequence[Row], about: str) -> str:
     rows = sorted(rows, key=lambda row: row.library)
     models = [list(of) for _, of in groupby(rows, key=lambda row: (row.library, row.model))]
     some = [sum(row.verdict == "proven" for row in model) for model in models]
+    everywhere = sum(n == len(model) for n, model in zip(some, models, strict=True))
+    nowhere = sum(n == 0 for n in some)
     header = HEADER.format(
         about=about,
         count=len(models),
         libraries=len({row.library for row in rows}),
-        cuts=len(rows),
+        everywhere=everywhere,
+        somewhere=len(models) - everywhere - nowhere,
+        nowhere=nowhere,
+        trained=sum(map(_trains, rows)),
         proven=sum(some),
-        somewhere=sum(n > 0 for n in some),
         refused=sum(row.verdict == "refused" for row in rows),
         errors=sum(row.verdict == "error" for row in rows),
-        everywhere=sum(n == len(model) for n, model in zip(some, models, strict=True)),
-        nowhere=sum(n == 0 for n in some),
     )
     tables = ""
     for library, of in groupby(models, key=lambda model: model[0].library):
@@ -70,8 +84,17 @@ def page_of(rows: Sequence[Row], about: str) -> str:
             library=library, algorithms=" | ".join(names), lines=":-:|" * len(names)
         )
         tables += "".join(map(_line, of))
-    refused = [row for row in rows if row.verdict != "proven"]
-    return header + tables + (REFUSED + "".join(map(_refusal, refused)) if refused else "")
+    at_none, others = list[Row](), list[Row]()
+    for n, model in zip(some, models, strict=True):
+        (others if n else at_none).extend(row for row in model if row.verdict != "proven")
+    for title, refused in ("Cut at none", at_none), ("Other refused cuts", others):
+        if refused:
+            tables += REFUSED.format(title=title) + "".join(map(_refusal, refused))
+    return header + tables
+
+
+def _trains(row: Row) -> bool:
+    return all(getattr(row, name).startswith("trains") for name in ALGORITHMS)
 
 
 def _line(model: Sequence[Row]) -> str:

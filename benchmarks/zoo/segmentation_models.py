@@ -8,12 +8,13 @@ import torch
 
 from .entry import Entry
 
-CUTS = ("encoder.layer2", "encoder.layer4", "decoder", "segmentation_head")
+KINDS = ("Unet", "UnetPlusPlus", "FPN", "PAN", "Linknet", "PSPNet", "DeepLabV3Plus", "MAnet")
+CUTS = ("encoder.layer2", "decoder", "segmentation_head")
 
 
 def entries() -> Iterator[Entry]:
     """Yield the models."""
-    for kind in ("Unet", "FPN", "Linknet", "PSPNet", "DeepLabV3Plus", "MAnet"):
+    for kind in KINDS:
         make = partial(getattr(smp, kind), "resnet18", encoder_weights=None, classes=3)
         example = partial(torch.randn, 2, 3, 64, 64)
         yield Entry("segmentation_models_pytorch", kind, make, example, CUTS)

@@ -196,7 +196,7 @@ def entries() -> Iterator[Entry]:
     wave = {key: TEXT[key] for key in [*WIDTHS, "vocab_size"]}
     wave |= {"conv_dim": (8, 8), "conv_stride": (4, 4), "conv_kernel": (8, 4)}
     wave |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
-    wave |= {"classifier_proj_size": 8, "mask_time_prob": 0.0}
+    wave |= {"classifier_proj_size": 8, "mask_time_prob": 0.0, "layerdrop": 0.0}
     yield case(
         "Wav2Vec2", sequences, wave, "encoder.layers.0 encoder.layers.2 projector", (),
         example=lambda: torch.randn(3, 256),
@@ -220,7 +220,7 @@ def entries() -> Iterator[Entry]:
     segformer |= {"num_attention_heads": [1, 2], "mlp_ratios": [2, 2], "decoder_hidden_size": 16}
     yield case(
         "Segformer", "ForSemanticSegmentation", segformer,
-        "stages.0.patch_embeddings stages.1 decode_head", (), example=images,
+        "stages.0.blocks.0 stages.1 decode_head", (), example=images,
     )  # fmt: skip
     yield Entry(
         "transformers", "CLIPModel", _clip, _described,

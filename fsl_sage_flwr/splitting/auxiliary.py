@@ -57,8 +57,9 @@ class AuxiliaryHead(nn.Module):
         The linear layer does not change.
         """
         if self.body is not None:
-            theirs = server_half.state_dict()
-            self.body.load_state_dict({name: theirs[name] for name in self.body.state_dict()})
+            theirs, own = server_half.state_dict(), self.body.state_dict()
+            # A constant, such as torch.arange(8) in a forward, is in no half's state_dict.
+            self.body.load_state_dict({name: theirs.get(name, own[name]) for name in own})
 
 
 def build_auxiliary(
@@ -129,7 +130,7 @@ def _pool(features: Tensor) -> Tensor:
         return features.mean(dim=tuple(range(2, features.dim())))
     if features.dim() == 3:
         return features.mean(dim=1)
-    return features.flatten(1)
+    return features.reshape(len(features), -1)  # also of one value per sample
 
 
 class _ChildrenTracer(fx.Tracer):

@@ -63,7 +63,8 @@ class TensorSpec:
                 return cls(sizes, tensor.dtype, batch, axis, rows)
         raise SplitError(
             f"a tensor of shape {sizes} in a batch of {batch} has shape {others} in one of "
-            f"{larger_batch}: it has no row per sample"
+            f"{larger_batch}: it has no row per sample. Cut before the module that packs or "
+            "gathers what is in it, or behind the one that puts it back into rows."
         )
 
     def freed(self, smaller: Tensor, pairs: list[tuple[int, int]]) -> "TensorSpec":

@@ -145,13 +145,15 @@ def _tried(cutter: Cutter, names: Sequence[str]) -> Iterator[tuple[str, Cut | No
     """Try the cuts, first those that can be traced; one recording serves all others."""
     replayed: list[Request] = []
     after: Whole | None = None
+    names_of: dict[str, str] = {}  # of a module with several names, the one called may differ
     for name in names:
         request = cutter.request(name)
+        names_of[request.at] = name
         request.state.restore()  # tracing runs the forward
         try:
             halves, traced = cutter.trace(request)
             after = after or cutter.whole.starting_from(traced)
-            yield name, _measured(after, halves, request)
+            yield name, replace(_measured(after, halves, request), name=name)
         except UnfaithfulError:
             replayed.append(request)
         except SplitError:
@@ -169,9 +171,9 @@ def _tried(cutter: Cutter, names: Sequence[str]) -> Iterator[tuple[str, Cut | No
                 halves = cutter.replay(request, recorded[request.at])
                 cut = _measured(cutter.whole, halves, request)
         except SplitError:
-            yield request.at, None
+            yield names_of[request.at], None
         else:
-            yield request.at, cut
+            yield names_of[request.at], replace(cut, name=names_of[request.at])
 
 
 def _candidates(model: nn.Module, depth: int) -> Iterator[str]:

@@ -16,6 +16,11 @@ from .operations import Operations, Place, Result
 from .pytree import Path, leaves_by_path, map_leaves, map_paths
 from .random_state import RandomState, random_state
 
+NOT_REACHED = (
+    "the forward ended before it reached the cut: it skips the cut module in some passes, as "
+    "LayerDrop does; set that probability to 0, or cut at a module that every pass calls"
+)
+
 
 class CutReachedError(BaseException):
     """Ends the client's forward; an ``except Exception`` in the model must not catch it."""
@@ -107,7 +112,7 @@ def client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         except CutReachedError as reached:
             arguments = leaves_by_path(reached.arguments, Tensor)
         else:
-            raise SplitError("the forward ended before it reached the cut")
+            raise SplitError(NOT_REACHED)
         found = dict(half_pass.found)
     found |= {Place("argument", "", 0, path): tensor for path, tensor in arguments.items()}
     found |= {Place("input", k): tensor for k, tensor in enumerate(inputs)}
@@ -163,7 +168,7 @@ def server_forward(self: Any, *given: Tensor) -> Any:
             operations, crossing.arguments, lambda *a, **k: forward(self, *a, **k), inputs
         )
         if not half_pass.reached:
-            raise SplitError("the forward ended before it reached the cut")
+            raise SplitError(NOT_REACHED)
         return output
 
 

@@ -29,7 +29,7 @@ class ModelState:
     def __init__(self, *modules: nn.Module, writes: "Writes | None" = None) -> None:
         self._attributes: dict[int, tuple[nn.Module, dict[str, Any]]] = {}
         self._containers: dict[int, tuple[Any, Any]] = {}
-        self._values: dict[int, tuple[Tensor, Tensor]] = {}
+        self._values: dict[int, tuple[Tensor, Tensor, bool]] = {}
         self._parameters: dict[int, tuple[nn.Parameter, Tensor, Tensor | None]] = {}
         for root in modules:
             for module in root.modules():
@@ -52,7 +52,7 @@ class ModelState:
 
     def _save_value(self, tensor: Tensor) -> None:
         if id(tensor) not in self._values:
-            self._values[id(tensor)] = tensor, tensor.detach().clone()
+            self._values[id(tensor)] = tensor, tensor.detach().clone(), tensor.grad_fn is None
 
     def _save_container(self, value: Any, depth: int) -> None:
         if type(value) in CONTAINERS and id(value) not in self._containers and depth:
@@ -82,7 +82,9 @@ class ModelState:
                 parameter.data = data
             parameter.grad = gradient
         with torch.no_grad():
-            for tensor, before in self._values.values():
+            for tensor, before, leaf in self._values.values():
+                if leaf and tensor.grad_fn is not None and not tensor._is_view():
+                    tensor.detach_()  # changed in place by what had a gradient
                 tensor.copy_(before)
         self.writes.undo()
 

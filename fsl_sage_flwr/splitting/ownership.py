@@ -130,8 +130,10 @@ def refuse_tied(halves: SplitModel) -> None:
 
 def refuse_empty(halves: SplitModel) -> None:
     """Refuse a half without a parameter to train."""
-    for side, half in (("client", halves.client), ("server", halves.server)):
+    sides = ("client", halves.client, "later"), ("server", halves.server, "earlier")
+    for side, half, direction in sides:
         if not any(parameter.requires_grad for parameter in half.parameters()):
             raise SplitError(
-                f"cut {halves.cut!r} leaves the {side} half without a parameter to train."
+                f"cut {halves.cut!r} leaves the {side} half without a parameter to train: cut "
+                f"{direction}, or thaw one (requires_grad_(True))."
             )

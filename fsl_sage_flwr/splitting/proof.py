@@ -193,8 +193,9 @@ def _refuse_difference(whole: Whole, mode: str, differ: Sequence[str]) -> None:
     raise SplitError(
         f"two passes of the uncut {type(whole.model).__name__} in {mode} mode, from the same "
         f"weights and torch's same random state, differ in {differ[0]} and {len(differ) - 1} more: "
-        "its forward draws random numbers that are not torch's (numpy.random, random) or counts "
-        "its calls; draw them by torch.rand, or in train_batches, from its seed."
+        "its forward draws random numbers that are not torch's (numpy.random, random), counts its "
+        "calls or keeps a state from pass to pass; draw them by torch.rand, or in train_batches, "
+        "from its seed, and begin each pass with a new state."
     )
 
 

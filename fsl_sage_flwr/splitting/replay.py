@@ -27,7 +27,7 @@ from .recording import (
     record,
 )
 from .request import Request
-from .sides import all_names, owned_by_client, put_module, without
+from .sides import all_names, also_outside, owned_by_client, put_module, without
 from .split_model import SplitModel
 from .submodules import ancestors_of, holds_tensors, outermost
 from .substitutes import Absent, Output, Stop, Unreached
@@ -74,7 +74,8 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
     if not any(spec.axis is not None for place, _, spec in crossing.tensors):
         raise SplitError(
             f"no tensor with a row per sample reaches the cut {at!r}; samples must be on the first "
-            "axis of the inputs: transpose inside the model, or put a list into one padded tensor."
+            "axis of the inputs: transpose inside the model, or put a list into one padded tensor. "
+            "Cut before values that vmap or NumPy computes."
         )
     return _halves(model, at, passes, repeated, crossing, count)
 
@@ -136,7 +137,7 @@ def _halves(
     names = all_names(model)
     owned = owned_by_client(model, at, every, front)
     absent: dict[str, Any] = {}
-    for name in front:
+    for name in also_outside(names, front):
         outputs = {
             training: _compared(found, name, count, crossing.pairs)
             for training, found in passes.items()
@@ -145,10 +146,10 @@ def _halves(
         absent |= dict.fromkeys(names[name], stub)
     unreached = {
         alias: Unreached(model.get_submodule(name), name)
-        for name in modules_behind(every, at, held)
+        for name in also_outside(names, [at, *modules_behind(every, at, held)])
         for alias in names[name]
     }
-    stop = {at: Stop(model.get_submodule(at), at)}
+    stop = dict.fromkeys(names[at], Stop(model.get_submodule(at), at))
     loose = {
         inner
         for name in modules_never_called(every, model, at, held)

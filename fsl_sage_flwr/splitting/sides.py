@@ -1,6 +1,6 @@
 """Assign a model's modules and tensors to the halves of a replayed cut."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,22 @@ def all_names(model: nn.Module) -> dict[str, list[str]]:
     for name, module in model.named_modules(remove_duplicate=False):
         names.setdefault(first.setdefault(id(module), name), []).append(name)
     return names
+
+
+def also_outside(names: Mapping[str, Sequence[str]], modules: Collection[str]) -> list[str]:
+    """Return modules, and those inside them that have a name outside them too.
+
+    ``names`` maps the first name of each module to all its names.
+    """
+    return [
+        name
+        for name, known in names.items()
+        if name in modules
+        or any(
+            name.startswith(f"{outer}.") and not all(n.startswith(f"{outer}.") for n in known)
+            for outer in modules
+        )
+    ]
 
 
 def owned_by_client(
@@ -67,6 +83,8 @@ def without(
     for name, buffer in module.named_buffers(recurse=False):
         if (id(buffer) in owned) != ours:
             shell._non_persistent_buffers_set.add(name)
+            if not ours:  # where both halves are in one process, the replay must not change ours
+                shell._buffers[name] = buffer.clone()
     for name, child in module._modules.items():  # with a second name of the same module
         full = prefix + name
         if child is None:

@@ -1,6 +1,6 @@
 """Cut an ``nn.Module`` in two before a named submodule."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from .called_names import name_as_called
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Arguments, Inputs, as_tensors
 from .model_state import ModelState, unchanged
@@ -85,7 +86,7 @@ def split(
     at = full_name(model, at)
     refuse_unfit(model, at)
     with cutting(model, example, public=public, smaller=smaller) as cutter:
-        return cutter.cut(at, prove_replay=prove)
+        return replace(cutter.cut(at, prove_replay=prove), cut=at)
 
 
 class Cutter:
@@ -97,14 +98,18 @@ class Cutter:
         A cut, of which the name is replaced.
     whole : Whole
         The uncut model.
+    called : mapping, optional
+        For modules with several names, the name by which the forward calls them.
     """
 
-    def __init__(self, request: Request, whole: Whole) -> None:
-        self._request, self.whole = request, whole
+    def __init__(
+        self, request: Request, whole: Whole, called: Mapping[str, str] | None = None
+    ) -> None:
+        self._request, self.whole, self._called = request, whole, called or {}
 
     def request(self, at: str) -> Request:
         """Return the request for a cut."""
-        return replace(self._request, at=at)
+        return replace(self._request, at=self._called.get(at, at))
 
     def cut(self, at: str, *, prove_replay: bool = True) -> SplitModel:
         """Return the proven halves."""
@@ -162,6 +167,8 @@ class Cutter:
                 f"sample for each input ({', '.join(request.arguments.names)}). Put a list of "
                 "images or texts of several sizes into one padded tensor."
             ) from error
+        finally:
+            request.state.restore()  # of a model that keeps a state from pass to pass
 
 
 @contextmanager
@@ -179,6 +186,7 @@ def cutting(
     _refuse_lazy(model)
     less = None if smaller is None else _smaller(model, smaller, arguments, inputs)
     model = shell_tree(model)
+    called = name_as_called(model, arguments, inputs)
     with unchanged(model) as state:
         whole = Whole(model, arguments, state, inputs[0].device)
         request = Request(
@@ -192,7 +200,7 @@ def cutting(
             smaller=less,
             called={} if several else None,
         )
-        yield Cutter(request, whole)
+        yield Cutter(request, whole, called)
 
 
 def _check(request: Request, halves: SplitModel) -> None:
@@ -261,6 +269,9 @@ def full_name(model: nn.Module, at: str) -> str:
     modules: list[str] = [name for name, _ in model.named_modules()]
     if at in modules and at:
         return at
+    for name, module in model.named_modules(remove_duplicate=False):
+        if name == at and at:  # a second name
+            return next(first for first, known in model.named_modules() if known is module)
     ends = [name for name in modules if at and name.endswith(f".{at}")]
     if len(ends) == 1:
         return ends[0]

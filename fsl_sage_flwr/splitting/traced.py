@@ -13,6 +13,7 @@ from .errors import UnfaithfulError, running_the_model, tied_across
 from .graph import Graph, Modes, own_modes
 from .inputs import Arguments
 from .model_state import ModelState
+from .ownership import shell_of
 from .pytree import leaves_of
 from .request import Request
 from .split_model import SplitModel
@@ -67,6 +68,9 @@ def by_graph(request: Request) -> tuple[SplitModel, ModelState]:
     with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
         graph = _AncestorTracer(at, request.arguments).trace(model)
         traced = ModelState(model, writes=request.state.writes)
+    # Tensors that the forward makes, such as torch.arange(8), are attributes of the traced model,
+    # which soon is set back; this copy keeps them.
+    model = shell_of(model)
     nodes = list(graph.nodes)
     inputs = [node for node in nodes if node.op == "placeholder"]
     first = next((i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == at), None)
@@ -76,14 +80,14 @@ def by_graph(request: Request) -> tuple[SplitModel, ModelState]:
     back = [*back, nodes[-1]]
     front, back = _where_used(front, back, _reads_attribute)
     with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
-        kinds = _values(request, graph, front, example)
+        kinds = _values(request, model, front, example)
     front, back = _where_used(front, back, lambda node: _is_number(node, kinds))
     _refuse_shared(model, front, back, at)
     given = {inputs[k] for k in request.public}
     crossing = _crossing(front, back, given, kinds)
     with running_the_model(f"the graph of {type(model).__name__} cannot be divided at {at!r}"):
         others = (*request.sized, *request.others)
-        values = [kinds, *(_values(request, graph, front, batch) for batch in others)]
+        values = [kinds, *(_values(request, model, front, batch) for batch in others)]
         halves = _halves(model, at, front, back, crossing, values, bool(request.sized))
     return halves, traced
 
@@ -145,7 +149,7 @@ class _Interpreter(fx.Interpreter):
 
 
 def _values(
-    request: Request, graph: fx.Graph, front: list[fx.Node], example: tuple[Tensor, ...]
+    request: Request, model: nn.Module, front: list[fx.Node], example: tuple[Tensor, ...]
 ) -> dict[fx.Node, Any]:
     """Return the values of the nodes before the cut; the model is set back to its state."""
     part = fx.Graph()
@@ -153,7 +157,7 @@ def _values(
     for node in front:
         copied[node] = part.node_copy(node, lambda n: copied[n])
     part.output(())
-    watched = Graph(request.model, part, "Front").eval()
+    watched = Graph(model, part, "Front").eval()
     interpreter = _Interpreter(watched, request.called, id(example))
     places = dict(zip((n for n in watched.graph.nodes if n.op != "output"), front, strict=True))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

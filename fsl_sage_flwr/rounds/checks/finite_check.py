@@ -145,13 +145,16 @@ def _largest(tensors: Iterable[Tensor]) -> float:
 
 
 def _random_like(tensors: Sequence[Tensor], samples: int = 2) -> tuple[Tensor, ...]:
-    """Return the first samples, with normal noise added to floating-point values."""
+    """Return the first samples, with normal noise added to floating-point values.
+
+    A tensor of the whole batch, such as an edge list, stays whole.
+    """
     draw = torch.Generator().manual_seed(0)
+    rows = tensors[0].shape[:1]
+    first = [t[:samples] if t.shape[:1] == rows else t for t in tensors]
     return tuple(
-        t[:samples].cpu() + torch.randn(t[:samples].shape, generator=draw).to(t.dtype)
-        if t.is_floating_point()
-        else t[:samples]
-        for t in tensors
+        t.cpu() + torch.randn(t.shape, generator=draw).to(t.dtype) if t.is_floating_point() else t
+        for t in first
     )
 
 
