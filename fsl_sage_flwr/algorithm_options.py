@@ -96,5 +96,10 @@ class ExchangeOptions(Options):
 
 
 def exchanged_bytes(cut: Cut, work: Workload, options: Options) -> int:
-    """Return the bytes of a round in which every batch is exchanged for its gradient."""
-    return 2 * cut.client_bytes + work.seen * (cut.smashed_bytes + cut.gradient_bytes)
+    """Return the bytes of a round in which every batch is exchanged for its gradient.
+
+    With a tail hidden states go down and their gradients up too.
+    """
+    crossing = cut.smashed_bytes + cut.gradient_bytes
+    crossing += cut.hidden_bytes + cut.hidden_gradient_bytes
+    return 2 * cut.client_bytes + work.seen * crossing

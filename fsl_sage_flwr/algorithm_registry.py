@@ -9,7 +9,7 @@ from flwr.serverapp.strategy import Strategy
 
 from .config import Options, check_options
 from .line_style import LineStyle as LineStyle
-from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
+from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EVALUATE_TAIL, FORGET
 from .registries import Registry, renamed
 from .splitting import Cut, Workload
 from .task import SplitTask
@@ -44,6 +44,8 @@ class Algorithm(Generic[OptionsT]):
         Line in pictures.
     sends_smashed_data : bool
         Whether a client sends more than weights.
+    labels_may_stay : bool
+        Whether clients may hold the model's tail and keep their labels: ``labels = "client"``.
     private_steps : bool
         Whether clients can take DP-SGD's steps: they send results of such steps and smashed data
         alone.
@@ -60,12 +62,13 @@ class Algorithm(Generic[OptionsT]):
     round_bytes: Callable[[Cut, Workload, OptionsT], int] | None = None
     style: LineStyle | None = None
     sends_smashed_data: bool = True
+    labels_may_stay: bool = False
     private_steps: bool = False
     rehearsal: Callable[[OptionsT], tuple[OptionsT, int]] | None = None
 
 
 # Message types that every client answers, for all algorithms.
-RESERVED = (DESCRIBE, EVALUATE_SPLIT, EVALUATE_FULL_MODEL, FORGET)
+RESERVED = (DESCRIBE, EVALUATE_SPLIT, EVALUATE_FULL_MODEL, EVALUATE_TAIL, FORGET)
 
 
 def _check(name: str, algorithm: Algorithm[Any], others: Mapping[str, Algorithm[Any]]) -> None:

@@ -136,6 +136,9 @@ class RunConfig(CoreOptions):
                 raise ConfigError(
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
                 )
+        problem = self._problem_with_labels()
+        if problem:
+            raise ConfigError(problem)
         options = self.options
         batches = options.batches_per_exchange if isinstance(options, ExchangeOptions) else 1
         problems = (
@@ -146,6 +149,37 @@ class RunConfig(CoreOptions):
         problem = next(filter(None, problems), None)
         if problem:
             raise ConfigError(problem)
+
+    def _problem_with_labels(self) -> str | None:
+        """Return the problem with labels that stay on the clients."""
+        if self.labels == "server":
+            return None
+        if not ALGORITHMS[self.algorithm].labels_may_stay:
+            able = ", ".join(name for name, one in ALGORITHMS.items() if one.labels_may_stay)
+            why = (
+                "its server computes losses from smashed data and labels"
+                if ALGORITHMS[self.algorithm].sends_smashed_data
+                else "its clients have the whole model, and send no labels"
+            )
+            return (
+                f"labels = 'client': {self.algorithm} cannot, or need not, keep labels on clients: "
+                f"{why}; leave it out, or choose of {able}"
+            )
+        if self.cut == "auto":
+            return "cut = 'auto': it does not know the tail's bytes (labels = 'client'); name a cut"
+        options = self.options
+        if isinstance(options, ExchangeOptions) and options.batches_per_exchange > 1:
+            return (
+                f"splitfed.batches-per-exchange = {options.batches_per_exchange}: with "
+                "labels = 'client' each batch is one exchange; set it to 1"
+            )
+        if self.privacy.max_grad_norm:
+            return (
+                f"privacy.max-grad-norm = {self.privacy.max_grad_norm:g}: with labels = 'client' "
+                "clients also send gradients of hidden states, which DP-SGD does not cover; leave "
+                "one of both out"
+            )
+        return None
 
     def strategy_settings(self) -> StrategySettings:
         """Return the arguments, common to all strategies, that have run-config keys."""
@@ -211,6 +245,8 @@ class RunConfig(CoreOptions):
         for key in ("alpha", "shards-per-client"):
             if of_distribution is not None and key not in of_distribution:
                 yield key, "distribution"
+        if self.labels == "server":
+            yield "tail", "labels"
         if self.strategy.fraction_evaluate == 0:
             yield "validation-fraction", "fraction-evaluate"
         if self.strategy.max_client_failures == 0:
