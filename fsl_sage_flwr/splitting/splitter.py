@@ -87,14 +87,14 @@ def split(
     --------
     >>> halves = split(resnet18(), at="layer3", example=torch.zeros(2, 3, 32, 32))
     """
+    if tail and smaller is not None:
+        raise SplitError("tail: batches of several sizes (smaller=…) cannot cross two cuts yet.")
     at = full_name(model, at)
     refuse_unfit(model, at)
     with cutting(model, example, public=public, smaller=smaller) as cutter:
         halves = cutter.cut(at, prove_replay=prove)
     if not tail:
         return halves
-    if smaller is not None:
-        raise SplitError("tail: batches of several sizes (smaller=…) cannot cross two cuts yet.")
     return _with_tail(model, halves, example, full_name(model, tail), public, prove)
 
 
