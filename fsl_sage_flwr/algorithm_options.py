@@ -12,6 +12,8 @@ from .splitting.auxiliary import MAX_SHARE
 
 AUXILIARIES = ("auto", "blocks", "linear")
 AUXILIARY_INITS = ("server", "random")
+LABELS_STAY = ("labels", "client")
+"""Key and value with which labels, and the model's tail, stay on the clients."""
 
 
 @dataclass(frozen=True)
@@ -120,5 +122,10 @@ SERVE_UPLOADS = (
 
 
 def exchanged_bytes(cut: Cut, work: Workload, options: Options) -> int:
-    """Return the bytes of a round in which every batch is exchanged for its gradient."""
-    return 2 * cut.client_bytes + work.seen * (cut.smashed_bytes + cut.gradient_bytes)
+    """Return the bytes of a round in which every batch is exchanged for its gradient.
+
+    With a tail hidden states go down and their gradients up too.
+    """
+    crossing = cut.smashed_bytes + cut.gradient_bytes
+    crossing += cut.hidden_bytes + cut.hidden_gradient_bytes
+    return 2 * cut.client_bytes + work.seen * crossing

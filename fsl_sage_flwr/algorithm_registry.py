@@ -10,7 +10,7 @@ from flwr.serverapp.strategy import Strategy
 from .clock.phases import Schedule
 from .config import Options, check_options
 from .line_style import LineStyle as LineStyle
-from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, FORGET
+from .messages import DESCRIBE, EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EVALUATE_TAIL, FORGET
 from .registries import Registry, renamed
 from .splitting import Cut, Workload
 from .task import SplitTask
@@ -48,6 +48,8 @@ class Algorithm(Generic[OptionsT]):
         Line in pictures.
     sends_smashed_data : bool
         Whether a client sends more than weights.
+    labels_may_stay : bool
+        Whether clients may hold the model's tail and keep their labels: ``labels = "client"``.
     private_steps : bool
         Whether clients can take DP-SGD's steps: they send results of such steps and smashed data
         alone.
@@ -64,12 +66,13 @@ class Algorithm(Generic[OptionsT]):
     schedule: Schedule | None = None
     style: LineStyle | None = None
     sends_smashed_data: bool = True
+    labels_may_stay: bool = False
     private_steps: bool = False
     trains_client_half: bool = True
 
 
 # Message types that every client answers, for all algorithms.
-RESERVED = (DESCRIBE, EVALUATE_SPLIT, EVALUATE_FULL_MODEL, FORGET)
+RESERVED = (DESCRIBE, EVALUATE_SPLIT, EVALUATE_FULL_MODEL, EVALUATE_TAIL, FORGET)
 
 
 def _check(name: str, algorithm: Algorithm[Any], others: Mapping[str, Algorithm[Any]]) -> None:

@@ -27,7 +27,7 @@ from .data import (
     local_copy,
     randomised_response,
 )
-from .models import MODELS, build_model
+from .models import MODELS, ModelEntry, build_model
 from .seeding import derive_seed
 from .splitting import SplitError, as_tensors, build_auxiliary, forward_flops, full_name, split
 from .task import Batch, ClientIdentity, SplitTask
@@ -72,7 +72,7 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
         torch.manual_seed(derive_seed(settings.seed, "model"))
         whole = build_model(settings.model, train.image_shape, train.num_classes)
         cut = _cut(settings, whole, example)
-        model = split(whole, at=cut, example=example)
+        model = split(whole, at=cut, example=example, tail=_tail(settings, entry))
     smashed = tuple(t.detach() for t in as_tensors(model.client(example)))
     own_head = entry.auxiliary if cut == entry.cut or isinstance(entry.auxiliary, str) else "auto"
     heads = settings.heads
@@ -143,16 +143,22 @@ class _Randomised:
 
 def check(settings: TaskSettings, options: ImageOptions, clients: int) -> None:
     """Check that dataset, partition and cut can be used; nothing is downloaded."""
-    named = settings.cut not in ("", "auto")
+    named = settings.cut not in ("", "auto") or bool(settings.tail)
     if named:  # before the data, which take a second or more to read
         with suppress(_NotBuiltError):
-            full_name(_built(settings.model, (3, 32, 32), 10), settings.cut)
+            _check_names(settings, _built(settings.model, (3, 32, 32), 10))
     if is_here(settings.dataset):
         train, _ = _splits(settings, options)
         FederatedImages(train, settings.distribution, settings.device).rows(0, clients)
         if named:
-            full_name(_built(settings.model, train.image_shape, train.num_classes), settings.cut)
+            _check_names(settings, _built(settings.model, train.image_shape, train.num_classes))
         check_images(settings.dataset, options.image_column, options.label_column)
+
+
+def _check_names(settings: TaskSettings, model: nn.Module) -> None:
+    for name in (settings.cut, settings.tail):
+        if name and name != "auto":
+            full_name(model, name)
 
 
 def identify(settings: TaskSettings, options: ImageOptions, download: bool) -> DataIdentity | None:
@@ -216,6 +222,24 @@ def _cut(settings: TaskSettings, model: nn.Module, example: Tensor) -> str:
     if settings.cut == "auto":
         return settings.auto_cut(model, example)
     return settings.cut or MODELS[settings.model].cut
+
+
+def _tail(settings: TaskSettings, entry: ModelEntry) -> str:
+    """Return the configured tail; empty if labels are sent.
+
+    Raises
+    ------
+    SplitError
+        The model has no default.
+    """
+    if settings.tail is None:
+        return ""
+    if not (settings.tail or entry.tail):
+        raise SplitError(
+            f"labels = 'client': the model {settings.model!r} has no default tail; name the first "
+            "submodule that stays with the labels: tail=…"
+        )
+    return settings.tail or entry.tail
 
 
 def _training_split(settings: TaskSettings, options: ImageOptions) -> ImageDataset:

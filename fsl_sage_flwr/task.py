@@ -219,7 +219,11 @@ class SplitTask:
         to_device(self.model.client, self.device, self.precision).train()
         to_device(self.model.server, self.device, self.precision).train()
         if self._other_dtypes:
-            cast_inputs(self.model.server, [tensor.dtype for tensor in self._smashed()])
+            smashed = self._smashed()
+            cast_inputs(self.model.server, [tensor.dtype for tensor in smashed])
+            if self.model.tail is not None:
+                hidden = self._passed_on(self.model.server, smashed)
+                cast_inputs(self.model.tail, [tensor.dtype for tensor in hidden])
 
     def _objective(self) -> Objective:
         if self.objective is None:
@@ -358,16 +362,24 @@ class SplitTask:
             )
         return tuple(as_sent(tensor).cpu() for tensor in smashed)
 
+    def hidden_example(self) -> tuple[Tensor, ...]:
+        """Return hidden states of ``example``, on ``device``: what a tail is given."""
+        hidden = self._passed_on(self.model.server, self._smashed_on_device())
+        return tuple(as_sent(tensor) for tensor in hidden)
+
     def _smashed(self) -> tuple[Tensor, ...]:
         """Return smashed data of ``example`` as the client half computes them."""
-        client = self.model.client
-        training = client.training
-        client.eval()
+        inputs = tuple(tensor.to(self.device) for tensor in as_tensors(self.example))
+        return self._passed_on(self.model.client, inputs)
+
+    def _passed_on(self, part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return what a part of the model computes in eval mode, without moving any buffer."""
+        training = part.training
+        part.eval()
         with torch.no_grad():
-            inputs = [tensor.to(self.device) for tensor in as_tensors(self.example)]
-            smashed = as_tensors(client(*inputs))
-        client.train(training)
-        return smashed
+            output = as_tensors(part(*inputs))
+        part.train(training)
+        return output
 
     def check_objective(self) -> None:
         """Refuse an objective that does not fit the server half's output.
@@ -378,7 +390,7 @@ class SplitTask:
             Its loss or scores fail, for example with fewer scores than classes; or the loss is a
             sum, or has separate trainable weights.
         """
-        half = self.model.server
+        half = self.model.behind_the_cut
         smashed = self._smashed_on_device()
         labels = self.objective.example_labels(len(smashed[0])).to(self.device)
         shape: object = None
@@ -415,7 +427,8 @@ class SplitTask:
         with_head : bool
             Whether the auxiliary head is trained on the batch too.
         """
-        parts = [self.model.server, self.head] if with_head else [self.model.server]
+        behind = self.model.behind_the_cut
+        parts = [behind, self.head] if with_head else [behind]
         one = tuple(tensor[:1] for tensor in self._smashed_on_device())
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:

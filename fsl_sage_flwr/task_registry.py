@@ -29,6 +29,9 @@ class TaskSettings:
     ----------
     model, cut, dataset : str
         Values of the run configuration; the kind decides which are valid.
+    tail : str or None
+        First submodule of the part behind the server half, which clients hold so that labels stay
+        with them; empty selects the kind's own, None no such part.
     data_path : str or None
         Directory of the node's own data, in place of a part of the dataset.
     parts_folder : Path or None
@@ -55,6 +58,7 @@ class TaskSettings:
 
     model: str
     cut: str
+    tail: str | None
     dataset: str
     data_path: str | None
     parts_folder: Path | None

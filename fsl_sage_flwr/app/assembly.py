@@ -194,6 +194,7 @@ def task_settings(
     return TaskSettings(
         model=config.model,
         cut=config.cut,
+        tail=config.tail if config.labels == "client" else None,
         dataset=config.dataset,
         data_path=data_path,
         parts_folder=parts_folder,

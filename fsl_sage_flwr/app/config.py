@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 
-from ..algorithm_options import ExchangeOptions, HeadOptions
+from ..algorithm_options import ExchangeOptions, HeadOptions, ServerStepsOptions
 from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
 from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
@@ -140,6 +140,9 @@ class RunConfig(CoreOptions):
                 raise ConfigError(
                     f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
                 )
+        problem = self._problem_with_labels()
+        if problem:
+            raise ConfigError(problem)
         options = self.options
         batches = options.batches_per_exchange if isinstance(options, ExchangeOptions) else 1
         problems = (
@@ -165,6 +168,42 @@ class RunConfig(CoreOptions):
             f"{key} = {given[key]!r}: clients of {self.algorithm} train nothing; choose another "
             "algorithm, or leave it out"
         )
+
+    def _problem_with_labels(self) -> str | None:
+        """Return the problem with labels that stay on the clients."""
+        if self.labels == "server":
+            return None
+        if not ALGORITHMS[self.algorithm].labels_may_stay:
+            able = ", ".join(name for name, one in ALGORITHMS.items() if one.labels_may_stay)
+            why = (
+                "its server computes losses from smashed data and labels"
+                if ALGORITHMS[self.algorithm].sends_smashed_data
+                else "its clients have the whole model, and send no labels"
+            )
+            return (
+                f"labels = 'client': {self.algorithm} cannot, or need not, keep labels on clients: "
+                f"{why}; leave it out, or choose of {able}"
+            )
+        if self.cut == "auto":
+            return "cut = 'auto': it does not know the tail's bytes (labels = 'client'); name a cut"
+        options = self.options
+        if isinstance(options, ExchangeOptions) and options.batches_per_exchange > 1:
+            return (
+                f"splitfed.batches-per-exchange = {options.batches_per_exchange}: with "
+                "labels = 'client' each batch is one exchange; set it to 1"
+            )
+        if isinstance(options, ServerStepsOptions) and options.server_steps > 1:
+            return (
+                f"server-steps = {options.server_steps}: with labels = 'client' each step needs "
+                "the clients' gradients of new hidden states; set it to 1"
+            )
+        if self.privacy.max_grad_norm:
+            return (
+                f"privacy.max-grad-norm = {self.privacy.max_grad_norm:g}: with labels = 'client' "
+                "clients also send gradients of hidden states, which DP-SGD does not cover; leave "
+                "one of both out"
+            )
+        return None
 
     def strategy_settings(self) -> StrategySettings:
         """Return the arguments, common to all strategies, that have run-config keys."""
@@ -231,6 +270,8 @@ class RunConfig(CoreOptions):
         for key in ("alpha", "shards-per-client"):
             if of_distribution is not None and key not in of_distribution:
                 yield key, "distribution"
+        if self.labels == "server":
+            yield "tail", "labels"
         if self.strategy.fraction_evaluate == 0:
             yield "validation-fraction", "fraction-evaluate"
         if self.strategy.max_client_failures == 0:

@@ -49,6 +49,16 @@ class CoreOptions(Options):
         "first submodule of the server half; empty uses the model's default, `auto` the cut "
         "with the fewest bytes per round within the budgets of `auto-cut`",
     )
+    labels: str = setting(
+        "server",
+        "where labels are used: `server`, to which clients send them; `client`: they stay, and the "
+        "model's tail with them",
+        choices=("server", "client"),
+    )
+    tail: str = setting(
+        "",
+        "with `labels=client`: first submodule of the tail; empty uses the model's last layer",
+    )
     client_max_params: int = setting(
         0,
         "largest client half with `cut=auto`; 0 is no limit",

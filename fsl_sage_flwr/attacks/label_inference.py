@@ -95,6 +95,46 @@ def by_direction(gradients: Tensor, known: Tensor, known_labels: Tensor) -> Tens
     return known_labels[cosine.argmax(dim=1)]
 
 
+def by_tail(
+    tail: nn.Module,
+    hidden: tuple[Tensor, ...],
+    gradients: Tensor,
+    classes: int,
+    objective: Objective,
+    batch_size: int,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> Tensor:
+    """Return the label whose gradient, computed with the tail itself, is nearest to the sent one.
+
+    The attacker is the server that averages the tails: it knows the weights with which a client
+    begins a round, and the hidden states, which it has computed.
+
+    Parameters
+    ----------
+    tail : nn.Module
+        The tail; its running statistics change.
+    hidden : tuple of Tensor
+        Each ``(N, …)``.
+    gradients : Tensor
+        ``(N, D)``, of the hidden states, in batches of ``batch_size``.
+    classes : int
+        Number of classes.
+    objective, batch_size, autocast
+        As of :func:`gradients_sent_down`.
+
+    Returns
+    -------
+    Tensor
+        ``(N,)``.
+    """
+    distances = []
+    for label in range(classes):
+        labels = torch.full((len(gradients),), label, device=gradients.device)
+        tried = gradients_sent_down(tail, hidden, labels, objective, batch_size, autocast)
+        distances.append((tried - gradients).norm(dim=1))
+    return torch.stack(distances).argmin(dim=0)
+
+
 def accuracy_of(inferred: Tensor, labels: Tensor) -> float:
     """Return the share of correctly inferred labels."""
     return float((inferred == labels).double().mean())

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +74,10 @@ class Leakage:
         Number of inverted test images.
     labels_by_norm, labels_by_direction : float
         Share of the test images' labels that an attacker with one gradient per class infers from
-        SplitFed's gradients.
+        SplitFed's gradients: of smashed data, or of hidden states where labels stay on clients.
+    labels_by_tail : float or None
+        Share that an attacker with the tail infers from gradients of hidden states; None where
+        labels are sent.
     commonest_label : float
         Accuracy of the best constant guess.
     membership_auc : float
@@ -93,6 +98,7 @@ class Leakage:
     inverted: int
     labels_by_norm: float
     labels_by_direction: float
+    labels_by_tail: float | None
     commonest_label: float
     membership_auc: float
     members: int
@@ -171,7 +177,7 @@ def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort(
         guesses = torch.cat(
             [decoder(*(t[r] for t in received)) for r in batches_of(len(test.images), BATCH)]
         ).clamp(0, 1)
-    by_norm, by_direction = _inferred_labels(task, config, train, test, sent)
+    inferred = _inferred_labels(task, config, train, test, sent)
     inverted = _inverted(task, config, test, received)
     return Leakage(
         cut=task.model.cut,
@@ -184,8 +190,9 @@ def measure(config: RunConfig, trained: Trained | None, effort: Effort = Effort(
         mean_image_error=_error(mean_image.expand_as(test.images), test.images),
         inversion_error=_error(inverted, test.images[: len(inverted)]),
         inverted=len(inverted),
-        labels_by_norm=by_norm,
-        labels_by_direction=by_direction,
+        labels_by_norm=inferred.by_norm,
+        labels_by_direction=inferred.by_direction,
+        labels_by_tail=inferred.by_tail,
         commonest_label=label_inference.best_constant_accuracy(test.labels),
         membership_auc=membership,
         members=min(effort.images, len(splits[0].labels)),
@@ -241,32 +248,65 @@ def _trained_decoder(
     return decoder
 
 
+class _Inferred(NamedTuple):
+    """Shares of labels that are inferred from gradients, by attack."""
+
+    by_norm: float
+    by_direction: float
+    by_tail: float | None
+
+
 def _inferred_labels(
     task: SplitTask, config: RunConfig, train: _Measured, test: _Measured, sent: Sent
-) -> tuple[float, float]:
-    """Return the shares of labels inferred by norm and by direction of gradients."""
+) -> _Inferred:
+    """Infer labels from the gradients that travel: of smashed data, or of hidden states."""
+    tail = task.model.tail
     task.reseed("leakage", "gradients")
     rows = label_inference.first_of_each_class(train.labels)
     few = slice(0, max(int(rows.max()) + 1, 2))  # whole batches, for the server half's BatchNorm
 
-    def gradients(of: _Measured, rows: slice) -> Tensor:
+    def crossing(of: _Measured, rows: slice) -> tuple[Tensor, ...]:
+        """Return what the part with the labels is given."""
+        smashed = sent(tuple(tensor[rows] for tensor in of.clean))
+        return smashed if tail is None else _hidden(task, config, smashed)
+
+    def gradients(of: _Measured, rows: slice, given: tuple[Tensor, ...]) -> Tensor:
         return label_inference.gradients_sent_down(
-            task.model.server,
-            sent(tuple(tensor[rows] for tensor in of.clean)),
+            task.model.server if tail is None else tail,
+            given,
             of.labels[rows],
             task.objective,
             config.batch_size,
             task.autocast,
         )
 
-    known, known_labels = gradients(train, few)[rows], train.labels[rows]
-    found = gradients(test, slice(None))
-    by_norm = label_inference.by_norm(found, known, known_labels)
-    by_direction = label_inference.by_direction(found, known, known_labels)
-    return (
-        label_inference.accuracy_of(by_norm, test.labels),
-        label_inference.accuracy_of(by_direction, test.labels),
+    known, known_labels = gradients(train, few, crossing(train, few))[rows], train.labels[rows]
+    given = crossing(test, slice(None))
+    found = gradients(test, slice(None), given)
+    share = partial(label_inference.accuracy_of, labels=test.labels)
+    by_tail = None
+    if tail is not None and task.num_classes is not None:
+        by_tail = share(
+            label_inference.by_tail(
+                tail, given, found, task.num_classes, task.objective, config.batch_size,
+                task.autocast,
+            )
+        )  # fmt: skip
+    return _Inferred(
+        share(label_inference.by_norm(found, known, known_labels)),
+        share(label_inference.by_direction(found, known, known_labels)),
+        by_tail,
     )
+
+
+def _hidden(task: SplitTask, config: RunConfig, smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return what the server half makes of smashed data in training."""
+    found = []
+    with torch.no_grad():
+        for rows in batches_of(len(smashed[0]), config.batch_size):
+            part = tuple(tensor[rows] for tensor in smashed)
+            found.append(client_forward(task.model.server, part, task.autocast))
+    return tuple(torch.cat(column) for column in zip(*found, strict=True))
 
 
 def _inverted(
@@ -285,7 +325,7 @@ def _inverted(
 def _membership(
     task: SplitTask, config: RunConfig, splits: tuple[ImageDataset, ImageDataset], effort: Effort
 ) -> float:
-    halves = task.model.client.eval(), task.model.server.eval()
+    halves = task.model.client.eval(), task.model.behind_the_cut.eval()
 
     def scores(images: Tensor) -> Tensor:
         with task.autocast():

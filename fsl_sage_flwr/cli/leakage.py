@@ -149,6 +149,8 @@ def _table(found: Leakage, treatment: str, path: Path) -> Table:
     guessing = f"right; guessing {percent(found.commonest_label, 1)}"
     table.add_row("labels by norm", f"{percent(found.labels_by_norm, 1)} {guessing}")
     table.add_row("labels by direction", f"{percent(found.labels_by_direction, 1)} {guessing}")
+    if found.labels_by_tail is not None:
+        table.add_row("labels by the tail", f"{percent(found.labels_by_tail, 1)} {guessing}")
     table.add_row(
         "membership by loss",
         f"AUC {found.membership_auc:.3f} ({found.members} training, {found.others} test images)",

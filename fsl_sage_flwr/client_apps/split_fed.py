@@ -26,6 +26,7 @@ from ..messages import (
     smashed_field,
     weights_field,
 )
+from ..messages.arrays import numbered
 from ..nodes.client_state import ClientState
 from ..nodes.exchange_state import FILE, ForwardCache, PendingForward
 from ..nodes.identity import identify
@@ -34,9 +35,10 @@ from ..nodes.local_batches import batches_between
 from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
 from ..nodes.proximal_term import ProximalTerm, proximal_mu
 from ..schedules import set_rate
-from ..splitting import client_forward, flatten_state
+from ..splitting import client_forward, differentiable, flatten_state, tail_of
 from ..task import SplitTask
 
+HIDDEN = "hidden"  # a file: hidden states of an exchange
 EXCHANGE = "query.split_fed_exchange"
 FLUSH = "train.split_fed"
 
@@ -47,8 +49,8 @@ live_forwards = ForwardCache()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExchangeRequest(Request):
-    """Step on these gradients; answer with the next smashed data or, to a flush, the client half.
+class PlaceInRound(Request):
+    """The exchange that a request belongs to.
 
     Attributes
     ----------
@@ -56,6 +58,20 @@ class ExchangeRequest(Request):
         Round ``t``, its restarts so far, and exchange ``k`` in it, from 0.
     batches_per_exchange : int
         Batches sent forward with the same weights.
+    """
+
+    round: int = figure_field()
+    attempt: int = figure_field()
+    exchange: int = figure_field()
+    batches_per_exchange: int = figure_field()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeRequest(PlaceInRound):
+    """Step on these gradients; answer with the next smashed data or, to a flush, the client half.
+
+    Attributes
+    ----------
     keep_optimizer_state, trained_before : bool
         As in ``TrainRequest``.
     client_half : Mapping or None
@@ -65,10 +81,6 @@ class ExchangeRequest(Request):
         floating-point smashed tensors, batches one after the other; empty in exchange 0.
     """
 
-    round: int = figure_field()
-    attempt: int = figure_field()
-    exchange: int = figure_field()
-    batches_per_exchange: int = figure_field()
     keep_optimizer_state: bool = flag_field()
     trained_before: bool = flag_field()
     client_half: Mapping[str, Tensor] | None = weights_field(CLIENT_HALF, optional=True)
@@ -94,6 +106,11 @@ class ExchangeReply(Reply):
     batches: int = figure_field(at_least=1)
     smashed: SmashedBatches = smashed_field()
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Samples of each batch."""
+        return self.smashed.batch_sizes
+
     def check(self, expected: ReplySchema) -> None:
         """Refuse fewer or more batches than this exchange of the round has."""
         width, present = expected.equal["batches_per_exchange"], len(self.smashed.batch_sizes)
@@ -109,21 +126,15 @@ def exchange(message: Message, context: Context, task: SplitTask) -> Message:
     """Step on the gradients of the exchange before, and answer with the next smashed data."""
     began = time.perf_counter()
     request = ExchangeRequest.unpack(message.content)
-    current = _Exchange(request, context, task, proximal_mu(message.content))
-    forward = current.begin() if request.exchange == 0 else current.step()
-    forward.seconds += time.perf_counter() - began
-    forward.save(current.state, current.version(request.exchange))
-    began = time.perf_counter()
-    labels, batches = current.forward(forward, request.exchange)
+    current = ExchangeWork(request, context, task, proximal_mu(message.content))
+    forward, batches = current.advance(request, began)
     sent = [tuple(tensor.detach() for tensor in tensors) for tensors in forward.smashed]
     reply = ExchangeReply(
         round=request.round,
         exchange=request.exchange,
         batches=batches,
-        smashed=SmashedBatches.join(list(zip(sent, labels, strict=True))),
+        smashed=SmashedBatches.join(list(zip(sent, forward.labels, strict=True))),
     )
-    forward.seconds += time.perf_counter() - began
-    live_forwards.put(current.key(request.exchange), forward)
     return Message(reply.pack(), reply_to=message)
 
 
@@ -131,12 +142,13 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
     """Step on the round's last gradients, and answer with the client half."""
     began = time.perf_counter()
     request = ExchangeRequest.unpack(message.content)
-    current = _Exchange(request, context, task, proximal_mu(message.content))
-    forward = current.step()
+    current = ExchangeWork(request, context, task, proximal_mu(message.content))
+    forward = current.step(request)
     if request.keep_optimizer_state:
         # In a file, since context.state travels with every message of the next round.
         current.state.save_file(OPTIMIZER, flatten_state(forward.optimizer))
     current.state.drop(FILE)
+    current.state.drop(HIDDEN)
     seconds = forward.seconds + time.perf_counter() - began
     reply = TrainReply(
         round=request.round,
@@ -145,44 +157,75 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
         seconds=seconds,
         step_seconds=seconds,
         client_half=task.weights_of(forward.half),
+        train_loss=None if task.model.tail is None else forward.total_loss / forward.examples,
     )
     live_forwards.release(forward)
     return Message(reply.pack(), reply_to=message)
 
 
-class _Exchange:
-    """One node's work for one exchange of a round."""
+class ExchangeWork:
+    """One node's work for one exchange of a round.
 
-    def __init__(
-        self, request: ExchangeRequest, context: Context, task: SplitTask, mu: float
-    ) -> None:
+    Parameters
+    ----------
+    request : PlaceInRound
+        Payload of the message.
+    context : Context
+        The node's.
+    task : SplitTask
+        Task to train.
+    mu : float
+        Weight of FedProx's term; 0 for none.
+    """
+
+    def __init__(self, request: PlaceInRound, context: Context, task: SplitTask, mu: float) -> None:
         self.request, self.task, self._mu = request, task, mu
         self.client = identify(context)
         self.state = ClientState(context)
         self._node = (context.run_id, context.node_id)
 
-    def begin(self) -> PendingForward:
+    def advance(self, request: ExchangeRequest, began: float) -> tuple[PendingForward, int]:
+        """Step on the gradients of the exchange before, and send the next batches forward.
+
+        Returns
+        -------
+        tuple
+            The pass, and the number of batches in the round.
+        """
+        forward = self._begin(request) if request.exchange == 0 else self.step(request)
+        forward.seconds += time.perf_counter() - began
+        forward.save(self.state, self._version(request.exchange))
+        began = time.perf_counter()
+        batches = self._forward(forward, request.exchange)
+        forward.seconds += time.perf_counter() - began
+        self._keep(forward)
+        return forward, batches
+
+    def _begin(self, request: ExchangeRequest) -> PendingForward:
         """Start a round with the average, and the optimizer of the round before."""
         half = self._half()
-        load_weights(half, self.request.client_half, "client half", self.task)
+        load_weights(half, request.client_half, "client half", self.task)
         kept = PersistentOptimizer(
             self.task.optimizer_of_client(half),
             self.state,
             OPTIMIZER,
-            keep=self.request.keep_optimizer_state,
-            trained_before=self.request.trained_before,
+            keep=request.keep_optimizer_state,
+            trained_before=request.trained_before,
         )
         return PendingForward(half, kept.optimizer, self._proximal(kept.optimizer), lost=kept.lost)
 
-    def step(self) -> PendingForward:
+    def step(self, request: ExchangeRequest) -> PendingForward:
         """Step on each batch's gradient, all of them taken at the weights of the pass."""
-        forward = live_forwards.take(self.key(self.request.exchange - 1)) or self._replay()
-        parameters = [p for p in forward.half.parameters() if p.requires_grad]
+        forward = self._pending(request.exchange - 1)
+        tail = tail_of(forward.half)
+        of_tail = {id(p) for p in tail.parameters()} if tail is not None else set[int]()
+        trained = [p for p in forward.half.parameters() if p.requires_grad]
+        parameters = [p for p in trained if id(p) not in of_tail]
         start, steps = 0, list[Sequence[Tensor | None]]()
         for smashed in forward.smashed:
             floating = [tensor for tensor in smashed if tensor.is_floating_point()]
             rows = slice(start, start + len(smashed[0]))
-            true = [gradient[rows].to(self.task.device) for gradient in self.request.gradients]
+            true = [gradient[rows].to(self.task.device) for gradient in request.gradients]
             pairs = [(t, g) for t, g in zip(floating, true, strict=True) if t.requires_grad]
             # Without a trained parameter before the cut the server half is trained alone.
             found: Sequence[Tensor | None] = [None] * len(parameters)
@@ -190,40 +233,84 @@ class _Exchange:
                 found = torch.autograd.grad(
                     [t for t, _ in pairs], parameters, [g for _, g in pairs], allow_unused=True
                 )
-            steps.append(found)
+            steps.append([*found, *forward.of_tail])
             start = rows.stop
+        # Those of the tail come last in a client half that has one.
         for gradients, progress in zip(steps, forward.progress, strict=True):
-            for parameter, gradient in zip(parameters, gradients, strict=True):
+            for parameter, gradient in zip(trained, gradients, strict=True):
                 parameter.grad = gradient
             set_rate(forward.optimizer, self.task.client_schedule, progress)
             forward.optimizer.step()
         return forward
 
-    def forward(self, forward: PendingForward, exchange: int) -> tuple[list[Tensor], int]:
-        """Send an exchange's batches forward.
-
-        Returns
-        -------
-        tuple
-            Each batch's labels, and the number of batches in the round.
-        """
+    def _forward(self, forward: PendingForward, exchange: int) -> int:
+        """Send an exchange's batches forward; return the number of batches in the round."""
         task, round_, width = self.task, self.request.round, self.request.batches_per_exchange
         first = exchange * width
         batches, total = batches_between(task, self.client, round_, first, first + width)
         task.reseed("client", round_, self.client.partition_id, exchange)
         with forward.counting_graph():
             forward.smashed = [client_forward(forward.half, x, task.autocast) for x, _ in batches]
+        forward.labels, forward.of_tail = [labels for _, labels in batches], []
         forward.progress = [round_ + (first + k) / total for k in range(len(batches))]
-        forward.examples += sum(task.objective.count(labels) for _, labels in batches)
-        return [labels for _, labels in batches], total
+        forward.examples += sum(task.objective.count(labels) for labels in forward.labels)
+        return total
 
-    def _replay(self) -> PendingForward:
-        half, before = self._half(), self.request.exchange - 1
+    def through_tail(self, hidden: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Pass a batch's hidden states through the tail.
+
+        The gradients of the tail's parameters wait for those of the client half, and the step for
+        both.
+
+        Returns
+        -------
+        tuple of Tensor
+            Gradients of the batch's mean loss with respect to the floating-point hidden states.
+        """
+        began = time.perf_counter()
+        forward = self._pending(self.request.exchange, before_tail=True)
+        self.state.save_file(HIDDEN, numbered(hidden), self._version(self.request.exchange))
+        gradients = self._tail_pass(forward, hidden, self.request.exchange)
+        forward.seconds += time.perf_counter() - began
+        self._keep(forward)
+        return gradients
+
+    def _tail_pass(
+        self, forward: PendingForward, hidden: tuple[Tensor, ...], exchange: int
+    ) -> tuple[Tensor, ...]:
+        task, tail = self.task, tail_of(forward.half)
+        if tail is None:
+            raise MissingPayloadError("this node's model has no tail for the hidden states")
+        task.reseed("tail", self.request.round, self.client.partition_id, exchange)
+        leaves, [labels] = differentiable(task.to_device(hidden)), forward.labels
+        with task.autocast():
+            loss = task.objective.mean_loss(tail, leaves, labels)
+        floating = [leaf for leaf in leaves if leaf.requires_grad]
+        parameters = [p for p in tail.parameters() if p.requires_grad]
+        found = torch.autograd.grad(loss, [*floating, *parameters], allow_unused=True)
+        forward.of_tail = [*found[len(floating) :]]
+        forward.total_loss += loss.item() * task.objective.count(labels)
+        return tuple(
+            torch.zeros_like(leaf) if gradient is None else gradient
+            for leaf, gradient in zip(floating, found[: len(floating)], strict=True)
+        )
+
+    def _pending(self, exchange: int, *, before_tail: bool = False) -> PendingForward:
+        """Return the pass of an exchange: the one of this process, or repeated."""
+        return live_forwards.take(self._key(exchange)) or self._replay(exchange, before_tail)
+
+    def _replay(self, exchange: int, before_tail: bool) -> PendingForward:
+        half, version = self._half(), self._version(exchange)
         optimizer = self.task.optimizer_of_client(half)
         forward = PendingForward(half, optimizer, self._proximal(optimizer))
-        if not forward.load(self.state, self.version(before)):
-            raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
-        self.forward(forward, before)
+        if not forward.load(self.state, version):
+            raise MissingPayloadError(f"exchange {exchange} of the round is gone from this node")
+        self._forward(forward, exchange)
+        if self.task.model.tail is not None and not before_tail:
+            hidden = self.state.load(HIDDEN, version)
+            if hidden is None:
+                raise MissingPayloadError(f"the hidden states of exchange {exchange} are gone")
+            self._tail_pass(forward, tuple(hidden.values()), exchange)
         return forward
 
     def _proximal(self, optimizer: torch.optim.Optimizer) -> ProximalTerm | None:
@@ -232,11 +319,14 @@ class _Exchange:
     def _half(self) -> nn.Module:
         return live_forwards.half(self._node[0], self.task.model.client)
 
-    def key(self, exchange: int) -> tuple[int, int, int]:
-        """Return the cache key of an exchange's pass."""
-        return (*self._node, self.version(exchange))
+    def _keep(self, forward: PendingForward) -> None:
+        """Keep the request's pass in this process."""
+        live_forwards.put(self._key(self.request.exchange), forward)
 
-    def version(self, exchange: int) -> int:
+    def _key(self, exchange: int) -> tuple[int, int, int]:
+        return (*self._node, self._version(exchange))
+
+    def _version(self, exchange: int) -> int:
         """Return the version of an exchange of this attempt, for its file and cached pass."""
         begun = self.request.round * ATTEMPTS + self.request.attempt
         return begun * EXCHANGES + exchange

@@ -159,6 +159,8 @@ class RoundTrips(Phase):
         Key of the run configuration with the number of batches per round trip; empty for 1.
     one_by_one : tuple of str
         Key and value with which one client is trained after the other.
+    twice : tuple of str
+        Key and value with which each batch takes two round trips.
     """
 
     forward: float = 1.0
@@ -169,6 +171,7 @@ class RoundTrips(Phase):
     in_step: bool = False
     size: str = ""
     one_by_one: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -140,10 +140,11 @@ class _Planner:
     def _exchanges(self, phase: RoundTrips) -> dict[str, Floats]:
         work, everyone = self._work, np.ones(len(self._work.clients))
         server = phase.server * work.count(phase.per) + phase.answer
+        trips = 2 if phase.twice and work.config.get(phase.twice[0]) == phase.twice[1] else 1
         return {
             "down": self._down.take((), everyone),
             "up": self._up.take(SMASHED, everyone),
-            "messages": batches_per_message(work, phase.size),
+            "messages": trips * batches_per_message(work, phase.size),
             "client": (phase.forward + phase.backward) * self._flops.client * work.samples,
             "server": server * self._flops.server * work.samples,
         }

@@ -1,7 +1,7 @@
 """Decode a node's requests and encode its replies, on the client's side of compression."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -58,10 +58,10 @@ class ClientCompression:
         for record in (CLIENT_HALF, AUXILIARY):
             if record in content and held_key(record) in self._config:
                 self._decode_weights(content, record)
-        codec = codec_named(self._compression.gradients)
-        if codec is not None and GRADIENTS in content.array_records:
-            found = decoded_values(content.array_records[GRADIENTS], codec, Layout.GRADIENTS)
-            content[GRADIENTS] = in_memory(found)
+        for record, codec, layout in self._of_batches():
+            if record in content.array_records:
+                found = decoded_values(content.array_records[record], codec, layout)
+                content[record] = in_memory(found)
 
     def encode(self, content: RecordDict) -> None:
         """Store the received weights, and code the tensors of a reply.
@@ -76,13 +76,23 @@ class ClientCompression:
         for record, weights in self._received.items():
             if self._compression.down(record) is not None or record not in content:
                 self._state.save_file(f"held-{record}", weights, self._number(held_key(record)))
-        codec = codec_named(self._compression.smashed)
-        if codec is not None and SMASHED in content:
-            content[SMASHED] = coded_values(tensors_of(content, SMASHED), codec, Layout.SMASHED)
+        for record, of_batch, layout in self._of_batches():
+            if record in content:
+                content[record] = coded_values(tensors_of(content, record), of_batch, layout)
         for record in (CLIENT_HALF, AUXILIARY):
             codec = self._compression.up(record)
             if codec is not None and record in content:
                 content[record] = self._differences(tensors_of(content, record), record, codec)
+
+    def _of_batches(self) -> Iterator[tuple[str, Codec, Layout]]:
+        """Iterate over the records of batches' tensors that a codec changes, both ways."""
+        for record, name, layout in (
+            (SMASHED, self._compression.smashed, Layout.SMASHED),
+            (GRADIENTS, self._compression.gradients, Layout.GRADIENTS),
+        ):
+            codec = codec_named(name)
+            if codec is not None:
+                yield record, codec, layout
 
     def _decode_weights(self, content: RecordDict, record: str) -> None:
         arrays, codec = content.array_records[record], self._compression.down(record)

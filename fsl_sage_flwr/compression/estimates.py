@@ -30,13 +30,17 @@ def coded_cut(cut: Cut, codecs: Compression) -> Cut:
     def both_ways(total: int, vectors: int) -> int:
         return (_weights(total, vectors, down) + _weights(total, vectors, up)) // 2
 
+    of_smashed = smashed.bits.activations if smashed else FLOAT
+    of_gradients = gradients.bits.gradients if gradients else FLOAT
     return replace(
         cut,
         client_bytes=both_ways(cut.client_bytes, cut.client_vector_bytes),
         server_bytes=both_ways(cut.server_bytes, cut.server_vector_bytes),
         head_bytes=_weights(cut.head_bytes, cut.head_vector_bytes, auxiliary),
-        smashed_bytes=_share(cut.smashed_bytes, smashed.bits.activations if smashed else FLOAT),
-        gradient_bytes=_share(cut.gradient_bytes, gradients.bits.gradients if gradients else FLOAT),
+        smashed_bytes=_share(cut.smashed_bytes, of_smashed),
+        gradient_bytes=_share(cut.gradient_bytes, of_gradients),
+        hidden_bytes=_share(cut.hidden_bytes, of_smashed),
+        hidden_gradient_bytes=_share(cut.hidden_gradient_bytes, of_gradients),
     )
 
 

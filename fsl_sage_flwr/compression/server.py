@@ -12,6 +12,7 @@ from ..messages.encoding import IDENTITY, Decoder, Encoder
 from ..messages.records import (
     AUXILIARY,
     CLIENT_HALF,
+    GRADIENTS,
     SMASHED,
     BadReplyError,
     check_like,
@@ -21,7 +22,7 @@ from ..messages.records import (
 from ..state import State
 from ..tensor_store import TensorStore
 from .arrays import Layout, coded_values, decoded
-from .codecs import codec_named
+from .codecs import Codec, codec_named
 from .differences import decode_weights
 from .settings import COMPRESSION, COUNTED, Compression, base_key, held_key
 from .versions import FiledVersion, Version, Weights
@@ -185,6 +186,12 @@ class RequestEncoder(Encoder):
             return IDENTITY.encode_gradients(gradients)
         return coded_values(numbered(gradients), codec, Layout.GRADIENTS)
 
+    def encode_hidden(self, hidden: Sequence[Tensor]) -> ArrayRecord:
+        codec = codec_named(self._sync.compression.smashed)
+        if codec is None:
+            return IDENTITY.encode_hidden(hidden)
+        return coded_values(numbered(hidden), codec, Layout.SMASHED)
+
     def note(self, config: ConfigRecord) -> None:
         sync = self._sync
         config[COMPRESSION] = sync.compression.to_text()
@@ -257,15 +264,35 @@ class ReplyDecoder(Decoder):
         codec = codec_named(self.compression.smashed)
         if codec is None:
             return IDENTITY.decode_smashed(record, count, like)
-        check_names(record, list(numbered(like)), SMASHED)
-        found = {}
-        for (key, array), example in zip(record.items(), like, strict=True):
-            shape = (count, *example.shape[1:])
-            try:
-                found[key] = decoded(array, codec, Layout.SMASHED, shape, example.dtype)
-            except UNREADABLE as error:
-                raise BadReplyError(f"smashed data {key}: {error}") from error
-        return found
+        return _of_batch(record, count, like, codec, SMASHED, Layout.SMASHED)
+
+    def decode_gradients(
+        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        codec = codec_named(self.compression.gradients)
+        if codec is None:
+            return IDENTITY.decode_gradients(record, count, like)
+        return _of_batch(record, count, like, codec, GRADIENTS, Layout.GRADIENTS)
+
+
+def _of_batch(
+    record: ArrayRecord,
+    count: int,
+    like: Sequence[Tensor],
+    codec: Codec,
+    name: str,
+    layout: Layout,
+) -> dict[str, Tensor]:
+    """Return the decoded tensors of a batch by position."""
+    check_names(record, list(numbered(like)), name)
+    what, found = "smashed data" if name == SMASHED else name, {}
+    for (key, array), example in zip(record.items(), like, strict=True):
+        shape = (count, *example.shape[1:])
+        try:
+            found[key] = decoded(array, codec, layout, shape, example.dtype)
+        except UNREADABLE as error:
+            raise BadReplyError(f"{what} {key}: {error}") from error
+    return found
 
 
 def _in_memory(version: Version | FiledVersion | None) -> Version | None:

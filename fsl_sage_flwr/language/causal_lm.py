@@ -9,6 +9,7 @@ from torch import nn
 
 from ..schedules import Schedule, constant
 from ..splitting import (
+    SplitError,
     as_tensors,
     copy_sharing_frozen,
     load_trainable_state,
@@ -37,6 +38,7 @@ def causal_lm_task(
     tokenizer: Any,
     *,
     cut: str,
+    tail: str | None = None,
     rows: Rows,
     validation_rows: Rows | None = None,
     max_length: int = CausalLmOptions.max_length,
@@ -71,6 +73,9 @@ def causal_lm_task(
         Tokenizer of the model.
     cut : str
         First block of the server half, e.g. ``"layers.3"`` or ``"transformer.h.1"``.
+    tail : str, optional
+        First submodule of the part that clients hold behind the server half, so that completions
+        stay with them; empty for the layer of the scores alone. By default completions are sent.
     rows, validation_rows : callable
         Map a client to its prompts and completions, for training and for federated evaluation.
     max_length : int
@@ -100,7 +105,8 @@ def causal_lm_task(
     """
     config: Any = model.config
     example = torch.zeros(2, max_length, dtype=torch.int64)
-    halves = split(TokenScores(model), cut, example, prove=prove)
+    scoring = TokenScores(model)
+    halves = split(scoring, cut, example, tail=_tail_of(scoring, model, tail), prove=prove)
 
     @cache
     def untrained() -> nn.Module:
@@ -150,3 +156,23 @@ def causal_lm_task(
         seed=seed,
         gradient_batch=GRADIENT_BATCH,
     )
+
+
+def _tail_of(scoring: TokenScores, model: Any, tail: str | None) -> str:
+    """Return a tail for ``split``: the layer of the scores if it has no name.
+
+    Raises
+    ------
+    SplitError
+        The model does not tell this layer.
+    """
+    if tail is None or tail:
+        return tail or ""
+    known = getattr(model, "get_output_embeddings", lambda: None)()
+    names: list[str] = [name for name, module in scoring.named_modules() if module is known]
+    if not names:
+        raise SplitError(
+            f"{type(model).__name__} has no get_output_embeddings(): name the tail, e.g. "
+            "tail=lm_head"
+        )
+    return names[0]

@@ -68,6 +68,7 @@ def build(settings: TaskSettings, options: CausalLmOptions) -> SplitTask:
         model,
         tokenizer,
         cut=settings.cut,
+        tail=settings.tail,
         rows=rows,
         validation_rows=validation if settings.validation_fraction else None,
         max_length=options.max_length,

@@ -3,7 +3,14 @@
 from .arrays import PackedWeights
 from .describe import DESCRIBE, NodeDescription, classes_asked_for, describe_request
 from .encoding import Decoder, Encoder
-from .evaluation import EVALUATE_FULL_MODEL, EVALUATE_SPLIT, EvaluateReply
+from .evaluation import (
+    EVALUATE_FULL_MODEL,
+    EVALUATE_SPLIT,
+    EVALUATE_TAIL,
+    EvaluateReply,
+    TailEvaluation,
+    UnlabelledReply,
+)
 from .fields import ReplySchema
 from .forget import FORGET
 from .ledger import CommunicationLedger
@@ -11,6 +18,7 @@ from .outside_a_run import message_outside_a_run
 from .payload import (
     Reply,
     Request,
+    batch_field,
     figure_field,
     flag_field,
     gradients_field,
@@ -18,7 +26,15 @@ from .payload import (
     smashed_field,
     weights_field,
 )
-from .records import AUXILIARY, CLIENT_HALF, BadReplyError, MissingPayloadError, round_and_exchange
+from .records import (
+    AUXILIARY,
+    CLIENT_HALF,
+    GRADIENTS,
+    SMASHED,
+    BadReplyError,
+    MissingPayloadError,
+    round_and_exchange,
+)
 from .reply import DeadActorError, SimulationError, open_reply
 from .smashed import SmashedBatches, SmashedSpec, change_smashed
 from .training import PROXIMAL_MU, TrainReply, TrainRequest
@@ -31,8 +47,11 @@ __all__ = [
     "DESCRIBE",
     "EVALUATE_FULL_MODEL",
     "EVALUATE_SPLIT",
+    "EVALUATE_TAIL",
     "FORGET",
+    "GRADIENTS",
     "PROXIMAL_MU",
+    "SMASHED",
     "BadReplyError",
     "CommunicationLedger",
     "DeadActorError",
@@ -49,10 +68,13 @@ __all__ = [
     "SmashedBatches",
     "SmashedReply",
     "SmashedSpec",
+    "TailEvaluation",
     "TrainReply",
     "TrainRequest",
+    "UnlabelledReply",
     "VirtualClient",
     "WeightsRequest",
+    "batch_field",
     "change_smashed",
     "classes_asked_for",
     "describe_request",

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from .arrays import PackedWeights, in_memory, numbered, read_tensors, tensors_of, to_arrays
-from .records import SMASHED, check_like
+from .records import GRADIENTS, SMASHED, check_like
 
 
 class Encoder(ABC):
@@ -23,6 +23,10 @@ class Encoder(ABC):
     @abstractmethod
     def encode_gradients(self, gradients: Sequence[Tensor]) -> ArrayRecord:
         """Return the record of gradients."""
+
+    @abstractmethod
+    def encode_hidden(self, hidden: Sequence[Tensor]) -> ArrayRecord:
+        """Return the record of a batch's hidden states: what a part of a model computes."""
 
     @abstractmethod
     def note(self, config: ConfigRecord) -> None:
@@ -69,6 +73,12 @@ class Decoder(ABC):
             An array cannot be decoded.
         """
 
+    @abstractmethod
+    def decode_gradients(
+        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Return gradients by position; arguments and errors are those of decode_smashed."""
+
 
 class Identity(Encoder, Decoder):
     """Serializes tensors in NumPy's format, without a codec."""
@@ -78,6 +88,9 @@ class Identity(Encoder, Decoder):
 
     def encode_gradients(self, gradients: Sequence[Tensor]) -> ArrayRecord:
         return to_arrays(numbered(gradients))
+
+    def encode_hidden(self, hidden: Sequence[Tensor]) -> ArrayRecord:
+        return to_arrays(numbered(hidden))
 
     def note(self, config: ConfigRecord) -> None:
         pass
@@ -98,6 +111,11 @@ class Identity(Encoder, Decoder):
     ) -> dict[str, Tensor]:
         return read_tensors(record, SMASHED)
 
+    def decode_gradients(
+        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        return read_tensors(record, GRADIENTS)
+
 
 class InMemory(Identity):
     """Keeps the tensors of a ClientApp's reply, which its last mod codes or serializes."""
@@ -107,6 +125,9 @@ class InMemory(Identity):
 
     def encode_gradients(self, gradients: Sequence[Tensor]) -> ArrayRecord:
         return in_memory(numbered(gradients))
+
+    def encode_hidden(self, hidden: Sequence[Tensor]) -> ArrayRecord:
+        return in_memory(numbered(hidden))
 
 
 IDENTITY = Identity()

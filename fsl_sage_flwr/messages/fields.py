@@ -1,7 +1,7 @@
 """Write, read and check the fields of a payload, one class for each type of field."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,14 @@ from .records import (
     BadReplyError,
     read_float,
     read_int,
+    record_of,
     shown,
 )
-from .smashed import SmashedBatches, SmashedSpec
+from .smashed import SmashedBatches, SmashedSpec, check_batch
 
 Figures = ConfigRecord | MetricRecord
+
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class ReplySchema:
         Whether smashed data are optional.
     figures : collection of str
         Optional fields that this reply must have.
+    batch : Mapping
+        Examples of a batch's tensors, by field: dtypes, and shapes beyond the first axis.
     scores : tuple of str
         Names of the required scores.
     weighted_by : str, optional
@@ -56,6 +61,7 @@ class ReplySchema:
     smashed: SmashedSpec | None = None
     smashed_may_be_missing: bool = False
     figures: Collection[str] = ()
+    batch: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
     scores: tuple[str, ...] = ()
     weighted_by: str | None = None
     decoder: Decoder = IDENTITY
@@ -316,3 +322,48 @@ class GradientsField(Field):
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         return tuple(tensors_of(content, GRADIENTS).values())
+
+
+class BatchField(Field):
+    """Tensors of one batch without labels, by position: hidden states, or gradients of them.
+
+    A reply with such a field has the number of samples in its field ``samples``.
+
+    Parameters
+    ----------
+    record : str
+        Their record: ``smashed`` or ``gradients``.
+    """
+
+    def __init__(self, record: str) -> None:
+        self._record = record
+
+    def records(self) -> tuple[str, ...]:
+        return (self._record,)
+
+    def write(
+        self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
+    ) -> None:
+        encode = encoder.encode_hidden if self._record == SMASHED else encoder.encode_gradients
+        content[self._record] = encode(value)
+
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
+        return self._record in content
+
+    def is_expected(self, name: str, expected: ReplySchema) -> bool:
+        return name in expected.batch
+
+    def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
+        if expected.weights is None:  # a request
+            return tuple(tensors_of(content, self._record).values())
+        like = expected.batch.get(name)
+        if like is None:
+            raise BadReplyError(f"record {self._record!r} was not asked for")
+        count = read_int(figures, SAMPLES, min=1)
+        encoded, decoder = record_of(content, self._record), expected.decoder
+        # Flower's own strategies want exactly one ArrayRecord in a reply to train.
+        del content[self._record]
+        decode = decoder.decode_smashed if self._record == SMASHED else decoder.decode_gradients
+        found = decode(encoded, count, like)
+        check_batch(found, count, like, self._record)
+        return tuple(found.values())

@@ -19,6 +19,7 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
 from .encoding import IDENTITY, IN_MEMORY, Encoder
 from .fields import (
+    BatchField,
     BoolField,
     Field,
     FloatField,
@@ -73,6 +74,11 @@ def smashed_field(*, optional: bool = False) -> Any:
 def gradients_field() -> Any:
     """Declare optional gradients with respect to smashed data."""
     return _declared(GradientsField(), optional=True, default=())
+
+
+def batch_field(record: str) -> Any:
+    """Declare tensors of one batch without labels, in a record of that name."""
+    return _declared(BatchField(record), optional=False)
 
 
 def _declared(kind: Field, optional: bool, default: Any = None) -> Any:

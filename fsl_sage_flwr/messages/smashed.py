@@ -3,7 +3,7 @@
 ``B`` samples in a batch, ``N`` in all batches together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -132,7 +132,7 @@ class SmashedBatches:
         ):
             raise BadReplyError(f"{_HELD_OUT} must be {len(labels)} times true or false")
         smashed = decoder.decode_smashed(encoded, len(labels), spec.tensors)
-        _check_tensors(smashed, len(labels), spec)
+        check_batch(smashed, len(labels), spec.tensors, SMASHED)
         try:
             problem = spec.problem_with_labels(labels)
         except (RuntimeError, TypeError, ValueError, LookupError) as error:
@@ -164,14 +164,24 @@ def change_smashed(
         content[SMASHED] = in_memory(numbered(changed))
 
 
-def _check_tensors(smashed: dict[str, Tensor], count: int, spec: SmashedSpec) -> None:
-    if list(smashed) != [str(i) for i in range(len(spec.tensors))]:
-        raise BadReplyError(f"{len(spec.tensors)} smashed tensors expected, got {list(smashed)}")
-    for (key, tensor), example in zip(smashed.items(), spec.tensors, strict=True):
+def check_batch(
+    found: Mapping[str, Tensor], count: int, like: Sequence[Tensor], record: str
+) -> None:
+    """Refuse tensors of a record that do not have ``count`` samples like the examples.
+
+    Raises
+    ------
+    BadReplyError
+        Their number, a shape or a dtype differs, or a value is not finite.
+    """
+    what = "smashed data" if record == SMASHED else record
+    if list(found) != [str(i) for i in range(len(like))]:
+        raise BadReplyError(f"{len(like)} {record} tensors expected, got {list(found)}")
+    for (key, tensor), example in zip(found.items(), like, strict=True):
         wanted = (count, *example.shape[1:])
         if tuple(tensor.shape) != wanted or tensor.dtype != example.dtype:
             raise BadReplyError(
-                f"smashed data {key} are {tensor.dtype} {tuple(tensor.shape)}; "
+                f"{what} {key} are {tensor.dtype} {tuple(tensor.shape)}; "
                 f"expected {example.dtype} {wanted}"
             )
-        check_finite(tensor, key, SMASHED)
+        check_finite(tensor, key, record)

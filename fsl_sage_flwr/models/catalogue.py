@@ -32,29 +32,42 @@ class ModelEntry:
         :func:`~fsl_sage_flwr.splitting.build_auxiliary`, or a function from example smashed data
         (a tuple of tensors) and the number of classes to a head initialised from torch's global
         generator. At any other cut the kind is ``"auto"``.
+    tail : str
+        Default tail, for labels that stay on clients: the last layer. Empty for none.
     """
 
     build: Builder
     cut: str
     auxiliary: str | AuxiliaryBuilder = "auto"
+    tail: str = ""
 
 
 MODELS = Registry[ModelEntry]("model", ModelEntry)
 """Models by name: valid for ``model``."""
 
-MODELS.register("simple_conv", ModelEntry(SimpleConv, cut="classifier", auxiliary="linear"))
-MODELS.register("resnet18", ModelEntry(resnet18, cut="layer3"))
+MODELS.register(
+    "simple_conv",
+    ModelEntry(SimpleConv, cut="classifier", auxiliary="linear", tail="classifier.4"),
+)
+MODELS.register("resnet18", ModelEntry(resnet18, cut="layer3", tail="fc"))
 # FSL-SAGE's heads for these models have basic blocks, but their server halves have none.
 MODELS.register(
-    "resnet50", ModelEntry(resnet50, cut="layer3", auxiliary=partial(basic_head, blocks=6))
+    "resnet50",
+    ModelEntry(resnet50, cut="layer3", auxiliary=partial(basic_head, blocks=6), tail="fc"),
 )
 MODELS.register(
-    "resnet152", ModelEntry(resnet152, cut="layer3", auxiliary=partial(basic_head, blocks=36))
+    "resnet152",
+    ModelEntry(resnet152, cut="layer3", auxiliary=partial(basic_head, blocks=36), tail="fc"),
 )
-MODELS.register("resnet56", ModelEntry(partial(cifar_resnet, depth=56), cut="layer2"))
+MODELS.register("resnet56", ModelEntry(partial(cifar_resnet, depth=56), cut="layer2", tail="fc"))
 # FSL-SAGE's ResNet-110 is four times as wide as that of He et al.
-MODELS.register("resnet110", ModelEntry(partial(cifar_resnet, depth=110, planes=64), cut="layer2"))
-MODELS.register("resnet1202", ModelEntry(partial(cifar_resnet, depth=1202), cut="layer2"))
+MODELS.register(
+    "resnet110",
+    ModelEntry(partial(cifar_resnet, depth=110, planes=64), cut="layer2", tail="fc"),
+)
+MODELS.register(
+    "resnet1202", ModelEntry(partial(cifar_resnet, depth=1202), cut="layer2", tail="fc")
+)
 
 
 def build_model(name: str, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

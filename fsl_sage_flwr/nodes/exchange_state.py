@@ -50,8 +50,15 @@ class PendingForward:
         Number of examples in this round so far.
     seconds : float
         Seconds spent on this round so far.
+    total_loss : float
+        Sum of the losses of these examples, where the client has the model's tail.
     smashed : list of tuple of Tensor
         Each batch's smashed data, with their graph.
+    labels : list of Tensor
+        Each batch's labels.
+    of_tail : list of Tensor or None
+        Gradients of the tail's trained parameters, the last of the half's, on the exchange's batch;
+        empty without a tail.
     progress : list of float
         Rounds done at each batch's step, for the learning rate.
     graph_bytes : int
@@ -64,13 +71,16 @@ class PendingForward:
     lost: bool = False
     examples: int = 0
     seconds: float = 0.0
+    total_loss: float = 0.0
     smashed: list[tuple[Tensor, ...]] = field(default_factory=list)
+    labels: list[Tensor] = field(default_factory=list)
+    of_tail: list[Tensor | None] = field(default_factory=list)
     progress: list[float] = field(default_factory=list)
     graph_bytes: int = 0
 
     def save(self, state: ClientState, version: int) -> None:
         """Write everything needed to repeat the next pass."""
-        totals = [float(self.examples), float(self.lost), self.seconds]
+        totals = [float(self.examples), float(self.lost), self.seconds, self.total_loss]
         tensors = prefixed(trainable_state(self.half), _HALF)
         tensors |= prefixed(flatten_state(self.optimizer), _OPTIMIZER)
         reference = [] if self.proximal is None else self.proximal.reference
@@ -83,7 +93,7 @@ class PendingForward:
         tensors = state.load(FILE, version)
         if tensors is None:
             return False
-        examples, lost, self.seconds = tensors.pop("totals").tolist()
+        examples, lost, self.seconds, self.total_loss = tensors.pop("totals").tolist()
         self.examples, self.lost = int(examples), bool(lost)
         load_trainable_state(self.half, with_prefix(tensors, _HALF))
         restore_state(self.optimizer, with_prefix(tensors, _OPTIMIZER))

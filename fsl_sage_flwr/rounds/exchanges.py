@@ -3,16 +3,19 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from ..algorithm_options import ExchangeOptions
 from ..client_apps.split_fed import EXCHANGE, FLUSH, ExchangeReply, ExchangeRequest
+from ..client_apps.split_fed_tail import FRONT, TAIL, FrontReply, TailReply, TailRequest
 from ..config import check_arguments
-from ..messages import ReplySchema, TrainReply
+from ..messages import ReplySchema, SmashedSpec, TrainReply
 from ..task import SplitTask
 from .instruction import Instruction, Instructions
+from .metrics.round_summary import StepLoss
 from .refused_work import RefusedWorkError
 from .round import Round
-from .server.server_half import Gradients
+from .server.server_half import Gradients, Hidden
 
 
 def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
@@ -24,6 +27,11 @@ def check_batches_per_exchange(task: SplitTask, batches: int) -> None:
         The number is wrong for the task.
     """
     check_arguments(ExchangeOptions, batches_per_exchange=batches)
+    if batches > 1 and task.model.tail is not None:
+        raise ValueError(
+            f"batches_per_exchange = {batches}: with a tail on the clients each batch is one "
+            "exchange; it must be 1"
+        )
     if batches > 1 and task.client_privacy is not None:
         raise ValueError(
             f"batches_per_exchange = {batches}: with client_privacy the samples of a step are "
@@ -52,6 +60,7 @@ class ExchangeProtocol:
 
 
 SPLIT_FED = ExchangeProtocol()
+AnyReply = ExchangeReply | FrontReply
 
 
 class Exchanges:
@@ -87,6 +96,7 @@ class Exchanges:
         self._round, self._width, self._attempt = round_, batches_per_exchange, attempt
         self._start, self._length, self._protocol = start, length, protocol
         self._clients = list(clients)
+        self._has_tail = round_.settings.batches.task.model.tail is not None
         self._number = dict.fromkeys(self._clients, 0)  # of the next exchange
         self._batches: dict[int, int] = {}
         self._odd = dict.fromkeys(self._clients, 0)
@@ -113,29 +123,52 @@ class Exchanges:
         """Return the number of a client's current exchange in the round, from 0."""
         return self._number[client]
 
-    def exchange(self, client: int) -> Instruction[ExchangeReply]:
-        """Return a client's next exchange."""
+    def exchange(self, client: int) -> Instruction[Any]:
+        """Return a client's next exchange; of a client with a tail the first of two trips."""
         number = self._number[client]
-        equal = {
-            "round": self._round.number,
-            "exchange": number,
-            "batches_per_exchange": self._width,
-        }
+        equal = {"round": self._round.number, "exchange": number}
+        if not self._has_tail:
+            equal["batches_per_exchange"] = self._width
         if client in self._batches:  # it may not change the number in mid-round
             equal["batches"] = self._batches[client]
-        points = self._protocol.points
-        smashed = replace(self._round.smashed, tensors=self._round.smashed.tensors * points)
+        spec, points = self._round.smashed, self._protocol.points
+        expected = ReplySchema(equal=equal, smashed=replace(spec, tensors=spec.tensors * points))
+        if self._has_tail:
+            expected = ReplySchema(equal=equal, batch={"smashed": spec.tensors})
         return Instruction(
-            self._protocol.exchange,
+            FRONT if self._has_tail else self._protocol.exchange,
             self._request(client),
-            ExchangeReply,
-            ReplySchema(equal=equal, smashed=smashed),
+            FrontReply if self._has_tail else ExchangeReply,
+            expected,
             # The first exchange counts for all: together they upload once in each epoch.
             sample_uploads=points * self._round.local_epochs if number == 0 else 0,
             problem=partial(self._problem, client),
         )
 
-    def of_all(self) -> Instructions[ExchangeReply]:
+    def tail(self, client: int, hidden: Hidden) -> Instruction[TailReply]:
+        """Return the second trip of a client's current exchange: hidden states down.
+
+        The reply has the gradients of the floating-point ones.
+        """
+        number, floating = self._number[client], [h for h in hidden if h.is_floating_point()]
+        return Instruction(
+            TAIL,
+            TailRequest(
+                round=self._round.number,
+                attempt=self._attempt,
+                exchange=number,
+                batches_per_exchange=self._width,
+                hidden=hidden,
+            ),
+            TailReply,
+            ReplySchema(
+                equal={"round": self._round.number, "exchange": number, "samples": len(hidden[0])},
+                batch={"gradients": floating},
+            ),
+            sample_uploads=0,
+        )
+
+    def of_all(self) -> Instructions[Any]:
         """Return the next exchange of each client that has batches left."""
         return {client: self.exchange(client) for client in self.active}
 
@@ -144,13 +177,16 @@ class Exchanges:
         expected = ReplySchema(
             equal={"round": self._round.number},
             weights={"client_half": self._round.client_half_like},
+            figures=("train_loss",) if self._has_tail else (),
             weighted_by=self._round.weighted_by,
         )
         sent = self._examples[client] // self._round.local_epochs
+        # Tokens that count are known to the client alone, if labels are.
+        known = not self._has_tail or self._round.settings.batches.task.objective.count is len
         return Instruction(
             self._protocol.flush, self._request(client), TrainReply, expected,
             problem=lambda reply: (
-                None if reply.num_examples == sent
+                None if reply.num_examples == sent or not known
                 else f"num-examples is {reply.num_examples}; it has sent {sent} in each epoch"
             ),
         )  # fmt: skip
@@ -160,13 +196,13 @@ class Exchanges:
         self._gradients[client] = gradients
         self._number[client] += 1
 
-    def progress(self, client: int, reply: ExchangeReply) -> list[float]:
+    def progress(self, client: int, reply: AnyReply) -> list[float]:
         """Return the rounds done at each batch of a reply, for the learning rate."""
         first = self._number[client] * self._width
         start, length = self._start, self._length
         return [
             self._round.number + start + length * k / reply.batches
-            for k in range(first, first + len(reply.smashed.batch_sizes))
+            for k in range(first, first + len(reply.batch_sizes))
         ]
 
     def refuse_slow(self, client: int) -> None:
@@ -181,7 +217,7 @@ class Exchanges:
             timeout = self._round.settings.timeout
             raise RefusedWorkError(f"its exchanges took longer than {timeout:g} s")
 
-    def refuse_many(self, client: int, reply: ExchangeReply, *, others_known: bool) -> None:
+    def refuse_many(self, client: int, reply: AnyReply, *, others_known: bool) -> None:
         """Refuse the work of a client with too many batches, compared with the others.
 
         Parameters
@@ -201,12 +237,16 @@ class Exchanges:
         sent = (self._number[client] + 1) * self._width
         self._round.refuse_many_batches(reply.batches if others_known else min(sent, reply.batches))
 
-    def _problem(self, client: int, reply: ExchangeReply) -> str | None:
+    def _problem(self, client: int, reply: AnyReply) -> str | None:
         """Return the problem with the batches of a valid reply, and count them."""
-        limits, smashed = self._round.settings.batches, reply.smashed
-        problem = limits.problem_with_sizes(smashed.batch_sizes, self._odd[client])
-        self._odd[client] += limits.odd(smashed.batch_sizes)
-        self._examples[client] += limits.task.objective.count(smashed.labels)
+        limits, sizes = self._round.settings.batches, reply.batch_sizes
+        problem = limits.problem_with_sizes(sizes, self._odd[client])
+        self._odd[client] += limits.odd(sizes)
+        if isinstance(reply, ExchangeReply):
+            self._examples[client] += limits.task.objective.count(reply.smashed.labels)
+        else:
+            self._examples[client] += reply.samples
+            problem = problem or _problem_with_size(reply.samples, self._round.smashed)
         self._batches[client] = reply.batches
         self._round.record_batches(client, reply.batches)
         return problem
@@ -223,3 +263,19 @@ class Exchanges:
             client_half=self._round.client_half if number == 0 else None,
             gradients=self._gradients.pop(client, ()),
         )
+
+
+def _problem_with_size(samples: int, spec: SmashedSpec) -> str | None:
+    """Return the problem with the size of a batch that BatchNorm is to normalise over."""
+    if samples >= spec.smallest_batch:
+        return None
+    return (
+        f"a batch of {samples} samples; BatchNorm needs two, so let train_batches drop a last "
+        "batch of 1"
+    )
+
+
+def record_loss_of_tail(round_: Round, client: int, reply: TrainReply) -> None:
+    """Record the loss that a client with a tail has computed; others' replies have none."""
+    if reply.train_loss is not None:
+        round_.losses.append(StepLoss(client, reply.train_loss, reply.num_examples))

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from ..client_apps.split_fed import ExchangeReply
 from ..messages import TrainReply
 from ..state import Transaction
-from .exchanges import Exchanges
+from .exchanges import AnyReply, Exchanges
 from .instruction import Instructions
 from .round import Round
 from .server.server_half import OneServerHalf
@@ -34,7 +33,7 @@ class Step:
 
     exchanges: Exchanges
     number: int
-    replies: Mapping[int, ExchangeReply]
+    replies: Mapping[int, AnyReply]
     trained_on: set[int]
 
     @property

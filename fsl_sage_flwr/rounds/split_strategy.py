@@ -4,6 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -17,14 +18,18 @@ from ..config import check_arguments
 from ..config.strategy import StrategyOptions, mebibytes
 from ..messages import (
     EVALUATE_SPLIT,
+    EVALUATE_TAIL,
     PROXIMAL_MU,
     BadReplyError,
     CommunicationLedger,
+    EvaluateReply,
     PackedWeights,
     ReplySchema,
     SmashedReply,
     SmashedSpec,
+    TailEvaluation,
     TrainReply,
+    UnlabelledReply,
     WeightsRequest,
     open_reply,
 )
@@ -49,7 +54,13 @@ from .failed_rounds import FailedRoundCounter, TrainingFailedError
 from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SERVER_TIME, SplitGrid
 from .metrics.client_round import ClientRound
-from .metrics.evaluation import evaluate_halves, evaluate_server_half, to_record
+from .metrics.evaluation import (
+    evaluate_halves,
+    evaluate_server_half,
+    evaluation_in,
+    hidden_states,
+    to_record,
+)
 from .metrics.federated_evaluation import FederatedEvaluation
 from .metrics.round_summary import RoundSummary
 from .metrics.sample_uploads import SampleUploads
@@ -140,6 +151,7 @@ class SplitStrategy(FedAvg):
     evaluation_type = EVALUATE_SPLIT
     sends_weights_alone = False
     private_steps = False
+    labels_may_stay = False  # whether clients may hold the model's tail, and keep their labels
     most_at_once: int | None = None  # clients in a round's last phase at a time, in a simulation
 
     def __init__(
@@ -206,6 +218,8 @@ class SplitStrategy(FedAvg):
                 f"fed_opt, proximal_mu: clients of {type(self).__name__} train nothing; leave both "
                 "out"
             )
+        if task.model.tail is not None:
+            self._check_tail(task)
         task.check_objective()
         self.task = task
         if task.client_privacy is not None:
@@ -245,6 +259,26 @@ class SplitStrategy(FedAvg):
             task.objective.problem_with,
             1 if task.takes_single_samples(with_head=self.auxiliary_parameters > 0) else 2,
         )
+
+    def _check_tail(self, task: SplitTask) -> None:
+        """Refuse a model with a tail where the server needs labels, or DP-SGD.
+
+        Raises
+        ------
+        ValueError
+            Either is so.
+        """
+        if not self.labels_may_stay:
+            raise ValueError(
+                f"the model has a tail at {task.model.tail_cut!r}, and {type(self).__name__} needs "
+                "the labels beside the smashed data: cut the model without tail=…, or use an "
+                "algorithm whose clients exchange each batch for its gradient"
+            )
+        if task.client_privacy is not None:
+            raise ValueError(
+                "client_privacy: clients with a tail send gradients of hidden states, which DP-SGD "
+                "does not cover; leave it out, or cut the model without tail=…"
+            )
 
     # What an algorithm is made of -------------------------------------------------------
 
@@ -508,7 +542,9 @@ class SplitStrategy(FedAvg):
         wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
         clients = self.registry.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
-        round_.evaluation = FederatedEvaluation(asked, self.score, lambda: wrapped.sent_to)
+        round_.evaluation = FederatedEvaluation(
+            asked, self.score, lambda: wrapped.sent_to, partial(self._hidden_for_tail, wrapped)
+        )
         if self.evaluation_type == EVALUATE_SPLIT:
             for client in clients:
                 self.sample_uploads.record_validation(client)
@@ -547,6 +583,11 @@ class SplitStrategy(FedAvg):
         BadReplyError
             The reply is not valid.
         """
+        if self.task.model.tail is not None:  # the client has found them itself
+            names = self.task.objective.score_names
+            expected = ReplySchema(equal={"round": self.rounds_done}, scores=names)
+            scored = open_reply(reply, EvaluateReply, expected, self.max_reply_bytes)
+            return evaluation_in(scored, names)
         # In eval mode nothing normalises over a batch, so a batch may have one sample.
         spec = replace(self.smashed, smallest_batch=1)
         expected = ReplySchema(smashed=spec, decoder=self.downlink.decoder(None))
@@ -555,6 +596,32 @@ class SplitStrategy(FedAvg):
         if not found.num_examples:
             raise BadReplyError("none of the labels of its validation examples counts")
         return found
+
+    def _hidden_for_tail(self, grid: SplitGrid, request: Message, reply: Message) -> Message | None:
+        """Return the second message of an evaluation to a client with a tail: hidden states down.
+
+        Raises
+        ------
+        BadReplyError
+            The reply to the first is not valid.
+        """
+        about = request.metadata
+        if self.task.model.tail is None or about.message_type == EVALUATE_TAIL:
+            return None
+        expected = ReplySchema(
+            batch={"smashed": self.smashed.tensors}, decoder=self.downlink.decoder(None)
+        )
+        answer = open_reply(reply, UnlabelledReply, expected, self.max_reply_bytes)
+        following = TailEvaluation(
+            round=self.rounds_done, hidden=hidden_states(self.task, answer.smashed)
+        )
+        client = next(c for c, node in self.registry.nodes.items() if node == about.dst_node_id)
+        return grid.new_message(
+            following.pack(encoder=self.downlink.encoder(client, about.dst_node_id)),
+            about.dst_node_id,
+            EVALUATE_TAIL,
+            self.round_timeout + SERVER_TIME,
+        )
 
     # One round --------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 from rich.text import Text
+from torch import nn
 
 from ..algorithm_registry import ALGORITHMS
 from ..app.assembly import build_task, identify_data
@@ -78,8 +79,16 @@ def _bytes(config: RunConfig, task: SplitTask, clients: int, counts: list[int]) 
         examples=round(statistics.mean(counts)), batch_size=config.batch_size,
         local_epochs=config.local_epochs, rounds=config.num_server_rounds,
     )  # fmt: skip
+    has_tail = task.model.tail is not None
     cut = coded_cut(
-        cut_of(task.model, task.head, task.smashed_example(), task.weights_of), config.codecs()
+        cut_of(
+            task.model,
+            nn.Module() if has_tail else task.head,
+            task.smashed_example(),
+            task.weights_of,
+            hidden=task.hidden_example() if has_tail else (),
+        ),
+        config.codecs(),
     )
     size = round_bytes(cut, work, config.options) * asked
     return f"about {mib(size)} MiB a round, of {asked} clients"

@@ -18,10 +18,11 @@ from .sample_gradients import forget_sample_gradients
 from .sample_mixing import mixes_samples
 from .smashed_dtypes import as_sent, cast_inputs, cast_to_parameters, float_dtypes
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
-from .split_model import SplitModel
+from .split_model import FrontAndTail, SplitModel, tail_of
 from .splitter import full_name, split, split_pair
 from .steps import (
     answer_step,
+    answered_step,
     auxiliary_step,
     client_forward,
     client_step,
@@ -37,6 +38,7 @@ __all__ = [
     "ClientPrivacy",
     "Cut",
     "Evaluation",
+    "FrontAndTail",
     "Inputs",
     "Normal",
     "SplitError",
@@ -45,6 +47,7 @@ __all__ = [
     "add_noise",
     "align",
     "answer_step",
+    "answered_step",
     "as_sent",
     "as_tensors",
     "autocast",
@@ -84,6 +87,7 @@ __all__ = [
     "set_up_gpu",
     "split",
     "split_pair",
+    "tail_of",
     "to_device",
     "trainable_parameters",
     "trainable_state",

@@ -39,6 +39,8 @@ class Cut:
         Bytes of one sample's smashed data.
     gradient_bytes : int
         Bytes of the gradient of one sample's smashed data.
+    hidden_bytes, hidden_gradient_bytes : int
+        Bytes of one sample's hidden states before a tail, and of their gradient; 0 without one.
     client_parameters, server_parameters, head_parameters : int
         Number of parameters of the halves and of the default auxiliary head.
     client_bytes, server_bytes, head_bytes : int
@@ -65,6 +67,8 @@ class Cut:
     client_vector_bytes: int
     server_vector_bytes: int
     head_vector_bytes: int
+    hidden_bytes: int = 0
+    hidden_gradient_bytes: int = 0
     smashed_dtypes: tuple[str, ...] = ()
 
 
@@ -302,6 +306,8 @@ def cut_of(
     head: nn.Module,
     smashed: tuple[Tensor, ...],
     weights_of: Callable[[nn.Module], Mapping[str, Tensor]] = nn.Module.state_dict,
+    *,
+    hidden: tuple[Tensor, ...] = (),
 ) -> Cut:
     """Return the sizes of an existing cut; FLOPs are not counted (0).
 
@@ -315,6 +321,8 @@ def cut_of(
         Smashed data of at least one sample.
     weights_of : callable
         Returns the transmitted tensors of a half or a head.
+    hidden : tuple of Tensor
+        Hidden states of at least one sample, for a tail.
     """
     client, server = halves.client, halves.server
     of_client, of_server, of_head = (weights_of(module) for module in (client, server, head))
@@ -332,6 +340,10 @@ def cut_of(
         server_flops=0,
         gradient_bytes=sum(
             _size(as_sent(tensor[0])) for tensor in smashed if tensor.is_floating_point()
+        ),
+        hidden_bytes=sum(_size(as_sent(tensor[0])) for tensor in hidden),
+        hidden_gradient_bytes=sum(
+            _size(as_sent(tensor[0])) for tensor in hidden if tensor.is_floating_point()
         ),
         client_vector_bytes=_vector_bytes(of_client),
         server_vector_bytes=_vector_bytes(of_server),

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,8 +95,10 @@ class NewPass:
         vars(half_pass).update(self._before)
 
 
-def client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-    """Return the smashed data; the forward of a client half.
+def client_forward(
+    self: Any, crossing: Crossing, whole: type[nn.Module], *inputs: Tensor
+) -> Tensor | tuple[Tensor, ...]:
+    """Return the smashed data; the forward of a client half made of a ``whole``.
 
     Raises
     ------
@@ -103,12 +106,11 @@ def client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         The inputs have other sizes than the cut was proven for, or a tensor that crosses is
         missing.
     """
-    crossing: Crossing = self.fsl_sage_crossing
     operations = Operations(_keep, crossing.lines()) if crossing.lines() else None
     with NewPass(crossing=crossing, batch=len(inputs[0]), operations=operations):
         try:
-            forward = self.fsl_sage_whole.forward
-            _under(operations, crossing.arguments, lambda *a, **k: forward(self, *a, **k), inputs)
+            forward = partial(whole.forward, self)
+            _under(operations, crossing.arguments, forward, inputs)
         except CutReachedError as reached:
             arguments = leaves_by_path(reached.arguments, Tensor)
         else:
@@ -141,9 +143,8 @@ def client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
     return smashed[0] if len(smashed) == 1 else tuple(smashed)
 
 
-def server_forward(self: Any, *given: Tensor) -> Any:
+def server_forward(self: Any, crossing: Crossing, whole: type[nn.Module], *given: Tensor) -> Any:
     """Return the model's output from smashed data; the forward of a server half."""
-    crossing: Crossing = self.fsl_sage_crossing
     smashed, batch, device = list(given), len(given[0]), given[0].device
     sizes: Sequence[int] = ()
     if crossing.pairs:
@@ -163,10 +164,7 @@ def server_forward(self: Any, *given: Tensor) -> Any:
         crossing=crossing, batch=batch, sizes=sizes, device=device, found=found,
         operations=operations, random_state=random_state(device),
     ):  # fmt: skip
-        forward = self.fsl_sage_whole.forward
-        output = _under(
-            operations, crossing.arguments, lambda *a, **k: forward(self, *a, **k), inputs
-        )
+        output = _under(operations, crossing.arguments, partial(whole.forward, self), inputs)
         if not half_pass.reached:
             raise SplitError(NOT_REACHED)
         return output

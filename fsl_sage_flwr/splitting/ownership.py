@@ -128,10 +128,12 @@ def refuse_tied(halves: SplitModel) -> None:
             raise SplitError(tied_across(halves.cut, f"{name} and {theirs[id(parameter)]}"))
 
 
-def refuse_empty(halves: SplitModel) -> None:
-    """Refuse a half without a parameter to train."""
+def refuse_empty(halves: SplitModel, *, frozen_back: bool = False) -> None:
+    """Refuse a half without a parameter to train; ``frozen_back`` accepts such a server half."""
     sides = ("client", halves.client, "later"), ("server", halves.server, "earlier")
     for side, half, direction in sides:
+        if frozen_back and side == "server":
+            continue
         if not any(parameter.requires_grad for parameter in half.parameters()):
             raise SplitError(
                 f"cut {halves.cut!r} leaves the {side} half without a parameter to train: cut "

@@ -7,6 +7,7 @@ the forward would have made them. The caller must prove that the halves compute 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partialmethod
 from typing import Any
 
 import torch
@@ -31,6 +32,10 @@ from .sides import all_names, also_outside, owned_by_client, put_module, without
 from .split_model import SplitModel
 from .submodules import ancestors_of, holds_tensors, outermost
 from .substitutes import Absent, Output, Stop, Unreached
+
+
+class ReplayedHalf:
+    """Marks the class of a half that replays its model's forward."""
 
 
 def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -> SplitModel:
@@ -185,8 +190,8 @@ def _halves(
         (client, client_forward, "ClientHalf"),
         (server, server_forward, "ServerHalf"),
     ):
-        vars(half)["fsl_sage_crossing"] = crossing
-        half.__class__ = type(title, (whole,), {"forward": forward, "fsl_sage_whole": whole})
+        own = partialmethod(forward, crossing, whole)
+        half.__class__ = type(title, (whole, ReplayedHalf), {"forward": own})
     return halves
 
 

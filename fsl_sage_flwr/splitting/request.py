@@ -36,6 +36,8 @@ class Request:
     called : dict or None
         Outputs of modules before the cut, by batch, name and number of the call, which several
         cuts of one model share.
+    frozen_back : bool
+        Whether the server half may have no parameter to train.
     """
 
     model: nn.Module
@@ -47,6 +49,7 @@ class Request:
     others: Sequence[tuple[Tensor, ...]] = ()
     smaller: tuple[Tensor, ...] | None = None
     called: dict[tuple[int, str, int], Any] | None = None
+    frozen_back: bool = False
 
     @property
     def batches(self) -> list[tuple[Tensor, ...]]:

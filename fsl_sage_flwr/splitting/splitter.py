@@ -17,9 +17,9 @@ from .model_state import ModelState, unchanged
 from .ownership import complete, refuse_empty, shell_tree
 from .proof import Whole, prove_halves, refuse_inputs
 from .recording import Recorded
-from .replay import by_replay
+from .replay import ReplayedHalf, by_replay
 from .request import Request
-from .split_model import SplitModel
+from .split_model import FrontAndTail, SplitModel
 from .submodules import ancestors_of
 from .traced import by_graph
 
@@ -29,11 +29,12 @@ def split(
     at: str,
     example: Inputs,
     *,
+    tail: str = "",
     public: Collection[str] = (),
     smaller: Inputs | None = None,
     prove: bool = True,
 ) -> SplitModel:
-    """Cut ``model`` before the submodule named ``at``.
+    """Cut ``model`` before the submodule named ``at``, and with ``tail`` once more behind it.
 
     The halves share the model's parameters and buffers; nothing is copied. The cut is proven on
     ``example``: the outputs in train and eval mode, and the parameters' gradients in train mode,
@@ -52,6 +53,10 @@ def split(
         Qualified name of the first submodule of the server half, as in
         ``model.named_modules()``, e.g. ``"layer3"`` or ``"features.4"``; or a unique ending of one:
         ``"layers.3"`` for ``"base_model.model.model.layers.3"``.
+    tail : str
+        Name, as that of ``at``, of the first submodule of a third part, which the client holds
+        beside the client half, so that labels need not leave it. The server half between them
+        must make all that the tail needs: no skip crosses both cuts. Empty for two halves.
     example : Tensor, tuple of Tensor or mapping
         Inputs of the model, a batch of at least two samples; a mapping has keyword arguments, as
         tokenizers give them.
@@ -70,7 +75,7 @@ def split(
     -------
     SplitModel
         Client half and server half. Their state_dicts are disjoint and together are the
-        model's.
+        model's. With ``tail`` the client half is a :class:`FrontAndTail`.
 
     Raises
     ------
@@ -83,10 +88,56 @@ def split(
     --------
     >>> halves = split(resnet18(), at="layer3", example=torch.zeros(2, 3, 32, 32))
     """
+    if tail and smaller is not None:
+        raise SplitError("tail: batches of several sizes (smaller=…) cannot cross two cuts yet.")
     at = full_name(model, at)
     refuse_unfit(model, at)
     with cutting(model, example, public=public, smaller=smaller) as cutter:
-        return replace(cutter.cut(at, prove_replay=prove), cut=at)
+        halves = replace(cutter.cut(at, prove_replay=prove), cut=at)
+    if not tail:
+        return halves
+    return _with_tail(model, halves, example, full_name(model, tail), public, prove)
+
+
+def _with_tail(
+    model: nn.Module,
+    halves: SplitModel,
+    example: Inputs,
+    tail: str,
+    public: Collection[str],
+    prove: bool,
+) -> SplitModel:
+    """Cut the server half before a submodule; the part behind it goes to the client.
+
+    A replay within a replay reaches its cut, but does not start there: the tail of a replayed
+    server half is then that of the model, cut at the tail alone.
+    """
+    if tail not in dict(halves.server.named_modules()):
+        raise SplitError(
+            f"tail {tail!r} is not in the server half, which begins at {halves.cut!r}: name a "
+            "submodule behind the cut, such as the model's last layer."
+        )
+    with unchanged(halves.client), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        smashed = as_tensors(halves.client.eval()(*as_tensors(example)))
+    behind: nn.Module | None = None
+    try:
+        if isinstance(halves.server, ReplayedHalf):
+            with cutting(model, example, public=public, frozen_back=True) as cutter:
+                behind = cutter.cut(tail, prove_replay=False).server
+        with cutting(halves.server, smashed, frozen_back=True) as cutter:
+            cutter.behind = behind
+            inner = cutter.cut(tail, prove_replay=prove)
+    except SplitError as error:
+        raise SplitError(
+            f"the server half of the cut {halves.cut!r} cannot be cut again at the tail {tail!r}: "
+            f"{error}"
+        ) from error
+    return SplitModel(
+        client=FrontAndTail(halves.client, inner.server),
+        server=inner.client,
+        cut=halves.cut,
+        tail_cut=tail,
+    )
 
 
 class Cutter:
@@ -100,12 +151,18 @@ class Cutter:
         The uncut model.
     called : mapping, optional
         For modules with several names, the name by which the forward calls them.
+
+    Attributes
+    ----------
+    behind : nn.Module or None
+        Server half in place of the one that a replay makes.
     """
 
     def __init__(
         self, request: Request, whole: Whole, called: Mapping[str, str] | None = None
     ) -> None:
         self._request, self.whole, self._called = request, whole, called or {}
+        self.behind: nn.Module | None = None
 
     def request(self, at: str) -> Request:
         """Return the request for a cut."""
@@ -133,6 +190,8 @@ class Cutter:
     def replay(self, request: Request, recorded: Recorded | SplitError | None) -> SplitModel:
         """Return halves that are not proven."""
         halves = by_replay(request, recorded)
+        if self.behind is not None:
+            halves = replace(halves, server=self.behind)
         _check(request, halves)
         return halves
 
@@ -179,8 +238,12 @@ def cutting(
     public: Collection[str] = (),
     smaller: Inputs | None = None,
     several: bool = False,
+    frozen_back: bool = False,
 ) -> Iterator[Cutter]:
-    """Prepare a model for one cut, or for several that share outputs; restore it at the end."""
+    """Prepare a model for one cut, or for several that share outputs; restore it at the end.
+
+    ``frozen_back`` accepts a server half without a parameter to train.
+    """
     arguments, inputs = Arguments.of(model, example), as_tensors(example)
     _refuse_unknown(public, arguments)
     _refuse_lazy(model)
@@ -199,13 +262,14 @@ def cutting(
             others=_others_like(whole, inputs),
             smaller=less,
             called={} if several else None,
+            frozen_back=frozen_back,
         )
         yield Cutter(request, whole, called)
 
 
 def _check(request: Request, halves: SplitModel) -> None:
     complete(request.model, halves)
-    refuse_empty(halves)
+    refuse_empty(halves, frozen_back=request.frozen_back)
     refuse_inputs(halves, request.batches, request.arguments, request.public)
 
 

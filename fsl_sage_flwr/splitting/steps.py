@@ -112,10 +112,47 @@ def answer_step(
     """
     leaves = differentiable(smashed)
     value = server_step(server_half, optimizer, leaves, labels, objective, autocast)
-    zeros = (torch.zeros_like(leaf) for leaf in leaves)  # for tensors that the half ignores
-    return value, tuple(
-        zero if leaf.grad is None else leaf.grad
-        for leaf, zero in zip(leaves, zeros, strict=True)
+    return value, _of_leaves(leaves)
+
+
+def answered_step(
+    optimizer: torch.optim.Optimizer,
+    smashed: tuple[Tensor, ...],
+    hidden: tuple[Tensor, ...],
+    gradients: tuple[Tensor, ...],
+) -> tuple[Tensor, ...]:
+    """Update a server half from the gradients of its hidden states, which a tail has computed.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Optimizer of the server half's parameters.
+    smashed : tuple of Tensor
+        Leaves that the half was given.
+    hidden : tuple of Tensor
+        What it made of them, with the graph.
+    gradients : tuple of Tensor
+        Of the batch's mean loss, one per floating-point hidden tensor.
+
+    Returns
+    -------
+    tuple of Tensor
+        The same gradients with respect to the floating-point smashed tensors.
+    """
+    optimizer.zero_grad()
+    floating = [tensor for tensor in hidden if tensor.is_floating_point()]
+    pairs = [(t, g) for t, g in zip(floating, gradients, strict=True) if t.requires_grad]
+    if pairs:
+        torch.autograd.backward([t for t, _ in pairs], [g for _, g in pairs])
+        optimizer.step()
+    return _of_leaves(smashed)
+
+
+def _of_leaves(leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the gradients of the floating-point leaves; zeros for those that a half ignores."""
+    return tuple(
+        torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        for leaf in leaves
         if leaf.requires_grad
     )
 

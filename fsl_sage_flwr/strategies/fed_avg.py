@@ -1,6 +1,5 @@
 """FedAvg of the whole model: the baseline that splits nothing."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Unpack
 
@@ -20,9 +19,8 @@ from ..messages import (
     TrainRequest,
     open_reply,
 )
-from ..objective import Score
 from ..rounds.instruction import Instruction
-from ..rounds.metrics.evaluation import evaluate_halves
+from ..rounds.metrics.evaluation import evaluate_halves, evaluation_in
 from ..rounds.metrics.round_summary import StepLoss
 from ..rounds.round import Round, RoundBody
 from ..rounds.settings import StrategySettings
@@ -115,11 +113,7 @@ class FullModelFedAvg(SplitStrategy):
             equal={"round": self.rounds_done}, scores=self.task.objective.score_names
         )
         answer = open_reply(reply, EvaluateReply, expected, self.max_reply_bytes)
-        scores = {}
-        for name in self.task.objective.score_names:
-            weight = answer.scores.get(f"{name}-weight", answer.num_examples)
-            scores[name] = Score(answer.scores[name] if weight else math.nan, weight)
-        return Evaluation(answer.loss, answer.num_examples, scores)
+        return evaluation_in(answer, self.task.objective.score_names)
 
     def _load(self, arrays: ArrayRecord) -> Mapping[str, Tensor]:
         """Load the server half of an average, and return the client half's weights in it."""

@@ -2,14 +2,22 @@
 
 from typing import Unpack
 
-from ..algorithm_options import ExchangeOptions, exchanged_bytes
+from ..algorithm_options import LABELS_STAY, ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps import split_fed_tail
 from ..client_apps.split_fed import HANDLERS
+from ..client_apps.split_fed_tail import FrontReply, TailReply
 from ..clock.phases import Down, RoundTrips, Up
 from ..config import arguments_of
 from ..config.strategy import StrategyOptions
-from ..rounds.exchanges import Exchanges, check_batches_per_exchange
+from ..rounds.exchanges import (
+    AnyReply,
+    Exchanges,
+    check_batches_per_exchange,
+    record_loss_of_tail,
+)
 from ..rounds.round import Round, RoundBody
+from ..rounds.server.server_half import HalfwayPass
 from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
@@ -26,7 +34,13 @@ class SplitFedV1(SplitStrategy):
     holds a copy of the server half, and its optimizer's state, for each client. The batches of a
     client that is lost in a round, and the steps of its optimizer, are discarded.
 
-    The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
+    If the model has a tail, an exchange takes two trips: smashed data up and hidden states down,
+    then gradients of the hidden states up and gradients of the smashed data down. Labels stay on
+    the client, and so does the loss; tails are averaged with the client halves. A half whose
+    hidden states are on their way stays in memory.
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``, with a tail also
+    ``split_fed_tail``.
 
     Parameters
     ----------
@@ -49,6 +63,7 @@ class SplitFedV1(SplitStrategy):
     """
 
     private_steps = True
+    labels_may_stay = True
     most_at_once = MOST_AT_WORK
 
     def __init__(
@@ -69,20 +84,22 @@ class SplitFedV1(SplitStrategy):
         """Answer each client's batches as they arrive, then ask for its client half."""
         self.server.begin()
         exchanges = Exchanges(round_, round_.clients, self.batches_per_exchange)
+        halfway = dict[int, HalfwayPass]()
         for client, reply in (yield from round_.finish_at_own_pace(exchanges.of_all())):
             with round_.transaction(client):
                 exchanges.refuse_slow(client)
-                exchanges.refuse_many(client, reply, others_known=False)
-                gradients = self.server.step_and_get_gradients(
-                    round_,
-                    client,
-                    reply.smashed,
-                    exchange=exchanges.number_of(client),
-                    progress=exchanges.progress(client, reply),
-                )
-                exchanges.answer(client, gradients)
+                if isinstance(reply, TailReply):
+                    passed = halfway.pop(client)
+                    gradients = self.server.backward(round_, client, passed, reply.gradients)
+                    exchanges.answer(client, gradients)
+                else:
+                    exchanges.refuse_many(client, reply, others_known=False)
+                    self._take(round_, exchanges, client, reply, halfway)
             if client in round_.failures:
                 self.server.discard(client)
+                halfway.pop(client, None)
+            elif client in halfway:
+                round_.send(client, exchanges.tail(client, halfway[client].to_send))
             elif exchanges.are_left(client):
                 round_.send(client, exchanges.exchange(client))
             else:
@@ -91,6 +108,28 @@ class SplitFedV1(SplitStrategy):
         # The order of arrival must not decide the order in which losses are added up.
         losses = [loss for loss in round_.losses if loss.client in round_.served]
         round_.losses[:] = sorted(losses, key=lambda loss: (loss.exchange, loss.client))
+        for client, last in round_.served.items():
+            record_loss_of_tail(round_, client, last)
+
+    def _take(
+        self,
+        round_: Round,
+        exchanges: Exchanges,
+        client: int,
+        reply: AnyReply,
+        halfway: dict[int, HalfwayPass],
+    ) -> None:
+        """Answer a client's batch with its gradients, or pass it through the half for its tail."""
+        number, progress = exchanges.number_of(client), exchanges.progress(client, reply)
+        if isinstance(reply, FrontReply):
+            halfway[client] = self.server.forward(
+                round_, client, reply.smashed, exchange=number, progress=progress[0]
+            )
+            return
+        gradients = self.server.step_and_get_gradients(
+            round_, client, reply.smashed, exchange=number, progress=progress
+        )
+        exchanges.answer(client, gradients)
 
 
 def _strategy(task: SplitTask, options: ExchangeOptions, settings: StrategySettings) -> SplitFedV1:
@@ -101,14 +140,15 @@ ALGORITHM = Algorithm(
     name="sl_multi_server",
     label="SplitFed V1",
     strategy=_strategy,
-    handlers=HANDLERS,
+    handlers={**HANDLERS, **split_fed_tail.HANDLERS},
     options=ExchangeOptions,
     round_bytes=exchanged_bytes,
     private_steps=True,
     schedule=(
         Down(kinds=("client_half", "other")),
-        RoundTrips(per="server-steps", size="splitfed.batches-per-exchange"),
+        RoundTrips(per="server-steps", size="splitfed.batches-per-exchange", twice=LABELS_STAY),
         Up(),
     ),
+    labels_may_stay=True,
     style=LineStyle("#E69F00", "s", "--"),
 )

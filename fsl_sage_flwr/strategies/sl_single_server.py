@@ -4,17 +4,19 @@ import random
 from dataclasses import dataclass
 from typing import Unpack
 
-from ..algorithm_options import ExchangeOptions, exchanged_bytes
+from ..algorithm_options import LABELS_STAY, ExchangeOptions, exchanged_bytes
 from ..algorithm_registry import Algorithm, LineStyle
+from ..client_apps import split_fed_tail
 from ..client_apps.split_fed import HANDLERS
+from ..client_apps.split_fed_tail import FrontReply
 from ..clock.phases import Down, RoundTrips, Up
 from ..config import arguments_of, check_arguments, setting
 from ..messages import TrainReply
-from ..rounds.exchanges import check_batches_per_exchange
+from ..rounds.exchanges import check_batches_per_exchange, record_loss_of_tail
 from ..rounds.exchanges_in_step import ExchangesInStep, Step
 from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
-from ..rounds.server.server_half import OneServerHalf
+from ..rounds.server.server_half import Hidden, OneServerHalf
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..seeding import derive_seed
@@ -33,7 +35,12 @@ class SplitFedV2(SplitStrategy):
     the others' exchanges start again: steps on half of a client's batches cannot be told from
     the rest. The batches of a client lost after its last one all count.
 
-    The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``.
+    If the model has a tail, an exchange takes two trips, as in :class:`SplitFedV1`. The half is
+    stepped on one client's batch before the next client's is passed through it, so clients take
+    their second trip one after the other.
+
+    The client's half of the contract is ``fsl_sage_flwr.client_apps.split_fed``, with a tail also
+    ``split_fed_tail``.
 
     Parameters
     ----------
@@ -55,6 +62,7 @@ class SplitFedV2(SplitStrategy):
     """
 
     private_steps = True
+    labels_may_stay = True
 
     def __init__(
         self,
@@ -86,7 +94,8 @@ class SplitFedV2(SplitStrategy):
             for step in exchanges:
                 self._answer(round_, step)
             last |= exchanges.last
-        yield from round_.finish(last)
+        for client, reply in (yield from round_.finish(last)):
+            record_loss_of_tail(round_, client, reply)
 
     def _answer(self, round_: Round, step: Step) -> None:
         """Step on each client's batches, and answer it with its gradients."""
@@ -95,14 +104,27 @@ class SplitFedV2(SplitStrategy):
                 break
             step.trained_on.add(client)
             with round_.transaction(client):
+                reply = step.replies[client]
+                progress = step.exchanges.progress(client, reply)
+                if isinstance(reply, FrontReply):
+                    self._answer_by_tail(round_, step, client, reply.smashed, progress[0])
+                    continue
                 gradients = self.server.step_and_get_gradients(
-                    round_,
-                    client,
-                    step.replies[client].smashed,
-                    exchange=step.number,
-                    progress=step.exchanges.progress(client, step.replies[client]),
+                    round_, client, reply.smashed, exchange=step.number, progress=progress
                 )
                 step.exchanges.answer(client, gradients)
+
+    def _answer_by_tail(
+        self, round_: Round, step: Step, client: int, smashed: Hidden, progress: float
+    ) -> None:
+        """Step on a batch with the gradients from the client's tail, and answer with its own."""
+        halfway = self.server.forward(
+            round_, client, smashed, exchange=step.number, progress=progress
+        )
+        instruction = step.exchanges.tail(client, halfway.to_send)
+        for _, reply in round_.ask({client: instruction}):  # none if the client is lost
+            gradients = self.server.backward(round_, client, halfway, reply.gradients)
+            step.exchanges.answer(client, gradients)
 
     def _shuffled(self, round_: Round, clients: list[int], purpose: int | str) -> list[int]:
         draw = random.Random(derive_seed(self.task.seed, "order", round_.number, purpose))
@@ -132,7 +154,7 @@ ALGORITHM = Algorithm(
     name="sl_single_server",
     label="SplitFed V2",
     strategy=_strategy,
-    handlers=HANDLERS,
+    handlers={**HANDLERS, **split_fed_tail.HANDLERS},
     options=SplitFedV2Options,
     round_bytes=exchanged_bytes,
     private_steps=True,
@@ -142,9 +164,11 @@ ALGORITHM = Algorithm(
             per="server-steps",
             in_step=True,
             size="splitfed.batches-per-exchange",
+            twice=LABELS_STAY,
             one_by_one=("splitfed.server-order", SERVER_ORDERS[1]),
         ),
         Up(),
     ),
+    labels_may_stay=True,
     style=LineStyle("#56B4E9", "^", "-."),
 )

@@ -13,9 +13,11 @@ from fsl_sage_flwr.app.config import all_settings
 from fsl_sage_flwr.strategies import SplitStrategy
 
 ROOT = Path(fsl_sage_flwr.__file__).parent
-# The two sides of each algorithm; both versions of SplitFed speak one protocol.
+# The two sides of each algorithm; both versions of SplitFed speak one protocol, and with a tail
+# another.
 SIDES = {f"strategies/{name}.py" for name in ALGORITHMS}
-SIDES |= {f"client_apps/{name}.py" for name in ALGORITHMS} | {"client_apps/split_fed.py"}
+SIDES |= {f"client_apps/{name}.py" for name in ALGORITHMS}
+SIDES |= {"client_apps/split_fed.py", "client_apps/split_fed_tail.py"}
 # The registration, and what is shown of the library from outside.
 LISTS = {"algorithms.py", "strategies/__init__.py", "public.py", "__init__.py"}
 # Speaks the protocol of both versions.

@@ -56,6 +56,28 @@ def latest(finished: Path) -> str:
     return str(finished / "checkpoints" / "latest.pt")
 
 
+LABELS_MAY_STAY = [name for name, one in ALGORITHMS.items() if one.labels_may_stay]
+
+
+@pytest.mark.sample
+@pytest.mark.parametrize("algorithm", LABELS_MAY_STAY)
+def test_labels_stay_on_the_clients_in_a_run(tmp_path: Path, algorithm: str) -> None:
+    settings = {"labels": "client", "num-server-rounds": 1, "fraction-evaluate": 1.0}
+    directory = run(tmp_path, algorithm=algorithm, **settings)
+    history = pd.read_csv(directory / "history.csv")
+    assert history["failures"].sum() == history["up_labels_bytes"].sum() == 0
+    assert (history[["down_smashed_bytes", "up_gradients_bytes"]] > 0).all(axis=None)
+    assert history[["train_loss", "test_accuracy", "validation_accuracy"]].notna().all(axis=None)
+    merged = torch.load(directory / "full_model.pt", weights_only=True)
+    build_model("simple_conv", (1, 8, 8), 10).load_state_dict(merged, strict=True)
+    halves = [
+        torch.load(directory / f"{side}_half.pt", weights_only=True)
+        for side in ("client", "server")
+    ]
+    assert torch.equal(halves[0]["tail.classifier.4.weight"], merged["classifier.4.weight"])
+    assert len(halves[0]) + len(halves[1]) == len(merged)
+
+
 @pytest.mark.sample
 @rows("algorithm", ALGORITHMS, lambda name: name in ("sl_multi_server", "fsl_sage"))
 def test_every_algorithm_leaves_complete_results(tmp_path: Path, algorithm: str) -> None:

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from ...messages.records import LARGEST
 from ...objective import logits_of
-from ...splitting import as_tensors, copy_sharing_frozen, evaluate, trainable_state
+from ...splitting import as_tensors, copy_sharing_frozen, evaluate, tail_of, trainable_state
 from ...splitting.sample_mixing import BATCH_NORMS
 from ...task import SplitTask
 
@@ -42,19 +42,37 @@ class FiniteCheck:
         """Return what is not finite in a server half after steps on a client's batches.
 
         Its weights and its loss on the example, in eval mode, must be below ``LARGEST``, and its
-        optimizer's state finite.
+        optimizer's state finite. For a half before a tail the bound is on its output.
         """
         largest = _largest(trainable_state(half).values())
         if not largest <= LARGEST:
             return f"after its batches the server half has a weight of {largest:.2g}"
         if not math.isfinite(_largest(_tensors_in(optimizer.state))):
             return "after its batches the server half's optimizer has values that are not finite"
+        if self._task.model.tail is not None:
+            largest = self._largest_hidden(half)
+            if not largest <= LARGEST:
+                return f"after its batches the server half gives {largest:.2g} {ON_EXAMPLE}"
+            return None
         batch = self._smashed, self._labels
         with torch.random.fork_rng(devices=[]):
             found = evaluate([half], [batch], self._task.objective, self._task.autocast)
         if not found.loss <= LARGEST:
             return f"after its batches the server half's loss is {found.loss:.2g} {ON_EXAMPLE}"
         return None
+
+    def problem_with_hidden(self, hidden: Sequence[Tensor]) -> str | None:
+        """Return the problem with what a server half makes of a client's batch."""
+        largest = _largest(hidden)
+        return None if largest <= LARGEST else f"the server half gives {largest:.2g} on a batch"
+
+    def _largest_hidden(self, half: nn.Module) -> float:
+        """Return the largest value that a half makes of the example, in eval mode."""
+        half.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), self._task.autocast():
+            hidden = as_tensors(half(*self._smashed))
+        half.train()
+        return _largest(hidden)
 
     def problem_with_trained(
         self, parts: Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
@@ -101,6 +119,13 @@ class FiniteCheck:
                     for name, before in part.named_buffers()
                     if not torch.equal(before, buffers[name])
                 ]
+            for tail in filter(None, map(tail_of, parts)):
+                buffers = {name: buffer.clone() for name, buffer in tail.named_buffers()}
+                state = {**dict(tail.named_parameters()), **buffers}
+                scores = logits_of(
+                    self._task.objective.read(functional_call(tail, state, self._hidden))
+                )
+                found.append(scores)
         # A whole model's output may have any form; smashed data are tensors.
         ends = output if isinstance(output, tuple) else (logits_of(output),)
         return _largest([*found, *(end for end in ends if isinstance(end, Tensor))])
@@ -122,6 +147,11 @@ class FiniteCheck:
     def _smashed(self) -> tuple[Tensor, ...]:
         """Smashed data of the example, with noise: zeros would not reveal a broken half."""
         return self._task.to_device(_random_like(self._task.smashed_example(), samples=1))
+
+    @cached_property
+    def _hidden(self) -> tuple[Tensor, ...]:
+        """Hidden states of the example, with noise."""
+        return self._task.to_device(_random_like(self._task.hidden_example()))
 
     @cached_property
     def _labels(self) -> Tensor:

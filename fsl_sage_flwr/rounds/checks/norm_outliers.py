@@ -89,8 +89,9 @@ def _norms(reply: Reply, sent: Sent) -> dict[str, float]:
                 )
             )
     smashed: Any = getattr(reply, "smashed", None)
-    if isinstance(smashed, SmashedBatches):
-        squares = [t.double().square().mean() for t in smashed.tensors if t.is_floating_point()]
+    tensors = smashed.tensors if isinstance(smashed, SmashedBatches) else smashed
+    if isinstance(tensors, tuple):
+        squares = [t.double().square().mean() for t in tensors if t.is_floating_point()]
         if squares:
             found["smashed data's norm"] = torch.stack(squares).mean().sqrt().item()
     return found

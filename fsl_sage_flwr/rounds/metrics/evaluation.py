@@ -1,11 +1,16 @@
-"""Evaluate the two halves on the server."""
+"""Evaluate the parts of the model on the server."""
 
+import math
 from collections.abc import Callable, Iterable
 
+import torch
 from flwr.app import ArrayRecord, MetricRecord
 from torch import Tensor
 
-from ...splitting import Evaluation, evaluate
+from ...batching import batches_of
+from ...messages import EvaluateReply
+from ...objective import Score
+from ...splitting import Evaluation, client_forward, evaluate
 from ...task import Batch, SplitTask
 from ..threads import all_threads
 
@@ -33,11 +38,31 @@ def evaluate_halves(
     batches : callable
         Returns the test batches, on any device.
     """
-    halves = task.model.client, task.model.server
     task.load_weights(task.model.client, client_half.to_torch_state_dict())
     with all_threads():
         moved = (task.on_device(batch, "the test batches") for batch in batches())
-        return evaluate(halves, moved, task.objective, task.autocast)
+        return evaluate(task.model.parts, moved, task.objective, task.autocast)
+
+
+def hidden_states(task: SplitTask, smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return what the server half makes of smashed data for a tail, in eval mode, on the CPU."""
+    server = task.model.server.eval()
+    found = []
+    with torch.no_grad():
+        for rows in batches_of(len(smashed[0]), task.gradient_batch):
+            part = task.to_device(tuple(tensor[rows] for tensor in smashed))
+            found.append(client_forward(server, part, task.autocast))
+    server.train()
+    return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*found, strict=True))
+
+
+def evaluation_in(reply: EvaluateReply, names: Iterable[str]) -> Evaluation:
+    """Return the results that a client has computed itself, with these scores."""
+    scores = {}
+    for name in names:
+        weight = reply.scores.get(f"{name}-weight", reply.num_examples)
+        scores[name] = Score(reply.scores[name] if weight else math.nan, weight)
+    return Evaluation(reply.loss, reply.num_examples, scores)
 
 
 def evaluate_server_half(

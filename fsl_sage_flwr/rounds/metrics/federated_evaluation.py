@@ -1,13 +1,14 @@
 """Evaluate a round on the clients' validation parts."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from flwr.app import Message
 
 from ...messages import BadReplyError
 from ...messages.records import LARGEST
 from ...splitting import Evaluation
+from ..grid.reply_stream import ReplyStream
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -23,6 +24,9 @@ class FederatedEvaluation:
         From a reply to its results; raises ``BadReplyError``.
     sent_to : callable
         Returns the nodes that got their message.
+    following : callable
+        From a request and its reply to the node's next message, or None if the reply is the
+        last; raises ``BadReplyError``.
 
     Attributes
     ----------
@@ -35,30 +39,41 @@ class FederatedEvaluation:
         clients: Mapping[int, int],
         score: Callable[[Message], Evaluation],
         sent_to: Callable[[], Collection[int]],
+        following: Callable[[Message, Message], Message | None],
     ) -> None:
         self._clients, self._score, self._sent_to = dict(clients), score, sent_to
+        self._following = following
         self._found: dict[int, Evaluation] = {}
         self.failures: dict[int, str] = {}
 
-    def receive(self, stream: Iterable[tuple[Message, Message]]) -> list[Message]:
-        """Score replies as they arrive; return them for Flower's loop."""
+    def receive(self, stream: ReplyStream) -> list[Message]:
+        """Score the clients' last replies as they arrive; return them for Flower's loop."""
         replies = list[Message]()
         for request, reply in stream:
-            self._score_reply(self._clients[request.metadata.dst_node_id], reply)
-            replies.append(reply)
+            following = self._score_reply(request, reply)
+            if following is None:
+                replies.append(reply)
+            else:
+                stream.send(following)
         return replies
 
-    def _score_reply(self, client: int, reply: Message) -> None:
+    def _score_reply(self, request: Message, reply: Message) -> Message | None:
+        """Score a reply, or return the message that follows it."""
+        client = self._clients[request.metadata.dst_node_id]
         try:
+            following = self._following(request, reply)
+            if following is not None:
+                return following
             found = self._score(reply)
         except BadReplyError as error:
             self._leave_out(client, str(error))
-            return
+            return None
         problem = _problem_with(found)
         if problem is None:
             self._found[client] = found
         else:
             self._leave_out(client, problem)
+        return None
 
     def finish(self) -> Evaluation | None:
         """Return the results over all examples; None without a valid reply."""

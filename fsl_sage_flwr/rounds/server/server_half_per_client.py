@@ -21,7 +21,8 @@ from ...splitting import (
 from ...task import SplitTask
 from ...tensor_store import TensorFile
 from ..averaged_state import AveragedState
-from .server_half import Half, ServerHalf
+from ..round import Round
+from .server_half import Gradients, Half, HalfwayPass, Hidden, ServerHalf
 
 # Server halves of different clients in memory at a time. Two for each core: while one client
 # computes, the gradients of another are on their way.
@@ -66,6 +67,7 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
         self._at_work = OrderedDict[int, Half]()
         self._at_rest: dict[int, OffloadedModel] = {}
         self._finished = set[int]()
+        self._halfway = set[int]()
 
     @property
     def parameters(self) -> Collection[str]:
@@ -75,15 +77,31 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
     def begin(self) -> None:
         """Reset every client's half to the average, as a round begins."""
         self._at_work, self._at_rest, self._finished = OrderedDict(), {}, set()
+        self._halfway = set()
 
     def model_for(self, client: int) -> Half:
         """Return the client's half."""
         half = self._at_work.pop(client, None) or self._read(client)
         self._at_work[client] = half
-        while len(self._at_work) > MOST_AT_WORK:
-            longest, half_at_work = self._at_work.popitem(last=False)
-            self._at_rest[longest] = self._written(longest, *half_at_work)
+        resting = (c for c in list(self._at_work) if c not in self._halfway and c != client)
+        while len(self._at_work) > MOST_AT_WORK and (longest := next(resting, None)) is not None:
+            self._at_rest[longest] = self._written(longest, *self._at_work.pop(longest))
         return half
+
+    def forward(
+        self, round_: Round, client: int, smashed: Hidden, *, exchange: int, progress: float
+    ) -> HalfwayPass:
+        """Do as that of one half; the client's half stays in memory until its step."""
+        self._halfway.add(client)
+        return super().forward(round_, client, smashed, exchange=exchange, progress=progress)
+
+    def backward(
+        self, round_: Round, client: int, halfway: HalfwayPass, gradients: Gradients
+    ) -> Gradients:
+        """Do as that of one half."""
+        found = super().backward(round_, client, halfway, gradients)
+        self._halfway.discard(client)
+        return found
 
     def finish(self, client: int) -> None:
         """Record that a client's half gets no more steps in this round."""
@@ -94,6 +112,7 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
         """Discard the half of a client that is excluded from the round."""
         self._at_work.pop(client, None)
         self._at_rest.pop(client, None)
+        self._halfway.discard(client)
 
     def average(self, weights: Mapping[int, float], trained: Iterable[int]) -> None:
         """Make the server half the weighted average; keep the optimizers of valid replies."""

@@ -35,6 +35,7 @@ CHECKS = {
         list(ALGORITHMS),
     ),
     "task": (["", "images"], "valid are image_classification, causal_lm", list(TASKS)[:1]),
+    "labels": (["clients", ""], "valid are server, client", ["server"]),
     "ampere.client-rounds": ([0], AT_LEAST.format(1), [1]),
     "language.max-length": ([7], AT_LEAST.format(8), [8]),
     "language.max-test-rows": ([-1], AT_LEAST.format(0), [0]),
@@ -206,7 +207,7 @@ def test_this_table_has_every_check():
 
 def test_keys_without_a_check_are_these():
     unchecked = {
-        "cut", "keep-optimizer-state", "resume", "align.warm-start", "server-pool",
+        "cut", "tail", "keep-optimizer-state", "resume", "align.warm-start", "server-pool",
         "clock.clients", "clock.replies", "clock.presence",
         "data.image-column", "data.label-column", "data.prompt-column", "data.completion-column",
         "adapter.target-modules", "language.bleu",
@@ -401,3 +402,32 @@ def test_a_path_that_is_not_utf_8_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="bytes that are not UTF-8") as caught:
         RunConfig.from_run_config({key: path})
     assert str(caught.value).isprintable()
+
+
+ABLE = [name for name, one in ALGORITHMS.items() if one.labels_may_stay]
+
+
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in ABLE])
+def test_labels_stay_only_where_the_server_needs_none(algorithm: str) -> None:
+    with pytest.raises(ConfigError, match=f"labels = 'client': {algorithm} .*{ABLE[0]}"):
+        RunConfig.from_run_config({"algorithm": algorithm, "labels": "client"})
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ({"cut": "auto"}, "cut = 'auto': it does not know the tail's bytes"),
+        ({"splitfed.batches-per-exchange": 2}, "each batch is one exchange"),
+        ({"privacy.max-grad-norm": 1.0}, "which DP-SGD does not cover"),
+    ],
+)
+def test_what_labels_that_stay_exclude(words: dict[str, object], problem: str) -> None:
+    config = {"algorithm": ABLE[0], "labels": "client"}
+    assert RunConfig.from_run_config(config).labels == "client"
+    with pytest.raises(ConfigError, match=problem):
+        RunConfig.from_run_config({**config, **words})
+
+
+def test_a_tail_has_no_effect_where_labels_are_sent() -> None:
+    assert RunConfig(tail="fc").unused_keys()["tail"] == "labels"
+    assert "tail" not in RunConfig(algorithm=ABLE[0], labels="client").unused_keys()

@@ -12,11 +12,14 @@ from fsl_sage_flwr.attacks.label_inference import (
     best_constant_accuracy,
     by_direction,
     by_norm,
+    by_tail,
     first_of_each_class,
     gradients_sent_down,
 )
 from fsl_sage_flwr.attacks.membership import losses_of, membership_auc
 from fsl_sage_flwr.attacks.model_inversion import invert
+from fsl_sage_flwr.language.objective import next_token
+from fsl_sage_flwr.language.scores import IGNORED
 from fsl_sage_flwr.objective import classification
 
 CLASSES = 5
@@ -135,3 +138,39 @@ def test_the_area_is_that_of_the_ranks() -> None:
     assert membership_auc(members, others) == (1 + 1 + 0.5 + 1) / 4
     assert membership_auc(others, members) == 1 - (1 + 1 + 0.5 + 1) / 4
     assert membership_auc(members, torch.tensor([torch.inf, torch.nan])) > 0.4
+
+
+def test_gradients_of_scores_are_labels() -> None:
+    """Were the loss alone on the client: the label's entry is the only negative one."""
+    scores, labels = normal(200, CLASSES), labels_of(200)
+    gradients = sent_down(nn.Identity(), scores, labels)
+    assert torch.equal(gradients.argmin(dim=1), labels)
+    assert torch.equal((gradients < 0).sum(dim=1), torch.ones(200, dtype=torch.int64))
+
+
+def test_an_attacker_with_the_tail_finds_every_label() -> None:
+    tail = nn.Sequential(linear(20, 30), nn.ReLU(), linear(30, CLASSES, seed=3))
+    hidden, labels = normal(200, 20), labels_of(200)
+    gradients = sent_down(tail, hidden, labels)
+    objective = classification(CLASSES)
+    found = by_tail(tail, (hidden,), gradients, CLASSES, objective, 20, lambda: nullcontext())
+    assert torch.equal(found, labels)
+    other = nn.Sequential(linear(20, 30, seed=8), nn.ReLU(), linear(30, CLASSES, seed=9))
+    missed = by_tail(other, (hidden,), gradients, CLASSES, objective, 20, lambda: nullcontext())
+    assert accuracy_of(missed, labels) < 0.6
+
+
+def test_a_language_models_public_scores_give_every_token_away() -> None:
+    """Of the gradients at its hidden states: each learned position has one candidate per token."""
+    objective = next_token(40, 6)
+    head, hidden = linear(16, 40), normal(8, 6, 16).requires_grad_()
+    tokens = labels_of(48, 40).view(8, 6)
+    tokens[:, :2] = IGNORED
+    count = objective.count(tokens)
+    [gradients] = torch.autograd.grad(objective.mean_loss(head, (hidden,), tokens), hidden)
+    learned = tokens[:, 1:] != IGNORED
+    assert torch.equal(gradients[:, :-1].abs().sum(dim=2) > 0, learned)
+    wrong = head(hidden[:, :-1]).softmax(dim=2)[..., None, :] - torch.eye(40)
+    candidates = wrong @ head.weight / count
+    distance = (candidates - gradients[:, :-1, None]).norm(dim=3)
+    assert torch.equal(distance.argmin(dim=2)[learned], tokens[:, 1:][learned])

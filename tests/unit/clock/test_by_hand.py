@@ -100,6 +100,14 @@ def test_several_batches_in_one_message_save_their_latency() -> None:
     assert Clock(fleet()).round_time(schedule, both).seconds == pytest.approx(each - 2 * EMPTY)
 
 
+def test_a_tail_on_the_clients_costs_a_second_round_trip_per_batch() -> None:
+    work = round_work(**exchanged(1))  # type: ignore[arg-type]
+    schedule = SCHEDULES["sl_multi_server"]
+    once = Clock(fleet()).round_time(schedule, work).seconds
+    stay = replace(work, config={"labels": "client"})
+    assert Clock(fleet()).round_time(schedule, stay).seconds == pytest.approx(once + 2 * 2 * EMPTY)
+
+
 def test_answers_after_the_steps_on_all_samples() -> None:
     work = round_work(**exchanged(1))  # type: ignore[arg-type]
     phases = (RoundTrips(server=3, answer=2, in_step=True),)

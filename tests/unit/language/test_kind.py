@@ -55,6 +55,25 @@ def test_a_run_leaves_its_history_and_its_adapter(tmp_path: Path, algorithm: str
     assert sum(file.stat().st_size for file in weights) < 20_000
 
 
+LABELS_MAY_STAY = [name for name, one in ALGORITHMS.items() if one.labels_may_stay]
+
+
+@pytest.mark.parametrize("algorithm", LABELS_MAY_STAY)
+def test_completions_stay_on_the_clients_in_a_run(tmp_path: Path, algorithm: str) -> None:
+    """The scores' layer is frozen, so that the adapter is that of a run that sends them."""
+    adapters = []
+    for labels in ("server", "client"):
+        folder = tmp_path / labels
+        folder.mkdir()
+        run = finished(folder, algorithm=algorithm, labels=labels, **{"fraction-evaluate": 1.0})
+        history = pd.read_csv(run / "history.csv")
+        assert history["failures"].sum() == 0
+        assert (history["up_labels_bytes"].iloc[-1] == 0) == (labels == "client")
+        assert history["validation_perplexity"].notna().all()
+        adapters.append((run / "adapter" / "adapter_model.safetensors").read_bytes())
+    assert adapters[0] == adapters[1]
+
+
 def test_peft_loads_what_a_run_leaves_and_it_is_what_was_trained(tmp_path: Path) -> None:
     run = finished(tmp_path, **{"language.bleu": True, "language.max-new-tokens": 4})
     assert (
