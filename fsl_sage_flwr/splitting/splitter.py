@@ -335,7 +335,7 @@ def full_name(model: nn.Module, at: str) -> str:
         return at
     for name, module in model.named_modules(remove_duplicate=False):
         if name == at and at:  # a second name
-            return next(first for first, known in model.named_modules() if known is module)
+            return modules[[known for _, known in model.named_modules()].index(module)]
     ends = [name for name in modules if at and name.endswith(f".{at}")]
     if len(ends) == 1:
         return ends[0]

@@ -149,8 +149,12 @@ class OwnAnswer(Two):
         return Scored(self.b(torch.relu(self.a(x))))
 
 
-class ByName(Two):
+class ByName(nn.Module):
     """Inputs that are given by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
 
     def forward(self, *, left: Tensor, right: Tensor) -> Any:
         return self.b(torch.relu(self.a(left) + self.a(right)))
@@ -202,7 +206,7 @@ class _Reverse(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         return -0.1 * gradient
 
 
@@ -215,7 +219,7 @@ class Reversed(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         hidden = torch.relu(self.body(x))
-        domain = self.domain(_Reverse.apply(hidden))  # type: ignore[no-untyped-call]
+        domain = self.domain(_Reverse.apply(hidden))
         return {"logits": self.out(hidden), "domain": domain}
 
 
@@ -284,6 +288,8 @@ class Listed(nn.Module):
 class Averaged(Two):
     """A buffer that follows the features, outside BatchNorm."""
 
+    center: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(4))
@@ -317,7 +323,8 @@ def entries() -> Iterator[Entry]:
     yield case("spectral norm", lambda: _normed(nn.utils.parametrizations.spectral_norm), "b")
     yield case("input used behind the cut", Concatenated, "b")
     yield case("leaves PyTorch", Numpy, "b")
-    yield case("compiled", lambda: torch.compile(Residual(), backend="eager"), "mlp")
+    compiled: Any = lambda: torch.compile(Residual(), backend="eager")  # noqa: E731
+    yield case("compiled", compiled, "mlp")
     yield case(
         "TorchScript",
         lambda: torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))),

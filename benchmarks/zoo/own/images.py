@@ -39,7 +39,8 @@ class MlpMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         x = self.patches(x).flatten(2).transpose(1, 2)
-        for block in self.blocks:
+        blocks: Any = self.blocks
+        for block in blocks:
             x = x + block["tokens"](x.mT).mT
             x = x + block["channels"](x)
         return self.out(x.mean(dim=1))
@@ -134,7 +135,7 @@ class Contrastive(nn.Module):
     def forward(self, x: Tensor) -> Any:
         features = self.encoder(x.flatten(0, 1)).mean(dim=(2, 3))
         found = F.normalize(self.out(torch.relu(self.project(features))), dim=1)
-        return found.unflatten(0, (-1, 2)).flatten(1)
+        return found.reshape(-1, 2 * found.shape[1])
 
 
 class MultiTask(nn.Module):

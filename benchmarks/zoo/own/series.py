@@ -59,7 +59,8 @@ class WaveNet(nn.Module):
         self.out = nn.Conv1d(8, 3, 1)
 
     def forward(self, x: Tensor) -> Any:
-        x, total = self.first(x), 0
+        x = self.first(x)
+        total: Any = 0
         for k, (gate, skip) in enumerate(zip(self.gates, self.skips, strict=True)):
             value, door = gate(F.pad(x, (2**k, 0))).chunk(2, dim=1)
             found = torch.tanh(value) * torch.sigmoid(door)

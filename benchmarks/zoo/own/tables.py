@@ -43,6 +43,8 @@ class Router(nn.Module):
 class Autoregressive(nn.Module):
     """A masked linear layer, whose mask is a buffer."""
 
+    mask: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.first, self.out = nn.Linear(4, 8), nn.Linear(8, 4)
@@ -55,6 +57,8 @@ class Autoregressive(nn.Module):
 
 class Splines(nn.Module):
     """A layer of a Kolmogorov-Arnold network: a spline on each edge."""
+
+    knots: Tensor
 
     def __init__(self, inward: int, outward: int) -> None:
         super().__init__()
@@ -102,7 +106,8 @@ class SequentialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         x = self.norm(x)
-        prior, hidden, total = torch.ones_like(x), F.glu(self.shared(x)), 0
+        prior, hidden = torch.ones_like(x), F.glu(self.shared(x))
+        total: Any = 0
         for step, choose in zip(self.steps, self.masks, strict=True):
             mask = (prior * choose(hidden)).softmax(dim=1)
             prior = prior * (1.3 - mask)
@@ -331,7 +336,8 @@ class ActorCritic(nn.Module):
     def forward(self, x: Tensor) -> Any:
         x = torch.tanh(self.body(x))
         policy = torch.distributions.Categorical(logits=self.actor(x))
-        return {"logits": policy.logits, "entropy": policy.entropy(), "value": self.critic(x)}
+        entropy = policy.entropy()  # type: ignore[no-untyped-call]
+        return {"logits": policy.logits, "entropy": entropy, "value": self.critic(x)}
 
 
 class Sine(nn.Module):
