@@ -12,6 +12,7 @@ from ...clock.presence import Presence
 from ...clock.simulate import BITS
 from ...messages.reply import count_bytes
 from ...seeding import derive_seed
+from .counted_flops import CountedFlops
 from .inline_grid import InlineGrid
 from .wrapped_grid import WrappedGrid
 
@@ -34,7 +35,7 @@ class VirtualTimeGrid(WrappedGrid):
     or the end of the wait; so two runs have one order of replies, and slow clients cost no waiting.
     The server's own work takes no time here.
 
-    The floating-point operations of the ClientApp are counted by PyTorch's ``FlopCounterMode``.
+    The floating-point operations of the ClientApp are those that PyTorch's formulas count.
 
     Parameters
     ----------
@@ -103,11 +104,9 @@ class VirtualTimeGrid(WrappedGrid):
 
     def _answer(self, message: Message) -> tuple[Message, int]:
         """Return a node's reply, and the floating-point operations that it took."""
-        from torch.utils.flop_counter import FlopCounterMode  # imports Triton, a third of a second
-
-        with FlopCounterMode(display=False) as counted:
+        with CountedFlops() as counted:
             reply = self._inline.answer(message)
-        return reply, counted.get_total_flops()
+        return reply, counted.total
 
     def _seconds(self, client: int, message: Message, reply: Message, flops: int) -> float:
         device, link = self._fleet.of(client)

@@ -127,6 +127,14 @@ CHECKS = {
     "privacy.noise-multiplier": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
     "privacy.delta": ([-1e-9, 0.51, math.nan], "at least 0 and at most 0.5", [0.0, 1e-9, 0.5]),
     "privacy.label-epsilon": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0, 0.1]),
+    "clock.device": (["gpu", "0", "pi5*0"], "give jetson, pi5", ["", "pi5", "1e9", "pi5*2"]),
+    "clock.server": (["gpu", ""], "give jetson, pi5", ["server-gpu", "1e12"]),
+    "clock.link": (["lan", "", "0", "10@-1"], "give fibre, wifi", ["lte", "10", "10/2@50"]),
+    "clock.device-spread": ([0.9, math.nan, math.inf], AT_LEAST.format(1), [1.0, 5.0]),
+    "clock.link-spread": ([0.9, math.nan, math.inf], AT_LEAST.format(1), [1.0, 5.0]),
+    "stop.accuracy": ([-0.1, 1.1, math.nan], "at least 0 and at most 1", [0.0, 0.9]),
+    "stop.hours": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
+    "stop.kilojoules": ([-1.0, math.nan, math.inf], AT_LEAST.format(0), [0.0]),
     "max-communication-mib": ([-1.0, math.nan], AT_LEAST.format(0), [0.0, 1e6]),
     "min-train-nodes": ([0], AT_LEAST.format(1), [1]),
     "round-timeout": ([0.0, -1.0, math.nan, math.inf], "at most 1e+09", [0.5, 1e9]),
@@ -187,6 +195,7 @@ def test_keys_without_a_check_are_these():
         "cut", "keep-optimizer-state", "resume", "align.warm-start",
         "data.image-column", "data.label-column", "data.prompt-column", "data.completion-column",
         "adapter.target-modules", "language.bleu",
+        "clock.clients", "clock.replies", "clock.presence",
     }  # fmt: skip
     assert set(DEFAULTS) - CHECKED == unchecked
 
