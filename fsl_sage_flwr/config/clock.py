@@ -14,8 +14,12 @@ _LINKS = ", ".join(f"`{name}`" for name in LINKS)
 
 
 def _device(value: Any) -> str | None:
+    return _server(value) if value else None
+
+
+def _server(value: Any) -> str | None:
     try:
-        measured = str(value) and device_of(str(value)).flops is None
+        measured = device_of(str(value)).flops is None
     except ClockError as error:
         return str(error).partition("; ")[2]
     return "measured seconds differ from run to run; give FLOP/s" if measured else None
@@ -49,7 +53,7 @@ class ClockOptions(Options):
         scope="course",
     )
     clock_server: str = setting(
-        "server-gpu", "device of the server", key="clock.server", check=_device, scope="course"
+        "server-gpu", "device of the server", key="clock.server", check=_server, scope="course"
     )
     clock_device_spread: float = setting(
         1.0,

@@ -1,37 +1,41 @@
-"""Count the floating-point operations of a block, whatever it differentiates."""
+"""Count the floating-point operations of any code."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class CountedFlops(TorchDispatchMode):
-    """Adds up the floating-point operations of the block that it opens.
+class CountedFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the floating-point operations inside the context, by PyTorch's formulas.
 
-    Matrix products and convolutions are counted, by the formulas of PyTorch's ``FlopCounterMode``;
-    a multiplication and an addition count as two. That class itself fails where a block takes the
-    gradients of some tensors alone (``torch.autograd.grad``), because it attributes to modules.
+    ``FlopCounterMode`` also tracks modules, by hooks that ``torch.autograd.grad`` refuses.
 
     Attributes
     ----------
     total : int
-        Floating-point operations so far.
+        Operations of matrix products and convolutions, of backward passes too.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
-        super().__init__()
         from torch.utils.flop_counter import flop_registry  # imports Triton, a third of a second
 
+        super().__init__()  # type: ignore[no-untyped-call]
         self._formulas, self.total = flop_registry, 0
 
     def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run an operation, and add those of its formula."""
-        kwargs = kwargs or {}
-        formula: Callable[..., int] | None = self._formulas.get(func._overloadpacket)
-        output = func(*args, **kwargs)
+        """Run an operation, and add its count."""
+        named = kwargs or {}
+        result = func(*args, **named)
+        formula = self._formulas.get(getattr(func, "_overloadpacket", None))
         if formula is not None:
-            self.total += formula(*args, **kwargs, out_val=output)
-        return output
+            self.total += int(formula(*args, **named, out_val=result))
+        return result

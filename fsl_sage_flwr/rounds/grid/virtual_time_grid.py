@@ -35,7 +35,7 @@ class VirtualTimeGrid(WrappedGrid):
     or the end of the wait; so two runs have one order of replies, and slow clients cost no waiting.
     The server's own work takes no time here.
 
-    The floating-point operations of the ClientApp are counted by PyTorch's formulas.
+    The floating-point operations of the ClientApp are those that PyTorch's formulas count.
 
     Parameters
     ----------
