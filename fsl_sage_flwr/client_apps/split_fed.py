@@ -176,10 +176,15 @@ class _Exchange:
         forward = live_forwards.take(self.key(self.request.exchange - 1)) or self._replay()
         parameters = [p for p in forward.half.parameters() if p.requires_grad]
         start, steps = 0, list[Sequence[Tensor | None]]()
-        for smashed in forward.smashed:
+        for k, smashed in enumerate(forward.smashed):
             floating = [tensor for tensor in smashed if tensor.is_floating_point()]
             rows = slice(start, start + len(smashed[0]))
-            true = [gradient[rows].to(self.task.device) for gradient in self.request.gradients]
+            answer = self.request.gradients
+            if len(answer) > len(floating):  # batches of several sizes, one after the other
+                own = answer[k * len(floating) : (k + 1) * len(floating)]
+            else:
+                own = tuple(gradient[rows] for gradient in answer)
+            true = [gradient.to(self.task.device) for gradient in own]
             pairs = [(t, g) for t, g in zip(floating, true, strict=True) if t.requires_grad]
             # Without a trained parameter before the cut the server half is trained alone.
             found: Sequence[Tensor | None] = [None] * len(parameters)

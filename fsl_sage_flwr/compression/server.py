@@ -251,18 +251,16 @@ class ReplyDecoder(Decoder):
         down = known and self.compression.down(record) is not None
         return down or self.compression.up(record) is not None
 
-    def decode_smashed(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def decode_smashed(self, record: ArrayRecord, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         codec = codec_named(self.compression.smashed)
         if codec is None:
-            return IDENTITY.decode_smashed(record, count, like)
-        check_names(record, list(numbered(like)), SMASHED)
+            return IDENTITY.decode_smashed(record, like)
+        check_names(record, list(like), SMASHED)
         found = {}
-        for (key, array), example in zip(record.items(), like, strict=True):
-            shape = (count, *example.shape[1:])
+        for key, array in record.items():
+            shape, dtype = tuple(like[key].shape), like[key].dtype
             try:
-                found[key] = decoded(array, codec, Layout.SMASHED, shape, example.dtype)
+                found[key] = decoded(array, codec, Layout.SMASHED, shape, dtype)
             except UNREADABLE as error:
                 raise BadReplyError(f"smashed data {key}: {error}") from error
         return found

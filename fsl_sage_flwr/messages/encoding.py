@@ -49,19 +49,15 @@ class Decoder(ABC):
         """Tell whether :meth:`decode_weights` returns other values than NumPy's format would."""
 
     @abstractmethod
-    def decode_smashed(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
-        """Return smashed data by position.
+    def decode_smashed(self, record: ArrayRecord, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return smashed data by name.
 
         Parameters
         ----------
         record : ArrayRecord
             The reply's.
-        count : int
-            Samples that the reply has labels for.
-        like : sequence of Tensor
-            Examples: dtypes, and shapes beyond the first axis.
+        like : Mapping
+            Expected names, shapes and dtypes.
 
         Raises
         ------
@@ -93,9 +89,7 @@ class Identity(Encoder, Decoder):
     def changes(self, record: str) -> bool:
         return False
 
-    def decode_smashed(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def decode_smashed(self, record: ArrayRecord, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return read_tensors(record, SMASHED)
 
 

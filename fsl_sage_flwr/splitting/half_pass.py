@@ -100,7 +100,8 @@ def client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
     """
     crossing: Crossing = self.fsl_sage_crossing
     operations = Operations(_keep, crossing.lines()) if crossing.lines() else None
-    with NewPass(crossing=crossing, batch=len(inputs[0]), operations=operations):
+    batch = crossing.arguments.count(inputs)
+    with NewPass(crossing=crossing, batch=batch, operations=operations):
         try:
             forward = self.fsl_sage_whole.forward
             _under(operations, crossing.arguments, lambda *a, **k: forward(self, *a, **k), inputs)
@@ -112,7 +113,6 @@ def client_forward(self: Any, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
     found |= {Place("argument", "", 0, path): tensor for path, tensor in arguments.items()}
     found |= {Place("input", k): tensor for k, tensor in enumerate(inputs)}
     names = crossing.arguments.names
-    batch = len(inputs[0])
     named = [
         *((f"input {n!r}", x, s) for n, x, s in zip(names, inputs, crossing.inputs, strict=True)),
         *(("a tensor at the cut", found[p], s) for p, _, s in crossing.tensors if p in found),

@@ -25,11 +25,15 @@ class SplitModel:
         a separate argument.
     cut : str
         Name of the first submodule of the server half.
+    free : tuple
+        For each tensor that crosses, its axes with a size per batch, and the places of these sizes
+        in the last tensor, ``(B, k)``. Empty where all batches have the example's sizes.
     """
 
     client: nn.Module
     server: nn.Module
     cut: str
+    free: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     def merged_state_dict(self) -> dict[str, Tensor]:
         """Return the state_dict of the uncut model, with the same names and tensors."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...messages import Reply, SmashedBatches
@@ -90,7 +89,7 @@ def _norms(reply: Reply, sent: Sent) -> dict[str, float]:
             )
     smashed: Any = getattr(reply, "smashed", None)
     if isinstance(smashed, SmashedBatches):
-        squares = [t.double().square().mean() for t in smashed.tensors if t.is_floating_point()]
-        if squares:
-            found["smashed data's norm"] = torch.stack(squares).mean().sqrt().item()
+        square = smashed.mean_square()
+        if square is not None:
+            found["smashed data's norm"] = math.sqrt(square)
     return found

@@ -91,15 +91,15 @@ class ServerHalf(State, ABC):
             self.task.reseed("server", round_.number, client, exchange)
             for (tensors, labels), now in zip(batches, progress, strict=True):
                 set_rate(optimizer, self.task.server_schedule, now)
-                loss, gradients = answer_step(
-                    half,
-                    optimizer,
-                    self.task.to_device(tensors),
-                    labels.to(self.task.device),
-                    self.task.objective,
-                    self.task.autocast,
-                )
-                self.untrained.check(half, optimizer)
+                with self.untrained.watching(half, optimizer):
+                    loss, gradients = answer_step(
+                        half,
+                        optimizer,
+                        self.task.to_device(tensors),
+                        labels.to(self.task.device),
+                        self.task.objective,
+                        self.task.autocast,
+                    )
                 problem = _problem_with_loss(loss) or self.sound.problem_with_server_half(
                     half, optimizer
                 )
@@ -108,7 +108,7 @@ class ServerHalf(State, ABC):
                 samples = self.task.objective.count(labels)
                 round_.losses.append(StepLoss(client, loss, samples, exchange))
                 answers.append(gradients)
-        return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
+        return _joined(answers)
 
     def gradients(
         self, round_: Round, client: int, batches: SmashedBatches, *, exchange: int
@@ -133,7 +133,7 @@ class ServerHalf(State, ABC):
                     )
                 counted = objective.count(labels)
                 answers.append(tuple(gradient / counted for gradient in total))
-        return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
+        return _joined(answers)
 
 
 class OneServerHalf(ServerHalf):
@@ -203,16 +203,15 @@ class OneServerHalf(ServerHalf):
         """Step on one batch, at the learning rate of ``progress`` rounds; return its loss."""
         half, optimizer = self.task.model.server, self._optimizer
         set_rate(optimizer, self.task.server_schedule, progress)
-        loss = server_step(
-            half,
-            optimizer,
-            self.task.to_device(tensors),
-            labels.to(self.task.device),
-            self.task.objective,
-            self.task.autocast,
-        )
-        self.untrained.check(half, optimizer)
-        return loss
+        with self.untrained.watching(half, optimizer):
+            return server_step(
+                half,
+                optimizer,
+                self.task.to_device(tensors),
+                labels.to(self.task.device),
+                self.task.objective,
+                self.task.autocast,
+            )
 
     def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Step on the upload in a client's last reply, in its part of the round.
@@ -316,3 +315,11 @@ class OneServerHalf(ServerHalf):
 
 def _problem_with_loss(loss: float) -> str | None:
     return None if math.isfinite(loss) else f"the server half's loss is {loss} on a batch of it"
+
+
+def _joined(answers: Sequence[Gradients]) -> Gradients:
+    """Return the gradients of all batches; batch after batch if their shapes differ."""
+    columns = list(zip(*answers, strict=True))
+    if any(len({t.shape[1:] for t in column}) > 1 for column in columns):
+        return tuple(tensor.cpu() for answer in answers for tensor in answer)
+    return tuple(torch.cat([t.cpu() for t in column]) for column in columns)
