@@ -103,12 +103,16 @@ def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
 
 def whole_state(module: nn.Module) -> Weights:
     """Return all parameters and buffers of a module, the default for messages."""
-    return module.state_dict()
+    state = module.state_dict()
+    for name in [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        del state[name]  # of get_extra_state, which split warns of
+    return state
 
 
 def load_whole_state(module: nn.Module, weights: Weights) -> None:
     """Load the result of :func:`whole_state`."""
-    module.load_state_dict(weights)
+    own = {n: v for n, v in module.state_dict().items() if not isinstance(v, Tensor)}
+    module.load_state_dict({**weights, **own})
 
 
 @dataclass(frozen=True)

@@ -107,12 +107,13 @@ def _halves(make: Callable[[], nn.Module], at: str, public: tuple[str, ...]) -> 
 
 
 def own_length_task(**changes: Any) -> SplitTask:
-    """Return the task with batches padded to their own longest text."""
+    """Return the task with batches padded to their own longest text, some above the example's."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         client = ClientIdentity(0, 3)
-        example = next(iter(texts_of(client, 1)))[0]
-        smaller = {name: tensor[:, :3] for name, tensor in example.items()}
+        whole = next(iter(texts_of(client, 1)))[0]
+        assert isinstance(whole, dict)
+        example, smaller = ({name: t[:, :k] for name, t in whole.items()} for k in (4, 3))
         halves = split(
             Reader(), "encoder.layers.1", example, public=("attention_mask",), smaller=smaller
         )

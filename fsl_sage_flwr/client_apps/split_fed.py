@@ -222,10 +222,15 @@ class ExchangeWork:
         trained = [p for p in forward.half.parameters() if p.requires_grad]
         parameters = [p for p in trained if id(p) not in of_tail]
         start, steps = 0, list[Sequence[Tensor | None]]()
-        for smashed in forward.smashed:
+        for k, smashed in enumerate(forward.smashed):
             floating = [tensor for tensor in smashed if tensor.is_floating_point()]
             rows = slice(start, start + len(smashed[0]))
-            true = [gradient[rows].to(self.task.device) for gradient in request.gradients]
+            answer = request.gradients
+            if len(answer) > len(floating):  # batches of several sizes, one after the other
+                own = answer[k * len(floating) : (k + 1) * len(floating)]
+            else:
+                own = tuple(gradient[rows] for gradient in answer)
+            true = [gradient.to(self.task.device) for gradient in own]
             pairs = [(t, g) for t, g in zip(floating, true, strict=True) if t.requires_grad]
             # Without a trained parameter before the cut the server half is trained alone.
             found: Sequence[Tensor | None] = [None] * len(parameters)

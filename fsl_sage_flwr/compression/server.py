@@ -258,38 +258,31 @@ class ReplyDecoder(Decoder):
         down = known and self.compression.down(record) is not None
         return down or self.compression.up(record) is not None
 
-    def decode_smashed(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def decode_smashed(self, record: ArrayRecord, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         codec = codec_named(self.compression.smashed)
         if codec is None:
-            return IDENTITY.decode_smashed(record, count, like)
-        return _of_batch(record, count, like, codec, SMASHED, Layout.SMASHED)
+            return IDENTITY.decode_smashed(record, like)
+        return _of_batch(record, like, codec, SMASHED, Layout.SMASHED)
 
     def decode_gradients(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
+        self, record: ArrayRecord, like: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         codec = codec_named(self.compression.gradients)
         if codec is None:
-            return IDENTITY.decode_gradients(record, count, like)
-        return _of_batch(record, count, like, codec, GRADIENTS, Layout.GRADIENTS)
+            return IDENTITY.decode_gradients(record, like)
+        return _of_batch(record, like, codec, GRADIENTS, Layout.GRADIENTS)
 
 
 def _of_batch(
-    record: ArrayRecord,
-    count: int,
-    like: Sequence[Tensor],
-    codec: Codec,
-    name: str,
-    layout: Layout,
+    record: ArrayRecord, like: Mapping[str, Tensor], codec: Codec, name: str, layout: Layout
 ) -> dict[str, Tensor]:
-    """Return the decoded tensors of a batch by position."""
-    check_names(record, list(numbered(like)), name)
+    """Return the decoded tensors of batches by name."""
+    check_names(record, list(like), name)
     what, found = "smashed data" if name == SMASHED else name, {}
-    for (key, array), example in zip(record.items(), like, strict=True):
-        shape = (count, *example.shape[1:])
+    for key, array in record.items():
+        shape, dtype = tuple(like[key].shape), like[key].dtype
         try:
-            found[key] = decoded(array, codec, layout, shape, example.dtype)
+            found[key] = decoded(array, codec, layout, shape, dtype)
         except UNREADABLE as error:
             raise BadReplyError(f"{what} {key}: {error}") from error
     return found

@@ -53,19 +53,15 @@ class Decoder(ABC):
         """Tell whether :meth:`decode_weights` returns other values than NumPy's format would."""
 
     @abstractmethod
-    def decode_smashed(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
-        """Return smashed data by position.
+    def decode_smashed(self, record: ArrayRecord, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return smashed data by name.
 
         Parameters
         ----------
         record : ArrayRecord
             The reply's.
-        count : int
-            Samples that the reply has labels for.
-        like : sequence of Tensor
-            Examples: dtypes, and shapes beyond the first axis.
+        like : Mapping
+            Expected names, shapes and dtypes.
 
         Raises
         ------
@@ -75,9 +71,9 @@ class Decoder(ABC):
 
     @abstractmethod
     def decode_gradients(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
+        self, record: ArrayRecord, like: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Return gradients by position; arguments and errors are those of decode_smashed."""
+        """Return gradients by name; arguments and errors are those of decode_smashed."""
 
 
 class Identity(Encoder, Decoder):
@@ -106,13 +102,11 @@ class Identity(Encoder, Decoder):
     def changes(self, record: str) -> bool:
         return False
 
-    def decode_smashed(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def decode_smashed(self, record: ArrayRecord, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return read_tensors(record, SMASHED)
 
     def decode_gradients(
-        self, record: ArrayRecord, count: int, like: Sequence[Tensor]
+        self, record: ArrayRecord, like: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         return read_tensors(record, GRADIENTS)
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from .records import (
     record_of,
     shown,
 )
-from .smashed import SmashedBatches, SmashedSpec, check_batch
+from .smashed import MOST_VALUES, SmashedBatches, SmashedSpec, check_batch
 
 Figures = ConfigRecord | MetricRecord
 
@@ -364,6 +365,15 @@ class BatchField(Field):
         # Flower's own strategies want exactly one ArrayRecord in a reply to train.
         del content[self._record]
         decode = decoder.decode_smashed if self._record == SMASHED else decoder.decode_gradients
-        found = decode(encoded, count, like)
-        check_batch(found, count, like, self._record)
+        if any(count * one[0].numel() > MOST_VALUES for one in like):
+            raise BadReplyError(f"{SAMPLES} is {count}: no tensor is so large")
+        wanted = {
+            str(place): torch.empty((count, *one.shape[1:]), dtype=one.dtype, device="meta")
+            for place, one in enumerate(like)
+        }
+        if list(encoded) != list(wanted):
+            names = shown(list(encoded))
+            raise BadReplyError(f"{len(like)} {self._record} tensors expected, got {names}")
+        found = decode(encoded, wanted)
+        check_batch(found, wanted, self._record)
         return tuple(found.values())

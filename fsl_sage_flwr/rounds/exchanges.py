@@ -132,7 +132,8 @@ class Exchanges:
         if client in self._batches:  # it may not change the number in mid-round
             equal["batches"] = self._batches[client]
         spec, points = self._round.smashed, self._protocol.points
-        expected = ReplySchema(equal=equal, smashed=replace(spec, tensors=spec.tensors * points))
+        smashed = replace(spec, tensors=spec.tensors * points, free=spec.free * points)
+        expected = ReplySchema(equal=equal, smashed=smashed)
         if self._has_tail:
             expected = ReplySchema(equal=equal, batch={"smashed": spec.tensors})
         return Instruction(

@@ -258,6 +258,7 @@ class SplitStrategy(FedAvg):
             task.smashed_example(),
             task.objective.problem_with,
             1 if task.takes_single_samples(with_head=self.auxiliary_parameters > 0) else 2,
+            free=task.model.free,
         )
 
     def _check_tail(self, task: SplitTask) -> None:

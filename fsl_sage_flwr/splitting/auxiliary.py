@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
+from .copying import copy_without_values
 from .double_backward import twice_differentiable
 from .graph import Graph
 from .smashed_dtypes import SIXTEEN_BITS, as_sent, float_dtypes
@@ -68,6 +69,8 @@ def build_auxiliary(
     num_classes: int,
     kind: str = "auto",
     max_share: float = MAX_SHARE,
+    *,
+    values: bool = True,
 ) -> AuxiliaryHead:
     """Build a head from the first blocks of the server half.
 
@@ -89,6 +92,8 @@ def build_auxiliary(
         As above.
     max_share : float
         Largest share of the server half's parameters that the head takes, 0 to 1.
+    values : bool
+        False builds a head on the ``meta`` device, for its sizes alone.
 
     Returns
     -------
@@ -97,8 +102,11 @@ def build_auxiliary(
     """
     body = _first_blocks(server_half, max_share) if kind == "auto" else None
     smashed = tuple(as_sent(tensor) for tensor in smashed)
+    if not values:
+        smashed = tuple(tensor.to("meta") for tensor in smashed)
     if body is not None:
-        body = twice_differentiable(copy.deepcopy(body)).to(smashed[0].device)
+        body = copy.deepcopy(body) if values else copy_without_values(body)
+        body = twice_differentiable(body).to(smashed[0].device)
         if any(dtype in SIXTEEN_BITS for dtype in float_dtypes(body)):
             body = body.float()  # estimates, and their derivatives, need the precision
         for parameter in body.parameters():  # those of a frozen server half too

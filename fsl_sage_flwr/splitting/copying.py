@@ -1,8 +1,9 @@
-"""Copy modules without copying their frozen parameters."""
+"""Copy modules without copying their frozen parameters, or without values."""
 
 import copy
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -17,6 +18,18 @@ def copy_sharing_frozen(module: ModuleT) -> ModuleT:
     memo: dict[int, Any] = dict(_frozen(module))
     # deepcopy refuses tensors with a graph, such as the last weight that weight_norm has made.
     memo |= {id(tensor): tensor.detach().clone() for tensor in computed_attributes(module)}
+    return copy.deepcopy(module, memo)
+
+
+def copy_without_values(module: ModuleT) -> ModuleT:
+    """Return a copy without memory for parameters and buffers, for shapes alone."""
+    memo: dict[int, Any] = {}
+    for tensor in [*module.parameters(), *module.buffers(), *computed_attributes(module)]:
+        empty = torch.empty_like(tensor, device="meta")
+        trained = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = (
+            nn.Parameter(empty, requires_grad=tensor.requires_grad) if trained else empty
+        )
     return copy.deepcopy(module, memo)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .errors import SplitError
 
@@ -31,8 +31,7 @@ class TensorSpec:
     masked : float or None
         Value other than 0 in an additive mask, which crosses as booleans; None for others.
     free : tuple of (int, int)
-        Axes with a size per batch, and the numbers of these sizes. On the wire they have the
-        example's size, filled with zeros.
+        Axes with a size per batch, and the numbers of these sizes.
     """
 
     sizes: tuple[int, ...]
@@ -64,7 +63,8 @@ class TensorSpec:
         raise SplitError(
             f"a tensor of shape {sizes} in a batch of {batch} has shape {others} in one of "
             f"{larger_batch}: it has no row per sample. Cut before the module that packs or "
-            "gathers what is in it, or behind the one that puts it back into rows."
+            "gathers what is in it, or behind the one that puts it back into rows, e.g. behind "
+            "pad_packed_sequence."
         )
 
     def freed(self, smaller: Tensor, pairs: list[tuple[int, int]]) -> "TensorSpec":
@@ -108,21 +108,23 @@ class TensorSpec:
         """Return the tensor with one row per sample; one of the whole batch is repeated."""
         if self.masked is not None:
             tensor = tensor != 0
-        if self.free:
-            tensor = nn.functional.pad(tensor, self._padding(tensor))
         if self.axis is None:
             return tensor.unsqueeze(0).expand(batch, *tensor.shape)
         tensor = tensor.movedim(self.axis, 0)
         return tensor if self.rows == 1 else tensor.reshape(batch, self.rows, *tensor.shape[1:])
 
-    def _padding(self, tensor: Tensor) -> list[int]:
-        missing = [0] * tensor.dim()
-        for axis, _ in self.free:
-            missing[axis] = self.sizes[axis] - tensor.shape[axis]
-        return [n for size in reversed(missing) for n in (0, size)]
+    @property
+    def packed_free(self) -> tuple[tuple[int, int], ...]:
+        """The free axes of the packed tensor, with the numbers of their sizes."""
+        return tuple((self._packed_axis(axis), number) for axis, number in self.free)
+
+    def _packed_axis(self, axis: int) -> int:
+        if self.axis is None:
+            return axis + 1
+        return (axis + 1 if axis < self.axis else axis) + (self.rows > 1)
 
     def unpack(self, packed: Tensor, sizes: Sequence[int] = ()) -> Tensor:
-        """Return the tensor from its rows.
+        """Return the tensor from its rows; larger ones are cut to the free sizes.
 
         A copy, because the server half may begin with an in-place operation, which autograd does
         not allow on a leaf.
@@ -156,12 +158,11 @@ def sizes_in(
         for axis, number in spec.free:
             if axis < tensor.dim():
                 found.setdefault(number, tensor.shape[axis])
-        fits = all(found[number] <= pairs[number][0] for _, number in spec.free)
-        if not fits or tuple(tensor.shape) != spec.in_batch(batch, [*_filled(found, pairs)]):
+        if tuple(tensor.shape) != spec.in_batch(batch, [*_filled(found, pairs)]):
             raise SplitError(
                 f"{name} has shape {tuple(tensor.shape)}; when the model was cut it had "
-                f"{spec.sizes}{' or less' if spec.free else ''}: pad batches to the example's "
-                "size, or cut with the largest batch as example= and a smaller one as smaller="
+                f"{spec.sizes}: pad batches to the example's size, or cut with a smaller batch as "
+                "smaller=, in which every axis differs whose size may"
             )
     return [*_filled(found, pairs)]
 

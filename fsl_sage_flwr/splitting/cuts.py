@@ -14,13 +14,14 @@ from .auxiliary import build_auxiliary
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Inputs, as_tensors
 from .model_state import unchanged
-from .proof import Whole, prove_halves
+from .proof import prove_halves
 from .recording import record
 from .request import Request
 from .smashed_dtypes import as_sent
 from .split_model import SplitModel
-from .splitter import Cutter, cutting, refuse_unfit
+from .splitter import Cutter, cutting, raw_inputs_of, refuse_unfit
 from .submodules import outermost
+from .whole import Whole
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def list_cuts(
     example: Inputs,
     *,
     public: Collection[str] = (),
+    batch_axis: int | Mapping[str, int] = 0,
     depth: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Cut]:
@@ -125,6 +127,8 @@ def list_cuts(
         Inputs of the model, a batch of at least two samples.
     public : collection of str
         Names of inputs that the server may see, as for :func:`split`.
+    batch_axis : int or mapping
+        Axis of the samples in the inputs, as for :func:`split`.
     depth : int
         Depth of the search for submodules: 2 includes ``layer3`` and ``layer3.0``. The blocks of
         the outermost ``nn.ModuleList``, such as the layers of a language model, are included at
@@ -136,7 +140,7 @@ def list_cuts(
     found: dict[str, Cut] = {}
     if not names:
         return []
-    with cutting(model, example, public=public, several=True) as cutter:
+    with cutting(model, example, public=public, batch_axis=batch_axis, several=True) as cutter:
         for done, (name, cut) in enumerate(_tried(cutter, names), start=1):
             if cut is not None:
                 found[name] = cut
@@ -237,19 +241,28 @@ def _measured(whole: Whole, halves: SplitModel, request: Request) -> Cut:
     """Return the sizes of a cut, whose halves compute the model's outputs."""
     client, server = _Counted(halves.client), _Counted(halves.server)
     try:
-        prove_halves(whole, halves, request.example, gradients=False)
+        check = raw_inputs_of(request)
+        prove_halves(whole, halves, request.example, gradients=False, smashed_check=check)
     finally:
         client.remove()
         server.remove()
     smashed = tuple(tensor.detach() for tensor in as_tensors(client.output))
     with unchanged(halves.server):
         scores = logits_of(server.output)
-        head = build_auxiliary(halves.server.eval(), smashed, scores.shape[-1])
+        head = _head_sizes(halves.server.eval(), smashed, scores.shape[-1])
     return replace(
         cut_of(halves, head, smashed),
-        client_flops=client.flops // len(request.example[0]),
-        server_flops=server.flops // len(request.example[0]),
+        client_flops=client.flops // request.arguments.count(request.example),
+        server_flops=server.flops // request.arguments.count(request.example),
     )
+
+
+def _head_sizes(server_half: nn.Module, smashed: tuple[Tensor, ...], width: int) -> nn.Module:
+    """Return the default head without values; with values if its blocks read them."""
+    try:
+        return build_auxiliary(server_half, smashed, width, values=False)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return build_auxiliary(server_half, smashed, width)
 
 
 class _Counted:

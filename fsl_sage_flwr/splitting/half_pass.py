@@ -107,7 +107,8 @@ def client_forward(
         missing.
     """
     operations = Operations(_keep, crossing.lines()) if crossing.lines() else None
-    with NewPass(crossing=crossing, batch=len(inputs[0]), operations=operations):
+    batch = crossing.arguments.count(inputs)
+    with NewPass(crossing=crossing, batch=batch, operations=operations):
         try:
             forward = partial(whole.forward, self)
             _under(operations, crossing.arguments, forward, inputs)
@@ -119,7 +120,6 @@ def client_forward(
     found |= {Place("argument", "", 0, path): tensor for path, tensor in arguments.items()}
     found |= {Place("input", k): tensor for k, tensor in enumerate(inputs)}
     names = crossing.arguments.names
-    batch = len(inputs[0])
     named = [
         *((f"input {n!r}", x, s) for n, x, s in zip(names, inputs, crossing.inputs, strict=True)),
         *(("a tensor at the cut", found[p], s) for p, _, s in crossing.tensors if p in found),

@@ -1,6 +1,6 @@
 """Prove that two halves compute the outputs and gradients of their model."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,53 +8,25 @@ from torch import Tensor, nn
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Arguments, as_tensors
 from .model_state import ModelState
-from .pytree import leaves_of
-from .random_state import random_state
+from .other_values import OtherValues
 from .split_model import SplitModel
 from .submodules import ancestors_of
-
-
-class Whole:
-    """The uncut model, which each pass runs from the same state.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model.
-    arguments : Arguments
-        How its forward takes its inputs.
-    state : ModelState
-        The model's state at the start of each pass.
-    device : torch.device
-        Device of the inputs.
-    """
-
-    def __init__(
-        self, model: nn.Module, arguments: Arguments, state: ModelState, device: torch.device
-    ) -> None:
-        self.model, self.arguments, self.state, self._device = model, arguments, state, device
-        self.rng = random_state(device)
-        self.repeats = False  # whether a second pass was seen to equal the first
-        self._outputs: dict[int, tuple[tuple[Tensor, ...], list[Tensor | None]]] = {}
-
-    def starting_from(self, state: ModelState) -> "Whole":
-        """Return the same model, of which passes start from another state."""
-        return Whole(self.model, self.arguments, state, self._device)
-
-    def outputs(self, batch: tuple[Tensor, ...]) -> list[Tensor | None]:
-        """Return the outputs for a batch in eval mode; the second time from memory."""
-        if id(batch) not in self._outputs:
-            self._outputs[id(batch)] = batch, _run(self, None, batch, training=False)
-        return self._outputs[id(batch)][1]
+from .whole import Gradients, Outputs, Whole, equal
 
 
 def prove_halves(
-    whole: Whole, halves: SplitModel, example: tuple[Tensor, ...], *, gradients: bool = True
+    whole: Whole,
+    halves: SplitModel,
+    example: tuple[Tensor, ...],
+    *,
+    gradients: bool = True,
+    smashed_check: "RawInputs | None" = None,
 ) -> None:
     """Compare the halves with the whole model, from the same state.
 
     Compared are the outputs and each parameter's gradient, in eval and in train mode; without
-    ``gradients`` the outputs in eval mode alone. The model's state is restored afterwards.
+    ``gradients`` the outputs in eval mode alone. ``smashed_check`` looks at the smashed data of the
+    first pass. The model's state is restored afterwards.
 
     Raises
     ------
@@ -72,31 +44,54 @@ def prove_halves(
             mode = "train" if training else "eval"
             with running_the_model(f"{type(model).__name__} fails on the example in {mode} mode"):
                 if gradients:
-                    wanted = _run(whole, None, example, training, kept := _Gradients(model))
+                    kept = Gradients(model)
+                    wanted = whole.run(example, training=training, gradients=kept)
                     _refuse_changed(model, halves, state)
                 else:
                     wanted, kept = whole.outputs(example), None
+                if gradients and not training:
+                    _refuse_counting(whole, example, wanted)
             of_halves.restore()
             with running_the_model(f"the halves cut at {halves.cut!r} fail in {mode} mode"):
-                compared = None if kept is None else _Gradients(model, kept.found)
-                found = _run(whole, halves, example, training, compared)
-            same = len(wanted) == len(found) and all(map(_equal, wanted, found))
-            if not same or (compared is not None and compared.differ()):
-                _refuse_unrepeatable(whole, example, training)
-                raise UnfaithfulError(
-                    f"the halves cut at {halves.cut!r} do not compute what the model "
-                    f"computes in {mode} mode: its forward depends on the mode or on data."
+                compared = None if kept is None else Gradients(model, kept.found)
+                found, smashed = whole.run_halves(
+                    halves, example, training=training, gradients=compared
                 )
-        if gradients and not whole.repeats:
-            _refuse_counting(whole, example)
-            whole.repeats = True
+            if smashed_check is not None and not training:
+                of_halves.restore()
+                smashed_check.refuse(halves, smashed)
+            if not _same(wanted, found) or (compared is not None and compared.differ()):
+                _refuse_unrepeatable(whole, example, training)
+                raise UnfaithfulError(_difference(wanted, found, halves.cut, mode))
     finally:
         of_halves.restore()
         state.restore()
         whole.rng.restore()
 
 
-def _refuse_counting(whole: Whole, example: tuple[Tensor, ...]) -> None:
+def _same(wanted: Outputs, found: Outputs) -> bool:
+    pairs = zip(wanted.values(), found.values(), strict=False)
+    return len(wanted) == len(found) and all(equal(*pair) for pair in pairs)
+
+
+def _difference(wanted: Outputs, found: Outputs, at: str, mode: str) -> str:
+    """Return the error of halves that return or compute something else than the model."""
+    if len(wanted) == len(found):
+        return (
+            f"the halves cut at {at!r} do not compute what the model computes in {mode} mode: its "
+            "forward depends on the mode or on data."
+        )
+    missing = [".".join(map(str, path)) for path in wanted if path not in found]
+    return (
+        f"the halves cut at {at!r} return {len(found)} tensors and the model {len(wanted)} in "
+        f"{mode} mode ({', '.join(missing[:3]) or 'of other names'}): values that modules before "
+        "the cut hand on by hooks or attributes do not cross. Let the model not collect them "
+        "(output_router_logits=False, output_hidden_states=False, output_attentions=False), or "
+        "return them from the modules."
+    )
+
+
+def _refuse_counting(whole: Whole, example: tuple[Tensor, ...], first: Outputs) -> None:
     """Refuse a model whose outputs in eval mode change from one pass to the next.
 
     The second pass starts from the attributes that the first has left, as it does in training.
@@ -106,52 +101,77 @@ def _refuse_counting(whole: Whole, example: tuple[Tensor, ...]) -> None:
     SplitError
         The outputs of two passes differ.
     """
-    first = _run(whole, None, example, training=False)
-    whole.state.restore_tensors()
-    whole.rng.restore()
-    # Not without gradients: some layers have another path then, with other bits.
-    output = whole.arguments.apply(whole.model, tuple(tensor.clone() for tensor in example))
-    second = [tensor.detach() for tensor in leaves_of(output, Tensor)]
-    whole.state.restore()
-    whole.rng.restore()
-    if len(first) != len(second) or not all(map(_equal, first, second)):
+    if whole.repeats:
+        return
+    second = whole.run_again(example, training=False)
+    if not _same(first, second):
         _refuse_difference(whole, "eval", ["output 0"])
+    whole.repeats = True
 
 
-def refuse_inputs(
-    halves: SplitModel,
-    batches: Sequence[tuple[Tensor, ...]],
-    arguments: Arguments,
-    public: Collection[int],
-) -> None:
-    """Refuse smashed data that equal an input in every batch, unless it is public.
+class RawInputs:
+    """Refuses smashed data that equal an input in every batch, unless it is public.
 
-    Raises
-    ------
-    SplitError
-        The message names the input.
+    Parameters
+    ----------
+    arguments : Arguments
+        Names of the inputs.
+    public : collection of int
+        Positions of the inputs that may cross as they are.
+    example : tuple of Tensor
+        The inputs.
+    others : OtherValues
+        Inputs with other values, used only where smashed data of the example equal an input.
     """
-    equal: set[tuple[int, int]] | None = None
-    state = ModelState(halves.client)
-    for batch in batches:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            smashed = as_tensors(halves.client.eval()(*(tensor.clone() for tensor in batch)))
-        state.restore()
-        found = {
+
+    def __init__(
+        self,
+        arguments: Arguments,
+        public: Collection[int],
+        example: tuple[Tensor, ...],
+        others: OtherValues,
+    ) -> None:
+        self._arguments, self._public = arguments, public
+        self._example, self._others = example, others
+
+    def refuse(self, halves: SplitModel, smashed: Sequence[Tensor]) -> None:
+        """Refuse the smashed data of a pass on the example.
+
+        Raises
+        ------
+        SplitError
+            The message names the input.
+        """
+        same = self._same(smashed, self._example)
+        for batch in self._others.batches[:1] if same else ():
+            same &= self._same(_smashed(halves, batch), batch)
+        for _, i in sorted(same):
+            name = self._arguments.names[i]
+            raise SplitError(
+                f"the raw input {name!r} would cross the cut {halves.cut!r} as it is. Choose a "
+                f"later cut, or give public=({name!r},) if the server may see it."
+            )
+
+    def refuse_in_pass(self, halves: SplitModel) -> None:
+        """As :meth:`refuse`, after a pass of the client half."""
+        self.refuse(halves, _smashed(halves, self._example))
+
+    def _same(self, smashed: Sequence[Tensor], batch: Sequence[Tensor]) -> set[tuple[int, int]]:
+        return {
             (k, i)
             for k, tensor in enumerate(smashed)
-            for i, x in enumerate(batch)
-            if i not in public and _same_values(tensor, x)
+            for i, (x, axis) in enumerate(zip(batch, self._arguments.axes, strict=True))
+            if i not in self._public and _same_values(tensor, x.movedim(axis, 0) if axis else x)
         }
-        equal = found if equal is None else equal & found
-        if not equal:
-            return
-    for _, i in sorted(equal or ()):
-        name = arguments.names[i]
-        raise SplitError(
-            f"the raw input {name!r} would cross the cut {halves.cut!r} as it is. Choose a later "
-            f"cut, or give public=({name!r},) if the server may see it."
-        )
+
+
+def _smashed(halves: SplitModel, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return smashed data in eval mode; the client half is set back to its state."""
+    state = ModelState(halves.client)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        smashed = as_tensors(halves.client.eval()(*(tensor.clone() for tensor in batch)))
+    state.restore()
+    return smashed
 
 
 def _same_values(tensor: Tensor, x: Tensor) -> bool:
@@ -177,14 +197,14 @@ def _refuse_unrepeatable(whole: Whole, example: tuple[Tensor, ...], training: bo
     """Refuse a model of which two passes from the same state differ before it is cut."""
     model, mode = whole.model, "train" if training else "eval"
     first, second = (
-        [*_run(whole, None, example, training, kept), *kept.found.values()]
-        for kept in (_Gradients(model), _Gradients(model))
+        [*whole.run(example, training=training, gradients=kept).values(), *kept.found.values()]
+        for kept in (Gradients(model), Gradients(model))
     )
     parameters = [name for name, _ in model.named_parameters()]
     outputs = len(first) - len(parameters)
     names = [*(f"output {k}" for k in range(outputs)), *(f"gradient of {n!r}" for n in parameters)]
     pairs = zip(names, first, second, strict=True)
-    differ = [name for name, *pair in pairs if not _equal(*pair)]
+    differ = [name for name, *pair in pairs if not equal(*pair)]
     if differ:
         _refuse_difference(whole, mode, differ)
 
@@ -211,85 +231,3 @@ def _refuse_changed(model: nn.Module, halves: SplitModel, state: ModelState) -> 
                 f"module {name.rpartition('.')[0]!r} is used on both sides of the cut "
                 f"{halves.cut!r}, and its buffer {name!r} changes in training; cut elsewhere."
             )
-
-
-class _Gradients:
-    """Takes each parameter's gradient as soon as it is computed, so that few need memory at once.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model, or the one whose halves run.
-    wanted : mapping, optional
-        The gradients to compare with, by id of the parameter; without it they are kept.
-    """
-
-    def __init__(self, model: nn.Module, wanted: Mapping[int, Tensor | None] | None = None) -> None:
-        self._wanted = wanted
-        self.found: dict[int, Tensor | None] = {id(p): None for p in model.parameters()}
-        self._same: dict[int, bool] = {}
-        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-    def __enter__(self) -> None:
-        self._handles = [
-            p.register_post_accumulate_grad_hook(self._take)  # type: ignore[no-untyped-call]
-            for p in self._trained
-        ]
-
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _take(self, parameter: Tensor) -> None:
-        if self._wanted is None:
-            self.found[id(parameter)] = parameter.grad
-        else:
-            self._same[id(parameter)] = _equal(self._wanted[id(parameter)], parameter.grad)
-        parameter.grad = None
-
-    def differ(self) -> bool:
-        """Return whether a gradient differs from the wanted one, or one of the two is missing."""
-        wanted = self._wanted or {}
-        missing = any(g is not None and key not in self._same for key, g in wanted.items())
-        return missing or not all(self._same.values())
-
-
-def _run(
-    whole: Whole,
-    halves: SplitModel | None,
-    example: tuple[Tensor, ...],
-    training: bool,
-    gradients: _Gradients | None = None,
-) -> list[Tensor | None]:
-    """Return the outputs of one pass; with ``gradients``, give them each parameter's gradient."""
-    whole.state.restore()
-    for module in (whole.model,) if halves is None else (whole.model, halves.client, halves.server):
-        module.train(training)
-    for parameter in whole.model.parameters():
-        parameter.grad = None  # not zeroed in place: the caller's gradients are restored later
-    whole.rng.restore()
-    inputs = tuple(tensor.clone() for tensor in example)  # a forward may change them in place
-    output = whole.arguments.apply(whole.model, inputs) if halves is None else halves(*inputs)
-    outputs = leaves_of(output, Tensor)
-    if gradients is not None:
-        trained = [_real(out).float().pow(2).mean() for out in outputs if out.requires_grad]
-        with gradients:
-            if trained:  # some models return decisions alone
-                torch.autograd.backward(sum(trained, torch.zeros_like(trained[0])))
-    return [out.detach() for out in outputs]
-
-
-def _real(tensor: Tensor) -> Tensor:
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
-
-
-def _equal(left: Tensor | None, right: Tensor | None) -> bool:
-    if left is None or right is None:
-        return left is right
-    if left.is_sparse or right.is_sparse:
-        left, right = left.to_dense(), right.to_dense()
-    # In eval mode a very deep network (ResNet-1202) overflows until its running statistics fit
-    # the data. The halves must then give NaN exactly where the model does.
-    return torch.equal(left, right) or (
-        left.shape == right.shape and bool(((left == right) | (left.isnan() & right.isnan())).all())
-    )

@@ -82,6 +82,8 @@ class Pass:
         Parameters that are used behind the cut.
     read : dict of str to set of str
         Buffers of the cut's ancestors that are used in ``"front"`` and ``"behind"``.
+    checkpointed : bool
+        Whether the cut was called inside ``torch.utils.checkpoint``.
     """
 
     arguments: Any = None
@@ -92,6 +94,7 @@ class Pass:
     raw: set[int] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     read: dict[str, set[str]] = field(default_factory=lambda: {"front": set(), "behind": set()})
+    checkpointed: bool = False
 
     def shapes(self) -> Any:
         """Return the shapes of what crosses, and of what the modules before the cut return."""
@@ -196,6 +199,7 @@ class Recorder:
         if name == self._at and not self._reached:
             self._reached = self.operations.ended = True
             self._pass.arguments = (args, kwargs)
+            self._pass.checkpointed = _is_inside("torch.utils.checkpoint")
         if self._reached and name not in self._ancestors:
             self._pass.behind.append(name)
         if name in self.held and not self._reached:
@@ -322,6 +326,16 @@ class _Events(torch.overrides.TorchFunctionMode):
         return output
 
 
+def _is_inside(module: str) -> bool:
+    """Return whether a function of a Python module is running."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == module:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _hollow(tensor: Tensor) -> Tensor:
     """Return a tensor of the same shape and type, with the memory of one element."""
     return tensor.new_zeros(()).cpu().expand(tensor.shape)
@@ -409,8 +423,7 @@ def _all_passes(
     The larger batch runs in eval mode only if the modes differ in shapes.
     """
     one = recorders[0].request
-    count = len(one.example[0])
-    larger = tuple(torch.cat([x, x[:1]]) if x.shape[:1] == (count,) else x for x in one.example)
+    larger = one.arguments.larger(one.example)
     passes: dict[str, dict[bool, list[Pass | None]]] = {
         recorder.request.at: {True: [], False: []} for recorder in recorders
     }
@@ -425,7 +438,7 @@ def _all_passes(
 
     for inputs in (larger, one.example, *one.sized):
         run(inputs, training=True)
-    for inputs in (one.example, *one.sized, *one.others):
+    for inputs in (one.example, *one.sized, *one.others.batches[:1]):
         run(inputs, training=False)
     if all(_alike(found[True][1], found[False][0]) for found in passes.values()):
         for found in passes.values():
@@ -457,6 +470,12 @@ def _on_both_sides(
     if any(len(complete[mode]) < len(found) for mode, found in passes.items()):
         raise SplitError(f"cut {at!r} is never called in forward; name another module.")
     every = [one for found in complete.values() for one in found]
+    if any(one.checkpointed for one in every):
+        raise SplitError(
+            f"the cut {at!r} is called inside torch.utils.checkpoint, which computes both sides of "
+            "it again in the backward pass: disable checkpointing before split "
+            "(model.gradient_checkpointing_disable()), or cut outside the checkpointed part."
+        )
     front = {name for one in every for name in one.front}
     both = front & {name for one in every for name in one.behind} & recorder.held
     for name in sorted(both):

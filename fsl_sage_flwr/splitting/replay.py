@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partialmethod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .crossing import TensorSpec, masked_value
@@ -54,8 +53,7 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
         The cut is never called, a module is used on both sides of it, or a raw input would cross.
     """
     model, at, example, arguments = request.model, request.at, request.example, request.arguments
-    count = len(example[0])
-    larger = tuple(torch.cat([x, x[:1]]) if x.shape[:1] == (count,) else x for x in example)
+    count, larger = arguments.count(example), arguments.larger(example)
     recorded = recorded or record([request])[at]
     if isinstance(recorded, SplitError):
         raise recorded
@@ -78,9 +76,9 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
     crossing = Crossing(arguments, inputs, (*tensors, *given), tuple(pairs))
     if not any(spec.axis is not None for place, _, spec in crossing.tensors):
         raise SplitError(
-            f"no tensor with a row per sample reaches the cut {at!r}; samples must be on the first "
-            "axis of the inputs: transpose inside the model, or put a list into one padded tensor. "
-            "Cut before values that vmap or NumPy computes."
+            f"no tensor with a row per sample reaches the cut {at!r}; the samples of the inputs "
+            f"are on axis {arguments.axes[0]}: name another one (batch_axis=1 for (T, B, D)), or "
+            "put a list into one padded tensor. Cut before values that vmap or NumPy computes."
         )
     return _halves(model, at, passes, repeated, crossing, count)
 
@@ -163,7 +161,8 @@ def _halves(
     }
     client = without(model, {**unreached, **stop}, owned, loose, ours=True)
     server = without(model, absent, owned, loose, ours=False)
-    halves = SplitModel(client=client, server=server, cut=at)
+    free = tuple(spec.packed_free for _, _, spec in crossing.tensors)
+    halves = SplitModel(client, server, at, free=(*free, ()) if crossing.pairs else ())
     refuse_tied(halves)
     for name in sorted({name for one in every for name in one.used}):
         parameter = model.get_parameter(name)

@@ -1,6 +1,5 @@
 """Everything that a cut is made from."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from .inputs import Arguments
 from .model_state import ModelState
+from .other_values import OtherValues
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Request:
         How the forward takes them.
     public : frozenset of int
         Positions of the inputs that cross as they are.
-    others : sequence
-        Inputs of the example's shapes with other values, if the model accepts them.
+    others : OtherValues
+        Inputs with other values, if the model accepts them.
     smaller : tuple of Tensor or None
         Inputs of as many samples with smaller sizes; batches may then have any up to the
         example's.
@@ -45,16 +45,11 @@ class Request:
     at: str
     example: tuple[Tensor, ...]
     arguments: Arguments
+    others: OtherValues
     public: frozenset[int] = frozenset()
-    others: Sequence[tuple[Tensor, ...]] = ()
     smaller: tuple[Tensor, ...] | None = None
     called: dict[tuple[int, str, int], Any] | None = None
     frozen_back: bool = False
-
-    @property
-    def batches(self) -> list[tuple[Tensor, ...]]:
-        """The example and the others, which have its shapes."""
-        return [self.example, *self.others]
 
     @property
     def sized(self) -> list[tuple[Tensor, ...]]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
+from .errors import SplitError
 from .inputs import as_tensors
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -32,6 +33,11 @@ def mixes_samples(client_half: nn.Module, example: tuple[Tensor, ...]) -> bool:
         torch.manual_seed(0)
         first = tuple(torch.randn_like(t) if t.is_floating_point() else t for t in example)
         before = _smashed(half, first)
+        if any(len(tensor) != count for tensor in before):
+            raise SplitError(
+                f"the inputs have {count} rows and the smashed data {len(before[0])}: per-sample "
+                "gradients need samples on the first axis of every input, not batch_axis="
+            )
         return any(
             _changes_others(half, first, before, place)
             for place in sorted({0, count // 2, count - 1})

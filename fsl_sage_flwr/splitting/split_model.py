@@ -71,12 +71,16 @@ class SplitModel:
         Name of the first submodule of the server half.
     tail_cut : str
         Name of the first submodule of the tail; empty without one.
+    free : tuple
+        For each tensor that crosses, its axes with a size per batch, and the places of these sizes
+        in the last tensor, ``(B, k)``. Empty where all batches have the example's sizes.
     """
 
     client: nn.Module
     server: nn.Module
     cut: str
     tail_cut: str = ""
+    free: tuple[tuple[tuple[int, int], ...], ...] = ()
 
     @property
     def tail(self) -> nn.Module | None:

@@ -1,5 +1,6 @@
 """Cut an ``nn.Module`` in two before a named submodule."""
 
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,14 +15,18 @@ from .called_names import name_as_called
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Arguments, Inputs, as_tensors
 from .model_state import ModelState, unchanged
+from .other_values import OtherValues
 from .ownership import complete, refuse_empty, shell_tree
-from .proof import Whole, prove_halves, refuse_inputs
+from .proof import RawInputs, prove_halves
 from .recording import Recorded
 from .replay import ReplayedHalf, by_replay
 from .request import Request
 from .split_model import FrontAndTail, SplitModel
 from .submodules import ancestors_of
 from .traced import by_graph
+from .whole import Whole
+
+log = logging.getLogger("flwr.fsl_sage")
 
 
 def split(
@@ -32,6 +37,7 @@ def split(
     tail: str = "",
     public: Collection[str] = (),
     smaller: Inputs | None = None,
+    batch_axis: int | Mapping[str, int] = 0,
     prove: bool = True,
 ) -> SplitModel:
     """Cut ``model`` before the submodule named ``at``, and with ``tail`` once more behind it.
@@ -65,8 +71,12 @@ def split(
         cross as they are, and what the forward makes of them alone is made on both sides.
     smaller : Inputs, optional
         Another batch, of as many samples, with smaller sizes: shorter texts, smaller images.
-        Batches may then have any sizes up to the example's: the smashed data are filled with zeros
-        to the example's size, and the sizes cross with them.
+        The cut is proven with both, and batches may then have any sizes, larger ones too: each is
+        sent with its shape.
+    batch_axis : int or mapping
+        Axis of the samples in all inputs, or by name (default 0): 1 for ``(T, B, D)``, as
+        ``nn.LSTM`` and ``nn.Transformer`` take them by default. Batches have their samples there
+        too; smashed data and labels have theirs on the first axis.
     prove : bool
         False skips the proof of a replayed cut if the same cut of the same model has been proven:
         it takes several passes of the model, and their memory.
@@ -90,10 +100,15 @@ def split(
     """
     if tail and smaller is not None:
         raise SplitError("tail: batches of several sizes (smaller=…) cannot cross two cuts yet.")
+    if tail and batch_axis != 0:
+        raise SplitError(
+            "tail: samples must be on the first axis (batch_axis=0)."
+        )
     at = full_name(model, at)
     refuse_unfit(model, at)
-    with cutting(model, example, public=public, smaller=smaller) as cutter:
+    with cutting(model, example, public=public, smaller=smaller, batch_axis=batch_axis) as cutter:
         halves = replace(cutter.cut(at, prove_replay=prove), cut=at)
+    _warn_of_extra_state(model)
     if not tail:
         return halves
     return _with_tail(model, halves, example, full_name(model, tail), public, prove)
@@ -140,6 +155,17 @@ def _with_tail(
     )
 
 
+def _warn_of_extra_state(model: nn.Module) -> None:
+    names = [n for n, value in model.state_dict().items() if not isinstance(value, Tensor)]
+    if names:
+        log.warning(
+            "%d values of get_extra_state are not tensors and are not sent, such as %r: server and "
+            "clients each keep theirs. Make them buffers if they must be the same",
+            len(names),
+            names[0],
+        )
+
+
 class Cutter:
     """Cuts one model, with what all its cuts have in common.
 
@@ -174,7 +200,8 @@ class Cutter:
         try:
             halves, traced = self.trace(request)
             after = self.whole.starting_from(traced)
-            for batch in (request.example, *request.sized):
+            prove_halves(after, halves, request.example, smashed_check=raw_inputs_of(request))
+            for batch in request.sized:
                 prove_halves(after, halves, batch)
         except UnfaithfulError as reason:
             request.state.restore()  # tracing has run its forward
@@ -198,16 +225,14 @@ class Cutter:
     def _replayed(self, request: Request, reason: SplitError, *, prove: bool) -> SplitModel:
         """Cut by replaying the forward.
 
-        Replaying ignores the data flow: the halves' outputs are proven on other inputs as well.
+        Replaying ignores the data flow: the halves are proven on other inputs as well.
         """
-        self._refuse_failing(request)
         try:
             with running_the_model(f"the halves cut at {request.at!r} fail"):
                 halves = self.replay(request, None)
-                if prove:
-                    for inputs in (request.example, *request.sized, *request.others):
-                        prove_halves(self.whole, halves, inputs)
+                self._prove_replayed(request, halves, prove=prove)
         except UnfaithfulError as error:
+            self._refuse_failing(request)
             raise SplitError(
                 f"{reason} Its forward cannot be replayed either: {error} Cut it elsewhere "
                 "(list_cuts(model, example) names the cuts that exist), name masks and lengths in "
@@ -215,11 +240,29 @@ class Cutter:
             ) from error
         return halves
 
+    def _prove_replayed(self, request: Request, halves: SplitModel, *, prove: bool) -> None:
+        raw_inputs = raw_inputs_of(request)
+        if not prove:
+            raw_inputs.refuse_in_pass(halves)
+            return
+        prove_halves(self.whole, halves, request.example, smashed_check=raw_inputs)
+        for batch in request.sized:
+            prove_halves(self.whole, halves, batch)
+        others = request.others.batches
+        for batch in others:  # of one sample, and of the example's size
+            try:
+                prove_halves(self.whole, halves, batch)
+            except UnfaithfulError:
+                if batch is others[-1]:
+                    raise
+            else:
+                break
+
     def _refuse_failing(self, request: Request) -> None:
         """Refuse an example that the uncut model does not accept."""
         try:
             with running_the_model(f"{type(request.model).__name__} fails on the example"):
-                self.whole.outputs(request.example)
+                self.whole.outputs(request.example)  # in eval mode; from memory if it has run
         except UnfaithfulError as error:
             raise SplitError(
                 f"{error} The model must accept the example uncut: one tensor with a row per "
@@ -237,6 +280,7 @@ def cutting(
     *,
     public: Collection[str] = (),
     smaller: Inputs | None = None,
+    batch_axis: int | Mapping[str, int] = 0,
     several: bool = False,
     frozen_back: bool = False,
 ) -> Iterator[Cutter]:
@@ -244,7 +288,7 @@ def cutting(
 
     ``frozen_back`` accepts a server half without a parameter to train.
     """
-    arguments, inputs = Arguments.of(model, example), as_tensors(example)
+    arguments, inputs = Arguments.of(model, example, batch_axis), as_tensors(example)
     _refuse_unknown(public, arguments)
     _refuse_lazy(model)
     less = None if smaller is None else _smaller(model, smaller, arguments, inputs)
@@ -259,7 +303,7 @@ def cutting(
             inputs,
             arguments,
             public=frozenset(k for k, name in enumerate(arguments.names) if name in public),
-            others=_others_like(whole, inputs),
+            others=OtherValues(whole, inputs),
             smaller=less,
             called={} if several else None,
             frozen_back=frozen_back,
@@ -270,7 +314,11 @@ def cutting(
 def _check(request: Request, halves: SplitModel) -> None:
     complete(request.model, halves)
     refuse_empty(halves, frozen_back=request.frozen_back)
-    refuse_inputs(halves, request.batches, request.arguments, request.public)
+
+
+def raw_inputs_of(request: Request) -> RawInputs:
+    """Return the check that no private input crosses a cut as it is."""
+    return RawInputs(request.arguments, request.public, request.example, request.others)
 
 
 def _smaller(
@@ -278,9 +326,8 @@ def _smaller(
 ) -> tuple[Tensor, ...]:
     """Return the tensors of the smaller batch, if it is one."""
     tensors = as_tensors(smaller)
-    if Arguments.of(model, smaller) != arguments or [len(t) for t in tensors] != [
-        len(t) for t in example
-    ]:
+    same = Arguments.of(model, smaller).names == arguments.names
+    if not same or arguments.count(tensors) != arguments.count(example):
         raise SplitError("smaller: give a batch with the example's inputs and number of samples.")
     return tensors
 
@@ -383,30 +430,3 @@ class _Pair(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         return self.server(*as_tensors(self.client(*inputs)))
-
-
-def _others_like(whole: Whole, example: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Return inputs with other values, if the model accepts them.
-
-    They reveal a forward that depends on its inputs' values, and smashed data that are inputs.
-    """
-    generator = torch.Generator().manual_seed(0)
-
-    def like(tensor: Tensor) -> Tensor:
-        if tensor.is_floating_point():
-            return torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
-        if tensor.is_complex() or not tensor.numel():
-            return tensor
-        top = 2 if tensor.dtype == torch.bool else max(2, int(tensor.max()) + 1)
-        return torch.randint(top, tensor.shape, generator=generator).to(tensor.dtype)
-
-    other = tuple(like(tensor).to(tensor.device) for tensor in example)
-    try:
-        with running_the_model("other values"):
-            whole.outputs(other)
-    except SplitError:  # the model does not accept these values
-        return []
-    finally:
-        whole.state.restore()
-        whole.rng.restore()
-    return [other]

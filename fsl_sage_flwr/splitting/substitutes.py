@@ -1,13 +1,12 @@
 """Modules that stand for those of the other half in a replayed cut."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from .copying import computed_attributes
+from .copying import copy_without_values
 from .crossing import TensorSpec
 from .errors import SplitError, running_the_model
 from .half_pass import CutReachedError, half_pass
@@ -35,7 +34,7 @@ class _Substitute(nn.Module):
         super().__init__()
         self.fsl_sage_name = name
         # A tuple keeps it from becoming a submodule.
-        self.fsl_sage_original = (_without_values(original),)
+        self.fsl_sage_original = (copy_without_values(original),)
 
     @property  # type: ignore[misc]  # isinstance asks for it
     def __class__(self) -> Any:
@@ -133,15 +132,3 @@ def _emptied(tensor: Tensor) -> Tensor:
 def _emptied_if_floating(tensor: Tensor) -> Tensor:
     """Leave lengths of packed sequences on the CPU, where PyTorch wants them."""
     return tensor.to("meta") if tensor.is_floating_point() else tensor
-
-
-def _without_values(module: nn.Module) -> nn.Module:
-    """Return a copy without memory for parameters and buffers."""
-    memo: dict[int, Any] = {}
-    for tensor in [*module.parameters(), *module.buffers(), *computed_attributes(module)]:
-        empty = torch.empty_like(tensor, device="meta")
-        trained = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = (
-            nn.Parameter(empty, requires_grad=tensor.requires_grad) if trained else empty
-        )
-    return copy.deepcopy(module, memo)

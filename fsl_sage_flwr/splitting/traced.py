@@ -65,6 +65,8 @@ def by_graph(request: Request) -> tuple[SplitModel, ModelState]:
         The cut is refused.
     """
     model, at, example = request.model, request.at, request.example
+    if any(request.arguments.axes):
+        raise UnfaithfulError("graphs are divided only where samples are on the first axis.")
     with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
         graph = _AncestorTracer(at, request.arguments).trace(model)
         traced = ModelState(model, writes=request.state.writes)
@@ -86,7 +88,8 @@ def by_graph(request: Request) -> tuple[SplitModel, ModelState]:
     given = {inputs[k] for k in request.public}
     crossing = _crossing(front, back, given, kinds)
     with running_the_model(f"the graph of {type(model).__name__} cannot be divided at {at!r}"):
-        others = (*request.sized, *request.others)
+        masks = any(_of_inputs_alone(n) and kinds[n].is_floating_point() for n in crossing)
+        others = (*request.sized, *(request.others.batches[:1] if masks else ()))
         values = [kinds, *(_values(request, model, front, batch) for batch in others)]
         halves = _halves(model, at, front, back, crossing, values, bool(request.sized))
     return halves, traced
@@ -300,11 +303,13 @@ def _halves(
     for node in back[:-1]:
         theirs[node] = behind.node_copy(node, lambda n: theirs[n])
     behind.output(fx.node.map_arg(back[-1].args[0], lambda n: theirs[n]))
+    free = [specs[node].packed_free if node in specs else () for node in crossing]
     modes = own_modes(model, ancestors_of(at))
     return SplitModel(
         client=_half(model, ahead, added, "ClientHalf", modes),
         server=_half(model, behind, added, "ServerHalf", modes),
         cut=at,
+        free=(*free, ()) if pairs else (),
     )
 
 

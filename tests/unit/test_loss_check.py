@@ -18,7 +18,7 @@ from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 from ..memory_grid import MemoryGrid
-from ..runs import assert_same
+from ..runs import assert_same, train
 from ..tasks import CLASSES, CLIENTS, small_app, small_task
 
 ALL = [FullModelFedAvg, SplitFedV1, CseFsl, FslSage]
@@ -216,6 +216,23 @@ def test_a_loss_without_second_derivative_is_not_blamed_on_the_head() -> None:
     labels = torch.tensor([[1, 2], [2, 1]])
     with pytest.raises(SplitError, match=r"estimates of this loss .*'_?ctc_loss' cannot be diff"):
         check_twice_differentiable(nn.Linear(4, 15), (torch.randn(2, 4),), labels, objective)
+
+
+def test_server_weights_whose_steps_do_nothing_are_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def still(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(list(parameters), lr=0.0)
+
+    strategy = SplitFedV1(small_task(server_optimizer=still))
+    with caplog.at_level(logging.WARNING, "flwr.fsl_sage"):
+        train(strategy, MemoryGrid(small_app(), CLIENTS), 3)
+    named = [r.getMessage() for r in caplog.records if "trainable weights" in r.getMessage()]
+    assert named == [
+        "5 trainable weights of the server half have not changed in 10 steps: their gradient is 0, "
+        "or their steps are below the precision of their dtype: block.0.weight, block.1.weight, "
+        "block.1.bias, …. Freeze them (requires_grad_(False)) if that is intended"
+    ]
 
 
 @pytest.mark.slow

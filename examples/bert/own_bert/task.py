@@ -60,6 +60,6 @@ def build_task(context) -> SplitTask:
         at="encoder.layer.2",
         example=example(LONGEST),
         public=("attention_mask",),  # the server sees it; it never sees the ids
-        smaller=example(5),  # batches may be shorter than the example
+        smaller=example(5),  # batches may have any length
     )
     return SplitTask(model, example(LONGEST), num_classes=2, train_batches=train_batches)

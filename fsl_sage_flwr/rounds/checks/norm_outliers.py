@@ -89,9 +89,12 @@ def _norms(reply: Reply, sent: Sent) -> dict[str, float]:
                 )
             )
     smashed: Any = getattr(reply, "smashed", None)
-    tensors = smashed.tensors if isinstance(smashed, SmashedBatches) else smashed
-    if isinstance(tensors, tuple):
-        squares = [t.double().square().mean() for t in tensors if t.is_floating_point()]
-        if squares:
-            found["smashed data's norm"] = torch.stack(squares).mean().sqrt().item()
+    square = None
+    if isinstance(smashed, SmashedBatches):
+        square = smashed.mean_square()
+    elif isinstance(smashed, tuple):  # of one batch, whose labels stay
+        squares = [t.double().square().mean() for t in smashed if t.is_floating_point()]
+        square = torch.stack(squares).mean().item() if squares else None
+    if square is not None:
+        found["smashed data's norm"] = math.sqrt(square)
     return found

@@ -1,12 +1,16 @@
 """Warn of parameters that should be trained, and are not."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 log = logging.getLogger("flwr.fsl_sage")
+
+# Steps after which a weight of the server half should have changed.
+STEPS = 10
 
 Parts = Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
 
@@ -50,32 +54,66 @@ class UntrainedClientWeights:
 
 
 class UntrainedServerWeights:
-    """Warns once of weights of the server half without a gradient, or without an optimizer."""
+    """Warns once of weights of the server half that its first steps leave as they were.
+
+    After the first step: weights without a gradient, or without an optimizer. After ``STEPS``
+    steps: others that have not changed. One step is not enough: a schedule may begin at 0, and the
+    first gradient of a LoRA matrix is.
+    """
 
     def __init__(self) -> None:
-        self._is_done = False
+        self._steps = 0
+        self._unchanged: dict[str, Tensor] = {}
 
-    def check(self, half: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Look at the first step's gradients, which the optimizer has just used."""
-        if self._is_done:
+    @contextmanager
+    def watching(self, half: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+        """Compare the weights before the first step with those after this one.
+
+        Parameters
+        ----------
+        half : nn.Module
+            The half that is stepped on; with one half per client, all halves count together.
+        optimizer : torch.optim.Optimizer
+            Its optimizer.
+        """
+        if self._steps == 0:
+            self._unchanged = {n: p.detach().clone() for n, p in _trainable(half).items()}
+        yield
+        if self._steps == STEPS:
             return
-        self._is_done = True
-        stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        for problem, names in (
-            ("get no gradient", [n for n, p in _trainable(half).items() if p.grad is None]),
-            (
+        self._steps += 1
+        now = _trainable(half)
+        self._unchanged = {
+            name: before
+            for name, before in self._unchanged.items()
+            if name in now and torch.equal(before.to(now[name].device), now[name])
+        }
+        if self._steps == 1:
+            stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            self._warn("get no gradient", [n for n, p in now.items() if p.grad is None])
+            self._warn(
                 "are in no group of server_optimizer",
-                [n for n, p in _trainable(half).items() if id(p) not in stepped],
-            ),
-        ):
-            if names:
-                log.warning(
-                    "%d trainable weights of the server half %s: %s. Freeze them "
-                    "(requires_grad_(False)) if that is intended",
-                    len(names),
-                    problem,
-                    _listed(names),
-                )
+                [n for n, p in now.items() if id(p) not in stepped],
+            )
+        elif self._steps == STEPS:
+            self._warn(
+                f"have not changed in {STEPS} steps: their gradient is 0, or their steps are below "
+                "the precision of their dtype",
+                list(self._unchanged),
+            )
+            self._unchanged = {}
+
+    def _warn(self, problem: str, names: Sequence[str]) -> None:
+        if names:
+            log.warning(
+                "%d trainable weights of the server half %s: %s. Freeze them "
+                "(requires_grad_(False)) if that is intended",
+                len(names),
+                problem,
+                _listed(names),
+            )
+            for name in names:
+                self._unchanged.pop(name, None)
 
 
 def _trainable(module: nn.Module) -> dict[str, nn.Parameter]:

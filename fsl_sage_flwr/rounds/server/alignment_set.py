@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...splitting.joining import concatenated
+
 FEWEST = 2  # samples that BatchNorm can normalise over
 
 
@@ -42,7 +44,7 @@ class AlignmentSet:
         """Return the newest samples of these and new ones."""
         both = zip(self.tensors, new.tensors, strict=True)
         joined = AlignmentSet(
-            tuple(torch.cat([a, b]) for a, b in both),
+            tuple(concatenated([a, b]) for a, b in both),
             torch.cat([self.labels, new.labels]),
             torch.cat([self.held_out, new.held_out]),
             torch.cat([self.rounds, new.rounds]),

@@ -140,10 +140,10 @@ class ServerHalf(State, ABC):
                 set_rate(optimizer, self.task.server_schedule, now)
                 batch = self.task.to_device(tensors), labels.to(self.task.device)
                 how = self.task.objective, self.task.autocast
-                for _ in range(self.steps - 1):
-                    server_step(half, optimizer, *batch, *how)
-                loss, gradients = answer_step(half, optimizer, *batch, *how)
-                self.untrained.check(half, optimizer)
+                with self.untrained.watching(half, optimizer):
+                    for _ in range(self.steps - 1):
+                        server_step(half, optimizer, *batch, *how)
+                    loss, gradients = answer_step(half, optimizer, *batch, *how)
                 problem = _problem_with_loss(loss) or self.sound.problem_with_server_half(
                     half, optimizer
                 )
@@ -152,7 +152,7 @@ class ServerHalf(State, ABC):
                 samples = self.task.objective.count(labels)
                 round_.losses.append(StepLoss(client, loss, samples, exchange))
                 answers.append(gradients)
-        return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
+        return _joined(answers)
 
     def forward(
         self, round_: Round, client: int, smashed: Hidden, *, exchange: int, progress: float
@@ -216,10 +216,10 @@ class ServerHalf(State, ABC):
         half, optimizer = self.model_for(client)
         with round_.server_time(client):
             set_rate(optimizer, self.task.server_schedule, halfway.progress)
-            found = answered_step(
-                optimizer, halfway.smashed, halfway.hidden, self.task.to_device(gradients)
-            )
-            self.untrained.check(half, optimizer)
+            with self.untrained.watching(half, optimizer):
+                found = answered_step(
+                    optimizer, halfway.smashed, halfway.hidden, self.task.to_device(gradients)
+                )
             problem = self.sound.problem_with_server_half(half, optimizer)
             if problem is not None:
                 raise NotFiniteWorkError(problem)
@@ -248,7 +248,7 @@ class ServerHalf(State, ABC):
                     )
                 counted = objective.count(labels)
                 answers.append(tuple(gradient / counted for gradient in total))
-        return tuple(torch.cat([t.cpu() for t in column]) for column in zip(*answers, strict=True))
+        return _joined(answers)
 
 
 class OneServerHalf(ServerHalf):
@@ -321,16 +321,15 @@ class OneServerHalf(ServerHalf):
         """Step on one batch, at the learning rate of ``progress`` rounds; return its loss."""
         half, optimizer = self.task.model.server, self._optimizer
         set_rate(optimizer, self.task.server_schedule, progress)
-        loss = server_step(
-            half,
-            optimizer,
-            self.task.to_device(tensors),
-            labels.to(self.task.device),
-            self.task.objective,
-            self.task.autocast,
-        )
-        self.untrained.check(half, optimizer)
-        return loss
+        with self.untrained.watching(half, optimizer):
+            return server_step(
+                half,
+                optimizer,
+                self.task.to_device(tensors),
+                labels.to(self.task.device),
+                self.task.objective,
+                self.task.autocast,
+            )
 
     def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Step on the upload in a client's last reply, in its part of the round.
@@ -434,3 +433,11 @@ class OneServerHalf(ServerHalf):
 
 def _problem_with_loss(loss: float) -> str | None:
     return None if math.isfinite(loss) else f"the server half's loss is {loss} on a batch of it"
+
+
+def _joined(answers: Sequence[Gradients]) -> Gradients:
+    """Return the gradients of all batches; batch after batch if their shapes differ."""
+    columns = list(zip(*answers, strict=True))
+    if any(len({t.shape[1:] for t in column}) > 1 for column in columns):
+        return tuple(tensor.cpu() for answer in answers for tensor in answer)
+    return tuple(torch.cat([t.cpu() for t in column]) for column in columns)

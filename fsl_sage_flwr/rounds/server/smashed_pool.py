@@ -9,6 +9,7 @@ from torch import Tensor
 from ...batching import batches_of
 from ...messages import SmashedBatches
 from ...seeding import derive_seed
+from ...splitting.joining import concatenated
 from ...state import State
 from ...task import SplitTask
 from ...tensor_store import TensorFile
@@ -113,7 +114,7 @@ class PooledRows:
     def load(self) -> PooledBatch:
         """Return the batch's smashed tensors and labels, clients ascending."""
         parts = list(self._parts())
-        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+        columns = [concatenated(column) for column in zip(*parts, strict=True)]
         return tuple(columns[:-1]), columns[-1]
 
     def _parts(self) -> Iterator[list[Tensor]]:

@@ -1,4 +1,4 @@
-"""Batches with other sizes, up to the example's: padded texts, images of several scales."""
+"""Batches with other sizes than the example's: padded texts, images of several scales."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from fsl_sage_flwr.splitting import SplitError, as_tensors, split
+from fsl_sage_flwr.splitting.joining import concatenated
 
 from ...cutting import assert_same_as_uncut, crossing_of
 from ...readers import LONGEST, WORDS, Reader
@@ -18,20 +19,21 @@ def texts(count: int, longest: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.slow
-def test_texts_up_to_the_examples_length() -> None:
+def test_texts_of_any_length() -> None:
     torch.manual_seed(0)
     model = Reader()
     halves = split(
         model, "encoder.layers.1", texts(3, LONGEST),
         public=("attention_mask",), smaller=texts(3, LONGEST - 2),
     )  # fmt: skip
-    assert_same_as_uncut(model, halves, texts(4, LONGEST), texts(2, 3), texts(5, 1))
-    # On the wire all batches have the example's sizes, and the sizes cross with them.
-    assert crossing_of(halves, texts(4, 3)) == [
-        ((4, LONGEST, 8), torch.float32), ((4, LONGEST), torch.int64), ((4, 1), torch.int64),
-    ]  # fmt: skip
-    with pytest.raises(SplitError, match=rf"has shape \(2, {LONGEST + 1}\); .* smaller one as sma"):
-        halves.client(*as_tensors(texts(2, LONGEST + 1)))
+    longer = texts(3, 3 * LONGEST)
+    assert_same_as_uncut(model, halves, texts(4, LONGEST), texts(2, 3), texts(5, 1), longer)
+    # Each batch crosses with its own sizes, and these cross with it.
+    for length in (3, 2 * LONGEST):
+        assert crossing_of(halves, texts(4, length)) == [
+            ((4, length, 8), torch.float32), ((4, length), torch.int64), ((4, 1), torch.int64),
+        ]  # fmt: skip
+    assert halves.free == (((1, 0),), ((1, 0),), ())
 
 
 @pytest.mark.slow
@@ -46,7 +48,7 @@ def test_samples_of_batches_of_several_sizes_may_be_mixed() -> None:
     halves.client.eval()
     halves.server.eval()
     short, long = (as_tensors(halves.client(*as_tensors(texts(2, k)))) for k in (3, 5))
-    mixed = halves.server(*(torch.cat(pair) for pair in zip(short, long, strict=True)))["logits"]
+    mixed = halves.server(*(concatenated(pair) for pair in zip(short, long, strict=True)))["logits"]
     alone = [halves.server(*one)["logits"] for one in (short, long)]
     assert torch.allclose(mixed, torch.cat(alone), atol=1e-6)
 
@@ -78,10 +80,11 @@ def test_images_of_several_scales_in_traced_halves() -> None:
     model = Plain()
     halves = split(model, "b", torch.randn(2, 1, 16, 12), smaller=torch.randn(2, 1, 8, 6))
     assert isinstance(halves.client, fx.GraphModule)
-    others = (torch.randn(3, 1, 16, 12), torch.randn(1, 1, 10, 6), torch.randn(2, 1, 4, 12))
+    others = (torch.randn(3, 1, 16, 12), torch.randn(1, 1, 10, 6), torch.randn(2, 1, 20, 30))
     assert_same_as_uncut(model, halves, *others)
-    shapes = {tuple(crossing_of(halves, x)[0][0][1:]) for x in others}
-    assert shapes == {(8, 16, 12)}
+    assert [crossing_of(halves, x)[0][0][1:] for x in others] == [
+        (8, 16, 12), (8, 10, 6), (8, 20, 30),
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -89,7 +92,8 @@ def test_images_of_several_scales_in_replayed_halves() -> None:
     torch.manual_seed(0)
     model = UNet()
     halves = split(model, "up.1", torch.randn(2, 1, 16, 8), smaller=torch.randn(2, 1, 8, 4))
-    assert_same_as_uncut(model, halves, torch.randn(3, 1, 12, 8), torch.randn(2, 1, 8, 8))
+    sizes = ((12, 8), (8, 8), (24, 16))
+    assert_same_as_uncut(model, halves, *(torch.randn(2, 1, *size) for size in sizes))
 
 
 def test_a_smaller_batch_of_other_inputs_is_refused() -> None:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
-from fsl_sage_flwr.splitting import SplitError, split
+from fsl_sage_flwr.splitting import SplitError, list_cuts, split
 
 from ...cutting import assert_same_as_uncut, crossing_of
 
@@ -83,3 +84,107 @@ def test_an_edge_list_is_a_public_input() -> None:
     assert_same_as_uncut(model, halves, (torch.randn(5, 4), edges.flip(1)))
     with pytest.raises(SplitError, match=r"raw input 'edges' would cross"):
         split(model, "scores", (nodes, edges))
+
+
+class Spoken(nn.Module):
+    """A recurrent network on (T, B, D), with a branch on data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.LSTM(4, 6, dropout=0.1, num_layers=2), nn.GRU(6, 6)
+        self.scores = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(x.isnan().any()):
+            raise ValueError("not a number")
+        return self.scores(self.second(self.first(x)[0])[0][-1])
+
+
+@pytest.mark.parametrize("at", ["second", "scores"])
+def test_samples_on_the_second_axis(at: str) -> None:
+    torch.manual_seed(0)
+    model = Spoken()
+    halves = split(model, at, torch.randn(5, 3, 4), batch_axis=1)
+    assert all(shape[0] == 2 for shape, _ in crossing_of(halves, torch.randn(5, 2, 4)))
+    assert_same_as_uncut(model, halves, torch.randn(5, 3, 4), torch.randn(5, 7, 4))
+
+
+def test_samples_on_the_second_axis_of_a_model_that_can_be_traced() -> None:
+    torch.manual_seed(0)
+    layers = [nn.TransformerEncoderLayer(8, 2, 16) for _ in range(3)]
+    model = nn.Sequential(*layers, nn.Linear(8, 3))
+    halves = split(model, "2", torch.randn(5, 3, 8), batch_axis=1, smaller=torch.randn(4, 3, 8))
+    assert crossing_of(halves, torch.randn(6, 2, 8))[0] == ((2, 6, 8), torch.float32)
+    assert_same_as_uncut(model, halves, torch.randn(5, 3, 8), torch.randn(7, 4, 8))
+    names = [cut.name for cut in list_cuts(model, torch.randn(5, 3, 8), batch_axis=1, depth=1)]
+    assert names == ["1", "2", "3"]
+
+
+class Translator(nn.Module):
+    """``nn.Transformer`` by default: texts on the second axis, their masks on the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.scores = nn.Embedding(9, 8), nn.Linear(8, 9)
+        self.both = nn.Transformer(8, 2, 2, 2, 16)
+
+    def forward(self, source: Tensor, target: Tensor, padded: Tensor) -> Tensor:
+        hidden = self.both(
+            self.words(source), self.words(target), src_key_padding_mask=padded,
+            memory_key_padding_mask=padded,
+        )  # fmt: skip
+        return self.scores(hidden).transpose(0, 1)
+
+
+def test_a_batch_axis_by_name() -> None:
+    torch.manual_seed(0)
+    model = Translator()
+
+    def batch(size: int) -> tuple[Tensor, ...]:
+        padded = torch.arange(5) >= torch.randint(1, 6, (size, 1))
+        return torch.randint(9, (5, size)), torch.randint(9, (4, size)), padded
+
+    axes = {"source": 1, "target": 1}
+    with pytest.raises(
+        SplitError, match=r"batch_axis = \{'src': 1\}: .* by name, of source \(5, 3"
+    ):
+        split(model, "both.encoder.layers.1", batch(3), batch_axis={"src": 1})
+    halves = split(
+        model, "both.encoder.layers.1", batch(3), batch_axis=axes, public=("target", "padded")
+    )
+    assert_same_as_uncut(model, halves, batch(3), batch(6))
+
+
+class Lengths(nn.Module):
+    """Packs its texts by their lengths, and pads them again or not between two layers."""
+
+    def __init__(self, *, padded: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.GRU(4, 6, batch_first=True), nn.GRU(6, 6, batch_first=True)
+        self.scores, self.padded = nn.Linear(6, 3), padded
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        hidden, _ = self.first(packed)
+        if self.padded:
+            rows, _ = pad_packed_sequence(hidden, batch_first=True, total_length=x.shape[1])
+            return self.scores(self.second(rows)[1][0])
+        return self.scores(self.second(hidden)[1][0])
+
+
+def test_packed_sequences_inside_a_model() -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(3, 5, 4), torch.tensor([5, 2, 4])
+    other = torch.randn(2, 5, 4), torch.tensor([1, 3])
+    for padded, at in ((True, "second"), (True, "scores"), (False, "scores")):
+        model = Lengths(padded=padded)
+        assert_same_as_uncut(model, split(model, at, batch, public=("lengths",)), batch, other)
+    with pytest.raises(SplitError, match=r"no row per sample. Cut .* pad_packed_seq") as refused:
+        split(Lengths(padded=False), "second", batch, public=("lengths",))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_packed_sequence_as_input_is_refused_with_what_to_do() -> None:
+    packed = pack_sequence([torch.randn(5, 4), torch.randn(3, 4)])
+    with pytest.raises(SplitError, match="the padded tensor and the lengths"):
+        list_cuts(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), packed)  # type: ignore[arg-type]

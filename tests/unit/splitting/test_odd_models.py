@@ -1,12 +1,15 @@
 """Models of an unusual build are cut or refused in one line, and are left as they were."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fsl_sage_flwr.splitting import SplitError, split
+from fsl_sage_flwr.task import load_whole_state, whole_state
 
 from ...cutting import assert_same_as_uncut
 
@@ -114,7 +117,7 @@ def test_samples_on_another_axis_are_refused_with_what_to_do() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.scores(self.rows(x)[0][-1])
 
-    with pytest.raises(SplitError, match="transpose inside the model"):
+    with pytest.raises(SplitError, match=r"batch_axis=1 for \(T, B, D\)"):
         split(Model(), "scores", torch.randn(5, 3, 4))
 
 
@@ -240,7 +243,7 @@ def test_decisions_in_eval_mode_have_no_gradient() -> None:
     check(Model())
 
 
-def test_a_state_dict_has_more_than_tensors() -> None:
+def test_a_state_dict_has_more_than_tensors(caplog: pytest.LogCaptureFixture) -> None:
     class Model(Odd):
         def get_extra_state(self) -> dict[str, int]:
             return {"version": 2}
@@ -252,6 +255,14 @@ def test_a_state_dict_has_more_than_tensors() -> None:
     x = torch.randn(3, 4)
     halves = split(model, "b", x)
     assert torch.equal(halves(x), model(x))
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 1
+    assert said[0].startswith("1 values of get_extra_state are not tensors and are not sent, such")
+    whole = whole_state(model)
+    assert whole
+    assert all(isinstance(value, Tensor) for value in whole.values())
+    load_whole_state(model, {name: torch.zeros_like(value) for name, value in whole.items()})
+    assert not any(bool(value.any()) for value in whole_state(model).values())
 
 
 @pytest.mark.slow
@@ -349,3 +360,46 @@ def test_the_model_is_what_it_was(traced: bool) -> None:
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert not any(vars(module).get("_forward_pre_hooks") for module in model.modules())
     assert type(model) is Model
+
+
+class Collected(Odd):
+    """Returns what a hook of a module before the cut has collected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Tensor] = []
+        self.a.register_forward_hook(lambda module, inputs, output: self.kept.append(output.mean()))
+
+    def forward(self, x: Tensor) -> Any:
+        untraceable(x)
+        self.kept.clear()
+        scores = super().forward(x)
+        return {"logits": scores, "collected": tuple(self.kept)}
+
+
+def test_values_that_hooks_collect_are_named() -> None:
+    with pytest.raises(SplitError, match=r"\(collected\.0\): .*output_router_logits=F") as refused:
+        split(Collected(), "b", torch.randn(3, 4))
+    assert "\n" not in str(refused.value)
+
+
+class Checkpointed(Odd):
+    """Computes its middle layer again in the backward pass."""
+
+    reentrant = False
+
+    def forward(self, x: Tensor) -> Any:
+        untraceable(x)
+        hidden = checkpoint(
+            lambda h: self.b(torch.relu(h)), self.a(x), use_reentrant=self.reentrant
+        )
+        return self.c(hidden)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_cut_inside_a_checkpoint_is_named(reentrant: bool) -> None:
+    model = Checkpointed()
+    model.reentrant = reentrant
+    with pytest.raises(SplitError, match=r"'b' .* inside torch\.utils\.checkpoint.*disable\(\)"):
+        split(model, "b", torch.randn(3, 4))
+    check(model, "c")

@@ -12,7 +12,8 @@ from fsl_sage_flwr.splitting import SplitError, SplitModel, build_auxiliary, spl
 from fsl_sage_flwr.splitting.errors import UnfaithfulError
 from fsl_sage_flwr.splitting.inputs import Arguments, as_tensors
 from fsl_sage_flwr.splitting.model_state import unchanged
-from fsl_sage_flwr.splitting.proof import Whole, prove_halves
+from fsl_sage_flwr.splitting.proof import prove_halves
+from fsl_sage_flwr.splitting.whole import Whole
 
 
 class Body(nn.Module):

@@ -1,19 +1,23 @@
 """Texts with masks and pictures with skips train with every kind of algorithm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.splitting import AlignmentRecipe, SplitError
+from fsl_sage_flwr.compression import CODECS, Compression
+from fsl_sage_flwr.splitting import AlignmentRecipe, SplitError, as_tensors
+from fsl_sage_flwr.splitting.steps import answer_step, client_forward
 from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
-from fsl_sage_flwr.task import SplitTask
+from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 from ...memory_grid import MemoryGrid
-from ...readers import CausalReader, outliner_task, own_length_task, reader_task
+from ...readers import CausalReader, outliner_task, own_length_task, reader_task, texts_of
 from ...runs import assert_same, train
 from ...tasks import client_of
 
@@ -65,6 +69,61 @@ def test_v1_is_fed_avg_of_it(kind: str) -> None:
     split_one = SplitFedV1(make())
     client, server = split_one.model_state(trained(split_one))
     assert_same({**client, **server}, trained(FullModelFedAvg(make())))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", sorted(set(CODECS) - {"sign"}))  # which is for gradients
+def test_codecs_take_batches_of_several_lengths(codec: str) -> None:
+    strategy = FslSage(
+        own_length_task(), recipe=AlignmentRecipe(2, 6), compression=Compression(smashed=codec)
+    )
+    grid = MemoryGrid(build_client_app(lambda context: own_length_task()), 2)
+    train(strategy, grid, 2)
+    assert strategy.last_round.failures == {}
+    sent = [c.array_records["smashed"] for c in grid.received if "smashed" in c]
+    assert any("1/0" in record for record in sent)
+    assert all(array.stype.startswith("fsl-sage.") for record in sent for array in record.values())
+
+
+def fixed_texts(client: ClientIdentity, seed: int) -> Iterable[Batch]:
+    return texts_of(client, 5, own_length=True)
+
+
+def without_dropout() -> SplitTask:
+    task = replace(own_length_task(), train_batches=fixed_texts)
+    for module in (*task.model.client.modules(), *task.model.server.modules()):
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+    return task
+
+
+def test_batches_of_several_lengths_in_one_exchange_are_those_of_a_loop() -> None:
+    strategy = SplitFedV1(without_dropout(), batches_per_exchange=3)
+    grid = MemoryGrid(build_client_app(lambda context: without_dropout()), 1)
+    ours = strategy.model_state(train(strategy, grid, 1))
+    down = [c.array_records["gradients"] for c in grid.sent if "gradients" in c]
+    assert len({tuple(array.shape) for array in down[0].values()}) > 1
+
+    task = without_dropout()
+    front, back = task.model.client, task.model.server
+    on_client, on_server = task.optimizer_of_client(front), task.optimizer_of_server(back)
+    batches = [task.on_device(batch) for batch in fixed_texts(client_of(0), 0)]
+    assert len({next(iter(as_tensors(x))).shape for x, _ in batches}) > 1
+    sent = [client_forward(front, x, task.autocast) for x, _ in batches]
+    parameters, steps = list(front.parameters()), []
+    for smashed, (_, labels) in zip(sent, batches, strict=True):
+        values = tuple(tensor.detach() for tensor in smashed)
+        _, answer = answer_step(back, on_server, values, labels, task.objective, task.autocast)
+        floating = [tensor for tensor in smashed if tensor.is_floating_point()]
+        steps.append(torch.autograd.grad(floating, parameters, answer))
+    for gradients in steps:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        on_client.step()
+    for found, half in zip(ours, (front, back), strict=True):
+        assert_same(found, half.state_dict())
 
 
 @pytest.mark.slow

@@ -1,0 +1,62 @@
+"""Make inputs with other values than the example's."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .errors import SplitError, running_the_model
+from .whole import Whole
+
+
+class OtherValues:
+    """Inputs with other values than the example's, drawn when they are first needed.
+
+    They reveal a forward that depends on its inputs' values, and smashed data that are inputs.
+
+    Parameters
+    ----------
+    whole : Whole
+        The uncut model.
+    example : tuple of Tensor
+        Inputs of a batch of at least two samples.
+    """
+
+    def __init__(self, whole: Whole, example: tuple[Tensor, ...]) -> None:
+        self._whole, self._example = whole, example
+
+    @cached_property
+    def batches(self) -> list[tuple[Tensor, ...]]:
+        """Batches that the model accepts in train mode: of few samples, and of the example's size.
+
+        The first is the cheaper proof: of one sample, or of two if the example has more.
+        """
+        arguments = self._whole.arguments
+        count = arguments.count(self._example)
+        few = 1 if count == 2 else 2
+        generator = torch.Generator().manual_seed(0)
+        full = tuple(_like(x, generator).to(x.device) for x in self._example)
+        batches = [full] if count <= few else [arguments.first(full, few), full]
+        accepted = [batch for batch in batches[:-1] if self._accepts(batch)]
+        # The last one is tried only where nothing cheaper works.
+        return [*accepted, *(b for b in batches[-1:] if accepted or self._accepts(b))]
+
+    def _accepts(self, batch: tuple[Tensor, ...]) -> bool:
+        try:
+            with running_the_model("other values"), torch.no_grad():
+                self._whole.run(batch, training=True)
+        except SplitError:
+            return False
+        finally:
+            self._whole.state.restore()
+            self._whole.rng.restore()
+        return True
+
+
+def _like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    if tensor.is_floating_point():
+        return torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
+    if tensor.is_complex() or not tensor.numel():
+        return tensor
+    top = 2 if tensor.dtype == torch.bool else max(2, int(tensor.max()) + 1)
+    return torch.randint(top, tensor.shape, generator=generator).to(tensor.dtype)

@@ -1,0 +1,160 @@
+"""Run the uncut model, or its halves, from the same state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .inputs import Arguments, as_tensors
+from .model_state import ModelState
+from .pytree import Path, leaves_by_path
+from .random_state import random_state
+from .split_model import SplitModel
+
+Outputs = dict[Path, Tensor]
+"""The tensors that a model returns, by their paths in its output, in order."""
+
+
+class Whole:
+    """The uncut model, which each pass runs from the same state.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    arguments : Arguments
+        How its forward takes its inputs.
+    state : ModelState
+        The model's state at the start of each pass.
+    device : torch.device
+        Device of the inputs.
+    """
+
+    def __init__(
+        self, model: nn.Module, arguments: Arguments, state: ModelState, device: torch.device
+    ) -> None:
+        self.model, self.arguments, self.state, self._device = model, arguments, state, device
+        self.rng = random_state(device)
+        self.repeats = False  # whether a second pass was seen to equal the first
+        self._outputs: dict[int, tuple[tuple[Tensor, ...], Outputs]] = {}
+
+    def starting_from(self, state: ModelState) -> "Whole":
+        """Return the same model, of which passes start from another state."""
+        return Whole(self.model, self.arguments, state, self._device)
+
+    def outputs(self, batch: tuple[Tensor, ...]) -> Outputs:
+        """Return the outputs for a batch in eval mode; the second time from memory."""
+        if id(batch) not in self._outputs:
+            self._outputs[id(batch)] = batch, self.run(batch, training=False)
+        return self._outputs[id(batch)][1]
+
+    def run(
+        self, batch: tuple[Tensor, ...], *, training: bool, gradients: "Gradients | None" = None
+    ) -> Outputs:
+        """Return the outputs of one pass; ``gradients`` takes each parameter's gradient."""
+        self._begin(self.model, training=training)
+        return _passed(self.forward(batch), gradients)
+
+    def run_again(self, batch: tuple[Tensor, ...], *, training: bool) -> Outputs:
+        """Return the outputs of a pass with the attributes that the pass before it has left."""
+        self.state.restore_tensors()
+        self.rng.restore()
+        self.model.train(training)
+        return _passed(self.forward(batch), None)
+
+    def run_halves(
+        self,
+        halves: SplitModel,
+        batch: tuple[Tensor, ...],
+        *,
+        training: bool,
+        gradients: "Gradients | None" = None,
+    ) -> tuple[Outputs, tuple[Tensor, ...]]:
+        """Return the outputs of a pass of the model's halves, and the smashed data."""
+        self._begin(self.model, halves.client, halves.server, training=training)
+        smashed = as_tensors(halves.client(*(tensor.clone() for tensor in batch)))
+        output = halves.server(*smashed)
+        return _passed(output, gradients), tuple(tensor.detach() for tensor in smashed)
+
+    def forward(self, batch: tuple[Tensor, ...]) -> Any:
+        """Return the model's output for a copy of a batch, which a forward may change in place."""
+        return self.arguments.apply(self.model, tuple(tensor.clone() for tensor in batch))
+
+    def _begin(self, *modules: nn.Module, training: bool) -> None:
+        self.state.restore()
+        for module in modules:
+            module.train(training)
+        for parameter in self.model.parameters():
+            parameter.grad = None  # not zeroed in place: the caller's are restored later
+        self.rng.restore()
+
+
+def _passed(output: Any, gradients: "Gradients | None") -> Outputs:
+    """Return a pass's outputs, after its backward pass if gradients are wanted."""
+    outputs: Outputs = leaves_by_path(output, Tensor)
+    if gradients is not None:
+        every = outputs.values()
+        trained = [_real(out).float().pow(2).mean() for out in every if out.requires_grad]
+        with gradients:
+            if trained:  # some models return decisions alone
+                torch.autograd.backward(sum(trained, torch.zeros_like(trained[0])))
+    return {path: out.detach() for path, out in outputs.items()}
+
+
+class Gradients:
+    """Takes each parameter's gradient as soon as it is computed, so that few need memory at once.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model, or the one whose halves run.
+    wanted : mapping, optional
+        The gradients to compare with, by id of the parameter; without it they are kept.
+    """
+
+    def __init__(self, model: nn.Module, wanted: Mapping[int, Tensor | None] | None = None) -> None:
+        self._wanted = wanted
+        self.found: dict[int, Tensor | None] = {id(p): None for p in model.parameters()}
+        self._same: dict[int, bool] = {}
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def __enter__(self) -> None:
+        self._handles = [
+            p.register_post_accumulate_grad_hook(self._take)  # type: ignore[no-untyped-call]
+            for p in self._trained
+        ]
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _take(self, parameter: Tensor) -> None:
+        if self._wanted is None:
+            self.found[id(parameter)] = parameter.grad
+        else:
+            self._same[id(parameter)] = equal(self._wanted[id(parameter)], parameter.grad)
+        parameter.grad = None
+
+    def differ(self) -> bool:
+        """Return whether a gradient differs from the wanted one, or one of the two is missing."""
+        wanted = self._wanted or {}
+        missing = any(g is not None and key not in self._same for key, g in wanted.items())
+        return missing or not all(self._same.values())
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def equal(left: Tensor | None, right: Tensor | None) -> bool:
+    """Return whether two tensors have the same values, NaN at the same places."""
+    if left is None or right is None:
+        return left is right
+    if left.is_sparse or right.is_sparse:
+        left, right = left.to_dense(), right.to_dense()
+    # In eval mode a very deep network (ResNet-1202) overflows until its running statistics fit
+    # the data. The halves must then give NaN exactly where the model does.
+    return left.shape == right.shape and (
+        torch.equal(left, right) or bool(((left == right) | (left.isnan() & right.isnan())).all())
+    )
