@@ -101,9 +101,7 @@ def split(
     if tail and smaller is not None:
         raise SplitError("tail: batches of several sizes (smaller=…) cannot cross two cuts yet.")
     if tail and batch_axis != 0:
-        raise SplitError(
-            "tail: samples must be on the first axis (batch_axis=0)."
-        )
+        raise SplitError("tail: samples must be on the first axis (batch_axis=0).")
     at = full_name(model, at)
     refuse_unfit(model, at)
     with cutting(model, example, public=public, smaller=smaller, batch_axis=batch_axis) as cutter:
