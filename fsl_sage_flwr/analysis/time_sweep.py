@@ -83,7 +83,7 @@ class TimeSweep:
 def fleet_at(fleet: Fleet, axis: Axis, place: float) -> Fleet:
     """Return the fleet with the bandwidth (Mbit/s) or latency (ms) of all its links replaced."""
     if axis == "bandwidth":
-        return fleet.with_links(down=place, up=place)
+        return fleet.with_links(bandwidth=place)
     return fleet.with_links(latency=place / 1000)
 
 

@@ -55,7 +55,8 @@ def format_time_table(
     text = pd.DataFrame(index=table.index)
     for key in comparison.settings:
         text[key] = [(label_of if key == "algorithm" else value_text)(v) for v in table[key]]
-    late = ["" if row.reached == row.seeds else "> " for row in table.itertuples()]
+    every = (table["reached"] == table["seeds"]).tolist()
+    late = ["" if reached else "> " for reached in every]
     target = comparison.target_text
     text[f"rounds to {target}"] = [
         f"{m}{v:.3g}" for m, v in zip(late, table["rounds"], strict=True)

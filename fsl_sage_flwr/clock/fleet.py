@@ -65,8 +65,15 @@ class Fleet:
         draw = np.random.default_rng(derive_seed(self.seed, "fleet", what, client))
         return math.exp(math.log(spread) * draw.standard_normal())
 
-    def with_links(self, **values: float) -> "Fleet":
-        """Return the fleet with values of all links replaced."""
+    def with_links(
+        self, *, bandwidth: float | None = None, latency: float | None = None
+    ) -> "Fleet":
+        """Return the fleet with the bandwidth (Mbit/s) or the latency (s) of all links replaced."""
+        values: dict[str, Any] = {}
+        if bandwidth is not None:
+            values |= {"down": bandwidth, "up": bandwidth}
+        if latency is not None:
+            values["latency"] = latency
         own = {client: (d, replace(link, **values)) for client, (d, link) in self.own.items()}
         return replace(self, link=replace(self.link, **values), own=own)
 
@@ -134,8 +141,8 @@ def _of_row(
         )
     try:
         client = int(given["client"])
-        of_device = {name: float(given[name]) for name in _OF_DEVICE if name in given}
-        of_link = {name: float(given[column]) for column, name in _OF_LINK.items()
+        of_device: dict[str, Any] = {n: float(given[n]) for n in _OF_DEVICE if n in given}
+        of_link: dict[str, Any] = {name: float(given[column]) for column, name in _OF_LINK.items()
                    if column in given}  # fmt: skip
     except ValueError as error:
         raise ClockError(f"{table}, client {given['client']}: {error}") from error

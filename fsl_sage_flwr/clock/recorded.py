@@ -66,8 +66,8 @@ class RecordedRounds:
         )
         uploaded = work.samples * work.uploaded_batches(UPLOAD_KEY) / work.batches
         sent = uploaded if work.up.get("smashed") is not None else np.zeros(len(ids))
-        for client, samples in zip(ids, sent, strict=True):
-            self._held[client] = self._held.get(client, 0.0) + float(samples)
+        for own, samples in zip(ids, sent, strict=True):
+            self._held[own] = self._held.get(own, 0.0) + float(samples)
         return work
 
 
