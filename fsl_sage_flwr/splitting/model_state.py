@@ -67,13 +67,17 @@ class ModelState:
 
     def restore(self) -> None:
         """Set the modules to this state."""
+        self.restore_attributes()
+        self.restore_tensors()
+
+    def restore_attributes(self) -> None:
+        """Set attributes and containers to this state; the values of tensors stay."""
         for module, attributes in self._attributes.values():
             vars(module).clear()
             vars(module).update(attributes)
         for value, saved in self._containers.values():
             value.clear()
             value.extend(saved) if isinstance(value, list | deque) else value.update(saved)
-        self.restore_tensors()
 
     def restore_tensors(self) -> None:
         """Set parameters, buffers and gradients to this state; attributes stay."""

@@ -71,9 +71,15 @@ class Whole:
         training: bool,
         gradients: "Gradients | None" = None,
     ) -> tuple[Outputs, tuple[Tensor, ...]]:
-        """Return the outputs of a pass of the model's halves, and the smashed data."""
+        """Return the outputs of a pass of the model's halves, and the smashed data.
+
+        The server half sees no attribute that the client half has set: they are in two processes.
+        """
         self._begin(self.model, halves.client, halves.server, training=training)
         smashed = as_tensors(halves.client(*(tensor.clone() for tensor in batch)))
+        self.state.restore_attributes()
+        for half in (halves.client, halves.server):
+            half.train(training)
         output = halves.server(*smashed)
         return _passed(output, gradients), tuple(tensor.detach() for tensor in smashed)
 

@@ -396,6 +396,7 @@ class Checkpointed(Odd):
         return self.c(hidden)
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_a_cut_inside_a_checkpoint_is_named(reentrant: bool) -> None:
     model = Checkpointed()
@@ -403,3 +404,21 @@ def test_a_cut_inside_a_checkpoint_is_named(reentrant: bool) -> None:
     with pytest.raises(SplitError, match=r"'b' .* inside torch\.utils\.checkpoint.*disable\(\)"):
         split(model, "b", torch.randn(3, 4))
     check(model, "c")
+
+
+def test_what_a_hook_keeps_in_the_client_half_is_not_the_servers() -> None:
+    """The halves run in two processes; in one, the server half could read it without a message."""
+
+    class Collects(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8))
+            self.out = nn.Linear(8, 3)
+            self.found: dict[str, torch.Tensor] = {}
+            self.body[0].register_forward_hook(lambda m, args, y: self.found.update(first=y))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(self.body(x) + self.found["first"])
+
+    with pytest.raises(SplitError, match="the halves cut at 'out' fail in eval mode: KeyError"):
+        split(Collects(), "out", torch.randn(3, 4))
