@@ -23,7 +23,7 @@ _DAMAGED = (
 
 
 class ChecksumError(ValueError):
-    """The file is no whole zip archive, or a member does not match its checksum."""
+    """The file is truncated or not a zip archive, or a member differs from its checksum."""
 
 
 def write_checksummed(path: Path, content: Any) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -59,3 +60,10 @@ def started_by(mark: str, command: str = "") -> list[psutil.Process]:
         if handed_down and named and process.pid != os.getpid():
             found.append(process)
     return found
+
+
+def kill_started_by(mark: str, command: str = "") -> None:
+    """Kill the processes of :func:`started_by`; one may end by itself meanwhile."""
+    for process in started_by(mark, command):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -17,7 +17,7 @@ from typing import Any, Self
 from fsl_sage_flwr.simulations.process_environment import without_proxies
 
 from . import forked_programs
-from .commands import BIN, PATIENCE, ROOT, started_by
+from .commands import BIN, PATIENCE, ROOT, kill_started_by, started_by
 
 CONNECTION = "loopback"
 KEYS = ROOT / "examples" / "docker" / "keys.sh"
@@ -134,8 +134,7 @@ class Deployment:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in started_by(str(self.home)):
-            process.kill()
+        kill_started_by(str(self.home))
         self._until_exit.close()
 
     def start_link(self) -> None:
@@ -182,7 +181,9 @@ class Deployment:
             for key, value in config.items()
         )
         done = self.flwr("run", str(app), CONNECTION, "--run-config", words, "--format", "json")
-        return int(json.loads(done[done.index("{") :])["run-id"])
+        started = json.loads(done[done.index("{") :])
+        assert "run-id" in started, done
+        return int(started["run-id"])
 
     def status(self, run: int) -> str:
         answer = self.flwr("list", "--run-id", str(run), CONNECTION, "--format", "json")
@@ -222,6 +223,8 @@ class Deployment:
         """End a process and its children as a power cut would."""
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if process is self.link:  # which was a stand-in: Flower's process ends after it
+            wait_for("the SuperLink's end", lambda: not self._listens())
 
     def log_of(self, process: subprocess.Popen[bytes]) -> str:
         """Return what a process has said."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from .commands import PATIENCE, ROOT, started_by
+from .commands import PATIENCE, ROOT, kill_started_by
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,7 @@ class Installed:
                 timeout=PATIENCE, check=True,
             encoding="utf-8")  # fmt: skip
         finally:
-            for process in started_by(str(home)):
-                process.kill()
+            kill_started_by(str(home))
         return done.stdout + done.stderr
 
     def run_inline_example(

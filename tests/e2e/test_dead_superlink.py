@@ -9,7 +9,7 @@ from fsl_sage_flwr.simulations.federation import Federation
 from fsl_sage_flwr.simulations.progress import Rows, Watcher
 from fsl_sage_flwr.simulations.run import simulate
 
-from .commands import started_by
+from .commands import kill_started_by, started_by
 
 pytestmark = pytest.mark.e2e
 
@@ -20,8 +20,7 @@ def test_the_run_ends_at_once_and_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     class Killer(Watcher):
         def __call__(self, rows: Rows) -> None:
             # A round that was written before the end was noticed is shown too: none is left then.
-            for superlink in started_by(str(tmp_path), command="flower-superlink"):
-                superlink.kill()
+            kill_started_by(str(tmp_path), command="flower-superlink")
 
     config = RunConfig(num_server_rounds=1000, batch_size=128, results_dir=str(tmp_path))
     summary, path = simulate(config, Federation(clients=2), Killer())

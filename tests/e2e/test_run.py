@@ -23,6 +23,7 @@ from .commands import (
     ROOT,
     fsl_sage,
     history_of,
+    kill_started_by,
     run_directory,
     started_by,
     summary_of,
@@ -161,5 +162,4 @@ def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:
         assert summary["completed"] is True
         assert summary["rounds"] == 2
     finally:
-        for process in started_by(str(home)):
-            process.kill()
+        kill_started_by(str(home))

@@ -138,6 +138,8 @@ def test_a_checkpoint_from_before_states_had_names_is_read(
 ) -> None:
     saved = plain(make).after(2).state
     strategy = make()
+    if any(name.endswith("_step") for name in strategy.states):
+        pytest.skip("versions of that time had no server optimizers")
     strategy.load_state_dict(by_earlier_names(saved))
     assert_same(server_state(strategy), server_state(saved))
     assert strategy.pauses.state_dict() == saved["pauses"]

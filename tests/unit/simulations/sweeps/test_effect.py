@@ -32,9 +32,11 @@ OTHER = {
     "fedopt.eta": 0.5, "fedopt.beta-1": 0.5, "fedopt.beta-2": 0.5, "fedopt.tau": 0.5,
     "fedopt.server-learning-rate": 0.5, "fedopt.server-momentum": 0.5,
     "language.bleu": True, "language.max-new-tokens": 3,
+    "tail": "x", "clock.link": "lte", "clock.server": "jetson", "clock.clients": "absent.csv",
+    "clock.device-spread": 2.0, "clock.link-spread": 2.0,
 }  # fmt: skip
-# Refused unless auxiliary = blocks: it cannot be given where it is idle for another reason.
-BY_CONFIG = {"auxiliary.max-share"}
+# Refused where they are idle: without auxiliary = blocks, and without a clock or its replies.
+BY_CONFIG = {"auxiliary.max-share", "clock.replies", "clock.presence"}
 
 
 def trained(config, tmp_path, name):
