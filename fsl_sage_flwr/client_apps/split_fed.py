@@ -36,6 +36,7 @@ from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
 from ..nodes.proximal_term import ProximalTerm, proximal_mu
 from ..schedules import set_rate
 from ..splitting import client_forward, differentiable, flatten_state, tail_of
+from ..splitting.layout import laid_out
 from ..task import SplitTask
 
 HIDDEN = "hidden"  # a file: hidden states of an exchange
@@ -230,7 +231,10 @@ class ExchangeWork:
                 own = answer[k * len(floating) : (k + 1) * len(floating)]
             else:
                 own = tuple(gradient[rows] for gradient in answer)
-            true = [gradient.to(self.task.device) for gradient in own]
+            true = [
+                laid_out(gradient.to(self.task.device), tensor)
+                for gradient, tensor in zip(own, floating, strict=True)
+            ]
             pairs = [(t, g) for t, g in zip(floating, true, strict=True) if t.requires_grad]
             # Without a trained parameter before the cut the server half is trained alone.
             found: Sequence[Tensor | None] = [None] * len(parameters)

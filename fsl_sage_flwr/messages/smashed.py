@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
 from ..splitting.joining import concatenated
+from ..splitting.layout import laid_out
 from .arrays import MOST_BYTES, in_memory, numbered, tensors_of
 from .encoding import IDENTITY, Decoder
 from .records import LABELS, SMASHED, BadReplyError, check_finite, record_of, shown
@@ -73,6 +74,8 @@ class SmashedBatches:
     shapes : tuple of tuple of tuple of int
         Each batch's shape of each tensor, beyond the first axis. Empty if all batches have the same
         shapes.
+    layouts : tuple of Tensor
+        Examples with the memory layout of each tensor's batches; empty for row by row.
     """
 
     tensors: tuple[Tensor, ...]
@@ -80,6 +83,7 @@ class SmashedBatches:
     batch_sizes: tuple[int, ...]
     held_out: Tensor | None = None
     shapes: Shapes = ()
+    layouts: tuple[Tensor, ...] = ()
 
     @classmethod
     def join(
@@ -112,6 +116,8 @@ class SmashedBatches:
                     tensor[(slice(None), *map(slice, shape))].contiguous()
                     for tensor, shape in zip(tensors, self.shapes[k], strict=True)
                 )
+            if self.layouts:
+                tensors = tuple(map(laid_out, tensors, self.layouts))
             yield tensors, self.labels[rows]
             start += size
 
@@ -177,7 +183,7 @@ class SmashedBatches:
         smashed = decoder.decode_smashed(encoded, like)
         check_batch(smashed, like, SMASHED)
         tensors, shapes = _joined(list(smashed.values()), len(spec.tensors))
-        found = cls(tensors, labels, tuple(each), held_out, shapes)
+        found = cls(tensors, labels, tuple(each), held_out, shapes, spec.tensors)
         if spec.free:
             _check_free_sizes(found, spec)
         try:
