@@ -16,7 +16,8 @@ def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     like : Tensor
         Of as many axes; the values and sizes do not matter.
     """
-    order = sorted(range(like.dim()), key=lambda axis: -like.stride(axis))
+    strides = like.stride()
+    order = sorted(range(like.dim()), key=lambda axis: -strides[axis])
     if order == list(range(like.dim())) or like.is_contiguous() or tensor.dim() != like.dim():
         return tensor
     inverse = sorted(range(len(order)), key=order.__getitem__)
