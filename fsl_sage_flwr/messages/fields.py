@@ -9,6 +9,7 @@ import torch
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
+from ..splitting.layout import laid_out
 from .arrays import tensors_of, to_arrays
 from .encoding import IDENTITY, Decoder, Encoder
 from .records import (
@@ -376,4 +377,4 @@ class BatchField(Field):
             raise BadReplyError(f"{len(like)} {self._record} tensors expected, got {names}")
         found = decode(encoded, wanted)
         check_batch(found, wanted, self._record)
-        return tuple(found.values())
+        return tuple(map(laid_out, found.values(), like))

@@ -12,7 +12,7 @@ from ..task import SplitTask
 def flops_of(strategy: SplitStrategy) -> dict[str, int]:
     """Measure the forward passes of one sample, on the example of the task.
 
-    Matrix products and convolutions are counted, by PyTorch's ``FlopCounterMode``; a multiplication
+    Matrix products and convolutions are counted, by PyTorch's formulas; a multiplication
     and an addition count as two. Weights, running statistics and random state do not change.
 
     Returns

@@ -1,7 +1,7 @@
 """List the possible cuts of a model and their costs."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..objective import logits_of
 from .auxiliary import build_auxiliary
+from .counted_flops import CountedFlops
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Inputs, as_tensors
 from .model_state import unchanged
@@ -277,14 +278,12 @@ class _Counted:
         )
 
     def _begin(self, half: nn.Module, args: Any) -> None:
-        from torch.utils.flop_counter import FlopCounterMode  # imports Triton, a third of a second
-
-        self._mode = FlopCounterMode(display=False)
-        self._mode.__enter__()  # type: ignore[no-untyped-call]
+        self._counting = ExitStack()
+        self._counted = self._counting.enter_context(CountedFlops())
 
     def _end(self, half: nn.Module, args: Any, output: Any) -> None:
-        self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        self.flops, self.output = self._mode.get_total_flops(), output
+        self._counting.close()
+        self.flops, self.output = self._counted.total, output
 
     def remove(self) -> None:
         """Count no more."""
@@ -307,11 +306,9 @@ def forward_flops(model: nn.Module, *inputs: Tensor) -> int:
 
 def _flops_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[int, Any]:
     """Return the floating-point operations of a forward pass, and its output."""
-    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, a third of a second
-
-    with FlopCounterMode(display=False) as counted:
+    with CountedFlops() as counted:
         output = model(*inputs)
-    return counted.get_total_flops(), output
+    return counted.total, output
 
 
 def cut_of(

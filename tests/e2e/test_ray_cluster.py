@@ -1,4 +1,4 @@
-"""A simulation whose clients are on a Ray cluster of two nodes, which are on this machine.
+"""Simulate clients on a Ray cluster of two nodes on one machine.
 
 The tests share the cluster; the last one kills a node.
 """

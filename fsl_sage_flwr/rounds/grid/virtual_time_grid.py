@@ -12,7 +12,7 @@ from ...clock.presence import Presence
 from ...clock.simulate import BITS
 from ...messages.reply import count_bytes
 from ...seeding import derive_seed
-from .counted_flops import CountedFlops
+from ...splitting.counted_flops import CountedFlops
 from .inline_grid import InlineGrid
 from .wrapped_grid import WrappedGrid
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fsl_sage_flwr.rounds.grid.counted_flops import CountedFlops
+from fsl_sage_flwr.splitting.counted_flops import CountedFlops
 
 
 def test_they_are_those_of_pytorchs_counter_with_a_backward_pass() -> None:
