@@ -31,6 +31,7 @@ def moved(module: nn.Module, steps: list[Tensor]) -> nn.Module:
 
 
 @pytest.mark.parametrize("proximal_mu", [0.0, 3.0])
+@pytest.mark.sample
 def test_three_rounds_equal_the_loop_by_hand(proximal_mu: float) -> None:
     """The gradient of FedProx's term is exact beside the estimate of the loss's."""
     strategy = heron_sfl(

@@ -59,6 +59,7 @@ def plain_sgd(setting: dict[str, Any], rounds: int) -> dict[str, torch.Tensor]:
 
 @V1_AND_V2
 @CUTS
+@pytest.mark.sample
 def test_one_client_equals_plain_sgd_on_the_uncut_model(kind: Any, cuts: Any) -> None:
     setting = changes(ADAM if cuts == LINEAR else SGD, dropout=0.0, local_epochs=2)
     strategy = kind(tail_task(cuts, **setting))
@@ -110,6 +111,7 @@ def test_v2_with_several_clients_equals_the_loop_written_by_hand() -> None:
 
 @V1_AND_V2
 @CUTS
+@pytest.mark.sample
 def test_replay_equals_the_live_graph(kind: Any, cuts: Any) -> None:
     """A change of process between any two messages changes no bit, on either side."""
 
@@ -135,6 +137,7 @@ def language(**more: Any) -> Any:
 
 @V1_AND_V2
 @pytest.mark.parametrize("tail", ["", "norm"])
+@pytest.mark.sample
 def test_a_language_models_completions_stay(kind: Any, tail: str) -> None:
     ours, theirs = kind(language(tail=tail)), kind(language())
     grids = [
@@ -148,6 +151,7 @@ def test_a_language_models_completions_stay(kind: Any, tail: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.sample
 def test_weights_of_other_dtypes_have_the_bits_of_two_halves(dtype: torch.dtype) -> None:
     """Hidden states of 16 bits are sent as float32."""
 

@@ -49,6 +49,7 @@ def mixed() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2], ids=["V1", "V2"])
+@pytest.mark.sample
 def test_one_client_equals_the_plain_loop(make: Any) -> None:
     expected = plain_loop(small_task(**mixed()), 2)
     strategy = make(mixed())

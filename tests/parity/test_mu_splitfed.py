@@ -47,6 +47,7 @@ def stepped(
 
 
 @pytest.mark.parametrize(("tau", "mu"), [(1, 0.0), (3, 0.0), (1, 3.0)])
+@pytest.mark.sample
 def test_two_rounds_equal_the_loop_by_hand(tau: int, mu: float) -> None:
     """With FedProx's term on the client half too."""
     strategy = mu_splitfed(

@@ -64,6 +64,7 @@ def test_the_server_half_equals_the_loop(passes: int) -> None:
 
 
 @pytest.mark.parametrize("make", UPLOADING)
+@pytest.mark.sample
 def test_messages_of_the_first_round_are_the_same_and_the_half_is_another(make: Any) -> None:
     pooled, nodes, ours = make(server_pool=True), grid(), plain(make)
     train(pooled, nodes, 1)
@@ -78,6 +79,7 @@ def test_messages_of_the_first_round_are_the_same_and_the_half_is_another(make: 
 
 
 @pytest.mark.parametrize("make", UPLOADING)
+@pytest.mark.sample
 def test_nodes_and_the_order_of_replies_change_no_bit(make: Any) -> None:
     ours, other = make(server_pool=True), make(server_pool=True)
     assert_same(train(ours, grid(), ROUNDS), train(other, grid(backwards=True), ROUNDS))

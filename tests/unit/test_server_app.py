@@ -189,6 +189,7 @@ def test_a_key_of_this_run_is_compared_even_where_it_changes_nothing(
         run(tmp_path / "on", **other)
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_configuration_is_refused_by_name(
     tmp_path: Path, latest: str
 ) -> None:

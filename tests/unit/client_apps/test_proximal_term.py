@@ -96,6 +96,7 @@ def test_a_parameter_without_a_gradient_is_drawn_back_and_a_frozen_one_stays() -
 
 
 @rows("make", TRAINING.values(), lambda make: make in (split_fed_v2, fsl_sage), ids=TRAINING)
+@pytest.mark.sample
 def test_the_term_keeps_every_algorithms_clients_near_the_rounds_weights(
     make: Callable[..., SplitStrategy],
 ) -> None:
@@ -129,6 +130,7 @@ def test_requests_have_the_entry_of_flowers_own_strategy() -> None:
 
 
 @pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
+@pytest.mark.sample
 def test_replay_equals_the_live_graph(make: Callable[..., SplitStrategy]) -> None:
     """Another process knows the round's weights, not only those that it resumes with."""
 

@@ -77,6 +77,7 @@ def seconds(name: str, work: RoundWork, fleet: Fleet) -> float:
 @pytest.mark.parametrize("name", SCHEDULES)
 @given(data=st.data(), factor=st.floats(1.0, 100.0))
 @settings(deadline=None, max_examples=40)
+@pytest.mark.sample
 def test_more_bandwidth_is_never_slower_and_more_latency_never_faster(
     name: str, data: st.DataObject, factor: float
 ) -> None:
@@ -89,6 +90,7 @@ def test_more_bandwidth_is_never_slower_and_more_latency_never_faster(
 @pytest.mark.parametrize("name", SCHEDULES)
 @given(drawn=rounds())
 @settings(deadline=None, max_examples=40)
+@pytest.mark.sample
 def test_no_round_is_shorter_than_its_bytes_its_steps_or_the_servers(
     name: str, drawn: tuple[RoundWork, Fleet]
 ) -> None:
@@ -117,6 +119,7 @@ def test_no_round_is_shorter_than_its_bytes_its_steps_or_the_servers(
 @pytest.mark.parametrize("name", SCHEDULES)
 @given(drawn=rounds())
 @settings(deadline=None, max_examples=20)
+@pytest.mark.sample
 def test_a_round_has_one_time(name: str, drawn: tuple[RoundWork, Fleet]) -> None:
     work, fleet = drawn
     again = Clock(fleet).round_time(SCHEDULES[name], work)
@@ -126,6 +129,7 @@ def test_a_round_has_one_time(name: str, drawn: tuple[RoundWork, Fleet]) -> None
 @pytest.mark.parametrize("name", SCHEDULES)
 @given(drawn=rounds())
 @settings(deadline=None, max_examples=20)
+@pytest.mark.sample
 def test_every_byte_is_in_one_message(name: str, drawn: tuple[RoundWork, Fleet]) -> None:
     work, _ = drawn
     planned = plan(SCHEDULES[name], work)

@@ -139,6 +139,7 @@ def test_sizes_that_no_tensor_shows_are_limited() -> None:
                 SmashedBatches.take_from(content, spec)
 
 
+@pytest.mark.slow
 def test_few_long_samples_cannot_fill_the_memory() -> None:
     long = batch(1, 9000, 1)
     content = packed(long, *(batch(4, 1, 1) for _ in range(600)))

@@ -83,6 +83,7 @@ def test_a_run_records_its_virtual_seconds_and_ends_when_they_are_spent(tmp_path
         recorder(tmp_path / "short").train(MemoryGrid(small_app(), CLIENTS), 4)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_its_clock(tmp_path: Path) -> None:
     recorder(tmp_path / "whole").train(MemoryGrid(small_app(), CLIENTS), 3)
     recorder(tmp_path / "part").train(MemoryGrid(small_app(), CLIENTS), 2)

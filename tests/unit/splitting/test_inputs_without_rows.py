@@ -101,6 +101,7 @@ class Spoken(nn.Module):
 
 
 @pytest.mark.parametrize("at", ["second", "scores"])
+@pytest.mark.sample
 def test_samples_on_the_second_axis(at: str) -> None:
     torch.manual_seed(0)
     model = Spoken()

@@ -77,6 +77,7 @@ TAILS = {"GPT2": "transformer.ln_f", "Llama": "model.norm", "OPT": "decoder.fina
     [(name, TAILS.get(name, "lm_head")) for name in ARCHITECTURES if name != "GPTNeoX"],
     lambda row: row[0] in ("GPT2", "Llama"),
 )
+@pytest.mark.sample
 def test_language_models(name: str, tail: str) -> None:
     """The norm and the scores are the clients'; a replayed server half ends before them."""
     model = language_model(name, tied=True)

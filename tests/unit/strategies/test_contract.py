@@ -290,6 +290,7 @@ def without_an_answer(make: Callable[..., Any], kind: str, number: int, rounds: 
 
 @pytest.mark.usefixtures("still_time")
 @pytest.mark.parametrize(("make", "kind", "change", "reason"), BAD_REPLY_CASES)
+@pytest.mark.sample
 def test_bad_reply_is_left_out_with_its_reason(
     make: Callable[..., Any], kind: str, change: Callable[..., Any], reason: str
 ) -> None:

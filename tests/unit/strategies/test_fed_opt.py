@@ -77,6 +77,7 @@ def by_flower(
 
 
 @pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.sample
 def test_client_half_and_head_take_the_step_of_flowers_own_strategy(name: str) -> None:
     """Flower gets the same replies; buffers keep the clients' average."""
     strategy, nodes = cse_fsl(fed_opt=MAKERS[name]), grid()
@@ -108,6 +109,7 @@ def test_client_half_and_head_take_the_step_of_flowers_own_strategy(name: str) -
 
 
 @pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.sample
 def test_v1_with_a_server_optimizer_is_fed_avg_with_it(name: str) -> None:
     """The step is made value by value, so the halves take it as the whole model does."""
     v1, whole = split_fed_v1(fed_opt=MAKERS[name]), fed_avg(fed_opt=MAKERS[name])
@@ -122,6 +124,7 @@ def test_heads_that_are_aligned_are_not_averaged_and_take_no_step() -> None:
     assert strategy.states.keys() == {"server", "heads", "downlink", "client_half_step"}
 
 
+@pytest.mark.slow
 def test_a_warm_starts_head_takes_one_step_and_is_each_clients_first() -> None:
     strategy = fsl_sage(fed_opt=MAKERS["fedadam"], warm_start=True)
     train(strategy, grid(), 2)

@@ -108,6 +108,7 @@ def test_flower_gets_the_results_of_every_round(make: Callable[..., Any]) -> Non
 
 
 @every_strategy
+@pytest.mark.sample
 def test_it_changes_nothing_of_the_training(make: Callable[..., Any]) -> None:
     with_it, without = evaluated(make).after(ROUNDS), plain(make).after(ROUNDS)
     assert_same(with_it.arrays, without.arrays)

@@ -53,6 +53,7 @@ def samples() -> dict[int, int]:
 
 
 @V1_AND_V2
+@pytest.mark.sample
 def test_two_trips_a_batch_and_no_label_in_any_message(make: Callable[..., Any]) -> None:
     strategy, nodes = make(), tail_grid()
     train(strategy, nodes, 1)
@@ -71,6 +72,7 @@ def test_two_trips_a_batch_and_no_label_in_any_message(make: Callable[..., Any])
 
 
 @V1_AND_V2
+@pytest.mark.sample
 def test_bytes_by_formula(make: Callable[..., Any]) -> None:
     """Smashed data and hidden states, and the gradients of both."""
     strategy = make()
@@ -87,6 +89,7 @@ def test_bytes_by_formula(make: Callable[..., Any]) -> None:
 
 
 @V1_AND_V2
+@pytest.mark.sample
 def test_same_bits_whatever_the_nodes_and_the_order(make: Callable[..., Any]) -> None:
     one, other = make(), make()
     ours = train(one, tail_grid(), 2)
@@ -95,6 +98,7 @@ def test_same_bits_whatever_the_nodes_and_the_order(make: Callable[..., Any]) ->
 
 
 @V1_AND_V2
+@pytest.mark.sample
 def test_a_resumed_run_has_the_bits_of_one_that_was_not_stopped(make: Callable[..., Any]) -> None:
     nodes, whole = tail_grid(), make()
     past = watched(whole, nodes, 3)
@@ -163,6 +167,7 @@ BAD = {
         for name, case in cases.items()
     ],
 )
+@pytest.mark.sample
 def test_a_bad_reply_excludes_its_client_and_changes_no_bit_of_the_others(
     make: Callable[..., Any], kind: str, change: Any, reason: str
 ) -> None:
@@ -180,6 +185,7 @@ def test_a_bad_reply_excludes_its_client_and_changes_no_bit_of_the_others(
 
 @V1_AND_V2
 @pytest.mark.usefixtures("still_time")
+@pytest.mark.sample
 def test_a_client_whose_second_trip_gets_no_reply_is_excluded(make: Callable[..., Any]) -> None:
     strategy = make(round_timeout=0.3)
     train(strategy, tail_grid(tamper=in_round(1, 1, swallow, TAIL)), 1)
@@ -187,6 +193,7 @@ def test_a_client_whose_second_trip_gets_no_reply_is_excluded(make: Callable[...
 
 
 @V1_AND_V2
+@pytest.mark.sample
 def test_coded_messages_train(make: Callable[..., Any]) -> None:
     strategy, plain = make(compression=PRESETS["strong"]), make()
     nodes = tail_grid()
@@ -199,6 +206,7 @@ def test_coded_messages_train(make: Callable[..., Any]) -> None:
 
 
 @V1_AND_V2
+@pytest.mark.sample
 def test_clients_evaluate_behind_their_own_tail(make: Callable[..., Any]) -> None:
     strategy = make(WITH_VALIDATION, fraction_evaluate=1.0)
     nodes = tail_grid(task_changes=WITH_VALIDATION)

@@ -99,6 +99,7 @@ def without_dropout() -> SplitTask:
     return task
 
 
+@pytest.mark.slow
 def test_batches_of_several_lengths_in_one_exchange_are_those_of_a_loop() -> None:
     strategy = SplitFedV1(without_dropout(), batches_per_exchange=3)
     grid = MemoryGrid(build_client_app(lambda context: without_dropout()), 1)

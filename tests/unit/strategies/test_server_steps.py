@@ -41,6 +41,7 @@ def steps_of(strategy: SplitStrategy) -> int:
 
 
 @every
+@pytest.mark.sample
 def test_more_steps_train_the_server_half_further_on_the_same_messages(
     make: Callable[..., Any],
 ) -> None:

@@ -36,6 +36,7 @@ def virtual(
 
 
 @pytest.mark.parametrize("make", [fsl_sage, split_fed_v1])
+@pytest.mark.sample
 def test_where_nobody_is_late_the_clock_changes_no_bit(make: Make) -> None:
     ours, plain = make(), make()
     assert_same(train(ours, virtual(slower=50.0), 2), train(plain, grid(), 2))
@@ -43,6 +44,7 @@ def test_where_nobody_is_late_the_clock_changes_no_bit(make: Make) -> None:
 
 
 @pytest.mark.parametrize("make", [cse_fsl, fsl_sage])
+@pytest.mark.sample
 def test_a_straggler_is_left_out_as_if_lost_and_two_runs_are_one(make: Make) -> None:
     """Its work takes years on the clock: that the test ends is a part of it."""
     ours, again, lost = make(fraction_reply=SHARE), make(fraction_reply=SHARE), make()
