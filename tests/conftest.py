@@ -23,6 +23,9 @@ SHARE_PROCESSES = {
 }
 
 gc.disable()  # until all is imported: none of it is garbage
+# A thread that waits for another spins, and every core has a worker of pytest: for it, and for
+# the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the selection by markers
@@ -86,9 +89,7 @@ def forget() -> Callable[[], None]:
     from fsl_sage_flwr.rounds import threads
     from fsl_sage_flwr.rounds.metrics import evaluation
 
-    # The tensors of unit tests are too small for two threads, and there is a worker of pytest on
-    # every core: a thread that waits for another spins, and an evaluation took ten times as long.
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # a variable that was set before does not count
     evaluation.all_threads = threads.threads_as_before
     os.fsync = lambda descriptor: None  # no test pulls the plug
     logging.getLogger("flwr").setLevel(logging.WARNING)  # fifty lines a run
