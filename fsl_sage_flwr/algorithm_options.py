@@ -32,6 +32,7 @@ class HeadOptions(Options):
         MAX_SHARE,
         "largest fraction of the server half's parameters in a head of `blocks`",
         group="auxiliary",
+        formerly=("auxiliary-max-share",),
         ge=0,
         le=1,
     )
@@ -39,18 +40,21 @@ class HeadOptions(Options):
         "server",
         "initial heads; `server` copies the server half's blocks",
         group="auxiliary",
+        formerly=("auxiliary-init",),
         choices=AUXILIARY_INITS,
     )
     auxiliary_learning_rate: float = setting(
         1e-3,
         "learning rate of the heads' Adam",
         group="auxiliary",
+        formerly=("auxiliary-learning-rate",),
         gt=0,
     )
     auxiliary_lr_schedule: str = setting(
         CONSTANT,
         "learning-rate schedule, auxiliary heads",
         group="auxiliary",
+        formerly=("auxiliary-lr-schedule",),
         check=schedule_problem,
     )
 
@@ -107,6 +111,7 @@ class ExchangeOptions(ServerStepsOptions):
         1,
         "batches that go forward with the same weights in one message; 1 is exact",
         group="splitfed",
+        formerly=("batches-per-exchange",),
         ge=1,
         unit="batches",
     )

@@ -81,13 +81,42 @@ def _problem_with(batch: object, example: object) -> str | None:
         )
     if not isinstance(labels, Tensor):
         return f"labels as {_shown(labels)}: give torch.as_tensor(labels)"
+    problem = _problem_with_inputs(inputs, example)
+    if problem is None and labels.dim() == 0:
+        return "one number as label: give one for each sample"
+    return problem
+
+
+def _problem_with_inputs(inputs: Any, example: object) -> str | None:
+    if isinstance(example, Mapping):
+        names = ", ".join(map(repr, example))
+        if not isinstance(inputs, Mapping):
+            return f"inputs as {_shown(inputs)}: give a mapping with {names}, the example's names"
+        if set(inputs) != set(example):
+            given = ", ".join(map(repr, inputs)) or "nothing"
+            return f"inputs named {given}; the model was cut with an example of {names}"
+        inputs = {name: inputs[name] for name in example}
+    elif isinstance(inputs, Mapping):
+        return (
+            f"inputs as {_shown(inputs)}; the model was cut with an example without names: give "
+            "tensors in its order, or cut with a mapping as example"
+        )
     given, expected = _tensors(inputs), leaves_of(example, Tensor)
-    if given is None or isinstance(inputs, Mapping) != isinstance(example, Mapping):
+    if given is None:
         return f"inputs as {_shown(inputs)}: give tensors, as in the task's example"
     if len(given) != len(expected):
         return f"{len(given)} tensors of inputs, and the task's example has {len(expected)}"
-    if labels.dim() == 0:
-        return "one number as label: give one for each sample"
+    for tensor, like in zip(given, expected, strict=True):
+        if tensor.dim() != like.dim():
+            return (
+                f"inputs of shape {tuple(tensor.shape)}, and the task's example has "
+                f"{tuple(like.shape)}: give as many axes"
+            )
+        if tensor.dtype != like.dtype and (tensor.is_floating_point() or like.is_floating_point()):
+            return (
+                f"inputs of {tensor.dtype}, and the task's example has {like.dtype}: convert them "
+                f"with .to({like.dtype}), or cut with an example of {tensor.dtype}"
+            )
     return None
 
 

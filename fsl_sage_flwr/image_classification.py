@@ -44,13 +44,20 @@ class ImageOptions(Options):
         "auto",
         "`auto` is `crop_flip` for colour images",
         group="data",
+        formerly=("augmentation",),
         choices=AUGMENTATIONS,
     )
     image_column: str = setting(
-        "", "column of the images; empty uses the usual name or the only one", group="data"
+        "",
+        "column of the images; empty uses the usual name or the only one",
+        group="data",
+        formerly=("image-column",),
     )
     label_column: str = setting(
-        "", "column of the labels; empty uses the usual name or the only one", group="data"
+        "",
+        "column of the labels; empty uses the usual name or the only one",
+        group="data",
+        formerly=("label-column",),
     )
 
 

@@ -185,7 +185,8 @@ class SplitTask:
     Raises
     ------
     ValueError
-        Neither ``num_classes`` nor an objective is given, or both a loss and an objective.
+        Neither ``num_classes`` nor an objective is given, or both a loss and an objective; the
+        model is not cut, or what must be a function is none.
     """
 
     model: SplitModel
@@ -215,6 +216,7 @@ class SplitTask:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_parts()
         check_function(self.train_batches, "train_batches(client, seed)")
         if self.validation_batches is not None:
             check_function(self.validation_batches, "validation_batches(client)")
@@ -228,6 +230,21 @@ class SplitTask:
             if self.model.tail is not None:
                 hidden = self._passed_on(self.model.server, smashed)
                 cast_inputs(self.model.tail, [tensor.dtype for tensor in hidden])
+
+    def _check_parts(self) -> None:
+        if not isinstance(self.model, SplitModel):
+            raise ValueError(
+                f"model is a {type(self.model).__name__}; cut it: "
+                "SplitTask(model=split(model, at=…, example=…), …)"
+            )
+        for name in ("client_optimizer", "server_optimizer", "auxiliary_optimizer"):
+            factory = getattr(self, name)
+            if not callable(factory):
+                raise ValueError(
+                    f"{name} is a {type(factory).__name__}; give a function that makes it from a "
+                    f"list of parameters: {name}=lambda parameters: torch.optim.SGD(parameters, "
+                    "lr=0.1)"
+                )
 
     def _objective(self) -> Objective:
         if self.objective is None:
@@ -329,26 +346,15 @@ class SplitTask:
         Raises
         ------
         ValueError
-            It is not ``(inputs, labels)``; the error names ``source`` and the expected form.
-        SplitError
-            Its inputs have other names than the example's.
+            It is not ``(inputs, labels)``, or its inputs have other names, dtypes or numbers of
+            axes than the example's; the error names ``source`` and the expected form.
         """
         check_batch(batch, self.example, source)
         inputs, labels = batch
         if isinstance(inputs, Mapping):
-            batch = self._named(inputs), labels
+            batch = dict(inputs), labels
         moved: Batch = map_leaves(batch, Tensor, lambda tensor: tensor.to(self.device))
         return moved
-
-    def _named(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a batch's inputs by name, if the names are the example's."""
-        expected = set(self.example) if isinstance(self.example, Mapping) else set()
-        if set(inputs) != expected:
-            raise SplitError(
-                f"a batch has the inputs {', '.join(sorted(inputs))}; the model was cut with an "
-                f"example of {', '.join(sorted(expected)) or 'tensors without names'}"
-            )
-        return dict(inputs)
 
     def smashed_example(self) -> tuple[Tensor, ...]:
         """Return smashed data of ``example`` on the CPU, without moving any buffer.

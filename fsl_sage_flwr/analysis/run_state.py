@@ -19,7 +19,8 @@ State = Literal["running", "completed", "failed", "interrupted", "lost"]
 # and the system's clock may have been set.
 CLOCKS_DIFFER_BY = 5.0
 LOST_AT_LEAST_AFTER = 3600.0
-_BY_THE_USER = (STOPPED, "KeyboardInterrupt", "OutputClosedError", "SystemExit")
+# "stopped" is the status of earlier versions.
+_BY_THE_USER = (STOPPED, "stopped", "KeyboardInterrupt", "OutputClosedError", "SystemExit")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 

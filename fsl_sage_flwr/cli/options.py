@@ -22,15 +22,15 @@ def _announce(modules: list[str] | None) -> list[str] | None:
 
 
 def refuse_unknown_keys(words: list[str] | None) -> list[str] | None:
-    """Refuse an unknown key of a ``key=value`` word at once.
+    """Refuse unknown keys of ``key=value`` words at once.
 
     Where a module outside the package may declare more keys, the configuration decides, which is
     read after that module.
     """
-    keys = [word.partition("=")[0] for word in words or () if "=" in word]
-    wrong = next((key for key in keys if key not in own_keys()), None)
-    if wrong is not None and not others_may_register():
-        raise UsageError(unknown(wrong, own_keys(), own_new_names()))
+    keys = dict.fromkeys(word.partition("=")[0] for word in words or () if "=" in word)
+    wrong = [key for key in keys if key not in own_keys()]
+    if wrong and not others_may_register():
+        raise UsageError("; ".join(unknown(key, own_keys(), own_new_names()) for key in wrong))
     return words
 
 

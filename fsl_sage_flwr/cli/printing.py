@@ -22,7 +22,7 @@ def wide(console: Console) -> Console:
     """Return a console for a table; a pipe has no width limit, so no column is cut off."""
     from .terminal import Terminal
 
-    return console if console.is_terminal else Terminal(width=200)
+    return console if console.is_terminal else Terminal(width=1000)
 
 
 def say(console: Console, text: str, end: str = "\n") -> None:

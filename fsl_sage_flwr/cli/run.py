@@ -47,7 +47,7 @@ def run_command(
     ] = False,
     imports: Imports = None,
 ) -> int:
-    """Train in Flower's simulation on this machine, with a line per round.
+    """Train on this machine, in this process or in Flower's simulation, with a line per round.
 
     For example: fsl-sage run --clients 10 model=resnet18 dataset=cifar10 distribution=iid
     """

@@ -34,8 +34,10 @@ def likely_key(name: str, known: Iterable[str], new_names: Mapping[str, str]) ->
     meant = {**ALSO_CALLED, **new_names}.get(plain, plain)
     if meant in keys:
         return meant
-    if plain.partition(".")[0] in keys:  # of a TOML table where a value is needed
-        return plain.partition(".")[0]
+    first, _, last = plain.partition(".")
+    for part in (last, first):  # of another program's table, or of a TOML table for a value
+        if part in keys:
+            return part
     # A group is easily forgotten: `noise-multiplier` is `privacy.noise-multiplier`.
     grouped = [key for key in keys if key.rpartition(".")[2] == plain]
     close = grouped or get_close_matches(plain, keys, n=1)

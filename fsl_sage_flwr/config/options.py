@@ -57,13 +57,12 @@ def _read_declarations(owner: type) -> Mapping[str, Setting]:
         declared: Setting | None = entry.metadata.get("setting")
         if declared is None:
             continue
-        group, key, formerly = entry.metadata["group"], declared.key, declared.formerly
+        group, key = entry.metadata["group"], declared.key
         if group:
             key = f"{group}.{key_of(entry.name.removeprefix(f'{group}_'))}"
-            formerly = formerly or (key_of(entry.name),)
         key = prefix + (key or key_of(entry.name))
         doc = declared.doc + suffix
-        found[key] = replace(declared, name=entry.name, key=key, doc=doc, formerly=formerly)
+        found[key] = replace(declared, name=entry.name, key=key, doc=doc)
     return found
 
 

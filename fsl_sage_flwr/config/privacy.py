@@ -14,18 +14,21 @@ class PrivacyOptions(Options):
         0.0,
         "largest L2 norm of a sample's smashed data; 0 disables clipping",
         group="privacy",
+        formerly=("smashed-clip-norm",),
         ge=0,
     )
     smashed_noise_multiplier: float = setting(
         0.0,
         "standard deviation of the Gaussian noise on smashed data, in clipping norms",
         group="privacy",
+        formerly=("smashed-noise-multiplier",),
         ge=0,
     )
     smashed_noise_seed: int = setting(
         0,
         "seed of the noise on smashed data, for experiments; 0 draws it from the system's entropy",
         group="privacy",
+        formerly=("smashed-noise-seed",),
         ge=0,
     )
     max_grad_norm: float = setting(
@@ -46,6 +49,7 @@ class PrivacyOptions(Options):
         1e-5,
         "δ of the reported (ε, δ); 0 disables the account",
         group="privacy",
+        formerly=("delta",),
         ge=0,
         le=0.5,
     )
@@ -53,6 +57,7 @@ class PrivacyOptions(Options):
         0.0,
         "ε of the randomised response by which clients draw their labels once; 0 disables it",
         group="privacy",
+        formerly=("label-epsilon",),
         ge=0,
     )
 

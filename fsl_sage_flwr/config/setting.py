@@ -179,9 +179,9 @@ def setting(
     """Declare a setting as a field of a dataclass; :class:`Setting` explains the arguments.
 
     The key is the field's name in kebab-case unless ``key`` gives another one. In a ``group`` it is
-    the rest of the name behind the group's, ``align.interval`` of ``align_interval``, and the whole
-    name is the former key unless ``formerly`` gives another one. The class attribute is the
-    default, so a constructor takes it from there: ``interval: int = Mine.interval``.
+    the rest of the name behind the group's, ``align.interval`` of ``align_interval``. The class
+    attribute is the default, so a constructor takes it from there:
+    ``interval: int = Mine.interval``.
     """
     declared = Setting(
         default,

@@ -59,6 +59,7 @@ class StrategyOptions(Options):
         "largest norm of an update or of smashed data, in medians of the round; 0 disables the "
         "check",
         group="robust",
+        formerly=("max-update-ratio",),
         ge=0,
     )
     round_timeout: float = setting(

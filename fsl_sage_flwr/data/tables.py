@@ -39,7 +39,8 @@ def read_tables(source: str, what: str, revision: str | None = None) -> dict[str
     local = Path(source).is_dir()
     more: dict[str, Any] = {"revision": revision} if revision else {}
     fix = (
-        "correct the files of the directory"
+        "the directory must hold Parquet, CSV or JSON Lines files, or a folder of images for each "
+        "class (docs/how-to/data.md)"
         if local
         else "without a network give the absolute path of a local copy"
     )

@@ -16,25 +16,52 @@ class CausalLmOptions(Options):
         "",
         "column of the prompts, or several separated by commas; empty uses the usual names",
         group="data",
+        formerly=("prompt-column",),
     )
     completion_column: str = setting(
-        "", "column of the completions; empty uses the usual names", group="data"
+        "",
+        "column of the completions; empty uses the usual names",
+        group="data",
+        formerly=("completion-column",),
     )
     max_length: int = setting(
-        128, "length of a row with its padding", group="language", ge=8, unit="tokens"
+        128,
+        "length of a row with its padding",
+        group="language",
+        formerly=("max-length",),
+        ge=8,
+        unit="tokens",
     )
     max_test_rows: int = setting(
-        0, "rows of the test split to use; 0 uses all", group="language", ge=0, unit="rows"
+        0,
+        "rows of the test split to use; 0 uses all",
+        group="language",
+        formerly=("max-test-rows",),
+        ge=0,
+        unit="rows",
     )
     label_smoothing: float = setting(
-        0.0, "label smoothing in training", group="language", ge=0, le=0.9
+        0.0,
+        "label smoothing in training",
+        group="language",
+        formerly=("label-smoothing",),
+        ge=0,
+        le=0.9,
     )
     bleu: bool = setting(
         False,
         "report the BLEU of greedy completions of the test split at the end",
         group="language",
+        formerly=("bleu",),
     )
-    max_new_tokens: int = setting(64, "longest completion", group="language", ge=1, unit="tokens")
+    max_new_tokens: int = setting(
+        64,
+        "longest completion",
+        group="language",
+        formerly=("max-new-tokens",),
+        ge=1,
+        unit="tokens",
+    )
     lora_r: int = setting(
         Lora.r, "rank of the adapter", key="adapter.rank", formerly=("lora-r",), ge=1
     )

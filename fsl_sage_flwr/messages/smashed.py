@@ -94,7 +94,20 @@ class SmashedBatches:
         """Concatenate one or more batches, on the CPU.
 
         ``held_out`` has the mask of each batch, or is empty.
+
+        Raises
+        ------
+        ValueError
+            A batch has more or fewer labels than samples.
         """
+        for tensors, labels in batches:
+            samples = {len(tensor) for tensor in tensors}
+            if samples != {len(labels)}:
+                raise ValueError(
+                    f"a batch of train_batches has {len(labels)} labels, and "
+                    f"{', '.join(map(str, sorted(samples)))} samples of it cross the cut: give a "
+                    "label for each sample"
+                )
         columns = zip(*(tensors for tensors, _ in batches), strict=True)
         shapes = tuple(tuple(tuple(t.shape[1:]) for t in tensors) for tensors, _ in batches)
         return cls(

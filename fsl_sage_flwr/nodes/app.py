@@ -20,7 +20,7 @@ from .identity import ClassesOf, describe
 from .local_batches import explaining_single_samples
 from .short_errors import short_errors_mod
 from .simulated import Simulated
-from .task_cache import BuildTask, task_of
+from .task_cache import BuildTask, function_of, task_of
 from .virtual_client import virtual_client_mod
 
 
@@ -52,14 +52,24 @@ def build_client_app(
     ClientApp
         To be named ``app`` in the module that ``pyproject.toml`` points to.
 
+    Raises
+    ------
+    ValueError
+        ``task`` is not callable, a :class:`SplitTask` for example.
+
     Examples
     --------
     >>> app = build_client_app(lambda context: make_task(context.run_config))
     """
+    if not callable(task):
+        raise ValueError(
+            f"task is a {type(task).__name__}; give a function that builds the task from Flower's "
+            "Context: build_client_app(lambda context: …)"
+        )
     simulated = Simulated()
     outer = [short_errors_mod(simulated), virtual_client_mod(simulated), wire_mod]
     app = ClientApp(mods=[*outer, *(mods or [])])
-    own = {DESCRIBE: _described(task.__module__, classes), FORGET: forget}
+    own = {DESCRIBE: _described(function_of(task)[0].__module__, classes), FORGET: forget}
     for message_type, answer in own.items():
         category, _, identifier = message_type.partition(".")
         getattr(app, category)(identifier)(answer)

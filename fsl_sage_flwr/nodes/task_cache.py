@@ -1,6 +1,8 @@
 """Keep built tasks in the process, because building a model costs more than a small message."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from flwr.app import Context
 
@@ -28,17 +30,31 @@ def task_of(build: BuildTask, context: Context) -> SplitTask:
     ----------
     build : callable
         Builds the task from Flower's Context. It may depend on the run's and the node's
-        configuration, but not on the node's partition. Identified by module and name.
+        configuration, but not on the node's partition. Identified by module, name and, of a
+        ``functools.partial``, arguments.
     context : Context
         Flower's Context of the current message.
     """
     more = sorted((k, v) for k, v in context.node_config.items() if k not in PLACE)
-    key = (context.run_id, build.__module__, build.__qualname__, repr(more))
+    named, arguments = function_of(build)
+    key = (context.run_id, named.__module__, f"{named.__qualname__}{arguments}", repr(more))
     if key not in _last:
         for other in [other for other in _last if other[:3] != key[:3]]:
             del _last[other]
         _last[key] = build(context)
     return _last[key]
+
+
+def function_of(build: BuildTask) -> tuple[Any, str]:
+    """Return what has a module and a name, and the arguments of the partials around it.
+
+    It is the function, or the class of a callable object.
+    """
+    arguments, function = "", build
+    while isinstance(function, partial):
+        arguments += repr((function.args, sorted(function.keywords.items())))
+        function = function.func
+    return (function if hasattr(function, "__qualname__") else type(function)), arguments
 
 
 def forget_tasks() -> None:

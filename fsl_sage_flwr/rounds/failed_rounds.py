@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Mapping
 
+CLIENT_APP_RAISED = "error 2:"  # Flower's code of a ClientApp's exception
+
 log = logging.getLogger("flwr.fsl_sage")
 
 
@@ -25,15 +27,21 @@ class FailedRoundCounter:
     """
 
     def __init__(self, most: int) -> None:
-        self._most, self._in_a_row = most, 0
+        self._most, self._in_a_row, self._succeeded = most, 0, False
         self.last_problem = ""
 
     def record_success(self) -> None:
         """Record a round that counts."""
-        self._in_a_row = 0
+        self._in_a_row, self._succeeded = 0, True
 
     def record_failure(
-        self, number: int, why: str, failures: Mapping[int, str], unidentified: Mapping[int, str]
+        self,
+        number: int,
+        why: str,
+        failures: Mapping[int, str],
+        unidentified: Mapping[int, str],
+        *,
+        nobody_answered: bool = False,
     ) -> None:
         """Record and log a failed round.
 
@@ -47,11 +55,14 @@ class FailedRoundCounter:
             Excluded clients, with the reason.
         unidentified : Mapping
             Nodes that run no client, with the reason.
+        nobody_answered : bool
+            Whether no client has a valid reply.
 
         Raises
         ------
         TrainingFailedError
-            There were too many in a row.
+            There were too many in a row, or no round has succeeded and the ClientApps of all
+            clients raise the same error.
         """
         self._in_a_row += 1
         reasons = "; ".join(
@@ -62,5 +73,13 @@ class FailedRoundCounter:
             f"round {number} failed: {why} ({reasons or 'no client is connected'})"
         )
         log.warning(problem)
+        errors = set(failures.values())
+        if nobody_answered and not self._succeeded and len(errors) == 1:
+            (error,) = errors
+            if error.startswith(CLIENT_APP_RAISED):
+                raise TrainingFailedError(
+                    f"all clients of round {number} ({len(failures)}) fail with the same error, so "
+                    f"the run ends: {error}"
+                )
         if self._in_a_row >= self._most:
             raise TrainingFailedError(f"{self._in_a_row} rounds in a row failed; {problem}")

@@ -501,7 +501,9 @@ class SplitStrategy(FedAvg):
         present = len(counted) + len(round_.without_message)
         if present < wanted:
             round_.summary.clients = present
-            self._give_up(round_, f"{present} good replies, {wanted} needed")
+            self._give_up(
+                round_, f"{present} good replies, {wanted} needed", nobody_answered=not present
+            )
             return None, None
         round_.record(counted, self.arrayrecord_key if self.trains_client_half else None)
         good = [message.content for message in counted.values()]
@@ -719,12 +721,16 @@ class SplitStrategy(FedAvg):
         if round_ is not None and round_.is_open:
             self._give_up(round_, "the strategy around this one dropped it")
 
-    def _give_up(self, round_: Round, why: str) -> None:
+    def _give_up(self, round_: Round, why: str, *, nobody_answered: bool = False) -> None:
         round_.undo()
         round_.summary.given_up = True
         self.rounds_done += 1
         self.failed_rounds.record_failure(
-            round_.number + 1, why, round_.failures, self.registry.unidentified
+            round_.number + 1,
+            why,
+            round_.failures,
+            self.registry.unidentified,
+            nobody_answered=nobody_answered,
         )
 
     def _train_metrics(self, records: list[RecordDict], weighted_by_key: str) -> MetricRecord:

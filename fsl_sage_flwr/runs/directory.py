@@ -20,7 +20,7 @@ LATEST = "latest.pt"
 # Of a run's directory, in its marker.
 FORMAT = 1
 # Status of a run that was stopped in an orderly way: `flwr stop`, SIGTERM, Ctrl-C.
-STOPPED = "stopped"
+STOPPED = "interrupted"
 
 
 def is_stop(error: BaseException) -> bool:

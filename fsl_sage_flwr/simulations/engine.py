@@ -85,7 +85,7 @@ def choose_engine(
     if seconds is None:
         return Engine(RAY, f"{what}training of unknown length")
     name = INLINE if seconds <= LONGEST_INLINE else RAY
-    return Engine(name, f"{what}training takes one core about {_duration(seconds)}")
+    return Engine(name, f"{what}the clients' training takes one core about {_duration(seconds)}")
 
 
 def training_seconds(config: RunConfig, clients: int) -> float | None:

@@ -78,6 +78,7 @@ class AlignOptions(Options):
         2,
         "alignment interval l: rounds from one alignment to the next",
         group="align",
+        formerly=("align-interval",),
         ge=1,
         unit="rounds",
     )
@@ -85,6 +86,7 @@ class AlignOptions(Options):
         500,
         "newest uploaded samples of a client that its head is fitted to",
         group="align",
+        formerly=("align-dataset-size",),
         ge=4,
         unit="samples",
     )
@@ -92,11 +94,13 @@ class AlignOptions(Options):
         False,
         "the first round trains a shared head, as CSE-FSL does, instead of the probe",
         group="align",
+        formerly=("warm-start",),
     )
     auxiliary_groups: int = setting(
         0,
         "heads that clients share; 0 gives each client a head",
         group="auxiliary",
+        formerly=("auxiliary-groups",),
         ge=0,
         unit="heads",
     )
@@ -110,6 +114,7 @@ class RecipeOptions(Options):
         AlignmentRecipe.epochs,
         "passes of an alignment over its samples",
         group="align",
+        formerly=("align-epochs",),
         ge=1,
         unit="epochs",
     )
@@ -117,6 +122,7 @@ class RecipeOptions(Options):
         AlignmentRecipe.batch_size,
         "batch size of an alignment",
         group="align",
+        formerly=("align-batch-size",),
         ge=2,
         unit="samples",
     )
@@ -124,6 +130,7 @@ class RecipeOptions(Options):
         AlignmentRecipe.schedule,
         "learning rate over the steps of one alignment; `cosine` falls to zero",
         group="align",
+        formerly=("align-lr-schedule",),
         choices=SCHEDULES,
     )
 

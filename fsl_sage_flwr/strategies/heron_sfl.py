@@ -28,12 +28,14 @@ class PerturbationOptions(Options):
         1e-3,
         "distance by which an estimate moves the parameters",
         group="heron",
+        formerly=("perturbation-scale",),
         gt=0,
     )
     perturbations: int = setting(
         1,
         "directions that an estimate averages, two forward passes each",
         group="heron",
+        formerly=("perturbations",),
         ge=1,
     )
 

@@ -140,6 +140,7 @@ class SplitFedV2Options(ExchangeOptions):
         "order of the server half's steps: `batch` shuffles the clients at each batch, `client` "
         "trains one whole client after the other",
         group="splitfed",
+        formerly=("server-order",),
         choices=SERVER_ORDERS,
     )
 

@@ -128,7 +128,7 @@ def test_interrupt_ends_everything(
     assert process.returncode == 130
     assert "interrupted" in errors
     assert started_by(mark) == []
-    assert summary_of(run_directory(tmp_path / "results"))["status"] == "stopped"
+    assert summary_of(run_directory(tmp_path / "results"))["status"] == "interrupted"
 
 
 def _rounds(directory: Path) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fsl_sage_flwr.batch_check import EXPECTED, check_batch
 from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.messages import SmashedBatches
 from fsl_sage_flwr.splitting import split
 from fsl_sage_flwr.strategies import (
     CseFsl,
@@ -38,7 +40,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a list of labels": ((X, [0, 1, 2, 0]), "labels as a list: give torch.as_tensor"),
     "labels of several tasks": ((X, {"age": Y, "id": Y}), "labels as a dict of 'age', 'id': stack"),
     "an input too many": (((X, X), Y), "2 tensors of inputs, and the task's example has 1"),
-    "a dict of inputs": (({"x": X}, Y), "inputs as a dict of 'x': give tensors"),
+    "a dict of inputs": (({"x": X}, Y), "inputs as a dict of 'x'; the model was cut with"),
+    "NumPy's float64": ((X.double(), Y), r"inputs of torch.float64, .*with .to\(torch.float32\)"),
+    "bytes": ((X.byte(), Y), r"inputs of torch.uint8, and the task's example has torch.float32"),
+    "no channels": ((X[:, 0], Y), r"inputs of shape \(4, 6, 6\), .* has \(4, 1, 6, 6\): give as"),
     "one label": ((X, torch.tensor(1)), "one number as label"),
     "None": (None, r"nothing \(None\)"),
 }  # fmt: skip
@@ -55,6 +60,56 @@ def test_a_batch_of_another_form_is_refused_in_one_line(batch: Any, words: str) 
 @pytest.mark.parametrize("batch", [(X, Y), [X, Y], ((X,), Y), ([X], Y), (X, X)])
 def test_pairs_are_taken(batch: Any) -> None:
     check_batch(batch, EXAMPLE, "train_batches")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (X, r"inputs as a Tensor of shape \(4, 1, 6, 6\): give a mapping with 'ids', 'mask'"),
+        ({"ids": Y}, "inputs named 'ids'; the model was cut with an example of 'ids', 'mask'"),
+        ({"ids": Y, "mask": Y[:, None]}, r"inputs of shape \(4, 1\), and the task's example has"),
+    ],
+)
+def test_named_inputs_of_another_form_are_refused_by_name(inputs: Any, words: str) -> None:
+    example = {"ids": Y, "mask": Y}
+    check_batch(({"mask": Y, "ids": Y}, Y), example, "train_batches")
+    with pytest.raises(ValueError, match=words):
+        check_batch((inputs, Y), example, "train_batches")
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"model": nn.Linear(2, 2)}, "model is a Linear; cut it: SplitTask"),
+        ({"client_optimizer": torch.optim.SGD([X], 0.1)}, "client_optimizer is a SGD; give a func"),
+    ],
+)
+def test_a_part_of_another_kind_is_refused(part: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        replace(small_task(), **part)
+
+
+def test_a_client_app_needs_a_function_that_builds_the_task() -> None:
+    with pytest.raises(ValueError, match="task is a SplitTask; give a function that builds"):
+        build_client_app(small_task())  # type: ignore[arg-type]
+
+
+def test_as_many_labels_as_samples() -> None:
+    with pytest.raises(ValueError, match="has 3 labels, and 4 samples of it cross the cut"):
+        SmashedBatches.join([((X,), Y[:3])])
+
+
+def test_a_fault_of_all_clients_ends_the_run_in_its_first_round(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With one traceback; three rounds of every client's would say no more."""
+    broken = small_task(train_batches=lambda client, seed: [X])  # without labels
+    app = build_client_app(lambda context: broken)
+    strategy = FslSage(small_task())
+    with pytest.raises(TrainingFailedError, match=r"all clients of round 1 .* the same error"):
+        strategy.start(MemoryGrid(app, CLIENTS), strategy.initial_arrays(), num_rounds=9)
+    assert strategy.rounds_done == 1
+    assert sum(record.exc_info not in (None, False) for record in caplog.records) == 1
 
 
 def test_a_dataloader_in_place_of_a_function_is_refused() -> None:

@@ -86,12 +86,14 @@ class RobustOptions(Options):
         MEAN,
         "rule that aggregates client halves, heads, and the server halves of clients",
         group="robust",
+        formerly=("aggregation",),
         choices=RULES,
     )
     trimmed_share: float = setting(
         0.2,
         "fraction of the values that `trimmed_mean` cuts off at either end",
         group="robust",
+        formerly=("trimmed-share",),
         ge=0,
         le=0.49,
     )

@@ -79,6 +79,7 @@ class InlineGrid(Grid):
         self.app = app
         self._run = InlineRun(secrets.randbits(62))
         self._waiting: dict[str, Message] = {}
+        self._logged: set[str] = set()
         self.contexts = {
             self.FIRST_NODE + partition: Context(
                 run_id=self._run.run_id,
@@ -147,8 +148,11 @@ class InlineGrid(Grid):
         except Exception as error:  # as Flower does
             context = self.contexts[message.metadata.dst_node_id]
             client = context.node_config["partition-id"]
-            log.error("client %s: the ClientApp raised an exception", client, exc_info=True)
             reason = f"{type(error)}:<'{error}'>"
+            # One traceback, where all clients have the same fault.
+            first = reason not in self._logged
+            self._logged.add(reason)
+            log.error("client %s: the ClientApp raised an exception", client, exc_info=first)
             return Message(Error(CLIENT_APP_RAISED, reason), reply_to=message)
 
     def run_client(self, message: Message) -> Message:

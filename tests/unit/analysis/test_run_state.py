@@ -37,6 +37,7 @@ def holder(process, host=None, since=None):
     [
         ("completed", "completed"),
         ("OSError: no space left", "failed"),
+        ("interrupted", "interrupted"),
         ("stopped", "interrupted"),
         ("KeyboardInterrupt: ", "interrupted"),  # of an older version, as the next
         ("SystemExit: 0", "interrupted"),

@@ -281,6 +281,7 @@ def test_a_whole_number_is_a_fine_float():
     ("key", "hint"),
     [
         ("learning-rte", "did you mean 'learning-rate'?"),
+        ("dataset.distribution", "did you mean 'distribution'?"),  # the paper's script
         ("zzz", "valid are algorithm, task, model, cut"),
     ],
 )

@@ -1,4 +1,5 @@
 import pickle
+from functools import partial
 
 from flwr.app import Context, RecordDict
 
@@ -26,6 +27,17 @@ def test_a_task_is_built_once_per_run() -> None:
     assert task_of(build, context(1)) is first  # type: ignore[arg-type]
     assert task_of(build, context(2)) is not first  # type: ignore[arg-type]
     assert built == [1, 2]
+
+
+def test_partials_of_other_arguments_are_other_tasks() -> None:
+    built.clear()
+
+    def sized(size: int, context: Context) -> object:
+        return build(context)
+
+    tasks = [task_of(partial(sized, size), context(6)) for size in (1, 2, 2)]  # type: ignore[arg-type]
+    assert tasks[1] is tasks[2]
+    assert tasks[0] is not tasks[1]
 
 
 def test_a_task_outlives_the_pickling_that_ray_does_with_every_message() -> None:

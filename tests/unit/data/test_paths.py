@@ -72,7 +72,7 @@ def test_a_broken_file_is_refused_with_its_cause(tmp_path, file, content, said):
     with pytest.raises(DatasetError, match=said) as caught:
         read_tables(str(tmp_path), str(tmp_path))
     assert "\n" not in str(caught.value)
-    assert "correct the files of the directory" in str(caught.value)
+    assert "must hold Parquet, CSV or JSON Lines files" in str(caught.value)
     assert "local copy" not in str(caught.value)
 
 

@@ -246,8 +246,8 @@ def test_models_are_plain_state_dicts_and_one_of_both(run):
     ("error", "status"),
     [
         (ValueError("no such cut"), "ValueError: no such cut"),
-        (KeyboardInterrupt(), "stopped"),
-        (SystemExit(0), "stopped"),  # what Flower raises after `flwr stop`
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(0), "interrupted"),  # what Flower raises after `flwr stop`
         (SystemExit(1), "SystemExit: 1"),
     ],
 )
@@ -257,7 +257,7 @@ def test_a_failure_leaves_a_summary_and_goes_on(run, error, status, caplog):
         raise error
     summary = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))
     assert summary == {"completed": False, "status": status, "rounds": 3}
-    said = "the run is stopped" if status == "stopped" else f"the run failed: {status}"
+    said = "the run is stopped" if status == "interrupted" else f"the run failed: {status}"
     assert said in caplog.text
 
 

@@ -247,7 +247,8 @@ def test_a_run_that_nobody_trained_is_not_completed(
     tmp_path: Path, rounds: int, threshold: float
 ) -> None:
     def fail(client: int, reply: Message) -> Message:
-        return error_instead(reply) if reply.metadata.message_type.startswith("train") else reply
+        trains = reply.metadata.message_type.startswith("train")
+        return error_instead(reply, f"client {client} broke") if trains else reply
 
     own, _ = recorder(tmp_path, max_communication_mib=threshold)
     with pytest.raises(TrainingFailedError, match="no round was trained: round"):
@@ -280,4 +281,4 @@ def test_the_summary_tells_the_state_while_the_run_goes_on(
         own.train(nodes(), 5)
     assert seen == [("running", 0, False), ("running", 1, True), ("running", 2, True)]
     found = json.loads(RunDirectory.summary_of(tmp_path).read_text(encoding="utf-8"))
-    assert (found["completed"], found["status"], found["rounds"]) == (False, "stopped", 2)
+    assert (found["completed"], found["status"], found["rounds"]) == (False, "interrupted", 2)

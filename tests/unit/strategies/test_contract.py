@@ -357,7 +357,9 @@ def test_round_with_too_few_replies_is_given_up(make: Callable[..., Any]) -> Non
 @every_strategy
 def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
     def broken(partition: int, reply: Message) -> Message | None:
-        return fail(reply) if reply.metadata.message_type.startswith("train") else reply
+        if not reply.metadata.message_type.startswith("train"):
+            return reply
+        return error_instead(reply, f"client {partition} broke")  # all with one error end at once
 
     strategy = make()
     with pytest.raises(TrainingFailedError, match=r"3 rounds in a row.*client 0: error 2"):
