@@ -1,8 +1,7 @@
-"""A whole run in one process, to be killed: ``python -m tests.e2e.killable FILE``."""
+"""A whole run in one process, to be killed."""
 
-import json
-import sys
-from pathlib import Path
+import os
+from typing import Any
 
 from flwr.app import Context, RecordDict
 
@@ -11,6 +10,10 @@ from fsl_sage_flwr.server_app import main
 
 from ..memory_grid import MemoryGrid
 
-if __name__ == "__main__":
-    config = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+
+def train(config: dict[str, Any]) -> None:
+    """Train with two clients, in silence."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(silence, stream)
     main(MemoryGrid(app, 2, run_config=config), Context(1, 0, {}, RecordDict(), config))

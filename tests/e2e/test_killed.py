@@ -1,11 +1,10 @@
 """A ServerApp that is killed, again and again, and resumed: the same run."""
 
 import json
-import os
+import multiprocessing
 import random
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,27 @@ import torch
 from fsl_sage_flwr.runs.checkpoint import read_checkpoint
 from fsl_sage_flwr.runs.checkpoint_files import names_in, tensors_of
 
-from .commands import ROOT, history_of, run_directory
+from . import killable
+from .commands import history_of, run_directory
 
 pytestmark = pytest.mark.e2e
 
 KILLS = 2
 
 
-def start(directory: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
-    file = directory / "config.json"
-    file.write_text(json.dumps(config), encoding="utf-8")
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.killable", str(file)], cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # threads would wait for each other, spinning
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+def start(config: dict[str, Any]) -> ForkServerProcess:
+    """Start a run, in a fork of a process that has imported all libraries once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([killable.__name__])
+    process = context.Process(target=killable.train, args=(config,))
+    process.start()
+    return process
+
+
+def ended(process: ForkServerProcess) -> int | None:
+    """Wait for the end of a run; return its exit code."""
+    process.join(300)
+    return process.exitcode
 
 
 # One server half with heads, and a server half per client: what there is to lose.
@@ -42,25 +47,23 @@ def test_killed_at_random_points_and_resumed_it_is_the_same_run(
         "num-server-rounds": 15, "keep-optimizer-state": False, "run-name": "it",
     }  # fmt: skip
     whole = {**config, "results-dir": str(tmp_path / "whole")}
-    assert start(tmp_path, whole).wait(300) == 0
+    assert ended(start(whole)) == 0
 
     draw, latest, killed = random.Random(algorithm), None, 0
     for attempt in range(KILLS + 1):
         # In another directory, and in its own.
         results = tmp_path / f"part{(attempt + 1) // 2}"
-        process = start(
-            tmp_path, {**config, "results-dir": str(results), "resume": str(latest or "")}
-        )
+        process = start({**config, "results-dir": str(results), "resume": str(latest or "")})
         if attempt == KILLS:
-            assert process.wait(300) == 0
+            assert ended(process) == 0
             break
         # Anywhere in the next few rounds: between two, in one, in a write.
         before = _rounds(results)
-        while process.poll() is None and _rounds(results) <= before:
+        while process.is_alive() and _rounds(results) <= before:
             time.sleep(0.01)
         time.sleep(draw.random())
         process.kill()
-        killed += process.wait() != 0
+        killed += ended(process) != 0
         checkpoint = run_directory(results) / "checkpoints" / "latest.pt"
         if checkpoint.exists():
             read_checkpoint(checkpoint)  # whole with all its files, whenever it was
