@@ -32,7 +32,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the rows of a ``sample`` test ``slow``, but the first that is not; sort the tests.
 
-    Those that wait for minutes are first: others run meanwhile.
+    End-to-end tests wait a lot, so unit tests run beside them: the former are spread over the
+    first two thirds of the latter, those that take minutes first.
     """
     begun = set()
     for item in items:
@@ -41,7 +42,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if test in begun:
                 item.add_marker("slow")
             begun.add(test)
-    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+    waiting = [item for item in items if item.get_closest_marker("e2e")]
+    waiting.sort(key=lambda item: item.get_closest_marker("first") is None)
+    others = [item for item in items if not item.get_closest_marker("e2e")]
+    between = 2 * len(others) // (3 * max(len(waiting), 1))
+    items[:] = [
+        item
+        for place, one in enumerate(waiting)
+        for item in (one, *others[place * between : (place + 1) * between])
+    ]
+    items += others[len(waiting) * between :]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
