@@ -21,10 +21,10 @@ import pandas as pd
 
 from fsl_sage_flwr.analysis.declared import algorithm_schedules, label_of
 from fsl_sage_flwr.analysis.load_results import PATH, load_results
-from fsl_sage_flwr.analysis.round_work import works_of
+from fsl_sage_flwr.analysis.round_work import flops_recorded, works_of
+from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.clock.plan import plan
 from fsl_sage_flwr.clock.work import Flops, RoundWork
-from fsl_sage_flwr.simulations.settings import given, resolve
 
 # Keys that make variants of an algorithm; the preset's own values are not shown.
 VARIANTS = {"auxiliary.groups": 0, "align.dataset-size": 250, "server-pool": False}
@@ -35,6 +35,11 @@ BUDGETS = {
     "server": ("server_tflop", ("cse_fsl",)),
 }
 ROUNDS = 3  # of a mean
+# What the preset says of a round.
+PRESET = {
+    "algorithm": "fsl_sage", "batch-size": 50, "server-update-interval": 5, "align.interval": 5,
+    "align.dataset-size": 250,
+}  # fmt: skip
 COLUMNS = [
     "distribution", "algorithm", "variant", "seed", "round", "test_accuracy", "test_loss",
     "alignment_cosine", "comm_mib", "client_tflop", "server_tflop",
@@ -85,8 +90,7 @@ def earlier(file: str, flops: Flops) -> pd.DataFrame:
     rows = rows[rows["compression"] == "strong"]
     for (algorithm, _), run in rows.groupby(["algorithm", "seed"], sort=False):
         run = run.sort_values("round")
-        config = resolve(None, []).to_run_config() | given("comparison-reduced", [])
-        config = {key: value for key, value in config.items() if not isinstance(value, list)}
+        config = {**RunConfig.from_run_config(PRESET).to_run_config(), "algorithm": algorithm}
         equal, held = np.full(10, 500.0), np.zeros(10)
         works = []
         for place, (_, row) in enumerate(run.iterrows()):
@@ -118,17 +122,22 @@ def at(run: pd.DataFrame, column: str, budget: float) -> float:
     return float(within["test_accuracy"].tail(ROUNDS).mean() * 100)
 
 
-def table(rounds: pd.DataFrame) -> list[str]:
-    """Return the lines of a distribution's table."""
-    runs = list(rounds.groupby(["algorithm", "variant", "seed"], sort=False))
-    totals = {
+def budgets(rounds: pd.DataFrame) -> dict[str, float]:
+    """Return the smallest total of each budget's algorithms, over all distributions."""
+    runs = list(rounds.groupby(["distribution", "algorithm", "variant", "seed"], sort=False))
+    return {
         name: min(
-            (run[column].max() for (algorithm, variant, _), run in runs
+            (run[column].max() for (_, algorithm, variant, _), run in runs
              if algorithm in by and not variant),
             default=float("nan"),
         )
         for name, (column, by) in BUDGETS.items()
     }  # fmt: skip
+
+
+def table(rounds: pd.DataFrame, totals: dict[str, float]) -> list[str]:
+    """Return the lines of a distribution's table."""
+    runs = list(rounds.groupby(["algorithm", "variant", "seed"], sort=False))
     heads = [
         "algorithm", "seeds", "rounds 13 to 15 (%)", "MiB in all",
         f"at {totals['MiB']:.0f} MiB", f"at {totals['client']:.1f} client TFLOP",
@@ -176,21 +185,20 @@ def main() -> None:
     options = parser.parse_args()
     parts = [recorded(directory) for directory in options.results]
     if options.earlier:
-        first = load_results(options.results[0]).iloc[0]
-        run = load_results(str(first[PATH]))
-        flops = works_of(run)[0].flops
-        if flops is None:
-            parser.error(f"{first[PATH]} has no flops.json")
-        parts.append(earlier(options.earlier, flops))
+        paths = {path for folder in options.results for path in load_results(folder)[PATH]}
+        known = [flops for path in paths if (flops := flops_recorded(Path(path))) is not None]
+        # Of a run with a head; the others record that it takes none.
+        parts.append(earlier(options.earlier, max(known, key=lambda flops: flops.head)))
     rounds = pd.concat([part for part in parts if len(part)], ignore_index=True)
     # The same run in two directories counts once.
     rounds = rounds.drop_duplicates(["distribution", "algorithm", "variant", "seed", "round"])
     if options.csv:
         file = rounds.sort_values(COLUMNS[:5])
         file.to_csv(Path(options.csv), index=False, float_format="%.6g", lineterminator="\n")
+    totals = budgets(rounds)
     for distribution, part in rounds.groupby("distribution", sort=False):
         print(f"{distribution}\n")
-        print("\n".join(table(part)), end="\n\n")
+        print("\n".join(table(part, totals)), end="\n\n")
 
 
 if __name__ == "__main__":
