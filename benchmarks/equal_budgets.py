@@ -1,6 +1,7 @@
 """Compare algorithms at equal bytes, equal client work and equal server work.
 
     python -m benchmarks.equal_budgets RESULTS [RESULTS …] [--earlier FILE] [--csv FILE]
+        [--page FILE]
 
 RESULTS are results directories of ``fsl-sage sweep --preset comparison-reduced`` with recorded
 FLOPs; runs that are not completed are left out. ``--earlier`` names the CSV of runs of that preset
@@ -8,7 +9,8 @@ without directories (docs/results/comparison-compressed.csv), of which those in 
 their clients have equal numbers of images, and their FLOPs are those that the schedule of the
 algorithm declares. Printed is a Markdown table per distribution: the accuracy as the mean of three
 rounds, of the last round and of those at a budget, over the seeds. A budget is the smallest total
-of the algorithms named for it, so it is the same for all seeds. ``--csv`` writes every round.
+of the algorithms named for it, so it is the same for all seeds. ``--csv`` writes every round,
+``--page`` the tables between two comments of a page (docs/results/comparison.md).
 """
 
 import argparse
@@ -40,6 +42,7 @@ PRESET = {
     "algorithm": "fsl_sage", "batch-size": 50, "server-update-interval": 5, "align.interval": 5,
     "align.dataset-size": 250,
 }  # fmt: skip
+BEGIN, END = "<!-- equal budgets -->", "<!-- end of equal budgets -->"
 COLUMNS = [
     "distribution", "algorithm", "variant", "seed", "round", "test_accuracy", "test_loss",
     "alignment_cosine", "comm_mib", "client_tflop", "server_tflop",
@@ -146,7 +149,7 @@ def table(rounds: pd.DataFrame, totals: dict[str, float]) -> list[str]:
     lines = [f"| {' | '.join(heads)} |", f"|:--|:--|{'--:|' * (len(heads) - 2)}"]
     groups: dict[tuple[str, str], list[tuple[int, pd.DataFrame]]] = {}
     for (algorithm, variant, seed), run in runs:
-        groups.setdefault((algorithm, variant), []).append((int(seed), run))
+        groups.setdefault((str(algorithm), str(variant)), []).append((int(str(seed)), run))
     order = sorted(groups, key=lambda key: (list(algorithm_schedules()).index(key[0]), key[1]))
     for algorithm, variant in order:
         group = sorted(groups[algorithm, variant], key=lambda one: one[0])
@@ -182,6 +185,7 @@ def main() -> None:
     parser.add_argument("results", nargs="+", help="results directories")
     parser.add_argument("--earlier", help="CSV of runs without directories")
     parser.add_argument("--csv", help="file for every round")
+    parser.add_argument("--page", help="page whose tables are replaced")
     options = parser.parse_args()
     parts = [recorded(directory) for directory in options.results]
     if options.earlier:
@@ -196,9 +200,17 @@ def main() -> None:
         file = rounds.sort_values(COLUMNS[:5])
         file.to_csv(Path(options.csv), index=False, float_format="%.6g", lineterminator="\n")
     totals = budgets(rounds)
-    for distribution, part in rounds.groupby("distribution", sort=False):
-        print(f"{distribution}\n")
-        print("\n".join(table(part, totals)), end="\n\n")
+    tables = [
+        "\n".join([f"### {distribution}", "", *table(part, totals), ""])
+        for distribution, part in rounds.groupby("distribution", sort=False)
+    ]
+    print("\n".join(tables))
+    if options.page:
+        page = Path(options.page)
+        before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+        _, _, after = rest.partition(END)
+        text = "\n".join([before + BEGIN, "", *tables, END + after])
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import RunConfig
+from fsl_sage_flwr.batching import batches_of
 from fsl_sage_flwr.models.catalogue import MODELS, ModelEntry
 from fsl_sage_flwr.models.cifar_resnet import cifar_resnet
 from fsl_sage_flwr.splitting import (
@@ -171,6 +172,12 @@ def align_until_worse(
     head.load_state_dict(state)
 
 
+def shuffled(count: int, generator: torch.Generator) -> list[Tensor]:
+    """Return the places of a pass's batches."""
+    order = torch.randperm(count, generator=generator)
+    return [order[rows] for rows in batches_of(count, BATCH)]
+
+
 def align_direction(
     federation: Federation, head: nn.Module, optimizer: torch.optim.Optimizer,
     smashed: Tensor, labels: Tensor, epochs: int,
@@ -182,11 +189,7 @@ def align_direction(
     true = federation.gradients(smashed, labels).flatten(1)
     lengths = true.norm(dim=1).clamp_min(1e-12)
     generator, rate = federation.generator(), optimizer.param_groups[0]["lr"]
-    batches = [
-        rows
-        for _ in range(epochs)
-        for rows in torch.randperm(len(labels), generator=generator).split(BATCH)
-    ]
+    batches = [rows for _ in range(epochs) for rows in shuffled(len(labels), generator)]
     for step, rows in enumerate(batches):
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / len(batches)))
         (found,) = estimated_gradients(
@@ -214,7 +217,7 @@ def by_ridge(
     if not own:
         optimizer, generator = torch.optim.Adam(head.parameters(), lr=1e-3), federation.generator()
         for _ in range(5):
-            for rows in torch.randperm(len(labels), generator=generator).split(BATCH):
+            for rows in shuffled(len(labels), generator):
                 optimizer.zero_grad()
                 total = task.objective.total_loss(head(smashed[rows]), labels[rows])
                 torch.autograd.backward(total / len(rows))
@@ -231,7 +234,9 @@ def by_ridge(
 
     found = features(smashed, labels)
     normal = found.T @ found + torch.eye(found.shape[1])
-    weights = torch.linalg.solve(normal, found.T @ federation.gradients(smashed, labels).flatten(1))
+    weights: Tensor = torch.linalg.solve(
+        normal, found.T @ federation.gradients(smashed, labels).flatten(1)
+    )
 
     def estimate(z: Tensor, y: Tensor) -> Tensor:
         return (features(z, y) @ weights).view_as(z)
