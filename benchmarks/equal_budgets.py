@@ -29,7 +29,9 @@ from fsl_sage_flwr.clock.plan import plan
 from fsl_sage_flwr.clock.work import Flops, RoundWork
 
 # Keys that make variants of an algorithm; the preset's own values are not shown.
-VARIANTS = {"auxiliary.groups": 0, "align.dataset-size": 250, "server-pool": False}
+VARIANTS = {
+    "auxiliary.groups": 0, "align.dataset-size": 250, "align.epochs": 5, "server-pool": False,
+}  # fmt: skip
 # Those that exchange every batch take least work of clients, CSE-FSL least of the server.
 BUDGETS = {
     "MiB": ("comm_mib", ("fsl_sage",)),
