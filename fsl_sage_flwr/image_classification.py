@@ -27,7 +27,7 @@ from .data import (
     local_copy,
     randomised_response,
 )
-from .models import MODELS, ModelEntry, build_model
+from .models import MODELS, build_model, tail_name
 from .seeding import derive_seed
 from .splitting import SplitError, as_tensors, build_auxiliary, forward_flops, full_name, split
 from .task import Batch, ClientIdentity, SplitTask
@@ -79,7 +79,8 @@ def build(settings: TaskSettings, options: ImageOptions) -> SplitTask:
         torch.manual_seed(derive_seed(settings.seed, "model"))
         whole = build_model(settings.model, train.image_shape, train.num_classes)
         cut = _cut(settings, whole, example)
-        model = split(whole, at=cut, example=example, tail=_tail(settings, entry))
+        tail = "" if settings.tail is None else tail_name(settings.model, settings.tail)
+        model = split(whole, at=cut, example=example, tail=tail)
     smashed = tuple(t.detach() for t in as_tensors(model.client(example)))
     own_head = entry.auxiliary if cut == entry.cut or isinstance(entry.auxiliary, str) else "auto"
     heads = settings.heads
@@ -229,24 +230,6 @@ def _cut(settings: TaskSettings, model: nn.Module, example: Tensor) -> str:
     if settings.cut == "auto":
         return settings.auto_cut(model, example)
     return settings.cut or MODELS[settings.model].cut
-
-
-def _tail(settings: TaskSettings, entry: ModelEntry) -> str:
-    """Return the configured tail; empty if labels are sent.
-
-    Raises
-    ------
-    SplitError
-        The model has no default.
-    """
-    if settings.tail is None:
-        return ""
-    if not (settings.tail or entry.tail):
-        raise SplitError(
-            f"labels = 'client': the model {settings.model!r} has no default tail; name the first "
-            "submodule that stays with the labels: tail=…"
-        )
-    return settings.tail or entry.tail
 
 
 def _training_split(settings: TaskSettings, options: ImageOptions) -> ImageDataset:

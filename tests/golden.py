@@ -31,7 +31,7 @@ from fsl_sage_flwr.nodes.client_state import ClientState
 from fsl_sage_flwr.nodes.task_cache import forget_tasks
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
 
-from . import runs
+from . import runs, tails
 from .masked import masked_task
 from .memory_grid import MemoryGrid, error_instead
 from .tasks import small_batches, small_task
@@ -54,6 +54,8 @@ STRATEGIES: dict[str, Any] = {
     "cycle_sl": runs.cycle_sl,
     "ampere": runs.ampere,
     "mu_splitfed": runs.mu_splitfed,
+    "sl_multi_server, labels stay": tails.u_shaped_v1,
+    "sl_single_server, labels stay": tails.u_shaped_v2,
 }
 
 
@@ -201,7 +203,13 @@ def sgd_task() -> SplitTask:
 
 LATE_AND_LOST = "BatchNorm, Adam, augmentation, late and lost clients"
 SEVERAL = "several tensors, SGD, dropout"
-CASES = [f"{name}: {what}" for name in STRATEGIES for what in (LATE_AND_LOST, SEVERAL)]
+# A model whose tail the clients hold is not that with several tensors across the cut.
+CASES = [
+    f"{name}: {what}"
+    for name, make in STRATEGIES.items()
+    for what in (LATE_AND_LOST, SEVERAL)
+    if what == LATE_AND_LOST or make not in tails.U_SHAPED
+]
 
 
 def record_one(case: str) -> dict[str, Any]:
@@ -211,7 +219,8 @@ def record_one(case: str) -> dict[str, Any]:
     if what == SEVERAL:
         return run(lambda: _on_masked(STRATEGIES[name]), Steady(lambda context: sgd_task()))
     changes = with_batch_norm()
-    nodes = LateAndLost(lambda context: small_task(**changes))
+    task = tails.tail_task if STRATEGIES[name] in tails.U_SHAPED else small_task
+    nodes = LateAndLost(lambda context: task(**changes))
     make = partial(STRATEGIES[name], changes)
     return run(make, nodes, fraction_evaluate=0.5, min_train_nodes=2)
 

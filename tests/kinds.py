@@ -94,32 +94,36 @@ def tags_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
 
 
 @cache
-def _halves(make: Callable[[], nn.Module], *shapes: tuple[int, ...]) -> SplitModel:
-    """Cut a model before ``back``; to be copied."""
+def _halves(make: Callable[[], nn.Module], tail: str, *shapes: tuple[int, ...]) -> SplitModel:
+    """Cut a model before ``back``, and before a tail if it is given; to be copied."""
     with torch.random.fork_rng():
         torch.manual_seed(9)
-        return split(make(), "back", tuple(map(torch.zeros, shapes)))
+        return split(make(), "back", tuple(map(torch.zeros, shapes)), tail=tail)
 
 
-def _task(make: Callable[[], nn.Module], *shapes: tuple[int, ...], **changes: Any) -> SplitTask:
+def _task(
+    make: Callable[[], nn.Module], *shapes: tuple[int, ...], tail: str = "", **changes: Any
+) -> SplitTask:
     example = tuple(map(torch.zeros, shapes))
-    model = copy.deepcopy(_halves(make, *shapes))
+    model = copy.deepcopy(_halves(make, tail, *shapes))
     return SplitTask(model, example if len(example) > 1 else example[0], **changes)
 
 
-def numbers_task() -> SplitTask:
+def numbers_task(**changes: Any) -> SplitTask:
     return _task(
         Numbers, (2, 4), num_classes=None, train_batches=numbers_of,
         validation_batches=lambda client: list(numbers_of(client, 77)), objective=regression(),
+        **changes,
     )  # fmt: skip
 
 
-def maps_task() -> SplitTask:
+def maps_task(**changes: Any) -> SplitTask:
     return _task(
         Maps, (2, 1, 5, 5), num_classes=None, train_batches=maps_of,
         validation_batches=lambda client: list(maps_of(client, 77)),
         objective=segmentation(3, (5, 5)),
         auxiliary=lambda: nn.Conv2d(4, 3, 1),
+        **changes,
     )  # fmt: skip
 
 
@@ -130,10 +134,11 @@ def pairs_task() -> SplitTask:
     )  # fmt: skip
 
 
-def tags_task() -> SplitTask:
+def tags_task(**changes: Any) -> SplitTask:
     return _task(
         Tags, (2, 4), num_classes=None, train_batches=tags_of,
         validation_batches=lambda client: list(tags_of(client, 77)), objective=multi_label(3),
+        **changes,
     )  # fmt: skip
 
 
@@ -150,3 +155,5 @@ KINDS: dict[str, tuple[Callable[[], SplitTask], set[str]]] = {
     "several labels": (tags_task, {"label_accuracy", "precision", "recall"}),
     "tokens": (tokens_task, {"token_accuracy"}),
 }
+# Kinds whose labels can stay on the clients, with the tail: the model's last layer.
+WITH_TAIL = {"numbers": numbers_task, "label maps": maps_task, "several labels": tags_task}

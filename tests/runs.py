@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from flwr.app import ArrayRecord
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from fsl_sage_flwr.strategies import (
 from fsl_sage_flwr.task import TrainBatches
 
 from .memory_grid import MemoryGrid
+from .tails import U_SHAPED, tail_app
 from .tasks import CLIENTS, few_batches, small_app, small_task
 
 ROUNDS = 3  # of a plain run
@@ -88,6 +90,22 @@ def grid(
     **changes: Any,
 ) -> MemoryGrid:
     return MemoryGrid(small_app(dropout=dropout, train_batches=batches), num_nodes, **changes)
+
+
+def grid_for(
+    make: Callable[..., SplitStrategy],
+    num_nodes: int = CLIENTS,
+    *,
+    batches: TrainBatches = few_batches,
+    **changes: Any,
+) -> MemoryGrid:
+    """Return the nodes for a factory's strategy: with the model's tail where clients hold it."""
+    return MemoryGrid(app_for(make, train_batches=batches), num_nodes, **changes)
+
+
+def app_for(make: Callable[..., SplitStrategy], **changes: Any) -> ClientApp:
+    """Return their ClientApp."""
+    return (tail_app if getattr(make, "func", make) in U_SHAPED else small_app)(**changes)
 
 
 def train(
@@ -167,7 +185,7 @@ def plain(make: Callable[..., SplitStrategy]) -> Past:
     Once per process, so look at it and leave it as it is. To be called before a test makes a
     separate grid: the last one made is the run that Flower's runtime is in.
     """
-    return watched(make(), grid(), ROUNDS)
+    return watched(make(), grid_for(make), ROUNDS)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -49,3 +49,7 @@ def u_shaped_v1(task_changes: dict[str, Any] | None = None, **changes: Any) -> S
 
 def u_shaped_v2(task_changes: dict[str, Any] | None = None, **changes: Any) -> SplitFedV2:
     return SplitFedV2(tail_task(**(task_changes or {})), **changes)
+
+
+# Factories of strategies whose clients hold the model's tail.
+U_SHAPED = (u_shaped_v1, u_shaped_v2)

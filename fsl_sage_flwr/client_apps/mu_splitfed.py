@@ -12,22 +12,16 @@ from flwr.app import Context, Message
 from torch import Tensor
 from torch.func import functional_call
 
-from ..messages import (
-    MissingPayloadError,
-    SmashedBatches,
-    TrainReply,
-    measure_field,
-)
+from ..messages import MissingPayloadError, SmashedBatches, measure_field
 from ..nodes.client_state import ClientState
-from ..nodes.exchange_state import FILE, PendingForward
+from ..nodes.exchange_state import PendingForward
+from ..nodes.exchanged_round import begin_round, end_round
 from ..nodes.identity import identify
-from ..nodes.loading import load_weights
 from ..nodes.local_batches import batches_between
-from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
-from ..nodes.proximal_term import ProximalTerm, proximal_mu
+from ..nodes.proximal_term import proximal_mu
 from ..schedules import set_rate
 from ..seeding import derive_seed
-from ..splitting import as_sent, as_tensors, flatten_state, trainable_parameters
+from ..splitting import as_sent, as_tensors, trainable_parameters
 from ..task import Batch, SplitTask
 from ..zeroth_order import directions, moved
 from .split_fed import EXCHANGES, ExchangeReply, ExchangeRequest
@@ -80,18 +74,13 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
     current = _Exchange(message, context, task)
     request = current.request
     _, total = batches_between(task, current.client, request.round, 0, 0)
-    forward = current.step(total)
-    if request.keep_optimizer_state:
-        current.state.save_file(OPTIMIZER, flatten_state(forward.optimizer))
-    current.state.drop(FILE)
-    seconds = forward.seconds + time.perf_counter() - began
-    reply = TrainReply(
-        round=request.round,
-        num_examples=forward.examples // task.local_epochs,
-        optimizer_state_lost=forward.lost,
-        seconds=seconds,
-        step_seconds=seconds,
-        client_half=task.weights_of(forward.half),
+    reply = end_round(
+        task,
+        current.state,
+        current.step(total),
+        request.round,
+        began,
+        keep=request.keep_optimizer_state,
     )
     return Message(reply.pack(), reply_to=message)
 
@@ -107,20 +96,21 @@ class _Exchange:
 
     def begin(self) -> PendingForward:
         """Start a round with the average, and the optimizer of the round before."""
-        load_weights(self._half, self.request.client_half, "client half", self._task)
-        kept = PersistentOptimizer(
-            self._task.optimizer_of_client(self._half),
+        return begin_round(
+            self._task,
+            self._half,
             self.state,
-            OPTIMIZER,
+            self.request.client_half,
+            self._mu,
             keep=self.request.keep_optimizer_state,
             trained_before=self.request.trained_before,
         )
-        return self._pending(kept.optimizer, lost=kept.lost)
 
     def step(self, total: int) -> PendingForward:
         """Step by the slope along the direction of the batch before, of ``total`` batches."""
         before = self.request.exchange - 1
-        forward = self._pending(self._task.optimizer_of_client(self._half))
+        optimizer = self._task.optimizer_of_client(self._half)
+        forward = PendingForward.of(self._half, optimizer, self._mu)
         if not forward.load(self.state, self.version(before)):
             raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
         (slope,) = self.request.gradients
@@ -155,10 +145,6 @@ class _Exchange:
     def version(self, exchange: int) -> int:
         """Return the version of an exchange, for its file."""
         return self.request.round * EXCHANGES + exchange
-
-    def _pending(self, optimizer: torch.optim.Optimizer, *, lost: bool = False) -> PendingForward:
-        proximal = ProximalTerm(optimizer, self._mu) if self._mu else None
-        return PendingForward(self._half, optimizer, proximal, lost=lost)
 
     def _seed(self, exchange: int) -> int:
         round_, client = self.request.round, self.client.partition_id

@@ -19,7 +19,6 @@ from ..messages import (
     ReplySchema,
     Request,
     SmashedBatches,
-    TrainReply,
     figure_field,
     flag_field,
     gradients_field,
@@ -28,14 +27,13 @@ from ..messages import (
 )
 from ..messages.arrays import numbered
 from ..nodes.client_state import ClientState
-from ..nodes.exchange_state import FILE, ForwardCache, PendingForward
+from ..nodes.exchange_state import ForwardCache, PendingForward
+from ..nodes.exchanged_round import begin_round, end_round
 from ..nodes.identity import identify
-from ..nodes.loading import load_weights
 from ..nodes.local_batches import batches_between
-from ..nodes.persistent_optimizer import OPTIMIZER, PersistentOptimizer
-from ..nodes.proximal_term import ProximalTerm, proximal_mu
+from ..nodes.proximal_term import proximal_mu
 from ..schedules import set_rate
-from ..splitting import client_forward, differentiable, flatten_state, tail_of
+from ..splitting import client_forward, differentiable, tail_of
 from ..splitting.layout import laid_out
 from ..task import SplitTask
 
@@ -145,19 +143,14 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
     request = ExchangeRequest.unpack(message.content)
     current = ExchangeWork(request, context, task, proximal_mu(message.content))
     forward = current.step(request)
-    if request.keep_optimizer_state:
-        # In a file, since context.state travels with every message of the next round.
-        current.state.save_file(OPTIMIZER, flatten_state(forward.optimizer))
-    current.state.drop(FILE)
     current.state.drop(HIDDEN)
-    seconds = forward.seconds + time.perf_counter() - began
-    reply = TrainReply(
-        round=request.round,
-        num_examples=forward.examples // task.local_epochs,
-        optimizer_state_lost=forward.lost,
-        seconds=seconds,
-        step_seconds=seconds,
-        client_half=task.weights_of(forward.half),
+    reply = end_round(
+        task,
+        current.state,
+        forward,
+        request.round,
+        began,
+        keep=request.keep_optimizer_state,
         train_loss=None if task.model.tail is None else forward.total_loss / forward.examples,
     )
     live_forwards.release(forward)
@@ -204,16 +197,15 @@ class ExchangeWork:
 
     def _begin(self, request: ExchangeRequest) -> PendingForward:
         """Start a round with the average, and the optimizer of the round before."""
-        half = self._half()
-        load_weights(half, request.client_half, "client half", self.task)
-        kept = PersistentOptimizer(
-            self.task.optimizer_of_client(half),
+        return begin_round(
+            self.task,
+            self._half(),
             self.state,
-            OPTIMIZER,
+            request.client_half,
+            self._mu,
             keep=request.keep_optimizer_state,
             trained_before=request.trained_before,
         )
-        return PendingForward(half, kept.optimizer, self._proximal(kept.optimizer), lost=kept.lost)
 
     def step(self, request: ExchangeRequest) -> PendingForward:
         """Step on each batch's gradient, all of them taken at the weights of the pass."""
@@ -310,8 +302,7 @@ class ExchangeWork:
 
     def _replay(self, exchange: int, before_tail: bool) -> PendingForward:
         half, version = self._half(), self._version(exchange)
-        optimizer = self.task.optimizer_of_client(half)
-        forward = PendingForward(half, optimizer, self._proximal(optimizer))
+        forward = PendingForward.of(half, self.task.optimizer_of_client(half), self._mu)
         if not forward.load(self.state, version):
             raise MissingPayloadError(f"exchange {exchange} of the round is gone from this node")
         self._forward(forward, exchange)
@@ -321,9 +312,6 @@ class ExchangeWork:
                 raise MissingPayloadError(f"the hidden states of exchange {exchange} are gone")
             self._tail_pass(forward, tuple(hidden.values()), exchange)
         return forward
-
-    def _proximal(self, optimizer: torch.optim.Optimizer) -> ProximalTerm | None:
-        return ProximalTerm(optimizer, self._mu) if self._mu else None
 
     def _half(self) -> nn.Module:
         return live_forwards.half(self._node[0], self.task.model.client)

@@ -188,12 +188,16 @@ class Align(Phase):
         Forward passes of a head per kept sample and epoch of the alignment.
     samples, epochs : str
         Keys of the run configuration with the number of kept samples, and of epochs.
+    groups : str
+        Key of the run configuration with the number of heads that clients share, whose samples are
+        those of a group; empty, or 0 in the run, for a head per client.
     """
 
     server: float = 2.0
     head: float = 6.0
     samples: str = ""
     epochs: str = ""
+    groups: str = ""
 
 
 Schedule = tuple[Phase, ...]

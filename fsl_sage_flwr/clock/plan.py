@@ -133,7 +133,10 @@ class _Planner:
         if not work.alignment_seconds:
             return np.zeros(len(work.clients))
         uploaded = work.held + self._served * work.samples / work.batches
-        kept = np.minimum(uploaded, work.count(phase.samples))
+        size = work.count(phase.samples)
+        if work.is_set(phase.groups):
+            size *= work.count(phase.groups) / len(work.clients)
+        kept = np.minimum(uploaded, size)
         epochs = work.count(phase.epochs)
         return kept * (phase.server * flops.server + phase.head * flops.head * epochs)
 

@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from ..registries import Registry
+from ..splitting.errors import SplitError
 from .basic_head import basic_head
 from .cifar_resnet import cifar_resnet
 from .resnet import resnet18, resnet50, resnet152
@@ -68,6 +69,23 @@ MODELS.register(
 MODELS.register(
     "resnet1202", ModelEntry(partial(cifar_resnet, depth=1202), cut="layer2", tail="fc")
 )
+
+
+def tail_name(name: str, given: str = "") -> str:
+    """Return the tail of a registered model: the given one, or the model's default.
+
+    Raises
+    ------
+    SplitError
+        There is neither.
+    """
+    tail = given or MODELS[name].tail
+    if not tail:
+        raise SplitError(
+            f"labels = 'client': the model {name!r} has no default tail; name the first submodule "
+            "that stays with the labels: tail=…"
+        )
+    return tail
 
 
 def build_model(name: str, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

@@ -78,6 +78,13 @@ class PendingForward:
     progress: list[float] = field(default_factory=list)
     graph_bytes: int = 0
 
+    @classmethod
+    def of(
+        cls, half: nn.Module, optimizer: torch.optim.Optimizer, mu: float, *, lost: bool = False
+    ) -> "PendingForward":
+        """Return a pass to be made, with FedProx's term for a weight ``mu`` above 0."""
+        return cls(half, optimizer, ProximalTerm(optimizer, mu) if mu else None, lost=lost)
+
     def save(self, state: ClientState, version: int) -> None:
         """Write everything needed to repeat the next pass."""
         totals = [float(self.examples), float(self.lost), self.seconds, self.total_loss]

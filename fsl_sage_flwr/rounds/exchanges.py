@@ -15,7 +15,8 @@ from .instruction import Instruction, Instructions
 from .metrics.round_summary import StepLoss
 from .refused_work import RefusedWorkError
 from .round import Round
-from .server.server_half import Gradients, Hidden
+from .server.server_half import Gradients
+from .server.tail_passes import Hidden
 
 
 def check_batches_per_exchange(task: SplitTask, batches: int) -> None:

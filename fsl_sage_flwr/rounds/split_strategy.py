@@ -3,7 +3,6 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,21 +16,11 @@ from ..compression.server import DeltaSync
 from ..config import check_arguments
 from ..config.strategy import StrategyOptions, mebibytes
 from ..messages import (
-    EVALUATE_SPLIT,
-    EVALUATE_TAIL,
     PROXIMAL_MU,
-    BadReplyError,
     CommunicationLedger,
-    EvaluateReply,
     PackedWeights,
-    ReplySchema,
-    SmashedReply,
     SmashedSpec,
-    TailEvaluation,
     TrainReply,
-    UnlabelledReply,
-    WeightsRequest,
-    open_reply,
 )
 from ..messages.arrays import to_arrays
 from ..messages.records import is_finite
@@ -52,18 +41,13 @@ from .clients.cooldown import ClientCooldown
 from .early_stop import ShouldStop, with_should_stop
 from .failed_rounds import FailedRoundCounter, TrainingFailedError
 from .grid.reply_stream import ReplyStream
-from .grid.split_grid import SERVER_TIME, SplitGrid
+from .grid.split_grid import SplitGrid
 from .metrics.client_round import ClientRound
-from .metrics.evaluation import (
-    evaluate_halves,
-    evaluate_server_half,
-    evaluation_in,
-    hidden_states,
-    to_record,
-)
+from .metrics.evaluation import evaluate_halves, to_record
 from .metrics.federated_evaluation import FederatedEvaluation
 from .metrics.round_summary import RoundSummary
 from .metrics.sample_uploads import SampleUploads
+from .metrics.split_evaluation import SplitEvaluation
 from .old_checkpoints import nested
 from .reply_spool import ReplySpool
 from .round import Round, RoundBody
@@ -148,7 +132,7 @@ class SplitStrategy(FedAvg):
     """
 
     trains_client_half = True  # False: the client half keeps its bits, and replies are without it
-    evaluation_type = EVALUATE_SPLIT
+    evaluates = SplitEvaluation  # how clients evaluate their validation parts
     sends_weights_alone = False
     private_steps = False
     labels_may_stay = False  # whether clients may hold the model's tail, and keep their labels
@@ -545,24 +529,22 @@ class SplitStrategy(FedAvg):
         wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
         clients = self.registry.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
         asked = {nodes[client]: client for client in clients}
-        round_.evaluation = FederatedEvaluation(
-            asked, self.score, lambda: wrapped.sent_to, partial(self._hidden_for_tail, wrapped)
+        how = self.evaluates(
+            self.task,
+            self.smashed,
+            self.downlink,
+            self.rounds_done,
+            self.round_timeout,
+            self.max_reply_bytes,
         )
-        if self.evaluation_type == EVALUATE_SPLIT:
+        round_.evaluation = FederatedEvaluation(
+            asked, how.score, lambda: wrapped.sent_to, partial(how.following, wrapped, asked)
+        )
+        if how.sends_smashed_data:
             for client in clients:
                 self.sample_uploads.record_validation(client)
-        request = WeightsRequest(
-            round=self.rounds_done, weights=PackedWeights(arrays.to_torch_state_dict())
-        )
-        return [
-            wrapped.new_message(
-                request.pack(encoder=self.downlink.encoder(client, node)),
-                node,
-                self.evaluation_type,
-                self.round_timeout + SERVER_TIME,
-            )
-            for node, client in asked.items()
-        ]
+        weights = PackedWeights(arrays.to_torch_state_dict())
+        return [how.request(wrapped, weights, client, node) for node, client in asked.items()]
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -577,54 +559,6 @@ class SplitStrategy(FedAvg):
         self.downlink.forget(evaluation.failures)
         summary.failures = {**evaluation.failures, **summary.failures}
         return None if found is None else to_record(found, "validation")
-
-    def score(self, reply: Message) -> Evaluation:
-        """Return the results of a reply to an evaluation.
-
-        Raises
-        ------
-        BadReplyError
-            The reply is not valid.
-        """
-        if self.task.model.tail is not None:  # the client has found them itself
-            names = self.task.objective.score_names
-            expected = ReplySchema(equal={"round": self.rounds_done}, scores=names)
-            scored = open_reply(reply, EvaluateReply, expected, self.max_reply_bytes)
-            return evaluation_in(scored, names)
-        # In eval mode nothing normalises over a batch, so a batch may have one sample.
-        spec = replace(self.smashed, smallest_batch=1)
-        expected = ReplySchema(smashed=spec, decoder=self.downlink.decoder(None))
-        answer = open_reply(reply, SmashedReply, expected, self.max_reply_bytes)
-        found = evaluate_server_half(self.task, answer.smashed)
-        if not found.num_examples:
-            raise BadReplyError("none of the labels of its validation examples counts")
-        return found
-
-    def _hidden_for_tail(self, grid: SplitGrid, request: Message, reply: Message) -> Message | None:
-        """Return the second message of an evaluation to a client with a tail: hidden states down.
-
-        Raises
-        ------
-        BadReplyError
-            The reply to the first is not valid.
-        """
-        about = request.metadata
-        if self.task.model.tail is None or about.message_type == EVALUATE_TAIL:
-            return None
-        expected = ReplySchema(
-            batch={"smashed": self.smashed.tensors}, decoder=self.downlink.decoder(None)
-        )
-        answer = open_reply(reply, UnlabelledReply, expected, self.max_reply_bytes)
-        following = TailEvaluation(
-            round=self.rounds_done, hidden=hidden_states(self.task, answer.smashed)
-        )
-        client = next(c for c, node in self.registry.nodes.items() if node == about.dst_node_id)
-        return grid.new_message(
-            following.pack(encoder=self.downlink.encoder(client, about.dst_node_id)),
-            about.dst_node_id,
-            EVALUATE_TAIL,
-            self.round_timeout + SERVER_TIME,
-        )
 
     # One round --------------------------------------------------------------------------
 

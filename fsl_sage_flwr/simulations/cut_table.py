@@ -12,8 +12,8 @@ from ..app.images_only import refuse_other_tasks
 from ..compression import AS_COMPRESSION_SAYS
 from ..compression.estimates import coded_cut
 from ..config import values_of
-from ..models import build_model
-from ..splitting import Cut, list_cuts
+from ..models import build_model, tail_name
+from ..splitting import Cut, cuts_before_tail, list_cuts
 from ..units import mib
 
 # Columns dropped one by one if the terminal is narrow; then the bytes of other algorithms.
@@ -50,7 +50,12 @@ def cut_table(
     refuse_other_tasks(config, "cuts")
     model = build_model(config.model, image, classes)
     work = config.workload()
-    known = {name: a.round_bytes for name, a in ALGORITHMS.items() if a.round_bytes is not None}
+    stay = config.labels == "client"
+    known = {
+        name: algorithm.round_bytes
+        for name, algorithm in ALGORITHMS.items()
+        if algorithm.round_bytes is not None and (algorithm.labels_may_stay or not stay)
+    }
     configs = {name: RunConfig.unchecked({**values, "algorithm": name}) for name in known}
     given = ", ".join(
         dict.fromkeys(
@@ -69,8 +74,13 @@ def cut_table(
         "cut", "smashed", "B a sample", "client", "server", "head", "client MFLOPs",
         "server MFLOPs", *(f"{ALGORITHMS[name].label} MiB" for name in known),
     ]  # fmt: skip
-    rows = []
-    for cut in list_cuts(model, torch.zeros(2, *image), depth=depth, on_progress=on_progress):
+    rows, example = [], torch.zeros(2, *image)
+    cuts = list_cuts(model, example, depth=depth, on_progress=on_progress)
+    if stay:
+        tail = tail_name(config.model, config.tail)
+        cuts = cuts_before_tail(model, example, cuts, tail)
+        title += f"; client: with the tail from {tail!r}"
+    for cut in cuts:
         traffic = [
             round_bytes(coded_cut(cut, configs[name].codecs()), work, configs[name].options)
             for name, round_bytes in known.items()

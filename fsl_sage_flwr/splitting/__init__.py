@@ -29,6 +29,7 @@ from .steps import (
     estimated_step,
     server_step,
 )
+from .tail_cuts import cuts_before_tail
 from .trainable_state import load_trainable_state, trainable_parameters, trainable_state
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "compare_gradients",
     "copy_sharing_frozen",
     "cut_of",
+    "cuts_before_tail",
     "differentiable",
     "estimated_gradients",
     "estimated_step",

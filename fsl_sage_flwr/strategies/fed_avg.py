@@ -13,20 +13,30 @@ from ..config import Options
 from ..messages import (
     EVALUATE_FULL_MODEL,
     CommunicationLedger,
-    EvaluateReply,
     ReplySchema,
     TrainReply,
     TrainRequest,
-    open_reply,
 )
 from ..rounds.instruction import Instruction
-from ..rounds.metrics.evaluation import evaluate_halves, evaluation_in
+from ..rounds.metrics.evaluation import evaluate_halves
 from ..rounds.metrics.round_summary import StepLoss
+from ..rounds.metrics.split_evaluation import SplitEvaluation
 from ..rounds.round import Round, RoundBody
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..splitting import Cut, Evaluation, Workload, trainable_parameters
 from ..task import Batch, SplitTask
+
+
+class FullModelEvaluation(SplitEvaluation):
+    """Takes the results that clients find themselves, as they hold the whole model."""
+
+    kind = EVALUATE_FULL_MODEL
+    sends_smashed_data = False
+
+    def score(self, reply: Message) -> Evaluation:
+        """Return the results in a reply."""
+        return self.scored_by_client(reply)
 
 
 class FullModelFedAvg(SplitStrategy):
@@ -48,7 +58,7 @@ class FullModelFedAvg(SplitStrategy):
     """
 
     message_type = TRAIN
-    evaluation_type = EVALUATE_FULL_MODEL
+    evaluates = FullModelEvaluation
     sends_weights_alone = True
 
     def __init__(self, task: SplitTask, **settings: Unpack[StrategySettings]) -> None:
@@ -106,14 +116,6 @@ class FullModelFedAvg(SplitStrategy):
     def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the state_dicts of both halves in an average."""
         return super().model_state(ArrayRecord(dict(self._load(arrays))))
-
-    def score(self, reply: Message) -> Evaluation:
-        """Return the results that a client found itself, as it holds the whole model."""
-        expected = ReplySchema(
-            equal={"round": self.rounds_done}, scores=self.task.objective.score_names
-        )
-        answer = open_reply(reply, EvaluateReply, expected, self.max_reply_bytes)
-        return evaluation_in(answer, self.task.objective.score_names)
 
     def _load(self, arrays: ArrayRecord) -> Mapping[str, Tensor]:
         """Load the server half of an average, and return the client half's weights in it."""

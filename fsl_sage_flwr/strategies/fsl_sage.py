@@ -375,7 +375,7 @@ ALGORITHM = Algorithm(
     private_steps=True,
     schedule=(
         *_PROBE,
-        Align(samples="align.dataset-size", epochs="align.epochs"),
+        Align(samples="align.dataset-size", epochs="align.epochs", groups="auxiliary.groups"),
         Down(),
         Steps(client=3, head=2),  # the head's parameters have no gradient
         Up(),

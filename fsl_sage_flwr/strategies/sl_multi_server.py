@@ -17,8 +17,8 @@ from ..rounds.exchanges import (
     record_loss_of_tail,
 )
 from ..rounds.round import Round, RoundBody
-from ..rounds.server.server_half import HalfwayPass
 from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
+from ..rounds.server.tail_passes import HalfwayPass, forward_to_tail, step_from_tail
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..task import SplitTask
@@ -90,7 +90,8 @@ class SplitFedV1(SplitStrategy):
                 exchanges.refuse_slow(client)
                 if isinstance(reply, TailReply):
                     passed = halfway.pop(client)
-                    gradients = self.server.backward(round_, client, passed, reply.gradients)
+                    gradients = step_from_tail(self.server, round_, client, passed, reply.gradients)
+                    self.server.release(client)
                     exchanges.answer(client, gradients)
                 else:
                     exchanges.refuse_many(client, reply, others_known=False)
@@ -122,8 +123,9 @@ class SplitFedV1(SplitStrategy):
         """Answer a client's batch with its gradients, or pass it through the half for its tail."""
         number, progress = exchanges.number_of(client), exchanges.progress(client, reply)
         if isinstance(reply, FrontReply):
-            halfway[client] = self.server.forward(
-                round_, client, reply.smashed, exchange=number, progress=progress[0]
+            self.server.hold(client)
+            halfway[client] = forward_to_tail(
+                self.server, round_, client, reply.smashed, exchange=number, progress=progress[0]
             )
             return
         gradients = self.server.step_and_get_gradients(

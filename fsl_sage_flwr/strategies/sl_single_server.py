@@ -16,7 +16,8 @@ from ..rounds.exchanges import check_batches_per_exchange, record_loss_of_tail
 from ..rounds.exchanges_in_step import ExchangesInStep, Step
 from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
-from ..rounds.server.server_half import Hidden, OneServerHalf
+from ..rounds.server.server_half import OneServerHalf
+from ..rounds.server.tail_passes import Hidden, forward_to_tail, step_from_tail
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..seeding import derive_seed
@@ -118,12 +119,12 @@ class SplitFedV2(SplitStrategy):
         self, round_: Round, step: Step, client: int, smashed: Hidden, progress: float
     ) -> None:
         """Step on a batch with the gradients from the client's tail, and answer with its own."""
-        halfway = self.server.forward(
-            round_, client, smashed, exchange=step.number, progress=progress
+        halfway = forward_to_tail(
+            self.server, round_, client, smashed, exchange=step.number, progress=progress
         )
         instruction = step.exchanges.tail(client, halfway.to_send)
         for _, reply in round_.ask({client: instruction}):  # none if the client is lost
-            gradients = self.server.backward(round_, client, halfway, reply.gradients)
+            gradients = step_from_tail(self.server, round_, client, halfway, reply.gradients)
             step.exchanges.answer(client, gradients)
 
     def _shuffled(self, round_: Round, clients: list[int], purpose: int | str) -> list[int]:

@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.first]
 SETTINGS: dict[str, Any] = {"num-server-rounds": 1}
 BATCH_SIZE = {False: 360, True: 720}
 TEXT = "a language model"
+STAY = "labels that stay"
 
 
 def simulated(directory: Path, settings: dict[str, Any]) -> Path:
@@ -48,6 +49,9 @@ PROTOCOLS = ("sl_single_server", "fsl_sage", "ampere")
 def settings_of(name: str, secure: bool, directory: Path) -> dict[str, Any]:
     if name == TEXT:
         return small_run(directory, algorithm="sl_single_server", **SETTINGS, **{"batch-size": 12})
+    if name == STAY:
+        split_fed = {"algorithm": "sl_single_server", "labels": "client"}
+        return {**SETTINGS, "batch-size": BATCH_SIZE[secure], **split_fed}
     return {
         **SETTINGS,
         "batch-size": BATCH_SIZE[secure],
@@ -60,7 +64,7 @@ def settings_of(name: str, secure: bool, directory: Path) -> dict[str, Any]:
 # What is secured is the connection of all of them.
 @pytest.mark.parametrize(
     ("secure", "names"),
-    [(False, (*PROTOCOLS, TEXT)), (True, ("fsl_sage",))],
+    [(False, (*PROTOCOLS, STAY, TEXT)), (True, ("fsl_sage",))],
     ids=["every protocol", "TLS and authentication"],
 )
 def test_a_deployment_has_the_history_of_the_simulation(

@@ -18,6 +18,7 @@ from fsl_sage_flwr.strategies import SplitStrategy
 from ..memory_grid import MemoryGrid
 from ..runs import (
     ampere,
+    app_for,
     cse_fsl,
     cycle_sl,
     fed_avg,
@@ -28,7 +29,8 @@ from ..runs import (
     split_fed_v2,
     split_frozen,
 )
-from ..tasks import CLIENTS, small_app
+from ..tails import u_shaped_v1, u_shaped_v2
+from ..tasks import CLIENTS
 
 CPU = torch.device("cpu")
 ALGORITHMS = [
@@ -42,6 +44,8 @@ ALGORITHMS = [
     mu_splitfed,
     split_frozen,
     ampere,
+    u_shaped_v1,
+    u_shaped_v2,
 ]
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 ON_DEVICES = [(fsl_sage, "cpu"), *(pytest.param(make, "cuda", marks=GPU) for make in ALGORITHMS)]
@@ -54,7 +58,7 @@ def trained(
     set_up_gpu(device, precision)
     setting = {"dropout": dropout, "device": device, "precision": precision}
     strategy = make(setting)
-    nodes = MemoryGrid(small_app(**setting), CLIENTS)
+    nodes = MemoryGrid(app_for(make, **setting), CLIENTS)
     result = strategy.start(nodes, strategy.initial_arrays(), num_rounds=2)
     assert result.arrays is not None
     client, server = strategy.model_state(result.arrays)

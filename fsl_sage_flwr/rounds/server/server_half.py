@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
 
@@ -17,9 +16,6 @@ from ...messages import SmashedBatches, TrainReply
 from ...schedules import set_rate
 from ...splitting import (
     answer_step,
-    answered_step,
-    client_forward,
-    differentiable,
     load_trainable_state,
     server_step,
     trainable_state,
@@ -36,32 +32,7 @@ from .smashed_pool import PooledRows
 
 POOL = -1  # in place of a client, where a batch has samples of several
 Gradients = tuple[Tensor, ...]
-Hidden = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
-
-
-@dataclass(frozen=True)
-class HalfwayPass:
-    """A batch between the server half and a client's tail.
-
-    Attributes
-    ----------
-    smashed : tuple of Tensor
-        The client's smashed data, as leaves.
-    hidden : tuple of Tensor
-        What the half computes from them, with its graph.
-    progress : float
-        Rounds done when the batch is stepped on.
-    """
-
-    smashed: tuple[Tensor, ...]
-    hidden: tuple[Tensor, ...]
-    progress: float
-
-    @property
-    def to_send(self) -> Hidden:
-        """The hidden states on the CPU, without their graph."""
-        return tuple(tensor.detach().cpu() for tensor in self.hidden)
 
 
 class ServerHalf(State, ABC):
@@ -153,77 +124,6 @@ class ServerHalf(State, ABC):
                 round_.losses.append(StepLoss(client, loss, samples, exchange))
                 answers.append(gradients)
         return _joined(answers)
-
-    def forward(
-        self, round_: Round, client: int, smashed: Hidden, *, exchange: int, progress: float
-    ) -> HalfwayPass:
-        """Pass a batch through the half, for a client that has the model's tail.
-
-        Parameters
-        ----------
-        round_ : Round
-            Records the time.
-        client : int
-            Partition id.
-        smashed : tuple of Tensor
-            The exchange's batch.
-        exchange : int
-            Number of the exchange in the round.
-        progress : float
-            Rounds done when the batch is stepped on, for the learning rate.
-
-        Raises
-        ------
-        NotFiniteWorkError
-            The hidden states are not finite.
-        """
-        half, _ = self.model_for(client)
-        with round_.server_time(client):
-            self.task.reseed("server", round_.number, client, exchange)
-            leaves = differentiable(self.task.to_device(smashed))
-            hidden = client_forward(half, leaves, self.task.autocast)
-            problem = self.sound.problem_with_hidden(hidden)
-        if problem is not None:
-            raise NotFiniteWorkError(problem)
-        return HalfwayPass(leaves, hidden, progress)
-
-    def backward(
-        self, round_: Round, client: int, halfway: HalfwayPass, gradients: Gradients
-    ) -> Gradients:
-        """Step on a batch whose hidden states have come back as gradients.
-
-        Parameters
-        ----------
-        round_ : Round
-            Records the time.
-        client : int
-            Partition id.
-        halfway : HalfwayPass
-            Of :meth:`forward`; the half has taken no step since.
-        gradients : tuple of Tensor
-            Of the batch's mean loss with respect to the floating-point hidden states.
-
-        Returns
-        -------
-        tuple of Tensor
-            The same with respect to the floating-point smashed tensors, on the CPU.
-
-        Raises
-        ------
-        NotFiniteWorkError
-            The half after the step is not finite.
-        """
-        half, optimizer = self.model_for(client)
-        with round_.server_time(client):
-            set_rate(optimizer, self.task.server_schedule, halfway.progress)
-            with self.untrained.watching(half, optimizer):
-                found = answered_step(
-                    optimizer, halfway.smashed, halfway.hidden, self.task.to_device(gradients)
-                )
-            problem = self.sound.problem_with_server_half(half, optimizer)
-            if problem is not None:
-                raise NotFiniteWorkError(problem)
-        return tuple(gradient.cpu() for gradient in found)
 
     def gradients(
         self, round_: Round, client: int, batches: SmashedBatches, *, exchange: int

@@ -21,8 +21,7 @@ from ...splitting import (
 from ...task import SplitTask
 from ...tensor_store import TensorFile
 from ..averaged_state import AveragedState
-from ..round import Round
-from .server_half import Gradients, Half, HalfwayPass, Hidden, ServerHalf
+from .server_half import Half, ServerHalf
 
 # Server halves of different clients in memory at a time. Two for each core: while one client
 # computes, the gradients of another are on their way.
@@ -88,20 +87,13 @@ class ServerHalfPerClient(ServerHalf, AveragedState):
             self._at_rest[longest] = self._written(longest, *self._at_work.pop(longest))
         return half
 
-    def forward(
-        self, round_: Round, client: int, smashed: Hidden, *, exchange: int, progress: float
-    ) -> HalfwayPass:
-        """Do as that of one half; the client's half stays in memory until its step."""
+    def hold(self, client: int) -> None:
+        """Keep a client's half in memory, with the graph of its pass, until :meth:`release`."""
         self._halfway.add(client)
-        return super().forward(round_, client, smashed, exchange=exchange, progress=progress)
 
-    def backward(
-        self, round_: Round, client: int, halfway: HalfwayPass, gradients: Gradients
-    ) -> Gradients:
-        """Do as that of one half."""
-        found = super().backward(round_, client, halfway, gradients)
+    def release(self, client: int) -> None:
+        """Let a client's half be offloaded again."""
         self._halfway.discard(client)
-        return found
 
     def finish(self, client: int) -> None:
         """Record that a client's half gets no more steps in this round."""

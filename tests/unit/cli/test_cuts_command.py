@@ -4,13 +4,15 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from fsl_sage_flwr.app.assembly import build_task
 from fsl_sage_flwr.app.config import ConfigError, RunConfig
 from fsl_sage_flwr.cli import main
+from fsl_sage_flwr.models import build_model
 from fsl_sage_flwr.simulations.cut_table import cut_table
-from fsl_sage_flwr.splitting import SplitError
+from fsl_sage_flwr.splitting import SplitError, cuts_before_tail, list_cuts
 
 
 def test_the_table_has_a_row_for_each_cut(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,3 +87,27 @@ def test_a_budget_without_auto_or_too_small_is_refused() -> None:
     config = RunConfig.from_run_config({"cut": "auto", "auto-cut.max-flops": 5})
     with pytest.raises(SplitError, match=r"raise auto-cut\.max-params or auto-cut\.max-flops"):
         build_task(config)
+
+
+def test_a_tail_counts_as_the_clients(capsys: pytest.CaptureFixture[str]) -> None:
+    model = build_model("simple_conv", (1, 8, 8), 10)
+    example = torch.zeros(2, 1, 8, 8)
+    plain = list_cuts(model, example)
+    found = {cut.name: cut for cut in cuts_before_tail(model, example, plain, "classifier.4")}
+    assert "classifier.4" not in found
+    tail = model.get_submodule("classifier.4")
+    numbers = sum(p.numel() for p in tail.parameters())
+    for cut in plain:
+        if cut.name in found:
+            ours = found[cut.name]
+            assert ours.client_parameters == cut.client_parameters + numbers
+            assert ours.server_parameters == cut.server_parameters - numbers
+            assert ours.client_bytes == cut.client_bytes + 4 * numbers
+            assert (ours.hidden_bytes, ours.smashed_bytes) == (4 * 192, cut.smashed_bytes)
+            assert ours.client_flops == cut.client_flops + 2 * 192 * 10
+            assert ours.client_flops + ours.server_flops == cut.client_flops + cut.server_flops
+    words = ["cuts", "model=simple_conv", "--image", "1", "8", "8", "--depth", "1"]
+    assert main([*words, "labels=client", "algorithm=sl_single_server"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "with the tail from 'classifier.4'" in printed
+    assert "FSL-SAGE MiB" not in printed

@@ -4,11 +4,13 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fsl_sage_flwr.clock.devices import Device
 from fsl_sage_flwr.clock.links import Link
 from fsl_sage_flwr.clock.phases import Down, Pool, RoundTrips, Serve, Steps, Up
+from fsl_sage_flwr.clock.plan import plan
 from fsl_sage_flwr.clock.simulate import Clock
 from fsl_sage_flwr.config.name_table import own_schedules
 
@@ -133,6 +135,17 @@ def test_a_new_client_of_fsl_sage_answers_a_probe_and_waits_for_its_alignment() 
     later = replace(work, is_new=~work.is_new, alignment_seconds=0.0)
     time = Clock(fleet()).round_time(SCHEDULES["fsl_sage"], later)
     assert time.seconds == pytest.approx(training + 1.0 + 1.0 + 2 * serving)
+
+
+@pytest.mark.parametrize(("groups", "kept"), [(0, 12), (1, 3), (2, 6)])
+def test_a_shared_head_is_aligned_on_the_samples_of_its_group(groups: int, kept: float) -> None:
+    """Four clients with twenty samples each, of which a head keeps twelve."""
+    config = {"align.dataset-size": 12, "align.epochs": 5, "auxiliary.groups": groups}
+    work = round_work(
+        {}, {}, examples=(20.0,) * 4, held=np.full(4, 20.0), config=config, alignment_seconds=1.0
+    )
+    (align,) = (part for part in plan(SCHEDULES["fsl_sage"], work) if part.align.any())
+    assert align.align == pytest.approx(np.full(4, kept * (2 * 2e6 + 6 * 1e5 * 5)))
 
 
 def test_only_every_q_th_batch_is_uploaded_and_served() -> None:

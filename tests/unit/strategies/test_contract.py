@@ -16,6 +16,7 @@ from flwr.serverapp.strategy import (
     FedYogi,
 )
 
+from fsl_sage_flwr.client_apps.split_fed_tail import FRONT, TAIL
 from fsl_sage_flwr.compression import PRESETS
 from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 
@@ -24,12 +25,13 @@ from ...rows import rows
 from ...runs import (
     ROUNDS,
     ampere,
+    app_for,
     assert_same,
     cse_fsl,
     cycle_sl,
     fed_avg,
     fsl_sage,
-    grid,
+    grid_for,
     heron_sfl,
     mu_splitfed,
     plain,
@@ -40,7 +42,8 @@ from ...runs import (
     train,
     watched,
 )
-from ...tasks import one_batch, two_batches
+from ...tails import u_shaped_v1, u_shaped_v2
+from ...tasks import CLIENTS, one_batch, two_batches
 
 STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "fed_avg": fed_avg,
@@ -55,6 +58,8 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "mu_splitfed": mu_splitfed,
     "ampere": ampere,
     "split_frozen": split_frozen,
+    "sl_multi_server, labels stay": u_shaped_v1,
+    "sl_single_server, labels stay": u_shaped_v2,
     "cse_fsl, pooled": partial(cse_fsl, server_pool=True),
     "fed_avg, fedavgm": partial(fed_avg, fed_opt=partial(FedAvgM, server_momentum=0.9)),
     "sl_multi_server, fedyogi": partial(split_fed_v1, fed_opt=partial(FedYogi, eta=0.01)),
@@ -66,8 +71,11 @@ SOME = [STRATEGIES[name] for name in ("fed_avg", "sl_single_server", "cse_fsl", 
 # Each kind of message with everything coded that travels.
 CODED = {
     f"{name}, coded": partial(STRATEGIES[name], compression=PRESETS["strong"])
-    for name in ("sl_single_server", "cse_fsl", "fsl_sage", "ampere", "split_frozen")
-}
+    for name in (
+        "sl_single_server", "cse_fsl", "fsl_sage", "ampere", "split_frozen",
+        "sl_multi_server, labels stay",
+    )
+}  # fmt: skip
 
 # A message a round with most payloads, and a message a batch: for what depends on messages alone.
 TWO = [STRATEGIES[name] for name in ("sl_single_server", "fsl_sage")]
@@ -170,6 +178,27 @@ def empty(reply: Message) -> Message:
     return reply
 
 
+def without_gradients(reply: Message) -> Message:
+    del reply.content["gradients"]
+    return reply
+
+
+def with_odd_gradients(reply: Message) -> Message:
+    tensors = dict(reply.content.array_records["gradients"].to_torch_state_dict())
+    reply.content["gradients"] = ArrayRecord({k: t[:, :-1] for k, t in tensors.items()})
+    return reply
+
+
+def with_more_samples(reply: Message) -> Message:
+    reply.content.metric_records["metrics"]["samples"] = 7
+    return reply
+
+
+def with_labels(reply: Message) -> Message:
+    reply.content["labels"] = ArrayRecord({"labels": torch.zeros(6)})
+    return reply
+
+
 ANY_REPLY = {
     "error": (fail, "error 2: the client broke"),
     "another round": (of_another_round, "reply of round 77"),
@@ -189,6 +218,24 @@ UPLOAD = {
 }
 EXCHANGE = "query.split_fed_exchange"
 PERTURBED = "query.mu_splitfed_exchange"
+FRONT_REPLY = {
+    "missing record": UPLOAD["missing record"],
+    "wrong shape": UPLOAD["wrong shape"],
+    "labels": (with_labels, "unknown records: labels"),
+    "huge": (with_huge("smashed", 3e38), "not finite: the server half gives"),
+}
+TAIL_REPLY = {
+    "missing record": (without_gradients, "record 'gradients' is missing"),
+    "wrong shape": (with_odd_gradients, "expected torch.float32"),
+    "samples": (with_more_samples, "reply of samples 7 in samples 3"),
+    "infinite": (with_huge("gradients", torch.inf), "NaN or infinite"),
+    "huge": (with_huge("gradients", 1e30), "not finite: after its batches the server half"),
+}
+LABELS_STAY = {
+    "train": AVERAGED_REPLY,
+    FRONT: {**ANY_REPLY, **FRONT_REPLY},
+    TAIL: {**ANY_REPLY, **TAIL_REPLY},
+}
 # Where several steps follow a batch, the loss after them shows what the first has left.
 LATER_LOSS = {
     **UPLOAD,
@@ -207,6 +254,8 @@ BAD_REPLIES = {
     "mu_splitfed": {"train": AVERAGED_REPLY, PERTURBED: {**ANY_REPLY, **LATER_LOSS}},
     "ampere": {"train": AVERAGED_REPLY},
     "cse_fsl, pooled": {"train": {**AVERAGED_REPLY, **UPLOAD}},
+    "sl_multi_server, labels stay": LABELS_STAY,
+    "sl_single_server, labels stay": LABELS_STAY,
     "fsl_sage, warm start": {"train": {"NaN": (with_nan, "NaN or infinite")}},
     "fsl_sage, two heads": {"train": {"NaN": (with_nan, "NaN or infinite")}},
 }
@@ -247,7 +296,7 @@ def test_bytes_counted_are_the_bytes_in_the_messages(make: Callable[..., Any]) -
 @coded_too
 def test_same_config_same_bits_whatever_the_nodes_and_the_order(make: Callable[..., Any]) -> None:
     ours, other = plain(make).after(ROUNDS), make()
-    theirs = train(other, grid(first_node=5, backwards=True), ROUNDS)
+    theirs = train(other, grid_for(make, first_node=5, backwards=True), ROUNDS)
     assert_same(ours.arrays, theirs)
     assert_same(ours.state, other.state_dict())
 
@@ -257,20 +306,16 @@ def test_same_config_same_bits_whatever_the_nodes_and_the_order(make: Callable[.
 def test_another_seed_gives_other_bits(make: Callable[..., Any]) -> None:
     ours = plain(make).after(1).arrays
     other = make({"seed": 4})
-    theirs = train(other, MemoryGridWithSeed(4), 1).to_torch_state_dict()
+    nodes = MemoryGrid(app_for(make, seed=4), CLIENTS)
+    theirs = train(other, nodes, 1).to_torch_state_dict()
     if not other.trains_client_half:
         ours, theirs = (
             of["server"]["half"] for of in (plain(make).after(1).state, server_state(other))
         )
         assert not torch.equal(ours["last.2.weight"], theirs["last.2.weight"])
     else:
-        assert not torch.equal(ours["stem.weight"], theirs["stem.weight"])
-
-
-def MemoryGridWithSeed(seed: int) -> MemoryGrid:
-    from ...tasks import CLIENTS, small_app
-
-    return MemoryGrid(small_app(seed=seed), CLIENTS)
+        name = next(name for name in ours if name.endswith("stem.weight"))  # behind a tail's front
+        assert not torch.equal(ours[name], theirs[name])
 
 
 def skip_where_one_reply_is_all(make: Callable[..., Any]) -> None:
@@ -283,7 +328,7 @@ def without_an_answer(make: Callable[..., Any], kind: str, number: int, rounds: 
     """Return what a run leaves in which a client's n-th reply never came."""
     strategy = make(round_timeout=0.1)
     tamper = in_round(number, 1, swallow, kind)
-    arrays = train(strategy, grid(tamper=tamper, batches=two_batches), rounds)
+    arrays = train(strategy, grid_for(make, tamper=tamper, batches=two_batches), rounds)
     assert strategy.last_round.failures == {1: "no reply within 0.1 s"}
     return copy.deepcopy((arrays.to_torch_state_dict(), server_state(strategy)))
 
@@ -296,10 +341,10 @@ def test_bad_reply_is_left_out_with_its_reason(
 ) -> None:
     """It must change nothing: the round goes as if that client had never answered."""
     # In FSL-SAGE's first round an upload may be missing: the probe brought it.
-    number, rounds = (1, 2) if make is fsl_sage else (1 if kind in (EXCHANGE, PERTURBED) else 0, 1)
+    number, rounds = (1, 2) if make is fsl_sage else (0 if kind == "train" else 1, 1)
     strategy = make(round_timeout=0.5)
     tamper = in_round(number, 1, change, kind)
-    arrays = train(strategy, grid(tamper=tamper, batches=two_batches), rounds)
+    arrays = train(strategy, grid_for(make, tamper=tamper, batches=two_batches), rounds)
     assert reason in strategy.last_round.failures[1]
     assert strategy.last_round.clients == 2
     theirs, their_server = without_an_answer(make, kind, number, rounds)
@@ -311,7 +356,7 @@ def test_bad_reply_is_left_out_with_its_reason(
 @coded_in_ci
 def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]) -> None:
     strategy = make()
-    train(strategy, grid(tamper=in_round(1, 1, fail), batches=one_batch), 3)
+    train(strategy, grid_for(make, tamper=in_round(1, 1, fail), batches=one_batch), 3)
     assert strategy.last_round.clients == 3
     assert strategy.last_round.failures == {}
 
@@ -323,7 +368,7 @@ def test_client_that_comes_back_as_another_node_goes_on(
     make: Callable[..., Any], keep: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A SuperNode that was restarted; its optimizer's state has gone, and that is said."""
-    strategy, nodes = make(keep_optimizer_state=keep), grid(batches=one_batch)
+    strategy, nodes = make(keep_optimizer_state=keep), grid_for(make, batches=one_batch)
 
     def each_round(server_round: int, arrays: object) -> None:
         assert strategy.last_round.failures == {}
@@ -345,7 +390,7 @@ def test_round_with_too_few_replies_is_given_up(make: Callable[..., Any]) -> Non
     skip_where_one_reply_is_all(make)
     shorter, strategy = plain(make).after(1), make(min_train_nodes=3)
     spoil = cut_short if make in CODED.values() else with_nan
-    ours = train(strategy, grid(tamper=in_round(1, 2, spoil)), 2)
+    ours = train(strategy, grid_for(make, tamper=in_round(1, 2, spoil)), 2)
     assert strategy.last_round.clients == 2
     assert_same(ours, shorter.arrays)
     ours_left, theirs_left = server_state(strategy), shorter.server
@@ -363,7 +408,7 @@ def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
 
     strategy = make()
     with pytest.raises(TrainingFailedError, match=r"3 rounds in a row.*client 0: error 2"):
-        train(strategy, grid(tamper=broken, batches=one_batch), 10)
+        train(strategy, grid_for(make, tamper=broken, batches=one_batch), 10)
     assert strategy.rounds_done == 3
 
 
@@ -375,12 +420,12 @@ def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop:
 
     The checkpoint is of the uninterrupted run, made after a round of it as the recorder does.
     """
-    whole = watched(make(keep_optimizer_state=False), grid(), ROUNDS)
+    whole = watched(make(keep_optimizer_state=False), grid_for(make), ROUNDS)
     saved = whole.after(stop)
     second = make(keep_optimizer_state=False)
     second.load_state_dict(saved.state)
     # New nodes; but what codes have lost is not in a checkpoint, and the old ones know it.
-    nodes = whole.nodes if make in CODED.values() else grid(first_node=9)
+    nodes = whole.nodes if make in CODED.values() else grid_for(make, first_node=9)
     theirs = train(second, nodes, ROUNDS - stop, ArrayRecord(saved.arrays))
 
     assert_same(whole.after(ROUNDS).arrays, theirs)
@@ -392,7 +437,8 @@ def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop:
 @every_strategy
 def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
     strategy, arrays = make(), plain(make).after(2).arrays
-    assert arrays["norm.num_batches_tracked"].dtype == torch.int64
+    (count,) = (name for name in arrays if name.endswith("norm.num_batches_tracked"))
+    assert arrays[count].dtype == torch.int64
     client, server = strategy.model_state(ArrayRecord(arrays))
     strategy.task.model.client.load_state_dict(client)
     strategy.task.model.server.load_state_dict(server)
@@ -403,7 +449,7 @@ def test_grid_must_be_wrapped_in_a_wrapper_strategy(make: Callable[..., Any]) ->
     strategy = make()
     private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
     with pytest.raises(TypeError, match=r"start\(grid=strategy.wrap_grid\(grid\)"):
-        private.start(grid(), strategy.initial_arrays(), num_rounds=1)
+        private.start(grid_for(make), strategy.initial_arrays(), num_rounds=1)
 
 
 @pytest.mark.sample
@@ -412,7 +458,9 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
     """With no noise and a clip that clips nothing, it changes only what rounding changes."""
     ours, wrapped = plain(make).after(1).arrays, make()
     private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
-    result = private.start(wrapped.wrap_grid(grid()), wrapped.initial_arrays(), num_rounds=1)
+    result = private.start(
+        wrapped.wrap_grid(grid_for(make)), wrapped.initial_arrays(), num_rounds=1
+    )
     theirs = result.arrays.to_torch_state_dict()
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-6)
@@ -426,7 +474,7 @@ def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> No
     shorter, wrapped = make(), make()
     for strategy, rounds in ((shorter, 1), (wrapped, 2)):
         private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
-        nodes = grid(tamper=in_round(1, 1, fail))
+        nodes = grid_for(make, tamper=in_round(1, 1, fail))
         private.start(strategy.wrap_grid(nodes), strategy.initial_arrays(), num_rounds=rounds)
     wrapped._undo_unfinished()
     ours_left, theirs_left = server_state(wrapped), server_state(shorter)
@@ -443,7 +491,7 @@ def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any])
 
     wrapped = make()
     private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
-    nodes = wrapped.wrap_grid(grid(tamper=broken, batches=one_batch))
+    nodes = wrapped.wrap_grid(grid_for(make, tamper=broken, batches=one_batch))
     with pytest.raises(TrainingFailedError, match=r"dropped it \(client 1: error 2"):
         private.start(nodes, wrapped.initial_arrays(), num_rounds=9)
 
@@ -452,7 +500,10 @@ def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any])
 @every_strategy
 def test_sampling_follows_the_seed(make: Callable[..., Any]) -> None:
     first, second = make(fraction_train=0.7), make(fraction_train=0.7)
-    ours, theirs = grid(batches=one_batch), grid(first_node=50, batches=one_batch)
+    ours, theirs = (
+        grid_for(make, batches=one_batch),
+        grid_for(make, first_node=50, batches=one_batch),
+    )
     train(first, ours, ROUNDS)
     train(second, theirs, ROUNDS)
     sampled = [pair for pair in ours.types if pair[0].startswith("train")]

@@ -20,8 +20,8 @@ from fsl_sage_flwr.messages.reply import content_of
 from ...kinds import KINDS
 from ...memory_grid import MemoryGrid, error_instead
 from ...rows import rows
-from ...runs import assert_same, grid, plain, server_state, train
-from ...tasks import CLIENTS, small_app
+from ...runs import app_for, assert_same, grid, grid_for, plain, server_state, train
+from ...tasks import CLIENTS
 from .mutations import mutate
 from .test_contract import ALL, STRATEGIES, TWO
 from .test_federated_evaluation import WITH_VALIDATION, nodes
@@ -34,7 +34,10 @@ RUNS = 20  # with a wrong reply
 
 every_strategy = rows("name", STRATEGIES, lambda name: STRATEGIES[name] in TWO)
 # Each kind of payload, as it is and coded: the other algorithms' replies are made of the same.
-PAYLOADS = ["cse_fsl", "fsl_sage, coded", "sl_single_server, coded", "split_frozen", "ampere"]
+PAYLOADS = [
+    "cse_fsl", "fsl_sage, coded", "sl_single_server, coded", "split_frozen", "ampere",
+    "sl_single_server, labels stay",
+]  # fmt: skip
 every_payload = pytest.mark.parametrize("name", PAYLOADS)
 
 
@@ -83,7 +86,7 @@ def test_every_wrong_reply_is_refused_in_words(name: str, monkeypatch: pytest.Mo
 @pytest.mark.slow
 @every_payload
 def test_hundreds_of_wrong_replies_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = try_mutants(ALL[name](), random.Random(6), MANY, monkeypatch)
+    refused = try_mutants(ALL[name](), random.Random(6), MANY, monkeypatch, grid_for(ALL[name]))
     assert sum(refused.values()) >= 3 * MANY
 
 
@@ -116,7 +119,7 @@ def outcome(name: str, change: Any, kind: str) -> tuple[Any, Any, Any]:
         return reply
 
     strategy = ALL[name](max_reply_bytes=2**20)
-    arrays = train(strategy, grid(tamper=tamper), 2)
+    arrays = train(strategy, grid_for(ALL[name], tamper=tamper), 2)
     return arrays.to_torch_state_dict(), server_state(strategy), strategy
 
 
@@ -158,7 +161,7 @@ class Doubling(MemoryGrid):
 @every_strategy
 def test_a_duplicate_is_not_counted_twice(name: str) -> None:
     theirs, one = plain(ALL[name]).after(2), ALL[name]()
-    ours = train(one, Doubling(small_app(), CLIENTS), 2)
+    ours = train(one, Doubling(app_for(ALL[name]), CLIENTS), 2)
     assert_same(ours.to_torch_state_dict(), theirs.arrays)
     assert_same(server_state(one), theirs.server)
 
@@ -172,7 +175,7 @@ def test_a_reply_in_anothers_name_is_its_senders(name: str) -> None:
         return reply
 
     theirs, one = plain(ALL[name]).after(2), ALL[name]()
-    ours = train(one, grid(tamper=lie), 2)
+    ours = train(one, grid_for(ALL[name], tamper=lie), 2)
     assert_same(ours.to_torch_state_dict(), theirs.arrays)
     assert_same(server_state(one), theirs.server)
 

@@ -23,7 +23,7 @@ from fsl_sage_flwr.strategies import (
     SplitFrozen,
 )
 
-from ...kinds import KINDS
+from ...kinds import KINDS, WITH_TAIL
 from ...memory_grid import MemoryGrid, Tamper, error_instead
 from ...rows import rows
 from ...runs import assert_same, train
@@ -89,6 +89,21 @@ def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:
     client, server = split_one.model_state(arrays)
     theirs = of("fed_avg", kind)[1]
     assert_same({n: t for n, t in {**client, **server}.items() if n in theirs}, theirs)
+
+
+@pytest.mark.sample
+@pytest.mark.parametrize("kind", WITH_TAIL)
+def test_v1_with_labels_that_stay_is_v1_that_is_sent_them(kind: str) -> None:
+    make = WITH_TAIL[kind]
+    strategy = SplitFedV1(make(tail="last"), fraction_evaluate=1.0)
+    federation = MemoryGrid(build_client_app(lambda context: make(tail="last")), 3)
+    arrays = train(strategy, federation, 2)
+    assert not any("labels" in content for content in federation.received)
+    sent, theirs, _ = plain("sl_multi_server", kind)
+    strategy.model_state(arrays)
+    client, server = sent.model_state(theirs)
+    assert_same(strategy.task.model.merged_state_dict(), {**client, **server})
+    assert strategy.last_round.validation.loss == pytest.approx(sent.last_round.validation.loss)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import ArrayRecord, Message
 
 from fsl_sage_flwr.algorithm_options import ExchangeOptions, exchanged_bytes
 from fsl_sage_flwr.client_apps.split_fed import FLUSH
@@ -25,20 +24,9 @@ from fsl_sage_flwr.strategies import (
 )
 from fsl_sage_flwr.task import ClientIdentity
 
-from ...runs import assert_same, server_state, train, watched
+from ...runs import assert_same, server_state, train
 from ...tails import LINEAR, tail_grid, tail_task, u_shaped_v1, u_shaped_v2
 from ...tasks import CLIENTS, few_batches, small_net
-from .test_contract import (
-    AVERAGED_REPLY,
-    empty,
-    fail,
-    in_round,
-    of_another_round,
-    swallow,
-    with_huge,
-    with_other_shape,
-    without_smashed,
-)
 from .test_federated_evaluation import WITH_VALIDATION, validation
 
 V1_AND_V2 = pytest.mark.parametrize("make", [u_shaped_v1, u_shaped_v2], ids=["V1", "V2"])
@@ -86,110 +74,6 @@ def test_bytes_by_formula(make: Callable[..., Any]) -> None:
         for count in samples().values()
     )
     assert strategy.ledger.reference_total == expected
-
-
-@V1_AND_V2
-@pytest.mark.sample
-def test_same_bits_whatever_the_nodes_and_the_order(make: Callable[..., Any]) -> None:
-    one, other = make(), make()
-    ours = train(one, tail_grid(), 2)
-    assert_same(ours, train(other, tail_grid(first_node=5, backwards=True), 2))
-    assert_same(one.state_dict(), other.state_dict())
-
-
-@V1_AND_V2
-@pytest.mark.sample
-def test_a_resumed_run_has_the_bits_of_one_that_was_not_stopped(make: Callable[..., Any]) -> None:
-    nodes, whole = tail_grid(), make()
-    past = watched(whole, nodes, 3)
-    again = tail_grid()
-    first = make()
-    arrays = train(first, again, 2)
-    second = make()
-    second.load_state_dict(first.state_dict())
-    result = second.start(again, arrays, num_rounds=1)
-    assert result.arrays is not None
-    assert_same(past.after(3).arrays, dict(result.arrays.to_torch_state_dict()))
-    assert_same(past.after(3).server, server_state(second))
-
-
-def without_gradients(reply: Message) -> Message:
-    del reply.content["gradients"]
-    return reply
-
-
-def with_odd_gradients(reply: Message) -> Message:
-    tensors = dict(reply.content.array_records["gradients"].to_torch_state_dict())
-    reply.content["gradients"] = ArrayRecord({k: t[:, :-1] for k, t in tensors.items()})
-    return reply
-
-
-def with_more_samples(reply: Message) -> Message:
-    reply.content.metric_records["metrics"]["samples"] = 7
-    return reply
-
-
-def with_labels(reply: Message) -> Message:
-    reply.content["labels"] = ArrayRecord({"labels": torch.zeros(6)})
-    return reply
-
-
-BAD = {
-    FRONT: {
-        "error": (fail, "error 2: the client broke"),
-        "another round": (of_another_round, "reply of round 77"),
-        "empty": (empty, "is missing"),
-        "missing record": (without_smashed, "record 'smashed' is missing"),
-        "wrong shape": (with_other_shape, "expected torch.float32"),
-        "labels": (with_labels, "unknown records: labels"),
-        "huge": (with_huge("smashed", 3e38), "not finite: the server half gives"),
-    },
-    TAIL: {
-        "error": (fail, "error 2: the client broke"),
-        "another round": (of_another_round, "reply of round 77"),
-        "empty": (empty, "is missing"),
-        "missing record": (without_gradients, "record 'gradients' is missing"),
-        "wrong shape": (with_odd_gradients, "expected torch.float32"),
-        "samples": (with_more_samples, "reply of samples 7 in samples 6"),
-        "infinite": (with_huge("gradients", torch.inf), "NaN or infinite"),
-        "huge": (with_huge("gradients", 1e30), "not finite: after its batches the server half"),
-    },
-    "train": AVERAGED_REPLY,
-}
-
-
-@V1_AND_V2
-@pytest.mark.parametrize(
-    ("kind", "change", "reason"),
-    [
-        pytest.param(kind, *case, id=f"{kind}-{name}")
-        for kind, cases in BAD.items()
-        for name, case in cases.items()
-    ],
-)
-@pytest.mark.sample
-def test_a_bad_reply_excludes_its_client_and_changes_no_bit_of_the_others(
-    make: Callable[..., Any], kind: str, change: Any, reason: str
-) -> None:
-    """Its second batch, or its last reply, is bad; the others are as if it were absent."""
-    strategy, place = make(), 0 if kind == "train" else 1
-    arrays = train(strategy, tail_grid(tamper=in_round(place, 1, change, kind)), 1)
-    assert set(strategy.last_round.failures) == {1}
-    assert reason in strategy.last_round.failures[1]
-    if kind != "train" or make is u_shaped_v1:
-        absent = make()
-        theirs = train(absent, tail_grid(tamper=in_round(0, 1, fail, FRONT)), 1)
-        assert_same(arrays, theirs)
-        assert_same(server_state(strategy)["server"], server_state(absent)["server"])
-
-
-@V1_AND_V2
-@pytest.mark.usefixtures("still_time")
-@pytest.mark.sample
-def test_a_client_whose_second_trip_gets_no_reply_is_excluded(make: Callable[..., Any]) -> None:
-    strategy = make(round_timeout=0.3)
-    train(strategy, tail_grid(tamper=in_round(1, 1, swallow, TAIL)), 1)
-    assert strategy.last_round.failures == {1: "no reply within 0.3 s"}
 
 
 @V1_AND_V2
