@@ -1,16 +1,16 @@
 """``fsl-sage time``: hours and joules of existing runs on other devices and links."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
-from click import UsageError
 
-from ..analysis.choices import FORMATS, MEAN_OF
-from .comparison import MeanOf, Target, comparison_of
+from ..analysis.choices import MEAN_OF
+from .comparison import BudgetMib, MeanOf, Target, budget_in_bytes, comparison_of
 from .options import RESULTS, Directory, Imports, above_zero
-from .plot import some_of
-from .printing import consoles, say, write
+from .pictures import Formats, OutDir, picture_folder, write_picture
+from .printing import consoles, say
 
 
 def time_command(
@@ -52,9 +52,29 @@ def time_command(
     link_spread: Annotated[
         float, typer.Option(metavar="FACTOR", help="spread of the clients' bandwidths")
     ] = 1.0,
+    message_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="seconds of every message and its reply beside bytes and latency",
+        ),
+    ] = 0.0,
+    message_round_trips: Annotated[
+        float, typer.Option(min=1, help="round trips of every message and its reply")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="seed of spreads and jitter")] = 0,
     target: Target = None,
     mean_of: MeanOf = MEAN_OF,
+    protocols: Annotated[
+        bool,
+        typer.Option(
+            "--protocols",
+            help="print the table of three protocols instead: quality under a budget of MiB, hours "
+            "and kJ, cost to the target, and accuracy lost by injected faults",
+        ),
+    ] = False,
+    budget_mib: BudgetMib = None,
     budget_hours: Annotated[
         float | None,
         typer.Option(
@@ -63,22 +83,21 @@ def time_command(
             help="hours at which accuracies are compared (default: the smallest total of the runs)",
         ),
     ] = None,
+    budget_kilojoules: Annotated[
+        float | None,
+        typer.Option(
+            metavar="KJ",
+            parser=above_zero,
+            help="energy of all clients at which accuracies are compared, with --protocols "
+            "(default: the smallest total of the runs)",
+        ),
+    ] = None,
     format: Annotated[
         Literal["markdown", "csv", "latex"],
         typer.Option(help="format of the table; csv has unformatted numbers"),
     ] = "markdown",
-    out_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="directory of the pictures (default: DIR/pictures)"),
-    ] = None,
-    pictures: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="png,svg,pdf",
-            help="file formats of the pictures (default: all)",
-            callback=some_of(FORMATS),
-        ),
-    ] = None,
+    out_dir: OutDir = None,
+    pictures: Formats = None,
     imports: Imports = None,
 ) -> int:
     """Print hours and joules to a target on given devices and links, for runs that exist.
@@ -87,38 +106,48 @@ def time_command(
     another algorithm becomes the fastest.
     """
     from ..analysis.load_results import load_results
-    from ..analysis.pictures import encoded
     from ..analysis.pictures.time_axes import time_picture
-    from ..analysis.run_time import plan_runs, run_times
+    from ..analysis.run_time import on_clock, plan_runs, run_times
     from ..analysis.time_sweep import AXES
     from ..analysis.time_table import format_time_table
     from ..clock.fleet import fleet_of
 
     fleet = fleet_of(
         device, link, server, device_spread=device_spread, link_spread=link_spread, seed=seed,
-        table=clients,
+        table=clients, message_seconds=message_seconds, message_round_trips=message_round_trips,
     )  # fmt: skip
     console, errors = consoles()
+    results = load_results(directory, lambda line: say(errors, line))
+    if protocols:
+        from ..analysis.comparison import HOURS, KILOJOULES
+        from ..analysis.protocols import budgets_of, format_protocols
+        from ..analysis.robustness import disturbed_runs
+
+        found = disturbed_runs(results, target=target, mean_of=mean_of)
+        timed = on_clock(found.comparison, plan_runs(found.comparison), fleet)
+        given = {
+            "bytes": budget_in_bytes(budget_mib),
+            HOURS: budget_hours,
+            KILOJOULES: budget_kilojoules,
+        }
+        budgets = budgets_of(timed, {cost: v for cost, v in given.items() if v is not None})
+        text = format_protocols(replace(found, comparison=timed), budgets, format)
+        say(console, text, end="")
+        for note in found.notes:
+            say(errors, note)
+        return 0
     comparison = comparison_of(
-        load_results(directory, lambda line: say(errors, line)),
-        target=target, mean_of=mean_of, budget_mib=None, count="measured", spread="deviation",
+        results,
+        target=target, mean_of=mean_of, budget_mib=budget_mib, count="measured", spread="deviation",
     )  # fmt: skip
     runs = plan_runs(comparison)
     times = run_times(comparison, runs, fleet, budget_hours)
     say(console, format_time_table(comparison, times, format), end="")
-    folder = out_dir or directory / "pictures"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"--out-dir {str(folder)!r} cannot be created: {error.strerror}"
-        ) from error
+    folder = picture_folder(directory, out_dir)
     if any(run.reached for run in runs):
         for axis in AXES:
             picture, texts = time_picture(comparison, runs, fleet, axis)
-            for suffix in pictures or FORMATS:
-                path = folder / f"{picture.name}.{suffix}"
-                write(path, encoded(picture, cast(Literal["png", "svg", "pdf"], suffix)))
+            for path in write_picture(picture, folder, pictures):
                 say(errors, str(path))
             for text in texts:
                 say(errors, text)

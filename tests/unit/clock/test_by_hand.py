@@ -10,6 +10,7 @@ from fsl_sage_flwr.clock.devices import Device
 from fsl_sage_flwr.clock.links import Link
 from fsl_sage_flwr.clock.phases import Down, Pool, RoundTrips, Serve, Steps, Up
 from fsl_sage_flwr.clock.simulate import Clock
+from fsl_sage_flwr.clock.work import RoundWork
 from fsl_sage_flwr.config.name_table import own_schedules
 
 from .rounds import DEVICE, LINK, MB, SERVER, fleet, round_work
@@ -198,6 +199,26 @@ def test_each_client_has_its_own_device_and_link() -> None:
     time = Clock(fleet(own=own)).round_time((Down(), Steps(client=3)), work)
     assert time.seconds == pytest.approx(EMPTY + 0.1 + 6.0)
     assert time.waiting == pytest.approx((EMPTY + 0.1 + 6.0 - (EMPTY + 1.0 + 0.6)) / 2)
+
+
+def test_the_cost_of_a_message_counts_once_per_message_and_its_reply() -> None:
+    costly = Clock(fleet(message_seconds=3.0, message_round_trips=5.0))
+    extra = 3.0 + 4 * 2 * EMPTY  # its own seconds, and four further round trips
+
+    def more(name: str, work: RoundWork) -> float:
+        schedule = SCHEDULES[name]
+        return (
+            costly.round_time(schedule, work).seconds
+            - Clock(fleet()).round_time(schedule, work).seconds
+        )
+
+    assert more("fed_avg", round_work(HALF, HALF)) == pytest.approx(extra)
+    # Two batches: a message with the weights and one after each of them.
+    exchanges = round_work(**exchanged(1))  # type: ignore[arg-type]
+    assert more("sl_multi_server", exchanges) == pytest.approx(3 * extra)
+    assert more("sl_single_server", exchanges) == pytest.approx(3 * extra)
+    both = replace(exchanges, config={"splitfed.batches-per-exchange": 2})
+    assert more("sl_multi_server", both) == pytest.approx(2 * extra)
 
 
 def test_jitter_is_drawn_from_the_seed_and_the_round() -> None:

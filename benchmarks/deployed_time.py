@@ -1,0 +1,155 @@
+"""Measure rounds of a deployment on shaped links, beside the virtual clock's.
+
+    python -m benchmarks.deployed_time OUT --links inf@0 inf@200
+    python -m benchmarks.deployed_time OUT --links 1@20 1@200
+    python -m benchmarks.deployed_time OUT --table
+
+A SuperLink and two SuperNodes on one machine, whose links (:mod:`benchmarks.shaped_links`) have a
+bandwidth in Mbit/s and a latency in ms. The nodes compute as slowly as devices of ``DEVICES``
+FLOP/s, by sleeping. simple_conv on digits, two batches per client and round.
+
+The first round is not counted, because there the server also asks the nodes which clients they
+are; nor is the test. The table's first runs, of FSL-SAGE without a limit of bandwidth, calibrate
+Flower's cost of a message, in seconds and in round trips; all others are predicted.
+"""
+
+import argparse
+import csv
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fsl_sage_flwr.analysis.comparison import compare
+from fsl_sage_flwr.analysis.load_results import load_results
+from fsl_sage_flwr.analysis.run_time import PlannedRun, plan_runs
+from fsl_sage_flwr.clock.fleet import Fleet, fleet_of
+from fsl_sage_flwr.clock.simulate import Clock
+from fsl_sage_flwr.simulations.app_directory import write_app
+from tests.e2e.commands import run_directory
+from tests.e2e.deployment import Deployment
+
+from . import slow_client_app
+from .shaped_links import Shape, shaped_links
+
+ALGORITHMS = ("fsl_sage", "sl_single_server")
+DEVICES = (4e9, 2e9)
+BATCH_SIZE = 360
+DEVICE_TABLE = "devices.csv"
+
+
+def shape_of(text: str) -> Shape:
+    mbit, _, milliseconds = text.partition("@")
+    return Shape(float(mbit), float(milliseconds) / 1000)
+
+
+def slow_app(directory: Path) -> Path:
+    """Write this package's app with the slow ClientApp; return its directory."""
+    written = write_app(directory)
+    shutil.copyfile(slow_client_app.__file__, written / "slow_client_app.py")
+    table = (written / "pyproject.toml").read_text(encoding="utf-8")
+    table = table.replace("fsl_sage_flwr.client_app:app", "slow_client_app:app")
+    table = table.replace("fab-include = [", 'fab-include = ["slow_client_app.py", ')
+    (written / "pyproject.toml").write_text(table, encoding="utf-8")
+    return written
+
+
+def measure(out: Path, links: Sequence[str], algorithms: Sequence[str], rounds: int) -> None:
+    """Run each algorithm on each link, in one deployment."""
+    with tempfile.TemporaryDirectory() as name, Deployment(Path(name)) as deployment:
+        app, shape = slow_app(Path(name) / "slow"), Shape()
+        for partition, link in enumerate(shaped_links(len(DEVICES), shape, deployment.port)):
+            deployment.start_node(
+                partition, of=len(DEVICES), through=link.port, more=f"flops={DEVICES[partition]}"
+            )
+        for text in links:
+            asked = shape_of(text)
+            for algorithm in algorithms:
+                results = out / text / algorithm
+                shutil.rmtree(results, ignore_errors=True)
+                shape.mbit, shape.round_trip = asked.mbit, asked.round_trip
+                run = deployment.run(
+                    app, algorithm=algorithm, batch_size=BATCH_SIZE, num_server_rounds=rounds,
+                    results_dir=str(results.resolve()),
+                )  # fmt: skip
+                status = deployment.finish(run)
+                if status != "finished:completed":
+                    raise SystemExit(f"{text}, {algorithm}: {status}\n{deployment.logs()[-3000:]}")
+                write_devices(out / text / DEVICE_TABLE)
+                print(f"{text:>8}  {algorithm:<16}  {measured(results):6.2f} s", flush=True)
+
+
+def write_devices(file: Path) -> None:
+    """Write the nodes' speeds as the clock reads them."""
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        csv.writer(opened).writerows([("client", "flops"), *enumerate(DEVICES)])
+
+
+def measured(results: Path) -> float:
+    """Return the mean seconds of a round after the first, without its test."""
+    history = pd.read_csv(run_directory(results) / "history.csv")[1:]
+    return float((history["seconds"] - history["evaluation_seconds"]).mean())
+
+
+def planned(results: Path) -> PlannedRun:
+    (run,) = plan_runs(compare(load_results(results), target=1.0, mean_of=1))
+    return run
+
+
+def predicted(run: PlannedRun, fleet: Fleet) -> float:
+    """Return the clock's mean seconds of a round after the first."""
+    times = run.times(Clock(fleet))[1:]
+    return sum(time.seconds for time in times) / len(times)
+
+
+def fleet_on(place: Path, seconds: float = 0.0, round_trips: float = 1.0) -> Fleet:
+    """Return the two nodes on a link, with Flower's cost of a message."""
+    return fleet_of(
+        link=place.name.replace("inf", "1e9"), table=place / DEVICE_TABLE,
+        message_seconds=seconds, message_round_trips=round_trips,
+    )  # fmt: skip
+
+
+def table(out: Path) -> None:
+    """Print measured seconds beside the clock's, for all runs below a directory."""
+    near, far = out / "inf@0", out / "inf@200"
+    name = ALGORITHMS[0]  # a message per round
+    seconds = measured(near / name) - predicted(planned(near / name), fleet_on(near))
+    rest = measured(far / name) - predicted(planned(far / name), fleet_on(near, seconds))
+    trips = rest / shape_of(far.name).round_trip
+    print(f"a message: {seconds:.2f} s and {trips:.1f} round trips\n")
+    print("| Mbit/s | ms | algorithm | measured | clock | clock / measured | without the cost |")
+    print("|---|---|---|---|---|---|---|")
+    for shape, place in sorted((shape_of(path.name), path) for path in out.iterdir()):
+        for algorithm in ALGORITHMS:
+            if not (place / algorithm).is_dir():
+                continue
+            real, run = measured(place / algorithm), planned(place / algorithm)
+            clock = predicted(run, fleet_on(place, seconds, trips))
+            print(
+                f"| {shape.mbit:g} | {1000 * shape.round_trip:g} | {algorithm} | {real:.2f} s "
+                f"| {clock:.2f} s | {clock / real:.2f} | {predicted(run, fleet_on(place)):.2f} s |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--links", nargs="+", default=[])
+    parser.add_argument("--algorithms", nargs="+", default=ALGORITHMS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the deployment ends with it
+    if options.links:
+        measure(options.out, options.links, options.algorithms, options.rounds)
+    if options.table:
+        table(options.out)
+
+
+if __name__ == "__main__":
+    main()
