@@ -26,7 +26,8 @@ def flops_recorded(path: Path) -> Flops | None:
     if not found:
         return None
     try:
-        return Flops(*(float(found[part]) for part in ("client", "head", "server")))
+        parts = (float(found[part]) for part in ("client", "head", "server"))
+        return Flops(*parts, found.get("coding", {}))
     except (LookupError, TypeError, ValueError) as error:
         raise ResultsError(f"{file}: client, head and server are needed, as numbers") from error
 
