@@ -6,18 +6,33 @@ Each codec codes 4 MiB of float32: what a ReLU leaves of normal values, and norm
 differences of weights. The columns ``operations`` are the floating-point operations that a training
 step of a convolution does in the same seconds on the same thread, per value: with them the virtual
 clock takes coding to other devices. Medians.
+
+Then two clients train CSE-FSL on digits with ``compression=strong``: a client's seconds in its
+codecs in a round, with the differences and the files around them, beside the clock's on a device of
+the measured speed.
 """
 
 import statistics
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 import torch
 
+from fsl_sage_flwr import run_inline
+from fsl_sage_flwr.analysis import load_results
+from fsl_sage_flwr.analysis.comparison import compare
+from fsl_sage_flwr.analysis.run_time import plan_runs
+from fsl_sage_flwr.client_app import app as client_app
 from fsl_sage_flwr.compression.codecs import CODECS
+from fsl_sage_flwr.server_app import app as server_app
+
+from .coding import ON_CLIENT, timed
 
 VALUES = 2**20
 REPEATS = 7
+CLIENTS, ROUNDS = 2, 3
 BATCH, CHANNELS, SIDE = 32, 64, 32
 
 
@@ -38,6 +53,24 @@ def training_speed() -> float:
     return operations / median_seconds(lambda: layer(inputs).relu().sum().backward())
 
 
+def side_by_side(speed: float) -> tuple[float, float]:
+    """Return a client's seconds of coding in a round, as measured and as the clock counts them."""
+    spent = defaultdict[str, float](float)
+    with tempfile.TemporaryDirectory() as folder:
+        config = {
+            "algorithm": "cse_fsl",
+            "compression": "strong",
+            "num-server-rounds": ROUNDS,
+            "results-dir": folder,
+        }
+        with timed(ON_CLIENT, "client", spent):
+            run_inline(server_app, client_app, CLIENTS, config)
+        (run,) = plan_runs(compare(load_results(folder), target=1.0, mean_of=1))
+    operations = sum(float(phase.coding.sum()) for _, phases in run.rounds for phase in phases)
+    each = CLIENTS * ROUNDS
+    return spent["client"] / each, operations / speed / each
+
+
 def main() -> None:
     torch.set_num_threads(1)
     speed = training_speed()
@@ -56,6 +89,8 @@ def main() -> None:
             each = " | ".join(f"{1000 * s / (4 * VALUES / 2**20):.1f}" for s in seconds)
             operations = " | ".join(f"{s / VALUES * speed:.0f}" for s in seconds)
             print(f"| `{name}` | {kind} | {each} | {operations} |", flush=True)
+    measured, clock = side_by_side(speed)
+    print(f"\na client's round: {1000 * measured:.1f} ms, by the clock {1000 * clock:.1f} ms")
 
 
 if __name__ == "__main__":

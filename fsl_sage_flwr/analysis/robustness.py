@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .comparison import JUDGED, Comparison, compare
-from .differences import differing_settings, is_missing
+from .differences import differing_settings, is_missing, without_unused_settings
 
 # Keys of injected faults, with the words for a fraction of the clients.
 FAULTS = {"faults.lost-clients": "of clients lost", "faults.cut-links": "of links cut"}
@@ -61,7 +61,7 @@ def disturbed_runs(
     )
     comparison = compare(results[~has_fault], target=target, mean_of=mean_of)
     done = results[has_fault & results["completed"].astype(bool) & (results["round"] > 0)]
-    done = done.sort_values(["run", "round"], kind="stable")
+    done = without_unused_settings(done.sort_values(["run", "round"], kind="stable"))
     measure = comparison.measure
     done = done.assign(
         **{

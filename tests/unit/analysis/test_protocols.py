@@ -98,6 +98,20 @@ def test_seeds_are_paired_and_averaged(tmp_path: Path) -> None:
     assert math.isnan(row["bytes_to_target"])  # one seed never reaches it
 
 
+def test_keys_without_effect_separate_no_pair(tmp_path: Path) -> None:
+    for interval in (5, 10):
+        for faults in ({}, {"faults.lost-clients": 0.5}):
+            make_run(tmp_path, [0.9 - len(faults) / interval], algorithm="fsl_sage", seed=1,
+                     align_interval=interval, num_server_rounds=9, **faults)  # fmt: skip
+    # FedAvg has no alignment, whatever its key says.
+    make_run(tmp_path, [0.9], algorithm="fed_avg", seed=1, align_interval=5, num_server_rounds=9)
+    make_run(tmp_path, [0.6], algorithm="fed_avg", seed=1, align_interval=10, num_server_rounds=9,
+             **{"faults.lost-clients": 0.5})  # fmt: skip
+    runs = found(load_results(tmp_path))
+    ((_, lost),) = runs.lost.items()
+    assert sorted(lost.values()) == [pytest.approx(value) for value in (0.1, 0.2, 0.3)]
+
+
 def test_a_disturbed_run_without_a_partner_is_named(tmp_path: Path) -> None:
     run(tmp_path, [0.9], "cse_fsl", seed=1)
     run(tmp_path, [0.9], "cse_fsl", seed=2, lost_clients=0.5)
