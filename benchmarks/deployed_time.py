@@ -1,6 +1,5 @@
 """Measure rounds of a deployment on shaped links, beside the virtual clock's.
 
-    python -m benchmarks.deployed_time OUT --links inf@0 inf@200
     python -m benchmarks.deployed_time OUT --links 1@20 1@200
     python -m benchmarks.deployed_time OUT --table
 
@@ -9,8 +8,8 @@ bandwidth in Mbit/s and a latency in ms. The nodes compute as slowly as devices 
 FLOP/s, by sleeping. simple_conv on digits, two batches per client and round.
 
 The first round is not counted, because there the server also asks the nodes which clients they
-are; nor is the test. The table's first runs, of FSL-SAGE without a limit of bandwidth, calibrate
-Flower's cost of a message, in seconds and in round trips; all others are predicted.
+are; nor is the test. Flower's cost of a message, in seconds and in round trips, is fitted to
+FSL-SAGE's runs, which have one message a round; SplitFed's, with three, are predicted.
 """
 
 import argparse
@@ -20,8 +19,10 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fsl_sage_flwr.analysis.comparison import compare
@@ -36,7 +37,8 @@ from tests.e2e.deployment import Deployment
 from . import slow_client_app
 from .shaped_links import Shape, shaped_links
 
-ALGORITHMS = ("fsl_sage", "sl_single_server")
+CALIBRATING = "fsl_sage"
+ALGORITHMS = (CALIBRATING, "sl_single_server")
 DEVICES = (4e9, 2e9)
 BATCH_SIZE = 360
 DEVICE_TABLE = "devices.csv"
@@ -95,6 +97,17 @@ def measured(results: Path) -> float:
     return float((history["seconds"] - history["evaluation_seconds"]).mean())
 
 
+@dataclass(frozen=True)
+class Case:
+    """A measured run: its link, directory, algorithm, seconds of a round, and plan."""
+
+    shape: Shape
+    place: Path
+    algorithm: str
+    seconds: float
+    run: PlannedRun
+
+
 def planned(results: Path) -> PlannedRun:
     (run,) = plan_runs(compare(load_results(results), target=1.0, mean_of=1))
     return run
@@ -116,24 +129,37 @@ def fleet_on(place: Path, seconds: float = 0.0, round_trips: float = 1.0) -> Fle
 
 def table(out: Path) -> None:
     """Print measured seconds beside the clock's, for all runs below a directory."""
-    near, far = out / "inf@0", out / "inf@200"
-    name = ALGORITHMS[0]  # a message per round
-    seconds = measured(near / name) - predicted(planned(near / name), fleet_on(near))
-    rest = measured(far / name) - predicted(planned(far / name), fleet_on(near, seconds))
-    trips = rest / shape_of(far.name).round_trip
+    cases = [
+        Case(shape_of(place.name), place, algorithm, measured(place / algorithm),
+             planned(place / algorithm))
+        for place in sorted(out.iterdir())
+        for algorithm in ALGORITHMS
+        if (place / algorithm).is_dir()
+    ]  # fmt: skip
+    seconds, trips = cost_of_a_message([case for case in cases if case.algorithm == CALIBRATING])
     print(f"a message: {seconds:.2f} s and {trips:.1f} round trips\n")
-    print("| Mbit/s | ms | algorithm | measured | clock | clock / measured | without the cost |")
+    print("| algorithm | Mbit/s | ms | measured | clock | clock / measured | without the cost |")
     print("|---|---|---|---|---|---|---|")
-    for shape, place in sorted((shape_of(path.name), path) for path in out.iterdir()):
-        for algorithm in ALGORITHMS:
-            if not (place / algorithm).is_dir():
-                continue
-            real, run = measured(place / algorithm), planned(place / algorithm)
-            clock = predicted(run, fleet_on(place, seconds, trips))
-            print(
-                f"| {shape.mbit:g} | {1000 * shape.round_trip:g} | {algorithm} | {real:.2f} s "
-                f"| {clock:.2f} s | {clock / real:.2f} | {predicted(run, fleet_on(place)):.2f} s |"
-            )
+    for case in sorted(cases, key=lambda case: (case.algorithm, case.shape)):
+        clock = predicted(case.run, fleet_on(case.place, seconds, trips))
+        print(
+            f"| `{case.algorithm}` | {case.shape.mbit:g} | {1000 * case.shape.round_trip:g} "
+            f"| {case.seconds:.1f} s | {clock:.1f} s | {clock / case.seconds:.2f} "
+            f"| {predicted(case.run, fleet_on(case.place)):.1f} s |"
+        )
+
+
+def cost_of_a_message(cases: Sequence[Case]) -> tuple[float, float]:
+    """Fit seconds and round trips of a message to runs with one message a round, by least squares.
+
+    The clock already has one round trip.
+    """
+    latencies = [case.shape.round_trip for case in cases]
+    missing = [case.seconds - predicted(case.run, fleet_on(case.place)) for case in cases]
+    (further, seconds), *_ = np.linalg.lstsq(
+        np.stack([latencies, np.ones(len(cases))], axis=1), np.array(missing)
+    )
+    return float(seconds), 1 + float(further)
 
 
 def main() -> None:
