@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,11 @@ from .comparison import BudgetMib, MeanOf, Target, budget_in_bytes, comparison_o
 from .options import RESULTS, Directory, Imports, above_zero
 from .pictures import Formats, OutDir, picture_folder, write_picture
 from .printing import consoles, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..clock.fleet import Fleet
 
 
 def time_command(
@@ -107,7 +112,7 @@ def time_command(
     """
     from ..analysis.load_results import load_results
     from ..analysis.pictures.time_axes import time_picture
-    from ..analysis.run_time import on_clock, plan_runs, run_times
+    from ..analysis.run_time import plan_runs, run_times
     from ..analysis.time_sweep import AXES
     from ..analysis.time_table import format_time_table
     from ..clock.fleet import fleet_of
@@ -119,21 +124,10 @@ def time_command(
     console, errors = consoles()
     results = load_results(directory, lambda line: say(errors, line))
     if protocols:
-        from ..analysis.comparison import HOURS, KILOJOULES
-        from ..analysis.protocols import budgets_of, format_protocols
-        from ..analysis.robustness import disturbed_runs
-
-        found = disturbed_runs(results, target=target, mean_of=mean_of)
-        timed = on_clock(found.comparison, plan_runs(found.comparison), fleet)
-        given = {
-            "bytes": budget_in_bytes(budget_mib),
-            HOURS: budget_hours,
-            KILOJOULES: budget_kilojoules,
-        }
-        budgets = budgets_of(timed, {cost: v for cost, v in given.items() if v is not None})
-        text = format_protocols(replace(found, comparison=timed), budgets, format)
+        budgets = (budget_in_bytes(budget_mib), budget_hours, budget_kilojoules)
+        text, notes = _protocols(results, fleet, target, mean_of, budgets, format)
         say(console, text, end="")
-        for note in found.notes:
+        for note in notes:
             say(errors, note)
         return 0
     comparison = comparison_of(
@@ -155,3 +149,23 @@ def time_command(
         if not note.startswith(("communication", "budget")):
             say(errors, note)
     return 0
+
+
+def _protocols(
+    results: "pd.DataFrame",
+    fleet: "Fleet",
+    target: float | None,
+    mean_of: int,
+    budgets: tuple[float | None, float | None, float | None],
+    how: Literal["markdown", "csv", "latex"],
+) -> tuple[str, tuple[str, ...]]:
+    """Return the table of three protocols and its notes; budgets in bytes, hours, kilojoules."""
+    from ..analysis.protocols import COSTS, budgets_of, format_protocols
+    from ..analysis.robustness import disturbed_runs
+    from ..analysis.run_time import on_clock, plan_runs
+
+    found = disturbed_runs(results, target=target, mean_of=mean_of)
+    timed = on_clock(found.comparison, plan_runs(found.comparison), fleet)
+    given = {cost: value for cost, value in zip(COSTS, budgets, strict=True) if value is not None}
+    runs = replace(found, comparison=timed)
+    return format_protocols(runs, budgets_of(timed, given), how), found.notes
