@@ -32,7 +32,7 @@ from fsl_sage_flwr.analysis.run_time import PlannedRun, plan_runs
 from fsl_sage_flwr.clock.fleet import Fleet, fleet_of
 from fsl_sage_flwr.clock.simulate import Clock
 from fsl_sage_flwr.simulations.app_directory import write_app
-from tests.e2e.commands import run_directory
+from tests.e2e.commands import run_directory, summary_of
 from tests.e2e.deployment import Deployment
 
 from . import slow_client_app
@@ -91,6 +91,11 @@ def write_devices(file: Path) -> None:
         csv.writer(opened).writerows([("client", "flops"), *enumerate(DEVICES)])
 
 
+def is_completed(results: Path) -> bool:
+    """Return whether a directory has a completed run; another one may still run."""
+    return any(summary_of(file.parent)["completed"] for file in results.rglob("summary.json"))
+
+
 def measured(results: Path) -> float:
     """Return the mean seconds of a round after the first, without its test."""
     history = pd.read_csv(run_directory(results) / "history.csv")[1:]
@@ -134,7 +139,7 @@ def table(out: Path) -> None:
              planned(place / algorithm))
         for place in sorted(out.iterdir())
         for algorithm in ALGORITHMS
-        if (place / algorithm).is_dir()
+        if is_completed(place / algorithm)
     ]  # fmt: skip
     first = {case.place: case for case in cases if case.algorithm == CALIBRATING}
     other = {case.place: case for case in cases if case.algorithm == PREDICTED}

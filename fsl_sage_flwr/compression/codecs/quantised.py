@@ -72,9 +72,9 @@ class Quantised(Codec):
 
 
 for _width, _bits, _operations in (
-    (8, Bits(weights=7.4, activations=5.9, gradients=6.1), Operations(encode=690, decode=460)),
-    (4, Bits(weights=3.2, activations=3.1, gradients=1.9), Operations(encode=630, decode=370)),
-    (3, Bits(weights=2.2, activations=2.4, gradients=0.9), Operations(encode=730, decode=250)),
-    (2, Bits(weights=0.9, activations=1.5, gradients=0.3), Operations(encode=550, decode=260)),
+    (8, Bits(weights=7.4, activations=5.9, gradients=6.1), Operations(encode=1800, decode=1700)),
+    (4, Bits(weights=3.2, activations=3.1, gradients=1.9), Operations(encode=1500, decode=700)),
+    (3, Bits(weights=2.2, activations=2.4, gradients=0.9), Operations(encode=1500, decode=770)),
+    (2, Bits(weights=0.9, activations=1.5, gradients=0.3), Operations(encode=1400, decode=710)),
 ):
     CODECS.register(f"q{_width}", Quantised(_width, _bits, _operations))

@@ -14,7 +14,7 @@ class Sign(Codec):
 
     name = "sign"
     bits = Bits(weights=1.0, activations=1.0, gradients=1.0)
-    operations = Operations(encode=240, decode=110)
+    operations = Operations(encode=490, decode=290)
     needs_feedback = True
 
     def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
