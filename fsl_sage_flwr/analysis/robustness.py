@@ -1,6 +1,7 @@
 """Measure what runs lose by injected faults, against the runs that differ in nothing else."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -85,14 +86,16 @@ def disturbed_runs(
             rows[rows["round"] <= last][JUDGED].iloc[-1] for rows in (run, partner)
         )
         worse = without - with_faults if measure.higher_is_better else with_faults - without
-        lost.setdefault(_fault(run.iloc[0]), {})[str(partner["run"].iloc[0])] = float(worse)
+        # Without the rounding error of the means, which would print as -0.00.
+        rounded = round(float(worse), 9) + 0.0
+        lost.setdefault(_fault(run.iloc[0]), {})[str(partner["run"].iloc[0])] = rounded
     notes = comparison.notes
     if unpaired:
         notes += (f"without an undisturbed run of the same settings: {', '.join(unpaired)}",)
     return Disturbed(comparison, dict(sorted(lost.items())), notes)
 
 
-def _fault(row: "pd.Series[object]") -> Fault:
+def _fault(row: "pd.Series[Any]") -> Fault:
     values = {key: row.get(key) for key in FAULTS}
     return tuple((k, float(str(v))) for k, v in values.items() if not is_missing(v) and v)
 

@@ -168,4 +168,5 @@ def _protocols(
     timed = on_clock(found.comparison, plan_runs(found.comparison), fleet)
     given = {cost: value for cost, value in zip(COSTS, budgets, strict=True) if value is not None}
     runs = replace(found, comparison=timed)
-    return format_protocols(runs, budgets_of(timed, given), how), found.notes
+    notes = tuple(note for note in found.notes if not note.startswith("budget"))
+    return format_protocols(runs, budgets_of(timed, given), how), notes

@@ -99,14 +99,15 @@ def test_seeds_are_paired_and_averaged(tmp_path: Path) -> None:
 
 
 def test_keys_without_effect_separate_no_pair(tmp_path: Path) -> None:
+    disturbed: dict[str, Any] = {"faults.lost-clients": 0.5}
     for interval in (5, 10):
-        for faults in ({}, {"faults.lost-clients": 0.5}):
+        for faults in ({}, disturbed):
             make_run(tmp_path, [0.9 - len(faults) / interval], algorithm="fsl_sage", seed=1,
                      align_interval=interval, num_server_rounds=9, **faults)  # fmt: skip
     # FedAvg has no alignment, whatever its key says.
     make_run(tmp_path, [0.9], algorithm="fed_avg", seed=1, align_interval=5, num_server_rounds=9)
     make_run(tmp_path, [0.6], algorithm="fed_avg", seed=1, align_interval=10, num_server_rounds=9,
-             **{"faults.lost-clients": 0.5})  # fmt: skip
+             **disturbed)  # fmt: skip
     runs = found(load_results(tmp_path))
     ((_, lost),) = runs.lost.items()
     assert sorted(lost.values()) == [pytest.approx(value) for value in (0.1, 0.2, 0.3)]
@@ -129,8 +130,8 @@ def test_the_same_rounds_are_compared_as_means_of_several(tmp_path: Path) -> Non
 
 
 def test_a_higher_loss_is_lost_quality(tmp_path: Path) -> None:
-    for values, faults in (([0.8], {}), ([0.5], {"lost_clients": 0.5})):
-        path = run(tmp_path, values, "cse_fsl", **faults)
+    plain = run(tmp_path, [0.8], "cse_fsl")
+    for path in (plain, run(tmp_path, [0.5], "cse_fsl", lost_clients=0.5)):
         history = pd.read_csv(path / "history.csv")
         history.assign(test_accuracy=None).to_csv(path / "history.csv", index=False)
     runs = found(load_results(tmp_path), target=1.0)

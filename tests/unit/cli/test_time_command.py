@@ -1,6 +1,7 @@
 """``fsl-sage time`` as a command."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,8 @@ def test_a_wrong_word_is_explained_in_one_line(
 def test_the_three_protocols_are_one_table(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(results, [0.4, 0.6], "fed_avg", 1.0, **{"faults.lost-clients": 0.25})
+    faults: dict[str, Any] = {"faults.lost-clients": 0.25}
+    run(results, [0.4, 0.6], "fed_avg", 1.0, **faults)
     words = ["--link", "lte", "--device", "pi5", "--server", "server-gpu", "--target", "0.8"]
     words += ["--mean-of", "1", "--protocols", "--budget-mib", "1", "--format", "csv"]
     assert main(["time", str(results), *words]) == 0

@@ -15,11 +15,13 @@ every_maker = rows("make", MAKERS, lambda make: make in (split_fed_v2, cse_fsl),
                    ids=[make.__name__ for make in MAKERS])  # fmt: skip
 
 
-def failures(make: Any, **faults: float) -> list[dict[int, str]]:
-    """Return who failed why, by round."""
-    strategy, found = make(), []
-    asked = {"lost_clients": 0.0, "cut_links": 0.0, "seed": SEED, **faults}
-    nodes = MemoryGrid(small_app(mods=[injected_faults_mod(**asked)]), CLIENTS)
+def failures(
+    make: Any, *, lost_clients: float = 0.0, cut_links: float = 0.0, seed: int = SEED
+) -> list[dict[int, str]]:
+    """Return the excluded clients with their reasons, by round."""
+    strategy, found = make(), list[dict[int, str]]()
+    mod = injected_faults_mod(lost_clients=lost_clients, cut_links=cut_links, seed=seed)
+    nodes = MemoryGrid(small_app(mods=[mod]), CLIENTS)
 
     def note(round_: int, arrays: object) -> None:
         if round_:
