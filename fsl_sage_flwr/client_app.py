@@ -11,6 +11,7 @@ from .app.config import ConfigError, RunConfig
 from .classes import Classes
 from .client_apps import (
     build_client_app,
+    injected_faults_mod,
     label_secret_mod,
     own_data_folder,
     shared_folder,
@@ -91,4 +92,18 @@ def _label_secret(message: Message, context: Context, call_next: ClientAppCallab
     return label_secret_mod(message, context, call_next)
 
 
-app = build_client_app(_task, mods=[_smashed_noise, _label_secret], classes=_classes)
+def _injected_faults(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    config = _config(context)
+    if config.faults.are_none:
+        return call_next(message, context)
+    mod = injected_faults_mod(
+        lost_clients=config.faults.lost_clients,
+        cut_links=config.faults.cut_links,
+        seed=config.seed,
+    )
+    return mod(message, context, call_next)
+
+
+app = build_client_app(
+    _task, mods=[_injected_faults, _smashed_noise, _label_secret], classes=_classes
+)

@@ -17,6 +17,7 @@ BANDWIDTH = 100.0  # Mbit/s
 # The names in `analysis.pictures.KINDS`; a test compares them.
 PICTURES = (
     "accuracy-communication", "accuracy-rounds", "loss-communication", "loss-rounds",
+    "accuracy-hours", "accuracy-joules",
     "accuracy-alpha", "scatter-alpha", "time", "align-interval", "head-size",
     "alignment-rounds", "bytes-kinds", "client-seconds", "client-bytes", "client-failures",
 )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from ..runs.virtual_time import JOULES, SECONDS
 from ..units import mib
 from .choices import MEAN_OF, Count, Spread
 from .differences import differing_settings, without_unused_settings
@@ -15,6 +16,7 @@ from .measure import Measure, measure_of
 COUNTS: dict[Count, str] = {"measured": "comm_bytes", "reference": "comm_bytes_reference"}
 
 JUDGED = "judged"  # column of a comparison's rounds
+HOURS, KILOJOULES = "virtual_hours", "kilojoules"  # columns of runs with a virtual clock
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Comparison:
         One row per round of each completed run, as :func:`load_results` returns them. Keys without
         effect in a run (``align.interval`` with FedAvg, ``alpha`` with iid) have no value there.
         ``bytes`` is the requested count since the start of the run, ``elapsed`` the seconds of its
-        rounds so far. ``judged`` is the mean of the measure over the last ``mean_of`` rounds; NaN
+        rounds so far; ``virtual_hours`` and ``kilojoules`` those of the virtual clock, where all
+        runs have one. ``judged`` is the mean of the measure over the last ``mean_of`` rounds; NaN
         in the first ``mean_of - 1`` rounds.
     settings : tuple of str
         The keys that differ between the runs; ``algorithm`` is always the first.
@@ -119,7 +122,11 @@ def compare(
         raise ResultsError(f"no completed run to compare; {'; '.join(notes) or 'no rounds'}")
     rounds = rounds.assign(bytes=rounds[COUNTS[count]].astype("float64"))
     rounds = without_unused_settings(rounds.sort_values(["run", "round"], kind="stable"))
-    rounds["elapsed"] = rounds.groupby("run", sort=False)["seconds"].cumsum()
+    by_run = rounds.groupby("run", sort=False)
+    rounds["elapsed"] = by_run["seconds"].cumsum()
+    for column, recorded, unit in ((HOURS, SECONDS, 3600.0), (KILOJOULES, JOULES, 1000.0)):
+        if recorded in rounds and rounds[recorded].notna().all():
+            rounds[column] = by_run[recorded].cumsum() / unit
     settings = differing_settings(rounds)
     what = "contents of all messages, without Flower's framing"
     if count == "reference":
@@ -159,9 +166,12 @@ def run_figures(comparison: Comparison) -> pd.DataFrame:
         ``best_accuracy``; ``bytes_to_target`` and ``rounds_to_target``, counted at the end of the
         first round at which the mean test accuracy of ``mean_of`` rounds reaches the target, NaN if
         it never does; ``accuracy_at_budget``, this mean at the last round within the budget, NaN if
-        too few rounds are; ``bytes``, ``rounds`` and ``seconds`` of the whole run.
+        too few rounds are; ``bytes``, ``rounds`` and ``seconds`` of the whole run. Of runs with a
+        virtual clock also ``virtual_hours`` and ``kilojoules``, of the whole run and to the target
+        (``…_to_target``).
     """
     rows, measure = [], comparison.measure
+    costs = ["bytes", *(name for name in (HOURS, KILOJOULES) if name in comparison.rounds)]
     for name, run in comparison.rounds.groupby("run", sort=False):
         first, last = run.iloc[0], run.iloc[-1]
         reached = run[measure.reached(run[JUDGED], comparison.target)]
@@ -174,10 +184,13 @@ def run_figures(comparison: Comparison) -> pd.DataFrame:
                 HEAD_SIZE: first[HEAD_SIZE],
                 f"final_{measure.name}": last[measure.column],
                 f"best_{measure.name}": measure.best(run[measure.column]),
-                "bytes_to_target": reached["bytes"].iloc[0] if len(reached) else math.nan,
+                **{
+                    f"{cost}_to_target": reached[cost].iloc[0] if len(reached) else math.nan
+                    for cost in costs
+                },
                 "rounds_to_target": float(reached["round"].iloc[0]) if len(reached) else math.nan,
                 f"{measure.name}_at_budget": within[JUDGED].iloc[-1] if len(within) else math.nan,
-                "bytes": last["bytes"],
+                **{cost: last[cost] for cost in costs},
                 "rounds": float(last["round"]),
                 "seconds": run["seconds"].sum(),
             }

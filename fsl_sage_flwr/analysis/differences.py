@@ -35,7 +35,8 @@ def without_unused_settings(rounds: pd.DataFrame) -> pd.DataFrame:
         for key, runs in unused.items()
         if key in rounds
     }
-    return rounds.assign(**changed)
+    # A copy, because a frame with that many new columns is fragmented, of which pandas warns.
+    return rounds.assign(**changed).copy()
 
 
 def differing_settings(rounds: pd.DataFrame) -> list[str]:

@@ -8,21 +8,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..runs.provenance import OF_ONE_RUN
 from ..units import mib
-from .comparison import Comparison
+from .comparison import HOURS, Comparison
 from .declared import known_settings, label_of, unused_keys
 from .differences import differing_settings, is_missing
 from .labels import settings_text, value_place, value_text
-from .load_results import CLIENTS, Run
+from .load_results import CLIENTS, ResultsError, Run
 from .measure import measure_of
 from .pictures import Picture, draw_all, encoded
 from .pictures.dark import fit_to_scheme
+from .protocols import budgets_of, readable_protocols
 from .provenance import provenance_of
 from .repeat import command_line
 from .result_table import readable_table
+from .robustness import FAULTS, disturbed_runs
 from .run_chart import chart_data, chart_html
 from .run_state import state_of
 from .run_table import NOTHING, rounds_text
@@ -70,7 +73,7 @@ def report_page(
     """
     labels = [_label(run, comparison.settings) for run in runs]
     pictures, not_drawn = draw_all(comparison, bandwidth)
-    table = readable_table(comparison)
+    table, protocols = readable_table(comparison), _protocols(comparison)
     environment = Environment(
         loader=PackageLoader("fsl_sage_flwr.analysis", "templates"),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -91,6 +94,7 @@ def report_page(
         spread=NAMES[comparison.spread],
         rows=table.to_numpy().tolist(),
         left=len(comparison.settings),
+        protocols=None if protocols is None else [list(protocols.columns), *protocols.to_numpy()],
         images=[
             _Image(
                 picture.title,
@@ -114,6 +118,19 @@ def report_page(
 def _svg_source(picture: Picture) -> str:
     svg = fit_to_scheme(encoded(picture, "svg"))
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def _protocols(comparison: Comparison) -> pd.DataFrame | None:
+    """Return the table of three protocols; None for runs without a clock and without faults."""
+    rounds = comparison.rounds
+    if HOURS not in rounds and not set(FAULTS) & set(comparison.settings):
+        return None
+    target = comparison.target if comparison.target_is_given else None
+    try:
+        found = disturbed_runs(rounds, target=target, mean_of=comparison.mean_of)
+    except ResultsError:  # no undisturbed run
+        return None
+    return readable_protocols(found, budgets_of(found.comparison, {}))
 
 
 def _differing(comparison: Comparison) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from ..units import MIB, mib
-from .comparison import Comparison, run_figures
+from .comparison import HOURS, KILOJOULES, Comparison, run_figures
 from .declared import label_of
 from .labels import place, value_place, value_text
 from .spread import SUFFIXES, half_width
@@ -42,7 +42,7 @@ def results_table(comparison: Comparison) -> pd.DataFrame:
             lambda values: half_width(values, spread)
         ).to_numpy()
     table["reached"] = groups["bytes_to_target"].count().to_numpy()
-    return _sorted(table, keys)
+    return table.loc[setting_order(table, keys)].reset_index(drop=True)
 
 
 def readable_table(comparison: Comparison) -> pd.DataFrame:
@@ -74,16 +74,14 @@ def format_table(comparison: Comparison, how: TableFormat) -> str:
     """
     if how == "csv":
         return results_table(comparison).to_csv(index=False)
-    text = readable_table(comparison)
+    return formatted(readable_table(comparison), len(comparison.settings), how)
+
+
+def formatted(text: pd.DataFrame, settings: int, how: TableFormat) -> str:
+    """Return a table of texts as Markdown or LaTeX, its first columns of settings aligned left."""
     if how == "markdown":
-        alignment = ["left"] * len(comparison.settings)
-        alignment += ["right"] * (text.shape[1] - len(alignment))
+        alignment = ["left"] * settings + ["right"] * (text.shape[1] - settings)
         return f"{text.to_markdown(index=False, colalign=alignment, disable_numparse=True)}\n"
-    return latex_table(text, len(comparison.settings))
-
-
-def latex_table(text: pd.DataFrame, settings: int) -> str:
-    """Return a table of texts as LaTeX, its first columns of settings aligned left."""
     layout = "l" * settings + "r" * (text.shape[1] - settings)
     latex = _latex_escaped(text).to_latex(index=False, escape=False, column_format=layout)
     return "% \\usepackage{booktabs}\n" + latex
@@ -111,6 +109,12 @@ def columns_of(comparison: Comparison) -> list[Column]:
     measure, budget = comparison.measure, f"{mib(comparison.budget)} MiB"
     target, name = comparison.target_text, measure.name
     unit, own = " (%)" if measure.in_percent else "", 1 / measure.scale
+    clock = [
+        Column(f"{figure}{suffix}", f"{heading}{words}", _three_digits)
+        for figure, heading in ((HOURS, "hours"), (KILOJOULES, "kJ"))
+        if figure in comparison.rounds
+        for suffix, words in (("_to_target", f" to {target}"), ("", " in all"))
+    ]
     return [
         Column(f"final_{name}", f"final {measure.heading}", measure.number, own),
         Column(f"best_{name}", f"best {measure.heading}", measure.number, own),
@@ -120,6 +124,7 @@ def columns_of(comparison: Comparison) -> list[Column]:
         Column("bytes", "MiB in all", mib, MIB),
         Column("rounds", "rounds", _plain),
         Column("seconds", "seconds", _seconds),
+        *clock,
     ]
 
 
@@ -127,18 +132,21 @@ def _plain(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}"
+
+
 def _seconds(value: float) -> str:
     return f"{value:,.1f}"
 
 
-def _sorted(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Sort by algorithm, in the usual order, then by the other settings."""
+def setting_order(table: pd.DataFrame, keys: list[str]) -> list[int]:
+    """Return the rows' places by algorithm, in the usual order, then by the other settings."""
     first, *others = keys
-    order = sorted(
+    return sorted(
         range(len(table)),
         key=lambda i: [place(table[first][i]), *(value_place(table[key][i]) for key in others)],
     )
-    return table.loc[order].reset_index(drop=True)
 
 
 _LATEX = {

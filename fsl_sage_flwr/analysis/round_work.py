@@ -26,7 +26,8 @@ def flops_recorded(path: Path) -> Flops | None:
     if not found:
         return None
     try:
-        return Flops(*(float(found[part]) for part in ("client", "head", "server")))
+        client, head, server = (float(found[part]) for part in ("client", "head", "server"))
+        return Flops(client, head, server, found.get("coding", {}))
     except (LookupError, TypeError, ValueError) as error:
         raise ResultsError(f"{file}: client, head and server are needed, as numbers") from error
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from ..clock.fleet import Fleet
 from ..clock.plan import Planned, plan
 from ..clock.simulate import Clock, RoundTime
 from ..clock.work import RoundWork
-from .comparison import JUDGED, Comparison
+from .comparison import HOURS, JUDGED, KILOJOULES, Comparison
 from .declared import algorithm_schedules
 from .load_results import ResultsError
 from .round_work import works_of
@@ -97,6 +97,32 @@ def check_flops(runs: Sequence[PlannedRun], fleet: Fleet) -> None:
             f"{without}: an earlier version recorded no FLOPs; give --device measured and --server "
             "measured, or factors on measured seconds, such as measured*20"
         )
+
+
+def on_clock(comparison: Comparison, runs: Sequence[PlannedRun], fleet: Fleet) -> Comparison:
+    """Return a comparison whose hours and kilojoules are those on given devices and links.
+
+    Kilojoules are missing if a device's power is unknown.
+
+    Raises
+    ------
+    ResultsError
+        A device's speed is in FLOP/s, and a run recorded no FLOPs.
+    """
+    check_flops(runs, fleet)
+    clock, rounds = (
+        Clock(fleet),
+        comparison.rounds.drop(columns=[HOURS, KILOJOULES], errors="ignore"),
+    )
+    times = {run.run: run.times(clock) for run in runs}
+    each = [time for name in rounds["run"].unique() for time in times[name]]
+    joules = np.array([time.client_joules for time in each])
+    own = {HOURS: np.array([time.seconds for time in each]) / 3600}
+    if not np.isnan(joules).any():
+        own[KILOJOULES] = joules / 1000
+    rounds = rounds.assign(**own)
+    rounds[list(own)] = rounds.groupby("run", sort=False)[list(own)].cumsum()
+    return replace(comparison, rounds=rounds)
 
 
 def run_times(

@@ -7,8 +7,8 @@ import pandas as pd
 from ..units import percent
 from .comparison import Comparison
 from .declared import label_of
-from .labels import place, value_place, value_text
-from .result_table import TableFormat, latex_table
+from .labels import value_text
+from .result_table import TableFormat, formatted, setting_order
 from .run_time import JOULES, SECONDS
 
 
@@ -38,11 +38,7 @@ def time_table(comparison: Comparison, times: pd.DataFrame) -> pd.DataFrame:
         reached=("reached", "sum"),
         **{figure: (figure, "mean") for figure in figures},
     ).reset_index()
-    order = sorted(
-        range(len(table)),
-        key=lambda i: [place(table[keys[0]][i]), *(value_place(table[k][i]) for k in keys[1:])],
-    )
-    return table.loc[order].reset_index(drop=True)
+    return table.loc[setting_order(table, keys)].reset_index(drop=True)
 
 
 def format_time_table(
@@ -78,8 +74,4 @@ def format_time_table(
     text[f"{measure.name} at {budget:.3g} h{unit}"] = [
         "–" if math.isnan(value) else measure.number(value) for value in table["at_budget"]
     ]
-    if how == "latex":
-        return latex_table(text, len(comparison.settings))
-    alignment = ["left"] * len(comparison.settings)
-    alignment += ["right"] * (text.shape[1] - len(alignment))
-    return f"{text.to_markdown(index=False, colalign=alignment, disable_numparse=True)}\n"
+    return formatted(text, len(comparison.settings), how)

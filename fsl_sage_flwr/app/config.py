@@ -11,6 +11,7 @@ from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
 from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
 from ..config.clock import ClockOptions
+from ..config.faults import FaultOptions
 from ..config.key_names import renamed, unknown
 from ..config.optimizer import CONSTANT, OptimizerOptions, ServerOptimizerOptions
 from ..config.privacy import PrivacyOptions
@@ -52,6 +53,7 @@ class RunConfig(CoreOptions):
     fedopt: FedOptOptions = field(default=FedOptOptions())
     privacy: PrivacyOptions = field(default=PrivacyOptions())
     clock: ClockOptions = field(default=ClockOptions())
+    faults: FaultOptions = field(default=FaultOptions())
     # By default those of the algorithm and of the task, which are known once the run is.
     options: Options = field(default_factory=Options)
     task_options: Options = field(default_factory=Options)

@@ -70,6 +70,11 @@ SECTIONS = {
         "A run ends, completed, when it reaches one of them, or `max-communication-mib`: "
         "[time](../explanation/time.md#budgets).",
     ),
+    "faults": (
+        "Injected faults",
+        "Clients that fail, for the accuracy that a run loses by them: "
+        "[time](../explanation/time.md#three-protocols).",
+    ),
     "data": ("Columns and augmentation", "[Datasets](../how-to/data.md)."),
     "language": (
         "Language models",

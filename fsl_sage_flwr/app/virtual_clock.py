@@ -81,6 +81,8 @@ def _fleet_of(config: RunConfig) -> Fleet:
             link_spread=options.clock_link_spread,
             seed=config.seed,
             table=table,
+            message_seconds=options.clock_message_seconds,
+            message_round_trips=options.clock_message_round_trips,
         )
     except ClockError as error:
         raise ConfigError(f"clock.clients = {options.clock_clients!r}: {error}") from error

@@ -1,13 +1,10 @@
 """``fsl-sage plot``: draw pictures of results."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import typer
-from click import UsageError
 
-from ..analysis.choices import BANDWIDTH, FORMATS, MEAN_OF, PICTURES, BytesScale
+from ..analysis.choices import BANDWIDTH, MEAN_OF, PICTURES, BytesScale
 from .comparison import (
     Bandwidth,
     BudgetMib,
@@ -18,22 +15,10 @@ from .comparison import (
     comparison_of,
 )
 from .options import RESULTS, Directory, Imports
-from .printing import consoles, say, write
+from .pictures import Formats, OutDir, picture_folder, some_of, write_picture
+from .printing import consoles, say
 
 ALL = "all"
-
-
-def some_of(valid: Sequence[str]) -> Callable[[list[str] | None], list[str] | None]:
-    """Return a callback that splits values at commas, and refuses all but the valid ones."""
-
-    def check(values: list[str] | None) -> list[str] | None:
-        found = list(dict.fromkeys(name for value in values or () for name in value.split(",")))
-        for name in found:
-            if name not in valid:
-                raise typer.BadParameter(f"{name!r} is not valid; give {', '.join(valid)}")
-        return found or None
-
-    return check
 
 
 def plot_command(
@@ -51,8 +36,8 @@ def plot_command(
         str | None,
         typer.Option(
             metavar="AXIS",
-            help="round, bytes, seconds, client or a key, against which --y is drawn, in place of "
-            "the kinds (default with --y: round)",
+            help="round, bytes, seconds, hours or joules of the virtual clock, client or a key, "
+            "against which --y is drawn, in place of the kinds (default with --y: round)",
         ),
     ] = None,
     y: Annotated[
@@ -76,21 +61,13 @@ def plot_command(
             "times"
         ),
     ] = "auto",
-    out_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="directory to write to (default: DIR/pictures)"),
-    ] = None,
-    format: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="png,svg,pdf", help="file formats (default: all)", callback=some_of(FORMATS)
-        ),
-    ] = None,
+    out_dir: OutDir = None,
+    format: Formats = None,
     imports: Imports = None,
 ) -> int:
     """Draw pictures of the completed runs under a directory, as PNG, SVG and PDF."""
     from ..analysis.load_results import load_results
-    from ..analysis.pictures import draw, draw_all, draw_xy, encoded
+    from ..analysis.pictures import draw, draw_all, draw_xy
 
     console, errors = consoles()
     comparison = comparison_of(
@@ -103,17 +80,9 @@ def plot_command(
     else:
         pictures, not_drawn = [draw(k, comparison, bandwidth, bytes_scale) for k in kind or ()], []
     pictures += pair
-    folder = out_dir or directory / "pictures"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"--out-dir {str(folder)!r} cannot be created: {error.strerror}"
-        ) from error
+    folder = picture_folder(directory, out_dir)
     for picture in pictures:
-        for suffix in format or FORMATS:
-            path = folder / f"{picture.name}.{suffix}"
-            write(path, encoded(picture, cast(Literal["png", "svg", "pdf"], suffix)))
+        for path in write_picture(picture, folder, format):
             say(console, str(path))
         say(console, f"    {picture.caption}")
     for note in (*comparison.notes, *not_drawn):

@@ -48,12 +48,13 @@ DEVICES = {
         30e9,
         None,
         source="Snapdragon 8 series, CPU: 15 to 30 GFLOP/s in training, measured by Das et al., "
-        "2022, arXiv 2202.10100; no power is given there",
+        "2022, arXiv 2202.10100; no power is given there, and none was found elsewhere",
     ),
     "server-gpu": Device(
         67e12,
         700.0,
-        source="NVIDIA H200 SXM, data sheet: 67 TFLOP/s in fp32, 700 W. A peak",
+        source="NVIDIA H200 SXM: 67 TFLOP/s in fp32, 700 W (read in hmc-tech's listing: 66.91, "
+        "700; the data sheet was not opened). A peak",
     ),
     MEASURED: Device(
         None, None, source="seconds that the run measured on its machine; power unknown"

@@ -39,6 +39,9 @@ class Fleet:
         Seed of the factors and of jitter.
     own : Mapping
         Devices and links of single clients, by partition id.
+    message_seconds, message_round_trips : float
+        Seconds of a message and its reply beside bytes and latency, and their round trips. They
+        are added to the latency of each link, so that jitter varies them too.
     """
 
     device: Device
@@ -48,6 +51,8 @@ class Fleet:
     link_spread: float = 1.0
     seed: int = 0
     own: Mapping[int, tuple[Device, Link]] = field(default_factory=dict)
+    message_seconds: float = 0.0
+    message_round_trips: float = 1.0
 
     def of(self, client: int) -> tuple[Device, Link]:
         """Return the device and the link of a client."""
@@ -56,7 +61,12 @@ class Fleet:
         faster = self._factor(self.link_spread, "link", client)
         return (
             replace(device, factor=device.factor * slower),
-            replace(link, down=link.down * faster, up=link.up * faster),
+            replace(
+                link,
+                down=link.down * faster,
+                up=link.up * faster,
+                latency=self.message_seconds + self.message_round_trips * link.latency,
+            ),
         )
 
     def _factor(self, spread: float, what: str, client: int) -> float:
@@ -93,6 +103,8 @@ def fleet_of(
     link_spread: float = 1.0,
     seed: int = 0,
     table: Path | None = None,
+    message_seconds: float = 0.0,
+    message_round_trips: float = 1.0,
 ) -> Fleet:
     """Return a fleet from texts.
 
@@ -100,7 +112,7 @@ def fleet_of(
     ----------
     device, link, server : str
         As :func:`device_of` and :func:`link_of` read them.
-    device_spread, link_spread, seed
+    device_spread, link_spread, seed, message_seconds, message_round_trips
         As in :class:`Fleet`.
     table : Path, optional
         CSV with a row per client: ``client``, and any of ``device``, ``link``, ``flops``,
@@ -117,7 +129,10 @@ def fleet_of(
             raise ClockError(f"{name} spread {spread:g}: it must be at least 1, such as 2")
     default = device_of(device), link_of(link)
     own = {} if table is None else _read(table, *default)
-    return Fleet(*default, device_of(server), device_spread, link_spread, seed, own)
+    return Fleet(
+        *default, device_of(server), device_spread, link_spread, seed, own,
+        message_seconds, message_round_trips,
+    )  # fmt: skip
 
 
 def _read(table: Path, device: Device, link: Link) -> dict[int, tuple[Device, Link]]:

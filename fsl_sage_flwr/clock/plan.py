@@ -25,9 +25,9 @@ class Planned:
         Bytes of its messages.
     messages : ndarray
         Number of round trips, of exchanges.
-    client, server, align : ndarray
-        Floating-point operations: of the client's steps, of the server's steps on its samples, of
-        its head's alignment. In arbitrary units where the run recorded none.
+    client, coding, server, align : ndarray
+        Floating-point operations: of the client's steps, of its codecs, of the server's steps on
+        its samples, of its head's alignment. In arbitrary units where the run recorded none.
     """
 
     phase: Phase
@@ -36,29 +36,46 @@ class Planned:
     up: Floats
     messages: Floats
     client: Floats
+    coding: Floats
     server: Floats
     align: Floats
 
 
 @dataclass
 class _Unsent:
-    """Bytes that no phase has sent yet, in one direction."""
+    """Bytes that no phase has sent yet, in one direction.
+
+    Attributes
+    ----------
+    bytes : Mapping
+        Bytes of each client by kind of payload.
+    coding : Mapping
+        Floating-point operations per byte by kind.
+    """
 
     bytes: Mapping[str, Floats]
+    coding: Mapping[str, float]
     left: dict[str, Floats] = field(init=False)
 
     def __post_init__(self) -> None:
         self.left = {kind: sizes.astype(float) for kind, sizes in self.bytes.items()}
 
-    def take(self, kinds: Iterable[str], share: Floats) -> Floats:
-        """Return a share of the unsent bytes of some kinds, of all kinds if none is given."""
-        taken = np.zeros_like(share)
+    def take(self, kinds: Iterable[str], share: Floats) -> tuple[Floats, Floats]:
+        """Take a share of the unsent bytes of some kinds, of all kinds if none is given.
+
+        Returns
+        -------
+        tuple
+            The bytes, and the floating-point operations of their codecs.
+        """
+        taken, coding = np.zeros_like(share), np.zeros_like(share)
         for kind in tuple(kinds) or tuple(self.left):
             if kind in self.left:
                 part = self.left[kind] * share
                 self.left[kind] = self.left[kind] - part
                 taken = taken + part
-        return taken
+                coding = coding + part * self.coding.get(kind, 0.0)
+        return taken, coding
 
 
 def plan(schedule: Schedule, work: RoundWork) -> list[Planned]:
@@ -73,7 +90,9 @@ class _Planner:
     def __init__(self, work: RoundWork) -> None:
         self._work = work
         self._flops: Flops = work.flops or UNKNOWN
-        self._down, self._up = _Unsent(work.down), _Unsent(work.up)
+        coding = self._flops.coding
+        self._down = _Unsent(work.down, coding.get("down", {}))
+        self._up = _Unsent(work.up, coding.get("up", {}))
         self._served = np.zeros(len(work.clients))  # batches of each client
 
     def of(self, phase: Phase) -> Planned | None:
@@ -84,12 +103,14 @@ class _Planner:
         if left_out or not (takes_part.any() and work.sends(phase.where)):
             return None
         mask, none = takes_part.astype(float), np.zeros(len(work.clients))
-        parts = dict.fromkeys(("down", "up", "messages", "client", "server", "align"), none)
+        names = ("down", "up", "messages", "client", "coding", "server", "align")
+        parts = dict.fromkeys(names, none)
         if isinstance(phase, Down):
-            parts["down"] = self._down.take(phase.kinds, mask)
+            parts["down"], parts["coding"] = self._down.take(phase.kinds, mask)
         elif isinstance(phase, Up):
             uploaded = work.uploaded_batches(phase.every)
-            parts["up"] = self._up.take(phase.kinds, mask * _share(phase.batches, uploaded))
+            share = mask * _share(phase.batches, uploaded)
+            parts["up"], parts["coding"] = self._up.take(phase.kinds, share)
         elif isinstance(phase, Steps):
             parts["client"] = mask * self._steps(phase)
         elif isinstance(phase, Serve):
@@ -144,9 +165,12 @@ class _Planner:
         work, everyone = self._work, np.ones(len(self._work.clients))
         server = phase.server * work.count(phase.per) + phase.answer
         trips = 2 if phase.twice and work.config.get(phase.twice[0]) == phase.twice[1] else 1
+        down, decoding = self._down.take((), everyone)
+        up, encoding = self._up.take(SMASHED, everyone)
         return {
-            "down": self._down.take((), everyone),
-            "up": self._up.take(SMASHED, everyone),
+            "down": down,
+            "up": up,
+            "coding": decoding + encoding,
             "messages": trips * batches_per_message(work, phase.size),
             "client": (phase.forward + phase.backward) * self._flops.client * work.samples,
             "server": server * self._flops.server * work.samples,

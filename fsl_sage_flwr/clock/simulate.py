@@ -162,7 +162,7 @@ class _Simulation:
     def _client_phase(self, phase: Planned) -> None:
         sending = self._message(phase.down, self._clients.down)
         sending = sending + self._message(phase.up, self._clients.up)
-        computing = phase.client * self._per_unit
+        computing = (phase.client + phase.coding) * self._per_unit
         self._count(phase, sending, computing)
         self._at = self._at + sending + computing
 
@@ -198,12 +198,13 @@ class _Simulation:
         trips = int(counts.max())
         there = self._delays(trips) + phase.up / counts * BITS / self._clients.up
         back = self._delays(trips) + phase.down / counts * BITS / self._clients.down
-        seconds = phase.client * self._per_unit / counts
+        computing = (phase.client + phase.coding) * self._per_unit
+        seconds = computing / counts
         share = kind.forward / (kind.forward + kind.backward)
         forward, backward = seconds * share, seconds * (1 - share)
         serving = phase.server * self._server_per_unit / counts
         active = np.arange(trips)[:, None] < counts
-        self._count(phase, ((there + back) * active).sum(axis=0), phase.client * self._per_unit)
+        self._count(phase, ((there + back) * active).sum(axis=0), computing)
         self._serving += float((serving * counts).sum())
         out = forward + there  # from the gradients' arrival to the arrival at the server
         if kind.one_by_one and self._config.get(kind.one_by_one[0]) == kind.one_by_one[1]:

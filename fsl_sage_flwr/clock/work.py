@@ -15,11 +15,21 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Flops:
-    """Floating-point operations of the forward pass of one sample, by part of the model."""
+    """Floating-point operations of a run's work.
+
+    Attributes
+    ----------
+    client, head, server : float
+        Of the forward pass of one sample, by part of the model.
+    coding : Mapping
+        Of a client per byte of a message's code, by direction and kind of payload: it decodes
+        what comes down and encodes what goes up. Empty without codecs.
+    """
 
     client: float
     head: float
     server: float
+    coding: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 UNKNOWN = Flops(1.0, 1.0, 1.0)

@@ -1,12 +1,14 @@
-"""Estimate the bytes of a round, with the codecs of a run configuration."""
+"""Estimate the bytes of a round and the work of its codecs, by a run configuration."""
 
 from dataclasses import replace
 
+from ..byte_columns import FULL_MODEL, PAYLOADS
 from ..splitting import Cut
 from .codecs import Codec, codec_named
 from .settings import Compression
 
 FLOAT = 32  # bits of an uncoded value
+CLIENT_HALF, AUXILIARY, SMASHED, _, GRADIENTS = PAYLOADS
 
 
 def coded_cut(cut: Cut, codecs: Compression) -> Cut:
@@ -42,6 +44,32 @@ def coded_cut(cut: Cut, codecs: Compression) -> Cut:
         hidden_bytes=_share(cut.hidden_bytes, of_smashed),
         hidden_gradient_bytes=_share(cut.hidden_gradient_bytes, of_gradients),
     )
+
+
+def coding_operations(codecs: Compression) -> dict[str, dict[str, float]]:
+    """Return a client's operations per byte of its codes, by direction and kind of payload.
+
+    A client decodes what comes down and encodes what goes up. Kinds without a codec are left out.
+    """
+    halves = (CLIENT_HALF, FULL_MODEL)
+    chosen_down = {**dict.fromkeys(halves, codecs.client_half_down), AUXILIARY: codecs.auxiliary}
+    chosen_up = {**dict.fromkeys(halves, codecs.client_half_up), AUXILIARY: codecs.auxiliary}
+    down, up = dict[str, float](), dict[str, float]()
+    for kind, name in chosen_down.items():
+        if (codec := codec_named(name)) is not None:
+            down[kind] = _per_byte(codec.operations.decode, codec.bits.weights)
+    for kind, name in chosen_up.items():
+        if (codec := codec_named(name)) is not None:
+            up[kind] = _per_byte(codec.operations.encode, codec.bits.weights)
+    if (codec := codec_named(codecs.gradients)) is not None:
+        down[GRADIENTS] = _per_byte(codec.operations.decode, codec.bits.gradients)
+    if (codec := codec_named(codecs.smashed)) is not None:
+        up[SMASHED] = _per_byte(codec.operations.encode, codec.bits.activations)
+    return {direction: own for direction, own in (("down", down), ("up", up)) if own}
+
+
+def _per_byte(operations: float, bits: float) -> float:
+    return 8 * operations / bits
 
 
 def _weights(total: int, vectors: int, codec: Codec | None) -> int:

@@ -65,6 +65,21 @@ class ClockOptions(Options):
     clock_link_spread: float = setting(
         1.0, "spread of the clients' bandwidths", key="clock.link-spread", ge=1, scope="course"
     )
+    clock_message_seconds: float = setting(
+        0.0,
+        "seconds of every message and its reply beside bytes and latency: a process starts",
+        key="clock.message-seconds",
+        ge=0,
+        unit="seconds",
+        scope="course",
+    )
+    clock_message_round_trips: float = setting(
+        1.0,
+        "round trips of every message and its reply",
+        key="clock.message-round-trips",
+        ge=1,
+        scope="course",
+    )
     clock_clients: str = setting(
         "",
         "CSV file with a row per client: `client`, and any of `device`, `link`, `flops`, `watts`, "
@@ -125,7 +140,10 @@ class ClockOptions(Options):
 
     def unused(self) -> Mapping[str, str]:
         """Return the keys of the clock where it is disabled."""
-        names = ("link", "server", "device-spread", "link-spread", "clients", "replies", "presence")
+        names = (
+            "link", "server", "device-spread", "link-spread", "message-seconds",
+            "message-round-trips", "clients", "replies", "presence",
+        )  # fmt: skip
         if self.clock_device:
             return {}
         return dict.fromkeys((f"clock.{name}" for name in names), "clock.device")

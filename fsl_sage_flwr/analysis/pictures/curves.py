@@ -9,22 +9,34 @@ from matplotlib.ticker import MaxNLocator
 
 from ...line_style import LineStyle
 from ..choices import BytesScale, Spread
-from ..comparison import Comparison
+from ..comparison import HOURS, KILOJOULES, Comparison
 from ..spread import NAMES, over_seeds
 from .panels import panels_of
 from .quantity import MEANINGS, Quantity, is_logarithmic, make_logarithmic, quantity_of
 from .style import Picture, grid_of_axes, label_axes, legend_below, picture_style, styles
-from .target_marks import cost_labels, mark_target
+from .target_marks import COSTS, cost_labels, mark_target
 
 # Horizontal axes by name, with their columns.
-ALONG_ROUNDS = {"round": "round", "bytes": "bytes", "seconds": "elapsed"}
-_OVER = {"round": "rounds", "bytes": "communication", "seconds": "time"}
+ALONG_ROUNDS = {
+    "round": "round",
+    "bytes": "bytes",
+    "seconds": "elapsed",
+    "hours": HOURS,
+    "joules": KILOJOULES,
+}
+_OVER = {
+    "round": "rounds",
+    "bytes": "communication",
+    "seconds": "time",
+    "hours": "time on the virtual clock",
+    "joules": "energy of the clients",
+}
 _LOGARITHMIC_FROM = 15.0  # ratio of largest to smallest loss or perplexity
 _FITS = 34  # characters of a title above one of three panels
 
 
 def curves(comparison: Comparison, x: str, y: str, scale: BytesScale = "auto") -> Picture:
-    """Draw column ``y`` of the history against ``x``: ``round``, ``bytes`` or ``seconds``.
+    """Draw column ``y`` of the history against ``x``, a name in :data:`ALONG_ROUNDS`.
 
     If ``y`` is the measure of the comparison, the cost of each panel's target is marked.
     """
@@ -33,8 +45,8 @@ def curves(comparison: Comparison, x: str, y: str, scale: BytesScale = "auto") -
     look = styles(rounds["algorithm"].tolist())
     across = quantity_of(ALONG_ROUNDS[x], rounds[ALONG_ROUNDS[x]])
     up = quantity_of(y, rounds[y])
-    # A target has a cost in rounds or bytes.
-    marked = y == comparison.measure.column and x in ("round", "bytes")
+    # The seconds of the run's machine are no cost of a target.
+    marked = y == comparison.measure.column and x in COSTS
     seeds, labels = set[int](), dict[str, str]()
     with picture_style():
         figure, axes = grid_of_axes(len(panels))
@@ -154,8 +166,10 @@ def _caption(comparison: Comparison, x: str, y: str, *, marked: bool, several: b
         measured = comparison.count == "measured"
         how = "contents of all messages" if measured else "published figures' count"
         parts.append(f"Communication: bytes of all clients, both ways, since the start ({how}).")
+    if x in ("hours", "joules"):
+        parts.append("By the virtual clock, on the devices and links of the runs' settings.")
     if marked:
-        cost = "communication" if x == "bytes" else "rounds"
+        cost = _OVER[x]
         mean = f", mean of {comparison.mean_of} rounds" if comparison.mean_of > 1 else ""
         parts.append(
             f"Hollow marks: {cost} to the panel's target (dotted{mean}), mean over the seeds that "

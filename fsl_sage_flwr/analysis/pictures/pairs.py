@@ -24,6 +24,8 @@ PAIRS = {
     "accuracy-rounds": ("round", MEASURE),
     "loss-communication": ("bytes", LOSS.column),
     "loss-rounds": ("round", LOSS.column),
+    "accuracy-hours": ("hours", MEASURE),
+    "accuracy-joules": ("joules", MEASURE),
     "accuracy-alpha": ("alpha", "{measure}_at_budget"),
     "align-interval": ("align.interval", "final_{measure}"),
     "head-size": (HEAD_SIZE, "final_{measure}"),
@@ -59,7 +61,8 @@ def draw_pair(
     comparison : Comparison
         The runs.
     x : str
-        ``round``, ``bytes`` or ``seconds`` (curves of the history), ``client`` (columns of
+        ``round``, ``bytes``, ``seconds``, ``hours`` or ``joules`` (curves of the history; the last
+        two need runs with a virtual clock), ``client`` (columns of
         ``clients.csv``), or a setting (a figure of each run).
     y : str, optional
         The column; ``{measure}`` in it stands for accuracy, perplexity or loss. By default the
@@ -78,6 +81,11 @@ def draw_pair(
     if x == CLIENT:
         return by_client(comparison, y, scale)
     valid = _columns(comparison.rounds)
+    if x in ALONG_ROUNDS and ALONG_ROUNDS[x] not in comparison.rounds:
+        raise NothingToDrawError(
+            f"not all runs have the virtual clock's {x}; set clock.device in the runs, or give "
+            "`fsl-sage time` a device and a link"
+        )
     if x not in ALONG_ROUNDS:
         figures = run_figures(comparison).select_dtypes("number")
         valid = [name for name in map(str, figures) if name not in ("seed", HEAD_SIZE)

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ...units import byte_unit
 from ..choices import BytesScale
+from ..comparison import HOURS, KILOJOULES
 
 # Ratio of two algorithms' bytes for a logarithmic axis.
 WIDE = 5.0
@@ -18,6 +19,8 @@ _LABELS = {
     "comm_bytes": "communication",
     "comm_bytes_reference": "communication as published",
     "elapsed": "seconds since the start",
+    HOURS: "virtual time (hours)",
+    KILOJOULES: "energy of the clients (kJ)",
 }
 # Sentences of a caption, for columns that need one.
 MEANINGS = {

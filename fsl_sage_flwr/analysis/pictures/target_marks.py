@@ -7,12 +7,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ...line_style import LineStyle
-from ..comparison import Comparison, run_figures
+from ..comparison import HOURS, KILOJOULES, Comparison, run_figures
 from ..declared import label_of
 from .panels import Panel
 from .quantity import Quantity
 
-_COSTS = {"round": "rounds_to_target", "bytes": "bytes_to_target"}
+# Figures of a run by the horizontal axis.
+COSTS = {
+    "round": "rounds_to_target",
+    "bytes": "bytes_to_target",
+    "hours": f"{HOURS}_to_target",
+    "joules": f"{KILOJOULES}_to_target",
+}
 
 
 def mark_target(
@@ -29,8 +35,8 @@ def mark_target(
         The comparison of the panel's runs, with its target.
     panel : Panel
         The panel.
-    x : {"round", "bytes"}
-        Horizontal axis.
+    x : str
+        Horizontal axis, a name in :data:`COSTS`.
     unit : float
         Size of the axis' unit.
     look : Mapping
@@ -89,4 +95,4 @@ def _joined(texts: list[str], unit: str) -> str:
 
 
 def _costs(figures: pd.DataFrame, runs: pd.DataFrame, x: str) -> "pd.Series[float]":
-    return figures[figures["run"].isin(runs["run"])][_COSTS[x]].astype(float)
+    return figures[figures["run"].isin(runs["run"])][COSTS[x]].astype(float)

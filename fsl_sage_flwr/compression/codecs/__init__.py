@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ...registries import renamed
-from .codec import CODECS, NONE, Bits, Codec, codec_named
+from .codec import CODECS, NONE, Bits, Codec, Operations, codec_named
 from .exact import Exact
 from .half_precision import HalfPrecision
 from .quantised import Quantised
@@ -16,6 +16,7 @@ __all__ = [
     "Codec",
     "Exact",
     "HalfPrecision",
+    "Operations",
     "Quantised",
     "Sign",
     "codec_named",

@@ -28,6 +28,20 @@ class Bits:
     gradients: float
 
 
+@dataclass(frozen=True)
+class Operations:
+    """Work of a value in floating-point operations of training that take as long, for the clock.
+
+    Attributes
+    ----------
+    encode, decode : float
+        As ``benchmarks.codec_seconds`` measures them.
+    """
+
+    encode: float = 0.0
+    decode: float = 0.0
+
+
 class Codec(ABC):
     """Codes tensors of floating-point values as bytes, with or without a loss.
 
@@ -40,6 +54,8 @@ class Codec(ABC):
         Name in the run configuration and on the wire: letters, digits and ``-``.
     bits : Bits
         Bits of a value, with which ``fsl-sage cuts`` estimates bytes.
+    operations : Operations
+        Work of a value; by default none, which the virtual clock then does not count.
     needs_feedback : bool
         Whether the codec is valid only with error feedback, which client halves have on their
         way up.
@@ -47,6 +63,7 @@ class Codec(ABC):
 
     name: str
     bits: Bits
+    operations: Operations = Operations()
     needs_feedback: bool = False
 
     @abstractmethod

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .codec import CODECS, Bits, Codec, over_groups
+from .codec import CODECS, Bits, Codec, Operations, over_groups
 from .frame import framed, opened
 
 
@@ -19,6 +19,7 @@ class HalfPrecision(Codec):
 
     name = "f16"
     bits = Bits(weights=13.5, activations=10.1, gradients=13.9)
+    operations = Operations(encode=2700, decode=1900)
 
     def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:
         # The high bytes of all values first, because these compress well.

@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .codec import CODECS, Bits, Codec, over_groups
+from .codec import CODECS, Bits, Codec, Operations, over_groups
 from .frame import framed, opened, packed, packed_bytes, unpacked
 
 SIGNED, SQUARE_ROOT = 0, 1
@@ -24,10 +24,12 @@ class Quantised(Codec):
         Bits of a code before entropy coding: 2 to 8.
     measured : Bits
         Bits of a value after entropy coding.
+    operations : Operations
+        Work of a value.
     """
 
-    def __init__(self, width: int, measured: Bits) -> None:
-        self.name, self.bits = f"q{width}", measured
+    def __init__(self, width: int, measured: Bits, operations: Operations) -> None:
+        self.name, self.bits, self.operations = f"q{width}", measured, operations
         self._width = width
         # Codes do not cross bytes: three bits are stored in four, which entropy coding makes
         # free.
@@ -69,10 +71,10 @@ class Quantised(Codec):
         return steps - 1
 
 
-for _width, _bits in {
-    8: Bits(weights=7.4, activations=5.9, gradients=6.1),
-    4: Bits(weights=3.2, activations=3.1, gradients=1.9),
-    3: Bits(weights=2.2, activations=2.4, gradients=0.9),
-    2: Bits(weights=0.9, activations=1.5, gradients=0.3),
-}.items():
-    CODECS.register(f"q{_width}", Quantised(_width, _bits))
+for _width, _bits, _operations in (
+    (8, Bits(weights=7.4, activations=5.9, gradients=6.1), Operations(encode=1800, decode=1700)),
+    (4, Bits(weights=3.2, activations=3.1, gradients=1.9), Operations(encode=1500, decode=700)),
+    (3, Bits(weights=2.2, activations=2.4, gradients=0.9), Operations(encode=1500, decode=770)),
+    (2, Bits(weights=0.9, activations=1.5, gradients=0.3), Operations(encode=1400, decode=710)),
+):
+    CODECS.register(f"q{_width}", Quantised(_width, _bits, _operations))

@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .codec import CODECS, Bits, Codec, over_groups
+from .codec import CODECS, Bits, Codec, Operations, over_groups
 from .frame import framed, opened, packed, packed_bytes, unpacked
 
 
@@ -14,6 +14,7 @@ class Sign(Codec):
 
     name = "sign"
     bits = Bits(weights=1.0, activations=1.0, gradients=1.0)
+    operations = Operations(encode=490, decode=290)
     needs_feedback = True
 
     def encode(self, values: Tensor, axes: tuple[int, ...]) -> bytes:

@@ -112,3 +112,20 @@ def test_every_picture_has_words(page):
     assert len(images) == 5
     assert all(image["alt"] for image in images)
     assert page.count("<figcaption>") == len(images)
+
+
+def test_runs_with_a_clock_or_faults_have_the_table_of_three_protocols(tmp_path):
+    made = {"virtual_seconds": 1800.0, "virtual_client_joules": 1000.0}
+    make_run(tmp_path, [0.5, 0.75], seed=1, row=made, run_name="plain")
+    make_run(tmp_path, [0.5, 0.7], seed=1, row=made, run_name="lost",
+             **{"faults.lost-clients": 0.25})  # fmt: skip
+    runs = read_runs(tmp_path)
+    page = report_page(tmp_path, runs, compare(rows_of(runs), target=0.7, mean_of=1), 100.0, NOW)
+    table = page.split('<h3 id="protocols">')[1].split("</table>")[0]
+    assert "hours to 70 %" in table
+    assert "points lost: 25 % of clients lost" in table
+    assert re.findall(r"<td>([^<]*)</td>", table)[-1] == "5.00"
+
+
+def test_other_runs_have_no_such_table(page):
+    assert 'id="protocols"' not in page

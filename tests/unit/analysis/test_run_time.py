@@ -46,7 +46,7 @@ def run(
            "alignment_seconds": 0.0, "server_seconds": 0.0}  # fmt: skip
     path = make_run(
         root, accuracies, algorithm=algorithm, clients=2, row=row, batch_size=50,
-        client_rows=rows(mb * MB, mb * MB), recorded=True,
+        client_rows=rows(mb * MB, mb * MB), recorded=True, **more,
     )  # fmt: skip
     if flops:
         content = {"client": MB, "head": MB, "server": 2 * MB}

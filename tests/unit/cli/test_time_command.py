@@ -1,6 +1,7 @@
 """``fsl-sage time`` as a command."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +49,23 @@ def test_a_wrong_word_is_explained_in_one_line(
     assert main(["time", str(results), *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert problem in line
+
+
+def test_the_three_protocols_are_one_table(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults: dict[str, Any] = {"faults.lost-clients": 0.25}
+    run(results, [0.4, 0.6], "fed_avg", 1.0, **faults)
+    words = ["--link", "lte", "--device", "pi5", "--server", "server-gpu", "--target", "0.8"]
+    words += ["--mean-of", "1", "--protocols", "--budget-mib", "1", "--format", "csv"]
+    assert main(["time", str(results), *words]) == 0
+    header, fed_avg, heron = capsys.readouterr().out.splitlines()
+    assert header.split(",") == [
+        "algorithm", "seeds", "reached", "accuracy_at_bytes", "accuracy_at_virtual_hours",
+        "accuracy_at_kilojoules", "bytes_to_target", "virtual_hours_to_target",
+        "kilojoules_to_target", "25 % of clients lost",
+    ]  # fmt: skip
+    assert fed_avg.split(",")[:4] == ["fed_avg", "1", "1", "0.5"]
+    assert float(fed_avg.split(",")[-1]) == pytest.approx(0.2)
+    assert heron.endswith(",")
+    assert not (results / "pictures").exists()

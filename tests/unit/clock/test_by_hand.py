@@ -12,9 +12,10 @@ from fsl_sage_flwr.clock.links import Link
 from fsl_sage_flwr.clock.phases import Down, Pool, RoundTrips, Serve, Steps, Up
 from fsl_sage_flwr.clock.plan import plan
 from fsl_sage_flwr.clock.simulate import Clock
+from fsl_sage_flwr.clock.work import RoundWork
 from fsl_sage_flwr.config.name_table import own_schedules
 
-from .rounds import DEVICE, LINK, MB, SERVER, fleet, round_work
+from .rounds import DEVICE, FLOPS, LINK, MB, SERVER, fleet, round_work
 
 SCHEDULES = own_schedules()
 EMPTY = 0.05  # seconds of a message without bytes
@@ -211,6 +212,56 @@ def test_each_client_has_its_own_device_and_link() -> None:
     time = Clock(fleet(own=own)).round_time((Down(), Steps(client=3)), work)
     assert time.seconds == pytest.approx(EMPTY + 0.1 + 6.0)
     assert time.waiting == pytest.approx((EMPTY + 0.1 + 6.0 - (EMPTY + 1.0 + 0.6)) / 2)
+
+
+def test_codecs_count_on_the_client_by_their_bytes() -> None:
+    coding = {"down": {"client_half": 20.0}, "up": {"client_half": 40.0, "smashed": 10.0}}
+    coded = replace(FLOPS, coding=coding)
+    work = round_work(HALF, {"client_half": [MB], "smashed": [MB / 2]})
+    schedule = SCHEDULES["cse_fsl"]
+    plain = Clock(fleet()).round_time(schedule, work)
+    time = Clock(fleet()).round_time(schedule, replace(work, flops=coded))
+    seconds = (20 * MB + 40 * MB + 10 * MB / 2) / 1e8
+    assert time.computing - plain.computing == pytest.approx(seconds)
+    assert time.seconds - plain.seconds == pytest.approx(seconds)
+    assert time.client_joules - plain.client_joules == pytest.approx(10 * seconds)
+    # On measured seconds coding comes on top, as much slower as the device is.
+    slow = fleet(device=Device(None, factor=2.0))
+    plain = Clock(slow).round_time(schedule, work)
+    time = Clock(slow).round_time(schedule, replace(work, flops=coded))
+    share = 65 * MB / (20 * (3 * 1e6 + 3 * 1e5))
+    assert plain.computing == pytest.approx(2.0)
+    assert time.computing == pytest.approx(2.0 * (1 + share))
+
+
+def test_codecs_count_in_exchanges_too() -> None:
+    coding = {"down": {"gradients": 20.0}, "up": {"smashed": 10.0, "client_half": 40.0}}
+    work = round_work(**exchanged(1))  # type: ignore[arg-type]
+    coded = replace(work, flops=replace(FLOPS, coding=coding))
+    for name in ("sl_multi_server", "sl_single_server"):
+        plain = Clock(fleet()).round_time(SCHEDULES[name], work).seconds
+        more = Clock(fleet()).round_time(SCHEDULES[name], coded).seconds - plain
+        assert more == pytest.approx((20 + 10 + 40) * MB / 1e8)
+
+
+def test_the_cost_of_a_message_counts_once_per_message_and_its_reply() -> None:
+    costly = Clock(fleet(message_seconds=3.0, message_round_trips=5.0))
+    extra = 3.0 + 4 * 2 * EMPTY  # its own seconds, and four further round trips
+
+    def more(name: str, work: RoundWork) -> float:
+        schedule = SCHEDULES[name]
+        return (
+            costly.round_time(schedule, work).seconds
+            - Clock(fleet()).round_time(schedule, work).seconds
+        )
+
+    assert more("fed_avg", round_work(HALF, HALF)) == pytest.approx(extra)
+    # Two batches: a message with the weights and one after each of them.
+    exchanges = round_work(**exchanged(1))  # type: ignore[arg-type]
+    assert more("sl_multi_server", exchanges) == pytest.approx(3 * extra)
+    assert more("sl_single_server", exchanges) == pytest.approx(3 * extra)
+    both = replace(exchanges, config={"splitfed.batches-per-exchange": 2})
+    assert more("sl_multi_server", both) == pytest.approx(2 * extra)
 
 
 def test_jitter_is_drawn_from_the_seed_and_the_round() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from fsl_sage_flwr import Recorder
+from fsl_sage_flwr import Compression, Recorder
+from fsl_sage_flwr.compression import CODECS
 from fsl_sage_flwr.runs.directory import RunDirectory
 from fsl_sage_flwr.runs.flops import flops_of
 from fsl_sage_flwr.strategies import CseFsl, FullModelFedAvg
@@ -66,3 +67,22 @@ def test_a_run_writes_them(tmp_path: Path) -> None:
     Recorder(strategy, tmp_path, lambda: batches).train(MemoryGrid(small_app(), CLIENTS), 1)
     found = json.loads(RunDirectory.flops_of(tmp_path).read_text(encoding="utf-8"))
     assert found == flops_of(strategy)
+
+
+def test_codecs_are_in_operations_per_coded_byte() -> None:
+    assert "coding" not in flops_of(CseFsl(small_task()))
+    codecs = Compression(smashed="q4", client_half_down="q8", auxiliary="f16")
+    coding = flops_of(CseFsl(small_task(), compression=codecs))["coding"]
+    q4, q8, f16 = (CODECS[name] for name in ("q4", "q8", "f16"))
+    assert coding == {
+        "down": {
+            "client_half": 8 * q8.operations.decode / q8.bits.weights,
+            "full_model": 8 * q8.operations.decode / q8.bits.weights,
+            "auxiliary": 8 * f16.operations.decode / f16.bits.weights,
+        },
+        "up": {
+            "auxiliary": 8 * f16.operations.encode / f16.bits.weights,
+            "smashed": 8 * q4.operations.encode / q4.bits.activations,
+        },
+    }
+    assert all(value > 0 for own in coding.values() for value in own.values())
