@@ -44,12 +44,15 @@ def injected_faults_mod(*, lost_clients: float, cut_links: float, seed: int) -> 
         evaluates = message.metadata.message_type.startswith("evaluate")
         if not isinstance(round_, int) or evaluates:
             return call_next(message, context)
+        # In the texts: a run ends where all clients raise the same error in its first round.
         client = identify(context).partition_id
         if fails("lost-clients", lost_clients, client, round_):
-            raise InjectedFaultError(f"client lost by faults.lost-clients = {lost_clients:g}")
+            why = f"client {client} lost by faults.lost-clients = {lost_clients:g}"
+            raise InjectedFaultError(why)
         reply = call_next(message, context)
         if config.get("exchange", 1) == 1 and fails("cut-links", cut_links, client, round_):
-            raise InjectedFaultError(f"reply lost by faults.cut-links = {cut_links:g}")
+            why = f"reply of client {client} lost by faults.cut-links = {cut_links:g}"
+            raise InjectedFaultError(why)
         return reply
 
     return injected_faults
