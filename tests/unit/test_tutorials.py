@@ -31,17 +31,10 @@ def code_of(page: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_readmes_lines_of_python_train() -> None:
+def test_the_readmes_lines_of_python_train(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = code_of(ROOT / "README.md")
-    before, start = code.rstrip().rsplit("\n", 1)
-    names: dict[str, Any] = {"__name__": "__main__"}
-    exec(before, names)
-    names["grid"] = MemoryGrid(names["client_app"], 3)
-    exec(f"result = {start}", names)
-    client_half, server_half = names["strategy"].model_state(names["result"].arrays)
-    names["net"].load_state_dict({**client_half, **server_half})
-    right = names["net"](names["x"]).argmax(1) == names["y"]
-    assert right.float().mean() > 0.9
+    exec(code, {"__name__": "__main__"})
+    assert float(capsys.readouterr().out.split("accuracy ")[-1]) > 0.9
 
 
 @pytest.fixture
