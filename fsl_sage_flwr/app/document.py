@@ -70,6 +70,10 @@ SECTIONS = {
         "A run ends, completed, when it reaches one of them, or `max-communication-mib`: "
         "[time](../explanation/time.md#budgets).",
     ),
+    "async": (
+        "Asynchronous aggregation",
+        "[Time](../explanation/time.md#without-waiting-for-slow-clients).",
+    ),
     "data": ("Columns and augmentation", "[Datasets](../how-to/data.md)."),
     "language": (
         "Language models",

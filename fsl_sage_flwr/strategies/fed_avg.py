@@ -50,6 +50,7 @@ class FullModelFedAvg(SplitStrategy):
     message_type = TRAIN
     evaluation_type = EVALUATE_FULL_MODEL
     sends_weights_alone = True
+    replies_may_be_late = True
 
     def __init__(self, task: SplitTask, **settings: Unpack[StrategySettings]) -> None:
         super().__init__(task, {}, **settings)
@@ -137,6 +138,7 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=Options,
     round_bytes=_round_bytes,
+    replies_may_be_late=True,
     schedule=(Down(), Steps(client=3, server=3), Up()),
     style=LineStyle("#000000", "o", "-"),
     sends_smashed_data=False,
