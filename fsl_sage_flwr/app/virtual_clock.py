@@ -42,7 +42,7 @@ def clock_of(config: RunConfig) -> VirtualTime | None:
             f"clock.device = {config.clock.clock_device!r}: the algorithm {config.algorithm!r} "
             "declares no schedule of a round; give its Algorithm one"
         )
-    fleet = _fleet_of(config)
+    fleet = fleet_of_run(config)
     devices = [fleet.device, *(device for device, _ in fleet.own.values())]
     if config.clock.stop_kilojoules and any(device.watts is None for device in devices):
         raise ConfigError(
@@ -70,7 +70,7 @@ def grid_on_virtual_time(grid: Grid, config: RunConfig) -> Grid:
             "clock.replies = true: only nodes in this process have a virtual clock; give "
             "--engine inline, or leave it out on Ray and on a SuperLink"
         )
-    return VirtualTimeGrid(grid, _fleet_of(config), _presence_of(config))
+    return VirtualTimeGrid(grid, fleet_of_run(config), _presence_of(config))
 
 
 def refuse_late_replies_without_a_clock(config: RunConfig) -> None:
@@ -88,7 +88,14 @@ def refuse_late_replies_without_a_clock(config: RunConfig) -> None:
         )
 
 
-def _fleet_of(config: RunConfig) -> Fleet:
+def fleet_of_run(config: RunConfig) -> Fleet:
+    """Return the devices and links of a run.
+
+    Raises
+    ------
+    ConfigError
+        The clients' table is not valid.
+    """
     options = config.clock
     table = Path(options.clock_clients) if options.clock_clients else None
     try:

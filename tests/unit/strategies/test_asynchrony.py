@@ -25,7 +25,7 @@ from fsl_sage_flwr.rounds.asynchrony.asynchrony import Asynchrony
 from fsl_sage_flwr.rounds.grid.inline_grid import InlineGrid
 from fsl_sage_flwr.rounds.grid.virtual_time_grid import VirtualTimeGrid
 from fsl_sage_flwr.splitting import server_step
-from fsl_sage_flwr.strategies import AsyncOptions, SplitStrategy
+from fsl_sage_flwr.strategies import AsyncOptions, ClientRound, SplitStrategy
 
 from ...memory_grid import MemoryGrid
 from ...rows import rows
@@ -40,6 +40,7 @@ from ...runs import (
     train,
 )
 from ...tasks import CLIENTS, few_batches, small_app, small_task
+from .slow_grid import SlowGrid
 from .test_contract import STRATEGIES
 from .test_virtual_time import DEVICE, LINK, SLOW
 
@@ -97,7 +98,7 @@ class Nodes(VirtualTimeGrid):
         self._failing = set(failing)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        ids = []
+        ids = list[str]()
         for message in messages:
             asked = _copy(message.content)
             ids += super().push_messages([message])
@@ -147,7 +148,7 @@ def test_a_buffer_of_all_clients_is_the_synchronous_run(make: Make) -> None:
 @every_make
 def test_two_runs_are_one_and_the_straggler_is_merged_late(make: Make) -> None:
     runs = [make(asynchrony=after()) for _ in range(2)]
-    seen = []
+    seen: list[dict[int, int | None]] = []
 
     def each_round(server_round: int, arrays: ArrayRecord) -> None:
         if server_round:
@@ -182,7 +183,7 @@ def by_hand(
         "auxiliary": set(strategy.head.parameters),  # type: ignore[attr-defined]
     }
     waiting: list[tuple[Answer, dict[str, dict[str, Tensor]], int, int]] = []
-    left, taus = list(nodes.trained), []
+    left, taus = list(nodes.trained), list[int]()
     for number in range(rounds):
         busy = {answer.client for answer, *_ in waiting}
         for client in sorted(set(range(CLIENTS)) - busy):
@@ -194,7 +195,8 @@ def by_hand(
         waiting.sort(key=lambda each: each[0].arrives_at)
         taken = sorted(waiting[: options.buffer], key=lambda each: each[0].client)
         waiting = waiting[options.buffer :]
-        weights, merged = [], {record: [] for record in now}
+        weights = list[int]()
+        merged: dict[str, list[dict[str, Tensor]]] = {record: [] for record in now}
         for answer, start, version, _ in taken:
             tau = number - version
             taus.append(tau)
@@ -261,7 +263,7 @@ def test_a_run_is_the_loop_written_by_hand(options: AsyncOptions) -> None:
 
 @every_make
 def test_each_byte_is_in_one_row(make: Make) -> None:
-    strategy, nodes, counted = make(asynchrony=after()), Nodes(3.5), []
+    strategy, nodes, counted = make(asynchrony=after()), Nodes(3.5), list[ClientRound]()
 
     def each_round(server_round: int, arrays: ArrayRecord) -> None:
         if server_round:
@@ -283,7 +285,7 @@ def test_each_byte_is_in_one_row(make: Make) -> None:
 
 
 def test_a_round_has_no_more_replies_than_its_buffer_where_all_arrive_at_once() -> None:
-    strategy, numbers = cse_fsl(asynchrony=after(1)), []
+    strategy, numbers = cse_fsl(asynchrony=after(1)), list[list[tuple[int, int | None]]]()
 
     def each_round(server_round: int, arrays: ArrayRecord) -> None:
         if server_round:
@@ -307,7 +309,7 @@ def test_a_resumed_run_asks_the_clients_again_whose_replies_were_in_flight(make:
     assert before.asynchrony is not None
     assert before.asynchrony.busy
     saved = before.state_dict()
-    ends = []
+    ends = list[tuple[ArrayRecord, dict[str, Any]]]()
     for _ in range(2):
         resumed, again = make(asynchrony=after()), Nodes(3.5)
         resumed.load_state_dict(copy.deepcopy(saved))
@@ -335,7 +337,7 @@ def test_with_nothing_in_flight_a_resumed_run_is_the_uninterrupted_one(make: Mak
 
 def test_a_straggler_that_fails_is_excluded_and_asked_again() -> None:
     """Its first reply of training is empty; the others' rounds are not delayed by it."""
-    strategy, failures = cse_fsl(asynchrony=after()), []
+    strategy, failures = cse_fsl(asynchrony=after()), list[dict[int, str]]()
 
     def each_round(server_round: int, arrays: ArrayRecord) -> None:
         failures.append(dict(strategy.last_round.failures))
@@ -350,7 +352,7 @@ def test_a_straggler_that_fails_is_excluded_and_asked_again() -> None:
 
 def test_a_reply_that_takes_longer_than_the_round_timeout_is_given_up() -> None:
     strategy = cse_fsl(asynchrony=after(), round_timeout=1.0)
-    nodes, failures = Nodes(1e12), []
+    nodes, failures = Nodes(1e12), list[dict[int, str]]()
 
     def each_round(server_round: int, arrays: ArrayRecord) -> None:
         failures.append(dict(strategy.last_round.failures))
@@ -369,6 +371,23 @@ def test_a_share_of_clients_is_the_number_that_compute_at_a_time() -> None:
             other for other in nodes.trained if other.sent_at <= answer.sent_at < other.arrives_at
         ]
         assert len(at_once) <= 2  # 0.7 of three
+
+
+def test_in_a_deployment_a_late_reply_is_merged_by_the_machines_clock() -> None:
+    """The last node's reply to the first round comes when three rounds have counted."""
+    strategy, nodes = cse_fsl(asynchrony=after()), SlowGrid()
+    seen: list[dict[int, int | None]] = []
+
+    def each_round(server_round: int, arrays: ArrayRecord) -> None:
+        nodes.slow = server_round < 3
+        if server_round:
+            merged = [row for row in strategy.client_rounds() if row.staleness is not None]
+            seen.append({row.client: row.staleness for row in merged})
+
+    strategy.start(nodes, strategy.initial_arrays(), num_rounds=5, evaluate_fn=each_round)
+    assert seen == [{0: 0, 1: 0}, {0: 0, 1: 0}, {0: 0, 1: 0}, {0: 0, SLOW: 3}, {0: 0, 1: 1}]
+    asked = [client for kind, client in nodes.types if kind.startswith("train")]
+    assert asked == [0, 1, 2, 0, 1, 0, 1, 0, 1, 0, 2]
 
 
 @pytest.mark.parametrize(
