@@ -84,6 +84,8 @@ def run(
         "clock.device": "pi5", "clock.link": "lte", "clock.clients": str(table),
         "clock.replies": True, "num-server-rounds": replies, **WAYS[way],
     }  # fmt: skip
+    if algorithm == "fsl_sage":
+        settings["auxiliary.groups"] = 1  # of so few images one head is fitted best
     config = RunConfig.from_run_config(settings)
     strategy = build_strategy(config, build_task(config))
     batches = build_test_batches(config)
