@@ -141,14 +141,13 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[200])
     parser.add_argument("--slower", type=int, nargs="+", default=[20, 5])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--algorithms", nargs="+", default=["cse_fsl", "fsl_sage"])
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--replies", type=int, default=120)
     options = parser.parse_args(arguments)
     logging.getLogger("flwr").setLevel(logging.ERROR)
     began, done = time.monotonic(), {tuple(row[k] for k in KEYS) for row in read(options.file)}
-    every = product(
-        options.seeds, options.slower, DISTRIBUTIONS, options.ways, ("cse_fsl", "fsl_sage")
-    )
+    every = product(options.seeds, options.slower, DISTRIBUTIONS, options.ways, options.algorithms)
     with tempfile.TemporaryDirectory() as folder:
         for seed, slower, distribution, way, algorithm in every:
             cell = (str(seed), str(slower), distribution, way, algorithm)

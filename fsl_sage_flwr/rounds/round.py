@@ -427,11 +427,12 @@ class Round:
                 continue
             instruction = last.instructions[client]
             sent = weights_sent(instruction, self.client_half)
-            trained = (instruction.expected.weights or {}).keys() & sent.keys()
+            expected = instruction.expected.weights
+            trained = sent.keys() if expected is None else expected.keys() & sent.keys()
             found[client] = BusyClient(
                 self._nodes[client],
                 awaited(instruction),
-                {record: filed(sent[record]) for record in sorted(trained)},
+                {record: filed(sent[record]) for record in sorted(trained) if sent[record]},
                 self._messenger.decoder(client),
                 self._version,
                 self.number,
