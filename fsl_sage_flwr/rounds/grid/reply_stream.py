@@ -98,8 +98,8 @@ class ReplyStream:
         held = self._resume()
         unsent = self._send_more()
         yield from self._hand_over_refused()
-        for message_id, (request, seconds, reply) in held.items():
-            yield from self._arrived(message_id, request, seconds, reply)
+        for message_id, arrived in held.items():
+            yield from self._arrived(message_id, *arrived)
         heard_at = watch.seconds()
         while (self._pending or unsent) and not self._quorum_reached():
             looked_at = watch.seconds()
