@@ -53,6 +53,8 @@ class Algorithm(Generic[OptionsT]):
     private_steps : bool
         Whether clients can take DP-SGD's steps: they send results of such steps and smashed data
         alone.
+    replies_may_be_late : bool
+        Whether replies to an earlier round's request can be merged: ``async.buffer``.
     trains_client_half : bool
         Whether clients train their half, so that it is averaged.
     """
@@ -68,6 +70,7 @@ class Algorithm(Generic[OptionsT]):
     sends_smashed_data: bool = True
     labels_may_stay: bool = False
     private_steps: bool = False
+    replies_may_be_late: bool = False
     trains_client_half: bool = True
 
 

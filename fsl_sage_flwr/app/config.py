@@ -6,7 +6,12 @@ from typing import Any, cast
 
 import torch
 
-from ..algorithm_options import ExchangeOptions, HeadOptions, ServerStepsOptions
+from ..algorithm_options import (
+    ExchangeOptions,
+    HeadOptions,
+    ServerStepsOptions,
+    UploadOptions,
+)
 from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
 from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
@@ -19,6 +24,7 @@ from ..config.strategy import StrategyOptions
 from ..data import distribution_keys
 from ..rounds.aggregation.aggregation import RobustOptions
 from ..rounds.aggregation.fed_opt import FED_AVG, FedOptOptions
+from ..rounds.asynchrony.options import AsyncOptions
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
@@ -54,6 +60,7 @@ class RunConfig(CoreOptions):
     privacy: PrivacyOptions = field(default=PrivacyOptions())
     clock: ClockOptions = field(default=ClockOptions())
     faults: FaultOptions = field(default=FaultOptions())
+    asynchrony: AsyncOptions = field(default=AsyncOptions())
     # By default those of the algorithm and of the task, which are known once the run is.
     options: Options = field(default_factory=Options)
     task_options: Options = field(default_factory=Options)
@@ -150,6 +157,7 @@ class RunConfig(CoreOptions):
         problems = (
             problem_of(self.privacy, self.algorithm, self.task, batches),
             self._problem_with_average(),
+            self._problem_with_late_replies(),
             *(part.problem() for part in self._parts()),
             *(part.problem_with_rounds(self.num_server_rounds) for part in self._parts()),
         )
@@ -170,6 +178,27 @@ class RunConfig(CoreOptions):
             f"{key} = {given[key]!r}: clients of {self.algorithm} train nothing; choose another "
             "algorithm, or leave it out"
         )
+
+    def _problem_with_late_replies(self) -> str | None:
+        """Return the problem with replies that are merged in a later round."""
+        late, options = self.asynchrony, self.options
+        if not late.buffer:
+            return None
+        if not ALGORITHMS[self.algorithm].replies_may_be_late:
+            able = ", ".join(name for name, one in ALGORITHMS.items() if one.replies_may_be_late)
+            return (
+                f"async.buffer = {late.buffer}: {self.algorithm} needs its clients in step; leave "
+                f"it out, or choose of {able}"
+            )
+        problem = late.problem_with(
+            fraction_reply=self.strategy.fraction_reply,
+            min_train_nodes=self.strategy.min_train_nodes,
+            fewest=self.robust.aggregated_by().fewest,
+        )
+        if problem is not None:
+            return f"async.buffer = {late.buffer}: {problem}"
+        pooled = isinstance(options, UploadOptions) and options.server_pool
+        return late.problem_in_a_pool() if pooled else None
 
     def _problem_with_labels(self) -> str | None:
         """Return the problem with labels that stay on the clients."""
@@ -214,6 +243,7 @@ class RunConfig(CoreOptions):
         found["max_reply_bytes"] = self.strategy.max_reply_bytes
         found |= {"compression": self.codecs(), "aggregation": self.robust.aggregated_by()}
         found["fed_opt"] = self.fedopt.fed_opt()
+        found["asynchrony"] = self.asynchrony if self.asynchrony.buffer else None
         return cast(StrategySettings, found)
 
     def codecs(self) -> Compression:

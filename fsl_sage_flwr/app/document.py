@@ -75,6 +75,10 @@ SECTIONS = {
         "Clients that fail, for the accuracy that a run loses by them: "
         "[time](../explanation/time.md#three-protocols).",
     ),
+    "async": (
+        "Asynchronous aggregation",
+        "[Time](../explanation/time.md#without-waiting-for-slow-clients).",
+    ),
     "data": ("Columns and augmentation", "[Datasets](../how-to/data.md)."),
     "language": (
         "Language models",

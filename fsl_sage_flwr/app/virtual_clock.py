@@ -9,6 +9,7 @@ from ..clock.fleet import Fleet, fleet_of
 from ..clock.links import ClockError
 from ..clock.presence import Presence, read_presence
 from ..rounds.grid.inline_grid import InlineGrid
+from ..rounds.grid.simulation import is_simulation
 from ..rounds.grid.virtual_time_grid import VirtualTimeGrid
 from ..runs.budget import Budget
 from ..runs.virtual_time import VirtualTime
@@ -41,7 +42,7 @@ def clock_of(config: RunConfig) -> VirtualTime | None:
             f"clock.device = {config.clock.clock_device!r}: the algorithm {config.algorithm!r} "
             "declares no schedule of a round; give its Algorithm one"
         )
-    fleet = _fleet_of(config)
+    fleet = fleet_of_run(config)
     devices = [fleet.device, *(device for device, _ in fleet.own.values())]
     if config.clock.stop_kilojoules and any(device.watts is None for device in devices):
         raise ConfigError(
@@ -57,19 +58,44 @@ def grid_on_virtual_time(grid: Grid, config: RunConfig) -> Grid:
     Raises
     ------
     ConfigError
-        The nodes are not in this process, or a table is not valid.
+        The nodes are not in this process, or a table is not valid; or the run merges late replies
+        in a simulation without the clock.
     """
     if not config.clock.clock_replies:
+        if is_simulation(grid):
+            refuse_late_replies_without_a_clock(config)
         return grid
     if not isinstance(grid, InlineGrid):
         raise ConfigError(
             "clock.replies = true: only nodes in this process have a virtual clock; give "
-            "--engine inline"
+            "--engine inline, or leave it out on Ray and on a SuperLink"
         )
-    return VirtualTimeGrid(grid, _fleet_of(config), _presence_of(config))
+    return VirtualTimeGrid(grid, fleet_of_run(config), _presence_of(config))
 
 
-def _fleet_of(config: RunConfig) -> Fleet:
+def refuse_late_replies_without_a_clock(config: RunConfig) -> None:
+    """Refuse a simulation that merges late replies without a virtual clock.
+
+    Raises
+    ------
+    ConfigError
+        It would: the machine decides there which client is late.
+    """
+    if config.asynchrony.buffer and not config.clock.clock_replies:
+        raise ConfigError(
+            f"async.buffer = {config.asynchrony.buffer}: a simulation needs a virtual clock to "
+            "tell slow clients; set clock.device, e.g. 'pi5', and clock.replies = true"
+        )
+
+
+def fleet_of_run(config: RunConfig) -> Fleet:
+    """Return the devices and links of a run.
+
+    Raises
+    ------
+    ConfigError
+        The clients' table is not valid.
+    """
     options = config.clock
     table = Path(options.clock_clients) if options.clock_clients else None
     try:

@@ -10,6 +10,7 @@ from ..byte_columns import DIRECTIONS, FULL_MODEL, OTHER, PAYLOADS
 from .work import Floats, Flops, RoundWork
 
 UPLOAD_KEY = "server-update-interval"
+STALENESS = "staleness"  # column of a run whose replies may be merged in a later round
 
 
 class RecordedRounds:
@@ -27,11 +28,14 @@ class RecordedRounds:
         self._config, self._flops = config, flops
         self._examples: dict[int, float] = {}
         self._held: dict[int, float] = {}
+        self._sent: dict[int, float] = {}
 
     def round(self, row: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> RoundWork:
         """Return the work of the next round.
 
-        Clients that were excluded, or whose number of examples is unknown, are left out. A client's
+        Clients that were excluded, or whose number of examples is unknown, are left out. A client
+        whose reply is merged in a later round counts there, with the bytes that it was sent. A
+        client's
         bytes are divided among the kinds of payload as those of all clients are. A client without a
         message has the examples of an earlier round.
 
@@ -47,6 +51,7 @@ class RecordedRounds:
             examples = _number(client.get("examples"))
             if examples is not None:
                 self._examples[_client(client)] = examples
+        present = [self._with_bytes_sent(c) for c in present if not self._computes_on(c)]
         taken = [client for client in present if _client(client) in self._examples]
         ids = tuple(_client(client) for client in taken)
         work = RoundWork(
@@ -69,6 +74,20 @@ class RecordedRounds:
         for own, samples in zip(ids, sent, strict=True):
             self._held[own] = self._held.get(own, 0.0) + float(samples)
         return work
+
+    def _computes_on(self, client: Mapping[str, Any]) -> bool:
+        """Tell whether a client's reply is merged in a later round; note the bytes sent to it."""
+        if _number(client.get("examples")) is not None or STALENESS not in client:
+            return False
+        sent = _number(client.get("down_bytes")) or 0.0
+        self._sent[_client(client)] = self._sent.get(_client(client), 0.0) + sent
+        return True
+
+    def _with_bytes_sent(self, client: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a client's row with the bytes that it was sent in earlier rounds."""
+        before = self._sent.pop(_client(client), 0.0)
+        sent = before + (_number(client.get("down_bytes")) or 0.0)
+        return {**client, "down_bytes": sent} if before else client
 
 
 def _by_kind(

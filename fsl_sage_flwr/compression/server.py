@@ -116,9 +116,9 @@ class DeltaSync(State):
         """Return the last round in which a client's reply counted; -1 for none."""
         return self._counted.get(client, -1)
 
-    def note_counted(self, clients: Iterable[int], number: int) -> None:
-        """Record the clients whose replies counted, for the error feedback of their codecs."""
-        self._counted.update(dict.fromkeys(clients, number))
+    def note_counted(self, rounds: Mapping[int, int]) -> None:
+        """Record the round of the reply that counted last, by client, for codecs' errors."""
+        self._counted.update(rounds)
         self._sent_to = set()
 
     def _drop(self, nodes: Iterable[int]) -> None:

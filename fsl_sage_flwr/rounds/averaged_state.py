@@ -8,6 +8,7 @@ from torch import Tensor
 from ..state import State
 from .aggregation.aggregation import Aggregation
 from .aggregation.fed_opt import ServerStep
+from .asynchrony.asynchrony import Asynchrony
 
 
 class AveragedState(State, ABC):
@@ -19,10 +20,13 @@ class AveragedState(State, ABC):
         The strategy's, which sets it: how the clients' results become one.
     server_step : ServerStep or None
         The strategy's, which sets it: step towards the average; None takes the average.
+    asynchrony : Asynchrony or None
+        The strategy's, which sets it: how stale copies are merged; None where there are none.
     """
 
     aggregation: Aggregation
     server_step: ServerStep | None = None
+    asynchrony: Asynchrony | None = None
 
     @property
     @abstractmethod
@@ -44,6 +48,17 @@ class AveragedState(State, ABC):
         trained : iterable of int
             Clients whose replies are valid, averaged or not.
         """
+
+    def merged(
+        self, client: int, field: str, trained: Mapping[str, Tensor], now: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """Return what a client's copy, trained from perhaps older weights, counts as.
+
+        ``field`` is its field in a reply, and ``now`` the state's current weights.
+        """
+        if self.asynchrony is None:
+            return trained
+        return self.asynchrony.merged(client, field, trained, now, self.parameters)
 
     def combined(
         self,

@@ -8,6 +8,7 @@ from flwr.app import Message, MessageType
 from torch import Tensor
 
 from ..messages import Reply, TrainReply
+from .asynchrony.asynchrony import Asynchrony, BusyClient
 from .checks import batch_limits
 from .checks.norm_outliers import NormOutlierFilter
 from .exclusions import Exclusions
@@ -40,6 +41,10 @@ class LastPhase:
         Keeps replies' weights until the average.
     problem_with : callable
         From a last reply to the problem with the weights in it, or None.
+    asynchrony : Asynchrony, optional
+        Ends the phase after its number of replies; others are held for the next round.
+    late : Mapping, optional
+        Clients that compute since an earlier round; their replies belong to the phase.
 
     Attributes
     ----------
@@ -68,8 +73,12 @@ class LastPhase:
         client_half: Mapping[str, Tensor],
         spool: ReplySpool,
         problem_with: Callable[[TrainReply], str | None],
+        asynchrony: Asynchrony | None = None,
+        late: Mapping[int, BusyClient] | None = None,
     ) -> None:
-        self.instructions = dict(sorted(instructions.items()))
+        self._asynchrony, self._late = asynchrony, late or {}
+        waited_for = {client: busy.awaited for client, busy in self._late.items()}
+        self.instructions = dict(sorted({**instructions, **waited_for}.items()))
         self.clients = list(self.instructions)
         self.served: dict[int, TrainReply] = {}
         self.weights: dict[int, float] = {}
@@ -85,6 +94,8 @@ class LastPhase:
     @property
     def quorum_reached(self) -> bool:
         """Whether enough replies are valid not to wait for the others."""
+        if self._asynchrony is not None:
+            return len(self.senders) >= self._asynchrony.options.buffer
         return self._messenger.is_quorum(len(self.senders), len(self.clients))
 
     def in_order(self, stream: ReplyStream) -> Replies[TrainReply]:
@@ -127,11 +138,13 @@ class LastPhase:
         if client is None or client not in self.instructions:  # a wrapper's own message
             return None
         instruction = self.instructions.pop(client)
-        answer = self._messenger.read_reply(client, instruction, reply)
+        late = self._late.get(client)
+        decoder = None if late is None else late.decoder
+        answer = self._messenger.read_reply(client, instruction, reply, decoder)
         if answer is None:
             return None
         is_last = isinstance(answer, TrainReply)
-        sent = weights_sent(instruction, self._client_half)
+        sent = weights_sent(instruction, self._client_half) if late is None else late.sent
         self._outliers.record(client, answer, sent, is_last=is_last)
         if not isinstance(answer, TrainReply):
             return client, answer
@@ -154,7 +167,14 @@ class LastPhase:
             self._exclusions.add(client, problem)
         return problem is None or not absent
 
+    @property
+    def held(self) -> list[int]:
+        """Clients whose replies the next round is to get."""
+        return self._messenger.held(self.instructions)
+
     def _exclude(self) -> None:
+        if self._asynchrony is not None:
+            self._order.drop(self.held)
         self._messenger.exclude_missing(self._order.absent, len(self.senders), len(self.clients))
         self._messenger.exclude_outliers(self._outliers)
 
@@ -164,12 +184,16 @@ class LastPhase:
         for client, reply in self._order.take(excluded):
             problem = self._problem_with(reply)
             if problem is None:
-                yield client, reply
+                yield client, self._without_dropped(client, reply)
             else:
                 why = f"the weights that it sent {problem}"
                 self._exclusions.add(client, why, not_finite=True)
             if client not in excluded:
                 self.served[client] = reply.without_tensors()
+
+    def _without_dropped(self, client: int, reply: TrainReply) -> TrainReply:
+        late = self._asynchrony
+        return reply if late is None else late.without_dropped(client, reply)
 
 
 def _uploaded(reply: TrainReply) -> int:

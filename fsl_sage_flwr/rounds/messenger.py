@@ -1,7 +1,7 @@
 """The messages of one round to its clients, and their replies."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..compression.server import DeltaSync
 from ..messages import BadReplyError, open_reply
+from ..messages.encoding import Decoder
 from ..messages.reply import discard
 from .checks.norm_outliers import NormOutlierFilter, Sent
 from .exclusions import Exclusions
@@ -86,10 +87,18 @@ class Messenger:
         return self._grid.new_message(content, node, instruction.message_type, ttl)
 
     def read_reply(
-        self, client: int, instruction: Instruction[ReplyT], reply: Message
+        self,
+        client: int,
+        instruction: Instruction[ReplyT],
+        reply: Message,
+        decoder: Decoder | None = None,
     ) -> ReplyT | None:
-        """Open and check a reply; exclude its client if it is invalid."""
-        expected = replace(instruction.expected, decoder=self._downlink.decoder(client))
+        """Open and check a reply; exclude its client if it is invalid.
+
+        ``decoder`` is that of an earlier round's weights; by default the current one.
+        """
+        decoder = decoder or self.decoder(client)
+        expected = replace(instruction.expected, decoder=decoder)
         try:
             answer = open_reply(reply, instruction.reply, expected, self._settings.max_reply_bytes)
         except BadReplyError as error:
@@ -101,6 +110,15 @@ class Messenger:
             self._exclusions.add(client, problem)
             return None
         return answer
+
+    def decoder(self, client: int) -> Decoder:
+        """Return the decoder of a client's replies to the weights that it was sent last."""
+        return self._downlink.decoder(client)
+
+    def held(self, clients: Iterable[int]) -> list[int]:
+        """Return those of the clients whose replies are held for the next round."""
+        nodes = self._grid.late.held_nodes
+        return [client for client in clients if self.nodes[client] in nodes]
 
     def is_quorum(self, valid: int, asked: int) -> bool:
         """Tell whether enough replies are valid not to wait for the others."""

@@ -39,6 +39,10 @@ class OrderedReplies(Generic[Reply]):
         """Add a valid reply; :meth:`take` returns it in its turn."""
         self._arrived[client] = reply
 
+    def drop(self, clients: Container[int]) -> None:
+        """Expect no reply of these clients."""
+        self._queue = [client for client in self._queue if client not in clients]
+
     def take(self, excluded: Container[int]) -> Iterator[tuple[int, Reply]]:
         """Iterate over (client, reply) of all whose turn has come, without excluded clients."""
         while self._queue:

@@ -67,10 +67,15 @@ class ReplySpool:
     ----------
     folder : TensorStore
         Folder of the file.
+
+    Attributes
+    ----------
+    folder : TensorStore
+        The same.
     """
 
     def __init__(self, folder: TensorStore) -> None:
-        self._folder, self._left = folder, IN_MEMORY
+        self.folder, self._left = folder, IN_MEMORY
         self._file: IO[bytes] | None = None
 
     def add(self, content: RecordDict) -> None:
@@ -93,7 +98,7 @@ class ReplySpool:
             self._file.close()
 
     def _filed(self, record: ArrayRecord) -> ArrayRecord:
-        path = self._folder.path
+        path = self.folder.path
         with explain_disk_errors(path):
             if self._file is None:
                 path.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from ..compression.server import DeltaSync
 from ..messages import PackedWeights, SmashedSpec, TrainReply
 from ..state import State, Transaction
 from .asking import replies_to
+from .asynchrony.asynchrony import Asynchrony, BusyClient, awaited
 from .checks.batch_limits import BatchCounts
 from .clients.client_registry import ClientRegistry
 from .exclusions import Exclusions
@@ -19,7 +20,7 @@ from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SplitGrid
 from .instruction import Instruction, Instructions, Replies, ReplyT
 from .last_phase import LastPhase
-from .messenger import Messenger
+from .messenger import Messenger, weights_sent
 from .metrics.client_round import ClientRound
 from .metrics.federated_evaluation import FederatedEvaluation
 from .metrics.round_figures import RoundFigures
@@ -66,6 +67,10 @@ class Round:
         Keeps replies' weights until the average.
     problem_with : callable
         From a last reply to what is wrong with the weights in it, or None.
+    asynchrony : Asynchrony, optional
+        Merges replies to earlier rounds, and ends the round after its number of replies.
+    version : int
+        Number of rounds that have counted: the version of the weights.
 
     Attributes
     ----------
@@ -93,8 +98,12 @@ class Round:
         uploads: SampleUploads,
         spool: ReplySpool,
         problem_with: Callable[[TrainReply], str | None],
+        asynchrony: Asynchrony | None = None,
+        version: int = 0,
     ) -> None:
         self.number, self.clients, self.settings = number, clients, settings
+        self.asynchrony, self._version = asynchrony, version
+        self._late = {} if asynchrony is None else asynchrony.begin(version)
         self.client_half = PackedWeights(arrays.to_torch_state_dict())
         self.is_open = True
         self.evaluation: FederatedEvaluation | None = None
@@ -105,6 +114,7 @@ class Round:
         self._sent, self._grid, self._registry = arrays, grid, registry
         self._spool, self._problem_with = spool, problem_with
         self._nodes = {client: registry.nodes[client] for client in clients}
+        self._nodes |= {client: busy.node for client, busy in self._late.items()}
         self.figures = RoundFigures(number + 1, self._nodes, grid.new_round(), registry, uploads)
         self._exclusions = Exclusions(number + 1, self.summary.failures)
         self._batches = BatchCounts(self.failures)
@@ -113,6 +123,7 @@ class Round:
         )
         self._body: RoundBody | None = None
         self._last: LastPhase | None = None
+        self._new = frozenset[int]()  # clients that get a message of the last phase
         self._without_message = list[int]()
         self._stream: ReplyStream | None = None
         self._replies: Replies[Any] = iter(())
@@ -194,6 +205,20 @@ class Round:
     def has_trained(self, client: int) -> bool:
         """Tell whether the client's node has trained before in this run."""
         return self._registry.trained_on.get(client) == self._nodes[client]
+
+    def staleness_of(self, client: int) -> int:
+        """Return the versions of the weights since those that a client's reply started from."""
+        return 0 if self.asynchrony is None else self.asynchrony.staleness_of(client)
+
+    def round_of(self, client: int) -> int:
+        """Return the round, from 0, of the request that a client's last reply answers."""
+        if self.asynchrony is None:
+            return self.number
+        return self.asynchrony.round_of(client, self.number)
+
+    def upload_weight(self, client: int) -> float:
+        """Return the factor of the server's learning rate on a client's smashed data."""
+        return 1.0 if self.asynchrony is None else self.asynchrony.upload_weight(client)
 
     def seconds_of(self, client: int) -> float:
         """Return the seconds of this round that a client took, or its batches took the server."""
@@ -322,6 +347,7 @@ class Round:
     def _begin_last_phase(self, instructions: Instructions[Any]) -> LastPhase:
         if self._last is not None:
             raise RuntimeError("train_round finishes a round once: use round_.ask before that")
+        self._new = frozenset(instructions)
         self._last = LastPhase(
             instructions,
             self._messenger,
@@ -331,6 +357,8 @@ class Round:
             self.client_half,
             self._spool,
             self._problem_with,
+            self.asynchrony,
+            self._late,
         )
         return self._last
 
@@ -352,7 +380,9 @@ class Round:
                 "train_round ended without `yield from round_.finish(…)`, which sends the "
                 "messages whose replies are averaged"
             ) from None
-        return self._undoing(self._messenger.messages(self._last_phase.instructions))
+        instructions = self._last_phase.instructions
+        new = {client: instructions[client] for client in instructions if client in self._new}
+        return self._undoing(self._messenger.messages(new))
 
     def receive(self, messages: Iterable[Message], timeout: float | None) -> list[Message]:
         """Resume ``train_round`` with the replies to its last messages, and run it to its end.
@@ -371,12 +401,43 @@ class Round:
             lambda: last.quorum_reached,
             timeout=timeout,
             most_at_once=self.settings.most_at_once,
+            holds=self.asynchrony is not None,
         )
         try:
             self._body.send(stream)
         except StopIteration:
             deque(self._replies, maxlen=0)  # those that it did not iterate over
+        if self.asynchrony is not None:
+            self.asynchrony.keep(self._busy(last))
         return last.for_flower
+
+    def _busy(self, last: LastPhase) -> dict[int, BusyClient]:
+        """Return the clients that still compute, with what their replies will need."""
+        files = dict[int, Mapping[str, Tensor]]()  # the clients of a round start from one average
+
+        def filed(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            if id(weights) not in files:
+                files[id(weights)] = self._spool.folder.write(weights)
+            return files[id(weights)]
+
+        found = {}
+        for client in last.held:
+            if client in self._late:
+                found[client] = self._late[client]
+                continue
+            instruction = last.instructions[client]
+            sent = weights_sent(instruction, self.client_half)
+            expected = instruction.expected.weights
+            trained = sent.keys() if expected is None else expected.keys() & sent.keys()
+            found[client] = BusyClient(
+                self._nodes[client],
+                awaited(instruction),
+                {record: filed(sent[record]) for record in sorted(trained) if sent[record]},
+                self._messenger.decoder(client),
+                self._version,
+                self.number,
+            )
+        return found
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
@@ -419,7 +480,7 @@ class Round:
         DivergedError
             All of the round's clients are excluded as not finite.
         """
-        self._exclusions.refuse_divergence(self.clients)
+        self._exclusions.refuse_divergence({*self.clients, *self._late})
 
     def average_only(self, chosen: list[int]) -> None:
         """Average the work of these clients alone, of those whose replies count."""
@@ -431,7 +492,8 @@ class Round:
         ``arrays_key`` is the record of the trained weights; None where clients train none.
         """
         weights = self._last_phase.weights
-        self.figures.record_updates(self._sent, counted, weights, arrays_key)
+        late = {c: busy.sent for c, busy in self._late.items() if c in counted}
+        self.figures.record_updates(self._sent, counted, weights, arrays_key, late)
         self.summary.clients = len(counted) + len(self.without_message)
 
     def close(self) -> None:
@@ -464,8 +526,16 @@ class Round:
     def take_late_replies(self) -> int:
         """Count the bytes of late replies; return how many have not arrived."""
         self._grid.take_late_replies()
-        return len(self._grid.busy_nodes)
+        return self._grid.late.missing
 
     def client_rows(self) -> list[ClientRound]:
-        """Return the figures of each client, by partition id; an evaluation adds to them."""
-        return self.figures.client_rows([*self.asked, *self._without_message])
+        """Return the figures of each client, by partition id; an evaluation adds to them.
+
+        A client that computes all the round long for an earlier one has no row.
+        """
+        took_part = [*self.asked, *self._without_message]
+        staleness = None
+        if self.asynchrony is not None:
+            took_part = [c for c in took_part if c in self._new or self.figures.has_traffic(c)]
+            staleness = self.staleness_of
+        return self.figures.client_rows(took_part, staleness)

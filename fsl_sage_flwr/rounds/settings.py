@@ -11,6 +11,7 @@ from ..compression import Compression
 from ..messages import SmashedSpec
 from .aggregation.aggregation import Aggregation
 from .aggregation.fed_opt import FedOpt
+from .asynchrony.options import AsyncOptions
 from .checks.batch_limits import BatchLimits
 
 
@@ -37,6 +38,7 @@ class StrategySettings(TypedDict, total=False):
     fed_opt: FedOpt | None
     proximal_mu: float
     max_update_ratio: float
+    asynchrony: AsyncOptions | None
 
 
 @dataclass(frozen=True)

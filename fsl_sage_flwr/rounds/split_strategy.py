@@ -31,6 +31,8 @@ from ..tensor_store import TensorStore
 from .aggregation.aggregation import Aggregation
 from .aggregation.client_clipping import refuse_clipping
 from .aggregation.fed_opt import FedOpt, ServerStep
+from .asynchrony.asynchrony import Asynchrony
+from .asynchrony.options import AsyncOptions
 from .averaged_state import AveragedState
 from .checks.batch_limits import BatchLimits
 from .checks.finite_check import FiniteCheck
@@ -119,13 +121,19 @@ class SplitStrategy(FedAvg):
         Largest norm of a client's update, or of its smashed data, as a multiple of the round's
         median; a client above it is excluded. Replies are then held until all have arrived, but
         not those of clients that exchange batches at their own pace. 0 disables the comparison.
+    asynchrony : AsyncOptions, optional
+        A round ends after ``buffer`` valid replies; the other clients continue to compute, get no
+        message, and are merged in the round in which they reply, weighted by their staleness.
+        ``fraction_train`` is then the share of clients that compute at a time. None, and a
+        buffer of 0, wait for all.
 
     Raises
     ------
     ValueError
         ``fraction_evaluate`` is above 0 and the task has no ``validation_batches``; or the task
         has ``client_privacy``, and the algorithm takes no steps that it applies to; or
-        ``fed_opt`` or ``proximal_mu`` is given, and clients train nothing.
+        ``fed_opt`` or ``proximal_mu`` is given, and clients train nothing; or ``asynchrony`` does
+        not fit the algorithm or another argument.
     SplitError
         The task's objective does not take what its server half gives; or its clients cannot take
         DP-SGD's steps.
@@ -135,6 +143,7 @@ class SplitStrategy(FedAvg):
     evaluates = SplitEvaluation  # how clients evaluate their validation parts
     sends_weights_alone = False
     private_steps = False
+    replies_may_be_late = False  # whether replies to an earlier round's request can be merged
     labels_may_stay = False  # whether clients may hold the model's tail, and keep their labels
     most_at_once: int | None = None  # clients in a round's last phase at a time, in a simulation
 
@@ -163,6 +172,7 @@ class SplitStrategy(FedAvg):
         fed_opt: FedOpt | None = None,
         proximal_mu: float = StrategyOptions.proximal_mu,
         max_update_ratio: float = StrategyOptions.max_update_ratio,
+        asynchrony: AsyncOptions | None = None,
     ) -> None:
         super().__init__(
             fraction_train=fraction_train,
@@ -212,11 +222,12 @@ class SplitStrategy(FedAvg):
         self.pauses = ClientCooldown(max_client_failures, pause_rounds)
         self.states: dict[str, State] = {**states, "downlink": self.downlink}
         self.aggregation = aggregation or Aggregation()
+        self.asynchrony = self._asynchrony_of(asynchrony, fraction_reply)
         self.max_update_ratio = max_update_ratio
         self.proximal_mu = proximal_mu
         for state in self.states.values():
             if isinstance(state, AveragedState):
-                state.aggregation = self.aggregation
+                state.aggregation, state.asynchrony = self.aggregation, self.asynchrony
         self._client_half_step = self._add_server_steps(fed_opt)
         self.keep_files_in(TensorStore())
         self.keep_optimizer_state = keep_optimizer_state
@@ -244,6 +255,29 @@ class SplitStrategy(FedAvg):
             1 if task.takes_single_samples(with_head=self.auxiliary_parameters > 0) else 2,
             free=task.model.free,
         )
+
+    def _asynchrony_of(
+        self, options: AsyncOptions | None, fraction_reply: float
+    ) -> Asynchrony | None:
+        """Return what merges late replies; None if a round waits for all of its own.
+
+        Raises
+        ------
+        ValueError
+            The algorithm cannot merge them, or another argument does not fit.
+        """
+        if options is None or not options.buffer:
+            return None
+        problem = options.problem_with(
+            fraction_reply=fraction_reply,
+            min_train_nodes=self.min_train_nodes,
+            fewest=self.aggregation.fewest,
+        )
+        if not self.replies_may_be_late:
+            problem = f"{type(self).__name__} needs its clients in step; leave it out"
+        if problem is not None:
+            raise ValueError(f"async.buffer = {options.buffer}: {problem}")
+        return Asynchrony(options)
 
     def _check_tail(self, task: SplitTask) -> None:
         """Refuse a model with a tail where the server needs labels, or DP-SGD.
@@ -374,9 +408,18 @@ class SplitStrategy(FedAvg):
         ------
         TrainingFailedError
             Too many rounds in a row failed, or all of them.
+        ValueError
+            ``asynchrony`` is given for a simulation without a virtual clock.
         """
+        grid = self.wrap_grid(grid)
+        if self.asynchrony is not None and grid.answers_in_turn:
+            raise ValueError(
+                f"async.buffer = {self.asynchrony.options.buffer}: in a simulation without a "
+                "virtual clock the first clients would answer every round, and the last none; "
+                "give clock.replies = true and the engine inline"
+            )
         result = with_should_stop(super().start, should_stop)(
-            grid=self.wrap_grid(grid),
+            grid=grid,
             initial_arrays=initial_arrays,
             num_rounds=num_rounds,
             timeout=self.round_timeout if timeout is None else min(timeout, self.round_timeout),
@@ -423,22 +466,27 @@ class SplitStrategy(FedAvg):
         refuse_clipping(config, name, codec, weights_alone=self.sends_weights_alone)
         self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
+        busy = {} if self.asynchrony is None else self.asynchrony.busy
+        needed = max(self.min_train_nodes - len(busy), 0)
         wait_for_nodes(
             self.registry,
             grid,
-            self.min_train_nodes,
+            needed,
             self.min_available_nodes,
             self.absence_timeout,
         )
         self.pauses.try_again(self.registry.returned)
         self.registry.returned.clear()
-        wanted = max(int(len(self.registry.nodes) * self.fraction_train), self.min_train_nodes)
+        known = len({*self.registry.nodes, *busy})
+        wanted = max(int(known * self.fraction_train), self.min_train_nodes) - len(busy)
         paused = self.pauses.at(self.rounds_done)
-        if len(set(self.registry.nodes) - paused) < self.min_train_nodes:
+        if len(set(self.registry.nodes) - paused) < needed:
             paused = set()
         round_ = self._round = Round(
             self.rounds_done,
-            self.registry.sample(wanted, self.task.seed, self.rounds_done, without=paused),
+            self.registry.sample(
+                max(wanted, 0), self.task.seed, self.rounds_done, without=paused | busy.keys()
+            ),
             arrays,
             ConfigRecord({**config, "server-round": server_round, **self._proximal_term()}),
             grid,
@@ -449,8 +497,10 @@ class SplitStrategy(FedAvg):
             self.sample_uploads,
             ReplySpool(self.files),
             self._problem_with_trained,
+            self.asynchrony,
+            self.rounds_trained,
         )
-        log.info("configure_train: clients %s of %d", round_.clients, len(self.registry.nodes))
+        log.info("configure_train: clients %s of %d", round_.clients, known)
         for client, reason in self.registry.unfit.items():
             round_.exclude(client, reason)
         with round_.undone_on_error():
@@ -507,7 +557,7 @@ class SplitStrategy(FedAvg):
         nodes = {client: round_.node_of(client) for client in round_.served}
         for state in self.states.values():
             state.confirm(nodes)
-        self.downlink.note_counted(counted, round_.number)
+        self.downlink.note_counted({client: round_.round_of(client) for client in counted})
         round_.figures.record_replies(round_.served, keeps_optimizers=self.keep_optimizer_state)
         aggregate = self.train_metrics_aggr_fn if good else self._train_metrics
         metrics = aggregate(good, self.weighted_by_key)
@@ -604,7 +654,9 @@ class SplitStrategy(FedAvg):
         records = dict[int, ArrayRecord]()
         if self.trains_client_half:
             key = self.arrayrecord_key
-            records = {c: message.content.array_records[key] for c, message in counted.items()}
+            records = self._merged(
+                {c: message.content.array_records[key] for c, message in counted.items()}, round_
+            )
         self._choose(round_, list(counted), records)
         if not self.trains_client_half:
             return round_.arrays
@@ -616,6 +668,18 @@ class SplitStrategy(FedAvg):
             return average
         before, after = (a.to_torch_state_dict() for a in (round_.arrays, average))
         return to_arrays(step.step(before, after))
+
+    def _merged(self, records: Mapping[int, ArrayRecord], round_: Round) -> dict[int, ArrayRecord]:
+        """Return the records with those that stale replies count as in place of them."""
+        if self.asynchrony is None:
+            return dict(records)
+        names, now = self.trained_parameters().keys(), round_.arrays.to_torch_state_dict()
+        found = {}
+        for client, record in records.items():
+            trained = record.to_torch_state_dict()
+            merged = self.asynchrony.merged(client, "client_half", trained, now, names)
+            found[client] = record if merged is trained else to_arrays(merged)
+        return found
 
     def _choose(
         self, round_: Round, clients: Sequence[int], records: Mapping[int, ArrayRecord]

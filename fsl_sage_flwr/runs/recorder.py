@@ -14,6 +14,7 @@ from flwr.serverapp.strategy import Result
 
 from ..algorithm_registry import algorithm_of
 from ..rounds.clients.farewell import remove_client_files
+from ..rounds.grid.passing_time import KeepsTime
 from ..strategies import (
     DeadActorError,
     DivergedError,
@@ -140,6 +141,7 @@ class Recorder:
         self._checkpoint_interval = checkpoint_interval
         self._budget = replace(budget or Budget(), communication_mib=max_communication_mib)
         self._clock, self._timed = clock, cast(TimedRounds | None, None)
+        self._now, self._ended_at = cast(Callable[[], float] | None, None), 0.0
         self._finish, self._account = finish, account
         self._label_epsilon = label_epsilon
         self._round_rows = RoundRows(strategy, account, label_epsilon)
@@ -267,6 +269,7 @@ class Recorder:
         saved: Mapping[str, Any] | None,
     ) -> Result:
         self._num_rounds, directory = num_rounds, self._directory
+        self._now = grid.now if isinstance(grid, KeepsTime) else None
         with (
             directory.record_failure(log_error=True),
             without_empty_evaluations(),
@@ -372,7 +375,7 @@ class Recorder:
         clients = [self._round_rows.client_row(c) for c in self._strategy.client_rounds()]
         self._client_rows += len(clients)
         if self._timed is not None:
-            row |= self._timed.figures(row, clients)
+            row |= self._timed.figures(row, clients, self._virtual_seconds())
         self._directory.append_history(row, clients)
         self._tracker.log(row)
         self._log(row)
@@ -382,6 +385,13 @@ class Recorder:
             log.info("%s", reason)
             raise BudgetReachedError(reason, arrays)
         return to_record(evaluation, "test")
+
+    def _virtual_seconds(self) -> float | None:
+        """Return the seconds since the last call, on the Grid's virtual clock; None without one."""
+        if self._now is None:
+            return None
+        before, self._ended_at = self._ended_at, self._now()
+        return self._ended_at - before
 
     def _complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a completed run."""

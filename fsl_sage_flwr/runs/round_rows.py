@@ -78,6 +78,8 @@ class RoundRows:
     def client_row(self, client: ClientRound) -> dict[str, Any]:
         """Return a client's row of ``clients.csv``."""
         row = asdict(client)
+        if self._strategy.asynchrony is None:
+            del row["staleness"]
         if self._account is not None:
             row["round_epsilon"] = self._epsilon(client.sample_uploads)
             row["epsilon"] = self._epsilon(client.total_sample_uploads)

@@ -58,16 +58,20 @@ class TimedRounds:
             self._recorded.round(by_number[number], list(own))
 
     def figures(
-        self, row: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]
+        self,
+        row: Mapping[str, Any],
+        clients: Sequence[Mapping[str, Any]],
+        seconds: float | None = None,
     ) -> dict[str, float | None]:
         """Return the virtual seconds of a round, and the joules of its clients.
 
-        Joules are None if the power of a device is unknown.
+        ``seconds`` are those that have passed, where replies arrive by the clock. Joules are None
+        if the power of a device is unknown.
         """
         work = self._recorded.round(row, clients)
         time = self._clock.round_time(self._schedule, work)
         known = time.client_joules == time.client_joules
         return {
-            SECONDS: round(time.seconds, 6),
+            SECONDS: round(time.seconds if seconds is None else seconds, 6),
             JOULES: round(time.client_joules, 6) if known else None,
         }

@@ -6,6 +6,7 @@ from math import ceil
 
 from ..app.assembly import training_cost
 from ..app.config import ConfigError, RunConfig
+from ..app.virtual_clock import refuse_late_replies_without_a_clock
 from .federation import INLINE, RAY, Federation
 
 AUTO = "auto"
@@ -69,9 +70,12 @@ def choose_engine(
         )
     by_clock = config.clock.clock_replies
     if by_clock and (wanted == RAY or for_ray):
+        given = ", ".join(for_ray) if for_ray else "--engine ray"
         raise ConfigError(
-            "clock.replies = true: only the engine inline has a virtual clock; give --engine inline"
+            f"clock.replies = true with {given}: Ray's clients run by the machine's clock; leave "
+            "it out, and give --engine inline"
         )
+    refuse_late_replies_without_a_clock(config)
     if wanted != AUTO:
         return Engine(wanted, f"{federation.clients} clients, as --engine says")
     if by_clock:

@@ -3,6 +3,7 @@
 from ..diverged import DivergedError
 from ..messages import DeadActorError
 from ..rounds.aggregation.aggregation import Aggregation
+from ..rounds.asynchrony.options import AsyncOptions
 from ..rounds.averaged_state import AveragedState
 from ..rounds.failed_rounds import TrainingFailedError
 from ..rounds.grid.split_grid import SplitGrid
@@ -34,6 +35,7 @@ from .split_frozen import SplitFrozen
 __all__ = [
     "Aggregation",
     "Ampere",
+    "AsyncOptions",
     "AveragedState",
     "ClientRound",
     "CseFsl",

@@ -53,6 +53,7 @@ class CseFsl(SplitStrategy):
     message_type = TRAIN
 
     private_steps = True
+    replies_may_be_late = True
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ ALGORITHM = Algorithm(
     options=CseFslOptions,
     round_bytes=_round_bytes,
     private_steps=True,
+    replies_may_be_late=True,
     schedule=(
         Down(),
         Steps(client=3, head=3),

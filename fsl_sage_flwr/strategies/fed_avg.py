@@ -60,6 +60,7 @@ class FullModelFedAvg(SplitStrategy):
     message_type = TRAIN
     evaluates = FullModelEvaluation
     sends_weights_alone = True
+    replies_may_be_late = True
 
     def __init__(self, task: SplitTask, **settings: Unpack[StrategySettings]) -> None:
         super().__init__(task, {}, **settings)
@@ -139,6 +140,7 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=Options,
     round_bytes=_round_bytes,
+    replies_may_be_late=True,
     schedule=(Down(), Steps(client=3, server=3), Up()),
     style=LineStyle("#000000", "o", "-"),
     sends_smashed_data=False,

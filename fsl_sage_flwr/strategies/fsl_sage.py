@@ -209,6 +209,7 @@ class FslSage(SplitStrategy):
     """
 
     private_steps = True
+    replies_may_be_late = True
 
     def __init__(
         self,
@@ -373,6 +374,7 @@ ALGORITHM = Algorithm(
     options=FslSageOptions,
     round_bytes=_round_bytes,
     private_steps=True,
+    replies_may_be_late=True,
     schedule=(
         *_PROBE,
         Align(samples="align.dataset-size", epochs="align.epochs", groups="auxiliary.groups"),

@@ -79,6 +79,8 @@ class HeronSfl(SplitStrategy):
         ``perturbation_scale`` is not above 0, or ``perturbations`` is less than 1.
     """
 
+    replies_may_be_late = True
+
     def __init__(
         self,
         task: SplitTask,
@@ -145,6 +147,7 @@ ALGORITHM = Algorithm(
     handlers=HANDLERS,
     options=HeronSflOptions,
     round_bytes=_round_bytes,
+    replies_may_be_late=True,
     schedule=(
         Down(),
         Steps(client=2, head=2, per="heron.perturbations"),

@@ -73,6 +73,7 @@ ORDER = (
         "rounds.grid",
         "rounds.aggregation",
         "rounds.checks",
+        "rounds.asynchrony",
         "rounds.settings",
         "rounds.averaged_state",
         "rounds.old_checkpoints",

@@ -1,4 +1,4 @@
-"""Messages whose replies are no longer waited for."""
+"""Messages whose replies are no longer waited for in their round."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,6 +7,25 @@ from flwr.app import Message
 
 OnLate = Callable[[Message, Message], None]
 """Called with (request, reply)."""
+
+
+@dataclass(frozen=True)
+class HeldReply:
+    """A reply that the next round is to get.
+
+    Attributes
+    ----------
+    request : Message
+        The message that it answers.
+    seconds : float
+        Seconds that were waited for it so far.
+    reply : Message or None
+        The reply; None while the node computes.
+    """
+
+    request: Message
+    seconds: float
+    reply: Message | None
 
 
 @dataclass(frozen=True)
@@ -22,6 +41,9 @@ class LateReplies:
     A node works on one message at a time. It gets no second one while it is listed here: two
     messages in flight to one node race for its state.
 
+    Held replies are another list: a later stream resumes to wait for them, so they are neither
+    pulled nor dropped in between.
+
     Parameters
     ----------
     clock : callable
@@ -31,20 +53,43 @@ class LateReplies:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._late: dict[str, _LateReply] = {}
+        self._held: dict[str, HeldReply] = {}
 
     def __contains__(self, message_id: str) -> bool:
         """Tell whether a message's reply is still missing."""
-        return message_id in self._late
+        return message_id in self._late or message_id in self._held
 
     @property
     def message_ids(self) -> list[str]:
-        """Ids of the messages without a reply."""
+        """Ids of the messages without a reply, but for held ones."""
         return list(self._late)
 
     @property
     def nodes(self) -> set[int]:
-        """Nodes that owe a reply."""
-        return {late.request.metadata.dst_node_id for late in self._late.values()}
+        """Nodes that owe a reply, or whose reply is held."""
+        late = {late.request.metadata.dst_node_id for late in self._late.values()}
+        return late | self.held_nodes
+
+    @property
+    def held_nodes(self) -> set[int]:
+        """Nodes whose replies the next round is to get."""
+        return {held.request.metadata.dst_node_id for held in self._held.values()}
+
+    @property
+    def missing(self) -> int:
+        """Number of replies that have not been pulled."""
+        return len(self._late) + sum(held.reply is None for held in self._held.values())
+
+    def hold(
+        self, message_id: str, request: Message, seconds: float, reply: Message | None = None
+    ) -> None:
+        """Hold a message, or its reply, for the next stream that resumes."""
+        self._held[message_id] = HeldReply(request, seconds, reply)
+
+    def resume(self) -> dict[str, HeldReply]:
+        """Return the held messages by id, in the order in which they were held; hold none."""
+        held, self._held = self._held, {}
+        return held
 
     def add(
         self, message_id: str, request: Message, seconds: float, on_late: OnLate | None

@@ -48,6 +48,10 @@ class ReplyStream:
         Called with (request, reply) for a late reply, when nodes are looked for next.
     most_at_once : int, optional
         Largest number of in-flight messages in a simulation.
+    holds : bool
+        Replies beyond the quorum, and those that are missing when it is reached, are held for the
+        next stream that holds: it hands them over, with the seconds waited so far, as if it had
+        sent their messages.
     """
 
     def __init__(
@@ -59,8 +63,9 @@ class ReplyStream:
         timeout: float | None = None,
         on_late: OnLate | None = None,
         most_at_once: int | None = None,
+        holds: bool = False,
     ) -> None:
-        self._grid, self._quorum_reached = grid, quorum_reached
+        self._grid, self._quorum_reached, self._holds = grid, quorum_reached, holds
         self._timeout, self._on_late, self._most_at_once = timeout, on_late, most_at_once
         self._unmade, self._made = iter(messages), list[Message]()
         self._next = list[Message]()
@@ -82,23 +87,30 @@ class ReplyStream:
             yield from self._receive()
         finally:
             for message_id in list(self._pending):
-                self._give_up(message_id)
+                if self._holds:
+                    message, sent = self._pending.pop(message_id)
+                    self._grid.late.hold(message_id, message, self._watch.seconds() - sent)
+                else:
+                    self._give_up(message_id)
 
     def _receive(self) -> Iterator[tuple[Message, Message]]:
         watch, limit = self._watch, self._grid.under_way
+        held = self._resume()
         unsent = self._send_more()
         yield from self._hand_over_refused()
+        for message_id, arrived in held.items():
+            yield from self._arrived(message_id, *arrived)
         heard_at = watch.seconds()
         while (self._pending or unsent) and not self._quorum_reached():
             looked_at = watch.seconds()
             ids = list(self._pending)
             replies = list(self._grid.pull_messages(ids)) if ids else []
             for reply in replies:
-                request, sent = self._pending.pop(reply.metadata.reply_to_message_id, (None, 0.0))
+                message_id = reply.metadata.reply_to_message_id
+                request, sent = self._pending.pop(message_id, (None, 0.0))
                 if request is not None:  # it is None for a second reply to the same message
-                    self._grid.add_seconds(request, watch.seconds() - sent)
-                    yield from self._hand_over(request, reply)
-                    yield from self._hand_over_refused()
+                    seconds = watch.seconds() - sent
+                    yield from self._arrived(message_id, request, seconds, reply)
             heard = len(replies)
             if limit is not None:
                 limit.record_answers(heard)
@@ -119,6 +131,30 @@ class ReplyStream:
             if self._pending or unsent:
                 pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, PAUSE_SHARE * silent))
                 self._grid.wait(pause, self._next_timeout())
+
+    def _resume(self) -> dict[str, tuple[Message, float, Message]]:
+        """Wait for the held messages again; return those whose replies have arrived."""
+        arrived = dict[str, tuple[Message, float, Message]]()
+        if not self._holds:
+            return arrived
+        for message_id, held in self._grid.late.resume().items():
+            self._grid.sent_to.add(held.request.metadata.dst_node_id)
+            if held.reply is None:
+                self._pending[message_id] = held.request, self._watch.seconds() - held.seconds
+            else:
+                arrived[message_id] = held.request, held.seconds, held.reply
+        return arrived
+
+    def _arrived(
+        self, message_id: str, request: Message, seconds: float, reply: Message
+    ) -> Iterator[tuple[Message, Message]]:
+        """Hand a reply over, or hold it if the quorum is reached."""
+        if self._holds and self._quorum_reached():
+            self._grid.late.hold(message_id, request, seconds, reply)
+            return
+        self._grid.add_seconds(request, seconds)
+        yield from self._hand_over(request, reply)
+        yield from self._hand_over_refused()
 
     def _hand_over(self, request: Message, reply: Message) -> Iterator[tuple[Message, Message]]:
         with self._watch.stopped():

@@ -15,7 +15,7 @@ from .in_flight import InFlightLimit
 from .inline_grid import InlineGrid
 from .late_replies import LateReplies
 from .node_traffic import NodeTraffic
-from .passing_time import now_on, wait_on
+from .passing_time import KeepsTime, now_on, wait_on
 from .simulation import is_simulation
 from .virtual_clients import VirtualClients
 from .virtual_time_grid import VirtualTimeGrid
@@ -88,6 +88,11 @@ class SplitGrid(WrappedGrid):
     def wait(self, seconds: float, until: float | None = None) -> None:
         """Wait some seconds; on a virtual clock up to the next event, at the latest ``until``."""
         wait_on(self._grid, seconds, until)
+
+    @property
+    def answers_in_turn(self) -> bool:
+        """Whether nodes compute one after another, and their order is that of the messages."""
+        return self.simulated and not isinstance(self._grid, KeepsTime)
 
     def new_round(self) -> Mapping[int, NodeTraffic]:
         """Return the traffic by node until the next call; it grows as messages pass."""

@@ -37,6 +37,9 @@ class ClientRound:
         with rounds that failed.
     failure : str
         Reason for its exclusion; empty when it was not excluded.
+    staleness : int or None
+        Versions of the weights since those that its reply started from; None if no reply counts in
+        the round, and where a round waits for its own replies alone.
     """
 
     round: int
@@ -50,6 +53,7 @@ class ClientRound:
     sample_uploads: int
     total_sample_uploads: int
     failure: str
+    staleness: int | None = None
 
 
 def update_norm(sent: Mapping[str, NDArray[Any]], returned: ArrayRecord) -> float:

@@ -3,13 +3,15 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from flwr.app import ArrayRecord, Message
 
 from ...messages import TrainReply
+from ...messages.arrays import to_arrays
 from ..aggregation.averaging import weighted_mean
+from ..checks.norm_outliers import Sent
 from ..clients.client_registry import ClientRegistry
 from ..grid.node_traffic import NodeTraffic
 from .client_round import ClientRound, update_norm
@@ -82,13 +84,21 @@ class RoundFigures:
         counted: Mapping[int, Message],
         weights: Mapping[int, float],
         arrays_key: str | None,
+        late: Mapping[int, Sent],
     ) -> None:
-        """Measure the update norm of each client in the average; without a key there is none."""
+        """Measure the update norm of each client in the average; without a key there is none.
+
+        ``late`` are the weights, by record, of clients that started from those of another round.
+        """
         before = {name: array.numpy() for name, array in sent.items()} if arrays_key else {}
         for client, message in counted.items():
             norm = None
             if arrays_key is not None:
-                norm = update_norm(before, message.content.array_records[arrays_key])
+                start = before
+                if client in late:
+                    record = to_arrays(late[client]["client_half"])
+                    start = {name: array.numpy() for name, array in record.items()}
+                norm = update_norm(start, message.content.array_records[arrays_key])
             self._updates[client] = int(weights[client]), norm
 
     def record_replies(self, replies: Mapping[int, TrainReply], *, keeps_optimizers: bool) -> None:
@@ -106,8 +116,18 @@ class RoundFigures:
             log.warning("clients %s had lost their optimizer state; it began afresh", sorted(lost))
         before.update({client: self._nodes[client] for client in replies})
 
-    def client_rows(self, asked: list[int]) -> list[ClientRound]:
-        """Return the figures of clients, excluded ones too, by partition id."""
+    def has_traffic(self, client: int) -> bool:
+        """Tell whether bytes to or from a client's node were counted in the round."""
+        traffic = self._traffic.get(self._nodes[client], NodeTraffic())
+        return client in self._updates or traffic.down_bytes + traffic.up_bytes > 0
+
+    def client_rows(
+        self, asked: list[int], staleness: Callable[[int], int] | None = None
+    ) -> list[ClientRound]:
+        """Return the figures of clients, excluded ones too, by partition id.
+
+        ``staleness`` is that of a client's reply, where replies may answer an earlier round.
+        """
         failures, rows = self.summary.failures, []
         for client in sorted({*asked, *failures}):
             node = self._nodes.get(client, self._registry.last_node_of(client))
@@ -118,6 +138,7 @@ class RoundFigures:
                     self.summary.round, client, node, examples, norm, round(traffic.seconds, 3),
                     traffic.down_bytes, traffic.up_bytes, self._uploads.in_round(client),
                     self._uploads.of(client), failures.get(client, ""),
+                    None if staleness is None or examples is None else staleness(client),
                 )
             )  # fmt: skip
         return rows

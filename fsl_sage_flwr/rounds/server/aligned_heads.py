@@ -96,7 +96,7 @@ class AlignedHeads(State):
         self._heads: dict[int, AlignedHead] = {}
         self._samples: dict[int, TensorFile] = {}
         self._holders: dict[int, tuple[int, int]] = {}
-        self._used: dict[int, int] = {}  # version by client, in this round
+        self._used: dict[int, int] = {}  # version by client, until its reply counts
         self._packed: dict[int, tuple[int, PackedWeights]] = {}
         self._like: nn.Module | None = None
         self._has_advised = False
@@ -224,8 +224,7 @@ class AlignedHeads(State):
     def confirm(self, nodes: Mapping[int, int]) -> None:
         """Record that clients' nodes hold the heads of this round."""
         for client in nodes.keys() & self._used.keys():
-            self._holders[client] = nodes[client], self._used[client]
-        self._used = {}
+            self._holders[client] = nodes[client], self._used.pop(client)
 
     def forget(self, clients: Iterable[int]) -> None:
         """Send the head again: these clients' nodes may not have got it, or have lost it."""

@@ -24,9 +24,18 @@ class RoundUploads:
         Takes the steps.
     pooled : bool
         Draw batches across clients.
+
+    Raises
+    ------
+    ValueError
+        Batches across clients are to have a weight for each client.
     """
 
     def __init__(self, round_: Round, server: OneServerHalf, *, pooled: bool) -> None:
+        late = round_.asynchrony
+        problem = None if late is None or not pooled else late.options.problem_in_a_pool()
+        if problem is not None:
+            raise ValueError(problem)
         self._round, self._server, self._pooled = round_, server, pooled
         self._files: dict[int, TensorFile] = {}
         self._samples: dict[int, int] = {}

@@ -171,6 +171,7 @@ class OneServerHalf(ServerHalf):
         purpose: str = "server",
         start: float = 0.0,
         length: float = 0.0,
+        weight: float = 1.0,
     ) -> None:
         """Step on each of a client's uploaded batches; inside a transaction, on all or on none.
 
@@ -188,6 +189,8 @@ class OneServerHalf(ServerHalf):
             Part of the seed: two uploads of one client in a round draw differently.
         start, length : float
             Where in the round the learning rate is, and how much of the round it passes.
+        weight : float
+            Factor of the learning rate.
 
         Raises
         ------
@@ -203,7 +206,7 @@ class OneServerHalf(ServerHalf):
         for k, (tensors, labels) in enumerate(chain.from_iterable(repeat(batches, self.steps))):
             with round_.server_time(client):
                 progress = round_.number + start + length * k / count
-                loss = self._stepped(tensors, labels, progress)
+                loss = self._stepped(tensors, labels, progress, weight)
             problem, is_slow = _problem_with_loss(loss), round_.is_slow(client)
             if problem is not None or is_slow:
                 break
@@ -217,10 +220,13 @@ class OneServerHalf(ServerHalf):
             raise RefusedWorkError(f"it, and the server on its batches, took over {timeout:g} s")
         round_.losses.extend(losses)
 
-    def _stepped(self, tensors: tuple[Tensor, ...], labels: Tensor, progress: float) -> float:
+    def _stepped(
+        self, tensors: tuple[Tensor, ...], labels: Tensor, progress: float, weight: float = 1.0
+    ) -> float:
         """Step on one batch, at the learning rate of ``progress`` rounds; return its loss."""
         half, optimizer = self.task.model.server, self._optimizer
-        set_rate(optimizer, self.task.server_schedule, progress)
+        schedule = self.task.server_schedule
+        set_rate(optimizer, lambda now: weight * schedule(now), progress)
         with self.untrained.watching(half, optimizer):
             return server_step(
                 half,
@@ -242,7 +248,8 @@ class OneServerHalf(ServerHalf):
         if reply.smashed is not None:
             place, share = round_.asked.index(client), 1 / len(round_.asked)
             start = place / len(round_.asked)
-            self.step(round_, client, reply.smashed, start=start, length=share)
+            weight = round_.upload_weight(client)
+            self.step(round_, client, reply.smashed, start=start, length=share, weight=weight)
 
     def try_upload(self, round_: Round, client: int, reply: TrainReply) -> SmashedBatches:
         """Step on the upload in a client's last reply on trial, and return it to be kept.

@@ -98,9 +98,13 @@ class SharedHead(AveragedState):
         }
 
     def collect(self, client: int, head: Mapping[str, Tensor] | None) -> None:
-        """Keep the head that a client has trained, until the round ends."""
+        """Keep the head that a client has trained, until the round ends.
+
+        A head that was trained from an older average is kept as what it counts in this round.
+        """
         if head is not None:
-            self._trained[client] = self.files.write(head)
+            merged = self.merged(client, "auxiliary", head, self.weights)
+            self._trained[client] = self.files.write(merged)
 
     def trained_by(self, client: int) -> Mapping[str, Tensor]:
         """Return the head that a client has trained in this round."""

@@ -11,6 +11,7 @@ from fsl_sage_flwr.rounds.grid.virtual_time_grid import VirtualTimeGrid
 from fsl_sage_flwr.runs.budget import Budget
 from fsl_sage_flwr.simulations.engine import choose_engine
 from fsl_sage_flwr.simulations.federation import INLINE, RAY, Federation
+from fsl_sage_flwr.strategies import AsyncOptions
 
 from ...memory_grid import MemoryGrid
 from ...tasks import small_app
@@ -27,6 +28,16 @@ def test_without_a_device_there_is_no_clock() -> None:
     nodes = InlineGrid(small_app(), 2)
     assert grid_on_virtual_time(nodes, plain) is nodes
     assert "clock.link" not in config(clock__device="pi5").unused_keys()
+
+
+def test_keys_of_late_replies_without_effect_are_listed() -> None:
+    assert config().unused_keys()["async.late"] == "async.buffer"
+    unused = config(async__buffer=2).unused_keys()
+    assert [key for key in unused if key.startswith("async.")] == ["async.grace"]
+    unused = config(async__buffer=2, async__staleness="constant").unused_keys()
+    assert unused["async.decay"] == unused["async.grace"] == "async.staleness"
+    assert config().strategy_settings()["asynchrony"] is None
+    assert config(async__buffer=2).strategy_settings()["asynchrony"] == AsyncOptions(buffer=2)
 
 
 def test_devices_and_links_are_those_of_the_keys(tmp_path: Path) -> None:
@@ -48,6 +59,18 @@ def test_devices_and_links_are_those_of_the_keys(tmp_path: Path) -> None:
         ({"stop__hours": 1.0}, "stop.hours = 1.0: it needs the virtual clock; set clock.device"),
         ({"clock__replies": True}, "clock.replies = True: it needs the virtual clock"),
         ({"clock__device": "pi5", "clock__presence": "x.csv"}, "set clock.replies = true"),
+        ({"async__buffer": 2, "algorithm": "sl_single_server"}, "choose of fed_avg, cse_fsl"),
+        ({"async__buffer": 2, "fraction-reply": 0.5}, "fraction-reply = 0.5: the buffer ends"),
+        ({"async__buffer": 2, "min-train-nodes": 3}, "min-train-nodes = 3: a round ends after 2"),
+        (
+            {"async__buffer": 2, "robust__aggregation": "krum"},
+            "robust.aggregation needs 5 replies in a round",
+        ),
+        (
+            {"async__buffer": 2, "async__late": "weighted", "server-pool": True},
+            "async.late = 'weighted': with server-pool",
+        ),
+        ({"async__staleness": "linear"}, "constant, polynomial, hinge"),
     ],
 )
 def test_a_wrong_key_is_refused_in_one_line(keys: dict[str, object], problem: str) -> None:
@@ -72,6 +95,15 @@ def test_replies_by_the_clock_are_for_nodes_in_this_process() -> None:
     with pytest.raises(ConfigError, match="give --engine inline"):
         grid_on_virtual_time(wrapped, driven)
     federation = Federation(4)
+    late = config(async__buffer=2)
+    with pytest.raises(ConfigError, match="a simulation needs a virtual clock"):
+        choose_engine("auto", late, federation, [])
+    with pytest.raises(ConfigError, match="a simulation needs a virtual clock"):
+        grid_on_virtual_time(InlineGrid(small_app(), 2), late)
+    deployed = MemoryGrid(small_app(), 2)
+    assert grid_on_virtual_time(deployed, late) is deployed
+    with pytest.raises(ConfigError, match="with --cpus: Ray's clients run by the machine's clock"):
+        choose_engine("auto", driven, federation, ["--cpus"])
     assert choose_engine("auto", driven, federation, []).name == INLINE
     with pytest.raises(ConfigError, match="give --engine inline"):
         choose_engine(RAY, driven, federation, [])

@@ -99,7 +99,7 @@ def test_an_undone_round_leaves_versions_as_they_were_and_its_nodes_unknown() ->
     downlink = DeltaSync(STRONG)
     for who in (ONE, TWO):
         downlink.send("arrays", weights(0), *who)
-    downlink.note_counted((0, 1), 0)
+    downlink.note_counted({0: 0, 1: 0})
     undo, lost = Transaction({"downlink": downlink}), sent(downlink, 0, "arrays").residual["w"]
     undo.save()
     downlink.send("arrays", weights(1), *ONE)
