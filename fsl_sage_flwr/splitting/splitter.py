@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from .called_names import name_as_called
 from .errors import SplitError, UnfaithfulError, running_the_model
+from .hooks import refuse_inner_hooks
 from .inputs import Arguments, Inputs, as_tensors
 from .model_state import ModelState, unchanged
 from .other_values import OtherValues
@@ -289,6 +290,7 @@ def cutting(
     arguments, inputs = Arguments.of(model, example, batch_axis), as_tensors(example)
     _refuse_unknown(public, arguments)
     _refuse_lazy(model)
+    refuse_inner_hooks(model)
     less = None if smaller is None else _smaller(model, smaller, arguments, inputs)
     model = shell_tree(model)
     called = name_as_called(model, arguments, inputs)
