@@ -86,10 +86,12 @@ class ModelState:
                 parameter.data = data
             parameter.grad = gradient
         with torch.no_grad():
-            for tensor, before, leaf in self._values.values():
+            for tensor, _, leaf in self._values.values():
                 if leaf and tensor.grad_fn is not None and not tensor._is_view():
                     tensor.detach_()  # changed in place by what had a gradient
-                tensor.copy_(before)
+            if self._values:  # in one call: each passes through the dispatch of all modes
+                values = [(tensor, before) for tensor, before, _ in self._values.values()]
+                torch._foreach_copy_(*map(list, zip(*values, strict=True)))
         self.writes.undo()
 
 
