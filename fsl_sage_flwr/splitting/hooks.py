@@ -1,7 +1,8 @@
-"""Refuse hooks that a copy of their model would share with it."""
+"""Keep the hooks of a copied model apart from the original's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -9,7 +10,8 @@ from torch import nn
 from .errors import SplitError
 from .model_state import CONTAINERS
 
-TABLES = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+FORWARD = ("_forward_pre_hooks", "_forward_hooks")
+TABLES = (*FORWARD, "_backward_pre_hooks", "_backward_hooks")
 
 
 def refuse_inner_hooks(model: nn.Module) -> None:
@@ -36,6 +38,31 @@ def refuse_inner_hooks(model: nn.Module) -> None:
                     "its values in the original. Register a method: "
                     "register_forward_hook(functools.partial(self.keep, name))."
                 )
+
+
+def has_hooks_of(module: nn.Module, owners: Mapping[int, nn.Module]) -> bool:
+    """Return whether a forward hook of a module is a method of one of these, by id."""
+    return any(
+        _rebound(hook, owners) is not hook
+        for table in FORWARD
+        for hook in vars(module).get(table, {}).values()
+    )
+
+
+def rebind_hooks(module: nn.Module, owners: Mapping[int, nn.Module]) -> None:
+    """Give forward hooks that are methods of one module, by id, to the module in its place."""
+    for table in FORWARD:
+        hooks = vars(module).get(table, {})
+        for key, hook in hooks.items():
+            hooks[key] = _rebound(hook, owners)
+
+
+def _rebound(hook: Any, owners: Mapping[int, nn.Module]) -> Any:
+    if isinstance(hook, partial):
+        inner = _rebound(hook.func, owners)
+        return hook if inner is hook.func else partial(inner, *hook.args, **hook.keywords)
+    owner = owners.get(id(getattr(hook, "__self__", None)))
+    return hook if owner is None else MethodType(hook.__func__, owner)
 
 
 def _hooks(module: nn.Module) -> Iterator[Any]:
