@@ -322,7 +322,8 @@ def forward_flops(model: nn.Module, *inputs: Tensor) -> int:
     with torch.no_grad(), CountedFlops() as counted:
         model(*inputs)
     model.train(was_training)
-    return counted.total // len(inputs[0])
+    flops: int = counted.total
+    return flops // len(inputs[0])
 
 
 def cut_of(

@@ -90,8 +90,8 @@ class ModelState:
                 if leaf and tensor.grad_fn is not None and not tensor._is_view():
                     tensor.detach_()  # changed in place by what had a gradient
             if self._values:  # in one call: each passes through the dispatch of all modes
-                values = [(tensor, before) for tensor, before, _ in self._values.values()]
-                torch._foreach_copy_(*map(list, zip(*values, strict=True)))
+                tensors, values, _ = zip(*self._values.values(), strict=True)
+                torch._foreach_copy_(tensors, values)
         self.writes.undo()
 
 
