@@ -403,7 +403,7 @@ class SplitTask:
         half = self.model.behind_the_cut
         smashed = self._smashed_on_device()
         labels = self.objective.example_labels(len(smashed[0])).to(self.device)
-        shape: object = None
+        shape: tuple[int, ...] = ()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 output = self.objective.output_of(half.eval(), smashed, labels)
@@ -418,9 +418,14 @@ class SplitTask:
             RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError,
         ) as error:  # fmt: skip
             given = f" of shape {shape}" if shape else ""
+            advice = (
+                ". For scores of tokens or pixels give objective=classification(C, "
+                "label_shape=(T,), class_axis=-1) or segmentation(C, (H, W))"
+            )
             raise SplitError(
                 f"the objective does not accept the server half's output{given}, with labels of "
                 f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:300]}"
+                f"{advice if len(shape) > 2 else ''}"
             ) from error
         finally:
             half.train()

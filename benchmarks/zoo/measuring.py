@@ -192,7 +192,8 @@ def _task(entry: Entry, at: str) -> SplitTask:
     model, example = entry.build()
     with torch.no_grad():
         classes = entry.scores_of_sample(_output(model.eval(), example)).shape[1]
-    halves = split(model.train(), at, example, public=entry.public, prove=False)
+    # A model that has not run, as that of the proof: some install hooks in their first pass.
+    halves = split(entry.build()[0].train(), at, example, public=entry.public, prove=False)
     return SplitTask(
         halves,
         example,

@@ -16,5 +16,6 @@ def entries() -> Iterator[Entry]:
     """Yield the models."""
     for kind in KINDS:
         make = partial(getattr(smp, kind), "resnet18", encoder_weights=None, classes=3)
-        example = partial(torch.randn, 2, 3, 64, 64)
+        size = 128 if kind == "PAN" else 64  # its pyramid pools three times more
+        example = partial(torch.randn, 2, 3, size, size)
         yield Entry("segmentation_models_pytorch", kind, make, example, CUTS)

@@ -25,7 +25,7 @@ from ..messages import (
     smashed_field,
     weights_field,
 )
-from ..messages.arrays import numbered
+from ..messages.arrays import in_named_order, with_orders
 from ..nodes.client_state import ClientState
 from ..nodes.exchange_state import ForwardCache, PendingForward
 from ..nodes.exchanged_round import begin_round, end_round
@@ -223,10 +223,8 @@ class ExchangeWork:
                 own = answer[k * len(floating) : (k + 1) * len(floating)]
             else:
                 own = tuple(gradient[rows] for gradient in answer)
-            true = [
-                laid_out(gradient.to(self.task.device), tensor)
-                for gradient, tensor in zip(own, floating, strict=True)
-            ]
+            # Of several batches' gradients: without gaps between the rows.
+            true = [laid_out(gradient, gradient).to(self.task.device) for gradient in own]
             pairs = [(t, g) for t, g in zip(floating, true, strict=True) if t.requires_grad]
             # Without a trained parameter before the cut the server half is trained alone.
             found: Sequence[Tensor | None] = [None] * len(parameters)
@@ -270,7 +268,7 @@ class ExchangeWork:
         """
         began = time.perf_counter()
         forward = self._pending(self.request.exchange, before_tail=True)
-        self.state.save_file(HIDDEN, numbered(hidden), self._version(self.request.exchange))
+        self.state.save_file(HIDDEN, with_orders(hidden), self._version(self.request.exchange))
         gradients = self._tail_pass(forward, hidden, self.request.exchange)
         forward.seconds += time.perf_counter() - began
         self._keep(forward)
@@ -310,7 +308,7 @@ class ExchangeWork:
             hidden = self.state.load(HIDDEN, version)
             if hidden is None:
                 raise MissingPayloadError(f"the hidden states of exchange {exchange} are gone")
-            self._tail_pass(forward, tuple(hidden.values()), exchange)
+            self._tail_pass(forward, tuple(in_named_order(hidden).values()), exchange)
         return forward
 
     def _half(self) -> nn.Module:

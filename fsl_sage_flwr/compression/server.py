@@ -7,7 +7,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from ..diverged import DivergedError
-from ..messages.arrays import UNREADABLE, PackedWeights, numbered
+from ..messages.arrays import UNREADABLE, PackedWeights, with_orders
 from ..messages.encoding import IDENTITY, Decoder, Encoder
 from ..messages.records import (
     AUXILIARY,
@@ -184,13 +184,13 @@ class RequestEncoder(Encoder):
         codec = codec_named(self._sync.compression.gradients)
         if codec is None:
             return IDENTITY.encode_gradients(gradients)
-        return coded_values(numbered(gradients), codec, Layout.GRADIENTS)
+        return coded_values(with_orders(gradients), codec, Layout.GRADIENTS)
 
     def encode_hidden(self, hidden: Sequence[Tensor]) -> ArrayRecord:
         codec = codec_named(self._sync.compression.smashed)
         if codec is None:
             return IDENTITY.encode_hidden(hidden)
-        return coded_values(numbered(hidden), codec, Layout.SMASHED)
+        return coded_values(with_orders(hidden), codec, Layout.SMASHED)
 
     def note(self, config: ConfigRecord) -> None:
         sync = self._sync

@@ -19,6 +19,7 @@ from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_hea
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..splitting.layout import in_order, order_of
 from .records import BadReplyError, record_of, sendable, shown
 
 NUMPY = "numpy.ndarray"  # Flower's ``stype`` of an array in NumPy's format
@@ -225,3 +226,31 @@ def numpy_name(dtype: torch.dtype) -> str:
 def numbered(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     """Return tensors by position, from ``"0"``."""
     return {str(place): tensor for place, tensor in enumerate(tensors)}
+
+
+def with_orders(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return tensors by position and order of their axes in memory: ``"0"``, ``"1:0,2,1"``."""
+    found = {}
+    for place, tensor in enumerate(tensors):
+        order = order_of(tensor)
+        name = f"{place}:{','.join(map(str, order))}" if order else str(place)
+        found[name] = tensor.contiguous()
+    return found
+
+
+def in_named_order(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by position, in the memory layout that their names say.
+
+    Raises
+    ------
+    BadReplyError
+        A name has no such order.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        place, _, axes = name.partition(":")
+        order = [int(axis) for axis in axes.split(",") if axis.isdecimal()]
+        if axes and sorted(order) != list(range(tensor.dim())):
+            raise BadReplyError(f"{shown(name)} is no order of {tensor.dim()} axes")
+        found[place] = in_order(tensor, order)
+    return found

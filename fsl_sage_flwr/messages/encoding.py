@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from .arrays import PackedWeights, in_memory, numbered, read_tensors, tensors_of, to_arrays
+from .arrays import PackedWeights, in_memory, read_tensors, tensors_of, to_arrays, with_orders
 from .records import GRADIENTS, SMASHED, check_like
 
 
@@ -83,10 +83,10 @@ class Identity(Encoder, Decoder):
         return weights.record if isinstance(weights, PackedWeights) else to_arrays(weights)
 
     def encode_gradients(self, gradients: Sequence[Tensor]) -> ArrayRecord:
-        return to_arrays(numbered(gradients))
+        return to_arrays(with_orders(gradients))
 
     def encode_hidden(self, hidden: Sequence[Tensor]) -> ArrayRecord:
-        return to_arrays(numbered(hidden))
+        return to_arrays(with_orders(hidden))
 
     def note(self, config: ConfigRecord) -> None:
         pass
@@ -118,10 +118,10 @@ class InMemory(Identity):
         return in_memory(weights)
 
     def encode_gradients(self, gradients: Sequence[Tensor]) -> ArrayRecord:
-        return in_memory(numbered(gradients))
+        return in_memory(with_orders(gradients))
 
     def encode_hidden(self, hidden: Sequence[Tensor]) -> ArrayRecord:
-        return in_memory(numbered(hidden))
+        return in_memory(with_orders(hidden))
 
 
 IDENTITY = Identity()

@@ -9,8 +9,7 @@ import torch
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
-from ..splitting.layout import laid_out
-from .arrays import tensors_of, to_arrays
+from .arrays import in_named_order, tensors_of, to_arrays
 from .encoding import IDENTITY, Decoder, Encoder
 from .records import (
     ABOUT,
@@ -323,7 +322,7 @@ class GradientsField(Field):
         return GRADIENTS in content
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
-        return tuple(tensors_of(content, GRADIENTS).values())
+        return tuple(in_named_order(tensors_of(content, GRADIENTS)).values())
 
 
 class BatchField(Field):
@@ -357,7 +356,7 @@ class BatchField(Field):
 
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         if expected.weights is None:  # a request
-            return tuple(tensors_of(content, self._record).values())
+            return tuple(in_named_order(tensors_of(content, self._record)).values())
         like = expected.batch.get(name)
         if like is None:
             raise BadReplyError(f"record {self._record!r} was not asked for")
@@ -368,13 +367,13 @@ class BatchField(Field):
         decode = decoder.decode_smashed if self._record == SMASHED else decoder.decode_gradients
         if any(count * one[0].numel() > MOST_VALUES for one in like):
             raise BadReplyError(f"{SAMPLES} is {count}: no tensor is so large")
+        names = list(encoded)  # by position, perhaps with the order of the axes
+        if [name.partition(":")[0] for name in names] != [str(k) for k in range(len(like))]:
+            raise BadReplyError(f"{len(like)} {self._record} tensors expected, got {shown(names)}")
         wanted = {
-            str(place): torch.empty((count, *one.shape[1:]), dtype=one.dtype, device="meta")
-            for place, one in enumerate(like)
+            name: torch.empty((count, *one.shape[1:]), dtype=one.dtype, device="meta")
+            for name, one in zip(names, like, strict=True)
         }
-        if list(encoded) != list(wanted):
-            names = shown(list(encoded))
-            raise BadReplyError(f"{len(like)} {self._record} tensors expected, got {names}")
         found = decode(encoded, wanted)
         check_batch(found, wanted, self._record)
-        return tuple(map(laid_out, found.values(), like))
+        return tuple(in_named_order(found).values())

@@ -106,14 +106,30 @@ def problem_with_classes(
         wanted = "one vector of whole numbers"
         if label_shape:
             wanted = f"whole numbers {('N', *label_shape)}"
-        return f"labels must be {wanted}, not {labels.dtype} {tuple(labels.shape)}"
+        given = f"{labels.dtype} {tuple(labels.shape)}"
+        return f"labels must be {wanted}, not {given}; {_objective_for(labels)}"
     known = labels if ignored is None else labels[labels != ignored]
     if ignored is not None and not len(known):
         return None
     if not 0 <= int(known.min()) <= int(known.max()) < num_classes:
         more = "" if ignored is None else f", and {ignored}"
+        smallest = int(known.min())
+        if ignored is None and smallest < 0:
+            more = (
+                f"; to leave out {smallest}, give objective=classification(…, ignored={smallest})"
+            )
         return (
-            f"labels run from {int(known.min())} to {int(known.max())}; valid are 0 to "
+            f"labels run from {smallest} to {int(known.max())}; valid are 0 to "
             f"{num_classes - 1}{more}"
         )
     return None
+
+
+def _objective_for(labels: Tensor) -> str:
+    """Return which objective takes such labels."""
+    if labels.is_floating_point() and labels.dim() == 1:
+        return "give objective=binary() for a model with one logit, regression() for numbers"
+    if labels.is_floating_point():
+        return "give objective=multi_label(L), or one with a loss of soft labels"
+    shape = tuple(labels.shape[1:])
+    return f"give classification or segmentation with label_shape={shape}, or labels of this shape"

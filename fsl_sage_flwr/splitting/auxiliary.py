@@ -1,12 +1,12 @@
 """Build a client's auxiliary head from the server half."""
 
 import copy
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
-from .copying import copy_without_values
 from .double_backward import twice_differentiable
 from .graph import Graph
 from .smashed_dtypes import SIXTEEN_BITS, as_sent, float_dtypes
@@ -69,8 +69,6 @@ def build_auxiliary(
     num_classes: int,
     kind: str = "auto",
     max_share: float = MAX_SHARE,
-    *,
-    values: bool = True,
 ) -> AuxiliaryHead:
     """Build a head from the first blocks of the server half.
 
@@ -92,8 +90,6 @@ def build_auxiliary(
         As above.
     max_share : float
         Largest share of the server half's parameters that the head takes, 0 to 1.
-    values : bool
-        False builds a head on the ``meta`` device, for its sizes alone.
 
     Returns
     -------
@@ -102,11 +98,8 @@ def build_auxiliary(
     """
     body = _first_blocks(server_half, max_share) if kind == "auto" else None
     smashed = tuple(as_sent(tensor) for tensor in smashed)
-    if not values:
-        smashed = tuple(tensor.to("meta") for tensor in smashed)
     if body is not None:
-        body = copy.deepcopy(body) if values else copy_without_values(body)
-        body = twice_differentiable(body).to(smashed[0].device)
+        body = twice_differentiable(copy.deepcopy(body)).to(smashed[0].device)
         if any(dtype in SIXTEEN_BITS for dtype in float_dtypes(body)):
             body = body.float()  # estimates, and their derivatives, need the precision
         for parameter in body.parameters():  # those of a frozen server half too
@@ -117,11 +110,39 @@ def build_auxiliary(
         features = smashed if body is None else (body.eval()(*smashed),)
     if not all(isinstance(tensor, Tensor) for tensor in features):
         body, features = None, smashed  # blocks that return several values, as an LSTM does
-    width = sum(_pool(tensor).shape[1] for tensor in features if tensor.is_floating_point())
+    width = _width(features)
     head = AuxiliaryHead(body if body is None else body.train(), width, num_classes)
     if any(tensor.dtype == torch.float64 for tensor in features):
         head.linear.double()
     return head
+
+
+def head_of_sizes(
+    server_half: nn.Module,
+    smashed: tuple[Tensor, ...],
+    num_classes: int,
+    run: Callable[[nn.Module, tuple[Tensor, ...]], Any],
+) -> AuxiliaryHead:
+    """Return a head with the sizes of the one that :func:`build_auxiliary` builds.
+
+    It shares the server half's blocks, which ``run`` passes smashed data through in eval mode, and
+    its linear layer has no values.
+    """
+    body = _first_blocks(server_half, MAX_SHARE)
+    if body is not None and any(dtype in SIXTEEN_BITS for dtype in float_dtypes(body)):
+        return build_auxiliary(server_half, tuple(t.detach() for t in smashed), num_classes)
+    features = smashed if body is None else (run(body.eval(), smashed),)
+    if not all(isinstance(tensor, Tensor) for tensor in features):
+        body, features = None, smashed
+    with torch.device("meta"):
+        head = AuxiliaryHead(body, _width(tuple(map(as_sent, features))), num_classes)
+    if any(tensor.dtype == torch.float64 for tensor in features):
+        head.linear.double()
+    return head
+
+
+def _width(features: tuple[Tensor, ...]) -> int:
+    return sum(_pool(tensor).shape[1] for tensor in features if tensor.is_floating_point())
 
 
 def _initialise(module: nn.Module) -> None:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ..objective import logits_of
-from .auxiliary import build_auxiliary
+from .auxiliary import head_of_sizes
+from .call_memory import CallMemory
 from .counted_flops import CountedFlops
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Inputs, as_tensors
-from .model_state import unchanged
-from .proof import prove_halves
+from .model_state import ModelState, unchanged
+from .proof import prove_halves, prove_outputs
 from .recording import record
 from .request import Request
 from .smashed_dtypes import as_sent
@@ -154,15 +155,16 @@ def _tried(cutter: Cutter, names: Sequence[str]) -> Iterator[tuple[str, Cut | No
     """Try the cuts, first those that can be traced; one recording serves all others."""
     replayed: list[Request] = []
     after: Whole | None = None
+    traced: ModelState | None = None
     names_of: dict[str, str] = {}  # of a module with several names, the one called may differ
     for name in names:
         request = cutter.request(name)
         names_of[request.at] = name
         request.state.restore()  # tracing runs the forward
         try:
-            halves, traced = cutter.trace(request)
+            halves, traced = cutter.trace(request, traced)
             after = after or cutter.whole.starting_from(traced)
-            yield name, replace(_measured(after, halves, request), name=name)
+            yield name, replace(_measured_traced(after, halves, request), name=name)
         except UnfaithfulError:
             replayed.append(request)
         except SplitError:
@@ -189,7 +191,9 @@ def _candidates(model: nn.Module, depth: int) -> Iterator[str]:
     lists = outermost(
         name for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
     )
-    for name, _ in model.named_modules():
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList | nn.ModuleDict):
+            continue  # has no forward
         if name and (name.count(".") < depth or name.rpartition(".")[0] in lists):
             with suppress(SplitError):
                 refuse_unfit(model, name)
@@ -238,6 +242,26 @@ def choose_cut(
     return min(fit, key=round_bytes)
 
 
+def _measured_traced(whole: Whole, halves: SplitModel, request: Request) -> Cut:
+    """Return the sizes of a traced cut, whose halves compute the model's outputs."""
+    memory = request.memory or CallMemory()
+    outputs, flops = list[Any](), list[int]()
+
+    def run(half: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        output, of_half = memory.run(half, inputs)
+        outputs.append(output)
+        flops.append(of_half)
+        return output
+
+    prove_outputs(whole, halves, request.example, run, raw_inputs_of(request))
+    smashed, (client, server) = as_tensors(outputs[0]), flops
+    scores = logits_of(outputs[1])
+    head = head_of_sizes(halves.server.eval(), smashed, scores.shape[-1], run)
+    count = request.arguments.count(request.example)
+    cut = cut_of(halves, head, tuple(tensor.detach() for tensor in smashed))
+    return replace(cut, client_flops=client // count, server_flops=server // count)
+
+
 def _measured(whole: Whole, halves: SplitModel, request: Request) -> Cut:
     """Return the sizes of a cut, whose halves compute the model's outputs."""
     client, server = _Counted(halves.client), _Counted(halves.server)
@@ -250,7 +274,7 @@ def _measured(whole: Whole, halves: SplitModel, request: Request) -> Cut:
     smashed = tuple(tensor.detach() for tensor in as_tensors(client.output))
     with unchanged(halves.server):
         scores = logits_of(server.output)
-        head = _head_sizes(halves.server.eval(), smashed, scores.shape[-1])
+        head = head_of_sizes(halves.server.eval(), smashed, scores.shape[-1], _without_graph)
     return replace(
         cut_of(halves, head, smashed),
         client_flops=client.flops // request.arguments.count(request.example),
@@ -258,12 +282,9 @@ def _measured(whole: Whole, halves: SplitModel, request: Request) -> Cut:
     )
 
 
-def _head_sizes(server_half: nn.Module, smashed: tuple[Tensor, ...], width: int) -> nn.Module:
-    """Return the default head without values; with values if its blocks read them."""
-    try:
-        return build_auxiliary(server_half, smashed, width, values=False)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError):
-        return build_auxiliary(server_half, smashed, width)
+def _without_graph(half: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    with torch.no_grad():
+        return half(*inputs)
 
 
 class _Counted:
@@ -298,17 +319,11 @@ def forward_flops(model: nn.Module, *inputs: Tensor) -> int:
     """
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        flops, _ = _flops_of(model, inputs)
+    with torch.no_grad(), CountedFlops() as counted:
+        model(*inputs)
     model.train(was_training)
+    flops: int = counted.total
     return flops // len(inputs[0])
-
-
-def _flops_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[int, Any]:
-    """Return the floating-point operations of a forward pass, and its output."""
-    with CountedFlops() as counted:
-        output = model(*inputs)
-    return counted.total, output
 
 
 def cut_of(

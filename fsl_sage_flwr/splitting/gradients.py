@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from ..batching import batches_of
 from ..objective import Objective
+from .layout import laid_out
 
 
 def differentiable(smashed: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -100,4 +101,4 @@ def true_gradients(
             output = functional_call(server_half, {**parameters, **buffers}, leaves)
         total_loss = objective.total_loss(output, labels[rows])
         parts.append(_smashed_gradients(total_loss, leaves, create_graph=False))
-    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return tuple(laid_out(torch.cat(tensors), tensors[0]) for tensors in zip(*parts, strict=True))

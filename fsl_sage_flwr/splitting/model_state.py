@@ -86,10 +86,12 @@ class ModelState:
                 parameter.data = data
             parameter.grad = gradient
         with torch.no_grad():
-            for tensor, before, leaf in self._values.values():
+            for tensor, _, leaf in self._values.values():
                 if leaf and tensor.grad_fn is not None and not tensor._is_view():
                     tensor.detach_()  # changed in place by what had a gradient
-                tensor.copy_(before)
+            if self._values:  # in one call: each passes through the dispatch of all modes
+                tensors, values, _ = zip(*self._values.values(), strict=True)
+                torch._foreach_copy_(tensors, values)
         self.writes.undo()
 
 

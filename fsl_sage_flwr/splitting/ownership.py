@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import SplitError, tied_across
+from .hooks import rebind_hooks
 from .split_model import SplitModel
 
 TABLES = (
@@ -47,7 +48,10 @@ def shell_tree(
                     shell._modules[name] = None if child is None else made(child)
         return shells[id(module)]
 
-    return made(model)
+    root = made(model)
+    for shell in shells.values():
+        rebind_hooks(shell, shells)
+    return root
 
 
 def own_module(half: nn.Module, name: str) -> Any:

@@ -1,6 +1,7 @@
 """Prove that two halves compute the outputs and gradients of their model."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,35 @@ def prove_halves(
         of_halves.restore()
         state.restore()
         whole.rng.restore()
+
+
+def prove_outputs(
+    whole: Whole,
+    halves: SplitModel,
+    example: tuple[Tensor, ...],
+    run: Callable[[nn.Module, tuple[Tensor, ...]], Any],
+    smashed_check: "RawInputs",
+) -> None:
+    """Compare the outputs of traced halves in eval mode with the whole model's.
+
+    ``run`` computes the output of a half. The model is not set back to its state.
+
+    Raises
+    ------
+    UnfaithfulError, SplitError
+        As of :func:`prove_halves`.
+    """
+    _check_names(whole.model, halves)
+    with running_the_model(f"{type(whole.model).__name__} fails on the example in eval mode"):
+        wanted = whole.outputs(example)
+    try:
+        with running_the_model(f"the halves cut at {halves.cut!r} fail in eval mode"):
+            found, smashed = whole.run_halves(halves, example, training=False, run=run)
+    finally:
+        whole.rng.restore()
+    smashed_check.refuse(halves, smashed)
+    if not _same(wanted, found):
+        raise UnfaithfulError(_difference(wanted, found, halves.cut, "eval"))
 
 
 def _same(wanted: Outputs, found: Outputs) -> bool:

@@ -5,7 +5,7 @@ forward from the start on zeros, without the client half's modules, and puts the
 the forward would have made them. The caller must prove that the halves compute the model's outputs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partialmethod
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .crossing import TensorSpec, masked_value
 from .errors import SplitError
 from .half_pass import Crossing, Enter, Leave, client_forward, receive_smashed, server_forward
+from .hooks import has_hooks_of, rebind_hooks
 from .operations import Place
 from .ownership import own_module, refuse_tied
 from .pytree import Path, leaves_by_path
@@ -106,8 +107,10 @@ def _crossing(
             if spec.axis is None and known.origins == UNKNOWN:
                 continue  # the server half makes it itself
             if known.of_inputs_alone:
-                same = [one.crossing[place].tensor for one in others if place in one.crossing]
-                spec = replace(spec, masked=masked_value([known.tensor, more, *same]))
+                # In both modes: other values, with padding where the example has none, are of one.
+                every = [one for found in passes.values() for one in found]
+                same = [one.crossing[place].tensor for one in every if place in one.crossing]
+                spec = replace(spec, masked=masked_value(same))
             if pairs is not None:
                 spec = spec.freed(others[0].crossing[place].tensor, pairs)
             specs[training][place] = spec
@@ -183,6 +186,8 @@ def _halves(
             module.register_forward_hook(Leave(name))
             for alias in names[name]:
                 put_module(client, alias, module)
+    for half in (client, server):
+        _rebind(half, model, ancestors)
     receive_smashed(own_module(server, at))
     whole = type(model)
     for half, forward, title in (
@@ -192,6 +197,16 @@ def _halves(
         own = partialmethod(forward, crossing, whole)
         half.__class__ = type(title, (whole, ReplayedHalf), {"forward": own})
     return halves
+
+
+def _rebind(half: nn.Module, model: nn.Module, ancestors: Collection[str]) -> None:
+    """Give hooks that are methods of the model, or of the cut's ancestors, to the half's."""
+    owners: dict[int, nn.Module] = {
+        id(model.get_submodule(name)): half.get_submodule(name) for name in ancestors
+    }
+    known = list(half.named_modules())
+    for name in [name for name, module in known if has_hooks_of(module, owners)]:
+        rebind_hooks(own_module(half, name) if name else half, owners)
 
 
 def _only_in_front(model: nn.Module, name: str, front: Sequence[str], server: nn.Module) -> bool:

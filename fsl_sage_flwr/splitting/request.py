@@ -1,10 +1,10 @@
 """Everything that a cut is made from."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
+from .call_memory import CallMemory
 from .inputs import Arguments
 from .model_state import ModelState
 from .other_values import OtherValues
@@ -33,9 +33,8 @@ class Request:
     smaller : tuple of Tensor or None
         Inputs of as many samples with smaller sizes; batches may then have any up to the
         example's.
-    called : dict or None
-        Outputs of modules before the cut, by batch, name and number of the call, which several
-        cuts of one model share.
+    memory : CallMemory or None
+        Outputs of modules, which several cuts of one model share.
     frozen_back : bool
         Whether the server half may have no parameter to train.
     """
@@ -48,7 +47,7 @@ class Request:
     others: OtherValues
     public: frozenset[int] = frozenset()
     smaller: tuple[Tensor, ...] | None = None
-    called: dict[tuple[int, str, int], Any] | None = None
+    memory: CallMemory | None = None
     frozen_back: bool = False
 
     @property

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from .call_memory import CallMemory
 from .called_names import name_as_called
 from .errors import SplitError, UnfaithfulError, running_the_model
+from .hooks import refuse_inner_hooks
 from .inputs import Arguments, Inputs, as_tensors
 from .model_state import ModelState, unchanged
 from .other_values import OtherValues
@@ -206,9 +208,11 @@ class Cutter:
             return self._replayed(request, reason, prove=prove_replay)
         return halves
 
-    def trace(self, request: Request) -> tuple[SplitModel, ModelState]:
-        """Return halves that are not proven, and the model's state after tracing."""
-        halves, traced = by_graph(request)
+    def trace(
+        self, request: Request, traced: ModelState | None = None
+    ) -> tuple[SplitModel, ModelState]:
+        """Return halves that are not proven, and the model's state after tracing, if not known."""
+        halves, traced = by_graph(request, traced)
         _check(request, halves)
         return halves, traced
 
@@ -289,6 +293,7 @@ def cutting(
     arguments, inputs = Arguments.of(model, example, batch_axis), as_tensors(example)
     _refuse_unknown(public, arguments)
     _refuse_lazy(model)
+    refuse_inner_hooks(model)
     less = None if smaller is None else _smaller(model, smaller, arguments, inputs)
     model = shell_tree(model)
     called = name_as_called(model, arguments, inputs)
@@ -303,7 +308,7 @@ def cutting(
             public=frozenset(k for k, name in enumerate(arguments.names) if name in public),
             others=OtherValues(whole, inputs),
             smaller=less,
-            called={} if several else None,
+            memory=CallMemory() if several else None,
             frozen_back=frozen_back,
         )
         yield Cutter(request, whole, called)

@@ -1,6 +1,6 @@
 """Take the training steps of the two halves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..objective import Objective
 from .gradients import differentiable, estimated_gradients
 from .inputs import Inputs, as_tensors
+from .layout import Order, in_order, noted_orders
 from .smashed_dtypes import as_sent
 
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -111,8 +112,9 @@ def answer_step(
         sample) with respect to the floating-point smashed tensors.
     """
     leaves = differentiable(smashed)
+    orders = noted_orders(leaves)
     value = server_step(server_half, optimizer, leaves, labels, objective, autocast)
-    return value, _of_leaves(leaves)
+    return value, _of_leaves(leaves, orders)
 
 
 def answered_step(
@@ -140,18 +142,21 @@ def answered_step(
         The same gradients with respect to the floating-point smashed tensors.
     """
     optimizer.zero_grad()
+    orders = noted_orders(smashed)
     floating = [tensor for tensor in hidden if tensor.is_floating_point()]
     pairs = [(t, g) for t, g in zip(floating, gradients, strict=True) if t.requires_grad]
     if pairs:
         torch.autograd.backward([t for t, _ in pairs], [g for _, g in pairs])
         optimizer.step()
-    return _of_leaves(smashed)
+    return _of_leaves(smashed, orders)
 
 
-def _of_leaves(leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _of_leaves(leaves: tuple[Tensor, ...], orders: Mapping[int, Order]) -> tuple[Tensor, ...]:
     """Return the gradients of the floating-point leaves; zeros for those that a half ignores."""
     return tuple(
-        torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        torch.zeros_like(leaf)
+        if leaf.grad is None
+        else in_order(leaf.grad.contiguous(), orders.get(id(leaf), ()))
         for leaf in leaves
         if leaf.requires_grad
     )

@@ -1,6 +1,5 @@
 """Cut a model's traced forward in two graphs."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from .call_memory import CallMemory
 from .crossing import TensorSpec, masked_value
-from .errors import UnfaithfulError, running_the_model, tied_across
+from .errors import SplitError, UnfaithfulError, running_the_model, tied_across
 from .graph import Graph, Modes, own_modes
 from .inputs import Arguments
 from .model_state import ModelState
@@ -48,8 +48,15 @@ class _AncestorTracer(fx.Tracer):
         return lambda root: self._arguments.apply(partial(root_fn, root), inputs), [self.root]
 
 
-def by_graph(request: Request) -> tuple[SplitModel, ModelState]:
+def by_graph(request: Request, traced: ModelState | None = None) -> tuple[SplitModel, ModelState]:
     """Cut the graph of the ancestors' forward passes; several tensors may cross.
+
+    Parameters
+    ----------
+    request : Request
+        The cut.
+    traced : ModelState, optional
+        The model's state after it was traced for another cut.
 
     Returns
     -------
@@ -69,7 +76,7 @@ def by_graph(request: Request) -> tuple[SplitModel, ModelState]:
         raise UnfaithfulError("graphs are divided only where samples are on the first axis.")
     with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
         graph = _AncestorTracer(at, request.arguments).trace(model)
-        traced = ModelState(model, writes=request.state.writes)
+        traced = traced or ModelState(model, writes=request.state.writes)
     # Tensors that the forward makes, such as torch.arange(8), are attributes of the traced model,
     # which soon is set back; this copy keeps them.
     model = shell_of(model)
@@ -78,6 +85,11 @@ def by_graph(request: Request) -> tuple[SplitModel, ModelState]:
     first = next((i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == at), None)
     if first is None:
         raise UnfaithfulError(f"cut {at!r} is never called in forward; name another module.")
+    if all(node in inputs for node in nodes[:first]):
+        raise SplitError(
+            f"the raw input {inputs[0].name!r} would cross the cut {at!r}, which is the first "
+            "module that the forward calls: choose a later cut."
+        )
     front, back = nodes[:first], [n for n in nodes[first:] if n.op != "output"]
     back = [*back, nodes[-1]]
     front, back = _where_used(front, back, _reads_attribute)
@@ -129,26 +141,24 @@ def _where_used(
 class _Interpreter(fx.Interpreter):
     """Runs the nodes before the cut, and keeps what they return."""
 
-    def __init__(
-        self, module: fx.GraphModule, called: dict[tuple[int, str, int], Any] | None, batch: int
-    ) -> None:
+    def __init__(self, module: fx.GraphModule, memory: CallMemory | None) -> None:
         super().__init__(module, garbage_collect_values=False)
         self.values: dict[fx.Node, Any] = {}
-        self._called, self._batch = called, batch
-        self._times: Counter[str] = Counter()
+        self._memory = memory
 
     def run_node(self, n: fx.Node) -> Any:
         value = self.values[n] = super().run_node(n)
         return value
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if self._called is None:
+        if self._memory is None:
             return super().call_module(target, args, kwargs)
-        key = self._batch, str(target), self._times[target]
-        self._times[target] += 1
-        if key not in self._called:
-            self._called[key] = super().call_module(target, args, kwargs)
-        return self._called[key]
+        return self._memory.call(str(target), self.fetch_attr(str(target)), args, kwargs)
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if self._memory is None:
+            return super().call_function(target, args, kwargs)
+        return self._memory.call_function(target, args, kwargs)
 
 
 def _values(
@@ -161,9 +171,11 @@ def _values(
         copied[node] = part.node_copy(node, lambda n: copied[n])
     part.output(())
     watched = Graph(model, part, "Front").eval()
-    interpreter = _Interpreter(watched, request.called, id(example))
+    interpreter = _Interpreter(watched, request.memory)
     places = dict(zip((n for n in watched.graph.nodes if n.op != "output"), front, strict=True))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    # What is remembered for the halves is computed as they compute it, with a graph.
+    graph = torch.set_grad_enabled(request.memory is not None)
+    with graph, torch.random.fork_rng(devices=[]):
         interpreter.run(*(tensor.clone() for tensor in example))
     request.state.restore()
     return {places[n]: value for n, value in interpreter.values.items() if n in places}

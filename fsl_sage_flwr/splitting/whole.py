@@ -1,6 +1,6 @@
 """Run the uncut model, or its halves, from the same state."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -70,17 +70,20 @@ class Whole:
         *,
         training: bool,
         gradients: "Gradients | None" = None,
+        run: Callable[[nn.Module, tuple[Tensor, ...]], Any] | None = None,
     ) -> tuple[Outputs, tuple[Tensor, ...]]:
         """Return the outputs of a pass of the model's halves, and the smashed data.
 
         The server half sees no attribute that the client half has set: they are in two processes.
+        ``run`` computes the output of a half in place of its call.
         """
+        run = run or _called
         self._begin(self.model, halves.client, halves.server, training=training)
-        smashed = as_tensors(halves.client(*(tensor.clone() for tensor in batch)))
+        smashed = as_tensors(run(halves.client, tuple(tensor.clone() for tensor in batch)))
         self.state.restore_attributes()
         for half in (halves.client, halves.server):
             half.train(training)
-        output = halves.server(*smashed)
+        output = run(halves.server, smashed)
         return _passed(output, gradients), tuple(tensor.detach() for tensor in smashed)
 
     def forward(self, batch: tuple[Tensor, ...]) -> Any:
@@ -94,6 +97,10 @@ class Whole:
         for parameter in self.model.parameters():
             parameter.grad = None  # not zeroed in place: the caller's are restored later
         self.rng.restore()
+
+
+def _called(half: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    return half(*inputs)
 
 
 def _passed(output: Any, gradients: "Gradients | None") -> Outputs:

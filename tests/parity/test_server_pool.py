@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fsl_sage_flwr.seeding import derive_seed
+from fsl_sage_flwr.splitting.layout import laid_out
 from fsl_sage_flwr.strategies import SplitStrategy
 from fsl_sage_flwr.task import SplitTask
 
@@ -48,6 +49,7 @@ def by_hand(task: SplitTask, rounds: Any, passes: int) -> dict[str, Tensor]:
             for part in parts:
                 rows = sorted(part, key=lambda place: place[0])
                 z = torch.stack([clients[i][0][0][row] for i, row in rows])
+                z = laid_out(z, task.smashed_example()[0])
                 y = torch.stack([clients[i][1][row] for i, row in rows])
                 optimizer.zero_grad()
                 task.loss(server(z), y).backward()

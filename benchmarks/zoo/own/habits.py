@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -187,17 +188,24 @@ class Hooked(nn.Module):
         self.out = nn.Linear(16, 3)
         self.found: dict[str, Tensor] = {}
         for name in ("1", "3"):
-            self.body.get_submodule(name).register_forward_hook(self._keep(name))
+            self.body.get_submodule(name).register_forward_hook(self.hook(name))
 
-    def _keep(self, name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            self.found[name] = output
+    def hook(self, name: str) -> Any:
+        return partial(self.keep, name)
 
-        return hook
+    def keep(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        self.found[name] = output
 
     def forward(self, x: Tensor) -> Any:
         self.body(x)
         return self.out(torch.cat([self.found["1"], self.found["3"]], dim=1))
+
+
+class HookedInside(Hooked):
+    """Hooks that are inner functions, of which a copy stores into the original."""
+
+    def hook(self, name: str) -> Any:
+        return lambda module, args, output: self.keep(name, module, args, output)
 
 
 class _Reverse(torch.autograd.Function):
@@ -337,6 +345,7 @@ def entries() -> Iterator[Entry]:
     yield case("checkpointed blocks", lambda: Checkpointed(reentrant=False), checkpointed)
     yield case("checkpointed blocks, reentrant", lambda: Checkpointed(reentrant=True), checkpointed)
     yield case("features that hooks collect", Hooked, "body.1 body.2 out")
+    yield case("features that inner functions collect", HookedInside, "body.1 body.2 out")
     yield case("reversed gradient", Reversed, "domain out")
     yield case("ensemble by vmap", Vmapped, "out")
     yield case("block called three times", Looped, "block block.1 out")

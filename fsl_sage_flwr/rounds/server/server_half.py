@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import chain, repeat
 from typing import Any
 
@@ -21,6 +22,7 @@ from ...splitting import (
     trainable_state,
     true_gradients,
 )
+from ...splitting.layout import laid_out
 from ...state import State, Transaction
 from ...task import SplitTask
 from ..checks.finite_check import FiniteCheck
@@ -61,6 +63,11 @@ class ServerHalf(State, ABC):
         self.task, self.steps = task, steps
         self.sound = FiniteCheck(task)
         self.untrained = UntrainedServerWeights()
+
+    @cached_property
+    def _layouts(self) -> tuple[Tensor, ...]:
+        """Smashed data with the memory layout of a client's."""
+        return self.task.smashed_example()
 
     @abstractmethod
     def model_for(self, client: int) -> Half:
@@ -313,7 +320,7 @@ class OneServerHalf(ServerHalf):
         self.task.reseed("pool", round_.number, str(start))
         with round_.server_time():
             for k, batch in enumerate(batches):
-                tensors, labels = batch.load()
+                tensors, labels = batch.load(self._layouts)
                 progress = round_.number + start + length * k / len(batches)
                 loss = self._stepped(tensors, labels, progress)
                 problem = _problem_with_loss(loss)
@@ -347,4 +354,4 @@ def _joined(answers: Sequence[Gradients]) -> Gradients:
     columns = list(zip(*answers, strict=True))
     if any(len({t.shape[1:] for t in column}) > 1 for column in columns):
         return tuple(tensor.cpu() for answer in answers for tensor in answer)
-    return tuple(torch.cat([t.cpu() for t in column]) for column in columns)
+    return tuple(laid_out(torch.cat([t.cpu() for t in column]), column[0]) for column in columns)

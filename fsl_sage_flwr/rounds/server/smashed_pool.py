@@ -1,6 +1,6 @@
 """Smashed data that the server keeps, and batches drawn across clients."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from ...batching import batches_of
 from ...messages import SmashedBatches
 from ...seeding import derive_seed
 from ...splitting.joining import concatenated
+from ...splitting.layout import laid_out
 from ...state import State
 from ...task import SplitTask
 from ...tensor_store import TensorFile
@@ -111,11 +112,15 @@ class PooledRows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def load(self) -> PooledBatch:
-        """Return the batch's smashed tensors and labels, clients ascending."""
+    def load(self, layouts: Sequence[Tensor] = ()) -> PooledBatch:
+        """Return the batch's smashed tensors and labels, clients ascending.
+
+        ``layouts`` are examples with the memory layout of each smashed tensor; default row by row.
+        """
         parts = list(self._parts())
         columns = [concatenated(column) for column in zip(*parts, strict=True)]
-        return tuple(columns[:-1]), columns[-1]
+        tensors = columns[:-1]
+        return tuple(map(laid_out, tensors, layouts) if layouts else tensors), columns[-1]
 
     def _parts(self) -> Iterator[list[Tensor]]:
         for client in sorted(set(self._owners.tolist())):

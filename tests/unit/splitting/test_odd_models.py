@@ -1,6 +1,7 @@
 """Models of an unusual build are cut or refused in one line, and are left as they were."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fsl_sage_flwr.splitting import SplitError, split
+from fsl_sage_flwr.splitting import SplitError, as_tensors, split
 from fsl_sage_flwr.task import load_whole_state, whole_state
 
 from ...cutting import assert_same_as_uncut
@@ -368,7 +369,10 @@ class Collected(Odd):
     def __init__(self) -> None:
         super().__init__()
         self.kept: list[Tensor] = []
-        self.a.register_forward_hook(lambda module, inputs, output: self.kept.append(output.mean()))
+        self.a.register_forward_hook(self.keep)
+
+    def keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.kept.append(output.mean())
 
     def forward(self, x: Tensor) -> Any:
         untraceable(x)
@@ -415,10 +419,79 @@ def test_what_a_hook_keeps_in_the_client_half_is_not_the_servers() -> None:
             self.body = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8))
             self.out = nn.Linear(8, 3)
             self.found: dict[str, torch.Tensor] = {}
-            self.body[0].register_forward_hook(lambda m, args, y: self.found.update(first=y))
+            self.body[0].register_forward_hook(self.keep)
+
+        def keep(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.found["first"] = output
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.out(self.body(x) + self.found["first"])
 
     with pytest.raises(SplitError, match="the halves cut at 'out' fail in eval mode: KeyError"):
         split(Collects(), "out", torch.randn(3, 4))
+
+
+class Hooked(nn.Module):
+    """Reads what hooks of its layers keep."""
+
+    def __init__(self, *, inner: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.out = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(16, 3)
+        self.act = nn.ReLU()
+        self.found: dict[str, Tensor] = {}
+        for name in ("act", "b"):
+            own = partial(self.keep, name)
+            self.get_submodule(name).register_forward_hook(self.inner(name) if inner else own)
+
+    def inner(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.found[name] = output
+
+        return hook
+
+    def keep(self, name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.found[name] = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.b(self.act(self.a(x)))
+        return self.out(torch.cat([self.found["act"], self.found["b"]], dim=1))
+
+
+class HookedAttributes(Hooked):
+    """Keeps them as attributes."""
+
+    def __init__(self) -> None:
+        super().__init__(inner=False)
+
+    def keep(self, name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        setattr(self, f"of_{name}", output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.b(self.act(self.a(x)))
+        return self.out(torch.cat([self.of_act, self.of_b], dim=1))
+
+
+@pytest.mark.parametrize("make", [partial(Hooked, inner=False), HookedAttributes])
+def test_hooks_that_are_methods_work_in_copies_of_the_halves(make: Any) -> None:
+    model, x = make(), torch.randn(3, 4)
+    halves = copy.deepcopy(split(model, "b", x))
+    assert torch.equal(halves.server(*as_tensors(halves.client(2 * x))), model(2 * x))
+    owners = [hook.func.__self__ for half in (halves.client, halves.server)
+              for module in half.modules() for hook in vars(module)["_forward_hooks"].values()
+              if isinstance(hook, partial)]  # fmt: skip
+    assert owners
+    assert all(owner in (halves.client, halves.server) for owner in owners)
+
+
+def test_hooks_that_are_inner_functions_of_the_model_are_refused() -> None:
+    """A copy's would store into the original, and its forward read what was there before."""
+    with pytest.raises(SplitError, match=r"hook 'Hooked\.inner.*' of 'b' is an inner .* method"):
+        split(Hooked(inner=True), "b", torch.randn(3, 4))
+
+
+def test_hooks_that_do_not_use_the_model_are_accepted() -> None:
+    model, sizes = Odd(), list[int]()
+    model.a.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    split(model, "b", torch.randn(3, 4))
+    assert sizes

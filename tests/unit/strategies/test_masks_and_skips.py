@@ -7,13 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fsl_sage_flwr.client_apps import build_client_app
+from fsl_sage_flwr.client_apps import build_client_app, smashed_noise_mod
 from fsl_sage_flwr.compression import CODECS, Compression
-from fsl_sage_flwr.splitting import AlignmentRecipe, as_tensors
+from fsl_sage_flwr.splitting import AlignmentRecipe, SplitError, as_tensors, split
 from fsl_sage_flwr.splitting.steps import answer_step, client_forward
-from fsl_sage_flwr.strategies import CseFsl, FslSage, FullModelFedAvg, SplitFedV1, SplitFedV2
+from fsl_sage_flwr.strategies import (
+    Ampere,
+    CseFsl,
+    CycleSl,
+    FslSage,
+    FullModelFedAvg,
+    HeronSfl,
+    MuSplitFed,
+    SplitFedV1,
+    SplitFedV2,
+    SplitFrozen,
+)
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 from ...memory_grid import MemoryGrid
@@ -26,6 +37,16 @@ STRATEGIES: dict[str, Any] = {
     "cse_fsl": CseFsl,
     "split_fed_v1": SplitFedV1,
     "split_fed_v2": SplitFedV2,
+}
+OTHERS: dict[str, Any] = {
+    "heron_sfl": HeronSfl,
+    "cycle_sl": CycleSl,
+    "mu_splitfed": partial(MuSplitFed, server_steps=2),
+    "ampere": partial(Ampere, client_rounds=2),
+    "split_frozen": SplitFrozen,
+    "cse_fsl, pooled": partial(CseFsl, server_pool=True),
+    "fsl_sage, pooled": partial(STRATEGIES["fsl_sage"], server_pool=True),
+    "heron_sfl, pooled": partial(HeronSfl, server_pool=True),
 }
 TASKS: dict[str, Callable[[], SplitTask]] = {
     "texts": reader_task,
@@ -55,6 +76,40 @@ def test_three_rounds_train_every_weight(name: str, kind: str) -> None:
     ours = dict(strategy.task.model.server.named_parameters())
     for before, key in zip(server, ours, strict=True):
         assert not torch.equal(before, after[key]), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "noise", "settings"),
+    [
+        *((name, None, {}) for name in OTHERS),
+        *((name, 1e-3, {"max_update_ratio": 50.0}) for name in {**STRATEGIES, **OTHERS}),
+    ],
+)
+def test_batches_of_several_lengths_train(name: str, noise: float | None, settings: Any) -> None:
+    """With every algorithm; with noise on the smashed data, and outliers filtered."""
+    strategy = {**STRATEGIES, **OTHERS}[name](own_length_task(), **settings)
+    task, start = strategy.task, strategy.initial_arrays().to_torch_state_dict()
+    server = {key: p.detach().clone() for key, p in task.model.server.named_parameters()}
+    mods = [smashed_noise_mod(clip_norm=100.0, noise_multiplier=noise)] if noise else None
+    grid = MemoryGrid(build_client_app(lambda context: own_length_task(), mods=mods), 3)
+    failures = dict[int, Any]()
+
+    def end_round(number: int, arrays: Any) -> None:
+        if number:
+            failures.update(strategy.last_round.failures)
+
+    result = strategy.start(grid, strategy.initial_arrays(), num_rounds=3, evaluate_fn=end_round)
+    assert failures == {}
+    up = [c.array_records["smashed"] for c in grid.received if "smashed" in c]
+    lengths = {array.shape[1] for record in up for array in record.values() if array.shape[1:]}
+    assert len(lengths) > 2  # the width, and several lengths
+    assert result.arrays is not None
+    trained = result.arrays.to_torch_state_dict()
+    moved = {key for key, tensor in trained.items() if not torch.equal(tensor, start[key])}
+    assert moved == (set() if name == "split_frozen" else set(start))
+    ours = dict(task.model.server.named_parameters())
+    assert not [key for key in ours if torch.equal(server[key], ours[key])]
 
 
 @pytest.mark.slow
@@ -125,6 +180,40 @@ def test_batches_of_several_lengths_in_one_exchange_are_those_of_a_loop() -> Non
         on_client.step()
     for found, half in zip(ours, (front, back), strict=True):
         assert_same(found, half.state_dict())
+
+
+class Masking(nn.Module):
+    """Adds minus infinity where texts are padded, on both sides of the cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.scores = nn.Embedding(9, 8), nn.Linear(8, 3)
+        self.a, self.b = (nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(2))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        if bool((input_ids < 0).any()):
+            raise ValueError("no word")
+        hidden = self.words(input_ids)
+        added = torch.zeros_like(hidden[..., 0]).masked_fill(attention_mask == 0, -torch.inf)
+        for layer in (self.a, self.b):
+            hidden = hidden + layer(hidden, hidden, hidden, key_padding_mask=added)[0]
+        return self.scores(hidden.mean(dim=1))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_infinite_mask_crosses_as_booleans_if_the_example_has_no_padding(training: bool) -> None:
+    ids = torch.randint(9, (2, 5))
+    example = {"attention_mask": torch.ones_like(ids), "input_ids": ids}
+    halves = split(Masking(), "b", example)
+    padded = torch.ones_like(ids)
+    padded[1, 3:] = 0
+    smashed = as_tensors(halves.client.train(training)(padded, ids))
+    assert all(tensor.isfinite().all() for tensor in smashed)
+    assert [tensor.dtype for tensor in smashed].count(torch.bool) == 1
+    model = Masking()
+    model.load_state_dict({**halves.client.state_dict(), **halves.server.state_dict()})
+    found = halves.server.train(training)(*smashed)
+    assert torch.equal(found, model.train(training)(ids, padded))
 
 
 @pytest.mark.slow
