@@ -17,8 +17,10 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from flwr.app import UserConfigValue
 
 from fsl_sage_flwr import run_inline
 from fsl_sage_flwr.analysis import load_results
@@ -57,7 +59,7 @@ def side_by_side(speed: float) -> tuple[float, float]:
     """Return a client's seconds of coding in a round, as measured and as the clock counts them."""
     spent = defaultdict[str, float](float)
     with tempfile.TemporaryDirectory() as folder:
-        config = {
+        config: dict[str, UserConfigValue] = {
             "algorithm": "cse_fsl",
             "compression": "strong",
             "num-server-rounds": ROUNDS,
@@ -83,8 +85,8 @@ def main() -> None:
             shape, axes = tuple(values.shape), (0,)
             data = codec.encode(values, axes)
             seconds = (
-                median_seconds(lambda c=codec, v=values, a=axes: c.encode(v, a)),
-                median_seconds(lambda c=codec, d=data, s=shape, a=axes: c.decode(d, s, a)),
+                median_seconds(partial(codec.encode, values, axes)),
+                median_seconds(partial(codec.decode, data, shape, axes)),
             )
             each = " | ".join(f"{1000 * s / (4 * VALUES / 2**20):.1f}" for s in seconds)
             operations = " | ".join(f"{s / VALUES * speed:.0f}" for s in seconds)

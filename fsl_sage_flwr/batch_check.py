@@ -93,8 +93,8 @@ def _problem_with_inputs(inputs: Any, example: object) -> str | None:
         if not isinstance(inputs, Mapping):
             return f"inputs as {_shown(inputs)}: give a mapping with {names}, the example's names"
         if set(inputs) != set(example):
-            given = ", ".join(map(repr, inputs)) or "nothing"
-            return f"inputs named {given}; the model was cut with an example of {names}"
+            other = ", ".join(map(repr, inputs)) or "nothing"
+            return f"inputs named {other}; the model was cut with an example of {names}"
         inputs = {name: inputs[name] for name in example}
     elif isinstance(inputs, Mapping):
         return (

@@ -44,7 +44,7 @@ class TimedRounds:
     """
 
     def __init__(
-        self, time: VirtualTime, config: Mapping[str, Any], flops: Mapping[str, int]
+        self, time: VirtualTime, config: Mapping[str, Any], flops: Mapping[str, Any]
     ) -> None:
         self._clock, self._schedule = Clock(time.fleet), time.schedule
         self._recorded = RecordedRounds(config, Flops(**flops))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fsl_sage_flwr.client_apps import build_client_app, smashed_noise_mod
 from fsl_sage_flwr.compression import CODECS, Compression
-from fsl_sage_flwr.splitting import AlignmentRecipe, SplitError, as_tensors, split
+from fsl_sage_flwr.splitting import AlignmentRecipe, as_tensors, split
 from fsl_sage_flwr.splitting.steps import answer_step, client_forward
 from fsl_sage_flwr.strategies import (
     Ampere,
