@@ -1,4 +1,4 @@
-"""Percent and sizes in one format, for terminals, logs, tables and pictures."""
+"""Percent, sizes, times and energies in one format, for terminals, logs, tables and pictures."""
 
 MIB = 2**20
 
@@ -20,3 +20,16 @@ def byte_unit(largest: float) -> tuple[float, str]:
         if largest >= 1024**power:
             return float(1024**power), name
     return 1.0, "bytes"
+
+
+def time_unit(largest: float) -> tuple[float, str]:
+    """Return a suitable unit for times up to ``largest`` seconds, and its name."""
+    for size, name in ((3600.0, "hours"), (60.0, "minutes")):
+        if largest >= size:
+            return size, name
+    return 1.0, "seconds"
+
+
+def energy_unit(largest: float) -> tuple[float, str]:
+    """Return a suitable unit for energies up to ``largest`` joules, and its name."""
+    return (1000.0, "kJ") if largest >= 1000 else (1.0, "J")

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ..units import MIB
+from ..units import MIB, energy_unit, time_unit
 from .comparison import HOURS, JUDGED, KILOJOULES, Comparison
 from .declared import label_of
 from .labels import value_text
 from .result_table import TableFormat, formatted, setting_order
 from .robustness import Disturbed, fault_text
 
-# Costs by column of a comparison's rounds, with the shown unit and its size.
-COSTS = {"bytes": ("MiB", float(MIB)), HOURS: ("hours", 1.0), KILOJOULES: ("kJ", 1.0)}
+# Columns of a comparison's rounds that are costs.
+COSTS = ("bytes", HOURS, KILOJOULES)
 
 
 def budgets_of(comparison: Comparison, given: Mapping[str, float]) -> dict[str, float]:
@@ -94,13 +94,17 @@ def readable_protocols(runs: Disturbed, budgets: Mapping[str, float]) -> pd.Data
     for key in comparison.settings:
         text[key] = [(label_of if key == "algorithm" else value_text)(v) for v in table[key]]
     percent = " (%)" if measure.in_percent else ""
+    units = {
+        cost: _unit(cost, max(budget, table[f"{cost}_to_target"].max()))
+        for cost, budget in budgets.items()
+    }
     for cost, budget in budgets.items():
-        unit, size = COSTS[cost]
+        size, unit = units[cost]
         values = table[f"{measure.name}_at_{cost}"]
         heading = f"{measure.name} at {budget / size:.3g} {unit}{percent}"
         text[heading] = ["–" if math.isnan(value) else measure.number(value) for value in values]
     for cost in budgets:
-        unit, size = COSTS[cost]
+        size, unit = units[cost]
         values = table[f"{cost}_to_target"] / size
         heading = f"{unit} to {comparison.target_text}"
         text[heading] = ["–" if math.isnan(value) else f"{value:.3g}" for value in values]
@@ -109,6 +113,15 @@ def readable_protocols(runs: Disturbed, budgets: Mapping[str, float]) -> pd.Data
         values = table[fault_text(fault)]
         text[heading] = ["–" if math.isnan(value) else measure.number(value) for value in values]
     return text
+
+
+def _unit(cost: str, largest: float) -> tuple[float, str]:
+    """Return the size of the shown unit, in the cost's, and its name."""
+    if cost == "bytes":
+        return float(MIB), "MiB"
+    per, unit_of = (3600, time_unit) if cost == HOURS else (1000, energy_unit)
+    size, name = unit_of(per * largest)
+    return size / per, name
 
 
 def format_protocols(

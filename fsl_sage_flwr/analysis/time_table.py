@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from ..units import percent
+from ..units import energy_unit, percent, time_unit
 from .comparison import Comparison
 from .declared import label_of
 from .labels import value_text
@@ -57,21 +57,23 @@ def format_time_table(
     text[f"rounds to {target}"] = [
         f"{m}{v:.3g}" for m, v in zip(late, table["rounds"], strict=True)
     ]
-    text[f"hours to {target}"] = [
-        f"{mark}{value / 3600:.3g}" for mark, value in zip(late, table["seconds"], strict=True)
+    size, unit = time_unit(table["seconds"].max())
+    text[f"{unit} to {target}"] = [
+        f"{mark}{value / size:.3g}" for mark, value in zip(late, table["seconds"], strict=True)
     ]
     for name, heading in (("computing", "computing"), ("sending", "sending"),
                           ("waiting", "waiting")):  # fmt: skip
         shares = table[name] / table["seconds"].where(table["seconds"] > 0)
         text[heading] = ["–" if math.isnan(share) else percent(share, 0) for share in shares]
-    for name, heading in (("client_joules", "kJ of clients"), ("server_joules", "kJ of server")):
-        text[heading] = [
-            "–" if math.isnan(value) else f"{mark}{value / 1000:.3g}"
+    for name, whose in (("client_joules", "clients"), ("server_joules", "server")):
+        one, joules = energy_unit(table[name].max())
+        text[f"{joules} of {whose}"] = [
+            "–" if math.isnan(value) else f"{mark}{value / one:.3g}"
             for mark, value in zip(late, table[name], strict=True)
         ]
     measure, budget = comparison.measure, float(times["budget_hours"].iloc[0])
-    unit = " (%)" if measure.in_percent else ""
-    text[f"{measure.name} at {budget:.3g} h{unit}"] = [
+    in_percent = " (%)" if measure.in_percent else ""
+    text[f"{measure.name} at {3600 * budget / size:.3g} {unit}{in_percent}"] = [
         "–" if math.isnan(value) else measure.number(value) for value in table["at_budget"]
     ]
     return formatted(text, len(comparison.settings), how)

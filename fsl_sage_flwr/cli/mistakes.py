@@ -38,7 +38,12 @@ def explained(error: click.UsageError, words: Sequence[str]) -> str:
     """
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         return _unknown_option(error.option_name, error.ctx, words)
-    return " ".join(error.format_message().split())
+    text = " ".join(error.format_message().split())
+    if error.ctx is not None and text.startswith("Got unexpected extra argument"):
+        words_too_many = text.partition("(")[2].rstrip(")")
+        usage = " ".join(error.ctx.command.collect_usage_pieces(error.ctx))
+        return f"too many words ({words_too_many}): {error.ctx.command_path} {usage}"
+    return text
 
 
 def _unknown_option(name: str, context: click.Context, words: Sequence[str]) -> str:

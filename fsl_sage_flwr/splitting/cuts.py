@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -53,6 +53,8 @@ class Cut:
     client_flops, server_flops : int
         Floating-point operations of the forward pass of one sample, in matrix products and
         convolutions; a multiplication and an addition count as two.
+
+    The representation leaves out FLOPs and all bytes but those of the smashed data.
     """
 
     name: str
@@ -61,18 +63,18 @@ class Cut:
     client_parameters: int
     server_parameters: int
     head_parameters: int
-    client_bytes: int
-    server_bytes: int
-    head_bytes: int
-    client_flops: int
-    server_flops: int
-    gradient_bytes: int
-    client_vector_bytes: int
-    server_vector_bytes: int
-    head_vector_bytes: int
-    hidden_bytes: int = 0
-    hidden_gradient_bytes: int = 0
-    smashed_dtypes: tuple[str, ...] = ()
+    client_bytes: int = field(repr=False)
+    server_bytes: int = field(repr=False)
+    head_bytes: int = field(repr=False)
+    client_flops: int = field(repr=False)
+    server_flops: int = field(repr=False)
+    gradient_bytes: int = field(repr=False)
+    client_vector_bytes: int = field(repr=False)
+    server_vector_bytes: int = field(repr=False)
+    head_vector_bytes: int = field(repr=False)
+    hidden_bytes: int = field(default=0, repr=False)
+    hidden_gradient_bytes: int = field(default=0, repr=False)
+    smashed_dtypes: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def split(
         raise SplitError("tail: batches of several sizes (smaller=…) cannot cross two cuts yet.")
     if tail and batch_axis != 0:
         raise SplitError("tail: samples must be on the first axis (batch_axis=0).")
+    _refuse_other_arguments(model, at)
     at = full_name(model, at)
     refuse_unfit(model, at)
     with cutting(model, example, public=public, smaller=smaller, batch_axis=batch_axis) as cutter:
@@ -333,6 +334,17 @@ def _smaller(
     if not same or arguments.count(tensors) != arguments.count(example):
         raise SplitError("smaller: give a batch with the example's inputs and number of samples.")
     return tensors
+
+
+def _refuse_other_arguments(model: object, at: object) -> None:
+    """Refuse what is no model, and what is no name."""
+    if not isinstance(model, nn.Module):
+        raise SplitError(f"model is a {type(model).__name__}; give an nn.Module.")
+    if not isinstance(at, str):
+        raise SplitError(
+            f"at = {at!r}: give the name of a submodule as text, such as "
+            f"{next((name for name, _ in model.named_children()), 'layer3')!r}."
+        )
 
 
 def refuse_unfit(model: nn.Module, at: str) -> None:

@@ -22,6 +22,11 @@ def test_the_tutorial_for_an_own_model_is_the_example(name: str) -> None:
     assert f"```python\n# own_model/{name}.py\n{source}```" in TUTORIAL
 
 
+def test_the_tutorials_project_is_the_examples() -> None:
+    project = (ROOT / "examples" / "own-model" / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"\n{project}```" in TUTORIAL
+
+
 @pytest.mark.parametrize("name", ["own-model", "split-gpt2", "bert", "unet"])
 def test_an_examples_readme_sets_what_flower_needs_before_it_starts(name: str) -> None:
     """Flower would install the example's dependencies from PyPI for each run."""

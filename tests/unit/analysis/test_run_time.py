@@ -107,7 +107,7 @@ def test_runs_are_compared_at_a_budget_of_hours(results: Path) -> None:
     # By default all that the shorter run has.
     times = run_times(judged, runs, fleet)
     assert times["budget_hours"][0] * 3600 == pytest.approx(8, rel=0.01)
-    assert "accuracy at 0.00222 h (%)" in format_time_table(judged, times)
+    assert "accuracy at 8 seconds (%)" in format_time_table(judged, times)
 
 
 def test_the_fastest_changes_where_the_times_are_equal(results: Path) -> None:

@@ -24,7 +24,7 @@ def test_it_prints_the_table_and_draws_two_pictures(
     words += ["--mean-of", "1", "--pictures", "svg"]
     assert main(["time", str(results), *words]) == 0
     printed = capsys.readouterr()
-    assert "hours to 80 %" in printed.out
+    assert "seconds to 80 %" in printed.out
     assert "| FedAvg      |                2 |" in printed.out
     written = sorted(path.name for path in (results / "pictures").iterdir())
     assert written == ["time-bandwidth.svg", "time-latency.svg"]

@@ -165,6 +165,7 @@ def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str
         (["run", "--num-clients", "5"], "is not an option; did you mean --clients?"),
         (["plot", ".", "--out", "x"], "--out is not an option; did you mean --out-dir?"),
         (["plot", ".", "--rounds", "5"], "--rounds is not an option; fsl-sage plot --help lists"),
+        (["compare", ".", ".", "c"], "too many words (c): fsl-sage compare [OPTIONS] A B"),
         (["run", "--wizard"], "--wizard is not an option; fsl-sage run --help lists the options"),
         (["run", "--clients", "0"], "Invalid value for '--clients': 0 is not in the range x>=1"),
         (["run", "--clients", "abc"], "Invalid value for '--clients': 'abc' is not a valid int"),

@@ -2,6 +2,7 @@ import copy
 import math
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -386,3 +387,19 @@ def test_any_cut_of_any_sequential_is_exact_or_refused(kinds, cut, seed):
                 outputs_gradients_state(uncut, uncut, x.clone(), training),
                 outputs_gradients_state(model, halves, x.clone(), training),
             )
+
+
+@pytest.mark.parametrize(
+    ("model", "at", "words"),
+    [
+        (
+            nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)),
+            1,
+            "at = 1: give the name .* such as '0'",
+        ),
+        ([nn.Linear(2, 2)], "0", "model is a list; give an nn.Module"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(model: Any, at: Any, words: str) -> None:
+    with pytest.raises(SplitError, match=words):
+        split(model, at=at, example=torch.zeros(2, 2))
