@@ -536,7 +536,7 @@ class SplitStrategy(FedAvg):
         if present < wanted:
             round_.summary.clients = present
             self._give_up(
-                round_, f"{present} good replies, {wanted} needed", nobody_answered=not present
+                round_, f"{present} valid replies, {wanted} needed", nobody_answered=not present
             )
             return None, None
         round_.record(counted, self.arrayrecord_key if self.trains_client_half else None)

@@ -49,7 +49,7 @@ class ClientCooldown:
                 del self._left_out[client]
                 self._until[client] = round_ + 1 + self._rounds
                 log.warning(
-                    "client %d was excluded in %d rounds running and is not asked in the next %d: "
+                    "client %d was excluded in %d rounds in a row and is not asked in the next %d: "
                     "%s", client, count, self._rounds, reason,
                 )  # fmt: skip
 

@@ -194,7 +194,7 @@ def test_bulyan_averages_what_is_nearest_to_the_median() -> None:
 
 def test_a_round_with_too_few_replies_for_the_rule_is_given_up() -> None:
     strategy = cse_fsl(aggregation=Aggregation("krum"), max_failed_rounds=1)
-    with pytest.raises(TrainingFailedError, match="3 good replies, 5 needed"):
+    with pytest.raises(TrainingFailedError, match="3 valid replies, 5 needed"):
         train(strategy, grid(), 1)
 
 

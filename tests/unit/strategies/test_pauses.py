@@ -44,7 +44,7 @@ def test_who_fails_is_paused_and_asked_again(
         found = asked_by_round(strategy, nodes, 4)
     everybody = set(range(CLIENTS))
     assert found == [everybody, everybody, ALL_BUT_1, everybody]
-    said = "client 1 was excluded in 2 rounds running and is not asked in the next 1: error 2"
+    said = "client 1 was excluded in 2 rounds in a row and is not asked in the next 1: error 2"
     assert [text for text in caplog.messages if text.startswith(said)]
 
 
