@@ -65,7 +65,8 @@ def plan_runs(comparison: Comparison) -> list[PlannedRun]:
     Raises
     ------
     ResultsError
-        An algorithm declares no schedule, or a run lacks rows of clients.
+        An algorithm declares no schedule, a run lacks rows of clients, or its rounds ended without
+        replies that came later (``async.buffer``).
     """
     schedules, found = algorithm_schedules(), []
     for name, run in comparison.rounds.groupby("run", sort=False):
@@ -74,6 +75,11 @@ def plan_runs(comparison: Comparison) -> list[PlannedRun]:
             raise ResultsError(
                 f"{name}: the algorithm {algorithm!r} declares no schedule of a round; give its "
                 "Algorithm one, and --import its module"
+            )
+        if float(run.iloc[0].get("async.buffer", 0) or 0) > 0:
+            raise ResultsError(
+                f"{name}: with async.buffer a round's end depends on the clock of the run; take "
+                "virtual_seconds of its history.csv, or give a directory without such runs"
             )
         reached = comparison.measure.reached(run[JUDGED], comparison.target)
         until = len(run.loc[: reached.idxmax()]) if reached.any() else len(run)

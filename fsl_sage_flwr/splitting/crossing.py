@@ -161,8 +161,8 @@ def sizes_in(
         if tuple(tensor.shape) != spec.in_batch(batch, [*_filled(found, pairs)]):
             raise SplitError(
                 f"{name} has shape {tuple(tensor.shape)}; when the model was cut it had "
-                f"{spec.sizes}: pad batches to the example's size, or cut with split(…, smaller=batch): a "
-                "batch of other sizes on every axis that varies"
+                f"{spec.sizes}: pad batches to the example's size, or cut with "
+                "split(…, smaller=batch), a batch of other sizes on every axis that varies"
             )
     return [*_filled(found, pairs)]
 

@@ -167,3 +167,7 @@ def test_what_time_cannot_be_computed_for_is_refused(tmp_path: Path) -> None:
     make_run(tmp_path / "mine", [0.9], algorithm="mine", client_rows=rows(MB, MB))
     with pytest.raises(ResultsError, match="the algorithm 'mine' declares no schedule"):
         plan_runs(comparison(tmp_path / "mine"))
+    late: dict[str, Any] = {"async.buffer": 2}
+    make_run(tmp_path / "late", [0.9], algorithm="cse_fsl", client_rows=rows(MB, MB), **late)
+    with pytest.raises(ResultsError, match="a round.s end depends"):
+        plan_runs(comparison(tmp_path / "late"))
