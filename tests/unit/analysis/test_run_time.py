@@ -169,5 +169,5 @@ def test_what_time_cannot_be_computed_for_is_refused(tmp_path: Path) -> None:
         plan_runs(comparison(tmp_path / "mine"))
     late: dict[str, Any] = {"async.buffer": 2}
     make_run(tmp_path / "late", [0.9], algorithm="cse_fsl", client_rows=rows(MB, MB), **late)
-    with pytest.raises(ResultsError, match="a round.s end depends"):
+    with pytest.raises(ResultsError, match="end depends on the clock of the run"):
         plan_runs(comparison(tmp_path / "late"))
