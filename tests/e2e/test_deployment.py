@@ -96,6 +96,26 @@ def test_a_deployment_has_the_history_of_the_simulation(
             assert [path.is_file() for path in adapters] == [name == TEXT] * 2
             if name == TEXT:
                 assert adapters[0].read_bytes() == adapters[1].read_bytes()
+        if not secure:
+            merges_late_replies(deployment, app, tmp_path / "deployed" / "async")
+
+
+def merges_late_replies(deployment: Deployment, app: Path, results: Path) -> None:
+    """Run rounds that end with the first of two replies; which one is first is not tested."""
+    keys = {"num_server_rounds": 3, "batch_size": 720, "algorithm": "cse_fsl", "async.buffer": 1}
+    run = deployment.run(app, **keys, results_dir=str(results))
+    assert deployment.finish(run) == "finished:completed", deployment.logs()
+    directory = run_directory(results)
+    history = history_of(directory)
+    assert history["clients"].tolist() == [1, 1, 1]
+    assert history["failures"].tolist() == [0, 0, 0]
+    rows = pd.read_csv(directory / "clients.csv")
+    merged = rows[rows["staleness"].notna()]
+    assert merged["round"].tolist() == [1, 2, 3]
+    # The other one is still computing in each round, or its reply is the one that is late.
+    for staleness, number in zip(merged["staleness"], merged["round"], strict=True):
+        assert 0 <= staleness < number
+    assert (rows["down_bytes"] > 0).sum() + (rows["up_bytes"] > 0).sum() >= len(merged) + 2
 
 
 def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:

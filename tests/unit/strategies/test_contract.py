@@ -58,19 +58,23 @@ STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
     "mu_splitfed": mu_splitfed,
     "ampere": ampere,
     "split_frozen": split_frozen,
-    "sl_multi_server, labels stay": u_shaped_v1,
-    "sl_single_server, labels stay": u_shaped_v2,
     "cse_fsl, pooled": partial(cse_fsl, server_pool=True),
     "fed_avg, fedavgm": partial(fed_avg, fed_opt=partial(FedAvgM, server_momentum=0.9)),
     "sl_multi_server, fedyogi": partial(split_fed_v1, fed_opt=partial(FedYogi, eta=0.01)),
     "cse_fsl, fedadam": partial(cse_fsl, fed_opt=partial(FedAdam, eta=0.01), proximal_mu=0.1),
+}
+# Their clients have the model's tail: nodes for them are those of `grid_for`.
+WITH_TAILS: dict[str, Callable[..., SplitStrategy]] = {
+    **STRATEGIES,
+    "sl_multi_server, labels stay": u_shaped_v1,
+    "sl_single_server, labels stay": u_shaped_v2,
 }
 # Each kind of message, of payload and of state is in one of these; CI has all rows.
 SOME = [STRATEGIES[name] for name in ("fed_avg", "sl_single_server", "cse_fsl", "fsl_sage")]
 
 # Each kind of message with everything coded that travels.
 CODED = {
-    f"{name}, coded": partial(STRATEGIES[name], compression=PRESETS["strong"])
+    f"{name}, coded": partial(WITH_TAILS[name], compression=PRESETS["strong"])
     for name in (
         "sl_single_server", "cse_fsl", "fsl_sage", "ampere", "split_frozen",
         "sl_multi_server, labels stay",
@@ -80,10 +84,11 @@ CODED = {
 # A message a round with most payloads, and a message a batch: for what depends on messages alone.
 TWO = [STRATEGIES[name] for name in ("sl_single_server", "fsl_sage")]
 every_strategy = rows("make", STRATEGIES.values(), lambda make: make in TWO, ids=STRATEGIES)
+with_tails_too = rows("make", WITH_TAILS.values(), lambda make: make in TWO, ids=WITH_TAILS)
 # Those whose clients answer with a trained half in every round.
 ANSWERING = {n: make for n, make in STRATEGIES.items() if n not in ("split_frozen", "ampere")}
 every_answering_strategy = rows("make", ANSWERING.values(), lambda make: make in TWO, ids=ANSWERING)
-ALL = {**STRATEGIES, **CODED}
+ALL = {**WITH_TAILS, **CODED}
 # One message a round with all kinds of payload but one, and a message a batch with that one.
 FEW_CODED = [CODED["fsl_sage, coded"], CODED["sl_single_server, coded"]]
 # HERON-SFL's messages and state are CSE-FSL's, CycleSL's are V2's, a warm start's and shared
@@ -263,7 +268,7 @@ BAD_REPLIES = {
 CUT_SHORT = {"split_frozen, coded": "smashed data 0: its values are not the 648 bytes"}
 BAD_REPLY_CASES = [
     pytest.param(
-        STRATEGIES[name], kind, change, reason, id=f"{name}-{kind}-{case}",
+        WITH_TAILS[name], kind, change, reason, id=f"{name}-{kind}-{case}",
         marks=[] if name == "cse_fsl" else pytest.mark.slow,
     )
     for name, kinds in BAD_REPLIES.items()
@@ -302,7 +307,7 @@ def test_same_config_same_bits_whatever_the_nodes_and_the_order(make: Callable[.
 
 
 @pytest.mark.sample
-@every_strategy
+@with_tails_too
 def test_another_seed_gives_other_bits(make: Callable[..., Any]) -> None:
     ours = plain(make).after(1).arrays
     other = make({"seed": 4})
@@ -399,7 +404,7 @@ def test_round_with_too_few_replies_is_given_up(make: Callable[..., Any]) -> Non
 
 
 @pytest.mark.sample
-@every_strategy
+@with_tails_too
 def test_three_rounds_given_up_end_the_run(make: Callable[..., Any]) -> None:
     def broken(partition: int, reply: Message) -> Message | None:
         if not reply.metadata.message_type.startswith("train"):
@@ -434,7 +439,7 @@ def test_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Any], stop:
 
 
 @pytest.mark.slow
-@every_strategy
+@with_tails_too
 def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
     strategy, arrays = make(), plain(make).after(2).arrays
     (count,) = (name for name in arrays if name.endswith("norm.num_batches_tracked"))
@@ -444,7 +449,7 @@ def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
     strategy.task.model.server.load_state_dict(server)
 
 
-@every_strategy
+@with_tails_too
 def test_grid_must_be_wrapped_in_a_wrapper_strategy(make: Callable[..., Any]) -> None:
     strategy = make()
     private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
@@ -453,7 +458,7 @@ def test_grid_must_be_wrapped_in_a_wrapper_strategy(make: Callable[..., Any]) ->
 
 
 @pytest.mark.sample
-@every_strategy
+@with_tails_too
 def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> None:
     """With no noise and a clip that clips nothing, it changes only what rounding changes."""
     ours, wrapped = plain(make).after(1).arrays, make()
@@ -483,7 +488,7 @@ def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> No
 
 
 @pytest.mark.slow
-@every_strategy
+@with_tails_too
 def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any]) -> None:
     def broken(partition: int, reply: Message) -> Message:
         trains = reply.metadata.message_type.startswith("train")
@@ -497,7 +502,7 @@ def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any])
 
 
 @pytest.mark.sample
-@every_strategy
+@with_tails_too
 def test_sampling_follows_the_seed(make: Callable[..., Any]) -> None:
     first, second = make(fraction_train=0.7), make(fraction_train=0.7)
     ours, theirs = (

@@ -23,7 +23,7 @@ from ...rows import rows
 from ...runs import app_for, assert_same, grid, grid_for, plain, server_state, train
 from ...tasks import CLIENTS
 from .mutations import mutate
-from .test_contract import ALL, STRATEGIES, TWO
+from .test_contract import ALL, TWO, WITH_TAILS
 from .test_federated_evaluation import WITH_VALIDATION, nodes
 from .test_kinds_of_tasks import STRATEGIES as OF_ANY_KIND
 from .test_kinds_of_tasks import nodes as of_kind
@@ -32,7 +32,7 @@ HOSTILE = 1
 FEW, MANY = 15, 150  # mutants of each reply
 RUNS = 20  # with a wrong reply
 
-every_strategy = rows("name", STRATEGIES, lambda name: STRATEGIES[name] in TWO)
+every_strategy = rows("name", WITH_TAILS, lambda name: WITH_TAILS[name] in TWO)
 # Each kind of payload, as it is and coded: the other algorithms' replies are made of the same.
 PAYLOADS = [
     "cse_fsl", "fsl_sage, coded", "sl_single_server, coded", "split_frozen", "ampere",
@@ -209,7 +209,7 @@ def test_a_reply_beyond_the_limit_is_let_go_of_unread() -> None:
             reply.content["smashed"] = ArrayRecord({"0": Array(np.zeros(large, dtype=np.uint8))})
         return reply
 
-    strategy = STRATEGIES["cse_fsl"](max_reply_bytes=2**20)
+    strategy = WITH_TAILS["cse_fsl"](max_reply_bytes=2**20)
     federation = grid(tamper=tamper)
     tracemalloc.start()
     try:

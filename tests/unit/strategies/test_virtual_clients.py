@@ -16,7 +16,7 @@ from fsl_sage_flwr.running_code import app_code
 from fsl_sage_flwr.strategies import SplitGrid, SplitStrategy, TrainingFailedError, VirtualClients
 
 from ...memory_grid import MemoryGrid, error_instead
-from ...runs import ROUNDS, Left, assert_same, fsl_sage, grid, plain, watched
+from ...runs import ROUNDS, Left, assert_same, fsl_sage, grid, grid_for, plain, watched
 from ...tasks import CLIENTS, small_app
 from .test_contract import every_payload
 
@@ -52,7 +52,7 @@ def test_clients_on_shared_nodes_train_as_on_their_own(
     make: Callable[..., SplitStrategy],
 ) -> None:
     own = plain(make)
-    nodes = grid(NODES, simulated=True)
+    nodes = grid_for(make, NODES, simulated=True)
     shared = watched(make(), VirtualClients(nodes, CLIENTS), ROUNDS, nodes=nodes)
     assert len(shared.rounds) == ROUNDS
     for ours, theirs in zip(own.rounds, shared.rounds, strict=True):
