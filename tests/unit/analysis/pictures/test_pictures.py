@@ -26,6 +26,7 @@ from fsl_sage_flwr.analysis.pictures.style import styles
 from fsl_sage_flwr.analysis.pictures.times import time_parts
 from fsl_sage_flwr.analysis.result_table import results_table
 from fsl_sage_flwr.analysis.spread import NAMES, SUFFIXES
+from fsl_sage_flwr.runs.virtual_time import JOULES, SECONDS
 
 from ....made_runs import MIB, make_run
 from ....rows import rows
@@ -47,9 +48,11 @@ CLIENT_ROWS = [
 
 
 def comparison_for(root, kind):
-    sent = {"down_client_half_bytes": 7 * MIB, "up_smashed_bytes": MIB}
+    clocked = {SECONDS: 60.0, JOULES: 5.0}
+    sent = {"down_client_half_bytes": 7 * MIB, "up_smashed_bytes": MIB, **clocked}
     for seed in (1, 2):
-        make_run(root, [0.4, 0.6], seed=seed, algorithm="fed_avg", head=0, mib_a_round=3)
+        make_run(root, [0.4, 0.6], seed=seed, algorithm="fed_avg", head=0, mib_a_round=3,
+                 row=clocked)  # fmt: skip
         for changes in ({}, *NEEDS.get(kind, [])):
             row = {"alignment_cosine": 0.5, **sent}
             make_run(root, [0.2, 0.8 - seed / 100], seed=seed, row=row, client_rows=CLIENT_ROWS,
@@ -101,14 +104,13 @@ def test_a_kind_without_variation_is_refused_or_left_out(tmp_path):
         draw("accuracy-alpha", comparison, 100.0)
     pictures, left_out = draw_all(comparison, 100.0)
     assert [picture.name for picture in pictures] == [*PICTURES[:4], "time"]
-    assert len(left_out) == 9
-    assert left_out[4].startswith(
-        "not drawn, alignment-rounds: the runs have no values in 'alignment_cosine'; columns"
-    )
-    assert left_out[5] == "not drawn, bytes-kinds: the runs have no bytes by kind"
-    assert left_out[6] == "not drawn, client-seconds: the runs have no rows in clients.csv"
-    assert left_out[2] == "not drawn, align-interval: no two values of align.interval in the " \
-        "results: 2"  # fmt: skip
+    why = dict(line.removeprefix("not drawn, ").split(": ", 1) for line in left_out)
+    assert set(why) == set(PICTURES) - {picture.name for picture in pictures}
+    assert why["alignment-rounds"].startswith("the runs have no values in 'alignment_cosine'; col")
+    assert "set clock.device in the runs" in why["accuracy-hours"]
+    assert why["bytes-kinds"] == "the runs have no bytes by kind"
+    assert why["client-seconds"] == "the runs have no rows in clients.csv"
+    assert why["align-interval"] == "no two values of align.interval in the results: 2"
 
 
 @pytest.mark.slow
