@@ -259,7 +259,7 @@ class SplitStrategy(FedAvg):
     def _asynchrony_of(
         self, options: AsyncOptions | None, fraction_reply: float
     ) -> Asynchrony | None:
-        """Return what merges late replies; None if a round waits for all of its own.
+        """Return what merges late replies; None if a round waits for all replies.
 
         Raises
         ------
