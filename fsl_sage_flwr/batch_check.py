@@ -8,8 +8,8 @@ from torch import Tensor
 from .splitting.pytree import leaves_of
 
 EXPECTED = (
-    "each batch must be a pair (inputs, labels): a tensor, or a tuple of tensors, as in the task's "
-    "example, and one tensor of labels"
+    "each batch must be a pair (inputs, labels): a tensor, a tuple or a mapping of tensors, as in "
+    "the task's example, and one tensor of labels"
 )
 
 

@@ -19,8 +19,8 @@ class FaultOptions(Options):
     )
     cut_links: float = setting(
         0.0,
-        "fraction of the clients whose reply is lost in each round after they have trained, drawn "
-        "from `seed`; where a round has exchanges, the reply to its second message",
+        "fraction of the replies that are lost in each round after training, drawn from `seed`; "
+        "where a round has exchanges, the reply to its second message",
         group="faults",
         ge=0,
         le=0.9,

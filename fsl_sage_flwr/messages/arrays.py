@@ -248,9 +248,9 @@ def in_named_order(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     found = {}
     for name, tensor in tensors.items():
-        place, _, axes = name.partition(":")
-        order = [int(axis) for axis in axes.split(",") if axis.isdecimal()]
-        if axes and sorted(order) != list(range(tensor.dim())):
+        place, colon, axes = name.partition(":")
+        order = axes.split(",") if colon else []
+        if colon and sorted(order) != sorted(map(str, range(tensor.dim()))):
             raise BadReplyError(f"{shown(name)} is no order of {tensor.dim()} axes")
-        found[place] = in_order(tensor, order)
+        found[place] = in_order(tensor, [*map(int, order)])
     return found

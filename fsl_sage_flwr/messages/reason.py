@@ -3,6 +3,8 @@
 import re
 
 LONGEST_REASON = 300
+# Flower's code of a ClientApp's exception.
+CLIENT_APP_RAISED = 2
 # Flower's simulation: the text of its ClientAppException, at the end of Ray's traceback.
 _OF_AN_ACTOR = "Exception ClientAppException occurred. Message:"
 # What Flower makes of an exception: <class 'package.NameError'>:<'its text'>
@@ -32,6 +34,16 @@ def reason_of(text: str) -> str:
         last = list(_LINE_OF_AN_ERROR.finditer(said))[-1:]
         return in_short(said[last[0].start(1) :] if last else said)
     return in_short(_with_name(name, said))
+
+
+def error_text(code: int, text: str) -> str:
+    """Return an error reply in one line: Flower's code, and the cause."""
+    return f"error {code}: {reason_of(text)}"
+
+
+def is_raised_by_client_app(error: str) -> bool:
+    """Tell whether a line of :func:`error_text` is about an exception of the ClientApp."""
+    return error.startswith(f"error {CLIENT_APP_RAISED}: ")
 
 
 def in_short(text: str) -> str:

@@ -8,7 +8,7 @@ from ..units import mib
 from .arrays import declared_bytes, is_coded
 from .fields import ReplySchema
 from .payload import Reply
-from .reason import in_short, reason_of
+from .reason import error_text, in_short
 from .records import BadReplyError
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
@@ -95,7 +95,7 @@ def content_of(reply: Message, max_bytes: int) -> RecordDict:
                 "batch-size. A lost machine of a Ray cluster: the others suffice. Then resume with "
                 f"resume=…/checkpoints/latest.pt. The simulation reports: {in_short(reason)}"
             )
-        raise BadReplyError(f"error {reply.error.code}: {reason_of(reason)}")
+        raise BadReplyError(error_text(reply.error.code, reason))
     if not reply.has_content():
         raise BadReplyError("a reply without content")
     size = sum(count_bytes(record) for record in reply.content.values())

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-CLIENT_APP_RAISED = "error 2:"  # Flower's code of a ClientApp's exception
+from ..messages.reason import is_raised_by_client_app
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -76,7 +76,7 @@ class FailedRoundCounter:
         errors = set(failures.values())
         if nobody_answered and not self._succeeded and len(errors) == 1:
             (error,) = errors
-            if error.startswith(CLIENT_APP_RAISED):
+            if is_raised_by_client_app(error):
                 raise TrainingFailedError(
                     f"all clients of round {number} ({len(failures)}) fail with the same error, so "
                     f"the run ends: {error}"

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from .counted_flops import CountedFlops
 from .pytree import leaves_of, map_leaves
 
-MOST_CALLS = 16  # of one module or function
+MOST_CALLS = 16  # of one module
 PLAIN = (type(None), bool, int, float, str)
 
 
@@ -53,7 +53,7 @@ class CallMemory:
         return output, counted.total + self._remembered
 
     def call(self, name: str, module: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Return the output of a module's or a function's call, from memory if it is known."""
+        """Return the output of a module's call, from memory if it is known."""
         arguments = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
         if not all(isinstance(value, (Tensor, *PLAIN)) for value in arguments):
             return module(*args, **kwargs)
@@ -79,13 +79,6 @@ class CallMemory:
         known.append(_Call(arguments, before, kept, counted.total))
         return _again(kept)
 
-    def call_function(self, function: Any, args: Any, kwargs: Any) -> Any:
-        """Return the result of a graph's function, from memory if it is PyTorch's."""
-        module = str(getattr(function, "__module__", ""))
-        if module.startswith("torch"):
-            return self.call(f"{module}:{id(function)}", function, args, kwargs)
-        return function(*args, **kwargs)
-
 
 class _Interpreter(fx.Interpreter):
     """Runs a half; its modules are those of the model, under the model's names."""
@@ -96,9 +89,6 @@ class _Interpreter(fx.Interpreter):
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         return self._memory.call(str(target), self.fetch_attr(str(target)), args, kwargs)
-
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        return self._memory.call_function(target, args, kwargs)
 
 
 def _versions(values: tuple[Any, ...]) -> tuple[int, ...]:

@@ -155,11 +155,6 @@ class _Interpreter(fx.Interpreter):
             return super().call_module(target, args, kwargs)
         return self._memory.call(str(target), self.fetch_attr(str(target)), args, kwargs)
 
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if self._memory is None:
-            return super().call_function(target, args, kwargs)
-        return self._memory.call_function(target, args, kwargs)
-
 
 def _values(
     request: Request, model: nn.Module, front: list[fx.Node], example: tuple[Tensor, ...]

@@ -16,7 +16,7 @@ from .options import DROPPED, MODEL, WEIGHTED, AsyncOptions
 
 @dataclass(frozen=True)
 class BusyClient:
-    """A client whose reply belongs to the request of an earlier round.
+    """A client that still computes its reply to an earlier round.
 
     Attributes
     ----------

@@ -12,13 +12,12 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from ...messages import message_outside_a_run
+from ...messages.reason import CLIENT_APP_RAISED
 from ...nodes.simulated import simulated_in_this_process
 from .simulation import SIMULATION
 
 log = logging.getLogger("flwr.fsl_sage")
 
-# Flower's code of a ClientApp's exception.
-CLIENT_APP_RAISED = 2
 DEFAULT_TTL = 12 * 3600.0  # seconds
 
 

@@ -66,7 +66,7 @@ class LateReplies:
 
     @property
     def nodes(self) -> set[int]:
-        """Nodes that owe a reply, or whose reply is held."""
+        """Nodes of missing and of held replies."""
         late = {late.request.metadata.dst_node_id for late in self._late.values()}
         return late | self.held_nodes
 

@@ -14,7 +14,14 @@ from fsl_sage_flwr import smashed_noise_mod
 from fsl_sage_flwr.compression import CODECS, PRESETS
 from fsl_sage_flwr.compression.codecs import Exact
 from fsl_sage_flwr.messages import arrays
-from fsl_sage_flwr.messages.arrays import in_memory, serialized, tensors_of
+from fsl_sage_flwr.messages.arrays import (
+    in_memory,
+    in_named_order,
+    serialized,
+    tensors_of,
+    with_orders,
+)
+from fsl_sage_flwr.messages.records import BadReplyError
 
 from ...memory_grid import MemoryGrid
 from ...rows import rows
@@ -118,3 +125,18 @@ def test_each_tensor_becomes_bytes_once(
     train(strategy, MemoryGrid(watched, CLIENTS), 2)  # type: ignore[arg-type]
     assert strategy.last_round.failures == {}
     assert seen
+
+
+@pytest.mark.parametrize("axes", ["", "0", "0,1,1", "0,a,1", "0,1,2,3", "-0,1,2", "9" * 5000])
+def test_a_name_without_an_order_of_the_axes_is_refused(axes: str) -> None:
+    with pytest.raises(BadReplyError, match="is no order of 3 axes"):
+        in_named_order({f"0:{axes}": torch.zeros(2, 3, 4)})
+
+
+def test_names_say_the_order_of_the_axes() -> None:
+    tensor = torch.arange(24.0).reshape(2, 3, 4).transpose(1, 2)
+    named = with_orders([tensor, torch.ones(2)])
+    assert list(named) == ["0:0,2,1", "1"]
+    back = in_named_order(named)["0"]
+    assert torch.equal(back, tensor)
+    assert back.stride() == tensor.stride()
