@@ -174,6 +174,19 @@ class Deployment:
             "--node-config", f"partition-id={partition} num-partitions={of} {more}", *options,
         )  # fmt: skip
 
+    def start_nodes(self, number: int) -> list[subprocess.Popen[bytes]]:
+        """Start SuperNodes at once, and wait until the SuperLink has let each of them in.
+
+        A round begins with those that are there.
+        """
+        nodes = [self.start_node(partition, of=number) for partition in range(number)]
+        for node in nodes:
+            self.wait_for_node(node)
+        return nodes
+
+    def wait_for_node(self, node: subprocess.Popen[bytes]) -> None:
+        wait_for("the SuperNode", lambda: "SuperNode ID" in self.log_of(node))
+
     def run(self, app: Path = ROOT, **config: Any) -> int:
         """Start a run; return its id."""
         words = " ".join(

@@ -71,8 +71,7 @@ def test_a_deployment_has_the_history_of_the_simulation(
     tmp_path: Path, secure: bool, names: tuple[str, ...]
 ) -> None:
     with Deployment(tmp_path, secure=secure) as deployment:
-        for partition in range(2):
-            deployment.start_node(partition)
+        deployment.start_nodes(2)
         app = write_app(tmp_path)  # without tests and docs, which Flower would pack every time
         for name in names:
             results = tmp_path / "deployed" / name
@@ -131,8 +130,8 @@ def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:
     with Deployment(
         tmp_path, forked=False, environment={"FSL_SAGE_CACHE": str(kept)}
     ) as deployment:
-        deployment.start_node(0, more=f"data-path='{own}'")
-        deployment.start_node(1, more=f"data-path='{other}'")
+        for partition, path in enumerate((own, other)):
+            deployment.wait_for_node(deployment.start_node(partition, more=f"data-path='{path}'"))
         run = deployment.run(
             write_app(tmp_path), num_server_rounds=1, results_dir=str(tmp_path / "deployed")
         )

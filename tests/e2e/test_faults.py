@@ -48,8 +48,7 @@ class Shared:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     directory = tmp_path_factory.mktemp("shared")
     with Deployment(directory, environment=environment({}, directory)) as deployment:
-        for partition in range(CLIENTS):
-            deployment.start_node(partition, of=CLIENTS)
+        deployment.start_nodes(CLIENTS)
         yield Shared(deployment, directory, faulty_app(directory))
 
 
