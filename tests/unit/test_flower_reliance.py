@@ -289,6 +289,7 @@ def set_the_ids_of_a_run() -> None:
     MemoryGrid(app_of_a_test, 1)
 
 
+@pytest.mark.slow
 def test_a_refused_message_has_no_id_and_keeps_its_own() -> None:
     """``SplitGrid`` pushes again one by one what was refused together."""
     from flwr.superlink.grid import HttpGrid
