@@ -88,7 +88,7 @@ class CoreOptions(Options):
     alpha: float = setting(1.0, "parameter of `noniid_dirichlet`; small is unequal", gt=0)
     shards_per_client: int = setting(2, "shards of each client with `shards`", ge=1)
     num_server_rounds: int = setting(
-        30,
+        25,
         "rounds",
         ge=1,
         unit="rounds",
