@@ -6,10 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -100,20 +99,17 @@ class Deployment:
             "FLWR_TELEMETRY_ENABLED": "0",
             # Seconds until the process of a message is started, at most; 1 otherwise.
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.3",
-            # Without a thread of Arrow's, which a fork would not have.
-            "JE_ARROW_MALLOC_CONF": "background_thread:false",
             # Every process of a message would compile the app anew.
             "PYTHONDONTWRITEBYTECODE": "",
             **(environment or {}),
         }
         self._logs: dict[int, Path] = {}
-        self._until_exit = ExitStack()
         self.link: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
         if self._forked:
-            self._start_forking()
+            forked_programs.write_stand_ins(self._programs, forked_programs.server())
         trust = "insecure = true"
         if self._secure:
             self._make_keys()
@@ -135,7 +131,6 @@ class Deployment:
         trace: TracebackType | None,
     ) -> None:
         kill_started_by(str(self.home))
-        self._until_exit.close()
 
     def start_link(self) -> None:
         """Start the SuperLink, and wait until it listens."""
@@ -281,25 +276,12 @@ class Deployment:
             cwd=self._directory, check=True, capture_output=True,
         )  # fmt: skip
 
-    def _start_forking(self) -> None:
-        """Start the process whose forks are the processes of messages and runs."""
-        # A socket's address may have a hundred characters; pytest's directories have more.
-        short = Path(self._until_exit.enter_context(tempfile.TemporaryDirectory()))
-        forked_programs.write_stand_ins(self._programs, short / "socket")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(short / "socket"))
-            listener.listen()  # before the first stand-in asks
-            self._start(
-                sys.executable, "-P", forked_programs.__file__, str(listener.fileno()),
-                keep=[listener.fileno()],
-            )  # fmt: skip
-
-    def _start(self, *command: str, keep: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    def _start(self, *command: str) -> subprocess.Popen[bytes]:
         path = self._directory / f"{len(self._logs)}-{Path(command[0]).name}.log"
         with path.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 command, cwd=self._directory, env=self._environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True, pass_fds=keep,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._logs[process.pid] = path
         return process

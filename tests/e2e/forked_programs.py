@@ -3,26 +3,30 @@
 A SuperNode starts ``flwr-clientapp`` for every message and a SuperLink ``flwr-serverapp`` for
 every run, by name: the first on the PATH. Five of the six CPU-seconds that each takes are the
 imports of PyTorch, datasets, scikit-learn and Flower, and most of what the SuperLink, a SuperNode
-and each ``flwr`` command take are Flower's. Here they are made once in a deployment; everything
-else is as it was: each process is a new one, runs Flower's own program and imports the app from
-where Flower has put it.
+and each ``flwr`` command take are Flower's; half of the rest is the import of this package. Here
+they are made once; everything else is as it was: each process is a new one and runs Flower's own
+program. That an app holds all that it needs is tested where nothing is forked.
 
-``python forked_programs.py FD`` serves on a listening socket.
+``python forked_programs.py FD`` serves on a listening socket, until its input ends.
 """
 
 import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-# What is called under each name, and what the app imports that runs in it. Not the app.
+# What is called under each name, and what the app imports that runs in it, and the app.
 PROGRAMS = {
     "flwr": ("flwr.cli.app", "app"),
     "flower-superlink": ("flwr.superlink.cli", "flower_superlink"),
@@ -34,6 +38,7 @@ PROGRAMS = {
 LIBRARIES = (
     "flwr.app", "flwr.clientapp", "flwr.serverapp", "torch", "torch._dynamo", "datasets",
     "flwr_datasets.partitioner", "sklearn.datasets", "sklearn.model_selection",
+    "fsl_sage_flwr.client_app", "fsl_sage_flwr.server_app",
 )  # fmt: skip
 
 # It lives as long as the process that it stands for: each sees the other's end of the connection
@@ -60,8 +65,29 @@ def write_stand_ins(directory: Path, address: Path) -> None:
         program.chmod(0o755)
 
 
+@cache
+def server() -> Path:
+    """Start the process whose forks these are, once; return the address it listens at.
+
+    It ends when this process does.
+    """
+    # A socket's address may have a hundred characters; pytest's directories have more.
+    address = Path(tempfile.mkdtemp()) / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()  # before the first stand-in asks
+        subprocess.Popen(
+            [sys.executable, "-P", __file__, str(listener.fileno())],
+            stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True,
+            # Arrow's allocator without its thread, which a fork would not have.
+            env={**os.environ, "OMP_NUM_THREADS": "1",
+                 "JE_ARROW_MALLOC_CONF": "background_thread:false"},
+        )  # fmt: skip
+    return address
+
+
 def serve(listener: socket.socket) -> None:
-    """Fork a process for each connection, for ever."""
+    """Fork a process for each connection, until the standard input ends."""
     programs = {
         name: getattr(importlib.import_module(module), function)
         for name, (module, function) in PROGRAMS.items()
@@ -73,7 +99,7 @@ def serve(listener: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no parent waits for them
-    while True:
+    while listener in select.select([listener, sys.stdin], [], [])[0]:
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
