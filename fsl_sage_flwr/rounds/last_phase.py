@@ -50,6 +50,10 @@ class LastPhase:
     ----------
     clients : list of int
         Clients of the phase, ascending.
+    new : frozenset of int
+        Clients that get a message of the phase.
+    without_message : list of int
+        Clients that take part without a message, ascending; the round sets it.
     served : dict of int to TrainReply
         Replies that count, without their tensors, ascending by client.
     weights : dict of int to float
@@ -80,6 +84,7 @@ class LastPhase:
         waited_for = {client: busy.awaited for client, busy in self._late.items()}
         self.instructions = dict(sorted({**instructions, **waited_for}.items()))
         self.clients = list(self.instructions)
+        self.new, self.without_message = frozenset(instructions), list[int]()
         self.served: dict[int, TrainReply] = {}
         self.weights: dict[int, float] = {}
         self.senders: dict[str, int] = {}

@@ -2,14 +2,13 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..compression import Compression
 from ..compression.server import DeltaSync
@@ -24,22 +23,23 @@ from ..messages import (
 )
 from ..messages.arrays import to_arrays
 from ..messages.records import is_finite
-from ..splitting import Evaluation, trainable_parameters
+from ..splitting import Evaluation
 from ..state import State
 from ..task import Batch, SplitTask
 from ..tensor_store import TensorStore
+from . import arguments
 from .aggregation.aggregation import Aggregation
 from .aggregation.client_clipping import refuse_clipping
-from .aggregation.fed_opt import FedOpt, ServerStep
-from .asynchrony.asynchrony import Asynchrony
+from .aggregation.fed_opt import FedOpt
 from .asynchrony.options import AsyncOptions
 from .averaged_state import AveragedState
 from .checks.batch_limits import BatchLimits
 from .checks.finite_check import FiniteCheck
 from .checks.untrained import UntrainedClientWeights
-from .clients.absence import wait_for_nodes
+from .client_weights import ClientHalfWeights
 from .clients.client_registry import ClientRegistry
 from .clients.cooldown import ClientCooldown
+from .clients.sampling import sample_to_evaluate, sample_to_train
 from .early_stop import ShouldStop, with_should_stop
 from .failed_rounds import FailedRoundCounter, TrainingFailedError
 from .grid.reply_stream import ReplyStream
@@ -51,8 +51,10 @@ from .metrics.round_summary import RoundSummary
 from .metrics.sample_uploads import SampleUploads
 from .metrics.split_evaluation import SplitEvaluation
 from .old_checkpoints import nested
+from .open_round import OpenRound
 from .reply_spool import ReplySpool
 from .round import Round, RoundBody
+from .round_average import RoundAverage
 from .settings import RoundSettings
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -140,6 +142,7 @@ class SplitStrategy(FedAvg):
     """
 
     trains_client_half = True  # False: the client half keeps its bits, and replies are without it
+    trains = ClientHalfWeights  # weights that clients train, and that are averaged
     evaluates = SplitEvaluation  # how clients evaluate their validation parts
     sends_weights_alone = False
     private_steps = False
@@ -184,11 +187,7 @@ class SplitStrategy(FedAvg):
             train_metrics_aggr_fn=train_metrics_aggr_fn or self._train_metrics,
         )
         self.fraction_evaluate = fraction_evaluate
-        if self.fraction_evaluate > 0 and task.validation_batches is None:
-            raise ValueError(
-                f"fraction_evaluate = {self.fraction_evaluate:g} needs a task whose clients have "
-                "a validation part: give SplitTask validation_batches, or set it to 0"
-            )
+        arguments.check_evaluation(task, fraction_evaluate)
         check_arguments(
             StrategyOptions,
             fraction_train=fraction_train,
@@ -202,33 +201,38 @@ class SplitStrategy(FedAvg):
             round_timeout=round_timeout,
             absence_timeout=absence_timeout,
         )
-        if task.client_privacy is not None and not self.private_steps:
-            raise ValueError(
-                f"client_privacy: clients of {type(self).__name__} take no steps with one gradient "
-                "per sample, or send more than such steps make; leave it out"
-            )
-        if not type(self).trains_client_half and (fed_opt is not None or proximal_mu):
-            raise ValueError(
-                f"fed_opt, proximal_mu: clients of {type(self).__name__} train nothing; leave both "
-                "out"
-            )
-        if task.model.tail is not None:
-            self._check_tail(task)
+        name = type(self).__name__
+        arguments.check_privacy(task, name, private_steps=self.private_steps)
+        given = fed_opt is not None or bool(proximal_mu)
+        trains = type(self).trains_client_half
+        arguments.check_training(name, trains_client_half=trains, given=given)
+        arguments.check_tail(task, name, labels_may_stay=self.labels_may_stay)
         task.check_objective()
         self.task = task
         if task.client_privacy is not None:
             task.check_private_steps(with_head=self.auxiliary_parameters > 0)
+        self.trained = self.trains(task)
         self.downlink = DeltaSync(compression or Compression())
         self.pauses = ClientCooldown(max_client_failures, pause_rounds)
-        self.states: dict[str, State] = {**states, "downlink": self.downlink}
         self.aggregation = aggregation or Aggregation()
-        self.asynchrony = self._asynchrony_of(asynchrony, fraction_reply)
+        self.asynchrony = arguments.asynchrony_for(
+            asynchrony,
+            name,
+            replies_may_be_late=self.replies_may_be_late,
+            fraction_reply=fraction_reply,
+            min_train_nodes=min_train_nodes,
+            fewest=self.aggregation.fewest,
+        )
         self.max_update_ratio = max_update_ratio
         self.proximal_mu = proximal_mu
-        for state in self.states.values():
-            if isinstance(state, AveragedState):
-                state.aggregation, state.asynchrony = self.aggregation, self.asynchrony
-        self._client_half_step = self._add_server_steps(fed_opt)
+        self._average = RoundAverage(
+            self.trained, states, self.aggregation, self.asynchrony, fed_opt
+        )
+        self.states: dict[str, State] = {
+            **states,
+            "downlink": self.downlink,
+            **self._average.server_steps,
+        }
         self.keep_files_in(TensorStore())
         self.keep_optimizer_state = keep_optimizer_state
         self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
@@ -241,7 +245,7 @@ class SplitStrategy(FedAvg):
         self._sound, self._untrained = FiniteCheck(task), UntrainedClientWeights()
         self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
-        self._round: Round | None = None
+        self._round: OpenRound | None = None
         # Only names, shapes and dtypes are compared: tensors on "meta" have no values. Constants
         # that are not finite, such as a causal mask, keep theirs: a reply must have the same.
         weights = self.averaged_weights().items()
@@ -255,49 +259,6 @@ class SplitStrategy(FedAvg):
             1 if task.takes_single_samples(with_head=self.auxiliary_parameters > 0) else 2,
             free=task.model.free,
         )
-
-    def _asynchrony_of(
-        self, options: AsyncOptions | None, fraction_reply: float
-    ) -> Asynchrony | None:
-        """Return what merges late replies; None if a round waits for all replies.
-
-        Raises
-        ------
-        ValueError
-            The algorithm cannot merge them, or another argument does not fit.
-        """
-        if options is None or not options.buffer:
-            return None
-        problem = options.problem_with(
-            fraction_reply=fraction_reply,
-            min_train_nodes=self.min_train_nodes,
-            fewest=self.aggregation.fewest,
-        )
-        if not self.replies_may_be_late:
-            problem = f"{type(self).__name__} needs its clients in step; leave it out"
-        if problem is not None:
-            raise ValueError(f"async.buffer = {options.buffer}: {problem}")
-        return Asynchrony(options)
-
-    def _check_tail(self, task: SplitTask) -> None:
-        """Refuse a model with a tail where the server needs labels, or DP-SGD.
-
-        Raises
-        ------
-        ValueError
-            Either is so.
-        """
-        if not self.labels_may_stay:
-            raise ValueError(
-                f"the model has a tail at {task.model.tail_cut!r}, and {type(self).__name__} needs "
-                "the labels beside the smashed data: cut the model without tail=…, or use an "
-                "algorithm whose clients exchange each batch for its gradient"
-            )
-        if task.client_privacy is not None:
-            raise ValueError(
-                "client_privacy: clients with a tail send gradients of hidden states, which DP-SGD "
-                "does not cover; leave it out, or cut the model without tail=…"
-            )
 
     # What an algorithm is made of -------------------------------------------------------
 
@@ -324,17 +285,11 @@ class SplitStrategy(FedAvg):
 
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
-        return self.task.weights_of(self.task.model.client)
+        return self.trained.current()
 
     def trained_parameters(self) -> Mapping[str, Tensor]:
         """Return the parameters that clients train, by their names in the averaged weights."""
-        return trainable_parameters(self.task.model.client)
-
-    def trained_parts(
-        self, weights: Mapping[str, Tensor]
-    ) -> Sequence[tuple[nn.Module, Mapping[str, Tensor]]]:
-        """Return the halves that clients train, each with its part of a reply's weights."""
-        return [(self.task.model.client, weights)]
+        return self.trained.parameters()
 
     @property
     def auxiliary_parameters(self) -> int:
@@ -378,15 +333,13 @@ class SplitStrategy(FedAvg):
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
         """Evaluate an average on the server; for an ``evaluate_fn`` of ``start``."""
-        return evaluate_halves(self.task, arrays, batches)
+        return evaluate_halves(self.task, self.trained.client_half(arrays), batches)
 
     def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the current state_dicts of the client half and the server half."""
-        self.task.load_weights(self.task.model.client, arrays.to_torch_state_dict())
-        return (
-            dict(self.task.model.client.state_dict()),
-            dict(self.task.model.server.state_dict()),
-        )
+        client_half, model = self.trained.client_half(arrays), self.task.model
+        self.task.load_weights(model.client, client_half.to_torch_state_dict())
+        return dict(model.client.state_dict()), dict(model.server.state_dict())
 
     def start(
         self,
@@ -467,26 +420,21 @@ class SplitStrategy(FedAvg):
         self._undo_unfinished()
         self.rounds_done = self._first_round + server_round - 1
         busy = {} if self.asynchrony is None else self.asynchrony.busy
-        needed = max(self.min_train_nodes - len(busy), 0)
-        wait_for_nodes(
+        clients, known = sample_to_train(
             self.registry,
+            self.pauses,
             grid,
-            needed,
-            self.min_available_nodes,
-            self.absence_timeout,
+            busy,
+            seed=self.task.seed,
+            round_=self.rounds_done,
+            fraction=self.fraction_train,
+            fewest=self.min_train_nodes,
+            available=self.min_available_nodes,
+            absence_timeout=self.absence_timeout,
         )
-        self.pauses.try_again(self.registry.returned)
-        self.registry.returned.clear()
-        known = len({*self.registry.nodes, *busy})
-        wanted = max(int(known * self.fraction_train), self.min_train_nodes) - len(busy)
-        paused = self.pauses.at(self.rounds_done)
-        if len(set(self.registry.nodes) - paused) < needed:
-            paused = set()
-        round_ = self._round = Round(
+        round_ = self._round = OpenRound(
             self.rounds_done,
-            self.registry.sample(
-                max(wanted, 0), self.task.seed, self.rounds_done, without=paused | busy.keys()
-            ),
+            clients,
             arrays,
             ConfigRecord({**config, "server-round": server_round, **self._proximal_term()}),
             grid,
@@ -500,11 +448,11 @@ class SplitStrategy(FedAvg):
             self.asynchrony,
             self.rounds_trained,
         )
-        log.info("configure_train: clients %s of %d", round_.clients, known)
+        log.info("configure_train: clients %s of %d", clients, known)
         for client, reason in self.registry.unfit.items():
-            round_.exclude(client, reason)
+            round_.round.exclude(client, reason)
         with round_.undone_on_error():
-            return round_.begin(self.train_round(round_))
+            return round_.begin(self.train_round(round_.round))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -530,7 +478,9 @@ class SplitStrategy(FedAvg):
         counted = round_.counted(replies)
         failed = {c: why for c, why in round_.blamed.items() if c not in self.registry.unfit}
         self.pauses.record(round_.number, round_.served, failed)
-        averages = self.trains_client_half or self.averaged_states()
+        key = self.arrayrecord_key if self.trains_client_half else None
+        averaged_states = self.averaged_states()
+        averages = self.trains_client_half or averaged_states
         wanted = max(self.min_train_nodes, self.aggregation.fewest if averages else 1)
         present = len(counted) + len(round_.without_message)
         if present < wanted:
@@ -539,20 +489,20 @@ class SplitStrategy(FedAvg):
                 round_, f"{present} valid replies, {wanted} needed", nobody_answered=not present
             )
             return None, None
-        round_.record(counted, self.arrayrecord_key if self.trains_client_half else None)
+        round_.record(counted, key)
         good = [message.content for message in counted.values()]
         with round_.undone_on_error():
-            arrays = self._averaged(round_, counted)
-        trained = self.trained_parts(arrays.to_torch_state_dict())
+            arrays = self._average.of_client_halves(round_, counted, key, averaged_states)
+        trained = self.trained.parts(arrays.to_torch_state_dict())
         problem = self._sound.problem_with_trained(trained)
         if problem is not None:  # although all that is averaged is sound
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
             return None, None
         if self.trains_client_half:
-            self._untrained.record(self.trained_parts(round_.client_half), trained)
+            self._untrained.record(self.trained.parts(round_.round.client_half), trained)
         self.failed_rounds.record_success()
         with round_.undone_on_error():
-            for averaged_state in self.averaged_states().values():
+            for averaged_state in averaged_states.values():
                 averaged_state.average(round_.weights, round_.served)
         nodes = {client: round_.node_of(client) for client in round_.served}
         for state in self.states.values():
@@ -573,12 +523,16 @@ class SplitStrategy(FedAvg):
         round_ = self._round
         if self.fraction_evaluate == 0 or round_ is None:
             return []
-        wrapped = self.wrap_grid(grid)
-        self.registry.refresh(wrapped, self.min_available_nodes)
-        nodes = self.registry.nodes
-        wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
-        clients = self.registry.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
-        asked = {nodes[client]: client for client in clients}
+        grid = self.wrap_grid(grid)
+        clients = sample_to_evaluate(
+            self.registry,
+            grid,
+            seed=self.task.seed,
+            round_=self.rounds_done,
+            fraction=self.fraction_evaluate,
+            fewest=self.min_evaluate_nodes,
+            available=self.min_available_nodes,
+        )
         how = self.evaluates(
             self.task,
             self.smashed,
@@ -587,14 +541,12 @@ class SplitStrategy(FedAvg):
             self.round_timeout,
             self.max_reply_bytes,
         )
-        round_.evaluation = FederatedEvaluation(
-            asked, how.score, lambda: wrapped.sent_to, partial(how.following, wrapped, asked)
-        )
+        nodes = {client: self.registry.nodes[client] for client in clients}
+        evaluation = round_.evaluation = FederatedEvaluation(how, grid, nodes)
         if how.sends_smashed_data:
             for client in clients:
                 self.sample_uploads.record_validation(client)
-        weights = PackedWeights(arrays.to_torch_state_dict())
-        return [how.request(wrapped, weights, client, node) for node, client in asked.items()]
+        return evaluation.messages(PackedWeights(arrays.to_torch_state_dict()))
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -611,18 +563,6 @@ class SplitStrategy(FedAvg):
         return None if found is None else to_record(found, "validation")
 
     # One round --------------------------------------------------------------------------
-
-    def _add_server_steps(self, fed_opt: FedOpt | None) -> ServerStep | None:
-        """Add a server optimizer for each averaged part; return that of the client half."""
-        if fed_opt is None:
-            return None
-        for name, state in list(self.states.items()):
-            if isinstance(state, AveragedState):
-                step = state.server_step = ServerStep(fed_opt, state.parameters)
-                self.states[f"{name}_step"] = step
-        step = ServerStep(fed_opt, self.trained_parameters().keys())
-        self.states["client_half_step"] = step
-        return step
 
     def _proximal_term(self) -> dict[str, float]:
         """Return the entry that Flower's FedProx adds to the configuration of requests."""
@@ -644,62 +584,10 @@ class SplitStrategy(FedAvg):
 
     def _problem_with_trained(self, reply: TrainReply) -> str | None:
         """Return the problem with weights that a client has trained, or None."""
-        parts = [] if reply.client_half is None else list(self.trained_parts(reply.client_half))
+        parts = [] if reply.client_half is None else list(self.trained.parts(reply.client_half))
         if reply.auxiliary is not None:
             parts.append((self.task.head, reply.auxiliary))
         return self._sound.problem_with_trained(parts)
-
-    def _averaged(self, round_: Round, counted: Mapping[int, Message]) -> ArrayRecord:
-        """Return the average of the client halves; the sent ones where clients train none."""
-        records = dict[int, ArrayRecord]()
-        if self.trains_client_half:
-            key = self.arrayrecord_key
-            records = self._merged(
-                {c: message.content.array_records[key] for c, message in counted.items()}, round_
-            )
-        self._choose(round_, list(counted), records)
-        if not self.trains_client_half:
-            return round_.arrays
-        weights = {c: weight for c, weight in round_.weights.items() if c in counted}
-        averaged = [record for c, record in records.items() if c in weights]
-        average = self.aggregation.of_records(averaged, list(weights.values()))
-        step = self._client_half_step
-        if step is None:
-            return average
-        before, after = (a.to_torch_state_dict() for a in (round_.arrays, average))
-        return to_arrays(step.step(before, after))
-
-    def _merged(self, records: Mapping[int, ArrayRecord], round_: Round) -> dict[int, ArrayRecord]:
-        """Return the records with those that stale replies count as in place of them."""
-        if self.asynchrony is None:
-            return dict(records)
-        names, now = self.trained_parameters().keys(), round_.arrays.to_torch_state_dict()
-        found = {}
-        for client, record in records.items():
-            trained = record.to_torch_state_dict()
-            merged = self.asynchrony.merged(client, "client_half", trained, now, names)
-            found[client] = record if merged is trained else to_arrays(merged)
-        return found
-
-    def _choose(
-        self, round_: Round, clients: Sequence[int], records: Mapping[int, ArrayRecord]
-    ) -> None:
-        """Choose the clients to average, once for all of their results."""
-        states = self.averaged_states().values()
-        if not self.aggregation.chooses or not (records or states):
-            return
-        trained = {
-            client: [
-                *([records[client].to_torch_state_dict()] if client in records else []),
-                *(state.trained_by(client) for state in states),
-            ]
-            for client in clients
-        }
-        chosen = self.aggregation.choose(trained)
-        round_.average_only(chosen)
-        log.info(
-            "round %d: %s averages clients %s", round_.number + 1, self.aggregation.rule, chosen
-        )
 
     def _receive(
         self, grid: SplitGrid, messages: Iterable[Message], timeout: float | None
@@ -719,7 +607,7 @@ class SplitStrategy(FedAvg):
         if round_ is not None and round_.is_open:
             self._give_up(round_, "the strategy around this one dropped it")
 
-    def _give_up(self, round_: Round, why: str, *, nobody_answered: bool = False) -> None:
+    def _give_up(self, round_: OpenRound, why: str, *, nobody_answered: bool = False) -> None:
         round_.undo()
         round_.summary.given_up = True
         self.rounds_done += 1
