@@ -1,8 +1,9 @@
 """Refuse a strategy's arguments that do not fit its algorithm or its task."""
 
 from ..task import SplitTask
+from .aggregation.aggregation import Aggregation
 from .asynchrony.asynchrony import Asynchrony
-from .asynchrony.options import AsyncOptions
+from .settings import StrategyArguments
 
 
 def check_evaluation(task: SplitTask, fraction_evaluate: float) -> None:
@@ -35,17 +36,15 @@ def check_privacy(task: SplitTask, algorithm: str, *, private_steps: bool) -> No
         )
 
 
-def check_training(algorithm: str, *, trains_client_half: bool, given: bool) -> None:
-    """Refuse arguments on the training of clients that train nothing.
-
-    ``given`` is whether ``fed_opt`` or ``proximal_mu`` is.
+def refuse_training(algorithm: str, given: StrategyArguments) -> None:
+    """Refuse arguments on the clients' training, for an algorithm whose clients train nothing.
 
     Raises
     ------
     ValueError
-        That is so.
+        One is given.
     """
-    if given and not trains_client_half:
+    if given.fed_opt is not None or given.proximal_mu:
         raise ValueError(
             f"fed_opt, proximal_mu: clients of {algorithm} train nothing; leave both out"
         )
@@ -75,27 +74,26 @@ def check_tail(task: SplitTask, algorithm: str, *, labels_may_stay: bool) -> Non
 
 
 def asynchrony_for(
-    options: AsyncOptions | None,
     algorithm: str,
+    given: StrategyArguments,
+    aggregation: Aggregation,
     *,
     replies_may_be_late: bool,
-    fraction_reply: float,
-    min_train_nodes: int,
-    fewest: int,
 ) -> Asynchrony | None:
     """Return the merging of late replies; None if a round waits for all replies.
-
-    ``fewest`` is the smallest number of replies that the aggregation takes.
 
     Raises
     ------
     ValueError
         The algorithm cannot merge them, or another argument does not fit.
     """
+    options = given.asynchrony
     if options is None or not options.buffer:
         return None
     problem = options.problem_with(
-        fraction_reply=fraction_reply, min_train_nodes=min_train_nodes, fewest=fewest
+        fraction_reply=given.fraction_reply,
+        min_train_nodes=given.min_train_nodes,
+        fewest=aggregation.fewest,
     )
     if not replies_may_be_late:
         problem = f"{algorithm} needs its clients in step; leave it out"

@@ -8,7 +8,7 @@ from .checks.norm_outliers import NormOutlierFilter
 from .instruction import Instructions, Replies, ReplyT
 from .messenger import Messenger, weights_sent
 from .ordered_replies import OrderedReplies
-from .settings import RoundSettings
+from .round_settings import RoundSettings
 
 
 def replies_to(

@@ -17,7 +17,7 @@ from .instruction import Instructions, Replies
 from .messenger import Messenger, weights_sent
 from .ordered_replies import OrderedReplies
 from .reply_spool import ReplySpool
-from .settings import RoundSettings
+from .round_settings import RoundSettings
 
 
 class LastPhase:

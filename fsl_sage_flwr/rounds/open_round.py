@@ -25,7 +25,7 @@ from .metrics.round_summary import RoundSummary
 from .metrics.sample_uploads import SampleUploads
 from .reply_spool import ReplySpool
 from .round import Round, RoundBody
-from .settings import RoundSettings
+from .round_settings import RoundSettings
 
 
 class OpenRound:

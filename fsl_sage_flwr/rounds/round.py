@@ -20,7 +20,7 @@ from .messenger import Messenger
 from .metrics.round_figures import RoundFigures
 from .metrics.round_summary import RoundSummary, StepLoss
 from .refused_work import NotFiniteWorkError, RefusedWorkError
-from .settings import RoundSettings
+from .round_settings import RoundSettings
 
 RoundBody = Generator[None, ReplyStream, None]
 """An algorithm's ``train_round``: it stops once, in ``yield from round_.finish(…)``."""

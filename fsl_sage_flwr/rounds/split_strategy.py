@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -12,17 +12,8 @@ from torch import Tensor
 
 from ..compression import Compression
 from ..compression.server import DeltaSync
-from ..config import check_arguments
-from ..config.strategy import StrategyOptions, mebibytes
-from ..messages import (
-    PROXIMAL_MU,
-    CommunicationLedger,
-    PackedWeights,
-    SmashedSpec,
-    TrainReply,
-)
+from ..messages import PROXIMAL_MU, CommunicationLedger, PackedWeights, TrainReply
 from ..messages.arrays import to_arrays
-from ..messages.records import is_finite
 from ..splitting import Evaluation
 from ..state import State
 from ..task import Batch, SplitTask
@@ -30,10 +21,9 @@ from ..tensor_store import TensorStore
 from . import arguments
 from .aggregation.aggregation import Aggregation
 from .aggregation.client_clipping import refuse_clipping
-from .aggregation.fed_opt import FedOpt
-from .asynchrony.options import AsyncOptions
 from .averaged_state import AveragedState
 from .checks.batch_limits import BatchLimits
+from .checks.expected_tensors import smashed_spec, weights_like
 from .checks.finite_check import FiniteCheck
 from .checks.untrained import UntrainedClientWeights
 from .client_weights import ClientHalfWeights
@@ -55,7 +45,8 @@ from .open_round import OpenRound
 from .reply_spool import ReplySpool
 from .round import Round, RoundBody
 from .round_average import RoundAverage
-from .settings import RoundSettings
+from .round_settings import RoundSettings
+from .settings import StrategyArguments, StrategySettings
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -77,57 +68,8 @@ class SplitStrategy(FedAvg):
         What is trained. The server half in it is trained in place.
     states : Mapping
         The strategy's states by name, which outlive a round.
-    keep_optimizer_state : bool
-        Clients keep their optimizers' state from round to round.
-    round_timeout : float
-        Seconds after which a client that has not answered is excluded from the round.
-    absence_timeout : float
-        Seconds to wait, before a round, for ``min_train_nodes`` nodes to be connected, beyond the
-        registry's ``registration_timeout``. At the start registered nodes that do not answer,
-        because another run uses them, are waited for as long.
-    fraction_reply : float
-        Fraction of valid replies that closes a round; late replies are discarded, and their
-        senders get no message before they have answered. Below 1 the clients' speed decides
-        which of them count, so two runs differ.
-    max_client_failures : int
-        Rounds in a row in which a client fails, other than by being late, that pause it for
-        ``pause_rounds`` rounds; 0 disables pauses.
-    pause_rounds : int
-        Length of a pause. Paused clients take part when ``min_train_nodes`` others are missing.
-    max_failed_rounds : int
-        Rounds in a row with fewer than ``min_train_nodes`` valid replies that end the run.
-    max_reply_bytes : int
-        Largest size of a reply in bytes; a larger one is discarded unread.
-    fraction_train, fraction_evaluate : float
-        Share of the clients that train, and that evaluate, in a round. Flower's arguments, but
-        federated evaluation is off by default; it needs a task with ``validation_batches``.
-    min_train_nodes, min_evaluate_nodes, min_available_nodes : int
-        Flower's arguments, 1 here unless given.
-    weighted_by_key : str
-        Metric of a reply, a positive number, by which everything that clients train is averaged.
-    train_metrics_aggr_fn : callable, optional
-        Flower's argument; by default the round's clients, failures and training loss.
-    compression : Compression, optional
-        The codecs of messages; by default nothing is coded.
-    aggregation : Aggregation, optional
-        How the clients' results become one; by default the weighted mean. A round with fewer
-        valid replies than its rule needs failed.
-    fed_opt : callable, optional
-        Makes Flower's ``FedAdam``, ``FedYogi``, ``FedAdagrad`` or ``FedAvgM``, once for each part
-        that is averaged: it steps from the round's weights towards the average. By default the
-        average is taken. Buffers keep the average.
-    proximal_mu : float
-        Weight of FedProx's term, which keeps what clients train near the round's weights: each
-        client's optimizer minimises ``proximal_mu / 2`` times the squared distance too.
-    max_update_ratio : float
-        Largest norm of a client's update, or of its smashed data, as a multiple of the round's
-        median; a client above it is excluded. Replies are then held until all have arrived, but
-        not those of clients that exchange batches at their own pace. 0 disables the comparison.
-    asynchrony : AsyncOptions, optional
-        A round ends after ``buffer`` valid replies; the other clients continue to compute, get no
-        message, and are merged in the round in which they reply, weighted by their staleness.
-        ``fraction_train`` is then the share of clients that compute at a time. None, and a
-        buffer of 0, wait for all.
+    **settings
+        Arguments of every strategy: :class:`StrategySettings`.
 
     Raises
     ------
@@ -154,79 +96,39 @@ class SplitStrategy(FedAvg):
         self,
         task: SplitTask,
         states: Mapping[str, State],
-        *,
-        keep_optimizer_state: bool = StrategyOptions.keep_optimizer_state,
-        round_timeout: float = StrategyOptions.round_timeout,
-        absence_timeout: float = StrategyOptions.absence_timeout,
-        fraction_reply: float = StrategyOptions.fraction_reply,
-        max_client_failures: int = StrategyOptions.max_client_failures,
-        pause_rounds: int = StrategyOptions.pause_rounds,
-        max_failed_rounds: int = 3,
-        max_reply_bytes: int = mebibytes(StrategyOptions.max_reply_mib),
-        fraction_train: float = StrategyOptions.fraction_train,
-        fraction_evaluate: float = StrategyOptions.fraction_evaluate,
-        min_train_nodes: int = StrategyOptions.min_train_nodes,
-        min_evaluate_nodes: int = 1,
-        min_available_nodes: int = 1,
-        weighted_by_key: str = "num-examples",
-        train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None = None,
-        compression: Compression | None = None,
-        aggregation: Aggregation | None = None,
-        fed_opt: FedOpt | None = None,
-        proximal_mu: float = StrategyOptions.proximal_mu,
-        max_update_ratio: float = StrategyOptions.max_update_ratio,
-        asynchrony: AsyncOptions | None = None,
+        **settings: Unpack[StrategySettings],
     ) -> None:
+        given = StrategyArguments(**settings)
         super().__init__(
-            fraction_train=fraction_train,
+            fraction_train=given.fraction_train,
             fraction_evaluate=1.0,  # for 0 Flower warns, of what is the default here
-            min_train_nodes=min_train_nodes,
-            min_evaluate_nodes=min_evaluate_nodes if fraction_evaluate else 0,
-            min_available_nodes=min_available_nodes,
-            weighted_by_key=weighted_by_key,
-            train_metrics_aggr_fn=train_metrics_aggr_fn or self._train_metrics,
+            min_train_nodes=given.min_train_nodes,
+            min_evaluate_nodes=given.min_evaluate_nodes if given.fraction_evaluate else 0,
+            min_available_nodes=given.min_available_nodes,
+            weighted_by_key=given.weighted_by_key,
+            train_metrics_aggr_fn=given.train_metrics_aggr_fn or self._train_metrics,
         )
-        self.fraction_evaluate = fraction_evaluate
-        arguments.check_evaluation(task, fraction_evaluate)
-        check_arguments(
-            StrategyOptions,
-            fraction_train=fraction_train,
-            fraction_evaluate=fraction_evaluate,
-            fraction_reply=fraction_reply,
-            min_train_nodes=min_train_nodes,
-            max_client_failures=max_client_failures,
-            pause_rounds=pause_rounds,
-            max_update_ratio=max_update_ratio,
-            proximal_mu=proximal_mu,
-            round_timeout=round_timeout,
-            absence_timeout=absence_timeout,
-        )
+        self.fraction_evaluate = given.fraction_evaluate
+        arguments.check_evaluation(task, given.fraction_evaluate)
         name = type(self).__name__
         arguments.check_privacy(task, name, private_steps=self.private_steps)
-        given = fed_opt is not None or bool(proximal_mu)
-        trains = type(self).trains_client_half
-        arguments.check_training(name, trains_client_half=trains, given=given)
+        if not type(self).trains_client_half:
+            arguments.refuse_training(name, given)
         arguments.check_tail(task, name, labels_may_stay=self.labels_may_stay)
         task.check_objective()
         self.task = task
         if task.client_privacy is not None:
             task.check_private_steps(with_head=self.auxiliary_parameters > 0)
         self.trained = self.trains(task)
-        self.downlink = DeltaSync(compression or Compression())
-        self.pauses = ClientCooldown(max_client_failures, pause_rounds)
-        self.aggregation = aggregation or Aggregation()
+        self.downlink = DeltaSync(given.compression or Compression())
+        self.pauses = ClientCooldown(given.max_client_failures, given.pause_rounds)
+        self.aggregation = given.aggregation or Aggregation()
         self.asynchrony = arguments.asynchrony_for(
-            asynchrony,
-            name,
-            replies_may_be_late=self.replies_may_be_late,
-            fraction_reply=fraction_reply,
-            min_train_nodes=min_train_nodes,
-            fewest=self.aggregation.fewest,
+            name, given, self.aggregation, replies_may_be_late=self.replies_may_be_late
         )
-        self.max_update_ratio = max_update_ratio
-        self.proximal_mu = proximal_mu
+        self.max_update_ratio, self.proximal_mu = given.max_update_ratio, given.proximal_mu
         self._average = RoundAverage(
-            self.trained, states, self.aggregation, self.asynchrony, fed_opt
+            self.trained, states, self.aggregation, self.asynchrony, given.fed_opt
         )
         self.states: dict[str, State] = {
             **states,
@@ -234,31 +136,19 @@ class SplitStrategy(FedAvg):
             **self._average.server_steps,
         }
         self.keep_files_in(TensorStore())
-        self.keep_optimizer_state = keep_optimizer_state
-        self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
-        self.fraction_reply = fraction_reply
-        self.failed_rounds = FailedRoundCounter(max_failed_rounds)
-        self.max_reply_bytes = max_reply_bytes
+        self.keep_optimizer_state = given.keep_optimizer_state
+        self.round_timeout, self.absence_timeout = given.round_timeout, given.absence_timeout
+        self.fraction_reply, self.max_reply_bytes = given.fraction_reply, given.max_reply_bytes
+        self.failed_rounds = FailedRoundCounter(given.max_failed_rounds)
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
-        self.registry = ClientRegistry(task.classes, absence_timeout)
+        self.registry = ClientRegistry(task.classes, given.absence_timeout)
         self._sound, self._untrained = FiniteCheck(task), UntrainedClientWeights()
         self.rounds_done = self.rounds_trained = 0
         self._first_round = 0
         self._round: OpenRound | None = None
-        # Only names, shapes and dtypes are compared: tensors on "meta" have no values. Constants
-        # that are not finite, such as a causal mask, keep theirs: a reply must have the same.
-        weights = self.averaged_weights().items()
-        self._client_half_like = {
-            name: tensor.to("meta") if is_finite(tensor) else tensor.cpu().clone()
-            for name, tensor in weights
-        }
-        self.smashed = SmashedSpec(
-            task.smashed_example(),
-            task.objective.problem_with,
-            1 if task.takes_single_samples(with_head=self.auxiliary_parameters > 0) else 2,
-            free=task.model.free,
-        )
+        self._client_half_like = weights_like(self.trained.current())
+        self.smashed = smashed_spec(task, with_head=self.auxiliary_parameters > 0)
 
     # What an algorithm is made of -------------------------------------------------------
 

@@ -75,6 +75,7 @@ ORDER = (
         "rounds.checks",
         "rounds.asynchrony",
         "rounds.settings",
+        "rounds.round_settings",
         "rounds.averaged_state",
         "rounds.arguments",
         "rounds.client_weights",
@@ -117,6 +118,8 @@ ORDER = (
         "runs.lock",
         "runs.log",
         "runs.round_rows",
+        "runs.history",
+        "runs.checkpointing",
         "runs.recorder",
     ),
     # Both apps of a project in one process.
