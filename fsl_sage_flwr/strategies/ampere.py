@@ -63,7 +63,7 @@ class Ampere(SplitStrategy):
     client_rounds : int
         Rounds in which clients train; a run must have more.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategySettings`.
 
     Raises
     ------

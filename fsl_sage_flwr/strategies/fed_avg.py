@@ -80,7 +80,7 @@ class FullModelFedAvg(SplitStrategy):
     task : SplitTask
         What is trained; a client holds the server half too.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategySettings`.
     """
 
     message_type = TRAIN

@@ -132,6 +132,7 @@ ORDER = (
         "app.noise",
         "app.codec_options",
         "app.core_options",
+        "app.conflicts",
         "app.config",
         "app.known_names",
         "app.document",
