@@ -84,6 +84,7 @@ class SplitStrategy(FedAvg):
     """
 
     trains_client_half = True  # False: the client half keeps its bits, and replies are without it
+    trains_head = False  # whether clients have an auxiliary head
     trains = ClientHalfWeights  # weights that clients train, and that are averaged
     evaluates = SplitEvaluation  # how clients evaluate their validation parts
     sends_weights_alone = False
@@ -184,7 +185,7 @@ class SplitStrategy(FedAvg):
     @property
     def auxiliary_parameters(self) -> int:
         """Number of parameters of a client's auxiliary head; 0 where there is none."""
-        return 0
+        return self.task.head_parameters() if self.trains_head else 0
 
     # Views of the last round ------------------------------------------------------------
 
