@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..compression import Compression
 from ..compression.server import DeltaSync
-from ..messages import PROXIMAL_MU, CommunicationLedger, PackedWeights, TrainReply
+from ..messages import PROXIMAL_MU, CommunicationLedger, PackedWeights
 from ..messages.arrays import to_arrays
 from ..splitting import Evaluation
 from ..state import State
@@ -24,14 +24,11 @@ from .aggregation.client_clipping import refuse_clipping
 from .averaged_state import AveragedState
 from .checks.batch_limits import BatchLimits
 from .checks.expected_tensors import smashed_spec, weights_like
-from .checks.finite_check import FiniteCheck
-from .checks.untrained import UntrainedClientWeights
 from .client_weights import ClientHalfWeights
 from .clients.client_registry import ClientRegistry
 from .clients.cooldown import ClientCooldown
 from .clients.sampling import sample_to_evaluate, sample_to_train
 from .early_stop import ShouldStop, with_should_stop
-from .failed_rounds import FailedRoundCounter, TrainingFailedError
 from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SplitGrid
 from .metrics.client_round import ClientRound
@@ -45,8 +42,10 @@ from .open_round import OpenRound
 from .reply_spool import ReplySpool
 from .round import Round, RoundBody
 from .round_average import RoundAverage
+from .round_counter import RoundCounter
 from .round_settings import RoundSettings
 from .settings import StrategyArguments, StrategySettings
+from .trained_check import TrainedCheck
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -140,13 +139,11 @@ class SplitStrategy(FedAvg):
         self.keep_optimizer_state = given.keep_optimizer_state
         self.round_timeout, self.absence_timeout = given.round_timeout, given.absence_timeout
         self.fraction_reply, self.max_reply_bytes = given.fraction_reply, given.max_reply_bytes
-        self.failed_rounds = FailedRoundCounter(given.max_failed_rounds)
+        self._rounds = RoundCounter(given.max_failed_rounds)
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
         self.registry = ClientRegistry(task.classes, given.absence_timeout)
-        self._sound, self._untrained = FiniteCheck(task), UntrainedClientWeights()
-        self.rounds_done = self.rounds_trained = 0
-        self._first_round = 0
+        self._trained_check = TrainedCheck(task, self.trained)
         self._round: OpenRound | None = None
         self._client_half_like = weights_like(self.trained.current())
         self.smashed = smashed_spec(task, with_head=self.auxiliary_parameters > 0)
@@ -187,7 +184,17 @@ class SplitStrategy(FedAvg):
         """Number of parameters of a client's auxiliary head; 0 where there is none."""
         return self.task.head_parameters() if self.trains_head else 0
 
-    # Views of the last round ------------------------------------------------------------
+    # Views of the run and of its last round ---------------------------------------------
+
+    @property
+    def rounds_done(self) -> int:
+        """Number of rounds that have ended, failed ones too."""
+        return self._rounds.done
+
+    @property
+    def rounds_trained(self) -> int:
+        """Number of rounds that count."""
+        return self._rounds.trained
 
     @property
     def last_round(self) -> RoundSummary:
@@ -283,9 +290,7 @@ class SplitStrategy(FedAvg):
         TrainingFailedError
             Every round so far failed: the weights are the initial ones.
         """
-        if self.rounds_trained == 0:
-            why = self.failed_rounds.last_problem or "there was none"
-            raise TrainingFailedError(f"no round was trained: {why}")
+        self._rounds.refuse_untrained()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -309,7 +314,7 @@ class SplitStrategy(FedAvg):
         codec = self.downlink.compression.client_half_up
         refuse_clipping(config, name, codec, weights_alone=self.sends_weights_alone)
         self._undo_unfinished()
-        self.rounds_done = self._first_round + server_round - 1
+        self._rounds.begin(server_round)
         busy = {} if self.asynchrony is None else self.asynchrony.busy
         clients, known = sample_to_train(
             self.registry,
@@ -335,7 +340,7 @@ class SplitStrategy(FedAvg):
             self.downlink,
             self.sample_uploads,
             ReplySpool(self.files),
-            self._problem_with_trained,
+            self._trained_check.problem_with_reply,
             self.asynchrony,
             self.rounds_trained,
         )
@@ -384,14 +389,13 @@ class SplitStrategy(FedAvg):
         good = [message.content for message in counted.values()]
         with round_.undone_on_error():
             arrays = self._average.of_client_halves(round_, counted, key, averaged_states)
-        trained = self.trained.parts(arrays.to_torch_state_dict())
-        problem = self._sound.problem_with_trained(trained)
+        weights = arrays.to_torch_state_dict()
+        problem = self._trained_check.problem_with_average(weights)
         if problem is not None:  # although all that is averaged is sound
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
             return None, None
         if self.trains_client_half:
-            self._untrained.record(self.trained.parts(round_.round.client_half), trained)
-        self.failed_rounds.record_success()
+            self._trained_check.record(round_.round.client_half, weights)
         with round_.undone_on_error():
             for averaged_state in averaged_states.values():
                 averaged_state.average(round_.weights, round_.served)
@@ -403,8 +407,7 @@ class SplitStrategy(FedAvg):
         aggregate = self.train_metrics_aggr_fn if good else self._train_metrics
         metrics = aggregate(good, self.weighted_by_key)
         round_.close()
-        self.rounds_done += 1
-        self.rounds_trained += 1
+        self._rounds.record_success()
         return arrays, metrics
 
     def configure_evaluate(
@@ -473,13 +476,6 @@ class SplitStrategy(FedAvg):
             most_at_once=self.most_at_once,
         )
 
-    def _problem_with_trained(self, reply: TrainReply) -> str | None:
-        """Return the problem with weights that a client has trained, or None."""
-        parts = [] if reply.client_half is None else list(self.trained.parts(reply.client_half))
-        if reply.auxiliary is not None:
-            parts.append((self.task.head, reply.auxiliary))
-        return self._sound.problem_with_trained(parts)
-
     def _receive(
         self, grid: SplitGrid, messages: Iterable[Message], timeout: float | None
     ) -> list[Message]:
@@ -501,8 +497,7 @@ class SplitStrategy(FedAvg):
     def _give_up(self, round_: OpenRound, why: str, *, nobody_answered: bool = False) -> None:
         round_.undo()
         round_.summary.given_up = True
-        self.rounds_done += 1
-        self.failed_rounds.record_failure(
+        self._rounds.record_failure(
             round_.number + 1,
             why,
             round_.failures,
@@ -532,8 +527,7 @@ class SplitStrategy(FedAvg):
         Mapping that is read when used.
         """
         return {
-            "rounds_done": self.rounds_done,
-            "rounds_trained": self.rounds_trained,
+            **self._rounds.state_dict(),
             "ledger": self.ledger.state_dict(),
             "sample_uploads": self.sample_uploads.state_dict(),
             "pauses": self.pauses.state_dict(),
@@ -543,9 +537,7 @@ class SplitStrategy(FedAvg):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume after the round of a checkpoint: the next ``start`` continues there."""
         state = nested(state, self.states)
-        self._first_round = self.rounds_done = int(state["rounds_done"])
-        # Earlier checkpoints do not count them.
-        self.rounds_trained = int(state.get("rounds_trained", self.rounds_done))
+        self._rounds.load_state_dict(state)
         self.ledger.load_state_dict(state["ledger"])
         self.sample_uploads.load_state_dict(state["sample_uploads"])
         self.pauses.load_state_dict(state["pauses"])
