@@ -25,6 +25,7 @@ from .metrics.round_summary import RoundSummary
 from .metrics.sample_uploads import SampleUploads
 from .reply_spool import ReplySpool
 from .round import Round, RoundBody
+from .round_parts import RoundParts
 from .round_settings import RoundSettings
 
 
@@ -94,7 +95,6 @@ class OpenRound:
         self.number, self.clients, self.settings = number, clients, settings
         self.asynchrony, self._version = asynchrony, version
         self._late = {} if asynchrony is None else asynchrony.begin(version)
-        client_half = PackedWeights(arrays.to_torch_state_dict())
         self.is_open = True
         self.evaluation: FederatedEvaluation | None = None
         self._states = states
@@ -105,33 +105,32 @@ class OpenRound:
         self._nodes |= {client: busy.node for client, busy in self._late.items()}
         self.figures = RoundFigures(number + 1, self._nodes, grid.new_round(), registry, uploads)
         self._exclusions = Exclusions(number + 1, self.summary.failures)
-        batches = BatchCounts(self.failures)
         self._messenger = Messenger(
             grid, self._nodes, config, settings, downlink, uploads, self._exclusions
+        )
+        parts = RoundParts(
+            PackedWeights(arrays.to_torch_state_dict()),
+            settings,
+            self._messenger,
+            self._exclusions,
+            BatchCounts(self.failures),
+        )
+        last_phase_of = partial(
+            LastPhase,
+            parts=parts,
+            spool=spool,
+            problem_with=problem_with,
+            asynchrony=asynchrony,
+            late=self._late,
         )
         self.round = Round(
             number,
             clients,
-            client_half,
-            settings,
-            self._messenger,
-            self._exclusions,
-            batches,
+            parts,
             self.figures,
             registry.trained_on,
             undo_states,
-            partial(
-                LastPhase,
-                messenger=self._messenger,
-                exclusions=self._exclusions,
-                batches=batches,
-                settings=settings,
-                client_half=client_half,
-                spool=spool,
-                problem_with=problem_with,
-                asynchrony=asynchrony,
-                late=self._late,
-            ),
+            last_phase_of,
             asynchrony,
         )
         self._body: RoundBody | None = None

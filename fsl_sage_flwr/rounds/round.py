@@ -11,16 +11,13 @@ from ..messages import PackedWeights, SmashedSpec, TrainReply
 from ..state import State, Transaction
 from .asking import replies_to
 from .asynchrony.asynchrony import Asynchrony
-from .checks.batch_limits import BatchCounts
-from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
 from .instruction import Instruction, Instructions, Replies, ReplyT
 from .last_phase import LastPhase
-from .messenger import Messenger
 from .metrics.round_figures import RoundFigures
 from .metrics.round_summary import RoundSummary, StepLoss
 from .refused_work import NotFiniteWorkError, RefusedWorkError
-from .round_settings import RoundSettings
+from .round_parts import RoundParts
 
 RoundBody = Generator[None, ReplyStream, None]
 """An algorithm's ``train_round``: it stops once, in ``yield from round_.finish(…)``."""
@@ -39,16 +36,8 @@ class Round:
         Round ``t``, from 0.
     clients : list of int
         Partition ids of the clients that take part, ascending.
-    client_half : PackedWeights
-        The average at the begin of the round, packed once for all messages.
-    settings : RoundSettings
-        What the strategy demands of all its rounds.
-    messenger : Messenger
-        Packs messages and opens replies.
-    exclusions : Exclusions
-        Clients that are excluded from the round.
-    batches : BatchCounts
-        Batches of the round's clients.
+    parts : RoundParts
+        Weights and settings, messages, exclusions and batches.
     figures : RoundFigures
         Losses, seconds and bytes.
     trained_on : Mapping
@@ -70,21 +59,17 @@ class Round:
         self,
         number: int,
         clients: list[int],
-        client_half: PackedWeights,
-        settings: RoundSettings,
-        messenger: Messenger,
-        exclusions: Exclusions,
-        batches: BatchCounts,
+        parts: RoundParts,
         figures: RoundFigures,
         trained_on: Mapping[int, int],
         undo_states: Transaction,
         last_phase_of: Callable[[Instructions[Any]], LastPhase],
         asynchrony: Asynchrony | None = None,
     ) -> None:
-        self.number, self.clients, self.client_half = number, clients, client_half
-        self.settings, self.figures, self.undo_states = settings, figures, undo_states
+        self.number, self.clients, self.settings = number, clients, parts.settings
+        self.figures, self.undo_states = figures, undo_states
         self.last_phase: LastPhase | None = None
-        self._messenger, self._exclusions, self._batches = messenger, exclusions, batches
+        self._parts, self._messenger, self._exclusions = parts, parts.messenger, parts.exclusions
         self._trained_on, self.asynchrony = trained_on, asynchrony
         self._last_phase_of = last_phase_of
         self._client_undo = dict[tuple[State, ...], Transaction]()
@@ -92,6 +77,11 @@ class Round:
         self._replies: Replies[Any] = iter(())
 
     # What an algorithm reads ------------------------------------------------------------
+
+    @property
+    def client_half(self) -> PackedWeights:
+        """The average at the begin of the round, packed once for all messages."""
+        return self._parts.client_half
 
     @property
     def keep_optimizer_state(self) -> bool:
@@ -192,7 +182,7 @@ class Round:
 
     def record_batches(self, client: int, batches: int) -> None:
         """Record the number of batches that a client has in the round."""
-        self._batches.record(client, batches)
+        self._parts.batches.record(client, batches)
 
     def refuse_many_batches(self, batches: int) -> None:
         """Refuse a client's number of batches so far, compared with the others'.
@@ -202,7 +192,7 @@ class Round:
         RefusedWorkError
             There are too many.
         """
-        problem = self._batches.problem_with(batches)
+        problem = self._parts.batches.problem_with(batches)
         if problem is not None:
             raise RefusedWorkError(problem)
 
@@ -228,9 +218,7 @@ class Round:
         missing or invalid reply excludes its client. Nothing is sent before the first
         reply is asked for.
         """
-        return replies_to(
-            instructions, self._messenger, self.client_half, self.failures, self.settings
-        )
+        return replies_to(instructions, self._parts)
 
     def finish(
         self, instructions: Instructions[TrainReply], *, without_message: Collection[int] = ()
@@ -309,6 +297,6 @@ class Round:
         self._stream, self._replies = None, iter(())
         self.undo_states.close()
         self._client_undo.clear()
-        self.client_half = PackedWeights()
+        self._parts.client_half = PackedWeights()
         if self.last_phase is not None:
             self.last_phase.close()

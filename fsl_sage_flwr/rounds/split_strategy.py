@@ -86,8 +86,8 @@ class SplitStrategy(FedAvg):
     trains_head = False  # whether clients have an auxiliary head
     trains = ClientHalfWeights  # weights that clients train, and that are averaged
     evaluates = SplitEvaluation  # how clients evaluate their validation parts
-    sends_weights_alone = False
-    private_steps = False
+    sends_weights_alone = False  # whether messages hold weights alone, which clients may clip
+    private_steps = False  # whether DP-SGD covers the clients' steps
     replies_may_be_late = False  # whether replies to an earlier round's request can be merged
     labels_may_stay = False  # whether clients may hold the model's tail, and keep their labels
     most_at_once: int | None = None  # clients in a round's last phase at a time, in a simulation

@@ -85,6 +85,7 @@ ORDER = (
         "rounds.clients",
         "rounds.metrics",
         "rounds.messenger",
+        "rounds.round_parts",
         "rounds.asking",
         "rounds.last_phase",
         "rounds.round",
