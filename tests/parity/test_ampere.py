@@ -18,6 +18,7 @@ def nodes() -> MemoryGrid:
     return MemoryGrid(small_app(), CLIENTS)
 
 
+@pytest.mark.slow
 def test_clients_train_as_in_cse_fsl_and_the_server_half_stays() -> None:
     strategy, other = ampere(client_rounds=CLIENT_ROUNDS), cse_fsl()
     before = small_task().model.server.state_dict()

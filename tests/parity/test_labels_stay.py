@@ -109,9 +109,9 @@ def test_v2_with_several_clients_equals_the_loop_written_by_hand() -> None:
             assert torch.allclose(value.double(), mean, rtol=1e-5, atol=1e-7), name
 
 
+@pytest.mark.slow
 @V1_AND_V2
 @CUTS
-@pytest.mark.sample
 def test_replay_equals_the_live_graph(kind: Any, cuts: Any) -> None:
     """A change of process between any two messages changes no bit, on either side."""
 
@@ -135,9 +135,9 @@ def language(**more: Any) -> Any:
     return language_task(small_model(), client_optimizer=SGD, server_optimizer=SGD, **more)
 
 
+@pytest.mark.slow
 @V1_AND_V2
 @pytest.mark.parametrize("tail", ["", "norm"])
-@pytest.mark.sample
 def test_a_language_models_completions_stay(kind: Any, tail: str) -> None:
     ours, theirs = kind(language(tail=tail)), kind(language())
     grids = [
@@ -150,8 +150,8 @@ def test_a_language_models_completions_stay(kind: Any, tail: str) -> None:
     assert any("labels" in content for content in grids[1].received)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.sample
 def test_weights_of_other_dtypes_have_the_bits_of_two_halves(dtype: torch.dtype) -> None:
     """Hidden states of 16 bits are sent as float32."""
 

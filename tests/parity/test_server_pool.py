@@ -65,8 +65,8 @@ def test_the_server_half_equals_the_loop(passes: int) -> None:
     assert_same(strategy.state_dict()["server"]["half"], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", UPLOADING)
-@pytest.mark.sample
 def test_messages_of_the_first_round_are_the_same_and_the_half_is_another(make: Any) -> None:
     pooled, nodes, ours = make(server_pool=True), grid(), plain(make)
     train(pooled, nodes, 1)
@@ -80,8 +80,8 @@ def test_messages_of_the_first_round_are_the_same_and_the_half_is_another(make: 
     assert not torch.equal(half["last.2.weight"], other["last.2.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", UPLOADING)
-@pytest.mark.sample
 def test_nodes_and_the_order_of_replies_change_no_bit(make: Any) -> None:
     ours, other = make(server_pool=True), make(server_pool=True)
     assert_same(train(ours, grid(), ROUNDS), train(other, grid(backwards=True), ROUNDS))
@@ -101,6 +101,7 @@ def test_a_client_whose_samples_leave_no_finite_half_is_excluded_as_if_lost() ->
     assert_same(strategy.state_dict()["server"], other.state_dict()["server"])
 
 
+@pytest.mark.slow
 def test_a_failed_round_restores_the_half_and_keeps_no_upload() -> None:
     strategy = cse_fsl(server_pool=True, min_train_nodes=3)
     nodes = grid(tamper=in_round(0, 1, with_huge("smashed", 3e38)))

@@ -175,7 +175,7 @@ def test_v1_with_several_clients_equals_fed_avg(optimizer: str, schedule: str) -
     assert_same({**client, **server}, arrays)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @V1_AND_V2
 @pytest.mark.parametrize("width", [1, 2])
 def test_replay_equals_the_live_graph(make: Any, width: int) -> None:

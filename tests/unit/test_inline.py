@@ -119,7 +119,7 @@ def test_nodes_are_simulated_inside_and_not_outside() -> None:
     assert is_simulation(inline)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fsl_sage, split_fed_v1, split_fed_v2])
 def test_the_bits_are_those_of_nodes_that_compute_side_by_side(make: Any) -> None:
     ours, theirs = make(), make()

@@ -7,6 +7,7 @@ import-linter 2.17 was tried: its layers cannot place a package apart from its m
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -286,7 +287,12 @@ def third_party(names):
 
 
 FILES = sorted(ROOT.rglob("*.py"))
-IMPORTS = {path: imported(path.read_text(encoding="utf-8"), path) for path in FILES}
+
+
+@cache
+def imports():
+    """Return what each file imports: read once, by the worker that tests it."""
+    return {path: imported(path.read_text(encoding="utf-8"), path) for path in FILES}
 
 
 # One test looks at all files: with one for each a fifth of all unit tests were of these.
@@ -295,17 +301,17 @@ def test_the_order_has_every_room_once():
 
 
 def test_imports_point_down():
-    wrong = {path: upward(room_of(path), names) for path, names in IMPORTS.items()}
+    wrong = {path: upward(room_of(path), names) for path, names in imports().items()}
     assert {path: found for path, found in wrong.items() if found} == {}
 
 
 def test_only_public_modules_of_flower():
-    wrong = {path: wrong_flower(names) for path, names in IMPORTS.items()}
+    wrong = {path: wrong_flower(names) for path, names in imports().items()}
     assert {path: found for path, found in wrong.items() if found} == {}
 
 
 def test_third_party_imports_of_a_room():
-    for path, names in IMPORTS.items():
+    for path, names in imports().items():
         found, room = third_party(names), room_of(path)
         assert found <= ONLY.get(room, found), path
         assert not (room in WITHOUT_FLOWER and "flwr" in found), path

@@ -59,7 +59,7 @@ def latest(finished: Path) -> str:
 LABELS_MAY_STAY = [name for name, one in ALGORITHMS.items() if one.labels_may_stay]
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", LABELS_MAY_STAY)
 def test_labels_stay_on_the_clients_in_a_run(tmp_path: Path, algorithm: str) -> None:
     settings = {"labels": "client", "num-server-rounds": 1, "fraction-evaluate": 1.0}
@@ -200,6 +200,7 @@ def test_checkpoint_of_another_configuration_is_refused_by_name(
     assert "batch-size was 25" in str(summary["status"])
 
 
+@pytest.mark.slow
 def test_checkpoint_that_is_finished_or_missing_is_refused(tmp_path: Path, latest: str) -> None:
     with pytest.raises(CheckpointError, match="has finished 2 rounds already"):
         run(tmp_path / "on", resume=latest)

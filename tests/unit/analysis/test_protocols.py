@@ -79,6 +79,7 @@ def test_each_protocol_by_hand(results: pd.DataFrame) -> None:
     assert cse_fsl["50 % of links cut"] == pytest.approx(-0.05)
 
 
+@pytest.mark.slow
 def test_budgets_may_be_given(results: pd.DataFrame) -> None:
     runs = found(results)
     budgets = budgets_of(runs.comparison, {"bytes": 8 * MIB, HOURS: 1.0})
@@ -87,6 +88,7 @@ def test_budgets_may_be_given(results: pd.DataFrame) -> None:
     assert (cse_fsl["accuracy_at_bytes"], cse_fsl["accuracy_at_virtual_hours"]) == (0.7, 0.6)
 
 
+@pytest.mark.slow
 def test_seeds_are_paired_and_averaged(tmp_path: Path) -> None:
     for seed, (plain, disturbed) in enumerate([(0.9, 0.8), (0.7, 0.4)]):
         run(tmp_path, [plain], "cse_fsl", seed=seed)
@@ -98,6 +100,7 @@ def test_seeds_are_paired_and_averaged(tmp_path: Path) -> None:
     assert math.isnan(row["bytes_to_target"])  # one seed never reaches it
 
 
+@pytest.mark.slow
 def test_keys_without_effect_separate_no_pair(tmp_path: Path) -> None:
     disturbed: dict[str, Any] = {"faults.lost-clients": 0.5}
     for interval in (5, 10):
@@ -141,6 +144,7 @@ def test_a_higher_loss_is_lost_quality(tmp_path: Path) -> None:
     assert text["loss lost: 50 % of clients lost"].tolist() == ["0.600"]
 
 
+@pytest.mark.slow
 def test_the_table_has_units_and_formats(results: pd.DataFrame) -> None:
     runs = found(results)
     budgets = budgets_of(runs.comparison, {})
@@ -163,6 +167,7 @@ def test_the_table_has_units_and_formats(results: pd.DataFrame) -> None:
     assert first.startswith("fed_avg,1,1,")
 
 
+@pytest.mark.slow
 def test_results_and_pictures_know_the_clock(tmp_path: Path) -> None:
     run(tmp_path, [0.5, 0.8], "fed_avg")
     run(tmp_path, [0.7, 0.9], "cse_fsl", hours=0.25)

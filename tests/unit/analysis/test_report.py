@@ -114,6 +114,7 @@ def test_every_picture_has_words(page):
     assert page.count("<figcaption>") == len(images)
 
 
+@pytest.mark.slow
 def test_runs_with_a_clock_or_faults_have_the_table_of_three_protocols(tmp_path):
     made = {"virtual_seconds": 1800.0, "virtual_client_joules": 1000.0}
     make_run(tmp_path, [0.5, 0.75], seed=1, row=made, run_name="plain")

@@ -128,6 +128,7 @@ def test_the_fastest_changes_where_the_times_are_equal(results: Path) -> None:
     assert (latency.hours.diff().iloc[1:] > 0).all().all()
 
 
+@pytest.mark.slow
 def test_a_picture_has_the_crossings_and_leaves_out_what_is_never_reached(results: Path) -> None:
     judged = comparison(results, 0.88)
     picture, texts = time_picture(judged, plan_runs(judged), fleet_of(), "bandwidth")

@@ -89,6 +89,7 @@ def test_a_budget_without_auto_or_too_small_is_refused() -> None:
         build_task(config)
 
 
+@pytest.mark.slow
 def test_a_tail_counts_as_the_clients(capsys: pytest.CaptureFixture[str]) -> None:
     model = build_model("simple_conv", (1, 8, 8), 10)
     example = torch.zeros(2, 1, 8, 8)

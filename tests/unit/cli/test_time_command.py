@@ -17,6 +17,7 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "r"
 
 
+@pytest.mark.slow
 def test_it_prints_the_table_and_draws_two_pictures(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

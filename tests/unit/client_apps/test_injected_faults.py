@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from fsl_sage_flwr.client_apps import injected_faults_mod
 
 from ...memory_grid import MemoryGrid
@@ -35,6 +37,7 @@ def clients(found: list[dict[int, str]]) -> list[set[int]]:
     return [set(failed) for failed in found]
 
 
+@pytest.mark.slow
 @every_maker
 def test_all_algorithms_lose_the_same_clients_in_the_same_rounds(make: Any) -> None:
     lost = failures(make, lost_clients=0.4)
@@ -57,6 +60,7 @@ def test_without_faults_nobody_fails() -> None:
     assert failures(cse_fsl) == [{}] * ROUNDS
 
 
+@pytest.mark.slow
 def test_another_seed_loses_other_clients() -> None:
     drawn = [clients(failures(fed_avg, lost_clients=0.5, seed=seed)) for seed in range(4)]
     assert any(other != drawn[0] for other in drawn)

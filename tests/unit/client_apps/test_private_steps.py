@@ -163,6 +163,7 @@ def test_several_batches_an_exchange_are_refused(make: Callable[..., SplitStrate
         make(changes(ClientPrivacy(1.0, 0.0, 6)), batches_per_exchange=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("half", "make", "said"),
     [("client", split_fed_v1, "client half mixes"), ("server", fsl_sage, "auxiliary head mixes")],

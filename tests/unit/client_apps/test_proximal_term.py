@@ -129,8 +129,8 @@ def test_requests_have_the_entry_of_flowers_own_strategy() -> None:
     assert found == {config[key]} == {0.25}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split_fed_v1, split_fed_v2])
-@pytest.mark.sample
 def test_replay_equals_the_live_graph(make: Callable[..., SplitStrategy]) -> None:
     """Another process knows the round's weights, not only those that it resumes with."""
 
@@ -144,6 +144,7 @@ def test_replay_equals_the_live_graph(make: Callable[..., SplitStrategy]) -> Non
     assert_same(live.state_dict()["server"], replayed.state_dict()["server"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16"])
 def test_autocast_steps_have_the_term_in_float32(precision: str) -> None:
     setting = {**SGD, "precision": precision}

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pytest
 from flwr.app import (
     Message,
     RecordDict,
@@ -36,6 +37,7 @@ def test_the_group_of_a_message_reaches_the_node_as_it_was() -> None:
     assert Message(RecordDict(), reply_to=arrived).metadata.group_id == group
 
 
+@pytest.mark.slow
 def test_a_refused_message_has_no_id_and_keeps_its_own() -> None:
     """``SplitGrid`` pushes again one by one what was refused together."""
     from flwr.superlink.grid import HttpGrid

@@ -66,6 +66,7 @@ def rows_of(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_records_its_virtual_seconds_and_ends_when_they_are_spent(tmp_path: Path) -> None:
     recorder(tmp_path / "whole").train(MemoryGrid(small_app(), CLIENTS), 4)
     seconds = [float(row["virtual_seconds"]) for row in rows_of(tmp_path / "whole")]

@@ -109,6 +109,7 @@ def test_the_one_before_is_read(latest: Path, damage: str) -> None:
     assert_same(read_checkpoint(latest)["strategy"], read_checkpoint(before)["strategy"])
 
 
+@pytest.mark.slow
 def test_a_damaged_one_never_takes_the_place_of_the_one_before(latest: Path) -> None:
     flip(latest)
     before = latest.with_name("previous.pt").read_bytes()

@@ -54,6 +54,7 @@ def test_resnet_head_computes_pooled_layer3(resnet):
     assert torch.equal(head(z), head.linear(features.mean(dim=(2, 3))))
 
 
+@pytest.mark.slow
 def test_head_shares_nothing_with_the_server_half(resnet):
     halves, smashed = resnet
     before = copy.deepcopy(halves.server.state_dict())

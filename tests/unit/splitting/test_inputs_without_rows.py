@@ -174,6 +174,7 @@ class Lengths(nn.Module):
         return self.scores(self.second(hidden)[1][0])
 
 
+@pytest.mark.slow
 def test_packed_sequences_inside_a_model() -> None:
     torch.manual_seed(0)
     batch = torch.randn(3, 5, 4), torch.tensor([5, 2, 4])

@@ -72,12 +72,12 @@ def test_smaller_batches_are_refused() -> None:
 TAILS = {"GPT2": "transformer.ln_f", "Llama": "model.norm", "OPT": "decoder.final_layer_norm"}
 
 
+@pytest.mark.slow
 @rows(
     ("name", "tail"),
     [(name, TAILS.get(name, "lm_head")) for name in ARCHITECTURES if name != "GPTNeoX"],
     lambda row: row[0] in ("GPT2", "Llama"),
 )
-@pytest.mark.sample
 def test_language_models(name: str, tail: str) -> None:
     """The norm and the scores are the clients'; a replayed server half ends before them."""
     model = language_model(name, tied=True)

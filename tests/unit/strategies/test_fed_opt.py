@@ -108,8 +108,8 @@ def test_client_half_and_head_take_the_step_of_flowers_own_strategy(name: str) -
             before[record] = after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
-@pytest.mark.sample
 def test_v1_with_a_server_optimizer_is_fed_avg_with_it(name: str) -> None:
     """The step is made value by value, so the halves take it as the whole model does."""
     v1, whole = split_fed_v1(fed_opt=MAKERS[name]), fed_avg(fed_opt=MAKERS[name])
@@ -153,6 +153,7 @@ def test_a_parameter_keeps_its_dtype_and_16_bits_keep_their_moments(dtype: torch
     assert step.state_dict()["v_t"]["w"].gt(0).all()
 
 
+@pytest.mark.slow
 def test_momentum_0_and_rate_1_take_the_average() -> None:
     plain, same = fed_avg(), fed_avg(fed_opt=FedAvgM)
     assert_same(train(plain, grid(), 2), train(same, grid(), 2))

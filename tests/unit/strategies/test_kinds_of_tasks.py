@@ -91,7 +91,7 @@ def test_v1_is_fed_avg_of_it(kind: str, keep: bool) -> None:
     assert_same({n: t for n, t in {**client, **server}.items() if n in theirs}, theirs)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WITH_TAIL)
 def test_v1_with_labels_that_stay_is_v1_that_is_sent_them(kind: str) -> None:
     make = WITH_TAIL[kind]

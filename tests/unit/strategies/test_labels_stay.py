@@ -76,8 +76,8 @@ def test_bytes_by_formula(make: Callable[..., Any]) -> None:
     assert strategy.ledger.reference_total == expected
 
 
+@pytest.mark.slow
 @V1_AND_V2
-@pytest.mark.sample
 def test_coded_messages_train(make: Callable[..., Any]) -> None:
     strategy, plain = make(compression=PRESETS["strong"]), make()
     nodes = tail_grid()
@@ -145,6 +145,7 @@ def test_the_parts_names_make_the_models() -> None:
     assert (model.cut, model.tail_cut) == LINEAR
 
 
+@pytest.mark.slow
 def test_halves_between_two_trips_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = u_shaped_v1(), u_shaped_v1()
     ours = train(one, tail_grid(), 2)

@@ -109,6 +109,7 @@ def test_what_is_counted_is_what_was_uploaded(make: Callable[..., Any]) -> None:
     assert [row.sample_uploads for row in strategy.client_rounds()] == [per_round] * CLIENTS
 
 
+@pytest.mark.slow
 def test_the_smashed_data_of_three_points_are_three_uploads() -> None:
     strategy, watch = MuSplitFed(named_task()), Watch()
     watch.train(strategy, 2)

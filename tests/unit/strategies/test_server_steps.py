@@ -40,8 +40,8 @@ def steps_of(strategy: SplitStrategy) -> int:
     return len(strategy._round.round.losses)
 
 
+@pytest.mark.slow
 @every
-@pytest.mark.sample
 def test_more_steps_train_the_server_half_further_on_the_same_messages(
     make: Callable[..., Any],
 ) -> None:

@@ -43,8 +43,8 @@ def test_where_nobody_is_late_the_clock_changes_no_bit(make: Make) -> None:
     assert_same(server_state(ours), server_state(plain))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cse_fsl, fsl_sage])
-@pytest.mark.sample
 def test_a_straggler_is_left_out_as_if_lost_and_two_runs_are_one(make: Make) -> None:
     """Its work takes years on the clock: that the test ends is a part of it."""
     ours, again, lost = make(fraction_reply=SHARE), make(fraction_reply=SHARE), make()

@@ -125,6 +125,7 @@ def test_an_axis_of_bytes_is_logarithmic_where_algorithms_differ_widely(tmp_path
     assert draw("accuracy-rounds", comparison, 100.0).figure.axes[0].get_xscale() == "linear"
 
 
+@pytest.mark.slow
 def test_any_column_is_drawn_against_any_axis(tmp_path):
     for interval in (2, 5):
         make_run(tmp_path, [0.5, 0.75], align_interval=interval, mib_a_round=interval)
