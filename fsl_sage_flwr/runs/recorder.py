@@ -24,12 +24,7 @@ from ..strategies import (
 from ..task import Batch, Weights
 from ..units import mib, percent
 from .budget import Budget
-from .checkpoint import (
-    explain_mismatch,
-    read_checkpoint,
-    refuse_finished,
-    refuse_other_settings,
-)
+from .checkpoint import explain_mismatch, read_checkpoint, refuse_finished, refuse_other_settings
 from .checkpointing import Checkpointing
 from .directory import RunDirectory
 from .flops import flops_of

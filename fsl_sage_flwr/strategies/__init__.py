@@ -5,6 +5,7 @@ from ..messages import DeadActorError
 from ..rounds.aggregation.aggregation import Aggregation
 from ..rounds.asynchrony.options import AsyncOptions
 from ..rounds.averaged_state import AveragedState
+from ..rounds.client_weights import ClientHalfWeights
 from ..rounds.grid.split_grid import SplitGrid
 from ..rounds.grid.virtual_clients import VirtualClients
 from ..rounds.instruction import Instruction, Instructions
@@ -37,6 +38,7 @@ __all__ = [
     "Ampere",
     "AsyncOptions",
     "AveragedState",
+    "ClientHalfWeights",
     "ClientRound",
     "CseFsl",
     "CycleSl",

@@ -1,12 +1,6 @@
 """Define a training task: the object that strategies and client apps receive."""
 
-from .client_batches import (
-    Batch,
-    ClientIdentity,
-    NumberedBatches,
-    TrainBatches,
-    ValidationBatches,
-)
+from .client_batches import Batch, ClientIdentity, NumberedBatches, TrainBatches, ValidationBatches
 from .split_task import CPU, OptimizerFactory, SplitTask, TrainingArguments, adam
 from .weights import Weights, load_whole_state, whole_state
 

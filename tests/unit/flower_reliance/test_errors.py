@@ -6,12 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flwr.app import (
-    Context,
-    Error,
-    Message,
-    RecordDict,
-)
+from flwr.app import Context, Error, Message, RecordDict
 
 from fsl_sage_flwr.messages import message_outside_a_run
 from fsl_sage_flwr.messages.reason import reason_of

@@ -5,10 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from flwr.app import (
-    Message,
-    RecordDict,
-)
+from flwr.app import Message, RecordDict
 
 from fsl_sage_flwr.messages import VirtualClient, message_outside_a_run
 from fsl_sage_flwr.rounds.grid.split_grid import SplitGrid

@@ -5,11 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flwr.app import (
-    Context,
-    Message,
-    RecordDict,
-)
+from flwr.app import Context, Message, RecordDict
 
 from fsl_sage_flwr.messages import VirtualClient
 from fsl_sage_flwr.rounds.grid.simulation import SIMULATION, is_simulation

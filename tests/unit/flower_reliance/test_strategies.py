@@ -5,10 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flwr.app import (
-    ArrayRecord,
-    Message,
-)
+from flwr.app import ArrayRecord, Message
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fsl_sage_flwr.nodes.app import build_client_app

@@ -4,11 +4,7 @@ import pytest
 
 from fsl_sage_flwr.analysis import load_results
 from fsl_sage_flwr.analysis.comparison import compare
-from fsl_sage_flwr.analysis.pictures import (
-    NothingToDrawError,
-    draw,
-    draw_xy,
-)
+from fsl_sage_flwr.analysis.pictures import NothingToDrawError, draw, draw_xy
 from fsl_sage_flwr.analysis.pictures.curves import mean_curve
 
 from ....made_runs import MIB, make_run

@@ -9,11 +9,7 @@ from PIL import Image
 
 from fsl_sage_flwr.analysis import load_results
 from fsl_sage_flwr.analysis.comparison import compare
-from fsl_sage_flwr.analysis.pictures import (
-    KINDS,
-    draw,
-    encoded,
-)
+from fsl_sage_flwr.analysis.pictures import KINDS, draw, encoded
 from fsl_sage_flwr.analysis.pictures.dark import fit_to_scheme
 
 from ....made_runs import make_run

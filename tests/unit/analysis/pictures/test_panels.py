@@ -4,11 +4,7 @@ import pytest
 
 from fsl_sage_flwr.analysis import load_results
 from fsl_sage_flwr.analysis.comparison import compare
-from fsl_sage_flwr.analysis.pictures import (
-    NothingToDrawError,
-    draw,
-    encoded,
-)
+from fsl_sage_flwr.analysis.pictures import NothingToDrawError, draw, encoded
 from fsl_sage_flwr.analysis.pictures.panels import panels_of
 from fsl_sage_flwr.analysis.pictures.positions import positions_of
 from fsl_sage_flwr.analysis.pictures.style import styles
