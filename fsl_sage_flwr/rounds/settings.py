@@ -15,7 +15,34 @@ from .asynchrony.options import AsyncOptions
 
 
 class StrategySettings(TypedDict, total=False):
-    """Keyword arguments of every strategy, with the defaults of :class:`StrategyArguments`.
+    """Keyword arguments of every strategy; :class:`StrategyArguments` documents them."""
+
+    keep_optimizer_state: bool
+    round_timeout: float
+    absence_timeout: float
+    fraction_reply: float
+    max_client_failures: int
+    pause_rounds: int
+    max_failed_rounds: int
+    max_reply_bytes: int
+    fraction_train: float
+    fraction_evaluate: float
+    min_train_nodes: int
+    min_evaluate_nodes: int
+    min_available_nodes: int
+    weighted_by_key: str
+    train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None
+    compression: Compression | None
+    aggregation: Aggregation | None
+    fed_opt: FedOpt | None
+    proximal_mu: float
+    max_update_ratio: float
+    asynchrony: AsyncOptions | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategyArguments:
+    """Arguments that every strategy takes by name, with their defaults.
 
     Parameters
     ----------
@@ -70,34 +97,6 @@ class StrategySettings(TypedDict, total=False):
         message, and are merged in the round in which they reply, weighted by their staleness.
         ``fraction_train`` is then the share of clients that compute at a time. None, and a
         buffer of 0, wait for all.
-    """
-
-    keep_optimizer_state: bool
-    round_timeout: float
-    absence_timeout: float
-    fraction_reply: float
-    max_client_failures: int
-    pause_rounds: int
-    max_failed_rounds: int
-    max_reply_bytes: int
-    fraction_train: float
-    fraction_evaluate: float
-    min_train_nodes: int
-    min_evaluate_nodes: int
-    min_available_nodes: int
-    weighted_by_key: str
-    train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None
-    compression: Compression | None
-    aggregation: Aggregation | None
-    fed_opt: FedOpt | None
-    proximal_mu: float
-    max_update_ratio: float
-    asynchrony: AsyncOptions | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StrategyArguments:
-    """Values of :class:`StrategySettings`, those not given by their defaults.
 
     Raises
     ------

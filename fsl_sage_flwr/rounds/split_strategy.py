@@ -68,7 +68,7 @@ class SplitStrategy(FedAvg):
     states : Mapping
         The strategy's states by name, which outlive a round.
     **settings
-        Arguments of every strategy: :class:`StrategySettings`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.server.smashed_pool import SmashedPool
-from ..rounds.settings import StrategySettings
+from ..rounds.settings import StrategyArguments, StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..state import State
 from .ampere import Ampere
@@ -65,6 +65,7 @@ __all__ = [
     "SplitGrid",
     "SplitStrategy",
     "State",
+    "StrategyArguments",
     "StrategySettings",
     "TrainingFailedError",
     "VirtualClients",

@@ -62,7 +62,7 @@ class Ampere(SplitStrategy):
     client_rounds : int
         Rounds in which clients train; a run must have more.
     **settings
-        Arguments of every strategy: :class:`StrategySettings`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------

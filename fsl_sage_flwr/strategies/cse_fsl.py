@@ -41,7 +41,7 @@ class CseFsl(SplitStrategy):
         The server half is stepped, once all clients have replied, on batches drawn across their
         uploads (CycleSL's order), instead of on one upload after the other.
     **settings
-        Arguments of every strategy: :class:`StrategySettings`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------

@@ -80,7 +80,7 @@ class FullModelFedAvg(SplitStrategy):
     task : SplitTask
         What is trained; a client holds the server half too.
     **settings
-        Arguments of every strategy: :class:`StrategySettings`.
+        Arguments of every strategy: :class:`StrategyArguments`.
     """
 
     message_type = TRAIN

@@ -69,7 +69,7 @@ class MuSplitFed(SplitStrategy):
     perturbation_scale : float
         λ: distance by which parameters are moved.
     **settings
-        Arguments of every strategy: :class:`StrategySettings`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------

@@ -55,7 +55,7 @@ class SplitFedV1(SplitStrategy):
     server_steps : int
         τ: steps of the server half on each batch; the answer is the last step's gradient.
     **settings
-        Arguments of every strategy: :class:`StrategySettings`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------
