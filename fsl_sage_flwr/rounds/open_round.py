@@ -277,12 +277,6 @@ class OpenRound:
         """Return the node that runs a client in this round."""
         return self._nodes[client]
 
-    def round_of(self, client: int) -> int:
-        """Return the round, from 0, of the request that a client's last reply answers."""
-        if self.asynchrony is None:
-            return self.number
-        return self.asynchrony.round_of(client, self.number)
-
     def counted(self, replies: Iterable[Message]) -> dict[int, Message]:
         """Return the messages of Flower's loop that count for the average, ascending by client."""
         last = self._last_phase

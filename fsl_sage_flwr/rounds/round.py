@@ -140,6 +140,12 @@ class Round:
         """Return the versions of the weights since those that a client's reply started from."""
         return 0 if self.asynchrony is None else self.asynchrony.staleness_of(client)
 
+    def round_of(self, client: int) -> int:
+        """Return the round, from 0, of the request that a client's last reply answers."""
+        if self.asynchrony is None:
+            return self.number
+        return self.asynchrony.round_of(client, self.number)
+
     def upload_weight(self, client: int) -> float:
         """Return the factor of the server's learning rate on a client's smashed data."""
         return 1.0 if self.asynchrony is None else self.asynchrony.upload_weight(client)

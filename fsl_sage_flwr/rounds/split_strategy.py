@@ -402,7 +402,7 @@ class SplitStrategy(FedAvg):
         nodes = {client: round_.node_of(client) for client in round_.served}
         for state in self.states.values():
             state.confirm(nodes)
-        self.downlink.note_counted({client: round_.round_of(client) for client in counted})
+        self.downlink.note_counted({client: round_.round.round_of(client) for client in counted})
         round_.figures.record_replies(round_.served, keeps_optimizers=self.keep_optimizer_state)
         aggregate = self.train_metrics_aggr_fn if good else self._train_metrics
         metrics = aggregate(good, self.weighted_by_key)
