@@ -76,6 +76,15 @@ class HeadOptions(Options):
 
 
 @dataclass(frozen=True)
+class SharedHeadOptions(HeadOptions):
+    """Options of an algorithm whose clients train one averaged head, initially random."""
+
+    def unused(self) -> Mapping[str, str]:
+        """Return the initial heads too."""
+        return {**super().unused(), "auxiliary.init": "algorithm"}
+
+
+@dataclass(frozen=True)
 class ServerStepsOptions(Options):
     """Option of an algorithm whose server half is stepped on what clients send in a round."""
 

@@ -6,12 +6,7 @@ from typing import Any, cast
 
 import torch
 
-from ..algorithm_options import (
-    ExchangeOptions,
-    HeadOptions,
-    ServerStepsOptions,
-    UploadOptions,
-)
+from ..algorithm_options import ExchangeOptions, HeadOptions
 from ..algorithm_registry import ALGORITHMS
 from ..compression import Compression
 from ..config import Options, Setting, SettingError, read_options, settings_of, values_of
@@ -23,13 +18,14 @@ from ..config.privacy import PrivacyOptions
 from ..config.strategy import StrategyOptions
 from ..data import distribution_keys
 from ..rounds.aggregation.aggregation import RobustOptions
-from ..rounds.aggregation.fed_opt import FED_AVG, FedOptOptions
+from ..rounds.aggregation.fed_opt import FedOptOptions
 from ..rounds.asynchrony.options import AsyncOptions
 from ..schedules import LearningRateSchedule, parse_schedule
 from ..splitting import Workload
 from ..strategies import StrategySettings
 from ..task_registry import TASKS
 from ..user_error import UserError
+from . import conflicts
 from .codec_options import CodecOptions
 from .core_options import CoreOptions
 from .noise import problem_of
@@ -140,101 +136,21 @@ class RunConfig(CoreOptions):
         """
         for key in SCHEDULE_KEYS:
             self.schedule(key)
-        budgets = {
-            "auto-cut.max-params": self.client_max_params,
-            "auto-cut.max-flops": self.client_max_flops,
-        }
-        for key, value in budgets.items():
-            if value and self.cut != "auto":
-                raise ConfigError(
-                    f"{key} = {value}: it has no effect on a cut that is named; set cut = 'auto'"
-                )
-        problem = self._problem_with_labels()
-        if problem:
-            raise ConfigError(problem)
         options = self.options
         batches = options.batches_per_exchange if isinstance(options, ExchangeOptions) else 1
+        late = self.asynchrony
         problems = (
+            conflicts.problem_with_named_cut(self),
+            conflicts.problem_with_labels(self, options, self.privacy),
             problem_of(self.privacy, self.algorithm, self.task, batches),
-            self._problem_with_average(),
-            self._problem_with_late_replies(),
+            conflicts.problem_with_training(self, self.strategy, self.fedopt),
+            conflicts.problem_with_late_replies(self, options, late, self.strategy, self.robust),
             *(part.problem() for part in self._parts()),
             *(part.problem_with_rounds(self.num_server_rounds) for part in self._parts()),
         )
         problem = next(filter(None, problems), None)
         if problem:
             raise ConfigError(problem)
-
-    def _problem_with_average(self) -> str | None:
-        """Refuse keys for what clients train where they train nothing."""
-        if ALGORITHMS[self.algorithm].trains_client_half:
-            return None
-        given = {
-            "proximal-mu": self.strategy.proximal_mu,
-            "fedopt.optimizer": "" if self.fedopt.optimizer == FED_AVG else self.fedopt.optimizer,
-        }
-        key = next((key for key, value in given.items() if value), None)
-        return key and (
-            f"{key} = {given[key]!r}: clients of {self.algorithm} train nothing; choose another "
-            "algorithm, or leave it out"
-        )
-
-    def _problem_with_late_replies(self) -> str | None:
-        """Return the problem with replies that are merged in a later round."""
-        late, options = self.asynchrony, self.options
-        if not late.buffer:
-            return None
-        if not ALGORITHMS[self.algorithm].replies_may_be_late:
-            able = ", ".join(name for name, one in ALGORITHMS.items() if one.replies_may_be_late)
-            return (
-                f"async.buffer = {late.buffer}: {self.algorithm} needs its clients in step; leave "
-                f"it out, or choose of {able}"
-            )
-        problem = late.problem_with(
-            fraction_reply=self.strategy.fraction_reply,
-            min_train_nodes=self.strategy.min_train_nodes,
-            fewest=self.robust.aggregated_by().fewest,
-        )
-        if problem is not None:
-            return f"async.buffer = {late.buffer}: {problem}"
-        pooled = isinstance(options, UploadOptions) and options.server_pool
-        return late.problem_in_a_pool() if pooled else None
-
-    def _problem_with_labels(self) -> str | None:
-        """Return the problem with labels that stay on the clients."""
-        if self.labels == "server":
-            return None
-        if not ALGORITHMS[self.algorithm].labels_may_stay:
-            able = ", ".join(name for name, one in ALGORITHMS.items() if one.labels_may_stay)
-            why = (
-                "its server computes losses from smashed data and labels"
-                if ALGORITHMS[self.algorithm].sends_smashed_data
-                else "its clients have the whole model, and send no labels"
-            )
-            return (
-                f"labels = 'client': {self.algorithm} cannot, or need not, keep labels on clients: "
-                f"{why}; leave it out, or choose of {able}"
-            )
-        if self.cut == "auto":
-            return "cut = 'auto': it does not know the tail's bytes (labels = 'client'); name a cut"
-        options = self.options
-        if isinstance(options, ExchangeOptions) and options.batches_per_exchange > 1:
-            return (
-                f"splitfed.batches-per-exchange = {options.batches_per_exchange}: with "
-                "labels = 'client' each batch is one exchange; set it to 1"
-            )
-        if isinstance(options, ServerStepsOptions) and options.server_steps > 1:
-            return (
-                f"server-steps = {options.server_steps}: with labels = 'client' each step needs "
-                "the clients' gradients of new hidden states; set it to 1"
-            )
-        if self.privacy.max_grad_norm:
-            return (
-                f"privacy.max-grad-norm = {self.privacy.max_grad_norm:g}: with labels = 'client' "
-                "clients also send gradients of hidden states, which DP-SGD does not cover; leave "
-                "one of both out"
-            )
-        return None
 
     def strategy_settings(self) -> StrategySettings:
         """Return the arguments, common to all strategies, that have run-config keys."""

@@ -12,11 +12,9 @@ from flwr.app import Context, Message
 from torch import Tensor
 from torch.func import functional_call
 
-from ..messages import MissingPayloadError, SmashedBatches, measure_field
-from ..nodes.client_state import ClientState
+from ..messages import SmashedBatches, measure_field
 from ..nodes.exchange_state import PendingForward
-from ..nodes.exchanged_round import begin_round, end_round
-from ..nodes.identity import identify
+from ..nodes.exchanged_round import ExchangedRound
 from ..nodes.local_batches import batches_between
 from ..nodes.proximal_term import proximal_mu
 from ..schedules import set_rate
@@ -24,7 +22,7 @@ from ..seeding import derive_seed
 from ..splitting import as_sent, as_tensors, trainable_parameters
 from ..task import Batch, SplitTask
 from ..zeroth_order import directions, moved
-from .split_fed import EXCHANGES, ExchangeReply, ExchangeRequest
+from .split_fed import ExchangeReply, ExchangeRequest
 
 EXCHANGE = "query.mu_splitfed_exchange"
 FLUSH = "train.mu_splitfed"
@@ -53,7 +51,8 @@ def exchange(message: Message, context: Context, task: SplitTask) -> Message:
     began = time.perf_counter()
     current = _Exchange(message, context, task)
     request, number = current.request, current.request.exchange
-    batches, total = batches_between(task, current.client, request.round, number, number + 1)
+    client = current.node.client
+    batches, total = batches_between(task, client, request.round, number, number + 1)
     forward = current.begin() if number == 0 else current.step(total)
     smashed = [(current.smashed(batch), batch[1]) for batch in batches]
     reply = ExchangeReply(
@@ -64,7 +63,7 @@ def exchange(message: Message, context: Context, task: SplitTask) -> Message:
     )
     forward.examples += sum(task.objective.count(labels) for _, labels in batches)
     forward.seconds += time.perf_counter() - began
-    forward.save(current.state, current.version(number))
+    forward.save(current.node.state, request.version)
     return Message(reply.pack(), reply_to=message)
 
 
@@ -73,15 +72,9 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
     began = time.perf_counter()
     current = _Exchange(message, context, task)
     request = current.request
-    _, total = batches_between(task, current.client, request.round, 0, 0)
-    reply = end_round(
-        task,
-        current.state,
-        current.step(total),
-        request.round,
-        began,
-        keep=request.keep_optimizer_state,
-    )
+    _, total = batches_between(task, current.node.client, request.round, 0, 0)
+    forward, keep = current.step(total), request.keep_optimizer_state
+    reply = current.node.end(forward, request.round, began, keep=keep)
     return Message(reply.pack(), reply_to=message)
 
 
@@ -90,29 +83,19 @@ class _Exchange:
 
     def __init__(self, message: Message, context: Context, task: SplitTask) -> None:
         self.request = PerturbedRequest.unpack(message.content)
-        self.client, self.state = identify(context), ClientState(context)
+        self.node = ExchangedRound(context, task, proximal_mu(message.content))
         self._task, self._half = task, task.model.client
-        self._mu = proximal_mu(message.content)
 
     def begin(self) -> PendingForward:
         """Start a round with the average, and the optimizer of the round before."""
-        return begin_round(
-            self._task,
-            self._half,
-            self.state,
-            self.request.client_half,
-            self._mu,
-            keep=self.request.keep_optimizer_state,
-            trained_before=self.request.trained_before,
-        )
+        request = self.request
+        keep, before = request.keep_optimizer_state, request.trained_before
+        return self.node.begin(self._half, request.client_half, keep=keep, trained_before=before)
 
     def step(self, total: int) -> PendingForward:
         """Step by the slope along the direction of the batch before, of ``total`` batches."""
         before = self.request.exchange - 1
-        optimizer = self._task.optimizer_of_client(self._half)
-        forward = PendingForward.of(self._half, optimizer, self._mu)
-        if not forward.load(self.state, self.version(before)):
-            raise MissingPayloadError(f"exchange {before} of the round is gone from this node")
+        forward = self.node.resume(self._half, before, self.request.version_of(before))
         (slope,) = self.request.gradients
         trained = trainable_parameters(self._half)
         along = directions(trained, self._seed(before))
@@ -136,18 +119,14 @@ class _Exchange:
             if step:
                 buffers = {name: buffer.clone() for name, buffer in half.named_buffers()}
                 state = {**buffers, **moved(trained, step, self._seed(number))}
-            self._task.reseed("client", request.round, self.client.partition_id, number)
+            self._task.reseed("client", request.round, self.node.client.partition_id, number)
             with torch.no_grad(), self._task.autocast():
                 outputs = as_tensors(functional_call(half, dict(state), as_tensors(batch[0])))
             found += [as_sent(tensor) for tensor in outputs]
         return tuple(found)
 
-    def version(self, exchange: int) -> int:
-        """Return the version of an exchange, for its file."""
-        return self.request.round * EXCHANGES + exchange
-
     def _seed(self, exchange: int) -> int:
-        round_, client = self.request.round, self.client.partition_id
+        round_, client = self.request.round, self.node.client.partition_id
         return derive_seed(self._task.seed, "perturbation", round_, client, exchange)
 
 

@@ -26,10 +26,8 @@ from ..messages import (
     weights_field,
 )
 from ..messages.arrays import in_named_order, with_orders
-from ..nodes.client_state import ClientState
 from ..nodes.exchange_state import ForwardCache, PendingForward
-from ..nodes.exchanged_round import begin_round, end_round
-from ..nodes.identity import identify
+from ..nodes.exchanged_round import ExchangedRound
 from ..nodes.local_batches import batches_between
 from ..nodes.proximal_term import proximal_mu
 from ..schedules import set_rate
@@ -63,6 +61,15 @@ class PlaceInRound(Request):
     attempt: int = figure_field()
     exchange: int = figure_field()
     batches_per_exchange: int = figure_field()
+
+    @property
+    def version(self) -> int:
+        """Version of the exchange, for its file and cached pass."""
+        return self.version_of(self.exchange)
+
+    def version_of(self, exchange: int) -> int:
+        """Return the version of another exchange of this attempt."""
+        return (self.round * ATTEMPTS + self.attempt) * EXCHANGES + exchange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,16 +150,10 @@ def flush(message: Message, context: Context, task: SplitTask) -> Message:
     request = ExchangeRequest.unpack(message.content)
     current = ExchangeWork(request, context, task, proximal_mu(message.content))
     forward = current.step(request)
-    current.state.drop(HIDDEN)
-    reply = end_round(
-        task,
-        current.state,
-        forward,
-        request.round,
-        began,
-        keep=request.keep_optimizer_state,
-        train_loss=None if task.model.tail is None else forward.total_loss / forward.examples,
-    )
+    current.node.state.drop(HIDDEN)
+    loss = None if task.model.tail is None else forward.total_loss / forward.examples
+    keep = request.keep_optimizer_state
+    reply = current.node.end(forward, request.round, began, keep=keep, train_loss=loss)
     live_forwards.release(forward)
     return Message(reply.pack(), reply_to=message)
 
@@ -170,13 +171,17 @@ class ExchangeWork:
         Task to train.
     mu : float
         Weight of FedProx's term; 0 for none.
+
+    Attributes
+    ----------
+    node : ExchangedRound
+        The node's part in the round.
     """
 
     def __init__(self, request: PlaceInRound, context: Context, task: SplitTask, mu: float) -> None:
-        self.request, self.task, self._mu = request, task, mu
-        self.client = identify(context)
-        self.state = ClientState(context)
-        self._node = (context.run_id, context.node_id)
+        self.request, self.task = request, task
+        self.node = ExchangedRound(context, task, mu)
+        self._id = (context.run_id, context.node_id)
 
     def advance(self, request: ExchangeRequest, began: float) -> tuple[PendingForward, int]:
         """Step on the gradients of the exchange before, and send the next batches forward.
@@ -188,7 +193,7 @@ class ExchangeWork:
         """
         forward = self._begin(request) if request.exchange == 0 else self.step(request)
         forward.seconds += time.perf_counter() - began
-        forward.save(self.state, self._version(request.exchange))
+        forward.save(self.node.state, request.version)
         began = time.perf_counter()
         batches = self._forward(forward, request.exchange)
         forward.seconds += time.perf_counter() - began
@@ -197,15 +202,9 @@ class ExchangeWork:
 
     def _begin(self, request: ExchangeRequest) -> PendingForward:
         """Start a round with the average, and the optimizer of the round before."""
-        return begin_round(
-            self.task,
-            self._half(),
-            self.state,
-            request.client_half,
-            self._mu,
-            keep=request.keep_optimizer_state,
-            trained_before=request.trained_before,
-        )
+        keep, before = request.keep_optimizer_state, request.trained_before
+        weights = request.client_half
+        return self.node.begin(self._half(), weights, keep=keep, trained_before=before)
 
     def step(self, request: ExchangeRequest) -> PendingForward:
         """Step on each batch's gradient, all of them taken at the weights of the pass."""
@@ -246,8 +245,8 @@ class ExchangeWork:
         """Send an exchange's batches forward; return the number of batches in the round."""
         task, round_, width = self.task, self.request.round, self.request.batches_per_exchange
         first = exchange * width
-        batches, total = batches_between(task, self.client, round_, first, first + width)
-        task.reseed("client", round_, self.client.partition_id, exchange)
+        batches, total = batches_between(task, self.node.client, round_, first, first + width)
+        task.reseed("client", round_, self.node.client.partition_id, exchange)
         with forward.counting_graph():
             forward.smashed = [client_forward(forward.half, x, task.autocast) for x, _ in batches]
         forward.labels, forward.of_tail = [labels for _, labels in batches], []
@@ -268,7 +267,7 @@ class ExchangeWork:
         """
         began = time.perf_counter()
         forward = self._pending(self.request.exchange, before_tail=True)
-        self.state.save_file(HIDDEN, with_orders(hidden), self._version(self.request.exchange))
+        self.node.state.save_file(HIDDEN, with_orders(hidden), self.request.version)
         gradients = self._tail_pass(forward, hidden, self.request.exchange)
         forward.seconds += time.perf_counter() - began
         self._keep(forward)
@@ -280,7 +279,7 @@ class ExchangeWork:
         task, tail = self.task, tail_of(forward.half)
         if tail is None:
             raise MissingPayloadError("this node's model has no tail for the hidden states")
-        task.reseed("tail", self.request.round, self.client.partition_id, exchange)
+        task.reseed("tail", self.request.round, self.node.client.partition_id, exchange)
         leaves, [labels] = differentiable(task.to_device(hidden)), forward.labels
         with task.autocast():
             loss = task.objective.mean_loss(tail, leaves, labels)
@@ -299,32 +298,25 @@ class ExchangeWork:
         return live_forwards.take(self._key(exchange)) or self._replay(exchange, before_tail)
 
     def _replay(self, exchange: int, before_tail: bool) -> PendingForward:
-        half, version = self._half(), self._version(exchange)
-        forward = PendingForward.of(half, self.task.optimizer_of_client(half), self._mu)
-        if not forward.load(self.state, version):
-            raise MissingPayloadError(f"exchange {exchange} of the round is gone from this node")
+        version = self.request.version_of(exchange)
+        forward = self.node.resume(self._half(), exchange, version)
         self._forward(forward, exchange)
         if self.task.model.tail is not None and not before_tail:
-            hidden = self.state.load(HIDDEN, version)
+            hidden = self.node.state.load(HIDDEN, version)
             if hidden is None:
                 raise MissingPayloadError(f"the hidden states of exchange {exchange} are gone")
             self._tail_pass(forward, tuple(in_named_order(hidden).values()), exchange)
         return forward
 
     def _half(self) -> nn.Module:
-        return live_forwards.half(self._node[0], self.task.model.client)
+        return live_forwards.half(self._id[0], self.task.model.client)
 
     def _keep(self, forward: PendingForward) -> None:
         """Keep the request's pass in this process."""
         live_forwards.put(self._key(self.request.exchange), forward)
 
     def _key(self, exchange: int) -> tuple[int, int, int]:
-        return (*self._node, self._version(exchange))
-
-    def _version(self, exchange: int) -> int:
-        """Return the version of an exchange of this attempt, for its file and cached pass."""
-        begun = self.request.round * ATTEMPTS + self.request.attempt
-        return begun * EXCHANGES + exchange
+        return (*self._id, self.request.version_of(exchange))
 
 
 HANDLERS = {EXCHANGE: exchange, FLUSH: flush}

@@ -244,7 +244,20 @@ class ScoresField(Field):
         return {**found, **{key: read_float(figures, key, min=0) for key in weights}}
 
 
-class WeightsField(Field):
+class _RecordField(Field):
+    """A field with a record for it alone."""
+
+    def __init__(self, record: str) -> None:
+        self._record = record
+
+    def records(self) -> tuple[str, ...]:
+        return (self._record,)
+
+    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
+        return self._record in content
+
+
+class WeightsField(_RecordField):
     """Named tensors of a model or a submodule.
 
     Parameters
@@ -254,19 +267,10 @@ class WeightsField(Field):
         FedAvg to average; others are removed.
     """
 
-    def __init__(self, record: str) -> None:
-        self._record = record
-
-    def records(self) -> tuple[str, ...]:
-        return (self._record,)
-
     def write(
         self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
         content[self._record] = encoder.encode_weights(self._record, value)
-
-    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
-        return self._record in content
 
     def is_expected(self, name: str, expected: ReplySchema) -> bool:
         return expected.weights is not None and name in expected.weights
@@ -307,25 +311,22 @@ class SmashedField(Field):
         return SmashedBatches.take_from(content, expected.smashed, expected.decoder)
 
 
-class GradientsField(Field):
+class GradientsField(_RecordField):
     """Gradients with respect to the floating-point smashed tensors, in their order."""
 
-    def records(self) -> tuple[str, ...]:
-        return (GRADIENTS,)
+    def __init__(self) -> None:
+        super().__init__(GRADIENTS)
 
     def write(
         self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
         content[GRADIENTS] = encoder.encode_gradients(value)
 
-    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
-        return GRADIENTS in content
-
     def read(self, name: str, content: RecordDict, figures: Figures, expected: ReplySchema) -> Any:
         return tuple(in_named_order(tensors_of(content, GRADIENTS)).values())
 
 
-class BatchField(Field):
+class BatchField(_RecordField):
     """Tensors of one batch without labels, by position: hidden states, or gradients of them.
 
     A reply with such a field has the number of samples in its field ``samples``.
@@ -336,20 +337,11 @@ class BatchField(Field):
         Their record: ``smashed`` or ``gradients``.
     """
 
-    def __init__(self, record: str) -> None:
-        self._record = record
-
-    def records(self) -> tuple[str, ...]:
-        return (self._record,)
-
     def write(
         self, value: Any, name: str, content: RecordDict, figures: Figures, encoder: Encoder
     ) -> None:
         encode = encoder.encode_hidden if self._record == SMASHED else encoder.encode_gradients
         content[self._record] = encode(value)
-
-    def is_present(self, name: str, content: RecordDict, figures: Figures) -> bool:
-        return self._record in content
 
     def is_expected(self, name: str, expected: ReplySchema) -> bool:
         return name in expected.batch

@@ -1,38 +1,23 @@
 """Replies to messages within a round, before its last phase."""
 
-from collections.abc import Container, Mapping
-
-from torch import Tensor
-
 from .checks.norm_outliers import NormOutlierFilter
 from .instruction import Instructions, Replies, ReplyT
-from .messenger import Messenger, weights_sent
+from .messenger import weights_sent
 from .ordered_replies import OrderedReplies
-from .settings import RoundSettings
+from .round_parts import RoundParts
 
 
-def replies_to(
-    instructions: Instructions[ReplyT],
-    messenger: Messenger,
-    client_half: Mapping[str, Tensor],
-    excluded: Container[int],
-    settings: RoundSettings,
-) -> Replies[ReplyT]:
+def replies_to(instructions: Instructions[ReplyT], parts: RoundParts) -> Replies[ReplyT]:
     """Send instructions and iterate over the valid replies, ascending by client.
 
     Parameters
     ----------
     instructions : Mapping
         By client.
-    messenger : Messenger
-        Packs messages and opens replies.
-    client_half : Mapping
-        The average at the begin of the round.
-    excluded : container of int
-        Clients that are excluded from the round; it grows.
-    settings : RoundSettings
-        Whether replies are compared before any is handed over.
+    parts : RoundParts
+        The round's; its settings tell whether replies are compared before any is handed over.
     """
+    messenger, settings, excluded = parts.messenger, parts.settings, parts.exclusions.reasons
     order, valid = OrderedReplies[ReplyT](instructions), set[int]()
     outliers = NormOutlierFilter(settings.max_update_ratio)
     stream = messenger.stream(
@@ -43,7 +28,7 @@ def replies_to(
         answer = messenger.read_reply(client, instructions[client], reply)
         if answer is not None:
             valid.add(client)
-            outliers.record(client, answer, weights_sent(instructions[client], client_half))
+            outliers.record(client, answer, weights_sent(instructions[client], parts.client_half))
             order.add(client, answer)
         if not settings.max_update_ratio:
             yield from order.take(excluded)

@@ -281,3 +281,12 @@ def record_loss_of_tail(round_: Round, client: int, reply: TrainReply) -> None:
     """Record the loss that a client with a tail has computed; others' replies have none."""
     if reply.train_loss is not None:
         round_.losses.append(StepLoss(client, reply.train_loss, reply.num_examples))
+
+
+def order_losses(round_: Round) -> None:
+    """Drop the losses of excluded clients; order the others by exchange and client.
+
+    The order of arrival must not decide the order in which losses are added up.
+    """
+    losses = [loss for loss in round_.losses if loss.client in round_.served]
+    round_.losses[:] = sorted(losses, key=lambda loss: (loss.exchange, loss.client))

@@ -5,19 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from flwr.app import Message, MessageType
-from torch import Tensor
 
 from ..messages import Reply, TrainReply
 from .asynchrony.asynchrony import Asynchrony, BusyClient
 from .checks import batch_limits
 from .checks.norm_outliers import NormOutlierFilter
-from .exclusions import Exclusions
 from .grid.reply_stream import ReplyStream
 from .instruction import Instructions, Replies
-from .messenger import Messenger, weights_sent
+from .messenger import weights_sent
 from .ordered_replies import OrderedReplies
 from .reply_spool import ReplySpool
-from .settings import RoundSettings
+from .round_parts import RoundParts
 
 
 class LastPhase:
@@ -27,16 +25,8 @@ class LastPhase:
     ----------
     instructions : Mapping
         By client. Replies are handed over in ascending order, or at each client's own pace.
-    messenger : Messenger
-        Packs messages and opens replies.
-    exclusions : Exclusions
-        Clients that are excluded from the round.
-    batches : batch_limits.BatchCounts
-        Batches of the round's clients.
-    settings : RoundSettings
-        What the strategy demands of all its rounds.
-    client_half : Mapping
-        The average at the begin of the round.
+    parts : RoundParts
+        The round's.
     spool : ReplySpool
         Keeps replies' weights until the average.
     problem_with : callable
@@ -50,6 +40,10 @@ class LastPhase:
     ----------
     clients : list of int
         Clients of the phase, ascending.
+    new : frozenset of int
+        Clients that get a message of the phase.
+    without_message : list of int
+        Clients that take part without a message, ascending; the round sets it.
     served : dict of int to TrainReply
         Replies that count, without their tensors, ascending by client.
     weights : dict of int to float
@@ -66,11 +60,7 @@ class LastPhase:
     def __init__(
         self,
         instructions: Instructions[Any],
-        messenger: Messenger,
-        exclusions: Exclusions,
-        batches: batch_limits.BatchCounts,
-        settings: RoundSettings,
-        client_half: Mapping[str, Tensor],
+        parts: RoundParts,
         spool: ReplySpool,
         problem_with: Callable[[TrainReply], str | None],
         asynchrony: Asynchrony | None = None,
@@ -80,15 +70,15 @@ class LastPhase:
         waited_for = {client: busy.awaited for client, busy in self._late.items()}
         self.instructions = dict(sorted({**instructions, **waited_for}.items()))
         self.clients = list(self.instructions)
+        self.new, self.without_message = frozenset(instructions), list[int]()
         self.served: dict[int, TrainReply] = {}
         self.weights: dict[int, float] = {}
         self.senders: dict[str, int] = {}
         self.for_flower: list[Message] = []
-        self._messenger, self._exclusions, self._batches = messenger, exclusions, batches
-        self._client_half, self._spool, self._problem_with = client_half, spool, problem_with
-        self._outliers = NormOutlierFilter(settings.max_update_ratio)
-        self._weighted_by = settings.weighted_by
-        self._compares = settings.max_update_ratio > 0
+        self._parts, self._spool, self._problem_with = parts, spool, problem_with
+        self._messenger, self._exclusions = parts.messenger, parts.exclusions
+        self._outliers = NormOutlierFilter(parts.settings.max_update_ratio)
+        self._compares = parts.settings.max_update_ratio > 0
         self._order = OrderedReplies(self.clients, self._is_ready)
 
     @property
@@ -144,16 +134,16 @@ class LastPhase:
         if answer is None:
             return None
         is_last = isinstance(answer, TrainReply)
-        sent = weights_sent(instruction, self._client_half) if late is None else late.sent
+        sent = weights_sent(instruction, self._parts.client_half) if late is None else late.sent
         self._outliers.record(client, answer, sent, is_last=is_last)
         if not isinstance(answer, TrainReply):
             return client, answer
         metrics = reply.content.metric_records["metrics"]
-        self.weights[client] = float(cast(float, metrics[self._weighted_by]))
+        self.weights[client] = float(cast(float, metrics[self._parts.settings.weighted_by]))
         self.senders[reply.metadata.reply_to_message_id] = client
         self._spool.add(reply.content)
-        if client not in self._batches:
-            self._batches.record(client, _uploaded(answer))
+        if client not in self._parts.batches:
+            self._parts.batches.record(client, _uploaded(answer))
         self._order.add(client, answer)
         return None
 
@@ -162,7 +152,7 @@ class LastPhase:
         if _uploaded(reply) <= batch_limits.ALWAYS_TAKEN:
             return True
         absent = sum(other not in self._exclusions.reasons for other in self._order.absent)
-        problem = self._batches.problem_with(_uploaded(reply), absent)
+        problem = self._parts.batches.problem_with(_uploaded(reply), absent)
         if problem is not None and not absent:
             self._exclusions.add(client, problem)
         return problem is None or not absent

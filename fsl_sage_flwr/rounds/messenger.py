@@ -18,7 +18,7 @@ from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SERVER_TIME, SplitGrid
 from .instruction import Instruction, Instructions, ReplyT
 from .metrics.sample_uploads import SampleUploads
-from .settings import RoundSettings
+from .round_settings import RoundSettings
 
 
 class Messenger:

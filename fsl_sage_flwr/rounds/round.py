@@ -1,45 +1,34 @@
-"""One round, from its clients' first message to the average."""
+"""One round, as an algorithm sees it."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
-from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import Tensor
 
-from ..compression.server import DeltaSync
 from ..messages import PackedWeights, SmashedSpec, TrainReply
 from ..state import State, Transaction
 from .asking import replies_to
-from .asynchrony.asynchrony import Asynchrony, BusyClient, awaited
-from .checks.batch_limits import BatchCounts
-from .clients.client_registry import ClientRegistry
-from .exclusions import Exclusions
+from .asynchrony.asynchrony import Asynchrony
 from .grid.reply_stream import ReplyStream
-from .grid.split_grid import SplitGrid
 from .instruction import Instruction, Instructions, Replies, ReplyT
 from .last_phase import LastPhase
-from .messenger import Messenger, weights_sent
-from .metrics.client_round import ClientRound
-from .metrics.federated_evaluation import FederatedEvaluation
 from .metrics.round_figures import RoundFigures
 from .metrics.round_summary import RoundSummary, StepLoss
-from .metrics.sample_uploads import SampleUploads
 from .refused_work import NotFiniteWorkError, RefusedWorkError
-from .reply_spool import ReplySpool
-from .settings import RoundSettings
+from .round_parts import RoundParts
 
 RoundBody = Generator[None, ReplyStream, None]
 """An algorithm's ``train_round``: it stops once, in ``yield from round_.finish(…)``."""
 
 
 class Round:
-    """All that lives for one round; it is closed when the round has ended or is undone.
+    """What an algorithm's ``train_round`` reads, sends and iterates over in one round.
 
-    An algorithm's ``train_round`` iterates over replies: of :meth:`ask`, within the round, and
-    of :meth:`finish` or :meth:`finish_at_own_pace`, whose messages and replies pass through
-    Flower's own loop.
+    It iterates over replies: of :meth:`ask`, within the round, and of :meth:`finish` or
+    :meth:`finish_at_own_pace`, whose messages and replies pass through Flower's own loop. An
+    ``OpenRound`` makes its parts, and opens and closes it.
 
     Parameters
     ----------
@@ -47,89 +36,52 @@ class Round:
         Round ``t``, from 0.
     clients : list of int
         Partition ids of the clients that take part, ascending.
-    arrays : ArrayRecord
-        The average at the begin of the round, as Flower hands it over.
-    config : ConfigRecord
-        Configuration that Flower and its wrappers send along.
-    grid : SplitGrid
-        Sends messages and receives replies.
-    registry : ClientRegistry
-        Which node runs which client.
-    settings : RoundSettings
-        What the strategy demands of all its rounds.
-    states : Mapping
-        The strategy's states by name; they are saved here, and restored by :meth:`undo`.
-    downlink : DeltaSync
-        What nodes hold of earlier messages, and how messages are coded.
-    uploads : SampleUploads
-        How often samples were uploaded in the run.
-    spool : ReplySpool
-        Keeps replies' weights until the average.
-    problem_with : callable
-        From a last reply to what is wrong with the weights in it, or None.
+    parts : RoundParts
+        Weights and settings, messages, exclusions and batches.
+    figures : RoundFigures
+        Losses, seconds and bytes.
+    trained_on : Mapping
+        Node on which each client has trained before in this run.
+    undo_states : Transaction
+        The strategy's states as they were before the round.
+    last_phase_of : callable
+        From the last messages to the phase in which they are answered.
     asynchrony : Asynchrony, optional
-        Merges replies to earlier rounds, and ends the round after its number of replies.
-    version : int
-        Number of rounds that have counted: the version of the weights.
+        Merges replies to earlier rounds.
 
     Attributes
     ----------
-    client_half : PackedWeights
-        The average, packed once for all messages.
-    figures : RoundFigures
-        Losses, seconds and bytes.
-    evaluation : FederatedEvaluation or None
-        The clients' evaluation after the round, while it lasts.
-    undo_states : Transaction
-        The strategy's states as they were before the round.
+    last_phase : LastPhase or None
+        The phase whose replies count for the average, once it has begun.
     """
 
     def __init__(
         self,
         number: int,
         clients: list[int],
-        arrays: ArrayRecord,
-        config: ConfigRecord,
-        grid: SplitGrid,
-        registry: ClientRegistry,
-        settings: RoundSettings,
-        states: Mapping[str, State],
-        downlink: DeltaSync,
-        uploads: SampleUploads,
-        spool: ReplySpool,
-        problem_with: Callable[[TrainReply], str | None],
+        parts: RoundParts,
+        figures: RoundFigures,
+        trained_on: Mapping[int, int],
+        undo_states: Transaction,
+        last_phase_of: Callable[[Instructions[Any]], LastPhase],
         asynchrony: Asynchrony | None = None,
-        version: int = 0,
     ) -> None:
-        self.number, self.clients, self.settings = number, clients, settings
-        self.asynchrony, self._version = asynchrony, version
-        self._late = {} if asynchrony is None else asynchrony.begin(version)
-        self.client_half = PackedWeights(arrays.to_torch_state_dict())
-        self.is_open = True
-        self.evaluation: FederatedEvaluation | None = None
-        self._states = states
-        self.undo_states = Transaction(states)
-        self.undo_states.save()
+        self.number, self.clients, self.settings = number, clients, parts.settings
+        self.figures, self.undo_states = figures, undo_states
+        self.last_phase: LastPhase | None = None
+        self._parts, self._messenger, self._exclusions = parts, parts.messenger, parts.exclusions
+        self._trained_on, self.asynchrony = trained_on, asynchrony
+        self._last_phase_of = last_phase_of
         self._client_undo = dict[tuple[State, ...], Transaction]()
-        self._sent, self._grid, self._registry = arrays, grid, registry
-        self._spool, self._problem_with = spool, problem_with
-        self._nodes = {client: registry.nodes[client] for client in clients}
-        self._nodes |= {client: busy.node for client, busy in self._late.items()}
-        self.figures = RoundFigures(number + 1, self._nodes, grid.new_round(), registry, uploads)
-        self._exclusions = Exclusions(number + 1, self.summary.failures)
-        self._batches = BatchCounts(self.failures)
-        self._messenger = Messenger(
-            grid, self._nodes, config, settings, downlink, uploads, self._exclusions
-        )
-        self._body: RoundBody | None = None
-        self._last: LastPhase | None = None
-        self._new = frozenset[int]()  # clients that get a message of the last phase
-        self._without_message = list[int]()
         self._stream: ReplyStream | None = None
         self._replies: Replies[Any] = iter(())
-        self._chosen: list[int] | None = None
 
     # What an algorithm reads ------------------------------------------------------------
+
+    @property
+    def client_half(self) -> PackedWeights:
+        """The average at the begin of the round, packed once for all messages."""
+        return self._parts.client_half
 
     @property
     def keep_optimizer_state(self) -> bool:
@@ -167,44 +119,22 @@ class Round:
         return self._exclusions.reasons
 
     @property
-    def blamed(self) -> dict[int, str]:
-        """Excluded clients that failed: not those that were late or got no message."""
-        return self._exclusions.blamed
-
-    @property
     def asked(self) -> list[int]:
         """Clients that take part in the last phase, ascending."""
-        return [] if self._last is None else self._last.clients
-
-    @property
-    def without_message(self) -> list[int]:
-        """Clients that take part without a message and are not excluded, ascending."""
-        return [client for client in self._without_message if client not in self.failures]
+        return [] if self.last_phase is None else self.last_phase.clients
 
     @property
     def served(self) -> Mapping[int, TrainReply]:
         """Last replies that count, without their tensors, ascending by client."""
-        return {} if self._last is None else self._last.served
-
-    @property
-    def weights(self) -> dict[int, float]:
-        """Weight of each client in the average, ascending by client."""
-        last = self._last_phase
-        averaged = last.served if self._chosen is None else self._chosen
-        return {client: last.weights[client] for client in averaged}
-
-    @property
-    def arrays(self) -> ArrayRecord:
-        """The average at the begin of the round, as Flower handed it over."""
-        return self._sent
+        return {} if self.last_phase is None else self.last_phase.served
 
     def node_of(self, client: int) -> int:
         """Return the node that runs a client in this round."""
-        return self._nodes[client]
+        return self._messenger.nodes[client]
 
     def has_trained(self, client: int) -> bool:
         """Tell whether the client's node has trained before in this run."""
-        return self._registry.trained_on.get(client) == self._nodes[client]
+        return self._trained_on.get(client) == self.node_of(client)
 
     def staleness_of(self, client: int) -> int:
         """Return the versions of the weights since those that a client's reply started from."""
@@ -226,7 +156,7 @@ class Round:
 
     def is_slow(self, client: int, before: float = 0.0) -> bool:
         """Tell whether a client took longer than a round may, not counting ``before`` seconds."""
-        if client in self._without_message:
+        if self.last_phase is not None and client in self.last_phase.without_message:
             return False
         return self.seconds_of(client) - before > self.settings.timeout
 
@@ -258,7 +188,7 @@ class Round:
 
     def record_batches(self, client: int, batches: int) -> None:
         """Record the number of batches that a client has in the round."""
-        self._batches.record(client, batches)
+        self._parts.batches.record(client, batches)
 
     def refuse_many_batches(self, batches: int) -> None:
         """Refuse a client's number of batches so far, compared with the others'.
@@ -268,7 +198,7 @@ class Round:
         RefusedWorkError
             There are too many.
         """
-        problem = self._batches.problem_with(batches)
+        problem = self._parts.batches.problem_with(batches)
         if problem is not None:
             raise RefusedWorkError(problem)
 
@@ -294,9 +224,7 @@ class Round:
         missing or invalid reply excludes its client. Nothing is sent before the first
         reply is asked for.
         """
-        return replies_to(
-            instructions, self._messenger, self.client_half, self.failures, self.settings
-        )
+        return replies_to(instructions, self._parts)
 
     def finish(
         self, instructions: Instructions[TrainReply], *, without_message: Collection[int] = ()
@@ -318,7 +246,7 @@ class Round:
             count towards ``round_timeout``.
         """
         last = self._begin_last_phase(instructions)
-        self._without_message = sorted(without_message)
+        last.without_message = sorted(without_message)
         self._stream = yield
         self._replies = replies = last.in_order(self._stream)
         return replies
@@ -339,175 +267,16 @@ class Round:
 
     def send(self, client: int, instruction: Instruction[Any]) -> None:
         """Answer a reply of :meth:`finish_at_own_pace` with the client's next message."""
-        if self._last is None or self._stream is None:
+        if self.last_phase is None or self._stream is None:
             raise RuntimeError("round_.send is for replies of round_.finish_at_own_pace")
-        self._last.instructions[client] = instruction
+        self.last_phase.instructions[client] = instruction
         self._stream.send(self._messenger.message(client, instruction))
 
     def _begin_last_phase(self, instructions: Instructions[Any]) -> LastPhase:
-        if self._last is not None:
+        if self.last_phase is not None:
             raise RuntimeError("train_round finishes a round once: use round_.ask before that")
-        self._new = frozenset(instructions)
-        self._last = LastPhase(
-            instructions,
-            self._messenger,
-            self._exclusions,
-            self._batches,
-            self.settings,
-            self.client_half,
-            self._spool,
-            self._problem_with,
-            self.asynchrony,
-            self._late,
-        )
-        return self._last
-
-    # Between the algorithm and Flower's loop --------------------------------------------
-
-    def begin(self, body: RoundBody) -> Iterator[Message]:
-        """Run an algorithm's ``train_round`` up to its last phase; return the messages of that.
-
-        Raises
-        ------
-        RuntimeError
-            It has none.
-        """
-        self._body = body
-        try:
-            next(body)
-        except StopIteration:
-            raise RuntimeError(
-                "train_round ended without `yield from round_.finish(…)`, which sends the "
-                "messages whose replies are averaged"
-            ) from None
-        instructions = self._last_phase.instructions
-        new = {client: instructions[client] for client in instructions if client in self._new}
-        return self._undoing(self._messenger.messages(new))
-
-    def receive(self, messages: Iterable[Message], timeout: float | None) -> list[Message]:
-        """Resume ``train_round`` with the replies to its last messages, and run it to its end.
-
-        Returns
-        -------
-        list of Message
-            The replies for Flower's loop; until the round is closed.
-        """
-        if self._body is None:
-            raise RuntimeError("the round has no messages to send; call configure_train")
-        last = self._last_phase
-        stream = ReplyStream(
-            self._grid,
-            messages,
-            lambda: last.quorum_reached,
-            timeout=timeout,
-            most_at_once=self.settings.most_at_once,
-            holds=self.asynchrony is not None,
-        )
-        try:
-            self._body.send(stream)
-        except StopIteration:
-            deque(self._replies, maxlen=0)  # those that it did not iterate over
-        if self.asynchrony is not None:
-            self.asynchrony.keep(self._busy(last))
-        return last.for_flower
-
-    def _busy(self, last: LastPhase) -> dict[int, BusyClient]:
-        """Return the clients that still compute, with what their replies will need."""
-        files = dict[int, Mapping[str, Tensor]]()  # the clients of a round start from one average
-
-        def filed(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            if id(weights) not in files:
-                files[id(weights)] = self._spool.folder.write(weights)
-            return files[id(weights)]
-
-        found = {}
-        for client in last.held:
-            if client in self._late:
-                found[client] = self._late[client]
-                continue
-            instruction = last.instructions[client]
-            sent = weights_sent(instruction, self.client_half)
-            expected = instruction.expected.weights
-            trained = sent.keys() if expected is None else expected.keys() & sent.keys()
-            found[client] = BusyClient(
-                self._nodes[client],
-                awaited(instruction),
-                {record: filed(sent[record]) for record in sorted(trained) if sent[record]},
-                self._messenger.decoder(client),
-                self._version,
-                self.number,
-            )
-        return found
-
-    @contextmanager
-    def undone_on_error(self) -> Iterator[None]:
-        """Undo the round when an error ends the block."""
-        try:
-            yield
-        except BaseException:
-            self.undo()
-            raise
-
-    def _undoing(self, messages: Iterator[Message]) -> Iterator[Message]:
-        with self.undone_on_error():
-            yield from messages
-
-    @property
-    def _last_phase(self) -> LastPhase:
-        if self._last is None:
-            raise RuntimeError("the round has no last phase yet: call round_.finish")
-        return self._last
-
-    # The end ----------------------------------------------------------------------------
-
-    def undo(self) -> None:
-        """Restore the strategy's states as they were before the round, and close it."""
-        if self.is_open:
-            self.undo_states.restore()
-            self.close()
-
-    def counted(self, replies: Iterable[Message]) -> dict[int, Message]:
-        """Return the messages of Flower's loop that count for the average, ascending by client."""
-        last = self._last_phase
-        by_client = {last.senders.get(r.metadata.reply_to_message_id): r for r in replies}
-        return {client: by_client[client] for client in last.served if client in by_client}
-
-    def refuse_divergence(self) -> None:
-        """End the run when no client's work was finite.
-
-        Raises
-        ------
-        DivergedError
-            All of the round's clients are excluded as not finite.
-        """
-        self._exclusions.refuse_divergence({*self.clients, *self._late})
-
-    def average_only(self, chosen: list[int]) -> None:
-        """Average the work of these clients alone, of those whose replies count."""
-        self._chosen = chosen
-
-    def record(self, counted: Mapping[int, Message], arrays_key: str | None) -> None:
-        """Record the number of clients, and the examples and update norm of each reply's client.
-
-        ``arrays_key`` is the record of the trained weights; None where clients train none.
-        """
-        weights = self._last_phase.weights
-        late = {c: busy.sent for c, busy in self._late.items() if c in counted}
-        self.figures.record_updates(self._sent, counted, weights, arrays_key, late)
-        self.summary.clients = len(counted) + len(self.without_message)
-
-    def close(self) -> None:
-        """Release replies and copies; the figures stay."""
-        for state in self._states.values():
-            state.forget(self.failures)
-        self.is_open = False
-        self._body, self._stream, self._replies = None, None, iter(())
-        self.undo_states.close()
-        self._client_undo.clear()
-        self._sent, self.client_half = ArrayRecord(), PackedWeights()
-        if self._last is not None:
-            self._last.close()
-        self._spool.close()
+        self.last_phase = self._last_phase_of(instructions)
+        return self.last_phase
 
     # Figures ----------------------------------------------------------------------------
 
@@ -523,19 +292,17 @@ class Round:
         """
         return self.figures.server_time(client)
 
-    def take_late_replies(self) -> int:
-        """Count the bytes of late replies; return how many have not arrived."""
-        self._grid.take_late_replies()
-        return self._grid.late.missing
+    # The end ----------------------------------------------------------------------------
 
-    def client_rows(self) -> list[ClientRound]:
-        """Return the figures of each client, by partition id; an evaluation adds to them.
+    def take_remaining(self) -> None:
+        """Take the last replies that ``train_round`` has not iterated over."""
+        deque(self._replies, maxlen=0)
 
-        A client that computes all the round long for an earlier one has no row.
-        """
-        took_part = [*self.asked, *self._without_message]
-        staleness = None
-        if self.asynchrony is not None:
-            took_part = [c for c in took_part if c in self._new or self.figures.has_traffic(c)]
-            staleness = self.staleness_of
-        return self.figures.client_rows(took_part, staleness)
+    def close(self) -> None:
+        """Release replies and copies; the figures stay."""
+        self._stream, self._replies = None, iter(())
+        self.undo_states.close()
+        self._client_undo.clear()
+        self._parts.client_half = PackedWeights()
+        if self.last_phase is not None:
+            self.last_phase.close()

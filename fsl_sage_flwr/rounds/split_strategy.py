@@ -2,46 +2,33 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Unpack
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..compression import Compression
 from ..compression.server import DeltaSync
-from ..config import check_arguments
-from ..config.strategy import StrategyOptions, mebibytes
-from ..messages import (
-    PROXIMAL_MU,
-    CommunicationLedger,
-    PackedWeights,
-    SmashedSpec,
-    TrainReply,
-)
+from ..messages import PROXIMAL_MU, CommunicationLedger, PackedWeights
 from ..messages.arrays import to_arrays
-from ..messages.records import is_finite
-from ..splitting import Evaluation, trainable_parameters
+from ..splitting import Evaluation
 from ..state import State
 from ..task import Batch, SplitTask
 from ..tensor_store import TensorStore
+from . import arguments
 from .aggregation.aggregation import Aggregation
 from .aggregation.client_clipping import refuse_clipping
-from .aggregation.fed_opt import FedOpt, ServerStep
-from .asynchrony.asynchrony import Asynchrony
-from .asynchrony.options import AsyncOptions
 from .averaged_state import AveragedState
 from .checks.batch_limits import BatchLimits
-from .checks.finite_check import FiniteCheck
-from .checks.untrained import UntrainedClientWeights
-from .clients.absence import wait_for_nodes
+from .checks.expected_tensors import smashed_spec, weights_like
+from .client_weights import ClientHalfWeights
 from .clients.client_registry import ClientRegistry
 from .clients.cooldown import ClientCooldown
+from .clients.sampling import sample_to_evaluate, sample_to_train
 from .early_stop import ShouldStop, with_should_stop
-from .failed_rounds import FailedRoundCounter, TrainingFailedError
 from .grid.reply_stream import ReplyStream
 from .grid.split_grid import SplitGrid
 from .metrics.client_round import ClientRound
@@ -51,9 +38,14 @@ from .metrics.round_summary import RoundSummary
 from .metrics.sample_uploads import SampleUploads
 from .metrics.split_evaluation import SplitEvaluation
 from .old_checkpoints import nested
+from .open_round import OpenRound
 from .reply_spool import ReplySpool
 from .round import Round, RoundBody
-from .settings import RoundSettings
+from .round_average import RoundAverage
+from .round_counter import RoundCounter
+from .round_settings import RoundSettings
+from .settings import StrategyArguments, StrategySettings
+from .trained_check import TrainedCheck
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -75,57 +67,8 @@ class SplitStrategy(FedAvg):
         What is trained. The server half in it is trained in place.
     states : Mapping
         The strategy's states by name, which outlive a round.
-    keep_optimizer_state : bool
-        Clients keep their optimizers' state from round to round.
-    round_timeout : float
-        Seconds after which a client that has not answered is excluded from the round.
-    absence_timeout : float
-        Seconds to wait, before a round, for ``min_train_nodes`` nodes to be connected, beyond the
-        registry's ``registration_timeout``. At the start registered nodes that do not answer,
-        because another run uses them, are waited for as long.
-    fraction_reply : float
-        Fraction of valid replies that closes a round; late replies are discarded, and their
-        senders get no message before they have answered. Below 1 the clients' speed decides
-        which of them count, so two runs differ.
-    max_client_failures : int
-        Rounds in a row in which a client fails, other than by being late, that pause it for
-        ``pause_rounds`` rounds; 0 disables pauses.
-    pause_rounds : int
-        Length of a pause. Paused clients take part when ``min_train_nodes`` others are missing.
-    max_failed_rounds : int
-        Rounds in a row with fewer than ``min_train_nodes`` valid replies that end the run.
-    max_reply_bytes : int
-        Largest size of a reply in bytes; a larger one is discarded unread.
-    fraction_train, fraction_evaluate : float
-        Share of the clients that train, and that evaluate, in a round. Flower's arguments, but
-        federated evaluation is off by default; it needs a task with ``validation_batches``.
-    min_train_nodes, min_evaluate_nodes, min_available_nodes : int
-        Flower's arguments, 1 here unless given.
-    weighted_by_key : str
-        Metric of a reply, a positive number, by which everything that clients train is averaged.
-    train_metrics_aggr_fn : callable, optional
-        Flower's argument; by default the round's clients, failures and training loss.
-    compression : Compression, optional
-        The codecs of messages; by default nothing is coded.
-    aggregation : Aggregation, optional
-        How the clients' results become one; by default the weighted mean. A round with fewer
-        valid replies than its rule needs failed.
-    fed_opt : callable, optional
-        Makes Flower's ``FedAdam``, ``FedYogi``, ``FedAdagrad`` or ``FedAvgM``, once for each part
-        that is averaged: it steps from the round's weights towards the average. By default the
-        average is taken. Buffers keep the average.
-    proximal_mu : float
-        Weight of FedProx's term, which keeps what clients train near the round's weights: each
-        client's optimizer minimises ``proximal_mu / 2`` times the squared distance too.
-    max_update_ratio : float
-        Largest norm of a client's update, or of its smashed data, as a multiple of the round's
-        median; a client above it is excluded. Replies are then held until all have arrived, but
-        not those of clients that exchange batches at their own pace. 0 disables the comparison.
-    asynchrony : AsyncOptions, optional
-        A round ends after ``buffer`` valid replies; the other clients continue to compute, get no
-        message, and are merged in the round in which they reply, weighted by their staleness.
-        ``fraction_train`` is then the share of clients that compute at a time. None, and a
-        buffer of 0, wait for all.
+    **settings
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------
@@ -140,9 +83,11 @@ class SplitStrategy(FedAvg):
     """
 
     trains_client_half = True  # False: the client half keeps its bits, and replies are without it
+    trains_head = False  # whether clients have an auxiliary head
+    trains = ClientHalfWeights  # weights that clients train, and that are averaged
     evaluates = SplitEvaluation  # how clients evaluate their validation parts
-    sends_weights_alone = False
-    private_steps = False
+    sends_weights_alone = False  # whether messages hold weights alone, which clients may clip
+    private_steps = False  # whether DP-SGD covers the clients' steps
     replies_may_be_late = False  # whether replies to an earlier round's request can be merged
     labels_may_stay = False  # whether clients may hold the model's tail, and keep their labels
     most_at_once: int | None = None  # clients in a round's last phase at a time, in a simulation
@@ -151,153 +96,57 @@ class SplitStrategy(FedAvg):
         self,
         task: SplitTask,
         states: Mapping[str, State],
-        *,
-        keep_optimizer_state: bool = StrategyOptions.keep_optimizer_state,
-        round_timeout: float = StrategyOptions.round_timeout,
-        absence_timeout: float = StrategyOptions.absence_timeout,
-        fraction_reply: float = StrategyOptions.fraction_reply,
-        max_client_failures: int = StrategyOptions.max_client_failures,
-        pause_rounds: int = StrategyOptions.pause_rounds,
-        max_failed_rounds: int = 3,
-        max_reply_bytes: int = mebibytes(StrategyOptions.max_reply_mib),
-        fraction_train: float = StrategyOptions.fraction_train,
-        fraction_evaluate: float = StrategyOptions.fraction_evaluate,
-        min_train_nodes: int = StrategyOptions.min_train_nodes,
-        min_evaluate_nodes: int = 1,
-        min_available_nodes: int = 1,
-        weighted_by_key: str = "num-examples",
-        train_metrics_aggr_fn: Callable[[list[RecordDict], str], MetricRecord] | None = None,
-        compression: Compression | None = None,
-        aggregation: Aggregation | None = None,
-        fed_opt: FedOpt | None = None,
-        proximal_mu: float = StrategyOptions.proximal_mu,
-        max_update_ratio: float = StrategyOptions.max_update_ratio,
-        asynchrony: AsyncOptions | None = None,
+        **settings: Unpack[StrategySettings],
     ) -> None:
+        given = StrategyArguments(**settings)
         super().__init__(
-            fraction_train=fraction_train,
+            fraction_train=given.fraction_train,
             fraction_evaluate=1.0,  # for 0 Flower warns, of what is the default here
-            min_train_nodes=min_train_nodes,
-            min_evaluate_nodes=min_evaluate_nodes if fraction_evaluate else 0,
-            min_available_nodes=min_available_nodes,
-            weighted_by_key=weighted_by_key,
-            train_metrics_aggr_fn=train_metrics_aggr_fn or self._train_metrics,
+            min_train_nodes=given.min_train_nodes,
+            min_evaluate_nodes=given.min_evaluate_nodes if given.fraction_evaluate else 0,
+            min_available_nodes=given.min_available_nodes,
+            weighted_by_key=given.weighted_by_key,
+            train_metrics_aggr_fn=given.train_metrics_aggr_fn or self._train_metrics,
         )
-        self.fraction_evaluate = fraction_evaluate
-        if self.fraction_evaluate > 0 and task.validation_batches is None:
-            raise ValueError(
-                f"fraction_evaluate = {self.fraction_evaluate:g} needs a task whose clients have "
-                "a validation part: give SplitTask validation_batches, or set it to 0"
-            )
-        check_arguments(
-            StrategyOptions,
-            fraction_train=fraction_train,
-            fraction_evaluate=fraction_evaluate,
-            fraction_reply=fraction_reply,
-            min_train_nodes=min_train_nodes,
-            max_client_failures=max_client_failures,
-            pause_rounds=pause_rounds,
-            max_update_ratio=max_update_ratio,
-            proximal_mu=proximal_mu,
-            round_timeout=round_timeout,
-            absence_timeout=absence_timeout,
-        )
-        if task.client_privacy is not None and not self.private_steps:
-            raise ValueError(
-                f"client_privacy: clients of {type(self).__name__} take no steps with one gradient "
-                "per sample, or send more than such steps make; leave it out"
-            )
-        if not type(self).trains_client_half and (fed_opt is not None or proximal_mu):
-            raise ValueError(
-                f"fed_opt, proximal_mu: clients of {type(self).__name__} train nothing; leave both "
-                "out"
-            )
-        if task.model.tail is not None:
-            self._check_tail(task)
+        self.fraction_evaluate = given.fraction_evaluate
+        arguments.check_evaluation(task, given.fraction_evaluate)
+        name = type(self).__name__
+        arguments.check_privacy(task, name, private_steps=self.private_steps)
+        if not type(self).trains_client_half:
+            arguments.refuse_training(name, given)
+        arguments.check_tail(task, name, labels_may_stay=self.labels_may_stay)
         task.check_objective()
         self.task = task
         if task.client_privacy is not None:
             task.check_private_steps(with_head=self.auxiliary_parameters > 0)
-        self.downlink = DeltaSync(compression or Compression())
-        self.pauses = ClientCooldown(max_client_failures, pause_rounds)
-        self.states: dict[str, State] = {**states, "downlink": self.downlink}
-        self.aggregation = aggregation or Aggregation()
-        self.asynchrony = self._asynchrony_of(asynchrony, fraction_reply)
-        self.max_update_ratio = max_update_ratio
-        self.proximal_mu = proximal_mu
-        for state in self.states.values():
-            if isinstance(state, AveragedState):
-                state.aggregation, state.asynchrony = self.aggregation, self.asynchrony
-        self._client_half_step = self._add_server_steps(fed_opt)
+        self.trained = self.trains(task)
+        self.downlink = DeltaSync(given.compression or Compression())
+        self.pauses = ClientCooldown(given.max_client_failures, given.pause_rounds)
+        self.aggregation = given.aggregation or Aggregation()
+        self.asynchrony = arguments.asynchrony_for(
+            name, given, self.aggregation, replies_may_be_late=self.replies_may_be_late
+        )
+        self.max_update_ratio, self.proximal_mu = given.max_update_ratio, given.proximal_mu
+        self._average = RoundAverage(
+            self.trained, states, self.aggregation, self.asynchrony, given.fed_opt
+        )
+        self.states: dict[str, State] = {
+            **states,
+            "downlink": self.downlink,
+            **self._average.server_steps,
+        }
         self.keep_files_in(TensorStore())
-        self.keep_optimizer_state = keep_optimizer_state
-        self.round_timeout, self.absence_timeout = round_timeout, absence_timeout
-        self.fraction_reply = fraction_reply
-        self.failed_rounds = FailedRoundCounter(max_failed_rounds)
-        self.max_reply_bytes = max_reply_bytes
+        self.keep_optimizer_state = given.keep_optimizer_state
+        self.round_timeout, self.absence_timeout = given.round_timeout, given.absence_timeout
+        self.fraction_reply, self.max_reply_bytes = given.fraction_reply, given.max_reply_bytes
+        self._rounds = RoundCounter(given.max_failed_rounds)
         self.ledger = CommunicationLedger()
         self.sample_uploads = SampleUploads()
-        self.registry = ClientRegistry(task.classes, absence_timeout)
-        self._sound, self._untrained = FiniteCheck(task), UntrainedClientWeights()
-        self.rounds_done = self.rounds_trained = 0
-        self._first_round = 0
-        self._round: Round | None = None
-        # Only names, shapes and dtypes are compared: tensors on "meta" have no values. Constants
-        # that are not finite, such as a causal mask, keep theirs: a reply must have the same.
-        weights = self.averaged_weights().items()
-        self._client_half_like = {
-            name: tensor.to("meta") if is_finite(tensor) else tensor.cpu().clone()
-            for name, tensor in weights
-        }
-        self.smashed = SmashedSpec(
-            task.smashed_example(),
-            task.objective.problem_with,
-            1 if task.takes_single_samples(with_head=self.auxiliary_parameters > 0) else 2,
-            free=task.model.free,
-        )
-
-    def _asynchrony_of(
-        self, options: AsyncOptions | None, fraction_reply: float
-    ) -> Asynchrony | None:
-        """Return what merges late replies; None if a round waits for all replies.
-
-        Raises
-        ------
-        ValueError
-            The algorithm cannot merge them, or another argument does not fit.
-        """
-        if options is None or not options.buffer:
-            return None
-        problem = options.problem_with(
-            fraction_reply=fraction_reply,
-            min_train_nodes=self.min_train_nodes,
-            fewest=self.aggregation.fewest,
-        )
-        if not self.replies_may_be_late:
-            problem = f"{type(self).__name__} needs its clients in step; leave it out"
-        if problem is not None:
-            raise ValueError(f"async.buffer = {options.buffer}: {problem}")
-        return Asynchrony(options)
-
-    def _check_tail(self, task: SplitTask) -> None:
-        """Refuse a model with a tail where the server needs labels, or DP-SGD.
-
-        Raises
-        ------
-        ValueError
-            Either is so.
-        """
-        if not self.labels_may_stay:
-            raise ValueError(
-                f"the model has a tail at {task.model.tail_cut!r}, and {type(self).__name__} needs "
-                "the labels beside the smashed data: cut the model without tail=…, or use an "
-                "algorithm whose clients exchange each batch for its gradient"
-            )
-        if task.client_privacy is not None:
-            raise ValueError(
-                "client_privacy: clients with a tail send gradients of hidden states, which DP-SGD "
-                "does not cover; leave it out, or cut the model without tail=…"
-            )
+        self.registry = ClientRegistry(task.classes, given.absence_timeout)
+        self._trained_check = TrainedCheck(task, self.trained)
+        self._round: OpenRound | None = None
+        self._client_half_like = weights_like(self.trained.current())
+        self.smashed = smashed_spec(task, with_head=self.auxiliary_parameters > 0)
 
     # What an algorithm is made of -------------------------------------------------------
 
@@ -324,24 +173,28 @@ class SplitStrategy(FedAvg):
 
     def averaged_weights(self) -> Mapping[str, Tensor]:
         """Return the current weights that clients train and Flower averages."""
-        return self.task.weights_of(self.task.model.client)
+        return self.trained.current()
 
     def trained_parameters(self) -> Mapping[str, Tensor]:
         """Return the parameters that clients train, by their names in the averaged weights."""
-        return trainable_parameters(self.task.model.client)
-
-    def trained_parts(
-        self, weights: Mapping[str, Tensor]
-    ) -> Sequence[tuple[nn.Module, Mapping[str, Tensor]]]:
-        """Return the halves that clients train, each with its part of a reply's weights."""
-        return [(self.task.model.client, weights)]
+        return self.trained.parameters()
 
     @property
     def auxiliary_parameters(self) -> int:
         """Number of parameters of a client's auxiliary head; 0 where there is none."""
-        return 0
+        return self.task.head_parameters() if self.trains_head else 0
 
-    # Views of the last round ------------------------------------------------------------
+    # Views of the run and of its last round ---------------------------------------------
+
+    @property
+    def rounds_done(self) -> int:
+        """Number of rounds that have ended, failed ones too."""
+        return self._rounds.done
+
+    @property
+    def rounds_trained(self) -> int:
+        """Number of rounds that count."""
+        return self._rounds.trained
 
     @property
     def last_round(self) -> RoundSummary:
@@ -378,15 +231,13 @@ class SplitStrategy(FedAvg):
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
         """Evaluate an average on the server; for an ``evaluate_fn`` of ``start``."""
-        return evaluate_halves(self.task, arrays, batches)
+        return evaluate_halves(self.task, self.trained.client_half(arrays), batches)
 
     def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the current state_dicts of the client half and the server half."""
-        self.task.load_weights(self.task.model.client, arrays.to_torch_state_dict())
-        return (
-            dict(self.task.model.client.state_dict()),
-            dict(self.task.model.server.state_dict()),
-        )
+        client_half, model = self.trained.client_half(arrays), self.task.model
+        self.task.load_weights(model.client, client_half.to_torch_state_dict())
+        return dict(model.client.state_dict()), dict(model.server.state_dict())
 
     def start(
         self,
@@ -439,9 +290,7 @@ class SplitStrategy(FedAvg):
         TrainingFailedError
             Every round so far failed: the weights are the initial ones.
         """
-        if self.rounds_trained == 0:
-            why = self.failed_rounds.last_problem or "there was none"
-            raise TrainingFailedError(f"no round was trained: {why}")
+        self._rounds.refuse_untrained()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -465,28 +314,23 @@ class SplitStrategy(FedAvg):
         codec = self.downlink.compression.client_half_up
         refuse_clipping(config, name, codec, weights_alone=self.sends_weights_alone)
         self._undo_unfinished()
-        self.rounds_done = self._first_round + server_round - 1
+        self._rounds.begin(server_round)
         busy = {} if self.asynchrony is None else self.asynchrony.busy
-        needed = max(self.min_train_nodes - len(busy), 0)
-        wait_for_nodes(
+        clients, known = sample_to_train(
             self.registry,
+            self.pauses,
             grid,
-            needed,
-            self.min_available_nodes,
-            self.absence_timeout,
+            busy,
+            seed=self.task.seed,
+            round_=self.rounds_done,
+            fraction=self.fraction_train,
+            fewest=self.min_train_nodes,
+            available=self.min_available_nodes,
+            absence_timeout=self.absence_timeout,
         )
-        self.pauses.try_again(self.registry.returned)
-        self.registry.returned.clear()
-        known = len({*self.registry.nodes, *busy})
-        wanted = max(int(known * self.fraction_train), self.min_train_nodes) - len(busy)
-        paused = self.pauses.at(self.rounds_done)
-        if len(set(self.registry.nodes) - paused) < needed:
-            paused = set()
-        round_ = self._round = Round(
+        round_ = self._round = OpenRound(
             self.rounds_done,
-            self.registry.sample(
-                max(wanted, 0), self.task.seed, self.rounds_done, without=paused | busy.keys()
-            ),
+            clients,
             arrays,
             ConfigRecord({**config, "server-round": server_round, **self._proximal_term()}),
             grid,
@@ -496,15 +340,15 @@ class SplitStrategy(FedAvg):
             self.downlink,
             self.sample_uploads,
             ReplySpool(self.files),
-            self._problem_with_trained,
+            self._trained_check.problem_with_reply,
             self.asynchrony,
             self.rounds_trained,
         )
-        log.info("configure_train: clients %s of %d", round_.clients, known)
+        log.info("configure_train: clients %s of %d", clients, known)
         for client, reason in self.registry.unfit.items():
-            round_.exclude(client, reason)
+            round_.round.exclude(client, reason)
         with round_.undone_on_error():
-            return round_.begin(self.train_round(round_))
+            return round_.begin(self.train_round(round_.round))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -530,7 +374,9 @@ class SplitStrategy(FedAvg):
         counted = round_.counted(replies)
         failed = {c: why for c, why in round_.blamed.items() if c not in self.registry.unfit}
         self.pauses.record(round_.number, round_.served, failed)
-        averages = self.trains_client_half or self.averaged_states()
+        key = self.arrayrecord_key if self.trains_client_half else None
+        averaged_states = self.averaged_states()
+        averages = self.trains_client_half or averaged_states
         wanted = max(self.min_train_nodes, self.aggregation.fewest if averages else 1)
         present = len(counted) + len(round_.without_message)
         if present < wanted:
@@ -539,31 +385,29 @@ class SplitStrategy(FedAvg):
                 round_, f"{present} valid replies, {wanted} needed", nobody_answered=not present
             )
             return None, None
-        round_.record(counted, self.arrayrecord_key if self.trains_client_half else None)
+        round_.record(counted, key)
         good = [message.content for message in counted.values()]
         with round_.undone_on_error():
-            arrays = self._averaged(round_, counted)
-        trained = self.trained_parts(arrays.to_torch_state_dict())
-        problem = self._sound.problem_with_trained(trained)
+            arrays = self._average.of_client_halves(round_, counted, key, averaged_states)
+        weights = arrays.to_torch_state_dict()
+        problem = self._trained_check.problem_with_average(weights)
         if problem is not None:  # although all that is averaged is sound
             self._give_up(round_, f"the averaged weights of {len(counted)} clients {problem}")
             return None, None
         if self.trains_client_half:
-            self._untrained.record(self.trained_parts(round_.client_half), trained)
-        self.failed_rounds.record_success()
+            self._trained_check.record(round_.round.client_half, weights)
         with round_.undone_on_error():
-            for averaged_state in self.averaged_states().values():
+            for averaged_state in averaged_states.values():
                 averaged_state.average(round_.weights, round_.served)
         nodes = {client: round_.node_of(client) for client in round_.served}
         for state in self.states.values():
             state.confirm(nodes)
-        self.downlink.note_counted({client: round_.round_of(client) for client in counted})
+        self.downlink.note_counted({client: round_.round.round_of(client) for client in counted})
         round_.figures.record_replies(round_.served, keeps_optimizers=self.keep_optimizer_state)
         aggregate = self.train_metrics_aggr_fn if good else self._train_metrics
         metrics = aggregate(good, self.weighted_by_key)
         round_.close()
-        self.rounds_done += 1
-        self.rounds_trained += 1
+        self._rounds.record_success()
         return arrays, metrics
 
     def configure_evaluate(
@@ -573,12 +417,16 @@ class SplitStrategy(FedAvg):
         round_ = self._round
         if self.fraction_evaluate == 0 or round_ is None:
             return []
-        wrapped = self.wrap_grid(grid)
-        self.registry.refresh(wrapped, self.min_available_nodes)
-        nodes = self.registry.nodes
-        wanted = max(int(len(nodes) * self.fraction_evaluate), self.min_evaluate_nodes)
-        clients = self.registry.sample(wanted, self.task.seed, self.rounds_done, "evaluate")
-        asked = {nodes[client]: client for client in clients}
+        grid = self.wrap_grid(grid)
+        clients = sample_to_evaluate(
+            self.registry,
+            grid,
+            seed=self.task.seed,
+            round_=self.rounds_done,
+            fraction=self.fraction_evaluate,
+            fewest=self.min_evaluate_nodes,
+            available=self.min_available_nodes,
+        )
         how = self.evaluates(
             self.task,
             self.smashed,
@@ -587,14 +435,12 @@ class SplitStrategy(FedAvg):
             self.round_timeout,
             self.max_reply_bytes,
         )
-        round_.evaluation = FederatedEvaluation(
-            asked, how.score, lambda: wrapped.sent_to, partial(how.following, wrapped, asked)
-        )
+        nodes = {client: self.registry.nodes[client] for client in clients}
+        evaluation = round_.evaluation = FederatedEvaluation(how, grid, nodes)
         if how.sends_smashed_data:
             for client in clients:
                 self.sample_uploads.record_validation(client)
-        weights = PackedWeights(arrays.to_torch_state_dict())
-        return [how.request(wrapped, weights, client, node) for node, client in asked.items()]
+        return evaluation.messages(PackedWeights(arrays.to_torch_state_dict()))
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -612,18 +458,6 @@ class SplitStrategy(FedAvg):
 
     # One round --------------------------------------------------------------------------
 
-    def _add_server_steps(self, fed_opt: FedOpt | None) -> ServerStep | None:
-        """Add a server optimizer for each averaged part; return that of the client half."""
-        if fed_opt is None:
-            return None
-        for name, state in list(self.states.items()):
-            if isinstance(state, AveragedState):
-                step = state.server_step = ServerStep(fed_opt, state.parameters)
-                self.states[f"{name}_step"] = step
-        step = ServerStep(fed_opt, self.trained_parameters().keys())
-        self.states["client_half_step"] = step
-        return step
-
     def _proximal_term(self) -> dict[str, float]:
         """Return the entry that Flower's FedProx adds to the configuration of requests."""
         return {PROXIMAL_MU: float(self.proximal_mu)} if self.proximal_mu else {}
@@ -640,65 +474,6 @@ class SplitStrategy(FedAvg):
             max_update_ratio=self.max_update_ratio,
             batches=BatchLimits(self.task),
             most_at_once=self.most_at_once,
-        )
-
-    def _problem_with_trained(self, reply: TrainReply) -> str | None:
-        """Return the problem with weights that a client has trained, or None."""
-        parts = [] if reply.client_half is None else list(self.trained_parts(reply.client_half))
-        if reply.auxiliary is not None:
-            parts.append((self.task.head, reply.auxiliary))
-        return self._sound.problem_with_trained(parts)
-
-    def _averaged(self, round_: Round, counted: Mapping[int, Message]) -> ArrayRecord:
-        """Return the average of the client halves; the sent ones where clients train none."""
-        records = dict[int, ArrayRecord]()
-        if self.trains_client_half:
-            key = self.arrayrecord_key
-            records = self._merged(
-                {c: message.content.array_records[key] for c, message in counted.items()}, round_
-            )
-        self._choose(round_, list(counted), records)
-        if not self.trains_client_half:
-            return round_.arrays
-        weights = {c: weight for c, weight in round_.weights.items() if c in counted}
-        averaged = [record for c, record in records.items() if c in weights]
-        average = self.aggregation.of_records(averaged, list(weights.values()))
-        step = self._client_half_step
-        if step is None:
-            return average
-        before, after = (a.to_torch_state_dict() for a in (round_.arrays, average))
-        return to_arrays(step.step(before, after))
-
-    def _merged(self, records: Mapping[int, ArrayRecord], round_: Round) -> dict[int, ArrayRecord]:
-        """Return the records with those that stale replies count as in place of them."""
-        if self.asynchrony is None:
-            return dict(records)
-        names, now = self.trained_parameters().keys(), round_.arrays.to_torch_state_dict()
-        found = {}
-        for client, record in records.items():
-            trained = record.to_torch_state_dict()
-            merged = self.asynchrony.merged(client, "client_half", trained, now, names)
-            found[client] = record if merged is trained else to_arrays(merged)
-        return found
-
-    def _choose(
-        self, round_: Round, clients: Sequence[int], records: Mapping[int, ArrayRecord]
-    ) -> None:
-        """Choose the clients to average, once for all of their results."""
-        states = self.averaged_states().values()
-        if not self.aggregation.chooses or not (records or states):
-            return
-        trained = {
-            client: [
-                *([records[client].to_torch_state_dict()] if client in records else []),
-                *(state.trained_by(client) for state in states),
-            ]
-            for client in clients
-        }
-        chosen = self.aggregation.choose(trained)
-        round_.average_only(chosen)
-        log.info(
-            "round %d: %s averages clients %s", round_.number + 1, self.aggregation.rule, chosen
         )
 
     def _receive(
@@ -719,11 +494,10 @@ class SplitStrategy(FedAvg):
         if round_ is not None and round_.is_open:
             self._give_up(round_, "the strategy around this one dropped it")
 
-    def _give_up(self, round_: Round, why: str, *, nobody_answered: bool = False) -> None:
+    def _give_up(self, round_: OpenRound, why: str, *, nobody_answered: bool = False) -> None:
         round_.undo()
         round_.summary.given_up = True
-        self.rounds_done += 1
-        self.failed_rounds.record_failure(
+        self._rounds.record_failure(
             round_.number + 1,
             why,
             round_.failures,
@@ -753,8 +527,7 @@ class SplitStrategy(FedAvg):
         Mapping that is read when used.
         """
         return {
-            "rounds_done": self.rounds_done,
-            "rounds_trained": self.rounds_trained,
+            **self._rounds.state_dict(),
             "ledger": self.ledger.state_dict(),
             "sample_uploads": self.sample_uploads.state_dict(),
             "pauses": self.pauses.state_dict(),
@@ -764,9 +537,7 @@ class SplitStrategy(FedAvg):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume after the round of a checkpoint: the next ``start`` continues there."""
         state = nested(state, self.states)
-        self._first_round = self.rounds_done = int(state["rounds_done"])
-        # Earlier checkpoints do not count them.
-        self.rounds_trained = int(state.get("rounds_trained", self.rounds_done))
+        self._rounds.load_state_dict(state)
         self.ledger.load_state_dict(state["ledger"])
         self.sample_uploads.load_state_dict(state["sample_uploads"])
         self.pauses.load_state_dict(state["pauses"])

@@ -1,12 +1,11 @@
 """Train with a strategy, and evaluate, record and save each round."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
@@ -25,21 +24,16 @@ from ..strategies import (
 from ..task import Batch, Weights
 from ..units import mib, percent
 from .budget import Budget
-from .checkpoint import (
-    FORMAT,
-    explain_mismatch,
-    read_checkpoint,
-    refuse_finished,
-    refuse_other_settings,
-)
-from .client_rows import columns_of, first_rows
+from .checkpoint import explain_mismatch, read_checkpoint, refuse_finished, refuse_other_settings
+from .checkpointing import Checkpointing
 from .directory import RunDirectory
 from .flops import flops_of
+from .history import RunHistory
 from .lock import training_lock
 from .log_lines import show_times, without_empty_evaluations
 from .privacy_account import PrivacyAccount
 from .provenance import of_flower_run, of_this_process, started_by_command
-from .round_rows import RoundRows, merit, summary_figures
+from .round_rows import summary_figures
 from .trackers import Tracker, open_tracker, require
 from .virtual_time import TimedRounds, VirtualTime
 
@@ -134,27 +128,28 @@ class Recorder:
         require(tracker)
         self._strategy = strategy
         self._directory = RunDirectory(Path(directory).expanduser())
-        self._checkpoints = self._directory.checkpoints
         self._test_batches = test_batches
         self._settings = {**settings_of(strategy), **(settings or {})}
         self._tracker_name, self._tracker = tracker, Tracker()
-        self._checkpoint_interval = checkpoint_interval
         self._budget = replace(budget or Budget(), communication_mib=max_communication_mib)
-        self._clock, self._timed = clock, cast(TimedRounds | None, None)
-        self._now, self._ended_at = cast(Callable[[], float] | None, None), 0.0
+        self._clock, self._data = clock, data
         self._finish, self._account = finish, account
         self._label_epsilon = label_epsilon
-        self._round_rows = RoundRows(strategy, account, label_epsilon)
-        self._data = data
+        self._history = RunHistory(strategy, self._directory, account, label_epsilon)
+        self._checkpointing = Checkpointing(
+            self._directory.checkpoints,
+            strategy,
+            self._history,
+            self._settings,
+            data,
+            interval=checkpoint_interval,
+            after_failed_rounds=account is not None,
+        )
         self._figures: Mapping[str, float] = {}
-        self._rows: list[dict[str, Any]] = []
-        self._client_rows = 0
-        self._arrays: ArrayRecord | None = None
         self._began = time.perf_counter()
         self._round_began = self._began
         self._num_rounds = self._resumed_after = 0
         self._completed = False
-        self._unsaved = True  # the current model is in no checkpoint
 
     def train(
         self,
@@ -209,7 +204,7 @@ class Recorder:
         resume: Path | str | None,
         replace_unfinished: bool,
     ) -> Result:
-        self._settings |= {"num-server-rounds": num_rounds}
+        self._settings["num-server-rounds"] = num_rounds
         if resume:
             named = Path(resume).expanduser()
             file = RunDirectory.checkpoint_of(named) if named.is_dir() else named
@@ -224,7 +219,7 @@ class Recorder:
 
     def _refuse_taken(self, *, replace_unfinished: bool) -> None:
         """Refuse to overwrite a run that is completed or has a checkpoint."""
-        path, latest = self._directory.path, self._checkpoints.latest
+        path, latest = self._directory.path, self._directory.checkpoints.latest
         completed = self._directory.is_completed_at(path)
         if completed or (latest.is_file() and not replace_unfinished):
             kind, how = ("a completed", " and more rounds") if completed else ("an unfinished", "")
@@ -240,17 +235,14 @@ class Recorder:
 
         ``saved`` is the content of a checkpoint, with any settings; None starts anew.
         """
-        self._checkpoints.resume_from(saved["file"] if saved else None)
-        self._strategy.keep_files_in(self._checkpoints.tensors)
-        self._unsaved = saved is None or saved["file"] != self._checkpoints.latest
+        self._checkpointing.begin(saved)
         if saved is None:
             return self._train(grid, num_rounds, self._strategy.initial_arrays(), timeout, None)
         with self._directory.record_failure(log_error=True), explain_mismatch(saved):
             self._strategy.load_state_dict(saved["strategy"])
             arrays = ArrayRecord(saved["client_half"])
-        self._rows = list(saved["history"])
-        self._resumed_after = self._rows[-1]["round"] if self._rows else 0
-        self._round_rows.resume(self._rows)
+        self._history.resume(saved)
+        self._resumed_after = self._history.last_round
         coded = not self._strategy.downlink.compression.is_none
         log.warning(
             "resumed after round %d; checkpoints do not contain the clients' optimizer states%s, "
@@ -269,7 +261,6 @@ class Recorder:
         saved: Mapping[str, Any] | None,
     ) -> Result:
         self._num_rounds, directory = num_rounds, self._directory
-        self._now = grid.now if isinstance(grid, KeepsTime) else None
         with (
             directory.record_failure(log_error=True),
             without_empty_evaluations(),
@@ -277,10 +268,10 @@ class Recorder:
                 self._tracker_name,
                 directory.path,
                 self._settings,
-                directory.tracked_as(self._tracker_name) if self._rows else "",
+                directory.tracked_as(self._tracker_name) if self._history.rows else "",
             ) as self._tracker,
         ):
-            self._begin(saved)
+            self._begin(saved, grid.now if isinstance(grid, KeepsTime) else None)
             directory.add_provenance(of_flower_run(grid.run))
             try:
                 result: Result = self._strategy.start(
@@ -294,55 +285,36 @@ class Recorder:
                 self._strategy.refuse_untrained()
                 result = Result(arrays=enough.arrays)
             except DeadActorError:
-                self._save_last_good()
+                self._checkpointing.save_last_good()
                 raise
             except (DivergedError, TrainingFailedError) as error:
                 if isinstance(error, DivergedError):
-                    self._save_last_good()
+                    self._checkpointing.save_last_good()
                 remove_client_files(self._strategy.wrap_grid(grid))
                 raise
             remove_client_files(self._strategy.wrap_grid(grid))
             self._complete(result.arrays or arrays)
         return result
 
-    def _begin(self, saved: Mapping[str, Any] | None) -> None:
+    def _begin(self, saved: Mapping[str, Any] | None, now: Callable[[], float] | None) -> None:
         """Write the run's first files, with the earlier history of a resumed run."""
         show_times()
-        self._checkpoints.tensors.remove_leftovers()
+        self._directory.checkpoints.tensors.remove_leftovers()
         if not started_by_command():
-            self._directory.write_provenance(of_this_process(), resumed=bool(self._rows))
+            self._directory.write_provenance(of_this_process(), resumed=bool(self._history.rows))
         self._directory.write_config(self._settings)
         self._directory.write_data(self._data)
         flops = flops_of(self._strategy)
         self._directory.write_flops(flops)
+        timed = None
         if self._clock is not None:
-            self._timed = TimedRounds(self._clock, self._settings, flops)
-        self._write_earlier_history(saved)
+            timed = TimedRounds(self._clock, self._settings, flops)
+        self._history.begin(saved, timed, now)
         self._directory.write_tracked_as(self._tracker_name, self._tracker.run)
         if not self._tracker.has_earlier_rows:
-            for row in self._rows:
+            for row in self._history.rows:
                 self._tracker.log(row)
         self._write_summary("running")
-
-    def _write_earlier_history(self, saved: Mapping[str, Any] | None) -> None:
-        """Write the rows of a checkpoint's rounds and of their clients."""
-        if saved is None or isinstance(saved["clients"], list):
-            clients = saved["clients"] if saved else []  # an earlier version saved the rows
-            self._client_rows = self._directory.write_history(self._rows, clients)
-            return
-        counted: int = saved["clients"]
-        file = RunDirectory.clients_of(saved["file"].parent.parent)
-        rows = first_rows(file, counted, self._strategy.rounds_done)
-        self._client_rows = self._directory.write_history(self._rows, rows, columns_of(file))
-        if self._timed is not None:
-            done, own = self._strategy.rounds_done, RunDirectory.clients_of(self._directory.path)
-            self._timed.resume(self._rows, first_rows(own, self._client_rows, done))
-        if self._client_rows < counted:
-            log.warning(
-                "%s has %d of the %d rows that the checkpoint counts; the new clients.csv lacks "
-                "the others, which does not affect the training",
-                file, self._client_rows, counted,
-            )  # fmt: skip
 
     def end_round(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Evaluate centrally, write the round's row, and save a checkpoint.
@@ -352,7 +324,7 @@ class Recorder:
         BudgetReachedError
             A limit of the run's budget is reached; the round is recorded.
         """
-        self._arrays = arrays
+        self._checkpointing.arrays = arrays
         if server_round == 0:
             self._round_began = time.perf_counter()
             return None
@@ -360,38 +332,16 @@ class Recorder:
         before_test = time.perf_counter()
         evaluation = self._strategy.evaluate(arrays, self._test_batches)
         now = time.perf_counter()
-        row = self._round_rows.round_row(evaluation)
-        row["evaluation_seconds"] = round(now - before_test, 3)
-        row["seconds"] = round(now - self._round_began, 3)
+        row = self._history.add(evaluation, now - before_test, now - self._round_began)
         self._round_began = now
-        given_up = self._strategy.last_round.given_up
-        self._unsaved |= not given_up
-        is_best = (
-            not given_up
-            and merit(row) > -math.inf
-            and all(merit(row) > merit(other) for other in self._rows)
-        )
-        self._rows.append(row)
-        clients = [self._round_rows.client_row(c) for c in self._strategy.client_rounds()]
-        self._client_rows += len(clients)
-        if self._timed is not None:
-            row |= self._timed.figures(row, clients, self._virtual_seconds())
-        self._directory.append_history(row, clients)
         self._tracker.log(row)
         self._log(row)
-        self._save(arrays, is_best=is_best)
+        self._checkpointing.save(is_last=row["round"] == self._num_rounds)
         self._write_summary("running")
-        if (reason := self._budget.reached(self._rows)) is not None:
+        if (reason := self._budget.reached(self._history.rows)) is not None:
             log.info("%s", reason)
             raise BudgetReachedError(reason, arrays)
         return to_record(evaluation, "test")
-
-    def _virtual_seconds(self) -> float | None:
-        """Return the seconds since the last call, on the Grid's virtual clock; None without one."""
-        if self._now is None:
-            return None
-        before, self._ended_at = self._ended_at, self._now()
-        return self._ended_at - before
 
     def _complete(self, arrays: ArrayRecord) -> None:
         """Write the models and the summary of a completed run."""
@@ -405,7 +355,7 @@ class Recorder:
             uploads = self._strategy.sample_uploads.largest
             log.info("privacy: %s", self._account.describe(uploads))
         if self._label_epsilon:
-            log.info("privacy: epsilon = %g for each label", self._round_rows.epsilon_of_labels)
+            log.info("privacy: epsilon = %g for each label", self._history.epsilon_of_labels)
         if owed := self._strategy.take_late_replies():
             log.info("%d replies were missing when the run ended: their bytes are in no row", owed)
         # Before the summary, because a process that waits for the summary may end this one.
@@ -422,59 +372,13 @@ class Recorder:
             row["test_loss"], mib(row["comm_bytes"]), row["seconds"],
         )  # fmt: skip
 
-    def _save(self, arrays: ArrayRecord, *, is_best: bool) -> None:
-        """Write the checkpoints that are due.
-
-        A failed round changes no model, so it needs no checkpoint: if the last checkpoint makes the
-        run fail, the previous one is kept. The clients' privacy spent in a failed round is saved.
-        """
-        interval, done = self._checkpoint_interval, self._rows[-1]["round"]
-        if interval == 0:
-            return
-        # Save now: further failed rounds may end the run.
-        given_up = self._strategy.last_round.given_up
-        due = done == self._num_rounds or given_up or done % interval == 0
-        due = due and (self._unsaved or self._account is not None)
-        if not (is_best or due):
-            return
-        state = self._state(arrays)
-        if due:
-            self._checkpoints.write(self._checkpoints.latest, state)
-            self._unsaved = False
-        if due and is_best:
-            self._checkpoints.make_latest_the_best()
-        elif is_best:
-            self._checkpoints.write(self._checkpoints.best, state)
-
-    def _state(self, arrays: ArrayRecord) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "config": self._settings,
-            "strategy": self._strategy.state_dict(),
-            "client_half": dict(arrays.to_torch_state_dict()),
-            "history": self._rows,
-            "clients": self._client_rows,
-            **({"data": dict(self._data)} if self._data is not None else {}),
-        }
-
-    def _save_last_good(self) -> None:
-        """Save the state after the last recorded round, when training cannot continue.
-
-        If a later round was trained but not recorded, nothing is saved: the last checkpoint stays
-        valid.
-        """
-        recorded = self._rows[-1]["round"] if self._rows else 0
-        is_recorded = self._strategy.rounds_done == recorded
-        if self._arrays is not None and is_recorded and self._unsaved:
-            self._checkpoints.write(self._checkpoints.latest, self._state(self._arrays))
-
     def _write_summary(self, status: str) -> None:
         self._directory.write_summary(
             {
                 "completed": self._completed,
                 "status": status,
                 "resumed_after": self._resumed_after,
-                **summary_figures(self._rows),
+                **summary_figures(self._history.rows),
                 "delta": None if self._account is None else self._account.delta,
                 "auxiliary_parameters": self._strategy.auxiliary_parameters,
                 "seconds": round(time.perf_counter() - self._began, 3),

@@ -5,7 +5,7 @@ from ..messages import DeadActorError
 from ..rounds.aggregation.aggregation import Aggregation
 from ..rounds.asynchrony.options import AsyncOptions
 from ..rounds.averaged_state import AveragedState
-from ..rounds.failed_rounds import TrainingFailedError
+from ..rounds.client_weights import ClientHalfWeights
 from ..rounds.grid.split_grid import SplitGrid
 from ..rounds.grid.virtual_clients import VirtualClients
 from ..rounds.instruction import Instruction, Instructions
@@ -14,11 +14,12 @@ from ..rounds.metrics.evaluation import evaluate_halves, to_record
 from ..rounds.metrics.round_summary import RoundSummary
 from ..rounds.refused_work import NotFiniteWorkError, RefusedWorkError
 from ..rounds.round import Round, RoundBody
+from ..rounds.round_counter import TrainingFailedError
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.server.smashed_pool import SmashedPool
-from ..rounds.settings import StrategySettings
+from ..rounds.settings import StrategyArguments, StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..state import State
 from .ampere import Ampere
@@ -37,6 +38,7 @@ __all__ = [
     "Ampere",
     "AsyncOptions",
     "AveragedState",
+    "ClientHalfWeights",
     "ClientRound",
     "CseFsl",
     "CycleSl",
@@ -63,6 +65,7 @@ __all__ = [
     "SplitGrid",
     "SplitStrategy",
     "State",
+    "StrategyArguments",
     "StrategySettings",
     "TrainingFailedError",
     "VirtualClients",

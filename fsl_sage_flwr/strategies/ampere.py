@@ -1,10 +1,9 @@
 """Ampere: the client half is trained first, then the server half on smashed data uploaded once."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
-from ..algorithm_options import HeadOptions
+from ..algorithm_options import SharedHeadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.ampere import HANDLERS, TRAIN
 from ..clock.phases import Down, Pool, Steps, Up
@@ -63,7 +62,7 @@ class Ampere(SplitStrategy):
     client_rounds : int
         Rounds in which clients train; a run must have more.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------
@@ -71,6 +70,7 @@ class Ampere(SplitStrategy):
         ``client_rounds`` is less than 1.
     """
 
+    trains_head = True
     private_steps = True
 
     def __init__(
@@ -101,19 +101,10 @@ class Ampere(SplitStrategy):
         """Return the head, in rounds in which clients train it."""
         return super().averaged_states() if self.trains_client_half else {}
 
-    @property
-    def auxiliary_parameters(self) -> int:
-        """Number of parameters of the head."""
-        return self.task.head_parameters()
-
 
 @dataclass(frozen=True)
-class AmpereOptions(PhaseOptions, HeadOptions):
+class AmpereOptions(PhaseOptions, SharedHeadOptions):
     """Settings of Ampere."""
-
-    def unused(self) -> Mapping[str, str]:
-        """Return also the initial heads: all clients train one head, initially random."""
-        return {**super().unused(), "auxiliary.init": "algorithm"}
 
 
 def _strategy(task: SplitTask, options: AmpereOptions, settings: StrategySettings) -> Ampere:

@@ -1,10 +1,9 @@
 """CSE-FSL: clients train on an auxiliary head's own loss."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
-from ..algorithm_options import SERVE_UPLOADS, HeadOptions, UploadOptions
+from ..algorithm_options import SERVE_UPLOADS, SharedHeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
 from ..clock.phases import Down, Steps, Up
@@ -42,7 +41,7 @@ class CseFsl(SplitStrategy):
         The server half is stepped, once all clients have replied, on batches drawn across their
         uploads (CycleSL's order), instead of on one upload after the other.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------
@@ -52,6 +51,7 @@ class CseFsl(SplitStrategy):
 
     message_type = TRAIN
 
+    trains_head = True
     private_steps = True
     replies_may_be_late = True
 
@@ -81,19 +81,10 @@ class CseFsl(SplitStrategy):
                 self.head.collect(client, reply.auxiliary)
         uploads.finish()
 
-    @property
-    def auxiliary_parameters(self) -> int:
-        """Number of parameters of the head."""
-        return self.task.head_parameters()
-
 
 @dataclass(frozen=True)
-class CseFslOptions(UploadOptions, HeadOptions):
+class CseFslOptions(UploadOptions, SharedHeadOptions):
     """Settings of CSE-FSL."""
-
-    def unused(self) -> Mapping[str, str]:
-        """Return also the initial heads: all clients train one head, initially random."""
-        return {**super().unused(), "auxiliary.init": "algorithm"}
 
 
 def _strategy(task: SplitTask, options: CseFslOptions, settings: StrategySettings) -> CseFsl:

@@ -41,7 +41,7 @@ class CycleSl(SplitStrategy):
     server_steps : int
         τ: passes of the server half over the samples of one exchange.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------

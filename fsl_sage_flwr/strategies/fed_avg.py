@@ -1,6 +1,6 @@
 """FedAvg of the whole model: the baseline that splits nothing."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 from flwr.app import ArrayRecord, Message
@@ -17,15 +17,15 @@ from ..messages import (
     TrainReply,
     TrainRequest,
 )
+from ..rounds.client_weights import ClientHalfWeights
 from ..rounds.instruction import Instruction
-from ..rounds.metrics.evaluation import evaluate_halves
 from ..rounds.metrics.round_summary import StepLoss
 from ..rounds.metrics.split_evaluation import SplitEvaluation
 from ..rounds.round import Round, RoundBody
 from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
 from ..splitting import Cut, Evaluation, Workload, trainable_parameters
-from ..task import Batch, SplitTask
+from ..task import SplitTask
 
 
 class FullModelEvaluation(SplitEvaluation):
@@ -37,6 +37,32 @@ class FullModelEvaluation(SplitEvaluation):
     def score(self, reply: Message) -> Evaluation:
         """Return the results in a reply."""
         return self.scored_by_client(reply)
+
+
+class WholeModelWeights(ClientHalfWeights):
+    """Weights of both halves, by their names in the whole model."""
+
+    def current(self) -> Mapping[str, Tensor]:
+        """Return those of the whole model."""
+        return self.task.weights_of_both()
+
+    def parameters(self) -> Mapping[str, Tensor]:
+        """Return those of both halves."""
+        model = self.task.model
+        return model.joined(*map(trainable_parameters, (model.client, model.server)))
+
+    def parts(
+        self, weights: Mapping[str, Tensor]
+    ) -> Sequence[tuple[nn.Module, Mapping[str, Tensor]]]:
+        """Return both halves."""
+        model = self.task.model
+        return list(zip((model.client, model.server), self.task.parted(weights), strict=True))
+
+    def client_half(self, average: ArrayRecord) -> ArrayRecord:
+        """Return the client half in an average; load its server half into the model."""
+        client, server = self.task.parted(average.to_torch_state_dict())
+        self.task.load_weights(self.task.model.server, server)
+        return ArrayRecord(dict(client))
 
 
 class FullModelFedAvg(SplitStrategy):
@@ -54,10 +80,11 @@ class FullModelFedAvg(SplitStrategy):
     task : SplitTask
         What is trained; a client holds the server half too.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
     """
 
     message_type = TRAIN
+    trains = WholeModelWeights
     evaluates = FullModelEvaluation
     sends_weights_alone = True
     replies_may_be_late = True
@@ -92,37 +119,6 @@ class FullModelFedAvg(SplitStrategy):
                 weighted_by=round_.weighted_by,
             ),
         )
-
-    def averaged_weights(self) -> Mapping[str, Tensor]:
-        """Return those of the whole model."""
-        return self.task.weights_of_both()
-
-    def trained_parameters(self) -> Mapping[str, Tensor]:
-        """Return those of both halves."""
-        model = self.task.model
-        return model.joined(*map(trainable_parameters, (model.client, model.server)))
-
-    def trained_parts(
-        self, weights: Mapping[str, Tensor]
-    ) -> Sequence[tuple[nn.Module, Mapping[str, Tensor]]]:
-        """Return both halves."""
-        model = self.task.model
-        return list(zip((model.client, model.server), self.task.parted(weights), strict=True))
-
-    def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
-        """Evaluate an average of whole models on the server."""
-        client = self._load(arrays)
-        return evaluate_halves(self.task, ArrayRecord(dict(client)), batches)
-
-    def model_state(self, arrays: ArrayRecord) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the state_dicts of both halves in an average."""
-        return super().model_state(ArrayRecord(dict(self._load(arrays))))
-
-    def _load(self, arrays: ArrayRecord) -> Mapping[str, Tensor]:
-        """Load the server half of an average, and return the client half's weights in it."""
-        client, server = self.task.parted(arrays.to_torch_state_dict())
-        self.task.load_weights(self.task.model.server, server)
-        return client
 
 
 def _strategy(task: SplitTask, options: Options, settings: StrategySettings) -> FullModelFedAvg:

@@ -200,7 +200,7 @@ class FslSage(SplitStrategy):
         The server half is stepped, once all clients have replied, on batches drawn across their
         uploads (CycleSL's order), instead of on one upload after the other.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------
@@ -208,6 +208,7 @@ class FslSage(SplitStrategy):
         The task's head has an operation, named, that cannot be differentiated twice.
     """
 
+    trains_head = True
     private_steps = True
     replies_may_be_late = True
 
@@ -334,11 +335,6 @@ class FslSage(SplitStrategy):
         return Instruction(
             TRAIN, request, TrainReply, expected, sample_uploads=uploads, problem=problem
         )
-
-    @property
-    def auxiliary_parameters(self) -> int:
-        """Number of parameters of a client's head."""
-        return self.task.head_parameters()
 
 
 @dataclass(frozen=True)

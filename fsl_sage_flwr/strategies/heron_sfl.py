@@ -1,11 +1,10 @@
 """HERON-SFL: clients train by forward passes alone, the server by gradients."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
-from ..algorithm_options import SERVE_UPLOADS, HeadOptions, UploadOptions
+from ..algorithm_options import SERVE_UPLOADS, SharedHeadOptions, UploadOptions
 from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
 from ..clock.phases import Down, Steps, Up
@@ -71,7 +70,7 @@ class HeronSfl(SplitStrategy):
         The server half is stepped, once all clients have replied, on batches drawn across their
         uploads (CycleSL's order), instead of on one upload after the other.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------
@@ -79,6 +78,7 @@ class HeronSfl(SplitStrategy):
         ``perturbation_scale`` is not above 0, or ``perturbations`` is less than 1.
     """
 
+    trains_head = True
     replies_may_be_late = True
 
     def __init__(
@@ -117,19 +117,10 @@ class HeronSfl(SplitStrategy):
                 self.head.collect(client, reply.auxiliary)
         uploads.finish()
 
-    @property
-    def auxiliary_parameters(self) -> int:
-        """Number of parameters of the head."""
-        return self.task.head_parameters()
-
 
 @dataclass(frozen=True)
-class HeronSflOptions(PerturbationOptions, UploadOptions, HeadOptions):
+class HeronSflOptions(PerturbationOptions, UploadOptions, SharedHeadOptions):
     """Settings of HERON-SFL."""
-
-    def unused(self) -> Mapping[str, str]:
-        """Return also the initial heads: all clients train one head, initially random."""
-        return {**super().unused(), "auxiliary.init": "algorithm"}
 
 
 def _strategy(task: SplitTask, options: HeronSflOptions, settings: StrategySettings) -> HeronSfl:

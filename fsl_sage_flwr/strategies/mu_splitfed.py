@@ -15,7 +15,7 @@ from ..clock.phases import Down, RoundTrips, Up
 from ..config import Options, arguments_of, check_arguments, setting
 from ..config.strategy import StrategyOptions
 from ..messages import SmashedBatches
-from ..rounds.exchanges import ExchangeProtocol, Exchanges
+from ..rounds.exchanges import ExchangeProtocol, Exchanges, order_losses
 from ..rounds.metrics.round_summary import StepLoss
 from ..rounds.refused_work import NotFiniteWorkError
 from ..rounds.round import Round, RoundBody
@@ -69,7 +69,7 @@ class MuSplitFed(SplitStrategy):
     perturbation_scale : float
         λ: distance by which parameters are moved.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------
@@ -115,9 +115,7 @@ class MuSplitFed(SplitStrategy):
             else:
                 self.server.finish(client)
                 round_.send(client, exchanges.flush(client))
-        # The order of arrival must not decide the order in which losses are added up.
-        losses = [loss for loss in round_.losses if loss.client in round_.served]
-        round_.losses[:] = sorted(losses, key=lambda loss: (loss.exchange, loss.client))
+        order_losses(round_)
 
     def _step_and_get_slope(self, round_: Round, client: int, reply: ExchangeReply) -> Gradients:
         """Step a client's server half on one batch; return the loss's slope along its direction.

@@ -14,6 +14,7 @@ from ..rounds.exchanges import (
     AnyReply,
     Exchanges,
     check_batches_per_exchange,
+    order_losses,
     record_loss_of_tail,
 )
 from ..rounds.round import Round, RoundBody
@@ -54,7 +55,7 @@ class SplitFedV1(SplitStrategy):
     server_steps : int
         τ: steps of the server half on each batch; the answer is the last step's gradient.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------
@@ -106,9 +107,7 @@ class SplitFedV1(SplitStrategy):
             else:
                 self.server.finish(client)
                 round_.send(client, exchanges.flush(client))
-        # The order of arrival must not decide the order in which losses are added up.
-        losses = [loss for loss in round_.losses if loss.client in round_.served]
-        round_.losses[:] = sorted(losses, key=lambda loss: (loss.exchange, loss.client))
+        order_losses(round_)
         for client, last in round_.served.items():
             record_loss_of_tail(round_, client, last)
 

@@ -54,7 +54,7 @@ class SplitFedV2(SplitStrategy):
     server_steps : int
         τ: steps of the server half on each batch; the answer is the last step's gradient.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
 
     Raises
     ------

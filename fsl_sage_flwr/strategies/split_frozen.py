@@ -26,7 +26,7 @@ class SplitFrozen(SplitStrategy):
     task : SplitTask
         What is trained; its client half stays as it is.
     **settings
-        Arguments of :class:`SplitStrategy`.
+        Arguments of every strategy: :class:`StrategyArguments`.
     """
 
     trains_client_half = False

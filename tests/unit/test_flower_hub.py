@@ -91,7 +91,7 @@ def test_the_files_are_text(uploaded: list[Path]) -> None:
         ("docs/results/a.json", False),
         ("tests/unit/__pycache__/a.py", True),
         ("fsl_sage_flwr.egg-info/a.json", True),
-        ("fsl_sage_flwr/task.py", False),
+        ("fsl_sage_flwr/inline.py", False),
     ],
 )
 def test_what_git_ignores_is_left_out(path: str, ignored: bool) -> None:

@@ -1,32 +1,31 @@
 """Evaluate a round on the clients' validation parts."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 
 from flwr.app import Message
 
-from ...messages import BadReplyError
+from ...messages import BadReplyError, PackedWeights
 from ...messages.records import LARGEST
 from ...splitting import Evaluation
 from ..grid.reply_stream import ReplyStream
+from ..grid.split_grid import SplitGrid
+from .split_evaluation import SplitEvaluation
 
 log = logging.getLogger("flwr.fsl_sage")
 
 
 class FederatedEvaluation:
-    """Scores the replies to one evaluation.
+    """Sends the messages of one evaluation, and scores the replies.
 
     Parameters
     ----------
-    clients : mapping of int to int
-        Partition ids of the clients, by node id.
-    score : callable
-        From a reply to its results; raises ``BadReplyError``.
-    sent_to : callable
-        Returns the nodes that got their message.
-    following : callable
-        From a request and its reply to the node's next message, or None if the reply is the
-        last; raises ``BadReplyError``.
+    evaluation : SplitEvaluation
+        Makes the messages, and reads the replies.
+    grid : SplitGrid
+        Sends messages and receives replies.
+    nodes : mapping of int to int
+        Nodes of the clients that evaluate, by partition id.
 
     Attributes
     ----------
@@ -35,16 +34,19 @@ class FederatedEvaluation:
     """
 
     def __init__(
-        self,
-        clients: Mapping[int, int],
-        score: Callable[[Message], Evaluation],
-        sent_to: Callable[[], Collection[int]],
-        following: Callable[[Message, Message], Message | None],
+        self, evaluation: SplitEvaluation, grid: SplitGrid, nodes: Mapping[int, int]
     ) -> None:
-        self._clients, self._score, self._sent_to = dict(clients), score, sent_to
-        self._following = following
+        self._evaluation, self._grid = evaluation, grid
+        self._clients = {node: client for client, node in nodes.items()}
         self._found: dict[int, Evaluation] = {}
         self.failures: dict[int, str] = {}
+
+    def messages(self, weights: PackedWeights) -> list[Message]:
+        """Return each client's message to evaluate weights."""
+        return [
+            self._evaluation.request(self._grid, weights, client, node)
+            for node, client in self._clients.items()
+        ]
 
     def receive(self, stream: ReplyStream) -> list[Message]:
         """Score the clients' last replies as they arrive; return them for Flower's loop."""
@@ -61,10 +63,10 @@ class FederatedEvaluation:
         """Score a reply, or return the message that follows it."""
         client = self._clients[request.metadata.dst_node_id]
         try:
-            following = self._following(request, reply)
+            following = self._evaluation.following(self._grid, self._clients, request, reply)
             if following is not None:
                 return following
-            found = self._score(reply)
+            found = self._evaluation.score(reply)
         except BadReplyError as error:
             self._leave_out(client, str(error))
             return None
@@ -79,7 +81,7 @@ class FederatedEvaluation:
         """Return the results over all examples; None without a valid reply."""
         for node, client in self._clients.items():
             if client not in self._found and client not in self.failures:
-                was_asked = node in self._sent_to()
+                was_asked = node in self._grid.sent_to
                 self._leave_out(client, "no reply in time" if was_asked else "not asked in time")
         if not self._found:
             return None

@@ -13,6 +13,7 @@ from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.compression import Compression
 from fsl_sage_flwr.config import Options, settings_of
 from fsl_sage_flwr.language import causal_lm_task
+from fsl_sage_flwr.rounds.settings import StrategyArguments
 from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import Aggregation, SplitStrategy, StrategySettings
 from fsl_sage_flwr.task_registry import TASKS
@@ -83,16 +84,14 @@ def test_a_recipe_has_the_bounds_of_its_keys(recipe: AlignmentRecipe, says: str)
 
 def test_every_strategys_arguments_have_the_defaults_of_the_keys() -> None:
     given = RunConfig().strategy_settings()
-    made = defaults_of(SplitStrategy.__init__)
+    made = defaults_of(StrategyArguments)
     assert (given["compression"], given["aggregation"]) == (Compression(), Aggregation())
     for name in set(given) - {"compression", "aggregation"}:
         assert given[name] == made[name], name  # type: ignore[literal-required]
 
 
 def test_the_typed_settings_are_the_arguments_of_every_strategy() -> None:
-    typed = get_type_hints(StrategySettings)
-    made = get_type_hints(SplitStrategy.__init__)
-    assert typed == {name: made[name] for name in defaults_of(SplitStrategy.__init__)}
+    assert get_type_hints(StrategySettings) == get_type_hints(StrategyArguments)
 
 
 def test_an_alignment_has_the_defaults_of_its_keys() -> None:

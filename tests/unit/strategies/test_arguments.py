@@ -179,11 +179,11 @@ def test_a_value_that_cannot_be_is_refused_at_once(
 def test_a_closed_round_keeps_figures_alone(make: Callable[..., SplitStrategy]) -> None:
     strategy = make()
     train(strategy, grid(), 1)
-    round_ = strategy._round
-    assert round_ is not None
+    assert strategy._round is not None
+    round_ = strategy._round.round
     kept = [value for value in vars(round_).values() if isinstance(value, dict)]
     assert not any(isinstance(item, Instruction) for value in kept for item in value.values())
     assert (round_.undo_states._saved, len(round_.client_half)) == ({}, 0)
-    assert round_._last is not None
-    assert round_._last.instructions == {}
+    assert round_.last_phase is not None
+    assert round_.last_phase.instructions == {}
     assert [row.client for row in strategy.client_rounds()] == [0, 1, 2]

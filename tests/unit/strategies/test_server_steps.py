@@ -37,7 +37,7 @@ every = rows("make", STEPPING.values(), lambda make: make in (split_fed_v1, fsl_
 def steps_of(strategy: SplitStrategy) -> int:
     """Return how many losses of the server half's steps the last round has."""
     assert strategy._round is not None
-    return len(strategy._round.losses)
+    return len(strategy._round.round.losses)
 
 
 @pytest.mark.slow

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from .batch_check import check_batch, check_function
-from .classes import Classes
-from .objective import Loss, Objective, classification, logits_of
-from .schedules import Schedule, constant
-from .seeding import derive_seed
-from .splitting import (
+from ..batch_check import check_batch, check_function
+from ..classes import Classes
+from ..objective import Loss, Objective, classification
+from ..schedules import Schedule, constant
+from ..seeding import derive_seed
+from ..splitting import (
     AuxiliaryHead,
     ClientPrivacy,
     Inputs,
@@ -23,61 +23,22 @@ from .splitting import (
     as_sent,
     as_tensors,
     autocast,
-    build_auxiliary,
     cast_inputs,
     cast_to_parameters,
     check_private_steps,
     copy_sharing_frozen,
     float_dtypes,
-    problem_with_loss,
-    problem_with_reduction,
     to_device,
 )
-from .splitting.pytree import map_leaves
+from ..splitting.pytree import map_leaves
+from .client_batches import Batch, TrainBatches, ValidationBatches
+from .default_head import build_default_head
+from .objective_check import check_objective
+from .weights import Weights, load_whole_state, whole_state
 
 CPU = torch.device("cpu")
 
-Batch = tuple[Inputs, Tensor]
-Weights = Mapping[str, Tensor]
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
-
-
-@dataclass(frozen=True)
-class ClientIdentity:
-    """Identity of one client.
-
-    Attributes
-    ----------
-    partition_id : int
-        The client's number, in ``range(num_partitions)``.
-    num_partitions : int
-        Number of clients in the federation.
-    node_config : Mapping
-        The node's whole configuration, as set by its operator.
-    secret : bytes or None
-        Secret of this node, constant during a run; drawn by ``label_secret_mod``, otherwise None.
-    """
-
-    partition_id: int
-    num_partitions: int
-    node_config: Mapping[str, object] = field(default_factory=dict)
-    secret: bytes | None = field(default=None, repr=False)
-
-
-@runtime_checkable
-class NumberedBatches(Protocol):
-    """Batches with the sample numbers of a client's data."""
-
-    def sample_numbers(self, k: int) -> Tensor:
-        """Return the numbers of the samples in batch ``k``.
-
-        ``(B,)``, integers from 0, in the order of the batch. A sample keeps its number in all
-        epochs and rounds, whatever its augmentation; consecutive numbers are best.
-        """
-
-
-TrainBatches = Callable[[ClientIdentity, int], Iterable[Batch]]
-ValidationBatches = Callable[[ClientIdentity], Iterable[Batch]]
 
 
 class TrainingArguments(TypedDict):
@@ -99,20 +60,6 @@ class TrainingArguments(TypedDict):
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Return Adam with a learning rate of 1e-3, the default of all modules."""
     return torch.optim.Adam(parameters, lr=1e-3)
-
-
-def whole_state(module: nn.Module) -> Weights:
-    """Return all parameters and buffers of a module, the default for messages."""
-    state = module.state_dict()
-    for name in [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        del state[name]  # of get_extra_state, which split warns of
-    return state
-
-
-def load_whole_state(module: nn.Module, weights: Weights) -> None:
-    """Load the result of :func:`whole_state`."""
-    own = {n: v for n, v in module.state_dict().items() if not isinstance(v, Tensor)}
-    module.load_state_dict({**weights, **own})
 
 
 @dataclass(frozen=True)
@@ -397,40 +344,9 @@ class SplitTask:
         Raises
         ------
         SplitError
-            Its loss or scores fail, for example with fewer scores than classes; or the loss is a
-            sum, or has separate trainable weights.
+            As :func:`~fsl_sage_flwr.task.objective_check.check_objective`.
         """
-        half = self.model.behind_the_cut
-        smashed = self._smashed_on_device()
-        labels = self.objective.example_labels(len(smashed[0])).to(self.device)
-        shape: tuple[int, ...] = ()
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                output = self.objective.output_of(half.eval(), smashed, labels)
-                shape = tuple(logits_of(self.objective.read(output)).shape)
-                own = [*self.model.client.parameters(), *half.parameters()]
-                problem = problem_with_loss(self.objective, output, labels, own)
-                if problem is None:
-                    self.objective.reported_loss(output, labels)
-                    self.objective.scored(output, labels)
-                    problem = problem_with_reduction(self.objective, half, smashed, labels)
-        except (
-            RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError,
-        ) as error:  # fmt: skip
-            given = f" of shape {shape}" if shape else ""
-            advice = (
-                ". For scores of tokens or pixels give objective=classification(C, "
-                "label_shape=(T,), class_axis=-1) or segmentation(C, (H, W))"
-            )
-            raise SplitError(
-                f"the objective does not accept the server half's output{given}, with labels of "
-                f"shape {tuple(labels.shape)}: {' '.join(str(error).split())[:300]}"
-                f"{advice if len(shape) > 2 else ''}"
-            ) from error
-        finally:
-            half.train()
-        if problem is not None:
-            raise SplitError(problem)
+        check_objective(self.model, self.objective, self._smashed_on_device())
 
     def takes_single_samples(self, *, with_head: bool = False) -> bool:
         """Return whether the server half can be trained on a batch of one sample.
@@ -478,31 +394,8 @@ class SplitTask:
     @cached_property
     def _default_head(self) -> AuxiliaryHead:
         """Template of the default heads, because tracing the server half takes most of the time."""
-        smashed = self.smashed_example()
-        head = build_auxiliary(self.model.server, smashed, self._output_width())
-        self._check_default_head(head, tuple(tensor.to(self.device) for tensor in smashed))
-        return head
-
-    def _check_default_head(self, head: nn.Module, smashed: tuple[Tensor, ...]) -> None:
-        """Refuse a default head with scores that the objective's loss does not accept."""
-        labels = self.objective.example_labels(len(smashed[0])).to(self.device)
-        try:
-            with torch.no_grad():
-                self.loss(copy_sharing_frozen(head).to(self.device).eval()(*smashed), labels)
-        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise SplitError(
-                "the default auxiliary head gives one row of scores per sample, and the loss does "
-                f"not accept these ({' '.join(str(error).split())[:120]}); give SplitTask "
-                "auxiliary=…"
-            ) from error
-
-    def _output_width(self) -> int:
-        if self.num_classes is not None:
-            return self.num_classes
-        with torch.no_grad():
-            half = copy_sharing_frozen(self.model.server).eval()
-            output = logits_of(self.objective.read(half(*self._smashed_on_device())))
-        return output.shape[-1] if output.dim() > 1 else 1
+        server, smashed = self.model.server, self.smashed_example()
+        return build_default_head(server, self.objective, self.num_classes, smashed, self.device)
 
     def _smashed_on_device(self) -> tuple[Tensor, ...]:
         return tuple(tensor.to(self.device) for tensor in self.smashed_example())

@@ -1,0 +1,102 @@
+"""Refuse a strategy's arguments that do not fit its algorithm or its task."""
+
+from ..task import SplitTask
+from .aggregation.aggregation import Aggregation
+from .asynchrony.asynchrony import Asynchrony
+from .settings import StrategyArguments
+
+
+def check_evaluation(task: SplitTask, fraction_evaluate: float) -> None:
+    """Refuse federated evaluation of a task whose clients have no validation part.
+
+    Raises
+    ------
+    ValueError
+        That is so.
+    """
+    if fraction_evaluate > 0 and task.validation_batches is None:
+        raise ValueError(
+            f"fraction_evaluate = {fraction_evaluate:g} needs a task whose clients have "
+            "a validation part: give SplitTask validation_batches, or set it to 0"
+        )
+
+
+def check_privacy(task: SplitTask, algorithm: str, *, private_steps: bool) -> None:
+    """Refuse DP-SGD on the clients of an algorithm that takes no such steps.
+
+    Raises
+    ------
+    ValueError
+        That is so.
+    """
+    if task.client_privacy is not None and not private_steps:
+        raise ValueError(
+            f"client_privacy: clients of {algorithm} take no steps with one gradient "
+            "per sample, or send more than such steps make; leave it out"
+        )
+
+
+def refuse_training(algorithm: str, given: StrategyArguments) -> None:
+    """Refuse arguments on the clients' training, for an algorithm whose clients train nothing.
+
+    Raises
+    ------
+    ValueError
+        One is given.
+    """
+    if given.fed_opt is not None or given.proximal_mu:
+        raise ValueError(
+            f"fed_opt, proximal_mu: clients of {algorithm} train nothing; leave both out"
+        )
+
+
+def check_tail(task: SplitTask, algorithm: str, *, labels_may_stay: bool) -> None:
+    """Refuse a model with a tail where the server needs labels, or with DP-SGD.
+
+    Raises
+    ------
+    ValueError
+        Either is so.
+    """
+    if task.model.tail is None:
+        return
+    if not labels_may_stay:
+        raise ValueError(
+            f"the model has a tail at {task.model.tail_cut!r}, and {algorithm} needs "
+            "the labels beside the smashed data: cut the model without tail=…, or use an "
+            "algorithm whose clients exchange each batch for its gradient"
+        )
+    if task.client_privacy is not None:
+        raise ValueError(
+            "client_privacy: clients with a tail send gradients of hidden states, which DP-SGD "
+            "does not cover; leave it out, or cut the model without tail=…"
+        )
+
+
+def asynchrony_for(
+    algorithm: str,
+    given: StrategyArguments,
+    aggregation: Aggregation,
+    *,
+    replies_may_be_late: bool,
+) -> Asynchrony | None:
+    """Return the merging of late replies; None if a round waits for all replies.
+
+    Raises
+    ------
+    ValueError
+        The algorithm cannot merge them, or another argument does not fit.
+    """
+    options = given.asynchrony
+    if options is None or not options.buffer:
+        return None
+    problem = options.problem_with(
+        fraction_reply=given.fraction_reply,
+        min_train_nodes=given.min_train_nodes,
+        fewest=aggregation.fewest,
+    )
+    if not replies_may_be_late:
+        problem = f"{algorithm} needs its clients in step; leave it out"
+    if problem is not None:
+        raise ValueError(f"async.buffer = {options.buffer}: {problem}")
+    return Asynchrony(options)
