@@ -25,9 +25,10 @@ def prove_halves(
 ) -> None:
     """Compare the halves with the whole model, from the same state.
 
-    Compared are the outputs and each parameter's gradient, in eval and in train mode; without
-    ``gradients`` the outputs in eval mode alone. ``smashed_check`` looks at the smashed data of the
-    first pass. The model's state is restored afterwards.
+    Compared are the outputs in eval and in train mode, and each parameter's gradient in train mode,
+    the only one in which halves are trained; without ``gradients`` the outputs in eval mode alone.
+    ``smashed_check`` looks at the smashed data of the first pass. The model's state is restored
+    afterwards.
 
     Raises
     ------
@@ -44,12 +45,12 @@ def prove_halves(
         for training in (False, True) if gradients else (False,):
             mode = "train" if training else "eval"
             with running_the_model(f"{type(model).__name__} fails on the example in {mode} mode"):
+                kept = Gradients(model) if training else None
                 if gradients:
-                    kept = Gradients(model)
                     wanted = whole.run(example, training=training, gradients=kept)
                     _refuse_changed(model, halves, state)
                 else:
-                    wanted, kept = whole.outputs(example), None
+                    wanted = whole.outputs(example)
                 if gradients and not training:
                     _refuse_counting(whole, example, wanted)
             of_halves.restore()
@@ -226,13 +227,19 @@ def _check_names(model: nn.Module, halves: SplitModel) -> None:
 def _refuse_unrepeatable(whole: Whole, example: tuple[Tensor, ...], training: bool) -> None:
     """Refuse a model of which two passes from the same state differ before it is cut."""
     model, mode = whole.model, "train" if training else "eval"
-    first, second = (
-        [*whole.run(example, training=training, gradients=kept).values(), *kept.found.values()]
-        for kept in (Gradients(model), Gradients(model))
-    )
-    parameters = [name for name, _ in model.named_parameters()]
-    outputs = len(first) - len(parameters)
-    names = [*(f"output {k}" for k in range(outputs)), *(f"gradient of {n!r}" for n in parameters)]
+
+    def run() -> tuple[list[Tensor], list[Tensor | None]]:
+        kept = Gradients(model) if training else None
+        outputs = whole.run(example, training=training, gradients=kept)
+        return list(outputs.values()), [] if kept is None else list(kept.found.values())
+
+    (outputs, gradients), again = run(), run()
+    first, second = [*outputs, *gradients], [*again[0], *again[1]]
+    parameters = [name for name, _ in model.named_parameters()][: len(gradients)]
+    names = [
+        *(f"output {k}" for k in range(len(outputs))),
+        *(f"gradient of {n!r}" for n in parameters),
+    ]
     pairs = zip(names, first, second, strict=True)
     differ = [name for name, *pair in pairs if not equal(*pair)]
     if differ:

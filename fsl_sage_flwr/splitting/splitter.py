@@ -25,7 +25,7 @@ from .replay import ReplayedHalf, by_replay
 from .request import Request
 from .split_model import FrontAndTail, SplitModel
 from .submodules import ancestors_of
-from .traced import by_graph
+from .traced import Traces, by_graph
 from .whole import Whole
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -190,6 +190,7 @@ class Cutter:
     ) -> None:
         self._request, self.whole, self._called = request, whole, called or {}
         self.behind: nn.Module | None = None
+        self._traces = Traces()
 
     def request(self, at: str) -> Request:
         """Return the request for a cut."""
@@ -209,11 +210,9 @@ class Cutter:
             return self._replayed(request, reason, prove=prove_replay)
         return halves
 
-    def trace(
-        self, request: Request, traced: ModelState | None = None
-    ) -> tuple[SplitModel, ModelState]:
-        """Return halves that are not proven, and the model's state after tracing, if not known."""
-        halves, traced = by_graph(request, traced)
+    def trace(self, request: Request) -> tuple[SplitModel, ModelState]:
+        """Return halves that are not proven, and the model's state after tracing."""
+        halves, traced = by_graph(request, self._traces)
         _check(request, halves)
         return halves, traced
 
