@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from .call_memory import CallMemory
+from .call_memory import CallMemory, RememberingInterpreter
 from .crossing import TensorSpec, masked_value
 from .errors import SplitError, UnfaithfulError, running_the_model, tied_across
 from .graph import Graph, Modes, own_modes
@@ -171,22 +171,16 @@ def _where_used(
     return kept, back
 
 
-class _Interpreter(fx.Interpreter):
-    """Runs the nodes before the cut, and keeps what they return."""
+class _Interpreter(RememberingInterpreter):
+    """Keeps what the nodes return."""
 
     def __init__(self, module: fx.GraphModule, memory: CallMemory | None) -> None:
-        super().__init__(module, garbage_collect_values=False)
+        super().__init__(module, memory, garbage_collect_values=False)
         self.values: dict[fx.Node, Any] = {}
-        self._memory = memory
 
     def run_node(self, n: fx.Node) -> Any:
         value = self.values[n] = super().run_node(n)
         return value
-
-    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if self._memory is None:
-            return super().call_module(target, args, kwargs)
-        return self._memory.call(str(target), self.fetch_attr(str(target)), args, kwargs)
 
 
 def _values(
