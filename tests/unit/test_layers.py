@@ -200,7 +200,7 @@ ONLY = {
     "algorithms": set(),
     "splitting": {"opacus", "torch"},
     "models": {"torch", "torchvision"},
-    "data": {"torch", "numpy", "datasets", "flwr_datasets", "pyarrow", "sklearn", "PIL"},
+    "data": {"torch", "numpy", "datasets", "huggingface_hub", "flwr_datasets", "pyarrow", "sklearn", "PIL"},
     "messages": {"flwr", "torch", "numpy"},
     "compression.codecs": {"torch", "numpy"},
     "compression.__init__": set(),
