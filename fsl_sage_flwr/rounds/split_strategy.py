@@ -4,7 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -34,6 +34,7 @@ from .aggregation.fed_opt import FedOpt, ServerStep
 from .asynchrony.asynchrony import Asynchrony
 from .asynchrony.options import AsyncOptions
 from .averaged_state import AveragedState
+from .checks.arguments import check_names, check_task
 from .checks.batch_limits import BatchLimits
 from .checks.finite_check import FiniteCheck
 from .checks.untrained import UntrainedClientWeights
@@ -146,6 +147,14 @@ class SplitStrategy(FedAvg):
     replies_may_be_late = False  # whether replies to an earlier round's request can be merged
     labels_may_stay = False  # whether clients may hold the model's tail, and keep their labels
     most_at_once: int | None = None  # clients in a round's last phase at a time, in a simulation
+
+    def __new__(cls, task: object, *others: object, **settings: object) -> Self:
+        """Check the arguments: an algorithm reads the task before this class does."""
+        check_task(task, cls.__name__)
+        check_names(
+            settings, [c for c in cls.__mro__ if issubclass(c, SplitStrategy)], cls.__name__
+        )
+        return super().__new__(cls)
 
     def __init__(
         self,
