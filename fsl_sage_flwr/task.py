@@ -31,7 +31,9 @@ from .splitting import (
     float_dtypes,
     problem_with_loss,
     problem_with_reduction,
+    refuse_vanishing_eps,
     to_device,
+    warn_of_more_scores,
 )
 from .splitting.pytree import map_leaves
 
@@ -186,7 +188,8 @@ class SplitTask:
     ------
     ValueError
         Neither ``num_classes`` nor an objective is given, or both a loss and an objective; the
-        model is not cut, or what must be a function is none.
+        model is not cut, or what must be a function is none; or an optimizer's ``eps`` is 0 in
+        the weights' float16.
     """
 
     model: SplitModel
@@ -225,6 +228,8 @@ class SplitTask:
         to_device(self.model.client, self.device, self.precision).train()
         to_device(self.model.server, self.device, self.precision).train()
         if self._other_dtypes:
+            refuse_vanishing_eps(self.client_optimizer, self.model.client, "client_optimizer")
+            refuse_vanishing_eps(self.server_optimizer, self.model.server, "server_optimizer")
             smashed = self._smashed()
             cast_inputs(self.model.server, [tensor.dtype for tensor in smashed])
             if self.model.tail is not None:
@@ -431,6 +436,7 @@ class SplitTask:
             half.train()
         if problem is not None:
             raise SplitError(problem)
+        warn_of_more_scores(shape, self.num_classes)
 
     def takes_single_samples(self, *, with_head: bool = False) -> bool:
         """Return whether the server half can be trained on a batch of one sample.
