@@ -54,7 +54,7 @@ from .metrics.split_evaluation import SplitEvaluation
 from .old_checkpoints import nested
 from .reply_spool import ReplySpool
 from .round import Round, RoundBody
-from .settings import RoundSettings
+from .settings import RoundSettings, StrategySettings
 
 log = logging.getLogger("flwr.fsl_sage")
 
@@ -151,9 +151,8 @@ class SplitStrategy(FedAvg):
     def __new__(cls, task: object, *others: object, **settings: object) -> Self:
         """Check the arguments: an algorithm reads the task before this class does."""
         check_task(task, cls.__name__)
-        check_names(
-            settings, [c for c in cls.__mro__ if issubclass(c, SplitStrategy)], cls.__name__
-        )
+        classes = [base for base in cls.__mro__ if issubclass(base, SplitStrategy)]
+        check_names(settings, classes, StrategySettings, cls.__name__)
         return super().__new__(cls)
 
     def __init__(

@@ -145,6 +145,21 @@ def test_a_similar_argument_is_proposed() -> None:
         make(small_task(), align_intervall=2)
 
 
+def test_a_strategy_of_ones_own_may_read_any_arguments() -> None:
+    class Own(CseFsl):
+        def __init__(self, task: SplitTask, **others: Any) -> None:
+            self.loudness = others.pop("loudness")
+            super().__init__(task, **others)
+
+    class Louder(CseFsl):
+        def __init__(self, task: SplitTask, loudness: int = 1) -> None:
+            self.loudness = loudness
+            super().__init__(task)
+
+    for make in (Own, Louder):
+        assert make(small_task(), loudness=2).loudness == 2
+
+
 def test_run_inline_needs_both_apps() -> None:
     run: Any = run_inline
     with pytest.raises(ValueError, match="server_app is a function; give a ServerApp"):

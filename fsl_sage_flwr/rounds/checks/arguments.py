@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from typing import get_args
 
 from ...task import SplitTask
 
@@ -22,22 +23,27 @@ def check_task(task: object, strategy: str) -> None:
         )
 
 
-def check_names(given: Iterable[str], strategies: Collection[type], strategy: str) -> None:
+def check_names(
+    given: Iterable[str], strategies: Collection[type], common: type, strategy: str
+) -> None:
     """Refuse keyword arguments that neither a strategy nor one of its bases has.
+
+    A strategy that takes any others than those in ``common``, a ``TypedDict``, is not checked.
 
     Raises
     ------
     TypeError
         Names the argument and a similar one.
     """
-    known = {
-        name
-        for each in strategies
-        for name, parameter in inspect.signature(each.__init__).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    known = list[str]()
+    for own in filter(None, (vars(each).get("__init__") for each in strategies)):
+        for name, parameter in inspect.signature(own).parameters.items():
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                known += [name] if name != "self" else []
+            elif get_args(parameter.annotation) != (common,):
+                return
     for name in given:
-        if name not in known | {"task"}:
-            close = get_close_matches(name, sorted(known), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"valid are {', '.join(known)}"
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"help({strategy}) lists all"
             raise TypeError(f"{strategy} has no argument {name!r}: {hint}")
