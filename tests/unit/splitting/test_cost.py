@@ -39,7 +39,7 @@ class Chain(nn.Module):
         return self.scores(x)
 
 
-@pytest.mark.parametrize(("traced", "most", "training"), [(True, 5, 2), (False, 14, 4)])
+@pytest.mark.parametrize(("traced", "most", "training"), [(True, 4, 2), (False, 13, 4)])
 def test_a_cut_is_proven_in_both_modes_with_few_passes(
     traced: bool, most: int, training: int
 ) -> None:
