@@ -34,7 +34,7 @@ from .aggregation.fed_opt import FedOpt, ServerStep
 from .asynchrony.asynchrony import Asynchrony
 from .asynchrony.options import AsyncOptions
 from .averaged_state import AveragedState
-from .checks.arguments import check_names, check_task
+from .checks.arguments import check_constructor
 from .checks.batch_limits import BatchLimits
 from .checks.finite_check import FiniteCheck
 from .checks.untrained import UntrainedClientWeights
@@ -148,11 +148,10 @@ class SplitStrategy(FedAvg):
     labels_may_stay = False  # whether clients may hold the model's tail, and keep their labels
     most_at_once: int | None = None  # clients in a round's last phase at a time, in a simulation
 
-    def __new__(cls, task: object, *others: object, **settings: object) -> Self:
+    def __new__(cls, *given: object, **named: object) -> Self:
         """Check the arguments: an algorithm reads the task before this class does."""
-        check_task(task, cls.__name__)
         classes = [base for base in cls.__mro__ if issubclass(base, SplitStrategy)]
-        check_names(settings, classes, StrategySettings, cls.__name__)
+        check_constructor(given, named, classes, StrategySettings)
         return super().__new__(cls)
 
     def __init__(
