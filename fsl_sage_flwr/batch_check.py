@@ -1,16 +1,23 @@
 """Check the batches that a task's functions give: one line names what is expected."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from .splitting import Inputs, as_tensors
 from .splitting.pytree import leaves_of
 
 EXPECTED = (
     "each batch must be a pair (inputs, labels): a tensor, a tuple or a mapping of tensors, as in "
     "the task's example, and one tensor of labels"
 )
+
+# Of the last batch in this thread, if it has other sizes than the example.
+_other_sizes: ContextVar[str] = ContextVar("other_sizes", default="")
 
 
 def check_function(value: object, signature: str) -> None:
@@ -43,7 +50,7 @@ def check_iterable(value: object, source: str) -> None:
         )
 
 
-def check_batch(batch: object, example: object, source: str) -> None:
+def check_batch(batch: object, example: Inputs, source: str) -> None:
     """Refuse anything but inputs like the example and a tensor of labels.
 
     Parameters
@@ -63,6 +70,44 @@ def check_batch(batch: object, example: object, source: str) -> None:
     problem = _problem_with(batch, example)
     if problem is not None:
         raise ValueError(f"{source} gives {problem}; {EXPECTED}")
+    given, expected = (_sizes(as_tensors(of)) for of in (_inputs_of(batch), example))
+    said = f"{source} gives inputs of {given}; the example is {expected}"
+    _other_sizes.set("" if given == expected else said)
+
+
+@contextmanager
+def explaining_other_sizes() -> Iterator[None]:
+    """Explain torch's error in a pass on a batch with other sizes than the example's.
+
+    Many models take images or texts of any size, so that other sizes are an error only if the
+    pass fails.
+
+    Raises
+    ------
+    ValueError
+        Names the sizes of both.
+    """
+    token = _other_sizes.set("")
+    try:
+        yield
+    except RuntimeError as error:
+        if not _other_sizes.get() or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(f"{_other_sizes.get()}: {' '.join(str(error).split())}") from error
+    finally:
+        _other_sizes.reset(token)
+
+
+def _inputs_of(batch: Any) -> Any:
+    return batch[0]
+
+
+def _sizes(tensors: Iterable[Tensor]) -> str:
+    """Return dtypes and shapes, with a point for the number of samples."""
+    return ", ".join(
+        f"{str(t.dtype).removeprefix('torch.')} ({', '.join(['·', *map(str, t.shape[1:])])})"
+        for t in tensors
+    )
 
 
 def _problem_with(batch: object, example: object) -> str | None:

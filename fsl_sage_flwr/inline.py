@@ -50,7 +50,7 @@ def run_inline(
     Raises
     ------
     ValueError
-        ``clients`` or ``threads`` is below 1.
+        ``clients`` or ``threads`` is below 1, or an app is none.
 
     Examples
     --------
@@ -61,6 +61,12 @@ def run_inline(
     for name, value in (("clients", clients), ("threads", threads)):
         if value < 1:
             raise ValueError(f"{name} = {value}: it must be at least 1")
+    for name, app, kind, made in (
+        ("server_app", server_app, ServerApp, "app = ServerApp() with a main"),
+        ("client_app", client_app, ClientApp, "build_client_app(lambda context: …)"),
+    ):
+        if not isinstance(app, kind):
+            raise ValueError(f"{name} is a {type(app).__name__}; give a {kind.__name__}: {made}")
     grid = InlineGrid(client_app, clients, run_config=run_config)
     run_id = grid.run.run_id
     context = Context(

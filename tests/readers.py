@@ -14,6 +14,7 @@ from fsl_sage_flwr.splitting import SplitModel, split
 from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
 WORDS, WIDTH, LONGEST = 17, 8, 6
+CUT = "encoder.layers.1"
 
 
 class Reader(nn.Module):
@@ -114,9 +115,7 @@ def own_length_task(**changes: Any) -> SplitTask:
         whole = next(iter(texts_of(client, 1)))[0]
         assert isinstance(whole, dict)
         example, smaller = ({name: t[:, :k] for name, t in whole.items()} for k in (4, 3))
-        halves = split(
-            Reader(), "encoder.layers.1", example, public=("attention_mask",), smaller=smaller
-        )
+        halves = split(Reader(), CUT, example, public=("attention_mask",), smaller=smaller)
     return SplitTask(
         halves, example, 3, lambda client, seed: texts_of(client, seed, own_length=True),
         validation_batches=lambda client: list(texts_of(client, 77, own_length=True)), **changes,

@@ -31,8 +31,8 @@ and a late cut. [All figures](models.csv).
 [extend](../how-to/extend.md). Complete apps: [a BERT](../../examples/bert/README.md),
 [a U-Net](../../examples/unet/README.md).
 
-- **cuts**: the proven ones. Outputs and gradients of the halves equal the uncut model's bit for
-  bit, in train and eval mode.
+- **cuts**: the proven ones. The halves' outputs in train and eval mode, and their gradients in
+  train mode, equal the uncut model's bit for bit.
 - **split**: time of `split` in training steps of the uncut model, and the peak of its tensors as a
   multiple of the step's; the largest of the proven cuts. Thin models take milliseconds a step, so
   fixed costs weigh more than in large models, and on a shared machine the ratio is rough.

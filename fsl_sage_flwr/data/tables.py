@@ -8,6 +8,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from .errors import DatasetError
+from .hub import hub_or_cache
 
 if TYPE_CHECKING:
     import datasets
@@ -44,14 +45,16 @@ def read_tables(source: str, what: str, revision: str | None = None) -> dict[str
         if local
         else "without a network give the absolute path of a local copy"
     )
+    unreachable = ""
     try:
         if local:
-            more |= _literally(source, what)
-        return dict(datasets.load_dataset(source, **more))
+            return dict(datasets.load_dataset(source, **more, **_literally(source, what)))
+        with hub_or_cache() as unreachable:
+            return dict(datasets.load_dataset(source, **more))
     except DatasetError:
         raise
     except (*UNREADABLE, datasets.exceptions.DatasetsError) as error:
-        why = shorten(" ".join(str(_cause_of(error)).split()), 400, placeholder=" …")
+        why = unreachable or shorten(" ".join(str(_cause_of(error)).split()), 400, placeholder=" …")
         raise DatasetError(f"dataset {what!r} cannot be loaded ({why}); {fix}") from error
 
 

@@ -178,7 +178,7 @@ def check_like(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], na
             )
         # A constant, such as a causal mask, may be infinite: it has the same bits on both sides.
         if not is_finite(tensor) and (wanted.is_meta or not torch.equal(tensor, wanted.cpu())):
-            raise BadReplyError(f"{key!r} of record {name!r} holds NaN or infinite values")
+            raise BadReplyError(_not_finite(key, name))
 
 
 def sendable(tensor: Tensor) -> Tensor:
@@ -195,7 +195,14 @@ def check_finite(tensor: Tensor, key: str, name: str) -> None:
         The tensor holds one.
     """
     if not is_finite(tensor):
-        raise BadReplyError(f"{key!r} of record {name!r} holds NaN or infinite values")
+        raise BadReplyError(_not_finite(key, name))
+
+
+def _not_finite(key: str, name: str) -> str:
+    return (
+        f"{key!r} of record {name!r} holds NaN or infinite values: look for NaN in the inputs of "
+        "the client's batches, or lower its learning rate"
+    )
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -8,6 +8,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
 from ..algorithm_registry import Handler, handlers
+from ..batch_check import explaining_other_sizes
 from ..compression.client import ClientCompression
 from ..compression.settings import COMPRESSION
 from ..messages import DESCRIBE, FORGET
@@ -117,7 +118,7 @@ def _described(app_module: str, classes: ClassesOf | None) -> Callable[[Message,
 
 def _with_task(handler: Handler, build: BuildTask) -> Callable[[Message, Context], Message]:
     def handle(message: Message, context: Context) -> Message:
-        with explaining_single_samples():
+        with explaining_single_samples(), explaining_other_sizes():
             return handler(message, context, task_of(build, context))
 
     return handle

@@ -1,9 +1,50 @@
-"""Refuse a strategy's arguments that do not fit its algorithm or its task."""
+"""Read a strategy's arguments; refuse those that do not fit its algorithm or its task."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
 
 from ..task import SplitTask
 from .aggregation.aggregation import Aggregation
 from .asynchrony.asynchrony import Asynchrony
-from .settings import StrategyArguments
+from .settings import StrategyArguments, StrategySettings
+
+
+def check_task(strategy: type, given: Sequence[object], named: Mapping[str, object]) -> None:
+    """Refuse what is no task, such as the halves of a model, where a constructor takes one.
+
+    Raises
+    ------
+    ValueError
+        The first argument is ``task``, and no task is given for it.
+    """
+    task = given[0] if given else named.get("task")
+    takes_task = [*inspect.signature(strategy.__init__).parameters][1:2] == ["task"]
+    if takes_task and (given or named) and not isinstance(task, SplitTask):
+        raise ValueError(
+            f"task is a {type(task).__name__}; {strategy.__name__} takes a SplitTask: "
+            f"{strategy.__name__}(SplitTask(halves, example, num_classes, train_batches))"
+        )
+
+
+def read(strategy: type, settings: StrategySettings) -> StrategyArguments:
+    """Return the arguments that every strategy takes.
+
+    Raises
+    ------
+    TypeError
+        There is no such argument; names it and a similar one of the strategy.
+    ValueError
+        A value is out of its bounds.
+    """
+    common = {field.name for field in fields(StrategyArguments)}
+    for name in settings.keys() - common:
+        own = [inspect.signature(each.__init__).parameters for each in strategy.__mro__]
+        close = get_close_matches(name, common.union(*own), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"help({strategy.__name__}) lists all"
+        raise TypeError(f"{strategy.__name__} has no argument {name!r}: {hint}")
+    return StrategyArguments(**settings)
 
 
 def check_evaluation(task: SplitTask, fraction_evaluate: float) -> None:

@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -44,7 +44,7 @@ from .round import Round, RoundBody
 from .round_average import RoundAverage
 from .round_counter import RoundCounter
 from .round_settings import RoundSettings
-from .settings import StrategyArguments, StrategySettings
+from .settings import StrategySettings
 from .trained_check import TrainedCheck
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -92,13 +92,18 @@ class SplitStrategy(FedAvg):
     labels_may_stay = False  # whether clients may hold the model's tail, and keep their labels
     most_at_once: int | None = None  # clients in a round's last phase at a time, in a simulation
 
+    def __new__(cls, *given: object, **named: object) -> Self:
+        """Check the task, which an algorithm reads before this class does."""
+        arguments.check_task(cls, given, named)
+        return super().__new__(cls)
+
     def __init__(
         self,
         task: SplitTask,
         states: Mapping[str, State],
         **settings: Unpack[StrategySettings],
     ) -> None:
-        given = StrategyArguments(**settings)
+        given = arguments.read(type(self), settings)
         super().__init__(
             fraction_train=given.fraction_train,
             fraction_evaluate=1.0,  # for 0 Flower warns, of what is the default here

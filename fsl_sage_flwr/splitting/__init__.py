@@ -7,10 +7,11 @@ from .cuts import Cut, Workload, choose_cut, cut_of, forward_flops, list_cuts
 from .double_backward import check_twice_differentiable, plain_attention
 from .errors import SplitError
 from .evaluation import Evaluation, evaluate
+from .float16_steps import refuse_vanishing_eps
 from .gradients import differentiable, estimated_gradients, true_gradients
 from .half_pass import receive_smashed
 from .inputs import Inputs, as_tensors
-from .loss_check import problem_with_loss, problem_with_reduction
+from .loss_check import problem_with_loss, problem_with_reduction, warn_of_more_scores
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, set_up_gpu, to_device
 from .private_steps import ClientPrivacy, check_private_steps, require_opacus
@@ -82,6 +83,7 @@ __all__ = [
     "problem_with_loss",
     "problem_with_reduction",
     "receive_smashed",
+    "refuse_vanishing_eps",
     "require_opacus",
     "restore_state",
     "seeded_normal",
@@ -95,4 +97,5 @@ __all__ = [
     "trainable_state",
     "true_gradients",
     "unpredictable_normal",
+    "warn_of_more_scores",
 ]

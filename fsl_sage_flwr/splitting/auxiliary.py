@@ -172,10 +172,17 @@ class _SequentialTracer(fx.Tracer):
         return not isinstance(m, nn.Sequential)
 
 
+def _graph_of(server_half: nn.Module, tracer: fx.Tracer) -> fx.Graph:
+    """Return the graph of a half; a traced half has that of its children."""
+    if isinstance(server_half, fx.GraphModule) and isinstance(tracer, _ChildrenTracer):
+        return server_half.graph
+    return tracer.trace(server_half)
+
+
 def _first_blocks(server_half: nn.Module, max_share: float) -> nn.Module | None:
     for tracer in (_ChildrenTracer(), _SequentialTracer()):
         try:
-            graph = tracer.trace(server_half)
+            graph = _graph_of(server_half, tracer)
         except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, ValueError):
             return None
         end = _last_point(server_half, list(graph.nodes), max_share)

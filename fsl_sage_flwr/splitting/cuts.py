@@ -15,7 +15,7 @@ from .call_memory import CallMemory
 from .counted_flops import CountedFlops
 from .errors import SplitError, UnfaithfulError, running_the_model
 from .inputs import Inputs, as_tensors
-from .model_state import ModelState, unchanged
+from .model_state import unchanged
 from .proof import prove_halves, prove_outputs
 from .recording import record
 from .request import Request
@@ -157,14 +157,13 @@ def _tried(cutter: Cutter, names: Sequence[str]) -> Iterator[tuple[str, Cut | No
     """Try the cuts, first those that can be traced; one recording serves all others."""
     replayed: list[Request] = []
     after: Whole | None = None
-    traced: ModelState | None = None
     names_of: dict[str, str] = {}  # of a module with several names, the one called may differ
     for name in names:
         request = cutter.request(name)
         names_of[request.at] = name
         request.state.restore()  # tracing runs the forward
         try:
-            halves, traced = cutter.trace(request, traced)
+            halves, traced = cutter.trace(request)
             after = after or cutter.whole.starting_from(traced)
             yield name, replace(_measured_traced(after, halves, request), name=name)
         except UnfaithfulError:

@@ -92,6 +92,18 @@ def problem_with_reduction(
     return None
 
 
+def warn_of_more_scores(shape: tuple[int, ...], num_classes: int | None) -> None:
+    """Warn of scores ``(B, C)`` of more classes than the labels have: one may be a mistake."""
+    if num_classes is not None and len(shape) == 2 and shape[1] > num_classes:
+        log.warning(
+            "the server half gives %d scores per sample, and num_classes is %d: no label has the "
+            "others; give SplitTask num_classes=%d if that is a mistake",
+            shape[1],
+            num_classes,
+            shape[1],
+        )
+
+
 def _leaves_of_graph(value: Tensor) -> list[Tensor]:
     """Return the leaf tensors with a gradient that a value depends on."""
     if not value.requires_grad:

@@ -65,6 +65,22 @@ class ModelState:
         saved = self._values.get(id(tensor))
         return saved is not None and not torch.equal(saved[1], tensor)
 
+    def is_kept(self) -> bool:
+        """Return whether a pass has left everything as it was, but for the mode.
+
+        Values are compared by identity: an equal one in the place of another counts as a change.
+        """
+        attributes = all(
+            _same_items(vars(module), saved, without="training")
+            for module, saved in self._attributes.values()
+        )
+        containers = (_same_items(value, saved) for value, saved in self._containers.values())
+        copies = (copy for copied in self.writes.copied.values() for copy in copied)
+        values = (*((tensor, saved) for tensor, saved, _ in self._values.values()), *copies)
+        tensors = (torch.equal(tensor, saved) for tensor, saved in values)
+        parameters = (p.data_ptr() == data.data_ptr() for p, data, _ in self._parameters.values())
+        return attributes and all(containers) and all(parameters) and all(tensors)
+
     def restore(self) -> None:
         """Set the modules to this state."""
         self.restore_attributes()
@@ -150,6 +166,18 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for copies in self.copied.values():
                 for tensor, before in copies:
                     tensor.copy_(before)
+
+
+def _same_items(value: Any, saved: Any, without: str = "") -> bool:
+    """Return whether a container has the same objects as its copy, in the same order."""
+    if len(value) != len(saved):
+        return False
+    if isinstance(value, dict):
+        pairs = zip(value.items(), saved.items(), strict=True)
+        return all(a == b and (x is y or a == without) for (a, x), (b, y) in pairs)
+    if isinstance(value, set):
+        return {id(item) for item in value} == {id(item) for item in saved}
+    return all(x is y for x, y in zip(value, saved, strict=True))
 
 
 def _memory_of(tensor: Tensor) -> int:

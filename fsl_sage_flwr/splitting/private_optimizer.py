@@ -4,7 +4,7 @@ Imports Opacus, an optional dependency; other modules import :class:`ClientPriva
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -60,16 +60,30 @@ class SampleGradients:
                 part.__dict__.pop(name, None)
 
     @staticmethod
-    def adds_up(parameter: nn.Parameter, samples: int, tolerance: float = 1e-3) -> bool:
-        """Return whether the last batch has one gradient per sample and they sum to the batch's.
+    def wrong(
+        parameters: Iterable[nn.Parameter], samples: int, tolerance: float = 1e-3
+    ) -> list[nn.Parameter]:
+        """Return the parameters whose per-sample gradients do not sum to the last batch's gradient.
 
-        ``tolerance`` is a fraction of the samples' mean norm.
+        ``tolerance`` is a fraction of the samples' mean norm. Norms below a thousandth of the
+        largest parameter's count as that much: a bias that has no effect, such as that of an
+        attention's keys, has a gradient of rounding errors alone.
         """
-        each, whole = parameter.grad_sample, parameter.grad  # type: ignore[attr-defined]
-        if each is None or whole is None or len(each) != samples:
-            return False
-        difference = (each.mean(dim=0) - whole).norm()
-        return not bool(difference > tolerance * each.flatten(1).norm(dim=1).mean())
+        found, norms = [], dict[int, float]()
+        parameters = list(parameters)
+        for k, parameter in enumerate(parameters):
+            each = parameter.grad_sample  # type: ignore[attr-defined]
+            if each is not None and parameter.grad is not None and len(each) == samples:
+                norms[k] = float(each.flatten(1).norm(dim=1).mean())
+        smallest = max(norms.values(), default=0.0) / 1000
+        for k, parameter in enumerate(parameters):
+            if k in norms:
+                each = parameter.grad_sample  # type: ignore[attr-defined]
+                difference = float((each.mean(dim=0) - parameter.grad).norm())
+                if not difference > tolerance * max(norms[k], smallest):
+                    continue
+            found.append(parameter)
+        return found
 
 
 def sample_gradients_of(module: nn.Module) -> SampleGradients:
@@ -144,12 +158,11 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus has no type
     def _check(self) -> None:
         """Compare with autograd's gradients on the first real batch of a round."""
         samples = len(self.grad_samples[0])
-        for parameter in self.params:
-            # bfloat16 steps differ by half a hundredth; wrong gradients by their whole size.
-            if not SampleGradients.adds_up(parameter, samples, tolerance=0.02):
-                raise SplitError(
-                    f"{DP_SGD}: Opacus's per-sample gradients of a parameter of shape "
-                    f"{tuple(parameter.shape)} do not add up to the batch's; choose another model "
-                    "or cut, or disable DP-SGD"
-                )
+        # bfloat16 steps differ by half a hundredth; wrong gradients by their whole size.
+        for parameter in SampleGradients.wrong(self.params, samples, tolerance=0.02):
+            raise SplitError(
+                f"{DP_SGD}: Opacus's per-sample gradients of a parameter of shape "
+                f"{tuple(parameter.shape)} do not add up to the batch's; choose another model "
+                "or cut, or disable DP-SGD"
+            )
         self._is_checked = True

@@ -12,6 +12,7 @@ from .model_state import ModelState
 from .other_values import OtherValues
 from .split_model import SplitModel
 from .submodules import ancestors_of
+from .substitutes import Absent
 from .whole import Gradients, Outputs, Whole, equal
 
 
@@ -25,9 +26,10 @@ def prove_halves(
 ) -> None:
     """Compare the halves with the whole model, from the same state.
 
-    Compared are the outputs and each parameter's gradient, in eval and in train mode; without
-    ``gradients`` the outputs in eval mode alone. ``smashed_check`` looks at the smashed data of the
-    first pass. The model's state is restored afterwards.
+    Compared are the outputs in eval and in train mode, and each parameter's gradient in train mode,
+    the only one in which halves are trained; without ``gradients`` the outputs in eval mode alone.
+    ``smashed_check`` looks at the smashed data of the first pass. The model's state is restored
+    afterwards.
 
     Raises
     ------
@@ -44,12 +46,12 @@ def prove_halves(
         for training in (False, True) if gradients else (False,):
             mode = "train" if training else "eval"
             with running_the_model(f"{type(model).__name__} fails on the example in {mode} mode"):
+                kept = Gradients(model) if training else None
                 if gradients:
-                    kept = Gradients(model)
                     wanted = whole.run(example, training=training, gradients=kept)
                     _refuse_changed(model, halves, state)
                 else:
-                    wanted, kept = whole.outputs(example), None
+                    wanted = whole.outputs(example)
                 if gradients and not training:
                     _refuse_counting(whole, example, wanted)
             of_halves.restore()
@@ -63,7 +65,7 @@ def prove_halves(
                 smashed_check.refuse(halves, smashed)
             if not _same(wanted, found) or (compared is not None and compared.differ()):
                 _refuse_unrepeatable(whole, example, training)
-                raise UnfaithfulError(_difference(wanted, found, halves.cut, mode))
+                raise UnfaithfulError(_difference(wanted, found, halves, mode))
     finally:
         of_halves.restore()
         state.restore()
@@ -96,7 +98,7 @@ def prove_outputs(
         whole.rng.restore()
     smashed_check.refuse(halves, smashed)
     if not _same(wanted, found):
-        raise UnfaithfulError(_difference(wanted, found, halves.cut, "eval"))
+        raise UnfaithfulError(_difference(wanted, found, halves, "eval"))
 
 
 def _same(wanted: Outputs, found: Outputs) -> bool:
@@ -104,34 +106,43 @@ def _same(wanted: Outputs, found: Outputs) -> bool:
     return len(wanted) == len(found) and all(equal(*pair) for pair in pairs)
 
 
-def _difference(wanted: Outputs, found: Outputs, at: str, mode: str) -> str:
+def _difference(wanted: Outputs, found: Outputs, halves: SplitModel, mode: str) -> str:
     """Return the error of halves that return or compute something else than the model."""
-    if len(wanted) == len(found):
+    at, alike = halves.cut, len(wanted) == len(found)
+    hooked = any(type(m) is Absent and m._forward_hooks for m in halves.server.modules())
+    if alike and not hooked:
         return (
             f"the halves cut at {at!r} do not compute what the model computes in {mode} mode: its "
             "forward depends on the mode or on data."
         )
-    missing = [".".join(map(str, path)) for path in wanted if path not in found]
+    others = [path for path in wanted if path not in found or not equal(wanted[path], found[path])]
+    names = ", ".join(".".join(map(str, path)) for path in others[:3]) or "of other names"
+    said = (
+        f"do not compute what the model computes in {mode} mode"
+        if alike
+        else f"return {len(found)} tensors and the model {len(wanted)} in {mode} mode"
+    )
     return (
-        f"the halves cut at {at!r} return {len(found)} tensors and the model {len(wanted)} in "
-        f"{mode} mode ({', '.join(missing[:3]) or 'of other names'}): values that modules before "
-        "the cut hand on by hooks or attributes do not cross. Let the model not collect them "
-        "(output_router_logits=False, output_hidden_states=False, output_attentions=False), or "
-        "return them from the modules."
+        f"the halves cut at {at!r} {said} ({names}): values that hooks of modules before the cut "
+        "compute, or that these hand on by attributes, do not cross. Let the model not collect "
+        "them (output_router_logits=False, output_hidden_states=False, output_attentions=False), "
+        "or return them from the modules."
     )
 
 
 def _refuse_counting(whole: Whole, example: tuple[Tensor, ...], first: Outputs) -> None:
     """Refuse a model whose outputs in eval mode change from one pass to the next.
 
-    The second pass starts from the attributes that the first has left, as it does in training.
+    The second pass starts from the attributes that the first has left, as it does in training. It
+    is left out where the first has left all as it was: a state outside the model, which nothing
+    restores, shows between the passes of the model and of its halves.
 
     Raises
     ------
     SplitError
         The outputs of two passes differ.
     """
-    if whole.repeats:
+    if whole.repeats or whole.state.is_kept():
         return
     second = whole.run_again(example, training=False)
     if not _same(first, second):
@@ -226,13 +237,19 @@ def _check_names(model: nn.Module, halves: SplitModel) -> None:
 def _refuse_unrepeatable(whole: Whole, example: tuple[Tensor, ...], training: bool) -> None:
     """Refuse a model of which two passes from the same state differ before it is cut."""
     model, mode = whole.model, "train" if training else "eval"
-    first, second = (
-        [*whole.run(example, training=training, gradients=kept).values(), *kept.found.values()]
-        for kept in (Gradients(model), Gradients(model))
-    )
-    parameters = [name for name, _ in model.named_parameters()]
-    outputs = len(first) - len(parameters)
-    names = [*(f"output {k}" for k in range(outputs)), *(f"gradient of {n!r}" for n in parameters)]
+
+    def run() -> tuple[list[Tensor], list[Tensor | None]]:
+        kept = Gradients(model) if training else None
+        outputs = whole.run(example, training=training, gradients=kept)
+        return list(outputs.values()), [] if kept is None else list(kept.found.values())
+
+    (outputs, gradients), again = run(), run()
+    first, second = [*outputs, *gradients], [*again[0], *again[1]]
+    parameters = [name for name, _ in model.named_parameters()][: len(gradients)]
+    names = [
+        *(f"output {k}" for k in range(len(outputs))),
+        *(f"gradient of {n!r}" for n in parameters),
+    ]
     pairs = zip(names, first, second, strict=True)
     differ = [name for name, *pair in pairs if not equal(*pair)]
     if differ:

@@ -1,7 +1,7 @@
 """Cut an ``nn.Module`` in two before a named submodule."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -23,9 +23,10 @@ from .proof import RawInputs, prove_halves
 from .recording import Recorded
 from .replay import ReplayedHalf, by_replay
 from .request import Request
+from .slow_notice import slow_notice
 from .split_model import FrontAndTail, SplitModel
 from .submodules import ancestors_of
-from .traced import by_graph
+from .traced import Traces, by_graph
 from .whole import Whole
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -107,7 +108,12 @@ def split(
     _refuse_other_arguments(model, at)
     at = full_name(model, at)
     refuse_unfit(model, at)
-    with cutting(model, example, public=public, smaller=smaller, batch_axis=batch_axis) as cutter:
+    with (
+        slow_notice(f"cutting {type(model).__name__} at {at!r} and proving the halves") as step,
+        cutting(
+            model, example, public=public, smaller=smaller, batch_axis=batch_axis, on_pass=step
+        ) as cutter,
+    ):
         halves = replace(cutter.cut(at, prove_replay=prove), cut=at)
     _warn_of_extra_state(model)
     if not tail:
@@ -190,6 +196,7 @@ class Cutter:
     ) -> None:
         self._request, self.whole, self._called = request, whole, called or {}
         self.behind: nn.Module | None = None
+        self._traces = Traces()
 
     def request(self, at: str) -> Request:
         """Return the request for a cut."""
@@ -209,11 +216,9 @@ class Cutter:
             return self._replayed(request, reason, prove=prove_replay)
         return halves
 
-    def trace(
-        self, request: Request, traced: ModelState | None = None
-    ) -> tuple[SplitModel, ModelState]:
-        """Return halves that are not proven, and the model's state after tracing, if not known."""
-        halves, traced = by_graph(request, traced)
+    def trace(self, request: Request) -> tuple[SplitModel, ModelState]:
+        """Return halves that are not proven, and the model's state after tracing."""
+        halves, traced = by_graph(request, self._traces)
         _check(request, halves)
         return halves, traced
 
@@ -269,11 +274,20 @@ class Cutter:
         except UnfaithfulError as error:
             raise SplitError(
                 f"{error} The model must accept the example uncut: one tensor with a row per "
-                f"sample for each input ({', '.join(request.arguments.names)}). Put a list of "
-                "images or texts of several sizes into one padded tensor."
+                f"sample for each input ({', '.join(request.arguments.names)})."
+                f"{_advice(request)}"
             ) from error
         finally:
             request.state.restore()  # of a model that keeps a state from pass to pass
+
+
+def _advice(request: Request) -> str:
+    """Return what several inputs that the model does not accept may have been meant as."""
+    if len(request.example) == 1 or request.arguments.keyword:
+        return ""
+    if len({tensor.dim() for tensor in request.example}) == 1:
+        return " Put a list of images or texts of several sizes into one padded tensor."
+    return " Labels do not belong in the example."
 
 
 @contextmanager
@@ -286,20 +300,27 @@ def cutting(
     batch_axis: int | Mapping[str, int] = 0,
     several: bool = False,
     frozen_back: bool = False,
+    on_pass: Callable[[], None] = lambda: None,
 ) -> Iterator[Cutter]:
     """Prepare a model for one cut, or for several that share outputs; restore it at the end.
 
-    ``frozen_back`` accepts a server half without a parameter to train.
+    ``frozen_back`` accepts a server half without a parameter to train; ``on_pass`` is called before
+    each pass of the proof.
     """
     arguments, inputs = Arguments.of(model, example, batch_axis), as_tensors(example)
     _refuse_unknown(public, arguments)
+    if arguments.count(inputs) < 2:
+        raise SplitError(
+            f"example has {arguments.count(inputs)} sample on axis {arguments.axes[0]}; give at "
+            "least two: a tensor with a row per sample cannot be told from another by one"
+        )
     _refuse_lazy(model)
     refuse_inner_hooks(model)
     less = None if smaller is None else _smaller(model, smaller, arguments, inputs)
     model = shell_tree(model)
     called = name_as_called(model, arguments, inputs)
     with unchanged(model) as state:
-        whole = Whole(model, arguments, state, inputs[0].device)
+        whole = Whole(model, arguments, state, inputs[0].device, on_pass)
         request = Request(
             model,
             state,

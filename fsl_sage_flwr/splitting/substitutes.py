@@ -1,5 +1,6 @@
 """Modules that stand for those of the other half in a replayed cut."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,6 +14,9 @@ from .half_pass import CutReachedError, half_pass
 from .operations import Place
 from .pytree import Path, leaves_by_path, map_leaves, map_paths
 
+AFTER_FORWARD = (
+    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
+)  # fmt: skip
 # Of a call: tensors without memory, their shapes (None: computed from the arguments' shapes), and
 # the paths of those that are arguments.
 Output = tuple[Any, dict[Path, TensorSpec | None], Mapping[Path, Path]]
@@ -79,12 +83,15 @@ class Unreached(_Substitute):
 class Absent(_Substitute):
     """Stands for a module of the client half in the server half; returns zeros or smashed data.
 
-    ``outputs`` has the outputs of each call by mode, and the shapes of their tensors by path.
+    ``outputs`` has the outputs of each call by mode, and the shapes of their tensors by path. The
+    original's forward hooks see what it returns: Transformers' collect hidden states.
     """
 
     def __init__(self, original: nn.Module, name: str, outputs: dict[bool, list[Output]]) -> None:
         super().__init__(original, name)
         self.fsl_sage_outputs = outputs
+        for table in AFTER_FORWARD:
+            vars(self)[table] = copy.copy(vars(original)[table])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs of this call."""

@@ -1,13 +1,14 @@
 """Cut a model's traced forward in two graphs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from .call_memory import CallMemory
+from .call_memory import CallMemory, RememberingInterpreter
 from .crossing import TensorSpec, masked_value
 from .errors import SplitError, UnfaithfulError, running_the_model, tied_across
 from .graph import Graph, Modes, own_modes
@@ -48,15 +49,48 @@ class _AncestorTracer(fx.Tracer):
         return lambda root: self._arguments.apply(partial(root_fn, root), inputs), [self.root]
 
 
-def by_graph(request: Request, traced: ModelState | None = None) -> tuple[SplitModel, ModelState]:
+@dataclass
+class _Forward:
+    """A traced forward: its model, the model's state after tracing, and the values if shared."""
+
+    graph: fx.Graph
+    model: nn.Module
+    state: ModelState
+    values: dict[fx.Node, Any] | None = None
+
+
+class Traces:
+    """Traced forwards of one model; cuts inside the same modules share one."""
+
+    def __init__(self) -> None:
+        self._state: ModelState | None = None
+        self._forwards: dict[frozenset[str], _Forward] = {}
+
+    def forward(self, request: Request) -> _Forward:
+        """Return the forward that a cut divides."""
+        model, at = request.model, request.at
+        lists = nn.ModuleList | nn.ModuleDict  # are never called
+        called = (n for n in ancestors_of(at) if not isinstance(model.get_submodule(n), lists))
+        inside = frozenset(called)
+        if inside not in self._forwards:
+            with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
+                graph = _AncestorTracer(at, request.arguments).trace(model)
+                self._state = self._state or ModelState(model, writes=request.state.writes)
+            # Tensors that the forward makes, such as torch.arange(8), are attributes of the traced
+            # model, which soon is set back; this copy keeps them.
+            self._forwards[inside] = _Forward(graph, shell_of(model), self._state)
+        return self._forwards[inside]
+
+
+def by_graph(request: Request, traces: Traces) -> tuple[SplitModel, ModelState]:
     """Cut the graph of the ancestors' forward passes; several tensors may cross.
 
     Parameters
     ----------
     request : Request
         The cut.
-    traced : ModelState, optional
-        The model's state after it was traced for another cut.
+    traces : Traces
+        The forwards that were traced for other cuts.
 
     Returns
     -------
@@ -74,13 +108,8 @@ def by_graph(request: Request, traced: ModelState | None = None) -> tuple[SplitM
     model, at, example = request.model, request.at, request.example
     if any(request.arguments.axes):
         raise UnfaithfulError("graphs are divided only where samples are on the first axis.")
-    with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
-        graph = _AncestorTracer(at, request.arguments).trace(model)
-        traced = traced or ModelState(model, writes=request.state.writes)
-    # Tensors that the forward makes, such as torch.arange(8), are attributes of the traced model,
-    # which soon is set back; this copy keeps them.
-    model = shell_of(model)
-    nodes = list(graph.nodes)
+    forward = traces.forward(request)
+    model, nodes = forward.model, list(forward.graph.nodes)
     inputs = [node for node in nodes if node.op == "placeholder"]
     first = next((i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == at), None)
     if first is None:
@@ -94,7 +123,11 @@ def by_graph(request: Request, traced: ModelState | None = None) -> tuple[SplitM
     back = [*back, nodes[-1]]
     front, back = _where_used(front, back, _reads_attribute)
     with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
-        kinds = _values(request, model, front, example)
+        if request.memory is None:
+            kinds = _values(request, model, front, example)
+        else:
+            forward.values = forward.values or _values(request, model, nodes[:-1], example)
+            kinds = forward.values
     front, back = _where_used(front, back, lambda node: _is_number(node, kinds))
     _refuse_shared(model, front, back, at)
     given = {inputs[k] for k in request.public}
@@ -104,7 +137,7 @@ def by_graph(request: Request, traced: ModelState | None = None) -> tuple[SplitM
         others = (*request.sized, *(request.others.batches[:1] if masks else ()))
         values = [kinds, *(_values(request, model, front, batch) for batch in others)]
         halves = _halves(model, at, front, back, crossing, values, bool(request.sized))
-    return halves, traced
+    return halves, forward.state
 
 
 def _is_number(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
@@ -138,22 +171,16 @@ def _where_used(
     return kept, back
 
 
-class _Interpreter(fx.Interpreter):
-    """Runs the nodes before the cut, and keeps what they return."""
+class _Interpreter(RememberingInterpreter):
+    """Keeps what the nodes return."""
 
     def __init__(self, module: fx.GraphModule, memory: CallMemory | None) -> None:
-        super().__init__(module, garbage_collect_values=False)
+        super().__init__(module, memory, garbage_collect_values=False)
         self.values: dict[fx.Node, Any] = {}
-        self._memory = memory
 
     def run_node(self, n: fx.Node) -> Any:
         value = self.values[n] = super().run_node(n)
         return value
-
-    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if self._memory is None:
-            return super().call_module(target, args, kwargs)
-        return self._memory.call(str(target), self.fetch_attr(str(target)), args, kwargs)
 
 
 def _values(

@@ -29,19 +29,27 @@ class Whole:
         The model's state at the start of each pass.
     device : torch.device
         Device of the inputs.
+    on_pass : callable
+        Called before each pass.
     """
 
     def __init__(
-        self, model: nn.Module, arguments: Arguments, state: ModelState, device: torch.device
+        self,
+        model: nn.Module,
+        arguments: Arguments,
+        state: ModelState,
+        device: torch.device,
+        on_pass: Callable[[], None] = lambda: None,
     ) -> None:
         self.model, self.arguments, self.state, self._device = model, arguments, state, device
+        self._on_pass = on_pass
         self.rng = random_state(device)
         self.repeats = False  # whether a second pass was seen to equal the first
         self._outputs: dict[int, tuple[tuple[Tensor, ...], Outputs]] = {}
 
     def starting_from(self, state: ModelState) -> "Whole":
         """Return the same model, of which passes start from another state."""
-        return Whole(self.model, self.arguments, state, self._device)
+        return Whole(self.model, self.arguments, state, self._device, self._on_pass)
 
     def outputs(self, batch: tuple[Tensor, ...]) -> Outputs:
         """Return the outputs for a batch in eval mode; the second time from memory."""
@@ -91,6 +99,7 @@ class Whole:
         return self.arguments.apply(self.model, tuple(tensor.clone() for tensor in batch))
 
     def _begin(self, *modules: nn.Module, training: bool) -> None:
+        self._on_pass()
         self.state.restore()
         for module in modules:
             module.train(training)

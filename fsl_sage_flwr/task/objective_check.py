@@ -4,11 +4,21 @@ import torch
 from torch import Tensor
 
 from ..objective import Objective, logits_of
-from ..splitting import SplitError, SplitModel, problem_with_loss, problem_with_reduction
+from ..splitting import (
+    SplitError,
+    SplitModel,
+    problem_with_loss,
+    problem_with_reduction,
+    warn_of_more_scores,
+)
 
 
-def check_objective(model: SplitModel, objective: Objective, smashed: tuple[Tensor, ...]) -> None:
+def check_objective(
+    model: SplitModel, objective: Objective, num_classes: int | None, smashed: tuple[Tensor, ...]
+) -> None:
     """Refuse an objective that does not fit the server half's output on smashed data.
+
+    More scores than classes are a warning.
 
     Raises
     ------
@@ -46,3 +56,4 @@ def check_objective(model: SplitModel, objective: Objective, smashed: tuple[Tens
         half.train()
     if problem is not None:
         raise SplitError(problem)
+    warn_of_more_scores(shape, num_classes)

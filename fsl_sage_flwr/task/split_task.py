@@ -28,6 +28,7 @@ from ..splitting import (
     check_private_steps,
     copy_sharing_frozen,
     float_dtypes,
+    refuse_vanishing_eps,
     to_device,
 )
 from ..splitting.pytree import map_leaves
@@ -133,7 +134,8 @@ class SplitTask:
     ------
     ValueError
         Neither ``num_classes`` nor an objective is given, or both a loss and an objective; the
-        model is not cut, or what must be a function is none.
+        model is not cut, or what must be a function is none; or an optimizer's ``eps`` is 0 in
+        the weights' float16.
     """
 
     model: SplitModel
@@ -172,6 +174,8 @@ class SplitTask:
         to_device(self.model.client, self.device, self.precision).train()
         to_device(self.model.server, self.device, self.precision).train()
         if self._other_dtypes:
+            refuse_vanishing_eps(self.client_optimizer, self.model.client, "client_optimizer")
+            refuse_vanishing_eps(self.server_optimizer, self.model.server, "server_optimizer")
             smashed = self._smashed()
             cast_inputs(self.model.server, [tensor.dtype for tensor in smashed])
             if self.model.tail is not None:
@@ -346,7 +350,7 @@ class SplitTask:
         SplitError
             As :func:`~fsl_sage_flwr.task.objective_check.check_objective`.
         """
-        check_objective(self.model, self.objective, self._smashed_on_device())
+        check_objective(self.model, self.objective, self.num_classes, self._smashed_on_device())
 
     def takes_single_samples(self, *, with_head: bool = False) -> bool:
         """Return whether the server half can be trained on a batch of one sample.

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 from flwr.app import Context
+from flwr.serverapp import ServerApp
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from fsl_sage_flwr.batch_check import EXPECTED, check_batch
+from fsl_sage_flwr import run_inline, strategies
+from fsl_sage_flwr.batch_check import EXPECTED, check_batch, explaining_other_sizes
 from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.messages import SmashedBatches
-from fsl_sage_flwr.splitting import split
+from fsl_sage_flwr.splitting import as_tensors, split
 from fsl_sage_flwr.strategies import (
     CseFsl,
     FslSage,
@@ -30,6 +32,11 @@ from ..memory_grid import MemoryGrid
 from ..tasks import CLIENTS, small_app, small_task
 
 X, Y = torch.randn(4, 1, 6, 6), torch.tensor([0, 1, 2, 0])
+STRATEGIES = [
+    name for name in strategies.__all__
+    if isinstance(made := getattr(strategies, name), type) and issubclass(made, SplitStrategy)
+    and made is not SplitStrategy
+]  # fmt: skip
 EXAMPLE = torch.zeros(2, 1, 6, 6)
 WRONG: dict[str, tuple[Any, str]] = {
     "inputs alone": (X, r"a Tensor of shape \(4, 1, 6, 6\) alone: inputs without labels"),
@@ -87,6 +94,78 @@ def test_named_inputs_of_another_form_are_refused_by_name(inputs: Any, words: st
 def test_a_part_of_another_kind_is_refused(part: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         replace(small_task(), **part)
+
+
+def batches_of(*shape: int) -> Callable[[ClientIdentity, int], list[Batch]]:
+    return lambda client, seed: [(torch.randn(4, *shape), Y)]
+
+
+@pytest.mark.parametrize("make", [FslSage, SplitFedV1])
+def test_other_sizes_are_named_where_a_pass_fails(make: type[SplitStrategy]) -> None:
+    strategy = make(small_task())
+    app = small_app(train_batches=batches_of(3, 6, 6))
+    said = (
+        r"ValueError: train_batches gives inputs of float32 \(·, 3, 6, 6\); the example is float32 "
+        r"\(·, 1, 6, 6\): Given groups=1"
+    )
+    with pytest.raises(TrainingFailedError, match=said):
+        strategy.start(MemoryGrid(app, CLIENTS), strategy.initial_arrays(), num_rounds=1)
+
+
+def test_sizes_that_the_model_takes_are_not_refused() -> None:
+    task = small_task()
+    with explaining_other_sizes():
+        inputs, _ = task.on_device((torch.randn(4, 1, 9, 7), Y))
+        assert task.model.client(*as_tensors(inputs)).shape[-2:] == (9, 7)
+
+    def fail(inputs: Tensor) -> None:
+        with explaining_other_sizes():
+            task.on_device((inputs, Y), "validation_batches")
+            raise RuntimeError("of torch")
+
+    with pytest.raises(RuntimeError, match=r"^of torch"):
+        fail(X)
+    with pytest.raises(ValueError, match=r"^validation_batches gives .*6\): of torch"):
+        fail(torch.randn(4, 3, 6, 6))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_needs_a_task(name: str) -> None:
+    make: Any = getattr(strategies, name)
+    for task in (small_task().model, nn.Linear(2, 2), lambda context: small_task()):
+        with pytest.raises(ValueError, match=rf"^task is a \w+; {make.__name__} takes a SplitTask"):
+            make(task)
+    with pytest.raises(TypeError, match=f"^{make.__name__} has no argument 'fraction_trainn': did"):
+        make(small_task(), fraction_trainn=0.5)
+
+
+def test_a_similar_argument_is_proposed() -> None:
+    make: Any = FslSage
+    with pytest.raises(TypeError, match="has no argument 'align_intervall': did you mean 'align_i"):
+        make(small_task(), align_intervall=2)
+
+
+def test_a_strategy_of_ones_own_may_read_any_arguments() -> None:
+    class Own(CseFsl):
+        def __init__(self, task: SplitTask, **others: Any) -> None:
+            self.loudness = others.pop("loudness")
+            super().__init__(task, **others)
+
+    class Louder(CseFsl):
+        def __init__(self, task: SplitTask, loudness: int = 1) -> None:
+            self.loudness = loudness
+            super().__init__(task)
+
+    for make in (Own, Louder):
+        assert make(small_task(), loudness=2).loudness == 2
+
+
+def test_run_inline_needs_both_apps() -> None:
+    run: Any = run_inline
+    with pytest.raises(ValueError, match="server_app is a function; give a ServerApp"):
+        run(lambda: None, build_client_app(lambda context: small_task()))
+    with pytest.raises(ValueError, match="client_app is a SplitTask; give a ClientApp: build_clie"):
+        run(ServerApp(), small_task())
 
 
 def test_a_client_app_needs_a_function_that_builds_the_task() -> None:

@@ -88,6 +88,16 @@ def test_a_loss_between_samples_is_a_warning(caplog: pytest.LogCaptureFixture) -
     assert "the samples of a batch have a common loss" in caplog.text
 
 
+def test_scores_of_more_classes_than_the_labels_have_are_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    small_task().check_objective()
+    assert "scores per sample" not in caplog.text
+    with caplog.at_level(logging.WARNING, "flwr.fsl_sage"):
+        small_task(num_classes=2, objective=classification(2)).check_objective()
+    assert "gives 3 scores per sample, and num_classes is 2: no label has" in caplog.text
+
+
 class Both(nn.Module):
     """Returns an embedding and the scores, by one of the ways that people do it."""
 

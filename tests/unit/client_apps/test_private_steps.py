@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from flwr.app import Message
-from torch import nn
+from torch import Tensor, nn
 
 from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.app.assembly import build_task
@@ -20,9 +20,11 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.client_apps.split_fed import live_forwards
 from fsl_sage_flwr.splitting import ClientPrivacy, SplitError, SplitModel
 from fsl_sage_flwr.strategies import SplitStrategy
-from fsl_sage_flwr.task import Batch, ClientIdentity
+from fsl_sage_flwr.task import Batch, ClientIdentity, SplitTask
 
+from ... import readers
 from ...memory_grid import MemoryGrid
+from ...readers import WIDTH, WORDS
 from ...rows import rows
 from ...runs import (
     ampere,
@@ -155,6 +157,67 @@ def test_replay_equals_the_live_graph(make: Callable[..., SplitStrategy]) -> Non
 def test_other_algorithms_refuse_it(make: Callable[..., SplitStrategy]) -> None:
     with pytest.raises(ValueError, match=r"^client_privacy: clients of \w+ take no steps"):
         make(changes(ClientPrivacy(1.0, 0.0, 6)))
+
+
+class Attentive(nn.Module):
+    """A block of attention, of layers that DP-SGD takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, hidden: Tensor, src_key_padding_mask: Tensor) -> Tensor:
+        scores = self.q(hidden) @ self.k(hidden).transpose(1, 2)
+        scores = scores.masked_fill(src_key_padding_mask[:, None], -1e9)
+        return self.norm(hidden + self.out(scores.softmax(dim=-1) @ self.v(hidden)))
+
+
+class PrivateReader(nn.Module):
+    """Reads texts of any length; with a branch on data its forward is replayed."""
+
+    def __init__(self, *, traced: bool) -> None:
+        super().__init__()
+        self.words, self.traced = nn.Embedding(WORDS, WIDTH), traced
+        self.layers = nn.ModuleList([Attentive() for _ in range(3)])
+        self.scores = nn.Linear(WIDTH, 3)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        if not self.traced and bool((input_ids < 0).any()):
+            raise ValueError("no word")
+        hidden = self.words(input_ids)
+        for layer in self.layers:
+            hidden = layer(hidden, attention_mask == 0)
+        kept = attention_mask[..., None].float()
+        return {"logits": self.scores((hidden * kept).sum(dim=1) / kept.sum(dim=1))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("traced", [True, False])
+@rows("make", ABLE.values(), lambda make: make is ABLE["fsl_sage"], ids=ABLE)
+def test_batches_of_several_lengths(
+    make: Callable[..., SplitStrategy], traced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "Reader", partial(PrivateReader, traced=traced))
+    monkeypatch.setattr(readers, "CUT", "layers.1")
+
+    def client_half(privacy: ClientPrivacy | None) -> dict[str, Tensor]:
+        def task() -> SplitTask:
+            return readers.own_length_task(
+                client_privacy=privacy, client_optimizer=SGD, auxiliary_optimizer=SGD
+            )
+
+        strategy = type(make())(task())
+        nodes = MemoryGrid(build_client_app(lambda context: task()), CLIENTS)
+        weights = dict(train(strategy, nodes, 2).to_torch_state_dict())
+        assert strategy.last_round.failures == {}
+        return weights
+
+    plain, private = client_half(None), client_half(ClientPrivacy(1e6, 0.0, 4))
+    clipped = client_half(ClientPrivacy(1e-3, 0.0, 4))
+    assert any(not torch.equal(clipped[name], tensor) for name, tensor in plain.items())
+    for name, tensor in plain.items():
+        torch.testing.assert_close(private[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 @EXCHANGES

@@ -58,7 +58,7 @@ def test_an_algorithms_keys_reach_the_arguments_of_their_names(
     changed = replace(options, **{name: another_value(options, name) for name in names})
     given: dict[str, Any] = {}
     monkeypatch.setattr(kind, "__init__", lambda self, task, **rest: given.update(rest))
-    algorithm.strategy(None, changed, {})  # type: ignore[arg-type]
+    algorithm.strategy(small_task(), changed, {})
     recipe = given.pop("recipe", None)
     of_recipe = {
         "align_epochs": getattr(recipe, "epochs", None),

@@ -1,10 +1,14 @@
 """No character of a path is a wildcard, and what cannot be read is said with its cause."""
 
+import socket
+from urllib.parse import urlsplit
+
 import datasets
+import huggingface_hub
 import pytest
 from PIL import Image
 
-from fsl_sage_flwr.data import DatasetError, load_images, read_tables
+from fsl_sage_flwr.data import DatasetError, hub, load_images, read_tables
 
 from ...tables import pictures, write_split
 
@@ -87,3 +91,30 @@ def test_the_hub_is_another_matter(tmp_path):
     with pytest.raises(DatasetError, match="give the absolute path of a local copy"):
         read_tables("nobody/nothing", "nobody/nothing")
     assert datasets.config.HF_HUB_OFFLINE
+
+
+@pytest.mark.parametrize("proxies", [{}, {"https": "http://proxy:3128"}])
+def test_without_a_network_one_connection_is_tried_and_the_cache_is_read(proxies, monkeypatch):
+    tried, read = [], []
+
+    def refused(address, timeout):
+        tried.append(address)
+        raise OSError("Name or service not known")
+
+    def load(source, **more):
+        read.append((datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.is_offline_mode()))
+        raise ConnectionError("retried")
+
+    for owner in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(owner, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "create_connection", refused)
+    monkeypatch.setattr(hub, "getproxies", lambda: proxies)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    host = urlsplit(huggingface_hub.constants.ENDPOINT).hostname
+    why = "retried" if proxies else f"{host} cannot be reached: Name or service not known"
+    with pytest.raises(DatasetError, match=rf"cannot be loaded \({why}\); without a network give"):
+        read_tables("nobody/nothing", "nobody/nothing")
+    assert len(tried) == (0 if proxies else 1)
+    assert read == [(not proxies, not proxies)]
+    assert not datasets.config.HF_HUB_OFFLINE
+    assert not huggingface_hub.constants.is_offline_mode()

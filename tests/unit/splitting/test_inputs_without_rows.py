@@ -61,6 +61,16 @@ def test_a_list_of_images_is_refused_with_what_to_do() -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_labels_in_the_example_are_named_and_one_input_gets_no_advice_about_several() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    with pytest.raises(SplitError, match=r"Labels do not belong in the example\.") as refused:
+        split(model, "1", (torch.randn(3, 4), torch.zeros(3)))
+    assert "padded" not in str(refused.value)
+    with pytest.raises(SplitError, match=r"for each input \(input\)\.") as refused:
+        split(model, "1", torch.randn(3, 5))
+    assert "padded" not in str(refused.value)
+
+
 class Graph(nn.Module):
     """Passes messages along edges; a node is a sample."""
 
@@ -191,3 +201,12 @@ def test_a_packed_sequence_as_input_is_refused_with_what_to_do() -> None:
     packed = pack_sequence([torch.randn(5, 4), torch.randn(3, 4)])
     with pytest.raises(SplitError, match="the padded tensor and the lengths"):
         list_cuts(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), packed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_an_example_of_one_sample_is_refused(count: int) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    for cut in (split, list_cuts):
+        arguments = ("1",) if cut is split else ()
+        with pytest.raises(SplitError, match=rf"^example has {count} sample on axis 0; give at le"):
+            cut(model, *arguments, example=torch.randn(count, 4))  # type: ignore[operator]

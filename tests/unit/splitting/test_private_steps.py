@@ -228,3 +228,44 @@ def test_a_missing_opacus_is_one_line(half: nn.Module, monkeypatch: pytest.Monke
     monkeypatch.setattr(private_steps, "find_spec", lambda name: None)
     with pytest.raises(SplitError, match=r"^DP-SGD .* needs the extra: .*\[privacy\]"):
         ClientPrivacy(2.0, 1.0, 1).optimizer(half, sgd(half))
+
+
+class Attention(nn.Module):
+    """Attends by its definition; the bias of the keys has no effect on the result."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        scores = self.q(hidden) @ self.k(hidden).transpose(1, 2)
+        return hidden + scores.softmax(dim=-1) @ self.v(hidden)
+
+
+class Placed(nn.Module):
+    """Adds the embeddings of positions, which have no batch axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.attention = nn.Embedding(5, 8), Attention()
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.attention(hidden + self.places(torch.arange(5)))
+
+
+def test_a_bias_without_effect_has_rounding_errors_for_gradients_and_is_no_reason() -> None:
+    torch.manual_seed(0)
+    example = (torch.randn(4, 5, 8),)
+    check_private_steps(nn.Sequential(Attention(), nn.Linear(8, 8)), example, "client half")
+    with pytest.raises(SplitError, match=r"per-sample gradients of 'places.weight' do not add up"):
+        check_private_steps(Placed(), example, "client half")
+    half = Placed()
+    half.places.requires_grad_(False)
+    check_private_steps(half, example, "client half")
+
+
+def test_attention_with_keyword_arguments_is_refused_in_one_line() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    with pytest.raises(SplitError, match=r"not possible for the client half: Multihead") as refused:
+        check_private_steps(layer, (torch.randn(4, 5, 8),), "client half")
+    assert "\n" not in str(refused.value)

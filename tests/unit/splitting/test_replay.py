@@ -1,6 +1,7 @@
 """Models that cannot be traced are cut by replaying their forward."""
 
 import copy
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from fsl_sage_flwr.splitting import SplitError, as_tensors, split, split_pair
 
+from ...cutting import assert_same_as_uncut
 from .test_splitter import Forward, assert_computes_the_same, chain, cut_of
 
 WIDTH, TOKENS, WORDS = 8, 5, 11
@@ -232,3 +234,45 @@ def test_a_pair_may_have_several_tensors_between() -> None:
 def test_a_pair_that_does_not_fit_is_refused() -> None:
     with pytest.raises(SplitError, match="mat1 and mat2"):
         split_pair(nn.Linear(4, 6), nn.Linear(5, 2), torch.randn(4, 4))
+
+
+COLLECTED: ContextVar[list[Tensor]] = ContextVar("collected")
+
+
+def collect(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    COLLECTED.get().append(output)
+
+
+class Collecting(nn.Module):
+    """Collects its blocks' outputs by hooks of its first pass, as models of Transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(WIDTH, WIDTH) for _ in range(3)])
+        self.scores, self.has_hooks = nn.Linear(3 * WIDTH, 3), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(x.isnan().any()):
+            raise ValueError("not a number")
+        if not self.has_hooks:
+            for block in self.blocks:
+                block.register_forward_hook(collect)
+            self.has_hooks = True
+        token = COLLECTED.set([])
+        try:
+            for block in self.blocks:
+                x = torch.relu(block(x))
+            return self.scores(torch.cat(COLLECTED.get(), dim=-1))
+        finally:
+            COLLECTED.reset(token)
+
+
+@pytest.mark.parametrize("prove", [True, False])
+@pytest.mark.parametrize("has_run", [True, False])
+def test_hooks_of_a_first_pass_collect_in_both_halves(has_run: bool, prove: bool) -> None:
+    torch.manual_seed(0)
+    model, x = Collecting(), torch.randn(3, WIDTH)
+    if has_run:
+        model(x).sum().backward()
+    halves = split(model, "blocks.1", x, prove=prove)
+    assert_same_as_uncut(model, halves, x, torch.randn(2, WIDTH))

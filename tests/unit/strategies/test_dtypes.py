@@ -261,3 +261,31 @@ def test_lora_on_a_bfloat16_base(name: str, make: str) -> None:
     sent = strategy.averaged_weights()
     assert sent
     assert all("lora" in key for key in sent)
+
+
+HALF = partial(torch.nn.Linear, 4, 4, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("name", ["client_optimizer", "server_optimizer"])
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop])
+def test_an_eps_that_is_0_in_float16_is_refused(name: str, make: Any) -> None:
+    """The first step of the uncut model leaves NaN too."""
+    torch.manual_seed(0)
+    model = nn.Sequential(HALF(), HALF())
+    x = torch.randn(3, 4, dtype=torch.float16)
+
+    def task(**changes: Any) -> SplitTask:
+        halves = split(copy.deepcopy(model), "1", x)
+        sgd = partial(torch.optim.SGD, lr=0.1)
+        changes = {"client_optimizer": sgd, "server_optimizer": sgd, **changes}
+        return SplitTask(halves, x, 4, lambda client, seed: [], **changes)
+
+    uncut = copy.deepcopy(model)
+    optimizer = make(uncut.parameters(), lr=1e-3)
+    (uncut(1e-3 * x).square().mean()).backward()
+    optimizer.step()
+    assert not all(bool(p.isfinite().all()) for p in uncut.parameters())
+    said = rf"^{name} is {make.__name__} with eps = 1e-08, which is 0 in float16.*eps=1e-4"
+    with pytest.raises(ValueError, match=said):
+        task(**{name: partial(make, lr=1e-3)})
+    task(**{name: partial(make, lr=1e-3, eps=1e-4)})
