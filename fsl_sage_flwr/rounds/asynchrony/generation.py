@@ -80,7 +80,7 @@ class SmashedGenerator:
             Number of the round, from 0, whose request the upload answers.
         """
         for tensors, labels in batches:
-            for label in labels.unique().tolist():
+            for label in sorted(set(labels.tolist())):
                 samples = tuple(tensor[labels == label] for tensor in tensors)
                 known = self._moments.get(label) or _nothing(tensors)
                 self._moments[label] = known.with_samples(samples, weight=round_ + 1.0)
