@@ -43,6 +43,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     ALL: {},
     "K=3 used": {"async.buffer": 3},
     "K=3 dropped": {"async.buffer": 3, "async.late": "dropped"},
+    "K=3 GAS": {"async.buffer": 3, "async.generate": 32},  # of a batch's size: equally many
     "K=3 weighted": {"async.buffer": 3, "async.late": "weighted"},
     "fraction-reply 0.8": {"fraction-reply": 0.8},
     "FedAsync 0.6": {"async.buffer": 1, "async.merge": "model", "async.mixing": 0.6},
