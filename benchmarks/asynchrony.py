@@ -36,7 +36,7 @@ from fsl_sage_flwr.units import MIB
 CLIENTS, SLOW = 5, 3
 EACH_ROUND, FURTHER, MEAN_OF = 20, 5, 3
 MOST_ROUNDS = 10_000
-TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
+TARGETS = (0.6, 0.8, 0.9)
 DOWN, UP, LATENCY = 13.0, 6.0, 31.0  # LTE, as fsl_sage_flwr.clock.links has it
 ALL = "all"
 WAYS: Mapping[str, Mapping[str, Any]] = {
@@ -140,34 +140,40 @@ def time_of_all(
 
 
 def summary(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    """Yield a line for each setting: means and ranges of its seeds."""
-    seeds, further = KEYS[:1], KEYS[1:]
-    heads = [f"minutes_to_{target:g}" for target in TARGETS]
-    yield ",".join((*further, "seeds", *heads, "last", "minutes", "replies", "mib"))
+    """Yield the lines of a Markdown table: a setting's mean and range over its seeds."""
+    further = ("distribution", "slower", "algorithm", "way")
+    heads = [f"minutes to {100 * target:g} %" for target in TARGETS]
+    columns = (*further, "seeds", *heads, "accuracy at the end (%)", "minutes", "replies")
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{' --- |' * len(columns)}"
 
     def setting_of(row: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(row[name] for name in further)
 
     for setting, its_rows in groupby(sorted(rows, key=setting_of), key=setting_of):
-        runs = [list(own) for _, own in groupby(its_rows, key=lambda row: row[seeds[0]])]
-        cells = [str(len(runs))]
+        runs = [list(own) for _, own in groupby(its_rows, key=lambda row: row["seed"])]
+        cells = [*setting, str(len(runs))]
         for target in TARGETS:
-            found = [
-                next((float(row["minutes"]) for row, m in zip(r, means(r), strict=True)
-                      if m >= target), None)
-                for r in runs
-            ]  # fmt: skip
+            found = [minutes_to(target, own) for own in runs]
             reached = [value for value in found if value is not None]
-            missing = f" ({len(runs) - len(reached)} not)" if len(reached) < len(runs) else ""
-            cells.append(spread(reached) + missing if reached else "")
-        cells.append(spread([100 * means(r)[-1] for r in runs]))
-        cells += [spread([float(r[-1][n]) for r in runs]) for n in ("minutes", "replies", "mib")]
-        yield ",".join((*setting, *cells))
+            missing = f", {len(runs) - len(reached)} not" if len(reached) < len(runs) else ""
+            cells.append(spread(reached) + missing if reached else "–")
+        cells.append(spread([100 * means(own)[-1] for own in runs], digits=1))
+        cells.append(spread([float(own[-1]["minutes"]) for own in runs]))
+        cells.append(spread([float(own[-1]["replies"]) for own in runs], digits=0))
+        yield f"| {' | '.join(cells)} |"
 
 
-def spread(values: Sequence[float]) -> str:
+def minutes_to(target: float, rows: Sequence[Mapping[str, str]]) -> float | None:
+    """Return the virtual minutes to a mean accuracy of three measured rounds."""
+    both = zip(rows, means(rows), strict=True)
+    return next((float(row["minutes"]) for row, reached in both if reached >= target), None)
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
     """Return the mean and the range of values."""
-    return f"{mean(values):.3g} [{min(values):.3g} {max(values):.3g}]"
+    least, most = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return f"{mean(values):.{digits}f}" + ("" if least == most else f" ({least} to {most})")
 
 
 def read(file: Path) -> list[dict[str, str]]:
