@@ -1,12 +1,13 @@
 """Measure what it brings to merge replies when they arrive, on a virtual clock.
 
-    python -m benchmarks.asynchrony FILE.csv [--seeds 200] [--seconds 200] [--replies 120]
+    python -m benchmarks.asynchrony FILE.csv [--seeds 200 201 202] [--slower 5 20] [--seconds 60]
 
 Five clients on digits, one of them 5 or 20 times slower in all: device, bandwidth, latency
-(Raspberry Pis with LTE). A row of the file is a round: the virtual minutes at its end, the test
-accuracy, and the replies merged so far. A run ends after ``--replies``; runs that the file has are
-left out, so the command can be repeated until nothing is left. The summary that is printed has the
-minutes until the mean accuracy of three rounds reaches each target, and the largest such mean.
+(Raspberry Pis with LTE). Waiting for all has ``--rounds`` rounds, and each other way has their
+virtual time. A run ends earlier where the mean test accuracy of three measured rounds reaches the
+largest target. A row of the file is a round whose accuracy is measured: each of the first 20, then
+every fifth. Runs that the file has are left out, so the command can be repeated until nothing is
+left. ``--summary`` prints the minutes to each target, and the last such mean, over seeds.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import csv
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby, product
 from pathlib import Path
@@ -33,12 +34,16 @@ from fsl_sage_flwr.rounds.grid.virtual_time_grid import VirtualTimeGrid
 from fsl_sage_flwr.units import MIB
 
 CLIENTS, SLOW = 5, 3
-TARGETS = (0.6, 0.7, 0.8, 0.85, 0.9)
+EACH_ROUND, FURTHER, MEAN_OF = 20, 5, 3
+MOST_ROUNDS = 10_000
+TARGETS = (0.6, 0.8, 0.9)
 DOWN, UP, LATENCY = 13.0, 6.0, 31.0  # LTE, as fsl_sage_flwr.clock.links has it
+ALL = "all"
 WAYS: Mapping[str, Mapping[str, Any]] = {
-    "all": {},
+    ALL: {},
     "K=3 used": {"async.buffer": 3},
     "K=3 dropped": {"async.buffer": 3, "async.late": "dropped"},
+    "K=3 GAS": {"async.buffer": 3, "async.generate": 32},  # of a batch's size: equally many
     "K=3 weighted": {"async.buffer": 3, "async.late": "weighted"},
     "fraction-reply 0.8": {"fraction-reply": 0.8},
     "FedAsync 0.6": {"async.buffer": 1, "async.merge": "model", "async.mixing": 0.6},
@@ -49,7 +54,7 @@ COLUMNS = (*KEYS, "round", "minutes", "accuracy", "replies", "mib", "largest_sta
 
 
 class EndedError(Exception):
-    """There were enough replies."""
+    """The run has its time, or has reached the largest target."""
 
 
 class Nodes(VirtualTimeGrid):
@@ -76,13 +81,13 @@ def slow_client(folder: Path, slower: int) -> Path:
 
 
 def run(
-    table: Path, algorithm: str, distribution: str, way: str, seed: int, replies: int
+    table: Path, algorithm: str, distribution: str, way: str, seed: int, rounds: int, minutes: float
 ) -> list[dict[str, Any]]:
-    """Return the rows of one run."""
+    """Return the rows of one run, which ends after so many rounds or virtual minutes."""
     settings: dict[str, Any] = {
         "algorithm": algorithm, "distribution": distribution, "alpha": 0.1, "seed": seed,
         "clock.device": "pi5", "clock.link": "lte", "clock.clients": str(table),
-        "clock.replies": True, "num-server-rounds": replies, **WAYS[way],
+        "clock.replies": True, "num-server-rounds": rounds, **WAYS[way],
     }  # fmt: skip
     if algorithm == "fsl_sage":
         settings["auxiliary.groups"] = 1  # of so few images one head is fitted best
@@ -98,32 +103,77 @@ def run(
             return
         merged = [row for row in strategy.client_rounds() if row.examples is not None]
         taus.extend(row.staleness or 0 for row in merged)
-        accuracy = strategy.evaluate(arrays, batches).accuracy or 0
-        rows.append(
-            {"round": server_round, "minutes": round(nodes.now() / 60, 5),
-             "accuracy": round(float(accuracy), 4), "replies": len(taus),
-             "mib": round(strategy.ledger.total / MIB, 3), "largest_staleness": max(taus)}
-        )  # fmt: skip
-        if len(taus) >= replies:
+        now = nodes.now() / 60
+        if server_round <= EACH_ROUND or server_round % FURTHER == 0 or now >= minutes:
+            accuracy = strategy.evaluate(arrays, batches).accuracy or 0
+            rows.append(
+                {"round": server_round, "minutes": round(now, 5),
+                 "accuracy": round(float(accuracy), 4), "replies": len(taus),
+                 "mib": round(strategy.ledger.total / MIB, 3), "largest_staleness": max(taus)}
+            )  # fmt: skip
+        reached = len(rows) >= MEAN_OF and means(rows)[-1] >= TARGETS[-1]
+        if now >= minutes or reached:
             raise EndedError
 
     with suppress(EndedError):
-        strategy.start(nodes, strategy.initial_arrays(), num_rounds=replies, evaluate_fn=end_round)
+        strategy.start(nodes, strategy.initial_arrays(), num_rounds=rounds, evaluate_fn=end_round)
     return rows
 
 
-def summary(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return a line for each run."""
-    lines = [",".join((*KEYS, *(f"minutes_to_{t:g}" for t in TARGETS), "best", "minutes", "mib"))]
-    for key, own in groupby(rows, key=lambda row: tuple(row[name] for name in KEYS)):
-        run_rows = list(own)
-        values = [float(row["accuracy"]) for row in run_rows]
-        means = [mean(values[max(0, k - 2) : k + 1]) for k in range(len(values))]
-        found = [next((k for k, m in enumerate(means) if m >= t), None) for t in TARGETS]
-        minutes = ["" if k is None else run_rows[k]["minutes"] for k in found]
-        last = run_rows[-1]
-        lines.append(",".join((*key, *minutes, f"{max(means):.4f}", last["minutes"], last["mib"])))
-    return lines
+def means(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return the mean accuracy of each row and the rows before it."""
+    values = [float(row["accuracy"]) for row in rows]
+    return [mean(values[max(0, k + 1 - MEAN_OF) : k + 1]) for k in range(len(values))]
+
+
+def time_of_all(
+    done: Iterable[Mapping[str, str]], cell: Sequence[str], rounds: int
+) -> float | None:
+    """Return the virtual minutes of so many rounds of waiting for all; None if it did not run.
+
+    Where that run ended at the largest target, its rounds are taken to be as long as before.
+    """
+    seed, slower, distribution, _, algorithm = cell
+    waiting = (seed, slower, distribution, ALL, algorithm)
+    of_it = [row for row in done if tuple(row[name] for name in KEYS) == waiting]
+    return float(of_it[-1]["minutes"]) / int(of_it[-1]["round"]) * rounds if of_it else None
+
+
+def summary(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table: a setting's mean and range over its seeds."""
+    further = ("distribution", "slower", "algorithm", "way")
+    heads = [f"minutes to {100 * target:g} %" for target in TARGETS]
+    columns = (*further, "seeds", *heads, "accuracy at the end (%)", "minutes", "replies")
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{' --- |' * len(columns)}"
+
+    def setting_of(row: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(row[name] for name in further)
+
+    for setting, its_rows in groupby(sorted(rows, key=setting_of), key=setting_of):
+        runs = [list(own) for _, own in groupby(its_rows, key=lambda row: row["seed"])]
+        cells = [*setting, str(len(runs))]
+        for target in TARGETS:
+            found = [minutes_to(target, own) for own in runs]
+            reached = [value for value in found if value is not None]
+            missing = f", {len(runs) - len(reached)} not" if len(reached) < len(runs) else ""
+            cells.append(spread(reached) + missing if reached else "–")
+        cells.append(spread([100 * means(own)[-1] for own in runs], digits=1))
+        cells.append(spread([float(own[-1]["minutes"]) for own in runs]))
+        cells.append(spread([float(own[-1]["replies"]) for own in runs], digits=0))
+        yield f"| {' | '.join(cells)} |"
+
+
+def minutes_to(target: float, rows: Sequence[Mapping[str, str]]) -> float | None:
+    """Return the virtual minutes to a mean accuracy of three measured rounds."""
+    both = zip(rows, means(rows), strict=True)
+    return next((float(row["minutes"]) for row, reached in both if reached >= target), None)
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Return the mean and the range of values."""
+    least, most = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return f"{mean(values):.{digits}f}" + ("" if least == most else f" ({least} to {most})")
 
 
 def read(file: Path) -> list[dict[str, str]]:
@@ -138,28 +188,41 @@ def main(arguments: Iterable[str] | None = None) -> None:
     """Append the rows of the runs that the file does not have, and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[200])
-    parser.add_argument("--slower", type=int, nargs="+", default=[20, 5])
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
-    parser.add_argument("--algorithms", nargs="+", default=["cse_fsl", "fsl_sage"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[200, 201, 202])
+    parser.add_argument("--slower", type=int, nargs="+", default=[5, 20])
+    parser.add_argument("--distributions", nargs="+", default=list(DISTRIBUTIONS))
+    parser.add_argument("--ways", nargs="+", default=["K=3 used"], choices=list(WAYS)[1:])
+    parser.add_argument("--algorithms", nargs="+", default=["cse_fsl", "fsl_sage", "heron_sfl"])
     parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--replies", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--summary", action="store_true")
     options = parser.parse_args(arguments)
+    if options.summary:
+        print("\n".join(summary(read(options.file))))
+        return
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    began, done = time.monotonic(), {tuple(row[k] for k in KEYS) for row in read(options.file)}
-    every = product(options.seeds, options.slower, DISTRIBUTIONS, options.ways, options.algorithms)
+    began, done = time.monotonic(), read(options.file)
+    cells = product(
+        options.seeds, options.slower, options.distributions, options.algorithms,
+        (ALL, *options.ways),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        for seed, slower, distribution, way, algorithm in every:
+        for seed, slower, distribution, algorithm, way in cells:
             cell = (str(seed), str(slower), distribution, way, algorithm)
-            if cell in done or time.monotonic() - began > options.seconds:
+            if any(tuple(row[name] for name in KEYS) == cell for row in done):
                 continue
-            table = slow_client(Path(folder), slower)
-            rows = run(table, algorithm, distribution, way, seed, options.replies)
+            if time.monotonic() - began > options.seconds:
+                raise SystemExit(f"{cell} is next")
+            minutes = time_of_all(done, cell, options.rounds)
+            most = options.rounds if minutes is None else MOST_ROUNDS
+            rows = run(
+                slow_client(Path(folder), slower), algorithm, distribution, way, seed, most,
+                float("inf") if minutes is None else minutes,
+            )  # fmt: skip
+            done += [{**dict(zip(KEYS, cell, strict=True)), **row} for row in rows]
             with options.file.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                writer.writerows({**dict(zip(KEYS, cell, strict=True)), **row} for row in rows)
+                csv.DictWriter(file, COLUMNS).writerows(done[-len(rows) :])
             print(cell, rows[-1], f"{time.monotonic() - began:.0f} s", flush=True)
-    print("\n".join(summary(read(options.file))))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,11 @@ def problem_with_late_replies(
     )
     if problem is not None:
         return f"async.buffer = {late.buffer}: {problem}"
+    if late.generate and not ALGORITHMS[core.algorithm].sends_smashed_data:
+        return (
+            f"async.generate = {late.generate}: clients of {core.algorithm} send no smashed "
+            "data; leave it out"
+        )
     pooled = isinstance(options, UploadOptions) and options.server_pool
     return late.problem_in_a_pool() if pooled else None
 

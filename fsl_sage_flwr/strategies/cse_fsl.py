@@ -8,6 +8,7 @@ from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.cse_fsl import HANDLERS, TRAIN
 from ..clock.phases import Down, Steps, Up
 from ..config import arguments_of, check_arguments
+from ..rounds.asynchrony.generation import generator_of
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.round_uploads import RoundUploads
 from ..rounds.server.server_half import OneServerHalf
@@ -65,7 +66,8 @@ class CseFsl(SplitStrategy):
         **settings: Unpack[StrategySettings],
     ) -> None:
         check_arguments(UploadOptions, server_update_interval=server_update_interval)
-        self.server = OneServerHalf(task, server_steps)
+        generator = generator_of(task, settings.get("asynchrony"))
+        self.server = OneServerHalf(task, server_steps, generator)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
         self.server_update_interval, self.server_pool = server_update_interval, server_pool

@@ -18,6 +18,7 @@ from ..messages import (
     TrainRequest,
     WeightsRequest,
 )
+from ..rounds.asynchrony.generation import generator_of
 from ..rounds.averaged_state import AveragedState
 from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
@@ -235,7 +236,8 @@ class FslSage(SplitStrategy):
         )
         recipe = recipe or AlignmentRecipe()
         RecipeOptions.check(recipe)
-        self.server = OneServerHalf(task, server_steps)
+        generator = generator_of(task, settings.get("asynchrony"))
+        self.server = OneServerHalf(task, server_steps, generator)
         self.heads = AlignedHeads(
             task, align_interval, align_dataset_size, recipe, auxiliary_groups
         )

@@ -9,6 +9,7 @@ from ..algorithm_registry import Algorithm, LineStyle
 from ..client_apps.heron_sfl import HANDLERS, TRAIN, HeronRequest
 from ..clock.phases import Down, Steps, Up
 from ..config import Options, arguments_of, check_arguments, setting
+from ..rounds.asynchrony.generation import generator_of
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.round_uploads import RoundUploads
 from ..rounds.server.server_half import OneServerHalf
@@ -98,7 +99,8 @@ class HeronSfl(SplitStrategy):
             perturbation_scale=perturbation_scale,
             perturbations=perturbations,
         )
-        self.server = OneServerHalf(task, server_steps)
+        generator = generator_of(task, settings.get("asynchrony"))
+        self.server = OneServerHalf(task, server_steps, generator)
         self.head = SharedHead(task)
         super().__init__(task, {"server": self.server, "head": self.head}, **settings)
         self.server_update_interval, self.server_pool = server_update_interval, server_pool

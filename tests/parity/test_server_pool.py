@@ -14,7 +14,7 @@ from fsl_sage_flwr.task import SplitTask
 from ..memory_grid import MemoryGrid
 from ..runs import assert_same, cse_fsl, fsl_sage, grid, heron_sfl, plain, train
 from ..tasks import small_task
-from ..unit.strategies.test_contract import fail, in_round, with_huge
+from ..unit.strategies.bad_replies import fail, in_round, with_huge
 
 UPLOADING = [cse_fsl, heron_sfl, fsl_sage]
 ROUNDS = 2

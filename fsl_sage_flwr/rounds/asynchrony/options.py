@@ -63,6 +63,14 @@ class AsyncOptions(Options):
         key="async.late",
         choices=(USED, WEIGHTED, DROPPED),
     )
+    generate: int = setting(
+        0,
+        "least samples of each label in a batch of the server half: what lacks is drawn from "
+        "distributions of the labels' smashed data (GAS). 0 draws none",
+        key="async.generate",
+        ge=0,
+        unit="samples",
+    )
 
     def weight(self, staleness: int) -> float:
         """Return the weight ``s(τ)`` of a reply that is ``staleness`` versions old."""
@@ -79,7 +87,7 @@ class AsyncOptions(Options):
 
     def unused(self) -> Mapping[str, str]:
         """Return the keys without effect: all without a buffer, ``a`` and ``b`` where not used."""
-        names = ("merge", "mixing", "staleness", "decay", "grace", "late")
+        names = ("merge", "mixing", "staleness", "decay", "grace", "late", "generate")
         if not self.buffer:
             return dict.fromkeys((f"async.{name}" for name in names), "async.buffer")
         used = {CONSTANT: (), POLYNOMIAL: ("decay",)}.get(self.staleness, ("decay", "grace"))

@@ -25,6 +25,7 @@ from ...splitting import (
 from ...splitting.layout import laid_out
 from ...state import State, Transaction
 from ...task import SplitTask
+from ..asynchrony.generation import SmashedGenerator
 from ..checks.finite_check import FiniteCheck
 from ..checks.untrained import UntrainedServerWeights
 from ..metrics.round_summary import StepLoss
@@ -159,10 +160,24 @@ class ServerHalf(State, ABC):
 
 
 class OneServerHalf(ServerHalf):
-    """One server half and one optimizer for all clients."""
+    """One server half and one optimizer for all clients.
 
-    def __init__(self, task: SplitTask, steps: int = ServerStepsOptions.server_steps) -> None:
+    Parameters
+    ----------
+    task, steps
+        As of :class:`ServerHalf`.
+    generator : SmashedGenerator, optional
+        Completes the batches of each step.
+    """
+
+    def __init__(
+        self,
+        task: SplitTask,
+        steps: int = ServerStepsOptions.server_steps,
+        generator: SmashedGenerator | None = None,
+    ) -> None:
         super().__init__(task, steps)
+        self._generator = generator
         self._optimizer = task.optimizer_of_server(task.model.server)
 
     def model_for(self, client: int) -> Half:
@@ -233,6 +248,8 @@ class OneServerHalf(ServerHalf):
         """Step on one batch, at the learning rate of ``progress`` rounds; return its loss."""
         half, optimizer = self.task.model.server, self._optimizer
         schedule = self.task.server_schedule
+        if self._generator is not None:
+            tensors, labels = self._generator.completed(tensors, labels)
         set_rate(optimizer, lambda now: weight * schedule(now), progress)
         with self.untrained.watching(half, optimizer):
             return server_step(
@@ -243,6 +260,11 @@ class OneServerHalf(ServerHalf):
                 self.task.objective,
                 self.task.autocast,
             )
+
+    def learn_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
+        """Add a client's upload to the distributions that batches are completed from."""
+        if self._generator is not None and reply.smashed is not None:
+            self._generator.add(reply.smashed, round_.round_of(client))
 
     def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Step on the upload in a client's last reply, in its part of the round.
@@ -334,15 +356,20 @@ class OneServerHalf(ServerHalf):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the server half and its optimizer."""
-        return {
+        state = {
             "half": trainable_state(self.task.model.server),
             "optimizer": self._optimizer.state_dict(),
         }
+        if self._generator is not None:
+            state["generator"] = self._generator.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore both."""
         load_trainable_state(self.task.model.server, state["half"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._generator is not None:
+            self._generator.load_state_dict(state["generator"])
 
 
 def _problem_with_loss(loss: float) -> str | None:

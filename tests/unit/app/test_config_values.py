@@ -150,6 +150,7 @@ CHECKS = {
     "async.staleness": (["linear"], "valid are constant, polynomial, hinge", ["hinge"]),
     "async.decay": ([-0.1, math.nan], AT_LEAST.format(0), [0.0, 10.0]),
     "async.grace": ([-1], AT_LEAST.format(0), [0]),
+    "async.generate": ([-1], AT_LEAST.format(0), [0, 4]),
     "async.late": (["kept"], "valid are used, weighted, dropped", ["weighted", "dropped"]),
     "clock.device": (["gpu", "0", "pi5*0"], "give jetson, pi5", ["", "pi5", "1e9", "pi5*2"]),
     "clock.server": (["gpu", ""], "give jetson, pi5", ["server-gpu", "1e12"]),

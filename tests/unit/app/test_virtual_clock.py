@@ -70,6 +70,10 @@ def test_devices_and_links_are_those_of_the_keys(tmp_path: Path) -> None:
             {"async__buffer": 2, "async__late": "weighted", "server-pool": True},
             "async.late = 'weighted': with server-pool",
         ),
+        (
+            {"async__buffer": 2, "async__generate": 4, "algorithm": "fed_avg"},
+            "async.generate = 4: clients of fed_avg send no smashed data",
+        ),
         ({"async__staleness": "linear"}, "constant, polynomial, hinge"),
     ],
 )

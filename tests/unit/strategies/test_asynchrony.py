@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -17,11 +16,12 @@ from torch import Tensor
 from fsl_sage_flwr.algorithm_registry import ALGORITHMS
 from fsl_sage_flwr.clock.fleet import Fleet
 from fsl_sage_flwr.clock.presence import Presence
-from fsl_sage_flwr.compression import PRESETS
 from fsl_sage_flwr.messages import ReplySchema, TrainReply
 from fsl_sage_flwr.messages.reply import count_bytes
+from fsl_sage_flwr.objective import regression
 from fsl_sage_flwr.rounds.aggregation.averaging import average
 from fsl_sage_flwr.rounds.asynchrony.asynchrony import Asynchrony
+from fsl_sage_flwr.rounds.asynchrony.generation import SmashedGenerator, generator_of
 from fsl_sage_flwr.rounds.grid.inline_grid import InlineGrid
 from fsl_sage_flwr.rounds.grid.virtual_time_grid import VirtualTimeGrid
 from fsl_sage_flwr.splitting import server_step
@@ -32,28 +32,21 @@ from ...rows import rows
 from ...runs import (
     assert_same,
     cse_fsl,
-    fed_avg,
     fsl_sage,
-    heron_sfl,
     server_state,
     split_fed_v2,
     train,
 )
 from ...tasks import CLIENTS, few_batches, small_app, small_task
 from .slow_grid import SlowGrid
-from .test_contract import STRATEGIES
+from .test_contract import CODED, MAY_BE_LATE, STRATEGIES
 from .test_virtual_time import DEVICE, LINK, SLOW
 
 Make = Callable[..., SplitStrategy]
 MAKES: dict[str, Make] = {
-    "cse_fsl": cse_fsl,
-    "fsl_sage": fsl_sage,
-    "heron_sfl": heron_sfl,
-    "fed_avg": fed_avg,
-    "fsl_sage, warm start": partial(fsl_sage, warm_start=True),
-    "cse_fsl, pooled": partial(cse_fsl, server_pool=True),
-    "cse_fsl, coded": partial(cse_fsl, compression=PRESETS["strong"]),
-    "fsl_sage, coded": partial(fsl_sage, compression=PRESETS["strong"]),
+    name: make
+    for name, make in {**STRATEGIES, **CODED}.items()
+    if name.partition(",")[0] in MAY_BE_LATE
 }
 every_make = rows("make", MAKES.values(), lambda make: make in (cse_fsl, fsl_sage), ids=MAKES)
 BUFFER = 2
@@ -167,6 +160,25 @@ def test_two_runs_are_one_and_the_straggler_is_merged_late(make: Make) -> None:
         assert one.arrives_at <= following.sent_at
 
 
+def completed_by_hand(
+    seen: Iterable[tuple[Tensor, int, int]], batch: tuple[tuple[Tensor, ...], Tensor], least: int
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return a batch and draws from the moments of all samples so far: value, label, weight."""
+    ((tensor,), labels), more, more_labels = batch, list[Tensor](), list[Tensor]()
+    for label in range(3):
+        rows = torch.stack([value.double() for value, of, _ in seen if of == label])
+        weights = torch.tensor([float(n) for _, of, n in seen if of == label]).double()
+        share = (weights / weights.sum()).reshape(-1, *[1] * (rows.dim() - 1))
+        mean = (share * rows).sum(0)
+        variance = (share * (rows - mean).square()).sum(0)
+        missing = least - int((labels == label).sum())
+        if missing > 0:
+            noise = torch.randn(missing, *mean.shape, dtype=torch.float64)
+            more.append((mean + variance.sqrt() * noise).to(tensor.dtype))
+            more_labels.append(torch.full((missing,), label))
+    return (torch.cat([tensor, *more]),), torch.cat([labels, *more_labels])
+
+
 def by_hand(
     strategy: SplitStrategy, nodes: Nodes, options: AsyncOptions, rounds: int, initial: ArrayRecord
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[int]]:
@@ -183,7 +195,7 @@ def by_hand(
         "auxiliary": set(strategy.head.parameters),  # type: ignore[attr-defined]
     }
     waiting: list[tuple[Answer, dict[str, dict[str, Tensor]], int, int]] = []
-    left, taus = list(nodes.trained), list[int]()
+    left, taus, seen = list(nodes.trained), list[int](), list[tuple[Tensor, int, int]]()
     for number in range(rounds):
         busy = {answer.client for answer, *_ in waiting}
         for client in sorted(set(range(CLIENTS)) - busy):
@@ -223,7 +235,12 @@ def by_hand(
             for group in optimizer.param_groups:
                 group["lr"] *= rate
             assert reply.smashed is not None
+            for (tensor,), labels in reply.smashed:
+                seen += [(x, int(y), version + 1) for x, y in zip(tensor, labels, strict=True)]
             for tensors, labels in reply.smashed:
+                if options.generate:
+                    batch = tensors, labels
+                    tensors, labels = completed_by_hand(seen, batch, options.generate)
                 server_step(
                     task.model.server, optimizer, tensors, labels, task.objective, task.autocast
                 )
@@ -246,8 +263,10 @@ def strategy_head(strategy: SplitStrategy) -> Mapping[str, Tensor]:
         after(late="dropped", staleness="hinge", decay=10.0, grace=1),
         after(1, merge="model", mixing=0.6),
         after(1, staleness="constant"),
+        after(generate=3),
+        after(1, generate=9, late="weighted"),
     ],
-    ids=["fedbuff", "weighted", "dropped, hinge", "fedasync", "constant"],
+    ids=["fedbuff", "weighted", "dropped, hinge", "fedasync", "constant", "gas", "gas, weighted"],
 )
 def test_a_run_is_the_loop_written_by_hand(options: AsyncOptions) -> None:
     strategy, fresh, nodes = cse_fsl(asynchrony=options), cse_fsl(), Nodes(3.5)
@@ -331,7 +350,7 @@ def test_with_nothing_in_flight_a_resumed_run_is_the_uninterrupted_one(make: Mak
     resumed.load_state_dict(copy.deepcopy(parts.state_dict()))
     resumed.registry.trained_on.update(parts.registry.trained_on)
     assert_same(arrays, train(resumed, Nodes(3.5, contexts=same.contexts), 1, half))
-    if "coded" not in next(name for name, each in MAKES.items() if each is make):
+    if make not in CODED.values():
         assert_same(server_state(whole), server_state(resumed))
 
 
@@ -418,7 +437,7 @@ def test_algorithms_and_grids_without_late_replies_refuse_a_buffer() -> None:
 
 def test_an_algorithm_and_its_strategy_say_the_same() -> None:
     able = {name for name, algorithm in ALGORITHMS.items() if algorithm.replies_may_be_late}
-    assert able == {"cse_fsl", "fsl_sage", "heron_sfl", "fed_avg"}
+    assert able == set(MAY_BE_LATE)
     for name, make in STRATEGIES.items():
         if name in ALGORITHMS:
             assert make().replies_may_be_late == (name in able), name
@@ -452,6 +471,47 @@ def test_a_merged_value_is_between_both_models_and_an_update_is_added(
     assert low - 1e-4 <= found["var"].item() <= high + 1e-4
     step = y - (z if tau else x)
     assert found["w"].item() == pytest.approx(x + share * step, abs=1e-3)
+
+
+@given(
+    uploads=st.lists(st.lists(st.tuples(numbers, st.integers(0, 2)), min_size=1), min_size=1),
+    least=st.integers(0, 12),
+)
+def test_moments_are_those_of_all_samples_at_once(
+    uploads: list[list[tuple[float, int]]], least: int
+) -> None:
+    """In whatever batches they came; a batch gets what its labels lack, and nothing else."""
+    generator = SmashedGenerator(least)
+    for round_, upload in enumerate(uploads):
+        values = torch.tensor([[value] for value, _ in upload])
+        generator.add([((values,), torch.tensor([label for _, label in upload]))], round_)
+    state = generator.state_dict()
+    for label in range(3):
+        seen = [(v, n + 1) for n, up in enumerate(uploads) for v, of in up if of == label]
+        assert (str(label) in state) == bool(seen)
+        if seen:
+            total = sum(n for _, n in seen)
+            mean = sum(v * n for v, n in seen) / total
+            spread = sum((v - mean) ** 2 * n for v, n in seen) / total
+            assert state[str(label)]["weight"] == total
+            assert state[str(label)]["means"][0].item() == pytest.approx(mean, abs=1e-6)
+            assert state[str(label)]["variances"][0].item() == pytest.approx(spread, abs=1e-4)
+    batch = (torch.zeros(4, 1),), torch.tensor([0, 0, 0, 1])
+    (tensor,), labels = generator.completed(*batch)
+    assert torch.equal(tensor[:4], batch[0][0])
+    known = {int(label) for label in state}
+    lacking = {label: max(0, least - have) for label, have in enumerate((3, 1, 0))}
+    expected = [label for label in sorted(known) for _ in range(lacking[label])]
+    assert labels.tolist() == [0, 0, 0, 1, *expected]
+    again = SmashedGenerator(least)
+    again.load_state_dict(state)
+    assert_same(again.state_dict(), state)
+
+
+def test_without_a_class_per_sample_nothing_can_be_drawn() -> None:
+    changes = {"objective": regression(), "num_classes": None}
+    with pytest.raises(ValueError, match=r"async\.generate = 2: each sample needs one class"):
+        generator_of(small_task(**changes), after(generate=2))
 
 
 def test_values_that_are_equal_keep_their_bits_infinite_ones_too() -> None:

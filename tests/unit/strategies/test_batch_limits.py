@@ -27,7 +27,7 @@ from ...runs import (
     train,
 )
 from ...tasks import CLASSES, small_batches, small_task
-from .test_contract import EXCHANGE, fail, in_round
+from .bad_replies import EXCHANGE, fail, in_round
 from .test_fraction_reply import failing
 
 BATCH = 6  # of all batches but the last

@@ -25,7 +25,8 @@ from ...runs import (
     train,
 )
 from ...tasks import CLIENTS
-from .test_contract import every_answering_strategy, in_round, swallow, with_nan
+from .bad_replies import in_round, swallow, with_nan
+from .test_contract import every_answering_strategy
 from .test_federated_evaluation import evaluated
 
 

@@ -13,7 +13,8 @@ from fsl_sage_flwr.messages.reply import NOT_FROM_CLIENT_APP
 from ...memory_grid import error_instead
 from ...runs import assert_same, grid, server_state, train
 from ...tasks import one_batch
-from .test_contract import every_answering_strategy, in_round
+from .bad_replies import in_round
+from .test_contract import every_answering_strategy
 
 
 def died(reply: Message) -> Message:

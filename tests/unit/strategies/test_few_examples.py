@@ -16,7 +16,8 @@ from fsl_sage_flwr.task import Batch, ClientIdentity
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, fed_avg, fsl_sage, grid, train
 from ...tasks import CLASSES, CLASSIFICATION, CLIENTS, numbered_batches, small_app, small_batches
-from .test_contract import every_strategy, in_round
+from .bad_replies import in_round
+from .test_contract import every_strategy
 
 
 def nothing_for_one(client: ClientIdentity, seed: int) -> Iterable[Batch]:

@@ -15,7 +15,7 @@ from ...memory_grid import MemoryGrid, Tamper
 from ...rows import rows
 from ...runs import Left, Past, assert_same, cycle_sl, split_fed_v1, split_fed_v2, watched
 from ...tasks import BATCHES, CLIENTS, small_app, small_batches
-from .test_contract import EXCHANGE, fail, in_round
+from .bad_replies import EXCHANGE, fail, in_round
 
 each_way = rows(
     "make",

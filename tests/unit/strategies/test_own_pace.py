@@ -18,8 +18,8 @@ from fsl_sage_flwr.tensor_store import TensorFile, TensorStore
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import assert_same, grid, server_state, split_fed_v1, train
 from ...tasks import CLIENTS, small_app
+from .bad_replies import in_round
 from .slow_grid import SLOW, SlowGrid
-from .test_contract import in_round
 
 OTHERS = {client for client in range(CLIENTS) if client != SLOW}
 

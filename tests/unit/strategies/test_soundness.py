@@ -15,7 +15,8 @@ from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 from ...rows import rows
 from ...runs import assert_same, cse_fsl, fed_avg, grid, train
 from ...tasks import one_batch, small_task
-from .test_contract import ANSWERING, in_round
+from .bad_replies import in_round
+from .test_contract import ANSWERING
 
 every_answering_strategy = rows(
     "make", ANSWERING.values(), lambda make: make is fed_avg, ids=ANSWERING

@@ -10,8 +10,8 @@ from fsl_sage_flwr.strategies import Aggregation, SplitFrozen, TrainingFailedErr
 
 from ...memory_grid import MemoryGrid
 from ...runs import ROUNDS, assert_same, grid, plain, server_state, split_frozen, train
+from .bad_replies import cut_short, fail, in_round, with_huge
 from .test_batch_limits import bringing
-from .test_contract import cut_short, fail, in_round, with_huge
 from .test_federated_evaluation import WITH_VALIDATION
 from .test_federated_evaluation import nodes as evaluated_nodes
 
