@@ -20,12 +20,17 @@ def check_task(strategy: type, given: Sequence[object], named: Mapping[str, obje
         The first argument is ``task``, and no task is given for it.
     """
     task = given[0] if given else named.get("task")
-    takes_task = [*inspect.signature(strategy.__init__).parameters][1:2] == ["task"]
+    takes_task = _arguments_of_constructors(strategy)[0][1:2] == ["task"]
     if takes_task and (given or named) and not isinstance(task, SplitTask):
         raise ValueError(
             f"task is a {type(task).__name__}; {strategy.__name__} takes a SplitTask: "
             f"{strategy.__name__}(SplitTask(halves, example, num_classes, train_batches))"
         )
+
+
+def _arguments_of_constructors(strategy: type) -> list[list[str]]:
+    constructors = (vars(each).get("__init__") for each in strategy.__mro__)
+    return [[*inspect.signature(each).parameters] for each in constructors if each is not None]
 
 
 def read(strategy: type, settings: StrategySettings) -> StrategyArguments:
@@ -40,7 +45,7 @@ def read(strategy: type, settings: StrategySettings) -> StrategyArguments:
     """
     common = {field.name for field in fields(StrategyArguments)}
     for name in settings.keys() - common:
-        own = [inspect.signature(each.__init__).parameters for each in strategy.__mro__]
+        own = _arguments_of_constructors(strategy)
         close = get_close_matches(name, common.union(*own), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"help({strategy.__name__}) lists all"
         raise TypeError(f"{strategy.__name__} has no argument {name!r}: {hint}")

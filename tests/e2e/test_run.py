@@ -44,9 +44,9 @@ def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -
     assert summary["completed"] is True
     assert summary["final_accuracy"] >= 0.95  # type: ignore[operator]
     history = history_of(run)
-    assert list(history["round"]) == list(range(1, 31))
-    assert history["alignment_cosine"].notna().sum() == 15
-    assert done.stdout.count("/30 ") == 30
+    assert list(history["round"]) == list(range(1, 26))
+    assert history["alignment_cosine"].notna().sum() == 13
+    assert done.stdout.count("/25 ") == 25
 
     merged = torch.load(run / "full_model.pt", weights_only=True)
     build_model("simple_conv", (1, 8, 8), 10).load_state_dict(merged, strict=True)

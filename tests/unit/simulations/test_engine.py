@@ -93,5 +93,5 @@ def test_the_estimate_grows_with_the_work() -> None:
 
     default = seconds()
     assert 5 < default < LONGEST_INLINE
-    assert seconds(**{"num-server-rounds": 60}) == pytest.approx(2 * default)
+    assert seconds(**{"num-server-rounds": 50}) == pytest.approx(2 * default)
     assert seconds(**{"fraction-train": 0.5}) == pytest.approx(default / 2)
