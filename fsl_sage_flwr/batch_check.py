@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .splitting import Inputs, as_tensors
@@ -70,7 +69,8 @@ def check_batch(batch: object, example: Inputs, source: str) -> None:
     problem = _problem_with(batch, example)
     if problem is not None:
         raise ValueError(f"{source} gives {problem}; {EXPECTED}")
-    given, expected = (_sizes(as_tensors(of)) for of in (_inputs_of(batch), example))
+    inputs: Any = batch[0]  # type: ignore[index]
+    given, expected = (_sizes(as_tensors(of)) for of in (inputs, example))
     said = f"{source} gives inputs of {given}; the example is {expected}"
     _other_sizes.set("" if given == expected else said)
 
@@ -91,15 +91,11 @@ def explaining_other_sizes() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _other_sizes.get() or isinstance(error, torch.OutOfMemoryError):
+        if not _other_sizes.get() or type(error) is not RuntimeError:
             raise
         raise ValueError(f"{_other_sizes.get()}: {' '.join(str(error).split())}") from error
     finally:
         _other_sizes.reset(token)
-
-
-def _inputs_of(batch: Any) -> Any:
-    return batch[0]
 
 
 def _sizes(tensors: Iterable[Tensor]) -> str:

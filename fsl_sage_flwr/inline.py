@@ -50,7 +50,7 @@ def run_inline(
     Raises
     ------
     ValueError
-        ``clients`` or ``threads`` is below 1, or an app is none.
+        ``clients`` or ``threads`` is below 1, or an app is no app.
 
     Examples
     --------

@@ -54,7 +54,8 @@ def read_tables(source: str, what: str, revision: str | None = None) -> dict[str
     except DatasetError:
         raise
     except (*UNREADABLE, datasets.exceptions.DatasetsError) as error:
-        why = unreachable or shorten(" ".join(str(_cause_of(error)).split()), 400, placeholder=" …")
+        why = shorten(" ".join(str(_cause_of(error)).split()), 400, placeholder=" …")
+        why = f"{unreachable}; {why}" if unreachable else why
         raise DatasetError(f"dataset {what!r} cannot be loaded ({why}); {fix}") from error
 
 

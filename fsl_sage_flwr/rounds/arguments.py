@@ -20,7 +20,7 @@ def check_task(strategy: type, given: Sequence[object], named: Mapping[str, obje
         The first argument is ``task``, and no task is given for it.
     """
     task = given[0] if given else named.get("task")
-    takes_task = _arguments_of_constructors(strategy)[0][1:2] == ["task"]
+    takes_task = _own_arguments(strategy)[:1] == ["task"]
     if takes_task and (given or named) and not isinstance(task, SplitTask):
         raise ValueError(
             f"task is a {type(task).__name__}; {strategy.__name__} takes a SplitTask: "
@@ -28,9 +28,13 @@ def check_task(strategy: type, given: Sequence[object], named: Mapping[str, obje
         )
 
 
-def _arguments_of_constructors(strategy: type) -> list[list[str]]:
-    constructors = (vars(each).get("__init__") for each in strategy.__mro__)
-    return [[*inspect.signature(each).parameters] for each in constructors if each is not None]
+def _own_arguments(strategy: type) -> list[str]:
+    """Return the named arguments of the first constructor among a strategy's classes."""
+    constructor = next(
+        vars(each)["__init__"] for each in strategy.__mro__ if "__init__" in vars(each)
+    )
+    _, *parameters = inspect.signature(constructor).parameters.values()
+    return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
 
 
 def read(strategy: type, settings: StrategySettings) -> StrategyArguments:
@@ -43,10 +47,9 @@ def read(strategy: type, settings: StrategySettings) -> StrategyArguments:
     ValueError
         A value is out of its bounds.
     """
-    common = {field.name for field in fields(StrategyArguments)}
-    for name in settings.keys() - common:
-        own = _arguments_of_constructors(strategy)
-        close = get_close_matches(name, common.union(*own), n=1)
+    common = [field.name for field in fields(StrategyArguments)]
+    for name in (name for name in settings if name not in common):
+        close = get_close_matches(name, [*_own_arguments(strategy), *common], n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"help({strategy.__name__}) lists all"
         raise TypeError(f"{strategy.__name__} has no argument {name!r}: {hint}")
     return StrategyArguments(**settings)
@@ -58,7 +61,7 @@ def check_evaluation(task: SplitTask, fraction_evaluate: float) -> None:
     Raises
     ------
     ValueError
-        That is so.
+        ``fraction_evaluate`` is above 0, and the task has no ``validation_batches``.
     """
     if fraction_evaluate > 0 and task.validation_batches is None:
         raise ValueError(
@@ -73,7 +76,7 @@ def check_privacy(task: SplitTask, algorithm: str, *, private_steps: bool) -> No
     Raises
     ------
     ValueError
-        That is so.
+        The task has ``client_privacy``, and the algorithm takes no such steps.
     """
     if task.client_privacy is not None and not private_steps:
         raise ValueError(
@@ -88,7 +91,7 @@ def refuse_training(algorithm: str, given: StrategyArguments) -> None:
     Raises
     ------
     ValueError
-        One is given.
+        ``fed_opt`` or ``proximal_mu`` is given.
     """
     if given.fed_opt is not None or given.proximal_mu:
         raise ValueError(
@@ -102,7 +105,7 @@ def check_tail(task: SplitTask, algorithm: str, *, labels_may_stay: bool) -> Non
     Raises
     ------
     ValueError
-        Either is so.
+        The model has a tail, and labels must reach the server or clients take DP-SGD's steps.
     """
     if task.model.tail is None:
         return
@@ -125,8 +128,11 @@ def asynchrony_for(
     aggregation: Aggregation,
     *,
     replies_may_be_late: bool,
+    completes_batches: bool,
 ) -> Asynchrony | None:
     """Return the merging of late replies; None if a round waits for all replies.
+
+    ``completes_batches`` says whether a server half does, as ``generate`` asks.
 
     Raises
     ------
@@ -145,4 +151,9 @@ def asynchrony_for(
         problem = f"{algorithm} needs its clients in step; leave it out"
     if problem is not None:
         raise ValueError(f"async.buffer = {options.buffer}: {problem}")
+    if options.generate and not completes_batches:
+        raise ValueError(
+            f"async.generate = {options.generate}: {algorithm} has no server half whose batches "
+            "are completed; leave it out"
+        )
     return Asynchrony(options)

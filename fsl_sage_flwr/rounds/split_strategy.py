@@ -44,6 +44,7 @@ from .round import Round, RoundBody
 from .round_average import RoundAverage
 from .round_counter import RoundCounter
 from .round_settings import RoundSettings
+from .server.server_half import OneServerHalf
 from .settings import StrategySettings
 from .trained_check import TrainedCheck
 
@@ -129,7 +130,14 @@ class SplitStrategy(FedAvg):
         self.pauses = ClientCooldown(given.max_client_failures, given.pause_rounds)
         self.aggregation = given.aggregation or Aggregation()
         self.asynchrony = arguments.asynchrony_for(
-            name, given, self.aggregation, replies_may_be_late=self.replies_may_be_late
+            name,
+            given,
+            self.aggregation,
+            replies_may_be_late=self.replies_may_be_late,
+            completes_batches=any(
+                isinstance(state, OneServerHalf) and state.completes_batches
+                for state in states.values()
+            ),
         )
         self.max_update_ratio, self.proximal_mu = given.max_update_ratio, given.proximal_mu
         self._average = RoundAverage(
@@ -175,14 +183,6 @@ class SplitStrategy(FedAvg):
         return {
             name: state for name, state in self.states.items() if isinstance(state, AveragedState)
         }
-
-    def averaged_weights(self) -> Mapping[str, Tensor]:
-        """Return the current weights that clients train and Flower averages."""
-        return self.trained.current()
-
-    def trained_parameters(self) -> Mapping[str, Tensor]:
-        """Return the parameters that clients train, by their names in the averaged weights."""
-        return self.trained.parameters()
 
     @property
     def auxiliary_parameters(self) -> int:
@@ -232,7 +232,7 @@ class SplitStrategy(FedAvg):
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the current weights, for the ``initial_arrays`` of ``start``."""
-        return to_arrays(self.averaged_weights())
+        return to_arrays(self.trained.current())
 
     def evaluate(self, arrays: ArrayRecord, batches: Callable[[], Iterable[Batch]]) -> Evaluation:
         """Evaluate an average on the server; for an ``evaluate_fn`` of ``start``."""

@@ -66,10 +66,11 @@ class Checkpointing:
         A failed round changes no model, so it needs no checkpoint: if the last checkpoint makes the
         run fail, the previous one is kept. The clients' privacy spent in a failed round is saved.
         """
-        given_up, is_best = self._strategy.last_round.given_up, self._history.last_is_best()
+        given_up = self._strategy.last_round.given_up
         self._unsaved |= not given_up
         if self._interval == 0:
             return
+        is_best = self._history.last_is_best()
         # Save after a failed round: further ones may end the run.
         due = is_last or given_up or self._history.last_round % self._interval == 0
         due = due and (self._unsaved or self._after_failed_rounds)

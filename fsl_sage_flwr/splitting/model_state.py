@@ -63,7 +63,7 @@ class ModelState:
     def has_changed(self, tensor: Tensor) -> bool:
         """Return whether a saved buffer has another value now."""
         saved = self._values.get(id(tensor))
-        return saved is not None and not torch.equal(saved[1], tensor)
+        return saved is not None and not _equal(saved[1], tensor)
 
     def is_kept(self) -> bool:
         """Return whether a pass has left everything as it was, but for the mode.
@@ -77,7 +77,7 @@ class ModelState:
         containers = (_same_items(value, saved) for value, saved in self._containers.values())
         copies = (copy for copied in self.writes.copied.values() for copy in copied)
         values = (*((tensor, saved) for tensor, saved, _ in self._values.values()), *copies)
-        tensors = (torch.equal(tensor, saved) for tensor, saved in values)
+        tensors = (_equal(tensor, saved) for tensor, saved in values)
         parameters = (p.data_ptr() == data.data_ptr() for p, data, _ in self._parameters.values())
         return attributes and all(containers) and all(parameters) and all(tensors)
 
@@ -166,6 +166,12 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for copies in self.copied.values():
                 for tensor, before in copies:
                     tensor.copy_(before)
+
+
+def _equal(left: Tensor, right: Tensor) -> bool:
+    if left.is_sparse or right.is_sparse:  # torch.equal takes dense tensors
+        left, right = left.to_dense(), right.to_dense()
+    return torch.equal(left, right)
 
 
 def _same_items(value: Any, saved: Any, without: str = "") -> bool:

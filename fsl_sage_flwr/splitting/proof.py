@@ -122,11 +122,12 @@ def _difference(wanted: Outputs, found: Outputs, halves: SplitModel, mode: str) 
         if alike
         else f"return {len(found)} tensors and the model {len(wanted)} in {mode} mode"
     )
+    or_else = ". Or its forward depends on the mode or on data" if alike else ""
     return (
         f"the halves cut at {at!r} {said} ({names}): values that hooks of modules before the cut "
         "compute, or that these hand on by attributes, do not cross. Let the model not collect "
         "them (output_router_logits=False, output_hidden_states=False, output_attentions=False), "
-        "or return them from the modules."
+        f"or return them from the modules{or_else}."
     )
 
 

@@ -1,7 +1,8 @@
 """Modules that stand for those of the other half in a replayed cut."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -20,6 +21,11 @@ AFTER_FORWARD = (
 # Of a call: tensors without memory, their shapes (None: computed from the arguments' shapes), and
 # the paths of those that are arguments.
 Output = tuple[Any, dict[Path, TensorSpec | None], Mapping[Path, Path]]
+
+
+def _see(hook: Callable[..., object], *call: object) -> None:
+    """Call a forward hook without replacing the output by what it returns."""
+    hook(*call)
 
 
 def _new(kind: type[nn.Module]) -> nn.Module:
@@ -84,7 +90,8 @@ class Absent(_Substitute):
     """Stands for a module of the client half in the server half; returns zeros or smashed data.
 
     ``outputs`` has the outputs of each call by mode, and the shapes of their tensors by path. The
-    original's forward hooks see what it returns: Transformers' collect hidden states.
+    original's forward hooks see what it returns: Transformers' collect hidden states. What they
+    return is in the smashed data already.
     """
 
     def __init__(self, original: nn.Module, name: str, outputs: dict[bool, list[Output]]) -> None:
@@ -92,6 +99,9 @@ class Absent(_Substitute):
         self.fsl_sage_outputs = outputs
         for table in AFTER_FORWARD:
             vars(self)[table] = copy.copy(vars(original)[table])
+        self._forward_hooks.update(
+            {key: partial(_see, hook) for key, hook in self._forward_hooks.items()}
+        )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs of this call."""

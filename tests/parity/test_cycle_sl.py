@@ -78,6 +78,7 @@ def averaged(states: list[dict[str, Tensor]], weights: list[float]) -> dict[str,
     return dict(Aggregation().of_states(iter(states), weights))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("passes", [1, 3])
 def test_it_equals_the_loop(passes: int) -> None:
     strategy = cycle_sl(server_steps=passes)

@@ -67,6 +67,7 @@ def test_one_client_equals_plain_sgd_on_the_uncut_model(kind: Any, cuts: Any) ->
     assert_same(whole_of(strategy, arrays), plain_sgd(setting, TWO))
 
 
+@pytest.mark.slow
 def test_v1_with_several_clients_equals_v1_that_is_sent_the_labels() -> None:
     setting = changes(ADAM)
     ours, theirs = SplitFedV1(tail_task(**setting)), SplitFedV1(small_task(**setting))

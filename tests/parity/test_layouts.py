@@ -81,6 +81,7 @@ def test_one_client_equals_the_plain_loop(make: Any, kind: type[nn.Module]) -> N
     assert_same({**halves[0], **halves[1]}, expected)
 
 
+@pytest.mark.sample
 @V1_AND_V2
 @pytest.mark.parametrize("kind", [Mixer, Rows])
 def test_hidden_states_and_their_gradients_keep_it_too(make: Any, kind: type[nn.Module]) -> None:
@@ -92,6 +93,7 @@ def test_hidden_states_and_their_gradients_keep_it_too(make: Any, kind: type[nn.
     assert_same(strategy.task.model.joined(*strategy.model_state(arrays)), expected)
 
 
+@pytest.mark.slow
 def test_pooled_uploads_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
     setting, orders, plain = changes(Mixer), list[Order](), OneServerHalf._stepped
 

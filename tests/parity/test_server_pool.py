@@ -57,6 +57,7 @@ def by_hand(task: SplitTask, rounds: Any, passes: int) -> dict[str, Tensor]:
     return dict(server.state_dict())
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("passes", [1, 2])
 def test_the_server_half_equals_the_loop(passes: int) -> None:
     strategy, nodes = cse_fsl(server_pool=True, server_steps=passes), grid()

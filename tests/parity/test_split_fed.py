@@ -126,6 +126,7 @@ def test_several_server_steps_equal_the_loop_with_them(make: Any) -> None:
     assert_same({**client, **server}, plain_loop(small_task(**setting), TWO, steps=3))
 
 
+@pytest.mark.sample
 @V1_AND_V2
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_schedule_by_batch_is_torchs_own(make: Any, width: int) -> None:

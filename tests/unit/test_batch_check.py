@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fsl_sage_flwr import run_inline, strategies
 from fsl_sage_flwr.batch_check import EXPECTED, check_batch, explaining_other_sizes
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.messages import SmashedBatches
+from fsl_sage_flwr.messages import MissingPayloadError, SmashedBatches
 from fsl_sage_flwr.splitting import as_tensors, split
 from fsl_sage_flwr.strategies import (
     CseFsl,
@@ -127,6 +127,16 @@ def test_sizes_that_the_model_takes_are_not_refused() -> None:
         fail(X)
     with pytest.raises(ValueError, match=r"^validation_batches gives .*6\): of torch"):
         fail(torch.randn(4, 3, 6, 6))
+
+
+def test_errors_of_ones_own_keep_their_words() -> None:
+    def fail() -> None:
+        with explaining_other_sizes():
+            small_task().on_device((torch.randn(4, 1, 9, 7), Y))
+            raise MissingPayloadError("the exchange is gone")
+
+    with pytest.raises(MissingPayloadError, match=r"^the exchange is gone"):
+        fail()
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -85,8 +85,8 @@ def test_the_secret_is_a_nodes_own_and_does_not_leave_it(few_digits: str) -> Non
 def test_a_large_epsilon_changes_no_bit(few_digits: str) -> None:
     one, _ = trained(few_digits, algorithm="cse_fsl")
     two, _ = trained(few_digits, algorithm="cse_fsl", **{"privacy.label-epsilon": 500.0})
-    for name, weight in one.averaged_weights().items():
-        assert torch.equal(weight, two.averaged_weights()[name])
+    for name, weight in one.trained.current().items():
+        assert torch.equal(weight, two.trained.current()[name])
 
 
 def test_no_label_leaves_a_node_without_a_secret(few_digits: str) -> None:

@@ -88,7 +88,8 @@ class SmashedGenerator:
     def completed(self, tensors: Tensors, labels: Tensor) -> tuple[Tensors, Tensor]:
         """Return a batch with drawn samples behind its own, labels ascending.
 
-        torch's global generator of the CPU draws them.
+        torch's global generator of the CPU draws them. They are finite, as the samples that their
+        moments are of: an infinite one would be blamed on the client whose batch it completes.
         """
         columns = [[tensor] for tensor in tensors]
         all_labels = [labels]
@@ -99,7 +100,9 @@ class SmashedGenerator:
             all_labels.append(labels.new_full((missing,), label))
             for column, mean, variance in zip(columns, known.means, known.variances, strict=True):
                 noise = torch.randn((missing, *mean.shape), dtype=mean.dtype)
-                column.append((mean + variance.sqrt() * noise).to(column[0].dtype))
+                most = torch.finfo(column[0].dtype).max
+                drawn = (mean + variance.sqrt() * noise).clamp(-most, most)
+                column.append(drawn.to(column[0].dtype))
         whole = tuple(laid_out(torch.cat(column), column[0]) for column in columns)
         return whole, torch.cat(all_labels)
 
@@ -108,8 +111,8 @@ class SmashedGenerator:
         return {
             str(label): {
                 "weight": known.weight,
-                "means": list(known.means),
-                "variances": list(known.variances),
+                "means": _by_place(known.means),
+                "variances": _by_place(known.variances),
             }
             for label, known in self._moments.items()
         }
@@ -118,14 +121,16 @@ class SmashedGenerator:
         """Restore the moments."""
         self._moments = {
             int(label): Moments(
-                float(known["weight"]), tuple(known["means"]), tuple(known["variances"])
+                float(known["weight"]),
+                tuple(known["means"].values()),
+                tuple(known["variances"].values()),
             )
             for label, known in state.items()
         }
 
 
 def generator_of(task: SplitTask, options: AsyncOptions | None) -> SmashedGenerator | None:
-    """Return what completes the server's batches; None if nothing does.
+    """Return the generator of the server's missing samples; None without ``async.generate``.
 
     Raises
     ------
@@ -144,6 +149,11 @@ def generator_of(task: SplitTask, options: AsyncOptions | None) -> SmashedGenera
             "be drawn; set it to 0, or choose another cut"
         )
     return SmashedGenerator(options.generate)
+
+
+def _by_place(tensors: Tensors) -> dict[str, Tensor]:
+    """Return tensors in a form that a round's copies of states take their memory from."""
+    return {str(place): tensor for place, tensor in enumerate(tensors)}
 
 
 def _nothing(tensors: Tensors) -> Moments:

@@ -65,8 +65,8 @@ class AsyncOptions(Options):
     )
     generate: int = setting(
         0,
-        "least samples of each label in a batch of the server half: what lacks is drawn from "
-        "distributions of the labels' smashed data (GAS). 0 draws none",
+        "least samples of each label in a batch of the server half; missing ones are drawn from a "
+        "normal distribution per label (GAS). 0 disables it",
         key="async.generate",
         ge=0,
         unit="samples",

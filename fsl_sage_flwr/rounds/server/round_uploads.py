@@ -49,7 +49,6 @@ class RoundUploads:
         RefusedWorkError
             As of :meth:`OneServerHalf.step`.
         """
-        self._server.learn_upload(self._round, client, reply)
         if not self._pooled:
             self._server.step_on_upload(self._round, client, reply)
         elif reply.smashed is not None:

@@ -34,6 +34,7 @@ from ..round import Round
 from .smashed_pool import PooledRows
 
 POOL = -1  # in place of a client, where a batch has samples of several
+TRIAL = "trial"  # the purpose of steps that are undone
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
 
@@ -223,6 +224,8 @@ class OneServerHalf(ServerHalf):
         """
         half, optimizer = self.model_for(client)
         losses, problem, is_slow = [], None, False
+        if purpose != TRIAL:
+            self._learn(round_, client, batches)
         self.task.reseed(purpose, round_.number, client)
         count = self.steps * len(batches.batch_sizes)
         for k, (tensors, labels) in enumerate(chain.from_iterable(repeat(batches, self.steps))):
@@ -261,10 +264,15 @@ class OneServerHalf(ServerHalf):
                 self.task.autocast,
             )
 
-    def learn_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
-        """Add a client's upload to the distributions that batches are completed from."""
-        if self._generator is not None and reply.smashed is not None:
-            self._generator.add(reply.smashed, round_.round_of(client))
+    @property
+    def completes_batches(self) -> bool:
+        """Whether samples that batches lack are drawn."""
+        return self._generator is not None
+
+    def _learn(self, round_: Round, client: int, batches: SmashedBatches) -> None:
+        """Add a client's batches to the distributions that others are completed from."""
+        if self._generator is not None:
+            self._generator.add(batches, round_.round_of(client))
 
     def step_on_upload(self, round_: Round, client: int, reply: TrainReply) -> None:
         """Step on the upload in a client's last reply, in its part of the round.
@@ -293,6 +301,7 @@ class OneServerHalf(ServerHalf):
         """
         if reply.smashed is None:
             raise RefusedWorkError("its reply has no smashed data")
+        self._learn(round_, client, reply.smashed)
         self.try_batches(round_, client, reply.smashed)
         return reply.smashed
 
@@ -307,7 +316,7 @@ class OneServerHalf(ServerHalf):
         before, losses = Transaction({"half": self}), len(round_.losses)
         before.save()
         try:
-            self.step(round_, client, batches, purpose="trial")
+            self.step(round_, client, batches, purpose=TRIAL)
         finally:
             before.restore()
             del round_.losses[losses:]

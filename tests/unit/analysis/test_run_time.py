@@ -78,6 +78,7 @@ def test_the_time_to_the_target_is_that_of_its_rounds(results: Path) -> None:
     assert times["sending"]["heron_sfl"] == pytest.approx(2 * 8.1)
 
 
+@pytest.mark.slow
 def test_a_run_that_never_reaches_it_has_a_lower_bound(results: Path) -> None:
     judged = comparison(results, 0.88)
     times = run_times(judged, plan_runs(judged), fleet_of())

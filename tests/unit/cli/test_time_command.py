@@ -52,6 +52,7 @@ def test_a_wrong_word_is_explained_in_one_line(
     assert problem in line
 
 
+@pytest.mark.slow
 def test_the_three_protocols_are_one_table(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,6 +106,7 @@ def test_the_term_keeps_every_algorithms_clients_near_the_rounds_weights(
     assert 0 < near < 0.95 * far
 
 
+@pytest.mark.slow
 def test_a_weight_of_0_changes_no_bit_and_no_message() -> None:
     ours, other = plain(cse_fsl), nodes({})
     arrays = train(cse_fsl(proximal_mu=0.0), other, 1)
@@ -155,6 +156,7 @@ def test_autocast_steps_have_the_term_in_float32(precision: str) -> None:
     assert {t.dtype for t in arrays.to_torch_state_dict().values()} == {torch.float32, torch.int64}
 
 
+@pytest.mark.slow
 def test_dp_sgd_neither_clips_the_term_nor_adds_noise_to_it() -> None:
     """It depends on no sample: the weights were sent, or are results of noised steps."""
     pytest.importorskip("opacus", reason="the extra privacy is not installed")

@@ -93,6 +93,7 @@ def test_a_resumed_run_continues_its_clock(tmp_path: Path) -> None:
     assert [row["virtual_seconds"] for row in ours] == [row["virtual_seconds"] for row in whole]
 
 
+@pytest.mark.slow
 def test_the_power_of_a_device_may_be_unknown(tmp_path: Path) -> None:
     recorder(tmp_path).train(MemoryGrid(small_app(), CLIENTS), 1)
     assert rows_of(tmp_path)[0]["virtual_client_joules"] == ""

@@ -123,6 +123,7 @@ def test_a_damaged_one_never_takes_the_place_of_the_one_before(latest: Path) -> 
     assert read_checkpoint(run.checkpoints.latest)["file"] == run.checkpoints.latest
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_anew_does_not_keep_another_runs_checkpoint(latest: Path) -> None:
     saved = read_checkpoint(latest)
     state = {key: saved[key] for key in saved if key != "file"}

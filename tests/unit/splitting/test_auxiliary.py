@@ -67,6 +67,7 @@ def test_head_shares_nothing_with_the_server_half(resnet):
         assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.slow
 def test_head_is_reinitialised_and_its_statistics_fresh(resnet):
     halves, _ = resnet
     halves.server.train()

@@ -276,3 +276,31 @@ def test_hooks_of_a_first_pass_collect_in_both_halves(has_run: bool, prove: bool
         model(x).sum().backward()
     halves = split(model, "blocks.1", x, prove=prove)
     assert_same_as_uncut(model, halves, x, torch.randn(2, WIDTH))
+
+
+def double(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output * 2
+
+
+class Skipping(nn.Module):
+    """Its first block's output reaches the second directly, and the scores by a skip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.scores = nn.Linear(2 * WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if bool(x.isnan().any()):
+            raise ValueError("not a number")
+        first = self.first(x)
+        return self.scores(torch.cat([first, torch.relu(self.second(torch.tanh(first)))], dim=-1))
+
+
+@pytest.mark.parametrize("prove", [True, False])
+def test_a_hook_that_replaces_an_output_is_applied_once(prove: bool) -> None:
+    torch.manual_seed(0)
+    model, x = Skipping(), torch.randn(3, WIDTH)
+    model.first.register_forward_hook(double)
+    halves = split(model, "second", x, prove=prove)
+    assert_same_as_uncut(model, halves, x, torch.randn(2, WIDTH))

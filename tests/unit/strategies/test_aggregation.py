@@ -160,7 +160,7 @@ def test_clients_that_turn_updates_round_are_not_chosen_for_their_number_of_batc
     """BatchNorm counts batches, and two honest clients differ in that by more than any update."""
     caplog.set_level(logging.INFO, "flwr.fsl_sage")
     strategy = fed_avg(aggregation=Aggregation(rule, assumed_malicious=2))
-    sent = dict(strategy.averaged_weights())
+    sent = dict(strategy.trained.current())
     sent = {name: tensor.cpu().clone() for name, tensor in sent.items()}
     train(strategy, grid(MANY, batches=of_client, tamper=flipped(sent)), 1)
     said = next(line for line in caplog.messages if "averages clients" in line)

@@ -32,6 +32,7 @@ from ...rows import rows
 from ...runs import (
     assert_same,
     cse_fsl,
+    fed_avg,
     fsl_sage,
     server_state,
     split_fed_v2,
@@ -48,7 +49,7 @@ MAKES: dict[str, Make] = {
     for name, make in {**STRATEGIES, **CODED}.items()
     if name.partition(",")[0] in MAY_BE_LATE
 }
-every_make = rows("make", MAKES.values(), lambda make: make in (cse_fsl, fsl_sage), ids=MAKES)
+every_make = rows("make", MAKES.values(), lambda make: make is fsl_sage, ids=MAKES)
 BUFFER = 2
 ROUNDS = 5
 
@@ -191,7 +192,7 @@ def by_hand(
     now = {"arrays": initial.to_torch_state_dict()}
     now["auxiliary"] = dict(strategy_head(strategy))
     trained = {
-        "arrays": set(strategy.trained_parameters()),
+        "arrays": set(strategy.trained.parameters()),
         "auxiliary": set(strategy.head.parameters),  # type: ignore[attr-defined]
     }
     waiting: list[tuple[Answer, dict[str, dict[str, Tensor]], int, int]] = []
@@ -255,6 +256,7 @@ def strategy_head(strategy: SplitStrategy) -> Mapping[str, Tensor]:
     return found
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "options",
     [
@@ -354,6 +356,7 @@ def test_with_nothing_in_flight_a_resumed_run_is_the_uninterrupted_one(make: Mak
         assert_same(server_state(whole), server_state(resumed))
 
 
+@pytest.mark.slow
 def test_a_straggler_that_fails_is_excluded_and_asked_again() -> None:
     """Its first reply of training is empty; the others' rounds are not delayed by it."""
     strategy, failures = cse_fsl(asynchrony=after()), list[dict[int, str]]()
@@ -369,6 +372,7 @@ def test_a_straggler_that_fails_is_excluded_and_asked_again() -> None:
     assert len([a for a in nodes.trained if a.client == SLOW]) == 2
 
 
+@pytest.mark.slow
 def test_a_reply_that_takes_longer_than_the_round_timeout_is_given_up() -> None:
     strategy = cse_fsl(asynchrony=after(), round_timeout=1.0)
     nodes, failures = Nodes(1e12), list[dict[int, str]]()
@@ -382,6 +386,7 @@ def test_a_reply_that_takes_longer_than_the_round_timeout_is_given_up() -> None:
     assert {SLOW: "no reply within 1 s"} in failures
 
 
+@pytest.mark.slow
 def test_a_share_of_clients_is_the_number_that_compute_at_a_time() -> None:
     strategy, nodes = cse_fsl(asynchrony=after(1), fraction_train=0.7), Nodes(3.5)
     train(strategy, nodes, 6)
@@ -494,8 +499,8 @@ def test_moments_are_those_of_all_samples_at_once(
             mean = sum(v * n for v, n in seen) / total
             spread = sum((v - mean) ** 2 * n for v, n in seen) / total
             assert state[str(label)]["weight"] == total
-            assert state[str(label)]["means"][0].item() == pytest.approx(mean, abs=1e-6)
-            assert state[str(label)]["variances"][0].item() == pytest.approx(spread, abs=1e-4)
+            assert state[str(label)]["means"]["0"].item() == pytest.approx(mean, abs=1e-6)
+            assert state[str(label)]["variances"]["0"].item() == pytest.approx(spread, abs=1e-4)
     batch = (torch.zeros(4, 1),), torch.tensor([0, 0, 0, 1])
     (tensor,), labels = generator.completed(*batch)
     assert torch.equal(tensor[:4], batch[0][0])
@@ -522,3 +527,27 @@ def test_values_that_are_equal_keep_their_bits_infinite_ones_too() -> None:
     found = late.merged(0, "client_half", trained, now, {"mask"})
     assert torch.equal(found["mask"], mask)
     assert torch.equal(found["count"], torch.tensor([6]))  # 6.5, to the even number
+
+
+@pytest.mark.parametrize("make", [cse_fsl, fsl_sage])
+def test_all_samples_that_are_stepped_on_are_learned_probes_too(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy, seen = make(asynchrony=after(generate=2)), dict[str, int]()
+    step = strategy.server.step  # type: ignore[attr-defined]
+
+    def counted(round_: Any, client: int, batches: Any, **how: Any) -> None:
+        purpose = how.get("purpose", "server")
+        seen[purpose] = seen.get(purpose, 0) + len(batches.labels)
+        step(round_, client, batches, **how)
+
+    monkeypatch.setattr(strategy.server, "step", counted)  # type: ignore[attr-defined]
+    train(strategy, Nodes(), 1)
+    learned = server_state(strategy)["server"]["generator"].values()
+    assert sum(known["weight"] for known in learned) == sum(seen.values())
+    assert ("probe" in seen) == (make is fsl_sage)
+
+
+def test_without_a_server_half_nothing_is_drawn() -> None:
+    with pytest.raises(ValueError, match=r"async\.generate = 2: FullModelFedAvg has no server"):
+        fed_avg(asynchrony=after(generate=2))

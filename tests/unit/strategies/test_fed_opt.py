@@ -118,6 +118,7 @@ def test_v1_with_a_server_optimizer_is_fed_avg_with_it(name: str) -> None:
     assert_same(ours, dict(train(whole, grid(), 2).to_torch_state_dict()))
 
 
+@pytest.mark.slow
 def test_heads_that_are_aligned_are_not_averaged_and_take_no_step() -> None:
     strategy = fsl_sage(fed_opt=MAKERS["fedadam"])
     train(strategy, grid(), 2)
@@ -200,4 +201,4 @@ def test_a_frozen_parameter_and_a_buffer_keep_the_average() -> None:
     task = small_task()
     task.model.client.stem.requires_grad_(False)
     strategy = cse_fsl({"model": task.model}, fed_opt=MAKERS["fedadam"])
-    assert strategy.trained_parameters().keys() == {"norm.weight", "norm.bias"}
+    assert strategy.trained.parameters().keys() == {"norm.weight", "norm.bias"}

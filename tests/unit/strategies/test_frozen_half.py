@@ -79,7 +79,7 @@ def test_nothing_but_buffers_may_travel() -> None:
     strategy = trained(
         SplitFedV1, 2, weights_of=trainable_state, load_weights=load, train_batches=few_batches
     )
-    assert all("num" in name or "running" in name for name in strategy.averaged_weights())
+    assert all("num" in name or "running" in name for name in strategy.trained.current())
 
 
 @pytest.mark.slow

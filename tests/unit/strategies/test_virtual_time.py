@@ -35,6 +35,7 @@ def virtual(
     return VirtualTimeGrid(InlineGrid(small_app(), CLIENTS), fleet, presence or Presence())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [fsl_sage, split_fed_v1])
 @pytest.mark.sample
 def test_where_nobody_is_late_the_clock_changes_no_bit(make: Make) -> None:
