@@ -83,7 +83,7 @@ def slow_client(folder: Path, slower: int) -> Path:
 def run(
     table: Path, algorithm: str, distribution: str, way: str, seed: int, rounds: int, minutes: float
 ) -> list[dict[str, Any]]:
-    """Return the rows of one run, which ends after so many rounds or virtual minutes."""
+    """Return the rows of one run, which ends after ``rounds`` rounds or ``minutes`` virtual minutes."""
     settings: dict[str, Any] = {
         "algorithm": algorithm, "distribution": distribution, "alpha": 0.1, "seed": seed,
         "clock.device": "pi5", "clock.link": "lte", "clock.clients": str(table),
@@ -129,7 +129,7 @@ def means(rows: Sequence[Mapping[str, Any]]) -> list[float]:
 def time_of_all(
     done: Iterable[Mapping[str, str]], cell: Sequence[str], rounds: int
 ) -> float | None:
-    """Return the virtual minutes of so many rounds of waiting for all; None if it did not run.
+    """Return the virtual minutes of ``rounds`` rounds of waiting for all; None if it did not run.
 
     Where that run ended at the largest target, its rounds are taken to be as long as before.
     """

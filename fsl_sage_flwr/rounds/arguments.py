@@ -132,7 +132,7 @@ def asynchrony_for(
 ) -> Asynchrony | None:
     """Return the merging of late replies; None if a round waits for all replies.
 
-    ``completes_batches`` says whether a server half does, as ``generate`` asks.
+    ``completes_batches`` states whether a server half does, as ``generate`` asks.
 
     Raises
     ------
