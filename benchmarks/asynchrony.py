@@ -83,7 +83,7 @@ def slow_client(folder: Path, slower: int) -> Path:
 def run(
     table: Path, algorithm: str, distribution: str, way: str, seed: int, rounds: int, minutes: float
 ) -> list[dict[str, Any]]:
-    """Return the rows of one run, which ends after ``rounds`` rounds or ``minutes`` virtual minutes."""
+    """Return the rows of one run, which ends after ``rounds`` or ``minutes`` of virtual time."""
     settings: dict[str, Any] = {
         "algorithm": algorithm, "distribution": distribution, "alpha": 0.1, "seed": seed,
         "clock.device": "pi5", "clock.link": "lte", "clock.clients": str(table),
