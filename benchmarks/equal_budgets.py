@@ -204,7 +204,7 @@ def main() -> None:
     totals = budgets(rounds)
     tables = [
         "\n".join([f"### {distribution}", "", *table(part, totals), ""])
-        for distribution, part in rounds.groupby("distribution", sort=False)
+        for distribution, part in rounds.groupby("distribution")
     ]
     print("\n".join(tables))
     if options.page:

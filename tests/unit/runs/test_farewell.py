@@ -36,7 +36,7 @@ def test_nodes_of_a_run_that_completed_keep_nothing(tmp_path: Path, kept: Path) 
     assert nodes.types[-CLIENTS:] == [(FORGET, client) for client in range(CLIENTS)]
     assert list(kept.iterdir()) == []
     total = own._strategy.ledger.total
-    assert total == own._rows[-1]["comm_bytes"]  # the message is not among what was counted
+    assert total == own._history.rows[-1]["comm_bytes"]  # the message is not among what was counted
 
 
 @pytest.mark.slow

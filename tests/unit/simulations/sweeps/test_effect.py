@@ -36,7 +36,7 @@ OTHER = {
     "clock.device-spread": 2.0, "clock.link-spread": 2.0,
     "clock.message-seconds": 1.0, "clock.message-round-trips": 2.0,
     "async.merge": "model", "async.mixing": 0.5, "async.staleness": "hinge", "async.decay": 1.0,
-    "async.grace": 1, "async.late": "dropped",
+    "async.grace": 1, "async.late": "dropped", "async.generate": 4,
 }  # fmt: skip
 # Refused where they are idle: without auxiliary = blocks, and without a clock or its replies.
 BY_CONFIG = {"auxiliary.max-share", "clock.replies", "clock.presence"}
