@@ -155,6 +155,11 @@ LATER_LOSS = {
     "infinite step": (with_huge("smashed", 1e25), "not finite: the server half's loss is nan"),
 }
 ANSWER_WITH_UPLOAD = {"train": {**AVERAGED_REPLY, **UPLOAD}}
+# Beside drawn samples the weights may overflow before the loss.
+COMPLETED = {
+    **ANSWER_WITH_UPLOAD["train"],
+    "infinite loss": (with_huge("smashed", 3e38), "not finite: "),
+}
 # Which replies a strategy has, by message type, and how they go bad.
 BAD_REPLIES = {
     "fed_avg": {"train": AVERAGED_REPLY},
@@ -170,7 +175,7 @@ BAD_REPLIES = {
     "cse_fsl, pooled": ANSWER_WITH_UPLOAD,
     "fed_avg, buffer": {"train": AVERAGED_REPLY},
     "cse_fsl, buffer": ANSWER_WITH_UPLOAD,
-    "cse_fsl, buffer, generated": ANSWER_WITH_UPLOAD,
+    "cse_fsl, buffer, generated": {"train": COMPLETED},
     "fsl_sage, buffer": ANSWER_WITH_UPLOAD,
     "heron_sfl, buffer": ANSWER_WITH_UPLOAD,
     "sl_multi_server, labels stay": LABELS_STAY,

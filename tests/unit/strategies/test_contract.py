@@ -250,7 +250,9 @@ def test_bad_reply_that_is_late_is_left_out_with_its_reason(
         if tampers is not silent:
             assert past.after(1).summary.failures == {}
             assert list(past.after(2).summary.failures) == [slow]
-            assert reason in past.after(2).summary.failures[slow]
+            # After one of three batches already the loss may show what the second would.
+            said = "not finite: " if reason.startswith("not finite") else reason
+            assert said in past.after(2).summary.failures[slow]
     assert_same(*ends)
 
 

@@ -56,7 +56,7 @@ def test_whose_answers_come_first_changes_no_bit() -> None:
     assert_same(server_state(one), server_state(other))
     assert one._round is not None
     assert other._round is not None
-    assert one._round.losses == other._round.losses
+    assert one._round.figures.losses == other._round.figures.losses
 
 
 @pytest.mark.slow

@@ -18,9 +18,11 @@ from fsl_sage_flwr.strategies import SplitGrid, SplitStrategy, TrainingFailedErr
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import ROUNDS, Left, assert_same, fsl_sage, grid, grid_for, plain, watched
 from ...tasks import CLIENTS, small_app
-from .test_contract import every_payload
+from .test_contract import ALL, BUFFERED
 
 NODES = 2
+# A buffer needs a virtual clock, whose nodes have a client each.
+WAITING = {name: make for name, make in ALL.items() if name not in BUFFERED}
 
 
 def without_places(left: Left, app_bytes: int = 0) -> Left:
@@ -47,7 +49,7 @@ def bytes_of_an_app() -> int:
 
 
 @pytest.mark.slow
-@every_payload
+@pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
 def test_clients_on_shared_nodes_train_as_on_their_own(
     make: Callable[..., SplitStrategy],
 ) -> None:
