@@ -81,7 +81,7 @@ def test_one_client_equals_the_plain_loop(make: Any, kind: type[nn.Module]) -> N
     assert_same({**halves[0], **halves[1]}, expected)
 
 
-@pytest.mark.sample
+@pytest.mark.slow
 @V1_AND_V2
 @pytest.mark.parametrize("kind", [Mixer, Rows])
 def test_hidden_states_and_their_gradients_keep_it_too(make: Any, kind: type[nn.Module]) -> None:

@@ -124,6 +124,7 @@ def test_a_disturbed_run_without_a_partner_is_named(tmp_path: Path) -> None:
     assert runs.notes[-1].startswith("without an undisturbed run of the same settings: cse_fsl")
 
 
+@pytest.mark.slow
 def test_the_same_rounds_are_compared_as_means_of_several(tmp_path: Path) -> None:
     run(tmp_path, [0.5, 0.6, 0.7], "cse_fsl")
     run(tmp_path, [0.5, 0.5, 0.6], "cse_fsl", lost_clients=0.5)
@@ -132,6 +133,7 @@ def test_the_same_rounds_are_compared_as_means_of_several(tmp_path: Path) -> Non
     assert list(lost.values()) == [pytest.approx(0.65 - 0.55)]
 
 
+@pytest.mark.slow
 def test_a_higher_loss_is_lost_quality(tmp_path: Path) -> None:
     plain = run(tmp_path, [0.8], "cse_fsl")
     for path in (plain, run(tmp_path, [0.5], "cse_fsl", lost_clients=0.5)):

@@ -156,6 +156,7 @@ def test_bytes_are_divided_among_the_kinds_and_excluded_clients_left_out(tmp_pat
     assert first.alignment_seconds == 0.5
 
 
+@pytest.mark.slow
 def test_what_time_cannot_be_computed_for_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "old", [0.9], "fed_avg", 1.0, flops=False)
     judged = comparison(tmp_path / "old")

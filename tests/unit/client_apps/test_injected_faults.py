@@ -47,6 +47,7 @@ def test_all_algorithms_lose_the_same_clients_in_the_same_rounds(make: Any) -> N
     assert all("lost by faults.lost-clients = 0.4" in reason for reason in reasons)
 
 
+@pytest.mark.slow
 @every_maker
 def test_a_cut_link_loses_the_reply(make: Any) -> None:
     cut = failures(make, cut_links=0.4)

@@ -196,6 +196,7 @@ def test_simple_conv_takes_digits():
     assert build_model("simple_conv", (1, 8, 8), 10)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["simple_conv", "resnet56"])
 def test_initialisation_comes_from_the_global_generator(name):
     weights = []

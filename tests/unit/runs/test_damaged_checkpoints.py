@@ -135,6 +135,7 @@ def test_a_run_that_begins_anew_does_not_keep_another_runs_checkpoint(latest: Pa
     assert read_checkpoint(run.checkpoints.previous)["file"] == run.checkpoints.previous
 
 
+@pytest.mark.slow
 def test_if_none_is_whole_one_line_says_so_and_names_one_that_is(latest: Path) -> None:
     flip(latest)
     flip(latest.with_name("previous.pt"))

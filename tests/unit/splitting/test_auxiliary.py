@@ -97,6 +97,7 @@ def test_attention_is_reinitialised_too():
     assert [n for n, p in matrices.items() if torch.equal(p, theirs[n])] == []
 
 
+@pytest.mark.slow
 def test_same_seed_same_head(resnet):
     halves, smashed = resnet
     heads = []

@@ -147,6 +147,7 @@ class Translator(nn.Module):
         return self.scores(hidden).transpose(0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
 def test_a_batch_axis_by_name() -> None:
     torch.manual_seed(0)

@@ -127,6 +127,7 @@ def _copy(content: RecordDict) -> RecordDict:
     return RecordDict({name: record.copy() for name, record in content.items()})
 
 
+@pytest.mark.slow
 @every_make
 def test_a_buffer_of_all_clients_is_the_synchronous_run(make: Make) -> None:
     ours, plain = make(asynchrony=after(CLIENTS)), make()
@@ -139,6 +140,7 @@ def test_a_buffer_of_all_clients_is_the_synchronous_run(make: Make) -> None:
     assert nodes.now() == others.now()
 
 
+@pytest.mark.slow
 @every_make
 def test_two_runs_are_one_and_the_straggler_is_merged_late(make: Make) -> None:
     runs = [make(asynchrony=after()) for _ in range(2)]
@@ -282,6 +284,7 @@ def test_a_run_is_the_loop_written_by_hand(options: AsyncOptions) -> None:
     assert_same(found, rest)
 
 
+@pytest.mark.slow
 @every_make
 def test_each_byte_is_in_one_row(make: Make) -> None:
     strategy, nodes, counted = make(asynchrony=after()), Nodes(3.5), list[ClientRound]()
@@ -305,6 +308,7 @@ def test_each_byte_is_in_one_row(make: Make) -> None:
     assert len([row for row in counted if row.staleness is not None]) >= ROUNDS * BUFFER
 
 
+@pytest.mark.slow
 def test_a_round_has_no_more_replies_than_its_buffer_where_all_arrive_at_once() -> None:
     strategy, numbers = cse_fsl(asynchrony=after(1)), list[list[tuple[int, int | None]]]()
 
@@ -342,6 +346,7 @@ def test_a_resumed_run_asks_the_clients_again_whose_replies_were_in_flight(make:
     assert_same(ends[0], ends[1])
 
 
+@pytest.mark.slow
 @every_make
 def test_with_nothing_in_flight_a_resumed_run_is_the_uninterrupted_one(make: Make) -> None:
     options = after(CLIENTS)
@@ -529,6 +534,7 @@ def test_values_that_are_equal_keep_their_bits_infinite_ones_too() -> None:
     assert torch.equal(found["count"], torch.tensor([6]))  # 6.5, to the even number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cse_fsl, fsl_sage])
 def test_all_samples_that_are_stepped_on_are_learned_probes_too(
     make: Make, monkeypatch: pytest.MonkeyPatch
