@@ -49,7 +49,7 @@ def check_iterable(value: object, source: str) -> None:
         )
 
 
-def check_batch(batch: object, example: Inputs, source: str) -> None:
+def check_batch(batch: Any, example: Inputs, source: str) -> None:
     """Refuse anything but inputs like the example and a tensor of labels.
 
     Parameters
@@ -69,10 +69,11 @@ def check_batch(batch: object, example: Inputs, source: str) -> None:
     problem = _problem_with(batch, example)
     if problem is not None:
         raise ValueError(f"{source} gives {problem}; {EXPECTED}")
-    inputs: Any = batch[0]  # type: ignore[index]
-    given, expected = (_sizes(as_tensors(of)) for of in (inputs, example))
-    said = f"{source} gives inputs of {given}; the example is {expected}"
-    _other_sizes.set("" if given == expected else said)
+    given, expected = as_tensors(batch[0]), as_tensors(example)
+    said = ""
+    if [(t.dtype, t.shape[1:]) for t in given] != [(t.dtype, t.shape[1:]) for t in expected]:
+        said = f"{source} gives inputs of {_sizes(given)}; the example is {_sizes(expected)}"
+    _other_sizes.set(said)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class RecordedRounds:
     def round(self, row: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> RoundWork:
         """Return the work of the next round.
 
-        Clients that were excluded, or whose number of examples is unknown, are left out. A reply
+        Excluded clients, and clients without a number of examples, are left out. A reply
         that is merged in a later round counts there, with the bytes that its client was sent. A
         client's bytes are divided among the kinds of payload as those of all clients are. A client
         without a message has the examples of an earlier round.

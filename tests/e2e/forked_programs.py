@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,25 +66,27 @@ def write_stand_ins(directory: Path, address: Path) -> None:
         program.chmod(0o755)
 
 
-@cache
 def server() -> Path:
-    """Start the process whose forks these are, once; return the address it listens at.
+    """Start the process whose forks these are, once; return the address it listens at."""
+    return _started()[0]
 
-    It ends when this process does.
-    """
+
+@cache
+def _started() -> tuple[Path, subprocess.Popen[bytes]]:
+    """Return the address and the process, which ends when its input is closed: with this one."""
     # A socket's address may have a hundred characters; pytest's directories have more.
     address = Path(tempfile.mkdtemp()) / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
         listener.listen()  # before the first stand-in asks
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", __file__, str(listener.fileno())],
             stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True,
             # Arrow's allocator without its thread, which a fork would not have.
             env={**os.environ, "OMP_NUM_THREADS": "1",
                  "JE_ARROW_MALLOC_CONF": "background_thread:false"},
         )  # fmt: skip
-    return address
+    return address, process
 
 
 def serve(listener: socket.socket) -> None:
@@ -105,6 +108,7 @@ def serve(listener: socket.socket) -> None:
             listener.close()
             _become(programs, connection)
         connection.close()
+    shutil.rmtree(Path(listener.getsockname()).parent)  # of the socket alone
 
 
 def _become(programs: dict[str, Callable[[], None]], connection: socket.socket) -> None:

@@ -34,7 +34,6 @@ from ..round import Round
 from .smashed_pool import PooledRows
 
 POOL = -1  # in place of a client, where a batch has samples of several
-TRIAL = "trial"  # the purpose of steps that are undone
 Gradients = tuple[Tensor, ...]
 Half = tuple[nn.Module, torch.optim.Optimizer]
 
@@ -224,8 +223,7 @@ class OneServerHalf(ServerHalf):
         """
         half, optimizer = self.model_for(client)
         losses, problem, is_slow = [], None, False
-        if purpose != TRIAL:
-            self._learn(round_, client, batches)
+        self._learn(round_, client, batches)
         self.task.reseed(purpose, round_.number, client)
         count = self.steps * len(batches.batch_sizes)
         for k, (tensors, labels) in enumerate(chain.from_iterable(repeat(batches, self.steps))):
@@ -301,8 +299,8 @@ class OneServerHalf(ServerHalf):
         """
         if reply.smashed is None:
             raise RefusedWorkError("its reply has no smashed data")
-        self._learn(round_, client, reply.smashed)
         self.try_batches(round_, client, reply.smashed)
+        self._learn(round_, client, reply.smashed)
         return reply.smashed
 
     def try_batches(self, round_: Round, client: int, batches: SmashedBatches) -> None:
@@ -316,7 +314,7 @@ class OneServerHalf(ServerHalf):
         before, losses = Transaction({"half": self}), len(round_.losses)
         before.save()
         try:
-            self.step(round_, client, batches, purpose=TRIAL)
+            self.step(round_, client, batches, purpose="trial")
         finally:
             before.restore()
             del round_.losses[losses:]

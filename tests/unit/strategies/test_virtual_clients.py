@@ -21,7 +21,7 @@ from ...tasks import CLIENTS, small_app
 from .test_contract import ALL, BUFFERED
 
 NODES = 2
-# A buffer needs a virtual clock, whose nodes have a client each.
+# A simulation merges late replies only on a virtual clock, which runs one client on each node.
 WAITING = {name: make for name, make in ALL.items() if name not in BUFFERED}
 
 
