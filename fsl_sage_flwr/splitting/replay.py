@@ -1,7 +1,7 @@
 """Cut a model that cannot be traced, by replaying its own forward on both sides.
 
 The client half runs the model's forward until it reaches the cut. The server half runs the same
-forward from the start on zeros, without the client half's modules, and puts the smashed data where
+forward from the start on blank inputs, without the client half's modules, and puts the smashed data where
 the forward would have made them. The caller must prove that the halves compute the model's outputs.
 """
 
@@ -74,7 +74,8 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
     )
     given = [(Place("input", k), None, inputs[k]) for k in sorted(request.public)]
     tensors = _crossing(passes, at, count, pairs if request.sized else None)
-    crossing = Crossing(arguments, inputs, (*tensors, *given), tuple(pairs))
+    blanks = tuple(map(_blank, example))
+    crossing = Crossing(arguments, inputs, blanks, (*tensors, *given), tuple(pairs))
     if not any(spec.axis is not None for place, _, spec in crossing.tensors):
         raise SplitError(
             f"no tensor with a row per sample reaches the cut {at!r}; the samples of the inputs "
@@ -82,6 +83,12 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
             "put a list into one padded tensor. Cut before values that vmap or NumPy computes."
         )
     return _halves(model, at, passes, repeated, crossing, count)
+
+
+def _blank(tensor: Tensor) -> int:
+    """Return the least of an example's whole numbers, which its model accepts; else 0."""
+    whole = not tensor.is_floating_point() and not tensor.is_complex() and tensor.numel() > 0
+    return int(tensor.min()) if whole else 0
 
 
 def _crossing(

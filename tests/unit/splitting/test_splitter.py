@@ -235,6 +235,12 @@ def test_refuses_a_cut_that_is_never_called():
         cut_of(chain, "unused", unused=nn.Linear(4, 4))
 
 
+def test_a_cut_at_a_list_of_modules_names_one_of_them():
+    blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    with pytest.raises(SplitError, match=r"never called in forward; name one that it has: a\.1\.$"):
+        cut_of(lambda self, x: self.c(self.b(self.a[1](self.a[0](x)))), "a", a=blocks)
+
+
 def test_refuses_a_raw_input_used_behind_the_cut():
     with pytest.raises(SplitError, match=r"the raw input 'x' would cross the cut"):
         cut_of(lambda self, x: self.c(self.b(self.a(x))) + x)
