@@ -164,6 +164,13 @@ def sizes_in(
         for axis, number in spec.free:
             if axis < tensor.dim():
                 found.setdefault(number, tensor.shape[axis])
+        if tensor.dim() != len(spec.sizes):
+            raise SplitError(
+                f"{name} has shape {tuple(tensor.shape)}; when the model was cut it had "
+                f"{spec.sizes}: the forward takes another path in this pass, at random (as with "
+                "stochastic depth) or by its inputs' values. Set that probability to 0, or cut "
+                "before or behind all such paths"
+            )
         if tuple(tensor.shape) != spec.in_batch(batch, [*_filled(found, pairs)]):
             raise SplitError(
                 f"{name} has shape {tuple(tensor.shape)}; when the model was cut it had "

@@ -239,6 +239,20 @@ class Enter:
 
 
 @dataclass(frozen=True)
+class NeverCalled:
+    """Refuse to run a module that the example never called: the server half has its weights."""
+
+    name: str
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        """Raise an error that names the module; a forward pre-hook in the client half."""
+        raise SplitError(
+            f"this batch calls {self.name!r} before the cut, and the example did not, so that the "
+            "server half has its weights: give split an example that calls it, of more samples"
+        )
+
+
+@dataclass(frozen=True)
 class Leave:
     """Keep the outputs of a module of the client half."""
 
