@@ -9,7 +9,6 @@ import pandas as pd
 from ..runs.virtual_time import JOULES, SECONDS
 from ..units import mib
 from .choices import MEAN_OF, Count, Spread
-from .columns import with_columns
 from .differences import differing_settings, without_unused_settings
 from .load_results import HEAD_SIZE, ResultsError
 from .measure import Measure, measure_of
@@ -123,14 +122,11 @@ def compare(
         raise ResultsError(f"no completed run to compare; {'; '.join(notes) or 'no rounds'}")
     rounds = without_unused_settings(rounds.sort_values(["run", "round"], kind="stable"))
     by_run = rounds.groupby("run", sort=False)
-    added = {
-        "bytes": rounds[COUNTS[count]].astype("float64"),
-        "elapsed": by_run["seconds"].cumsum(),
-    }
+    rounds["bytes"] = rounds[COUNTS[count]].astype("float64")
+    rounds["elapsed"] = by_run["seconds"].cumsum()
     for column, recorded, unit in ((HOURS, SECONDS, 3600.0), (KILOJOULES, JOULES, 1000.0)):
         if recorded in rounds and rounds[recorded].notna().all():
-            added[column] = by_run[recorded].cumsum() / unit
-    rounds = with_columns(rounds, added)
+            rounds[column] = by_run[recorded].cumsum() / unit
     settings = differing_settings(rounds)
     what = "contents of all messages, without Flower's framing"
     if count == "reference":
@@ -139,8 +135,7 @@ def compare(
     measure = measure_of(rounds)
     of_runs = rounds.groupby("run", sort=False)[measure.column]
     mean_of = min(mean_of, int(of_runs.size().min()))
-    judged = of_runs.transform(lambda values: values.rolling(mean_of).mean())
-    rounds = with_columns(rounds, {JUDGED: judged})
+    rounds[JUDGED] = of_runs.transform(lambda values: values.rolling(mean_of).mean())
     if mean_of > 1:
         notes.append(f"target and budget: mean {measure.name} of {mean_of} rounds")
     target_is_given = target is not None

@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from .columns import with_columns
 from .comparison import JUDGED, Comparison, compare
 from .differences import differing_settings, is_missing, without_unused_settings
 
@@ -65,10 +64,9 @@ def disturbed_runs(
     done = results[has_fault & results["completed"].astype(bool) & (results["round"] > 0)]
     done = without_unused_settings(done.sort_values(["run", "round"], kind="stable"))
     measure = comparison.measure
-    judged = done.groupby("run", sort=False)[measure.column].transform(
+    done[JUDGED] = done.groupby("run", sort=False)[measure.column].transform(
         lambda values: values.rolling(comparison.mean_of).mean()
     )
-    done = with_columns(done, {JUDGED: judged})
     both = pd.concat([comparison.rounds, done])
     settings = [key for key in differing_settings(both) if key not in FAULTS]
     plain = {_place(run, settings): run for _, run in comparison.rounds.groupby("run")}

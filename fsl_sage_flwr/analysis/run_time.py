@@ -11,7 +11,6 @@ from ..clock.fleet import Fleet
 from ..clock.plan import Planned, plan
 from ..clock.simulate import Clock, RoundTime
 from ..clock.work import RoundWork
-from .columns import with_columns
 from .comparison import HOURS, JUDGED, KILOJOULES, Comparison
 from .declared import algorithm_schedules
 from .load_results import ResultsError
@@ -127,7 +126,7 @@ def on_clock(comparison: Comparison, runs: Sequence[PlannedRun], fleet: Fleet) -
         own[KILOJOULES] = joules / 1000
     names = rounds["run"]
     totals = {key: values.groupby(names, sort=False).cumsum() for key, values in own.items()}
-    return replace(comparison, rounds=with_columns(rounds, totals))
+    return replace(comparison, rounds=rounds.assign(**totals))
 
 
 def run_times(

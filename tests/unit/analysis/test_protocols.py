@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -78,21 +77,6 @@ def test_each_protocol_by_hand(results: pd.DataFrame) -> None:
     assert cse_fsl["25 % of clients lost"] == pytest.approx(0.2)
     assert math.isnan(fed_avg["50 % of links cut"])
     assert cse_fsl["50 % of links cut"] == pytest.approx(-0.05)
-
-
-def test_columns_are_added_to_runs_with_many_text_settings_without_a_warning(
-    results: pd.DataFrame,
-) -> None:
-    """pandas warns of an assignment to a frame of over 100 blocks; each text column is one."""
-    texts = pd.DataFrame(
-        {f"own.{k}": pd.Series("text", index=results.index, dtype="str") for k in range(120)}
-    )
-    wide = pd.concat([results, texts], axis=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.PerformanceWarning)
-        runs = found(wide)
-        readable_table(runs.comparison)
-        readable_protocols(runs, budgets_of(runs.comparison, {}))
 
 
 @pytest.mark.slow
