@@ -24,7 +24,7 @@ from fsl_sage_flwr.strategies import FslSage
 from tests.memory_grid import MemoryGrid
 
 # Every q-th of 12 batches is uploaded: an interval of 3 uploads four.
-SCHEDULES = {
+SCHEDULES: dict[int, dict[str, tuple[int, ...]]] = {
     2: {"even": (3, 3), "more after": (2, 6), "fewer after": (6, 2)},
     4: {"even": (3, 3, 3, 3), "more after": (1, 6, 12, 12)},
 }

@@ -81,7 +81,7 @@ def protocol_table(runs: Disturbed, budgets: Mapping[str, float]) -> pd.DataFram
     seeds = by_seed(runs_of_all, settings, ["reached", *figures])
     table = over_all_seeds(seeds, settings, figures, comparison.spread)
     table.insert(len(settings) + 1, "reached", seeds_that_reached(seeds, settings))
-    costs = [name for name in table if "_to_target" in name]
+    costs = [name for name in map(str, table) if "_to_target" in name]
     table[costs] = table[costs].where(table["reached"] == table["seeds"])
     return table.loc[setting_order(table, settings)].reset_index(drop=True)
 
