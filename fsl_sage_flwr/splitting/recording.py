@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .copying import copy_sharing_frozen
-from .errors import SplitError, running_the_model
+from .errors import SplitError, never_called, running_the_model
 from .operations import Operations, Place, Result, calling_line
 from .ownership import shell_tree
 from .pytree import Path, leaves_by_path, leaves_of, map_leaves
@@ -468,7 +468,7 @@ def _on_both_sides(
     at, model = recorder.request.at, recorder.request.model
     complete = {mode: [p for p in found if p is not None] for mode, found in passes.items()}
     if any(len(complete[mode]) < len(found) for mode, found in passes.items()):
-        raise SplitError(f"cut {at!r} is never called in forward; name another module.")
+        raise SplitError(never_called(at, model.get_submodule(at)))
     every = [one for found in complete.values() for one in found]
     if any(one.checkpointed for one in every):
         raise SplitError(
