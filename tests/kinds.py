@@ -61,10 +61,11 @@ class TwoInputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.left, self.right = nn.Linear(4, 6), nn.Linear(3, 6)
-        self.back = nn.Linear(6, 3)
+        self.back, self.last = nn.Linear(6, 5), nn.Linear(5, 3)
 
     def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return {"logits": self.back(torch.relu(self.left(x) + self.right(y)))}
+        hidden = torch.relu(self.left(x) + self.right(y))
+        return {"logits": self.last(torch.relu(self.back(hidden)))}
 
 
 def pairs_of(client: ClientIdentity, seed: int) -> Iterable[Batch]:
@@ -127,10 +128,10 @@ def maps_task(**changes: Any) -> SplitTask:
     )  # fmt: skip
 
 
-def pairs_task() -> SplitTask:
+def pairs_task(**changes: Any) -> SplitTask:
     return _task(
         TwoInputs, (2, 4), (2, 3), num_classes=3, train_batches=pairs_of,
-        validation_batches=lambda client: list(pairs_of(client, 77)),
+        validation_batches=lambda client: list(pairs_of(client, 77)), **changes,
     )  # fmt: skip
 
 
@@ -156,4 +157,9 @@ KINDS: dict[str, tuple[Callable[[], SplitTask], set[str]]] = {
     "tokens": (tokens_task, {"token_accuracy"}),
 }
 # Kinds whose labels can stay on the clients, with the tail: the model's last layer.
-WITH_TAIL = {"numbers": numbers_task, "label maps": maps_task, "several labels": tags_task}
+WITH_TAIL = {
+    "numbers": numbers_task,
+    "label maps": maps_task,
+    "two inputs, a mapping out": pairs_task,
+    "several labels": tags_task,
+}

@@ -13,12 +13,12 @@ from ..units import mib
 from .choices import Count
 from .comparison import Comparison, compare, run_figures
 from .differences import defines_an_experiment, is_missing, without_unused_settings
-from .labels import value_text
+from .labels import NOTHING, value_text
 from .load_results import CLIENTS, HEAD_SIZE, ResultsError, Run, read_runs, rows_of
 from .provenance import provenance_of
 from .result_table import columns_of
 from .run_state import state_of
-from .run_table import NOTHING, rounds_text
+from .run_table import rounds_text
 
 # For these a factor is more informative than a difference.
 _BY_FACTOR = ("bytes", "bytes_to_target", "seconds", "rounds", "rounds_to_target")

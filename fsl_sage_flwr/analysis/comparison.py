@@ -120,9 +120,9 @@ def compare(
     notes = [_left_out(unfinished)] if len(unfinished) else []
     if rounds.empty:
         raise ResultsError(f"no completed run to compare; {'; '.join(notes) or 'no rounds'}")
-    rounds = rounds.assign(bytes=rounds[COUNTS[count]].astype("float64"))
     rounds = without_unused_settings(rounds.sort_values(["run", "round"], kind="stable"))
     by_run = rounds.groupby("run", sort=False)
+    rounds["bytes"] = rounds[COUNTS[count]].astype("float64")
     rounds["elapsed"] = by_run["seconds"].cumsum()
     for column, recorded, unit in ((HOURS, SECONDS, 3600.0), (KILOJOULES, JOULES, 1000.0)):
         if recorded in rounds and rounds[recorded].notna().all():

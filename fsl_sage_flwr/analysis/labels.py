@@ -8,6 +8,8 @@ from typing import Any
 from .declared import algorithm_looks
 from .differences import is_missing
 
+NOTHING = "–"  # in place of a missing value
+
 
 def place(algorithm: str) -> tuple[int, float, str]:
     """Return a sort key: algorithms in the order of registration, then unknown ones by name."""
@@ -29,7 +31,7 @@ def value_place(value: Any) -> tuple[int, float, str]:
 def value_text(value: Any) -> str:
     """Return a setting's value as text; a missing one is a dash."""
     if is_missing(value):
-        return "–"
+        return NOTHING
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -172,7 +172,8 @@ def rows_of(runs: list[Run]) -> pd.DataFrame:
     whole = [key for key in keys if all(row.get(key) is not None for row in constants)]
     per_run[whole] = per_run[whole].infer_objects()
     per_run = per_run.astype({CLIENTS: "Int64", HEAD_SIZE: "Int64"})
-    return rounds.merge(per_run, on="run", how="left")
+    # A copy has a block for each type. pandas warns of every column that is added to more than 100.
+    return rounds.merge(per_run, on="run", how="left").copy()
 
 
 def _rounds(run: Run) -> pd.DataFrame:

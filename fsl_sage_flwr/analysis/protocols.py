@@ -4,7 +4,7 @@ They are those of EdgeFlowerTune (Geng et al., arXiv 2605.08636), without its co
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -14,6 +14,8 @@ from .declared import label_of
 from .labels import value_text
 from .result_table import TableFormat, formatted, setting_order
 from .robustness import Disturbed, fault_text
+from .seed_table import by_seed, in_units_of, mean_text, over_all_seeds, seeds_that_reached
+from .spread import SUFFIXES
 
 # Columns of a comparison's rounds that are costs.
 COSTS = ("bytes", HOURS, KILOJOULES)
@@ -43,7 +45,9 @@ def protocol_table(runs: Disturbed, budgets: Mapping[str, float]) -> pd.DataFram
         The settings; ``seeds``; ``reached``, the number of seeds that reached the target;
         ``MEASURE_at_COST``, the measure after the last round within the budget, NaN if too few
         rounds are; ``COST_to_target``, NaN if a seed does not reach it; and for each fault, under
-        its words, the measure that it costs.
+        its words, the measure that it costs. ``FIGURE_std`` beside each is the sample standard
+        deviation over the seeds, or ``FIGURE_ci95`` half of the mean's confidence interval; NaN for
+        fewer than two seeds.
     """
     comparison = runs.comparison
     measure, rows = comparison.measure, []
@@ -71,18 +75,13 @@ def protocol_table(runs: Disturbed, budgets: Mapping[str, float]) -> pd.DataFram
                 },
             }
         )
-    return _means(pd.DataFrame(rows), list(comparison.settings))
-
-
-def _means(rows: pd.DataFrame, settings: list[str]) -> pd.DataFrame:
-    """Return the means over the seeds; runs of one seed are averaged first."""
-    figures = [str(name) for name in rows if name not in (*settings, "seed")]
-    seeds = rows.groupby([*settings, "seed"], dropna=False, sort=False)[figures].mean()
-    groups = seeds.reset_index().groupby(settings, dropna=False, sort=False)
-    table = groups[figures].mean().reset_index()
-    table.insert(len(settings), "seeds", groups.size().to_numpy())
-    table["reached"] = groups["reached"].sum().to_numpy().astype(int)
-    costs = [name for name in figures if name.endswith("_to_target")]
+    runs_of_all = pd.DataFrame(rows)
+    settings = list(comparison.settings)
+    figures = [str(name) for name in runs_of_all if name not in (*settings, "seed", "reached")]
+    seeds = by_seed(runs_of_all, settings, ["reached", *figures])
+    table = over_all_seeds(seeds, settings, figures, comparison.spread)
+    table.insert(len(settings) + 1, "reached", seeds_that_reached(seeds, settings))
+    costs = [name for name in map(str, table) if "_to_target" in name]
     table[costs] = table[costs].where(table["reached"] == table["seeds"])
     return table.loc[setting_order(table, settings)].reset_index(drop=True)
 
@@ -91,6 +90,12 @@ def readable_protocols(runs: Disturbed, budgets: Mapping[str, float]) -> pd.Data
     """Return :func:`protocol_table` as text, with units."""
     comparison, table = runs.comparison, protocol_table(runs, budgets)
     measure, text = comparison.measure, pd.DataFrame(index=table.index)
+    suffix = SUFFIXES[comparison.spread]
+
+    def cells(figure: str, number: Callable[[float], str]) -> list[str]:
+        pairs = zip(table[figure], table[f"{figure}_{suffix}"], strict=True)
+        return [mean_text(mean, spread, number) for mean, spread in pairs]
+
     for key in comparison.settings:
         text[key] = [(label_of if key == "algorithm" else value_text)(v) for v in table[key]]
     percent = " (%)" if measure.in_percent else ""
@@ -100,18 +105,15 @@ def readable_protocols(runs: Disturbed, budgets: Mapping[str, float]) -> pd.Data
     }
     for cost, budget in budgets.items():
         size, unit = units[cost]
-        values = table[f"{measure.name}_at_{cost}"]
         heading = f"{measure.name} at {budget / size:.3g} {unit}{percent}"
-        text[heading] = ["–" if math.isnan(value) else measure.number(value) for value in values]
+        text[heading] = cells(f"{measure.name}_at_{cost}", measure.number)
     for cost in budgets:
         size, unit = units[cost]
-        values = table[f"{cost}_to_target"] / size
         heading = f"{unit} to {comparison.target_text}"
-        text[heading] = ["–" if math.isnan(value) else f"{value:.3g}" for value in values]
+        text[heading] = cells(f"{cost}_to_target", in_units_of(size))
     for fault in runs.lost:
         heading = f"{'points' if measure.in_percent else measure.name} lost: {fault_text(fault)}"
-        values = table[fault_text(fault)]
-        text[heading] = ["–" if math.isnan(value) else measure.number(value) for value in values]
+        text[heading] = cells(fault_text(fault), measure.number)
     return text
 
 

@@ -16,7 +16,7 @@ from ..units import mib
 from .comparison import HOURS, Comparison
 from .declared import known_settings, label_of, unused_keys
 from .differences import differing_settings, is_missing
-from .labels import settings_text, value_place, value_text
+from .labels import NOTHING, settings_text, value_place, value_text
 from .load_results import CLIENTS, ResultsError, Run
 from .measure import measure_of
 from .pictures import Picture, draw_all, encoded
@@ -28,7 +28,7 @@ from .result_table import readable_table
 from .robustness import FAULTS, disturbed_runs
 from .run_chart import chart_data, chart_html
 from .run_state import state_of
-from .run_table import NOTHING, rounds_text
+from .run_table import rounds_text
 from .run_title import run_title
 from .spread import NAMES
 

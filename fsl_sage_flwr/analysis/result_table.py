@@ -1,6 +1,5 @@
 """Build tables of results: one row per setting, with mean and spread over the seeds."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +10,8 @@ from ..units import MIB, mib
 from .comparison import HOURS, KILOJOULES, Comparison, run_figures
 from .declared import label_of
 from .labels import place, value_place, value_text
-from .spread import SUFFIXES, half_width
+from .seed_table import by_seed, mean_text, over_all_seeds
+from .spread import SUFFIXES
 
 TableFormat = Literal["markdown", "csv", "latex"]
 
@@ -31,16 +31,10 @@ def results_table(comparison: Comparison) -> pd.DataFrame:
     runs = run_figures(comparison)
     keys, spread = list(comparison.settings), comparison.spread
     figures = [column.figure for column in columns_of(comparison)]
-    by_seed = runs.groupby([*keys, "seed"], dropna=False, sort=False)[figures]
-    seeds = by_seed.mean().reset_index()
+    seeds = by_seed(runs, keys, figures)
+    table = over_all_seeds(seeds, keys, figures, spread)
+    table = table.rename(columns={figure: f"{figure}_mean" for figure in figures})
     groups = seeds.groupby(keys, dropna=False, sort=False)
-    table = groups.size().rename("seeds").reset_index()
-    for figure in figures:
-        column = groups[figure]
-        table[f"{figure}_mean"] = column.mean().to_numpy()
-        table[f"{figure}_{SUFFIXES[spread]}"] = column.agg(
-            lambda values: half_width(values, spread)
-        ).to_numpy()
     table["reached"] = groups["bytes_to_target"].count().to_numpy()
     return table.loc[setting_order(table, keys)].reset_index(drop=True)
 
@@ -98,10 +92,7 @@ class Column:
 
     def cell(self, mean: float, spread: float) -> str:
         """Return a mean with its spread, which is NaN for one seed."""
-        if math.isnan(mean):
-            return "–"
-        text = self.number(mean)
-        return text if math.isnan(spread) else f"{text} ± {self.number(spread)}"
+        return mean_text(mean, spread, self.number)
 
 
 def columns_of(comparison: Comparison) -> list[Column]:

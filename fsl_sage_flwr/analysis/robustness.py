@@ -64,12 +64,8 @@ def disturbed_runs(
     done = results[has_fault & results["completed"].astype(bool) & (results["round"] > 0)]
     done = without_unused_settings(done.sort_values(["run", "round"], kind="stable"))
     measure = comparison.measure
-    done = done.assign(
-        **{
-            JUDGED: done.groupby("run", sort=False)[measure.column].transform(
-                lambda values: values.rolling(comparison.mean_of).mean()
-            )
-        }
+    done[JUDGED] = done.groupby("run", sort=False)[measure.column].transform(
+        lambda values: values.rolling(comparison.mean_of).mean()
     )
     both = pd.concat([comparison.rounds, done])
     settings = [key for key in differing_settings(both) if key not in FAULTS]

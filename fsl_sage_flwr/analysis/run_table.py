@@ -7,11 +7,10 @@ from rich.text import Text
 
 from ..units import mib
 from .comparison import one_line
+from .labels import NOTHING
 from .load_results import Run
 from .measure import Measure, measure_of
 from .run_state import State, age_of, state_of
-
-NOTHING = "–"
 
 _COLOURS: dict[State, str] = {
     "running": "cyan", "completed": "green", "failed": "red", "interrupted": "yellow",

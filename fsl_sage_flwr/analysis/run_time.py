@@ -116,19 +116,17 @@ def on_clock(comparison: Comparison, runs: Sequence[PlannedRun], fleet: Fleet) -
         A device's speed is in FLOP/s, and a run recorded no FLOPs.
     """
     check_flops(runs, fleet)
-    clock, rounds = (
-        Clock(fleet),
-        comparison.rounds.drop(columns=[HOURS, KILOJOULES], errors="ignore"),
-    )
+    clock = Clock(fleet)
+    rounds = comparison.rounds.drop(columns=[HOURS, KILOJOULES], errors="ignore")
     times = {run.run: run.times(clock) for run in runs}
     each = [time for name in rounds["run"].unique() for time in times[name]]
-    joules = np.array([time.client_joules for time in each])
-    own = {HOURS: np.array([time.seconds for time in each]) / 3600}
-    if not np.isnan(joules).any():
+    own = {HOURS: pd.Series([time.seconds for time in each], index=rounds.index) / 3600}
+    joules = pd.Series([time.client_joules for time in each], index=rounds.index)
+    if not joules.isna().any():
         own[KILOJOULES] = joules / 1000
-    rounds = rounds.assign(**own)
-    rounds[list(own)] = rounds.groupby("run", sort=False)[list(own)].cumsum()
-    return replace(comparison, rounds=rounds)
+    names = rounds["run"]
+    totals = {key: values.groupby(names, sort=False).cumsum() for key, values in own.items()}
+    return replace(comparison, rounds=rounds.assign(**totals))
 
 
 def run_times(

@@ -18,7 +18,7 @@ from ..splitting import Evaluation
 from ..state import State
 from ..task import Batch, SplitTask
 from ..tensor_store import TensorStore
-from . import arguments
+from . import argument_checks
 from .aggregation.aggregation import Aggregation
 from .aggregation.client_clipping import refuse_clipping
 from .averaged_state import AveragedState
@@ -46,7 +46,7 @@ from .round_average import RoundAverage
 from .round_counter import RoundCounter
 from .round_settings import RoundSettings
 from .server.server_half import OneServerHalf
-from .settings import StrategySettings
+from .strategy_arguments import StrategySettings
 from .trained_check import TrainedCheck
 
 log = logging.getLogger("flwr.fsl_sage")
@@ -96,7 +96,7 @@ class SplitStrategy(FedAvg):
 
     def __new__(cls, *given: object, **named: object) -> Self:
         """Check the task, which an algorithm reads before this class does."""
-        arguments.check_task(cls, given, named)
+        argument_checks.check_task(cls, given, named)
         return super().__new__(cls)
 
     def __init__(
@@ -105,7 +105,7 @@ class SplitStrategy(FedAvg):
         states: Mapping[str, State],
         **settings: Unpack[StrategySettings],
     ) -> None:
-        given = arguments.read(type(self), settings)
+        given = argument_checks.read(type(self), settings)
         super().__init__(
             fraction_train=given.fraction_train,
             fraction_evaluate=1.0,  # for 0 Flower warns, of what is the default here
@@ -116,12 +116,12 @@ class SplitStrategy(FedAvg):
             train_metrics_aggr_fn=given.train_metrics_aggr_fn or self._train_metrics,
         )
         self.fraction_evaluate = given.fraction_evaluate
-        arguments.check_evaluation(task, given.fraction_evaluate)
+        argument_checks.check_evaluation(task, given.fraction_evaluate)
         name = type(self).__name__
-        arguments.check_privacy(task, name, private_steps=self.private_steps)
+        argument_checks.check_privacy(task, name, private_steps=self.private_steps)
         if not type(self).trains_client_half:
-            arguments.refuse_training(name, given)
-        arguments.check_tail(task, name, labels_may_stay=self.labels_may_stay)
+            argument_checks.refuse_training(name, given)
+        argument_checks.check_tail(task, name, labels_may_stay=self.labels_may_stay)
         task.check_objective()
         self.task = task
         if task.client_privacy is not None:
@@ -132,7 +132,7 @@ class SplitStrategy(FedAvg):
         self.downlink = DeltaSync(given.compression or Compression())
         self.pauses = ClientCooldown(given.max_client_failures, given.pause_rounds)
         self.aggregation = given.aggregation or Aggregation()
-        self.asynchrony = arguments.asynchrony_for(
+        self.asynchrony = argument_checks.asynchrony_for(
             name,
             given,
             self.aggregation,

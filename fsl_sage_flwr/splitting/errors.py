@@ -18,6 +18,22 @@ class UnfaithfulError(SplitError):
     """The halves do not compute the model's outputs; another way of cutting may work."""
 
 
+class RawInputError(SplitError):
+    """A raw input would cross the cut.
+
+    Parameters
+    ----------
+    message : str
+        The reason and a fix.
+    name : str
+        Name of the input.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 def tied_across(at: str, names: str) -> str:
     """Return the error of a trained weight in both halves, named by its two names."""
     return (

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import SplitError, UnfaithfulError, running_the_model
+from .errors import RawInputError, SplitError, UnfaithfulError, running_the_model
 from .inputs import Arguments, as_tensors
 from .model_state import ModelState
 from .other_values import OtherValues
@@ -189,9 +189,10 @@ class RawInputs:
             same &= self._same(_smashed(halves, batch), batch)
         for _, i in sorted(same):
             name = self._arguments.names[i]
-            raise SplitError(
+            raise RawInputError(
                 f"the raw input {name!r} would cross the cut {halves.cut!r} as it is. Choose a "
-                f"later cut, or give public=({name!r},) if the server may see it."
+                f"later cut, or give public=({name!r},) if the server may see it.",
+                name,
             )
 
     def refuse_in_pass(self, halves: SplitModel) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .crossing import TensorSpec, masked_value
-from .errors import SplitError
+from .errors import RawInputError, SplitError
 from .half_pass import (
     Crossing,
     Enter,
@@ -72,9 +72,10 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
     raw = sorted({k for one in every for k in one.raw})
     if raw:
         name = arguments.names[raw[0]]
-        raise SplitError(
+        raise RawInputError(
             f"the raw input {name!r} would cross the cut {at!r}: the server half uses it. Choose "
-            f"a cut behind its last use, or give public=({name!r},) if the server may see it."
+            f"a cut behind its last use, or give public=({name!r},) if the server may see it.",
+            name,
         )
     pairs: list[tuple[int, int]] = []
     inputs = tuple(

@@ -1,7 +1,7 @@
 """Cut an ``nn.Module`` in two before a named submodule."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from .call_memory import CallMemory
 from .called_names import name_as_called
-from .errors import SplitError, UnfaithfulError, running_the_model
+from .errors import RawInputError, SplitError, UnfaithfulError, running_the_model
 from .hooks import refuse_inner_hooks
 from .inputs import Arguments, Inputs, as_tensors
 from .model_state import ModelState, unchanged
@@ -65,7 +65,8 @@ def split(
     tail : str
         Name, as that of ``at``, of the first submodule of a third part, which the client holds
         beside the client half, so that labels need not leave it. The server half between them
-        must make all that the tail needs: no skip crosses both cuts. Empty for two halves.
+        must make all that the tail needs: no skip crosses both cuts, but masks, whole numbers and
+        public inputs may. Empty for two halves.
     example : Tensor, tuple of Tensor or mapping
         Inputs of the model, a batch of at least two samples; a mapping has keyword arguments, as
         tokenizers give them.
@@ -141,14 +142,20 @@ def _with_tail(
         )
     with unchanged(halves.client), torch.no_grad(), torch.random.fork_rng(devices=[]):
         smashed = as_tensors(halves.client.eval()(*as_tensors(example)))
-    behind: nn.Module | None = None
+    both = _crosses_both(smashed, as_tensors(example), Arguments.of(model, example).names, public)
     try:
-        if isinstance(halves.server, ReplayedHalf):
-            with cutting(model, example, public=public, frozen_back=True) as cutter:
-                behind = cutter.cut(tail, prove_replay=False).server
-        with cutting(halves.server, smashed, frozen_back=True) as cutter:
-            cutter.behind = behind
-            inner = cutter.cut(tail, prove_replay=prove)
+        try:
+            inner = _cut_again(model, halves, smashed, example, tail, public, (), prove)
+        except SplitError:
+            if not both:
+                raise
+            inner = _cut_again(model, halves, smashed, example, tail, public, both, prove)
+    except RawInputError as error:
+        raise SplitError(
+            f"a tensor that crosses the cut {halves.cut!r} (input {error.name!r} of the server "
+            f"half) is used behind the tail {tail!r} too; only masks, whole numbers and public "
+            "inputs may cross both: choose a tail behind its last use, or a later cut."
+        ) from error
     except SplitError as error:
         raise SplitError(
             f"the server half of the cut {halves.cut!r} cannot be cut again at the tail {tail!r}: "
@@ -160,6 +167,47 @@ def _with_tail(
         cut=halves.cut,
         tail_cut=tail,
     )
+
+
+def _cut_again(
+    model: nn.Module,
+    halves: SplitModel,
+    smashed: tuple[Tensor, ...],
+    example: Inputs,
+    tail: str,
+    public: Collection[str],
+    both: Collection[int],
+    prove: bool,
+) -> SplitModel:
+    """Return the parts of the server half; smashed tensors ``both`` may cross to the tail too."""
+    behind: nn.Module | None = None
+    if isinstance(halves.server, ReplayedHalf):
+        with cutting(model, example, public=public, frozen_back=True) as cutter:
+            behind = cutter.cut(tail, prove_replay=False).server
+    names = Arguments.of(halves.server, smashed).names
+    known = [names[k] for k in both]
+    with cutting(halves.server, smashed, public=known, frozen_back=True) as cutter:
+        cutter.behind = behind
+        return cutter.cut(tail, prove_replay=prove)
+
+
+def _crosses_both(
+    smashed: tuple[Tensor, ...],
+    example: tuple[Tensor, ...],
+    names: Sequence[str],
+    public: Collection[str],
+) -> list[int]:
+    """Return the positions of the smashed tensors that clients may get back for the tail.
+
+    They are without gradient: masks, whole numbers, and public inputs as they are.
+    """
+    seen = [tensor for name, tensor in zip(names, example, strict=True) if name in public]
+    return [
+        k
+        for k, tensor in enumerate(smashed)
+        if not tensor.is_floating_point()
+        or any(tensor.dtype == x.dtype and torch.equal(tensor, x) for x in seen)
+    ]
 
 
 def _warn_of_extra_state(model: nn.Module) -> None:

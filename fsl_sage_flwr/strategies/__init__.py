@@ -19,8 +19,8 @@ from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.server_half_per_client import ServerHalfPerClient
 from ..rounds.server.shared_head import SharedHead
 from ..rounds.server.smashed_pool import SmashedPool
-from ..rounds.settings import StrategyArguments, StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategyArguments, StrategySettings
 from ..state import State
 from .ampere import Ampere
 from .cse_fsl import CseFsl

@@ -14,8 +14,8 @@ from ..rounds.exchanges_in_step import ExchangesInStep, Step
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.smashed_pool import batches_across, named_tensors
-from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategySettings
 from ..seeding import derive_seed
 from ..state import Transaction
 from ..task import SplitTask

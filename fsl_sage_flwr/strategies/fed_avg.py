@@ -22,8 +22,8 @@ from ..rounds.instruction import Instruction
 from ..rounds.metrics.round_summary import StepLoss
 from ..rounds.metrics.split_evaluation import SplitEvaluation
 from ..rounds.round import Round, RoundBody
-from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategySettings
 from ..splitting import Cut, Evaluation, Workload, trainable_parameters
 from ..task import SplitTask
 

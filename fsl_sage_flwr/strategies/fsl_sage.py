@@ -26,8 +26,8 @@ from ..rounds.server.aligned_heads import AlignedHeads
 from ..rounds.server.round_uploads import RoundUploads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
-from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategySettings
 from ..splitting import AlignmentRecipe, Cut, Workload, check_twice_differentiable
 from ..splitting.alignment import SCHEDULES
 from ..state import State

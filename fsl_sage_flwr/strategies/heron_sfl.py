@@ -14,8 +14,8 @@ from ..rounds.round import Round, RoundBody
 from ..rounds.server.round_uploads import RoundUploads
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.shared_head import SharedHead
-from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategySettings
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 

@@ -21,8 +21,8 @@ from ..rounds.refused_work import NotFiniteWorkError
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import Gradients
 from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
-from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategySettings
 from ..schedules import set_rate
 from ..splitting import Cut, Workload
 from ..task import SplitTask

@@ -20,8 +20,8 @@ from ..rounds.exchanges import (
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half_per_client import MOST_AT_WORK, ServerHalfPerClient
 from ..rounds.server.tail_passes import HalfwayPass, forward_to_tail, step_from_tail
-from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategySettings
 from ..task import SplitTask
 
 

@@ -18,8 +18,8 @@ from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.tail_passes import Hidden, forward_to_tail, step_from_tail
-from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategySettings
 from ..seeding import derive_seed
 from ..task import SplitTask
 

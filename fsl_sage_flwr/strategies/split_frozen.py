@@ -12,8 +12,8 @@ from ..rounds.instruction import Instruction
 from ..rounds.round import Round, RoundBody
 from ..rounds.server.server_half import OneServerHalf
 from ..rounds.server.smashed_pool import SmashedPool
-from ..rounds.settings import StrategySettings
 from ..rounds.split_strategy import SplitStrategy
+from ..rounds.strategy_arguments import StrategySettings
 from ..splitting import Cut, Workload
 from ..task import SplitTask
 

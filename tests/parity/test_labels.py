@@ -16,7 +16,7 @@ from fsl_sage_flwr.client_apps import build_client_app
 from fsl_sage_flwr.objective import scores_of
 from fsl_sage_flwr.seeding import derive_seed
 from fsl_sage_flwr.splitting import split
-from fsl_sage_flwr.strategies import CseFsl, FslSage, SplitFedV1, SplitStrategy
+from fsl_sage_flwr.strategies import CseFsl, FslSage, SplitFedV1, SplitFedV2, SplitStrategy
 from fsl_sage_flwr.task import ClientIdentity, SplitTask
 
 from ..memory_grid import MemoryGrid
@@ -121,12 +121,12 @@ def fresh(title: str) -> nn.Module:
     return CASES[title][1]()
 
 
-def task_of(title: str) -> SplitTask:
+def task_of(title: str, tail: str = "") -> SplitTask:
     own_batches = partial(labelled, title)
     known = defined_by(title, own_batches=own_batches)
     example = torch.randn(2, *CASES[title][3], FEATURES)
     return SplitTask(
-        split(fresh(title), "back", example),
+        split(fresh(title), "back", example, tail=tail),
         example,
         num_classes=None,
         train_batches=known.get("train_batches", own_batches),
@@ -137,19 +137,25 @@ def task_of(title: str) -> SplitTask:
     )
 
 
-def trained(title: str, make: type[SplitStrategy], clients: int) -> dict[str, Tensor]:
-    strategy = make(task_of(title))
-    nodes = MemoryGrid(build_client_app(lambda context: task_of(title)), clients)
+def trained(
+    title: str, make: type[SplitStrategy], clients: int, tail: str = ""
+) -> dict[str, Tensor]:
+    strategy = make(task_of(title, tail))
+    nodes = MemoryGrid(build_client_app(lambda context: task_of(title, tail)), clients)
     result = strategy.start(nodes, strategy.initial_arrays(), num_rounds=2)
     assert strategy.last_round.failures == {}
     assert result.arrays is not None
-    client, server = strategy.model_state(result.arrays)
-    return {**client, **server}
+    assert bool(tail) != any("labels" in content for content in nodes.received)
+    return strategy.task.model.joined(*strategy.model_state(result.arrays))
 
 
 @pytest.mark.sample
 @pytest.mark.parametrize("title", CASES)
-def test_split_training_is_a_plain_loop(title: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "tail"), [(SplitFedV1, ""), (SplitFedV1, "last"), (SplitFedV2, "last")]
+)
+def test_split_training_is_a_plain_loop(title: str, make: type[SplitStrategy], tail: str) -> None:
+    """Also where the labels stay with the model's last layer."""
     model, loss = fresh(title), CASES[title][2]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for round_ in range(2):
@@ -158,7 +164,7 @@ def test_split_training_is_a_plain_loop(title: str) -> None:
             optimizer.zero_grad()
             loss(model(x), labels).backward()
             optimizer.step()
-    assert_same(trained(title, SplitFedV1, 1), dict(model.state_dict()))
+    assert_same(trained(title, make, 1, tail), dict(model.state_dict()))
 
 
 @pytest.mark.sample

@@ -1,8 +1,11 @@
 import json
+import warnings
 
+import pandas as pd
 import pytest
 
 from fsl_sage_flwr.analysis import ResultsError, load_results
+from fsl_sage_flwr.analysis.comparison import compare
 from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.runs.csv_tables import HISTORY_COLUMNS
 from fsl_sage_flwr.runs.directory import RunDirectory
@@ -103,3 +106,15 @@ def test_a_directory_without_runs_is_refused(tmp_path):
         load_results(tmp_path)
     with pytest.raises(ResultsError, match="is not a directory"):
         load_results(tmp_path / "nowhere")
+
+
+def test_columns_can_be_added_to_runs_with_many_keys_without_a_warning(tmp_path):
+    """Pandas warns of a column that is added to more than 100 blocks."""
+    run = RunDirectory(make_run(tmp_path, [0.5, 0.6]))
+    config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+    run.write_config({**config, **{f"own.key-{k}": k / 2 for k in range(100)}})
+    results = load_results(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.PerformanceWarning)
+        assert results.assign(one=1.0)["own.key-3"].tolist() == [1.5, 1.5]
+        compare(results, mean_of=1)

@@ -96,8 +96,26 @@ def test_seeds_are_paired_and_averaged(tmp_path: Path) -> None:
     runs = found(load_results(tmp_path), target=0.8)
     (row,) = protocol_table(runs, budgets_of(runs.comparison, {})).to_dict("records")
     assert row["50 % of links cut"] == pytest.approx((0.1 + 0.3) / 2)
+    assert row["50 % of links cut_std"] == pytest.approx(0.2 / math.sqrt(2))
     assert (row["seeds"], row["reached"]) == (2, 1)
-    assert math.isnan(row["bytes_to_target"])  # one seed never reaches it
+    # One seed never reaches it: no mean, and no spread of the others.
+    assert math.isnan(row["bytes_to_target"])
+    assert math.isnan(row["bytes_to_target_std"])
+    (text,) = readable_protocols(runs, budgets_of(runs.comparison, {})).to_dict("records")
+    assert text["accuracy at 1 MiB (%)"] == "80.00 ± 14.14"
+    assert text["MiB to 80 %"] == "–"
+    assert text["points lost: 50 % of links cut"] == "20.00 ± 14.14"
+
+
+@pytest.mark.slow
+def test_the_spread_of_a_cost_is_over_seeds_that_all_reach_the_target(tmp_path: Path) -> None:
+    run(tmp_path, [0.9], "cse_fsl", seed=1, mib=1.0)
+    run(tmp_path, [0.5, 0.9], "cse_fsl", seed=2, mib=1.0)
+    run(tmp_path, [0.9], "fed_avg", seed=1, mib=4.0)
+    runs = found(load_results(tmp_path), target=0.8)
+    fed_avg, cse_fsl = readable_protocols(runs, budgets_of(runs.comparison, {})).to_dict("records")
+    assert fed_avg["MiB to 80 %"] == "4"  # one seed has no spread
+    assert cse_fsl["MiB to 80 %"] == "1.5 ± 0.707"
 
 
 @pytest.mark.slow

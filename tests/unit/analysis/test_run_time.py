@@ -96,6 +96,34 @@ def test_a_run_that_never_reaches_it_has_a_lower_bound(results: Path) -> None:
     assert "\\toprule" in format_time_table(judged, times, "latex")
 
 
+@pytest.mark.slow
+def test_the_table_has_the_spread_over_seeds(tmp_path: Path) -> None:
+    """Of two seeds one reaches the target after two rounds, one after four."""
+    run(tmp_path, [0.5, 0.9, 0.9, 0.9], "fed_avg", 1.0, seed=1, run_name="one")
+    run(tmp_path, [0.5, 0.5, 0.5, 0.9], "fed_avg", 1.0, seed=2, run_name="two")
+    judged = comparison(tmp_path)
+    times = run_times(judged, plan_runs(judged), fleet_of("1e12", "8", "1e12"))
+    (row,) = time_table(judged, times).to_dict("records")
+    assert (row["seeds"], row["reached"], row["rounds"]) == (2, 2, 3.0)
+    assert row["rounds_std"] == pytest.approx(2**0.5)
+    seconds = times["seconds"]
+    assert row["seconds_std"] == pytest.approx(seconds.diff().abs().iloc[1] / 2**0.5)
+    (line,) = format_time_table(judged, times).splitlines()[2:]
+    assert "3 ± 1.41" in line
+    assert "> " not in line
+
+
+@pytest.mark.slow
+def test_a_seed_of_which_one_run_misses_the_target_is_a_lower_bound(tmp_path: Path) -> None:
+    for name, last in (("one", 0.9), ("two", 0.5)):
+        run(tmp_path, [0.5, last], "fed_avg", 1.0, seed=1, run_name=name)
+    judged = comparison(tmp_path)
+    times = run_times(judged, plan_runs(judged), fleet_of())
+    (row,) = time_table(judged, times).to_dict("records")
+    assert (row["seeds"], row["reached"]) == (1, 0)
+    assert "> 2 " in format_time_table(judged, times)
+
+
 def test_runs_are_compared_at_a_budget_of_hours(results: Path) -> None:
     judged = comparison(results)
     runs, fleet = plan_runs(judged), fleet_of("1e12", "8", "1e12")

@@ -13,7 +13,7 @@ from fsl_sage_flwr.app.config import RunConfig
 from fsl_sage_flwr.compression import Compression
 from fsl_sage_flwr.config import Options, settings_of
 from fsl_sage_flwr.language import causal_lm_task
-from fsl_sage_flwr.rounds.settings import StrategyArguments
+from fsl_sage_flwr.rounds.strategy_arguments import StrategyArguments
 from fsl_sage_flwr.splitting import AlignmentRecipe
 from fsl_sage_flwr.strategies import Aggregation, SplitStrategy, StrategySettings
 from fsl_sage_flwr.task_registry import TASKS

@@ -57,8 +57,10 @@ def test_a_tail_that_is_none_is_refused(at: str, tail: str, problem: str) -> Non
 
 
 def test_a_skip_over_the_server_half_is_refused() -> None:
-    with pytest.raises(SplitError, match="cannot be cut again at the tail 'third'"):
+    said = r"crosses the cut 'second' .* is used behind the tail 'third' too; .* choose a tail"
+    with pytest.raises(SplitError, match=said) as caught:
         split(Skipping(), "second", torch.randn(4, 4), tail="third")
+    assert "public=" not in str(caught.value)  # the names are not the caller's
 
 
 def test_smaller_batches_are_refused() -> None:

@@ -25,7 +25,7 @@ from ...rows import rows
 from ...runs import assert_same, cse_fsl, fed_avg, grid, plain, server_state, split_fed_v1, train
 from ...tasks import CLIENTS, small_app, small_batches
 from .bad_replies import in_round, with_huge
-from .test_contract import STRATEGIES, every_strategy
+from .strategy_tables import STRATEGIES, every_strategy
 from .test_fraction_reply import failing
 
 ROBUST = [rule for rule in RULES if rule != "mean"]

@@ -21,7 +21,7 @@ from ...memory_grid import MemoryGrid
 from ...rows import rows
 from ...runs import assert_same, cse_fsl, fed_avg, fsl_sage, grid, split_fed_v1, split_fed_v2, train
 from ...tasks import CLIENTS, small_app, small_task
-from .test_contract import SOME, STRATEGIES
+from .strategy_tables import SOME, STRATEGIES
 
 every_strategy = rows("make", STRATEGIES.values(), lambda make: make in SOME, ids=STRATEGIES)
 

@@ -15,7 +15,7 @@ from fsl_sage_flwr.strategies import SplitStrategy, TrainingFailedError
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, fed_avg, grid, plain, server_state, split_fed_v1, train
 from ...tasks import CLIENTS, small_app
-from .test_contract import TWO, every_strategy
+from .strategy_tables import TWO, every_strategy
 from .test_federated_evaluation import WITH_VALIDATION, nodes
 from .test_fraction_reply import failing
 

@@ -26,7 +26,7 @@ from ...runs import (
 )
 from ...tasks import CLIENTS
 from .bad_replies import in_round, swallow, with_nan
-from .test_contract import every_answering_strategy
+from .strategy_tables import every_answering_strategy
 from .test_federated_evaluation import evaluated
 
 

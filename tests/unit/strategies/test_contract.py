@@ -1,147 +1,30 @@
 """What every strategy must keep, in one table."""
 
-import copy
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from functools import lru_cache, partial
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from flwr.app import ArrayRecord, Message
-from flwr.serverapp.strategy import (
-    DifferentialPrivacyServerSideFixedClipping,
-    FedAdam,
-    FedAvgM,
-    FedYogi,
-)
 
-from fsl_sage_flwr.compression import PRESETS
-from fsl_sage_flwr.strategies import AsyncOptions, SplitStrategy, TrainingFailedError
-from fsl_sage_flwr.task import Batch, ClientIdentity
+from fsl_sage_flwr.strategies import TrainingFailedError
 
 from ...memory_grid import MemoryGrid, error_instead
-from ...rows import rows
-from ...runs import (
-    ROUNDS,
-    ampere,
-    app_for,
-    assert_same,
-    cse_fsl,
-    cycle_sl,
-    fed_avg,
-    fsl_sage,
-    grid_for,
-    heron_sfl,
-    mu_splitfed,
-    plain,
-    server_state,
-    split_fed_v1,
-    split_fed_v2,
-    split_frozen,
-    train,
-    watched,
+from ...runs import ROUNDS, app_for, assert_same, grid_for, plain, server_state, train, watched
+from ...tasks import CLIENTS, one_batch
+from .bad_replies import cut_short, fail, in_round, with_nan
+from .strategy_tables import (
+    BUFFERED,
+    CODED,
+    MAY_BE_LATE,
+    STRATEGIES,
+    coded_in_ci,
+    coded_too,
+    every_payload,
+    skip_where_one_reply_is_all,
+    with_tails_too,
 )
-from ...tails import u_shaped_v1, u_shaped_v2
-from ...tasks import CLIENTS, one_batch, small_batches, two_batches
-from .bad_replies import BAD_REPLIES, cut_short, fail, in_round, swallow, with_nan
-
-STRATEGIES: dict[str, Callable[..., SplitStrategy]] = {
-    "fed_avg": fed_avg,
-    "sl_multi_server": split_fed_v1,
-    "sl_single_server": split_fed_v2,
-    "cse_fsl": cse_fsl,
-    "fsl_sage": fsl_sage,
-    "fsl_sage, warm start": partial(fsl_sage, warm_start=True),
-    "fsl_sage, two heads": partial(fsl_sage, auxiliary_groups=2),
-    "heron_sfl": heron_sfl,
-    "cycle_sl": cycle_sl,
-    "mu_splitfed": mu_splitfed,
-    "ampere": ampere,
-    "split_frozen": split_frozen,
-    "cse_fsl, pooled": partial(cse_fsl, server_pool=True),
-    "fed_avg, fedavgm": partial(fed_avg, fed_opt=partial(FedAvgM, server_momentum=0.9)),
-    "sl_multi_server, fedyogi": partial(split_fed_v1, fed_opt=partial(FedYogi, eta=0.01)),
-    "cse_fsl, fedadam": partial(cse_fsl, fed_opt=partial(FedAdam, eta=0.01), proximal_mu=0.1),
-}
-# Their clients have the model's tail: nodes for them are those of `grid_for`.
-WITH_TAILS: dict[str, Callable[..., SplitStrategy]] = {
-    **STRATEGIES,
-    "sl_multi_server, labels stay": u_shaped_v1,
-    "sl_single_server, labels stay": u_shaped_v2,
-}
-# Each kind of message, of payload and of state is in one of these; CI has all rows.
-SOME = [STRATEGIES[name] for name in ("fed_avg", "sl_single_server", "cse_fsl", "fsl_sage")]
-
-# Each kind of message with everything coded that travels.
-CODED = {
-    f"{name}, coded": partial(WITH_TAILS[name], compression=PRESETS["strong"])
-    for name in (
-        "sl_single_server", "cse_fsl", "fsl_sage", "ampere", "split_frozen",
-        "sl_multi_server, labels stay",
-    )
-}  # fmt: skip
-
-# Those that may merge replies in a later round, with a buffer that waits for all: a run is then
-# the same, and every test of the table holds.
-MAY_BE_LATE = ("fed_avg", "cse_fsl", "fsl_sage", "heron_sfl")
-BUFFERED = {
-    f"{name}, buffer": partial(STRATEGIES[name], asynchrony=AsyncOptions(buffer=CLIENTS))
-    for name in MAY_BE_LATE
-}
-GENERATED = "cse_fsl, buffer, generated"
-BUFFERED[GENERATED] = partial(cse_fsl, asynchrony=AsyncOptions(buffer=CLIENTS, generate=9))
-
-# A message a round with most payloads, and a message a batch: for what depends on messages alone.
-TWO = [STRATEGIES[name] for name in ("sl_single_server", "fsl_sage")]
-every_strategy = rows("make", STRATEGIES.values(), lambda make: make in TWO, ids=STRATEGIES)
-with_tails_too = rows("make", WITH_TAILS.values(), lambda make: make in TWO, ids=WITH_TAILS)
-# Those whose clients answer with a trained half in every round.
-ANSWERING = {n: make for n, make in STRATEGIES.items() if n not in ("split_frozen", "ampere")}
-every_answering_strategy = rows("make", ANSWERING.values(), lambda make: make in TWO, ids=ANSWERING)
-ALL = {**WITH_TAILS, **CODED, **BUFFERED}
-# One message a round with all kinds of payload but one, and a message a batch with that one.
-FEW_CODED = [CODED["fsl_sage, coded"], CODED["sl_single_server, coded"]]
-# HERON-SFL's messages and state are CSE-FSL's, CycleSL's are V2's, a warm start's and shared
-# heads' are FSL-SAGE's.
-HERE = [*FEW_CODED, *SOME, STRATEGIES["sl_multi_server"]]
-every_payload = rows("make", ALL.values(), lambda make: make in HERE, ids=ALL)
-# CSE-FSL alone averages heads and keeps two optimizers on a client.
-AS_SENT = [*FEW_CODED, STRATEGIES["cse_fsl"], BUFFERED["cse_fsl, buffer"]]
-coded_too = rows("make", ALL.values(), lambda make: make in AS_SENT, ids=ALL)
-# A test that with codes all but repeats another's.
-coded_in_ci = rows("make", ALL.values(), lambda make: make in TWO, ids=ALL)
-
-# A reply without weights has its smashed data cut short.
-CUT_SHORT = {"split_frozen, coded": "smashed data 0: its values are not the 648 bytes"}
-BAD_REPLY_CASES = [
-    pytest.param(
-        ALL[name], kind, change, reason, id=f"{name}-{kind}-{case}",
-        marks=[] if name == "cse_fsl" else pytest.mark.slow,
-    )
-    for name, kinds in BAD_REPLIES.items()
-    for kind, cases in kinds.items()
-    for case, (change, reason) in cases.items()
-] + [
-    pytest.param(
-        make, "train", cut_short,
-        CUT_SHORT.get(name, "record 'arrays' cannot be read: array "),
-        id=name, marks=[] if make in FEW_CODED else pytest.mark.slow,
-    )
-    for name, make in CODED.items()
-    if name != "fsl_sage, coded"
-]  # fmt: skip
-FEW_LATE = [("cse_fsl", "NaN"), ("cse_fsl", "infinite step"), ("fsl_sage", "error")]
-LATE_REPLY_CASES = [
-    pytest.param(
-        STRATEGIES[name], change, reason, id=f"{name}-{case}",
-        marks=[] if (name, case) in FEW_LATE else pytest.mark.slow,
-    )
-    for name in MAY_BE_LATE
-    for case, (change, reason) in BAD_REPLIES[name]["train"].items()
-    if (name, case) != ("fsl_sage", "missing record")  # in the first round the probe brought it
-]  # fmt: skip
 
 
 @pytest.mark.sample
@@ -180,80 +63,6 @@ def test_another_seed_gives_other_bits(make: Callable[..., Any]) -> None:
     else:
         name = next(name for name in ours if name.endswith("stem.weight"))  # behind a tail's front
         assert not torch.equal(ours[name], theirs[name])
-
-
-def skip_where_one_reply_is_all(make: Callable[..., Any]) -> None:
-    if not make().trains_client_half:
-        pytest.skip("no second reply to spoil; test_split_frozen.py spoils the first")
-
-
-@lru_cache
-def without_an_answer(make: Callable[..., Any], kind: str, number: int, rounds: int) -> Any:
-    """Return what a run leaves in which a client's n-th reply never came."""
-    strategy = make(round_timeout=0.1)
-    tamper = in_round(number, 1, swallow, kind)
-    arrays = train(strategy, grid_for(make, tamper=tamper, batches=two_batches), rounds)
-    assert strategy.last_round.failures == {1: "no reply within 0.1 s"}
-    return copy.deepcopy((arrays.to_torch_state_dict(), server_state(strategy)))
-
-
-@pytest.mark.usefixtures("still_time")
-@pytest.mark.parametrize(("make", "kind", "change", "reason"), BAD_REPLY_CASES)
-@pytest.mark.sample
-def test_bad_reply_is_left_out_with_its_reason(
-    make: Callable[..., Any], kind: str, change: Callable[..., Any], reason: str
-) -> None:
-    """It must change nothing: the round goes as if that client had never answered."""
-    # In FSL-SAGE's first round an upload may be missing: the probe brought it.
-    probes = make in (fsl_sage, BUFFERED["fsl_sage, buffer"])
-    number, rounds = (1, 2) if probes else (0 if kind == "train" else 1, 1)
-    strategy = make(round_timeout=0.5)
-    tamper = in_round(number, 1, change, kind)
-    arrays = train(strategy, grid_for(make, tamper=tamper, batches=two_batches), rounds)
-    assert reason in strategy.last_round.failures[1]
-    assert strategy.last_round.clients == 2
-    theirs, their_server = without_an_answer(make, kind, number, rounds)
-    assert_same(arrays, dict(theirs))
-    assert_same(server_state(strategy), their_server)
-
-
-def three_batches(client: ClientIdentity, seed: int) -> Iterable[Batch]:
-    """All clients have three: with FSL-SAGE the first is the probe's, and the last is uploaded."""
-    return small_batches(replace(client, num_partitions=CLIENTS + 1), seed, 3)
-
-
-@pytest.mark.usefixtures("still_time")
-@pytest.mark.sample
-@pytest.mark.parametrize(("make", "change", "reason"), LATE_REPLY_CASES)
-def test_bad_reply_that_is_late_is_left_out_with_its_reason(
-    make: Callable[..., Any], change: Callable[..., Any], reason: str
-) -> None:
-    """Its round ended with the other clients'; the next one goes as if it had never arrived.
-
-    Where it shows only in a step that it is bad, it has ended that round in another's place.
-    """
-    slow, next_one = CLIENTS - 1, CLIENTS - 2
-    silent = [in_round(0, slow, swallow)]
-    if reason.startswith("not finite"):
-        silent.append(in_round(1, next_one, swallow))
-    ends = []
-    for tampers in ([in_round(0, slow, change)], silent):
-
-        def tamper(client: int, reply: Message, each: Any = tampers) -> Message | None:
-            for change_one in each:
-                reply = reply and change_one(client, reply)
-            return reply
-
-        strategy = make(asynchrony=AsyncOptions(buffer=2), round_timeout=0.5)
-        past = watched(strategy, grid_for(make, tamper=tamper, batches=three_batches), 2)
-        ends.append((past.after(2).arrays, past.after(2).server))
-        if tampers is not silent:
-            assert past.after(1).summary.failures == {}
-            assert list(past.after(2).summary.failures) == [slow]
-            # After one of three batches already the loss may show what the second would.
-            said = "not finite: " if reason.startswith("not finite") else reason
-            assert said in past.after(2).summary.failures[slow]
-    assert_same(*ends)
 
 
 @pytest.mark.sample
@@ -356,58 +165,6 @@ def test_integer_buffers_stay_integers(make: Callable[..., Any]) -> None:
     client, server = strategy.model_state(ArrayRecord(arrays))
     strategy.task.model.client.load_state_dict(client)
     strategy.task.model.server.load_state_dict(server)
-
-
-@with_tails_too
-def test_grid_must_be_wrapped_in_a_wrapper_strategy(make: Callable[..., Any]) -> None:
-    strategy = make()
-    private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
-    with pytest.raises(TypeError, match=r"start\(grid=strategy.wrap_grid\(grid\)"):
-        private.start(grid_for(make), strategy.initial_arrays(), num_rounds=1)
-
-
-@pytest.mark.sample
-@with_tails_too
-def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> None:
-    """With no noise and a clip that clips nothing, it changes only what rounding changes."""
-    ours, wrapped = plain(make).after(1).arrays, make()
-    private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
-    result = private.start(
-        wrapped.wrap_grid(grid_for(make)), wrapped.initial_arrays(), num_rounds=1
-    )
-    theirs = result.arrays.to_torch_state_dict()
-    for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.slow
-@coded_in_ci
-def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
-    """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
-    skip_where_one_reply_is_all(make)
-    shorter, wrapped = make(), make()
-    for strategy, rounds in ((shorter, 1), (wrapped, 2)):
-        private = DifferentialPrivacyServerSideFixedClipping(strategy, 0.0, 1e6, 3)
-        nodes = grid_for(make, tamper=in_round(1, 1, fail))
-        private.start(strategy.wrap_grid(nodes), strategy.initial_arrays(), num_rounds=rounds)
-    wrapped._undo_unfinished()
-    ours_left, theirs_left = server_state(wrapped), server_state(shorter)
-    assert (ours_left.pop("rounds_done"), theirs_left.pop("rounds_done")) == (2, 1)
-    assert_same(ours_left, theirs_left)
-
-
-@pytest.mark.slow
-@with_tails_too
-def test_three_rounds_that_a_wrapper_drops_end_the_run(make: Callable[..., Any]) -> None:
-    def broken(partition: int, reply: Message) -> Message:
-        trains = reply.metadata.message_type.startswith("train")
-        return fail(reply) if trains and partition == 1 else reply
-
-    wrapped = make()
-    private = DifferentialPrivacyServerSideFixedClipping(wrapped, 0.0, 1e6, 3)
-    nodes = wrapped.wrap_grid(grid_for(make, tamper=broken, batches=one_batch))
-    with pytest.raises(TrainingFailedError, match=r"dropped it \(client 1: error 2"):
-        private.start(nodes, wrapped.initial_arrays(), num_rounds=9)
 
 
 @pytest.mark.sample

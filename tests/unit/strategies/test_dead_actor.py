@@ -14,7 +14,7 @@ from ...memory_grid import error_instead
 from ...runs import assert_same, grid, server_state, train
 from ...tasks import one_batch
 from .bad_replies import in_round
-from .test_contract import every_answering_strategy
+from .strategy_tables import every_answering_strategy
 
 
 def died(reply: Message) -> Message:

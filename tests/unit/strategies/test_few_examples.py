@@ -17,7 +17,7 @@ from ...memory_grid import MemoryGrid
 from ...runs import assert_same, fed_avg, fsl_sage, grid, train
 from ...tasks import CLASSES, CLASSIFICATION, CLIENTS, numbered_batches, small_app, small_batches
 from .bad_replies import in_round
-from .test_contract import every_strategy
+from .strategy_tables import every_strategy
 
 
 def nothing_for_one(client: ClientIdentity, seed: int) -> Iterable[Batch]:

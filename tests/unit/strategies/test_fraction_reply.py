@@ -14,7 +14,7 @@ from ...runs import assert_same, cse_fsl, fsl_sage, server_state, train
 from ...tasks import CLIENTS, small_app
 from .bad_replies import fail
 from .slow_grid import SLOW, SlowGrid
-from .test_contract import every_answering_strategy
+from .strategy_tables import every_answering_strategy
 
 SHARE = (CLIENTS - 1) / CLIENTS
 

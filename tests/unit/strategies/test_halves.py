@@ -15,7 +15,7 @@ from fsl_sage_flwr.task import ClientIdentity, SplitTask
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, train
 from ...tasks import CLASSES, CLIENTS, small_batches, small_task
-from .test_contract import STRATEGIES
+from .strategy_tables import STRATEGIES
 
 
 def two_groups(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

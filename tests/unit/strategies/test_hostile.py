@@ -23,7 +23,7 @@ from ...rows import rows
 from ...runs import app_for, assert_same, grid, grid_for, plain, server_state, train
 from ...tasks import CLIENTS
 from .mutations import mutate
-from .test_contract import ALL, TWO, WITH_TAILS
+from .strategy_tables import ALL, TWO, WITH_TAILS
 from .test_federated_evaluation import WITH_VALIDATION, nodes
 from .test_kinds_of_tasks import STRATEGIES as OF_ANY_KIND
 from .test_kinds_of_tasks import nodes as of_kind

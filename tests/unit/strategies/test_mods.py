@@ -13,7 +13,7 @@ from ...memory_grid import MemoryGrid
 from ...rows import rows
 from ...runs import assert_same, fed_avg, plain, train
 from ...tasks import CLIENTS, small_app
-from .test_contract import STRATEGIES
+from .strategy_tables import STRATEGIES
 
 
 @pytest.mark.slow

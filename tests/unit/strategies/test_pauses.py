@@ -13,7 +13,7 @@ from fsl_sage_flwr.strategies import SplitStrategy
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, grid, server_state, train
 from ...tasks import CLIENTS, small_app
-from .test_contract import every_answering_strategy
+from .strategy_tables import every_answering_strategy
 from .test_fraction_reply import SHARE, SlowGrid, asked, failing
 
 ALL_BUT_1 = set(range(CLIENTS)) - {1}

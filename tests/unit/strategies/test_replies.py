@@ -20,7 +20,7 @@ from fsl_sage_flwr.tensor_store import TensorStore
 
 from ...runs import ROUNDS, assert_same, grid, plain, train, watched
 from ...tasks import CLIENTS
-from .test_contract import STRATEGIES, every_answering_strategy
+from .strategy_tables import STRATEGIES, every_answering_strategy
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from ...rows import rows
 from ...runs import assert_same, cse_fsl, fed_avg, grid, train
 from ...tasks import one_batch, small_task
 from .bad_replies import in_round
-from .test_contract import ANSWERING
+from .strategy_tables import ANSWERING
 
 every_answering_strategy = rows(
     "make", ANSWERING.values(), lambda make: make is fed_avg, ids=ANSWERING

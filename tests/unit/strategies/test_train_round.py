@@ -15,7 +15,7 @@ from ...golden import by_earlier_names
 from ...memory_grid import MemoryGrid
 from ...runs import assert_same, cse_fsl, fsl_sage, grid, plain, server_state, split_fed_v1, train
 from ...tasks import small_app, small_task
-from .test_contract import every_answering_strategy
+from .strategy_tables import every_answering_strategy
 
 
 class Wrong(CseFsl):

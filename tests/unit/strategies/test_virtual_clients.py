@@ -18,7 +18,7 @@ from fsl_sage_flwr.strategies import SplitGrid, SplitStrategy, TrainingFailedErr
 from ...memory_grid import MemoryGrid, error_instead
 from ...runs import ROUNDS, Left, assert_same, fsl_sage, grid, grid_for, plain, watched
 from ...tasks import CLIENTS, small_app
-from .test_contract import ALL, BUFFERED
+from .strategy_tables import ALL, BUFFERED
 
 NODES = 2
 # A simulation merges late replies only on a virtual clock, which runs one client on each node.

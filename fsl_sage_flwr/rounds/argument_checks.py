@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from ..task import SplitTask
 from .aggregation.aggregation import Aggregation
 from .asynchrony.asynchrony import Asynchrony
-from .settings import StrategyArguments, StrategySettings
+from .strategy_arguments import StrategyArguments, StrategySettings
 
 
 def check_task(strategy: type, given: Sequence[object], named: Mapping[str, object]) -> None:
