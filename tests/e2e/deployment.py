@@ -88,11 +88,12 @@ class Deployment:
         self._keys = [f"node{place}" for place in range(keys)]
         self._forked = forked and sys.platform == "linux"
         self.home, self.port = directory / "home", free_port()
-        self._programs = directory / "programs"
-        path = [str(self._programs), str(BIN), os.environ["PATH"]]
+        path = [str(BIN), os.environ["PATH"]]
+        if self._forked:
+            path.insert(0, str(forked_programs.stand_ins()))
         self._environment = {
             **without_proxies(os.environ),
-            "PATH": os.pathsep.join(path if self._forked else path[1:]),
+            "PATH": os.pathsep.join(path),
             "FLWR_HOME": str(self.home),
             "OMP_NUM_THREADS": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -108,8 +109,6 @@ class Deployment:
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
-        if self._forked:
-            forked_programs.write_stand_ins(self._programs, forked_programs.server())
         trust = "insecure = true"
         if self._secure:
             self._make_keys()
