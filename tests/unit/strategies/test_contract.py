@@ -110,8 +110,11 @@ every_payload = rows("make", ALL.values(), lambda make: make in HERE, ids=ALL)
 # CSE-FSL alone averages heads and keeps two optimizers on a client.
 AS_SENT = [*FEW_CODED, STRATEGIES["cse_fsl"], BUFFERED["cse_fsl, buffer"]]
 coded_too = rows("make", ALL.values(), lambda make: make in AS_SENT, ids=ALL)
-# A test that with codes all but repeats another's.
-coded_in_ci = rows("make", ALL.values(), lambda make: make in TWO, ids=ALL)
+# For tests that repeat one another where payloads are coded or may be late: one row of each.
+ONCE_CODED = {
+    **WITH_TAILS, **{name: ALL[name] for name in ("fsl_sage, coded", "cse_fsl, buffer")}
+}  # fmt: skip
+once_coded = rows("make", ONCE_CODED.values(), lambda make: make in TWO, ids=ONCE_CODED)
 
 # A reply without weights has its smashed data cut short.
 CUT_SHORT = {"split_frozen, coded": "smashed data 0: its values are not the 648 bytes"}
@@ -267,7 +270,7 @@ def test_a_buffer_of_all_clients_is_a_round_that_waits(name: str) -> None:
 
 
 @pytest.mark.sample
-@coded_in_ci
+@once_coded
 def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]) -> None:
     strategy = make()
     train(strategy, grid_for(make, tamper=in_round(1, 1, fail), batches=one_batch), 3)
@@ -276,7 +279,7 @@ def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]
 
 
 @pytest.mark.sample
-@coded_in_ci
+@once_coded
 @pytest.mark.parametrize("keep", [True, False])
 def test_client_that_comes_back_as_another_node_goes_on(
     make: Callable[..., Any], keep: bool, caplog: pytest.LogCaptureFixture
@@ -381,7 +384,7 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
 
 
 @pytest.mark.slow
-@coded_in_ci
+@once_coded
 def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
     """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
     skip_where_one_reply_is_all(make)
