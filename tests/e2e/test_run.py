@@ -80,8 +80,9 @@ def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> No
 def test_interrupt_ends_everything(tmp_path: Path) -> None:
     """test_ending.py has every signal, test_ray_cluster.py and test_sweep.py a run on Ray."""
     mark = f"fsl-sage-test-{tmp_path}"
+    words = ("run", "--engine", "inline", "num-server-rounds=500")
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr", "run", "num-server-rounds=500"],
+        [sys.executable, "-m", "fsl_sage_flwr", *words],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip
