@@ -98,8 +98,6 @@ class Deployment:
             "OMP_NUM_THREADS": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_TELEMETRY_ENABLED": "0",
-            # Seconds until the process of a message is started, at most; 1 otherwise.
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.3",
             # Every process of a message would compile the app anew.
             "PYTHONDONTWRITEBYTECODE": "",
             **(environment or {}),
