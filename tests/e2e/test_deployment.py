@@ -133,8 +133,9 @@ def test_a_supernode_trains_on_data_of_its_own(tmp_path: Path) -> None:
         for partition, path in enumerate((own, other)):
             deployment.wait_for_node(deployment.start_node(partition, more=f"data-path='{path}'"))
         run = deployment.run(
-            write_app(tmp_path), num_server_rounds=1, results_dir=str(tmp_path / "deployed")
-        )
+            write_app(tmp_path), algorithm="cse_fsl", num_server_rounds=1,
+            results_dir=str(tmp_path / "deployed"),
+        )  # fmt: skip
         assert deployment.finish(run) == "finished:completed", deployment.logs()
     (folder,) = kept.iterdir()
     assert list(folder.iterdir()) == []  # the copies that `datasets` made went with the run
