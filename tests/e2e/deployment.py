@@ -104,6 +104,7 @@ class Deployment:
         }
         self._logs: dict[int, Path] = {}
         self.link: subprocess.Popen[bytes] | None = None
+        self._proxy: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
@@ -128,6 +129,8 @@ class Deployment:
         trace: TracebackType | None,
     ) -> None:
         kill_started_by(str(self.home))
+        if self._proxy is not None:  # it writes its title over its environment
+            self.kill(self._proxy)
 
     def start_link(self) -> None:
         """Start the SuperLink, and wait until it listens."""
@@ -260,7 +263,7 @@ class Deployment:
         ):
             text = text.replace(there, here)
         copy.write_text(text, encoding="utf-8")
-        self._start(
+        self._proxy = self._start(
             "nginx", "-c", str(copy), "-p", str(folder), "-e", "stderr",
             "-g", f"daemon off; pid {folder}/pid;",
         )  # fmt: skip
