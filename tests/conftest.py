@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from .still_time import still_time as still_time
 
 SHARE_PROCESSES = {
     f"tests/e2e/test_{name}.py"
-    for name in ("faults", "own_model", "proxy", "ray_cluster", "report_in_browser", "restarts")
+    for name in ("own_model", "proxy", "ray_cluster", "report_in_browser")
 }
 
 gc.disable()  # until all is imported: none of it is garbage
@@ -32,8 +33,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the rows of a ``sample`` test ``slow``, but the first that is not; sort the tests.
 
-    End-to-end tests wait a lot, so unit tests run beside them: the former are spread over the
-    first two thirds of the latter, those that take minutes first.
+    End-to-end tests wait a lot, so each has a file of unit tests beside it: first those that take
+    minutes, and the largest files. One worker runs all of a file; at the end the others would
+    wait for it.
     """
     begun = set()
     for item in items:
@@ -45,13 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     waiting = [item for item in items if item.get_closest_marker("e2e")]
     waiting.sort(key=lambda item: item.get_closest_marker("first") is None)
     others = [item for item in items if not item.get_closest_marker("e2e")]
-    between = 2 * len(others) // (3 * max(len(waiting), 1))
-    items[:] = [
-        item
-        for place, one in enumerate(waiting)
-        for item in (one, *others[place * between : (place + 1) * between])
-    ]
-    items += others[len(waiting) * between :]
+    tests_in = Counter(item.path for item in others)
+    others.sort(key=lambda item: (not item.get_closest_marker("first"), -tests_in[item.path]))
+    files = [list(tests) for _, tests in itertools.groupby(others, lambda item: item.path)]
+    pairs = itertools.zip_longest(([item] for item in waiting), files, fillvalue=[])
+    items[:] = [item for pair in pairs for tests in pair for item in tests]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

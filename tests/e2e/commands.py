@@ -13,6 +13,8 @@ import psutil
 
 from fsl_sage_flwr.runs.csv_tables import SECONDS_COLUMNS
 
+from .forked_programs import for_simulations
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PATIENCE = 900.0
@@ -20,13 +22,14 @@ PATIENCE = 900.0
 
 
 def fsl_sage(
-    *words: str, cwd: Path, environment: Mapping[str, str] | None = None, timeout: float = PATIENCE
+    *words: str, cwd: Path, environment: Mapping[str, str] | None = None, forked: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``fsl-sage`` as an installed command."""
+    """Run ``fsl-sage``; ``forked`` from a process that has imported what it imports."""
+    installed = [sys.executable, "-m", "fsl_sage_flwr"]
     return subprocess.run(
-        [sys.executable, "-m", "fsl_sage_flwr", *words],
+        [*([str(for_simulations() / "fsl-sage")] if forked else installed), *words],
         cwd=cwd, env={**os.environ, **(environment or {})},
-        capture_output=True, text=True, timeout=timeout, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     encoding="utf-8")  # fmt: skip
 
 

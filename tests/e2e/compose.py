@@ -31,7 +31,7 @@ class Composed(Deployment):
     """Starts every service; what Docker would do for names and ports is written into the words."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, secure=True, forked=False, keys=2)
+        super().__init__(directory, secure=True, keys=2)
         self.ports = {name: free_port() for name in SERVICES} | {LINK: self.port}
         self.services: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -58,6 +58,8 @@ class Composed(Deployment):
     def start_service(self, name: str) -> None:
         """Start a service, also again."""
         self.services[name] = self._start(program(name), *map(self._here(name), self._words(name)))
+        if name == LINK:
+            self.link = self.services[name]
 
     def _words(self, name: str) -> list[str]:
         return [str(word) for word in SERVICES[name]["command"]]

@@ -88,28 +88,26 @@ class Deployment:
         self._keys = [f"node{place}" for place in range(keys)]
         self._forked = forked and sys.platform == "linux"
         self.home, self.port = directory / "home", free_port()
-        self._programs = directory / "programs"
-        path = [str(self._programs), str(BIN), os.environ["PATH"]]
+        path = [str(BIN), os.environ["PATH"]]
+        if self._forked:
+            path.insert(0, str(forked_programs.stand_ins()))
         self._environment = {
             **without_proxies(os.environ),
-            "PATH": os.pathsep.join(path if self._forked else path[1:]),
+            "PATH": os.pathsep.join(path),
             "FLWR_HOME": str(self.home),
             "OMP_NUM_THREADS": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_TELEMETRY_ENABLED": "0",
-            # Seconds until the process of a message is started, at most; 1 otherwise.
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.3",
             # Every process of a message would compile the app anew.
             "PYTHONDONTWRITEBYTECODE": "",
             **(environment or {}),
         }
         self._logs: dict[int, Path] = {}
         self.link: subprocess.Popen[bytes] | None = None
+        self._proxy: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
-        if self._forked:
-            forked_programs.write_stand_ins(self._programs, forked_programs.server())
         trust = "insecure = true"
         if self._secure:
             self._make_keys()
@@ -131,6 +129,8 @@ class Deployment:
         trace: TracebackType | None,
     ) -> None:
         kill_started_by(str(self.home))
+        if self._proxy is not None:  # it writes its title over its environment
+            self.kill(self._proxy)
 
     def start_link(self) -> None:
         """Start the SuperLink, and wait until it listens."""
@@ -263,7 +263,7 @@ class Deployment:
         ):
             text = text.replace(there, here)
         copy.write_text(text, encoding="utf-8")
-        self._start(
+        self._proxy = self._start(
             "nginx", "-c", str(copy), "-p", str(folder), "-e", "stderr",
             "-g", f"daemon off; pid {folder}/pid;",
         )  # fmt: skip

@@ -51,20 +51,25 @@ def simulated_with(
     config: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     after: Callable[[MemoryGrid, int, str], None] = lambda grid, client, reason: None,
+    *,
+    late: int = 0,
 ) -> None:
     """Do a run in this process with faults that say "raise" or "late".
 
-    ``after`` is called with the grid, the client and the reason after each error.
+    ``after`` is called with the grid, the client and the reason after each error; the last
+    ``late`` clients join with the first error.
     """
     for name, value in environment(faults, Path(config["results-dir"])).items():
         monkeypatch.setenv(name, value)
 
     def tamper(client: int, reply: Message) -> Message:
         if reply.has_error():
+            grid.contexts.update(missing)
             after(grid, client, reply.error.reason)
         return reply
 
     grid = MemoryGrid(app, clients, run_config=config, tamper=tamper)
+    missing = dict(grid.contexts.popitem() for _ in range(late))
     main(grid, Context(1, 0, {}, RecordDict(), config))
 
 

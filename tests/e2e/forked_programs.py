@@ -1,11 +1,12 @@
-"""Flower's processes, forked from one that has imported what they import: for a ``Deployment``.
+"""Flower's processes, forked from one that has imported what they import.
 
 A SuperNode starts ``flwr-clientapp`` for every message and a SuperLink ``flwr-serverapp`` for
 every run, by name: the first on the PATH. Five of the six CPU-seconds that each takes are the
 imports of PyTorch, datasets, scikit-learn and Flower, and most of what the SuperLink, a SuperNode
 and each ``flwr`` command take are Flower's; half of the rest is the import of this package. Here
 they are made once; everything else is as it was: each process is a new one and runs Flower's own
-program. That an app holds all that it needs is tested where nothing is forked.
+program. So it is with a simulation's processes, Ray's aside, and with ``fsl-sage``. That an app
+holds all that it needs is tested where nothing is forked.
 
 ``python forked_programs.py FD`` serves on a listening socket, until its input ends.
 """
@@ -35,11 +36,14 @@ PROGRAMS = {
     "flower-superexec": ("flwr.supercore.cli", "flower_superexec"),
     "flwr-clientapp": ("flwr.supernode.cli", "flwr_clientapp"),
     "flwr-serverapp": ("flwr.superlink.cli", "flwr_serverapp"),
+    "flwr-simulation": ("flwr.simulation.app", "flwr_simulation"),
+    "fsl-sage": ("fsl_sage_flwr.cli", "main"),
 }
 LIBRARIES = (
     "flwr.app", "flwr.clientapp", "flwr.serverapp", "torch", "torch._dynamo", "datasets",
     "flwr_datasets.partitioner", "sklearn.datasets", "sklearn.model_selection",
-    "fsl_sage_flwr.client_app", "fsl_sage_flwr.server_app",
+    "flwr.server.superlink.fleet.vce.backend.raybackend",
+    "fsl_sage_flwr.client_app", "fsl_sage_flwr.server_app", "fsl_sage_flwr.simulations.run",
 )  # fmt: skip
 
 # It lives as long as the process that it stands for: each sees the other's end of the connection
@@ -55,27 +59,44 @@ sys.exit(int.from_bytes(connection.recv(1) or b"\\1"))
 """
 
 
-def write_stand_ins(directory: Path, address: Path) -> None:
-    """Write programs with Flower's names that have it done by who listens at an address."""
-    directory.mkdir()
-    for name in PROGRAMS:
-        program = directory / name
-        program.write_text(
-            STAND_IN.format(python=sys.executable, address=str(address)), encoding="utf-8"
-        )
-        program.chmod(0o755)
-
-
-def server() -> Path:
-    """Start the process whose forks these are, once; return the address it listens at."""
+def stand_ins() -> Path:
+    """Return the directory of programs with Flower's names, whose processes are forked."""
     return _started()[0]
+
+
+def for_simulations() -> Path:
+    """Return the same for what ``simulations/`` starts: a directory with a Python beside them.
+
+    The SuperLink is Flower's: it is asked there whether it listens itself.
+    """
+    programs = stand_ins() / "simulations"
+    if not programs.exists():
+        programs.mkdir()
+        for name in PROGRAMS:
+            (programs / name).symlink_to(stand_ins() / name)
+        superlink = programs / "flower-superlink"
+        superlink.unlink()
+        superlink.symlink_to(Path(sys.executable).parent / superlink.name)
+        _write(programs / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    return programs
+
+
+def _write(program: Path, text: str) -> None:
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
 
 
 @cache
 def _started() -> tuple[Path, subprocess.Popen[bytes]]:
-    """Return the address and the process, which ends when its input is closed: with this one."""
+    """Write the programs, and start the process whose forks they are.
+
+    It ends when its input is closed: with this process.
+    """
     # A socket's address may have a hundred characters; pytest's directories have more.
-    address = Path(tempfile.mkdtemp()) / "socket"
+    directory = Path(tempfile.mkdtemp())
+    address = directory / "socket"
+    for name in PROGRAMS:
+        _write(directory / name, STAND_IN.format(python=sys.executable, address=str(address)))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
         listener.listen()  # before the first stand-in asks
@@ -86,7 +107,7 @@ def _started() -> tuple[Path, subprocess.Popen[bytes]]:
             env={**os.environ, "OMP_NUM_THREADS": "1",
                  "JE_ARROW_MALLOC_CONF": "background_thread:false"},
         )  # fmt: skip
-    return address, process
+    return directory, process
 
 
 def serve(listener: socket.socket) -> None:
@@ -108,10 +129,10 @@ def serve(listener: socket.socket) -> None:
             listener.close()
             _become(programs, connection)
         connection.close()
-    shutil.rmtree(Path(listener.getsockname()).parent)  # of the socket alone
+    shutil.rmtree(Path(listener.getsockname()).parent)
 
 
-def _become(programs: dict[str, Callable[[], None]], connection: socket.socket) -> None:
+def _become(programs: dict[str, Callable[[], int | None]], connection: socket.socket) -> None:
     """Do what the stand-in at the other end was started for, and end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     length, streams, _, _ = socket.recv_fds(connection, 4, 3)
@@ -122,14 +143,19 @@ def _become(programs: dict[str, Callable[[], None]], connection: socket.socket) 
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    # What Python knows of the server's is not true of these. By lines: tests read along.
+    sys.stdout = open(1, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
+    sys.stderr = open(2, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_die_with, args=[connection], daemon=True).start()
+    program = Path(sys.argv[0])
+    if program.name == "fsl-sage":  # it looks for Flower's beside its Python
+        sys.executable = str(program.parent / "python")
     status = 1
     try:
-        programs[Path(sys.argv[0]).name]()
-        status = 0
+        status = programs[program.name]() or 0
     except SystemExit as exit:
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
         raise

@@ -16,12 +16,13 @@ from .faults import clients_of, environment, faulty_app, simulated_with
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_client_that_raises_is_excluded_and_a_dead_actor_ends_the_run_before_its_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both in the second exchange: the server half has been trained on the first by then.
 
-    The run resumes in this process: ``test_run.py`` compares its bits with Ray's.
+    With one actor; the run resumes in this process.
     """
     raised = {1: {1: "raise"}}
     config = RunConfig.from_run_config({
@@ -34,7 +35,7 @@ def test_a_client_that_raises_is_excluded_and_a_dead_actor_ends_the_run_before_i
         monkeypatch.setenv(name, value)
     with monkeypatch.context() as patch:
         patch.setattr("fsl_sage_flwr.simulations.run.write_app", faulty_app)
-        summary, broken = simulate(replace(config, run_name="broken"), Federation())
+        summary, broken = simulate(replace(config, run_name="broken"), Federation(cpus=1))
     assert "a Ray actor has died" in summary["status"]
     assert list(history_of(broken)["round"]) == [1, 2]
     told = clients_of(broken).failure[1].tolist()

@@ -14,6 +14,7 @@ from .commands import kill_started_by, started_by
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.usefixtures("forked")
 def test_the_run_ends_at_once_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSL_SAGE_TEST_MARK", str(tmp_path))
 
@@ -23,7 +24,7 @@ def test_the_run_ends_at_once_and_says_so(tmp_path: Path, monkeypatch: pytest.Mo
             kill_started_by(str(tmp_path), command="flower-superlink")
 
     config = RunConfig(num_server_rounds=1000, batch_size=128, results_dir=str(tmp_path))
-    summary, path = simulate(config, Federation(clients=2), Killer())
+    summary, path = simulate(config, Federation(clients=2, cpus=1), Killer())
     assert not summary["completed"]
     assert "flower-superlink is gone, with exit status -9" in summary["status"]
     assert (path / "checkpoints" / "latest.pt").exists()

@@ -5,7 +5,6 @@ import json
 import shutil
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,8 +81,8 @@ def test_a_stranger_registers_no_key_and_starts_no_app(guarded: Guarded, tmp_pat
 
 def test_a_strangers_superexec_takes_no_task(guarded: Guarded) -> None:
     stranger = guarded._start(
-        str(Path(sys.executable).parent / "flower-superexec"), "--root-certificates",
-        "keys/ca.crt", "--runtime-api-address", f"127.0.0.1:{guarded.proxy}",
+        "flower-superexec", "--root-certificates", "keys/ca.crt",
+        "--runtime-api-address", f"127.0.0.1:{guarded.proxy}",
     )  # fmt: skip
     refused = guarded.home.parent / "nginx" / "access.log"
     wait_for("the refusal", lambda: "/v1/runtime/" in refused.read_text(encoding="utf-8"))
@@ -109,7 +108,7 @@ def test_a_request_above_the_limit_is_refused_and_one_below_is_read(guarded: Gua
 
 def test_a_stranger_without_a_key_is_no_node(guarded: Guarded) -> None:
     found = guarded._start(
-        str(Path(sys.executable).parent / "flower-supernode"), "--root-certificates", "keys/ca.crt",
+        "flower-supernode", "--root-certificates", "keys/ca.crt",
         "--superlink", f"127.0.0.1:{guarded.proxy}", "--host", "127.0.0.1",
         "--port", str(free_port()),
     )  # fmt: skip

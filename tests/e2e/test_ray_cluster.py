@@ -19,8 +19,9 @@ from fsl_sage_flwr import run_inline
 from fsl_sage_flwr.client_app import app as client_app
 from fsl_sage_flwr.server_app import app as server_app
 
-from .commands import PATIENCE, fsl_sage, history_of, run_directory, summary_of
+from .commands import PATIENCE, fsl_sage, history_of, run_directory, started_by, summary_of
 from .deployment import wait_for
+from .forked_programs import for_simulations
 from .ray_cluster import RayCluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.first]
@@ -40,9 +41,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
         yield started
 
 
-def begin(cluster: RayCluster, cwd: Path, *words: str) -> subprocess.Popen[str]:
+def begin(
+    cluster: RayCluster, cwd: Path, *words: str, forked: bool = True
+) -> subprocess.Popen[str]:
+    installed = [sys.executable, "-m", "fsl_sage_flwr"]
     return subprocess.Popen(
-        [sys.executable, "-m", "fsl_sage_flwr", "run", *words],
+        [*([str(for_simulations() / "fsl-sage")] if forked else installed), "run", *words],
         cwd=cwd, env={**os.environ, **cluster.environment}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     encoding="utf-8")  # fmt: skip
@@ -90,13 +94,17 @@ def test_an_interrupt_ends_the_actors_and_leaves_the_cluster(
 ) -> None:
     there = [cluster.raylet(node).pid for node in cluster.nodes]
     monkeypatch.setitem(cluster.environment, "RAY_ADDRESS", cluster.address)
-    process = begin(cluster, tmp_path, f"results-dir={tmp_path / 'results'}")
+    mark = f"results-dir={tmp_path / 'results'}"
+    monkeypatch.setitem(cluster.environment, "FSL_SAGE_TEST_MARK", mark)
+    process = begin(cluster, tmp_path, mark, forked=False)
     wait_for("a round", lambda: rounds(tmp_path / "results"))
     assert any(cluster.actors(node) for node in cluster.nodes)
+    assert len(started_by(mark)) >= 4
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in errors
+    assert started_by(mark) == []
     wait_for("their end", lambda: not any(cluster.actors(node) for node in cluster.nodes))
     assert [cluster.raylet(node).pid for node in cluster.nodes] == there
 
@@ -112,6 +120,7 @@ def test_a_node_that_dies_ends_the_run_whose_checkpoint_resumes(
     output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     assert "a Ray actor has died" in errors
+    assert "Traceback" not in errors
     run = run_directory(results)
     done = rounds(results)
     assert 2 <= done < 40

@@ -1,8 +1,5 @@
 """Processes of a deployment that are killed and restarted during a run."""
 
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +18,6 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-@dataclass
-class Restarted:
-    """A SuperLink, the SuperNodes that are started, and where their ClientApps read faults."""
-
-    deployment: Deployment
-    directory: Path
-    app: Path
-    nodes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def start_nodes(self, number: int) -> None:
-        """Start those of the first SuperNodes that are not there."""
-        for partition in range(number):
-            if partition not in self.nodes:
-                self.start_again(partition)
-
-    def start_again(self, partition: int) -> None:
-        """Start a SuperNode, and wait until the SuperLink has let it in."""
-        node = self.nodes[partition] = self.deployment.start_node(partition)
-        self.deployment.wait_for_node(node)
-
-
-def started(directory: Path, *, secure: bool) -> Iterator[Restarted]:
-    told = environment({}, directory)
-    with Deployment(directory, secure=secure, environment=told) as deployment:
-        yield Restarted(deployment, directory, faulty_app(directory))
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
-    yield from started(tmp_path_factory.mktemp("plain"), secure=False)
-
-
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
-    yield from started(tmp_path_factory.mktemp("secure"), secure=True)
-
-
 def start(deployment: Deployment, app: Path, config: dict[str, Any]) -> int:
     return deployment.run(app, **{key.replace("-", "_"): v for key, v in config.items()})
 
@@ -67,64 +27,53 @@ def rounds(results: Path) -> int:
     return len(files[0].read_text(encoding="utf-8").splitlines()) - 1 if files else 0
 
 
-def test_supernode_that_joins_late_takes_part_from_the_next_round_on(
-    plain: Restarted, tmp_path: Path
-) -> None:
-    config = {**CONFIG, "num-server-rounds": 3, "results-dir": str(tmp_path / "deployed")}
-    environment({0: {2: "until joined"}}, plain.directory)
-    plain.start_nodes(1)
-    run = start(plain.deployment, plain.app, config)
-    wait_for("the second round", (plain.directory / "client0").exists)
-    plain.start_again(1)
-    (plain.directory / "joined").touch()
-    assert plain.deployment.finish(run) == "finished:completed", plain.deployment.logs()
-    history = history_of(run_directory(tmp_path / "deployed"))
-    assert history["clients"].tolist() == [1, 1, 2]
-    assert history["failures"].tolist() == [0, 0, 0]
-    # It answers the probe first, and its head is aligned on that.
-    assert history["down_auxiliary_bytes"].gt(0).tolist() == [True, False, True]
-
-
-@pytest.mark.parametrize("name", ["plain", "secure"], ids=["as a new node", "as the same node"])
+@pytest.mark.parametrize("secure", [False, True], ids=["as a new node", "as the same node"])
 def test_supernode_killed_in_mid_message_comes_back(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, secure: bool
 ) -> None:
     """It is left out of that round, and sent its lost head, with the next message.
 
-    Its optimizer's state is nowhere else, which the log says.
+    Its optimizer's state is nowhere else, which the log says. Beside the new node another joins
+    late, and takes part from the next round on: it answers the probe first, and its head is
+    aligned on that.
     """
-    restarted: Restarted = request.getfixturevalue(name)
-    deployment, directory = restarted.deployment, restarted.directory
-    config = {**CONFIG, "num-server-rounds": 4, "results-dir": str(tmp_path / "deployed")}
-    # The other client keeps the round open until it is back.
-    environment({0: {2: "until back"}, 1: {2: "wait 1000"}}, directory)
-    restarted.start_nodes(2)
-    run = start(deployment, restarted.app, config)
-    said = deployment.follow(run)
-    wait_for("the fault", (directory / "client1").exists)
-    deployment.kill(restarted.nodes[1])
-    if name == "secure":
-        refused = deployment.start_node(1)
-        wait_for("Flower's refusal", lambda: refused.poll() is not None)
-    # If it is back before the ServerApp asks, its lost message goes unnoticed.
-    wait_for("the loss", lambda: "client 1 is excluded" in said.read_text(encoding="utf-8"))
-    restarted.start_again(1)
-    (directory / "back").touch()
-    assert deployment.finish(run) == "finished:completed", deployment.logs()
-    log = deployment.log(run)
+    clients = 2 if secure else 3
+    config = {**CONFIG, "num-server-rounds": 3, "results-dir": str(tmp_path / "deployed")}
+    # The first client keeps the round open until the second is back.
+    told = environment({0: {2: "until back"}, 1: {2: "wait 1000"}}, tmp_path)
+    with Deployment(tmp_path, secure=secure, environment=told) as deployment:
+        _, killed = nodes = [deployment.start_node(partition, of=clients) for partition in range(2)]
+        for node in nodes:
+            deployment.wait_for_node(node)
+        run = start(deployment, faulty_app(tmp_path), config)
+        said = deployment.follow(run)
+        wait_for("the fault", (tmp_path / "client1").exists)
+        deployment.kill(killed)
+        if secure:
+            refused = deployment.start_node(1, of=clients)
+            wait_for("Flower's refusal", lambda: refused.poll() is not None)
+        # If it is back before the ServerApp asks, its lost message goes unnoticed.
+        wait_for("the loss", lambda: "client 1 is excluded" in said.read_text(encoding="utf-8"))
+        for partition in range(1, clients):
+            deployment.wait_for_node(deployment.start_node(partition, of=clients))
+        (tmp_path / "back").touch()
+        assert deployment.finish(run) == "finished:completed", deployment.logs()
+        log = deployment.log(run)
     deployed = run_directory(tmp_path / "deployed")
-    clients = clients_of(deployed)
-    print(clients[["seconds", "failure"]])
-    assert clients.failure[2, 1].startswith("error 5")
-    assert clients.failure[3, 1] == clients.failure[4, 1] == ""
+    found = clients_of(deployed)
+    print(found[["seconds", "failure"]])
+    assert history_of(deployed)["clients"].tolist() == [2, 1, clients]
+    assert found.failure[2, 1].startswith("error 5")
+    assert found.failure[3].tolist() == [""] * clients
+    assert history_of(deployed)["down_auxiliary_bytes"].gt(0).tolist() == [True, False, True]
     assert "clients [1] had lost their optimizer state; it began afresh" in log
 
     def after(grid: MemoryGrid, client: int, reason: str) -> None:
         if "injected" in reason:
-            grid.restart_node(client, new_id=name == "plain")
+            grid.restart_node(client, new_id=not secure)
 
     here = {**config, "results-dir": str(tmp_path / "here")}
-    simulated_with({1: {2: "raise"}}, 2, here, monkeypatch, after)
+    simulated_with({1: {2: "raise"}}, clients, here, monkeypatch, after, late=clients - 2)
     assert_frame_equal(
         without_descriptions(history_of(deployed)),
         without_descriptions(history_of(run_directory(tmp_path / "here"))),
@@ -137,7 +86,7 @@ def test_superlink_killed_and_started_again_with_the_run_resumed(
 ) -> None:
     """With a database it knows its SuperNodes again: they come back by themselves."""
     config = {
-        **CONFIG, "num-server-rounds": 3, "keep-optimizer-state": False,
+        **CONFIG, "num-server-rounds": 2, "keep-optimizer-state": False,
         "min-train-nodes": 2,  # the resumed run waits for both of them
     }  # fmt: skip
     parts = [tmp_path / name for name in ("first", "second", "whole")]

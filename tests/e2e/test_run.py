@@ -29,12 +29,13 @@ from .commands import (
     summary_of,
 )
 from .deployment import wait_for
+from .forked_programs import stand_ins
 
 pytestmark = pytest.mark.e2e
 
 
 def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -> None:
-    done = fsl_sage("run", cwd=tmp_path)
+    done = fsl_sage("run", cwd=tmp_path, forked=False)
     assert done.returncode == 0, done.stderr
     run = run_directory(tmp_path / "results")
     assert f"results: {run}" in done.stdout
@@ -56,43 +57,12 @@ def test_default_run_reaches_95_percent_and_leaves_its_results(tmp_path: Path) -
     assert not list(run.rglob("*.part"))
 
 
-def test_simulation_on_ray_has_the_bits_of_one_process(tmp_path: Path) -> None:
-    """With two actors: clients change process between two messages.
+def test_failed_run_says_why_in_a_line_and_exits_with_1(tmp_path: Path) -> None:
+    """What cannot be known before: there is such a submodule, but it cannot be the cut.
 
-    test_virtual_clients.py has a message a batch, test_deployment.py every protocol.
+    test_ray_cluster.py has one on Ray.
     """
-    settings: dict[str, Any] = {
-        "algorithm": "fsl_sage",
-        "compression": "strong",
-        "num-server-rounds": 2,
-        "batch-size": 128,
-        "fraction-evaluate": 1.0,
-    }
-    ours = run_on_ray({**settings, "results-dir": str(tmp_path / "ray")}, tmp_path)
-    theirs = run_in_this_process({**settings, "results-dir": str(tmp_path / "here")})
-    assert_frame_equal(history_of(ours), history_of(theirs), check_exact=True)
-    for half in ("client_half.pt", "server_half.pt"):
-        on_ray, here = (torch.load(run / half, weights_only=True) for run in (ours, theirs))
-        assert on_ray.keys() == here.keys()
-        assert [name for name in on_ray if not torch.equal(on_ray[name], here[name])] == []
-
-
-def run_on_ray(settings: dict[str, Any], directory: Path) -> Path:
-    words = (f"{key}={'false' if value is False else value}" for key, value in settings.items())
-    done = fsl_sage("run", "--engine", "ray", "--cpus", "2", *words, cwd=directory)
-    assert done.returncode == 0, done.stderr
-    return run_directory(Path(settings["results-dir"]))
-
-
-def run_in_this_process(settings: dict[str, Any]) -> Path:
-    run_inline(server_app, client_app, 4, settings)
-    return run_directory(Path(settings["results-dir"]))
-
-
-@pytest.mark.parametrize("engine", ["inline", "ray"])
-def test_failed_run_says_why_in_a_line_and_exits_with_1(tmp_path: Path, engine: str) -> None:
-    """What cannot be known before: there is such a submodule, but it cannot be the cut."""
-    done = fsl_sage("run", "--engine", engine, "cut=features.0", cwd=tmp_path)
+    done = fsl_sage("run", "cut=features.0", cwd=tmp_path)
     assert done.returncode == 1
     assert "SplitError: the raw input 'images' would cross the cut" in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,23 +77,18 @@ def test_wrong_setting_exits_with_2_before_anything_starts(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("interruptible")
-# test_ending.py has every signal.
-@pytest.mark.parametrize(
-    ("number", "engine", "fewest"), [(signal.SIGHUP, "ray", 4), (signal.SIGINT, "inline", 1)]
-)
-def test_interrupt_ends_everything(
-    tmp_path: Path, number: signal.Signals, engine: str, fewest: int
-) -> None:
-    mark = f"fsl-sage-test-{tmp_path}-{number}"
-    words = ("run", "--engine", engine, "num-server-rounds=500")
+def test_interrupt_ends_everything(tmp_path: Path) -> None:
+    """test_ending.py has every signal, test_ray_cluster.py and test_sweep.py a run on Ray."""
+    mark = f"fsl-sage-test-{tmp_path}"
+    words = ("run", "--engine", "inline", "num-server-rounds=500")
     process = subprocess.Popen(
         [sys.executable, "-m", "fsl_sage_flwr", *words],
         cwd=tmp_path, env={**os.environ, "FSL_SAGE_TEST_MARK": mark},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     encoding="utf-8")  # fmt: skip
     wait_for("a round", lambda: _rounds(tmp_path))
-    assert len(started_by(mark)) >= fewest
-    process.send_signal(number)
+    assert started_by(mark)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in errors
@@ -136,30 +101,47 @@ def _rounds(directory: Path) -> int:
     return len(histories[0].read_text(encoding="utf-8").splitlines()) - 1 if histories else 0
 
 
-def test_plain_flower_runs_the_checkout(tmp_path: Path) -> None:
-    """``flwr run`` with Flower's own local SuperLink."""
-    home = tmp_path / "home"
+def test_plain_flower_runs_the_checkout_with_the_bits_of_one_process(tmp_path: Path) -> None:
+    """``flwr run`` with Flower's own local SuperLink.
+
+    On Ray with two actors: clients change process between two messages. test_virtual_clients.py
+    has a message a batch, test_deployment.py other protocols.
+    """
+    settings: dict[str, Any] = {
+        "algorithm": "fsl_sage",
+        "compression": "strong",
+        "num-server-rounds": 2,
+        "batch-size": 128,
+        "fraction-evaluate": 1.0,
+    }
+    words = [f"{key}={value!r}" for key, value in settings.items()]
+    home, programs = tmp_path / "home", stand_ins()
     environment = {
         **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(programs), str(BIN), os.environ["PATH"]]),
         "FLWR_HOME": str(home),
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": "39517",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     }
-    flwr = str(BIN / "flwr")
     try:
         done = subprocess.run(
             [
-                flwr, "run", str(ROOT), "--stream",
-                "--federation-config", "num-supernodes=3 client-resources-num-cpus=1",
-                "--run-config", f"num-server-rounds=2 results-dir='{tmp_path / 'results'}'",
+                str(programs / "flwr"), "run", str(ROOT), "--stream", "--federation-config",
+                "num-supernodes=3 client-resources-num-cpus=1 init-args-num-cpus=2",
+                "--run-config", " ".join([*words, f"results-dir='{tmp_path / 'ray'}'"]),
             ],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE,
             check=True,
         encoding="utf-8")  # fmt: skip
         assert "round 2/2: accuracy" in done.stdout + done.stderr
-        summary = summary_of(run_directory(tmp_path / "results"))
-        assert summary["completed"] is True
-        assert summary["rounds"] == 2
     finally:
         kill_started_by(str(home))
+    ours = run_directory(tmp_path / "ray")
+    assert summary_of(ours)["completed"] is True
+    run_inline(server_app, client_app, 3, {**settings, "results-dir": str(tmp_path / "here")})
+    theirs = run_directory(tmp_path / "here")
+    assert_frame_equal(history_of(ours), history_of(theirs), check_exact=True)
+    for half in ("client_half.pt", "server_half.pt"):
+        on_ray, here = (torch.load(run / half, weights_only=True) for run in (ours, theirs))
+        assert on_ray.keys() == here.keys()
+        assert [name for name in on_ray if not torch.equal(on_ray[name], here[name])] == []

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.e2e
 CLIENTS, NODES = 6, 1
 
 
+@pytest.mark.usefixtures("forked")
 def test_the_history_is_that_of_clients_on_nodes_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -29,6 +30,7 @@ def test_the_history_is_that_of_clients_on_nodes_of_their_own(
             {
                 "algorithm": "sl_multi_server",  # a message a batch, and state between them
                 "num-server-rounds": 2,
+                "batch-size": 128,
                 "fraction-train": 0.7,
                 "fraction-evaluate": 0.5,
                 "compression": "strong",

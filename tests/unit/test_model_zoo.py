@@ -39,6 +39,7 @@ def results(row: Row) -> tuple[str, ...]:
 
 
 @pytest.mark.slow
+@pytest.mark.first
 @rows(("library", "name"), TENTH, lambda row: row in TENTH[:2])
 def test_the_published_table_holds(library: str, name: str) -> None:
     pytest.importorskip(library)

@@ -89,8 +89,11 @@ every_payload = rows("make", ALL.values(), lambda make: make in HERE, ids=ALL)
 # CSE-FSL alone averages heads and keeps two optimizers on a client.
 AS_SENT = [*FEW_CODED, STRATEGIES["cse_fsl"], BUFFERED["cse_fsl, buffer"]]
 coded_too = rows("make", ALL.values(), lambda make: make in AS_SENT, ids=ALL)
-# A test that with codes all but repeats another's.
-coded_in_ci = rows("make", ALL.values(), lambda make: make in TWO, ids=ALL)
+# For tests that repeat one another where payloads are coded or may be late: one row of each.
+ONCE_CODED = {
+    **WITH_TAILS, **{name: ALL[name] for name in ("fsl_sage, coded", "cse_fsl, buffer")}
+}  # fmt: skip
+once_coded = rows("make", ONCE_CODED.values(), lambda make: make in TWO, ids=ONCE_CODED)
 
 
 def skip_where_one_reply_is_all(make: Callable[..., Any]) -> None:

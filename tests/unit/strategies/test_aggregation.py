@@ -25,10 +25,12 @@ from ...rows import rows
 from ...runs import assert_same, cse_fsl, fed_avg, grid, plain, server_state, split_fed_v1, train
 from ...tasks import CLIENTS, small_app, small_batches
 from .bad_replies import in_round, with_huge
-from .strategy_tables import STRATEGIES, every_strategy
+from .strategy_tables import STRATEGIES
 from .test_fraction_reply import failing
 
 ROBUST = [rule for rule in RULES if rule != "mean"]
+ALGORITHMS = {name: make for name, make in STRATEGIES.items() if "," not in name}
+every_algorithm = pytest.mark.parametrize("make", ALGORITHMS.values(), ids=ALGORITHMS)
 
 
 def states(count: int, seed: int = 0) -> list[dict[str, Tensor]]:
@@ -85,8 +87,8 @@ def test_arguments_are_checked(changes: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.slow
-@every_strategy
-def test_every_strategy_trains_with_a_median(make: Callable[..., SplitStrategy]) -> None:
+@every_algorithm
+def test_every_algorithm_trains_with_a_median(make: Callable[..., SplitStrategy]) -> None:
     ours = train(make(aggregation=Aggregation("median")), grid(), 1)
     again = train(make(aggregation=Aggregation("median")), grid(first_node=7), 1)
     assert_same(ours, again)
@@ -247,7 +249,7 @@ def test_who_stands_out_is_left_out_as_if_lost(name: str, kind: str, record: str
 
 
 @pytest.mark.slow
-@every_strategy
+@every_algorithm
 def test_where_nobody_stands_out_no_bit_is_changed(make: Callable[..., SplitStrategy]) -> None:
     strategy = make(max_update_ratio=1e6)
     assert_same(train(strategy, grid(), 2), plain(make).after(2).arrays)

@@ -11,20 +11,19 @@ from flwr.app import ArrayRecord
 from fsl_sage_flwr.messages.reply import count_bytes
 from fsl_sage_flwr.strategies import ClientRound
 
-from ...runs import assert_same, cse_fsl, server_state, train
+from ...runs import assert_same, cse_fsl, fsl_sage, server_state, train
 from ...tasks import CLIENTS
 from .buffered_rounds import BUFFER, Make, Nodes, after, every_make
 from .slow_grid import SlowGrid
-from .strategy_tables import CODED
 from .test_virtual_time import SLOW
 
 ROUNDS = 5
 
 
 @pytest.mark.slow
-@every_make
-def test_a_buffer_of_all_clients_is_the_synchronous_run(make: Make) -> None:
-    ours, plain = make(asynchrony=after(CLIENTS)), make()
+def test_a_buffer_of_all_clients_is_the_synchronous_run_on_a_virtual_clock_too() -> None:
+    """The contract's table has every algorithm."""
+    ours, plain = fsl_sage(asynchrony=after(CLIENTS)), fsl_sage()
     nodes, others = Nodes(3.5), Nodes(3.5)
     assert_same(train(ours, nodes, 3), train(plain, others, 3))
     assert_same(server_state(ours), server_state(plain))
@@ -117,21 +116,6 @@ def test_a_resumed_run_asks_the_clients_again_whose_replies_were_in_flight(make:
         assert first == set(range(CLIENTS))
         ends.append((result.arrays, server_state(resumed)))
     assert_same(ends[0], ends[1])
-
-
-@pytest.mark.slow
-@every_make
-def test_with_nothing_in_flight_a_resumed_run_is_the_uninterrupted_one(make: Make) -> None:
-    options = after(CLIENTS)
-    whole, nodes = make(asynchrony=options), Nodes(3.5)
-    parts, same = make(asynchrony=options), Nodes(3.5)
-    arrays, half = train(whole, nodes, 3), train(parts, same, 2)
-    resumed = make(asynchrony=options)
-    resumed.load_state_dict(copy.deepcopy(parts.state_dict()))
-    resumed.registry.trained_on.update(parts.registry.trained_on)
-    assert_same(arrays, train(resumed, Nodes(3.5, contexts=same.contexts), 1, half))
-    if make not in CODED.values():
-        assert_same(server_state(whole), server_state(resumed))
 
 
 @pytest.mark.slow

@@ -19,9 +19,9 @@ from .strategy_tables import (
     CODED,
     MAY_BE_LATE,
     STRATEGIES,
-    coded_in_ci,
     coded_too,
     every_payload,
+    once_coded,
     skip_where_one_reply_is_all,
     with_tails_too,
 )
@@ -76,7 +76,7 @@ def test_a_buffer_of_all_clients_is_a_round_that_waits(name: str) -> None:
 
 
 @pytest.mark.sample
-@coded_in_ci
+@once_coded
 def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]) -> None:
     strategy = make()
     train(strategy, grid_for(make, tamper=in_round(1, 1, fail), batches=one_batch), 3)
@@ -85,7 +85,7 @@ def test_client_left_out_once_is_back_in_the_next_round(make: Callable[..., Any]
 
 
 @pytest.mark.sample
-@coded_in_ci
+@once_coded
 @pytest.mark.parametrize("keep", [True, False])
 def test_client_that_comes_back_as_another_node_goes_on(
     make: Callable[..., Any], keep: bool, caplog: pytest.LogCaptureFixture

@@ -13,7 +13,7 @@ from fsl_sage_flwr.strategies import TrainingFailedError
 from ...runs import assert_same, grid_for, plain, server_state
 from ...tasks import one_batch
 from .bad_replies import fail, in_round
-from .strategy_tables import coded_in_ci, skip_where_one_reply_is_all, with_tails_too
+from .strategy_tables import once_coded, skip_where_one_reply_is_all, with_tails_too
 
 
 @with_tails_too
@@ -39,7 +39,7 @@ def test_flowers_differential_privacy_wraps_around(make: Callable[..., Any]) -> 
 
 
 @pytest.mark.slow
-@coded_in_ci
+@once_coded
 def test_round_that_a_wrapper_gives_up_is_undone(make: Callable[..., Any]) -> None:
     """Flower's wrapper drops a round with any failure and never calls aggregate_train."""
     skip_where_one_reply_is_all(make)
