@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .blanks import blank_input
 from .crossing import TensorSpec, sizes_in
 from .errors import SplitError
 from .inputs import Arguments
@@ -41,9 +42,8 @@ class Crossing:
         How the forward takes its inputs.
     inputs : tuple of TensorSpec
         The inputs.
-    blanks : tuple of int
-        Value of each input in the server half, unless it crosses: one that the forward's functions
-        accept, such as a length of at least 1.
+    bounds : tuple of (int, int)
+        The example's least and greatest whole number in each input.
     tensors : tuple of (Place, mode, TensorSpec)
         The tensors that cross, by place. The mode is None for both, else the value of
         ``training`` in which the forward makes the tensor.
@@ -53,7 +53,7 @@ class Crossing:
 
     arguments: Arguments
     inputs: tuple[TensorSpec, ...]
-    blanks: tuple[int, ...]
+    bounds: tuple[tuple[int, int], ...]
     tensors: tuple[tuple[Place, bool | None, TensorSpec], ...]
     pairs: tuple[tuple[int, int], ...] = ()
 
@@ -160,10 +160,10 @@ def server_forward(self: Any, crossing: Crossing, whole: type[nn.Module], *given
         if mode is None or mode == self.training
     }
     blanks = [
-        spec.filled(value, batch, device, sizes)
-        for spec, value in zip(crossing.inputs, crossing.blanks, strict=True)
+        blank_input(spec.in_batch(batch, sizes), spec.dtype, device, bounds)
+        for spec, bounds in zip(crossing.inputs, crossing.bounds, strict=True)
     ]
-    inputs = [found.get(Place("input", k), blank) for k, blank in enumerate(blanks)]
+    inputs = [found.get(Place("input", k), unknown) for k, unknown in enumerate(blanks)]
     operations = Operations(_deliver_result, crossing.lines()) if crossing.lines() else None
     with NewPass(
         crossing=crossing, batch=batch, sizes=sizes, device=device, found=found,

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .blanks import blank
 from .copying import copy_without_values
 from .crossing import TensorSpec
 from .errors import SplitError, running_the_model
@@ -125,8 +126,8 @@ class Absent(_Substitute):
                 return arrived
             spec = specs[path]
             if spec is None:
-                return torch.zeros(shapes.get(path, like.shape), dtype=like.dtype, device=device)
-            return spec.zeros(half_pass.batch, device, half_pass.sizes)
+                return blank(shapes.get(path, like.shape), like.dtype, device)
+            return blank(spec.in_batch(half_pass.batch, half_pass.sizes), spec.dtype, device)
 
         return map_paths(output, Tensor, made)
 
@@ -137,7 +138,7 @@ class Absent(_Substitute):
             raise SplitError(
                 f"module {self.fsl_sage_name!r} is only called for some inputs' values"
             )
-        return map_leaves(output, Tensor, partial(torch.zeros_like, device=device))
+        return map_leaves(output, Tensor, lambda like: blank(like.shape, like.dtype, device))
 
     def _shapes(self, args: Any, kwargs: Any) -> dict[Path, torch.Size]:
         output = self._without_values(args, kwargs)

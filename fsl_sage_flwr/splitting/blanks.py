@@ -1,0 +1,61 @@
+"""Values that a server half's replay computes with in place of those that do not cross the cut."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+class _Level(threading.local):
+    value: float | None = None  # None: zeros, and each input's least value
+
+
+_level = _Level()
+
+
+def blank(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return zeros for what a module of the client half computes."""
+    if _level.value is None or not dtype.is_floating_point:
+        return torch.zeros(tuple(shape), dtype=dtype, device=device)
+    return _drawn(_level.value, shape, dtype, device)
+
+
+def blank_input(
+    shape: Sequence[int], dtype: torch.dtype, device: torch.device, bounds: tuple[int, int]
+) -> Tensor:
+    """Return an input that the forward's functions accept, such as lengths of at least 1.
+
+    ``bounds`` are the least and the greatest of the example's whole numbers.
+    """
+    if dtype.is_floating_point:
+        return blank(shape, dtype, device)
+    value = bounds[_level.value is not None]
+    return torch.full(tuple(shape), value, dtype=dtype, device=device)
+
+
+def bounds_of(example: Tensor) -> tuple[int, int]:
+    """Return the least and the greatest of an example's whole numbers; 0 for other tensors."""
+    if example.is_floating_point() or example.is_complex() or not example.numel():
+        return 0, 0
+    return int(example.min()), int(example.max())
+
+
+@contextmanager
+def other_blanks(level: float) -> Iterator[None]:
+    """Replay in this thread on other values: floats around ``level``, the greatest whole numbers.
+
+    An output that they change depends on what the server half does not have.
+    """
+    _level.value = level
+    try:
+        yield
+    finally:
+        _level.value = None
+
+
+def _drawn(level: float, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(0)  # the replay's own random numbers stay
+    drawn = level * (1 + torch.rand(tuple(shape), generator=generator))
+    return drawn.to(device=device, dtype=dtype)
