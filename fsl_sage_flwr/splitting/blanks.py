@@ -1,25 +1,27 @@
 """Values that a server half's replay computes with in place of those that do not cross the cut."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class _Level(threading.local):
-    value: float | None = None  # None: zeros, and each input's least value
+class _Blanks(threading.local):
+    level: float | None = None  # None: zeros, and each input's least value
+    delivered: frozenset[Any] = frozenset()
 
 
-_level = _Level()
+_blanks = _Blanks()
 
 
 def blank(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return zeros for what a module of the client half computes."""
-    if _level.value is None or not dtype.is_floating_point:
+    if _blanks.level is None or not dtype.is_floating_point:
         return torch.zeros(tuple(shape), dtype=dtype, device=device)
-    return _drawn(_level.value, shape, dtype, device)
+    return _drawn(_blanks.level, shape, dtype, device)
 
 
 def blank_input(
@@ -31,7 +33,7 @@ def blank_input(
     """
     if dtype.is_floating_point:
         return blank(shape, dtype, device)
-    value = bounds[_level.value is not None]
+    value = bounds[_blanks.level is not None]
     return torch.full(tuple(shape), value, dtype=dtype, device=device)
 
 
@@ -48,11 +50,21 @@ def other_blanks(level: float) -> Iterator[None]:
 
     An output that they change depends on what the server half does not have.
     """
-    _level.value = level
+    _blanks.level = level
     try:
         yield
     finally:
-        _level.value = None
+        _blanks.level = None
+
+
+def note_delivered(places: Iterable[Any]) -> None:
+    """Keep the places to which the last replay in this thread has delivered smashed data."""
+    _blanks.delivered = frozenset(places)
+
+
+def delivered() -> frozenset[Any]:
+    """Return the places to which the last replay in this thread has delivered smashed data."""
+    return _blanks.delivered
 
 
 def _drawn(level: float, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
