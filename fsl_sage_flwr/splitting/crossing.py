@@ -100,15 +100,9 @@ class TensorSpec:
             shape[axis] = sizes[number]
         return tuple(shape)
 
-    def filled(
-        self, value: int, batch: int, device: torch.device, sizes: Sequence[int] = ()
-    ) -> Tensor:
-        """Return one value in the shape of a batch."""
-        return torch.full(self.in_batch(batch, sizes), value, dtype=self.dtype, device=device)
-
     def zeros(self, batch: int, device: torch.device, sizes: Sequence[int] = ()) -> Tensor:
         """Return zeros in the shape of a batch."""
-        return self.filled(0, batch, device, sizes)
+        return torch.zeros(self.in_batch(batch, sizes), dtype=self.dtype, device=device)
 
     def pack(self, tensor: Tensor, batch: int) -> Tensor:
         """Return the tensor with one row per sample; one of the whole batch is repeated."""

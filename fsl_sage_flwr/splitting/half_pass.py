@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .blanks import blank_input, note_delivered
 from .crossing import TensorSpec, sizes_in
 from .errors import SplitError
 from .inputs import Arguments
@@ -41,9 +42,8 @@ class Crossing:
         How the forward takes its inputs.
     inputs : tuple of TensorSpec
         The inputs.
-    blanks : tuple of int
-        Value of each input in the server half, unless it crosses: one that the forward's functions
-        accept, such as a length of at least 1.
+    bounds : tuple of (int, int)
+        The example's least and greatest whole number in each input.
     tensors : tuple of (Place, mode, TensorSpec)
         The tensors that cross, by place. The mode is None for both, else the value of
         ``training`` in which the forward makes the tensor.
@@ -53,7 +53,7 @@ class Crossing:
 
     arguments: Arguments
     inputs: tuple[TensorSpec, ...]
-    blanks: tuple[int, ...]
+    bounds: tuple[tuple[int, int], ...]
     tensors: tuple[tuple[Place, bool | None, TensorSpec], ...]
     pairs: tuple[tuple[int, int], ...] = ()
 
@@ -74,6 +74,7 @@ class HalfPass(threading.local):
     sizes: Sequence[int] = ()
     device: torch.device | None = None
     found: dict[Place, Tensor]  # what crosses, by place
+    delivered: set[Place]  # those of them that the server half's replay has reached
     calls: Counter[str]
     operations: Operations | None = None
     reached: bool = True
@@ -87,7 +88,9 @@ class NewPass:
     """Context of one pass; passes of other models in between have their own."""
 
     def __init__(self, **values: Any) -> None:
-        self._values = {"found": {}, "calls": Counter(), "reached": False, **values}
+        self._values = {
+            "found": {}, "delivered": set(), "calls": Counter(), "reached": False, **values,
+        }  # fmt: skip
 
     def __enter__(self) -> None:
         self._before = dict(vars(half_pass))
@@ -160,10 +163,10 @@ def server_forward(self: Any, crossing: Crossing, whole: type[nn.Module], *given
         if mode is None or mode == self.training
     }
     blanks = [
-        spec.filled(value, batch, device, sizes)
-        for spec, value in zip(crossing.inputs, crossing.blanks, strict=True)
+        blank_input(spec.in_batch(batch, sizes), spec.dtype, device, bounds)
+        for spec, bounds in zip(crossing.inputs, crossing.bounds, strict=True)
     ]
-    inputs = [found.get(Place("input", k), blank) for k, blank in enumerate(blanks)]
+    inputs = [found.get(Place("input", k), unknown) for k, unknown in enumerate(blanks)]
     operations = Operations(_deliver_result, crossing.lines()) if crossing.lines() else None
     with NewPass(
         crossing=crossing, batch=batch, sizes=sizes, device=device, found=found,
@@ -172,7 +175,16 @@ def server_forward(self: Any, crossing: Crossing, whole: type[nn.Module], *given
         output = _under(operations, crossing.arguments, partial(whole.forward, self), inputs)
         if not half_pass.reached:
             raise SplitError(NOT_REACHED)
+        note_delivered(half_pass.delivered)
         return output
+
+
+def arrived(place: Place) -> Tensor | None:
+    """Return the smashed data of a place that the server half's replay has reached, if any."""
+    found = half_pass.found.get(place)
+    if found is not None:
+        half_pass.delivered.add(place)
+    return found
 
 
 def _under(
@@ -194,10 +206,10 @@ def _deliver_result(result: Result) -> Any:
     """Put smashed data in place of an operation's results, in the server half."""
 
     def deliver(path: Path, own: Tensor) -> Tensor:
-        arrived = half_pass.found.get(Place("operation", result.line, result.time, path))
-        if arrived is None:
+        smashed = arrived(Place("operation", result.line, result.time, path))
+        if smashed is None:
             return own
-        return own.copy_(arrived) if result.in_place else arrived
+        return own.copy_(smashed) if result.in_place else smashed
 
     return map_paths(result.value, Tensor, deliver)
 
@@ -206,11 +218,10 @@ def _deliver(module: nn.Module, args: Any, kwargs: Any) -> Any:
     """Replace the replay's tensors by the smashed data; a forward pre-hook of the cut."""
     if half_pass.reached:
         return None  # only the first call is the cut
-    found = half_pass.found
     by_id = {
-        id(own): found[place]
+        id(own): smashed
         for path, own in leaves_by_path((args, kwargs), Tensor).items()
-        if (place := Place("argument", "", 0, path)) in found
+        if (smashed := arrived(Place("argument", "", 0, path))) is not None
     }
     delivered = map_leaves((args, kwargs), Tensor, lambda own: by_id.get(id(own), own))
     half_pass.reached = True

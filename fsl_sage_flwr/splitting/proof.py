@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .blanks import delivered, other_blanks
 from .errors import RawInputError, SplitError, UnfaithfulError, running_the_model
 from .inputs import Arguments, as_tensors
 from .model_state import ModelState
@@ -14,6 +15,8 @@ from .split_model import SplitModel
 from .submodules import ancestors_of
 from .substitutes import Absent
 from .whole import Gradients, Outputs, Whole, equal
+
+LEVELS = (30.0, -30.0)  # of the values that take the place of zeros, above and below most bounds
 
 
 def prove_halves(
@@ -69,6 +72,42 @@ def prove_halves(
     finally:
         of_halves.restore()
         state.restore()
+        whole.rng.restore()
+
+
+def refuse_unsent_values(whole: Whole, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
+    """Refuse a server half whose output depends on values that do not cross the cut.
+
+    A forward may read a number before the cut (``bool(mask.any())``, ``x.max().item()``) and use it
+    behind. The server half's replay reads it of blanks, which only some batches tell.
+
+    Raises
+    ------
+    UnfaithfulError
+        Other blanks change the output.
+    """
+    of_halves = ModelState(halves.client, halves.server)
+    try:
+        found, smashed = whole.run_halves(halves, example, training=False)
+        places = delivered()
+        for level in LEVELS:
+            of_halves.restore()
+            with other_blanks(level):
+                try:
+                    with running_the_model("other blanks"):
+                        other = whole.run_server_half(halves, smashed)
+                except SplitError:
+                    continue  # the forward does not accept such values
+            # On a path that leaves out a tensor that crosses, the client half refuses the batch.
+            if delivered() == places and not _same(found, other):
+                raise UnfaithfulError(
+                    f"behind the cut {halves.cut!r} the forward uses a number that it has read "
+                    "before the cut, from values that do not cross (bool(), item(), the length of "
+                    "a selection): compute with the tensor instead, or read it behind the cut."
+                )
+    finally:
+        of_halves.restore()
+        whole.state.restore()
         whole.rng.restore()
 
 

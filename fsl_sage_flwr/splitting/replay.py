@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .blanks import bounds_of
 from .crossing import TensorSpec, masked_value
 from .errors import RawInputError, SplitError
 from .half_pass import (
@@ -84,8 +85,8 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
     )
     given = [(Place("input", k), None, inputs[k]) for k in sorted(request.public)]
     tensors = _crossing(passes, at, count, pairs if request.sized else None)
-    blanks = tuple(map(_blank, example))
-    crossing = Crossing(arguments, inputs, blanks, (*tensors, *given), tuple(pairs))
+    bounds = tuple(map(bounds_of, example))
+    crossing = Crossing(arguments, inputs, bounds, (*tensors, *given), tuple(pairs))
     if not any(spec.axis is not None for place, _, spec in crossing.tensors):
         raise SplitError(
             f"no tensor with a row per sample reaches the cut {at!r}; the samples of the inputs "
@@ -93,12 +94,6 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
             "put a list into one padded tensor. Cut before values that vmap or NumPy computes."
         )
     return _halves(model, at, passes, repeated, crossing, count)
-
-
-def _blank(tensor: Tensor) -> int:
-    """Return the least of an example's whole numbers, which its model accepts; else 0."""
-    whole = not tensor.is_floating_point() and not tensor.is_complex() and tensor.numel() > 0
-    return int(tensor.min()) if whole else 0
 
 
 def _crossing(

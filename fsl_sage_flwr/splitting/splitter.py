@@ -19,7 +19,7 @@ from .inputs import Arguments, Inputs, as_tensors
 from .model_state import ModelState, unchanged
 from .other_values import OtherValues
 from .ownership import complete, refuse_empty, shell_tree
-from .proof import RawInputs, prove_halves
+from .proof import RawInputs, prove_halves, refuse_unsent_values
 from .recording import Recorded
 from .replay import ReplayedHalf, by_replay
 from .request import Request
@@ -313,6 +313,7 @@ class Cutter:
                     raise
             else:
                 break
+        refuse_unsent_values(self.whole, halves, request.example)
 
     def _refuse_failing(self, request: Request) -> None:
         """Refuse an example that the uncut model does not accept."""

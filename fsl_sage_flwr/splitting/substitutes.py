@@ -8,10 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .blanks import blank
 from .copying import copy_without_values
 from .crossing import TensorSpec
 from .errors import SplitError, running_the_model
-from .half_pass import CutReachedError, half_pass
+from .half_pass import CutReachedError, arrived, half_pass
 from .operations import Place
 from .pytree import Path, leaves_by_path, map_leaves, map_paths
 
@@ -120,13 +121,13 @@ class Absent(_Substitute):
         def made(path: Path, like: Tensor) -> Tensor:
             if passed.get(path) in given:
                 return cast(Tensor, given[passed[path]])
-            arrived = half_pass.found.get(Place("module", name, time, path))
-            if arrived is not None:
-                return arrived
+            smashed = arrived(Place("module", name, time, path))
+            if smashed is not None:
+                return smashed
             spec = specs[path]
             if spec is None:
-                return torch.zeros(shapes.get(path, like.shape), dtype=like.dtype, device=device)
-            return spec.zeros(half_pass.batch, device, half_pass.sizes)
+                return blank(shapes.get(path, like.shape), like.dtype, device)
+            return blank(spec.in_batch(half_pass.batch, half_pass.sizes), spec.dtype, device)
 
         return map_paths(output, Tensor, made)
 
@@ -137,7 +138,7 @@ class Absent(_Substitute):
             raise SplitError(
                 f"module {self.fsl_sage_name!r} is only called for some inputs' values"
             )
-        return map_leaves(output, Tensor, partial(torch.zeros_like, device=device))
+        return map_leaves(output, Tensor, lambda like: blank(like.shape, like.dtype, device))
 
     def _shapes(self, args: Any, kwargs: Any) -> dict[Path, torch.Size]:
         output = self._without_values(args, kwargs)

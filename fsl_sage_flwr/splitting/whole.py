@@ -94,6 +94,12 @@ class Whole:
         output = run(halves.server, smashed)
         return _passed(output, gradients), tuple(tensor.detach() for tensor in smashed)
 
+    def run_server_half(self, halves: SplitModel, smashed: tuple[Tensor, ...]) -> Outputs:
+        """Return the outputs of a pass of the server half alone, in eval mode."""
+        self._begin(self.model, halves.client, halves.server, training=False)
+        with torch.no_grad():
+            return _passed(halves.server(*smashed), None)
+
     def forward(self, batch: tuple[Tensor, ...]) -> Any:
         """Return the model's output for a copy of a batch, which a forward may change in place."""
         return self.arguments.apply(self.model, tuple(tensor.clone() for tensor in batch))

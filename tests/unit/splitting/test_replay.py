@@ -343,3 +343,31 @@ def test_a_module_that_the_example_never_called_is_no_client_halfs() -> None:
     halves = split(model, "scores", choosing(0, 1, 1, 0))
     with pytest.raises(SplitError, match=r"^this batch calls 'experts.2' before the cut"):
         halves.client(choosing(0, 2))
+
+
+class Reading(nn.Module):
+    """Reads a number before the cut, and uses it before or behind it."""
+
+    def __init__(self, bound: float, *, behind: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3)
+        self.bound, self.behind = bound, behind
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        large = bool(hidden.mean() > self.bound)
+        if large and not self.behind:
+            hidden = hidden * 2
+        scores: Tensor = self.second(torch.relu(hidden))
+        return scores * 2 if large and self.behind else scores
+
+
+@pytest.mark.parametrize("bound", [-0.5, 0.0, 0.3, 1.0])
+def test_a_number_that_is_read_before_the_cut_and_used_behind_it(bound: float) -> None:
+    """It is another one for a batch in a hundred, or in two: the proof must not need that batch."""
+    torch.manual_seed(0)
+    example = torch.randn(4, WIDTH)
+    with pytest.raises(SplitError, match=r"it has read before the cut|depends on the mode or on"):
+        split(Reading(bound, behind=True), "second", example)
+    model = Reading(bound, behind=False)
+    assert_same_as_uncut(model, split(model, "second", example), example, -3 * example)
