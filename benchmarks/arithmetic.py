@@ -1,16 +1,16 @@
-"""What could make the training steps faster, side by side: a client's step and the server half's.
+"""Compare variants of the training steps of client half and server half.
 
     python -m benchmarks.arithmetic [--steps N] [--batch-size B] [--only NAME ...] [--device cuda]
     OMP_NUM_THREADS=1 python -m benchmarks.arithmetic --pairs
 
 ResNet-18 for 32×32 images, cut at layer3, with FSL-SAGE's head: a step of the client half with the
-head's estimate, then a step of the server half with the same smashed data. The variants take turns,
-step by step, so that other load on the machine affects them equally; the ratios are of medians, to
+head's estimate, then a step of the server half with the same smashed data. The variants alternate
+step by step, so that other load on the machine affects them equally; ratios are of medians, to
 eager PyTorch's. "Difference" is the largest of the client half's gradients in one step, as a share
 of the largest gradient; 0 means the same bits.
 
-``--pairs`` compares the ways to do two clients' steps on two cores: one after the other with two
-threads each, in two processes of one thread, and in two threads of one process.
+``--pairs`` compares two clients' steps on two cores: one after the other with two threads each, in
+two processes of one thread, and in two threads of one process.
 """
 
 import argparse

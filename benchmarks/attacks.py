@@ -1,14 +1,13 @@
-"""Measure what malicious clients do to a run, and what each defence is worth.
+"""Measure the effect of malicious clients, and of each defence.
 
     python -m benchmarks.attacks --csv FILE [--dataset digits] [--rounds 20] [--malicious 1 3]
         [--algorithms …] [--attacks …] [--defences …] [--seeds 200] [--setting alike]
 
-Ten clients, iid, in this process; with the setting ``alike`` they have as many examples each and
-train simple_conv, with ``unequal`` they have from 1/40 to 7/40 of the examples and train a model
-with BatchNorm. Each row is a run: the algorithm, the attack, how
-many of the ten are malicious, and the defence. Rows that the file has already are skipped.
-``accuracy`` is the test accuracy after the last round. ``success`` is the share of test images with
-the backdoor's mark, of other classes, that the model takes for the backdoor's class.
+Ten clients, iid, in this process. With the setting ``alike`` they have equal numbers of examples
+and train simple_conv, with ``unequal`` from 1/40 to 7/40 of the examples and a model with
+BatchNorm. A row is a run: algorithm, attack, number of malicious clients, defence; existing rows
+are skipped. ``accuracy`` is the test accuracy after the last round. ``success`` is the share of
+test images of other classes with the backdoor's mark that get the backdoor's class.
 """
 
 import argparse

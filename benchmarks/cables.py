@@ -1,7 +1,7 @@
-"""Cables between SuperNodes and a SuperLink that can be cut, held and made slow.
+"""Cut, hold and slow the connections of SuperNodes to a SuperLink.
 
-Each is a port on loopback that passes everything on to another port, TLS and all: what ``tc netem``
-does to a network, for kernels without it and users without rights.
+A cable is a port on loopback that forwards all bytes, TLS included, to another port: a substitute
+for ``tc netem``, for kernels without it and users without rights.
 """
 
 import asyncio

@@ -1,19 +1,19 @@
-"""Trouble at random on a real SuperLink, and whether the run is what it would have been.
+"""Disturb a real SuperLink at random, and compare each round with a simulation.
 
     python -m benchmarks.chaos OUT [--rounds 200] [--minutes M] [--seed 1] [--pause 10]
 
-Six authenticated SuperNodes over TLS train CSE-FSL on digits in short rounds, while processes are
-killed and started again, nodes stand still, their networks are cut, held and slow
-(:mod:`benchmarks.cables`), the disk is full, and clients send malformed replies.
-The seed draws what happens, and to whom; when it happens depends on the machine. When the ServerApp
-is gone the run is resumed from its checkpoint. At the end:
+Six authenticated SuperNodes over TLS train CSE-FSL on digits in short rounds. Processes are killed
+and restarted, nodes paused, their networks cut, held and slowed (:mod:`benchmarks.cables`), the
+disk filled; clients send malformed replies. The seed draws the faults and their targets; their
+times depend on the machine. After the ServerApp's end the run resumes from its checkpoint. At the
+end:
 
-- every round must equal the same round of a simulation in which the same clients took part;
-- processes, open files, memory and files of Flower are compared with those at the start, and
+- every round must equal the same round of a simulation with the same participants;
+- processes, open files, memory and files of Flower are compared with those at the start;
   ``weights.csv`` has them after every round;
-- the longest standstill is said: seconds between two rounds.
+- the longest standstill is printed: seconds between two rounds.
 
-It needs to be root: the results are on a small tmpfs, so that the disk can be filled.
+It needs root, for a small tmpfs with the results, so that the disk can be filled.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Watch how busy the first GPU is, and what it holds."""
+"""Sample the first GPU's utilisation and memory."""
 
 import math
 import subprocess

@@ -1,4 +1,4 @@
-"""Watch the processes that a benchmark starts."""
+"""Sample figures of a benchmark's processes."""
 
 import threading
 import time
