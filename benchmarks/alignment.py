@@ -37,7 +37,7 @@ RECIPES = {
 
 
 class Training:
-    """Plain training of the uncut model, one batch after another."""
+    """Train the uncut model, one batch after another."""
 
     def __init__(self, task: SplitTask, seed: int) -> None:
         self.task = task

@@ -99,7 +99,7 @@ def rounded_to_tf32() -> Iterator[None]:
 
 @contextmanager
 def in_any_order() -> Iterator[None]:
-    """Let a GPU choose its algorithms freely, those that do not repeat themselves too."""
+    """Let a GPU choose any algorithm, nondeterministic ones too."""
     torch.use_deterministic_algorithms(False)
     yield
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -124,7 +124,7 @@ def without_onednn() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do the steps."""
+    """Define one variant of the steps."""
 
     name: str
     only_on: str | None = None
@@ -196,7 +196,7 @@ def random_batch(size: int) -> Batch:
 
 
 def difference(variant: Variant, batch: Batch) -> float:
-    """Return what one step leaves different from eager PyTorch's."""
+    """Return the difference of one step from eager PyTorch's."""
     device = batch[0].device
     eager, other = Halves(device=device), variant.halves(device)
     eager.step(batch)
@@ -212,7 +212,7 @@ def difference(variant: Variant, batch: Batch) -> float:
 def compare_variants(
     names: list[str] | None, steps: int, batch_size: int, device: torch.device
 ) -> None:
-    """Print each variant's times beside eager PyTorch's."""
+    """Print each variant's times and ratios to eager PyTorch's."""
     set_up_gpu(device, "fp32")
     there = [v for v in VARIANTS if v.only_on in (None, device.type)]
     variants = [v for v in there if names is None or v.name in {"eager", *names}]
@@ -246,7 +246,7 @@ def compare_variants(
 def steps_of_a_client(
     threads: int, steps: int, batch_size: int, meet: Callable[[], object]
 ) -> None:
-    """Do a client's steps, from when all have met until all have met again."""
+    """Do a client's steps between two barriers."""
     torch.set_num_threads(threads)
     with BUILDING:
         halves, batch = Halves(), random_batch(batch_size)

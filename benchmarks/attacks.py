@@ -154,7 +154,7 @@ class Malice:
 
 
 def scale_update(factor: float, malice: Malice, reply: Message) -> None:
-    """Multiply what was learnt; with a factor below zero unlearn it."""
+    """Multiply the update; a negative factor unlearns."""
     for name in ("arrays", "auxiliary"):
         before = malice.sent.get(name)
         if name in reply.content.array_records and before:
@@ -184,7 +184,7 @@ def other_class(malice: Malice, reply: Message) -> None:
 
 
 def ride_free(malice: Malice, reply: Message) -> None:
-    """Send back what came, and noise for smashed data: no training at all."""
+    """Return the received weights, and noise for smashed data, without training."""
     scale_update(0.0, malice, reply)
     noise_instead(malice, reply)
 
@@ -205,7 +205,7 @@ def _fits(one: ArrayRecord, other: ArrayRecord) -> bool:
 
 @dataclass(frozen=True)
 class Attack:
-    """What malicious clients do.
+    """Declare one attack of malicious clients.
 
     Attributes
     ----------
@@ -233,7 +233,7 @@ ATTACKS = {
 
 
 class HostileGrid(MemoryGrid):
-    """Nodes of which the first ones are malicious."""
+    """Simulate nodes, of which the first ones are malicious."""
 
     def __init__(self, run_config: dict[str, Any], attack: Attack, malicious: int) -> None:
         def build(context: Context) -> SplitTask:
@@ -247,7 +247,7 @@ class HostileGrid(MemoryGrid):
         )
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Let the malicious see what they are sent."""
+        """Show the malicious clients their requests."""
         messages = list(messages)
         for message in messages:
             client = self.partition[message.metadata.dst_node_id]
@@ -276,7 +276,7 @@ def poisoned(
 
 
 def run(settings: dict[str, Any], attack: Attack, malicious: int) -> dict[str, Any]:
-    """Train; return the accuracy, the backdoor's success, and who was left out how often."""
+    """Train; return accuracy, the backdoor's success, and exclusions (malicious, others)."""
     config = RunConfig.from_run_config(settings)
     strategy = build_strategy(config, build_task(config))
     left_out = {True: 0, False: 0}

@@ -25,7 +25,7 @@ RECIPE = AlignmentRecipe(epochs=5, batch_size=50, schedule="constant")
 
 
 def clock(device: torch.device) -> float:
-    """Return this process's CPU-seconds, or, on a GPU, the time when it has done its work."""
+    """Return this process's CPU-seconds; on a GPU the time after all queued work."""
     if device.type == "cpu":
         return time.process_time()
     torch.cuda.synchronize()

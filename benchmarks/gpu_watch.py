@@ -17,7 +17,7 @@ PAUSE = 0.2
 
 
 class GpuWatch(Watch):
-    """Asks ``nvidia-smi`` again and again.
+    """Sample ``nvidia-smi`` in a thread.
 
     Parameters
     ----------

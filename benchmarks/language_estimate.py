@@ -65,7 +65,7 @@ class Recipe:
 
 
 def recipes(rows: int, more_rows: int) -> list[Recipe]:
-    """Return what is tried, from what the package does by default to what costs most."""
+    """Return the recipes, from the package's default to the most expensive."""
     tried = [
         Recipe("lora", fit="none"),
         Recipe("lora", rows=rows),
@@ -179,7 +179,7 @@ class Bench:
                 schedule.step()
 
     def judge(self, head: nn.Module, factor: float) -> dict[str, float]:
-        """Return how good the estimate is on rows that nothing was fitted to."""
+        """Return the quality of the estimate on held-out rows."""
         last = len(self.labels)
         own: list[dict[str, float]] = []
         for start in range(last - TEST_ROWS, last, BATCH):
