@@ -10,7 +10,7 @@ from fsl_sage_flwr.clock.devices import DEVICES, MEASURED, Device, device_of
 from fsl_sage_flwr.clock.fleet import fleet_of
 from fsl_sage_flwr.clock.links import LINKS, ClockError, Link, link_of
 
-NAMED = {**LINKS, **DEVICES}
+NAMED: dict[str, Link | Device] = {**LINKS, **DEVICES}
 
 
 @pytest.mark.parametrize("name", sorted(NAMED.keys() - {MEASURED}))
