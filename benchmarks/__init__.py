@@ -1,1 +1,1 @@
-"""Benchmarks: ratios measured side by side."""
+"""Measure ratios side by side on one machine."""

@@ -1,9 +1,9 @@
-"""Compare alignment recipes: the quality of the estimate and the CPU time.
+"""Compare alignment recipes by the quality of the estimate and the CPU time.
 
     python -m benchmarks.alignment --dataset DIR [--steps 300] [--seeds 3]
 
 Trains ResNet-18 on CIFAR-10 (the directory DIR) for some steps, cuts it at layer3, and
-aligns heads on 1,000 samples of smashed data by each recipe, on one thread. The cosine and
+aligns heads on 1,000 samples of smashed data with each recipe, on one thread. The cosine and
 the relative error are measured on 1,000 other samples. ``later`` is an alignment 20 training
 steps after the first, which starts from the head of the first.
 """
@@ -37,7 +37,7 @@ RECIPES = {
 
 
 class Training:
-    """Plain training of the uncut model, one batch after another."""
+    """Train the uncut model, one batch after another."""
 
     def __init__(self, task: SplitTask, seed: int) -> None:
         self.task = task

@@ -1,16 +1,16 @@
-"""What could make the training steps faster, side by side: a client's step and the server half's.
+"""Compare variants of the training steps of client half and server half.
 
     python -m benchmarks.arithmetic [--steps N] [--batch-size B] [--only NAME ...] [--device cuda]
     OMP_NUM_THREADS=1 python -m benchmarks.arithmetic --pairs
 
 ResNet-18 for 32×32 images, cut at layer3, with FSL-SAGE's head: a step of the client half with the
-head's estimate, then a step of the server half with the same smashed data. The variants take turns,
-step by step, so that other load on the machine affects them equally; the ratios are of medians, to
+head's estimate, then a step of the server half with the same smashed data. The variants alternate
+step by step, so that other load on the machine affects them equally; ratios are of medians, to
 eager PyTorch's. "Difference" is the largest of the client half's gradients in one step, as a share
 of the largest gradient; 0 means the same bits.
 
-``--pairs`` compares the ways to do two clients' steps on two cores: one after the other with two
-threads each, in two processes of one thread, and in two threads of one process.
+``--pairs`` compares two clients' steps on two cores: one after the other with two threads each, in
+two processes of one thread, and in two threads of one process.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def rounded_to_tf32() -> Iterator[None]:
 
 @contextmanager
 def in_any_order() -> Iterator[None]:
-    """Let a GPU choose its algorithms freely, those that do not repeat themselves too."""
+    """Let a GPU choose any algorithm, nondeterministic ones too."""
     torch.use_deterministic_algorithms(False)
     yield
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -124,7 +124,7 @@ def without_onednn() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do the steps."""
+    """Define one variant of the steps."""
 
     name: str
     only_on: str | None = None
@@ -196,7 +196,7 @@ def random_batch(size: int) -> Batch:
 
 
 def difference(variant: Variant, batch: Batch) -> float:
-    """Return what one step leaves different from eager PyTorch's."""
+    """Return the difference of one step from eager PyTorch's."""
     device = batch[0].device
     eager, other = Halves(device=device), variant.halves(device)
     eager.step(batch)
@@ -212,7 +212,7 @@ def difference(variant: Variant, batch: Batch) -> float:
 def compare_variants(
     names: list[str] | None, steps: int, batch_size: int, device: torch.device
 ) -> None:
-    """Print each variant's times beside eager PyTorch's."""
+    """Print each variant's times and ratios to eager PyTorch's."""
     set_up_gpu(device, "fp32")
     there = [v for v in VARIANTS if v.only_on in (None, device.type)]
     variants = [v for v in there if names is None or v.name in {"eager", *names}]
@@ -246,7 +246,7 @@ def compare_variants(
 def steps_of_a_client(
     threads: int, steps: int, batch_size: int, meet: Callable[[], object]
 ) -> None:
-    """Do a client's steps, from when all have met until all have met again."""
+    """Do a client's steps between two barriers."""
     torch.set_num_threads(threads)
     with BUILDING:
         halves, batch = Halves(), random_batch(batch_size)

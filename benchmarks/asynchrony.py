@@ -1,13 +1,13 @@
-"""Measure what it brings to merge replies when they arrive, on a virtual clock.
+"""Measure aggregation of replies on arrival, on a virtual clock.
 
     python -m benchmarks.asynchrony FILE.csv [--seeds 200 201 202] [--slower 5 20] [--seconds 60]
 
-Five clients on digits, one of them 5 or 20 times slower in all: device, bandwidth, latency
-(Raspberry Pis with LTE). Waiting for all has ``--rounds`` rounds, and each other way has their
-virtual time. A run ends earlier where the mean test accuracy of three measured rounds reaches the
-largest target. A row of the file is a round whose accuracy is measured: each of the first 20, then
-every fifth. Runs that the file has are left out, so the command can be repeated until nothing is
-left. ``--summary`` prints the minutes to each target, and the last such mean, over seeds.
+Five clients on digits, one of them 5 or 20 times slower in device, bandwidth and latency
+(Raspberry Pis with LTE). Waiting for all has ``--rounds`` rounds, each other way the same virtual
+time. A run ends earlier if the mean test accuracy of three measured rounds reaches the largest
+target. A row of the file is a round with measured accuracy: each of the first 20, then every fifth.
+Runs in the file are skipped, so a repeated command continues. ``--summary`` prints the minutes to
+each target, and the last such mean, over seeds.
 """
 
 import argparse

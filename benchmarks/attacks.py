@@ -1,14 +1,13 @@
-"""Measure what malicious clients do to a run, and what each defence is worth.
+"""Measure the effect of malicious clients, and of each defence.
 
     python -m benchmarks.attacks --csv FILE [--dataset digits] [--rounds 20] [--malicious 1 3]
         [--algorithms …] [--attacks …] [--defences …] [--seeds 200] [--setting alike]
 
-Ten clients, iid, in this process; with the setting ``alike`` they have as many examples each and
-train simple_conv, with ``unequal`` they have from 1/40 to 7/40 of the examples and train a model
-with BatchNorm. Each row is a run: the algorithm, the attack, how
-many of the ten are malicious, and the defence. Rows that the file has already are skipped.
-``accuracy`` is the test accuracy after the last round. ``success`` is the share of test images with
-the backdoor's mark, of other classes, that the model takes for the backdoor's class.
+Ten clients, iid, in this process. With the setting ``alike`` they have equal numbers of examples
+and train simple_conv, with ``unequal`` from 1/40 to 7/40 of the examples and a model with
+BatchNorm. A row is a run: algorithm, attack, number of malicious clients, defence; existing rows
+are skipped. ``accuracy`` is the test accuracy after the last round. ``success`` is the share of
+test images of other classes with the backdoor's mark that get the backdoor's class.
 """
 
 import argparse
@@ -155,7 +154,7 @@ class Malice:
 
 
 def scale_update(factor: float, malice: Malice, reply: Message) -> None:
-    """Multiply what was learnt; with a factor below zero unlearn it."""
+    """Multiply the update; a negative factor unlearns."""
     for name in ("arrays", "auxiliary"):
         before = malice.sent.get(name)
         if name in reply.content.array_records and before:
@@ -185,7 +184,7 @@ def other_class(malice: Malice, reply: Message) -> None:
 
 
 def ride_free(malice: Malice, reply: Message) -> None:
-    """Send back what came, and noise for smashed data: no training at all."""
+    """Return the received weights, and noise for smashed data, without training."""
     scale_update(0.0, malice, reply)
     noise_instead(malice, reply)
 
@@ -206,7 +205,7 @@ def _fits(one: ArrayRecord, other: ArrayRecord) -> bool:
 
 @dataclass(frozen=True)
 class Attack:
-    """What malicious clients do.
+    """Declare one attack of malicious clients.
 
     Attributes
     ----------
@@ -234,7 +233,7 @@ ATTACKS = {
 
 
 class HostileGrid(MemoryGrid):
-    """Nodes of which the first ones are malicious."""
+    """Simulate nodes, of which the first ones are malicious."""
 
     def __init__(self, run_config: dict[str, Any], attack: Attack, malicious: int) -> None:
         def build(context: Context) -> SplitTask:
@@ -248,7 +247,7 @@ class HostileGrid(MemoryGrid):
         )
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Let the malicious see what they are sent."""
+        """Show the malicious clients their requests."""
         messages = list(messages)
         for message in messages:
             client = self.partition[message.metadata.dst_node_id]
@@ -277,7 +276,7 @@ def poisoned(
 
 
 def run(settings: dict[str, Any], attack: Attack, malicious: int) -> dict[str, Any]:
-    """Train; return the accuracy, the backdoor's success, and who was left out how often."""
+    """Train; return accuracy, the backdoor's success, and exclusions (malicious, others)."""
     config = RunConfig.from_run_config(settings)
     strategy = build_strategy(config, build_task(config))
     left_out = {True: 0, False: 0}

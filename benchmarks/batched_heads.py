@@ -1,10 +1,10 @@
-"""Compare fitting heads one after the other with fitting them as one batch (``torch.func.vmap``).
+"""Compare heads fitted one after the other and as one batch (``torch.func.vmap``).
 
     OMP_NUM_THREADS=1 python -m benchmarks.batched_heads [--model simple_conv] [--heads 10 50]
 
-The default recipe (5 passes over 500 samples in batches of 50) on random smashed data; seconds
-a head of both (a CPU's own, a GPU's by the clock), and how far the batch's weights are from the
-others'. It computes where a run does: on a GPU if there is one.
+The default recipe (5 passes over 500 samples in batches of 50) on random smashed data: seconds
+per head of both (CPU time, on a GPU wall time), and the largest difference of weights. It computes
+on a GPU if there is one, as a run does.
 """
 
 import argparse
@@ -25,7 +25,7 @@ RECIPE = AlignmentRecipe(epochs=5, batch_size=50, schedule="constant")
 
 
 def clock(device: torch.device) -> float:
-    """Return this process's CPU-seconds, or, on a GPU, the time when it has done its work."""
+    """Return this process's CPU-seconds; on a GPU the time after all queued work."""
     if device.type == "cpu":
         return time.process_time()
     torch.cuda.synchronize()

@@ -1,7 +1,7 @@
-"""Cables between SuperNodes and a SuperLink that can be cut, held and made slow.
+"""Cut, hold and slow the connections of SuperNodes to a SuperLink.
 
-Each is a port on loopback that passes everything on to another port, TLS and all: what ``tc netem``
-does to a network, for kernels without it and users without rights.
+A cable is a port on loopback that forwards all bytes, TLS included, to another port: a substitute
+for ``tc netem``, for kernels without it and users without rights.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ def reset(end: asyncio.StreamWriter) -> None:
 
 
 class Cable:
-    """One node's way to the SuperLink.
+    """Forward one node's connections to the SuperLink.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Cable:
         await asyncio.start_server(self._connect, sock=self._socket)
 
     def cut(self, seconds: float) -> None:
-        """End all connections, and refuse others for so long."""
+        """End all connections, and refuse new ones for these seconds."""
         self._cables.between(partial(self._break, 1), partial(self._break, -1), seconds)
 
     def hold(self, seconds: float) -> None:
@@ -66,7 +66,7 @@ class Cable:
         self._cables.between(partial(self._stop, 1), partial(self._stop, -1), seconds)
 
     def slow(self, delay: float, seconds: float) -> None:
-        """Let each piece of up to 64 KiB take ``delay`` seconds, for so long."""
+        """Delay each piece of up to 64 KiB by ``delay`` seconds, for these seconds."""
         self._cables.between(partial(self._take, delay), partial(self._take, -delay), seconds)
 
     def _break(self, more: int) -> None:
@@ -109,7 +109,7 @@ class Cable:
 
 
 class Cables:
-    """Cables, and the thread that they work in.
+    """Run cables in a thread.
 
     Parameters
     ----------

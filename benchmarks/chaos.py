@@ -1,19 +1,19 @@
-"""Trouble at random on a real SuperLink, and whether the run is what it would have been.
+"""Disturb a real SuperLink at random, and compare each round with a simulation.
 
     python -m benchmarks.chaos OUT [--rounds 200] [--minutes M] [--seed 1] [--pause 10]
 
-Six authenticated SuperNodes over TLS train CSE-FSL on digits in short rounds, while processes are
-killed and started again, nodes stand still, their networks are cut, held and slow
-(:mod:`benchmarks.cables`), the disk is full, and clients send malformed replies.
-The seed draws what happens, and to whom; when it happens depends on the machine. When the ServerApp
-is gone the run is resumed from its checkpoint. At the end:
+Six authenticated SuperNodes over TLS train CSE-FSL on digits in short rounds. Processes are killed
+and restarted, nodes paused, their networks cut, held and slowed (:mod:`benchmarks.cables`), the
+disk filled; clients send malformed replies. The seed draws the faults and their targets; their
+times depend on the machine. After the ServerApp's end the run resumes from its checkpoint. At the
+end:
 
-- every round must equal the same round of a simulation in which the same clients took part;
-- processes, open files, memory and files of Flower are compared with those at the start, and
+- every round must equal the same round of a simulation with the same participants;
+- processes, open files, memory and files of Flower are compared with those at the start;
   ``weights.csv`` has them after every round;
-- the longest standstill is said: seconds between two rounds.
+- the longest standstill is printed: seconds between two rounds.
 
-It needs to be root: the results are on a small tmpfs, so that the disk can be filled.
+It needs root, for a small tmpfs with the results, so that the disk can be filled.
 """
 
 import argparse
@@ -49,7 +49,7 @@ OPEN = ("socket", "pipe", "anon_inode")  # as the kernel calls them; all else ar
 
 
 class Chaos:
-    """A deployment, and the trouble that it gets into.
+    """Draw and inject faults of a deployment.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Chaos:
         self.happened: list[str] = []
 
     def strike(self, kinds: list[str]) -> None:
-        """Do one thing."""
+        """Inject one fault."""
         kind = self._draw.choice(kinds)
         who = self._draw.randrange(NODES)
         of_a_node = kind in ("node", "freeze", "cut", "hold", "slow")
@@ -120,7 +120,7 @@ class Chaos:
         wait_for("the SuperNode", let_in, pause=5)
 
     def _freeze(self, who: int) -> None:
-        """Let a node and its messages' processes stand still."""
+        """Pause a node and its messages' processes."""
         os.killpg(self._nodes[who].pid, signal.SIGSTOP)
         time.sleep(self._draw.uniform(2, 20))
         os.killpg(self._nodes[who].pid, signal.SIGCONT)
@@ -152,10 +152,10 @@ def kinds_of_open_files(process: psutil.Process) -> Counter[str]:
 
 
 def weight_of(home: Path) -> dict[str, float]:
-    """Return what the deployment's long-lived processes hold, and how many files there are.
+    """Return memory and open files of the long-lived processes, and the number of Flower's files.
 
-    By process: the SuperLink's, and all SuperNodes' together, with the age of the youngest; one
-    that has just been started again holds less.
+    Separately for the SuperLink and for all SuperNodes, with the age of the youngest process: a
+    process that has just restarted has less memory.
     """
     found: dict[str, float] = {}
     for kind in ("superlink", "supernode"):
@@ -205,7 +205,7 @@ def drawn_faults(draw: random.Random, rounds: int) -> dict[int, dict[int, str]]:
 
 
 def absent(run: Path, rounds: int) -> dict[int, dict[int, str]]:
-    """Return who did not take part in which round, as faults of a simulation."""
+    """Return the absent clients of each round, as faults of a simulation."""
     rows = clients_of(run).reset_index()
     good = rows[rows["failure"] == ""]
     took_part = set(zip(good["round"].tolist(), good["client"].tolist(), strict=True))
@@ -233,7 +233,7 @@ def same_as_simulated(run: Path, config: dict[str, Any], directory: Path) -> pd.
 def chaos(
     out: Path, rounds: int, minutes: float, seed: int, pause: float, kinds: list[str]
 ) -> bool:
-    """Do it all; return whether every round was what it would have been."""
+    """Run the deployment; return whether every round equals the simulation's."""
     end = time.monotonic() + 60 * minutes
     draw = random.Random(seed)
     shutil.rmtree(out, ignore_errors=True)
@@ -306,9 +306,9 @@ def chaos(
 
 
 def _end_of(deployment: Deployment, run: int) -> str:
-    """Return how a run has ended whose ServerApp is gone.
+    """Return the status of a run after its ServerApp's end.
 
-    Flower notices after a minute or three that a ServerApp was killed: an operator would not wait.
+    Flower needs one to three minutes to notice a killed ServerApp; an operator would not wait.
     """
 
     def ended() -> str:
@@ -334,7 +334,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after M minutes")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pause", type=float, default=10.0, help="seconds between two troubles")
+    parser.add_argument("--pause", type=float, default=10.0, help="seconds between two faults")
     kinds = ["client app", "server app", "node", "freeze", "cut", "hold", "slow", "link", "fill"]
     parser.add_argument("--without", nargs="*", default=[], choices=kinds)
     given = parser.parse_args()

@@ -2,9 +2,10 @@
 
     python -m benchmarks.checkpoint [--clients 1000] [--changed 10 100 1000] [--mib 2] [--out DIR]
 
-Every client has one file of tensors, as a head with its optimizer and alignment set is. ``writing``
-is what the round itself has written for the clients that changed, before its checkpoint; the
-checkpoint waits until that is on the disk, and computes its checksums. Medians of three rounds.
+Every client has one file of tensors, as for a head with its optimizer and alignment set.
+``writing`` is the round's own time for the files of changed clients, before its checkpoint; the
+checkpoint waits until they are on the disk, and computes their checksums. Medians of three
+rounds.
 """
 
 import argparse

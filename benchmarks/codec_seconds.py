@@ -1,15 +1,15 @@
-"""Measure the seconds of coding and decoding a MiB of values, and of training beside it.
+"""Measure the seconds to code and decode a MiB of values, and those of training.
 
     OMP_NUM_THREADS=1 python -m benchmarks.codec_seconds
 
-Each codec codes 4 MiB of float32: what a ReLU leaves of normal values, and normal values as
-differences of weights. The columns ``operations`` are the floating-point operations that a training
-step of a convolution does in the same seconds on the same thread, per value: with them the virtual
-clock takes coding to other devices. Medians.
+Each codec codes 4 MiB of float32: normal values after a ReLU, as activations, and normal values,
+as differences of weights. The columns ``operations`` are the floating-point operations per value
+that a convolution's training step does in the same seconds on the same thread; the virtual clock
+converts them to seconds of other devices. Medians.
 
-Then two clients train CSE-FSL on digits with ``compression=strong``: a client's seconds in its
-codecs in a round, with the differences and the files around them, beside the clock's on a device of
-the measured speed.
+Then two clients train CSE-FSL on digits with ``compression=strong``: a client's seconds per round
+in its codecs, including differences and files, against the clock's on a device of the measured
+speed.
 """
 
 import statistics

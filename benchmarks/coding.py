@@ -1,11 +1,11 @@
-"""Measure what coding costs, in seconds and bytes, for each algorithm.
+"""Measure seconds and bytes of coding, for each algorithm.
 
     OMP_NUM_THREADS=1 python -m benchmarks.coding --dataset DIR [--compression strong] [--rounds N]
 
 One of ten clients that share the dataset trains in this process, ResNet-18 cut at layer3, batches
 of 256, q = 5: once uncoded and once coded, with the same seed. The rounds after the first are
-counted, without evaluation. Seconds of coding are those within the functions that code and decode;
-their share is of all that the client's handler, or the server's strategy, does in the coded run.
+counted, without evaluation. Seconds of coding are those within the functions that code and decode,
+as a share of those of the client's handler, or of the server's strategy, in the coded run.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Measure what ``split`` and ``list_cuts`` cost, against one training step of the uncut model.
+"""Measure the cost of ``split`` and ``list_cuts`` in training steps of the uncut model.
 
     python -m benchmarks.cut_cost [bert] [resnet50] [unet] [--steps N]
 

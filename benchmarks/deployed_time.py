@@ -1,4 +1,4 @@
-"""Measure rounds of a deployment on shaped links, beside the virtual clock's.
+"""Compare rounds of a deployment on shaped links with the virtual clock's.
 
     python -m benchmarks.deployed_time OUT --links 1@20 1@200
     python -m benchmarks.deployed_time OUT --table
@@ -7,10 +7,10 @@ A SuperLink and two SuperNodes on one machine, whose links (:mod:`benchmarks.sha
 bandwidth in Mbit/s and a latency in ms. The nodes compute as slowly as devices of ``DEVICES``
 FLOP/s, by sleeping. simple_conv on digits, two batches per client and round.
 
-The first round is not counted, because there the server also asks the nodes which clients they
-are; nor is the test. Flower's cost of a message is what the clock lacks in FSL-SAGE's round, which
-has one message, in the same deployment; SplitFed's round, with three, is predicted with it. The
-last line fits one cost to all of FSL-SAGE's rounds, in seconds and in round trips.
+The first round, in which the server also asks the nodes for their clients, is not counted, nor is
+the test. Flower's cost of a message is the difference to the clock in FSL-SAGE's round of one
+message, in the same deployment; it predicts SplitFed's round of three messages. The last line fits
+one cost to all rounds of FSL-SAGE, in seconds and in round trips.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python -m benchmarks.deployment [--rounds N]
 
 simple_conv on digits, two batches per client: there is little arithmetic, so most of the time is
-the cost of messages. The first round is not counted, because there the server also asks the nodes
-which clients they are. The same rounds are run in the simulation for comparison.
+the cost of messages. The first round, in which the server also asks the nodes for their clients, is
+not counted. The simulation runs the same rounds for comparison.
 """
 
 import argparse

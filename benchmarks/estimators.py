@@ -8,7 +8,7 @@ ResNet-20, cut at layer2, is trained for some rounds on one client's batch after
 client keeps the smashed data of two batches of 50 a round, from before the round's steps, as
 FSL-SAGE with q = 5 uploads them. Then each estimator is fitted to the true gradients and compared
 with them on 100 other samples of each client at the newest weights: cosine, relative error, and the
-estimates' length over the true one. Seconds are of one thread.
+estimates' length over the true one. Seconds are those of one thread.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Everything of this project that needs a GPU, for a machine with one. From the repository:
+# Run all benchmarks and tests that need a GPU. From the repository:
 #
 #     pip install -e ".[dev]" && benchmarks/gpu.sh CIFAR10_DIRECTORY [OUT_DIRECTORY [PART ...]]
 #
-# Each part writes a file of its own to OUT_DIRECTORY, and a part whose file is there is skipped,
-# so that it can be run again. Without a PART all are run, in the order below. Some were tried on
-# an H100 (benchmarks/README.md); nobody has run the whole of it.
+# Each part writes one file to OUT_DIRECTORY; a part with a file is skipped, so a repeated command
+# continues. Without a PART all run, in the order below. Some ran on an H100 and an H200
+# (benchmarks/README.md); the whole script has not run yet.
 set -euo pipefail
 data="$(realpath "${1:?give a directory with CIFAR-10 (images and labels in parquet files)}")"
 out="$(realpath -m "${2:-gpu-figures}")"

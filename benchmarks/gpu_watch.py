@@ -1,4 +1,4 @@
-"""Watch how busy the first GPU is, and what it holds."""
+"""Sample the first GPU's utilisation and memory."""
 
 import math
 import subprocess
@@ -17,7 +17,7 @@ PAUSE = 0.2
 
 
 class GpuWatch(Watch):
-    """Asks ``nvidia-smi`` again and again.
+    """Sample ``nvidia-smi`` in a thread.
 
     Parameters
     ----------

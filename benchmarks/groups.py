@@ -1,12 +1,12 @@
-"""Compare heads that clients share with a head for each client: cosine, accuracy, seconds.
+"""Compare heads shared by clients with a head per client: cosine, accuracy, seconds.
 
     python -m benchmarks.groups [--clients 40] [--rounds 20] [--groups 0 1 4] [--seeds 200 201]
         [--dataset digits]
 
-FSL-SAGE, simple_conv, iid and by Dirichlet with α = 0.1, in this process and on one
-thread. ``auxiliary.groups`` 0 is a head for each client. The cosine is the alignments' own, the
-mean over the run; seconds are those that a round with an alignment spends on it; files are what the
-heads, their optimizers and alignment sets take on the disk after the run.
+FSL-SAGE, simple_conv, iid and by Dirichlet with α = 0.1, in this process and on one thread.
+``auxiliary.groups`` 0 is a head per client. The cosine is the alignments', a mean over the run;
+seconds are the alignment's in a round that has one; files are the disk space of heads, optimizers
+and alignment sets after the run.
 """
 
 import argparse

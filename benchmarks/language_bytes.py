@@ -1,4 +1,6 @@
-"""MiB that a client and round of a language model cost: python -m benchmarks.language_bytes.
+"""Compute the MiB per client and round of a language model.
+
+    python -m benchmarks.language_bytes
 
 GPT-2 with random weights: bytes depend on shapes alone. 42,061 rows of E2E among ten clients.
 """

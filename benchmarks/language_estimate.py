@@ -1,12 +1,12 @@
-"""What a head's estimate is worth on a pretrained language model, and attempts to improve it.
+"""Measure a head's estimate on a pretrained language model, by recipe.
 
     python -m benchmarks.language_estimate MODEL DATASET --cut layers.3
 
 MODEL and DATASET are local directories. Each recipe makes a head, fits it to true gradients of
-some rows, and is judged on 32 others, batch by batch of 8: the cosine between estimated and true
-gradients of the smashed data; the same at tokens that are learnt, and at the prompt's; the cosine
-between the steps of the client half's adapter that they lead to, which is what training follows;
-and the relative error. Dropout is off. One line per recipe, as CSV.
+some rows, and is evaluated on 32 others in batches of 8: the cosine between estimated and true
+gradients of the smashed data, at all tokens, at those of the loss and at the prompt's; the cosine
+between the resulting steps of the client half's adapter, which training follows; and the relative
+error. Dropout is off. One line per recipe, as CSV.
 """
 
 import argparse
@@ -65,7 +65,7 @@ class Recipe:
 
 
 def recipes(rows: int, more_rows: int) -> list[Recipe]:
-    """Return what is tried, from what the package does by default to what costs most."""
+    """Return the recipes, from the package's default to the most expensive."""
     tried = [
         Recipe("lora", fit="none"),
         Recipe("lora", rows=rows),
@@ -179,7 +179,7 @@ class Bench:
                 schedule.step()
 
     def judge(self, head: nn.Module, factor: float) -> dict[str, float]:
-        """Return how good the estimate is on rows that nothing was fitted to."""
+        """Return the quality of the estimate on held-out rows."""
         last = len(self.labels)
         own: list[dict[str, float]] = []
         for start in range(last - TEST_ROWS, last, BATCH):

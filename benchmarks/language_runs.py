@@ -1,6 +1,8 @@
-"""Make a table of what ``benchmarks/language_runs.sh`` has left.
+"""Print a table of the runs of ``benchmarks/language_runs.sh``.
 
-python -m benchmarks.language_runs OUT_DIRECTORY [--csv FILE]
+    python -m benchmarks.language_runs OUT_DIRECTORY [--csv FILE]
+
+Runs that are not completed are left out.
 """
 
 import argparse

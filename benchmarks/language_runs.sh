@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Whole runs of a language model: what each algorithm comes to at a late and an early cut, beside
-# FedAvg, one client with all rows, and a client that is not trained at all.
+# Run each algorithm on a language model at a late and an early cut, and FedAvg, one client with all
+# rows, and an untrained client half for comparison.
 #
 #     benchmarks/language_runs.sh MODEL_DIRECTORY DATASET_DIRECTORY OUT_DIRECTORY [SEEDS]
 #
-# SmolLM2-135M has 30 blocks. A run took six to fifteen minutes on two cores. Completed runs are skipped
-# when it is started again. With `python -m benchmarks.language_runs OUT_DIRECTORY` the figures become a table.
+# SmolLM2-135M has 30 blocks. A run took six to fifteen minutes on two cores. Completed runs are skipped.
+# `python -m benchmarks.language_runs OUT_DIRECTORY` prints a table of the figures.
 set -euo pipefail
 model="$(realpath "$1")" dataset="$(realpath "$2")" out="$(realpath -m "$3")"
 mkdir -p "$out/log"

@@ -4,7 +4,7 @@
 
 One client with 5,000 images of 32×32, ResNet-18 cut at layer3, batches of 256, q = 5, two
 rounds in the simulation. The result is the peak of the client's process minus the peak of the
-same process when it trains simple_conv on digits (that is Python, torch, Ray and Flower).
+same process when it trains simple_conv on digits (Python, torch, Ray and Flower).
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""Cut and train the models of several libraries; write the table of what can be cut.
+"""Cut and train the models of several libraries, and write the table of their cuts.
 
     python -m benchmarks.model_zoo [--csv docs/results/models.csv] [--page docs/results/models.md]
         [--libraries torch timm] [--models Bert ViT]

@@ -1,6 +1,6 @@
 """Compare accuracies with the paper's research script, on 2,000 images of CIFAR-10.
 
-    python -m benchmarks.parity --dataset DIR [--seeds 200 201 202] [--algorithms …]
+    python -m benchmarks.parity --dataset DIR [--seeds 200 201 202] [--variants …]
 
 DIR holds the first 2,000 training and 1,000 test images of CIFAR-10. ResNet-18, 4 clients,
 iid, batches of 50, q = 2, l = 2, Adam 1e-3, with the script's alignment recipe (10 epochs of

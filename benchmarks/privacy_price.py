@@ -1,11 +1,11 @@
-"""Measure what an (ε, δ) costs in test accuracy: the noise on smashed data, and DP-SGD beside it.
+"""Measure the price of an (ε, δ) in test accuracy, for noise on smashed data and DP-SGD.
 
     python -m benchmarks.privacy_price --csv FILE [--picture FILE] [--seeds 200] [--algorithms …]
 
 Digits, ten clients, iid, simple_conv, 20 rounds, in this process. ``where`` names the noised part:
 the smashed data, the client's steps, or both, all with the same multiplier and a clipping norm of
-1. ``epsilon`` is of what has noise, after the run, at δ = 1e-5. Only with noise on both is it the
-run's: otherwise the other goes up in clear. Rows that the file has already are skipped. Needs the
+1. ``epsilon`` is that of the noised part after the run, at δ = 1e-5. It is the run's only with
+noise on both; otherwise the other part is uploaded in clear. Existing rows are skipped. Needs the
 extra ``privacy``.
 """
 

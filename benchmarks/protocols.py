@@ -1,10 +1,10 @@
-"""Run all algorithms on digits, without faults, with clients lost and with links cut.
+"""Run all algorithms on digits: without faults, with lost clients, with cut links.
 
     python -m benchmarks.protocols OUT [--seeds 200 201] [--distributions iid] [--seconds 60]
     fsl-sage time OUT --protocols ...
 
-The runs of docs/results/protocols.md, in this process. Completed runs are left out, so the command
-can be repeated until nothing is left; ``--seconds`` ends it before a run that would begin later.
+The runs of docs/results/protocols.md, in this process. Completed runs are skipped, so a repeated
+command continues; no run starts after ``--seconds``.
 """
 
 import argparse

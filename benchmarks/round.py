@@ -12,8 +12,8 @@ alignment, decoding) are not counted. Evaluation on the test set is not counted 
 The breakdown compares the core-seconds of a round (cores times wall-clock time) with the time
 spent in the clients' steps, in the rest of their handlers, and in the server half's steps.
 
-With ``--gpus-per-client`` both compute on the first GPU, once with each of the shares; then the
-part of the rounds' time is shown in which the GPU was busy.
+With ``--gpus-per-client`` both compute on the first GPU, once per share; the GPU's busy share of
+the rounds' time is printed too.
 """
 
 import argparse

@@ -1,15 +1,14 @@
-"""Measure what many virtual clients cost: time, memory and disk.
+"""Measure time, memory and disk of many virtual clients.
 
     python -m benchmarks.scale [key=value …] [--clients 10 100 1000] [--model simple_conv]
         [--algorithms …] [--fraction 0.1] [--images 50] [--rounds 3] [--forget-optimizers]
         [--out FILE]
 
-Random images of 32×32, as many for each client (with 10,000 clients 5 each: more would not be
-another experiment). Every setting is a separate run; the first round, in which everything
-starts and clients of FSL-SAGE are probed, is told apart from the later ones, the last of which
-writes the checkpoint that is measured. Seconds a client are those of a later round, of the first
-where there is no other, divided by its clients, with what that is without forward and
-backward passes.
+Random images of 32×32, equally many per client (5 with 10,000 clients). Every setting is a
+separate run. The first round, which starts all processes and probes the clients of FSL-SAGE, is
+listed apart from later ones; the last one writes the measured checkpoint. Seconds per client are
+those of a later round (of the first if there is no other) divided by its clients, also without
+forward and backward passes.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Links between SuperNodes and a SuperLink with a bandwidth and a latency, in user space.
+"""Shape bandwidth and latency between SuperNodes and a SuperLink, in user space.
 
-Each is a port on loopback that passes everything on to another port: what ``tc netem`` does to a
-network, for kernels without it. A link's connections share its bandwidth, separately in each
-direction, and every byte arrives half a round trip after it has left.
+A link is a port on loopback that forwards all bytes to another port: a substitute for ``tc netem``,
+for kernels without it. A link's connections share its bandwidth, separately in each direction, and
+every byte arrives half a round trip after it has left.
 """
 
 import asyncio

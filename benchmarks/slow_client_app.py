@@ -1,4 +1,4 @@
-"""The ClientApp of this package on a node that computes as slowly as its configuration says.
+"""Slow this package's ClientApp down to the speed in its node's configuration.
 
 A node with ``flops=1e9`` sleeps as long as a device of 10⁹ FLOP/s would compute, for the
 floating-point operations that PyTorch counts. ``benchmarks.deployed_time`` copies this file into a

@@ -1,8 +1,8 @@
-"""Write a part of a local dataset of images, for benchmarks that would take days on the whole.
+"""Write a part of a local image dataset, for benchmarks that would take days on all of it.
 
     python -m benchmarks.small_dataset SOURCE OUT [--train 5000] [--test 1000]
 
-Rows of both splits drawn at random, always the same ones.
+The rows of both splits are drawn at random with one seed: always the same.
 """
 
 import argparse

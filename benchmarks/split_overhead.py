@@ -3,9 +3,9 @@
     python -m benchmarks.split_overhead [--steps N] [--batch-size B]
 
 ResNet-18 for 32×32 images, cut at layer3, with one Adam per half; the uncut model has one Adam.
-The models take turns, step by step, so that other load on the machine affects them equally; the
-ratio is that of the medians. Both ways to cut, fx graphs and the replay of the forward, are
-compared with the uncut model.
+The models alternate step by step, so that other load on the machine affects them equally; the
+ratio is that of the medians. Traced halves (fx graphs) and replayed ones are both compared with the
+uncut model.
 """
 
 import argparse

@@ -1,12 +1,11 @@
-"""Measure what it brings not to wait for everybody.
+"""Measure rounds that close before all replies have arrived.
 
     python -m benchmarks.stragglers [--algorithms fsl_sage cse_fsl fed_avg] [--seeds 200 201 202]
 
-Ten clients on digits, label shares by Dirichlet with α = 0.3, in this process. Every answer comes
-after the client's own time: a tenth of a second, for two slow clients a second; a fifth of all
-answers take three times as long. Arithmetic comes on top and is the same for all. For each share
-of answers that ends a round: rounds, clients left out, and seconds until the test accuracy is first
-reached.
+Ten clients on digits, label shares by Dirichlet with α = 0.3, in this process. A reply takes a
+tenth of a second, from two slow clients a second, and one in five replies three times as long;
+arithmetic adds to it equally for all. Printed for each share of replies that closes a round:
+rounds, excluded clients, and seconds until the test accuracy is first reached.
 """
 
 import argparse

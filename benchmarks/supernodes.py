@@ -1,12 +1,12 @@
-"""Measure how many SuperNodes one SuperLink holds on this machine, and what they take.
+"""Measure the number of SuperNodes per SuperLink on this machine, and their idle cost.
 
     python -m benchmarks.supernodes [--nodes N] [--keep-free GIB] [--isolation process]
 
 SuperNodes are started one after another, until there are N or the machine has less than GIB of
-memory left. Then nothing happens for a minute, in which their processor time is measured, and the
-SuperLink is asked how many of them it knows as online.
+free memory. Their processor time is measured in an idle minute, and the SuperLink is asked for the
+number of nodes online.
 
-With ``--isolation process`` a SuperNode starts no SuperExec: as in Docker, where it is
+With ``--isolation process`` a SuperNode starts no SuperExec, as in Docker, where SuperExec has
 another container.
 """
 

@@ -1,4 +1,4 @@
-"""Watch the processes that a benchmark starts."""
+"""Sample figures of a benchmark's processes."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ def all_memory(processes: list[psutil.Process]) -> int:
 
 
 class Watch:
-    """Does ``_watch`` in a thread between ``with`` and its end."""
+    """Run ``_watch`` in a thread within a ``with`` block."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()

@@ -1,4 +1,4 @@
-"""A real headless Chromium, from wherever this machine can have one."""
+"""Start a headless Chromium: this machine's, playwright's or npm's."""
 
 import json
 import os

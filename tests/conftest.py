@@ -1,7 +1,7 @@
-"""Slow and end-to-end tests run only when asked for: ``pytest -m ""`` runs all.
+"""Select and isolate tests; ``pytest -m ""`` also runs slow and end-to-end ones.
 
-torch, datasets and the package are imported in the fixtures: the process that hands the tests
-out to the workers reads this file too, and has no use for them.
+torch, datasets and the package are imported in the fixtures, because the process that hands the
+tests out to the workers reads this file too and does not need them.
 """
 
 import gc

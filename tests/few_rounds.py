@@ -1,4 +1,4 @@
-"""Settings of the shortest run in which each algorithm trains both halves."""
+"""Return the settings of an algorithm's shortest run that trains both halves."""
 
 from typing import Any
 

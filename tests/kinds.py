@@ -1,4 +1,4 @@
-"""Tasks that are no image classification, one of each kind."""
+"""Make a task of each kind beside image classification."""
 
 import copy
 from collections.abc import Callable, Iterable

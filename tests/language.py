@@ -1,4 +1,4 @@
-"""Small random causal language models of Transformers with a PEFT adapter, and a task of one."""
+"""Make small random causal language models with adapters, and a task of one."""
 
 from collections.abc import Sequence
 from pathlib import Path

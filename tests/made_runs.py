@@ -1,4 +1,4 @@
-"""Write run directories by hand, as a run does, with numbers that a reader can add up."""
+"""Write run directories as a run does, with numbers that a reader can add up."""
 
 import json
 from collections.abc import Sequence

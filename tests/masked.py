@@ -1,4 +1,4 @@
-"""A task in which two floating-point tensors and an integer mask cross the cut."""
+"""Make a task with two floating-point tensors and an integer mask across the cut."""
 
 import copy
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The package's in-process Grid, with replies that a test may replace, and a count of contents."""
+"""Extend the package's in-process Grid by replaceable replies and a count of contents."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Tasks of texts with padding masks, and of pictures with skips: what cannot be traced."""
+"""Make tasks of texts with padding masks and of pictures with skips, which are replayed."""
 
 import copy
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Tables of which a developer's run goes through some rows, and CI through all."""
+"""Parametrize tests with tables: some rows in a developer's run, all in CI."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""A clock that moves only during a wait."""
+"""Replace the clock by one that moves only during a wait."""
 
 import time
 

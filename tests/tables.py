@@ -1,4 +1,4 @@
-"""Tiny datasets on disk, with the columns and splits of real ones."""
+"""Write tiny datasets with the columns and splits of real ones."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The small task with a model cut in three: its tail, and the labels, are the clients'."""
+"""Make the small task with a model cut in three: tail and labels are the clients'."""
 
 import copy
 from functools import lru_cache

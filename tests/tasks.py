@@ -1,4 +1,4 @@
-"""A task small enough for unit tests, with everything that makes parity hard."""
+"""Make a task small enough for unit tests, with all that makes parity hard."""
 
 import copy
 import os

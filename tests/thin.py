@@ -1,4 +1,4 @@
-"""A network with residual blocks and BatchNorm, where it does not matter how wide it is."""
+"""Define a thin network with residual blocks and BatchNorm, for tests of any width."""
 
 from functools import partial
 

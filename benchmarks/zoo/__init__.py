@@ -1,4 +1,4 @@
-"""Thin models of several libraries, and what the split does with each."""
+"""Collect thin models of several libraries, and measure their cuts."""
 
 from .entry import Entry
 from .measuring import measure

@@ -1,4 +1,4 @@
-"""One model of the zoo: its class with random weights, an example, and cuts to try."""
+"""Declare one model of the zoo: class with random weights, example, cuts to try."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""The page of the docs that the table is on."""
+"""Write the page of the docs with the table."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby

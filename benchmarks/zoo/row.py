@@ -1,4 +1,4 @@
-"""What was found for one cut of one model: a line of the CSV."""
+"""Declare the results of one cut of one model: a row of the CSV."""
 
 from dataclasses import dataclass, fields
 

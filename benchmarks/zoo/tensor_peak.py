@@ -1,4 +1,4 @@
-"""The peak of a computation's tensors, exact where a process's memory is too coarse."""
+"""Measure the peak of a computation's tensors, where a process's memory is too coarse."""
 
 import weakref
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Devices by name, with sources; a device as text."""
+"""Declare devices by name, and parse a device from text; sources are marked as in ``links``."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Device:
     factor : float
         Factor on seconds of computation.
     source : str
-        Source of the values.
+        Source of each value, with its mark.
     """
 
     flops: float | None
@@ -35,26 +35,26 @@ DEVICES = {
     "jetson": Device(
         1.28e12,
         15.0,
-        source="NVIDIA Jetson Orin Nano 8 GB, data sheet: 1,024 CUDA cores at 625 MHz, two "
-        "operations a cycle; 15 W, the upper end of its 7 to 15 W. A peak in fp32",
+        source="NVIDIA Jetson Orin Nano 8 GB, data sheet: 1,024 CUDA cores at 625 MHz (read), two "
+        "operations per cycle; 15 W, the upper end of 7 to 15 W (not checked). A peak in fp32",
     ),
     "pi5": Device(
         30.249e9,
         11.0,
         source="Raspberry Pi 5, High Performance Linpack in fp64 and power at the wall, measured "
-        "in geerlingguy/top500-benchmark, issue 18",
+        "in geerlingguy/top500-benchmark, issue 18 (read)",
     ),
     "phone": Device(
         30e9,
         None,
         source="Snapdragon 8 series, CPU: 15 to 30 GFLOP/s in training, measured by Das et al., "
-        "2022, arXiv 2202.10100; no power is given there, and none was found elsewhere",
+        "2022, arXiv 2202.10100 (read); power unknown (no source found)",
     ),
     "server-gpu": Device(
         67e12,
         700.0,
         source="NVIDIA H200 SXM: 67 TFLOP/s in fp32, 700 W (read in hmc-tech's listing: 66.91, "
-        "700; the data sheet was not opened). A peak",
+        "700; the data sheet is not checked). A peak",
     ),
     MEASURED: Device(
         None, None, source="seconds that the run measured on its machine; power unknown"

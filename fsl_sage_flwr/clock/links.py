@@ -1,4 +1,8 @@
-"""Links by name, with sources; a link as text."""
+"""Declare links by name, and parse a link from text.
+
+Marks of a source: ``read`` (its text was opened), ``abstract read``, ``quoted`` (by another text),
+``not checked``.
+"""
 
 import math
 import re
@@ -31,7 +35,7 @@ class Link:
     watts : float
         Further power of the client's radio while it sends or receives.
     source : str
-        Source of the values.
+        Source of each value, with its mark.
     """
 
     down: float
@@ -45,18 +49,18 @@ class Link:
 
 
 # Huang et al., A Close Examination of Performance and Power Characteristics of 4G LTE Networks,
-# MobiSys 2012: power of a radio in mW per Mbit/s of throughput, and a base in mW. The paper's table
-# was not opened; several public programs that cite it have these figures.
+# MobiSys 2012: power of a radio in mW per Mbit/s of throughput, and a base in mW (quoted: public
+# programs that cite the paper's table have these figures).
 _LTE_UP, _LTE_DOWN, _LTE_BASE = 438.39, 51.97, 1288.04
 _WIFI_UP, _WIFI_DOWN, _WIFI_BASE = 283.17, 137.01, 132.86
 _JOULES = 8e-9  # joules per byte for one mW per Mbit/s
 
-# Sui et al., Characterizing and Improving WiFi Latency, MobiSys 2016: median 3 ms, 90th percentile
-# 20 ms; 1.2816 is that percentile of the standard normal distribution.
+# Sui et al., Characterizing and Improving WiFi Latency, MobiSys 2016 (abstract read): median 3 ms,
+# 90th percentile 20 ms; 1.2816 is that percentile of the standard normal distribution.
 _WIFI_JITTER = math.log(20 / 3) / 1.2816
 
-# Semtech SX1276 data sheet: 3.3 V, 29 mA sending at 13 dBm, 9.9 mA receiving. The sheet was not
-# opened; several drivers quote its table of currents, a catalogue its current of receiving.
+# Semtech SX1276 data sheet: 3.3 V, 29 mA sending at 13 dBm, 9.9 mA receiving (quoted: drivers have
+# its table of currents, a catalogue its current of receiving).
 _LORA_UP, _LORA_DOWN = 3.3 * 29e-3, 3.3 * 9.9e-3
 _LORA_MBIT = 5.47e-3
 
@@ -77,8 +81,8 @@ LINKS = {
         up_joules=_JOULES * _WIFI_UP,
         watts=_WIFI_BASE / 1000,
         source="physical rate of IEEE 802.11n, one stream of 20 MHz, 400 ns (MCS 7; read in H3C's "
-        "table of rates); latency of the wireless hop: Sui et al., MobiSys 2016; power: Huang et "
-        "al., MobiSys 2012 (quoted)",
+        "table of rates); latency of the wireless hop: Sui et al., MobiSys 2016 (abstract "
+        "read); power: Huang et al., MobiSys 2012 (quoted)",
     ),
     "lte": Link(
         down=13.0,
@@ -87,8 +91,8 @@ LINKS = {
         down_joules=_JOULES * _LTE_DOWN,
         up_joules=_JOULES * _LTE_UP,
         watts=_LTE_BASE / 1000,
-        source="medians: Huang et al., MobiSys 2012; power: the same (quoted); latency: Ookla's "
-        "measurement of T-Mobile, 31 ms (quoted)",
+        source="medians: Huang et al., MobiSys 2012 (abstract read); power: the same (quoted); "
+        "latency: Ookla's measurement of T-Mobile, 31 ms (quoted)",
     ),
     "lora": Link(
         down=_LORA_MBIT,
@@ -97,7 +101,8 @@ LINKS = {
         down_joules=_LORA_DOWN * 8 / (_LORA_MBIT * 1e6),
         up_joules=_LORA_UP * 8 / (_LORA_MBIT * 1e6),
         source="LoRaWAN, EU868: DR5 (SF7, 125 kHz), 5.47 kbit/s (read in RAKwireless's table), "
-        "RECEIVE_DELAY1 of 1 s; power: Semtech SX1276 (quoted); the duty cycle is not counted",
+        "RECEIVE_DELAY1 of 1 s (read); power: Semtech SX1276 (quoted); the duty cycle is not "
+        "counted",
     ),
 }
 

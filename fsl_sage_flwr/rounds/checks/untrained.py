@@ -20,7 +20,7 @@ def warn_of_frozen_clients(parameters: Mapping[str, Tensor], algorithm: str) -> 
     if not parameters:
         log.warning(
             "every parameter of the client half is frozen, so that %s trains the server half "
-            "alone; SplitFrozen does so on smashed data that are sent once",
+            "alone; an algorithm that never trains client halves sends smashed data only once",
             algorithm,
         )
 
