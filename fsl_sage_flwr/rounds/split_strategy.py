@@ -260,8 +260,9 @@ class SplitStrategy(FedAvg):
     ) -> Result:
         """Run Flower's round loop; see ``flwr.serverapp.strategy.Strategy.start``.
 
-        ``timeout`` is at most ``round_timeout``, its default. Flower before 1.43 has no
-        ``should_stop``: it is refused there.
+        ``timeout`` is at most ``round_timeout``, its default. ``train_config`` is sent to the
+        clients, where mods can read it; learning rates are those of the task's optimizers and
+        schedules. Flower before 1.43 has no ``should_stop``: it is refused there.
 
         Raises
         ------
