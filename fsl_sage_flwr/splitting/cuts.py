@@ -182,7 +182,10 @@ def _tried(cutter: Cutter, names: Sequence[str]) -> Iterator[tuple[str, Cut | No
     for request in replayed:
         try:
             with running_the_model(f"the halves cut at {request.at!r} fail"):
-                halves = cutter.replay(request, recorded[request.at])
+                passes = recorded[request.at]
+                if isinstance(passes, SplitError):
+                    raise passes
+                halves = cutter.replay(request, passes)
                 cut = _measured(cutter.whole, halves, request)
         except SplitError:
             yield names_of[request.at], None
@@ -311,7 +314,8 @@ def _measured_from(
 
 def _units(half: nn.Module, cut: str) -> Iterator[str]:
     """Iterate over the outermost modules before a cut whose submodules have no hooks."""
-    around, found = ancestors_of(cut), ()
+    around = ancestors_of(cut)
+    found: tuple[str, ...] = ()
     for name, module in half.named_modules():
         if name in around or name.startswith(found) or not holds_tensors(module):
             continue

@@ -73,10 +73,8 @@ class Cutter:
         _check(request, halves)
         return halves, traced
 
-    def replay(self, request: Request, recorded: Recorded | SplitError) -> SplitModel:
-        """Return halves that are not proven; raise the reason for which a recording has failed."""
-        if isinstance(recorded, SplitError):
-            raise recorded
+    def replay(self, request: Request, recorded: Recorded) -> SplitModel:
+        """Return halves that are not proven."""
         halves = by_replay(request, recorded)
         if self.behind is not None:
             halves = replace(halves, server=self.behind)
@@ -106,6 +104,8 @@ class Cutter:
     def _recorded(self, request: Request, *, prove: bool, thorough: bool) -> SplitModel:
         with running_the_model(f"the halves cut at {request.at!r} fail"):
             recorded = record([request], thorough=thorough)[request.at]
+            if isinstance(recorded, SplitError):
+                raise recorded
             halves = self.replay(request, recorded)
             raw_inputs = raw_inputs_of(request)
             if not prove:
@@ -118,7 +118,7 @@ class Cutter:
         return halves
 
     def _prove_on_other_values(
-        self, request: Request, halves: SplitModel, recorded: Recorded | SplitError
+        self, request: Request, halves: SplitModel, recorded: Recorded
     ) -> None:
         """Prove the halves on few samples with other values, or on as many as the example has.
 
@@ -127,8 +127,7 @@ class Cutter:
         """
         others = request.others.batches
         for batch in others:
-            known = isinstance(recorded, Recorded) and batch is recorded.few
-            reads = not known or recorded.reads_values
+            reads = batch is not recorded.few or recorded.reads_values
             try:
                 prove_halves(self.whole, halves, batch, gradients=reads)
             except UnfaithfulError:

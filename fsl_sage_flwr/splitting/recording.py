@@ -180,7 +180,7 @@ class _Passes:
         SplitError
             A pass never calls the cut, or the model fails.
         """
-        modes = {}
+        modes: dict[bool, Compared] = {}
         every: list[Pass | None] = []
         for training in (True, False):
             smaller = None
