@@ -35,6 +35,10 @@ for seed in ${4:-200 201}; do
         run "sage-lens-$cut-$seed" 4 algorithm=fsl_sage $at $upload $align auxiliary.blocks=0 align.warm-start=true
         run "v2-$cut-$seed" 4 algorithm=sl_single_server $at
         run "v1-$cut-$seed" 4 algorithm=sl_multi_server $at
+        run "split-frozen-$cut-$seed" 4 algorithm=split_frozen $at
+        run "ampere-$cut-$seed" 4 algorithm=ampere ampere.client-rounds=2 $at
+        run "heron-$cut-$seed" 4 algorithm=heron_sfl $at $upload
+        run "cycle-$cut-$seed" 4 algorithm=cycle_sl $at
     done
     run "whole-$seed" 4 algorithm=fed_avg cut=layers.3 seed="$seed"
     run "uncut-$seed" 1 algorithm=fed_avg cut=layers.3 seed="$seed"

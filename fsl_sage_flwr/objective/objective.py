@@ -206,7 +206,7 @@ def scores_of(output: Any) -> Tensor:
         shapes = ", ".join(f"{key!r} {tuple(tensor.shape)}" for key, tensor in found.items())
         raise TypeError(
             f"the model returns several tensors ({shapes}) and none is named 'logits'; name the "
-            f"scores by objective=….reading(lambda output: output[{list(found)[-1]!r}])"
+            f"scores by objective=….reading(lambda output: output[{next(iter(found))!r}])"
         )
     return next(iter(found.values())) if found else logits_of(output)
 

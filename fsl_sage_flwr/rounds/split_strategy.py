@@ -24,6 +24,7 @@ from .aggregation.client_clipping import refuse_clipping
 from .averaged_state import AveragedState
 from .checks.batch_limits import BatchLimits
 from .checks.expected_tensors import smashed_spec, weights_like
+from .checks.untrained import warn_of_frozen_clients
 from .client_weights import ClientHalfWeights
 from .clients.client_registry import ClientRegistry
 from .clients.cooldown import ClientCooldown
@@ -126,6 +127,8 @@ class SplitStrategy(FedAvg):
         if task.client_privacy is not None:
             task.check_private_steps(with_head=self.auxiliary_parameters > 0)
         self.trained = self.trains(task)
+        if type(self).trains_client_half:
+            warn_of_frozen_clients(self.trained.parameters(), name)
         self.downlink = DeltaSync(given.compression or Compression())
         self.pauses = ClientCooldown(given.max_client_failures, given.pause_rounds)
         self.aggregation = given.aggregation or Aggregation()

@@ -100,9 +100,15 @@ class TensorSpec:
             shape[axis] = sizes[number]
         return tuple(shape)
 
+    def filled(
+        self, value: int, batch: int, device: torch.device, sizes: Sequence[int] = ()
+    ) -> Tensor:
+        """Return one value in the shape of a batch."""
+        return torch.full(self.in_batch(batch, sizes), value, dtype=self.dtype, device=device)
+
     def zeros(self, batch: int, device: torch.device, sizes: Sequence[int] = ()) -> Tensor:
-        """Return zeros of the shape in a batch."""
-        return torch.zeros(self.in_batch(batch, sizes), dtype=self.dtype, device=device)
+        """Return zeros in the shape of a batch."""
+        return self.filled(0, batch, device, sizes)
 
     def pack(self, tensor: Tensor, batch: int) -> Tensor:
         """Return the tensor with one row per sample; one of the whole batch is repeated."""
@@ -158,6 +164,13 @@ def sizes_in(
         for axis, number in spec.free:
             if axis < tensor.dim():
                 found.setdefault(number, tensor.shape[axis])
+        if tensor.dim() != len(spec.sizes):
+            raise SplitError(
+                f"{name} has shape {tuple(tensor.shape)}; when the model was cut it had "
+                f"{spec.sizes}: the forward takes another path in this pass, at random (as with "
+                "stochastic depth) or by its inputs' values. Set that probability to 0, or cut "
+                "before or behind all such paths"
+            )
         if tuple(tensor.shape) != spec.in_batch(batch, [*_filled(found, pairs)]):
             raise SplitError(
                 f"{name} has shape {tuple(tensor.shape)}; when the model was cut it had "

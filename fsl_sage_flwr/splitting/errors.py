@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from torch import nn
+
 from ..user_error import UserError
 
 
@@ -23,6 +25,14 @@ def tied_across(at: str, names: str) -> str:
         "would train its own copy. Freeze it (requires_grad_(False)), untie it (give one module "
         "a clone, or tie_word_embeddings=False), or train an adapter."
     )
+
+
+def never_called(at: str, module: nn.Module) -> str:
+    """Return the error of a cut at a module that no forward calls, such as a ``ModuleList``."""
+    inner = [name for name, _ in module.named_children()]
+    lists = isinstance(module, nn.ModuleList | nn.ModuleDict) and inner
+    name = f"one that it has: {at}.{inner[-1]}" if lists else "another module"
+    return f"cut {at!r} is never called in forward; name {name}."
 
 
 @contextmanager

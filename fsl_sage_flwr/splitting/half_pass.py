@@ -41,6 +41,9 @@ class Crossing:
         How the forward takes its inputs.
     inputs : tuple of TensorSpec
         The inputs.
+    blanks : tuple of int
+        Value of each input in the server half, unless it crosses: one that the forward's functions
+        accept, such as a length of at least 1.
     tensors : tuple of (Place, mode, TensorSpec)
         The tensors that cross, by place. The mode is None for both, else the value of
         ``training`` in which the forward makes the tensor.
@@ -50,6 +53,7 @@ class Crossing:
 
     arguments: Arguments
     inputs: tuple[TensorSpec, ...]
+    blanks: tuple[int, ...]
     tensors: tuple[tuple[Place, bool | None, TensorSpec], ...]
     pairs: tuple[tuple[int, int], ...] = ()
 
@@ -155,10 +159,11 @@ def server_forward(self: Any, crossing: Crossing, whole: type[nn.Module], *given
         for (place, mode, spec), packed in zip(crossing.tensors, smashed, strict=True)
         if mode is None or mode == self.training
     }
-    inputs = [
-        found[place] if (place := Place("input", k)) in found else spec.zeros(batch, device, sizes)
-        for k, spec in enumerate(crossing.inputs)
+    blanks = [
+        spec.filled(value, batch, device, sizes)
+        for spec, value in zip(crossing.inputs, crossing.blanks, strict=True)
     ]
+    inputs = [found.get(Place("input", k), blank) for k, blank in enumerate(blanks)]
     operations = Operations(_deliver_result, crossing.lines()) if crossing.lines() else None
     with NewPass(
         crossing=crossing, batch=batch, sizes=sizes, device=device, found=found,
@@ -231,6 +236,20 @@ class Enter:
         """Leave out the operations inside the module; a forward pre-hook."""
         if half_pass.operations is not None:
             half_pass.operations.inside += 1
+
+
+@dataclass(frozen=True)
+class NeverCalled:
+    """Refuse to run a module that the example never called: the server half has its weights."""
+
+    name: str
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        """Raise an error that names the module; a forward pre-hook in the client half."""
+        raise SplitError(
+            f"this batch calls {self.name!r} before the cut, and the example did not, so that the "
+            "server half has its weights: give split an example that calls it, of more samples"
+        )
 
 
 @dataclass(frozen=True)

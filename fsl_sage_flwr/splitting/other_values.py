@@ -77,5 +77,8 @@ def _like(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
     if tensor.is_complex() or not tensor.numel():
         return tensor
-    top = 2 if tensor.dtype == torch.bool else max(2, int(tensor.max()) + 1)
-    return torch.randint(top, tensor.shape, generator=generator).to(tensor.dtype)
+    low, high = int(tensor.min()), int(tensor.max())
+    if low == high:
+        low, high = (1, high) if high > 1 else (0, 1)
+    # Lengths and indices are valid within the example's range, and need not be outside it.
+    return torch.randint(low, high + 1, tensor.shape, generator=generator).to(tensor.dtype)

@@ -133,13 +133,17 @@ def refuse_tied(halves: SplitModel) -> None:
 
 
 def refuse_empty(halves: SplitModel, *, frozen_back: bool = False) -> None:
-    """Refuse a half without a parameter to train; ``frozen_back`` accepts such a server half."""
-    sides = ("client", halves.client, "later"), ("server", halves.server, "earlier")
-    for side, half, direction in sides:
-        if frozen_back and side == "server":
-            continue
-        if not any(parameter.requires_grad for parameter in half.parameters()):
-            raise SplitError(
-                f"cut {halves.cut!r} leaves the {side} half without a parameter to train: cut "
-                f"{direction}, or thaw one (requires_grad_(True))."
-            )
+    """Refuse a client half without parameters, and a server half without one to train.
+
+    ``frozen_back`` accepts such a server half. A client half may be frozen: some algorithms, such
+    as SplitFrozen, do not train it.
+    """
+    if not any(True for _ in halves.client.parameters()):
+        raise SplitError(
+            f"cut {halves.cut!r} leaves the client half without a parameter: cut later."
+        )
+    if not frozen_back and not any(p.requires_grad for p in halves.server.parameters()):
+        raise SplitError(
+            f"cut {halves.cut!r} leaves the server half without a parameter to train: cut earlier, "
+            "or thaw one (requires_grad_(True))."
+        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from .crossing import TensorSpec
-from .errors import SplitError
+from .errors import SplitError, never_called
 from .recorded_pass import record_pass
 from .recorder import Pass, Recorder
 from .request import Request
@@ -197,8 +197,8 @@ class _Passes:
         every += [self._pass(k, batch, training=False) for batch in self._others.batches[:1]]
         called = [one for one in every if one is not None]
         if len(called) < len(every):
-            at = self._recorders[k].request.at
-            raise SplitError(f"cut {at!r} is never called in forward; name another module.")
+            request = self._recorders[k].request
+            raise SplitError(never_called(request.at, request.model.get_submodule(request.at)))
         return Recorded(modes, tuple(called))
 
     def _pass(self, k: int, batch: Batch, *, training: bool = True) -> Pass | None:

@@ -1,8 +1,9 @@
 """Cut a model that cannot be traced, by replaying its own forward on both sides.
 
 The client half runs the model's forward until it reaches the cut. The server half runs the same
-forward from the start on zeros, without the client half's modules, and puts the smashed data where
-the forward would have made them. The caller must prove that the halves compute the model's outputs.
+forward from the start on blank inputs, without the client half's modules, and puts the smashed data
+where the forward would have made them. The caller must prove that the halves compute the model's
+outputs.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +16,15 @@ from torch import Tensor, nn
 from .copying import copy_without_values
 from .crossing import TensorSpec, masked_value
 from .errors import SplitError
-from .half_pass import Crossing, Enter, Leave, client_forward, receive_smashed, server_forward
+from .half_pass import (
+    Crossing,
+    Enter,
+    Leave,
+    NeverCalled,
+    client_forward,
+    receive_smashed,
+    server_forward,
+)
 from .hooks import has_hooks_of, rebind_hooks
 from .operations import Place
 from .ownership import own_module, refuse_tied
@@ -64,7 +73,8 @@ def by_replay(request: Request, recorded: Recorded) -> SplitModel:
     )
     given = [(Place("input", k), None, inputs[k]) for k in sorted(request.public)]
     tensors = _crossing(recorded, at, count, pairs if request.sized else None)
-    crossing = Crossing(arguments, inputs, (*tensors, *given), tuple(pairs))
+    blanks = tuple(map(_blank, example))
+    crossing = Crossing(arguments, inputs, blanks, (*tensors, *given), tuple(pairs))
     if not any(spec.axis is not None for place, _, spec in crossing.tensors):
         raise SplitError(
             f"no tensor with a row per sample reaches the cut {at!r}; the samples of the inputs "
@@ -74,6 +84,12 @@ def by_replay(request: Request, recorded: Recorded) -> SplitModel:
     memory = request.memory
     emptied = copy_without_values if memory is None else memory.emptied
     return _halves(model, at, recorded, crossing, emptied)
+
+
+def _blank(tensor: Tensor) -> int:
+    """Return the least of an example's whole numbers, which its model accepts; else 0."""
+    whole = not tensor.is_floating_point() and not tensor.is_complex() and tensor.numel() > 0
+    return int(tensor.min()) if whole else 0
 
 
 def _crossing(
@@ -140,14 +156,18 @@ def _halves(
         for alias in names[name]
     }
     stop = dict.fromkeys(names[at], Stop(model.get_submodule(at), at, emptied))
+    never_called = modules_never_called(every, model, at, held)
     loose = {
         inner
-        for name in modules_never_called(every, model, at, held)
+        for name in never_called
         for inner, _ in model.named_modules()
         if inner == name or inner.startswith(f"{name}.")
     }
     client = without(model, {**unreached, **stop}, owned, loose, ours=True)
     server = without(model, absent, owned, loose, ours=False)
+    for name in never_called:
+        if any(parameter.requires_grad for parameter in model.get_submodule(name).parameters()):
+            own_module(client, name).register_forward_pre_hook(NeverCalled(name))
     free = tuple(spec.packed_free for _, _, spec in crossing.tensors)
     halves = SplitModel(client, server, at, free=(*free, ()) if crossing.pairs else ())
     refuse_tied(halves)

@@ -1,10 +1,11 @@
 """Assign a model's modules and tensors to the halves of a replayed cut."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .ownership import own_module, shell_of
 from .recorder import Pass
@@ -71,14 +72,16 @@ def without(
 ) -> Any:
     """Return a shell of a module with some submodules replaced, the rest shared.
 
-    In the module itself and in ``loose`` ones, trainable parameters outside the half become buffers
-    of zeros. These, frozen parameters and the buffers outside the half are not in the state_dict.
+    In the module itself and in ``loose`` ones, trainable parameters outside the half become
+    buffers: of zeros in the server half, which replays with them, and of NaN in the client half,
+    where no batch may use them. These, frozen parameters and the buffers outside the half are not
+    in the state_dict.
     """
     shell = shell_of(module)
     for name, tensor in module.named_parameters(recurse=False):
         if (id(tensor) in owned) != ours:
             del shell._parameters[name]
-            value = torch.zeros_like(tensor.data) if tensor.requires_grad else tensor.data
+            value = _blank(tensor.data, ours=ours) if tensor.requires_grad else tensor.data
             shell.register_buffer(name, value, persistent=False)
     for name, buffer in module.named_buffers(recurse=False):
         if (id(buffer) in owned) != ours:
@@ -96,6 +99,10 @@ def without(
                 child, substitutes, owned, loose, ours=ours, prefix=f"{full}."
             )
     return shell
+
+
+def _blank(tensor: Tensor, *, ours: bool) -> Tensor:
+    return torch.full_like(tensor, math.nan if ours else 0.0)
 
 
 def put_module(half: nn.Module, name: str, module: nn.Module) -> None:

@@ -118,6 +118,8 @@ class Absent(_Substitute):
         time = half_pass.calls[name]
         half_pass.calls[name] += 1
         outputs = self.fsl_sage_outputs[self.training] or self.fsl_sage_outputs[not self.training]
+        if not outputs:  # the forward calls it for other values, as a mixture does its experts
+            return self._blank(args, kwargs, device)
         output, specs, passed = outputs[min(time, len(outputs) - 1)]
         given = leaves_by_path((args, kwargs), Tensor) if passed else {}
         shapes = self._shapes(args, kwargs) if None in specs.values() else {}
@@ -135,18 +137,30 @@ class Absent(_Substitute):
 
         return map_paths(output, Tensor, made)
 
+    def _blank(self, args: Any, kwargs: Any, device: torch.device) -> Any:
+        """Return zeros in the form of the original's outputs."""
+        output = self._without_values(args, kwargs)
+        if output is None:
+            raise SplitError(
+                f"module {self.fsl_sage_name!r} is only called for some inputs' values"
+            )
+        return map_leaves(output, Tensor, partial(torch.zeros_like, device=device))
+
     def _shapes(self, args: Any, kwargs: Any) -> dict[Path, torch.Size]:
-        """Return the shapes of the original's outputs, computed without values."""
+        output = self._without_values(args, kwargs)
+        return {path: t.shape for path, t in leaves_by_path(output, Tensor).items()}
+
+    def _without_values(self, args: Any, kwargs: Any) -> Any:
+        """Return the original's outputs, computed without values; None if that fails."""
         original = self.fsl_sage_original[0].train(self.training)
         for emptied in (_emptied, _emptied_if_floating):
             try:
                 with running_the_model("a module without values"), torch.no_grad():
                     given = map_leaves((args, kwargs), Tensor, emptied)
-                    output = original(*given[0], **given[1])
+                    return original(*given[0], **given[1])
             except SplitError:
                 continue
-            return {path: t.shape for path, t in leaves_by_path(output, Tensor).items()}
-        return {}
+        return None
 
 
 def _emptied(tensor: Tensor) -> Tensor:

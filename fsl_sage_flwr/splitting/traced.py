@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from .call_memory import CallMemory, RememberingInterpreter
 from .copying import without_memory
 from .crossing import TensorSpec, masked_value
-from .errors import SplitError, UnfaithfulError, running_the_model, tied_across
+from .errors import SplitError, UnfaithfulError, never_called, running_the_model, tied_across
 from .graph import Graph, Modes, own_modes
 from .inputs import Arguments
 from .model_state import ModelState
@@ -114,7 +114,7 @@ def by_graph(request: Request, traces: Traces) -> tuple[SplitModel, ModelState]:
     inputs = [node for node in nodes if node.op == "placeholder"]
     first = next((i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == at), None)
     if first is None:
-        raise UnfaithfulError(f"cut {at!r} is never called in forward; name another module.")
+        raise UnfaithfulError(never_called(at, model.get_submodule(at)))
     if all(node in inputs for node in nodes[:first]):
         raise SplitError(
             f"the raw input {inputs[0].name!r} would cross the cut {at!r}, which is the first "

@@ -173,9 +173,10 @@ class SplitTask:
         object.__setattr__(self, "loss", self.objective.loss)
         to_device(self.model.client, self.device, self.precision).train()
         to_device(self.model.server, self.device, self.precision).train()
-        if self._other_dtypes:
+        if self._other_weights:
             refuse_vanishing_eps(self.client_optimizer, self.model.client, "client_optimizer")
             refuse_vanishing_eps(self.server_optimizer, self.model.server, "server_optimizer")
+        if self._casts:
             smashed = self._smashed()
             cast_inputs(self.model.server, [tensor.dtype for tensor in smashed])
             if self.model.tail is not None:
@@ -214,10 +215,21 @@ class SplitTask:
         return self.objective
 
     @property
-    def _other_dtypes(self) -> bool:
+    def _other_weights(self) -> bool:
         """Whether a half has parameters that are not float32."""
         halves = (self.model.client, self.model.server)
         return any(dtype != torch.float32 for half in halves for dtype in float_dtypes(half))
+
+    @cached_property
+    def _casts(self) -> bool:
+        """Whether the modules behind the cut must cast what they are given.
+
+        A forward under ``torch.autocast`` makes 16-bit smashed data from float32 weights.
+        """
+        return self._other_weights or any(
+            tensor.is_floating_point() and tensor.dtype != torch.float32
+            for tensor in self._smashed()
+        )
 
     @property
     def classes(self) -> Classes | None:
@@ -391,7 +403,7 @@ class SplitTask:
             make = self.auxiliary or partial(self._default_head.fresh_copy, self.model.server)
             self.reseed("auxiliary", purpose)
             head = to_device(make(), self.device, self.precision).train()
-        if self._other_dtypes:
+        if self._casts:
             cast_to_parameters(head, [tensor.dtype for tensor in self._smashed()])
         return head
 

@@ -15,6 +15,16 @@ STEPS = 10
 Parts = Sequence[tuple[nn.Module, Mapping[str, Tensor]]]
 
 
+def warn_of_frozen_clients(parameters: Mapping[str, Tensor], algorithm: str) -> None:
+    """Warn where clients have no parameter to train, and are asked to."""
+    if not parameters:
+        log.warning(
+            "every parameter of the client half is frozen, so that %s trains the server half "
+            "alone; SplitFrozen does so on smashed data that are sent once",
+            algorithm,
+        )
+
+
 class UntrainedClientWeights:
     """Warns once of weights that clients should train and that two rounds leave as they were.
 

@@ -304,3 +304,42 @@ def test_a_hook_that_replaces_an_output_is_applied_once(prove: bool) -> None:
     model.first.register_forward_hook(double)
     halves = split(model, "second", x, prove=prove)
     assert_same_as_uncut(model, halves, x, torch.randn(2, WIDTH))
+
+
+class Experts(nn.Module):
+    """Calls those of its experts that the inputs choose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(WIDTH, WIDTH) for _ in range(3)])
+        self.scores = nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = x[:, 0].long()
+        hidden = torch.zeros_like(x)
+        for k, expert in enumerate(self.experts):
+            if bool((chosen == k).any()):
+                hidden = torch.where((chosen == k)[:, None], expert(x), hidden)
+        scores: Tensor = self.scores(hidden)
+        return scores
+
+
+def choosing(*experts: int) -> Tensor:
+    x = torch.randn(len(experts), WIDTH)
+    x[:, 0] = torch.tensor(experts) + 0.5
+    return x
+
+
+def test_modules_that_only_some_inputs_call() -> None:
+    torch.manual_seed(0)
+    model = Experts()
+    halves = split(model, "scores", choosing(0, 1, 2, 1))
+    assert_same_as_uncut(model, halves, choosing(2, 2, 0), choosing(1, 1, 1, 1, 1))
+
+
+def test_a_module_that_the_example_never_called_is_no_client_halfs() -> None:
+    torch.manual_seed(0)
+    model = Experts()
+    halves = split(model, "scores", choosing(0, 1, 1, 0))
+    with pytest.raises(SplitError, match=r"^this batch calls 'experts.2' before the cut"):
+        halves.client(choosing(0, 2))

@@ -235,6 +235,12 @@ def test_refuses_a_cut_that_is_never_called():
         cut_of(chain, "unused", unused=nn.Linear(4, 4))
 
 
+def test_a_cut_at_a_list_of_modules_names_one_of_them():
+    blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    with pytest.raises(SplitError, match=r"never called in forward; name one that it has: a\.1\.$"):
+        cut_of(lambda self, x: self.c(self.b(self.a[1](self.a[0](x)))), "a", a=blocks)
+
+
 def test_refuses_a_raw_input_used_behind_the_cut():
     with pytest.raises(SplitError, match=r"the raw input 'x' would cross the cut"):
         cut_of(lambda self, x: self.c(self.b(self.a(x))) + x)
@@ -243,12 +249,12 @@ def test_refuses_a_raw_input_used_behind_the_cut():
 @pytest.mark.parametrize(
     ("layers", "at", "side"),
     [
-        ([nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2)], "1", "client"),
-        ([nn.Linear(4, 4), nn.Linear(4, 2), nn.ReLU()], "2", "server"),
+        ([nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2)], "1", "client half without a parameter"),
+        ([nn.Linear(4, 4), nn.Linear(4, 2), nn.ReLU()], "2", "server half without a parameter to"),
     ],
 )
 def test_refuses_a_half_without_parameters(layers, at, side):
-    message = f"cut '{at}' leaves the {side} half without a parameter to train"
+    message = f"cut '{at}' leaves the {side}"
     with pytest.raises(SplitError, match=message):
         split(nn.Sequential(*layers), at, torch.randn(2, 4))
 
@@ -373,7 +379,7 @@ def test_any_cut_of_any_sequential_is_exact_or_refused(kinds, cut, seed):
         with pytest.raises(SplitError, match="raw input"):
             split(model, "0", example)
     elif not (trains(layers[:cut]) and trains(layers[cut:])):
-        with pytest.raises(SplitError, match="without a parameter to train"):
+        with pytest.raises(SplitError, match="without a parameter"):
             split(model, str(cut), example)
     else:
         halves = split(model, str(cut), example)

@@ -56,6 +56,14 @@ class Net(nn.Module):
         return self.last(self.back(self.norm(torch.relu(self.front(x)))))
 
 
+class Autocast(Net):
+    """Computes in 16 bits from float32 weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x)
+
+
 def batches_in(dtype: torch.dtype, client: ClientIdentity, seed: int) -> Iterable[Batch]:
     generator = torch.Generator().manual_seed(seed + client.partition_id)
     for _ in range(3):
@@ -64,7 +72,12 @@ def batches_in(dtype: torch.dtype, client: ClientIdentity, seed: int) -> Iterabl
 
 
 def net_task(
-    dtype: torch.dtype, context: Context | None = None, *, outputs: int = 3, **changes: Any
+    dtype: torch.dtype,
+    context: Context | None = None,
+    *,
+    outputs: int = 3,
+    net: type[Net] = Net,
+    **changes: Any,
 ) -> SplitTask:
     torch.manual_seed(0)
     example = torch.randn(4, 4).to(dtype)
@@ -77,7 +90,7 @@ def net_task(
         "server_optimizer": sgd,
         "auxiliary_optimizer": sgd,
     }
-    model = split(Net(outputs).to(dtype), "back", example)
+    model = split(net(outputs).to(dtype), "back", example)
     return SplitTask(model, example, **{**settings, **changes})
 
 
@@ -116,10 +129,25 @@ def test_every_algorithm_trains_it(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, FullModelFedAvg])
 def test_one_client_equals_the_uncut_loop(make: Any, dtype: torch.dtype) -> None:
-    _, halves = trained(make, partial(net_task, dtype), clients=1)
+    assert_same(*of_one_client(make, dtype, Net))
+
+
+@pytest.mark.parametrize("make", [SplitFedV1, SplitFedV2, FullModelFedAvg])
+def test_a_forward_under_autocast_is_trained_as_uncut(make: Any) -> None:
+    assert_same(*of_one_client(make, torch.float32, Autocast))
+
+
+@pytest.mark.parametrize("name", ["cse_fsl", "heron_sfl", "fsl_sage"])
+def test_heads_take_smashed_data_computed_under_autocast(name: str) -> None:
+    trained(ALGORITHMS[name], partial(net_task, torch.float32, net=Autocast))
+
+
+def of_one_client(make: Any, dtype: torch.dtype, net: type[Net]) -> tuple[Any, Any]:
+    """Return what an algorithm and a loop without a split make of one client's batches."""
+    _, halves = trained(make, partial(net_task, dtype, net=net), clients=1)
     torch.manual_seed(0)
     torch.randn(4, 4)
-    model = Net().to(dtype)
+    model = net().to(dtype)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for round_ in range(2):
         seed = derive_seed(0, "batches", round_, 0, 0)
@@ -127,7 +155,7 @@ def test_one_client_equals_the_uncut_loop(make: Any, dtype: torch.dtype) -> None
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x), labels).backward()
             optimizer.step()
-    assert_same({**halves[0], **halves[1]}, dict(model.state_dict()))
+    return {**halves[0], **halves[1]}, dict(model.state_dict())
 
 
 @pytest.mark.slow

@@ -1,18 +1,21 @@
 """A frozen half: the other one is trained alone, as without a split."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from flwr.app import Context
 from torch import nn
 
 from fsl_sage_flwr.client_apps import build_client_app
-from fsl_sage_flwr.splitting import trainable_state
+from fsl_sage_flwr.splitting import split, trainable_state
 from fsl_sage_flwr.strategies import (
     CseFsl,
     FslSage,
     HeronSfl,
     SplitFedV1,
     SplitFedV2,
+    SplitFrozen,
     SplitStrategy,
 )
 from fsl_sage_flwr.task import SplitTask
@@ -67,6 +70,28 @@ def test_frozen_weights_keep_their_bits(make: type[SplitStrategy]) -> None:
         if not torch.equal(parameter, before.server.get_parameter(name))
     ]
     assert set(changed) == names_of_parameters(after.server)
+
+
+@pytest.mark.parametrize("make", [SplitFrozen, CseFsl])
+def test_a_backbone_that_is_frozen_before_the_cut(
+    make: type[SplitStrategy], caplog: pytest.LogCaptureFixture
+) -> None:
+    def task(context: Context | None = None) -> SplitTask:
+        made = small_task(dropout=0.0)
+        uncut = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+        uncut[0].requires_grad_(False)
+        example = torch.zeros(2, 4)
+        batches = [(torch.ones(2, 4), torch.tensor([0, 1]))]
+        return replace(
+            made, model=split(uncut, "2", example), example=example,
+            train_batches=lambda client, seed: batches, validation_batches=None, num_classes=3,
+        )  # fmt: skip
+
+    strategy = make(task())
+    strategy.start(MemoryGrid(build_client_app(task), 2), strategy.initial_arrays(), num_rounds=1)
+    assert strategy.rounds_trained == 1
+    warned = f"so that {make.__name__} trains the server half alone" in caplog.text
+    assert warned == (make is not SplitFrozen)
 
 
 @pytest.mark.slow
