@@ -4,7 +4,8 @@
 
 BERT (6 layers, 384 wide, 128 tokens), ResNet-50 (96×96 images) and a U-Net (128×128 images), with
 random weights and batches of two. A step is forward, backward and Adam on the example. Each model
-is measured in a new process; memory is the highest above that before the call.
+is measured in a new process, in wall time and, less moved by other processes, in CPU time; memory
+is the highest above that before the call.
 """
 
 import argparse
@@ -13,13 +14,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fsl_sage_flwr.splitting import list_cuts, split
+from fsl_sage_flwr.splitting import Cut, list_cuts, split
 
 MODELS = ("bert", "resnet50", "unet")
 
@@ -93,6 +95,29 @@ def step_of(model: nn.Module, example: Any) -> Callable[[], None]:
     return step
 
 
+class Timed(NamedTuple):
+    """Seconds of a call, in wall time and in CPU time of the process."""
+
+    wall: float
+    cpu: float
+
+    def per(self, step: "Timed") -> str:
+        """Return the call's time in steps."""
+        return f"{self.wall / step.wall:.1f} steps (CPU {self.cpu / step.cpu:.1f})"
+
+
+def timed(function: Callable[[], object]) -> Timed:
+    """Return the time that a function takes."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return Timed(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def median(calls: Sequence[Timed]) -> Timed:
+    """Return the median of both times."""
+    return Timed(*map(statistics.median, zip(*calls, strict=True)))
+
+
 def peak() -> float:
     """Return the process's highest memory so far in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -104,30 +129,20 @@ def measure(name: str, steps: int) -> None:
     with torch.no_grad():
         model(**example) if isinstance(example, Mapping) else model(example)
     before = peak()
-    began = time.perf_counter()
-    split(model, at, example, public=public)
-    first, memory = time.perf_counter() - began, peak() - before
+    first = timed(partial(split, model, at, example, public=public))
+    memory = peak() - before
     step = step_of(model, example)
-    seconds: dict[str, list[float]] = {"step": [], "split": []}
+    took: dict[str, list[Timed]] = {"step": [], "split": []}
     for _ in range(steps):
-        began = time.perf_counter()
-        step()
-        seconds["step"].append(time.perf_counter() - began)
-        began = time.perf_counter()
-        split(model, at, example, public=public)
-        seconds["split"].append(time.perf_counter() - began)
-    one = statistics.median(seconds["step"][1:])
-    again = statistics.median(seconds["split"])
-    began = time.perf_counter()
-    cuts = list_cuts(model, example, public=public)
-    listed = time.perf_counter() - began
+        took["step"].append(timed(step))
+        took["split"].append(timed(partial(split, model, at, example, public=public)))
+    one, again = median(took["step"][1:]), median(took["split"])
+    cuts: list[Cut] = []
+    listed = timed(lambda: cuts.extend(list_cuts(model, example, public=public)))
     size = sum(t.numel() * t.element_size() for t in model.state_dict().values()) / 2**30
-    print(
-        f"{name:9} {size:.2f} GiB  step {one:.2f} s  split {again / one:5.1f} steps (first "
-        f"{first / one:.1f}), +{memory:.2f} GiB  list_cuts {listed / one:6.1f} steps, "
-        f"{len(cuts)} cuts",
-        flush=True,
-    )
+    print(f"{name:9} {size:.2f} GiB  step {one.wall:.2f} s  ", end="")
+    print(f"split {again.per(one)} (first {first.per(one)}), +{memory:.2f} GiB  ", end="")
+    print(f"list_cuts {listed.per(one)}, {len(cuts)} cuts", flush=True)
 
 
 def main() -> None:

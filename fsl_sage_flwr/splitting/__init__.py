@@ -15,12 +15,13 @@ from .loss_check import problem_with_loss, problem_with_reduction, warn_of_more_
 from .optimizer_state import flatten_state, restore_state
 from .precision import autocast, set_up_gpu, to_device
 from .private_steps import ClientPrivacy, check_private_steps, require_opacus
+from .refusals import full_name
 from .sample_gradients import forget_sample_gradients
 from .sample_mixing import mixes_samples
 from .smashed_dtypes import as_sent, cast_inputs, cast_to_parameters, float_dtypes
 from .smashed_noise import Normal, add_noise, clip_samples, seeded_normal, unpredictable_normal
 from .split_model import FrontAndTail, SplitModel, tail_of
-from .splitter import full_name, split, split_pair
+from .splitter import split, split_pair
 from .steps import (
     answer_step,
     answered_step,

@@ -1,6 +1,7 @@
 """Run the traced halves of several cuts of one model, each call once for the same inputs."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from .copying import copy_without_values
 from .counted_flops import CountedFlops
 from .pytree import leaves_of, map_leaves
 
@@ -16,6 +18,14 @@ MOST_CALLS = 16  # of one module
 PLAIN = (type(None), bool, int, float, str)
 ORIGIN = "fsl_sage_origin"  # attribute of a remembered tensor's copies
 _numbers = count()
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """A remembered output among the arguments of a call."""
+
+    number: int
+    requires_grad: bool
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,9 @@ class CallMemory:
     """
 
     def __init__(self) -> None:
-        self._calls: dict[str, list[_Call]] = {}
+        self._calls: dict[Hashable, list[_Call]] = {}
         self._functions: dict[Hashable, _Call] = {}
+        self._emptied: dict[int, tuple[nn.Module, nn.Module]] = {}
         self._remembered = 0  # operations of calls that were not run again
 
     def run(self, half: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, int]:
@@ -58,7 +69,39 @@ class CallMemory:
             output = RememberingInterpreter(half, self).run(*inputs)
         return output, counted.total + self._remembered
 
-    def call(self, name: str, module: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def run_modules(
+        self, half: nn.Module, names: Iterable[str], inputs: tuple[Any, ...]
+    ) -> tuple[Any, int]:
+        """As :meth:`run`, for a half that is no graph: some submodules answer from memory."""
+        self._remembered = 0
+        with CountedFlops() as counted, self._answering(half, names):
+            output = half(*inputs)
+        return output, counted.total + self._remembered
+
+    @contextmanager
+    def _answering(self, half: nn.Module, names: Iterable[str]) -> Iterator[None]:
+        own = {name: half.get_submodule(name) for name in names}
+        before = {name: vars(module).get("forward") for name, module in own.items()}
+        for name, module in own.items():
+            vars(module)["forward"] = partial(self._forward, name, module.forward)
+        try:
+            yield
+        finally:
+            for name, module in own.items():
+                del vars(module)["forward"]
+                if before[name] is not None:
+                    vars(module)["forward"] = before[name]
+
+    def _forward(self, name: str, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.call(("forward", name), forward, args, kwargs)
+
+    def emptied(self, module: nn.Module) -> nn.Module:
+        """Return a copy of a module without values, one for all cuts."""
+        if id(module) not in self._emptied:
+            self._emptied[id(module)] = module, copy_without_values(module)
+        return self._emptied[id(module)][1]
+
+    def call(self, name: Hashable, module: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Return the output of a module's call, from memory if it is known."""
         arguments = (*args, *(item for pair in sorted(kwargs.items()) for item in pair))
         if not all(isinstance(value, (Tensor, *PLAIN)) for value in arguments):
@@ -96,6 +139,7 @@ class CallMemory:
 
 def _made(function: Callable[[], Any], arguments: tuple[Any, ...]) -> tuple[Any, _Call | None]:
     """Return the output of a call, and the call if it can be remembered."""
+    stored = tuple(map(_stored, arguments))
     before, random = _versions(arguments), torch.get_rng_state()
     with torch.enable_grad(), CountedFlops() as counted:
         output = function()
@@ -108,7 +152,15 @@ def _made(function: Callable[[], Any], arguments: tuple[Any, ...]) -> tuple[Any,
         or not torch.equal(random, torch.get_rng_state())
     ):
         return output, None
-    return output, _Call(arguments, before, map_leaves(output, Tensor, _kept), counted.total)
+    kept = map_leaves(output, Tensor, _kept)
+    return output, _Call(stored, _versions(stored), kept, counted.total)
+
+
+def _stored(value: Any) -> Any:
+    """Return an argument as it is stored: the memory of an output is held once."""
+    if _is_remembered(value):
+        return _Remembered(_origin(value), value.requires_grad)
+    return value
 
 
 def _named(value: Any, tensors: list[Tensor]) -> Hashable:
@@ -184,24 +236,18 @@ def _versions(values: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(value._version for value in values if isinstance(value, Tensor))
 
 
-def _same(left: Any, right: Any) -> bool:
-    if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
-        return type(left) is type(right) and bool(left == right)
-    if left.dtype != right.dtype or left.requires_grad != right.requires_grad:
+def _same(given: Any, stored: Any) -> bool:
+    if isinstance(stored, _Remembered):
+        return _is_remembered(given) and _stored(given) == stored
+    if not (isinstance(given, Tensor) and isinstance(stored, Tensor)):
+        return type(given) is type(stored) and bool(given == stored)
+    if given.dtype != stored.dtype or given.requires_grad != stored.requires_grad:
         return False
-    return (
-        left is right
-        or _have_one_origin(left, right)
-        or (
-            left.shape == right.shape
-            and left.stride() == right.stride()
-            and torch.equal(left, right)
-        )
+    return given is stored or (
+        given.shape == stored.shape
+        and given.stride() == stored.stride()
+        and torch.equal(given, stored)
     )
-
-
-def _have_one_origin(left: Tensor, right: Tensor) -> bool:
-    return _is_remembered(left) and _is_remembered(right) and _origin(left) == _origin(right)
 
 
 def _is_remembered(value: Any) -> bool:

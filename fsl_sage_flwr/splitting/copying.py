@@ -33,6 +33,13 @@ def copy_without_values(module: ModuleT) -> ModuleT:
     return copy.deepcopy(module, memo)
 
 
+def without_memory(tensor: Tensor) -> Tensor:
+    """Return a tensor of the same shape and type, with the memory of one element."""
+    if tensor.layout != torch.strided:
+        return tensor
+    return tensor.new_zeros(()).cpu().expand(tensor.shape)
+
+
 def computed_attributes(module: nn.Module) -> list[Tensor]:
     """Return the tensors with a graph that modules have as attributes."""
     return [

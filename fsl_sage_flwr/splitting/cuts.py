@@ -1,7 +1,7 @@
 """List the possible cuts of a model and their costs."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
@@ -13,16 +13,18 @@ from ..objective import logits_of
 from .auxiliary import head_of_sizes
 from .call_memory import CallMemory
 from .counted_flops import CountedFlops
+from .cutter import Cutter, cutting, raw_inputs_of
 from .errors import SplitError, UnfaithfulError, running_the_model
+from .hooks import has_hooks
 from .inputs import Inputs, as_tensors
 from .model_state import unchanged
-from .proof import prove_halves, prove_outputs
+from .proof import prove_halves, prove_outputs, refuse_unsent_values
 from .recording import record
+from .refusals import refuse_unfit
 from .request import Request
 from .smashed_dtypes import as_sent
 from .split_model import SplitModel
-from .splitter import Cutter, cutting, raw_inputs_of, refuse_unfit
-from .submodules import outermost
+from .submodules import ancestors_of, holds_tensors, outermost
 from .whole import Whole
 
 
@@ -180,8 +182,13 @@ def _tried(cutter: Cutter, names: Sequence[str]) -> Iterator[tuple[str, Cut | No
     for request in replayed:
         try:
             with running_the_model(f"the halves cut at {request.at!r} fail"):
-                halves = cutter.replay(request, recorded[request.at])
+                passes = recorded[request.at]
+                if isinstance(passes, SplitError):
+                    raise passes
+                halves = cutter.replay(request, passes)
                 cut = _measured(cutter.whole, halves, request)
+                if passes.reads_values:
+                    refuse_unsent_values(cutter.whole, halves, request.example)
         except SplitError:
             yield names_of[request.at], None
         else:
@@ -264,53 +271,64 @@ def _measured_traced(whole: Whole, halves: SplitModel, request: Request) -> Cut:
 
 
 def _measured(whole: Whole, halves: SplitModel, request: Request) -> Cut:
-    """Return the sizes of a cut, whose halves compute the model's outputs."""
-    client, server = _Counted(halves.client), _Counted(halves.server)
+    """Return the sizes of a replayed cut, whose halves compute the model's outputs.
+
+    If the model keeps no state from pass to pass, the client half's modules answer from memory:
+    each cut's client half begins as that of the cut before it.
+    """
+    memory = request.memory or CallMemory()
+    whole.outputs(request.example)
+    units = list(_units(halves.client, halves.cut)) if whole.keeps_state else []
     try:
-        check = raw_inputs_of(request)
-        prove_halves(whole, halves, request.example, gradients=False, smashed_check=check)
-    finally:
-        client.remove()
-        server.remove()
-    smashed = tuple(tensor.detach() for tensor in as_tensors(client.output))
+        return _measured_from(memory, units, whole, halves, request)
+    except SplitError:
+        if not units:
+            raise
+        return _measured_from(memory, (), whole, halves, request)
+
+
+def _measured_from(
+    memory: CallMemory,
+    units: Sequence[str],
+    whole: Whole,
+    halves: SplitModel,
+    request: Request,
+) -> Cut:
+    outputs, flops = list[Any](), list[int]()
+
+    def run(half: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        names = units if half is halves.client else ()
+        output, of_half = memory.run_modules(half, names, inputs)
+        outputs.append(output)
+        flops.append(of_half)
+        return output
+
+    check = raw_inputs_of(request)
+    prove_halves(whole, halves, request.example, eval_alone=True, run=run, smashed_check=check)
+    smashed = tuple(tensor.detach() for tensor in as_tensors(outputs[0]))
     with unchanged(halves.server):
-        scores = logits_of(server.output)
+        scores = logits_of(outputs[1])
         head = head_of_sizes(halves.server.eval(), smashed, scores.shape[-1], _without_graph)
-    return replace(
-        cut_of(halves, head, smashed),
-        client_flops=client.flops // request.arguments.count(request.example),
-        server_flops=server.flops // request.arguments.count(request.example),
-    )
+    count = request.arguments.count(request.example)
+    cut = cut_of(halves, head, smashed)
+    return replace(cut, client_flops=flops[0] // count, server_flops=flops[1] // count)
+
+
+def _units(half: nn.Module, cut: str) -> Iterator[str]:
+    """Iterate over the outermost modules before a cut whose submodules have no hooks."""
+    around = ancestors_of(cut)
+    found: tuple[str, ...] = ()
+    for name, module in half.named_modules():
+        if name in around or name.startswith(found) or not holds_tensors(module):
+            continue
+        if not any(has_hooks(inner) for inner in module.modules() if inner is not module):
+            found = (*found, f"{name}.")
+            yield name
 
 
 def _without_graph(half: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     with torch.no_grad():
         return half(*inputs)
-
-
-class _Counted:
-    """Counts the floating-point operations of a half's next forward pass, and keeps its output."""
-
-    def __init__(self, half: nn.Module) -> None:
-        self.flops = 0
-        self.output: Any = None
-        self._handles = (
-            half.register_forward_pre_hook(self._begin),
-            half.register_forward_hook(self._end, always_call=True),
-        )
-
-    def _begin(self, half: nn.Module, args: Any) -> None:
-        self._counting = ExitStack()
-        self._counted = self._counting.enter_context(CountedFlops())
-
-    def _end(self, half: nn.Module, args: Any, output: Any) -> None:
-        self._counting.close()
-        self.flops, self.output = self._counted.total, output
-
-    def remove(self) -> None:
-        """Count no more."""
-        for handle in self._handles:
-            handle.remove()
 
 
 def forward_flops(model: nn.Module, *inputs: Tensor) -> int:

@@ -40,6 +40,11 @@ def refuse_inner_hooks(model: nn.Module) -> None:
                 )
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a module has hooks of any kind."""
+    return any(vars(module).get(table) for table in TABLES)
+
+
 def has_hooks_of(module: nn.Module, owners: Mapping[int, nn.Module]) -> bool:
     """Return whether a forward hook of a module is a method of one of these, by id."""
     return any(

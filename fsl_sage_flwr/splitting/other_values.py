@@ -20,28 +20,47 @@ class OtherValues:
         The uncut model.
     example : tuple of Tensor
         Inputs of a batch of at least two samples.
+
+    Attributes
+    ----------
+    accepted : dict of int to bool
+        By the ids of batches that the model has run on in train mode, whether it accepts them.
     """
 
     def __init__(self, whole: Whole, example: tuple[Tensor, ...]) -> None:
         self._whole, self._example = whole, example
+        self.accepted: dict[int, bool] = {}
+
+    @cached_property
+    def _full(self) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(0)
+        return tuple(_like(x, generator).to(x.device) for x in self._example)
+
+    @cached_property
+    def few(self) -> tuple[Tensor, ...] | None:
+        """One sample, or two if the example has more; None if the example has as few."""
+        arguments = self._whole.arguments
+        count = arguments.count(self._example)
+        few = 1 if count == 2 else 2
+        return None if count <= few else arguments.first(self._full, few)
 
     @cached_property
     def batches(self) -> list[tuple[Tensor, ...]]:
         """Batches that the model accepts in train mode: of few samples, and of the example's size.
 
-        The first is the cheaper proof: of one sample, or of two if the example has more.
+        The first is the cheaper proof.
         """
-        arguments = self._whole.arguments
-        count = arguments.count(self._example)
-        few = 1 if count == 2 else 2
-        generator = torch.Generator().manual_seed(0)
-        full = tuple(_like(x, generator).to(x.device) for x in self._example)
-        batches = [full] if count <= few else [arguments.first(full, few), full]
-        accepted = [batch for batch in batches[:-1] if self._accepts(batch)]
+        accepted = [] if self.few is None or not self._accepts(self.few) else [self.few]
         # The last one is tried only where nothing cheaper works.
-        return [*accepted, *(b for b in batches[-1:] if accepted or self._accepts(b))]
+        full = [self._full] if accepted or self._accepts(self._full) else []
+        return [*accepted, *full]
 
     def _accepts(self, batch: tuple[Tensor, ...]) -> bool:
+        if id(batch) not in self.accepted:
+            self.accepted[id(batch)] = self._runs(batch)
+        return self.accepted[id(batch)]
+
+    def _runs(self, batch: tuple[Tensor, ...]) -> bool:
         try:
             with running_the_model("other values"), torch.no_grad():
                 self._whole.run(batch, training=True)

@@ -6,7 +6,7 @@ where the forward would have made them. The caller must prove that the halves co
 outputs.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partialmethod
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .blanks import bounds_of
+from .copying import copy_without_values
 from .crossing import TensorSpec, masked_value
 from .errors import RawInputError, SplitError
 from .half_pass import (
@@ -29,48 +30,37 @@ from .hooks import has_hooks_of, rebind_hooks
 from .operations import Place
 from .ownership import own_module, refuse_tied
 from .pytree import Path, leaves_by_path
-from .recording import (
-    UNKNOWN,
-    Pass,
-    Recorded,
-    modules_behind,
-    modules_never_called,
-    record,
-)
+from .recorder import UNKNOWN, Pass
+from .recording import Compared, Recorded, modules_behind, modules_never_called
 from .request import Request
 from .sides import all_names, also_outside, owned_by_client, put_module, without
 from .split_model import SplitModel
 from .submodules import ancestors_of, holds_tensors, outermost
-from .substitutes import Absent, Output, Stop, Unreached
+from .substitutes import Absent, Emptied, Output, Stop, Unreached
 
 
 class ReplayedHalf:
     """Marks the class of a half that replays its model's forward."""
 
 
-def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -> SplitModel:
+def by_replay(request: Request, recorded: Recorded) -> SplitModel:
     """Return the halves of a model, cut at the first call of a module.
 
     Parameters
     ----------
     request : Request
         The cut.
-    recorded : optional
-        The passes, if they have been recorded.
+    recorded : Recorded
+        Passes of the model.
 
     Raises
     ------
     SplitError
-        The cut is never called, a module is used on both sides of it, or a raw input would cross.
+        A raw input would cross, or a parameter is used on both sides.
     """
     model, at, example, arguments = request.model, request.at, request.example, request.arguments
     count, larger = arguments.count(example), arguments.larger(example)
-    recorded = recorded or record([request])[at]
-    if isinstance(recorded, SplitError):
-        raise recorded
-    passes, repeated = recorded
-    every = [one for found in passes.values() for one in found]
-    raw = sorted({k for one in every for k in one.raw})
+    raw = sorted({k for one in recorded.every for k in one.raw})
     if raw:
         name = arguments.names[raw[0]]
         raise RawInputError(
@@ -84,7 +74,7 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
         for x, more, less in zip(example, larger, request.smaller or example, strict=True)
     )
     given = [(Place("input", k), None, inputs[k]) for k in sorted(request.public)]
-    tensors = _crossing(passes, at, count, pairs if request.sized else None)
+    tensors = _crossing(recorded, at, count, pairs if request.sized else None)
     bounds = tuple(map(bounds_of, example))
     crossing = Crossing(arguments, inputs, bounds, (*tensors, *given), tuple(pairs))
     if not any(spec.axis is not None for place, _, spec in crossing.tensors):
@@ -93,38 +83,35 @@ def by_replay(request: Request, recorded: Recorded | SplitError | None = None) -
             f"are on axis {arguments.axes[0]}: name another one (batch_axis=1 for (T, B, D)), or "
             "put a list into one padded tensor. Cut before values that vmap or NumPy computes."
         )
-    return _halves(model, at, passes, repeated, crossing, count)
+    memory = request.memory
+    emptied = copy_without_values if memory is None else memory.emptied
+    return _halves(model, at, recorded, crossing, emptied)
 
 
 def _crossing(
-    passes: Mapping[bool, Sequence[Pass]],
-    at: str,
-    count: int,
-    pairs: list[tuple[int, int]] | None,
+    recorded: Recorded, at: str, count: int, pairs: list[tuple[int, int]] | None
 ) -> list[tuple[Place, bool | None, TensorSpec]]:
     """Return the tensors that cross in each mode, with their shapes."""
     specs: dict[bool, dict[Place, TensorSpec]] = {}
-    for training, (larger, example, *others) in passes.items():
+    for training, one in recorded.modes.items():
         specs[training] = {}
-        for place, known in example.crossing.items():
-            if place not in larger.crossing or (
-                pairs is not None and place not in others[0].crossing
-            ):
+        smaller = one.example if one.smaller is None else one.smaller
+        for place, known in one.example.crossing.items():
+            if place not in one.other.crossing or place not in smaller.crossing:
                 raise SplitError(
                     f"what reaches the cut {at!r} depends on the inputs' values; name masks and "
                     "lengths in public=(…), or give an example with padding"
                 )
-            more = larger.crossing[place].tensor
-            spec = TensorSpec.between(known.tensor, more, count, count + 1)
+            other = one.other.crossing[place].tensor
+            spec = TensorSpec.between(known.tensor, other, count, one.samples)
             if spec.axis is None and known.origins == UNKNOWN:
                 continue  # the server half makes it itself
             if known.of_inputs_alone:
                 # In both modes: other values, with padding where the example has none, are of one.
-                every = [one for found in passes.values() for one in found]
-                same = [one.crossing[place].tensor for one in every if place in one.crossing]
+                same = [p.crossing[place].tensor for p in recorded.every if place in p.crossing]
                 spec = replace(spec, masked=masked_value(same))
             if pairs is not None:
-                spec = spec.freed(others[0].crossing[place].tensor, pairs)
+                spec = spec.freed(smaller.crossing[place].tensor, pairs)
             specs[training][place] = spec
     if specs[True] == specs[False]:
         return [(place, None, spec) for place, spec in specs[True].items()]
@@ -139,13 +126,11 @@ def _crossing(
 def _halves(
     model: nn.Module,
     at: str,
-    passes: Mapping[bool, Sequence[Pass]],
-    repeated: frozenset[str],
+    recorded: Recorded,
     crossing: Crossing,
-    count: int,
+    emptied: Emptied,
 ) -> SplitModel:
-    every = [one for found in passes.values() for one in found]
-    ancestors = ancestors_of(at)
+    every, repeated, ancestors = recorded.every, recorded.repeated, ancestors_of(at)
     held = {
         name
         for name, module in model.named_modules()
@@ -157,17 +142,16 @@ def _halves(
     absent: dict[str, Any] = {}
     for name in also_outside(names, front):
         outputs = {
-            training: _compared(found, name, count, crossing.pairs)
-            for training, found in passes.items()
+            training: _compared(one, name, crossing) for training, one in recorded.modes.items()
         }
-        stub = Absent(model.get_submodule(name), name, outputs)
+        stub = Absent(model.get_submodule(name), name, emptied, outputs)
         absent |= dict.fromkeys(names[name], stub)
     unreached = {
-        alias: Unreached(model.get_submodule(name), name)
+        alias: Unreached(model.get_submodule(name), name, emptied)
         for name in also_outside(names, [at, *modules_behind(every, at, held)])
         for alias in names[name]
     }
-    stop = dict.fromkeys(names[at], Stop(model.get_submodule(at), at))
+    stop = dict.fromkeys(names[at], Stop(model.get_submodule(at), at, emptied))
     never_called = modules_never_called(every, model, at, held)
     loose = {
         inner
@@ -231,34 +215,41 @@ def _only_in_front(model: nn.Module, name: str, front: Sequence[str], server: nn
     return inside and all(parameter is not other for other in server.parameters())
 
 
-def _compared(
-    passes: Sequence[Pass], name: str, count: int, pairs: Sequence[tuple[int, int]]
-) -> list[Output]:
+def _compared(one: Compared, name: str, crossing: Crossing) -> list[Output]:
     """Return the outputs of a module's calls with tensors without memory, and their shapes."""
-    larger, example, *more = (one.front.get(name, []) for one in passes)
-    smaller = more[0] if pairs else []
+    count, pairs = crossing.inputs[0].batch, crossing.pairs
+
+    def outputs(of: Pass | None, k: int) -> dict[Path, Tensor]:
+        calls = [] if of is None else of.front.get(name, [])
+        return leaves_by_path(calls[k].output, Tensor) if k < len(calls) else {}
+
     compared = []
-    for k, call in enumerate(example):
-        others, less = (
-            leaves_by_path(calls[k].output, Tensor) if k < len(calls) else {}
-            for calls in (larger, smaller)
-        )
+    for k, call in enumerate(one.calls.front.get(name, [])):
+        example, others = outputs(one.example, k), outputs(one.other, k)
+        less = outputs(one.smaller, k) if pairs else {}
         specs: dict[Path, TensorSpec | None] = {}
-        for path, tensor in leaves_by_path(call.output, Tensor).items():
+        for path, tensor in example.items():
             specs[path] = _known_shape(
-                tensor, others.get(path, tensor), less.get(path, tensor), count, pairs
+                (tensor, count),
+                (others.get(path, tensor), one.samples),
+                less.get(path, tensor),
+                pairs,
             )
         compared.append((call.output, specs, call.passed))
     return compared
 
 
 def _known_shape(
-    tensor: Tensor, larger: Tensor, smaller: Tensor, count: int, pairs: Sequence[tuple[int, int]]
+    example: tuple[Tensor, int],
+    other: tuple[Tensor, int],
+    smaller: Tensor,
+    pairs: Sequence[tuple[int, int]],
 ) -> TensorSpec | None:
-    """Return the shape, if it follows from the batch and the free sizes."""
+    """Return the shape, if it follows from the number of samples and the free sizes."""
+    (tensor, count), (others, samples) = example, other
     known = list(pairs)
     try:
-        spec = TensorSpec.between(tensor, larger, count, count + 1)
+        spec = TensorSpec.between(tensor, others, count, samples)
         spec = spec.freed(smaller, known) if pairs else spec
     except SplitError:
         return None

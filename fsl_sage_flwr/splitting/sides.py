@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .ownership import own_module, shell_of
-from .recording import Pass
+from .recorder import Pass
 from .submodules import ancestors_of
 
 

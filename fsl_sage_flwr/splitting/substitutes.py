@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from .blanks import blank
-from .copying import copy_without_values
 from .crossing import TensorSpec
 from .errors import SplitError, running_the_model
 from .half_pass import CutReachedError, arrived, half_pass
@@ -21,6 +20,8 @@ AFTER_FORWARD = (
 )  # fmt: skip
 # Of a call: tensors without memory, their shapes (None: computed from the arguments' shapes), and
 # the paths of those that are arguments.
+Emptied = Callable[[nn.Module], nn.Module]
+"""Returns a copy of a module without values."""
 Output = tuple[Any, dict[Path, TensorSpec | None], Mapping[Path, Path]]
 
 
@@ -41,11 +42,11 @@ class _Substitute(nn.Module):
     a forward may read them (``self.embeddings.weight.dtype``, ``layer.attention_type``).
     """
 
-    def __init__(self, original: nn.Module, name: str) -> None:
+    def __init__(self, original: nn.Module, name: str, emptied: Emptied) -> None:
         super().__init__()
         self.fsl_sage_name = name
         # A tuple keeps it from becoming a submodule.
-        self.fsl_sage_original = (copy_without_values(original),)
+        self.fsl_sage_original = (emptied(original),)
 
     @property  # type: ignore[misc]  # isinstance asks for it
     def __class__(self) -> Any:
@@ -95,8 +96,14 @@ class Absent(_Substitute):
     return is in the smashed data already.
     """
 
-    def __init__(self, original: nn.Module, name: str, outputs: dict[bool, list[Output]]) -> None:
-        super().__init__(original, name)
+    def __init__(
+        self,
+        original: nn.Module,
+        name: str,
+        emptied: Emptied,
+        outputs: dict[bool, list[Output]],
+    ) -> None:
+        super().__init__(original, name, emptied)
         self.fsl_sage_outputs = outputs
         for table in AFTER_FORWARD:
             vars(self)[table] = copy.copy(vars(original)[table])

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from .call_memory import CallMemory, RememberingInterpreter
+from .copying import without_memory
 from .crossing import TensorSpec, masked_value
 from .errors import SplitError, UnfaithfulError, never_called, running_the_model, tied_across
 from .graph import Graph, Modes, own_modes
 from .inputs import Arguments
 from .model_state import ModelState
 from .ownership import shell_of
-from .pytree import leaves_of
+from .pytree import leaves_of, map_leaves
 from .request import Request
 from .split_model import SplitModel
 from .submodules import ancestors_of
@@ -172,21 +173,26 @@ def _where_used(
 
 
 class _Interpreter(RememberingInterpreter):
-    """Keeps what the nodes return."""
+    """Keeps what the nodes return, with values only of what the inputs alone determine."""
 
     def __init__(self, module: fx.GraphModule, memory: CallMemory | None) -> None:
-        super().__init__(module, memory, garbage_collect_values=False)
+        super().__init__(module, memory)
         self.values: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        value = self.values[n] = super().run_node(n)
+        value = super().run_node(n)
+        keeps = _of_inputs_alone(n)  # as a mask does
+        self.values[n] = value if keeps else map_leaves(value, Tensor, without_memory)
         return value
 
 
 def _values(
     request: Request, model: nn.Module, front: list[fx.Node], example: tuple[Tensor, ...]
 ) -> dict[fx.Node, Any]:
-    """Return the values of the nodes before the cut; the model is set back to its state."""
+    """Return the values of the nodes before the cut, without memory where only shapes are needed.
+
+    The model is set back to its state.
+    """
     part = fx.Graph()
     copied: dict[fx.Node, fx.Node] = {}
     for node in front:

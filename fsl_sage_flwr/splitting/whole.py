@@ -1,6 +1,7 @@
 """Run the uncut model, or its halves, from the same state."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ class Whole:
         self._on_pass = on_pass
         self.rng = random_state(device)
         self.repeats = False  # whether a second pass was seen to equal the first
+        self.keeps_state = False  # whether a pass in eval mode was seen to leave all as it was
         self._outputs: dict[int, tuple[tuple[Tensor, ...], Outputs]] = {}
 
     def starting_from(self, state: ModelState) -> "Whole":
@@ -55,21 +57,34 @@ class Whole:
         """Return the outputs for a batch in eval mode; the second time from memory."""
         if id(batch) not in self._outputs:
             self._outputs[id(batch)] = batch, self.run(batch, training=False)
+            self.keeps_state = self.state.is_kept()
         return self._outputs[id(batch)][1]
 
     def run(
-        self, batch: tuple[Tensor, ...], *, training: bool, gradients: "Gradients | None" = None
+        self,
+        batch: tuple[Tensor, ...],
+        *,
+        training: bool,
+        gradients: "Gradients | None" = None,
+        graph: bool = True,
     ) -> Outputs:
-        """Return the outputs of one pass; ``gradients`` takes each parameter's gradient."""
-        self._begin(self.model, training=training)
-        return _passed(self.forward(batch), gradients)
+        """Return the outputs of one pass; ``gradients`` takes each parameter's gradient.
 
-    def run_again(self, batch: tuple[Tensor, ...], *, training: bool) -> Outputs:
+        Without ``graph`` it runs under ``torch.no_grad``.
+        """
+        self._begin(self.model, training=training)
+        with nullcontext() if graph else torch.no_grad():
+            return _passed(self.forward(batch), gradients)
+
+    def run_again(
+        self, batch: tuple[Tensor, ...], *, training: bool, graph: bool = True
+    ) -> Outputs:
         """Return the outputs of a pass with the attributes that the pass before it has left."""
         self.state.restore_tensors()
         self.rng.restore()
         self.model.train(training)
-        return _passed(self.forward(batch), None)
+        with nullcontext() if graph else torch.no_grad():
+            return _passed(self.forward(batch), None)
 
     def run_halves(
         self,
@@ -78,6 +93,7 @@ class Whole:
         *,
         training: bool,
         gradients: "Gradients | None" = None,
+        graph: bool = True,
         run: Callable[[nn.Module, tuple[Tensor, ...]], Any] | None = None,
     ) -> tuple[Outputs, tuple[Tensor, ...]]:
         """Return the outputs of a pass of the model's halves, and the smashed data.
@@ -87,12 +103,13 @@ class Whole:
         """
         run = run or _called
         self._begin(self.model, halves.client, halves.server, training=training)
-        smashed = as_tensors(run(halves.client, tuple(tensor.clone() for tensor in batch)))
-        self.state.restore_attributes()
-        for half in (halves.client, halves.server):
-            half.train(training)
-        output = run(halves.server, smashed)
-        return _passed(output, gradients), tuple(tensor.detach() for tensor in smashed)
+        with nullcontext() if graph else torch.no_grad():
+            smashed = as_tensors(run(halves.client, tuple(tensor.clone() for tensor in batch)))
+            self.state.restore_attributes()
+            for half in (halves.client, halves.server):
+                half.train(training)
+            outputs = _passed(run(halves.server, smashed), gradients)
+        return outputs, tuple(tensor.detach() for tensor in smashed)
 
     def run_server_half(self, halves: SplitModel, smashed: tuple[Tensor, ...]) -> Outputs:
         """Return the outputs of a pass of the server half alone, in eval mode."""
