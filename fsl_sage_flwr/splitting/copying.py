@@ -37,7 +37,7 @@ def without_memory(tensor: Tensor) -> Tensor:
     """Return a tensor of the same shape and type, with the memory of one element."""
     if tensor.layout != torch.strided:
         return tensor
-    return tensor.new_zeros(()).cpu().expand(tensor.shape)
+    return torch.zeros((), dtype=tensor.dtype, device="cpu").expand(tensor.shape)
 
 
 def computed_attributes(module: nn.Module) -> list[Tensor]:

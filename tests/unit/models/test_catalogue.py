@@ -59,7 +59,7 @@ def sizes_of(name, classes):
     (For the deepest model alone it is slower than the CPU: its operators are Python's.)
     """
     device, shape = ("cpu", (3, 4, 4)) if name == "resnet1202" else ("meta", SHAPE)
-    with torch.device(device), patch("fsl_sage_flwr.splitting.splitter.prove_halves"):
+    with torch.device(device), patch("fsl_sage_flwr.splitting.cutter.prove_halves"):
         halves, smashed, head = halves_and_head(name, torch.zeros(2, *shape), classes)
     parts = halves.client, halves.server, head
     return tuple(map(parameters_and_bytes, parts)), tuple(smashed[0].shape[1:])
