@@ -6,11 +6,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+# Attribute of a server half's module: names of its buffers that stand for the client's parameters.
+STAND_INS = "fsl_sage_stand_ins"
 
 
 class _Blanks(threading.local):
-    level: float | None = None  # None: zeros, and each input's least value
+    level: float | None = None  # None: zeros
+    greatest: bool = False
     delivered: frozenset[Any] = frozenset()
 
 
@@ -19,9 +23,13 @@ _blanks = _Blanks()
 
 def blank(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return zeros for what a module of the client half computes."""
-    if _blanks.level is None or not dtype.is_floating_point:
+    if _blanks.level is None:
         return torch.zeros(tuple(shape), dtype=dtype, device=device)
-    return _drawn(_blanks.level, shape, dtype, device)
+    if not (dtype.is_floating_point or dtype.is_complex):
+        return torch.full(tuple(shape), int(_blanks.greatest), dtype=dtype, device=device)
+    generator = torch.Generator().manual_seed(0)  # the replay's own random numbers stay
+    drawn = _blanks.level * (1 + torch.rand(tuple(shape), generator=generator))
+    return drawn.to(device=device, dtype=dtype)
 
 
 def blank_input(
@@ -31,10 +39,9 @@ def blank_input(
 
     ``bounds`` are the least and the greatest of the example's whole numbers.
     """
-    if dtype.is_floating_point:
+    if dtype.is_floating_point or dtype.is_complex:
         return blank(shape, dtype, device)
-    value = bounds[_blanks.level is not None]
-    return torch.full(tuple(shape), value, dtype=dtype, device=device)
+    return torch.full(tuple(shape), bounds[_blanks.greatest], dtype=dtype, device=device)
 
 
 def bounds_of(example: Tensor) -> tuple[int, int]:
@@ -45,16 +52,28 @@ def bounds_of(example: Tensor) -> tuple[int, int]:
 
 
 @contextmanager
-def other_blanks(level: float) -> Iterator[None]:
-    """Replay in this thread on other values: floats around ``level``, the greatest whole numbers.
+def other_blanks(server_half: nn.Module, level: float, *, greatest: bool) -> Iterator[None]:
+    """Replay in this thread on other values; an output that they change depends on them.
 
-    An output that they change depends on what the server half does not have.
+    Floats, also of the client's parameters, are around ``level``; whole numbers of modules are 0,
+    and those of inputs the example's least, or with ``greatest`` 1 and the example's greatest.
     """
-    _blanks.level = level
+    stand_ins = [
+        module.get_buffer(name)
+        for module in server_half.modules()
+        for name in vars(module).get(STAND_INS, ())
+    ]
+    _blanks.level, _blanks.greatest = level, greatest
     try:
+        with torch.no_grad():
+            for tensor in stand_ins:
+                tensor.copy_(blank(tensor.shape, tensor.dtype, tensor.device))
         yield
     finally:
-        _blanks.level = None
+        _blanks.level, _blanks.greatest = None, False
+        with torch.no_grad():
+            for tensor in stand_ins:
+                tensor.zero_()
 
 
 def note_delivered(places: Iterable[Any]) -> None:
@@ -65,9 +84,3 @@ def note_delivered(places: Iterable[Any]) -> None:
 def delivered() -> frozenset[Any]:
     """Return the places to which the last replay in this thread has delivered smashed data."""
     return _blanks.delivered
-
-
-def _drawn(level: float, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    generator = torch.Generator().manual_seed(0)  # the replay's own random numbers stay
-    drawn = level * (1 + torch.rand(tuple(shape), generator=generator))
-    return drawn.to(device=device, dtype=dtype)

@@ -188,7 +188,7 @@ def _tried(cutter: Cutter, names: Sequence[str]) -> Iterator[tuple[str, Cut | No
                 halves = cutter.replay(request, passes)
                 cut = _measured(cutter.whole, halves, request)
                 if passes.reads_values:
-                    refuse_unsent_values(cutter.whole, halves, request.example)
+                    refuse_unsent_values(cutter.whole, halves, request.example, eval_alone=True)
         except SplitError:
             yield names_of[request.at], None
         else:

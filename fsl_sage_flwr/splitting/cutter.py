@@ -84,15 +84,10 @@ class Cutter:
     def _replayed(self, request: Request, reason: SplitError, *, prove: bool) -> SplitModel:
         """Cut by replaying the forward.
 
-        Replaying ignores the data flow: the halves are proven on other inputs as well. Halves that
-        few passes have led to and that fail are made again from all.
+        Replaying ignores the data flow: the halves are proven on other inputs as well.
         """
         try:
-            try:
-                return self._recorded(request, prove=prove, thorough=False)
-            except SplitError:  # also of a module that few passes have not called
-                request.state.restore()
-                return self._recorded(request, prove=prove, thorough=True)
+            return self._recorded(request, prove=prove)
         except UnfaithfulError as error:
             self._refuse_failing(request)
             raise SplitError(
@@ -101,9 +96,9 @@ class Cutter:
                 "public=(…), or give the halves as two modules to split_pair."
             ) from error
 
-    def _recorded(self, request: Request, *, prove: bool, thorough: bool) -> SplitModel:
+    def _recorded(self, request: Request, *, prove: bool) -> SplitModel:
         with running_the_model(f"the halves cut at {request.at!r} fail"):
-            recorded = record([request], thorough=thorough)[request.at]
+            recorded = record([request])[request.at]
             if isinstance(recorded, SplitError):
                 raise recorded
             halves = self.replay(request, recorded)
@@ -132,9 +127,11 @@ class Cutter:
             reads = batch is not recorded.few or recorded.reads_values
             try:
                 prove_halves(self.whole, halves, batch, gradients=reads)
-            except UnfaithfulError:
+            except SplitError as error:
                 if batch is others[-1]:
-                    raise
+                    raise UnfaithfulError(
+                        f"with other values than the example's: {error}"
+                    ) from error
             else:
                 break
 

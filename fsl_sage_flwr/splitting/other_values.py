@@ -38,10 +38,10 @@ class OtherValues:
 
     @cached_property
     def few(self) -> tuple[Tensor, ...] | None:
-        """One sample, or two if the example has more; None if the example has as few."""
+        """Fewer samples, and an odd number if the example's is even; None if it has one sample."""
         arguments = self._whole.arguments
         count = arguments.count(self._example)
-        few = 1 if count == 2 else 2
+        few = 1 if count == 2 else 2 + (count % 2 == 0)
         return None if count <= few else arguments.first(self._full, few)
 
     @cached_property

@@ -1,6 +1,7 @@
 """Prove that two halves compute the outputs and gradients of their model."""
 
 from collections.abc import Callable, Collection, Sequence
+from math import nan
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from .submodules import ancestors_of
 from .substitutes import Absent
 from .whole import Gradients, Outputs, Whole, equal
 
-LEVELS = (30.0, -30.0)  # of the values that take the place of zeros, above and below most bounds
+# Values that take the place of zeros, on both sides of most bounds; True: with the greatest whole
+# numbers of the example, not the least.
+BLANKS = ((30.0, False), (-30.0, True), (1e6, False), (nan, False))
 
 
 def prove_halves(
@@ -71,7 +74,9 @@ def prove_halves(
         whole.rng.restore()
 
 
-def refuse_unsent_values(whole: Whole, halves: SplitModel, example: tuple[Tensor, ...]) -> None:
+def refuse_unsent_values(
+    whole: Whole, halves: SplitModel, example: tuple[Tensor, ...], *, eval_alone: bool = False
+) -> None:
     """Refuse a server half whose output depends on values that do not cross the cut.
 
     A forward may read a number before the cut (``bool(mask.any())``, ``x.max().item()``) and use it
@@ -84,25 +89,28 @@ def refuse_unsent_values(whole: Whole, halves: SplitModel, example: tuple[Tensor
     """
     of_halves = ModelState(halves.client, halves.server)
     try:
-        _, smashed = whole.run_halves(halves, example, training=False)
-        of_halves.restore()
-        # Again, of smashed data without gradients: some kernels round these in another way.
-        found, places = whole.run_server_half(halves, smashed), delivered()
-        for level in LEVELS:
+        for training in (False,) if eval_alone else (False, True):
             of_halves.restore()
-            with other_blanks(level):
-                try:
-                    with running_the_model("other blanks"):
-                        other = whole.run_server_half(halves, smashed)
-                except SplitError:
-                    continue  # the forward does not accept such values
-            # On a path that leaves out a tensor that crosses, the client half refuses the batch.
-            if delivered() == places and not _same(found, other):
-                raise UnfaithfulError(
-                    f"behind the cut {halves.cut!r} the forward uses a number that it has read "
-                    "before the cut, from values that do not cross (bool(), item(), the length of "
-                    "a selection): compute with the tensor instead, or read it behind the cut."
-                )
+            _, smashed = whole.run_halves(halves, example, training=training)
+            of_halves.restore()
+            # Again, of smashed data without gradients: some kernels round these in another way.
+            found = whole.run_server_half(halves, smashed, training=training)
+            places = delivered()
+            for level, greatest in BLANKS:
+                of_halves.restore()
+                with other_blanks(halves.server, level, greatest=greatest):
+                    try:
+                        with running_the_model("other blanks"):
+                            other = whole.run_server_half(halves, smashed, training=training)
+                    except SplitError:
+                        continue  # the forward does not accept such values
+                # Where a path leaves out a tensor that crosses, the client half refuses the batch.
+                if delivered() == places and not _same(found, other):
+                    raise UnfaithfulError(
+                        f"behind the cut {halves.cut!r} the forward uses a number that it has read "
+                        "before the cut, from values that do not cross (bool(), item(), the length "
+                        "of a selection): compute with the tensor instead, or read it behind it."
+                    )
     finally:
         of_halves.restore()
         whole.state.restore()

@@ -53,7 +53,13 @@ class _Events(torch.overrides.TorchFunctionMode):
 
     def _pass_on_reads(self, arguments: Any) -> None:
         if self.reads.count > self._known_reads:
-            tensors = None if arguments is None else leaves_of(arguments, Tensor)
+            # A bound in a slice is read too, and is no leaf.
+            unknown = arguments is None or any(
+                isinstance(bound, Tensor)
+                for one in leaves_of(arguments, slice)
+                for bound in (one.start, one.stop, one.step)
+            )
+            tensors = None if unknown else leaves_of(arguments, Tensor)
             for recorder in self._recorders:
                 recorder.read(tensors)
         self._known_reads = self.reads.count

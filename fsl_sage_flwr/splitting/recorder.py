@@ -202,9 +202,18 @@ class Recorder:
             origins |= self._origins(result.value)
         for place, tensor in result.places().items():
             # A cast to the same type returns its argument.
-            if result.in_place or id(tensor) not in self._known:
+            if result.in_place or result.arguments[1].get("out") is not None:
+                self._note(tensor, place, origins)
+                self._add_origins(tensor._base, origins)
+            elif id(tensor) not in self._known:
                 self._note(tensor, place, origins)
         return result.value
+
+    def _add_origins(self, tensor: Tensor | None, origins: Origins) -> None:
+        """Note that a view of a tensor, if it is one, has been written into."""
+        known = None if tensor is None else self._known.get(id(tensor))
+        if known is not None:
+            self._known[id(tensor)] = replace(known, origins=known.origins | origins)
 
     def enter(self, name: str, args: Any, kwargs: Any) -> None:
         """Note that a module is called."""

@@ -63,24 +63,18 @@ class Recorded:
 
     @property
     def reads_values(self) -> bool:
-        """Whether Python code before the cut may read values that the server half lacks.
-
-        Where it reads none in the passes of the example and of the few samples in train mode, it
-        computes gradients of other values as it does the example's.
-        """
-        train = self.modes[True]
-        return self.few is None or train.example.reads_values or train.other.reads_values
+        """Whether Python code before the cut may read values that the server half lacks."""
+        return any(one.reads_values for one in self.every)
 
 
-def record(
-    requests: Sequence[Request], *, thorough: bool = False
-) -> dict[str, Recorded | SplitError]:
+def record(requests: Sequence[Request]) -> dict[str, Recorded | SplitError]:
     """Record passes for several cuts of one model and example.
 
     These are the example in train mode, few samples with other values in train mode, and as few of
     the example in eval mode. Where they do not show what depends on the mode and on the number of
-    samples, or if ``thorough``, a batch with one sample more, the example and the smaller one run
-    in both modes, and other values in eval mode.
+    samples, read values, or leave a module uncalled, a batch with one sample more, the example and
+    the smaller one run in both modes, and other values in eval mode. No proof has a say in it: each
+    node records what the server does.
 
     Returns
     -------
@@ -91,12 +85,14 @@ def record(
     recorders = [Recorder(request) for request in requests]
     while recorders:
         passes = _Passes(recorders)
-        few = None if thorough else passes.few()
+        few = passes.few()
         again = []
         for k, recorder in enumerate(recorders):
             at = recorder.request.at
             try:
-                recorded = (None if few is None else passes.quick(k, few)) or passes.thorough(k)
+                recorded = None if few is None else passes.quick(k, few)
+                if recorded is None or recorded.reads_values or _leaves_out(recorder, recorded):
+                    recorded = passes.thorough(k)
                 both = _on_both_sides(recorder, recorded.every, passes.changed)
             except SplitError as reason:
                 found[at] = reason
@@ -107,6 +103,12 @@ def record(
                 found[at] = replace(recorded, repeated=recorder.repeated)
         recorders = again
     return found
+
+
+def _leaves_out(recorder: Recorder, recorded: Recorded) -> bool:
+    """Return whether no pass has called some module."""
+    one = recorder.request
+    return bool(modules_never_called(recorded.every, one.model, one.at, recorder.held))
 
 
 class _Passes:

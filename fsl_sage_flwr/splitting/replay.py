@@ -162,7 +162,9 @@ def _halves(
     client = without(model, {**unreached, **stop}, owned, loose, ours=True)
     server = without(model, absent, owned, loose, ours=False)
     for name in never_called:
-        if any(parameter.requires_grad for parameter in model.get_submodule(name).parameters()):
+        inside = model.get_submodule(name)
+        trained = any(parameter.requires_grad for parameter in inside.parameters())
+        if trained or any(key in inside.state_dict() for key, _ in inside.named_buffers()):
             own_module(client, name).register_forward_pre_hook(NeverCalled(name))
     free = tuple(spec.packed_free for _, _, spec in crossing.tensors)
     halves = SplitModel(client, server, at, free=(*free, ()) if crossing.pairs else ())

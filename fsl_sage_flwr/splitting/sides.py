@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .blanks import STAND_INS
 from .ownership import own_module, shell_of
 from .recorder import Pass
 from .submodules import ancestors_of
@@ -77,12 +78,16 @@ def without(
     where no batch may use them. These, frozen parameters and the buffers outside the half are not
     in the state_dict.
     """
-    shell = shell_of(module)
+    shell, stand_ins = shell_of(module), list[str]()
     for name, tensor in module.named_parameters(recurse=False):
         if (id(tensor) in owned) != ours:
             del shell._parameters[name]
             value = _blank(tensor.data, ours=ours) if tensor.requires_grad else tensor.data
             shell.register_buffer(name, value, persistent=False)
+            if tensor.requires_grad and not ours:
+                stand_ins.append(name)
+    if stand_ins:
+        vars(shell)[STAND_INS] = tuple(stand_ins)
     for name, buffer in module.named_buffers(recurse=False):
         if (id(buffer) in owned) != ours:
             shell._non_persistent_buffers_set.add(name)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .blanks import blank
 from .crossing import TensorSpec
-from .errors import SplitError, running_the_model
+from .errors import SplitError, UnfaithfulError, running_the_model
 from .half_pass import CutReachedError, arrived, half_pass
 from .operations import Place
 from .pytree import Path, leaves_by_path, map_leaves, map_paths
@@ -66,7 +66,7 @@ class _Substitute(nn.Module):
             value = getattr(self.fsl_sage_original[0], name)
         if isinstance(value, Tensor) and value.is_meta and half_pass.device is not None:
             # Computes beside the smashed data, with the memory of one element.
-            return torch.zeros((), dtype=value.dtype, device=half_pass.device).expand(value.shape)
+            return blank((), value.dtype, half_pass.device).expand(value.shape)
         return value
 
 
@@ -142,8 +142,9 @@ class Absent(_Substitute):
         """Return zeros in the form of the original's outputs."""
         output = self._without_values(args, kwargs)
         if output is None:
-            raise SplitError(
-                f"module {self.fsl_sage_name!r} is only called for some inputs' values"
+            raise UnfaithfulError(
+                f"the forward calls module {self.fsl_sage_name!r} for some inputs' values alone, "
+                "and the form of its outputs is not known without it."
             )
         return map_leaves(output, Tensor, lambda like: blank(like.shape, like.dtype, device))
 

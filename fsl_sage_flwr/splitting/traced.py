@@ -75,12 +75,34 @@ class Traces:
         inside = frozenset(called)
         if inside not in self._forwards:
             with running_the_model(f"{type(model).__name__} cannot be traced to cut it at {at!r}"):
+                other = _calls_in(request, at, training=not model.training)
                 graph = _AncestorTracer(at, request.arguments).trace(model)
+                if _calls(graph) != other:
+                    raise UnfaithfulError(
+                        f"{type(model).__name__} calls other functions in train than in eval mode."
+                    )
                 self._state = self._state or ModelState(model, writes=request.state.writes)
             # Tensors that the forward makes, such as torch.arange(8), are attributes of the traced
             # model, which soon is set back; this copy keeps them.
             self._forwards[inside] = _Forward(graph, shell_of(model), self._state)
         return self._forwards[inside]
+
+
+def _calls_in(request: Request, at: str, *, training: bool) -> list[tuple[str, Any]]:
+    """Return what a forward calls in a mode: one graph must do for both."""
+    request.model.train(training)
+    try:
+        return _calls(_AncestorTracer(at, request.arguments).trace(request.model))
+    finally:
+        request.state.restore()
+
+
+def _calls(graph: fx.Graph) -> list[tuple[str, Any]]:
+    """Return kind and target of a graph's nodes; names of constants differ from trace to trace."""
+    return [
+        (node.op, "constant" if str(node.target).startswith("_tensor_constant") else node.target)
+        for node in graph.nodes
+    ]
 
 
 def by_graph(request: Request, traces: Traces) -> tuple[SplitModel, ModelState]:

@@ -111,9 +111,11 @@ class Whole:
             outputs = _passed(run(halves.server, smashed), gradients)
         return outputs, tuple(tensor.detach() for tensor in smashed)
 
-    def run_server_half(self, halves: SplitModel, smashed: tuple[Tensor, ...]) -> Outputs:
-        """Return the outputs of a pass of the server half alone, in eval mode."""
-        self._begin(self.model, halves.client, halves.server, training=False)
+    def run_server_half(
+        self, halves: SplitModel, smashed: tuple[Tensor, ...], *, training: bool
+    ) -> Outputs:
+        """Return the outputs of a pass of the server half alone."""
+        self._begin(self.model, halves.client, halves.server, training=training)
         with torch.no_grad():
             return _passed(halves.server(*smashed), None)
 

@@ -56,7 +56,7 @@ class ByShape(Chain):
         (lambda: Chain(traced=True), 4, 2),
         (lambda: ByShape(traced=True), 11, 2),  # replayed; proven on other values too
         # Replayed; reads values, on which gradients depend, and behind the cut the output might.
-        (lambda: Chain(traced=False), 15, 4),
+        (lambda: Chain(traced=False), 24, 5),
     ],
 )
 def test_a_cut_is_proven_in_both_modes_with_few_passes(
@@ -77,7 +77,7 @@ def test_a_cut_more_in_a_list_costs_few_passes_or_none(traced: bool) -> None:
     cuts = list_cuts(model, torch.randn(3, 4))
     assert [cut.name for cut in cuts] == [*(f"blocks.{k}" for k in range(1, 6)), "scores"]
     # Traced halves share the outputs of modules; copies of blocks in default heads are not run.
-    assert len(Counted.calls) <= (3 if traced else 5 * len(cuts) + 7)
+    assert len(Counted.calls) <= (3 if traced else 8 * len(cuts) + 8)
     assert sum(Counted.calls) == 0
 
 
