@@ -34,6 +34,10 @@ class RawInputError(SplitError):
         self.name = name
 
 
+class OtherFunctionError(UnfaithfulError):
+    """The outputs differ by more than rounding."""
+
+
 def tied_across(at: str, names: str) -> str:
     """Return the error of a trained weight in both halves, named by its two names."""
     return (

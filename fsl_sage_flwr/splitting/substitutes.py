@@ -18,10 +18,10 @@ from .pytree import Path, leaves_by_path, map_leaves, map_paths
 AFTER_FORWARD = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
 )  # fmt: skip
-# Of a call: tensors without memory, their shapes (None: computed from the arguments' shapes), and
-# the paths of those that are arguments.
 Emptied = Callable[[nn.Module], nn.Module]
 """Returns a copy of a module without values."""
+# Of a call: tensors without memory, their shapes (None: computed from the arguments' shapes), and
+# the paths of those that are arguments.
 Output = tuple[Any, dict[Path, TensorSpec | None], Mapping[Path, Path]]
 
 

@@ -422,3 +422,25 @@ def test_a_replay_that_is_not_proven_has_the_proven_ones_halves() -> None:
         torch.manual_seed(0)
         halves = [split(Experts(), "scores", example, prove=prove) for prove in (True, False)]
         assert halves[0].client.state_dict().keys() == halves[1].client.state_dict().keys()
+
+
+class WithoutGradients(nn.Module):
+    """Computes something else in evaluations, which need no gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        scores: Tensor = self.second(hidden if torch.is_grad_enabled() else 2 * hidden)
+        return scores
+
+
+def test_a_forward_that_asks_whether_gradients_are_needed_is_proven_without_them() -> None:
+    torch.manual_seed(0)
+    model, example = WithoutGradients(), torch.randn(4, WIDTH)
+    halves = split(model, "second", example)
+    with torch.no_grad():
+        smashed = as_tensors(halves.client(example))
+        assert torch.equal(halves.server(*smashed), model(example))
