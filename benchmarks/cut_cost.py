@@ -147,13 +147,13 @@ def measure(name: str, steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the cost of cutting a model.")
-    parser.add_argument("models", nargs="*", default=MODELS, choices=(*MODELS, []))
+    parser.add_argument("models", nargs="*", default=[], choices=(*MODELS, []))
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args()
     if len(options.models) == 1:
         measure(options.models[0], options.steps)
         return
-    for name in options.models:
+    for name in options.models or MODELS:
         subprocess.run(
             [sys.executable, "-m", "benchmarks.cut_cost", name, "--steps", str(options.steps)],
             check=True,
