@@ -17,6 +17,7 @@ from .operations import Operations, Place, Result
 from .pytree import Path, leaves_by_path, leaves_of, map_leaves
 from .request import Request
 from .submodules import ancestors_of, holds_tensors
+from .value_reads import only_tensors
 
 Origins = frozenset[tuple[str, Any]]
 NONE: Origins = frozenset()
@@ -127,7 +128,7 @@ class Recorder:
         self._known: dict[int, Known] = {}
         self._within: set[int] = set()  # ids of the tensors that the cut's first call uses
         self._after: set[int] = set()
-        self._reached = self._left = False
+        self._reached = self._left = self._read_inside = False
         self._buffers: dict[int, str] = {}
         self._given: list[dict[int, tuple[Path, int]]] = []
         self.operations = Operations(self._seen)
@@ -136,7 +137,7 @@ class Recorder:
         """Begin a pass."""
         self._pass, self._known, self._within, self._after = Pass(), {}, set(), set()
         self._given = []
-        self._reached = self._left = False
+        self._reached = self._left = self._read_inside = False
         for k, tensor in enumerate(inputs):
             private = NONE if k in self._public else frozenset({("input", k)})
             self._note(tensor, Place("input", k), private)
@@ -176,8 +177,14 @@ class Recorder:
             (self._after if self._left else self._within).add(id(tensor))
 
     def read(self, tensors: Iterable[Tensor] | None) -> None:
-        """Note that Python code reads values of tensors, None if it is not known of which."""
-        if not self._reached and not self._pass.reads_values:
+        """Note that Python code reads values of tensors, None if it is not known of which.
+
+        The server half does not run the code inside the client half's modules: there a read counts
+        if the module returns something else than tensors.
+        """
+        if self.operations.inside:
+            self._read_inside = True
+        elif not self._reached and not self._pass.reads_values:
             private = tensors is None or any(
                 id(t) not in self._known or self._known[id(t)].origins for t in tensors
             )
@@ -239,6 +246,9 @@ class Recorder:
         if self.operations.inside:
             calls.append(Call(None, {}))  # inside another module, which stands for it
             return
+        if self._read_inside and not only_tensors(output):
+            self._pass.reads_values = True
+        self._read_inside = False
         origins = MODULE | self._origins((args, kwargs))  # with parameters among them
         passed: dict[Path, Path] = {}
         for path, tensor in leaves_by_path(output, Tensor).items():

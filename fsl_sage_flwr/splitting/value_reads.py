@@ -61,10 +61,13 @@ def returns_values(function: Callable[..., Any], output: Any) -> bool:
         return False
     if name == "__get__":  # of a property
         return getattr(getattr(function, "__self__", None), "__name__", "__").startswith("__")
-    return not _only_tensors(output)
+    return not only_tensors(output)
 
 
-def _only_tensors(value: Any) -> bool:
+def only_tensors(value: Any) -> bool:
+    """Return whether a value is None, a tensor, or a container of such."""
+    if isinstance(value, dict):
+        return all(map(only_tensors, value.values()))
     if isinstance(value, tuple | list):
-        return all(map(_only_tensors, value))
+        return all(map(only_tensors, value))
     return value is None or isinstance(value, Tensor)
