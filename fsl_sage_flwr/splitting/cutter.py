@@ -20,7 +20,8 @@ from .refusals import refuse_lazy, refuse_unknown, smaller_batch
 from .replay import by_replay
 from .request import Request
 from .split_model import SplitModel
-from .traced import Traces, by_graph
+from .traced import by_graph
+from .tracing import Traces
 from .whole import Whole
 
 

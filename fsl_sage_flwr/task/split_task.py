@@ -177,10 +177,9 @@ class SplitTask:
             refuse_vanishing_eps(self.client_optimizer, self.model.client, "client_optimizer")
             refuse_vanishing_eps(self.server_optimizer, self.model.server, "server_optimizer")
         if self._casts:
-            smashed = self._smashed()
-            cast_inputs(self.model.server, [tensor.dtype for tensor in smashed])
+            cast_inputs(self.model.server, self._smashed_dtypes)
             if self.model.tail is not None:
-                hidden = self._passed_on(self.model.server, smashed)
+                hidden = self._passed_on(self.model.server, self._smashed())
                 cast_inputs(self.model.tail, [tensor.dtype for tensor in hidden])
 
     def _check_parts(self) -> None:
@@ -221,14 +220,18 @@ class SplitTask:
         return any(dtype != torch.float32 for half in halves for dtype in float_dtypes(half))
 
     @cached_property
+    def _smashed_dtypes(self) -> tuple[torch.dtype, ...]:
+        """Dtypes in which the client half computes smashed data."""
+        return tuple(tensor.dtype for tensor in self._smashed())
+
+    @property
     def _casts(self) -> bool:
         """Whether the modules behind the cut must cast what they are given.
 
         A forward under ``torch.autocast`` makes 16-bit smashed data from float32 weights.
         """
         return self._other_weights or any(
-            tensor.is_floating_point() and tensor.dtype != torch.float32
-            for tensor in self._smashed()
+            dtype.is_floating_point and dtype != torch.float32 for dtype in self._smashed_dtypes
         )
 
     @property
@@ -404,7 +407,7 @@ class SplitTask:
             self.reseed("auxiliary", purpose)
             head = to_device(make(), self.device, self.precision).train()
         if self._casts:
-            cast_to_parameters(head, [tensor.dtype for tensor in self._smashed()])
+            cast_to_parameters(head, self._smashed_dtypes)
         return head
 
     @cached_property

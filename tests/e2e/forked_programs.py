@@ -60,7 +60,7 @@ sys.exit(int.from_bytes(connection.recv(1) or b"\\1"))
 
 
 def stand_ins() -> Path:
-    """Return the directory of programs with Flower's names, whose processes are forked."""
+    """Return the directory of Flower's commands that fork the prepared process."""
     return _started()[0]
 
 

@@ -1,4 +1,4 @@
-"""What Python code reads before a cut decides whether gradients of other values are proven."""
+"""What Python code reads before a cut: which gradients are proven, and which uses are refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from fsl_sage_flwr.splitting import SplitError, list_cuts, split
 
+from ...cutting import assert_same_as_uncut
 from .test_cost import Counted
 
+WIDTH = 8
 READS: dict[str, Callable[[Tensor], Any]] = {
     "a bool": lambda x: bool((x < 0).any()),
     "a number": lambda x: x.min().item() < 0,
@@ -190,3 +192,74 @@ def test_the_listed_replayed_cuts_are_those_that_split_takes(make: Callable[[], 
     taken = [name for name in names if takes(name)]
     assert taken or isinstance(model, Kept)
     assert [cut.name for cut in list_cuts(model, example)] == taken
+
+
+class Reading(nn.Module):
+    """Reads a number before the cut, and uses it before or behind it."""
+
+    def __init__(self, bound: float, *, behind: bool, mode: bool | None = None) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3)
+        self.bound, self.behind, self.mode = bound, behind, mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        large = self.mode in (None, self.training) and bool(hidden.mean() > self.bound)
+        if large and not self.behind:
+            hidden = hidden * 2
+        scores: Tensor = self.second(torch.relu(hidden))
+        return scores * 2 if large and self.behind else scores
+
+
+READ = "it has read before the cut"
+
+
+@pytest.mark.parametrize("mode", [None, True, False])
+@pytest.mark.parametrize("bound", [-1.0, 1.0, 1000.0])
+def test_a_number_that_is_read_before_the_cut_and_used_behind_it(
+    bound: float, mode: bool | None
+) -> None:
+    """No batch of the proof is beyond the bound, and a later one may be."""
+    torch.manual_seed(0)
+    example = torch.randn(4, WIDTH)
+    with pytest.raises(SplitError, match=READ):
+        split(Reading(bound, behind=True, mode=mode), "second", example)
+    model = Reading(bound, behind=False, mode=mode)
+    assert_same_as_uncut(model, split(model, "second", example), example, -3 * example)
+
+
+class Gated(nn.Module):
+    """Scales its scores by a number that a trained parameter or a mask before the cut gives."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3)
+        self.gate, self.kind = nn.Parameter(torch.zeros(1)), kind
+        self.router = Router()
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x) * (1 + self.gate)
+        if self.kind == "parameter":
+            factor = 1 + self.gate.item()
+        else:
+            factor = 2.0 if bool(self.router(hidden).any()) else 1.0
+        scores: Tensor = self.second(hidden)
+        return scores * factor
+
+
+class Router(nn.Module):
+    """Marks samples with a large mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return (self.weight * hidden.mean(1)) > 50
+
+
+@pytest.mark.parametrize("kind", ["parameter", "mask"])
+def test_a_number_of_what_the_client_half_trains_is_refused_behind_the_cut(kind: str) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(SplitError, match=READ):
+        split(Gated(kind), "second", torch.randn(4, WIDTH))

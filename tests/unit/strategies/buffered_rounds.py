@@ -1,4 +1,4 @@
-"""Strategies whose rounds end after a buffer of replies, and nodes on a virtual clock for them."""
+"""Build strategies that aggregate asynchronously, and nodes on a virtual clock."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
